@@ -1,0 +1,125 @@
+"""Ids across all of a log: which predictions lost to one in another tile, and what is known of feedback no prediction reaches.
+
+Both look ids up in the whole predictions log, reading ids, times and values only, and only when predictions changed or strays
+exist. Limit: that scan grows with the log's history.
+"""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from sli.config import Config
+from sli.intervals import BEGINNING, Interval
+from sli.logs import Inputs
+from sli.match import EXCLUDED, SAMPLES, Source, connect, inside_sql, prediction_order, rows_of
+from sli.plan import Plan
+
+STRAYS = pa.schema([("id", pa.string()), ("time", pa.int64())])
+
+
+def _valid_rows(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, span: Interval) -> str:
+    p = config.predictions
+    source = Source(p.id, p.time, p.value, config.columns)
+    rows = rows_of(con, [f for f in inputs.predictions if f.usable], source, config.timezone, span)
+    inside = " AND (value IS NULL OR value BETWEEN 0 AND 1)" if config.task == "binary" else ""
+    valid = f"id IS NOT NULL AND (value IS NULL OR isfinite(value)){inside}"
+    return f"(SELECT *, value AS prediction FROM {rows} WHERE {valid})"
+
+
+def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa.Table:
+    """All predictions that lose to one in another tile, as of the plan; `before`: those published."""
+    if not plan.predictions_changed:
+        return before
+    if not len(before) and _one_task_sees_all(inputs, plan):
+        return EXCLUDED.empty_table()
+    con = connect(config.parallel, config.task_memory)
+    try:
+        rows = _valid_rows(con, config, inputs, Interval(config.since_instant, plan.as_of + 1))
+        con.register("before_arrow", before)
+        con.execute(
+            f"CREATE TEMP TABLE touched AS SELECT DISTINCT hash(id) AS k FROM {rows} WHERE {inside_sql('t', plan.pairs)}"
+        )
+        con.execute(
+            f"CREATE TEMP TABLE suspects AS SELECT hash(id) AS k FROM {rows} WHERE hash(id) IN (FROM touched) GROUP BY k HAVING count(*) > 1 "
+            f"UNION SELECT hash(id) FROM before_arrow"
+        )
+        order = prediction_order(config.columns, config.predictions.keep)
+        tile = f"t // {config.tile}"
+        return (
+            con.sql(
+                f"SELECT DISTINCT id, tile, winner FROM (SELECT id, {tile} AS tile, first_value({tile}) OVER w AS won, first_value(prediction) OVER w AS winner "
+                f"FROM {rows} WHERE hash(id) IN (FROM suspects) WINDOW w AS (PARTITION BY id ORDER BY {order})) WHERE tile <> won ORDER BY id, tile"
+            )
+            .to_arrow_table()
+            .cast(EXCLUDED)
+        )
+    finally:
+        con.close()
+
+
+def _one_task_sees_all(inputs: Inputs, plan: Plan) -> bool:
+    """Whether a single task reads every prediction there is: it then finds all duplicates by itself."""
+    chunks = [chunk for job in plan.jobs for chunk in job.chunks]
+    usable = [f for f in inputs.predictions if f.usable]
+    return len(chunks) == 1 and all(
+        chunks[0].reach.start <= i.start and i.end <= chunks[0].reach.end for f in usable for i in f.intervals
+    )
+
+
+def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:
+    """Tiles whose excluded predictions differ."""
+    con = duckdb.connect()
+    con.register("a", now)
+    con.register("b", before)
+    sql = "SELECT DISTINCT tile FROM ((FROM a EXCEPT FROM b) UNION (FROM b EXCEPT FROM a)) ORDER BY tile"
+    return [Interval(tile * config.tile, (tile + 1) * config.tile) for (tile,) in con.execute(sql).fetchall()]
+
+
+def strays(config: Config, inputs: Inputs, as_of: int, found: pa.Table) -> list[tuple[str, int, list[str]]]:
+    """What is known of each stray: (check, count, sample ids). `found` has columns id and time (UTC microseconds)."""
+    if not len(found):
+        return []
+    con = connect(config.parallel, config.task_memory)
+    try:
+        rows = _valid_rows(con, config, inputs, Interval(BEGINNING, as_of + 1))
+        con.register("strays_arrow", found)
+        order = prediction_order(config.columns, config.predictions.keep)
+        since = config.since_instant
+        con.execute(
+            f"CREATE TEMP TABLE winners AS SELECT id, t FROM {rows} WHERE hash(id) IN (SELECT hash(id) FROM strays_arrow) "
+            f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY t < {since}, {order}) = 1"
+        )
+        return con.execute(
+            f"SELECT CASE WHEN w.t IS NULL THEN 'orphan' WHEN w.t < {since} THEN 'before since' WHEN s.time > w.t THEN 'late' ELSE 'before prediction' "
+            f"END AS reason, count(*), min(s.id, {SAMPLES}) FROM strays_arrow s LEFT JOIN winners w USING (id) GROUP BY reason ORDER BY reason"
+        ).fetchall()
+    finally:
+        con.close()
+
+
+def published_exclusions(tiles: pa.Table, tile: int) -> pa.Table:
+    """The excluded predictions that tiles remember."""
+    con = duckdb.connect()
+    con.register("tiles_arrow", tiles)
+    return (
+        con.sql(
+            f"SELECT s.id AS id, tile, s.winner AS winner FROM (SELECT unnest(shadowed) AS s, epoch_us(start) // {tile} AS tile "
+            f"FROM tiles_arrow WHERE span = 'pairs')"
+        )
+        .to_arrow_table()
+        .cast(EXCLUDED)
+    )
+
+
+def stray_rows(tiles: pa.Table) -> pa.Table:
+    """The feedback no prediction reaches that tiles remember: id and time."""
+    con = duckdb.connect()
+    con.register("tiles_arrow", tiles)
+    return (
+        con.sql(
+            "SELECT s.id AS id, epoch_us(s.time) AS time FROM (SELECT unnest(strays) AS s FROM tiles_arrow WHERE span = 'feedback')"
+        )
+        .to_arrow_table()
+        .cast(STRAYS)
+    )

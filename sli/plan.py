@@ -1,0 +1,438 @@
+"""The plan: a pure function from (config, discovered inputs, published state, asked interval, as_of) to what to recompute.
+
+It reads no rows and writes nothing; `run` executes this very object. Limit: it knows files by the times in their footers,
+so a late file is planned for every tile its feedback could belong to; which results really change shows when they do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sli.config import Config
+from sli.errors import ConfigError
+from sli.intervals import BEGINNING, END, Instants, Interval, common, inside, iso, union, without
+from sli.logs import Inputs, LogFile, instants
+from sli.tables import Published
+
+FACTOR = 5
+"""Memory of a task is about this many times the compressed bytes it reads."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why tiles are stale: what happened, to which files, for which stretch of time."""
+
+    what: str
+    intervals: tuple[Interval, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one task does: tiles of `pairs`, feedback tiles of `strays`, from these files."""
+
+    pairs: tuple[Interval, ...]
+    strays: tuple[Interval, ...]
+    predictions: tuple[LogFile, ...]
+    feedback: tuple[LogFile, ...]
+    reach: Interval
+    """Prediction times to read: the pairs' own and those strays could belong to."""
+    known: Interval
+    """Feedback times to read."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A set of chunks for which the same states of the same slices are computed."""
+
+    chunks: tuple[Chunk, ...]
+    states: tuple[str, ...]
+    slice_sets: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do and why. Empty when everything published is up to date."""
+
+    as_of: int
+    asked: Interval | None
+    older: bool
+    """Whether as_of lies before what is published: then only `revisions` gains rows."""
+    causes: tuple[Cause, ...]
+    pairs: tuple[Interval, ...]
+    strays: tuple[Interval, ...]
+    jobs: tuple[Job, ...]
+    pending: tuple[Interval, ...]
+    held: tuple[Interval, ...]
+    matured: Interval | None
+    """Window ends that became final since the last publication."""
+    fresh_series: tuple[str, ...]
+    """SLIs whose every window is rolled up: new definitions, or new objectives."""
+    fresh_grains: tuple[str, ...]
+    gone_series: tuple[str, ...]
+    """Definitions no longer declared."""
+    from_scratch: bool
+    files_changed: int
+    tile: int
+    tiles_total: int
+    bytes: int
+    run_id: str
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.jobs
+            or self.matured
+            or self.fresh_series
+            or self.fresh_grains
+            or self.gone_series
+            or self.files_changed
+        )
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles of predictions are recomputed."""
+        return sum((each.end - each.start) // self.tile for each in self.pairs)
+
+    @property
+    def predictions_changed(self) -> bool:
+        return self.from_scratch or any("prediction" in cause.what for cause in self.causes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values, instants as ISO 8601."""
+
+        def spans(intervals: Iterable[Interval]) -> list[list[str]]:
+            return [[iso(each.start), iso(each.end)] for each in intervals]
+
+        return {
+            "run_id": self.run_id,
+            "as_of": iso(self.as_of),
+            "asked": spans([self.asked])[0] if self.asked else None,
+            "causes": [{"what": c.what, "files": list(c.files), "intervals": spans(c.intervals)} for c in self.causes],
+            "tiles": self.tiles,
+            "tiles_total": self.tiles_total,
+            "recompute": spans(self.pairs),
+            "new_series": list(self.fresh_series),
+            "gone_series": list(self.gone_series),
+            "held": spans(self.held),
+            "pending": spans(self.pending),
+            "tasks": sum(len(job.chunks) for job in self.jobs),
+            "bytes": self.bytes,
+        }
+
+
+def plan(
+    config: Config,
+    inputs: Inputs,
+    published: Published | None,
+    seen: Iterable[LogFile],
+    asked: Interval | None,
+    as_of: int,
+) -> Plan:
+    """Decide what to recompute. `seen` are the files the published run saw."""
+    _check_asked(config, asked, as_of)
+    older = published is not None and as_of < published.as_of
+    from_scratch = published is None or older or published.base != config.base
+    basis = None if from_scratch else published
+    causes = _causes(config, inputs, basis, list(seen) if basis else [], as_of, published)
+    since = config.since_instant
+    limits = [Interval(since, max(since, as_of + 1))]
+    aligned = _aligner(config.tile)
+    stale, strays = _touched(config, causes, aligned, limits)
+    pending, held = list(basis.pending if basis else ()), list(basis.held if basis else ())
+    if basis and asked is None:
+        frozen = [Interval(BEGINNING, _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile))]
+        newly_held = common(without(stale, pending), frozen)
+        stale, held = without(stale, newly_held), union([*held, *newly_held])
+    new_states = [each for each in config.states if basis and each not in basis.states]
+    new_sets = [each for each in config.slice_sets if basis and each not in basis.slice_sets]
+    existing = _existing(config, inputs, as_of, aligned)
+    added = without(common(existing, limits), pending) if new_states or new_sets else []
+    do = union([*stale, *pending])
+    if asked is not None:
+        wanted = common([aligned(asked)], limits)
+        causes = [*causes, Cause("asked", tuple(wanted))]
+        pending = union([*without(do, wanted), *without(added, wanted)])
+        do, held, added = wanted, without(held, wanted), []
+    else:
+        pending = []
+    do, added = _whole_days(config, do), without(added, do)
+    held = without(held, do)
+    jobs = _jobs(config, inputs, do, strays, added, new_states, new_sets)
+    current = {each.name: each.definition(config.base) for each in config.declared}
+    fresh = [
+        each.name
+        for each in config.declared
+        if published is None
+        or published.series.get(each.name) != current[each.name]
+        or published.objectives.get(each.name) != (each.objective.text if each.objective else None)
+        or new_sets
+    ]
+    matured = _matured(config, basis, as_of)
+    files_changed = 0 if older else sum(1 for cause in causes for _ in cause.files)
+    return Plan(
+        as_of,
+        asked,
+        older,
+        tuple(causes),
+        tuple(do),
+        tuple(strays),
+        tuple(jobs),
+        tuple(pending),
+        tuple(held),
+        matured,
+        tuple(fresh) if not older else tuple(current),
+        () if basis is None else tuple(g.name for g in config.all_grains if g.name not in basis.grains),
+        () if published is None or older else tuple(_gone(config, published, current)),
+        from_scratch,
+        files_changed,
+        config.tile,
+        sum((each.end - each.start) // config.tile for each in common(existing, limits)),
+        sum(
+            int(f.row_bytes * f.rows)
+            for f in {f.path: f for job in jobs for c in job.chunks for f in c.predictions + c.feedback}.values()
+        ),
+        _run_id(config, inputs, asked, as_of),
+    )
+
+
+def _check_asked(config: Config, asked: Interval | None, as_of: int) -> None:
+    if asked is None:
+        return
+    if asked.start >= min(asked.end, as_of + 1) or asked.end <= config.since_instant:
+        raise ConfigError(
+            "the interval asked for holds nothing",
+            where="start, end",
+            expected=f"a stretch between since ({iso(config.since_instant)}) and as_of ({iso(as_of)})",
+            found=str(asked),
+        )
+
+
+def _gone(config: Config, published: Published, current: dict[str, str]) -> Iterable[str]:
+    yield from (definition for name, definition in published.series.items() if current.get(name) != definition)
+    names = {grain.name for grain in config.all_grains}
+    if any(grain not in names for grain in published.grains) or any(
+        s not in config.slice_sets for s in published.slice_sets
+    ):
+        yield ""
+
+
+def _causes(
+    config: Config,
+    inputs: Inputs,
+    basis: Published | None,
+    seen: list[LogFile],
+    as_of: int,
+    published: Published | None,
+) -> list[Cause]:
+    if basis is None:
+        what = (
+            "first run"
+            if published is None
+            else "as_of older than published"
+            if as_of < published.as_of
+            else "config changed"
+        )
+        span = [instants(files) for files in (inputs.predictions, inputs.feedback)]
+        found = [
+            Cause(f"{what}: {log}", tuple(i for i in [interval] if i), tuple(f.path for f in files))
+            for log, interval, files in zip(
+                ("predictions", "feedback"), span, (inputs.predictions, inputs.feedback), strict=True
+            )
+        ]
+        return found
+    before = {(f.log, f.path): f for f in seen}
+    now = {(f.log, f.path): f for f in inputs.files}
+    groups: dict[str, list[tuple[str, list[Interval]]]] = {}
+    later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
+    for key, file in now.items():
+        old = before.get(key)
+        if old is None:
+            groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
+        elif (old.fingerprint, old.problem, old.types) != (file.fingerprint, file.problem, file.types):
+            groups.setdefault(f"rewritten {file.log}", []).append((file.path, [*old.intervals, *file.intervals]))
+        elif known := common(file.intervals, [later]):
+            groups.setdefault(f"newly known {file.log}", []).append(("", known))
+    for key, old in before.items():
+        if key not in now:
+            groups.setdefault(f"removed {old.log}", []).append((old.path, old.intervals))
+    return [
+        Cause(what, tuple(union(i for _, each in found for i in each)), tuple(path for path, _ in found if path))
+        for what, found in groups.items()
+    ]
+
+
+def _touched(
+    config: Config, causes: list[Cause], aligned: _Aligner, limits: list[Interval]
+) -> tuple[list[Interval], list[Interval]]:
+    """Tiles of predictions and tiles of feedback that the causes make stale."""
+    horizon, early = config.horizon.micros, config.feedback.early.micros
+    pairs, strays = [], []
+    for cause in causes:
+        for each in cause.intervals:
+            if cause.what.endswith("predictions"):
+                pairs.append(each)
+                strays.append(each.grown(early, horizon))
+            else:
+                pairs.append(each.grown(horizon, early))
+                strays.append(each)
+    known = [Interval(BEGINNING, limits[0].end)]
+    return common(map(aligned, pairs), map(aligned, limits)), common(map(aligned, strays), map(aligned, known))
+
+
+class _Aligner:
+    def __init__(self, tile: int) -> None:
+        self.tile = tile
+
+    def __call__(self, each: Interval) -> Interval:
+        return Interval(_floor(each.start, self.tile), max(BEGINNING, -(-each.end // self.tile) * self.tile))
+
+
+_aligner = _Aligner
+
+
+def _floor(at: int, tile: int) -> int:
+    return at // tile * tile
+
+
+def _existing(config: Config, inputs: Inputs, as_of: int, aligned: _Aligner) -> list[Interval]:
+    """Tiles that may hold predictions."""
+    return union(
+        aligned(i)
+        for file in inputs.predictions
+        for i in common(file.intervals, [Interval(config.since_instant, max(config.since_instant, as_of + 1))])
+    )
+
+
+def _whole_days(config: Config, pairs: list[Interval]) -> list[Interval]:
+    """Widened to whole days where a Python function must see all pairs of a day at once."""
+    if not any(state.kind == "window" for state in config.states.values()):
+        return pairs
+    zone = config.zone
+    return union(
+        Interval(max(config.since_instant, zone.midnight(zone.date(i.start))), int(zone_day_end(config, i.end)))
+        for i in pairs
+    )
+
+
+def zone_day_end(config: Config, end: int) -> int:
+    """The first midnight at or after an instant."""
+    zone = config.zone
+    day = zone.date(end - 1)
+    return zone.midnights(day, day.fromordinal(day.toordinal() + 1))[-1]
+
+
+def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | None:
+    if basis is None or as_of <= basis.as_of:
+        return None
+    horizon = config.horizon.micros
+    span = Interval(basis.as_of - horizon + 1, as_of - horizon + 1)
+    for grain in config.all_grains:
+        starts, ends = grain.windows(config.zone, config.since_instant, basis.newest)
+        if len(starts) and bool(((ends >= span.start) & (ends < span.end)).any()):
+            return span
+    return None
+
+
+def affected(plan: Plan, starts: Instants, ends: Instants, newest: int, everywhere: bool) -> np.ndarray:
+    """Which windows must be rolled up anew: they hold a recomputed tile, matured, or lie past the newest hour known."""
+    hit = np.ones(len(starts), dtype=bool) if everywhere else inside(starts, ends, plan.pairs) | (ends > newest)
+    if plan.matured is not None and not everywhere:
+        hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
+    return hit & ~inside(starts, ends, plan.pending)
+
+
+def _jobs(
+    config: Config,
+    inputs: Inputs,
+    pairs: list[Interval],
+    strays: list[Interval],
+    added: list[Interval],
+    new_states: list[str],
+    new_sets: list[tuple[str, ...]],
+) -> list[Job]:
+    all_states, sets = tuple(config.states), config.slice_sets
+    jobs = []
+    if pairs or strays:
+        jobs.append(Job(chunks(config, inputs, pairs, strays), all_states, sets))
+    old_sets = tuple(each for each in sets if each not in new_sets)
+    if added and new_states and old_sets:
+        jobs.append(Job(chunks(config, inputs, added, []), tuple(new_states), old_sets))
+    if added and new_sets:
+        jobs.append(Job(chunks(config, inputs, added, []), all_states, tuple(new_sets)))
+    return jobs
+
+
+def chunks(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> tuple[Chunk, ...]:
+    """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
+    budget = config.task_memory / FACTOR
+    groups = sorted(
+        (first, last, f.row_bytes * f.rows / len(f.ranges))
+        for f in inputs.files
+        if f.usable
+        for first, last in f.ranges
+    )
+    cuts, filled = [], 0.0
+    for first, last, size in groups:
+        if filled and filled + size > budget and (not cuts or first > cuts[-1]):
+            cuts.append(config.zone.midnight(config.zone.date(max(first, BEGINNING + 2 * 86_400_000_000))))
+            filled = 0.0
+        filled += size
+    edges = [BEGINNING, *sorted(set(cuts)), END]
+    spans = [Interval(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
+    made = (_chunk(config, inputs, common(pairs, [span]), common(strays, [span])) for span in spans)
+    return tuple(each for each in made if each is not None)
+
+
+def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> Chunk | None:
+    if not pairs and not strays:
+        return None
+    horizon, early = config.horizon.micros, config.feedback.early.micros
+    reach = _hull([*pairs, *(each.grown(horizon, early) for each in strays)])
+    known = _hull([*strays, *(each.grown(early, horizon) for each in pairs)])
+    return Chunk(
+        tuple(pairs),
+        tuple(strays),
+        tuple(f for f in inputs.predictions if common(f.intervals, [reach])),
+        tuple(f for f in inputs.feedback if common(f.intervals, [known])),
+        reach,
+        known,
+    )
+
+
+def _hull(intervals: list[Interval]) -> Interval:
+    return Interval(min(i.start for i in intervals), max(i.end for i in intervals))
+
+
+def _run_id(config: Config, inputs: Inputs, asked: Interval | None, as_of: int) -> str:
+    """Content of a run: the same question to the same inputs has the same id."""
+    content = [
+        config.base,
+        [each.definition(config.base) for each in config.declared],
+        [each.objective.text if each.objective else None for each in config.declared],
+        [list(each) for each in config.slice_sets],
+        [each.name for each in config.all_grains],
+        [(f.log, f.path, f.fingerprint, f.problem) for f in inputs.files],
+        [asked.start, asked.end] if asked else None,
+        as_of,
+    ]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
+    return f"{iso(as_of).replace('-', '').replace(':', '')}-{digest}"
+
+
+def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
+    """The plan with tiles whose winning predictions changed because of rows elsewhere."""
+    extra = without(more, plan.pairs)
+    if not extra:
+        return plan
+    pairs = _whole_days(config, union([*plan.pairs, *extra]))
+    first = _jobs(config, inputs, pairs, list(plan.strays), [], [], [])
+    rest = plan.jobs[1:] if plan.pairs or plan.strays else plan.jobs
+    cause = Cause("duplicate predictions elsewhere", tuple(extra))
+    return replace(plan, pairs=tuple(pairs), jobs=(*first, *rest), causes=(*plan.causes, cause))

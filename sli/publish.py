@@ -1,0 +1,302 @@
+"""Publication: compare what was rolled up with what is believed, stage every table, make it visible by one commit.
+
+A row is rewritten only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the beliefs
+there were. Limit: rows are compared to the bit, not within a tolerance; states are exact, so equal inputs give equal bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from sli import schemas
+from sli.config import Config
+from sli.intervals import inside, moment
+from sli.plan import Plan
+from sli.rollup import ROLLED, Choose
+from sli.slices import parse
+from sli.slis.base import NO_LABELS
+from sli.tables import Published, Store, Transaction
+
+KEY = ("sli", "definition", "grain", "window_start", "window_end", "slice_by", "slice")
+COMPARED = tuple(name for name in ROLLED if name not in (*KEY, "day"))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`rows`: all rows of the partitions touched, as they shall be; `revised`: added, changed, removed ones, with causes."""
+
+    rows: pa.Table
+    revised: pa.Table
+    partitions: dict[str, list[str]]
+    """For each grain the days to replace."""
+
+
+def plain(beliefs: pa.Table) -> pa.Table:
+    """Published rows in the form of rolled-up ones: instants as integers, slices as text."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone='UTC'")
+    con.register("beliefs", beliefs)
+    return con.sql(
+        "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, epoch_us(as_of) AS as_of, "
+        "array_to_string(slice_by, ',') AS slice_by, to_json(slice)::VARCHAR AS slice) FROM beliefs"
+    ).to_arrow_table()
+
+
+def difference(
+    old: pa.Table,
+    new: pa.Table,
+    in_scope: Callable[[pa.Table], npt.NDArray[np.bool_]],
+    as_of: int,
+    run_id: str,
+    model: str,
+    first: bool,
+) -> Difference:
+    """Compare `new` rows with the `old` (plain) ones in scope; old rows out of scope stay as they are."""
+    scope = in_scope(old) if len(old) else np.array([], dtype=bool)
+    con = duckdb.connect()
+    con.execute("SET TimeZone='UTC'")
+    con.register("old_arrow", old.append_column("in_scope", pa.array(scope, pa.bool_())))
+    con.register("new_arrow", new)
+    key = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
+    changed = " OR ".join(f"o.{name} IS DISTINCT FROM n.{name}" for name in COMPARED)
+    stamp = f"{as_of}::BIGINT AS as_of, '{run_id}' AS run_id"
+    names = ", ".join(f"n.{name}" for name in ROLLED)
+    model = model.replace("'", "''")
+    con.execute("CREATE TEMP TABLE series AS SELECT DISTINCT sli, definition FROM old_arrow")
+    con.execute(
+        f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
+        f"{_cause(first)} AS cause, o.value AS old_value FROM new_arrow n LEFT JOIN old_arrow o ON {key} "
+        f"LEFT JOIN series s ON s.sli = n.sli AND s.definition = n.definition WHERE o.sli IS NULL OR {changed}"
+    )
+    olds = ", ".join(f"o.{name}" for name in ROLLED)
+    con.execute(
+        f"INSERT INTO revised SELECT '{model}', {olds}, {stamp}, 'removed', CASE WHEN s.sli IS NULL THEN 'no longer declared' ELSE 'no longer a window' END, "
+        f"o.value FROM old_arrow o LEFT JOIN (SELECT DISTINCT sli, definition FROM new_arrow) s ON s.sli = o.sli AND s.definition = o.definition "
+        f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {key})"
+    )
+    partitions: dict[str, list[str]] = {}
+    for grain, day in con.execute("SELECT DISTINCT grain, day FROM revised ORDER BY ALL").fetchall():
+        partitions.setdefault(grain, []).append(day)
+    kept = ", ".join(f"o.{name}" for name in ROLLED)
+    con.execute(
+        f"CREATE TEMP TABLE final AS SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM revised WHERE change <> 'removed' UNION ALL "
+        f"SELECT o.model, {kept}, o.as_of, o.run_id FROM old_arrow o JOIN (SELECT DISTINCT grain, day FROM revised) d USING (grain, day) "
+        f"WHERE NOT EXISTS (FROM revised n WHERE {key})"
+    )
+    order = "grain, day, sli, slice_by, slice, window_end, window_start"
+    rows = con.sql(f"FROM final ORDER BY {order}").to_arrow_table()
+    revised = con.sql(f"FROM revised ORDER BY {order}").to_arrow_table()
+    return Difference(stored(rows), stored(revised), partitions)
+
+
+def _cause(first: bool) -> str:
+    """SQL for the cause of a change, told from what differs."""
+    fresh = "first run" if first else "new definition"
+    return (
+        f"CASE WHEN s.sli IS NULL THEN '{fresh}' WHEN o.sli IS NULL THEN 'new predictions' WHEN o.predictions <> n.predictions THEN 'new predictions' "
+        "WHEN o.labelled < n.labelled THEN 'late feedback' WHEN o.labelled > n.labelled THEN 'withdrawn feedback' "
+        "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN 'corrected feedback' "
+        "WHEN o.maturity <> n.maturity THEN 'matured' WHEN o.objective IS DISTINCT FROM n.objective THEN 'new objective' ELSE 'corrected feedback' END"
+    )
+
+
+def stored(rows: pa.Table) -> pa.Table:
+    """Plain rows in the form of the tables: instants as timestamps, slices as lists and maps."""
+    for name in ("window_start", "window_end", "as_of"):
+        rows = rows.set_column(
+            rows.schema.get_field_index(name), name, rows.column(name).cast(pa.int64()).cast(schemas.UTC)
+        )
+    for name, kind, read in (
+        ("slice_by", pa.list_(pa.string()), lambda text: text.split(",") if text else []),
+        ("slice", schemas.SLICE, lambda text: list(parse(text).items())),
+    ):
+        encoded = pc.dictionary_encode(rows.column(name)).combine_chunks()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
+        distinct = pa.array([read(text) for text in encoded.dictionary.to_pylist()], kind)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, distinct.take(encoded.indices))
+    return rows
+
+
+def replacing(partitions: dict[str, list[str]]) -> str:
+    """The predicate that names the partitions of `results` to replace."""
+    parts = [
+        f"(grain = '{grain}' AND day IN ({', '.join(repr(day) for day in days)}))" for grain, days in partitions.items()
+    ]
+    return " OR ".join(parts)
+
+
+def audited(tiles: pa.Table, strays: list[tuple[str, int, list[str]]], files: Any) -> pa.Table:
+    """The standing audit of both logs: one row a log, check and file."""
+    con = duckdb.connect()
+    con.register("tiles_arrow", tiles)
+    found = (
+        con.sql(
+            'SELECT m.log AS log, m."check" AS "check", m.file AS file, sum(m."count")::BIGINT AS "count", '
+            "list_slice(list_sort(list_distinct(flatten(list(m.samples)))), 1, 5) AS samples FROM "
+            "(SELECT unnest(marks) AS m FROM tiles_arrow) GROUP BY ALL ORDER BY ALL"
+        )
+        .to_arrow_table()
+        .to_pylist()
+    )
+    found += [
+        {"log": "feedback", "check": check, "file": None, "count": count, "samples": samples}
+        for check, count, samples in strays
+    ]
+    for file in files:
+        if file.problem:
+            found.append(
+                {
+                    "log": file.log,
+                    "check": file.problem,
+                    "file": file.path,
+                    "count": file.rows,
+                    "samples": [],
+                    "explanation": file.explanation,
+                }
+            )
+        elif file.null_times:
+            found.append(
+                {
+                    "log": file.log,
+                    "check": "invalid: no time",
+                    "file": file.path,
+                    "count": file.null_times,
+                    "samples": [],
+                }
+            )
+    for row in found:
+        row.setdefault("explanation", explain(row["check"]))
+    found.sort(key=lambda row: (row["log"], row["check"], row["file"] or ""))
+    return pa.Table.from_pylist(
+        found, schema=pa.schema([f for f in schemas.AUDIT if f.name not in ("run_id", "as_of")])
+    )
+
+
+BAD = ("invalid", "unreadable", "missing column", "wrong type", "wrong id type")
+EXPLAIN = {
+    "duplicate": "another prediction with this id won",
+    "superseded": "other feedback for the same prediction won",
+    "withdrawn": "the feedback that counts is null: the label was taken back",
+    "ignored null": "null feedback, ignored as configured",
+    "orphan": "no prediction has this id",
+    "late": "known later than the horizon after its prediction: does not count",
+    "before prediction": "known before its prediction was made: does not count",
+    "before since": "its prediction lies before `since`",
+    "invalid": "rows set aside: they count nowhere",
+}
+
+
+def explain(check: str) -> str:
+    """What a check means, in a few words."""
+    if check == "conflict":
+        return "lost to a row of equal rank with another value"
+    return EXPLAIN[check.split(":")[0]]
+
+
+def is_bad(check: str) -> bool:
+    """Whether a check is bad input, as opposed to what logs do."""
+    return check.startswith(BAD)
+
+
+class Scope:
+    """Which published rows the new ones stand against: those of the windows and series a run rolled up."""
+
+    def __init__(self, config: Config, plan: Plan, choose: Choose, everywhere: Choose) -> None:
+        self.config, self.plan, self.choose, self.everywhere = config, plan, choose, everywhere
+
+    def __call__(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
+        fresh = _among(rows, "sli", self.plan.fresh_series) | _among(rows, "grain", self.plan.fresh_grains)
+        sets = [",".join(each) for each in self.config.slice_sets]
+        current = _among(rows, "definition", [each.definition(self.config.base) for each in self.config.declared])
+        current &= _among(rows, "grain", [grain.name for grain in self.config.all_grains]) & _among(
+            rows, "slice_by", sets
+        )
+        return np.where(fresh, self.everywhere(starts, ends), self.choose(starts, ends)) | ~current
+
+
+def _among(rows: pa.Table, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = pc.is_in(rows.column(column), pa.array(list(values), pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return found
+
+
+def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
+    """Write the partitions of the tiles that this run touched."""
+    if plan.from_scratch:
+        transaction.write("tiles", tiles, replacing="true" if transaction.published else None)
+        return
+    touched = [*plan.pairs, *plan.strays, *(i for job in plan.jobs for chunk in job.chunks for i in chunk.pairs)]
+    starts = tiles.column("start").cast(pa.int64()).to_numpy()
+    hit = inside(starts, starts + 1, touched)
+    before = transaction.store.dataset("tiles", transaction.published).to_table(columns=["day", "start"])
+    old = before.column("start").cast(pa.int64()).to_numpy()
+    gone = before.column("day").filter(pa.array(inside(old, old + 1, touched))).to_pylist()
+    days = sorted({*tiles.column("day").filter(pa.array(hit)).to_pylist(), *gone})
+    if days:
+        transaction.write(
+            "tiles",
+            tiles.filter(pc.is_in(tiles.column("day"), pa.array(days))),
+            replacing=f"day IN ({', '.join(map(repr, days))})",
+        )
+
+
+def run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:
+    """The row of `runs`."""
+    asked = plan.asked
+    row = {
+        "run_id": plan.run_id,
+        "sequence": sequence,
+        "as_of": moment(plan.as_of),
+        "asked_start": moment(asked.start) if asked else None,
+        "asked_end": moment(asked.end) if asked else None,
+        "plan": json.dumps(plan.to_dict()),
+        "tiles_recomputed": plan.tiles,
+        "results_changed": changed,
+        "seconds": seconds,
+    }
+    return pa.Table.from_pylist([row], schema=schemas.RUNS)
+
+
+def newest_audit(store: Store, published: Published | None) -> pa.Table:
+    """The audit of the last published run."""
+    if published is None:
+        return schemas.AUDIT.empty_table()
+    return store.dataset("audit", published).to_table(filter=ds.field("run_id") == published.run_id)
+
+
+def newly_bad(audit: pa.Table, before: pa.Table) -> pa.Table:
+    """The rows of an audit that are bad input and say more than the one before."""
+    known = {(r["log"], r["check"], r["file"]): r["count"] for r in before.to_pylist()}
+    rows = audit.to_pylist()
+    worse = [is_bad(r["check"]) and r["count"] > known.get((r["log"], r["check"], r["file"]), -1) for r in rows]
+    return audit.filter(pa.array(worse, pa.bool_()))
+
+
+def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
+    """`name: reason (n windows)` for Python SLIs that raised or returned no number."""
+    found = []
+    for each in config.declared:
+        if any(state.kind == "window" for state in each.formula.states.values()):
+            mine = rows.filter(pc.and_(pc.equal(rows.column("sli"), each.name), pc.is_valid(rows.column("reason"))))
+            counts = Counter(reason for reason in mine.column("reason").to_pylist() if reason != NO_LABELS)
+            found += [f"{each.name}: {reason} ({n} windows)" for reason, n in counts.most_common(3)]
+    return tuple(found)
+
+
+def believed(dataset: ds.Dataset) -> pa.Table:
+    """All of the newest belief, in plain form."""
+    return plain(dataset.to_table(columns=schemas.RESULTS.names))

@@ -1,0 +1,304 @@
+"""The way of the data: discover, plan, match, tile, roll up, publish.
+
+`run` reads top to bottom like that sentence; each step is the module of its name. Limit: one run at a time publishes; one
+that loses the race plans again, a few times.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from sli import census, publish
+from sli.config import Config, load_config
+from sli.errors import ConfigError, ConflictError
+from sli.history import known_at, restated
+from sli.intervals import Interval
+from sli.logs import Inputs, discover
+from sli.match import BrokenFiles, Spec, execute, task
+from sli.plan import Job, Plan, affected, extended
+from sli.plan import plan as make_plan
+from sli.rollup import newest_hour, roll_up
+from sli.tables import Published, Store, Transaction, input_rows
+from sli.tile import replaced
+
+ATTEMPTS = 6
+Progress = Callable[[str, int, int], None]
+When = str | date | datetime | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. `revised` holds the rows added, changed and removed, as in the table `revisions`."""
+
+    plan: Plan
+    published: bool
+    run_id: str
+    tiles: int
+    results: int
+    revised: pa.Table
+    audit: pa.Table
+    newly_bad: pa.Table
+    failing: tuple[str, ...]
+    seconds: float
+    inputs: Inputs = field(repr=False)
+
+
+def run(
+    config: str | Path | Config,
+    *,
+    as_of: When = None,
+    start: When = None,
+    end: When = None,
+    settings: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Outcome:
+    """Bring the tables up to date with the logs, as known at `as_of` (default: now).
+
+    With `start` or `end` exactly the tiles of `[start, end)` are recomputed, final ones too: a backfill. Raises SliError.
+    """
+    config = load_config(config, settings)
+    wanted, asked = instants_of(config, as_of, start, end)
+    for attempt in range(ATTEMPTS):
+        try:
+            return _once(config, wanted, asked, progress or (lambda *_: None))
+        except ConflictError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.05, 0.5) * 2**attempt)
+    raise AssertionError
+
+
+def plan(
+    config: str | Path | Config,
+    *,
+    as_of: When = None,
+    start: When = None,
+    end: When = None,
+    settings: Sequence[str] = (),
+) -> Plan:
+    """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
+    config = load_config(config, settings)
+    wanted, asked = instants_of(config, as_of, start, end)
+    store = Store(config.store)
+    published = store.published()
+    seen = store.inputs(published)
+    return make_plan(config, discover(config, seen), published, seen, asked, wanted)
+
+
+def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress) -> Outcome:
+    began = time.monotonic()
+    transaction = Store(config.store).begin()
+    published = transaction.published
+    seen = transaction.store.inputs(published)
+    inputs = discover(config, seen)
+    chosen = make_plan(config, inputs, published, seen, asked, as_of)
+    if chosen.empty:
+        return _nothing(chosen, inputs, began)
+    before = _tiles_before(config, transaction, chosen)
+    chosen, excluded = _settled(config, inputs, chosen, before)
+    try:
+        made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
+    except BrokenFiles as broken:
+        inputs = inputs.without(broken.files)
+        chosen = make_plan(config, inputs, published, seen, asked, as_of)
+        made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
+    tiles = replaced(before, made, chosen)
+    newest = newest_hour(config, tiles)
+    rolled, scope = _rolled_up(config, chosen, tiles, newest, published, progress)
+    believed = _believed(transaction, chosen)
+    changes = publish.difference(believed, rolled, scope, as_of, chosen.run_id, config.model, published is None)
+    audit = _audit(config, inputs, chosen, tiles, transaction)
+    state = _state(config, chosen, newest, published)
+    visible = _published(transaction, chosen, changes, tiles, audit, inputs, state, began)
+    return _outcome(config, chosen, visible, changes, audit, transaction, inputs, began)
+
+
+def instants_of(config: Config, as_of: When, start: When, end: When) -> tuple[int, Interval | None]:
+    """as_of and the interval asked for, as instants; naive times are read in the config's zone. Raises ConfigError."""
+
+    def parsed(name: str, value: str | date | datetime) -> int:
+        try:
+            return config.zone.parse(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"{name} is no date or time",
+                where=name,
+                expected="ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z",
+                found=str(value),
+            ) from error
+
+    wanted = int(time.time() * 1e6) if as_of is None else parsed("as_of", as_of)
+    if start is None and end is None:
+        return wanted, None
+    low = config.since_instant if start is None else parsed("start", start)
+    high = wanted + 1 if end is None else parsed("end", end)
+    if low >= high:
+        raise ConfigError("the end must come after the start", where="start, end", found=f"{start} .. {end}")
+    return wanted, Interval(low, high)
+
+
+def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
+    from sli.schemas import AUDIT, REVISIONS
+
+    none = AUDIT.empty_table()
+    return Outcome(
+        chosen, False, chosen.run_id, 0, 0, REVISIONS.empty_table(), none, none, (), time.monotonic() - began, inputs
+    )
+
+
+def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
+    """The published tiles this run builds on: none if it starts from scratch."""
+    from sli.schemas import TILES
+
+    if chosen.from_scratch:
+        return TILES.empty_table()
+    found = transaction.store.dataset("tiles", transaction.published)
+    return found.to_table(columns=[name for name in found.schema.names if name in TILES.names or name in config.states])
+
+
+def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
+    """Find predictions that lose to one in another tile; plan the tiles where that changed."""
+    known = census.published_exclusions(before, config.tile)
+    now = census.excluded(config, inputs, chosen, known)
+    return extended(config, inputs, chosen, census.moved(config, now, known)), now
+
+
+def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
+    threads = (
+        max(1, config.parallel // max(1, min(config.parallel, len(job.chunks)))) if config.dask == "in-process" else 1
+    )
+    spec = Spec.of(config, as_of, job.states, job.slice_sets, threads)
+    tasks = [functools.partial(task, chunk, spec, excluded) for chunk in job.chunks]
+    return pa.concat_tables(
+        execute(config, tasks, functools.partial(progress, "matching")), promote_options="permissive"
+    )
+
+
+def _rolled_up(
+    config: Config, chosen: Plan, tiles: pa.Table, newest: int, published: Published | None, progress: Progress
+) -> tuple[pa.Table, publish.Scope]:
+    """New rows of every window affected, and which published rows they stand against."""
+    settled = newest if published is None or chosen.from_scratch else min(newest, published.newest)
+    choose = functools.partial(affected, chosen, newest=settled, everywhere=chosen.from_scratch)
+    everywhere = functools.partial(affected, chosen, newest=settled, everywhere=True)
+    fresh = [each for each in config.declared if each.name in chosen.fresh_series]
+    rest = [each for each in config.declared if each.name not in chosen.fresh_series]
+    old = [grain for grain in config.all_grains if grain.name not in chosen.fresh_grains]
+    added = [grain for grain in config.all_grains if grain.name in chosen.fresh_grains]
+    passes = [(rest, old, choose), (fresh, config.all_grains, everywhere), (rest, added, everywhere)]
+    parts = []
+    for done, (slis, grains, where) in enumerate(passes):
+        if slis and grains:
+            parts.append(roll_up(config, tiles, newest, slis, grains, where, chosen.as_of))
+        progress("rolling up", done + 1, len(passes))
+    return pa.concat_tables(parts), publish.Scope(config, chosen, choose, everywhere)
+
+
+def _believed(transaction: Transaction, chosen: Plan) -> pa.Table:
+    """The published rows to compare with: the newest belief, or what was believed at an older as_of."""
+    store, published = transaction.store, transaction.published
+    if chosen.older:
+        return known_at(store.dataset("revisions", published), chosen.as_of)
+    return publish.believed(store.dataset("results"))
+
+
+def _audit(config: Config, inputs: Inputs, chosen: Plan, tiles: pa.Table, transaction: Transaction) -> pa.Table:
+    found = census.strays(config, inputs, chosen.as_of, census.stray_rows(tiles))
+    rows = publish.audited(tiles, found, inputs.files)
+    as_of = pa.array([chosen.as_of] * len(rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    return rows.append_column("run_id", pa.array([chosen.run_id] * len(rows), pa.string())).append_column(
+        "as_of", as_of
+    )
+
+
+def _state(config: Config, chosen: Plan, newest: int, published: Published | None) -> Published:
+    """What the next plan will rest on."""
+    if chosen.older and published is not None:
+        return published
+    return Published(
+        0,
+        chosen.run_id,
+        chosen.as_of,
+        config.base,
+        newest,
+        tuple(config.states),
+        config.slice_sets,
+        tuple(grain.name for grain in config.all_grains),
+        {each.name: each.definition(config.base) for each in config.declared},
+        {each.name: each.objective.text if each.objective else None for each in config.declared},
+        chosen.pending,
+        chosen.held,
+    )
+
+
+def _published(
+    transaction: Transaction,
+    chosen: Plan,
+    changes: publish.Difference,
+    tiles: pa.Table,
+    audit: pa.Table,
+    inputs: Inputs,
+    state: Published,
+    began: float,
+) -> bool:
+    """Stage every table, then make all of it visible at once. False if there is nothing to say."""
+    before = transaction.published
+    unchanged = (
+        before is not None
+        and replace(state, sequence=before.sequence, run_id=before.run_id, as_of=before.as_of, versions=before.versions)
+        == before
+    )
+    if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed)):
+        return False
+    revised = changes.revised.append_column(
+        "sequence", pa.array([transaction.sequence] * len(changes.revised), pa.int64())
+    )
+    if chosen.older:
+        later = restated(transaction.store, transaction.published, revised, chosen.as_of, transaction.sequence)
+        revised = pa.concat_tables([revised, later], promote_options="permissive")
+    else:
+        publish.write_tiles(transaction, tiles, chosen)
+        transaction.write("inputs", input_rows(inputs.files), replacing="true")
+        transaction.write("audit", audit)
+    transaction.write("revisions", revised)
+    transaction.write(
+        "runs", publish.run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began)
+    )
+    rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
+    transaction.publish(state, rows, None if chosen.older else publish.replacing(changes.partitions))
+    return True
+
+
+def _outcome(
+    config: Config,
+    chosen: Plan,
+    visible: bool,
+    changes: publish.Difference,
+    audit: pa.Table,
+    transaction: Transaction,
+    inputs: Inputs,
+    began: float,
+) -> Outcome:
+    previous = publish.newest_audit(transaction.store, transaction.published)
+    failing = publish.failing_functions(config, changes.rows)
+    return Outcome(
+        chosen,
+        visible,
+        chosen.run_id,
+        chosen.tiles,
+        len(changes.rows),
+        changes.revised,
+        audit,
+        publish.newly_bad(audit, previous),
+        failing,
+        time.monotonic() - began,
+        inputs,
+    )

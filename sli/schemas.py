@@ -1,0 +1,127 @@
+"""The columns of every table, fixed here and nowhere else.
+
+Limit: tiles also hold one column a state; its name is the state's content hash and its type `state_type` of its kind.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+UTC = pa.timestamp("us", tz="UTC")
+TEXT = pa.string()
+SLICE = pa.map_(TEXT, TEXT)
+
+FORMAT = 1
+"""Version of the stored form; a store of another one is recomputed from the logs."""
+
+BELIEF = [
+    ("model", TEXT),
+    ("sli", TEXT),
+    ("definition", TEXT),
+    ("grain", TEXT),
+    ("window_start", UTC),
+    ("window_end", UTC),
+    ("slice_by", pa.list_(TEXT)),
+    ("slice", SLICE),
+    ("value", pa.float64()),
+    ("reason", TEXT),
+    ("ci_low", pa.float64()),
+    ("ci_high", pa.float64()),
+    ("error_bound", pa.float64()),
+    ("predictions", pa.int64()),
+    ("labelled", pa.int64()),
+    ("coverage", pa.float64()),
+    ("maturity", TEXT),
+    ("objective", TEXT),
+    ("verdict", TEXT),
+    ("as_of", UTC),
+    ("run_id", TEXT),
+]
+
+RESULTS = pa.schema([*BELIEF, ("day", TEXT)])
+"""Newest belief; `day` is the local date the window ends in, a partition column beside `grain`."""
+
+REVISIONS = pa.schema(
+    [*BELIEF, ("day", TEXT), ("sequence", pa.int64()), ("change", TEXT), ("cause", TEXT), ("old_value", pa.float64())]
+)
+"""Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` is the value before."""
+
+MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))])
+SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
+STRAY = pa.struct([("id", TEXT), ("time", UTC)])
+
+TILES = pa.schema(
+    [
+        ("day", TEXT),
+        ("span", TEXT),
+        ("start", UTC),
+        ("slice_by", TEXT),
+        ("slice", TEXT),
+        ("predictions", pa.int64()),
+        ("labelled", pa.int64()),
+        ("marks", pa.list_(MARK)),
+        ("shadowed", pa.list_(SHADOW)),
+        ("strays", pa.list_(STRAY)),
+    ]
+)
+"""`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions of
+a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
+
+AUDIT = pa.schema(
+    [
+        ("run_id", TEXT),
+        ("as_of", UTC),
+        ("log", TEXT),
+        ("check", TEXT),
+        ("file", TEXT),
+        ("count", pa.int64()),
+        ("samples", pa.list_(TEXT)),
+        ("explanation", TEXT),
+    ]
+)
+
+INPUTS = pa.schema(
+    [
+        ("log", TEXT),
+        ("path", TEXT),
+        ("fingerprint", TEXT),
+        ("bytes", pa.int64()),
+        ("rows", pa.int64()),
+        ("problem", TEXT),
+        ("explanation", TEXT),
+        ("ranges", pa.list_(pa.int64())),
+        ("row_bytes", pa.float64()),
+        ("null_times", pa.int64()),
+        ("columns", SLICE),
+    ]
+)
+"""The files the last published run saw; `ranges` holds first and last instant of each group of rows, in turn."""
+
+RUNS = pa.schema(
+    [
+        ("run_id", TEXT),
+        ("sequence", pa.int64()),
+        ("as_of", UTC),
+        ("asked_start", UTC),
+        ("asked_end", UTC),
+        ("plan", TEXT),
+        ("tiles_recomputed", pa.int64()),
+        ("results_changed", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""`plan` is what was decided, as JSON; `seconds` is from the start of the run to its commit."""
+
+
+def state_type(kind: str) -> pa.DataType:
+    """Stored form of a state."""
+    whole = pa.decimal128(38, 0)
+    return {
+        "count": pa.int64(),
+        "sum": pa.struct([("whole", whole), ("fraction", whole), ("undefined", pa.int64())]),
+        "min": pa.float64(),
+        "max": pa.float64(),
+        "histogram": pa.list_(pa.struct([("value", pa.float64()), ("count", pa.int64())])),
+        "sample": pa.list_(pa.struct([("key", pa.int64()), ("truth", pa.float64()), ("prediction", pa.float64())])),
+        "window": pa.struct([("value", pa.float64()), ("reason", TEXT)]),
+    }[kind]

@@ -1,0 +1,91 @@
+"""SLIs of a regression task: errors are `prediction - label` over the pairs that have both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from sli.slis.base import NO_LABELS, UNDEFINED_SUM, Formula, Values, because, count, entry, mean_of, plain, total
+from sli.slis.states import Merged, State
+
+USABLE = count("usable")
+SQUARES = total("(prediction - label) * (prediction - label)", "usable")
+
+
+def _mean(of: str, on_errors: Callable[[pd.Series], pd.Series]) -> Formula:
+    def on_rows(pairs: pd.DataFrame) -> float:
+        kept = pairs[pairs.usable]
+        return float(on_errors(kept.prediction - kept.label).mean())
+
+    return Formula(
+        {"sum": total(of, "usable"), "usable": USABLE}, lambda s: mean_of(s["sum"], s["usable"], NO_LABELS), on_rows
+    )
+
+
+@entry("mae", "regression")
+def mae() -> Formula:
+    return _mean("abs(prediction - label)", lambda e: e.abs())
+
+
+@entry("mse", "regression")
+def mse() -> Formula:
+    return _mean(SQUARES.of, lambda e: e**2)
+
+
+@entry("bias", "regression")
+def bias() -> Formula:
+    return _mean("prediction - label", lambda e: e)
+
+
+@entry("rmse", "regression")
+def rmse() -> Formula:
+    def value(s: Merged) -> Values:
+        squared = mean_of(s["sum"], s["usable"], NO_LABELS)
+        return plain(np.sqrt(squared.value), squared.reason)
+
+    def on_rows(pairs: pd.DataFrame) -> float:
+        kept = pairs[pairs.usable]
+        return float(np.sqrt(((kept.prediction - kept.label) ** 2).mean()))
+
+    return Formula({"sum": SQUARES, "usable": USABLE}, value, on_rows)
+
+
+@entry("r2", "regression")
+def r2() -> Formula:
+    """1 - SSE / SST. SST is taken from exact sums of y and of y^2 (each square rounded once), so its relative error is
+    about 2^-52 * (1 + mean^2 / variance)."""
+
+    def value(s: Merged) -> Values:
+        n, sums, squares = s["usable"], s["y"], s["yy"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = squares - sums * (sums / n)
+            value = 1 - s["sse"] / spread
+        constant = (n < 2) | (s["low"] == s["high"])
+        unknown = np.isnan(s["sse"]) | np.isnan(squares) | np.isnan(sums)
+        return plain(
+            value,
+            because(
+                (n == 0, NO_LABELS), (constant, "labels do not vary"), (unknown | ~np.isfinite(value), UNDEFINED_SUM)
+            ),
+        )
+
+    def on_rows(pairs: pd.DataFrame) -> float:
+        kept = pairs[pairs.usable]
+        if kept.label.nunique() < 2:
+            return float("nan")
+        return float(1 - ((kept.prediction - kept.label) ** 2).sum() / ((kept.label - kept.label.mean()) ** 2).sum())
+
+    return Formula(
+        {
+            "sse": SQUARES,
+            "y": total("label", "usable"),
+            "yy": total("label * label", "usable"),
+            "low": State("min", of="label", where="usable"),
+            "high": State("max", of="label", where="usable"),
+            "usable": USABLE,
+        },
+        value,
+        on_rows,
+    )

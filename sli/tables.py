@@ -1,0 +1,235 @@
+"""The store: Delta tables under one root, made visible together by one commit of `results`.
+
+That commit names the versions of the other tables it rests on and carries what the next plan needs; whatever a killed
+run left in the others lies after those versions and is rolled back by the next writer. Limit: like all Delta writers
+on local disks it is safe against kills, not shown safe against power loss.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from sli import schemas
+from sli.errors import ConflictError, StoreError
+from sli.intervals import Interval
+from sli.logs import LogFile
+
+APP = "sli"
+KEY = "sli_published"
+LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
+    "tiles": (schemas.TILES, ["day"]),
+    "inputs": (schemas.INPUTS, []),
+    "audit": (schemas.AUDIT, []),
+    "revisions": (schemas.REVISIONS, ["grain"]),
+    "runs": (schemas.RUNS, []),
+    "results": (schemas.RESULTS, ["grain", "day"]),
+}
+"""Schema and partition columns of each table, in the order they are written: `results` last."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the last visible run left: all that the next plan rests on besides the inputs it saw."""
+
+    sequence: int
+    run_id: str
+    as_of: int
+    base: str
+    newest: int
+    states: tuple[str, ...]
+    slice_sets: tuple[tuple[str, ...], ...]
+    grains: tuple[str, ...]
+    series: Mapping[str, str]
+    objectives: Mapping[str, str | None]
+    pending: tuple[Interval, ...] = ()
+    held: tuple[Interval, ...] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> Published:
+        tree = json.loads(text)
+        for name in ("pending", "held"):
+            tree[name] = tuple(Interval(**each) for each in tree[name])
+        for name in ("states", "grains"):
+            tree[name] = tuple(tree[name])
+        tree["slice_sets"] = tuple(tuple(each) for each in tree["slice_sets"])
+        return Published(**tree)
+
+
+class Store:
+    """The tables under `root`, a folder or an s3:// prefix."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        self.options = _storage_options(root)
+
+    def uri(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def handle(self, name: str, version: int | None = None) -> Any:
+        """A DeltaTable, or None if there is none yet. Raises StoreError."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        if "://" not in self.root and not Path(self.uri(name)).is_dir():
+            return None
+        try:
+            return DeltaTable(self.uri(name), version=version, storage_options=self.options)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise StoreError("the store cannot be read", where=self.uri(name), found=str(error)[:300]) from error
+
+    def published(self) -> Published | None:
+        """The last published state, or None before the first publication."""
+        return _published_in(self.handle("results"))
+
+    def dataset(self, name: str, published: Published | None = None) -> ds.Dataset:
+        """The rows of a table: `results` at its newest, any other as of what `published` rests on."""
+        schema, _ = LAYOUT[name]
+        if name != "results" and published is None:
+            return ds.dataset(schema.empty_table())
+        table = self.handle(name, None if name == "results" or published is None else published.versions[name])
+        if table is None:
+            return ds.dataset(schema.empty_table())
+        return table.to_pyarrow_dataset()
+
+    def inputs(self, published: Published | None) -> list[LogFile]:
+        """The files the last published run saw."""
+        return [_file_of(row) for row in self.dataset("inputs", published).to_table().to_pylist()]
+
+    def begin(self) -> Transaction:
+        """Begin to write on top of what is published now."""
+        return Transaction(self)
+
+
+class Transaction:
+    """Writes of one run. Handles are opened first, so that whoever publishes in between makes this one fail."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._handles = {name: store.handle(name) for name in LAYOUT}
+        self.published = _published_in(self._handles["results"])
+        self.sequence = 1 if self.published is None else self.published.sequence + 1
+        self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
+
+    def write(self, name: str, rows: pa.Table, replacing: str | None = None, state: Published | None = None) -> None:
+        """Append rows, or replace those the predicate on partition columns names (`true`: all). Raises ConflictError."""
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake import Transaction as AppTransaction
+
+        fixed = LAYOUT[name][0].names
+        with _errors(self.store.uri(name)):
+            table = self._handles[name] = self._handles[name] or self._created(name)
+            if name != "results" and table.version() != self.versions.get(name, 0):
+                # A run that was killed, or lost the race, left this behind.
+                table.restore(self.versions.get(name, 0))
+            write_deltalake(
+                table,
+                _with_columns(rows, LAYOUT[name][0]),
+                mode="append" if replacing is None else "overwrite",
+                predicate=None if replacing in (None, "true") else replacing,
+                schema_mode="merge" if any(each not in fixed for each in rows.schema.names) else None,
+                commit_properties=CommitProperties(
+                    custom_metadata={KEY: state.to_json()} if state else None,
+                    app_transactions=[AppTransaction(APP, self.sequence)],
+                    max_commit_retries=0,
+                ),
+            )
+        self.versions[name] = table.version()
+
+    def publish(self, state: Published, rows: pa.Table, replacing: str | None) -> Published:
+        """The one atomic commit: from here on every reader sees all that was written. Raises ConflictError."""
+        state = replace(
+            state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
+        )
+        self.write("results", rows, replacing, state)
+        return state
+
+    def _created(self, name: str) -> Any:
+        from deltalake import DeltaTable
+
+        schema, partitions = LAYOUT[name]
+        if "://" not in self.store.root:
+            Path(self.store.uri(name)).mkdir(parents=True, exist_ok=True)
+        return DeltaTable.create(
+            self.store.uri(name),
+            schema=schema,
+            partition_by=partitions,
+            mode="error",
+            configuration={"delta.checkpointInterval": "10"},
+            storage_options=self.store.options,
+        )
+
+
+def _published_in(results: Any) -> Published | None:
+    for commit in results.history() if results is not None else ():
+        if KEY in commit:
+            return Published.from_json(commit[KEY])
+    return None
+
+
+class _errors:
+    """Turns the table library's errors into ours."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        if isinstance(error, CommitFailedError) or "already exists" in str(error):
+            raise ConflictError(
+                "another run published at the same time", where=self.where, found=str(error)[:200], todo="run again"
+            ) from error
+        if isinstance(error, DeltaError | OSError):
+            raise StoreError("the store cannot be written", where=self.where, found=str(error)[:300]) from error
+
+
+def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast to the table's types; state columns beyond them keep theirs."""
+    fixed = [
+        rows.column(f.name).cast(f.type) if f.name in rows.schema.names else pa.nulls(len(rows), f.type) for f in schema
+    ]
+    extra = [f for f in rows.schema if f.name not in schema.names]
+    return pa.table(fixed + [rows.column(f.name) for f in extra], schema=pa.schema([*schema, *extra]))
+
+
+def _storage_options(root: str) -> dict[str, str]:
+    if not root.startswith(("s3://", "s3a://")):
+        return {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    return {"AWS_ALLOW_HTTP": "true"} if endpoint.startswith("http://") else {}
+
+
+def _file_of(row: dict[str, Any]) -> LogFile:
+    flat = row.pop("ranges") or []
+    columns = tuple((name, kind) for name, kind in row.pop("columns") or [])
+    return LogFile(ranges=tuple(zip(flat[::2], flat[1::2], strict=True)), columns=columns, **row)
+
+
+def input_rows(files: tuple[LogFile, ...]) -> pa.Table:
+    """The `inputs` table of a run."""
+    rows = [
+        {**asdict(f), "ranges": [each for pair in f.ranges for each in pair], "columns": list(f.columns)} for f in files
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.INPUTS)
+
+
+def days_between(column: str, days: list[str]) -> str:
+    """A predicate on a partition column."""
+    return f"{column} IN ({', '.join(repr(day) for day in days)})"

@@ -1,0 +1,238 @@
+"""Tiles: one pass over the pairs of a task makes every state of every hour and slice.
+
+Limit: a Python function is called here once an hour and a day whose pairs outgrow a sample; SQL does all the rest.
+"""
+
+from __future__ import annotations
+
+import pickle
+from datetime import timedelta
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from sli import schemas
+from sli.intervals import zone
+from sli.match import Spec, inside_sql
+from sli.plan import Chunk, Job, Plan
+from sli.slices import literal, quoted, sql_text
+from sli.slis import State
+from sli.slis.custom import called
+from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, rounded_sql
+
+
+def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:
+    """All rows of `schemas.TILES` of a chunk whose tables p, f, joined, marks, shadowed, strays are ready."""
+    parts = [_side(con, "pairs"), _side(con, "feedback")]
+    if chunk.pairs:
+        for columns in spec.slice_sets:
+            parts.append(_states(con, columns, spec))
+            parts.extend(_windows(con, columns, spec, grain) for grain in spec.windows)
+    whole = pa.concat_tables(parts, promote_options="default")
+    return _with_days(whole, spec)
+
+
+def _side(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
+    """Rows of marks, and of the shadowed ids (span pairs) or the strays (span feedback)."""
+    listed = (
+        "list({'id': id, 'winner': winner} ORDER BY id) AS shadowed FROM shadowed"
+        if span == "pairs"
+        else "list({'id': id, 'time': make_timestamptz(t)} ORDER BY id, t) AS strays FROM strays"
+    )
+    name = "shadowed" if span == "pairs" else "strays"
+    found = con.sql(
+        f"SELECT '{span}' AS span, tile, '' AS slice_by, '' AS slice, 0::BIGINT AS predictions, 0::BIGINT AS labelled, marks, {name} FROM "
+        f"(SELECT tile, list({{'log': log, 'check': \"check\", 'file': file, 'count': \"count\", 'samples': samples}} "
+        f"ORDER BY log, \"check\", file) AS marks FROM marks WHERE span = '{span}' GROUP BY tile) FULL JOIN (SELECT tile, {listed} GROUP BY tile) USING (tile)"
+    ).to_arrow_table()
+    return found
+
+
+def aggregate(state: State) -> tuple[str, str]:
+    """SQL of a state that is one aggregate, and of the term `x_<id>` it sums, if any."""
+    if state.kind == "count":
+        return f"coalesce(sum(({state.where})::INTEGER), 0)::BIGINT", ""
+    if state.kind in ("min", "max"):
+        return f"{state.kind}({state.of}) FILTER (WHERE {state.where})", ""
+    x = f"x_{state.id}"
+    fits = f"abs({x}) < {LIMIT!r}"
+    whole = f"coalesce(sum(CASE WHEN {fits} THEN trunc({x})::HUGEINT END), 0)::DECIMAL(38, 0)"
+    units = f"(({x} - trunc({x})) * {FRACTION!r}::DOUBLE)::HUGEINT"
+    fraction = f"coalesce(sum(CASE WHEN {fits} THEN {units} END), 0)::DECIMAL(38, 0)"
+    undefined = f"count(*) FILTER (WHERE {x} IS NOT NULL AND NOT ({fits}))"
+    expression = f"{{'whole': {whole}, 'fraction': {fraction}, 'undefined': {undefined}}}"
+    return expression, f"CASE WHEN {state.where} THEN {state.of} END AS {x}"
+
+
+def _as_text(columns: tuple[str, ...]) -> str:
+    return "".join(f", {quoted(name)}::VARCHAR AS {quoted(name)}" for name in columns)
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    return "".join(f", {quoted(name)}" for name in columns)
+
+
+def _states(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec) -> pa.Table:
+    """One row a tile and slice, one column a state."""
+    simple = [state for state in spec.states if state.kind in ("count", "sum", "min", "max")]
+    made = [(state.id, *aggregate(state)) for state in simple]
+    expressions = "".join(f", {sql} AS {name}" for name, sql, _ in made)
+    terms = "".join(f", {term}" for _, _, term in made if term)
+    # Slice columns are grouped as text, while SLIs see them as they are.
+    slices = "".join(f", {quoted(name)}::VARCHAR AS slice_{i}" for i, name in enumerate(columns))
+    group = "".join(f", slice_{i}" for i in range(len(columns)))
+    named = "".join(f", slice_{i} AS {quoted(name)}" for i, name in enumerate(columns))
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE cells AS SELECT row_number() OVER () AS cell, tile{named}, * EXCLUDE (tile{group}) FROM ("
+        f"SELECT tile{group}, count(*) AS predictions, coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{expressions} "
+        f"FROM (SELECT *{slices}{terms} FROM pairs) GROUP BY tile{group})"
+    )
+    joins, lists = "", ""
+    for state in spec.states:
+        if state.kind in ("histogram", "sample"):
+            make = _histogram if state.kind == "histogram" else _sample
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {state.id} AS {make(state, columns)}")
+            joins += f" LEFT JOIN {state.id} USING (cell)"
+            lists += f", coalesce({state.id}.content, []) AS {state.id}"
+    values = "".join(f", {state.id}" for state in simple)
+    return con.sql(
+        f"SELECT 'tile' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
+        f"predictions, labelled{values}{lists} FROM cells{joins}"
+    ).to_arrow_table()
+
+
+def _in_cells(of: str, where: str, columns: tuple[str, ...]) -> str:
+    """SQL for rows of pairs with their cell; null slice values match null."""
+    on = "".join(f" AND c.{quoted(name)} IS NOT DISTINCT FROM v.{quoted(name)}" for name in columns)
+    return f"(SELECT tile{_as_text(columns)}, {of} FROM pairs WHERE {where}) v JOIN cells c ON c.tile = v.tile{on}"
+
+
+def _histogram(state: State, columns: tuple[str, ...]) -> str:
+    """Counts by value: the very values in a cell of at most EXACT_ROWS values, rounded ones otherwise."""
+    source = _in_cells(f"{state.of} AS x", f"({state.where}) AND {state.of} IS NOT NULL", columns)
+    sized = f"SELECT c.cell, count(*) AS n FROM {source} GROUP BY c.cell"
+    value = f"CASE WHEN n > {EXACT_ROWS} THEN {rounded_sql('x', state.spread)} ELSE x END"
+    return (
+        f"SELECT cell, list({{'value': value, 'count': n}} ORDER BY value) AS content FROM (SELECT cell, value, count(*) AS n FROM "
+        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value FROM {source} JOIN ({sized}) s ON s.cell = c.cell) GROUP BY cell, value) GROUP BY cell"
+    )
+
+
+def _sample(state: State, columns: tuple[str, ...]) -> str:
+    """The SAMPLE_ROWS pairs with the smallest keys: a uniform sample, the same however rows are grouped."""
+    of = f"{{'key': (k >> 1)::BIGINT, 'truth': label::DOUBLE, 'prediction': {state.of}::DOUBLE}} AS x"
+    source = _in_cells(of, state.where, columns)
+    return f"SELECT c.cell, list_sort(min(x, {SAMPLE_ROWS})) AS content FROM {source} GROUP BY c.cell"
+
+
+def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec, grain: str) -> pa.Table:
+    """Values of Python functions on all pairs of an hour or a day, where a sample would not hold them."""
+    states = [state for state in spec.states if state.kind == "window"]
+    parts: list[pa.Table] = []
+    if states:
+        _register_windows(con, spec, grain)
+    for state in states:
+        found = con.sql(
+            f"SELECT tile, {sql_text(columns)} AS slice, count(*) AS predictions, list(label::DOUBLE ORDER BY k, t) AS truth, "
+            f"list(y::DOUBLE ORDER BY k, t) AS prediction FROM (SELECT w.start // {spec.tile} AS tile{_as_text(columns)}, label, {state.of} AS y, k, t FROM pairs "
+            f"JOIN window_of w ON w.tile = pairs.tile WHERE {state.where}) GROUP BY tile{_listed(columns)} HAVING count(*) > {SAMPLE_ROWS}"
+        ).to_arrow_table()
+        function = pickle.loads(spec.functions[state.call])
+        values = [
+            called(function, np.asarray(t.values), np.asarray(p.values))
+            for t, p in zip(found.column("truth"), found.column("prediction"), strict=True)
+        ]
+        content = pa.array(
+            [{"value": None if np.isnan(v) else v, "reason": r} for v, r in values], type=schemas.state_type("window")
+        )
+        parts.append(
+            pa.table(
+                {
+                    "span": pa.array([grain] * len(found), pa.string()),
+                    "tile": found.column("tile"),
+                    "slice_by": pa.array([",".join(columns)] * len(found), pa.string()),
+                    "slice": found.column("slice"),
+                    "predictions": found.column("predictions"),
+                    state.id: content,
+                }
+            )
+        )
+    if not parts:
+        return pa.table({"span": pa.array([], pa.string()), "tile": pa.array([], pa.int64())})
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.join(
+            part.drop_columns(["predictions", "slice_by", "span"]), ["tile", "slice"], join_type="full outer"
+        )
+    return merged
+
+
+def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) -> None:
+    """Table `window_of`: the start of the hour or day each tile belongs to."""
+    found = con.execute("SELECT DISTINCT tile FROM joined").fetchnumpy()["tile"].astype(np.int64)
+    starts = found * spec.tile
+    if len(starts):
+        at = zone(spec.zone)
+        edges = (
+            at.hours(int(starts.min()), int(starts.max()) + 1)
+            if grain == "hour"
+            else np.array(
+                at.midnights(at.date(int(starts.min())), at.date(int(starts.max())) + timedelta(days=1)), dtype=np.int64
+            )
+        )
+        starts = edges[np.searchsorted(edges, starts, side="right") - 1]
+    con.register("windows_arrow", pa.table({"tile": found, "start": starts}))
+    con.execute("CREATE OR REPLACE TEMP TABLE window_of AS FROM windows_arrow")
+    con.unregister("windows_arrow")
+
+
+def _with_days(rows: pa.Table, spec: Spec) -> pa.Table:
+    """Replace the number of each tile by its start and the local date it lies in, the partition column."""
+    at = zone(spec.zone)
+    number = rows.column("tile").to_numpy()
+    distinct, position = np.unique(number, return_inverse=True)
+    days = np.array([at.date(int(each) * spec.tile).isoformat() for each in distinct], dtype=object)
+    start = pa.array(number * spec.tile, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    placed = rows.drop_columns(["tile"]).append_column("start", start)
+    return placed.append_column("day", pa.array(days[position] if len(days) else [], pa.string()))
+
+
+def replaced(before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan) -> pa.Table:
+    """All tiles after a run: those recomputed are replaced, new states join the rows of the others."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone='UTC'")
+    con.register("before_arrow", before)
+    stale = inside_sql("epoch_us(start)", plan.pairs)
+    fed = inside_sql("epoch_us(start)", plan.strays)
+    whole = con.sql(
+        f"SELECT * FROM before_arrow WHERE NOT (span IN ('tile', 'hour', 'day', 'pairs') AND {stale}) AND NOT (span = 'feedback' AND {fed})"
+    ).to_arrow_table()
+    for i, (job, made) in enumerate(jobs):
+        if i == 0 and (plan.pairs or plan.strays):
+            whole = pa.concat_tables([whole, made], promote_options="permissive")
+        else:
+            whole = _joined(con, whole, made, job)
+    return whole
+
+
+def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job: Job) -> pa.Table:
+    """Add columns of new states to the rows there are, and rows of new slices or windows."""
+    con.register("whole_arrow", whole)
+    con.register("made_arrow", made)
+    states = [name for name in job.states if name in made.schema.names]
+    kept = [name for name in whole.schema.names if name not in states]
+    taken = [name for name in kept if name in made.schema.names and name not in ("span", "start", "slice_by", "slice")]
+    columns = ", ".join(
+        f"coalesce(w.{name}, m.{name}) AS {name}"
+        if name in taken
+        else name
+        if name in ("span", "start", "slice_by", "slice")
+        else f"w.{name}"
+        for name in kept
+    )
+    known = ", ".join(literal(",".join(each)) for each in job.slice_sets)
+    return con.sql(
+        f"SELECT {columns}{''.join(f', m.{name}' for name in states)} FROM whole_arrow w FULL JOIN (SELECT * FROM made_arrow "
+        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice)"
+    ).to_arrow_table()

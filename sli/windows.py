@@ -1,0 +1,68 @@
+"""Grains and their windows: which half-open stretches of time a result is published for.
+
+Limit: `size/every` counts whole days on the calendar and everything else in physical time from `since`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from sli.intervals import Duration, Instants, Zone
+
+
+@dataclass(frozen=True)
+class Grain:
+    """`hour`, `day`, `cumulative`, or sliding windows of `size` that end `every` so often."""
+
+    name: str
+    size: Duration | None = None
+    every: Duration | None = None
+
+    @staticmethod
+    def sliding(size: Duration, every: Duration) -> Grain:
+        return Grain(f"{size.text}/{every.text}", size, every)
+
+    def windows(self, zone: Zone, since: int, newest: int) -> tuple[Instants, Instants]:
+        """Starts and ends of all windows of data in `[since, newest)`, in order of their ends."""
+        if newest <= since:
+            return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+        if self.name == "hour":
+            edges = zone.hours(since, newest)
+            return edges[:-1], edges[1:]
+        midnights = _midnights(zone, since, newest)
+        if self.name == "day":
+            return midnights[:-1], midnights[1:]
+        if self.name == "cumulative":
+            ends = np.append(midnights[(midnights > since) & (midnights < newest)], newest)
+            return np.full(len(ends), since, dtype=np.int64), ends
+        return self._sliding(zone, since, newest)
+
+    def _sliding(self, zone: Zone, since: int, newest: int) -> tuple[Instants, Instants]:
+        assert self.size is not None
+        assert self.every is not None
+        if self.every.days is not None:
+            first = zone.date(since)
+            steps = -(-((zone.date(newest - 1) - first).days + 1) // self.every.days)
+            last = first + timedelta(days=steps * self.every.days)
+            ends = np.array(zone.midnights(first, last, self.every.days)[1:], dtype=np.int64)
+        else:
+            ends = np.arange(since + self.every.micros, newest + self.every.micros, self.every.micros, dtype=np.int64)
+        if self.size.days is None:
+            return ends - self.size.micros, ends
+        return np.array([_days_back(zone, int(end), self.size.days) for end in ends], dtype=np.int64), ends
+
+
+def _days_back(zone: Zone, end: int, days: int) -> int:
+    """The instant `days` calendar days before: midnight to midnight, other times of the day by the wall clock."""
+    day = zone.date(end)
+    since_midnight = end - zone.midnight(day)
+    return zone.midnight(day - timedelta(days=days)) + since_midnight
+
+
+def _midnights(zone: Zone, start: int, end: int) -> Instants:
+    """The first instants of the days that cover `[start, end)`, and of the day after."""
+    last = zone.date(end - 1) + timedelta(days=1)
+    return np.array(zone.midnights(zone.date(start), last), dtype=np.int64)

@@ -1,0 +1,449 @@
+"""The naive oracle: docs/semantics.md as plain loops over all rows, sharing no code with the product.
+
+It is slow on purpose and meant for small worlds whose values have ordinary squares (no overflow, no underflow).
+Two changes of a zone's UTC offset within one hour are not foreseen.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPS = 2.220446049250313e-16
+
+Step = tuple[str, int]  # ("d", calendar days) or ("us", physical microseconds)
+Grain = str | tuple[str, str, Step, Step]  # "hour", "day", "cumulative" or ("sliding", name, size, every)
+Slice = tuple[tuple[str, str | None], ...]
+Window = tuple[int, int]
+Audit = Counter[tuple[str, str]]  # rows by (log, check)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One logged prediction; its time is a UTC instant in microseconds."""
+
+    id: str | None
+    time: int | None
+    value: float | None
+    slices: Mapping[str, str | None]
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One logged feedback; its time is a UTC instant in microseconds."""
+
+    id: str | None
+    time: int | None
+    value: float | None
+    file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What is asked: the parts of a config that change a number. Durations and `since` are microseconds."""
+
+    task: str  # "binary" or "regression"
+    threshold: float = 0.5
+    horizon: int
+    early: int = 0
+    since: int
+    zone: str
+    slice_by: tuple[tuple[str, ...], ...]
+    grains: tuple[Grain, ...]
+    slis: tuple[str, ...]
+    predictions_keep: str = "first"  # or "latest"
+    feedback_keep: str = "latest"  # or "first"
+    feedback_nulls: str = "withdraw"  # or "ignore"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A winning prediction with its label, or with none."""
+
+    time: int
+    score: float | None
+    slices: Mapping[str, str | None]
+    label: float | None = None
+    delay: float | None = None  # seconds from the prediction to the feedback that gave the label
+
+
+class Key(NamedTuple):
+    """What one result row is about; equal to the plain tuple of its fields."""
+
+    sli: str
+    grain: str
+    window_start: int
+    window_end: int
+    slice_by: tuple[str, ...]
+    slice: Slice
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result; `reason` says why a value is None."""
+
+    value: float | None
+    reason: str | None
+    predictions: int
+    labelled: int
+    maturity: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All results, and the audit counts by (log, check) without zeros."""
+
+    results: dict[Key, Row]
+    audit: dict[tuple[str, str], int]
+
+
+class Undefined(Exception):
+    """An SLI has no value; the message is the reason."""
+
+
+def oracle(world: World, predictions: Sequence[Prediction], feedback: Sequence[Feedback], as_of: int) -> Answer:
+    """Every result and audit count of what was known at `as_of`."""
+    audit: Audit = Counter()
+    winners, ids_before_since = winning_predictions(world, predictions, as_of, audit)
+    pairs = matched(world, winners, ids_before_since, known_feedback(world, feedback, as_of, audit), audit)
+    results: dict[Key, Row] = {}
+    for grain in world.grains if pairs else ():
+        name = grain if isinstance(grain, str) else grain[1]
+        for start, end in windows(world, grain, [pair.time for pair in pairs]):
+            held = [pair for pair in pairs if start <= pair.time < end]
+            maturity = "final" if end + world.horizon <= as_of else "provisional"
+            for slice_by in world.slice_by:
+                columns = tuple(sorted(slice_by))
+                for values, members in sliced(columns, held).items():
+                    for sli in world.slis:
+                        results[Key(sli, name, start, end, columns, values)] = row(world, sli, members, maturity)
+    return Answer(results, {key: rows for key, rows in audit.items() if rows})
+
+
+def sliced(columns: tuple[str, ...], pairs: list[Pair]) -> dict[Slice, list[Pair]]:
+    """The pairs by their values in the columns; no columns make the one slice of all."""
+    slices: dict[Slice, list[Pair]] = {}
+    for pair in pairs:
+        slices.setdefault(tuple((column, pair.slices[column]) for column in columns), []).append(pair)
+    return slices
+
+
+def row(world: World, sli: str, pairs: list[Pair], maturity: str) -> Row:
+    """One result row over the pairs of one window and slice."""
+    labelled = sum(1 for pair in pairs if pair.label is not None)
+    try:
+        return Row(sli_value(world, sli, pairs), None, len(pairs), labelled, maturity)
+    except Undefined as undefined:
+        return Row(None, str(undefined), len(pairs), labelled, maturity)
+
+
+# Rows that count, and the join
+
+
+def at(log_row: Prediction | Feedback) -> int:
+    """The time of a valid row."""
+    assert log_row.time is not None
+    return log_row.time
+
+
+def is_valid(world: World, log_row: Prediction | Feedback) -> bool:
+    """Whether a row has an id, a time and a value that can be one; null is a value that can be one."""
+    if log_row.id is None or log_row.time is None:
+        return False
+    if log_row.value is None:
+        return True
+    if not math.isfinite(log_row.value):
+        return False
+    if world.task != "binary":
+        return True
+    return log_row.value in (0, 1) if isinstance(log_row, Feedback) else 0 <= log_row.value <= 1
+
+
+def winning_predictions(
+    world: World, predictions: Sequence[Prediction], as_of: int, audit: Audit
+) -> tuple[dict[str, Prediction], set[str]]:
+    """The winning prediction of each id since `since`, and the ids of the valid predictions before it."""
+    by_id: dict[str, list[Prediction]] = {}
+    before: set[str] = set()
+    for prediction in predictions:
+        if prediction.time is not None and prediction.time > as_of:
+            continue
+        if prediction.time is not None and prediction.time < world.since:
+            if prediction.id is not None and is_valid(world, prediction):
+                before.add(prediction.id)
+            continue
+        if prediction.id is None or not is_valid(world, prediction):
+            audit["predictions", "invalid"] += 1
+            continue
+        by_id.setdefault(prediction.id, []).append(prediction)
+
+    columns = sorted({column for slice_by in world.slice_by for column in slice_by})
+
+    def rank(prediction: Prediction) -> tuple[int, bool, float, list[tuple[bool, str]]]:
+        when = at(prediction) if world.predictions_keep == "first" else -at(prediction)
+        slices = [(prediction.slices[column] is None, prediction.slices[column] or "") for column in columns]
+        return when, prediction.value is None, prediction.value or 0.0, slices
+
+    winners: dict[str, Prediction] = {}
+    for id_, rows in by_id.items():
+        winners[id_] = min(rows, key=rank)
+        audit["predictions", "duplicate"] += len(rows) - 1
+        audit["predictions", "conflict"] += sum(1 for r in rows if r.value != winners[id_].value)
+    return winners, before
+
+
+def known_feedback(world: World, feedback: Sequence[Feedback], as_of: int, audit: Audit) -> dict[str, list[Feedback]]:
+    """The valid feedback known at `as_of`, by id, without the nulls that are ignored."""
+    by_id: dict[str, list[Feedback]] = {}
+    for item in feedback:
+        if item.time is not None and item.time > as_of:
+            continue
+        if item.id is None or not is_valid(world, item):
+            audit["feedback", "invalid"] += 1
+        elif item.value is None and world.feedback_nulls == "ignore":
+            audit["feedback", "ignored null"] += 1
+        else:
+            by_id.setdefault(item.id, []).append(item)
+    return by_id
+
+
+def matched(
+    world: World,
+    winners: dict[str, Prediction],
+    ids_before_since: set[str],
+    feedback: dict[str, list[Feedback]],
+    audit: Audit,
+) -> list[Pair]:
+    """One pair for each winning prediction; the feedback that is in reach of none is audited as stray."""
+    for id_ in feedback.keys() - winners.keys():
+        audit["feedback", "before since" if id_ in ids_before_since else "orphan"] += len(feedback[id_])
+    pairs = []
+    for id_, prediction in winners.items():
+        in_reach = []
+        for item in feedback.get(id_, []):
+            if at(item) > at(prediction) + world.horizon:
+                audit["feedback", "late"] += 1
+            elif at(item) < at(prediction) - world.early:
+                audit["feedback", "before prediction"] += 1
+            else:
+                in_reach.append(item)
+        pairs.append(labelled_pair(world, prediction, in_reach, audit))
+    return pairs
+
+
+def labelled_pair(world: World, prediction: Prediction, in_reach: list[Feedback], audit: Audit) -> Pair:
+    """The prediction with the label of its winning feedback, if there is one and it is not null."""
+    unlabelled = Pair(at(prediction), prediction.value, prediction.slices)
+    if not in_reach:
+        return unlabelled
+
+    def rank(item: Feedback) -> tuple[int, bool, float]:
+        when = at(item) if world.feedback_keep == "latest" else -at(item)
+        return when, item.value is not None, item.value or 0.0
+
+    winner = max(in_reach, key=rank)
+    audit["feedback", "superseded"] += len(in_reach) - 1
+    audit["feedback", "conflict"] += sum(1 for i in in_reach if i.time == winner.time and i.value != winner.value)
+    if winner.value is None:
+        audit["feedback", "withdrawn"] += 1
+        return unlabelled
+    delay = (at(winner) - at(prediction)) / SECOND
+    return Pair(at(prediction), prediction.value, prediction.slices, winner.value, delay)
+
+
+# Windows
+
+
+def windows(world: World, grain: Grain, times: list[int]) -> set[Window]:
+    """The windows of a grain that may hold some of the times; it may give more, empty ones."""
+    zone = ZoneInfo(world.zone)
+    newest = local_hour(zone, max(times))[1]
+    if grain == "hour":
+        return {local_hour(zone, t) for t in times}
+    if grain == "day":
+        return {local_day(zone, t) for t in times}
+    if grain == "cumulative":
+        ends = [end for end in grid(world, ("d", 1), newest) if end <= newest]
+        return {(world.since, end) for end in [*ends, newest]}
+    if isinstance(grain, str):
+        raise ValueError(f"no grain {grain!r}")
+    _, _, size, every = grain
+    return {(start_of_sliding(zone, end, size), end) for end in grid(world, every, newest)}
+
+
+def grid(world: World, every: Step, newest: int) -> list[int]:
+    """The instants from `since` in steps of `every`, the first at or after `newest` being the last."""
+    zone = ZoneInfo(world.zone)
+    unit, length = every
+    first_day = local(zone, world.since).date()
+    ends: list[int] = []
+    while not ends or ends[-1] < newest:
+        steps = (len(ends) + 1) * length
+        ends.append(midnight(zone, first_day + timedelta(days=steps)) if unit == "d" else world.since + steps)
+    return ends
+
+
+def start_of_sliding(zone: ZoneInfo, end: int, size: Step) -> int:
+    """`size` before the end; whole days go back to the same local time of an earlier date."""
+    unit, length = size
+    if unit == "us":
+        return end - length
+    moment = local(zone, end)
+    day = moment.date() - timedelta(days=length)
+    if end == midnight(zone, moment.date()):
+        return midnight(zone, day)
+    return instant(datetime.combine(day, moment.time().replace(fold=0), zone))
+
+
+def local_hour(zone: ZoneInfo, t: int) -> Window:
+    """The instants around t that share its local hour and its offset."""
+    offset = offset_at(zone, t)
+    start = t - (t + offset) % HOUR
+    end = start + HOUR
+    while offset_at(zone, start) != offset:
+        start += SECOND
+    while offset_at(zone, end - 1) != offset:
+        end -= SECOND
+    return start, end
+
+
+def local_day(zone: ZoneInfo, t: int) -> Window:
+    """The calendar day that holds t."""
+    here = local(zone, t).date()
+    for day in (here - timedelta(days=1), here, here + timedelta(days=1)):
+        start, end = midnight(zone, day), midnight(zone, day + timedelta(days=1))
+        if start <= t < end:
+            return start, end
+    raise AssertionError(f"no day of {zone} holds {t}")
+
+
+@cache
+def midnight(zone: ZoneInfo, day: date) -> int:
+    """The first instant of a local date; of a date the zone skips, the first instant after it."""
+    start = instant(datetime.combine(day, time(), zone))
+    if local(zone, start).time() != time():  # clocks jumped over this midnight: the jump is the first instant
+        while offset_at(zone, start - 1) == offset_at(zone, start):
+            start -= SECOND
+    return start
+
+
+def local(zone: ZoneInfo, t: int) -> datetime:
+    """The local time at an instant."""
+    return (EPOCH + timedelta(microseconds=t)).astimezone(zone)
+
+
+def offset_at(zone: ZoneInfo, t: int) -> int:
+    """Local time minus UTC at an instant, in microseconds."""
+    return instant(local(zone, t).replace(tzinfo=UTC)) - t
+
+
+def instant(moment: datetime) -> int:
+    """Microseconds since the epoch; with fold 0 a doubled time is the earlier, a skipped one has the offset before."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+# Values
+
+
+def sli_value(world: World, sli: str, pairs: list[Pair]) -> float:
+    """The value of an SLI over at least one pair."""
+    kind, _, percent = sli.rpartition("_")
+    scores = [pair.score for pair in pairs if pair.score is not None]
+    if sli == "count":
+        return float(len(pairs))
+    if sli == "null_rate":
+        return (len(pairs) - len(scores)) / len(pairs)
+    if kind == "feedback_delay":
+        delays = [pair.delay for pair in pairs if pair.delay is not None]
+        return quantile(delays, int(percent) / 100, "no labelled predictions")
+    if kind == "quantile":
+        return quantile(scores, int(percent) / 100, "no values")
+    if sli == "mean":
+        return ratio(math.fsum(scores), len(scores), "no values")
+    if sli == "prediction_rate" and world.task == "binary":
+        return ratio(sum(1 for score in scores if score >= world.threshold), len(scores), "no values")
+    used = [(pair.score, pair.label) for pair in pairs if pair.score is not None and pair.label is not None]
+    if not used:
+        raise Undefined("no labelled predictions")
+    return binary_value(sli, used, world.threshold) if world.task == "binary" else regression_value(sli, used)
+
+
+def binary_value(sli: str, used: list[tuple[float, float]], threshold: float) -> float:
+    """The value of a binary SLI that looks at (score, label)."""
+    tp = sum(1 for score, label in used if score >= threshold and label == 1)
+    fp = sum(1 for score, label in used if score >= threshold and label == 0)
+    tn = sum(1 for score, label in used if score < threshold and label == 0)
+    fn = sum(1 for score, label in used if score < threshold and label == 1)
+    counts = {"true_positives": tp, "false_positives": fp, "true_negatives": tn, "false_negatives": fn}
+    ratios = {
+        "accuracy": (tp + tn, len(used), ""),
+        "positive_rate": (tp + fn, len(used), ""),
+        "precision": (tp, tp + fp, "no positive decisions"),
+        "recall": (tp, tp + fn, "no positive labels"),
+        "specificity": (tn, tn + fp, "no negative labels"),
+        "f1": (2 * tp, 2 * tp + fp + fn, "no positive labels or decisions"),
+    }
+    if sli in counts:
+        return float(counts[sli])
+    if sli in ratios:
+        return ratio(*ratios[sli])
+    if sli == "brier":
+        return math.fsum((score - label) ** 2 for score, label in used) / len(used)
+    if sli == "log_loss":
+        clipped = [(min(max(score, EPS), 1 - EPS), label) for score, label in used]
+        return math.fsum(-math.log(p if label == 1 else 1 - p) for p, label in clipped) / len(used)
+    if sli == "roc_auc":
+        return roc_auc([s for s, label in used if label == 1], sorted(s for s, label in used if label == 0))
+    raise ValueError(f"no SLI {sli!r} of binary models")
+
+
+def roc_auc(positives: list[float], negatives: list[float]) -> float:
+    """Share of (positive, negative) pairs in which the positive scores higher, a tie being half; negatives sorted."""
+    halves = sum(bisect_left(negatives, score) + bisect_right(negatives, score) for score in positives)
+    return ratio(halves, 2 * len(positives) * len(negatives), "only one class")
+
+
+def regression_value(sli: str, used: list[tuple[float, float]]) -> float:
+    """The value of a regression SLI that looks at (prediction, label)."""
+    errors = [prediction - label for prediction, label in used]
+    mse = math.fsum(error**2 for error in errors) / len(used)
+    if sli == "mae":
+        return math.fsum(abs(error) for error in errors) / len(used)
+    if sli == "bias":
+        return math.fsum(errors) / len(used)
+    if sli in ("mse", "rmse"):
+        return mse if sli == "mse" else math.sqrt(mse)
+    if sli != "r2":
+        raise ValueError(f"no SLI {sli!r} of regression models")
+    labels = [label for _, label in used]
+    if min(labels) == max(labels):
+        raise Undefined("labels do not vary")
+    mean = math.fsum(labels) / len(labels)
+    return 1 - mse * len(used) / math.fsum((label - mean) ** 2 for label in labels)
+
+
+def quantile(values: list[float], q: float, reason: str) -> float:
+    """The q-quantile with linear interpolation between neighbours."""
+    if not values:
+        raise Undefined(reason)
+    ordered = sorted(values)
+    place = q * (len(ordered) - 1)
+    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return low + (high - low) * (place - math.floor(place))
+
+
+def ratio(part: float, whole: float, reason: str) -> float:
+    """part / whole, undefined for the reason if whole is 0."""
+    if whole == 0:
+        raise Undefined(reason)
+    return part / whole

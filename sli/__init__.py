@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,10 +19,19 @@ __version__ = "0.1.0"
 _HOME = {"read": "sli.read", "plan": "sli.recompute", "run": "sli.recompute", "verify": "sli.verify"}
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that `import sli` costs nothing before something is asked of it.
-    if name in _HOME:
-        import importlib
+class _Package(ModuleType):
+    """`sli.plan` and `sli.read` are functions, though the modules they live in carry the same names."""
 
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'sli' has no attribute '{name}'")
+    def __getattr__(self, name: str) -> Any:
+        # Lazy, so that `import sli` costs nothing before something is asked of it.
+        if name in _HOME:
+            return getattr(importlib.import_module(_HOME[name]), name)
+        raise AttributeError(f"module 'sli' has no attribute '{name}'")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system binds a submodule to its package's attribute; here the function keeps it.
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

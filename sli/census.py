@@ -29,7 +29,7 @@ def _valid_rows(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, 
 
 def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa.Table:
     """All predictions that lose to one in another tile, as of the plan; `before`: those published."""
-    if not plan.predictions_changed:
+    if not plan.winners_may_change:
         return before
     if not len(before) and _one_task_sees_all(inputs, plan):
         return EXCLUDED.empty_table()

@@ -66,10 +66,15 @@ class Plan:
     """Whether as_of lies before what is published: then only `revisions` gains rows."""
     causes: tuple[Cause, ...]
     pairs: tuple[Interval, ...]
+    """Tiles of predictions to recompute."""
+    checked: tuple[Interval, ...]
+    """Final tiles that input may have come for: computed, and held back if they would change."""
     strays: tuple[Interval, ...]
+    """Tiles of feedback to recompute."""
     jobs: tuple[Job, ...]
     pending: tuple[Interval, ...]
     held: tuple[Interval, ...]
+    frozen_before: int
     matured: Interval | None
     """Window ends that became final since the last publication."""
     fresh_series: tuple[str, ...]
@@ -101,8 +106,10 @@ class Plan:
         return sum((each.end - each.start) // self.tile for each in self.pairs)
 
     @property
-    def predictions_changed(self) -> bool:
-        return self.from_scratch or any("prediction" in cause.what for cause in self.causes)
+    def winners_may_change(self) -> bool:
+        """Whether another prediction of an id may win than the tiles remember."""
+        waiting = self.from_scratch or self.asked is not None or self.held or self.pending
+        return bool(waiting) or any("prediction" in cause.what for cause in self.causes)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, instants as ISO 8601."""
@@ -118,6 +125,7 @@ class Plan:
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
             "recompute": spans(self.pairs),
+            "check": spans(self.checked),
             "new_series": list(self.fresh_series),
             "gone_series": list(self.gone_series),
             "held": spans(self.held),
@@ -140,16 +148,18 @@ def plan(
     older = published is not None and as_of < published.as_of
     from_scratch = published is None or older or published.base != config.base
     basis = None if from_scratch else published
-    causes = _causes(config, inputs, basis, list(seen) if basis else [], as_of, published)
+    causes = _causes(inputs, basis, list(seen) if basis else [], as_of, published)
     since = config.since_instant
     limits = [Interval(since, max(since, as_of + 1))]
     aligned = _aligner(config.tile)
     stale, strays = _touched(config, causes, aligned, limits)
     pending, held = list(basis.pending if basis else ()), list(basis.held if basis else ())
-    if basis and asked is None:
-        frozen = [Interval(BEGINNING, _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile))]
-        newly_held = common(without(stale, pending), frozen)
-        stale, held = without(stale, newly_held), union([*held, *newly_held])
+    frozen_before, checked = BEGINNING, []
+    if basis:
+        frozen_before = _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile)
+    if asked is None:
+        checked = common(without(stale, pending), [Interval(BEGINNING, frozen_before)])
+        stale = without(stale, checked)
     new_states = [each for each in config.states if basis and each not in basis.states]
     new_sets = [each for each in config.slice_sets if basis and each not in basis.slice_sets]
     existing = _existing(config, inputs, as_of, aligned)
@@ -162,9 +172,10 @@ def plan(
         do, held, added = wanted, without(held, wanted), []
     else:
         pending = []
-    do, added = _whole_days(config, do), without(added, do)
-    held = without(held, do)
-    jobs = _jobs(config, inputs, do, strays, added, new_states, new_sets)
+    do, checked = _whole_days(config, do), _whole_days(config, checked)
+    checked, added = without(checked, do), without(added, do)
+    held = without(held, [*do, *checked])
+    jobs = _jobs(config, inputs, union([*do, *checked]), strays, added, new_states, new_sets)
     current = {each.name: each.definition(config.base) for each in config.declared}
     fresh = [
         each.name
@@ -182,10 +193,12 @@ def plan(
         older,
         tuple(causes),
         tuple(do),
+        tuple(checked),
         tuple(strays),
         tuple(jobs),
         tuple(pending),
         tuple(held),
+        frozen_before,
         matured,
         tuple(fresh) if not older else tuple(current),
         () if basis is None else tuple(g.name for g in config.all_grains if g.name not in basis.grains),
@@ -224,7 +237,6 @@ def _gone(config: Config, published: Published, current: dict[str, str]) -> Iter
 
 
 def _causes(
-    config: Config,
     inputs: Inputs,
     basis: Published | None,
     seen: list[LogFile],
@@ -341,8 +353,8 @@ def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | 
 
 
 def affected(plan: Plan, starts: Instants, ends: Instants, newest: int, everywhere: bool) -> np.ndarray:
-    """Which windows must be rolled up anew: they hold a recomputed tile, matured, or lie past the newest hour known."""
-    hit = np.ones(len(starts), dtype=bool) if everywhere else inside(starts, ends, plan.pairs) | (ends > newest)
+    """Which windows must be rolled up anew: they hold a recomputed tile, matured, or reach the newest hour."""
+    hit = np.ones(len(starts), dtype=bool) if everywhere else inside(starts, ends, plan.pairs) | (ends >= newest)
     if plan.matured is not None and not everywhere:
         hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
     return hit & ~inside(starts, ends, plan.pending)
@@ -428,11 +440,15 @@ def _run_id(config: Config, inputs: Inputs, asked: Interval | None, as_of: int) 
 
 def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
     """The plan with tiles whose winning predictions changed because of rows elsewhere."""
-    extra = without(more, plan.pairs)
+    extra = without(more, [*plan.pairs, *plan.checked])
     if not extra:
         return plan
-    pairs = _whole_days(config, union([*plan.pairs, *extra]))
-    first = _jobs(config, inputs, pairs, list(plan.strays), [], [], [])
-    rest = plan.jobs[1:] if plan.pairs or plan.strays else plan.jobs
+    frozen = [Interval(BEGINNING, plan.frozen_before)]
+    pairs = _whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
+    checked = without(_whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
+    first = _jobs(config, inputs, union([*pairs, *checked]), list(plan.strays), [], [], [])
+    rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     cause = Cause("duplicate predictions elsewhere", tuple(extra))
-    return replace(plan, pairs=tuple(pairs), jobs=(*first, *rest), causes=(*plan.causes, cause))
+    held = tuple(without(plan.held, [*pairs, *checked]))
+    causes = (*plan.causes, cause)
+    return replace(plan, pairs=tuple(pairs), checked=tuple(checked), held=held, jobs=(*first, *rest), causes=causes)

@@ -239,7 +239,7 @@ def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
     if plan.from_scratch:
         transaction.write("tiles", tiles, replacing="true" if transaction.published else None)
         return
-    touched = [*plan.pairs, *plan.strays, *(i for job in plan.jobs for chunk in job.chunks for i in chunk.pairs)]
+    touched = [*plan.pairs, *plan.checked, *plan.strays, *(i for job in plan.jobs for chunk in job.chunks for i in chunk.pairs)]
     starts = tiles.column("start").cast(pa.int64()).to_numpy()
     hit = inside(starts, starts + 1, touched)
     before = transaction.store.dataset("tiles", transaction.published).to_table(columns=["day", "start"])
@@ -297,6 +297,7 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
     return tuple(found)
 
 
-def believed(dataset: ds.Dataset) -> pa.Table:
-    """All of the newest belief, in plain form."""
-    return plain(dataset.to_table(columns=schemas.RESULTS.names))
+def believed(dataset: ds.Dataset, first_day: str | None) -> pa.Table:
+    """The newest belief from a day on (None: all), in plain form."""
+    where = None if first_day is None else ds.field("day") >= first_day
+    return plain(dataset.to_table(columns=schemas.RESULTS.names, filter=where))

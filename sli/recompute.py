@@ -20,7 +20,7 @@ from sli import census, publish
 from sli.config import Config, load_config
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
-from sli.intervals import Interval
+from sli.intervals import Interval, union
 from sli.logs import Inputs, discover
 from sli.match import BrokenFiles, Spec, execute, task
 from sli.plan import Job, Plan, affected, extended
@@ -110,10 +110,11 @@ def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress
         inputs = inputs.without(broken.files)
         chosen = make_plan(config, inputs, published, seen, asked, as_of)
         made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
-    tiles = replaced(before, made, chosen)
+    tiles, held = replaced(before, made, chosen, config.tile)
+    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
     newest = newest_hour(config, tiles)
     rolled, scope = _rolled_up(config, chosen, tiles, newest, published, progress)
-    believed = _believed(transaction, chosen)
+    believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, scope, as_of, chosen.run_id, config.model, published is None)
     audit = _audit(config, inputs, chosen, tiles, transaction)
     state = _state(config, chosen, newest, published)
@@ -202,12 +203,17 @@ def _rolled_up(
     return pa.concat_tables(parts), publish.Scope(config, chosen, choose, everywhere)
 
 
-def _believed(transaction: Transaction, chosen: Plan) -> pa.Table:
+def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> pa.Table:
     """The published rows to compare with: the newest belief, or what was believed at an older as_of."""
     store, published = transaction.store, transaction.published
     if chosen.older:
         return known_at(store.dataset("revisions", published), chosen.as_of)
-    return publish.believed(store.dataset("results"))
+    first = None
+    if published is not None and not (chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series):
+        matured = [chosen.matured.start] if chosen.matured else []
+        earliest = min([newest, published.newest, *matured, *(each.start for each in chosen.pairs)])
+        first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
+    return publish.believed(store.dataset("results"), first)
 
 
 def _audit(config: Config, inputs: Inputs, chosen: Plan, tiles: pa.Table, transaction: Transaction) -> pa.Table:
@@ -273,7 +279,7 @@ def _published(
         "runs", publish.run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began)
     )
     rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
-    transaction.publish(state, rows, None if chosen.older else publish.replacing(changes.partitions))
+    transaction.publish(state, rows, None if chosen.older or not changes.partitions else publish.replacing(changes.partitions))
     return True
 
 

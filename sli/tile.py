@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from sli import schemas
-from sli.intervals import zone
+from sli.intervals import Interval, union, without, zone
 from sli.match import Spec, inside_sql
 from sli.plan import Chunk, Job, Plan
 from sli.slices import literal, quoted, sql_text
@@ -198,22 +198,45 @@ def _with_days(rows: pa.Table, spec: Spec) -> pa.Table:
     return placed.append_column("day", pa.array(days[position] if len(days) else [], pa.string()))
 
 
-def replaced(before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan) -> pa.Table:
-    """All tiles after a run: those recomputed are replaced, new states join the rows of the others."""
+def replaced(before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan, tile: int) -> tuple[pa.Table, list[Interval]]:
+    """All tiles after a run, and the final ones that input would change and an explicit interval must.
+
+    Tiles recomputed are replaced, new states join the rows of the others.
+    """
     con = duckdb.connect()
     con.execute("SET TimeZone='UTC'")
     con.register("before_arrow", before)
-    stale = inside_sql("epoch_us(start)", plan.pairs)
-    fed = inside_sql("epoch_us(start)", plan.strays)
-    whole = con.sql(
-        f"SELECT * FROM before_arrow WHERE NOT (span IN ('tile', 'hour', 'day', 'pairs') AND {stale}) AND NOT (span = 'feedback' AND {fed})"
-    ).to_arrow_table()
-    for i, (job, made) in enumerate(jobs):
-        if i == 0 and (plan.pairs or plan.strays):
-            whole = pa.concat_tables([whole, made], promote_options="permissive")
-        else:
-            whole = _joined(con, whole, made, job)
-    return whole
+    held: list[Interval] = []
+    whole = before
+    if plan.pairs or plan.checked or plan.strays:
+        made, jobs = jobs[0][1], jobs[1:]
+        con.register("made_arrow", made)
+        held = _differing(con, before, made, plan, tile)
+        done = inside_sql("epoch_us(start)", without([*plan.pairs, *plan.checked], held))
+        fed = inside_sql("epoch_us(start)", plan.strays)
+        mine = f"((span <> 'feedback' AND {done}) OR (span = 'feedback' AND {fed}))"
+        kept = con.sql(f"SELECT * FROM before_arrow WHERE NOT {mine}").to_arrow_table()
+        new = con.sql(f"SELECT * FROM made_arrow WHERE {mine}").to_arrow_table()
+        whole = pa.concat_tables([kept, new], promote_options="permissive")
+    for job, made in jobs:
+        whole = _joined(con, whole, made, job)
+    return whole, held
+
+
+def _differing(
+    con: duckdb.DuckDBPyConnection, before: pa.Table, made: pa.Table, plan: Plan, tile: int
+) -> list[Interval]:
+    """Tiles among those checked whose states would change."""
+    if not plan.checked:
+        return []
+    names = ["start", "slice", "predictions", "labelled"]
+    names += [name for name in made.schema.names if name in before.schema.names and "_" in name and name != "slice_by"]
+    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE span = 'tile' AND {inside_sql('epoch_us(start)', plan.checked)}"
+    old, new = rows.format("before_arrow"), rows.format("made_arrow")
+    found = con.execute(
+        f"SELECT DISTINCT epoch_us(start) FROM (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old})) ORDER BY ALL"
+    ).fetchall()
+    return union(Interval(start, start + tile) for (start,) in found)
 
 
 def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job: Job) -> pa.Table:

@@ -1,0 +1,272 @@
+"""The command `sli`. Limit: it formats and exits; everything it does is a call of the library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sli.errors import ConfigError, SliError
+
+EPILOG = """\
+exit codes:
+  0  done, also when nothing had to be done
+  2  the config or an argument is wrong; nothing was done
+  3  done, but this run set bad input aside or a Python SLI failed (see `sli show CONFIG --table audit`)
+  4  failed; nothing was published
+  5  verify found rows that differ from a recomputation
+
+Times are ISO 8601; without a zone they are read in the config's time zone. Intervals are [start, end)."""
+BAD_INPUT = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.command(given))
+    except SliError as error:
+        if getattr(given, "json", False):
+            print(json.dumps({"error": {k: v for k, v in error.__dict__.items() if v}}))
+        else:
+            print(f"sli: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("sli: interrupted; nothing of this run is visible", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sli",
+        description="How good was the model really: service-level indicators from a predictions log and a feedback log.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, call: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=text.split(".")[0],
+            description=text,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(command=call)
+        return made
+
+    run = command(
+        "run",
+        _run,
+        "Bring the tables up to date with the logs. With --start or --end exactly these hours are recomputed, final ones too: a backfill.",
+    )
+    plan = command("plan", _plan, "Print what run would do and why. Reads listings and file footers, writes nothing.")
+    show = command("show", _show, "Print results as a table and a plot.")
+    verify = command(
+        "verify",
+        _verify,
+        "Recompute windows from the raw logs with plain pandas and compare them with the published rows. Exit code 5 if any differs.",
+    )
+    for each in (run, plan, show, verify):
+        each.add_argument("config", metavar="CONFIG", help="the YAML config")
+        each.add_argument(
+            "--set",
+            dest="settings",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a key, such as horizon=2d or predictions.path=/logs",
+        )
+        each.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    for each in (run, plan):
+        each.add_argument("--as-of", metavar="TIME", help="use only what was known then (default: now)")
+        each.add_argument("--start", metavar="TIME", help="recompute from here")
+        each.add_argument("--end", metavar="TIME", help="recompute up to here")
+    _show_arguments(show)
+    verify.add_argument(
+        "--windows",
+        type=int,
+        default=50,
+        metavar="N",
+        help="how many windows to check, chosen by content (default: 50; 0: all)",
+    )
+    init = command("init", _init, "Write a commented config by looking at your Parquet files.")
+    init.add_argument("config", metavar="CONFIG", help="the file to write")
+    init.add_argument("--predictions", required=True, metavar="PATH", help="folder, file or URL of the predictions log")
+    init.add_argument("--feedback", required=True, metavar="PATH", help="folder, file or URL of the feedback log")
+    init.add_argument("--store", default="./results", metavar="PATH", help="where results go (default: ./results)")
+    init.add_argument("--timezone", default="UTC", metavar="ZONE", help="whose days to count (default: UTC)")
+    demo = command(
+        "demo", _demo, "Run the job on real data: flights out of New York, or taxi rides you have as TLC Parquet files."
+    )
+    demo.add_argument("which", nargs="?", choices=("flights", "taxi"), default="flights")
+    demo.add_argument("--folder", metavar="PATH", help="where to work (default: ./demo-flights or ./demo-taxi)")
+    demo.add_argument(
+        "--source",
+        metavar="URL",
+        help="taxi: folder, file or URL of TLC yellow-taxi Parquet files that include January 2020",
+    )
+    return parser
+
+
+def _show_arguments(show: argparse.ArgumentParser) -> None:
+    show.add_argument("--sli", action="append", metavar="NAME", help="which SLIs, the plotted one first (default: all)")
+    show.add_argument(
+        "--grain", default=None, metavar="GRAIN", help="hour, day, cumulative or SIZE/EVERY (default: day)"
+    )
+    show.add_argument("--start", metavar="TIME")
+    show.add_argument("--end", metavar="TIME")
+    show.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
+    show.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
+    show.add_argument("--as-of", metavar="TIME", help="what was believed then")
+    show.add_argument("--rows", type=int, default=14, metavar="N", help="newest windows in the table (default: 14)")
+    show.add_argument(
+        "--table", choices=("results", "revisions", "audit", "runs"), default="results", help="print another table"
+    )
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+class _Bars:
+    """Progress bars on a terminal, silence elsewhere."""
+
+    def __init__(self) -> None:
+        self.shown: Any = None
+        self.bars: dict[str, Any] = {}
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.shown = Progress(console=Console(stderr=True), transient=True)
+            self.shown.start()
+        return self.step
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown is not None:
+            self.shown.stop()
+
+    def step(self, what: str, done: int, total: int) -> None:
+        if self.shown is not None:
+            bar = self.bars.setdefault(what, self.shown.add_task(what, total=total) if what not in self.bars else None)
+            self.shown.update(bar, completed=done)
+
+
+def _run(given: argparse.Namespace) -> int:
+    from sli import report
+    from sli.config import load_config
+    from sli.recompute import run
+
+    config = load_config(given.config, given.settings)
+    with _Bars() as progress:
+        outcome = run(config, as_of=given.as_of, start=given.start, end=given.end, progress=progress)
+    warnings = report.warning_lines(outcome)
+    if given.json:
+        print(json.dumps(report.outcome_dict(outcome)))
+    else:
+        _say(report.outcome_lines(outcome, config))
+        for line in warnings:
+            print(f"sli: {line}", file=sys.stderr)
+    return BAD_INPUT if warnings else 0
+
+
+def _plan(given: argparse.Namespace) -> int:
+    from sli import report
+    from sli.config import load_config
+    from sli.recompute import plan
+
+    config = load_config(given.config, given.settings)
+    made = plan(config, as_of=given.as_of, start=given.start, end=given.end)
+    if given.json:
+        print(json.dumps(made.to_dict()))
+    else:
+        _say(report.plan_lines(made, config))
+    return 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    from sli import report
+    from sli.config import load_config
+    from sli.read import read
+
+    config = load_config(given.config, given.settings)
+    if given.table != "results":
+        frame = read(config, table=given.table)
+        print(frame.to_json(orient="records", date_format="iso") if given.json else frame.to_string(index=False))
+        return 0
+    grain = given.grain or ("day" if "day" in [g.name for g in config.all_grains] else config.all_grains[0].name)
+    by = given.by.split(",") if given.by else None
+    slices = _slice(given.slice) if given.slice else None
+    if by is None and slices is None:
+        by = list(config.slice_sets[0])
+    frame = read(
+        config,
+        sli=given.sli,
+        grain=grain,
+        start=given.start,
+        end=given.end,
+        slice=slices,
+        slice_by=by,
+        as_of=given.as_of,
+    )
+    if given.json:
+        print(frame.to_json(orient="records", date_format="iso"))
+    elif frame.empty:
+        print(
+            "no such windows; published are these slices: "
+            + ", ".join("all" if not s else " x ".join(s) for s in config.slice_sets)
+        )
+    else:
+        report.show(frame, config, given.sli or [each.name for each in config.declared], given.rows)
+    return 0
+
+
+def _slice(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for each in given:
+        column, equals, value = each.partition("=")
+        if not equals:
+            raise ConfigError("a slice is COLUMN=VALUE", where="--slice", found=each)
+        found[column] = value
+    return found
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from sli.verify import verify
+
+    found = verify(given.config, windows=given.windows or None, settings=given.settings)
+    if given.json:
+        print(json.dumps(found.to_dict()))
+    else:
+        _say(found.lines())
+    return 0 if found.equal else 5
+
+
+def _init(given: argparse.Namespace) -> int:
+    from sli.init import write_config
+
+    _say(write_config(Path(given.config), given.predictions, given.feedback, given.store, given.timezone))
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from sli.demo.show import demo
+
+    demo(given.which, given.folder, given.source)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Reading results: pandas frames of the newest belief, or of what was believed at an earlier instant.
+
+Limit: the whole answer is held in memory; for more, open the Delta tables themselves with DuckDB, Polars or Spark.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from sli import publish, schemas
+from sli.config import Config, load_config
+from sli.errors import ConfigError, StoreError, nearest
+from sli.history import known_at
+from sli.intervals import DAY, Zone, moment, zone
+from sli.recompute import When
+from sli.slices import slice_by_of
+from sli.tables import Published, Store
+
+COLUMNS = [name for name, _ in schemas.BELIEF]
+TABLES = ("results", "revisions", "audit", "runs")
+
+
+def read(
+    source: str | Path | Config,
+    *,
+    sli: str | Sequence[str] | None = None,
+    grain: str | None = None,
+    start: When = None,
+    end: When = None,
+    slice: Mapping[str, str | None] | None = None,
+    slice_by: Sequence[str] | None = None,
+    as_of: When = None,
+    table: str = "results",
+) -> pd.DataFrame:
+    """Published rows as a DataFrame with the columns of `schemas.BELIEF`, ordered by SLI, grain, slice and window.
+
+    `source` is a config (file or object) or the root of a store. Windows are chosen by `start < window_end` and by
+    `window_start < end` for `hour` and `day`, `window_end <= end` for the others. `slice` picks one slice
+    (`{}`: all), `slice_by` all slices of those columns. `as_of` reads what was believed then. `table` may also be
+    `revisions`, `audit` or `runs`, which are given whole. Raises SliError.
+    """
+    store, at = _opened(source)
+    published = store.published()
+    if published is None:
+        raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
+    if table != "results":
+        return _other(store, published, table)
+    _check(published, sli, grain)
+    chosen = (sli, grain, slice if slice is not None else slice_by)
+    if as_of is None:
+        rows = publish.plain(store.dataset("results").to_table(filter=_filter(chosen, at, start, end)))
+    else:
+        rows = known_at(store.dataset("revisions", published), at.parse(as_of), _filter(chosen, at, start, end))
+    frame = _framed(publish.stored(rows))
+    frame = frame[_in_time(frame, at, start, end)]
+    if slice_by is not None:
+        frame = frame[frame.slice_by == slice_by_of(slice_by)]
+    if slice is not None:
+        wanted = {name: None if value is None else str(value) for name, value in slice.items()}
+        frame = frame[[each == wanted for each in frame["slice"]]]
+    key = frame.assign(by=frame.slice_by.map(str), at=frame["slice"].map(str))
+    order = key.sort_values(["sli", "grain", "by", "at", "window_end", "window_start"], kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
+
+
+def _opened(source: str | Path | Config) -> tuple[Store, Zone]:
+    if isinstance(source, Config):
+        return Store(source.store), source.zone
+    if str(source).endswith((".yaml", ".yml")):
+        config = load_config(source)
+        return Store(config.store), config.zone
+    return Store(str(source)), zone("UTC")
+
+
+def _other(store: Store, published: Published, table: str) -> pd.DataFrame:
+    if table not in TABLES:
+        raise ConfigError(
+            f"there is no table '{table}'", expected=f"one of {', '.join(TABLES)}", todo=nearest(table, TABLES)
+        )
+    return _framed(
+        store.dataset(table, published)
+        .to_table()
+        .select(
+            COLUMNS + ["sequence", "change", "cause", "old_value"]
+            if table == "revisions"
+            else list(schemas.AUDIT.names if table == "audit" else schemas.RUNS.names)
+        )
+    )
+
+
+def _check(published: Published, sli: str | Sequence[str] | None, grain: str | None) -> None:
+    for name in [sli] if isinstance(sli, str) else sli or ():
+        if name not in published.series:
+            raise ConfigError(
+                f"no SLI '{name}' is published",
+                expected=f"one of {', '.join(published.series)}",
+                todo=nearest(name, published.series),
+            )
+    if grain is not None and grain not in published.grains:
+        raise ConfigError(
+            f"no grain '{grain}' is published",
+            expected=f"one of {', '.join(published.grains)}",
+            todo=nearest(grain, published.grains),
+        )
+
+
+def _filter(chosen: tuple[Any, Any, Any], at: Zone, start: When, end: When) -> ds.Expression | None:
+    """What a scan can leave out; days a little wide, since the zone of the store's days may not be known."""
+    sli, grain, columns = chosen
+    found = []
+    if sli is not None:
+        found.append(ds.field("sli").isin([sli] if isinstance(sli, str) else list(sli)))
+    if grain is not None:
+        found.append(ds.field("grain") == grain)
+    if columns is not None:
+        # Lists cannot be compared in a scan; their length narrows it, the exact comparison follows on the frame.
+        found.append(pc.list_value_length(ds.field("slice_by")) == len(columns))
+    if start is not None:
+        found.append(ds.field("day") >= at.date(at.parse(start) - 2 * DAY).isoformat())
+    if end is not None:
+        found.append(ds.field("day") <= at.date(at.parse(end) + 2 * DAY).isoformat())
+    return functools.reduce(lambda a, b: a & b, found) if found else None
+
+
+def _in_time(frame: pd.DataFrame, at: Zone, start: When, end: When) -> Any:
+    keep = pd.Series(True, index=frame.index)
+    tumbling = frame.grain.isin(["hour", "day"])
+    if start is not None:
+        keep &= frame.window_end > pd.Timestamp(moment(at.parse(start)))
+    if end is not None:
+        limit = pd.Timestamp(moment(at.parse(end)))
+        keep &= (tumbling & (frame.window_start < limit)) | (~tumbling & (frame.window_end <= limit))
+    return keep
+
+
+def _framed(rows: pa.Table) -> pd.DataFrame:
+    frame = rows.select([name for name in rows.schema.names if name != "day"]).to_pandas()
+    if "slice" in frame:
+        frame["slice"] = pd.Series(
+            [dict(each) for each in rows.column("slice").to_pylist()], index=frame.index, dtype=object
+        )
+        frame["slice_by"] = pd.Series(
+            [tuple(each) for each in rows.column("slice_by").to_pylist()], index=frame.index, dtype=object
+        )
+    return frame

@@ -1,0 +1,218 @@
+"""What people see in a terminal: plans, outcomes, tables and plots of results.
+
+Limit: a plot shows one SLI over one grain; slices are its lines, coverage its second panel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sli.config import Config
+from sli.intervals import Interval, iso
+from sli.plan import Plan
+from sli.plot import plot, slice_name
+from sli.recompute import Outcome
+
+SHOWN = 12
+
+
+def local(at: pd.Timestamp, config: Config, grain: str) -> str:
+    """A window's time in the config's zone: a date for days, with the hour otherwise."""
+    here = at.tz_convert(config.timezone)
+    return here.strftime("%Y-%m-%d" if grain == "day" or (here.hour == 0 and here.minute == 0) else "%Y-%m-%d %H:%M")
+
+
+def number(value: float | None, reason: str | None = None) -> str:
+    """A value to four significant digits, or why there is none."""
+    if value is None or np.isnan(value):
+        return f"- ({reason})" if reason else "-"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def plan_lines(plan: Plan, config: Config) -> list[str]:
+    """The plan in words."""
+    lines = [
+        f"as of {iso(plan.as_of)}"
+        + (" (older than what is published: only the history gains rows)" if plan.older else "")
+    ]
+    if plan.asked:
+        lines.append(f"asked for {plan.asked}, in UTC")
+    if plan.empty:
+        return [*lines, "nothing to do: the tables are up to date with the logs", *_waiting(plan)]
+    lines.append(
+        f"recompute {plan.tiles:,} of {plan.tiles_total:,} tiles, reading {plan.bytes / 1e6:,.1f} MB in {_count(plan, 'task')}:"
+    )
+    for cause in plan.causes:
+        files = f", {len(cause.files):,} file{'s' * (len(cause.files) != 1)}" if cause.files else ""
+        lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
+    if plan.pairs:
+        lines.append(
+            f"windows that hold any hour of {_spans(plan.pairs)} are rolled up again ({', '.join(g.name for g in config.all_grains)})"
+        )
+    if plan.checked:
+        lines.append(f"final hours to check, since the input might belong to them: {_spans(plan.checked)}")
+    if plan.fresh_series and not plan.from_scratch:
+        lines.append(f"new or changed: {', '.join(plan.fresh_series)}")
+    if plan.matured and not plan.from_scratch:
+        lines.append(f"became final: windows that end in {plan.matured}")
+    return lines + _waiting(plan)
+
+
+def _count(plan: Plan, name: str) -> str:
+    tasks = sum(len(job.chunks) for job in plan.jobs)
+    return f"{tasks} {name}{'s' * (tasks != 1)}"
+
+
+def _waiting(plan: Plan) -> list[str]:
+    lines = []
+    if plan.held:
+        first, last = plan.held[0].start, plan.held[-1].end
+        lines.append(f"held: input came for hours that are final, so it changed nothing: {_spans(plan.held)}")
+        lines.append(f"  to apply it: sli run CONFIG --start {iso(first)} --end {iso(last)}")
+    if plan.pending:
+        lines.append(f"not asked for and still to be done: {_spans(plan.pending)}")
+    return lines
+
+
+def _spans(intervals: Sequence[Interval]) -> str:
+    shown = ", ".join(str(each) for each in intervals[:3])
+    return shown + (f" and {len(intervals) - 3} more" if len(intervals) > 3 else "") if intervals else "no time"
+
+
+def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
+    """What a run did: how many of how many, why, and the first changes by name."""
+    plan = outcome.plan
+    if not outcome.published:
+        done = (
+            "nothing to do: the tables are up to date with the logs"
+            if plan.empty
+            else "nothing changed: recomputed and found equal"
+        )
+        return [f"{done} ({outcome.seconds:.1f} s)", *_waiting(plan)]
+    rows = outcome.revised
+    causes = pd.Series(rows.column("cause").to_pylist(), dtype=object).value_counts()
+    lines = [
+        f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} tiles recomputed, "
+        f"{len(rows):,} results revised"
+    ]
+    lines += [f"  {count:,} {cause}" for cause, count in causes.items()]
+    if "first run" not in causes.index:
+        lines += _revisions(rows.to_pandas(), config)
+    return lines + _waiting(plan)
+
+
+def _revisions(rows: pd.DataFrame, config: Config) -> list[str]:
+    """The revised rows of the finest grain, old value to new."""
+    rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
+    grains = [grain.name for grain in config.all_grains if (rows.grain == grain.name).any()]
+    if not grains:
+        return []
+    finest = rows[rows.grain == grains[0]]
+    lines = [f"changed {grains[0]} windows: {finest[['window_start', 'window_end']].drop_duplicates().shape[0]:,}"]
+    for row in finest.head(SHOWN).itertuples():
+        name = slice_name(dict(row.slice))
+        lines.append(
+            f"  {local(row.window_start, config, row.grain)} {name:<6} {row.sli}: {number(row.old_value)} -> {number(row.value, row.reason)} ({row.cause})"
+        )
+    return lines + (
+        [f"  ... {len(finest) - SHOWN:,} more: sli show CONFIG --table revisions"] if len(finest) > SHOWN else []
+    )
+
+
+def warning_lines(outcome: Outcome) -> list[str]:
+    """Bad input that this run set aside, and Python functions that failed."""
+    lines = []
+    for row in outcome.newly_bad.to_pylist()[:SHOWN]:
+        samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""
+        where = f" in {row['file']}" if row["file"] else ""
+        lines.append(
+            f"set aside: {row['log']}, {row['check']}, {row['count']:,} rows{where}{samples}: {row['explanation']}"
+        )
+    more = len(outcome.newly_bad) - SHOWN
+    if more > 0:
+        lines.append(f"... {more:,} more: sli show CONFIG --table audit")
+    return lines + [f"no value from {each}" for each in outcome.failing]
+
+
+def audit_lines(audit: pd.DataFrame) -> list[str]:
+    """The standing audit, summed over files."""
+    if audit.empty:
+        return ["audit: nothing to report"]
+    total = audit.groupby(["log", "check", "explanation"], sort=True)["count"].sum().reset_index()
+    return ["audit:"] + [
+        f"  {row.log}: {row.count_:,} {row.check} ({row.explanation})"
+        for row in total.rename(columns={"count": "count_"}).itertuples()
+    ]
+
+
+def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows: int) -> Any:
+    """A rich table: one line a window and slice, one column an SLI, then coverage and maturity; the newest windows."""
+    from rich.table import Table
+
+    slis = list(slis)
+    grain = str(frame.grain.iloc[0])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("window" if grain in ("hour", "day") else "until", "slice"):
+        table.add_column(name, no_wrap=True)
+    for name in [*slis, "predictions", "coverage"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("maturity", no_wrap=True)
+    frame = frame.assign(name=frame["slice"].map(slice_name))
+    ends = sorted(frame.window_end.unique())[-rows:]
+    for (end, name), group in frame[frame.window_end.isin(ends)].groupby(["window_end", "name"], sort=True):
+        first = group.iloc[0]
+        values = {row.sli: row for row in group.itertuples()}
+        cells = [_cell(values.get(each)) for each in slis]
+        when = first.window_start if grain in ("hour", "day") else end
+        table.add_row(
+            local(when, config, grain), name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity
+        )
+    return table
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return ""
+    mark = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
+    about = (
+        "~"
+        if row.error_bound is not None
+        and (np.isnan(row.error_bound) and not np.isnan(row.value) or row.error_bound > 0)
+        else ""
+    )
+    return about + number(row.value, row.reason) + mark
+
+
+def show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
+    """Print the plot of the first SLI and the table of all."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    print(plot(frame, config, slis[0], min(console.width, 120)))
+    console.print(results_table(frame, config, slis, rows))
+    marks = []
+    if frame.objective.notna().any():
+        marks.append("objective ok: met, !!: breached, ?: undecided")
+    if (frame.error_bound > 0).any():
+        marks.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
+    if marks:
+        console.print("; ".join(marks))
+
+
+def outcome_dict(outcome: Outcome) -> dict[str, Any]:
+    """A run as plain values."""
+    return {
+        "published": outcome.published,
+        "run_id": outcome.run_id,
+        "seconds": outcome.seconds,
+        "tiles_recomputed": outcome.tiles,
+        "results_revised": len(outcome.revised),
+        "causes": pd.Series(outcome.revised.column("cause").to_pylist(), dtype=object).value_counts().to_dict(),
+        "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
+        "failing": list(outcome.failing),
+        "plan": outcome.plan.to_dict(),
+    }

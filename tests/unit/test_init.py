@@ -1,0 +1,140 @@
+"""`sli init` writes a config that loads and runs, says what it is unsure of, and explains what it cannot use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sli.config import load_config
+from sli.errors import ConfigError, InputError
+from sli.init import write_config
+
+START = datetime(2024, 3, 1, 3, tzinfo=UTC)
+N = 40
+
+
+def log(path: Path, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def times(zone: bool = True) -> list[datetime]:
+    return [(START if zone else START.replace(tzinfo=None)) + timedelta(hours=i) for i in range(N)]
+
+
+IDS = [f"p{i}" for i in range(N)]
+SCORES = [i / N for i in range(N)]
+LABELS = [i % 3 == 0 for i in range(N)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    regions = ["north", "south"] * (N // 2)
+    log(tmp_path / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(), score=SCORES, region=regions)
+    log(tmp_path / "f/a.parquet", output_id=IDS, known_at=times(), late=LABELS)
+    return tmp_path
+
+
+def write(folder: Path, zone: str = "America/New_York", name: str = "c.yaml") -> str:
+    write_config(folder / name, "p", "f", "./results", zone)
+    return (folder / name).read_text()
+
+
+def test_the_written_config_loads_with_the_guessed_columns(folder: Path) -> None:
+    text = write(folder)
+    config = load_config(folder / "c.yaml")
+    assert (config.predictions.id, config.predictions.time, config.predictions.value) == (
+        "output_id",
+        "predicted_at",
+        "score",
+    )
+    assert (config.feedback.id, config.feedback.time, config.feedback.value) == ("output_id", "known_at", "late")
+    assert (config.task, str(config.since), config.timezone) == ("binary", "2024-02-29", "America/New_York")
+    assert "# slice_by: [[], [region]]" in text
+    assert "date" not in text.split("slice_by")[2]
+
+
+def test_every_key_has_a_comment(folder: Path) -> None:
+    lines = [line for line in write(folder).splitlines() if ":" in line and not line.startswith(("#", "  -"))]
+    assert [line for line in lines if "#" not in line and line not in ("predictions:", "feedback:")] == []
+
+
+def test_paths_are_right_relative_to_the_folder_of_the_config(folder: Path) -> None:
+    (folder / "deep/er").mkdir(parents=True)
+    assert "path: ../../p " in write(folder, name="deep/er/c.yaml")
+    assert load_config(folder / "deep/er/c.yaml").store == str(folder / "results")
+    assert "store: ./results " in write(folder)
+
+
+def test_numbers_that_are_not_only_0_and_1_are_a_regression(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), fare=[i * 1.5 for i in range(N)])
+    assert "  - mae" in write(folder)
+    assert load_config(folder / "c.yaml").task == "regression"
+
+
+def test_an_unsure_guess_is_marked_and_names_the_alternatives(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), late=LABELS, dropped=LABELS)
+    lines = write_config(folder / "c.yaml", "p", "f", "./results", "UTC")
+    assert "# check: the true value; it could also be dropped" in (folder / "c.yaml").read_text()
+    assert any("check feedback.value" in line for line in lines)
+
+
+def test_naive_times_read_as_utc_are_marked(folder: Path) -> None:
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(False), score=SCORES)
+    assert "check: predicted_at without a zone" in write(folder, "UTC")
+
+
+def test_a_repeating_number_is_not_taken_for_the_id(folder: Path) -> None:
+    vendor = [i % 2 for i in range(N)]
+    log(folder / "p/date=2024-03-01/a.parquet", VendorID=vendor, ride=IDS, predicted_at=times(), score=SCORES)
+    log(folder / "f/a.parquet", VendorID=vendor, ride=IDS, known_at=times(), late=LABELS)
+    write(folder)
+    assert load_config(folder / "c.yaml").predictions.id == "ride"
+
+
+def test_names_that_yaml_would_misread_are_quoted(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), yes=LABELS)
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(), **{"a: b #c": SCORES})
+    write(folder)
+    config = load_config(folder / "c.yaml")
+    assert (config.predictions.value, config.feedback.value) == ("a: b #c", "yes")
+
+
+def test_an_existing_file_is_never_overwritten(folder: Path) -> None:
+    (folder / "c.yaml").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        write(folder)
+    assert (folder / "c.yaml").read_text() == "mine"
+
+
+def test_a_missing_path_an_empty_folder_and_an_unreadable_file_are_told_apart(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "broken").mkdir()
+    (folder / "broken/a.parquet").write_bytes(b"no parquet")
+    for path, kind, what in [
+        ("nowhere", ConfigError, "does not exist"),
+        ("empty", InputError, "has no Parquet files"),
+        ("broken", InputError, "no file of the feedback log can be read"),
+    ]:
+        with pytest.raises(kind, match=what):
+            write_config(folder / "c.yaml", "p", path, "./results", "UTC")
+    assert not (folder / "c.yaml").exists()
+
+
+def test_a_log_without_a_time_names_the_columns_it_has(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=[str(each) for each in times()], late=LABELS)
+    with pytest.raises(InputError, match="can be its time") as raised:
+        write(folder)
+    assert "known_at (string)" in raised.value.found
+
+
+def test_an_unreadable_file_beside_good_ones_is_reported(folder: Path) -> None:
+    (folder / "p/0.parquet").write_bytes(b"no parquet")
+    assert any("0.parquet" in line for line in write_config(folder / "c.yaml", "p", "f", "./results", "UTC"))

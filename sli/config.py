@@ -328,7 +328,7 @@ def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Conf
         return path
     path = Path(path)
     try:
-        tree = yaml.safe_load(_expanded(path.read_text(), path))
+        tree = _expanded(yaml.safe_load(path.read_text()), path)
     except OSError as error:
         raise ConfigError(
             f"the config cannot be read: {error.strerror}", where=str(path), todo="`sli init` writes one"
@@ -355,7 +355,15 @@ def checked(tree: dict[str, Any], where: str = "config") -> Config:
         raise
 
 
-def _expanded(text: str, path: Path) -> str:
+def _expanded(tree: Any, path: Path) -> Any:
+    """The tree with `${NAME}` in its texts replaced from the environment."""
+    if isinstance(tree, dict):
+        return {key: _expanded(value, path) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_expanded(value, path) for value in tree]
+    if not isinstance(tree, str):
+        return tree
+
     def value(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
             raise ConfigError(
@@ -365,7 +373,7 @@ def _expanded(text: str, path: Path) -> str:
             )
         return os.environ[found[1]]
 
-    return re.sub(r"\$\{(\w+)\}", value, text)
+    return re.sub(r"\$\{(\w+)\}", value, tree)
 
 
 def _set(tree: dict[str, Any], setting: str) -> None:

@@ -85,7 +85,7 @@ class Plan:
     from_scratch: bool
     files_changed: int
     tile: int
-    tiles_total: int
+    existing: tuple[Interval, ...]
     bytes: int
     run_id: str
 
@@ -102,8 +102,13 @@ class Plan:
 
     @property
     def tiles(self) -> int:
-        """How many tiles of predictions are recomputed."""
-        return sum((each.end - each.start) // self.tile for each in self.pairs)
+        """How many tiles that may hold predictions are recomputed."""
+        return sum((each.end - each.start) // self.tile for each in common(self.pairs, self.existing))
+
+    @property
+    def tiles_total(self) -> int:
+        """How many tiles may hold predictions."""
+        return sum((each.end - each.start) // self.tile for each in self.existing)
 
     @property
     def winners_may_change(self) -> bool:
@@ -206,7 +211,7 @@ def plan(
         from_scratch,
         files_changed,
         config.tile,
-        sum((each.end - each.start) // config.tile for each in common(existing, limits)),
+        tuple(common(existing, limits)),
         sum(
             int(f.row_bytes * f.rows)
             for f in {f.path: f for job in jobs for c in job.chunks for f in c.predictions + c.feedback}.values()

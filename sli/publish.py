@@ -239,7 +239,12 @@ def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
     if plan.from_scratch:
         transaction.write("tiles", tiles, replacing="true" if transaction.published else None)
         return
-    touched = [*plan.pairs, *plan.checked, *plan.strays, *(i for job in plan.jobs for chunk in job.chunks for i in chunk.pairs)]
+    touched = [
+        *plan.pairs,
+        *plan.checked,
+        *plan.strays,
+        *(i for job in plan.jobs for chunk in job.chunks for i in chunk.pairs),
+    ]
     starts = tiles.column("start").cast(pa.int64()).to_numpy()
     hit = inside(starts, starts + 1, touched)
     before = transaction.store.dataset("tiles", transaction.published).to_table(columns=["day", "start"])
@@ -276,6 +281,13 @@ def newest_audit(store: Store, published: Published | None) -> pa.Table:
     if published is None:
         return schemas.AUDIT.empty_table()
     return store.dataset("audit", published).to_table(filter=ds.field("run_id") == published.run_id)
+
+
+def same_audit(audit: pa.Table, before: pa.Table) -> bool:
+    """Whether two audits say the same."""
+    names = [name for name in schemas.AUDIT.names if name not in ("run_id", "as_of")]
+    key = [(name, "ascending") for name in ("log", "check", "file")]
+    return bool(audit.select(names).sort_by(key).to_pylist() == before.select(names).sort_by(key).to_pylist())
 
 
 def newly_bad(audit: pa.Table, before: pa.Table) -> pa.Table:

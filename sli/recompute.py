@@ -209,7 +209,9 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
     if chosen.older:
         return known_at(store.dataset("revisions", published), chosen.as_of)
     first = None
-    if published is not None and not (chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series):
+    if published is not None and not (
+        chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series
+    ):
         matured = [chosen.matured.start] if chosen.matured else []
         earliest = min([newest, published.newest, *matured, *(each.start for each in chosen.pairs)])
         first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
@@ -257,12 +259,13 @@ def _published(
 ) -> bool:
     """Stage every table, then make all of it visible at once. False if there is nothing to say."""
     before = transaction.published
+    same_audit = publish.same_audit(audit, publish.newest_audit(transaction.store, before))
     unchanged = (
         before is not None
         and replace(state, sequence=before.sequence, run_id=before.run_id, as_of=before.as_of, versions=before.versions)
         == before
     )
-    if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed)):
+    if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed and same_audit)):
         return False
     revised = changes.revised.append_column(
         "sequence", pa.array([transaction.sequence] * len(changes.revised), pa.int64())
@@ -279,7 +282,9 @@ def _published(
         "runs", publish.run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began)
     )
     rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
-    transaction.publish(state, rows, None if chosen.older or not changes.partitions else publish.replacing(changes.partitions))
+    transaction.publish(
+        state, rows, None if chosen.older or not changes.partitions else publish.replacing(changes.partitions)
+    )
     return True
 
 

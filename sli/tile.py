@@ -198,7 +198,9 @@ def _with_days(rows: pa.Table, spec: Spec) -> pa.Table:
     return placed.append_column("day", pa.array(days[position] if len(days) else [], pa.string()))
 
 
-def replaced(before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan, tile: int) -> tuple[pa.Table, list[Interval]]:
+def replaced(
+    before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan, tile: int
+) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the final ones that input would change and an explicit interval must.
 
     Tiles recomputed are replaced, new states join the rows of the others.
@@ -243,19 +245,22 @@ def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job
     """Add columns of new states to the rows there are, and rows of new slices or windows."""
     con.register("whole_arrow", whole)
     con.register("made_arrow", made)
-    states = [name for name in job.states if name in made.schema.names]
-    kept = [name for name in whole.schema.names if name not in states]
-    taken = [name for name in kept if name in made.schema.names and name not in ("span", "start", "slice_by", "slice")]
+    keys = ("span", "start", "slice_by", "slice")
+    old, new = whole.schema.names, made.schema.names
     columns = ", ".join(
-        f"coalesce(w.{name}, m.{name}) AS {name}"
-        if name in taken
-        else name
-        if name in ("span", "start", "slice_by", "slice")
+        name
+        if name in keys
+        else f"coalesce(w.{name}, m.{name}) AS {name}"
+        if name in old and name in new
         else f"w.{name}"
-        for name in kept
+        if name in old
+        else f"m.{name}"
+        for name in dict.fromkeys([*old, *(name for name in new if name in job.states)])
     )
     known = ", ".join(literal(",".join(each)) for each in job.slice_sets)
     return con.sql(
-        f"SELECT {columns}{''.join(f', m.{name}' for name in states)} FROM whole_arrow w FULL JOIN (SELECT * FROM made_arrow "
-        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice)"
+        f"SELECT {columns} FROM whole_arrow w FULL JOIN (SELECT * FROM made_arrow "
+        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice) "
+        # A held tile has predictions in the logs that its published row does not know of: it gains no row here.
+        "WHERE w.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN (SELECT DISTINCT slice_by FROM whole_arrow)"
     ).to_arrow_table()

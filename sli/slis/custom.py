@@ -99,8 +99,8 @@ def _sql_on_rows(states: Mapping[str, str], value: str, pairs: pd.DataFrame) -> 
 
     named = ", ".join(f"({text})::DOUBLE AS {quoted(name)}" for name, text in states.items())
     named += ", count(*) AS predictions, count(*) FILTER (labelled) AS labelled"
-    found = duckdb.from_df(pairs).aggregate(named).project(f"({value})::DOUBLE").fetchone()
-    return float("nan") if found is None or found[0] is None or not np.isfinite(found[0]) else float(found[0])
+    found = duckdb.from_df(pairs).aggregate(named).project(f"({value})::DOUBLE").fetchall()[0][0]
+    return float("nan") if found is None or not np.isfinite(found) else float(found)
 
 
 def load(call: str, folder: Path | None) -> Function:

@@ -49,7 +49,11 @@ def world(pick: random.Random) -> World:
 
 def moment(pick: random.Random) -> int:
     # Few distinct times, so that ties and windows shared by several rows are common.
-    return START + pick.choice([-DAY, 0, DAY, 2 * DAY, 3 * DAY]) + pick.choice([0, 1, 90 * 60, 5 * 3600, 20 * 3600]) * 1_000_000
+    return (
+        START
+        + pick.choice([-DAY, 0, DAY, 2 * DAY, 3 * DAY])
+        + pick.choice([0, 1, 90 * 60, 5 * 3600, 20 * 3600]) * 1_000_000
+    )
 
 
 def prediction(pick: random.Random, ids: int, task: str) -> Prediction:
@@ -80,7 +84,11 @@ def change_files(pick: random.Random, scenario: Scenario, ids: int) -> str:
         name = pick.choice(sorted(held))
         scenario.remove(log, name)
     else:
-        name = pick.choice(sorted(held)) if what == "rewritten" and held else f"{len(held)}-{pick.randrange(10**6)}.parquet"
+        name = (
+            pick.choice(sorted(held))
+            if what == "rewritten" and held
+            else f"{len(held)}-{pick.randrange(10**6)}.parquet"
+        )
         write(name, [make(pick, ids, scenario.world.task) for _ in range(pick.randint(1, 12))])
     return f"{what} {log} {name}"
 
@@ -111,7 +119,9 @@ def play(seed: int, root: Path) -> None:
             note(change_files(pick, scenario, ids))
         if pick.random() < 0.15:
             names = BINARY if scenario.world.task == "binary" else REGRESSION
-            scenario.world = _with(scenario.world, slis=tuple(dict.fromkeys([*scenario.world.slis, pick.choice(names)])))
+            scenario.world = _with(
+                scenario.world, slis=tuple(dict.fromkeys([*scenario.world.slis, pick.choice(names)]))
+            )
 
 
 def _with(old: World, **changes: Any) -> World:

@@ -12,8 +12,9 @@ import pyarrow as pa
 from sli.config import Config
 from sli.intervals import BEGINNING, Interval
 from sli.logs import Inputs
-from sli.match import EXCLUDED, SAMPLES, Source, connect, inside_sql, prediction_order, rows_of
+from sli.match import EXCLUDED, SAMPLES, prediction_order
 from sli.plan import Plan
+from sli.scan import Source, connect, inside_sql, rows_of
 
 STRAYS = pa.schema([("id", pa.string()), ("time", pa.int64())])
 

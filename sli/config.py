@@ -289,7 +289,7 @@ def _built_in(entry: dict[str, Any], config: Config) -> Sli:
 
 def _custom(entry: dict[str, Any], kind: str, config: Config) -> Sli:
     objective = _objective(entry)
-    _closed(entry, ("name", "states", "value") if kind == "states" else ("name", "python", "on"), "a custom SLI")
+    _closed(entry, ("name", "states", "value") if kind == "states" else ("name", "python", "of"), "a custom SLI")
     missing = [key for key in ("name", "value" if kind == "states" else "python") if key not in entry]
     if missing:
         raise ConfigError(f"a custom SLI needs {', '.join(missing)}")
@@ -302,15 +302,15 @@ def _custom(entry: dict[str, Any], kind: str, config: Config) -> Sli:
                 found=str(entry["states"]),
             )
         return Sli(str(entry["name"]), from_sql(entry["states"], str(entry["value"])), entry, objective)
-    on = entry.get("on", "decision" if config.task == "binary" else "prediction")
-    if on not in ("decision", "prediction"):
+    of = entry.get("of", "decision" if config.task == "binary" else "prediction")
+    if of not in ("decision", "prediction"):
         raise ConfigError(
-            "`on` says what the function gets as y_pred", where="on", expected="decision or prediction", found=str(on)
+            "`of` says what the function gets as y_pred", where="of", expected="decision or prediction", found=str(of)
         )
     function = load(str(entry["python"]), Path(config.folder))
-    formula = from_python(str(entry["python"]), function, on)
+    formula = from_python(str(entry["python"]), function, of)
     fingerprint = formula.states["window"].source
-    return Sli(str(entry["name"]), formula, {**entry, "on": on, "source": fingerprint}, objective)
+    return Sli(str(entry["name"]), formula, {**entry, "of": of, "source": fingerprint}, objective)
 
 
 def _closed(entry: Mapping[str, Any], valid: Sequence[str], what: str) -> None:

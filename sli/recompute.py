@@ -18,16 +18,17 @@ import pyarrow as pa
 
 from sli import census, publish
 from sli.config import Config, load_config
+from sli.engine import execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
 from sli.intervals import Interval, union
 from sli.logs import Inputs, discover
-from sli.match import BrokenFiles, Spec, execute, task
+from sli.match import BrokenFiles, Spec, task
 from sli.plan import Job, Plan, affected, extended
 from sli.plan import plan as make_plan
 from sli.rollup import newest_hour, roll_up
 from sli.tables import Published, Store, Transaction, input_rows
-from sli.tile import replaced
+from sli.tile import check_states, replaced
 
 ATTEMPTS = 6
 Progress = Callable[[str, int, int], None]
@@ -90,7 +91,9 @@ def plan(
     store = Store(config.store)
     published = store.published()
     seen = store.inputs(published)
-    return make_plan(config, discover(config, seen), published, seen, asked, wanted)
+    inputs = discover(config, seen)
+    check_states(config, inputs.predictions)
+    return make_plan(config, inputs, published, seen, asked, wanted)
 
 
 def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress) -> Outcome:
@@ -102,6 +105,7 @@ def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress
     chosen = make_plan(config, inputs, published, seen, asked, as_of)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
+    check_states(config, inputs.predictions)
     before = _tiles_before(config, transaction, chosen)
     chosen, excluded = _settled(config, inputs, chosen, before)
     try:

@@ -181,7 +181,7 @@ def _cell(row: Any) -> str:
     about = (
         "~"
         if row.error_bound is not None
-        and (np.isnan(row.error_bound) and not np.isnan(row.value) or row.error_bound > 0)
+        and ((np.isnan(row.error_bound) and not np.isnan(row.value)) or row.error_bound > 0)
         else ""
     )
     return about + number(row.value, row.reason) + mark

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from sli.config import Config
 from sli.intervals import Instants
-from sli.match import connect
+from sli.scan import connect
 from sli.slis import Sli, State
 from sli.slis.base import Values
 from sli.slis.states import EXACT_ROWS, FRACTION, SAMPLE_ROWS, Flags, Histograms, Integers, Merged, Samples, rounded_sql
@@ -180,7 +180,7 @@ class _Blocks:
     """Merged states of blocks of tiles, in DuckDB."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, tiles: pa.Table, states: Mapping[str, State], tile: int) -> None:
-        self.con, self.states, self.tile = con, states, tile
+        self.con, self.tiles, self.states, self.tile = con, tiles, states, tile
         con.register("tiles_arrow", tiles)
         con.execute(
             "CREATE TEMP TABLE slices AS SELECT row_number() OVER (ORDER BY slice_by, slice) - 1 AS code, slice_by, slice FROM "
@@ -199,7 +199,7 @@ class _Blocks:
             parts += f", t.{state.id}"
             self.columns.append(state.id)
         for state in self._of("sum"):
-            for part in ("whole", "fraction", "undefined"):
+            for part in ("whole", "fraction", "undefined", "terms"):
                 parts += f", (t.{state.id}).{part}::HUGEINT AS {state.id}_{part}"
                 self.columns.append(f"{state.id}_{part}")
         number = f"epoch_us(t.start) // {self.tile} - {self.origin}"
@@ -287,10 +287,11 @@ class _Blocks:
         if state.kind in ("min", "max"):
             return rows.table.column(state.id).to_numpy(zero_copy_only=False)
         if state.kind == "sum":
-            whole, fraction, undefined = (
-                rows.table.column(f"{state.id}_{p}").to_numpy() for p in ("whole", "fraction", "undefined")
+            whole, fraction, undefined, terms = (
+                rows.table.column(f"{state.id}_{part}").to_numpy()
+                for part in ("whole", "fraction", "undefined", "terms")
             )
-            return np.where(undefined > 0, np.nan, whole + fraction / FRACTION)
+            return np.where((undefined > 0) | (terms == 0), np.nan, whole + fraction / FRACTION)
         if state.kind == "histogram":
             return self._histograms(state, rows)
         return self._samples(state, rows) if state.kind == "sample" else self._window_values(state, rows, grain, starts)
@@ -324,6 +325,9 @@ class _Blocks:
 
     def _window_values(self, state: State, rows: _Rows, grain: str, starts: Instants) -> tuple[Any, Any]:
         """Values of a Python function on all pairs of a window, NaN where the kernel did not make one."""
+        value, reason = np.full(len(rows.window), np.nan), np.full(len(rows.window), None, dtype=object)
+        if state.id not in self.tiles.schema.names:
+            return value, reason
         self.con.register("starts_arrow", pa.table({"w": np.arange(len(starts)), "start": starts}))
         found = self.con.sql(
             f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by "
@@ -331,7 +335,6 @@ class _Blocks:
             f"WHERE t.span = ? AND t.{state.id} IS NOT NULL",
             params=[grain],
         ).to_arrow_table()
-        value, reason = np.full(len(rows.window), np.nan), np.full(len(rows.window), None, dtype=object)
         row = found.column("row").to_numpy()
         value[row] = found.column("value").to_numpy(zero_copy_only=False)
         reason[row] = found.column("reason").to_pylist()

@@ -6,6 +6,8 @@ Limit: a Python function is called here once an hour and a day whose pairs outgr
 from __future__ import annotations
 
 import pickle
+import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 import duckdb
@@ -13,9 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from sli import schemas
+from sli.config import Config
+from sli.errors import ConfigError, nearest
 from sli.intervals import Interval, union, without, zone
-from sli.match import Spec, inside_sql
+from sli.logs import LogFile
+from sli.match import Spec
 from sli.plan import Chunk, Job, Plan
+from sli.scan import Source, connect, inside_sql, rows_of
 from sli.slices import literal, quoted, sql_text
 from sli.slis import State
 from sli.slis.custom import called
@@ -23,7 +29,7 @@ from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, rounded_sq
 
 
 def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:
-    """All rows of `schemas.TILES` of a chunk whose tables p, f, joined, marks, shadowed, strays are ready."""
+    """All rows of `schemas.TILES` of a chunk whose pairs, marks, shadowed and strays are ready."""
     parts = [_side(con, "pairs"), _side(con, "feedback")]
     if chunk.pairs:
         for columns in spec.slice_sets:
@@ -60,9 +66,43 @@ def aggregate(state: State) -> tuple[str, str]:
     whole = f"coalesce(sum(CASE WHEN {fits} THEN trunc({x})::HUGEINT END), 0)::DECIMAL(38, 0)"
     units = f"(({x} - trunc({x})) * {FRACTION!r}::DOUBLE)::HUGEINT"
     fraction = f"coalesce(sum(CASE WHEN {fits} THEN {units} END), 0)::DECIMAL(38, 0)"
+    terms = f"count({x})"
     undefined = f"count(*) FILTER (WHERE {x} IS NOT NULL AND NOT ({fits}))"
-    expression = f"{{'whole': {whole}, 'fraction': {fraction}, 'undefined': {undefined}}}"
+    expression = f"{{'whole': {whole}, 'fraction': {fraction}, 'undefined': {undefined}, 'terms': {terms}}}"
     return expression, f"CASE WHEN {state.where} THEN {state.of} END AS {x}"
+
+
+def check_states(config: Config, files: Iterable[LogFile]) -> None:
+    """Try every state's SQL on an empty table of the logs' types, before any work. Raises ConfigError."""
+    first = next((file for file in files if file.usable), None)
+    if first is None:
+        return
+    con = connect(1, 1 << 28)
+    p = config.predictions
+    rows = rows_of(con, [first], Source(p.id, p.time, p.value, config.columns), config.timezone, Interval(0, 0))
+    label = "true" if config.task == "binary" else "0.0::DOUBLE"
+    con.execute(
+        f"CREATE TEMP TABLE pairs AS SELECT * EXCLUDE (id, t, value, filename), value AS prediction, {label} AS label, true AS decision, "
+        f"true AS labelled, true AS usable, 0.0::DOUBLE AS delay, make_timestamptz(t) AS predicted_at, make_timestamptz(t) AS known_at "
+        f"FROM {rows} LIMIT 0"
+    )
+    for sli in config.declared:
+        for name, state in sli.formula.states.items():
+            if state.kind not in ("count", "sum", "min", "max", "histogram"):
+                continue
+            expression, term = aggregate(state) if state.kind != "histogram" else (f"max({state.of})", "")
+            try:
+                con.execute(f"SELECT {expression} FROM (SELECT *{', ' + term if term else ''} FROM pairs)")
+            except duckdb.Error as error:
+                columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
+                wrong = re.search(r'column "([^"]+)"', str(error))
+                raise ConfigError(
+                    "the SQL of a state cannot be used",
+                    where=f"slis, {sli.name}, states.{name}",
+                    expected=f"SQL over the columns {', '.join(columns)}",
+                    found=state.of or state.where,
+                    todo=(nearest(wrong[1], columns) if wrong else "") or str(error).splitlines()[0],
+                ) from error
 
 
 def _as_text(columns: tuple[str, ...]) -> str:
@@ -129,48 +169,31 @@ def _sample(state: State, columns: tuple[str, ...]) -> str:
 def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec, grain: str) -> pa.Table:
     """Values of Python functions on all pairs of an hour or a day, where a sample would not hold them."""
     states = [state for state in spec.states if state.kind == "window"]
-    parts: list[pa.Table] = []
-    if states:
-        _register_windows(con, spec, grain)
-    for state in states:
-        found = con.sql(
-            f"SELECT tile, {sql_text(columns)} AS slice, count(*) AS predictions, list(label::DOUBLE ORDER BY k, t) AS truth, "
-            f"list(y::DOUBLE ORDER BY k, t) AS prediction FROM (SELECT w.start // {spec.tile} AS tile{_as_text(columns)}, label, {state.of} AS y, k, t FROM pairs "
-            f"JOIN window_of w ON w.tile = pairs.tile WHERE {state.where}) GROUP BY tile{_listed(columns)} HAVING count(*) > {SAMPLE_ROWS}"
-        ).to_arrow_table()
-        function = pickle.loads(spec.functions[state.call])
-        values = [
-            called(function, np.asarray(t.values), np.asarray(p.values))
-            for t, p in zip(found.column("truth"), found.column("prediction"), strict=True)
-        ]
-        content = pa.array(
-            [{"value": None if np.isnan(v) else v, "reason": r} for v, r in values], type=schemas.state_type("window")
-        )
-        parts.append(
-            pa.table(
-                {
-                    "span": pa.array([grain] * len(found), pa.string()),
-                    "tile": found.column("tile"),
-                    "slice_by": pa.array([",".join(columns)] * len(found), pa.string()),
-                    "slice": found.column("slice"),
-                    "predictions": found.column("predictions"),
-                    state.id: content,
-                }
-            )
-        )
-    if not parts:
+    if not states:
         return pa.table({"span": pa.array([], pa.string()), "tile": pa.array([], pa.int64())})
-    merged = parts[0]
-    for part in parts[1:]:
-        merged = merged.join(
-            part.drop_columns(["predictions", "slice_by", "span"]), ["tile", "slice"], join_type="full outer"
-        )
-    return merged
+    _register_windows(con, spec, grain)
+    listed = ", ".join(
+        f"list({name}::DOUBLE ORDER BY k, t) AS {name}" for name in dict.fromkeys(["label", *(s.of for s in states)])
+    )
+    found = con.sql(
+        f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
+        f"count(*) AS predictions, {listed} FROM (SELECT w.start // {spec.tile} AS tile{_as_text(columns)}, label, prediction, decision, k, t "
+        f"FROM pairs JOIN window_of w ON w.tile = pairs.tile WHERE usable) GROUP BY tile{_listed(columns)} "
+        f"HAVING count(*) > {SAMPLE_ROWS} ORDER BY tile, slice"
+    ).to_arrow_table()
+    made = found.select(["span", "tile", "slice_by", "slice", "predictions"])
+    for state in states:
+        function = pickle.loads(spec.functions[state.call])
+        pairs = zip(found.column("label"), found.column(state.of), strict=True)
+        values = [called(function, np.asarray(truth.values), np.asarray(given.values)) for truth, given in pairs]
+        content = [{"value": None if np.isnan(value) else value, "reason": reason} for value, reason in values]
+        made = made.append_column(state.id, pa.array(content, type=schemas.state_type("window")))
+    return made
 
 
 def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) -> None:
     """Table `window_of`: the start of the hour or day each tile belongs to."""
-    found = con.execute("SELECT DISTINCT tile FROM joined").fetchnumpy()["tile"].astype(np.int64)
+    found = con.execute("SELECT DISTINCT tile FROM pairs").fetchnumpy()["tile"].astype(np.int64)
     starts = found * spec.tile
     if len(starts):
         at = zone(spec.zone)

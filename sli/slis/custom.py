@@ -62,6 +62,9 @@ def from_sql(states: Mapping[str, str], value: str) -> Formula:
 
     merged = {name: aggregate(text) for name, text in states.items()}
     known = [*merged, "predictions", "labelled"]
+    for name in ("predictions", "labelled"):
+        if name in merged:
+            raise ConfigError(f"'{name}' is there already", where=f"states.{name}", todo="give the state another name")
     columns = ", ".join(f"1::DOUBLE AS {quoted(name)}" for name in known)
     try:
         duckdb.connect().execute(f"SELECT ({value})::DOUBLE FROM (SELECT {columns})")
@@ -79,11 +82,12 @@ def from_sql(states: Mapping[str, str], value: str) -> Formula:
 def _sql_value(value: str, s: Merged) -> Values:
     import duckdb
 
-    frame = pd.DataFrame({"predictions": s.predictions, "labelled": s.labelled, **s.states})
-    frame["position"] = np.arange(len(frame))
+    columns = {"predictions": s.predictions, "labelled": s.labelled, **s.states}
+    frame = pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
+    frame["sli:position"] = np.arange(len(frame))
     found = (
         duckdb.connect()
-        .execute(f"SELECT ({value})::DOUBLE AS value FROM frame ORDER BY position")
+        .execute(f'SELECT ({value})::DOUBLE AS value FROM frame ORDER BY "sli:position"')
         .fetchnumpy()["value"]
     )
     numbers = np.ma.filled(np.ma.asarray(found, dtype=np.float64), np.nan)
@@ -159,12 +163,12 @@ def called(function: Function, truth: Any, prediction: Any) -> tuple[float, str 
     return (value, None) if np.isfinite(value) else (float("nan"), f"the function returned {value}")
 
 
-def from_python(call: str, function: Function, on: str) -> Formula:
-    """An SLI `function(y_true, y_pred)`; `on` says which column y_pred is: decision or prediction."""
+def from_python(call: str, function: Function, of: str) -> Formula:
+    """An SLI `function(y_true, y_pred)`; `of` says which column y_pred is: decision or prediction."""
     fingerprint = hashlib.sha256(source(function).encode()).hexdigest()
     states = {
-        "sample": State("sample", of=on, where="usable", source=fingerprint),
-        "window": State("window", of=on, where="usable", call=call, source=fingerprint),
+        "sample": State("sample", of=of, where="usable", source=fingerprint),
+        "window": State("window", of=of, where="usable", call=call, source=fingerprint),
         "usable": count("usable"),
     }
 
@@ -172,7 +176,7 @@ def from_python(call: str, function: Function, on: str) -> Formula:
         kept = pairs[pairs.usable]
         if kept.empty:
             return float("nan")
-        return called(function, kept.label.to_numpy(dtype=float), kept[on].to_numpy(dtype=float))[0]
+        return called(function, kept.label.to_numpy(dtype=float), kept[of].to_numpy(dtype=float))[0]
 
     return Formula(states, functools.partial(_python_value, function), on_rows)
 
@@ -192,7 +196,8 @@ def _python_value(function: Function, s: Merged) -> Values:
             truth, prediction = samples.truth[i], samples.prediction[i]
             value[i], reason[i] = called(function, truth, prediction)
             if s["usable"][i] > SAMPLE_ROWS:
-                low[i], high[i] = _bootstrap(function, truth, prediction, samples.keys[i])
+                if reason[i] is None:
+                    low[i], high[i] = _bootstrap(function, truth, prediction, samples.keys[i])
                 continue
         bound[i] = np.nan if np.isnan(value[i]) else 0.0
     return Values(value, reason, low, high, bound)

@@ -11,6 +11,8 @@ from sli.slis.base import NO_LABELS, UNDEFINED_SUM, Formula, Values, because, co
 from sli.slis.states import Merged, State
 
 USABLE = count("usable")
+NEGLIGIBLE = 1e-12
+"""A bound below this is not worth a mention: such a value counts as exact."""
 SQUARES = total("(prediction - label) * (prediction - label)", "usable")
 
 
@@ -54,22 +56,28 @@ def rmse() -> Formula:
 
 @entry("r2", "regression")
 def r2() -> Formula:
-    """1 - SSE / SST. SST is taken from exact sums of y and of y^2 (each square rounded once), so its relative error is
-    about 2^-52 * (1 + mean^2 / variance)."""
+    """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n.
+
+    The sums are exact but for the rounding of each y^2 and of the last step, together at most 2^-51 of sum y^2: the bound
+    is what that does to the value.
+    """
 
     def value(s: Merged) -> Values:
         n, sums, squares = s["usable"], s["y"], s["yy"]
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = squares - sums * (sums / n)
+            off = squares * 2.0**-51
             value = 1 - s["sse"] / spread
+            bound = (1 - value) * off / (spread - off)
         constant = (n < 2) | (s["low"] == s["high"])
         unknown = np.isnan(s["sse"]) | np.isnan(squares) | np.isnan(sums)
-        return plain(
-            value,
-            because(
-                (n == 0, NO_LABELS), (constant, "labels do not vary"), (unknown | ~np.isfinite(value), UNDEFINED_SUM)
-            ),
+        reason = because(
+            (n == 0, NO_LABELS),
+            (constant, "labels do not vary"),
+            (unknown, UNDEFINED_SUM),
+            (~(spread > off), "labels vary too little for their size"),
         )
+        return plain(value, reason, np.where(bound > NEGLIGIBLE, bound, 0.0))
 
     def on_rows(pairs: pd.DataFrame) -> float:
         kept = pairs[pairs.usable]

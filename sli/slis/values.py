@@ -69,7 +69,8 @@ def quantiles(of: Histograms, q: float) -> tuple[Floats, Floats]:
     last = len(of.keys) - 1
     low = of.keys[np.minimum(np.searchsorted(running, before + lower, side="right"), last)]
     high = of.keys[np.minimum(np.searchsorted(running, before + upper, side="right"), last)]
-    value = low + (high - low) * (rank - lower)
+    share = rank - lower
+    value = np.where(low == high, low, low * (1 - share) + high * share)
     bound = np.where(of.exact, 0.0, np.maximum(np.abs(low), np.abs(high)) * 2.0**-BITS / (1 - 2.0**-BITS))
     return np.where(totals == 0, np.nan, value), np.where(totals == 0, np.nan, bound)
 

@@ -110,7 +110,7 @@ SQL = {
     "fare_range": ({"low": "min(fare)", "high": "max(fare)"}, "high - low", values(np.ptp, "fare")),
     "fare_mean": ({"fares": "sum(fare)", "n": "count(fare)"}, "fares / n", values(np.mean, "fare")),
     "waiting": ({"waited": "sum(delay)"}, "waited", lambda d: over(d.delay.dropna(), np.sum)),
-    "halves": ({"n": "count(*)"}, "n // 2", lambda d: len(d) // 2),
+    "halves": ({"n": "count(*)"}, "n / 2", lambda d: len(d) / 2),
     "position": ({"position": "sum(fare)"}, "position", values(np.sum, "fare")),
     "late": (
         {"n": "count(CASE WHEN known_at > predicted_at + INTERVAL 1 DAY THEN 1 END)"},

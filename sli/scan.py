@@ -1,0 +1,94 @@
+"""Reading the logs in SQL: rows of files in a span of time as id, t, value and declared columns, whatever their types.
+
+Limit: ids are compared as text, so the integer 7 and the text "7" would be one id; discovery keeps them from meeting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+
+from sli.intervals import DAY, Interval, zone
+from sli.logs import LogFile, filesystem
+from sli.slices import literal, quoted
+
+
+@dataclass(frozen=True)
+class Source:
+    """One log as the kernel reads it."""
+
+    id: str
+    time: str
+    value: str
+    columns: tuple[str, ...]
+
+
+def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
+    """A private in-memory database that spills to disk beyond its memory."""
+    con = duckdb.connect()
+    con.execute(f"SET threads={threads}")
+    con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
+    for setting in ("preserve_insertion_order=false", "enable_progress_bar=false", "TimeZone='UTC'"):
+        con.execute(f"SET {setting}")
+    return con
+
+
+def rows_of(
+    con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, zone_name: str, span: Interval
+) -> str:
+    """SQL for the rows of files in a span of time: id (text), t (UTC microseconds), value, columns, filename."""
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for each in files:
+        groups.setdefault(each.columns, []).append(each.path)
+    selects = [_select(con, dict(types), paths, source, zone_name, span) for types, paths in groups.items()]
+    if not selects:
+        columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
+        return (
+            f"(SELECT NULL::VARCHAR AS id, NULL::BIGINT AS t, NULL::DOUBLE AS value{columns}, NULL AS filename LIMIT 0)"
+        )
+    return f"({' UNION ALL '.join(selects)})"
+
+
+def _select(
+    con: duckdb.DuckDBPyConnection,
+    types: dict[str, str],
+    paths: list[str],
+    source: Source,
+    zone_name: str,
+    span: Interval,
+) -> str:
+    if "://" in paths[0]:
+        con.register_filesystem(filesystem(paths[0])[0])
+    time, kind = quoted(source.time), types[source.time]
+    low, high = max(span.start, -(2**55)), min(span.end, 2**55)
+    if "tz=" in kind:
+        t, bounds = f"epoch_us({time})", f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})"
+    else:
+        t = zone(zone_name).to_utc(f"{time}::TIMESTAMP", low - DAY, high + DAY)
+        bounds = (
+            f"{time}::TIMESTAMP >= make_timestamp({low - DAY}) AND {time}::TIMESTAMP < make_timestamp({high + DAY})"
+        )
+    columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
+    hive = "true" if "hive" in types.values() else "false"
+    read = f"read_parquet([{', '.join(map(literal, paths))}], filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
+    return (
+        f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, {quoted(source.value)}::DOUBLE AS value{columns}, "
+        f"filename FROM {read} WHERE {bounds}) WHERE t >= {span.start} AND t < {span.end}"
+    )
+
+
+def _clean(name: str, kind: str) -> str:
+    """A declared column; NaN and infinities of a float column are null."""
+    return (
+        f"CASE WHEN isfinite({quoted(name)}) THEN {quoted(name)} END"
+        if kind in ("float", "double", "halffloat")
+        else quoted(name)
+    )
+
+
+def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
+    """SQL condition: an instant lies in one of the intervals."""
+    parts = [f"({column} >= {each.start} AND {column} < {each.end})" for each in intervals]
+    return f"({' OR '.join(parts)})" if parts else "false"

@@ -1,7 +1,7 @@
-"""Ids across all of a log: which predictions lost to one in another tile, and what is known of feedback no prediction reaches.
+"""Ids across all of a log: predictions that lost to one in another tile, and feedback no prediction reaches.
 
-Both look ids up in the whole predictions log, reading ids, times and values only, and only when predictions changed or strays
-exist. Limit: that scan grows with the log's history.
+Both look ids up in the whole predictions log, reading ids, times and values only, and only when predictions changed
+or strays exist. Limit: that scan grows with the log's history.
 """
 
 from __future__ import annotations
@@ -39,18 +39,24 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
         rows = _valid_rows(con, config, inputs, Interval(config.since_instant, plan.as_of + 1))
         con.register("before_arrow", before)
         con.execute(
-            f"CREATE TEMP TABLE touched AS SELECT DISTINCT hash(id) AS k FROM {rows} WHERE {inside_sql('t', plan.pairs)}"
+            "CREATE TEMP TABLE touched AS "
+            f"SELECT DISTINCT hash(id) AS k FROM {rows} WHERE {inside_sql('t', plan.pairs)}"
         )
         con.execute(
-            f"CREATE TEMP TABLE suspects AS SELECT hash(id) AS k FROM {rows} WHERE hash(id) IN (FROM touched) GROUP BY k HAVING count(*) > 1 "
-            f"UNION SELECT hash(id) FROM before_arrow"
+            "CREATE TEMP TABLE suspects AS "
+            f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) IN (FROM touched) GROUP BY k HAVING count(*) > 1 "
+            "UNION SELECT hash(id) FROM before_arrow"
         )
         order = prediction_order(config.columns, config.predictions.keep)
         tile = f"t // {config.tile}"
         return (
             con.sql(
-                f"SELECT DISTINCT id, tile, winner FROM (SELECT id, {tile} AS tile, first_value({tile}) OVER w AS won, first_value(prediction) OVER w AS winner "
-                f"FROM {rows} WHERE hash(id) IN (FROM suspects) WINDOW w AS (PARTITION BY id ORDER BY {order})) WHERE tile <> won ORDER BY id, tile"
+                "SELECT DISTINCT id, tile, winner FROM ("
+                f"SELECT id, {tile} AS tile, "
+                f"first_value({tile}) OVER w AS won, first_value(prediction) OVER w AS winner "
+                f"FROM {rows} WHERE hash(id) IN (FROM suspects) "
+                f"WINDOW w AS (PARTITION BY id ORDER BY {order})) "
+                "WHERE tile <> won ORDER BY id, tile"
             )
             .to_arrow_table()
             .cast(EXCLUDED)
@@ -88,12 +94,14 @@ def strays(config: Config, inputs: Inputs, as_of: int, found: pa.Table) -> list[
         order = prediction_order(config.columns, config.predictions.keep)
         since = config.since_instant
         con.execute(
-            f"CREATE TEMP TABLE winners AS SELECT id, t FROM {rows} WHERE hash(id) IN (SELECT hash(id) FROM strays_arrow) "
+            f"CREATE TEMP TABLE winners AS SELECT id, t FROM {rows} "
+            "WHERE hash(id) IN (SELECT hash(id) FROM strays_arrow) "
             f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY t < {since}, {order}) = 1"
         )
         return con.execute(
-            f"SELECT CASE WHEN w.t IS NULL THEN 'orphan' WHEN w.t < {since} THEN 'before since' WHEN s.time > w.t THEN 'late' ELSE 'before prediction' "
-            f"END AS reason, count(*), min(s.id, {SAMPLES}) FROM strays_arrow s LEFT JOIN winners w USING (id) GROUP BY reason ORDER BY reason"
+            f"SELECT CASE WHEN w.t IS NULL THEN 'orphan' WHEN w.t < {since} THEN 'before since' "
+            f"WHEN s.time > w.t THEN 'late' ELSE 'before prediction' END AS reason, count(*), min(s.id, {SAMPLES}) "
+            "FROM strays_arrow s LEFT JOIN winners w USING (id) GROUP BY reason ORDER BY reason"
         ).fetchall()
     finally:
         con.close()
@@ -105,8 +113,8 @@ def published_exclusions(tiles: pa.Table, tile: int) -> pa.Table:
     con.register("tiles_arrow", tiles)
     return (
         con.sql(
-            f"SELECT s.id AS id, tile, s.winner AS winner FROM (SELECT unnest(shadowed) AS s, epoch_us(start) // {tile} AS tile "
-            f"FROM tiles_arrow WHERE span = 'pairs')"
+            "SELECT s.id AS id, tile, s.winner AS winner FROM ("
+            f"SELECT unnest(shadowed) AS s, epoch_us(start) // {tile} AS tile FROM tiles_arrow WHERE span = 'pairs')"
         )
         .to_arrow_table()
         .cast(EXCLUDED)
@@ -119,7 +127,8 @@ def stray_rows(tiles: pa.Table) -> pa.Table:
     con.register("tiles_arrow", tiles)
     return (
         con.sql(
-            "SELECT s.id AS id, epoch_us(s.time) AS time FROM (SELECT unnest(strays) AS s FROM tiles_arrow WHERE span = 'feedback')"
+            "SELECT s.id AS id, epoch_us(s.time) AS time FROM ("
+            "SELECT unnest(strays) AS s FROM tiles_arrow WHERE span = 'feedback')"
         )
         .to_arrow_table()
         .cast(STRAYS)

@@ -66,14 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     run = command(
         "run",
         _run,
-        "Bring the tables up to date with the logs. With --start or --end exactly these hours are recomputed, final ones too: a backfill.",
+        "Bring the tables up to date with the logs. With --start or --end: recompute these hours, final ones too.",
     )
     plan = command("plan", _plan, "Print what run would do and why. Reads listings and file footers, writes nothing.")
     show = command("show", _show, "Print results as a table and a plot.")
     verify = command(
         "verify",
         _verify,
-        "Recompute windows from the raw logs with plain pandas and compare them with the published rows. Exit code 5 if any differs.",
+        "Recompute windows from the raw logs with plain pandas and compare. Exit code 5 if any differs.",
     )
     for each in (run, plan, show, verify):
         each.add_argument("config", metavar="CONFIG", help="the YAML config")
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help="override a key, such as horizon=2d or predictions.path=/logs",
+            help="override a key, such as horizon=2d",
         )
         each.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     for each in (run, plan):
@@ -204,7 +204,12 @@ def _show(given: argparse.Namespace) -> int:
     config = load_config(given.config, given.settings)
     if given.table != "results":
         frame = read(config, table=given.table)
-        print(frame.to_json(orient="records", date_format="iso") if given.json else frame.to_string(index=False))
+        if given.table == "audit":
+            frame = frame[frame.run_id == frame.run_id.iloc[-1]] if len(frame) else frame
+        if given.json:
+            print(frame.to_json(orient="records", date_format="iso"))
+        else:
+            _say(report.audit_lines(frame) if given.table == "audit" else [frame.to_string(index=False)])
         return 0
     grain = given.grain or ("day" if "day" in [g.name for g in config.all_grains] else config.all_grains[0].name)
     by = given.by.split(",") if given.by else None

@@ -5,7 +5,9 @@ Limit: a task is one function call; what it reads and how much memory that takes
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 from sli.config import Config, Scheduler, Workers
@@ -14,51 +16,108 @@ from sli.errors import EngineError
 Task = Callable[[], Any]
 Report = Callable[[int, int], None]
 
+PATIENCE = "10s"
+"""How long to wait for a scheduler to answer."""
+BASE = 512 << 20
+"""Bytes of a worker process before and beside what the kernel counts: interpreter, libraries, a task's tables."""
+
 
 def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any]:
-    """Run tasks with Dask: in this process, or on the cluster the config names. Results in the order of the tasks."""
-    if not isinstance(config.dask, Workers | Scheduler):
-        return _in_process(config, tasks, progress)
-    from distributed import Client, LocalCluster, as_completed
+    """Run tasks with Dask: in this process, or on the cluster the config names. Results in the order of the tasks.
 
+    The first error of a task ends all of them and is raised as it is. Raises EngineError for a cluster that fails.
+    """
     if isinstance(config.dask, Workers):
-        place: Any = LocalCluster(n_workers=config.dask.workers, threads_per_worker=1, dashboard_address=None)
-    else:
-        place = config.dask.scheduler
+        with _local_cluster(config, min(config.dask.workers, max(1, len(tasks)))) as cluster:
+            return _on_cluster(config, cluster, tasks, progress)
+    if isinstance(config.dask, Scheduler):
+        return _on_cluster(config, config.dask.scheduler, tasks, progress)
+    return _in_process(config, tasks, progress)
+
+
+def worker_memory(config: Config) -> int:
+    """Bytes at which a local worker process is killed.
+
+    The kernel keeps to `task_memory` by spilling, so a process may grow somewhat beyond before it counts as astray.
+    """
+    return config.task_memory * 5 // 4 + BASE
+
+
+def _local_cluster(config: Config, workers: int) -> Any:
+    # A worker above a share of its limit could pause for good: memory that a task freed may stay with the process.
+    settings = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
     try:
-        client = Client(place, timeout="10s")
-    except (OSError, TimeoutError) as error:
+        return _module("distributed").LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=worker_memory(config),
+            dashboard_address=None,
+            config=settings,
+        )
+    except (OSError, RuntimeError) as error:
+        raise EngineError(
+            "the local worker processes did not start",
+            where=f"dask: {{workers: {workers}}}",
+            found=str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__,
+            todo="call sli under `if __name__ == '__main__':` in a script, or set `dask: in-process`",
+        ) from error
+
+
+def _on_cluster(config: Config, place: Any, tasks: Sequence[Task], progress: Report) -> list[Any]:
+    """Results are fetched as they come: none waits in a worker's memory for the last."""
+    distributed = _module("distributed")
+    results: list[Any] = [None] * len(tasks)
+    with _client(place) as client:
+        futures = [client.submit(task, pure=False) for task in tasks]
+        positions = {future.key: i for i, future in enumerate(futures)}
+        try:
+            for done, future in enumerate(distributed.as_completed(futures), 1):
+                results[positions[future.key]] = future.result()
+                future.release()
+                progress(done, len(tasks))
+        except distributed.KilledWorker as error:
+            raise EngineError(
+                "worker processes died of a task",
+                where=str(getattr(place, "scheduler_address", place)),
+                found=f"{error.allowed_failures + 1} workers lost; memory limit {config.task_memory >> 20} MiB a task",
+                todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+            ) from error
+        except (CancelledError, OSError) as error:
+            raise EngineError(
+                "the Dask scheduler was lost",
+                where=str(getattr(place, "scheduler_address", place)),
+                found=str(error)[:200],
+                todo="run again once it is back, or set `dask: in-process`",
+            ) from error
+    return results
+
+
+def _client(place: Any) -> Any:
+    try:
+        return _module("distributed").Client(place, timeout=PATIENCE)
+    except Exception as error:
+        # Whatever a wrong address leads to: no connection, no such host, no address at all, another protocol.
         raise EngineError(
             "nobody answers at the Dask scheduler",
             where=str(place),
             found=str(error)[:200],
             todo="start it, or set `dask: in-process`",
         ) from error
-    with client:
-        futures = [client.submit(each, pure=False) for each in tasks]
-        for done, _ in enumerate(as_completed(futures), 1):
-            progress(done, len(tasks))
-        found = client.gather(futures)
-    if isinstance(config.dask, Workers):
-        place.close()
-    return list(found)
 
 
 def _in_process(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any]:
-    import dask
-    from dask.callbacks import Callback
+    dask, done = _module("dask"), 0
 
-    done = 0
+    def count(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        progress(min(done, len(tasks)), len(tasks))
 
-    class Count(Callback):
-        def _posttask(self, *_: Any) -> None:
-            nonlocal done
-            done += 1
-            progress(min(done, len(tasks)), len(tasks))
+    with _module("dask.callbacks").Callback(posttask=count):
+        delayed = [dask.delayed(each, pure=False)() for each in tasks]
+        return list(dask.compute(*delayed, scheduler="threads", num_workers=config.parallel))
 
-    with Count():
-        return list(
-            dask.compute(
-                *[dask.delayed(each, pure=False)() for each in tasks], scheduler="threads", num_workers=config.parallel
-            )
-        )
+
+def _module(name: str) -> Any:
+    """A module of Dask, imported only where it is needed and without its partial types."""
+    return importlib.import_module(name)

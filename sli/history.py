@@ -52,7 +52,8 @@ def restated(store: Store, published: Published | None, revised: pa.Table, as_of
     values = ", ".join(f"CASE WHEN b.sli IS NULL THEN r.{name} ELSE b.{name} END AS {name}" for name in ROLLED)
     rows = con.sql(
         f"SELECT r.model, {values}, {at}::BIGINT AS as_of, coalesce(b.run_id, r.run_id) AS run_id, "
-        f"CASE WHEN b.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, 'restated' AS cause, r.value AS old_value, {sequence}::BIGINT AS sequence "
+        "CASE WHEN b.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, 'restated' AS cause, "
+        f"r.value AS old_value, {sequence}::BIGINT AS sequence "
         f"FROM revised r LEFT JOIN beliefs b ON {key} WHERE b.sli IS NULL OR b.as_of <= {as_of}"
     ).to_arrow_table()
     return publish.stored(rows)

@@ -137,7 +137,7 @@ def _look(log: str, given: str) -> Sample:
         ) from error
     if missing:
         raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
-    files = [file for file in found if _is_parquet(posixpath.relpath(file, root), file)]
+    files = [file for file in found if logs.is_parquet(posixpath.relpath(file, root), file)]
     if not files:
         other = f"{len(found):,} other files, such as {posixpath.basename(found[0])}" if found else "an empty folder"
         raise InputError(
@@ -152,11 +152,6 @@ def _look(log: str, given: str) -> Sample:
             if "=" in part:
                 hive.setdefault(part.split("=", 1)[0], set()).add(part.split("=", 1)[1])
     return _first_readable(log, given, fs, files, hive)
-
-
-def _is_parquet(below: str, file: str) -> bool:
-    hidden = any(part.startswith(("_", ".")) and part != "." for part in below.split("/"))
-    return not hidden and file.endswith((".parquet", ".pq", ".parq"))
 
 
 def _first_readable(log: str, given: str, fs: Any, files: Sequence[str], hive: Mapping[str, Collection[str]]) -> Sample:

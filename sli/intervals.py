@@ -19,6 +19,8 @@ import numpy.typing as npt
 from sli.errors import ConfigError
 
 Instants = npt.NDArray[np.int64]
+Date = date
+"""The type, by a name that `Zone.date` does not hide."""
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -180,17 +182,17 @@ class Zone:
             raise ValueError(f"time zone {self.name} has an offset that is no whole minute since {iso(start)}")
         return math.gcd(HOUR, *offsets)
 
-    def date(self, micros: int) -> date:
+    def date(self, micros: int) -> Date:
         return moment(micros).astimezone(self.info).date()
 
-    def midnight(self, day: date) -> int:
+    def midnight(self, day: Date) -> int:
         """First instant of a local date, also where midnight itself is skipped by a change of offset."""
         at = instant(datetime(day.year, day.month, day.day, tzinfo=self.info))
         if self.date(at - 1) == day:
             return next(change for change in self.changes(at - DAY, at) if self.date(change) == day)
         return at
 
-    def midnights(self, first: date, last: date, step: int = 1) -> list[int]:
+    def midnights(self, first: Date, last: Date, step: int = 1) -> list[int]:
         """First instants of `first`, `first + step`, ... up to and including `last`."""
         count = (last - first).days // step
         return [self.midnight(first + timedelta(days=i * step)) for i in range(count + 1)]
@@ -210,7 +212,7 @@ class Zone:
         high_at = int(np.searchsorted(bounds, end, side="left"))
         return bounds[low_at : high_at + 1]
 
-    def parse(self, text: str | date | datetime) -> int:
+    def parse(self, text: str | Date | datetime) -> int:
         """An ISO 8601 date or time; without a zone it is read in this one. Raises ValueError."""
         if isinstance(text, str):
             text = text.strip()

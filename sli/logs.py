@@ -1,7 +1,7 @@
 """Discovery: which Parquet files the two logs consist of, what time each covers, and which of them cannot be used.
 
-Only listings and footers are read, and footers only of files not seen before. Limit: a file whose footer has no statistics
-of the time column costs one read of that column.
+Only listings and footers are read, and footers only of files not seen before. Limit: a file whose footer has no
+statistics of the time column costs one read of that column.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ READERS = 8
 
 @dataclass(frozen=True)
 class LogFile:
-    """One file of a log. `ranges`: first and last instant of each group of rows; `problem` sets the whole file aside."""
+    """One file of a log. `ranges`: first and last instant of each group of rows; a `problem` sets the file aside."""
 
     log: str
     path: str
@@ -82,11 +82,11 @@ class Inputs:
 def discover(config: Config, known: Iterable[LogFile] = ()) -> Inputs:
     """List both logs; footers of `known` files with the same fingerprint are not read again. Raises InputError."""
     before = {(each.log, each.path): each for each in known}
-    wanted = ((config.predictions, config.columns), (config.feedback, ()))
-    found = []
-    for (log, columns), name in zip(wanted, ("predictions", "feedback"), strict=True):
-        footer = _Footer(name, log, columns, config.zone)
-        found.append(tuple(_listed(footer, before)))
+    wanted = (
+        _Footer("predictions", config.predictions, config.columns, config.zone),
+        _Footer("feedback", config.feedback, (), config.zone),
+    )
+    found = [tuple(_listed(footer, before)) for footer in wanted]
     predictions, feedback = _same_ids(config, found[0], found[1])
     if not predictions:
         raise InputError("the predictions log is empty", where=config.predictions.path, expected="Parquet files")
@@ -123,6 +123,12 @@ def filesystem(url: str) -> tuple[Any, str]:
     return fs, path
 
 
+def is_parquet(below: str, file: str) -> bool:
+    """Whether a file is read at all; `below` is its path below the log's root, where `_` and `.` hide."""
+    hidden = any(part.startswith(("_", ".")) and part != "." for part in below.split("/"))
+    return not hidden and file.endswith((".parquet", ".pq", ".parq"))
+
+
 def _listed(footer: _Footer, before: Mapping[tuple[str, str], LogFile]) -> list[LogFile]:
     url = footer.source.path
     try:
@@ -139,10 +145,7 @@ def _listed(footer: _Footer, before: Mapping[tuple[str, str], LogFile]) -> list[
         )
     seen, unseen = [], []
     for path in sorted(entries):
-        below = posixpath.relpath(path, root)
-        if any(part.startswith(("_", ".")) and part != "." for part in below.split("/")) or not path.endswith(
-            (".parquet", ".pq", ".parq")
-        ):
+        if not is_parquet(posixpath.relpath(path, root), path):
             continue
         entry = entries[path]
         stamp = entry.get("ETag") or entry.get("mtime") or entry.get("LastModified") or entry.get("created") or ""
@@ -225,7 +228,8 @@ def _is_number(kind: Any) -> bool:
 def _timed(footer: _Footer, file: LogFile, metadata: Any, opened: Any) -> LogFile:
     names = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     needed = [names[name] for name in footer.needed if name in names]
-    ranges, nulls, size = [], 0, 0
+    ranges: list[tuple[int, int]] = []
+    nulls, size = 0, 0
     for g in range(metadata.num_row_groups):
         group = metadata.row_group(g)
         size += sum(group.column(i).total_compressed_size for i in needed)
@@ -283,13 +287,14 @@ def _same_ids(
     if first is None:
         return predictions, feedback
     expected = kind(first, config.predictions.id)
+    known = first.types[config.predictions.id]
 
     def check(files: tuple[LogFile, ...], column: str) -> tuple[LogFile, ...]:
         return tuple(
             replace(
                 f,
                 problem="wrong id type",
-                explanation=f"ids ('{column}') are {f.types[column]}; those of {first.path} are {first.types[config.predictions.id]}",
+                explanation=f"ids ('{column}') are {f.types[column]}; those of {first.path} are {known}",
             )
             if f.usable and kind(f, column) != expected
             else f

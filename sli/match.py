@@ -1,8 +1,8 @@
 """The join: predictions with their feedback inside one task, in DuckDB.
 
-A task reads the predictions of a stretch of time and the feedback of that stretch and the horizon, settles duplicates and
-corrections, and hands plain `pairs` to `tile`. Limit: the large join compares ids by two 64-bit hashes of their text; two
-ids are taken for one with probability 2^-128 a pair, about 1e-19 for ten billion ids.
+A task reads the predictions of a stretch of time and the feedback of that stretch and the horizon, settles duplicates
+and corrections, and hands plain `pairs` to `tile`. Limit: the large join compares ids by two 64-bit hashes of their
+text; two ids are taken for one with probability 2^-128 a pair, about 1e-19 for ten billion ids.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
 
     con = connect(spec.threads, spec.memory)
     con.execute(
-        'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, "count" BIGINT, '
-        "samples VARCHAR[])"
+        'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
+        '"count" BIGINT, samples VARCHAR[])'
     )
     con.execute("CREATE TEMP TABLE shadowed (tile BIGINT, id VARCHAR, winner DOUBLE)")
     try:
@@ -187,11 +187,16 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
     kept = " WHERE value IS NOT NULL" if spec.ignore_nulls else ""
-    keyed = "CASE WHEN {bad} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
+    predicted, fed = (
+        f"CASE WHEN {_bad(log, spec)} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
+        for log in ("predictions", "feedback")
+    )
     con.execute(
-        f"CREATE TEMP TABLE joined AS SELECT coalesce(p.k, f.k) AS k, p.t, p.value AS prediction{columns}, f.t AS f_t, f.value AS f_value "
-        f"FROM (SELECT {keyed.format(bad=_bad('predictions', spec))}{columns.replace('p.', '')} FROM {sides.predictions}) p "
-        f"FULL JOIN (SELECT {keyed.format(bad=_bad('feedback', spec))} FROM {sides.feedback}{kept}) f ON p.k = f.k AND p.k2 = f.k2"
+        "CREATE TEMP TABLE joined AS "
+        f"SELECT coalesce(p.k, f.k) AS k, p.t, p.value AS prediction{columns}, f.t AS f_t, f.value AS f_value FROM "
+        f"(SELECT {predicted}{columns.replace('p.', '')} FROM {sides.predictions}) p "
+        f"FULL JOIN (SELECT {fed} FROM {sides.feedback}{kept}) f "
+        "ON p.k = f.k AND p.k2 = f.k2"
     )
 
 
@@ -199,7 +204,8 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
     """Mark and delete invalid rows; count ignored nulls."""
     if spec.ignore_nulls:
         con.execute(
-            f"INSERT INTO marks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] FROM {sides.feedback} "
+            f"INSERT INTO marks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
+            f"FROM {sides.feedback} "
             f"WHERE value IS NULL AND {_bad('feedback', spec)} = 0 AND {sides.strays} GROUP BY ALL"
         )
     if not _one(con, "SELECT count(*) FROM joined WHERE k IS NULL"):
@@ -211,8 +217,9 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
     ):
         bad = _bad(log, spec)
         con.execute(
-            f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {bad} {reasons} END AS reason, filename, count(*), "
-            f"coalesce(min(id, {SAMPLES}), []) FROM {rows} WHERE {bad} > 0 AND {own} GROUP BY ALL"
+            f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {bad} {reasons} END AS reason, "
+            f"filename, count(*), coalesce(min(id, {SAMPLES}), []) "
+            f"FROM {rows} WHERE {bad} > 0 AND {own} GROUP BY ALL"
         )
     con.execute("DELETE FROM joined WHERE k IS NULL")
 
@@ -227,7 +234,8 @@ def _take_out_repeated(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec,
     con.register("repeated_arrow", repeated)
     con.register("excluded_arrow", excluded)
     con.execute(
-        "CREATE TEMP TABLE repeated AS SELECT k::UBIGINT AS k FROM repeated_arrow UNION SELECT hash(id) FROM excluded_arrow"
+        "CREATE TEMP TABLE repeated AS "
+        "SELECT k::UBIGINT AS k FROM repeated_arrow UNION SELECT hash(id) FROM excluded_arrow"
     )
     con.unregister("repeated_arrow")
     if not _one(con, "SELECT count(*) FROM repeated"):
@@ -259,13 +267,15 @@ def _settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec
     order = prediction_order(spec.predictions.columns, spec.keep_prediction)
     tile = f"t // {spec.tile}"
     con.execute(
-        f"CREATE TEMP TABLE lost AS SELECT p.rowid AS row, p.id, p.t, e.winner, p.prediction IS DISTINCT FROM e.winner AS differs, "
-        f"true AS elsewhere FROM p JOIN excluded_arrow e ON p.id = e.id AND p.{tile} = e.tile"
+        "CREATE TEMP TABLE lost AS SELECT p.rowid AS row, p.id, p.t, e.winner, "
+        "p.prediction IS DISTINCT FROM e.winner AS differs, true AS elsewhere "
+        f"FROM p JOIN excluded_arrow e ON p.id = e.id AND p.{tile} = e.tile"
     )
     con.execute(
-        f"INSERT INTO lost SELECT row, id, t, won, prediction IS DISTINCT FROM won, tile <> won_tile FROM (SELECT rowid AS row, id, t, "
-        f"{tile} AS tile, prediction, row_number() OVER w AS place, first_value(prediction) OVER w AS won, "
-        f"first_value({tile}) OVER w AS won_tile FROM p WHERE rowid NOT IN (SELECT row FROM lost) "
+        "INSERT INTO lost SELECT row, id, t, won, prediction IS DISTINCT FROM won, tile <> won_tile FROM ("
+        f"SELECT rowid AS row, id, t, {tile} AS tile, prediction, row_number() OVER w AS place, "
+        f"first_value(prediction) OVER w AS won, first_value({tile}) OVER w AS won_tile "
+        "FROM p WHERE rowid NOT IN (SELECT row FROM lost) "
         f"WINDOW w AS (PARTITION BY id ORDER BY {order})) WHERE place > 1"
     )
     con.execute("DELETE FROM p WHERE rowid IN (SELECT row FROM lost)")
@@ -287,13 +297,15 @@ def _settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -
     """Choose for each prediction in `p` the feedback in `f` that counts, mark the rest, add all of it to `joined`."""
     direction = "DESC" if spec.keep_feedback == "latest" else "ASC"
     con.execute(
-        f"CREATE TEMP TABLE reached AS SELECT f.rowid AS row, p.id, p.t AS t, f.t AS f_t, f.value, row_number() OVER w AS place, "
-        f"first_value(f.t) OVER w AS won_t, first_value(f.value) OVER w AS won FROM f JOIN p ON f.id = p.id "
-        f"AND {in_reach(spec, 'f.t', 'p.t')} WINDOW w AS (PARTITION BY p.id ORDER BY f.t {direction}, f.value DESC NULLS LAST)"
+        "CREATE TEMP TABLE reached AS SELECT f.rowid AS row, p.id, p.t AS t, f.t AS f_t, f.value, "
+        "row_number() OVER w AS place, first_value(f.t) OVER w AS won_t, first_value(f.value) OVER w AS won "
+        f"FROM f JOIN p ON f.id = p.id AND {in_reach(spec, 'f.t', 'p.t')} "
+        f"WINDOW w AS (PARTITION BY p.id ORDER BY f.t {direction}, f.value DESC NULLS LAST)"
     )
     for check, where in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
-            f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, count(*), min(id, {SAMPLES}) "
+            f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
+            f"count(*), min(id, {SAMPLES}) "
             f"FROM reached WHERE place > 1 AND {where} AND {sides.pairs} GROUP BY ALL"
         )
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
@@ -310,14 +322,16 @@ def _settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -
 def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """Table `strays`: feedback of the chunk that no prediction reaches, with its id in full."""
     con.execute(
-        f"CREATE TEMP TABLE stray_keys AS SELECT k, f_t FROM joined WHERE f_t IS NOT NULL AND {sides.strays_known} "
+        "CREATE TEMP TABLE stray_keys AS "
+        f"SELECT k, f_t FROM joined WHERE f_t IS NOT NULL AND {sides.strays_known} "
         f"AND (t IS NULL OR NOT ({in_reach(spec)}))"
     )
     con.execute("CREATE TEMP TABLE strays (tile BIGINT, id VARCHAR, t BIGINT)")
     if _one(con, "SELECT count(*) FROM stray_keys"):
         con.execute(
-            f"INSERT INTO strays SELECT t // {spec.tile}, id, t FROM {sides.feedback} r WHERE {sides.strays} AND {_bad('feedback', spec)} = 0 "
-            f"AND EXISTS (FROM stray_keys s WHERE s.k = hash(r.id) AND s.f_t = r.t)"
+            f"INSERT INTO strays SELECT t // {spec.tile}, id, t FROM {sides.feedback} r "
+            f"WHERE {sides.strays} AND {_bad('feedback', spec)} = 0 "
+            "AND EXISTS (FROM stray_keys s WHERE s.k = hash(r.id) AND s.f_t = r.t)"
         )
 
 
@@ -327,10 +341,14 @@ def _pair(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     label = "f_value = 1" if spec.binary else "f_value"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
-        f"CREATE TEMP VIEW pairs AS SELECT *, label IS NOT NULL AS labelled, label IS NOT NULL AND prediction IS NOT NULL AS usable, "
-        f"prediction >= {spec.threshold!r}::DOUBLE AS decision, CASE WHEN label IS NOT NULL THEN (f_t - t) / 1e6::DOUBLE END AS delay, "
-        f"make_timestamptz(t) AS predicted_at, make_timestamptz(f_t) AS known_at FROM (SELECT t // {spec.tile} AS tile, k, t, prediction{columns}, "
-        f"CASE WHEN {reached} THEN {label} END AS label, CASE WHEN {reached} THEN f_t END AS f_t FROM joined WHERE t IS NOT NULL AND {sides.pairs})"
+        "CREATE TEMP VIEW pairs AS SELECT *, label IS NOT NULL AS labelled, "
+        "label IS NOT NULL AND prediction IS NOT NULL AS usable, "
+        f"prediction >= {spec.threshold!r}::DOUBLE AS decision, "
+        "CASE WHEN label IS NOT NULL THEN (f_t - t) / 1e6::DOUBLE END AS delay, "
+        "make_timestamptz(t) AS predicted_at, make_timestamptz(f_t) AS known_at "
+        f"FROM (SELECT t // {spec.tile} AS tile, k, t, prediction{columns}, "
+        f"CASE WHEN {reached} THEN {label} END AS label, CASE WHEN {reached} THEN f_t END AS f_t "
+        f"FROM joined WHERE t IS NOT NULL AND {sides.pairs})"
     )
     con.execute(
         f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "

@@ -1,12 +1,13 @@
-"""The plan: a pure function from (config, discovered inputs, published state, asked interval, as_of) to what to recompute.
+"""The plan: a pure function from (config, inputs, published state, asked interval, as_of) to what to recompute.
 
-It reads no rows and writes nothing; `run` executes this very object. Limit: it knows files by the times in their footers,
-so a late file is planned for every tile its feedback could belong to; which results really change shows when they do.
+It reads no rows and writes nothing; `run` executes this very object. Limit: it knows files by the times in their
+footers, so a late file is planned for every tile its feedback could belong to; which results change shows then.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -175,6 +176,7 @@ def plan(
         causes = [*causes, Cause("asked", tuple(wanted))]
         pending = union([*without(do, wanted), *without(added, wanted)])
         do, held, added = wanted, without(held, wanted), []
+        strays = union([*strays, *_strays_of(config, wanted, as_of)])
     else:
         pending = []
     do, checked = _whole_days(config, do), _whole_days(config, checked)
@@ -257,13 +259,12 @@ def _causes(
             else "config changed"
         )
         span = [instants(files) for files in (inputs.predictions, inputs.feedback)]
-        found = [
+        return [
             Cause(f"{what}: {log}", tuple(i for i in [interval] if i), tuple(f.path for f in files))
             for log, interval, files in zip(
                 ("predictions", "feedback"), span, (inputs.predictions, inputs.feedback), strict=True
             )
         ]
-        return found
     before = {(f.log, f.path): f for f in seen}
     now = {(f.log, f.path): f for f in inputs.files}
     groups: dict[str, list[tuple[str, list[Interval]]]] = {}
@@ -301,6 +302,13 @@ def _touched(
                 strays.append(each)
     known = [Interval(BEGINNING, limits[0].end)]
     return common(map(aligned, pairs), map(aligned, limits)), common(map(aligned, strays), map(aligned, known))
+
+
+def _strays_of(config: Config, pairs: Iterable[Interval], as_of: int) -> list[Interval]:
+    """Tiles of feedback that predictions of these tiles may reach."""
+    aligned = _Aligner(config.tile)
+    reached = [aligned(each.grown(config.feedback.early.micros, config.horizon.micros)) for each in pairs]
+    return common(reached, [aligned(Interval(BEGINNING, as_of + 1))])
 
 
 class _Aligner:
@@ -395,14 +403,15 @@ def chunks(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[I
         if f.usable
         for first, last in f.ranges
     )
-    cuts, filled = [], 0.0
-    for first, last, size in groups:
+    cuts: list[int] = []
+    filled = 0.0
+    for first, _, size in groups:
         if filled and filled + size > budget and (not cuts or first > cuts[-1]):
             cuts.append(config.zone.midnight(config.zone.date(max(first, BEGINNING + 2 * 86_400_000_000))))
             filled = 0.0
         filled += size
     edges = [BEGINNING, *sorted(set(cuts)), END]
-    spans = [Interval(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
+    spans = [Interval(a, b) for a, b in itertools.pairwise(edges) if a < b]
     made = (_chunk(config, inputs, common(pairs, [span]), common(strays, [span])) for span in spans)
     return tuple(each for each in made if each is not None)
 
@@ -451,9 +460,17 @@ def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -
     frozen = [Interval(BEGINNING, plan.frozen_before)]
     pairs = _whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
     checked = without(_whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
-    first = _jobs(config, inputs, union([*pairs, *checked]), list(plan.strays), [], [], [])
+    strays = union([*plan.strays, *_strays_of(config, extra, plan.as_of)])
+    first = _jobs(config, inputs, union([*pairs, *checked]), strays, [], [], [])
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     cause = Cause("duplicate predictions elsewhere", tuple(extra))
     held = tuple(without(plan.held, [*pairs, *checked]))
-    causes = (*plan.causes, cause)
-    return replace(plan, pairs=tuple(pairs), checked=tuple(checked), held=held, jobs=(*first, *rest), causes=causes)
+    return replace(
+        plan,
+        pairs=tuple(pairs),
+        checked=tuple(checked),
+        strays=tuple(strays),
+        held=held,
+        jobs=(*first, *rest),
+        causes=(*plan.causes, cause),
+    )

@@ -1,14 +1,14 @@
 """Publication: compare what was rolled up with what is believed, stage every table, make it visible by one commit.
 
-A row is rewritten only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the beliefs
-there were. Limit: rows are compared to the bit, not within a tolerance; states are exact, so equal inputs give equal bits.
+A row is rewritten only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the
+beliefs there were. Limit: rows are compared to the bit; states are exact, so equal inputs give equal bits.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from sli.config import Config
 from sli.intervals import inside, moment
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose
-from sli.slices import parse
+from sli.slices import literal, parse
 from sli.slis.base import NO_LABELS
 from sli.tables import Published, Store, Transaction
 
@@ -34,7 +34,7 @@ COMPARED = tuple(name for name in ROLLED if name not in (*KEY, "day"))
 
 @dataclass(frozen=True)
 class Difference:
-    """`rows`: all rows of the partitions touched, as they shall be; `revised`: added, changed, removed ones, with causes."""
+    """`rows`: all rows of the partitions touched, as they shall be; `revised`: what was added, changed, removed."""
 
     rows: pa.Table
     revised: pa.Table
@@ -48,7 +48,8 @@ def plain(beliefs: pa.Table) -> pa.Table:
     con.execute("SET TimeZone='UTC'")
     con.register("beliefs", beliefs)
     return con.sql(
-        "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, epoch_us(as_of) AS as_of, "
+        "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, "
+        "epoch_us(as_of) AS as_of, "
         "array_to_string(slice_by, ',') AS slice_by, to_json(slice)::VARCHAR AS slice) FROM beliefs"
     ).to_arrow_table()
 
@@ -56,7 +57,7 @@ def plain(beliefs: pa.Table) -> pa.Table:
 def difference(
     old: pa.Table,
     new: pa.Table,
-    in_scope: Callable[[pa.Table], npt.NDArray[np.bool_]],
+    in_scope: Scope,
     as_of: int,
     run_id: str,
     model: str,
@@ -68,21 +69,23 @@ def difference(
     con.execute("SET TimeZone='UTC'")
     con.register("old_arrow", old.append_column("in_scope", pa.array(scope, pa.bool_())))
     con.register("new_arrow", new)
+    con.register("current_arrow", in_scope.current())
     key = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
     changed = " OR ".join(f"o.{name} IS DISTINCT FROM n.{name}" for name in COMPARED)
     stamp = f"{as_of}::BIGINT AS as_of, '{run_id}' AS run_id"
     names = ", ".join(f"n.{name}" for name in ROLLED)
     model = model.replace("'", "''")
-    con.execute("CREATE TEMP TABLE series AS SELECT DISTINCT sli, definition FROM old_arrow")
     con.execute(
-        f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(first)} AS cause, o.value AS old_value FROM new_arrow n LEFT JOIN old_arrow o ON {key} "
-        f"LEFT JOIN series s ON s.sli = n.sli AND s.definition = n.definition WHERE o.sli IS NULL OR {changed}"
+        f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, "
+        f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
+        f"{_cause(in_scope.plan, first)} AS cause, o.value AS old_value FROM new_arrow n LEFT JOIN old_arrow o ON {key} "
+        f"WHERE o.sli IS NULL OR {changed}"
     )
     olds = ", ".join(f"o.{name}" for name in ROLLED)
     con.execute(
-        f"INSERT INTO revised SELECT '{model}', {olds}, {stamp}, 'removed', CASE WHEN s.sli IS NULL THEN 'no longer declared' ELSE 'no longer a window' END, "
-        f"o.value FROM old_arrow o LEFT JOIN (SELECT DISTINCT sli, definition FROM new_arrow) s ON s.sli = o.sli AND s.definition = o.definition "
+        f"INSERT INTO revised SELECT '{model}', {olds}, {stamp}, 'removed', CASE WHEN s.definition IS NULL "
+        f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value FROM old_arrow o "
+        f"LEFT JOIN current_arrow s ON s.definition = o.definition AND s.grain = o.grain AND s.slice_by = o.slice_by "
         f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {key})"
     )
     partitions: dict[str, list[str]] = {}
@@ -90,8 +93,9 @@ def difference(
         partitions.setdefault(grain, []).append(day)
     kept = ", ".join(f"o.{name}" for name in ROLLED)
     con.execute(
-        f"CREATE TEMP TABLE final AS SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM revised WHERE change <> 'removed' UNION ALL "
-        f"SELECT o.model, {kept}, o.as_of, o.run_id FROM old_arrow o JOIN (SELECT DISTINCT grain, day FROM revised) d USING (grain, day) "
+        f"CREATE TEMP TABLE final AS SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM revised "
+        f"WHERE change <> 'removed' UNION ALL SELECT o.model, {kept}, o.as_of, o.run_id FROM old_arrow o "
+        f"JOIN (SELECT DISTINCT grain, day FROM revised) d USING (grain, day) "
         f"WHERE NOT EXISTS (FROM revised n WHERE {key})"
     )
     order = "grain, day, sli, slice_by, slice, window_end, window_start"
@@ -100,14 +104,20 @@ def difference(
     return Difference(stored(rows), stored(revised), partitions)
 
 
-def _cause(first: bool) -> str:
+def _cause(plan: Plan, first: bool) -> str:
     """SQL for the cause of a change, told from what differs."""
-    fresh = "first run" if first else "new definition"
+    fresh = ", ".join(map(literal, [*plan.fresh_series, ""]))
+    grains = ", ".join(map(literal, [*plan.fresh_grains, ""]))
     return (
-        f"CASE WHEN s.sli IS NULL THEN '{fresh}' WHEN o.sli IS NULL THEN 'new predictions' WHEN o.predictions <> n.predictions THEN 'new predictions' "
+        f"CASE WHEN {first} THEN 'first run' "
+        f"WHEN o.sli IS NULL AND (n.sli IN ({fresh}) OR n.grain IN ({grains})) THEN 'new definition' "
+        "WHEN o.sli IS NULL THEN 'new predictions' "
+        "WHEN o.predictions < n.predictions THEN 'new predictions' "
+        "WHEN o.predictions > n.predictions THEN 'removed predictions' "
         "WHEN o.labelled < n.labelled THEN 'late feedback' WHEN o.labelled > n.labelled THEN 'withdrawn feedback' "
         "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN 'corrected feedback' "
-        "WHEN o.maturity <> n.maturity THEN 'matured' WHEN o.objective IS DISTINCT FROM n.objective THEN 'new objective' ELSE 'corrected feedback' END"
+        "WHEN o.maturity <> n.maturity THEN 'matured' "
+        "WHEN o.objective IS DISTINCT FROM n.objective THEN 'new objective' ELSE 'corrected feedback' END"
     )
 
 
@@ -215,6 +225,17 @@ class Scope:
 
     def __init__(self, config: Config, plan: Plan, choose: Choose, everywhere: Choose) -> None:
         self.config, self.plan, self.choose, self.everywhere = config, plan, choose, everywhere
+
+    def current(self) -> pa.Table:
+        """Every definition, grain and slice_by the config declares."""
+        sets = [",".join(each) for each in self.config.slice_sets]
+        rows = [
+            {"definition": each.definition(self.config.base), "grain": grain.name, "slice_by": by}
+            for each in self.config.declared
+            for grain in self.config.all_grains
+            for by in sets
+        ]
+        return pa.Table.from_pylist(rows)
 
     def __call__(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()

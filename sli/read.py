@@ -66,6 +66,10 @@ def read(
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
         frame = frame[[each == wanted for each in frame["slice"]]]
+    return _ordered(frame)
+
+
+def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
     key = frame.assign(by=frame.slice_by.map(str), at=frame["slice"].map(str))
     order = key.sort_values(["sli", "grain", "by", "at", "window_end", "window_start"], kind="stable").index
     return frame.loc[order].reset_index(drop=True)
@@ -85,15 +89,12 @@ def _other(store: Store, published: Published, table: str) -> pd.DataFrame:
         raise ConfigError(
             f"there is no table '{table}'", expected=f"one of {', '.join(TABLES)}", todo=nearest(table, TABLES)
         )
-    return _framed(
-        store.dataset(table, published)
-        .to_table()
-        .select(
-            COLUMNS + ["sequence", "change", "cause", "old_value"]
-            if table == "revisions"
-            else list(schemas.AUDIT.names if table == "audit" else schemas.RUNS.names)
-        )
-    )
+    columns = {
+        "revisions": [*COLUMNS, "sequence", "change", "cause", "old_value"],
+        "audit": schemas.AUDIT.names,
+        "runs": schemas.RUNS.names,
+    }
+    return _framed(store.dataset(table, published).to_table().select(columns[table]))
 
 
 def _check(published: Published, sli: str | Sequence[str] | None, grain: str | None) -> None:
@@ -142,7 +143,7 @@ def _in_time(frame: pd.DataFrame, at: Zone, start: When, end: When) -> Any:
 
 
 def _framed(rows: pa.Table) -> pd.DataFrame:
-    frame = rows.select([name for name in rows.schema.names if name != "day"]).to_pandas()
+    frame: pd.DataFrame = rows.select([name for name in rows.schema.names if name != "day"]).to_pandas()
     if "slice" in frame:
         frame["slice"] = pd.Series(
             [dict(each) for each in rows.column("slice").to_pylist()], index=frame.index, dtype=object

@@ -1,7 +1,7 @@
 """The way of the data: discover, plan, match, tile, roll up, publish.
 
-`run` reads top to bottom like that sentence; each step is the module of its name. Limit: one run at a time publishes; one
-that loses the race plans again, a few times.
+`_once` reads top to bottom like that sentence; each step is the module of its name. Limit: one run at a time publishes;
+one that loses the race plans again, a few times.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def run(
 ) -> Outcome:
     """Bring the tables up to date with the logs, as known at `as_of` (default: now).
 
-    With `start` or `end` exactly the tiles of `[start, end)` are recomputed, final ones too: a backfill. Raises SliError.
+    With `start` or `end` exactly the tiles of `[start, end)` are recomputed, final ones too: a backfill.
+    Raises SliError.
     """
     config = load_config(config, settings)
     wanted, asked = instants_of(config, as_of, start, end)
@@ -120,7 +121,7 @@ def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress
     rolled, scope = _rolled_up(config, chosen, tiles, newest, published, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, scope, as_of, chosen.run_id, config.model, published is None)
-    audit = _audit(config, inputs, chosen, tiles, transaction)
+    audit = _audit(config, inputs, chosen, tiles)
     state = _state(config, chosen, newest, published)
     visible = _published(transaction, chosen, changes, tiles, audit, inputs, state, began)
     return _outcome(config, chosen, visible, changes, audit, transaction, inputs, began)
@@ -222,7 +223,7 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
     return publish.believed(store.dataset("results"), first)
 
 
-def _audit(config: Config, inputs: Inputs, chosen: Plan, tiles: pa.Table, transaction: Transaction) -> pa.Table:
+def _audit(config: Config, inputs: Inputs, chosen: Plan, tiles: pa.Table) -> pa.Table:
     found = census.strays(config, inputs, chosen.as_of, census.stray_rows(tiles))
     rows = publish.audited(tiles, found, inputs.files)
     as_of = pa.array([chosen.as_of] * len(rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))

@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from sli.config import Config
-from sli.intervals import Interval, iso
+from sli.intervals import HOUR, MINUTE, Interval, iso
 from sli.plan import Plan
 from sli.plot import plot, slice_name
 from sli.recompute import Outcome
 
-SHOWN = 12
+SHOWN = 8
+"""Examples shown of many."""
+NAMED = 8
+"""Windows named of many."""
 
 
 def local(at: pd.Timestamp, config: Config, grain: str) -> str:
@@ -35,30 +38,27 @@ def number(value: float | None, reason: str | None = None) -> str:
 
 def plan_lines(plan: Plan, config: Config) -> list[str]:
     """The plan in words."""
-    lines = [
-        f"as of {iso(plan.as_of)}"
-        + (" (older than what is published: only the history gains rows)" if plan.older else "")
-    ]
+    older = " (older than what is published: only the history gains rows)" if plan.older else ""
+    lines = [f"as of {iso(plan.as_of)}{older}"]
     if plan.asked:
-        lines.append(f"asked for {plan.asked}, in UTC")
+        lines.append(f"asked for {_span(plan.asked)}")
     if plan.empty:
         return [*lines, "nothing to do: the tables are up to date with the logs", *_waiting(plan)]
-    lines.append(
-        f"recompute {plan.tiles:,} of {plan.tiles_total:,} tiles, reading {plan.bytes / 1e6:,.1f} MB in {_count(plan, 'task')}:"
-    )
+    hours = "hours" if plan.tile == HOUR else "tiles"
+    size = f"reading {plan.bytes / 1e6:,.1f} MB in {_count(plan, 'task')}"
+    lines.append(f"recompute {plan.tiles:,} of {plan.tiles_total:,} {hours}, {size}:")
     for cause in plan.causes:
         files = f", {len(cause.files):,} file{'s' * (len(cause.files) != 1)}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
     if plan.pairs:
-        lines.append(
-            f"windows that hold any hour of {_spans(plan.pairs)} are rolled up again ({', '.join(g.name for g in config.all_grains)})"
-        )
+        grains = ", ".join(grain.name for grain in config.all_grains)
+        lines.append(f"then roll up the windows ({grains}) that hold any of {_spans(plan.pairs)}")
     if plan.checked:
         lines.append(f"final hours to check, since the input might belong to them: {_spans(plan.checked)}")
     if plan.fresh_series and not plan.from_scratch:
         lines.append(f"new or changed: {', '.join(plan.fresh_series)}")
     if plan.matured and not plan.from_scratch:
-        lines.append(f"became final: windows that end in {plan.matured}")
+        lines.append(f"became final: windows that end in {_span(plan.matured)}")
     return lines + _waiting(plan)
 
 
@@ -79,8 +79,14 @@ def _waiting(plan: Plan) -> list[str]:
 
 
 def _spans(intervals: Sequence[Interval]) -> str:
-    shown = ", ".join(str(each) for each in intervals[:3])
-    return shown + (f" and {len(intervals) - 3} more" if len(intervals) > 3 else "") if intervals else "no time"
+    """Stretches of time, to the minute."""
+    shown = ", ".join(_span(each) for each in intervals[:3])
+    more = f" and {len(intervals) - 3} more" if len(intervals) > 3 else ""
+    return shown + more if intervals else "no time"
+
+
+def _span(each: Interval) -> str:
+    return f"{iso(each.start // MINUTE * MINUTE)} .. {iso(-(-each.end // MINUTE) * MINUTE)}"
 
 
 def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
@@ -96,8 +102,8 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
     rows = outcome.revised
     causes = pd.Series(rows.column("cause").to_pylist(), dtype=object).value_counts()
     lines = [
-        f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} tiles recomputed, "
-        f"{len(rows):,} results revised"
+        f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} "
+        f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
     ]
     lines += [f"  {count:,} {cause}" for cause, count in causes.items()]
     if "first run" not in causes.index:
@@ -106,21 +112,29 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
 
 
 def _revisions(rows: pd.DataFrame, config: Config) -> list[str]:
-    """The revised rows of the finest grain, old value to new."""
+    """The windows that changed, by name, and some changes from old value to new."""
     rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
-    grains = [grain.name for grain in config.all_grains if (rows.grain == grain.name).any()]
-    if not grains:
+    if rows.empty:
         return []
-    finest = rows[rows.grain == grains[0]]
-    lines = [f"changed {grains[0]} windows: {finest[['window_start', 'window_end']].drop_duplicates().shape[0]:,}"]
-    for row in finest.head(SHOWN).itertuples():
-        name = slice_name(dict(row.slice))
-        lines.append(
-            f"  {local(row.window_start, config, row.grain)} {name:<6} {row.sli}: {number(row.old_value)} -> {number(row.value, row.reason)} ({row.cause})"
-        )
-    return lines + (
-        [f"  ... {len(finest) - SHOWN:,} more: sli show CONFIG --table revisions"] if len(finest) > SHOWN else []
-    )
+    lines = ["changed windows:"]
+    for grain in config.all_grains:
+        mine = rows[rows.grain == grain.name]
+        if len(mine):
+            column = "window_start" if grain.name in ("hour", "day") else "window_end"
+            names = [local(each, config, grain.name) for each in sorted(mine[column].unique())]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(
+                f"  {grain.name:<10} {'' if column == 'window_start' else 'until '}{', '.join(names[:NAMED])}{more}"
+            )
+    examples = rows[rows.grain == "day"] if (rows.grain == "day").any() else rows
+    row: Any
+    for row in examples.head(SHOWN).itertuples():
+        when = local(row.window_start if row.grain in ("hour", "day") else row.window_end, config, row.grain)
+        change = f"{number(row.old_value)} -> {number(row.value, row.reason)}"
+        lines.append(f"  {row.grain} {when} {slice_name(dict(row.slice))}, {row.sli}: {change} ({row.cause})")
+    if len(rows) > min(SHOWN, len(examples)):
+        lines.append("  all of them: sli show CONFIG --table revisions")
+    return lines
 
 
 def warning_lines(outcome: Outcome) -> list[str]:
@@ -163,7 +177,9 @@ def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows
     table.add_column("maturity", no_wrap=True)
     frame = frame.assign(name=frame["slice"].map(slice_name))
     ends = sorted(frame.window_end.unique())[-rows:]
-    for (end, name), group in frame[frame.window_end.isin(ends)].groupby(["window_end", "name"], sort=True):
+    at: Any
+    for at, group in frame[frame.window_end.isin(ends)].groupby(["window_end", "name"], sort=True):
+        end, name = at
         first = group.iloc[0]
         values = {row.sli: row for row in group.itertuples()}
         cells = [_cell(values.get(each)) for each in slis]
@@ -178,12 +194,8 @@ def _cell(row: Any) -> str:
     if row is None:
         return ""
     mark = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
-    about = (
-        "~"
-        if row.error_bound is not None
-        and ((np.isnan(row.error_bound) and not np.isnan(row.value)) or row.error_bound > 0)
-        else ""
-    )
+    unknown = np.isnan(row.error_bound) and not np.isnan(row.value)
+    about = "~" if unknown or row.error_bound > 0 else ""
     return about + number(row.value, row.reason) + mark
 
 

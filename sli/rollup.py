@@ -1,12 +1,13 @@
 """Roll-up: every window is a merge of tiles; no raw row is touched and nothing is ever subtracted.
 
-Tiles are merged once into blocks of 4, 16, 64, ... tiles; a window is the merge of the few blocks that cover it exactly, so
-an hour, a day, 30 sliding days and the time since deployment cost about the same. Limit: all tiles of the windows asked
-for are held in DuckDB, which spills to disk beyond the memory of a task.
+Tiles are merged once into blocks of 4, 16, 64, ... tiles; a window is the merge of the few blocks that cover it
+exactly, so an hour, a day, 30 sliding days and the time since deployment cost about the same. Limit: all tiles of the
+windows asked for are held in DuckDB, which spills to disk beyond the memory of a task.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,18 @@ from sli.intervals import Instants
 from sli.scan import connect
 from sli.slis import Sli, State
 from sli.slis.base import Values
-from sli.slis.states import EXACT_ROWS, FRACTION, SAMPLE_ROWS, Flags, Histograms, Integers, Merged, Samples, rounded_sql
+from sli.slis.states import (
+    EXACT_ROWS,
+    FRACTION,
+    SAMPLE_ROWS,
+    Flags,
+    Histograms,
+    Integers,
+    Merged,
+    Samples,
+    integers,
+    rounded_sql,
+)
 from sli.windows import Grain
 
 RADIX = 4
@@ -50,7 +62,7 @@ def roll_up(
     slis = list(slis)
     states = {state.id: state for each in slis for state in each.formula.states.values()}
     con = connect(config.parallel, config.task_memory)
-    parts = []
+    parts: list[pa.Table] = []
     try:
         blocks = _Blocks(con, tiles, states, config.tile)
         for grain in grains:
@@ -146,19 +158,21 @@ class _Rows:
 
     def __init__(self, found: pa.Table) -> None:
         self.table = found
-        self.window: Integers = found.column("w").to_numpy()
-        self.code: Integers = found.column("code").to_numpy()
+        self.window = integers(found.column("w"))
+        self.code = integers(found.column("code"))
         self.slice_by = found.column("slice_by")
         self.slice = found.column("slice")
-        self.predictions: Integers = found.column("predictions").to_numpy()
-        self.labelled: Integers = found.column("labelled").to_numpy()
+        self.predictions = integers(found.column("predictions"))
+        self.labelled = integers(found.column("labelled"))
 
 
 def cover(lo: Integers, hi: Integers) -> tuple[Integers, Integers, Integers]:
     """The blocks that make up tiles `[lo, hi)` of each window: arrays of window, level, block number."""
     lo, hi = lo.copy(), hi.copy()
-    windows, levels, numbers, level = [], [], [], 0
-    every = np.arange(len(lo))
+    windows: list[Integers] = []
+    levels: list[Integers] = []
+    numbers: list[Integers] = []
+    level, every = 0, np.arange(len(lo))
     while (lo < hi).any():
         for _ in range(RADIX - 1):
             for side in ("low", "high"):
@@ -173,7 +187,7 @@ def cover(lo: Integers, hi: Integers) -> tuple[Integers, Integers, Integers]:
                     lo[take] += 1
         lo, hi, level = lo // RADIX, hi // RADIX, level + 1
     none = np.array([], dtype=np.int64)
-    return tuple(np.concatenate(each) if each else none for each in (windows, levels, numbers))  # type: ignore[return-value]
+    return np.concatenate([none, *windows]), np.concatenate([none, *levels]), np.concatenate([none, *numbers])
 
 
 class _Blocks:
@@ -183,11 +197,13 @@ class _Blocks:
         self.con, self.tiles, self.states, self.tile = con, tiles, states, tile
         con.register("tiles_arrow", tiles)
         con.execute(
-            "CREATE TEMP TABLE slices AS SELECT row_number() OVER (ORDER BY slice_by, slice) - 1 AS code, slice_by, slice FROM "
-            "(SELECT DISTINCT slice_by, slice FROM tiles_arrow WHERE span = 'tile')"
+            "CREATE TEMP TABLE slices AS "
+            "SELECT row_number() OVER (ORDER BY slice_by, slice) - 1 AS code, slice_by, slice "
+            "FROM (SELECT DISTINCT slice_by, slice FROM tiles_arrow WHERE span = 'tile')"
         )
         found = con.execute(
-            f"SELECT min(epoch_us(start)) // {tile}, max(epoch_us(start)) // {tile} FROM tiles_arrow WHERE span = 'tile'"
+            f"SELECT min(epoch_us(start)) // {tile}, max(epoch_us(start)) // {tile} "
+            "FROM tiles_arrow WHERE span = 'tile'"
         ).fetchone()
         self.origin, self.last = (0, -1) if found is None or found[0] is None else found
         self.levels = 0
@@ -205,7 +221,8 @@ class _Blocks:
         number = f"epoch_us(t.start) // {self.tile} - {self.origin}"
         here = "FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice WHERE t.span = 'tile'"
         self.con.execute(
-            f"CREATE TEMP TABLE blocks AS SELECT 0 AS level, {number} AS number, s.code, t.predictions, t.labelled{parts} {here}"
+            "CREATE TEMP TABLE blocks AS "
+            f"SELECT 0 AS level, {number} AS number, s.code, t.predictions, t.labelled{parts} {here}"
         )
         for state in self._of("histogram"):
             self.con.execute(
@@ -218,7 +235,8 @@ class _Blocks:
             )
         for state in self._of("sample"):
             self.con.execute(
-                f"CREATE TEMP TABLE {state.id} AS SELECT 0 AS level, number, code, x.key AS key, x.truth AS truth, x.prediction AS prediction "
+                f"CREATE TEMP TABLE {state.id} AS SELECT 0 AS level, number, code, "
+                "x.key AS key, x.truth AS truth, x.prediction AS prediction "
                 f"FROM (SELECT {number} AS number, s.code, unnest(t.{state.id}) AS x {here})"
             )
 
@@ -249,7 +267,10 @@ class _Blocks:
                     f"({_histogram(source, f'{state.id}_totals', 'level, number, code', state)})"
                 )
             for state in self._of("sample"):
-                source = f"SELECT number // {RADIX} AS number, code, key, truth, prediction FROM {state.id} WHERE level = {below}"
+                source = (
+                    f"SELECT number // {RADIX} AS number, code, key, truth, prediction "
+                    f"FROM {state.id} WHERE level = {below}"
+                )
                 self.con.execute(
                     f"INSERT INTO {state.id} SELECT {self.levels}, * FROM ({_smallest(source, 'number, code')})"
                 )
@@ -263,10 +284,12 @@ class _Blocks:
         self.con.register("cover_arrow", pa.table({"w": windows, "level": levels, "number": numbers}))
         self.con.execute("CREATE OR REPLACE TEMP TABLE cover AS FROM cover_arrow")
         self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT w, code{self._merged()} FROM cover JOIN blocks USING (level, number) GROUP BY w, code"
+            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT w, code{self._merged()} "
+            "FROM cover JOIN blocks USING (level, number) GROUP BY w, code"
         )
         self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE placed AS SELECT row_number() OVER (ORDER BY w, code) - 1 AS row, * FROM merged"
+            "CREATE OR REPLACE TEMP TABLE placed AS "
+            "SELECT row_number() OVER (ORDER BY w, code) - 1 AS row, * FROM merged"
         )
         names = ", ".join(self._finished(name) for name in self.columns)
         return _Rows(
@@ -299,26 +322,29 @@ class _Blocks:
     def _histograms(self, state: State, rows: _Rows) -> Histograms:
         placed = "USING (level, number) JOIN placed p USING (w, code)"
         self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE row_totals AS SELECT row, sum(total)::BIGINT AS total FROM cover "
-            f"JOIN {state.id}_totals {placed} GROUP BY row"
+            "CREATE OR REPLACE TEMP TABLE row_totals AS SELECT row, sum(total)::BIGINT AS total "
+            f"FROM cover JOIN {state.id}_totals {placed} GROUP BY row"
         )
         source = f"SELECT row, value, n FROM cover JOIN {state.id} {placed}"
         found = self.con.execute(f"{_histogram(source, 'row_totals', 'row', state)} ORDER BY row, value").fetchnumpy()
-        row, n = found["row"].astype(np.int64), len(rows.window)
+        row, n = integers(found["row"]), len(rows.window)
         exact: Flags = np.ones(n, dtype=bool)
         exact[row[np.asarray(found["total"]) > EXACT_ROWS]] = False
         offsets = np.searchsorted(row, np.arange(n + 1))
-        keys, counts = np.asarray(found["value"], dtype=np.float64), np.asarray(found["n"], dtype=np.int64)
-        return Histograms(offsets, keys, counts, exact, state.spread)
+        keys = np.asarray(found["value"], dtype=np.float64)
+        return Histograms(offsets, keys, integers(found["n"]), exact, state.spread)
 
     def _samples(self, state: State, rows: _Rows) -> Samples:
-        source = f"SELECT row, key, truth, prediction FROM cover JOIN {state.id} USING (level, number) JOIN placed p USING (w, code)"
+        source = (
+            "SELECT row, key, truth, prediction "
+            f"FROM cover JOIN {state.id} USING (level, number) JOIN placed p USING (w, code)"
+        )
         found = self.con.execute(
             f"SELECT * FROM ({_smallest(source, 'row')}) ORDER BY row, key, truth, prediction"
         ).fetchnumpy()
-        at = np.searchsorted(found["row"].astype(np.int64), np.arange(len(rows.window) + 1))
+        at = np.searchsorted(integers(found["row"]), np.arange(len(rows.window) + 1))
         parts = {
-            name: [np.asarray(found[name])[a:b] for a, b in zip(at[:-1], at[1:], strict=True)]
+            name: [np.asarray(found[name])[a:b] for a, b in itertools.pairwise(at)]
             for name in ("truth", "prediction", "key")
         }
         return Samples(parts["truth"], parts["prediction"], parts["key"])
@@ -330,8 +356,9 @@ class _Blocks:
             return value, reason
         self.con.register("starts_arrow", pa.table({"w": np.arange(len(starts)), "start": starts}))
         found = self.con.sql(
-            f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by "
-            f"AND s.slice = t.slice JOIN starts_arrow w ON w.start = epoch_us(t.start) JOIN placed p ON p.w = w.w AND p.code = s.code "
+            f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t "
+            "JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice "
+            "JOIN starts_arrow w ON w.start = epoch_us(t.start) JOIN placed p ON p.w = w.w AND p.code = s.code "
             f"WHERE t.span = ? AND t.{state.id} IS NOT NULL",
             params=[grain],
         ).to_arrow_table()
@@ -345,8 +372,9 @@ def _histogram(source: str, totals: str, group: str, state: State) -> str:
     """Merge counts by value; where `totals` says more than EXACT_ROWS values, they are rounded."""
     value = f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_sql('value', state.spread)} + 0.0::DOUBLE ELSE value END"
     return (
-        f"SELECT {group}, key AS value, sum(n)::BIGINT AS n, any_value(total) AS total FROM "
-        f"(SELECT {group}, {value} AS key, n, total FROM ({source}) JOIN {totals} USING ({group})) GROUP BY {group}, key"
+        f"SELECT {group}, key AS value, sum(n)::BIGINT AS n, any_value(total) AS total "
+        f"FROM (SELECT {group}, {value} AS key, n, total FROM ({source}) JOIN {totals} USING ({group})) "
+        f"GROUP BY {group}, key"
     )
 
 

@@ -72,10 +72,14 @@ def _select(
         )
     columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
     hive = "true" if "hive" in types.values() else "false"
-    read = f"read_parquet([{', '.join(map(literal, paths))}], filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
+    read = (
+        f"read_parquet([{', '.join(map(literal, paths))}], "
+        f"filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
+    )
     return (
-        f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, {quoted(source.value)}::DOUBLE AS value{columns}, "
-        f"filename FROM {read} WHERE {bounds}) WHERE t >= {span.start} AND t < {span.end}"
+        f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, "
+        f"{quoted(source.value)}::DOUBLE AS value{columns}, filename "
+        f"FROM {read} WHERE {bounds}) WHERE t >= {span.start} AND t < {span.end}"
     )
 
 

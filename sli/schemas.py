@@ -44,7 +44,7 @@ RESULTS = pa.schema([*BELIEF, ("day", TEXT)])
 REVISIONS = pa.schema(
     [*BELIEF, ("day", TEXT), ("sequence", pa.int64()), ("change", TEXT), ("cause", TEXT), ("old_value", pa.float64())]
 )
-"""Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` is the value before."""
+"""Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` is the one before."""
 
 MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))])
 SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
@@ -64,8 +64,8 @@ TILES = pa.schema(
         ("strays", pa.list_(STRAY)),
     ]
 )
-"""`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions of
-a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
+"""`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
+of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
 
 AUDIT = pa.schema(
     [

@@ -125,11 +125,14 @@ class Transaction:
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
 
     def write(self, name: str, rows: pa.Table, replacing: str | None = None, state: Published | None = None) -> None:
-        """Append rows, or replace those the predicate on partition columns names (`true`: all). Raises ConflictError."""
+        """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError."""
         from deltalake import CommitProperties, write_deltalake
         from deltalake import Transaction as AppTransaction
 
         fixed = LAYOUT[name][0].names
+        how: dict[str, Any] = {"mode": "append" if replacing is None else "overwrite"}
+        if replacing not in (None, "true"):
+            how["predicate"] = replacing
         with _errors(self.store.uri(name)):
             table = self._handles[name] = self._handles[name] or self._created(name)
             if name != "results" and table.version() != self.versions.get(name, 0):
@@ -138,8 +141,7 @@ class Transaction:
             write_deltalake(
                 table,
                 _with_columns(rows, LAYOUT[name][0]),
-                mode="append" if replacing is None else "overwrite",
-                predicate=None if replacing in (None, "true") else replacing,
+                **how,
                 schema_mode="merge" if any(each not in fixed for each in rows.schema.names) else None,
                 commit_properties=CommitProperties(
                     custom_metadata={KEY: state.to_json()} if state else None,

@@ -25,7 +25,7 @@ from sli.scan import Source, connect, inside_sql, rows_of
 from sli.slices import literal, quoted, sql_text
 from sli.slis import State
 from sli.slis.custom import called
-from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, rounded_sql
+from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, integers, rounded_sql
 
 
 def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:
@@ -47,12 +47,15 @@ def _side(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
         else "list({'id': id, 'time': make_timestamptz(t)} ORDER BY id, t) AS strays FROM strays"
     )
     name = "shadowed" if span == "pairs" else "strays"
-    found = con.sql(
-        f"SELECT '{span}' AS span, tile, '' AS slice_by, '' AS slice, 0::BIGINT AS predictions, 0::BIGINT AS labelled, marks, {name} FROM "
-        f"(SELECT tile, list({{'log': log, 'check': \"check\", 'file': file, 'count': \"count\", 'samples': samples}} "
-        f"ORDER BY log, \"check\", file) AS marks FROM marks WHERE span = '{span}' GROUP BY tile) FULL JOIN (SELECT tile, {listed} GROUP BY tile) USING (tile)"
+    return con.sql(
+        f"SELECT '{span}' AS span, tile, '' AS slice_by, '' AS slice, "
+        f"0::BIGINT AS predictions, 0::BIGINT AS labelled, marks, {name} "
+        "FROM (SELECT tile, "
+        "list({'log': log, 'check': \"check\", 'file': file, 'count': \"count\", 'samples': samples} "
+        'ORDER BY log, "check", file) AS marks '
+        f"FROM marks WHERE span = '{span}' GROUP BY tile) "
+        f"FULL JOIN (SELECT tile, {listed} GROUP BY tile) USING (tile)"
     ).to_arrow_table()
-    return found
 
 
 def aggregate(state: State) -> tuple[str, str]:
@@ -82,8 +85,9 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     rows = rows_of(con, [first], Source(p.id, p.time, p.value, config.columns), config.timezone, Interval(0, 0))
     label = "true" if config.task == "binary" else "0.0::DOUBLE"
     con.execute(
-        f"CREATE TEMP TABLE pairs AS SELECT * EXCLUDE (id, t, value, filename), value AS prediction, {label} AS label, true AS decision, "
-        f"true AS labelled, true AS usable, 0.0::DOUBLE AS delay, make_timestamptz(t) AS predicted_at, make_timestamptz(t) AS known_at "
+        "CREATE TEMP TABLE pairs AS SELECT * EXCLUDE (id, t, value, filename), value AS prediction, "
+        f"{label} AS label, true AS decision, true AS labelled, true AS usable, 0.0::DOUBLE AS delay, "
+        "make_timestamptz(t) AS predicted_at, make_timestamptz(t) AS known_at "
         f"FROM {rows} LIMIT 0"
     )
     for sli in config.declared:
@@ -124,8 +128,10 @@ def _states(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec
     group = "".join(f", slice_{i}" for i in range(len(columns)))
     named = "".join(f", slice_{i} AS {quoted(name)}" for i, name in enumerate(columns))
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE cells AS SELECT row_number() OVER () AS cell, tile{named}, * EXCLUDE (tile{group}) FROM ("
-        f"SELECT tile{group}, count(*) AS predictions, coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{expressions} "
+        "CREATE OR REPLACE TEMP TABLE cells AS "
+        f"SELECT row_number() OVER () AS cell, tile{named}, * EXCLUDE (tile{group}) FROM ("
+        f"SELECT tile{group}, count(*) AS predictions, "
+        f"coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{expressions} "
         f"FROM (SELECT *{slices}{terms} FROM pairs) GROUP BY tile{group})"
     )
     joins, lists = "", ""
@@ -154,8 +160,10 @@ def _histogram(state: State, columns: tuple[str, ...]) -> str:
     sized = f"SELECT c.cell, count(*) AS n FROM {source} GROUP BY c.cell"
     value = f"CASE WHEN n > {EXACT_ROWS} THEN {rounded_sql('x', state.spread)} ELSE x END"
     return (
-        f"SELECT cell, list({{'value': value, 'count': n}} ORDER BY value) AS content FROM (SELECT cell, value, count(*) AS n FROM "
-        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value FROM {source} JOIN ({sized}) s ON s.cell = c.cell) GROUP BY cell, value) GROUP BY cell"
+        "SELECT cell, list({'value': value, 'count': n} ORDER BY value) AS content "
+        "FROM (SELECT cell, value, count(*) AS n FROM "
+        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value FROM {source} JOIN ({sized}) s ON s.cell = c.cell) "
+        "GROUP BY cell, value) GROUP BY cell"
     )
 
 
@@ -177,8 +185,10 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
     )
     found = con.sql(
         f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
-        f"count(*) AS predictions, {listed} FROM (SELECT w.start // {spec.tile} AS tile{_as_text(columns)}, label, prediction, decision, k, t "
-        f"FROM pairs JOIN window_of w ON w.tile = pairs.tile WHERE usable) GROUP BY tile{_listed(columns)} "
+        f"count(*) AS predictions, {listed} "
+        f"FROM (SELECT w.start // {spec.tile} AS tile{_as_text(columns)}, label, prediction, decision, k, t "
+        "FROM pairs JOIN window_of w ON w.tile = pairs.tile WHERE usable) "
+        f"GROUP BY tile{_listed(columns)} "
         f"HAVING count(*) > {SAMPLE_ROWS} ORDER BY tile, slice"
     ).to_arrow_table()
     made = found.select(["span", "tile", "slice_by", "slice", "predictions"])
@@ -193,7 +203,7 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
 
 def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) -> None:
     """Table `window_of`: the start of the hour or day each tile belongs to."""
-    found = con.execute("SELECT DISTINCT tile FROM pairs").fetchnumpy()["tile"].astype(np.int64)
+    found = integers(con.execute("SELECT DISTINCT tile FROM pairs").fetchnumpy()["tile"])
     starts = found * spec.tile
     if len(starts):
         at = zone(spec.zone)
@@ -213,7 +223,7 @@ def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) ->
 def _with_days(rows: pa.Table, spec: Spec) -> pa.Table:
     """Replace the number of each tile by its start and the local date it lies in, the partition column."""
     at = zone(spec.zone)
-    number = rows.column("tile").to_numpy()
+    number = integers(rows.column("tile"))
     distinct, position = np.unique(number, return_inverse=True)
     days = np.array([at.date(int(each) * spec.tile).isoformat() for each in distinct], dtype=object)
     start = pa.array(number * spec.tile, pa.int64()).cast(pa.timestamp("us", tz="UTC"))

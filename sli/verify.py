@@ -1,6 +1,7 @@
 """Proof on the user's own data: windows recomputed from the raw logs by plain pandas must equal what is published.
 
-Nothing of the engine is used but discovery: no tiles, no states, no DuckDB join. Limit: both logs are read whole into memory.
+Nothing of the engine is used but discovery: no tiles, no states, no DuckDB join. Limit: both logs are read whole into
+memory.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Verification:
 
     def lines(self) -> list[str]:
         found = [
-            f"{self.rows:,} results in {self.windows:,} of {self.windows_total:,} windows recomputed from the raw logs as of {iso(self.as_of)}"
+            f"{self.rows:,} results in {self.windows:,} of {self.windows_total:,} windows "
+            f"recomputed from the raw logs as of {iso(self.as_of)}"
         ]
         if self.estimates:
             found.append(f"{self.estimates:,} more are estimates from samples; they were not compared")
@@ -105,8 +107,8 @@ def _compare(
     slice_by: tuple[str, ...],
     rows: pd.DataFrame,
 ) -> None:
-    mine = rows[rows.slice_by == slice_by]
-    published = {(row.sli, tuple(row.slice.values())): row for row in mine.itertuples()}
+    mine: Any = rows[rows.slice_by == slice_by].itertuples()
+    published = {(row.sli, tuple(row.slice.values())): row for row in mine}
     groups = _sliced(inside, slice_by)
     for key, members in groups.items():
         for each in config.declared:
@@ -126,15 +128,16 @@ def _sliced(inside: pd.DataFrame, slice_by: tuple[str, ...]) -> dict[tuple[str |
     if not slice_by:
         return {(): inside} if len(inside) else {}
     texts = [inside[f"slice:{name}"] for name in slice_by]
-    found = inside.groupby(texts, dropna=False, sort=False)
+    found: Any = inside.groupby(texts, dropna=False, sort=False)
     return {tuple(None if pd.isna(part) else part for part in key): members for key, members in found}
 
 
 def _differences(name: str, row: Any, members: pd.DataFrame, value: float) -> list[str]:
     differing = []
-    if (row.predictions, row.labelled) != (len(members), int(members.labelled.sum())):
+    labelled = int(members.labelled.sum())
+    if (row.predictions, row.labelled) != (len(members), labelled):
         differing.append(
-            f"{name}: {row.predictions} predictions, {row.labelled} labelled; found {len(members)}, {int(members.labelled.sum())}"
+            f"{name}: {row.predictions} predictions, {row.labelled} labelled; found {len(members)}, {labelled}"
         )
     allowed = TOLERANCE * abs(value) + 1e-12 + (0.0 if np.isnan(row.error_bound) else row.error_bound)
     if np.isnan(row.value) != np.isnan(value) or (not np.isnan(value) and abs(row.value - value) > allowed):
@@ -177,6 +180,7 @@ def _labelled(config: Config, winners: pd.DataFrame, feedback: pd.DataFrame) -> 
     ).drop_duplicates("id", keep="first")
     joined = winners.merge(latest[["id", "time_known", "value"]], on="id", how="left", suffixes=("", "_label"))
     labelled = joined.value_label.notna()
+    waited: Any = joined.time_known - joined.time
     return joined.assign(
         predicted_at=joined.time,
         prediction=joined.value,
@@ -185,7 +189,7 @@ def _labelled(config: Config, winners: pd.DataFrame, feedback: pd.DataFrame) -> 
         usable=labelled & joined.value.notna(),
         decision=(joined.value >= config.threshold).where(joined.value.notna()),
         known_at=joined.time_known,
-        delay=((joined.time_known - joined.time) / pd.Timedelta("1s")).where(labelled),
+        delay=(waited / pd.Timedelta("1s")).where(labelled),
     )
 
 
@@ -212,9 +216,9 @@ def _read(
         ]
     whole = pd.concat(parts, ignore_index=True)
     number = pd.to_numeric(whole[value].astype("float64"))
-    kept = whole[id].notna() & whole["sli:time"].notna() & ~np.isinf(number)
+    kept: pd.Series = whole[id].notna() & whole["sli:time"].notna() & ~np.isinf(number)
     named = {f"slice:{name}": whole[name].where(whole[name].isna(), whole[name].astype(str)) for name in columns}
-    found = pd.DataFrame(
+    found: pd.DataFrame = pd.DataFrame(
         {
             "id": whole[id].astype(str),
             "time": whole["sli:time"],

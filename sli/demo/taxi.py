@@ -44,6 +44,7 @@ PREDICTIONS = pa.schema(
         ("score", pa.float64()),
         ("pickup", pa.string()),
         ("vendor", pa.string()),
+        ("trip_distance", pa.float64()),
     ]
 )
 FEEDBACK = pa.schema([("output_id", pa.string()), ("known_at", NAIVE), ("tipped", pa.bool_())])
@@ -143,6 +144,7 @@ def predictions(trips: pd.DataFrame, model: Any) -> pd.DataFrame:
             "score": np.asarray(model.predict_proba(trips[FEATURES].astype(float))[:, 1]),
             "pickup": trips["PULocationID"].astype("Int64").astype("string"),
             "vendor": trips["VendorID"].astype("Int64").astype("string"),
+            "trip_distance": trips["trip_distance"].astype(float),
         }
     )
 

@@ -28,7 +28,7 @@ from sli.slis.base import (
 from sli.slis.states import Floats, Histograms, Merged
 
 USABLE = count("usable")
-CONFUSION = {
+CONFUSION: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
     "true_positives": ("label AND decision", lambda d: d.label & d.decision),
     "false_positives": ("NOT label AND decision", lambda d: ~d.label & d.decision),
     "true_negatives": ("NOT label AND NOT decision", lambda d: ~d.label & ~d.decision),

@@ -120,7 +120,9 @@ def load(call: str, folder: Path | None) -> Function:
             expected="module:function",
             found=f"{type(error).__name__}: {error}",
         ) from error
-    found = functools.reduce(lambda at, part: getattr(at, part, None), name.split("."), module) if name else None
+    found: Any = module if name else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
     if not callable(found):
         names = [each for each in dir(module) if callable(getattr(module, each)) and not each.startswith("_")]
         raise ConfigError(

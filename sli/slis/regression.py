@@ -54,30 +54,31 @@ def rmse() -> Formula:
     return Formula({"sum": SQUARES, "usable": USABLE}, value, on_rows)
 
 
+def _r2(s: Merged) -> Values:
+    n, sums, squares = s["usable"], s["y"], s["yy"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = squares - sums * (sums / n)
+        off = squares * 2.0**-51
+        value = 1 - s["sse"] / spread
+        bound = (1 - value) * off / (spread - off)
+    constant = (n < 2) | (s["low"] == s["high"])
+    unknown = np.isnan(s["sse"]) | np.isnan(squares) | np.isnan(sums)
+    reason = because(
+        (n == 0, NO_LABELS),
+        (constant, "labels do not vary"),
+        (unknown, UNDEFINED_SUM),
+        (~(spread > off), "labels vary too little for their size"),
+    )
+    return plain(value, reason, np.where(bound > NEGLIGIBLE, bound, 0.0))
+
+
 @entry("r2", "regression")
 def r2() -> Formula:
     """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n.
 
-    The sums are exact but for the rounding of each y^2 and of the last step, together at most 2^-51 of sum y^2: the bound
-    is what that does to the value.
+    The sums are exact but for the rounding of each y^2 and of the last step, together at most 2^-51 of sum y^2: the
+    bound is what that does to the value.
     """
-
-    def value(s: Merged) -> Values:
-        n, sums, squares = s["usable"], s["y"], s["yy"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = squares - sums * (sums / n)
-            off = squares * 2.0**-51
-            value = 1 - s["sse"] / spread
-            bound = (1 - value) * off / (spread - off)
-        constant = (n < 2) | (s["low"] == s["high"])
-        unknown = np.isnan(s["sse"]) | np.isnan(squares) | np.isnan(sums)
-        reason = because(
-            (n == 0, NO_LABELS),
-            (constant, "labels do not vary"),
-            (unknown, UNDEFINED_SUM),
-            (~(spread > off), "labels vary too little for their size"),
-        )
-        return plain(value, reason, np.where(bound > NEGLIGIBLE, bound, 0.0))
 
     def on_rows(pairs: pd.DataFrame) -> float:
         kept = pairs[pairs.usable]
@@ -94,6 +95,6 @@ def r2() -> Formula:
             "high": State("max", of="label", where="usable"),
             "usable": USABLE,
         },
-        value,
+        _r2,
         on_rows,
     )

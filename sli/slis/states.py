@@ -59,6 +59,11 @@ class State:
         return f"{self.kind}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
+def integers(column: Any) -> Integers:
+    """A column of DuckDB or Arrow that holds integers and no null."""
+    return np.asarray(column, dtype=np.int64)
+
+
 def rounded(values: Floats, spread: Spread = "real") -> Floats:
     """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971), bit for bit as the kernel's SQL."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -115,7 +120,8 @@ class Histograms:
 def totals_by(offsets: Integers, counts: Integers) -> Integers:
     """Sums of `counts` between consecutive offsets; 0 for an empty stretch."""
     running = np.concatenate([[0], np.cumsum(counts)])
-    return running[offsets[1:]] - running[offsets[:-1]]
+    found: Integers = running[offsets[1:]] - running[offsets[:-1]]
+    return found
 
 
 @dataclass(frozen=True)

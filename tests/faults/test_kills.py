@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,10 @@ WORLD = World(
     task="binary",
     horizon=2 * DAY,
     since=START,
-    zone="America/New_York",
+    zone="UTC",
     slice_by=((), ("a",)),
-    grains=("hour", "day", "cumulative", ("sliding", "2d/1d", ("d", 2), ("d", 1))),
-    slis=("accuracy", "roc_auc", "count", "feedback_delay_50"),
+    grains=("day", "cumulative"),
+    slis=("accuracy", "mean"),
 )
 
 
@@ -87,25 +89,24 @@ def belief(config: Config) -> dict[str, Any]:
     """All that readers can see, row for row; only how long a run took may differ between stores."""
     seen: dict[str, Any] = {name: sli.read(config, table=name) for name in ("results", "revisions", "audit", "runs")}
     seen["runs"] = seen["runs"].drop(columns="seconds")
-    seen |= {f"as of {moment}": sli.read(config, as_of=text(moment)) for moment in (FIRST, SECOND, THIRD)}
+    seen["as of FIRST"] = sli.read(config, as_of=text(FIRST))
     return {name: sorted(map(repr, frame.to_dict("records"))) for name, frame in seen.items()}
 
 
-def basis(config: Config) -> dict[str, Any]:
-    """What the next plan rests on: the published state, tiles and inputs."""
+def everything(config: Config) -> dict[str, Any]:
+    """What readers see and what the next plan rests on: the published state, tiles and inputs."""
     store = Store(config.store)
     published = store.published()
     assert published is not None
     state = {name: value for name, value in json.loads(published.to_json()).items() if name != "versions"}
     rows = {name: store.dataset(name, published).to_table().to_pylist() for name in ("tiles", "inputs")}
-    return {"state": state} | {name: sorted(map(repr, each)) for name, each in rows.items()}
+    return belief(config) | {"state": state} | {name: sorted(map(repr, each)) for name, each in rows.items()}
 
 
-def assert_equal(scenario: Scenario, twin: Scenario) -> None:
-    for look in (belief, basis):
-        found, expected = look(scenario.config), look(twin.config)
-        for name in expected:
-            assert found[name] == expected[name], f"{name} differs"
+def assert_equal(scenario: Scenario, expected: dict[str, Any]) -> None:
+    found = everything(scenario.config)
+    for name in expected:
+        assert found[name] == expected[name], f"{name} differs"
 
 
 CHILD = """
@@ -149,42 +150,68 @@ def killed_process(scenario: Scenario, as_of: int, point: str) -> None:
 @pytest.fixture
 def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a scenario until a point, where it dies without a chance to clean up."""
-    import deltalake
 
     def run(scenario: Scenario, as_of: int, point: str, **given: Any) -> None:
-        write, created = Transaction.write, Transaction._created
-        commit, current = deltalake.write_deltalake, [""]
-
-        def writing(self: Transaction, name: str, *positional: Any, **named: Any) -> None:
-            current[0] = name
-            if point == f"before {name}":
-                raise Killed
-            write(self, name, *positional, **named)
-            if point == f"after {name}":
+        def die(reached: str) -> None:
+            if reached == point:
                 raise Killed
 
-        def creating(self: Transaction, name: str) -> Any:
-            if point == f"folder of {name}":
-                Path(self.store.uri(name)).mkdir(parents=True)
-                raise Killed
-            table = created(self, name)
-            if point == f"created {name}":
-                raise Killed
-            return table
-
-        def committing(*positional: Any, **named: Any) -> None:
-            if point == f"restored {current[0]}":
-                raise Killed
-            commit(*positional, **named)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Transaction, "write", writing)
-            patch.setattr(Transaction, "_created", creating)
-            patch.setattr(deltalake, "write_deltalake", committing)
-            with pytest.raises(Killed):
-                scenario.run(as_of, **given)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            watched(patch, die)
+            scenario.run(as_of, **given)
 
     return run
+
+
+@pytest.fixture
+def photographed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scenario]]:
+    """Runs a scenario to its end; the scenarios returned have the store as a kill at each point would have left it."""
+
+    def run(scenario: Scenario, as_of: int, **given: Any) -> dict[str, Scenario]:
+        found = {}
+
+        def photograph(reached: str) -> None:
+            found[reached] = in_store(scenario, f"killed-{reached.replace(' ', '-')}")
+            shutil.copytree(scenario.config.store, found[reached].config.store)
+
+        with monkeypatch.context() as patch:
+            watched(patch, photograph)
+            scenario.run(as_of, **given)
+        return found
+
+    return run
+
+
+def watched(patch: pytest.MonkeyPatch, at_point: Callable[[str], None]) -> None:
+    """Calls back between any two steps of publication."""
+    import deltalake
+
+    write, created, commit = Transaction.write, Transaction._created, deltalake.write_deltalake
+    current = ""
+
+    def writing(self: Transaction, name: str, *given: Any, **named: Any) -> None:
+        nonlocal current
+        current = name
+        if name == "results":
+            at_point("before results")
+        write(self, name, *given, **named)
+        at_point(f"after {name}")
+
+    def creating(self: Transaction, name: str) -> Any:
+        Path(self.store.uri(name)).mkdir(parents=True)
+        at_point(f"folder of {name}")
+        table = created(self, name)
+        at_point(f"created {name}")
+        return table
+
+    def committing(*given: Any, **named: Any) -> None:
+        # What an earlier kill left is rolled back by now; the new rows are not yet written.
+        at_point(f"restored {current}")
+        commit(*given, **named)
+
+    patch.setattr(Transaction, "write", writing)
+    patch.setattr(Transaction, "_created", creating)
+    patch.setattr(deltalake, "write_deltalake", committing)
 
 
 @pytest.fixture
@@ -194,50 +221,66 @@ def scenario(tmp_path: Path) -> Scenario:
     return scenario
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_killed_run_leaves_the_old_belief_and_the_next_run_completes_it(scenario: Scenario, point: str) -> None:
-    twin = in_store(scenario, "unkilled")
+def test_a_run_killed_anywhere_leaves_the_old_belief_and_the_next_run_completes_it(
+    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
+) -> None:
     scenario.run(FIRST)
-    twin.run(FIRST)
     old = belief(scenario.config)
     logged_second(scenario)
-    twin.run(SECOND)
-    killed_process(scenario, SECOND, point)
-    assert belief(scenario.config) == (belief(twin.config) if point == "after results" else old)
-    outcome = scenario.run(SECOND)
-    assert outcome.published is (point != "after results")
-    assert_equal(scenario, twin)
+    killed = photographed(scenario, SECOND)
+    assert killed.keys() >= set(POINTS)
+    new = everything(scenario.config)
+    for point in POINTS[:-1]:
+        assert belief(killed[point].config) == old, point
+    assert_equal(killed["after results"], new)
+    for point in ("after tiles", "before results", "after results"):
+        assert killed[point].run(SECOND).published is (point != "after results")
+        assert_equal(killed[point], new)
     scenario.check(SECOND)
+
+
+def test_a_process_killed_while_it_publishes_is_completed_by_the_next(scenario: Scenario) -> None:
+    twin = in_store(scenario, "unkilled")
+    for each in (scenario, twin):
+        each.run(FIRST)
+    old = belief(scenario.config)
+    logged_second(scenario)
+    for point in ("after revisions", "before results"):
+        killed_process(scenario, SECOND, point)
+        assert belief(scenario.config) == old
+    for each in (scenario, twin):
+        each.run(SECOND)
+    assert_equal(scenario, everything(twin.config))
     assert not scenario.run(SECOND).published
 
 
 def test_a_killed_first_run_leaves_nothing_to_read_and_the_next_run_completes_it(
-    scenario: Scenario, dying: Callable[..., None]
+    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
 ) -> None:
-    twin = in_store(scenario, "unkilled")
-    twin.run(FIRST)
-    points = [f"{what} {name}" for name in LAYOUT for what in ("folder of", "created", "after") if name != "results"]
-    for point in [*points, "before results", "folder of results", "created results"]:
-        one = in_store(scenario, point.replace(" ", "-"))
-        dying(one, FIRST, point)
-        with pytest.raises(StoreError, match="nothing is published yet"):
-            sli.read(one.config)
-        assert one.run(FIRST).published
-        assert_equal(one, twin)
+    killed = photographed(scenario, FIRST)
+    for point, each in killed.items():
+        if point != "after results":
+            with pytest.raises(StoreError, match="nothing is published yet"):
+                sli.read(each.config)
+    chosen = ["folder of tiles", "created tiles", "created results"]
+    expected = everything(scenario.config)
+    for point in chosen:
+        assert killed[point].run(FIRST).published
+        assert_equal(killed[point], expected)
 
 
-def test_a_first_run_killed_again_and_again_is_completed_once(scenario: Scenario, dying: Callable[..., None]) -> None:
+def test_a_run_killed_again_and_again_is_completed_once(scenario: Scenario, dying: Callable[..., None]) -> None:
     twin = in_store(scenario, "unkilled")
-    twin.run(FIRST)
-    for point in [*POINTS[:-1], "restored tiles", "restored audit", *POINTS[-2::-1]]:
+    for point in ["after runs", "restored audit", "created results"]:
         dying(scenario, FIRST, point)
-        with pytest.raises(StoreError, match="nothing is published yet"):
-            sli.read(scenario.config)
-    scenario.run(FIRST)
-    assert_equal(scenario, twin)
+    with pytest.raises(StoreError, match="nothing is published yet"):
+        sli.read(scenario.config)
+    for each in (scenario, twin):
+        each.run(FIRST)
+    assert_equal(scenario, everything(twin.config))
 
 
-def test_a_run_killed_more_often_than_the_tables_make_checkpoints_is_completed_once(
+def test_more_kills_than_versions_between_two_checkpoints_are_rolled_back(
     scenario: Scenario, dying: Callable[..., None]
 ) -> None:
     twin = in_store(scenario, "unkilled")
@@ -245,123 +288,101 @@ def test_a_run_killed_more_often_than_the_tables_make_checkpoints_is_completed_o
         each.run(FIRST)
     logged_second(scenario)
     old = belief(scenario.config)
-    for _ in range(6):
+    for _ in range(5):
         dying(scenario, SECOND, "before results")
-        dying(scenario, SECOND, "restored revisions")
     assert belief(scenario.config) == old
+    tiles = Store(scenario.config.store).handle("tiles")
+    assert tiles.version() >= 10
     for each in (scenario, twin):
         each.run(SECOND)
-    assert_equal(scenario, twin)
+    assert_equal(scenario, everything(twin.config))
 
 
-def test_what_a_killed_run_left_of_another_as_of_does_not_count(scenario: Scenario, dying: Callable[..., None]) -> None:
-    twin = in_store(scenario, "unkilled")
-    for each in (scenario, twin):
-        each.run(FIRST)
-    logged_second(scenario)
-    for point in POINTS[:-1]:
-        dying(scenario, SECOND, point)
-    logged_third(scenario)
-    for each in (scenario, twin):
-        each.run(THIRD)
-    assert_equal(scenario, twin)
-    assert list(sli.read(scenario.config, table="runs").sequence) == [1, 2]
-
-
-def test_a_killed_run_that_declared_new_states_and_slices_leaves_none_of_them(
+def test_what_a_killed_run_of_other_settings_and_as_of_left_does_not_count(
     scenario: Scenario, dying: Callable[..., None]
 ) -> None:
     twin = in_store(scenario, "unkilled")
     for each in (scenario, twin):
         each.run(FIRST)
     plain = scenario.settings
-    scenario.settings = {
-        "slis": ["accuracy", "log_loss", {"name": "q", "sli": "quantile", "q": 0.3}],
-        "slice_by": [["a"]],
-        "grains": ["day"],
-    }
-    for point in ("after tiles", "before results"):
-        dying(scenario, FIRST, point)
+    scenario.settings = {"slis": ["accuracy", {"name": "q", "sli": "quantile", "q": 0.3}], "slice_by": [["a"]]}
+    dying(scenario, FIRST + HOUR, "before results")
     scenario.settings = plain
     logged_second(scenario)
+    dying(scenario, SECOND, "after audit")
+    logged_third(scenario)
     for each in (scenario, twin):
-        each.run(SECOND)
-    found, expected = belief(scenario.config), belief(twin.config)
-    assert found == expected
-    scenario.check(SECOND)
+        each.run(THIRD)
+    assert_equal(scenario, everything(twin.config))
+    assert sorted(sli.read(scenario.config, table="runs").sequence) == [1, 2]
 
 
 def test_a_killed_run_of_new_states_is_completed_by_the_next(scenario: Scenario, dying: Callable[..., None]) -> None:
     twin = in_store(scenario, "unkilled")
     for each in (scenario, twin):
         each.run(FIRST)
-        each.world = World(**{**WORLD.__dict__, "slis": (*WORLD.slis, "log_loss", "quantile_30")})
-    for point in POINTS[:-1]:
+        each.world = replace(WORLD, slis=(*WORLD.slis, "log_loss", "quantile_30"))
+    for point in ("after tiles", "before results"):
         dying(scenario, FIRST, point)
     for each in (scenario, twin):
         each.run(FIRST)
-    assert_equal(scenario, twin)
+    assert_equal(scenario, everything(twin.config))
     scenario.check(FIRST)
 
 
-@pytest.mark.parametrize("point", ["after revisions", "after runs", "before results", "after results"])
 def test_a_killed_run_of_an_older_as_of_is_completed_by_the_next(
-    scenario: Scenario, dying: Callable[..., None], point: str
+    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
 ) -> None:
-    twin = in_store(scenario, "unkilled")
     logged_second(scenario)
-    for each in (scenario, twin):
-        each.run(SECOND)
+    scenario.run(SECOND)
     old = belief(scenario.config)
-    dying(scenario, FIRST, point)
-    for each in (scenario, twin)[1 if point == "after results" else 0 :]:
-        each.run(FIRST)
-    if point != "after results":
-        assert belief(scenario.config) != old
-    assert_equal(scenario, twin)
-    scenario.check(SECOND)
+    killed = photographed(scenario, FIRST)
+    new = everything(scenario.config)
+    for point in ("after revisions",):
+        assert belief(killed[point].config) == old, point
+        assert killed[point].run(FIRST).published
+        assert_equal(killed[point], new)
+    scenario.check(SECOND, read_as_of=SECOND)
     scenario.check(FIRST, read_as_of=FIRST)
 
 
-def test_a_killed_backfill_is_completed_by_the_next(scenario: Scenario, dying: Callable[..., None]) -> None:
-    twin = in_store(scenario, "unkilled")
-    for each in (scenario, twin):
-        each.run(THIRD)
-    scenario.log_feedback("late.parquet", feedback(9, 0))
-    for each in (scenario, twin):
-        assert each.run(THIRD).plan.held
-    asked = {"start": text(START), "end": text(START + 3 * DAY)}
+def test_a_killed_backfill_is_completed_by_the_next(
+    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
+) -> None:
+    scenario.run(THIRD)
+    rows = [Feedback(row.id, row.time + HOUR, 1.0) for row in predictions(1, 0) if row.time is not None]
+    scenario.log_feedback("late.parquet", rows)
+    assert scenario.run(THIRD).plan.held
     old = belief(scenario.config)
-    for point in POINTS[:-1]:
-        dying(scenario, THIRD, point, **asked)
-        assert belief(scenario.config) == old
-    for each in (scenario, twin):
-        each.run(THIRD, **asked)
-    assert_equal(scenario, twin)
+    asked = {"start": text(START), "end": text(START + 3 * DAY)}
+    killed = photographed(scenario, THIRD, **asked)
+    new = everything(scenario.config)
+    for point in ("before results",):
+        assert belief(killed[point].config) == old, point
+        killed[point].run(THIRD, **asked)
+        assert_equal(killed[point], new)
     scenario.check(THIRD)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_histories_of_runs_killed_anywhere_end_at_the_oracle(
-    tmp_path: Path, dying: Callable[..., None], seed: int
-) -> None:
+def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dying: Callable[..., None]) -> None:
+    seed = 1
     pick = random.Random(seed)
-    scenario = Scenario(tmp_path, World(**{**WORLD.__dict__, "horizon": 30 * DAY}))
-    as_of = START + DAY
-    scenario.log_predictions("0.parquet", [*predictions(seed, 0), Prediction("id-0", START, 0.5, {"a": "x"})])
+    sliding = ("sliding", "2d/1d", ("d", 2), ("d", 1))
+    world = replace(WORLD, horizon=30 * DAY, zone="America/New_York", grains=("hour", "cumulative", sliding))
+    scenario = Scenario(tmp_path, replace(world, slis=("roc_auc", "feedback_delay_50")))
+    as_of = START + 2 * DAY
+    scenario.log_predictions("0.parquet", predictions(seed, 0))
     scenario.log_feedback("0.parquet", feedback(seed, 0))
     scenario.run(as_of)
-    for step in range(1, 4):
-        log = pick.choice([scenario.log_predictions, scenario.log_feedback])
-        make = predictions if log == scenario.log_predictions else feedback
-        log(f"{pick.randrange(4)}.parquet", make(seed * 100 + step, pick.randrange(4)))  # type: ignore[operator]
+    for step in range(1, 3):
+        name, day, content = f"{pick.randrange(3)}.parquet", pick.randrange(3), seed * 100 + step
+        scenario.log_feedback(name, feedback(content, day))
+        if pick.random() < 0.5:
+            scenario.log_predictions(name, predictions(content, day))
         as_of += pick.choice([HOUR, DAY])
-        for _ in range(pick.randrange(3)):
-            dying(scenario, as_of, pick.choice(["after tiles", "after inputs", "after audit", "after runs"]))
+        dying(scenario, as_of, pick.choice([*POINTS[:-1], "restored audit"]))
         scenario.run(as_of)
         scenario.check(as_of)
-    sequences = list(sli.read(scenario.config, table="runs").sequence)
-    assert sorted(sequences) == list(range(1, len(sequences) + 1))
 
 
 def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario: Scenario) -> None:
@@ -373,18 +394,14 @@ def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario:
     logged_second(scenario)
     twin.run(SECOND)
     new = belief(twin.config)
-    for _ in range(6):
+    for _ in range(3):
         process = child(scenario, SECOND, "never")
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(pick.uniform(0.15, 0.7))
+        time.sleep(pick.uniform(0.3, 0.9))
         process.kill()
         process.communicate(timeout=60)
         assert belief(scenario.config) in (old, new)
     scenario.run(SECOND)
-    assert_equal(scenario, twin)
+    assert_equal(scenario, everything(twin.config))
     scenario.check(SECOND)
-    logged_third(scenario)
-    for each in (scenario, twin):
-        each.run(THIRD)
-    assert_equal(scenario, twin)

@@ -1,0 +1,85 @@
+"""The README's blocks run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sli.cli import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the README refers to, after the demo."""
+    root = tmp_path_factory.mktemp("clone")
+    shutil.copytree(ROOT / "configs", root / "configs")
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sli.cli", "demo", "--folder", str(root / "demo-flights")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)},
+    )
+    (root / "demo.txt").write_text(found.stdout)
+    return root
+
+
+def test_the_demo_prints_what_the_readme_shows(clone: Path) -> None:
+    def told(text: str) -> list[str]:
+        return [re.sub(r"in [\d.]+ s|-[0-9a-f]{10} ", "", line) for line in text.strip().splitlines()]
+
+    shown = told(blocks("text")[0])
+    printed = told((clone / "demo.txt").read_text())
+    assert [line for line in shown if line not in printed] == []
+
+
+def test_the_demo_says_that_the_second_run_does_nothing(clone: Path) -> None:
+    assert "nothing to do: the tables are up to date with the logs" in (clone / "demo.txt").read_text()
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_blocks_run(clone: Path, number: int) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", blocks("python")[number]],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) >= 3
+
+
+def test_the_shell_session_runs(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").symlink_to(clone / "demo-flights")
+    commands = [line[2:].split("#")[0].split() for block in blocks("console") for line in block.splitlines()]
+    for command in commands:
+        if command[0] == "sli":
+            assert main(command[1:]) == 0, command
+
+
+def test_the_example_slis_are_a_config_that_runs(clone: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((clone / "configs/flights.yaml").read_text())
+    config["slis"] = yaml.safe_load(blocks("yaml")[0])["slis"]
+    for log in ("predictions", "feedback"):
+        config[log]["path"] = str(clone / "demo-flights" / log)
+    config["store"], config["grains"] = str(tmp_path / "results"), ["day"]
+    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config))
+    assert main(["run", str(tmp_path / "sli.yaml"), "--as-of", "2014-01-02"]) == 0

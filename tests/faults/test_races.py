@@ -1,0 +1,480 @@
+"""Runs at once, readers meanwhile, files that change under a run, commits whose answer is lost: nothing lost, nothing twice, nothing half."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, config_of, text
+
+import sli
+from sli import recompute
+from sli.errors import InputError, StoreError
+from sli.tables import Store, Transaction
+
+START = at("2024-03-08T00:00")
+FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY
+ROOT = Path(__file__).parents[2]
+WORLD = World(
+    task="binary",
+    horizon=30 * DAY,
+    since=START,
+    zone="UTC",
+    slice_by=((), ("a",)),
+    grains=("day", "cumulative"),
+    slis=("accuracy", "mean"),
+)
+KEY = ["sli", "definition", "grain", "window_start", "window_end", "by", "at"]
+
+
+def predictions(seed: int, day: int) -> list[Prediction]:
+    pick = random.Random(seed)
+    times = [START + day * DAY + pick.randrange(24 * 60) * 60_000_000 for _ in range(12)]
+    return [Prediction(f"id-{pick.randrange(40)}", t, pick.choice([0.1, 0.9]), {"a": pick.choice("xy")}) for t in times]
+
+
+def feedback(seed: int, day: int) -> list[Feedback]:
+    pick = random.Random(seed)
+    times = [START + day * DAY + pick.randrange(48) * HOUR for _ in range(12)]
+    return [Feedback(f"id-{pick.randrange(44)}", t, pick.choice([0.0, 1.0, None])) for t in times]
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    """Something published as of FIRST, and logs that have changed since."""
+    scenario = Scenario(tmp_path, WORLD)
+    scenario.log_predictions("0.parquet", predictions(1, 0))
+    scenario.log_predictions("1.parquet", predictions(2, 1))
+    scenario.log_feedback("0.parquet", feedback(3, 0))
+    scenario.run(FIRST)
+    scenario.log_predictions("2.parquet", predictions(4, 2))
+    scenario.log_feedback("0.parquet", [*feedback(3, 0), *feedback(5, 1)])
+    scenario.log_feedback("1.parquet", feedback(6, 3))
+    return scenario
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recompute.time, "sleep", lambda _: None)
+
+
+def assert_sound(scenario: Scenario, *as_ofs: int) -> None:
+    """No key twice in results, no belief twice in revisions, one row a publication in runs, every as_of at the oracle."""
+    for table, key in (("results", KEY), ("revisions", [*KEY, "sequence", "as_of"])):
+        frame = sli.read(scenario.config, table=table)
+        frame = frame.assign(by=frame.slice_by.map(str), at=frame["slice"].map(str))
+        assert not frame.duplicated(key).any(), f"rows of {table} are there twice"
+    runs = sli.read(scenario.config, table="runs").sort_values("sequence")
+    newest = runs.run_id.iloc[-1]
+    published = Store(scenario.config.store).published()
+    assert published is not None
+    assert list(runs.sequence) == list(range(1, published.sequence + 1))
+    for as_of in as_ofs:
+        scenario.check(as_of, read_as_of=None if as_of == published.as_of and published.run_id == newest else as_of)
+
+
+@contextmanager
+def rival_at(point: str, rival: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Lets another run finish while the first one stands at a point, once. Gives what the rival returned."""
+    outcomes: list[Any] = []
+    entered = False
+
+    def stand(reached: str) -> None:
+        nonlocal entered
+        if reached == point and not entered:
+            entered = True
+            outcomes.append(rival())
+
+    handle, write, discover = Store.handle, Transaction.write, recompute.discover
+
+    def opening(self: Store, name: str, version: int | None = None) -> Any:
+        if version is None:
+            stand(f"opening {name}")
+        return handle(self, name, version)
+
+    def writing(self: Transaction, name: str, *given: Any, **named: Any) -> None:
+        stand(f"writing {name}")
+        write(self, name, *given, **named)
+
+    def discovering(*given: Any) -> Any:
+        found = discover(*given)
+        stand("discovered")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "handle", opening)
+        patch.setattr(Transaction, "write", writing)
+        patch.setattr(recompute, "discover", discovering)
+        yield outcomes
+    assert outcomes, f"no run came to '{point}'"
+
+
+@pytest.mark.parametrize(
+    "point", ["opening inputs", "discovered", "writing audit", "writing results"]
+)
+def test_a_run_that_another_overtakes_finds_nothing_left_to_do(scenario: Scenario, point: str) -> None:
+    with rival_at(point, lambda: scenario.run(SECOND)) as rivals:
+        outcome = scenario.run(SECOND)
+    assert rivals[0].published
+    assert not outcome.published
+    assert_sound(scenario, FIRST, SECOND)
+    assert len(sli.read(scenario.config, table="runs")) == 2
+
+
+@pytest.mark.parametrize(
+    ("point", "other"),
+    [
+        ("opening results", THIRD),
+        ("opening tiles", START + DAY),
+        ("opening inputs", START + 3 * DAY),
+        ("writing inputs", START + DAY),
+        ("writing results", THIRD),
+    ],
+)
+def test_overtaken_by_a_run_of_another_as_of_both_beliefs_are_kept(scenario: Scenario, point: str, other: int) -> None:
+    with rival_at(point, lambda: scenario.run(other)):
+        scenario.run(SECOND)
+    as_ofs = (FIRST, SECOND, other)
+    assert_sound(scenario, *as_ofs)
+
+
+def test_overtaken_by_a_first_run_the_first_run_starts_over(tmp_path: Path) -> None:
+    for point in ("writing tiles", "writing results"):
+        scenario = Scenario(tmp_path / point.replace(" ", "-"), WORLD)
+        scenario.log_predictions("0.parquet", predictions(1, 0))
+        scenario.log_feedback("0.parquet", feedback(3, 0))
+        with rival_at(point, lambda scenario=scenario: scenario.run(FIRST)):
+            assert not scenario.run(FIRST).published
+        assert_sound(scenario, FIRST)
+
+
+def test_backfills_of_disjoint_intervals_at_once_both_count(tmp_path: Path) -> None:
+    scenario = Scenario(tmp_path, replace(WORLD, horizon=12 * HOUR))
+    for day in (0, 1, 2):
+        scenario.log_predictions(f"{day}.parquet", predictions(day, day))
+    scenario.log_feedback("0.parquet", feedback(3, 0))
+    scenario.run(THIRD)
+    for day in (0, 2):
+        rows = [Feedback(row.id, row.time + HOUR, 1.0) for row in predictions(day, day) if row.time is not None]
+        scenario.log_feedback(f"late-{day}.parquet", rows)
+    assert len(scenario.run(THIRD).plan.held) > 0
+    halves = [{"start": text(START), "end": text(START + DAY)}, {"start": text(START + DAY), "end": text(START + 3 * DAY)}]
+    with rival_at("writing results", lambda: scenario.run(THIRD, **halves[0])) as rivals:
+        outcome = scenario.run(THIRD, **halves[1])
+    assert rivals[0].published
+    assert outcome.published
+    scenario.check(THIRD)
+
+
+def test_a_run_that_loses_every_time_gives_up_and_leaves_the_belief_whole(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deltalake.exceptions import CommitFailedError
+
+    from sli.errors import ConflictError
+
+    before = sli.read(scenario.config)
+
+    def losing(*_: Any, **__: Any) -> None:
+        raise CommitFailedError("another transaction committed first")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deltalake.write_deltalake", losing)
+        patch.setattr(recompute, "ATTEMPTS", 2)
+        with pytest.raises(ConflictError, match="another run published at the same time"):
+            scenario.run(SECOND)
+    assert sli.read(scenario.config).equals(before)
+    scenario.run(SECOND)
+    assert_sound(scenario, FIRST, SECOND)
+
+
+def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario) -> None:
+    start, errors = threading.Barrier(3), []
+
+    def running(as_of: int) -> None:
+        start.wait()
+        try:
+            scenario.run(as_of)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=running, args=(as_of,)) for as_of in (SECOND, SECOND, THIRD)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not errors
+    assert_sound(scenario, FIRST, THIRD)
+    scenario.run(SECOND)
+    assert_sound(scenario, FIRST, SECOND, THIRD)
+
+
+CHILD = """
+import json, sys
+import sli
+from sli.config import checked
+
+tree, as_of = json.loads(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+print(sli.run(checked(tree), as_of=as_of).published, flush=True)
+"""
+
+
+def test_processes_that_run_at_once_publish_once(scenario: Scenario) -> None:
+    tree = config_of(scenario.world, scenario.root)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, json.dumps([tree, text(SECOND)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for each in children:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    for each in children:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    answers = [each.communicate(timeout=60) for each in children]
+    assert sorted(out for out, _ in answers) == ["False\n", "True\n"], answers
+    assert_sound(scenario, FIRST, SECOND)
+    assert len(sli.read(scenario.config, table="runs")) == 2
+
+
+@contextmanager
+def reported_failed(table: str, error: Exception) -> Iterator[None]:
+    """The first commit of a table lands, yet whoever made it is told that it failed."""
+    import deltalake
+
+    write, told = deltalake.write_deltalake, False
+
+    def landing(handle: Any, *given: Any, **named: Any) -> None:
+        nonlocal told
+        write(handle, *given, **named)
+        if handle.table_uri.rstrip("/").endswith(f"/{table}") and not told:
+            told = True
+            raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deltalake, "write_deltalake", landing)
+        yield
+    assert told
+
+
+@pytest.mark.parametrize("table", ["tiles", "runs"])
+def test_a_commit_that_landed_but_was_reported_failed_is_not_published_twice(scenario: Scenario, table: str) -> None:
+    from deltalake.exceptions import CommitFailedError
+
+    with reported_failed(table, CommitFailedError("timed out")):
+        scenario.run(SECOND)
+    assert_sound(scenario, FIRST, SECOND)
+    assert len(sli.read(scenario.config, table="runs")) == 2
+
+
+def test_a_commit_that_landed_but_whose_answer_was_lost_is_not_published_twice(scenario: Scenario) -> None:
+    with reported_failed("results", OSError("connection reset")), suppress(StoreError):
+        scenario.run(SECOND)
+    assert not scenario.run(SECOND).published
+    assert_sound(scenario, FIRST, SECOND)
+
+
+def test_a_run_whose_landed_commit_was_reported_failed_says_what_it_published(scenario: Scenario) -> None:
+    from deltalake.exceptions import CommitFailedError
+
+    with reported_failed("results", CommitFailedError("timed out")):
+        outcome = scenario.run(SECOND)
+    assert_sound(scenario, FIRST, SECOND)
+    assert len(sli.read(scenario.config, table="runs")) == 2
+    assert outcome.published
+    assert len(outcome.revised) > 0
+
+
+def rows_of(frame: Any) -> tuple[str, ...]:
+    return tuple(sorted(map(repr, frame.to_dict("records"))))
+
+
+def test_a_reader_meanwhile_sees_only_whole_publications(scenario: Scenario) -> None:
+    seen: dict[str, list[Any]] = {"results": [], "revisions": [], "runs": []}
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def reading() -> None:
+        try:
+            while not done.is_set():
+                for table, found in seen.items():
+                    found.append(rows_of(sli.read(scenario.config, table=table)))
+        except BaseException as error:
+            errors.append(error)
+
+    def state() -> dict[str, Any]:
+        return {table: rows_of(sli.read(scenario.config, table=table)) for table in seen}
+
+    states = [state()]
+    reader = threading.Thread(target=reading)
+    reader.start()
+    try:
+        for as_of in (SECOND, START + DAY, THIRD):
+            scenario.run(as_of)
+            states.append(state())
+    finally:
+        done.set()
+        reader.join()
+    assert not errors
+    for table, found in seen.items():
+        assert len(found) > 3
+        whole = [each[table] for each in states]
+        positions = []
+        for each in found:
+            assert each in whole, f"a reader saw a state of {table} that was never published"
+            positions.append(max(n for n, one in enumerate(whole) if one == each))
+        assert positions == sorted(positions), f"a reader of {table} went back in time"
+
+
+@contextmanager
+def after_discovery(change: Callable[[], None]) -> Iterator[None]:
+    """Changes files once they have been listed and before they are read."""
+    discover, changed = recompute.discover, False
+
+    def discovering(*given: Any) -> Any:
+        nonlocal changed
+        found = discover(*given)
+        if not changed:
+            changed = True
+            change()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recompute, "discover", discovering)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("log", "name"), [("feedback", "0.parquet"), ("predictions", "2.parquet")]
+)
+def test_a_file_removed_after_it_was_listed_counts_no_more(
+    scenario: Scenario, log: str, name: str
+) -> None:
+    with after_discovery(lambda: scenario.remove(log, name)):
+        scenario.run(SECOND)
+    scenario.check(SECOND, read_as_of=SECOND)
+    scenario.run(SECOND)
+    scenario.check(SECOND)
+
+
+def test_two_files_removed_that_two_tasks_read_count_no_more(scenario: Scenario) -> None:
+    scenario.settings = {"memory": "1KB"}  # many small tasks
+
+    def remove() -> None:
+        scenario.remove("feedback", "0.parquet")
+        scenario.remove("feedback", "1.parquet")
+
+    scenario.log_feedback("5.parquet", feedback(7, 2))
+    with after_discovery(remove):
+        scenario.run(SECOND)
+    scenario.check(SECOND, read_as_of=SECOND)
+    scenario.run(SECOND)
+    scenario.check(SECOND)
+
+
+@pytest.mark.parametrize("log", ["predictions", "feedback"])
+def test_a_file_rewritten_after_it_was_listed_is_right_by_the_next_run(scenario: Scenario, log: str) -> None:
+    def rewrite() -> None:
+        if log == "predictions":
+            scenario.log_predictions("2.parquet", [*predictions(8, 0), *predictions(9, 3)])
+        else:
+            scenario.log_feedback("0.parquet", [*feedback(8, 0), *feedback(9, 3)])
+
+    with after_discovery(rewrite):
+        scenario.run(SECOND)
+    assert scenario.run(SECOND).plan.files_changed == 1
+    scenario.check(SECOND)
+    assert not scenario.run(SECOND).published
+
+
+@pytest.mark.parametrize("log", ["predictions", "feedback"])
+def test_a_file_that_could_not_be_read_once_is_read_by_the_next_run(scenario: Scenario, log: str) -> None:
+    # Its fingerprint is the same as before: what failed was the reading, not the file.
+    path = scenario.root / log / ("2.parquet" if log == "predictions" else "1.parquet")
+    hidden = path.with_suffix(".hidden")
+    with after_discovery(lambda: path.rename(hidden)):
+        scenario.run(SECOND)
+    hidden.rename(path)
+    scenario.run(SECOND)
+    scenario.check(SECOND)
+
+
+def test_a_log_removed_whole_is_an_error_and_the_belief_stays(scenario: Scenario) -> None:
+    before = sli.read(scenario.config)
+    shutil.rmtree(scenario.root / "predictions")
+    with pytest.raises(InputError, match="does not exist"):
+        scenario.run(SECOND)
+    assert sli.read(scenario.config).equals(before)
+
+
+def test_a_store_on_a_path_that_is_a_file_or_read_only_is_a_store_error(scenario: Scenario) -> None:
+    file = scenario.root / "file"
+    file.write_text("not a folder")
+    for path in (str(file), str(file / "below"), "/proc/read-only", "/dev/null"):
+        scenario.settings = {"store": path}
+        with pytest.raises(StoreError, match="cannot be written") as caught:
+            scenario.run(FIRST)
+        assert caught.value.where.startswith(path)
+        with pytest.raises(StoreError):
+            sli.read(scenario.config)
+    assert file.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("content", ["no json", ""])
+def test_a_damaged_log_of_the_results_is_a_store_error_and_is_not_written_to(scenario: Scenario, content: str) -> None:
+    folder = scenario.root / "store" / "results" / "_delta_log"
+    for path in folder.glob("*.json"):
+        path.write_text(content)
+    with pytest.raises(StoreError, match="cannot be read"):
+        sli.read(scenario.config)
+    with pytest.raises(StoreError, match="cannot be read"):
+        scenario.run(SECOND)
+    assert {path.read_text() for path in folder.glob("*.json")} == {content}
+
+
+@pytest.mark.parametrize("table", ["tiles", "runs"])
+def test_a_store_that_lost_one_of_its_tables_is_a_store_error_and_the_results_stay(
+    scenario: Scenario, table: str
+) -> None:
+    before = sli.read(scenario.config)
+    shutil.rmtree(scenario.root / "store" / table)
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            scenario.run(SECOND)
+    assert sli.read(scenario.config).equals(before)
+    if table in ("revisions", "runs"):
+        with pytest.raises(StoreError):
+            sli.read(scenario.config, table=table)
+
+
+@pytest.mark.parametrize("table", ["tiles", "results"])
+def test_a_store_that_lost_its_files_is_a_store_error(scenario: Scenario, table: str) -> None:
+    for path in (scenario.root / "store" / table).rglob("*.parquet"):
+        path.unlink()
+    with pytest.raises(StoreError):
+        scenario.run(SECOND)
+    if table == "results":
+        with pytest.raises(StoreError):
+            sli.read(scenario.config)

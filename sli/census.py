@@ -10,11 +10,11 @@ import duckdb
 import pyarrow as pa
 
 from sli.config import Config
-from sli.intervals import BEGINNING, Interval
+from sli.intervals import BEGINNING, Interval, without
 from sli.logs import Inputs
 from sli.match import EXCLUDED, SAMPLES, prediction_order
 from sli.plan import Plan
-from sli.scan import Source, connect, inside_sql, rows_of
+from sli.scan import Source, check_readable, connect, inside_sql, rows_of
 
 STRAYS = pa.schema([("id", pa.string()), ("time", pa.int64())])
 
@@ -28,11 +28,17 @@ def _valid_rows(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, 
     return f"(SELECT *, value AS prediction FROM {rows} WHERE {valid})"
 
 
+def _check_readable(config: Config, inputs: Inputs, error: Exception) -> None:
+    p = config.predictions
+    source = Source(p.id, p.time, p.value, config.columns)
+    check_readable([f for f in inputs.predictions if f.usable], source, config.timezone, error)
+
+
 def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa.Table:
     """All predictions that lose to one in another tile, as of the plan; `before`: those published."""
     if not plan.winners_may_change:
         return before
-    if not len(before) and _one_task_sees_all(inputs, plan):
+    if not len(before) and _one_task_sees_all(plan):
         return EXCLUDED.empty_table()
     con = connect(config.parallel, config.task_memory)
     try:
@@ -61,17 +67,17 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
             .to_arrow_table()
             .cast(EXCLUDED)
         )
+    except duckdb.Error as error:
+        _check_readable(config, inputs, error)
+        raise
     finally:
         con.close()
 
 
-def _one_task_sees_all(inputs: Inputs, plan: Plan) -> bool:
-    """Whether a single task reads every prediction there is: it then finds all duplicates by itself."""
+def _one_task_sees_all(plan: Plan) -> bool:
+    """Whether a single task recomputes every tile there is: it then finds all duplicates by itself."""
     chunks = [chunk for job in plan.jobs for chunk in job.chunks]
-    usable = [f for f in inputs.predictions if f.usable]
-    return len(chunks) == 1 and all(
-        chunks[0].reach.start <= i.start and i.end <= chunks[0].reach.end for f in usable for i in f.intervals
-    )
+    return len(chunks) == 1 and not without(plan.existing, chunks[0].pairs)
 
 
 def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:
@@ -103,6 +109,9 @@ def strays(config: Config, inputs: Inputs, as_of: int, found: pa.Table) -> list[
             f"WHEN s.time > w.t THEN 'late' ELSE 'before prediction' END AS reason, count(*), min(s.id, {SAMPLES}) "
             "FROM strays_arrow s LEFT JOIN winners w USING (id) GROUP BY reason ORDER BY reason"
         ).fetchall()
+    except duckdb.Error as error:
+        _check_readable(config, inputs, error)
+        raise
     finally:
         con.close()
 

@@ -207,7 +207,7 @@ def _show(given: argparse.Namespace) -> int:
         if given.table == "audit":
             frame = frame[frame.run_id == frame.run_id.iloc[-1]] if len(frame) else frame
         if given.json:
-            print(frame.to_json(orient="records", date_format="iso"))
+            print(_records(frame))
         else:
             _say(report.audit_lines(frame) if given.table == "audit" else [frame.to_string(index=False)])
         return 0
@@ -227,7 +227,7 @@ def _show(given: argparse.Namespace) -> int:
         as_of=given.as_of,
     )
     if given.json:
-        print(frame.to_json(orient="records", date_format="iso"))
+        print(_records(frame))
     elif frame.empty:
         print(
             "no such windows; published are these slices: "
@@ -236,6 +236,20 @@ def _show(given: argparse.Namespace) -> int:
     else:
         report.show(frame, config, given.sli or [each.name for each in config.declared], given.rows)
     return 0
+
+
+def _records(frame: Any) -> str:
+    """A frame as JSON, to the last digit; times as ISO 8601, NaN as null."""
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "isoformat"):
+            return None if value != value else value.isoformat()
+        if isinstance(value, float) and value != value:
+            return None
+        return value.item() if hasattr(value, "item") else value
+
+    rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    return json.dumps(rows, default=list)
 
 
 def _slice(given: Sequence[str]) -> dict[str, str]:

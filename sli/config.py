@@ -333,6 +333,8 @@ def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Conf
         raise ConfigError(
             f"the config cannot be read: {error.strerror}", where=str(path), todo="`sli init` writes one"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("the config is no text in UTF-8", where=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError("the config is no YAML", where=str(path), found=str(error).replace("\n", " ")) from error
     if not isinstance(tree, dict):
@@ -369,7 +371,7 @@ def _expanded(tree: Any, path: Path) -> Any:
             raise ConfigError(
                 f"the environment has no variable {found[1]}",
                 where=str(path),
-                todo=nearest(found[1], os.environ) or f"export {found[1]}=...",
+                todo=f"export {found[1]}=...",
             )
         return os.environ[found[1]]
 
@@ -386,7 +388,10 @@ def _set(tree: dict[str, Any], setting: str) -> None:
         at = at.setdefault(name, {}) if isinstance(at, dict) else None
     if not isinstance(at, dict):
         raise ConfigError(f"'{key}' cannot be set", where="--set", found=setting)
-    at[last] = yaml.safe_load(text)
+    try:
+        at[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of '{key}' is no YAML", where="--set", found=text) from error
 
 
 def _resolve(tree: dict[str, Any], folder: Path) -> None:
@@ -396,11 +401,26 @@ def _resolve(tree: dict[str, Any], folder: Path) -> None:
             holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
 
 
-_MODELS: dict[str, type[Closed]] = {"predictions": Predictions, "feedback": Feedback, "grains": Sliding}
+_MODELS: dict[str, type[Closed]] = {
+    "predictions": Predictions,
+    "feedback": Feedback,
+    "grains": Sliding,
+    "dask": Workers,
+}
 
 
 def _explained(error: ValidationError, where: str) -> ConfigError:
-    found = [_problem(dict(each)) for each in error.errors()]
+    reports = [dict(each) for each in error.errors()]
+    # A value of several allowed kinds is reported for each kind; a mapping is meant as the kind that is one.
+    skipped = {
+        id(each)
+        for each in reports
+        if (isinstance(each["input"], dict)
+        and each["type"] in ("literal_error", "model_type"))
+        or (not isinstance(each["input"], dict)
+        and each["type"] in ("model_type", "model_attributes_type"))
+    }
+    found = [_problem(each) for each in reports if id(each) not in skipped] or [_problem(each) for each in reports]
     # A value of several allowed kinds is reported once for each kind; one report a key is enough.
     first = list({problem.where.split(".")[0] + problem.what: problem for problem in reversed(found)}.values())[::-1]
     main, rest = first[0], first[1:]
@@ -434,5 +454,10 @@ def _problem(each: dict[str, Any]) -> ConfigError:
             found=str(each["input"]),
             todo=nearest(str(each["input"]), valid),
         )
+    if each["type"] == "tuple_type":
+        expected = "a list of lists, such as [[], [region]]" if path[0] == "slice_by" else "a list, such as [...]"
+        return ConfigError("this must be a list", where=where, expected=expected, found=repr(each["input"]))
+    if each["type"] == "string_pattern_mismatch":
+        return ConfigError("this is no size", where=where, expected="such as 2GB or 512MiB", found=repr(each["input"]))
     what = str(each["msg"]).removeprefix("Value error, ")
     return ConfigError(what[:1].lower() + what[1:], where=where, found=repr(each["input"]))

@@ -29,9 +29,10 @@ def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any
     """
     if isinstance(config.dask, Workers):
         with _local_cluster(config, min(config.dask.workers, max(1, len(tasks)))) as cluster:
-            return _on_cluster(config, cluster, tasks, progress)
+            return _on_cluster(config, cluster, "dask: workers", tasks, progress)
     if isinstance(config.dask, Scheduler):
-        return _on_cluster(config, config.dask.scheduler, tasks, progress)
+        place = config.dask.scheduler
+        return _on_cluster(config, place, place, tasks, progress)
     return _in_process(config, tasks, progress)
 
 
@@ -52,6 +53,7 @@ def _local_cluster(config: Config, workers: int) -> Any:
             threads_per_worker=1,
             memory_limit=worker_memory(config),
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port: without one it insists on 8787
             config=settings,
         )
     except (OSError, RuntimeError) as error:
@@ -63,7 +65,7 @@ def _local_cluster(config: Config, workers: int) -> Any:
         ) from error
 
 
-def _on_cluster(config: Config, place: Any, tasks: Sequence[Task], progress: Report) -> list[Any]:
+def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], progress: Report) -> list[Any]:
     """Results are fetched as they come: none waits in a worker's memory for the last."""
     distributed = _module("distributed")
     results: list[Any] = [None] * len(tasks)
@@ -77,15 +79,15 @@ def _on_cluster(config: Config, place: Any, tasks: Sequence[Task], progress: Rep
                 progress(done, len(tasks))
         except distributed.KilledWorker as error:
             raise EngineError(
-                "worker processes died of a task",
-                where=str(getattr(place, "scheduler_address", place)),
-                found=f"{error.allowed_failures + 1} workers lost; memory limit {config.task_memory >> 20} MiB a task",
+                "a task killed every worker process that tried it",
+                where=where,
+                found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
                 todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
             ) from error
-        except (CancelledError, OSError) as error:
+        except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
                 "the Dask scheduler was lost",
-                where=str(getattr(place, "scheduler_address", place)),
+                where=where,
                 found=str(error)[:200],
                 todo="run again once it is back, or set `dask: in-process`",
             ) from error
@@ -94,6 +96,9 @@ def _on_cluster(config: Config, place: Any, tasks: Sequence[Task], progress: Rep
 
 def _client(place: Any) -> Any:
     try:
+        if isinstance(place, str):
+            # A client of an address that is none would linger, half made.
+            _module("distributed.comm").resolve_address(place)
         return _module("distributed").Client(place, timeout=PATIENCE)
     except Exception as error:
         # Whatever a wrong address leads to: no connection, no such host, no address at all, another protocol.

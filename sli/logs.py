@@ -22,6 +22,7 @@ from sli.config import Config, Feedback, Predictions
 from sli.errors import InputError, nearest
 from sli.intervals import Interval, Zone
 
+ENDINGS = (".parquet", ".pq", ".parq")
 READERS = 8
 """Footers read at once."""
 
@@ -73,7 +74,10 @@ class Inputs:
 
         def mark(files: tuple[LogFile, ...]) -> tuple[LogFile, ...]:
             return tuple(
-                replace(f, problem="unreadable", explanation=broken[f.path]) if f.path in broken else f for f in files
+                replace(f, problem="damaged", explanation=f"a page is damaged: {broken[f.path]}")
+                if f.path in broken
+                else f
+                for f in files
             )
 
         return Inputs(mark(self.predictions), mark(self.feedback))
@@ -89,17 +93,33 @@ def discover(config: Config, known: Iterable[LogFile] = ()) -> Inputs:
     found = [tuple(_listed(footer, before)) for footer in wanted]
     predictions, feedback = _same_ids(config, found[0], found[1])
     if not predictions:
-        raise InputError("the predictions log is empty", where=config.predictions.path, expected="Parquet files")
-    for name, files in (("predictions", predictions), ("feedback", feedback)):
+        raise InputError(
+            "the predictions log is empty",
+            where=config.predictions.path,
+            expected=f"files that end in {', '.join(ENDINGS)}",
+            todo="check `predictions.path`",
+        )
+    return Inputs(predictions, feedback)
+
+
+TODO = {
+    "unreadable": "write the file again, or move it away",
+    "damaged": "write the file again, or move it away",
+    "wrong id type": "write both logs' ids in one type",
+}
+
+
+def check_usable(inputs: Inputs) -> None:
+    """Raise InputError where a log has files and none of them can be used."""
+    for name, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
         if files and not any(f.usable for f in files):
             first = files[0]
             raise InputError(
                 f"no file of the {name} log can be used",
                 where=first.path,
                 found=f"{first.problem}: {first.explanation}",
-                todo=f"compare the columns under `{name}:` in the config with the files",
+                todo=TODO.get(first.problem, f"compare the columns under `{name}:` in the config with the files"),
             )
-    return Inputs(predictions, feedback)
 
 
 @dataclass(frozen=True)
@@ -159,7 +179,7 @@ def _listed(footer: _Footer, before: Mapping[tuple[str, str], LogFile]) -> list[
         if (
             old is not None
             and old.fingerprint == file.fingerprint
-            and old.problem != "wrong id type"
+            and old.problem not in ("wrong id type", "unreadable")
             and set(footer.needed) <= set(old.types)
         ):
             seen.append(old)
@@ -178,6 +198,11 @@ def _with_footer(footer: _Footer, file: LogFile, fs: Any) -> LogFile:
             file = replace(file, rows=metadata.num_rows)
             file = _typed(footer, file, metadata.schema.to_arrow_schema())
             return _timed(footer, file, metadata, opened) if file.usable else file
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, pa.ArrowException):
+            return replace(file, problem="unreadable", explanation=str(error).splitlines()[0][:200])
+        years = "a time beyond the years 1 to 9999; was it written in another unit?"
+        return replace(file, problem="wrong type", explanation=f"column '{footer.source.time}' holds {years}")
     except (OSError, pa.ArrowException, EOFError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return replace(file, problem="unreadable", explanation=text[:200])

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config import Config
-from sli.errors import EngineError, SliError
+from sli.errors import EngineError
 from sli.intervals import Interval
 from sli.plan import Chunk
-from sli.scan import Source, connect, inside_sql, rows_of
+from sli.scan import Source, check_readable, connect, inside_sql, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -107,14 +107,6 @@ class Sides:
         )
 
 
-class BrokenFiles(SliError):
-    """Files that turned out unreadable beyond their footer."""
-
-    def __init__(self, what: str, files: Mapping[str, str] | None = None) -> None:
-        super().__init__(what)
-        self.files = dict(files or {})
-
-
 def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
     """Match one chunk and compute its tiles: a table of `schemas.TILES` and the states' columns."""
     from sli.tile import tiles
@@ -143,28 +135,11 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
             todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
         ) from error
     except (duckdb.Error, OSError) as error:
-        broken = _broken(chunk, spec)
-        if broken:
-            raise BrokenFiles("files cannot be read", broken) from error
+        check_readable(chunk.predictions, spec.predictions, spec.zone, error)
+        check_readable(chunk.feedback, spec.feedback, spec.zone, error)
         raise EngineError("a task failed", where=str(chunk.reach), found=str(error).splitlines()[0][:300]) from error
     finally:
         con.close()
-
-
-def _broken(chunk: Chunk, spec: Spec) -> dict[str, str]:
-    """Which files cannot be read to their end, and why."""
-    found = {}
-    for files, source in ((chunk.predictions, spec.predictions), (chunk.feedback, spec.feedback)):
-        for file in files:
-            con = connect(1, spec.memory)
-            try:
-                rows = rows_of(con, [file], source, spec.zone, Interval(-(2**55), 2**55))
-                con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
-            except (duckdb.Error, OSError) as error:
-                found[file.path] = str(error).splitlines()[0][:200]
-            finally:
-                con.close()
-    return found
 
 
 def _span(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:

@@ -187,14 +187,15 @@ def audited(tiles: pa.Table, strays: list[tuple[str, int, list[str]]], files: An
                 }
             )
     for row in found:
-        row.setdefault("explanation", explain(row["check"]))
+        if "explanation" not in row:  # a file set aside brings its own
+            row["explanation"] = explain(row["check"])
     found.sort(key=lambda row: (row["log"], row["check"], row["file"] or ""))
     return pa.Table.from_pylist(
         found, schema=pa.schema([f for f in schemas.AUDIT if f.name not in ("run_id", "as_of")])
     )
 
 
-BAD = ("invalid", "unreadable", "missing column", "wrong type", "wrong id type")
+BAD = ("invalid", "unreadable", "damaged", "missing column", "wrong type", "wrong id type")
 EXPLAIN = {
     "duplicate": "another prediction with this id won",
     "superseded": "other feedback for the same prediction won",
@@ -204,7 +205,7 @@ EXPLAIN = {
     "late": "known later than the horizon after its prediction: does not count",
     "before prediction": "known before its prediction was made: does not count",
     "before since": "its prediction lies before `since`",
-    "invalid": "rows set aside: they count nowhere",
+    "invalid": "these rows count nowhere",
 }
 
 
@@ -326,7 +327,7 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
         if any(state.kind == "window" for state in each.formula.states.values()):
             mine = rows.filter(pc.and_(pc.equal(rows.column("sli"), each.name), pc.is_valid(rows.column("reason"))))
             counts = Counter(reason for reason in mine.column("reason").to_pylist() if reason != NO_LABELS)
-            found += [f"{each.name}: {reason} ({n} windows)" for reason, n in counts.most_common(3)]
+            found += [f"{each.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ from sli.config import Config, load_config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.history import known_at
 from sli.intervals import DAY, Zone, moment, zone
-from sli.recompute import When
+from sli.recompute import When, parsed
 from sli.slices import slice_by_of
 from sli.tables import Published, Store
 
@@ -58,14 +58,16 @@ def read(
     if as_of is None:
         rows = publish.plain(store.dataset("results").to_table(filter=_filter(chosen, at, start, end)))
     else:
-        rows = known_at(store.dataset("revisions", published), at.parse(as_of), _filter(chosen, at, start, end))
+        rows = known_at(
+            store.dataset("revisions", published), parsed(at, "as_of", as_of), _filter(chosen, at, start, end)
+        )
     frame = _framed(publish.stored(rows))
     frame = frame[_in_time(frame, at, start, end)]
     if slice_by is not None:
         frame = frame[frame.slice_by == slice_by_of(slice_by)]
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
-        frame = frame[[each == wanted for each in frame["slice"]]]
+        frame = frame[pd.Series([each == wanted for each in frame["slice"]], index=frame.index, dtype=bool)]
     return _ordered(frame)
 
 
@@ -125,9 +127,9 @@ def _filter(chosen: tuple[Any, Any, Any], at: Zone, start: When, end: When) -> d
         # Lists cannot be compared in a scan; their length narrows it, the exact comparison follows on the frame.
         found.append(pc.list_value_length(ds.field("slice_by")) == len(columns))
     if start is not None:
-        found.append(ds.field("day") >= at.date(at.parse(start) - 2 * DAY).isoformat())
+        found.append(ds.field("day") >= at.date(parsed(at, "start", start) - 2 * DAY).isoformat())
     if end is not None:
-        found.append(ds.field("day") <= at.date(at.parse(end) + 2 * DAY).isoformat())
+        found.append(ds.field("day") <= at.date(parsed(at, "end", end) + 2 * DAY).isoformat())
     return functools.reduce(lambda a, b: a & b, found) if found else None
 
 
@@ -135,9 +137,9 @@ def _in_time(frame: pd.DataFrame, at: Zone, start: When, end: When) -> Any:
     keep = pd.Series(True, index=frame.index)
     tumbling = frame.grain.isin(["hour", "day"])
     if start is not None:
-        keep &= frame.window_end > pd.Timestamp(moment(at.parse(start)))
+        keep &= frame.window_end > pd.Timestamp(moment(parsed(at, "start", start)))
     if end is not None:
-        limit = pd.Timestamp(moment(at.parse(end)))
+        limit = pd.Timestamp(moment(parsed(at, "end", end)))
         keep &= (tumbling & (frame.window_start < limit)) | (~tumbling & (frame.window_end <= limit))
     return keep
 

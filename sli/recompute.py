@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -21,12 +21,13 @@ from sli.config import Config, load_config
 from sli.engine import execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
-from sli.intervals import Interval, union
-from sli.logs import Inputs, discover
-from sli.match import BrokenFiles, Spec, task
+from sli.intervals import Interval, Zone, iso, union
+from sli.logs import Inputs, check_usable, discover
+from sli.match import Spec, task
 from sli.plan import Job, Plan, affected, extended
 from sli.plan import plan as make_plan
 from sli.rollup import newest_hour, roll_up
+from sli.scan import BrokenFiles
 from sli.tables import Published, Store, Transaction, input_rows
 from sli.tile import check_states, replaced
 
@@ -70,7 +71,7 @@ def run(
     wanted, asked = instants_of(config, as_of, start, end)
     for attempt in range(ATTEMPTS):
         try:
-            return _once(config, wanted, asked, progress or (lambda *_: None))
+            return _with_readable(config, wanted, asked, progress or (lambda *_: None))
         except ConflictError:
             if attempt == ATTEMPTS - 1:
                 raise
@@ -93,28 +94,37 @@ def plan(
     published = store.published()
     seen = store.inputs(published)
     inputs = discover(config, seen)
+    check_usable(inputs)
     check_states(config, inputs.predictions)
     return make_plan(config, inputs, published, seen, asked, wanted)
 
 
-def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress) -> Outcome:
+def _with_readable(config: Config, as_of: int, asked: Interval | None, progress: Progress) -> Outcome:
+    """Begin anew without the files that turn out broken beyond their footer, until none does."""
+    broken: dict[str, str] = {}
+    while True:
+        try:
+            return _once(config, as_of, asked, broken, progress)
+        except BrokenFiles as error:
+            if error.files.keys() <= broken.keys():
+                raise
+            broken |= error.files
+
+
+def _once(config: Config, as_of: int, asked: Interval | None, broken: Mapping[str, str], progress: Progress) -> Outcome:
     began = time.monotonic()
     transaction = Store(config.store).begin()
     published = transaction.published
     seen = transaction.store.inputs(published)
-    inputs = discover(config, seen)
+    inputs = discover(config, seen).without(broken)
+    check_usable(inputs)
     chosen = make_plan(config, inputs, published, seen, asked, as_of)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
     before = _tiles_before(config, transaction, chosen)
     chosen, excluded = _settled(config, inputs, chosen, before)
-    try:
-        made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
-    except BrokenFiles as broken:
-        inputs = inputs.without(broken.files)
-        chosen = make_plan(config, inputs, published, seen, asked, as_of)
-        made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
+    made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
     tiles, held = replaced(before, made, chosen, config.tile)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
     newest = newest_hour(config, tiles)
@@ -127,27 +137,33 @@ def _once(config: Config, as_of: int, asked: Interval | None, progress: Progress
     return _outcome(config, chosen, visible, changes, audit, transaction, inputs, began)
 
 
+def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
+    """An instant; a naive time is read in the zone. Raises ConfigError."""
+    try:
+        return at.parse(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"{name} is no date or time",
+            where=name,
+            expected="ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z",
+            found=str(value),
+        ) from error
+
+
 def instants_of(config: Config, as_of: When, start: When, end: When) -> tuple[int, Interval | None]:
-    """as_of and the interval asked for, as instants; naive times are read in the config's zone. Raises ConfigError."""
-
-    def parsed(name: str, value: str | date | datetime) -> int:
-        try:
-            return config.zone.parse(value)
-        except ValueError as error:
-            raise ConfigError(
-                f"{name} is no date or time",
-                where=name,
-                expected="ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z",
-                found=str(value),
-            ) from error
-
-    wanted = int(time.time() * 1e6) if as_of is None else parsed("as_of", as_of)
+    """as_of and the interval asked for, as instants. Raises ConfigError."""
+    since = config.since_instant
+    wanted = int(time.time() * 1e6) if as_of is None else parsed(config.zone, "as_of", as_of)
+    if wanted < since:
+        todo = f"use a time after since ({iso(since)})"
+        raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
     if start is None and end is None:
         return wanted, None
-    low = config.since_instant if start is None else parsed("start", start)
-    high = wanted + 1 if end is None else parsed("end", end)
+    low = since if start is None else parsed(config.zone, "start", start)
+    high = wanted + 1 if end is None else parsed(config.zone, "end", end)
     if low >= high:
-        raise ConfigError("the end must come after the start", where="start, end", found=f"{start} .. {end}")
+        names = f"{iso(low)}{' (since)' * (start is None)} .. {iso(high)}{' (as_of)' * (end is None)}"
+        raise ConfigError("the end must come after the start", where="start, end", found=names)
     return wanted, Interval(low, high)
 
 

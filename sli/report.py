@@ -143,9 +143,8 @@ def warning_lines(outcome: Outcome) -> list[str]:
     for row in outcome.newly_bad.to_pylist()[:SHOWN]:
         samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""
         where = f" in {row['file']}" if row["file"] else ""
-        lines.append(
-            f"set aside: {row['log']}, {row['check']}, {row['count']:,} rows{where}{samples}: {row['explanation']}"
-        )
+        rows = "rows unknown" if row["check"] == "unreadable" else f"{row['count']:,} row{'s' * (row['count'] != 1)}"
+        lines.append(f"set aside: {row['log']}, {row['check']}, {rows}{where}{samples}: {row['explanation']}")
     more = len(outcome.newly_bad) - SHOWN
     if more > 0:
         lines.append(f"... {more:,} more: sli show CONFIG --table audit")

@@ -5,11 +5,12 @@ Limit: ids are compared as text, so the integer 7 and the text "7" would be one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
 
+from sli.errors import SliError
 from sli.intervals import DAY, Interval, zone
 from sli.logs import LogFile, filesystem
 from sli.slices import literal, quoted
@@ -23,6 +24,30 @@ class Source:
     time: str
     value: str
     columns: tuple[str, ...]
+
+
+class BrokenFiles(SliError):
+    """Files that turned out unreadable beyond their footer."""
+
+    def __init__(self, what: str, files: Mapping[str, str] | None = None) -> None:
+        super().__init__(what)
+        self.files = dict(files or {})
+
+
+def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, error: Exception) -> None:
+    """Raise BrokenFiles from the error for those files that cannot be read to their end; return if all can."""
+    found = {}
+    for file in files:
+        con = connect(1, 0)
+        try:
+            rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
+            con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
+        except (duckdb.Error, OSError) as problem:
+            found[file.path] = str(problem).splitlines()[0][:200]
+        finally:
+            con.close()
+    if found:
+        raise BrokenFiles("files cannot be read", found) from error
 
 
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
@@ -62,7 +87,7 @@ def _select(
     if "://" in paths[0]:
         con.register_filesystem(filesystem(paths[0])[0])
     time, kind = quoted(source.time), types[source.time]
-    low, high = max(span.start, -(2**55)), min(span.end, 2**55)
+    low, high = max(span.start, -(2**56)), min(span.end, 2**56)
     if "tz=" in kind:
         t, bounds = f"epoch_us({time})", f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})"
     else:

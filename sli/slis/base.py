@@ -95,7 +95,10 @@ class Objective:
     def parts(self) -> tuple[str, float]:
         for sign in (">=", "<=", ">", "<"):
             if self.text.strip().startswith(sign):
-                return sign, float(self.text.strip()[len(sign) :])
+                try:
+                    return sign, float(self.text.strip()[len(sign) :])
+                except ValueError:
+                    break
         raise ValueError(f"'{self.text}' is not an objective; write one such as '>= 0.4'")
 
     def verdicts(self, values: Values) -> Objects:

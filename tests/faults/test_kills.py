@@ -72,12 +72,6 @@ def logged_second(scenario: Scenario) -> None:
     scenario.log_feedback("1.parquet", feedback(6, 3))
 
 
-def logged_third(scenario: Scenario) -> None:
-    scenario.log_predictions("3.parquet", predictions(7, 5))
-    scenario.log_feedback("3.parquet", feedback(8, 5))
-    scenario.remove("feedback", "1.parquet")
-
-
 def in_store(scenario: Scenario, name: str) -> Scenario:
     """The same logs and world with a store of its own, where nothing is killed."""
     twin = Scenario(scenario.root, scenario.world, {**scenario.settings, "store": str(scenario.root / name)})
@@ -214,136 +208,157 @@ def watched(patch: pytest.MonkeyPatch, at_point: Callable[[str], None]) -> None:
     patch.setattr(deltalake, "write_deltalake", committing)
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Scenario:
-    scenario = Scenario(tmp_path, WORLD)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, dict[str, Any], dict[str, Any]]:
+    """Something published as of FIRST with logs that have changed since; its belief; all that a run as of SECOND makes."""
+    scenario = Scenario(tmp_path_factory.mktemp("kills") / "world", WORLD)
     logged_first(scenario)
-    return scenario
+    scenario.run(FIRST)
+    logged_second(scenario)
+    shutil.copytree(scenario.root, scenario.root.with_name("copy"))
+    old = belief(scenario.config)
+    scenario.run(SECOND)
+    return scenario, old, everything(scenario.config)
+
+
+@pytest.fixture
+def scenario(template: tuple[Scenario, Any, Any]) -> Scenario:
+    """The template anew, in the same place: paths and times of files are part of what a run rests on."""
+    scenario, _, _ = template
+    shutil.rmtree(scenario.root)
+    shutil.copytree(scenario.root.with_name("copy"), scenario.root)
+    return replace(scenario, predictions=dict(scenario.predictions), feedback=dict(scenario.feedback))
+
+
+@pytest.fixture
+def old(template: tuple[Any, dict[str, Any], Any]) -> dict[str, Any]:
+    return template[1]
+
+
+@pytest.fixture
+def new(template: tuple[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    return template[2]
+
+
+def copied(scenario: Scenario, name: str) -> Scenario:
+    """The same with a copy of the store as it is."""
+    twin = in_store(scenario, name)
+    shutil.copytree(scenario.config.store, twin.config.store)
+    return twin
 
 
 def test_a_run_killed_anywhere_leaves_the_old_belief_and_the_next_run_completes_it(
-    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
+    scenario: Scenario, old: Any, new: Any, photographed: Callable[..., dict[str, Scenario]]
 ) -> None:
-    scenario.run(FIRST)
-    old = belief(scenario.config)
-    logged_second(scenario)
     killed = photographed(scenario, SECOND)
     assert killed.keys() >= set(POINTS)
-    new = everything(scenario.config)
     for point in POINTS[:-1]:
         assert belief(killed[point].config) == old, point
-    assert_equal(killed["after results"], new)
-    for point in ("after tiles", "before results", "after results"):
+    for point in ("after tiles", "after audit", "before results", "after results"):
         assert killed[point].run(SECOND).published is (point != "after results")
         assert_equal(killed[point], new)
     scenario.check(SECOND)
 
 
-def test_a_process_killed_while_it_publishes_is_completed_by_the_next(scenario: Scenario) -> None:
-    twin = in_store(scenario, "unkilled")
-    for each in (scenario, twin):
-        each.run(FIRST)
-    old = belief(scenario.config)
-    logged_second(scenario)
+def test_a_process_killed_while_it_publishes_is_completed_by_the_next(scenario: Scenario, old: Any, new: Any) -> None:
     for point in ("after revisions", "before results"):
         killed_process(scenario, SECOND, point)
         assert belief(scenario.config) == old
-    for each in (scenario, twin):
-        each.run(SECOND)
-    assert_equal(scenario, everything(twin.config))
+    scenario.run(SECOND)
+    assert_equal(scenario, new)
     assert not scenario.run(SECOND).published
+
+
+def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario: Scenario, old: Any, new: Any) -> None:
+    pick = random.Random(7)
+    published = {name: new[name] for name in old}
+    for _ in range(4):
+        process = child(scenario, SECOND, "never")
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(pick.uniform(0.3, 0.9))
+        process.kill()
+        process.communicate(timeout=60)
+        assert belief(scenario.config) in (old, published)
+    scenario.run(SECOND)
+    assert_equal(scenario, new)
+    scenario.check(SECOND)
 
 
 def test_a_killed_first_run_leaves_nothing_to_read_and_the_next_run_completes_it(
     scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
 ) -> None:
-    killed = photographed(scenario, FIRST)
+    shutil.rmtree(scenario.config.store)
+    killed = photographed(scenario, SECOND)
     for point, each in killed.items():
         if point != "after results":
             with pytest.raises(StoreError, match="nothing is published yet"):
                 sli.read(each.config)
-    chosen = ["folder of tiles", "created tiles", "created results"]
     expected = everything(scenario.config)
-    for point in chosen:
-        assert killed[point].run(FIRST).published
+    for point in ("folder of tiles", "created tiles", "after audit", "created results"):
+        assert killed[point].run(SECOND).published
         assert_equal(killed[point], expected)
 
 
-def test_a_run_killed_again_and_again_is_completed_once(scenario: Scenario, dying: Callable[..., None]) -> None:
-    twin = in_store(scenario, "unkilled")
+def test_a_first_run_killed_again_and_again_is_completed_once(scenario: Scenario, dying: Callable[..., None]) -> None:
+    shutil.rmtree(scenario.config.store)
     for point in ["after runs", "restored audit", "created results"]:
-        dying(scenario, FIRST, point)
+        dying(scenario, SECOND, point)
     with pytest.raises(StoreError, match="nothing is published yet"):
         sli.read(scenario.config)
-    for each in (scenario, twin):
-        each.run(FIRST)
+    scenario.run(SECOND)
+    twin = in_store(scenario, "unkilled")
+    twin.run(SECOND)
     assert_equal(scenario, everything(twin.config))
 
 
 def test_more_kills_than_versions_between_two_checkpoints_are_rolled_back(
-    scenario: Scenario, dying: Callable[..., None]
+    scenario: Scenario, old: Any, new: Any, dying: Callable[..., None]
 ) -> None:
-    twin = in_store(scenario, "unkilled")
-    for each in (scenario, twin):
-        each.run(FIRST)
-    logged_second(scenario)
-    old = belief(scenario.config)
     for _ in range(5):
         dying(scenario, SECOND, "before results")
     assert belief(scenario.config) == old
-    tiles = Store(scenario.config.store).handle("tiles")
-    assert tiles.version() >= 10
-    for each in (scenario, twin):
-        each.run(SECOND)
-    assert_equal(scenario, everything(twin.config))
+    assert Store(scenario.config.store).handle("tiles").version() >= 10
+    scenario.run(SECOND)
+    assert_equal(scenario, new)
 
 
 def test_what_a_killed_run_of_other_settings_and_as_of_left_does_not_count(
-    scenario: Scenario, dying: Callable[..., None]
+    scenario: Scenario, new: Any, dying: Callable[..., None]
 ) -> None:
-    twin = in_store(scenario, "unkilled")
-    for each in (scenario, twin):
-        each.run(FIRST)
     plain = scenario.settings
     scenario.settings = {"slis": ["accuracy", {"name": "q", "sli": "quantile", "q": 0.3}], "slice_by": [["a"]]}
-    dying(scenario, FIRST + HOUR, "before results")
+    dying(scenario, THIRD, "before results")
     scenario.settings = plain
-    logged_second(scenario)
-    dying(scenario, SECOND, "after audit")
-    logged_third(scenario)
-    for each in (scenario, twin):
-        each.run(THIRD)
-    assert_equal(scenario, everything(twin.config))
-    assert sorted(sli.read(scenario.config, table="runs").sequence) == [1, 2]
+    dying(scenario, SECOND + HOUR, "after audit")
+    scenario.run(SECOND)
+    assert_equal(scenario, new)
 
 
 def test_a_killed_run_of_new_states_is_completed_by_the_next(scenario: Scenario, dying: Callable[..., None]) -> None:
-    twin = in_store(scenario, "unkilled")
+    twin = copied(scenario, "unkilled")
     for each in (scenario, twin):
-        each.run(FIRST)
         each.world = replace(WORLD, slis=(*WORLD.slis, "log_loss", "quantile_30"))
     for point in ("after tiles", "before results"):
-        dying(scenario, FIRST, point)
+        dying(scenario, SECOND, point)
     for each in (scenario, twin):
-        each.run(FIRST)
+        each.run(SECOND)
     assert_equal(scenario, everything(twin.config))
-    scenario.check(FIRST)
+    scenario.check(SECOND)
 
 
 def test_a_killed_run_of_an_older_as_of_is_completed_by_the_next(
-    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
+    scenario: Scenario, old: Any, photographed: Callable[..., dict[str, Scenario]]
 ) -> None:
-    logged_second(scenario)
-    scenario.run(SECOND)
-    old = belief(scenario.config)
-    killed = photographed(scenario, FIRST)
-    new = everything(scenario.config)
-    for point in ("after revisions",):
+    older = FIRST - DAY
+    killed = photographed(scenario, older)
+    expected = everything(scenario.config)
+    assert {name: expected[name] for name in old} != old
+    for point in ("after revisions", "before results"):
         assert belief(killed[point].config) == old, point
-        assert killed[point].run(FIRST).published
-        assert_equal(killed[point], new)
-    scenario.check(SECOND, read_as_of=SECOND)
-    scenario.check(FIRST, read_as_of=FIRST)
+        assert killed[point].run(older).published
+        assert_equal(killed[point], expected)
+    scenario.check(older, read_as_of=older)
 
 
 def test_a_killed_backfill_is_completed_by_the_next(
@@ -352,15 +367,16 @@ def test_a_killed_backfill_is_completed_by_the_next(
     scenario.run(THIRD)
     rows = [Feedback(row.id, row.time + HOUR, 1.0) for row in predictions(1, 0) if row.time is not None]
     scenario.log_feedback("late.parquet", rows)
-    assert scenario.run(THIRD).plan.held
+    held = scenario.run(THIRD).plan.held
+    assert held
     old = belief(scenario.config)
     asked = {"start": text(START), "end": text(START + 3 * DAY)}
     killed = photographed(scenario, THIRD, **asked)
     new = everything(scenario.config)
-    for point in ("before results",):
+    for point in ("after tiles", "before results"):
         assert belief(killed[point].config) == old, point
-        killed[point].run(THIRD, **asked)
-        assert_equal(killed[point], new)
+    killed["before results"].run(THIRD, **asked)
+    assert_equal(killed["before results"], new)
     scenario.check(THIRD)
 
 
@@ -383,25 +399,3 @@ def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dyi
         dying(scenario, as_of, pick.choice([*POINTS[:-1], "restored audit"]))
         scenario.run(as_of)
         scenario.check(as_of)
-
-
-def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario: Scenario) -> None:
-    pick = random.Random(7)
-    twin = in_store(scenario, "unkilled")
-    for each in (scenario, twin):
-        each.run(FIRST)
-    old = belief(scenario.config)
-    logged_second(scenario)
-    twin.run(SECOND)
-    new = belief(twin.config)
-    for _ in range(3):
-        process = child(scenario, SECOND, "never")
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(pick.uniform(0.3, 0.9))
-        process.kill()
-        process.communicate(timeout=60)
-        assert belief(scenario.config) in (old, new)
-    scenario.run(SECOND)
-    assert_equal(scenario, everything(twin.config))
-    scenario.check(SECOND)

@@ -51,10 +51,10 @@ def feedback(seed: int, day: int) -> list[Feedback]:
     return [Feedback(f"id-{pick.randrange(44)}", t, pick.choice([0.0, 1.0, None])) for t in times]
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Scenario:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     """Something published as of FIRST, and logs that have changed since."""
-    scenario = Scenario(tmp_path, WORLD)
+    scenario = Scenario(tmp_path_factory.mktemp("races") / "world", WORLD)
     scenario.log_predictions("0.parquet", predictions(1, 0))
     scenario.log_predictions("1.parquet", predictions(2, 1))
     scenario.log_feedback("0.parquet", feedback(3, 0))
@@ -62,7 +62,16 @@ def scenario(tmp_path: Path) -> Scenario:
     scenario.log_predictions("2.parquet", predictions(4, 2))
     scenario.log_feedback("0.parquet", [*feedback(3, 0), *feedback(5, 1)])
     scenario.log_feedback("1.parquet", feedback(6, 3))
+    shutil.copytree(scenario.root, scenario.root.with_name("copy"))
     return scenario
+
+
+@pytest.fixture
+def scenario(template: Scenario) -> Scenario:
+    """The template anew, in the same place: paths and times of files are part of what a run rests on."""
+    shutil.rmtree(template.root)
+    shutil.copytree(template.root.with_name("copy"), template.root)
+    return replace(template, predictions=dict(template.predictions), feedback=dict(template.feedback))
 
 
 @pytest.fixture(autouse=True)
@@ -121,9 +130,7 @@ def rival_at(point: str, rival: Callable[[], Any]) -> Iterator[list[Any]]:
     assert outcomes, f"no run came to '{point}'"
 
 
-@pytest.mark.parametrize(
-    "point", ["opening inputs", "discovered", "writing audit", "writing results"]
-)
+@pytest.mark.parametrize("point", ["opening inputs", "discovered", "writing audit", "writing results"])
 def test_a_run_that_another_overtakes_finds_nothing_left_to_do(scenario: Scenario, point: str) -> None:
     with rival_at(point, lambda: scenario.run(SECOND)) as rivals:
         outcome = scenario.run(SECOND)
@@ -170,7 +177,10 @@ def test_backfills_of_disjoint_intervals_at_once_both_count(tmp_path: Path) -> N
         rows = [Feedback(row.id, row.time + HOUR, 1.0) for row in predictions(day, day) if row.time is not None]
         scenario.log_feedback(f"late-{day}.parquet", rows)
     assert len(scenario.run(THIRD).plan.held) > 0
-    halves = [{"start": text(START), "end": text(START + DAY)}, {"start": text(START + DAY), "end": text(START + 3 * DAY)}]
+    halves = [
+        {"start": text(START), "end": text(START + DAY)},
+        {"start": text(START + DAY), "end": text(START + 3 * DAY)},
+    ]
     with rival_at("writing results", lambda: scenario.run(THIRD, **halves[0])) as rivals:
         outcome = scenario.run(THIRD, **halves[1])
     assert rivals[0].published
@@ -366,12 +376,8 @@ def after_discovery(change: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(
-    ("log", "name"), [("feedback", "0.parquet"), ("predictions", "2.parquet")]
-)
-def test_a_file_removed_after_it_was_listed_counts_no_more(
-    scenario: Scenario, log: str, name: str
-) -> None:
+@pytest.mark.parametrize(("log", "name"), [("feedback", "0.parquet"), ("predictions", "2.parquet")])
+def test_a_file_removed_after_it_was_listed_counts_no_more(scenario: Scenario, log: str, name: str) -> None:
     with after_discovery(lambda: scenario.remove(log, name)):
         scenario.run(SECOND)
     scenario.check(SECOND, read_as_of=SECOND)

@@ -6,6 +6,7 @@ import math
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,8 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
 START = at("2024-03-08T00:00")
-BINARY = (
-    "accuracy precision recall f1 specificity log_loss brier roc_auc positive_rate prediction_rate true_positives "
-    "false_positives true_negatives false_negatives count mean null_rate quantile_50 feedback_delay_90"
-).split()
-REGRESSION = "mae mse rmse bias r2 count mean null_rate quantile_25 feedback_delay_50".split()
+BINARY = ["accuracy", "precision", "recall", "f1", "specificity", "log_loss", "brier", "roc_auc", "positive_rate", "prediction_rate", "true_positives", "false_positives", "true_negatives", "false_negatives", "count", "mean", "null_rate", "quantile_50", "feedback_delay_90"]
+REGRESSION = ["mae", "mse", "rmse", "bias", "r2", "count", "mean", "null_rate", "quantile_25", "feedback_delay_50"]
 
 
 def world(pick: random.Random) -> World:
@@ -93,7 +91,7 @@ def change_files(pick: random.Random, scenario: Scenario, ids: int) -> str:
     return f"{what} {log} {name}"
 
 
-def play(seed: int, root: Path) -> None:
+def play(seed: int, root: Path, note: Callable[[str], None] = lambda _: None) -> None:
     pick = random.Random(seed)
     ids = pick.choice([4, 12, 40])
     scenario = Scenario(root, world(pick))
@@ -141,7 +139,7 @@ def _text(micros: int) -> str:
 def test_after_any_history_the_tables_equal_a_full_recomputation(seed: int) -> None:
     root = Path(tempfile.mkdtemp(prefix="sli-history-"))
     try:
-        play(seed, root)
+        play(seed, root, note)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sli",
-        description="How good was the model really: service-level indicators from a predictions log and a feedback log.",
+        description="How good was the model really: service-level indicators from predictions and late feedback.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _show_arguments(show)
     verify.add_argument(
         "--windows",
-        type=int,
+        type=_natural,
         default=50,
         metavar="N",
         help="how many windows to check, chosen by content (default: 50; 0: all)",
@@ -115,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         help="taxi: folder, file or URL of TLC yellow-taxi Parquet files that include January 2020",
     )
     return parser
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 up")
+    return int(text)
 
 
 def _show_arguments(show: argparse.ArgumentParser) -> None:
@@ -205,7 +211,7 @@ def _show(given: argparse.Namespace) -> int:
     if given.table != "results":
         frame = read(config, table=given.table)
         if given.table == "audit":
-            frame = frame[frame.run_id == frame.run_id.iloc[-1]] if len(frame) else frame
+            frame = frame[frame.run_id == read(config, table="runs").run_id.iloc[-1]]
         if given.json:
             print(_records(frame))
         else:
@@ -229,10 +235,8 @@ def _show(given: argparse.Namespace) -> int:
     if given.json:
         print(_records(frame))
     elif frame.empty:
-        print(
-            "no such windows; published are these slices: "
-            + ", ".join("all" if not s else " x ".join(s) for s in config.slice_sets)
-        )
+        sets = ", ".join("all" if not each else " x ".join(each) for each in config.slice_sets)
+        print(f"no such windows; the slices of this config are: {sets}")
     else:
         report.show(frame, config, given.sli or [each.name for each in config.declared], given.rows)
     return 0

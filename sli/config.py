@@ -391,7 +391,7 @@ def _set(tree: dict[str, Any], setting: str) -> None:
     try:
         at[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"the value of '{key}' is no YAML", where="--set", found=text) from error
+        raise ConfigError(f"the value of '{key}' is no YAML", where="--set", found=setting) from error
 
 
 def _resolve(tree: dict[str, Any], folder: Path) -> None:
@@ -415,13 +415,12 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
     skipped = {
         id(each)
         for each in reports
-        if (isinstance(each["input"], dict)
-        and each["type"] in ("literal_error", "model_type"))
-        or (not isinstance(each["input"], dict)
-        and each["type"] in ("model_type", "model_attributes_type"))
+        if (isinstance(each["input"], dict) and each["type"] in ("literal_error", "model_type"))
+        or (not isinstance(each["input"], dict) and each["type"] in ("model_type", "model_attributes_type"))
     }
     found = [_problem(each) for each in reports if id(each) not in skipped] or [_problem(each) for each in reports]
     # A value of several allowed kinds is reported once for each kind; one report a key is enough.
+    found.sort(key=lambda problem: not problem.what.startswith("unknown key"))
     first = list({problem.where.split(".")[0] + problem.what: problem for problem in reversed(found)}.values())[::-1]
     main, rest = first[0], first[1:]
     main.where = f"{where}, key {main.where}"

@@ -16,10 +16,10 @@ from sli.rollup import ROLLED
 from sli.tables import Published, Store
 
 
-def known_at(revisions: ds.Dataset, as_of: int, only: ds.Expression | None = None) -> pa.Table:
+def known_at(store: Store, published: Published | None, as_of: int, only: ds.Expression | None = None) -> pa.Table:
     """The rows (plain) believed at an instant: of each key the newest revision, unless it removed the row."""
     where = ds.field("as_of") <= pa.scalar(moment(as_of), pa.timestamp("us", tz="UTC"))
-    rows = publish.plain(revisions.to_table(filter=where if only is None else where & only))
+    rows = publish.plain(store.rows("revisions", published, only=where if only is None else where & only))
     con = duckdb.connect()
     con.register("rows", rows)
     return con.sql(
@@ -35,18 +35,14 @@ def restated(store: Store, published: Published | None, revised: pa.Table, as_of
     """
     later = [
         each
-        for each in store.dataset("runs", published)
-        .to_table(columns=["as_of"])
-        .column("as_of")
-        .cast(pa.int64())
-        .to_pylist()
+        for each in store.rows("runs", published, ["as_of"]).column("as_of").cast(pa.int64()).to_pylist()
         if each > as_of
     ]
     if not later or len(revised) == 0:
         return revised.slice(0, 0)
     at = min(later)
     con = duckdb.connect()
-    con.register("beliefs", known_at(store.dataset("revisions", published), at))
+    con.register("beliefs", known_at(store, published, at))
     con.register("revised", publish.plain(revised))
     key = " AND ".join(f"b.{name} = r.{name}" for name in KEY)
     values = ", ".join(f"CASE WHEN b.sli IS NULL THEN r.{name} ELSE b.{name} END AS {name}" for name in ROLLED)

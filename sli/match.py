@@ -161,7 +161,7 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     One full join serves the pairs and the strays; what occurs more than once is taken out and settled apart afterwards.
     """
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
-    kept = " WHERE value IS NOT NULL" if spec.ignore_nulls else ""
+    kept = " WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else ""
     predicted, fed = (
         f"CASE WHEN {_bad(log, spec)} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
         for log in ("predictions", "feedback")
@@ -305,7 +305,7 @@ def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> No
     if _one(con, "SELECT count(*) FROM stray_keys"):
         con.execute(
             f"INSERT INTO strays SELECT t // {spec.tile}, id, t FROM {sides.feedback} r "
-            f"WHERE {sides.strays} AND {_bad('feedback', spec)} = 0 "
+            f"WHERE {sides.strays} AND {_bad('feedback', spec)} = 0{' AND value IS NOT NULL' * spec.ignore_nulls} "
             "AND EXISTS (FROM stray_keys s WHERE s.k = hash(r.id) AND s.f_t = r.t)"
         )
 

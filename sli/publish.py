@@ -78,8 +78,8 @@ def difference(
     con.execute(
         f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, "
         f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(in_scope.plan, first)} AS cause, o.value AS old_value FROM new_arrow n LEFT JOIN old_arrow o ON {key} "
-        f"WHERE o.sli IS NULL OR {changed}"
+        f"{_cause(in_scope.plan, first)} AS cause, o.value AS old_value "
+        f"FROM new_arrow n LEFT JOIN old_arrow o ON {key} WHERE o.sli IS NULL OR {changed}"
     )
     olds = ", ".join(f"o.{name}" for name in ROLLED)
     con.execute(
@@ -191,7 +191,7 @@ def audited(tiles: pa.Table, strays: list[tuple[str, int, list[str]]], files: An
             row["explanation"] = explain(row["check"])
     found.sort(key=lambda row: (row["log"], row["check"], row["file"] or ""))
     return pa.Table.from_pylist(
-        found, schema=pa.schema([f for f in schemas.AUDIT if f.name not in ("run_id", "as_of")])
+        found, schema=pa.schema([f for f in schemas.AUDIT if f.name not in ("run_id", "sequence", "as_of")])
     )
 
 
@@ -269,7 +269,7 @@ def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
     ]
     starts = tiles.column("start").cast(pa.int64()).to_numpy()
     hit = inside(starts, starts + 1, touched)
-    before = transaction.store.dataset("tiles", transaction.published).to_table(columns=["day", "start"])
+    before = transaction.store.rows("tiles", transaction.published, ["day", "start"])
     old = before.column("start").cast(pa.int64()).to_numpy()
     gone = before.column("day").filter(pa.array(inside(old, old + 1, touched))).to_pylist()
     days = sorted({*tiles.column("day").filter(pa.array(hit)).to_pylist(), *gone})
@@ -302,12 +302,12 @@ def newest_audit(store: Store, published: Published | None) -> pa.Table:
     """The audit of the last published run."""
     if published is None:
         return schemas.AUDIT.empty_table()
-    return store.dataset("audit", published).to_table(filter=ds.field("run_id") == published.run_id)
+    return store.rows("audit", published, only=ds.field("run_id") == published.run_id)
 
 
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:
     """Whether two audits say the same."""
-    names = [name for name in schemas.AUDIT.names if name not in ("run_id", "as_of")]
+    names = [name for name in schemas.AUDIT.names if name not in ("run_id", "sequence", "as_of")]
     key = [(name, "ascending") for name in ("log", "check", "file")]
     return bool(audit.select(names).sort_by(key).to_pylist() == before.select(names).sort_by(key).to_pylist())
 
@@ -331,7 +331,7 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
     return tuple(found)
 
 
-def believed(dataset: ds.Dataset, first_day: str | None) -> pa.Table:
+def believed(store: Store, first_day: str | None) -> pa.Table:
     """The newest belief from a day on (None: all), in plain form."""
     where = None if first_day is None else ds.field("day") >= first_day
-    return plain(dataset.to_table(columns=schemas.RESULTS.names, filter=where))
+    return plain(store.rows("results", None, schemas.RESULTS.names, where))

@@ -56,19 +56,23 @@ def read(
     _check(published, sli, grain)
     chosen = (sli, grain, slice if slice is not None else slice_by)
     if as_of is None:
-        rows = publish.plain(store.dataset("results").to_table(filter=_filter(chosen, at, start, end)))
+        rows = publish.plain(store.rows("results", None, only=_filter(chosen, at, start, end)))
     else:
-        rows = known_at(
-            store.dataset("revisions", published), parsed(at, "as_of", as_of), _filter(chosen, at, start, end)
-        )
+        rows = known_at(store, published, parsed(at, "as_of", as_of), _filter(chosen, at, start, end))
     frame = _framed(publish.stored(rows))
     frame = frame[_in_time(frame, at, start, end)]
+    return _ordered(_in_slice(frame, slice, slice_by))
+
+
+def _in_slice(
+    frame: pd.DataFrame, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None
+) -> pd.DataFrame:
     if slice_by is not None:
         frame = frame[frame.slice_by == slice_by_of(slice_by)]
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
         frame = frame[pd.Series([each == wanted for each in frame["slice"]], index=frame.index, dtype=bool)]
-    return _ordered(frame)
+    return frame
 
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +100,7 @@ def _other(store: Store, published: Published, table: str) -> pd.DataFrame:
         "audit": schemas.AUDIT.names,
         "runs": schemas.RUNS.names,
     }
-    return _framed(store.dataset(table, published).to_table().select(columns[table]))
+    return _framed(store.rows(table, published).select(columns[table]).sort_by("sequence"))
 
 
 def _check(published: Published, sli: str | Sequence[str] | None, grain: str | None) -> None:

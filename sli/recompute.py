@@ -182,8 +182,7 @@ def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.
 
     if chosen.from_scratch:
         return TILES.empty_table()
-    found = transaction.store.dataset("tiles", transaction.published)
-    return found.to_table(columns=[name for name in found.schema.names if name in TILES.names or name in config.states])
+    return transaction.store.rows("tiles", transaction.published, {*TILES.names, *config.states})
 
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
@@ -228,7 +227,7 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
     """The published rows to compare with: the newest belief, or what was believed at an older as_of."""
     store, published = transaction.store, transaction.published
     if chosen.older:
-        return known_at(store.dataset("revisions", published), chosen.as_of)
+        return known_at(store, published, chosen.as_of)
     first = None
     if published is not None and not (
         chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series
@@ -236,7 +235,7 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
         matured = [chosen.matured.start] if chosen.matured else []
         earliest = min([newest, published.newest, *matured, *(each.start for each in chosen.pairs)])
         first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
-    return publish.believed(store.dataset("results"), first)
+    return publish.believed(store, first)
 
 
 def _audit(config: Config, inputs: Inputs, chosen: Plan, tiles: pa.Table) -> pa.Table:
@@ -297,7 +296,8 @@ def _published(
     else:
         publish.write_tiles(transaction, tiles, chosen)
         transaction.write("inputs", input_rows(inputs.files), replacing="true")
-        transaction.write("audit", audit)
+        sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
+        transaction.write("audit", audit.append_column("sequence", sequence))
     transaction.write("revisions", revised)
     transaction.write(
         "runs", publish.run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began)

@@ -19,6 +19,8 @@ from sli.recompute import Outcome
 
 SHOWN = 8
 """Examples shown of many."""
+SLICES = 20
+"""Slices in a table."""
 NAMED = 8
 """Windows named of many."""
 
@@ -174,7 +176,7 @@ def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows
     for name in [*slis, "predictions", "coverage"]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("maturity", no_wrap=True)
-    frame = frame.assign(name=frame["slice"].map(slice_name))
+    frame = _largest(frame.assign(name=frame["slice"].map(slice_name)))
     ends = sorted(frame.window_end.unique())[-rows:]
     at: Any
     for at, group in frame[frame.window_end.isin(ends)].groupby(["window_end", "name"], sort=True):
@@ -187,6 +189,12 @@ def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows
             local(when, config, grain), name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity
         )
     return table
+
+
+def _largest(frame: pd.DataFrame) -> pd.DataFrame:
+    """The slices with the most predictions, as many as a table can show."""
+    sizes = frame.groupby("name")["predictions"].sum().nlargest(SLICES)
+    return frame[frame["name"].isin(sizes.index)]
 
 
 def _cell(row: Any) -> str:
@@ -205,7 +213,8 @@ def show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) ->
     console = Console(highlight=False, width=None if Console().is_terminal else 160)
     print(plot(frame, config, slis[0], min(console.width, 120)))
     console.print(results_table(frame, config, slis, rows))
-    marks = []
+    slices = frame["slice"].map(slice_name).nunique()
+    marks = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
     if frame.objective.notna().any():
         marks.append("objective ok: met, !!: breached, ?: undecided")
     if (frame.error_bound > 0).any():

@@ -70,6 +70,7 @@ of a tile, and ids that lost to another tile), `feedback` (marks and strays of t
 AUDIT = pa.schema(
     [
         ("run_id", TEXT),
+        ("sequence", pa.int64()),
         ("as_of", UTC),
         ("log", TEXT),
         ("check", TEXT),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,19 +95,34 @@ class Store:
         """The last published state, or None before the first publication."""
         return _published_in(self.handle("results"))
 
-    def dataset(self, name: str, published: Published | None = None) -> ds.Dataset:
-        """The rows of a table: `results` at its newest, any other as of what `published` rests on."""
-        schema, _ = LAYOUT[name]
-        if name != "results" and published is None:
-            return ds.dataset(schema.empty_table())
-        table = self.handle(name, None if name == "results" or published is None else published.versions[name])
+    def rows(
+        self,
+        name: str,
+        published: Published | None,
+        columns: Collection[str] | None = None,
+        only: ds.Expression | None = None,
+    ) -> pa.Table:
+        """Rows of a table: `results` at its newest, any other as of what `published` rests on.
+
+        Of `columns` those the table has. Raises StoreError.
+        """
+        version = published.versions.get(name) if published is not None else None
+        table = None if name != "results" and version is None else self.handle(name, version)
         if table is None:
-            return ds.dataset(schema.empty_table())
-        return table.to_pyarrow_dataset()
+            if version:
+                raise self.missing(name)
+            return LAYOUT[name][0].empty_table()
+        with _errors(self.uri(name), "read"):
+            found = table.to_pyarrow_dataset()
+            kept = None if columns is None else [each for each in found.schema.names if each in columns]
+            return found.to_table(columns=kept, filter=only)
+
+    def missing(self, name: str) -> StoreError:
+        return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")
 
     def inputs(self, published: Published | None) -> list[LogFile]:
         """The files the last published run saw."""
-        return [_file_of(row) for row in self.dataset("inputs", published).to_table().to_pylist()]
+        return [_file_of(row) for row in self.rows("inputs", published).to_pylist()]
 
     def begin(self) -> Transaction:
         """Begin to write on top of what is published now."""
@@ -119,8 +134,10 @@ class Transaction:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._handles = {name: store.handle(name) for name in LAYOUT}
-        self.published = _published_in(self._handles["results"])
+        results = store.handle("results")
+        self.published = _published_in(results)
+        # Opened after it, so that none is behind what is published and a rollback only goes back.
+        self._handles = {name: results if name == "results" else store.handle(name) for name in LAYOUT}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
 
@@ -134,6 +151,8 @@ class Transaction:
         if replacing not in (None, "true"):
             how["predicate"] = replacing
         with _errors(self.store.uri(name)):
+            if self._handles[name] is None and self.versions.get(name):
+                raise self.store.missing(name)
             table = self._handles[name] = self._handles[name] or self._created(name)
             if name != "results" and table.version() != self.versions.get(name, 0):
                 # A run that was killed, or lost the race, left this behind.
@@ -156,7 +175,13 @@ class Transaction:
         state = replace(
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
         )
-        self.write("results", rows, replacing, state)
+        try:
+            self.write("results", rows, replacing, state)
+        except StoreError:
+            # A commit may land and its answer be lost. The state names this run's own versions: no other is equal.
+            landed = _published_in(self.store.handle("results"))
+            if landed is None or landed.to_json() != state.to_json():
+                raise
         return state
 
     def _created(self, name: str) -> Any:
@@ -185,8 +210,8 @@ def _published_in(results: Any) -> Published | None:
 class _errors:
     """Turns the table library's errors into ours."""
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, where: str, done: str = "written") -> None:
+        self.where, self.done = where, done
 
     def __enter__(self) -> None:
         return None
@@ -198,8 +223,8 @@ class _errors:
             raise ConflictError(
                 "another run published at the same time", where=self.where, found=str(error)[:200], todo="run again"
             ) from error
-        if isinstance(error, DeltaError | OSError):
-            raise StoreError("the store cannot be written", where=self.where, found=str(error)[:300]) from error
+        if isinstance(error, DeltaError | OSError | pa.ArrowException):
+            raise StoreError(f"the store cannot be {self.done}", where=self.where, found=str(error)[:300]) from error
 
 
 def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -100,12 +100,13 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
             except duckdb.Error as error:
                 columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
                 wrong = re.search(r'column "([^"]+)"', str(error))
+                near = nearest(wrong[1], columns) if wrong else ""
                 raise ConfigError(
                     "the SQL of a state cannot be used",
                     where=f"slis, {sli.name}, states.{name}",
                     expected=f"SQL over the columns {', '.join(columns)}",
-                    found=state.of or state.where,
-                    todo=(nearest(wrong[1], columns) if wrong else "") or str(error).splitlines()[0],
+                    found=f"{sli.declaration.get('states', {}).get(name, state.of)}: {str(error).splitlines()[0]}",
+                    todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
                 ) from error
 
 

@@ -1,7 +1,7 @@
-"""Full recomputation against one hand-written DuckDB query for the same numbers, and a second run that finds nothing to do.
+"""Full recomputation against one hand-written DuckDB query for the same numbers, and a second run with nothing to do.
 
-The two take turns in one process tree; what counts is the ratio. Limit: the query neither settles duplicates nor audits nor
-keeps states; that it gives the same numbers is checked, which holds only for logs without duplicates and corrections.
+The two take turns; what counts is the ratio. Limit: the query settles no duplicates, audits nothing, keeps no states;
+that it gives the same numbers is checked, which holds only for logs without duplicates and corrections.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import tempfile
 from pathlib import Path
 
 HAND = """
-SELECT epoch_us(predicted_at) // 3600000000 AS hour, count(*), count(label), count(*) FILTER (label = 1 AND score >= 0.5),
-count(*) FILTER (label = 0 AND score >= 0.5), count(*) FILTER (label = 1 AND score < 0.5)
+SELECT epoch_us(predicted_at) // 3600000000 AS hour, count(*), count(label),
+count(*) FILTER (label = 1 AND score >= 0.5), count(*) FILTER (label = 0 AND score >= 0.5),
+count(*) FILTER (label = 1 AND score < 0.5)
 FROM read_parquet('{logs}/predictions/**/*.parquet', hive_partitioning=false) p
-LEFT JOIN read_parquet('{logs}/feedback/**/*.parquet', hive_partitioning=false) f USING (output_id) GROUP BY ALL ORDER BY hour
+LEFT JOIN read_parquet('{logs}/feedback/**/*.parquet', hive_partitioning=false) f USING (output_id)
+GROUP BY ALL ORDER BY hour
 """
 BY_HAND = f"""
 import json, sys, time
@@ -49,7 +51,8 @@ idle = time.perf_counter() - started
 assert not again.published
 last = sli.read(config, grain="cumulative")
 last = last[last.window_end == last.window_end.max()].set_index("sli")
-print(json.dumps({"seconds": seconds, "idle": idle, "predictions": int(last.predictions.iloc[0]), "labelled": int(last.labelled.iloc[0]),
+print(json.dumps({"seconds": seconds, "idle": idle,
+                  "predictions": int(last.predictions.iloc[0]), "labelled": int(last.labelled.iloc[0]),
                   "precision": last.value["precision"], "recall": last.value["recall"],
                   "hours": len(sli.read(config, sli="recall", grain="hour"))}))
 """

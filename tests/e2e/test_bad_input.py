@@ -188,9 +188,9 @@ def test_a_file_with_a_broken_page_is_set_aside_and_the_others_count(desk: Desk,
     spoil(path, column)
     said = desk.run()
     assert said.code == 3
-    assert said.has("set aside", log, "unreadable", "6 rows", str(path))
+    assert said.has("set aside", log, "damaged", "6 rows", str(path))
     assert desk.counts() == (6, 6)
-    assert desk.audit() == {(log, "unreadable"): 6}
+    assert desk.audit() == {(log, "damaged"): 6}
     assert desk.run().code == 0
 
 

@@ -351,7 +351,7 @@ def test_a_python_function_that_fails_leaves_null_and_its_reason(worlds, task, n
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_value_is_null_exactly_where_a_documented_reason_is_given(worlds, task):
-    rows = Store(worlds[task].config.store).dataset("results").to_table()
+    rows = Store(worlds[task].config.store).rows("results", None)
     for name in ("value", "ci_low", "ci_high", "error_bound"):
         assert pc.all(pc.is_finite(rows[name])).as_py(), name
     assert rows["value"].is_null() == rows["reason"].is_valid()

@@ -1,4 +1,4 @@
-"""Incremental equals brute force: random histories of files and runs, all tables compared with the oracle after each."""
+"""Incremental equals brute force: random histories of files and runs, the tables compared with the oracle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,27 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
 START = at("2024-03-08T00:00")
-BINARY = ["accuracy", "precision", "recall", "f1", "specificity", "log_loss", "brier", "roc_auc", "positive_rate", "prediction_rate", "true_positives", "false_positives", "true_negatives", "false_negatives", "count", "mean", "null_rate", "quantile_50", "feedback_delay_90"]
+BINARY = [
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "specificity",
+    "log_loss",
+    "brier",
+    "roc_auc",
+    "positive_rate",
+    "prediction_rate",
+    "true_positives",
+    "false_positives",
+    "true_negatives",
+    "false_negatives",
+    "count",
+    "mean",
+    "null_rate",
+    "quantile_50",
+    "feedback_delay_90",
+]
 REGRESSION = ["mae", "mse", "rmse", "bias", "r2", "count", "mean", "null_rate", "quantile_25", "feedback_delay_50"]
 
 
@@ -54,7 +74,7 @@ def moment(pick: random.Random) -> int:
     )
 
 
-def prediction(pick: random.Random, ids: int, task: str) -> Prediction:
+def prediction(pick: random.Random, ids: int, _: str) -> Prediction:
     value = pick.choice([0.0, 0.25, 0.5, 0.5, 0.75, 1.0, pick.random(), None])
     if pick.random() < 0.05:
         value = pick.choice([math.nan, math.inf, 1.5])
@@ -134,7 +154,7 @@ def _text(micros: int) -> str:
     return text(micros)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_after_any_history_the_tables_equal_a_full_recomputation(seed: int) -> None:
     root = Path(tempfile.mkdtemp(prefix="sli-history-"))
@@ -144,6 +164,6 @@ def test_after_any_history_the_tables_equal_a_full_recomputation(seed: int) -> N
         shutil.rmtree(root, ignore_errors=True)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [12, 19, 28, 71, 73, 86, 139, 234])
 def test_histories_that_once_failed(seed: int, tmp_path: Path) -> None:
     play(seed, tmp_path)

@@ -14,8 +14,10 @@ from sli.intervals import BEGINNING, Interval, without
 from sli.logs import Inputs
 from sli.match import EXCLUDED, SAMPLES, prediction_order
 from sli.plan import Plan
-from sli.scan import Source, check_readable, connect, inside_sql, rows_of
+from sli.scan import Source, check_readable, connect, inside_sql, repeated, rows_of
 
+KEY_BYTES = 32
+"""Memory a key takes while sorted, with its copies."""
 STRAYS = pa.schema([("id", pa.string()), ("time", pa.int64())])
 
 
@@ -44,15 +46,13 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
     try:
         rows = _valid_rows(con, config, inputs, Interval(config.since_instant, plan.as_of + 1))
         con.register("before_arrow", before)
+        con.register("suspects_arrow", _repeated_keys(con, config, inputs, plan, rows))
         con.execute(
-            "CREATE TEMP TABLE touched AS "
-            f"SELECT DISTINCT hash(id) AS k FROM {rows} WHERE {inside_sql('t', plan.pairs)}"
-        )
-        con.execute(
-            "CREATE TEMP TABLE suspects AS "
-            f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) IN (FROM touched) GROUP BY k HAVING count(*) > 1 "
+            "CREATE TEMP TABLE suspects AS SELECT k::UBIGINT AS k FROM suspects_arrow "
             "UNION SELECT hash(id) FROM before_arrow"
         )
+        if not con.execute("SELECT count(*) FROM suspects").fetchall()[0][0]:
+            return EXCLUDED.empty_table()
         order = prediction_order(config.columns, config.predictions.keep)
         tile = f"t // {config.tile}"
         return (
@@ -72,6 +72,19 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
         raise
     finally:
         con.close()
+
+
+def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
+    """Hashes of ids logged more than once, at least once in the tiles to recompute; a share of the hashes at a time."""
+    size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
+    shares = max(1, -(-size // config.task_memory))
+    anywhere = not without(plan.existing, plan.pairs)
+    near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', plan.pairs)})"
+    found = (
+        repeated(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
+        for share in range(shares)
+    )
+    return pa.concat_tables(found)
 
 
 def _one_task_sees_all(plan: Plan) -> bool:

@@ -193,7 +193,8 @@ def _listed(footer: _Footer, before: Mapping[tuple[str, str], LogFile]) -> list[
 
 def _with_footer(footer: _Footer, file: LogFile, fs: Any) -> LogFile:
     try:
-        with fs.open(file.path, "rb") as opened:
+        # Arrow opens local files itself, several times faster than through a Python file.
+        with pa.OSFile(file.path) if "://" not in file.path else fs.open(file.path, "rb") as opened:
             metadata = pq.read_metadata(opened)
             file = replace(file, rows=metadata.num_rows)
             file = _typed(footer, file, metadata.schema.to_arrow_schema())

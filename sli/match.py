@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from sli.config import Config
 from sli.errors import EngineError
 from sli.intervals import Interval
 from sli.plan import Chunk
-from sli.scan import Source, check_readable, connect, inside_sql, rows_of
+from sli.scan import Source, check_readable, connect, inside_sql, repeated, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -200,13 +199,8 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
 
 
 def _take_out_repeated(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: pa.Table) -> bool:
-    """Move ids that occur more than once from `joined` to tables `p` and `f`. False if there are none.
-
-    Sorting the integers is the cheapest way to see that there are none.
-    """
-    keys = np.sort(con.execute("SELECT k FROM joined").fetchnumpy()["k"])
-    repeated = pa.table({"k": np.unique(keys[1:][keys[1:] == keys[:-1]])})
-    con.register("repeated_arrow", repeated)
+    """Move ids that occur more than once from `joined` to tables `p` and `f`. False if there are none."""
+    con.register("repeated_arrow", repeated(con, "SELECT k FROM joined"))
     con.register("excluded_arrow", excluded)
     con.execute(
         "CREATE TEMP TABLE repeated AS "

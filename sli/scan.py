@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from sli.errors import SliError
 from sli.intervals import DAY, Interval, zone
@@ -121,3 +123,9 @@ def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
     """SQL condition: an instant lies in one of the intervals."""
     parts = [f"({column} >= {each.start} AND {column} < {each.end})" for each in intervals]
     return f"({' OR '.join(parts)})" if parts else "false"
+
+
+def repeated(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
+    """Column `k`: the integers that occur more than once. Sorting is the cheapest way to see that none does."""
+    found = np.sort(con.execute(keys).fetchnumpy()["k"])
+    return pa.table({"k": np.unique(found[1:][found[1:] == found[:-1]])})

@@ -251,12 +251,6 @@ def _file_of(row: dict[str, Any]) -> LogFile:
 
 def input_rows(files: tuple[LogFile, ...]) -> pa.Table:
     """The `inputs` table of a run."""
-    rows = [
-        {**asdict(f), "ranges": [each for pair in f.ranges for each in pair], "columns": list(f.columns)} for f in files
-    ]
-    return pa.Table.from_pylist(rows, schema=schemas.INPUTS)
-
-
-def days_between(column: str, days: list[str]) -> str:
-    """A predicate on a partition column."""
-    return f"{column} IN ({', '.join(repr(day) for day in days)})"
+    columns = {name: [getattr(file, name) for file in files] for name in schemas.INPUTS.names}
+    columns["ranges"] = [[each for pair in file.ranges for each in pair] for file in files]
+    return pa.table(columns, schema=schemas.INPUTS)

@@ -172,7 +172,7 @@ class _Bars:
 
 def _run(given: argparse.Namespace) -> int:
     from sli import report
-    from sli.config import load_config
+    from sli.loading import load_config
     from sli.recompute import run
 
     config = load_config(given.config, given.settings)
@@ -190,7 +190,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _plan(given: argparse.Namespace) -> int:
     from sli import report
-    from sli.config import load_config
+    from sli.loading import load_config
     from sli.recompute import plan
 
     config = load_config(given.config, given.settings)
@@ -204,7 +204,7 @@ def _plan(given: argparse.Namespace) -> int:
 
 def _show(given: argparse.Namespace) -> int:
     from sli import report
-    from sli.config import load_config
+    from sli.loading import load_config
     from sli.read import read
 
     config = load_config(given.config, given.settings)

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from sli import logs
-from sli.config import PAIR_COLUMNS, checked, load_config
+from sli.config import PAIR_COLUMNS
 from sli.errors import ConfigError, InputError, SliError
 from sli.intervals import DAY, iso, zone
+from sli.loading import checked, load_config
 
 SAMPLE = 5_000
 FEW = 20

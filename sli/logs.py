@@ -96,7 +96,7 @@ def discover(config: Config, known: Iterable[LogFile] = ()) -> Inputs:
         raise InputError(
             "the predictions log is empty",
             where=config.predictions.path,
-            expected=f"files that end in {', '.join(ENDINGS)}",
+            expected=f"Parquet files that end in {', '.join(ENDINGS)}",
             todo="check `predictions.path`",
         )
     return Inputs(predictions, feedback)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 import duckdb
 import pyarrow as pa
 
+from sli.chunks import Chunk
 from sli.config import Config
-from sli.errors import EngineError
 from sli.intervals import Interval
-from sli.plan import Chunk
-from sli.scan import Source, check_readable, connect, inside_sql, repeated, rows_of
+from sli.scan import Source, inside_sql, repeated, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -106,39 +105,21 @@ class Sides:
         )
 
 
-def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
-    """Match one chunk and compute its tiles: a table of `schemas.TILES` and the states' columns."""
-    from sli.tile import tiles
-
-    con = connect(spec.threads, spec.memory)
+def match(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec, excluded: pa.Table) -> None:
+    """Make view `pairs` and tables `marks`, `shadowed` and `strays` of a chunk."""
     con.execute(
         'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
         '"count" BIGINT, samples VARCHAR[])'
     )
     con.execute("CREATE TEMP TABLE shadowed (tile BIGINT, id VARCHAR, winner DOUBLE)")
-    try:
-        sides = Sides.of(con, chunk, spec)
-        _join(con, sides, spec)
-        _set_aside(con, sides, spec)
-        if _take_out_repeated(con, sides, spec, excluded):
-            _settle_predictions(con, sides, spec)
-            _settle_feedback(con, sides, spec)
-        _find_strays(con, sides, spec)
-        _pair(con, sides, spec)
-        return tiles(con, chunk, spec)
-    except duckdb.OutOfMemoryException as error:
-        raise EngineError(
-            "a task ran out of memory",
-            where=str(chunk.reach),
-            found=f"memory limit {max(64, spec.memory >> 20)} MiB",
-            todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
-        ) from error
-    except (duckdb.Error, OSError) as error:
-        check_readable(chunk.predictions, spec.predictions, spec.zone, error)
-        check_readable(chunk.feedback, spec.feedback, spec.zone, error)
-        raise EngineError("a task failed", where=str(chunk.reach), found=str(error).splitlines()[0][:300]) from error
-    finally:
-        con.close()
+    sides = Sides.of(con, chunk, spec)
+    _join(con, sides, spec)
+    _set_aside(con, sides, spec)
+    if _take_out_repeated(con, sides, spec, excluded):
+        _settle_predictions(con, sides, spec)
+        _settle_feedback(con, sides, spec)
+    _find_strays(con, sides, spec)
+    _pair(con, sides, spec)
 
 
 def _span(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:

@@ -7,7 +7,6 @@ footers, so a late file is planned for every tile its feedback could belong to; 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,14 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from sli.chunks import Job, jobs_for
 from sli.config import Config
 from sli.errors import ConfigError
-from sli.intervals import BEGINNING, END, Instants, Interval, common, inside, iso, union, without
+from sli.intervals import BEGINNING, Instants, Interval, common, inside, iso, union, without
 from sli.logs import Inputs, LogFile, instants
 from sli.tables import Published
-
-FACTOR = 5
-"""Memory of a task is about this many times the compressed bytes it reads."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +29,6 @@ class Cause:
     what: str
     intervals: tuple[Interval, ...]
     files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What one task does: tiles of `pairs`, feedback tiles of `strays`, from these files."""
-
-    pairs: tuple[Interval, ...]
-    strays: tuple[Interval, ...]
-    predictions: tuple[LogFile, ...]
-    feedback: tuple[LogFile, ...]
-    reach: Interval
-    """Prediction times to read: the pairs' own and those strays could belong to."""
-    known: Interval
-    """Feedback times to read."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A set of chunks for which the same states of the same slices are computed."""
-
-    chunks: tuple[Chunk, ...]
-    states: tuple[str, ...]
-    slice_sets: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -182,7 +156,7 @@ def plan(
     do, checked = _whole_days(config, do), _whole_days(config, checked)
     checked, added = without(checked, do), without(added, do)
     held = without(held, [*do, *checked])
-    jobs = _jobs(config, inputs, union([*do, *checked]), strays, added, new_states, new_sets)
+    jobs = jobs_for(config, inputs, union([*do, *checked]), strays, added, new_states, new_sets)
     current = {each.name: each.definition(config.base) for each in config.declared}
     fresh = [
         each.name
@@ -373,69 +347,6 @@ def affected(plan: Plan, starts: Instants, ends: Instants, newest: int, everywhe
     return hit & ~inside(starts, ends, plan.pending)
 
 
-def _jobs(
-    config: Config,
-    inputs: Inputs,
-    pairs: list[Interval],
-    strays: list[Interval],
-    added: list[Interval],
-    new_states: list[str],
-    new_sets: list[tuple[str, ...]],
-) -> list[Job]:
-    all_states, sets = tuple(config.states), config.slice_sets
-    jobs = []
-    if pairs or strays:
-        jobs.append(Job(chunks(config, inputs, pairs, strays), all_states, sets))
-    old_sets = tuple(each for each in sets if each not in new_sets)
-    if added and new_states and old_sets:
-        jobs.append(Job(chunks(config, inputs, added, []), tuple(new_states), old_sets))
-    if added and new_sets:
-        jobs.append(Job(chunks(config, inputs, added, []), all_states, tuple(new_sets)))
-    return jobs
-
-
-def chunks(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> tuple[Chunk, ...]:
-    """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
-    budget = config.task_memory / FACTOR
-    groups = sorted(
-        (first, last, f.row_bytes * f.rows / len(f.ranges))
-        for f in inputs.files
-        if f.usable
-        for first, last in f.ranges
-    )
-    cuts: list[int] = []
-    filled = 0.0
-    for first, _, size in groups:
-        if filled and filled + size > budget and (not cuts or first > cuts[-1]):
-            cuts.append(config.zone.midnight(config.zone.date(max(first, BEGINNING + 2 * 86_400_000_000))))
-            filled = 0.0
-        filled += size
-    edges = [BEGINNING, *sorted(set(cuts)), END]
-    spans = [Interval(a, b) for a, b in itertools.pairwise(edges) if a < b]
-    made = (_chunk(config, inputs, common(pairs, [span]), common(strays, [span])) for span in spans)
-    return tuple(each for each in made if each is not None)
-
-
-def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> Chunk | None:
-    if not pairs and not strays:
-        return None
-    horizon, early = config.horizon.micros, config.feedback.early.micros
-    reach = _hull([*pairs, *(each.grown(horizon, early) for each in strays)])
-    known = _hull([*strays, *(each.grown(early, horizon) for each in pairs)])
-    return Chunk(
-        tuple(pairs),
-        tuple(strays),
-        tuple(f for f in inputs.predictions if common(f.intervals, [reach])),
-        tuple(f for f in inputs.feedback if common(f.intervals, [known])),
-        reach,
-        known,
-    )
-
-
-def _hull(intervals: list[Interval]) -> Interval:
-    return Interval(min(i.start for i in intervals), max(i.end for i in intervals))
-
-
 def _run_id(config: Config, inputs: Inputs, asked: Interval | None, as_of: int) -> str:
     """Content of a run: the same question to the same inputs has the same id."""
     content = [
@@ -461,7 +372,7 @@ def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -
     pairs = _whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
     checked = without(_whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
     strays = union([*plan.strays, *_strays_of(config, extra, plan.as_of)])
-    first = _jobs(config, inputs, union([*pairs, *checked]), strays, [], [], [])
+    first = jobs_for(config, inputs, union([*pairs, *checked]), strays, [], [], [])
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     cause = Cause("duplicate predictions elsewhere", tuple(extra))
     held = tuple(without(plan.held, [*pairs, *checked]))

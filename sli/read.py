@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import publish, schemas
-from sli.config import Config, load_config
+from sli.config import Config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.history import known_at
 from sli.intervals import DAY, Zone, moment, zone
+from sli.loading import load_config
 from sli.recompute import When, parsed
 from sli.slices import slice_by_of
 from sli.tables import Published, Store

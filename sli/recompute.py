@@ -17,19 +17,21 @@ from pathlib import Path
 import pyarrow as pa
 
 from sli import census, publish
-from sli.config import Config, load_config
+from sli.chunks import Job
+from sli.config import Config
 from sli.engine import execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
 from sli.intervals import Interval, Zone, iso, union
+from sli.loading import load_config
 from sli.logs import Inputs, check_usable, discover
-from sli.match import Spec, task
-from sli.plan import Job, Plan, affected, extended
+from sli.match import Spec
+from sli.plan import Plan, affected, extended
 from sli.plan import plan as make_plan
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
 from sli.tables import Published, Store, Transaction, input_rows
-from sli.tile import check_states, replaced
+from sli.tile import check_states, replaced, task
 
 ATTEMPTS = 6
 Progress = Callable[[str, int, int], None]

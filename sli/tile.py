@@ -15,17 +15,42 @@ import numpy as np
 import pyarrow as pa
 
 from sli import schemas
+from sli.chunks import Chunk, Job
 from sli.config import Config
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, EngineError, nearest
 from sli.intervals import Interval, union, without, zone
 from sli.logs import LogFile
-from sli.match import Spec
-from sli.plan import Chunk, Job, Plan
-from sli.scan import Source, connect, inside_sql, rows_of
+from sli.match import Spec, match
+from sli.plan import Plan
+from sli.scan import Source, check_readable, connect, inside_sql, rows_of
 from sli.slices import literal, quoted, sql_text
 from sli.slis import State
 from sli.slis.custom import called
 from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, integers, rounded_sql
+
+
+def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
+    """Match one chunk and make its tiles: a table of `schemas.TILES` and the states' columns.
+
+    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    """
+    con = connect(spec.threads, spec.memory)
+    try:
+        match(con, chunk, spec, excluded)
+        return tiles(con, chunk, spec)
+    except duckdb.OutOfMemoryException as error:
+        raise EngineError(
+            "a task ran out of memory",
+            where=str(chunk.reach),
+            found=f"memory limit {max(64, spec.memory >> 20)} MiB",
+            todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+        ) from error
+    except (duckdb.Error, OSError) as error:
+        check_readable(chunk.predictions, spec.predictions, spec.zone, error)
+        check_readable(chunk.feedback, spec.feedback, spec.zone, error)
+        raise EngineError("a task failed", where=str(chunk.reach), found=str(error).splitlines()[0][:300]) from error
+    finally:
+        con.close()
 
 
 def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from sli.config import Config, load_config
+from sli.config import Config
 from sli.errors import ConfigError, StoreError
 from sli.intervals import iso, moment
+from sli.loading import load_config
 from sli.logs import LogFile, filesystem
 from sli.read import read
 from sli.tables import Published, Store

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from oracle import Feedback, Prediction, World, oracle
 
 import sli
-from sli.config import Config, checked
+from sli.config import Config
+from sli.loading import checked
 from sli.recompute import Outcome
 
 HOUR = 3_600_000_000

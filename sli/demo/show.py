@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sli import report
-from sli.config import Config, load_config
+from sli.config import Config
 from sli.errors import ConfigError, InputError
+from sli.loading import load_config
 from sli.read import read
 from sli.recompute import plan, run
 

@@ -40,7 +40,7 @@ print(json.dumps({{"seconds": time.perf_counter() - started, "hours": len(rows),
 BY_SLI = """
 import json, sys, time
 import sli, sli.recompute
-from sli.config import checked
+from sli.loading import checked
 config = checked(json.loads(sys.argv[1]))
 started = time.perf_counter()
 sli.run(config, as_of=sys.argv[2])

@@ -105,7 +105,7 @@ def assert_equal(scenario: Scenario, expected: dict[str, Any]) -> None:
 CHILD = """
 import json, os, signal, sys
 import sli
-from sli.config import checked
+from sli.loading import checked
 from sli.tables import Transaction
 
 tree, as_of, point = json.loads(sys.argv[1])

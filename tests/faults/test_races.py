@@ -237,7 +237,7 @@ def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario) ->
 CHILD = """
 import json, sys
 import sli
-from sli.config import checked
+from sli.loading import checked
 
 tree, as_of = json.loads(sys.argv[1])
 print("ready", flush=True)

@@ -18,7 +18,8 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 import sli
-from sli.config import Config, load_config
+from sli.config import Config
+from sli.loading import load_config
 from sli.slis import CATALOGUE
 from sli.slis.states import EXACT_ROWS, SAMPLE_ROWS
 from sli.tables import Store
@@ -374,7 +375,7 @@ def test_the_worlds_reach_beyond_what_is_kept_exactly(worlds, task):
 def test_many_small_tasks_publish_the_same_bits_as_one(worlds, task, monkeypatch):
     world, settings = worlds[task], ["store=small"]
     assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) == 1
-    monkeypatch.setattr(importlib.import_module("sli.plan"), "FACTOR", 1e9)  # a task's memory holds almost nothing
+    monkeypatch.setattr(importlib.import_module("sli.chunks"), "FACTOR", 1e9)  # a task's memory holds almost nothing
     assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) > 2
     run(world.path, settings)
     found = sli.read(world.path.parent / "small")

@@ -21,9 +21,10 @@ from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
 from sli import engine
-from sli.config import Config, checked
+from sli.config import Config
 from sli.engine import execute
 from sli.errors import EngineError, InputError
+from sli.loading import checked
 from sli.scan import BrokenFiles
 
 MONDAY = at("2024-01-15T00:00")

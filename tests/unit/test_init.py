@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sli.config import load_config
 from sli.errors import ConfigError, InputError
 from sli.init import write_config
+from sli.loading import load_config
 
 START = datetime(2024, 3, 1, 3, tzinfo=UTC)
 N = 40

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sli.config import Config, checked
+from sli.config import Config
+from sli.loading import checked
 from sli.plot import PANELS, plot, slice_name
 
 

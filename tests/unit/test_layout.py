@@ -1,0 +1,72 @@
+"""Imports run one way, low to high, so that somebody new can read the modules in this order."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLI = Path(__file__).parents[2] / "sli"
+ORDER = [
+    ["errors"],
+    ["intervals", "slices"],
+    ["windows", "schemas"],
+    ["slis"],
+    ["config"],
+    ["loading", "logs"],
+    ["tables", "scan", "engine", "chunks"],
+    ["plan"],
+    ["match"],
+    ["tile", "rollup"],
+    ["census"],
+    ["publish"],
+    ["history"],
+    ["recompute"],
+    ["read", "plot", "init"],
+    ["report", "verify"],
+    ["demo"],
+    ["cli"],
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+FILES = sorted(path for path in SLI.rglob("*.py") if path != SLI / "__init__.py")
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(SLI).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"sli.{alias.name}" for alias in node.names] if node.module == "sli" else [node.module]
+        found |= set(names)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SLI)))
+def test_a_module_imports_only_lower_ones(path: Path) -> None:
+    own = module_of(path)
+    for name in imported(path):
+        if name.startswith("sli."):
+            other = name.split(".")[1]
+            assert other == own or RANK[other] < RANK[own], f"{own} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SLI)))
+def test_the_library_knows_nothing_of_prefect(path: Path) -> None:
+    assert not any(name.split(".")[0] in ("prefect", "flows") for name in imported(path))
+
+
+def test_importing_sli_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, sli; print([n for n in ('pandas', 'duckdb', 'pyarrow', 'dask', 'deltalake') if n in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -86,7 +86,7 @@ def _select(
     zone_name: str,
     span: Interval,
 ) -> str:
-    if "://" in paths[0]:
+    if "://" in paths[0] and paths[0].split("://")[0] not in con.list_filesystems():
         con.register_filesystem(filesystem(paths[0])[0])
     time, kind = quoted(source.time), types[source.time]
     low, high = max(span.start, -(2**56)), min(span.end, 2**56)

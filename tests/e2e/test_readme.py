@@ -48,6 +48,20 @@ def test_the_demo_prints_what_the_readme_shows(clone: Path) -> None:
     assert [line for line in shown if line not in printed] == []
 
 
+def test_the_picture_is_what_the_command_beside_it_prints(clone: Path) -> None:
+    command = re.findall(r"After it, `sli (.*?)` draws", README)[0]
+    found = subprocess.run(
+        [sys.executable, "-m", "sli.cli", *command.split()],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        env={**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
+    )
+    assert [line.rstrip() for line in found.stdout.splitlines()] == blocks("text")[1].splitlines()
+
+
 def test_the_demo_says_that_the_second_run_does_nothing(clone: Path) -> None:
     assert "nothing to do: the tables are up to date with the logs" in (clone / "demo.txt").read_text()
 

@@ -197,6 +197,8 @@ class Config(Closed):
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
 
     def _check_slices(self) -> None:
+        if not self.slice_by:
+            raise ConfigError("no slice is listed", where="slice_by", expected="[[]] for all predictions together")
         for each in self.slice_sets:
             if self.slice_sets.count(each) > 1:
                 raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(each)))
@@ -210,6 +212,8 @@ class Config(Closed):
 
     def _check_grains(self) -> None:
         names = [each.name for each in self.all_grains]
+        if not names:
+            raise ConfigError("no grain is listed", where="grains", expected="one or more of hour, day, cumulative")
         for each in self.all_grains:
             if names.count(each.name) > 1:
                 raise ConfigError("a grain is listed twice", where="grains", found=each.name)

@@ -7,6 +7,7 @@ one that loses the race plans again, a few times.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from sli.config import Config
 from sli.engine import execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
-from sli.intervals import Interval, Zone, iso, union
+from sli.intervals import SECOND, Interval, Zone, iso, union
 from sli.loading import load_config
 from sli.logs import Inputs, check_usable, discover
 from sli.match import Spec
@@ -155,7 +156,7 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
 def instants_of(config: Config, as_of: When, start: When, end: When) -> tuple[int, Interval | None]:
     """as_of and the interval asked for, as instants. Raises ConfigError."""
     since = config.since_instant
-    wanted = int(time.time() * 1e6) if as_of is None else parsed(config.zone, "as_of", as_of)
+    wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
     if wanted < since:
         todo = f"use a time after since ({iso(since)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
@@ -217,11 +218,14 @@ def _rolled_up(
     old = [grain for grain in config.all_grains if grain.name not in chosen.fresh_grains]
     added = [grain for grain in config.all_grains if grain.name in chosen.fresh_grains]
     passes = [(rest, old, choose), (fresh, config.all_grains, everywhere), (rest, added, everywhere)]
-    parts = []
-    for done, (slis, grains, where) in enumerate(passes):
-        if slis and grains:
-            parts.append(roll_up(config, tiles, newest, slis, grains, where, chosen.as_of))
-        progress("rolling up", done + 1, len(passes))
+    passes = [(slis, grains, where) for slis, grains, where in passes if slis and grains]
+    steps, total = itertools.count(1), sum(len(grains) for _, grains, _ in passes)
+    parts = [
+        roll_up(
+            config, tiles, newest, slis, grains, where, chosen.as_of, lambda: progress("rolling up", next(steps), total)
+        )
+        for slis, grains, where in passes
+    ]
     return pa.concat_tables(parts), publish.Scope(config, chosen, choose, everywhere)
 
 

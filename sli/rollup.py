@@ -57,8 +57,12 @@ def roll_up(
     grains: Iterable[Grain],
     choose: Choose,
     as_of: int,
+    done: Callable[[], None],
 ) -> pa.Table:
-    """Results of the chosen windows: one row a window, slice and SLI, without as_of and run_id, slices as text."""
+    """Results of the chosen windows: one row a window, slice and SLI, without as_of and run_id, slices as text.
+
+    `done` is called after each grain.
+    """
     slis = list(slis)
     states = {state.id: state for each in slis for state in each.formula.states.values()}
     con = connect(config.parallel, config.task_memory)
@@ -70,6 +74,7 @@ def roll_up(
             chosen = choose(starts, ends)
             if chosen.any():
                 parts.extend(_of_grain(config, blocks, grain, starts[chosen], ends[chosen], slis, as_of))
+            done()
     finally:
         con.close()
     return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], kind) for name, kind in ROLLED.items()})

@@ -123,77 +123,98 @@ def plan(
     asked: Interval | None,
     as_of: int,
 ) -> Plan:
-    """Decide what to recompute. `seen` are the files the published run saw."""
+    """Decide what to recompute. `seen` are the files the published run saw. Raises ConfigError."""
     _check_asked(config, asked, as_of)
     older = published is not None and as_of < published.as_of
     from_scratch = published is None or older or published.base != config.base
     basis = None if from_scratch else published
     causes = _causes(inputs, basis, list(seen) if basis else [], as_of, published)
-    since = config.since_instant
-    limits = [Interval(since, max(since, as_of + 1))]
-    aligned = _aligner(config.tile)
-    stale, strays = _touched(config, causes, aligned, limits)
-    pending, held = list(basis.pending if basis else ()), list(basis.held if basis else ())
-    frozen_before, checked = BEGINNING, []
-    if basis:
-        frozen_before = _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile)
-    if asked is None:
-        checked = common(without(stale, pending), [Interval(BEGINNING, frozen_before)])
-        stale = without(stale, checked)
+    existing = _existing(config, inputs, as_of)
     new_states = [each for each in config.states if basis and each not in basis.states]
     new_sets = [each for each in config.slice_sets if basis and each not in basis.slice_sets]
-    existing = _existing(config, inputs, as_of, aligned)
-    added = without(common(existing, limits), pending) if new_states or new_sets else []
-    do = union([*stale, *pending])
-    if asked is not None:
-        wanted = common([aligned(asked)], limits)
-        causes = [*causes, Cause("asked", tuple(wanted))]
-        pending = union([*without(do, wanted), *without(added, wanted)])
-        do, held, added = wanted, without(held, wanted), []
-        strays = union([*strays, *_strays_of(config, wanted, as_of)])
-    else:
-        pending = []
-    do, checked = _whole_days(config, do), _whole_days(config, checked)
-    checked, added = without(checked, do), without(added, do)
-    held = without(held, [*do, *checked])
-    jobs = jobs_for(config, inputs, union([*do, *checked]), strays, added, new_states, new_sets)
-    current = {each.name: each.definition(config.base) for each in config.declared}
-    fresh = [
-        each.name
-        for each in config.declared
-        if published is None
-        or published.series.get(each.name) != current[each.name]
-        or published.objectives.get(each.name) != (each.objective.text if each.objective else None)
-        or new_sets
-    ]
-    matured = _matured(config, basis, as_of)
-    files_changed = 0 if older else sum(1 for cause in causes for _ in cause.files)
+    tiles = _tiles(config, basis, causes, existing if new_states or new_sets else [], asked, as_of)
+    every = union([*tiles.pairs, *tiles.checked])
+    jobs = jobs_for(config, inputs, every, tiles.strays, tiles.added, new_states, new_sets)
+    read = {file.path: file for job in jobs for chunk in job.chunks for file in chunk.predictions + chunk.feedback}
+    asked_for = [Cause("asked", tuple(tiles.pairs))] if asked else []
     return Plan(
-        as_of,
-        asked,
-        older,
-        tuple(causes),
-        tuple(do),
-        tuple(checked),
-        tuple(strays),
-        tuple(jobs),
-        tuple(pending),
-        tuple(held),
-        frozen_before,
-        matured,
-        tuple(fresh) if not older else tuple(current),
-        () if basis is None else tuple(g.name for g in config.all_grains if g.name not in basis.grains),
-        () if published is None or older else tuple(_gone(config, published, current)),
-        from_scratch,
-        files_changed,
-        config.tile,
-        tuple(common(existing, limits)),
-        sum(
-            int(f.row_bytes * f.rows)
-            for f in {f.path: f for job in jobs for c in job.chunks for f in c.predictions + c.feedback}.values()
-        ),
-        _run_id(config, inputs, asked, as_of),
+        as_of=as_of,
+        asked=asked,
+        older=older,
+        causes=(*causes, *asked_for),
+        pairs=tuple(tiles.pairs),
+        checked=tuple(tiles.checked),
+        strays=tuple(tiles.strays),
+        jobs=tuple(jobs),
+        pending=tuple(tiles.pending),
+        held=tuple(tiles.held),
+        frozen_before=tiles.frozen_before,
+        matured=_matured(config, basis, as_of),
+        fresh_series=tuple(_fresh(config, None if older else published, bool(new_sets))),
+        fresh_grains=tuple(each.name for each in config.all_grains if basis and each.name not in basis.grains),
+        gone_series=() if published is None or older else tuple(_gone(config, published)),
+        from_scratch=from_scratch,
+        files_changed=0 if older else sum(len(cause.files) for cause in causes),
+        tile=config.tile,
+        existing=tuple(existing),
+        bytes=sum(int(file.row_bytes * file.rows) for file in read.values()),
+        run_id=_run_id(config, inputs, asked, as_of),
     )
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """Which tiles of predictions to recompute, check, extend by new states, leave for later, or hold back."""
+
+    pairs: list[Interval]
+    checked: list[Interval]
+    strays: list[Interval]
+    added: list[Interval]
+    pending: list[Interval]
+    held: list[Interval]
+    frozen_before: int
+
+
+def _tiles(
+    config: Config,
+    basis: Published | None,
+    causes: list[Cause],
+    extended_by_states: list[Interval],
+    asked: Interval | None,
+    as_of: int,
+) -> _Tiles:
+    stale, strays = _touched(config, causes, as_of)
+    waiting, held = (list(basis.pending), list(basis.held)) if basis else ([], [])
+    frozen_before = _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile) if basis else BEGINNING
+    added = without(extended_by_states, waiting)
+    pending: list[Interval] = []
+    checked: list[Interval] = []
+    if asked is None:
+        checked = common(without(stale, waiting), [Interval(BEGINNING, frozen_before)])
+        pairs = union([*without(stale, checked), *waiting])
+    else:
+        pairs = common([_aligned(asked, config.tile)], _limits(config, as_of))
+        pending = without([*stale, *waiting, *added], pairs)
+        strays = union([*strays, *_strays_of(config, pairs, as_of)])
+        added = []
+    pairs, checked = _whole_days(config, pairs), _whole_days(config, checked)
+    checked, added = without(checked, pairs), without(added, pairs)
+    return _Tiles(pairs, checked, strays, added, pending, without(held, [*pairs, *checked]), frozen_before)
+
+
+def _limits(config: Config, as_of: int) -> list[Interval]:
+    """From `since` to as_of, in whole tiles."""
+    since = config.since_instant
+    return [_aligned(Interval(since, max(since, as_of + 1)), config.tile)]
+
+
+def _fresh(config: Config, published: Published | None, new_sets: bool) -> Iterable[str]:
+    """SLIs whose every window is rolled up."""
+    for each in config.declared:
+        objective = each.objective.text if each.objective else None
+        known = published is not None and published.series.get(each.name) == each.definition(config.base)
+        if not known or new_sets or (published is not None and published.objectives.get(each.name) != objective):
+            yield each.name
 
 
 def _check_asked(config: Config, asked: Interval | None, as_of: int) -> None:
@@ -208,13 +229,13 @@ def _check_asked(config: Config, asked: Interval | None, as_of: int) -> None:
         )
 
 
-def _gone(config: Config, published: Published, current: dict[str, str]) -> Iterable[str]:
-    yield from (definition for name, definition in published.series.items() if current.get(name) != definition)
-    names = {grain.name for grain in config.all_grains}
-    if any(grain not in names for grain in published.grains) or any(
-        s not in config.slice_sets for s in published.slice_sets
-    ):
-        yield ""
+def _gone(config: Config, published: Published) -> Iterable[str]:
+    """Definitions, grains and slices published and no longer declared."""
+    declared = {each.name: each.definition(config.base) for each in config.declared}
+    yield from (definition for name, definition in published.series.items() if declared.get(name) != definition)
+    grains = {grain.name for grain in config.all_grains}
+    yield from (grain for grain in published.grains if grain not in grains)
+    yield from (",".join(each) for each in published.slice_sets if each not in config.slice_sets)
 
 
 def _causes(
@@ -260,9 +281,7 @@ def _causes(
     ]
 
 
-def _touched(
-    config: Config, causes: list[Cause], aligned: _Aligner, limits: list[Interval]
-) -> tuple[list[Interval], list[Interval]]:
+def _touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Interval], list[Interval]]:
     """Tiles of predictions and tiles of feedback that the causes make stale."""
     horizon, early = config.horizon.micros, config.feedback.early.micros
     pairs, strays = [], []
@@ -274,39 +293,32 @@ def _touched(
             else:
                 pairs.append(each.grown(horizon, early))
                 strays.append(each)
+    limits = _limits(config, as_of)
     known = [Interval(BEGINNING, limits[0].end)]
-    return common(map(aligned, pairs), map(aligned, limits)), common(map(aligned, strays), map(aligned, known))
+    tile = config.tile
+    return common((_aligned(i, tile) for i in pairs), limits), common((_aligned(i, tile) for i in strays), known)
 
 
 def _strays_of(config: Config, pairs: Iterable[Interval], as_of: int) -> list[Interval]:
     """Tiles of feedback that predictions of these tiles may reach."""
-    aligned = _Aligner(config.tile)
-    reached = [aligned(each.grown(config.feedback.early.micros, config.horizon.micros)) for each in pairs]
-    return common(reached, [aligned(Interval(BEGINNING, as_of + 1))])
+    early, horizon = config.feedback.early.micros, config.horizon.micros
+    reached = [_aligned(each.grown(early, horizon), config.tile) for each in pairs]
+    return common(reached, [_aligned(Interval(BEGINNING, as_of + 1), config.tile)])
 
 
-class _Aligner:
-    def __init__(self, tile: int) -> None:
-        self.tile = tile
-
-    def __call__(self, each: Interval) -> Interval:
-        return Interval(_floor(each.start, self.tile), max(BEGINNING, -(-each.end // self.tile) * self.tile))
-
-
-_aligner = _Aligner
+def _aligned(each: Interval, tile: int) -> Interval:
+    """The whole tiles that hold an interval."""
+    return Interval(_floor(each.start, tile), max(BEGINNING, -(-each.end // tile) * tile))
 
 
 def _floor(at: int, tile: int) -> int:
     return at // tile * tile
 
 
-def _existing(config: Config, inputs: Inputs, as_of: int, aligned: _Aligner) -> list[Interval]:
+def _existing(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
     """Tiles that may hold predictions."""
-    return union(
-        aligned(i)
-        for file in inputs.predictions
-        for i in common(file.intervals, [Interval(config.since_instant, max(config.since_instant, as_of + 1))])
-    )
+    tiles = (_aligned(each, config.tile) for file in inputs.predictions for each in file.intervals)
+    return common(tiles, _limits(config, as_of))
 
 
 def _whole_days(config: Config, pairs: list[Interval]) -> list[Interval]:

@@ -15,6 +15,7 @@ from sli.slis.base import (
     NO_LABELS,
     NO_VALUES,
     Formula,
+    OnRows,
     Values,
     because,
     count,
@@ -27,8 +28,10 @@ from sli.slis.base import (
 )
 from sli.slis.states import Floats, Histograms, Merged
 
+Chosen = Callable[[pd.DataFrame], pd.Series]
+
 USABLE = count("usable")
-CONFUSION: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
+CONFUSION: dict[str, tuple[str, Chosen]] = {
     "true_positives": ("label AND decision", lambda d: d.label & d.decision),
     "false_positives": ("NOT label AND decision", lambda d: ~d.label & d.decision),
     "true_negatives": ("NOT label AND NOT decision", lambda d: ~d.label & ~d.decision),
@@ -44,9 +47,7 @@ def usable(pairs: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(label=kept.label.astype(bool), decision=kept.decision.astype(bool))
 
 
-def _share(
-    top: Callable[[pd.DataFrame], pd.Series], among: Callable[[pd.DataFrame], pd.Series]
-) -> Callable[[pd.DataFrame], float]:
+def _share(top: Chosen, among: Chosen) -> OnRows:
     def on_rows(pairs: pd.DataFrame) -> float:
         kept = usable(pairs)
         chosen = among(kept)
@@ -64,37 +65,29 @@ def accuracy() -> Formula:
     )
 
 
+def _rate(hit: State, miss: State, undefined: str, top: Chosen, among: Chosen) -> Formula:
+    """hit / (hit + miss), on rows the share of `top` among `among`."""
+
+    def value(s: Merged) -> Values:
+        whole = s["hit"] + s["miss"]
+        return proportion(s["hit"], whole, (s["usable"] == 0, NO_LABELS), (whole == 0, undefined))
+
+    return Formula({"hit": hit, "miss": miss, "usable": USABLE}, value, _share(top, among))
+
+
 @entry("precision", "binary")
 def precision() -> Formula:
-    return Formula(
-        {"tp": TP, "fp": FP, "usable": USABLE},
-        lambda s: proportion(
-            s["tp"], s["tp"] + s["fp"], (s["usable"] == 0, NO_LABELS), (s["tp"] + s["fp"] == 0, "no positive decisions")
-        ),
-        _share(lambda d: d.label, lambda d: d.decision),
-    )
+    return _rate(TP, FP, "no positive decisions", lambda d: d.label, lambda d: d.decision)
 
 
 @entry("recall", "binary")
 def recall() -> Formula:
-    return Formula(
-        {"tp": TP, "fn": FN, "usable": USABLE},
-        lambda s: proportion(
-            s["tp"], s["tp"] + s["fn"], (s["usable"] == 0, NO_LABELS), (s["tp"] + s["fn"] == 0, "no positive labels")
-        ),
-        _share(lambda d: d.decision, lambda d: d.label),
-    )
+    return _rate(TP, FN, "no positive labels", lambda d: d.decision, lambda d: d.label)
 
 
 @entry("specificity", "binary")
 def specificity() -> Formula:
-    return Formula(
-        {"tn": TN, "fp": FP, "usable": USABLE},
-        lambda s: proportion(
-            s["tn"], s["tn"] + s["fp"], (s["usable"] == 0, NO_LABELS), (s["tn"] + s["fp"] == 0, "no negative labels")
-        ),
-        _share(lambda d: ~d.decision, lambda d: ~d.label),
-    )
+    return _rate(TN, FP, "no negative labels", lambda d: ~d.decision, lambda d: ~d.label)
 
 
 @entry("positive_rate", "binary")

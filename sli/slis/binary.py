@@ -26,7 +26,7 @@ from sli.slis.base import (
     proportion,
     total,
 )
-from sli.slis.states import Floats, Histograms, Merged
+from sli.slis.states import Floats, Histograms, Merged, State
 
 Chosen = Callable[[pd.DataFrame], pd.Series]
 

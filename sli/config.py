@@ -31,6 +31,8 @@ Length = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
 ]
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
+KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "predictions")
+"""Names that mean something else inside a task."""
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at")
 
 
@@ -171,7 +173,10 @@ class Config(Closed):
         """How many tasks run at once."""
         if isinstance(self.dask, Workers):
             return self.dask.workers
-        return 1 if isinstance(self.dask, Scheduler) else max(1, len(os.sched_getaffinity(0)))
+        if isinstance(self.dask, Scheduler):
+            return 1
+        # Fewer than the machine has where the process is pinned; not every system can tell.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @functools.cached_property
     def task_memory(self) -> int:
@@ -203,11 +208,11 @@ class Config(Closed):
             if self.slice_sets.count(each) > 1:
                 raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(each)))
         for name in self.columns:
-            if name in PAIR_COLUMNS and name != self.predictions.value:
+            if name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS):
                 raise ConfigError(
                     f"'{name}' is a name of sli's own",
                     where="slice_by or predictions.columns",
-                    todo="rename the column",
+                    todo="log the column under another name",
                 )
 
     def _check_grains(self) -> None:

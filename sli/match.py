@@ -140,7 +140,8 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
 
     One full join serves the pairs and the strays; what occurs more than once is taken out and settled apart afterwards.
     """
-    columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
+    names = [quoted(name) for name in spec.predictions.columns]
+    columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
     kept = " WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else ""
     predicted, fed = (
         f"CASE WHEN {_bad(log, spec)} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
@@ -148,8 +149,8 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     )
     con.execute(
         "CREATE TEMP TABLE joined AS "
-        f"SELECT coalesce(p.k, f.k) AS k, p.t, p.value AS prediction{columns}, f.t AS f_t, f.value AS f_value FROM "
-        f"(SELECT {predicted}{columns.replace('p.', '')} FROM {sides.predictions}) p "
+        f"SELECT coalesce(p.k, f.k) AS k, p.t, p.value AS prediction{joined}, f.t AS f_t, f.value AS f_value FROM "
+        f"(SELECT {predicted}{columns} FROM {sides.predictions}) p "
         f"FULL JOIN (SELECT {fed} FROM {sides.feedback}{kept}) f "
         "ON p.k = f.k AND p.k2 = f.k2"
     )

@@ -639,3 +639,11 @@ def test_every_help_lists_the_exit_codes(desk: Desk, command: str) -> None:
     assert said.code == 0
     listed = re.findall(r"^\s+([02345])\s+\w", said.out.split("exit codes:")[1], flags=re.MULTILINE)
     assert listed == ["0", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("name", ["value", "T", "label", "id"])
+def test_a_slice_column_with_a_name_of_slis_own_is_refused_before_any_work(desk: Desk, name: str) -> None:
+    desk.configure(slice_by=[[name]])
+    said = desk.run()
+    assert said.code == 2
+    assert said.has(f"'{name}' is a name of sli's own", "slice_by", "another name")

@@ -5,6 +5,10 @@ Limit: ids are compared as text, so the integer 7 and the text "7" would be one 
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -52,11 +56,20 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
         raise BrokenFiles("files cannot be read", found) from error
 
 
+@functools.cache
+def _spill() -> str:
+    """Where this process spills; gone when it ends."""
+    folder = tempfile.mkdtemp(prefix="sli-spill-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     """A private in-memory database that spills to disk beyond its memory."""
     con = duckdb.connect()
     con.execute(f"SET threads={threads}")
     con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
+    con.execute(f"SET temp_directory={literal(_spill())}")
     for setting in ("preserve_insertion_order=false", "enable_progress_bar=false", "TimeZone='UTC'"):
         con.execute(f"SET {setting}")
     return con

@@ -55,12 +55,6 @@ class ConflictError(StoreError):
     """Another run published first; this one must plan again. Nothing of it is visible."""
 
 
-class MismatchError(SliError):
-    """`verify` found published rows that differ from a recomputation."""
-
-    exit_code = 5
-
-
 def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
     error = kind(state["what"])
     error.__dict__.update(state)

@@ -128,16 +128,10 @@ def write_config(path: Path, predictions: str, feedback: str, store: str, timezo
 
 def _look(log: str, given: str) -> Sample:
     """The first readable file of a log. Raises InputError or ConfigError."""
-    try:
-        fs, root = logs.filesystem(given)
-        found = [root] if fs.isfile(root) else sorted(fs.find(root))
-        missing = not found and not fs.exists(root)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(
-            f"the {log} log cannot be listed", where=given, found=f"{type(error).__name__}: {error}"
-        ) from error
-    if missing:
+    fs, root, entries = logs.listing(log, given)
+    if entries is None:
         raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
+    found = sorted(entries)
     files = [file for file in found if logs.is_parquet(posixpath.relpath(file, root), file)]
     if not files:
         other = f"{len(found):,} other files, such as {posixpath.basename(found[0])}" if found else "an empty folder"

@@ -146,20 +146,28 @@ def filesystem(url: str) -> tuple[Any, str]:
 def is_parquet(below: str, file: str) -> bool:
     """Whether a file is read at all; `below` is its path below the log's root, where `_` and `.` hide."""
     hidden = any(part.startswith(("_", ".")) and part != "." for part in below.split("/"))
-    return not hidden and file.endswith((".parquet", ".pq", ".parq"))
+    return not hidden and file.endswith(ENDINGS)
+
+
+def listing(log: str, url: str) -> tuple[Any, str, dict[str, Any] | None]:
+    """The file system of a log, its root, and what lies there by path; None if the root does not exist.
+
+    Raises InputError where it cannot be listed.
+    """
+    try:
+        fs, root = filesystem(url)
+        entries = {root: fs.info(root)} if fs.isfile(root) else fs.find(root, detail=True)
+        return fs, root, entries if entries or fs.exists(root) else None
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"the {log} log cannot be listed", where=url, found=f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _listed(footer: _Footer, before: Mapping[tuple[str, str], LogFile]) -> list[LogFile]:
     url = footer.source.path
-    try:
-        fs, root = filesystem(url)
-        entries = {root: fs.info(root)} if fs.isfile(root) else fs.find(root, detail=True)
-        missing = not entries and not fs.exists(root)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(
-            f"the {footer.log} log cannot be listed", where=url, found=f"{type(error).__name__}: {error}"
-        ) from error
-    if missing:
+    fs, root, entries = listing(footer.log, url)
+    if entries is None:
         raise InputError(
             f"the path of the {footer.log} log does not exist", where=url, todo=f"check `{footer.log}.path`"
         )

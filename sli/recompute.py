@@ -134,10 +134,11 @@ def _once(config: Config, as_of: int, asked: Interval | None, broken: Mapping[st
     rolled, scope = _rolled_up(config, chosen, tiles, newest, published, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, scope, as_of, chosen.run_id, config.model, published is None)
-    audit = _audit(config, inputs, chosen, tiles)
+    audit, audited = _audit(config, inputs, chosen, tiles), publish.newest_audit(transaction.store, published)
     state = _state(config, chosen, newest, published)
-    visible = _published(transaction, chosen, changes, tiles, audit, inputs, state, began)
-    return _outcome(config, chosen, visible, changes, audit, transaction, inputs, began)
+    same_audit = publish.same_audit(audit, audited)
+    visible = _published(transaction, chosen, changes, tiles, audit, same_audit, inputs, state, began)
+    return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
 
 def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
@@ -279,13 +280,13 @@ def _published(
     changes: publish.Difference,
     tiles: pa.Table,
     audit: pa.Table,
+    same_audit: bool,
     inputs: Inputs,
     state: Published,
     began: float,
 ) -> bool:
     """Stage every table, then make all of it visible at once. False if there is nothing to say."""
     before = transaction.published
-    same_audit = publish.same_audit(audit, publish.newest_audit(transaction.store, before))
     unchanged = (
         before is not None
         and replace(state, sequence=before.sequence, run_id=before.run_id, as_of=before.as_of, versions=before.versions)
@@ -321,11 +322,10 @@ def _outcome(
     visible: bool,
     changes: publish.Difference,
     audit: pa.Table,
-    transaction: Transaction,
+    previous: pa.Table,
     inputs: Inputs,
     began: float,
 ) -> Outcome:
-    previous = publish.newest_audit(transaction.store, transaction.published)
     failing = publish.failing_functions(config, changes.rows)
     return Outcome(
         chosen,

@@ -8,15 +8,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sli.backfill import backfill as backfill
+    from sli.backfill import plan_backfill as plan_backfill
     from sli.read import read as read
     from sli.recompute import plan as plan
     from sli.recompute import run as run
     from sli.verify import verify as verify
 
-__all__ = ["plan", "read", "run", "verify"]
+__all__ = ["backfill", "plan", "plan_backfill", "read", "run", "verify"]
 __version__ = "0.1.0"
 
-_HOME = {"read": "sli.read", "plan": "sli.recompute", "run": "sli.recompute", "verify": "sli.verify"}
+_HOME = {
+    "backfill": "sli.backfill",
+    "plan": "sli.recompute",
+    "plan_backfill": "sli.backfill",
+    "read": "sli.read",
+    "run": "sli.recompute",
+    "verify": "sli.verify",
+}
 
 
 class _Package(ModuleType):

@@ -6,6 +6,7 @@ Limit: a task is cut at midnights only, so a day whose rows outgrow the memory o
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sli.config import Config
@@ -44,20 +45,13 @@ def jobs_for(
     inputs: Inputs,
     pairs: list[Interval],
     strays: list[Interval],
-    added: list[Interval],
-    new_states: list[str],
-    new_sets: list[tuple[str, ...]],
+    states: Iterable[str],
+    slice_sets: Sequence[tuple[str, ...]],
 ) -> list[Job]:
-    all_states, sets = tuple(config.states), config.slice_sets
-    jobs = []
-    if pairs or strays:
-        jobs.append(Job(chunks(config, inputs, pairs, strays), all_states, sets))
-    old_sets = tuple(each for each in sets if each not in new_sets)
-    if added and new_states and old_sets:
-        jobs.append(Job(chunks(config, inputs, added, []), tuple(new_states), old_sets))
-    if added and new_sets:
-        jobs.append(Job(chunks(config, inputs, added, []), all_states, tuple(new_sets)))
-    return jobs
+    """One job, or none where there is nothing to do."""
+    if not slice_sets or not (pairs or strays):
+        return []
+    return [Job(chunks(config, inputs, pairs, strays), tuple(states), tuple(slice_sets))]
 
 
 def chunks(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> tuple[Chunk, ...]:

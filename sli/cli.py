@@ -63,10 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=call)
         return made
 
-    run = command(
-        "run",
-        _run,
-        "Bring the tables up to date with the logs. With --start or --end: recompute these hours, final ones too.",
+    run = command("run", _run, "Bring the tables up to date with the logs.")
+    backfill = command(
+        "backfill",
+        _backfill,
+        "Recompute the hours of an interval from the logs, final ones too, and show what changed. "
+        "After an interruption the same command goes on where it stopped.",
     )
     plan = command("plan", _plan, "Print what run would do and why. Reads listings and file footers, writes nothing.")
     show = command("show", _show, "Print results as a table and a plot.")
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         _verify,
         "Recompute windows from the raw logs with plain pandas and compare. Exit code 5 if any differs.",
     )
-    for each in (run, plan, show, verify):
+    for each in (run, backfill, plan, show, verify):
         each.add_argument("config", metavar="CONFIG", help="the YAML config")
         each.add_argument(
             "--set",
@@ -86,10 +88,15 @@ def _parser() -> argparse.ArgumentParser:
             help="override a key, such as horizon=2d",
         )
         each.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    for each in (run, plan):
+    for each in (run, backfill, plan):
         each.add_argument("--as-of", metavar="TIME", help="use only what was known then (default: now)")
-        each.add_argument("--start", metavar="TIME", help="recompute from here")
-        each.add_argument("--end", metavar="TIME", help="recompute up to here")
+    for each in (run, plan):
+        each.add_argument(
+            "--look-back",
+            metavar="LENGTH",
+            help="leave stale hours this far behind the newest published one for a run without it, such as 1d",
+        )
+    _backfill_arguments(backfill)
     _show_arguments(show)
     verify.add_argument(
         "--windows",
@@ -123,6 +130,16 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _backfill_arguments(backfill: argparse.ArgumentParser) -> None:
+    backfill.add_argument("--start", required=True, metavar="TIME", help="first hour")
+    backfill.add_argument("--end", required=True, metavar="TIME", help="end, not included")
+    backfill.add_argument(
+        "--sli", action="append", default=[], metavar="NAME", help="only compute what this SLI lacks there; repeatable"
+    )
+    backfill.add_argument("--chunk", default="30d", metavar="DAYS", help="publish after so many days (default: 30d)")
+    backfill.add_argument("--dry-run", action="store_true", help="list chunks, windows and reasons; write nothing")
+
+
 def _show_arguments(show: argparse.ArgumentParser) -> None:
     show.add_argument("--sli", action="append", metavar="NAME", help="which SLIs, the plotted one first (default: all)")
     show.add_argument(
@@ -135,7 +152,10 @@ def _show_arguments(show: argparse.ArgumentParser) -> None:
     show.add_argument("--as-of", metavar="TIME", help="what was believed then")
     show.add_argument("--rows", type=int, default=14, metavar="N", help="newest windows in the table (default: 14)")
     show.add_argument(
-        "--table", choices=("results", "revisions", "audit", "runs"), default="results", help="print another table"
+        "--table",
+        choices=("results", "revisions", "audit", "runs", "backfills"),
+        default="results",
+        help="print another table",
     )
 
 
@@ -177,15 +197,47 @@ def _run(given: argparse.Namespace) -> int:
 
     config = load_config(given.config, given.settings)
     with _Bars() as progress:
-        outcome = run(config, as_of=given.as_of, start=given.start, end=given.end, progress=progress)
-    warnings = report.warning_lines(outcome)
+        outcome = run(config, as_of=given.as_of, look_back=given.look_back, progress=progress)
     if given.json:
         print(json.dumps(report.outcome_dict(outcome)))
     else:
         _say(report.outcome_lines(outcome, config))
+    return _warned(given, report.warning_lines(outcome))
+
+
+def _warned(given: argparse.Namespace, warnings: Sequence[str]) -> int:
+    if not given.json:
         for line in warnings:
             print(f"sli: {line}", file=sys.stderr)
     return BAD_INPUT if warnings else 0
+
+
+def _backfill(given: argparse.Namespace) -> int:
+    from sli import report
+    from sli.backfill import backfill, plan_backfill
+    from sli.loading import load_config
+
+    config = load_config(given.config, given.settings)
+    asked = {"start": given.start, "end": given.end, "sli": given.sli, "chunk": given.chunk, "as_of": given.as_of}
+    if given.dry_run:
+        chosen = plan_backfill(config, **asked)
+        if given.json:
+            print(json.dumps(report.backfill_plan_dict(chosen)))
+        else:
+            _say(report.backfill_plan_lines(chosen, config))
+        return 0
+
+    def done(number: int, of: int, outcome: Any) -> None:
+        if not given.json:
+            print(report.chunk_line(number, of, outcome), flush=True)
+
+    with _Bars() as progress:
+        outcome = backfill(config, **asked, progress=progress, done=done)
+    if given.json:
+        print(json.dumps(report.backfill_dict(outcome)))
+    else:
+        _say(report.backfill_lines(outcome, config))
+    return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
 
 
 def _plan(given: argparse.Namespace) -> int:
@@ -194,7 +246,7 @@ def _plan(given: argparse.Namespace) -> int:
     from sli.recompute import plan
 
     config = load_config(given.config, given.settings)
-    made = plan(config, as_of=given.as_of, start=given.start, end=given.end)
+    made = plan(config, as_of=given.as_of, look_back=given.look_back)
     if given.json:
         print(json.dumps(made.to_dict()))
     else:

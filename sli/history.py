@@ -6,6 +6,7 @@ Limit: a belief is known at the as_of of the run that published it, not at the w
 from __future__ import annotations
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -49,7 +50,43 @@ def restated(store: Store, published: Published | None, revised: pa.Table, as_of
     rows = con.sql(
         f"SELECT r.model, {values}, {at}::BIGINT AS as_of, coalesce(b.run_id, r.run_id) AS run_id, "
         "CASE WHEN b.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, 'restated' AS cause, "
-        f"r.value AS old_value, {sequence}::BIGINT AS sequence "
+        f"r.value AS old_value, r.verdict AS old_verdict, NULL::VARCHAR AS backfill, {sequence}::BIGINT AS sequence "
         f"FROM revised r LEFT JOIN beliefs b ON {key} WHERE b.sli IS NULL OR b.as_of <= {as_of}"
     ).to_arrow_table()
     return publish.stored(rows)
+
+
+def backfilled(store: Store, published: Published | None, only: str | None = None) -> pa.Table:
+    """What backfills changed (of one id, or all): each row's value before the first chunk and after the last.
+
+    Rows that only became final meanwhile are left out.
+    """
+    made = ds.field("backfill").is_valid() if only is None else ds.field("backfill") == only
+    con = duckdb.connect()
+    con.register(
+        "rows", publish.plain(store.rows("revisions", published, only=made & (ds.field("cause") != "matured")))
+    )
+    key, order = ", ".join(KEY), "ORDER BY sequence"
+    rows = con.sql(
+        f"SELECT backfill, any_value(model) AS model, {key}, "
+        f"CASE WHEN last(change {order}) = 'removed' THEN 'removed' ELSE first(change {order}) END AS change, "
+        f"last(cause {order}) AS cause, first(old_value {order}) AS old_value, "
+        f"CASE WHEN last(change {order}) <> 'removed' THEN last(value {order}) END AS value, "
+        f"last(reason {order}) AS reason, max(as_of) AS as_of, max(sequence) AS sequence FROM rows "
+        f"GROUP BY backfill, {key} HAVING NOT (first(change {order}) = 'added' AND last(change {order}) = 'removed') "
+        f"ORDER BY sequence, grain, window_end, window_start, sli, slice_by, slice"
+    ).to_arrow_table()
+    return publish.stored(rows)
+
+
+def framed(rows: pa.Table) -> pd.DataFrame:
+    """Stored rows as pandas: slices as dicts, `slice_by` as tuples."""
+    frame: pd.DataFrame = rows.select([name for name in rows.schema.names if name != "day"]).to_pandas()
+    if "slice" in frame:
+        frame["slice"] = pd.Series(
+            [dict(each) for each in rows.column("slice").to_pylist()], index=frame.index, dtype=object
+        )
+        frame["slice_by"] = pd.Series(
+            [tuple(each) for each in rows.column("slice_by").to_pylist()], index=frame.index, dtype=object
+        )
+    return frame

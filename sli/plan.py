@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from sli.chunks import Job, jobs_for
 from sli.config import Config
-from sli.errors import ConfigError
-from sli.intervals import BEGINNING, Instants, Interval, common, inside, iso, union, without
+from sli.intervals import BEGINNING, END, Instants, Interval, common, inside, iso, union, without
 from sli.logs import Inputs, LogFile, instants
+from sli.request import Backfill, Request
 from sli.tables import Published
 
 
@@ -35,8 +35,7 @@ class Cause:
 class Plan:
     """What a run will do and why. Empty when everything published is up to date."""
 
-    as_of: int
-    asked: Interval | None
+    request: Request
     older: bool
     """Whether as_of lies before what is published: then only `revisions` gains rows."""
     causes: tuple[Cause, ...]
@@ -47,7 +46,18 @@ class Plan:
     strays: tuple[Interval, ...]
     """Tiles of feedback to recompute."""
     jobs: tuple[Job, ...]
+    filled: Mapping[str, tuple[Interval, ...]]
+    """For an SLI the tiles that gain its states."""
+    lacking: Mapping[str, tuple[Interval, ...]]
+    """For an SLI the tiles that lack its states still: its windows that hold any wait."""
+    gaps: Mapping[str, tuple[Interval, ...]]
+    """The same for each state."""
+    partial: tuple[str, ...]
+    """States that some published tiles lack."""
     pending: tuple[Interval, ...]
+    """Stale tiles left for a later run: windows that hold any wait."""
+    unchecked: tuple[Interval, ...]
+    """Final tiles that input may have come for, left for a later run."""
     held: tuple[Interval, ...]
     frozen_before: int
     matured: Interval | None
@@ -57,6 +67,12 @@ class Plan:
     fresh_grains: tuple[str, ...]
     gone_series: tuple[str, ...]
     """Definitions no longer declared."""
+    slice_sets: tuple[tuple[str, ...], ...]
+    """Slices computed; those new to the config wait for a run without limits."""
+    backfills: tuple[Backfill, ...]
+    """Unfinished ones, once this run is published."""
+    progressed: bool
+    """Whether that differs from what is published."""
     from_scratch: bool
     files_changed: int
     tile: int
@@ -65,9 +81,14 @@ class Plan:
     run_id: str
 
     @property
+    def as_of(self) -> int:
+        return self.request.as_of
+
+    @property
     def empty(self) -> bool:
         return not (
-            self.jobs
+            self.progressed
+            or self.jobs
             or self.matured
             or self.fresh_series
             or self.fresh_grains
@@ -88,7 +109,8 @@ class Plan:
     @property
     def winners_may_change(self) -> bool:
         """Whether another prediction of an id may win than the tiles remember."""
-        waiting = self.from_scratch or self.asked is not None or self.held or self.pending
+        backfill = self.request.backfill is not None and not self.request.slis
+        waiting = self.from_scratch or backfill or self.held or self.pending
         return bool(waiting) or any("prediction" in cause.what for cause in self.causes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +122,8 @@ class Plan:
         return {
             "run_id": self.run_id,
             "as_of": iso(self.as_of),
-            "asked": spans([self.asked])[0] if self.asked else None,
+            "asked": spans([self.request.chunk])[0] if self.request.chunk else None,
+            "backfill": self.request.backfill.id if self.request.backfill else None,
             "causes": [{"what": c.what, "files": list(c.files), "intervals": spans(c.intervals)} for c in self.causes],
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
@@ -110,6 +133,9 @@ class Plan:
             "gone_series": list(self.gone_series),
             "held": spans(self.held),
             "pending": spans(self.pending),
+            "unchecked": spans(self.unchecked),
+            "filled": {name: spans(found) for name, found in self.filled.items()},
+            "lacking": {name: spans(found) for name, found in self.lacking.items()},
             "tasks": sum(len(job.chunks) for job in self.jobs),
             "bytes": self.bytes,
         }
@@ -120,92 +146,178 @@ def plan(
     inputs: Inputs,
     published: Published | None,
     seen: Iterable[LogFile],
-    asked: Interval | None,
-    as_of: int,
+    request: Request,
 ) -> Plan:
-    """Decide what to recompute. `seen` are the files the published run saw. Raises ConfigError."""
-    _check_asked(config, asked, as_of)
+    """Decide what to recompute. `seen` are the files the published run saw."""
+    request = request if published is None else request.not_before(published.as_of)
+    as_of = request.as_of
     older = published is not None and as_of < published.as_of
     from_scratch = published is None or older or published.base != config.base
-    basis = None if from_scratch else published
+    basis = None if published is None or from_scratch else published
     causes = _causes(inputs, basis, list(seen) if basis else [], as_of, published)
     existing = _existing(config, inputs, as_of)
-    new_states = [each for each in config.states if basis and each not in basis.states]
-    new_sets = [each for each in config.slice_sets if basis and each not in basis.slice_sets]
-    tiles = _tiles(config, basis, causes, existing if new_states or new_sets else [], asked, as_of)
+    sets = _slice_sets(config, basis, request)
+    new_sets = [each for each in sets if basis and each not in basis.slice_sets]
+    tiles = _tiles(config, basis, causes, existing, request)
     every = union([*tiles.pairs, *tiles.checked])
-    jobs = jobs_for(config, inputs, every, tiles.strays, tiles.added, new_states, new_sets)
+    old_sets = tuple(each for each in sets if each not in new_sets)
+    jobs = [
+        *jobs_for(config, inputs, every, tiles.strays, config.states, sets),
+        *(
+            job
+            for states, where in _grouped(tiles.filled)
+            for job in jobs_for(config, inputs, where, [], states, old_sets)
+        ),
+        *jobs_for(config, inputs, without(existing, [*tiles.pairs, *tiles.pending]), [], config.states, new_sets),
+    ]
     read = {file.path: file for job in jobs for chunk in job.chunks for file in chunk.predictions + chunk.feedback}
-    asked_for = [Cause("asked", tuple(tiles.pairs))] if asked else []
+    asked_for = [Cause("asked", tuple(tiles.pairs))] if request.chunk and tiles.pairs else []
+    backfills = _backfills(basis, request)
     return Plan(
-        as_of=as_of,
-        asked=asked,
+        request=request,
         older=older,
         causes=(*causes, *asked_for),
         pairs=tuple(tiles.pairs),
         checked=tuple(tiles.checked),
         strays=tuple(tiles.strays),
         jobs=tuple(jobs),
+        filled=_of_slis(config, tiles.filled),
+        lacking=_of_slis(config, tiles.gaps),
+        gaps={state: tuple(where) for state, where in tiles.gaps.items()},
+        partial=tuple(basis.gaps) if basis else (),
         pending=tuple(tiles.pending),
+        unchecked=tuple(tiles.unchecked),
         held=tuple(tiles.held),
         frozen_before=tiles.frozen_before,
         matured=_matured(config, basis, as_of),
         fresh_series=tuple(_fresh(config, None if older else published, bool(new_sets))),
         fresh_grains=tuple(each.name for each in config.all_grains if basis and each.name not in basis.grains),
         gone_series=() if published is None or older else tuple(_gone(config, published)),
+        slice_sets=sets,
+        backfills=backfills,
+        progressed=backfills != (basis.backfills if basis else ()),
         from_scratch=from_scratch,
         files_changed=0 if older else sum(len(cause.files) for cause in causes),
         tile=config.tile,
         existing=tuple(existing),
         bytes=sum(int(file.row_bytes * file.rows) for file in read.values()),
-        run_id=_run_id(config, inputs, asked, as_of),
+        run_id=_run_id(config, inputs, request),
     )
+
+
+def _slice_sets(config: Config, basis: Published | None, request: Request) -> tuple[tuple[str, ...], ...]:
+    """The slices to compute. New ones enter with a run that reaches every tile, not with one of some tiles."""
+    if basis is None or (request.chunk is None and request.look_back is None):
+        return config.slice_sets
+    return tuple(each for each in config.slice_sets if each in basis.slice_sets) or config.slice_sets
+
+
+def _of_slis(config: Config, tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:
+    """For each SLI the tiles of any of its states."""
+    found = {
+        each.name: tuple(union(i for state in each.formula.states.values() for i in tiles.get(state.id, ())))
+        for each in config.declared
+    }
+    return {name: where for name, where in found.items() if where}
 
 
 @dataclass(frozen=True)
 class _Tiles:
-    """Which tiles of predictions to recompute, check, extend by new states, leave for later, or hold back."""
+    """Which tiles of predictions to recompute, check, extend by states, leave for later, or hold back."""
 
     pairs: list[Interval]
     checked: list[Interval]
     strays: list[Interval]
-    added: list[Interval]
+    filled: dict[str, list[Interval]]
+    gaps: dict[str, list[Interval]]
     pending: list[Interval]
+    unchecked: list[Interval]
     held: list[Interval]
     frozen_before: int
 
 
 def _tiles(
+    config: Config, basis: Published | None, causes: list[Cause], existing: list[Interval], request: Request
+) -> _Tiles:
+    stale, strays = _touched(config, causes, request.as_of)
+    waiting, unchecked, held = (list(basis.pending), list(basis.unchecked), list(basis.held)) if basis else ([], [], [])
+    frozen_before = _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile) if basis else BEGINNING
+    frozen = [Interval(BEGINNING, frozen_before)]
+    due = union([*without(stale, [*waiting, *frozen]), *waiting])
+    doubtful = union([*common(without(stale, waiting), frozen), *unchecked])
+    within = _within(config, basis, request)
+    if request.chunk is None:
+        pairs, checked = common(due, within), common(doubtful, within)
+    else:
+        pairs, checked = ([], []) if request.slis else (within, [])
+        strays = union([*strays, *_strays_of(config, pairs, request.as_of)])
+    pairs, checked = _whole_days(config, pairs), _whole_days(config, checked)
+    checked = without(checked, pairs)
+    pending, unchecked = without(due, pairs), without(doubtful, [*pairs, *checked])
+    filled, gaps = _extended(config, basis, existing, request, within, union([*pairs, *pending]))
+    return _Tiles(
+        pairs, checked, strays, filled, gaps, pending, unchecked, without(held, [*pairs, *checked]), frozen_before
+    )
+
+
+def _within(config: Config, basis: Published | None, request: Request) -> list[Interval]:
+    """The tiles a run may recompute. Hours never published lie within every look-back."""
+    if request.chunk is not None:
+        return common([request.chunk], limits(config, request.as_of))
+    if basis is None or request.look_back is None:
+        return [Interval(BEGINNING, END)]
+    return [Interval(_floor(max(BEGINNING, basis.newest - request.look_back), config.tile), END)]
+
+
+def _extended(
     config: Config,
     basis: Published | None,
-    causes: list[Cause],
-    extended_by_states: list[Interval],
-    asked: Interval | None,
-    as_of: int,
-) -> _Tiles:
-    stale, strays = _touched(config, causes, as_of)
-    waiting, held = (list(basis.pending), list(basis.held)) if basis else ([], [])
-    frozen_before = _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile) if basis else BEGINNING
-    added = without(extended_by_states, waiting)
-    pending: list[Interval] = []
-    checked: list[Interval] = []
-    if asked is None:
-        checked = common(without(stale, waiting), [Interval(BEGINNING, frozen_before)])
-        pairs = union([*without(stale, checked), *waiting])
-    else:
-        pairs = common([_aligned(asked, config.tile)], _limits(config, as_of))
-        pending = without([*stale, *waiting, *added], pairs)
-        strays = union([*strays, *_strays_of(config, pairs, as_of)])
-        added = []
-    pairs, checked = _whole_days(config, pairs), _whole_days(config, checked)
-    checked, added = without(checked, pairs), without(added, pairs)
-    return _Tiles(pairs, checked, strays, added, pending, without(held, [*pairs, *checked]), frozen_before)
+    existing: list[Interval],
+    request: Request,
+    within: list[Interval],
+    recomputed: list[Interval],
+) -> tuple[dict[str, list[Interval]], dict[str, list[Interval]]]:
+    """For each state that tiles lack: those that gain it now, those that lack it still.
+
+    `recomputed` are tiles that gain every state anyway, now or later.
+    """
+    filled: dict[str, list[Interval]] = {}
+    gaps: dict[str, list[Interval]] = {}
+    if basis is None:
+        return filled, gaps
+    asked = {
+        state.id for each in config.declared if each.name in request.slis for state in each.formula.states.values()
+    }
+    for state in config.states:
+        lacking = without(basis.gaps.get(state, ()) if state in basis.states else existing, recomputed)
+        now = common(lacking, within) if request.chunk is None or state in asked else []
+        if now:
+            filled[state] = _whole_days(config, now)
+        if left := without(lacking, filled.get(state, ())):
+            gaps[state] = left
+    return filled, gaps
 
 
-def _limits(config: Config, as_of: int) -> list[Interval]:
+def _grouped(filled: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
+    """States that the same tiles gain, together."""
+    groups: dict[tuple[Interval, ...], list[str]] = {}
+    for state, where in filled.items():
+        groups.setdefault(tuple(where), []).append(state)
+    return [(states, list(where)) for where, states in groups.items()]
+
+
+def _backfills(basis: Published | None, request: Request) -> tuple[Backfill, ...]:
+    """The unfinished backfills after a run."""
+    known = {each.id: each for each in (basis.backfills if basis else ())}
+    if request.reached is not None:
+        known[request.reached.id] = request.reached
+    return tuple(each for each in known.values() if not each.over)
+
+
+def limits(config: Config, as_of: int) -> list[Interval]:
     """From `since` to as_of, in whole tiles."""
     since = config.since_instant
-    return [_aligned(Interval(since, max(since, as_of + 1)), config.tile)]
+    return [aligned(Interval(since, max(since, as_of + 1)), config.tile)]
 
 
 def _fresh(config: Config, published: Published | None, new_sets: bool) -> Iterable[str]:
@@ -215,18 +327,6 @@ def _fresh(config: Config, published: Published | None, new_sets: bool) -> Itera
         known = published is not None and published.series.get(each.name) == each.definition(config.base)
         if not known or new_sets or (published is not None and published.objectives.get(each.name) != objective):
             yield each.name
-
-
-def _check_asked(config: Config, asked: Interval | None, as_of: int) -> None:
-    if asked is None:
-        return
-    if asked.start >= min(asked.end, as_of + 1) or asked.end <= config.since_instant:
-        raise ConfigError(
-            "the interval asked for holds nothing",
-            where="start, end",
-            expected=f"a stretch between since ({iso(config.since_instant)}) and as_of ({iso(as_of)})",
-            found=str(asked),
-        )
 
 
 def _gone(config: Config, published: Published) -> Iterable[str]:
@@ -293,20 +393,20 @@ def _touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Inte
             else:
                 pairs.append(each.grown(horizon, early))
                 strays.append(each)
-    limits = _limits(config, as_of)
-    known = [Interval(BEGINNING, limits[0].end)]
+    whole = limits(config, as_of)
+    known = [Interval(BEGINNING, whole[0].end)]
     tile = config.tile
-    return common((_aligned(i, tile) for i in pairs), limits), common((_aligned(i, tile) for i in strays), known)
+    return common((aligned(i, tile) for i in pairs), whole), common((aligned(i, tile) for i in strays), known)
 
 
 def _strays_of(config: Config, pairs: Iterable[Interval], as_of: int) -> list[Interval]:
     """Tiles of feedback that predictions of these tiles may reach."""
     early, horizon = config.feedback.early.micros, config.horizon.micros
-    reached = [_aligned(each.grown(early, horizon), config.tile) for each in pairs]
-    return common(reached, [_aligned(Interval(BEGINNING, as_of + 1), config.tile)])
+    reached = [aligned(each.grown(early, horizon), config.tile) for each in pairs]
+    return common(reached, [aligned(Interval(BEGINNING, as_of + 1), config.tile)])
 
 
-def _aligned(each: Interval, tile: int) -> Interval:
+def aligned(each: Interval, tile: int) -> Interval:
     """The whole tiles that hold an interval."""
     return Interval(_floor(each.start, tile), max(BEGINNING, -(-each.end // tile) * tile))
 
@@ -317,8 +417,8 @@ def _floor(at: int, tile: int) -> int:
 
 def _existing(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
     """Tiles that may hold predictions."""
-    tiles = (_aligned(each, config.tile) for file in inputs.predictions for each in file.intervals)
-    return common(tiles, _limits(config, as_of))
+    tiles = (aligned(each, config.tile) for file in inputs.predictions for each in file.intervals)
+    return common(tiles, limits(config, as_of))
 
 
 def _whole_days(config: Config, pairs: list[Interval]) -> list[Interval]:
@@ -351,15 +451,28 @@ def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | 
     return None
 
 
-def affected(plan: Plan, starts: Instants, ends: Instants, newest: int, everywhere: bool) -> np.ndarray:
-    """Which windows must be rolled up anew: they hold a recomputed tile, matured, or reach the newest hour."""
-    hit = np.ones(len(starts), dtype=bool) if everywhere else inside(starts, ends, plan.pairs) | (ends >= newest)
+def affected(
+    plan: Plan,
+    starts: Instants,
+    ends: Instants,
+    newest: int,
+    everywhere: bool,
+    filled: tuple[Interval, ...],
+    lacking: tuple[Interval, ...],
+) -> np.ndarray:
+    """Which windows must be rolled up anew: they hold a recomputed or filled tile, matured, or reach the newest hour.
+
+    None that holds a tile still to be done.
+    """
+    hit = np.ones(len(starts), dtype=bool)
+    if not everywhere:
+        hit = inside(starts, ends, [*plan.pairs, *filled]) | (ends >= newest)
     if plan.matured is not None and not everywhere:
         hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
-    return hit & ~inside(starts, ends, plan.pending)
+    return hit & ~inside(starts, ends, [*plan.pending, *lacking])
 
 
-def _run_id(config: Config, inputs: Inputs, asked: Interval | None, as_of: int) -> str:
+def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
     """Content of a run: the same question to the same inputs has the same id."""
     content = [
         config.base,
@@ -368,11 +481,12 @@ def _run_id(config: Config, inputs: Inputs, asked: Interval | None, as_of: int) 
         [list(each) for each in config.slice_sets],
         [each.name for each in config.all_grains],
         [(f.log, f.path, f.fingerprint, f.problem) for f in inputs.files],
-        [asked.start, asked.end] if asked else None,
-        as_of,
+        [request.chunk.start, request.chunk.end, request.slis] if request.chunk else None,
+        request.look_back,
+        request.as_of,
     ]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
-    return f"{iso(as_of).replace('-', '').replace(':', '')}-{digest}"
+    return f"{iso(request.as_of).replace('-', '').replace(':', '')}-{digest}"
 
 
 def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
@@ -384,7 +498,7 @@ def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -
     pairs = _whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
     checked = without(_whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
     strays = union([*plan.strays, *_strays_of(config, extra, plan.as_of)])
-    first = jobs_for(config, inputs, union([*pairs, *checked]), strays, [], [], [])
+    first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets)
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     cause = Cause("duplicate predictions elsewhere", tuple(extra))
     held = tuple(without(plan.held, [*pairs, *checked]))

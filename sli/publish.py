@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,10 @@ from sli.intervals import inside, moment
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose
 from sli.slices import literal, parse
+from sli.slis import Sli
 from sli.slis.base import NO_LABELS
 from sli.tables import Published, Store, Transaction
+from sli.windows import Grain
 
 KEY = ("sli", "definition", "grain", "window_start", "window_end", "slice_by", "slice")
 COMPARED = tuple(name for name in ROLLED if name not in (*KEY, "day"))
@@ -58,12 +60,10 @@ def difference(
     old: pa.Table,
     new: pa.Table,
     in_scope: Scope,
-    as_of: int,
-    run_id: str,
-    model: str,
     first: bool,
 ) -> Difference:
     """Compare `new` rows with the `old` (plain) ones in scope; old rows out of scope stay as they are."""
+    plan, model = in_scope.plan, in_scope.config.model.replace("'", "''")
     scope = in_scope(old) if len(old) else np.array([], dtype=bool)
     con = duckdb.connect()
     con.execute("SET TimeZone='UTC'")
@@ -72,19 +72,18 @@ def difference(
     con.register("current_arrow", in_scope.current())
     key = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
     changed = " OR ".join(f"o.{name} IS DISTINCT FROM n.{name}" for name in COMPARED)
-    stamp = f"{as_of}::BIGINT AS as_of, '{run_id}' AS run_id"
+    stamp = f"{plan.as_of}::BIGINT AS as_of, '{plan.run_id}' AS run_id"
     names = ", ".join(f"n.{name}" for name in ROLLED)
-    model = model.replace("'", "''")
     con.execute(
         f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, "
         f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(in_scope.plan, first)} AS cause, o.value AS old_value "
+        f"{_cause(in_scope.plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
         f"FROM new_arrow n LEFT JOIN old_arrow o ON {key} WHERE o.sli IS NULL OR {changed}"
     )
     olds = ", ".join(f"o.{name}" for name in ROLLED)
     con.execute(
         f"INSERT INTO revised SELECT '{model}', {olds}, {stamp}, 'removed', CASE WHEN s.definition IS NULL "
-        f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value FROM old_arrow o "
+        f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value, o.verdict FROM old_arrow o "
         f"LEFT JOIN current_arrow s ON s.definition = o.definition AND s.grain = o.grain AND s.slice_by = o.slice_by "
         f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {key})"
     )
@@ -106,7 +105,7 @@ def difference(
 
 def _cause(plan: Plan, first: bool) -> str:
     """SQL for the cause of a change, told from what differs."""
-    fresh = ", ".join(map(literal, [*plan.fresh_series, ""]))
+    fresh = ", ".join(map(literal, [*plan.fresh_series, *plan.filled, ""]))
     grains = ", ".join(map(literal, [*plan.fresh_grains, ""]))
     return (
         f"CASE WHEN {first} THEN 'first run' "
@@ -221,11 +220,20 @@ def is_bad(check: str) -> bool:
     return check.startswith(BAD)
 
 
+@dataclass(frozen=True)
+class Pass:
+    """SLIs and grains that are rolled up over the same windows."""
+
+    slis: tuple[Sli, ...]
+    grains: tuple[Grain, ...]
+    choose: Choose
+
+
 class Scope:
     """Which published rows the new ones stand against: those of the windows and series a run rolled up."""
 
-    def __init__(self, config: Config, plan: Plan, choose: Choose, everywhere: Choose) -> None:
-        self.config, self.plan, self.choose, self.everywhere = config, plan, choose, everywhere
+    def __init__(self, config: Config, plan: Plan, passes: Sequence[Pass]) -> None:
+        self.config, self.plan, self.passes = config, plan, passes
 
     def current(self) -> pa.Table:
         """Every definition, grain and slice_by the config declares."""
@@ -240,13 +248,16 @@ class Scope:
 
     def __call__(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
-        fresh = _among(rows, "sli", self.plan.fresh_series) | _among(rows, "grain", self.plan.fresh_grains)
         sets = [",".join(each) for each in self.config.slice_sets]
         current = _among(rows, "definition", [each.definition(self.config.base) for each in self.config.declared])
         current &= _among(rows, "grain", [grain.name for grain in self.config.all_grains]) & _among(
             rows, "slice_by", sets
         )
-        return np.where(fresh, self.everywhere(starts, ends), self.choose(starts, ends)) | ~current
+        rolled = np.zeros(len(rows), dtype=bool)
+        for each in self.passes:
+            mine = _among(rows, "sli", [sli.name for sli in each.slis])
+            rolled |= mine & _among(rows, "grain", [grain.name for grain in each.grains]) & each.choose(starts, ends)
+        return rolled | ~current
 
 
 def _among(rows: pa.Table, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
@@ -283,13 +294,14 @@ def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
 
 def run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:
     """The row of `runs`."""
-    asked = plan.asked
+    asked = plan.request.chunk
     row = {
         "run_id": plan.run_id,
         "sequence": sequence,
         "as_of": moment(plan.as_of),
         "asked_start": moment(asked.start) if asked else None,
         "asked_end": moment(asked.end) if asked else None,
+        "backfill": plan.request.backfill.id if plan.request.backfill else None,
         "plan": json.dumps(plan.to_dict()),
         "tiles_recomputed": plan.tiles,
         "results_changed": changed,

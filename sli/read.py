@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import publish, schemas
 from sli.config import Config
 from sli.errors import ConfigError, StoreError, nearest
-from sli.history import known_at
+from sli.history import backfilled, framed, known_at
 from sli.intervals import DAY, Zone, moment, zone
 from sli.loading import load_config
 from sli.recompute import When, parsed
@@ -26,7 +25,7 @@ from sli.slices import slice_by_of
 from sli.tables import Published, Store
 
 COLUMNS = [name for name, _ in schemas.BELIEF]
-TABLES = ("results", "revisions", "audit", "runs")
+TABLES = ("results", "revisions", "audit", "runs", "backfills")
 
 
 def read(
@@ -46,7 +45,8 @@ def read(
     `source` is a config (file or object) or the root of a store. Windows are chosen by `start < window_end` and by
     `window_start < end` for `hour` and `day`, `window_end <= end` for the others. `slice` picks one slice
     (`{}`: all), `slice_by` all slices of those columns. `as_of` reads what was believed then. `table` may also be
-    `revisions`, `audit` or `runs`, which are given whole. Raises SliError.
+    `revisions`, `audit`, `runs` or `backfills` (what each backfill changed in all), which are given whole.
+    Raises SliError.
     """
     store, at = _opened(source)
     published = store.published()
@@ -60,7 +60,7 @@ def read(
         rows = publish.plain(store.rows("results", None, only=_filter(chosen, at, start, end)))
     else:
         rows = known_at(store, published, parsed(at, "as_of", as_of), _filter(chosen, at, start, end))
-    frame = _framed(publish.stored(rows))
+    frame = framed(publish.stored(rows))
     frame = frame[_in_time(frame, at, start, end)]
     return _ordered(_in_slice(frame, slice, slice_by))
 
@@ -96,12 +96,14 @@ def _other(store: Store, published: Published, table: str) -> pd.DataFrame:
         raise ConfigError(
             f"there is no table '{table}'", expected=f"one of {', '.join(TABLES)}", todo=nearest(table, TABLES)
         )
+    if table == "backfills":
+        return framed(backfilled(store, published))
     columns = {
-        "revisions": [*COLUMNS, "sequence", "change", "cause", "old_value"],
+        "revisions": [*COLUMNS, "sequence", "change", "cause", "old_value", "old_verdict", "backfill"],
         "audit": schemas.AUDIT.names,
         "runs": schemas.RUNS.names,
     }
-    return _framed(store.rows(table, published).select(columns[table]).sort_by("sequence"))
+    return framed(store.rows(table, published).select(columns[table]).sort_by("sequence"))
 
 
 def _check(published: Published, sli: str | Sequence[str] | None, grain: str | None) -> None:
@@ -147,15 +149,3 @@ def _in_time(frame: pd.DataFrame, at: Zone, start: When, end: When) -> Any:
         limit = pd.Timestamp(moment(parsed(at, "end", end)))
         keep &= (tumbling & (frame.window_start < limit)) | (~tumbling & (frame.window_end <= limit))
     return keep
-
-
-def _framed(rows: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = rows.select([name for name in rows.schema.names if name != "day"]).to_pandas()
-    if "slice" in frame:
-        frame["slice"] = pd.Series(
-            [dict(each) for each in rows.column("slice").to_pylist()], index=frame.index, dtype=object
-        )
-        frame["slice_by"] = pd.Series(
-            [tuple(each) for each in rows.column("slice_by").to_pylist()], index=frame.index, dtype=object
-        )
-    return frame

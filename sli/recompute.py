@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -23,14 +24,16 @@ from sli.config import Config
 from sli.engine import execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
-from sli.intervals import SECOND, Interval, Zone, iso, union
+from sli.intervals import SECOND, Duration, Zone, iso, union
 from sli.loading import load_config
 from sli.logs import Inputs, check_usable, discover
 from sli.match import Spec
 from sli.plan import Plan, affected, extended
 from sli.plan import plan as make_plan
+from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
+from sli.slis import Sli
 from sli.tables import Published, Store, Transaction, input_rows
 from sli.tile import check_states, replaced, task
 
@@ -60,21 +63,24 @@ def run(
     config: str | Path | Config,
     *,
     as_of: When = None,
-    start: When = None,
-    end: When = None,
+    look_back: str | Duration | None = None,
     settings: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Outcome:
     """Bring the tables up to date with the logs, as known at `as_of` (default: now).
 
-    With `start` or `end` exactly the tiles of `[start, end)` are recomputed, final ones too: a backfill.
-    Raises SliError.
+    With `look_back`, such as `1d`, stale hours that lie further back from the newest published one are left for a
+    run without; hours never published are always computed. Raises SliError.
     """
     config = load_config(config, settings)
-    wanted, asked = instants_of(config, as_of, start, end)
+    return carry_out(config, _request(config, as_of, look_back), progress)
+
+
+def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
+    """Plan and publish one request; plan again where another run published first. Raises SliError."""
     for attempt in range(ATTEMPTS):
         try:
-            return _with_readable(config, wanted, asked, progress or (lambda *_: None))
+            return _with_readable(config, request, progress or (lambda *_: None))
         except ConflictError:
             if attempt == ATTEMPTS - 1:
                 raise
@@ -86,54 +92,58 @@ def plan(
     config: str | Path | Config,
     *,
     as_of: When = None,
-    start: When = None,
-    end: When = None,
+    look_back: str | Duration | None = None,
     settings: Sequence[str] = (),
 ) -> Plan:
     """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
     config = load_config(config, settings)
-    wanted, asked = instants_of(config, as_of, start, end)
+    return planned(config, _request(config, as_of, look_back))
+
+
+def planned(config: Config, request: Request) -> Plan:
+    """The plan of a request, as things stand. Raises SliError."""
     store = Store(config.store)
     published = store.published()
     seen = store.inputs(published)
     inputs = discover(config, seen)
     check_usable(inputs)
     check_states(config, inputs.predictions)
-    return make_plan(config, inputs, published, seen, asked, wanted)
+    return make_plan(config, inputs, published, seen, request)
 
 
-def _with_readable(config: Config, as_of: int, asked: Interval | None, progress: Progress) -> Outcome:
+def _with_readable(config: Config, request: Request, progress: Progress) -> Outcome:
     """Begin anew without the files that turn out broken beyond their footer, until none does."""
     broken: dict[str, str] = {}
     while True:
         try:
-            return _once(config, as_of, asked, broken, progress)
+            return _once(config, request, broken, progress)
         except BrokenFiles as error:
             if error.files.keys() <= broken.keys():
                 raise
             broken |= error.files
 
 
-def _once(config: Config, as_of: int, asked: Interval | None, broken: Mapping[str, str], progress: Progress) -> Outcome:
+def _once(config: Config, request: Request, broken: Mapping[str, str], progress: Progress) -> Outcome:
     began = time.monotonic()
     transaction = Store(config.store).begin()
     published = transaction.published
     seen = transaction.store.inputs(published)
     inputs = discover(config, seen).without(broken)
     check_usable(inputs)
-    chosen = make_plan(config, inputs, published, seen, asked, as_of)
+    chosen = make_plan(config, inputs, published, seen, request)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
     before = _tiles_before(config, transaction, chosen)
     chosen, excluded = _settled(config, inputs, chosen, before)
-    made = [(job, _matched(config, job, excluded, as_of, progress)) for job in chosen.jobs]
+    made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
     tiles, held = replaced(before, made, chosen, config.tile)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
     newest = newest_hour(config, tiles)
-    rolled, scope = _rolled_up(config, chosen, tiles, newest, published, progress)
+    passes = _passes(config, chosen, newest, published)
+    rolled = _rolled_up(config, chosen, tiles, newest, passes, progress)
     believed = _believed(config, transaction, chosen, newest)
-    changes = publish.difference(believed, rolled, scope, as_of, chosen.run_id, config.model, published is None)
+    changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
     audit, audited = _audit(config, inputs, chosen, tiles), publish.newest_audit(transaction.store, published)
     state = _state(config, chosen, newest, published)
     same_audit = publish.same_audit(audit, audited)
@@ -154,21 +164,28 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
         ) from error
 
 
-def instants_of(config: Config, as_of: When, start: When, end: When) -> tuple[int, Interval | None]:
-    """as_of and the interval asked for, as instants. Raises ConfigError."""
-    since = config.since_instant
+def as_of_instant(config: Config, as_of: When) -> int:
+    """as_of as an instant, now where it is None. Raises ConfigError."""
     wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
-    if wanted < since:
-        todo = f"use a time after since ({iso(since)})"
+    if wanted < config.since_instant:
+        todo = f"use a time after since ({iso(config.since_instant)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
-    if start is None and end is None:
-        return wanted, None
-    low = since if start is None else parsed(config.zone, "start", start)
-    high = wanted + 1 if end is None else parsed(config.zone, "end", end)
-    if low >= high:
-        names = f"{iso(low)}{' (since)' * (start is None)} .. {iso(high)}{' (as_of)' * (end is None)}"
-        raise ConfigError("the end must come after the start", where="start, end", found=names)
-    return wanted, Interval(low, high)
+    return wanted
+
+
+def length(name: str, value: str | Duration) -> Duration:
+    """A duration such as `1d`. Raises ConfigError."""
+    try:
+        return value if isinstance(value, Duration) else Duration.parse(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"{name} is no duration", where=name, expected="such as 1d or 6h", found=str(value)
+        ) from error
+
+
+def _request(config: Config, as_of: When, look_back: str | Duration | None) -> Request:
+    back = None if look_back is None else length("look_back", look_back).micros
+    return Request(as_of_instant(config, as_of), back)
 
 
 def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
@@ -207,27 +224,35 @@ def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress:
     )
 
 
-def _rolled_up(
-    config: Config, chosen: Plan, tiles: pa.Table, newest: int, published: Published | None, progress: Progress
-) -> tuple[pa.Table, publish.Scope]:
-    """New rows of every window affected, and which published rows they stand against."""
+def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:
+    """Which SLIs are rolled up over which windows."""
     settled = newest if published is None or chosen.from_scratch else min(newest, published.newest)
-    choose = functools.partial(affected, chosen, newest=settled, everywhere=chosen.from_scratch)
-    everywhere = functools.partial(affected, chosen, newest=settled, everywhere=True)
-    fresh = [each for each in config.declared if each.name in chosen.fresh_series]
-    rest = [each for each in config.declared if each.name not in chosen.fresh_series]
-    old = [grain for grain in config.all_grains if grain.name not in chosen.fresh_grains]
-    added = [grain for grain in config.all_grains if grain.name in chosen.fresh_grains]
-    passes = [(rest, old, choose), (fresh, config.all_grains, everywhere), (rest, added, everywhere)]
-    passes = [(slis, grains, where) for slis, grains, where in passes if slis and grains]
-    steps, total = itertools.count(1), sum(len(grains) for _, grains, _ in passes)
-    parts = [
-        roll_up(
-            config, tiles, newest, slis, grains, where, chosen.as_of, lambda: progress("rolling up", next(steps), total)
-        )
-        for slis, grains, where in passes
-    ]
-    return pa.concat_tables(parts), publish.Scope(config, chosen, choose, everywhere)
+    old = tuple(grain for grain in config.all_grains if grain.name not in chosen.fresh_grains)
+    added = tuple(grain for grain in config.all_grains if grain.name in chosen.fresh_grains)
+    alike: dict[Any, list[Sli]] = {}
+    for each in config.declared:
+        fresh = chosen.from_scratch or each.name in chosen.fresh_series
+        alike.setdefault((fresh, chosen.filled.get(each.name, ()), chosen.lacking.get(each.name, ())), []).append(each)
+    passes = []
+    for (fresh, filled, lacking), slis in alike.items():
+        choose = functools.partial(affected, chosen, newest=settled, filled=filled, lacking=lacking)
+        passes.append(publish.Pass(tuple(slis), old, functools.partial(choose, everywhere=fresh)))
+        passes.append(publish.Pass(tuple(slis), added, functools.partial(choose, everywhere=True)))
+    return [each for each in passes if each.grains]
+
+
+def _rolled_up(
+    config: Config, chosen: Plan, tiles: pa.Table, newest: int, passes: Sequence[publish.Pass], progress: Progress
+) -> pa.Table:
+    """New rows of every window affected."""
+    steps, total = itertools.count(1), sum(len(each.grains) for each in passes)
+
+    def done() -> None:
+        progress("rolling up", next(steps), total)
+
+    return pa.concat_tables(
+        [roll_up(config, tiles, newest, each.slis, each.grains, each.choose, chosen.as_of, done) for each in passes]
+    )
 
 
 def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> pa.Table:
@@ -240,7 +265,8 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
         chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series
     ):
         matured = [chosen.matured.start] if chosen.matured else []
-        earliest = min([newest, published.newest, *matured, *(each.start for each in chosen.pairs)])
+        changed = [*chosen.pairs, *(each for where in chosen.filled.values() for each in where)]
+        earliest = min([newest, published.newest, *matured, *(each.start for each in changed)])
         first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
     return publish.believed(store, first)
 
@@ -265,12 +291,15 @@ def _state(config: Config, chosen: Plan, newest: int, published: Published | Non
         config.base,
         newest,
         tuple(config.states),
-        config.slice_sets,
+        chosen.slice_sets,
         tuple(grain.name for grain in config.all_grains),
         {each.name: each.definition(config.base) for each in config.declared},
         {each.name: each.objective.text if each.objective else None for each in config.declared},
         chosen.pending,
+        chosen.unchecked,
         chosen.held,
+        chosen.gaps,
+        chosen.backfills,
     )
 
 
@@ -294,9 +323,9 @@ def _published(
     )
     if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed and same_audit)):
         return False
-    revised = changes.revised.append_column(
-        "sequence", pa.array([transaction.sequence] * len(changes.revised), pa.int64())
-    )
+    n, backfill = len(changes.revised), chosen.request.backfill
+    revised = changes.revised.append_column("sequence", pa.array([transaction.sequence] * n, pa.int64()))
+    revised = revised.append_column("backfill", pa.array([backfill.id if backfill else None] * n, pa.string()))
     if chosen.older:
         later = restated(transaction.store, transaction.published, revised, chosen.as_of, transaction.sequence)
         revised = pa.concat_tables([revised, later], promote_options="permissive")

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.config import Config
-from sli.intervals import HOUR, MINUTE, Interval, iso
+from sli.intervals import HOUR, MINUTE, Interval, common, iso, union
 from sli.plan import Plan
 from sli.plot import plot, slice_name
 from sli.recompute import Outcome
+from sli.request import Backfill
 
 SHOWN = 8
 """Examples shown of many."""
@@ -42,12 +44,12 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     """The plan in words."""
     older = " (older than what is published: only the history gains rows)" if plan.older else ""
     lines = [f"as of {iso(plan.as_of)}{older}"]
-    if plan.asked:
-        lines.append(f"asked for {_span(plan.asked)}")
+    if plan.request.look_back is not None:
+        lines.append(f"looking back {plan.request.look_back / HOUR:g} hours from the newest published one")
     if plan.empty:
         return [*lines, "nothing to do: the tables are up to date with the logs", *_waiting(plan)]
     hours = "hours" if plan.tile == HOUR else "tiles"
-    size = f"reading {plan.bytes / 1e6:,.1f} MB in {_count(plan, 'task')}"
+    size = f"reading {plan.bytes / 1e6:,.1f} MB in {_many(sum(len(job.chunks) for job in plan.jobs), 'task')}"
     lines.append(f"recompute {plan.tiles:,} of {plan.tiles_total:,} {hours}, {size}:")
     for cause in plan.causes:
         files = f", {len(cause.files):,} file{'s' * (len(cause.files) != 1)}" if cause.files else ""
@@ -59,14 +61,10 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
         lines.append(f"final hours to check, since the input might belong to them: {_spans(plan.checked)}")
     if plan.fresh_series and not plan.from_scratch:
         lines.append(f"new or changed: {', '.join(plan.fresh_series)}")
+    lines += [f"compute {name} alone: {_spans(where)}" for name, where in plan.filled.items()]
     if plan.matured and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.matured)}")
     return lines + _waiting(plan)
-
-
-def _count(plan: Plan, name: str) -> str:
-    tasks = sum(len(job.chunks) for job in plan.jobs)
-    return f"{tasks} {name}{'s' * (tasks != 1)}"
 
 
 def _waiting(plan: Plan) -> list[str]:
@@ -74,9 +72,16 @@ def _waiting(plan: Plan) -> list[str]:
     if plan.held:
         first, last = plan.held[0].start, plan.held[-1].end
         lines.append(f"held: input came for hours that are final, so it changed nothing: {_spans(plan.held)}")
-        lines.append(f"  to apply it: sli run CONFIG --start {iso(first)} --end {iso(last)}")
-    if plan.pending:
-        lines.append(f"not asked for and still to be done: {_spans(plan.pending)}")
+        lines.append(f"  to apply it: sli backfill CONFIG --start {iso(first)} --end {iso(last)}")
+    if plan.pending or plan.unchecked:
+        lines.append(f"left for a run without limits: {_spans(union([*plan.pending, *plan.unchecked]))}")
+    for name, where in plan.lacking.items():
+        lines.append(f"left for a run without limits, or `sli backfill --sli {name}`: {name} of {_spans(where)}")
+    for each in plan.backfills:
+        slis = "".join(f" --sli {name}" for name in each.slis)
+        asked = f"--start {iso(each.interval.start)} --end {iso(each.interval.end)}{slis}"
+        lines.append(f"unfinished: a backfill of {_span(each.interval)}, done up to {iso(each.done)}")
+        lines.append(f"  to finish it: sli backfill CONFIG {asked}")
     return lines
 
 
@@ -109,11 +114,68 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
     ]
     lines += [f"  {count:,} {cause}" for cause, count in causes.items()]
     if "first run" not in causes.index:
-        lines += _revisions(rows.to_pandas(), config)
+        lines += _revisions(rows.to_pandas(), config, "revisions")
     return lines + _waiting(plan)
 
 
-def _revisions(rows: pd.DataFrame, config: Config) -> list[str]:
+def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
+    """The dry run of a backfill in words: its chunks, its windows and why each is recomputed."""
+    plan = chosen.plan
+    lines = [_backfill_name(chosen.backfill)]
+    if chosen.resumed:
+        lines.append(f"continues where it was interrupted: done up to {iso(chosen.backfill.done)}")
+    if not chosen.chunks:
+        complete = ", ".join(chosen.backfill.slis)
+        todo = "leave --sli out to recompute all of it"
+        return [*lines, f"nothing to do: {complete} lacks no hour there; {todo}", *_waiting(plan)]
+    hours = "hours" if plan.tile == HOUR else "tiles"
+    filled = union(each for where in plan.filled.values() for each in where)
+    tiles = sum((each.end - each.start) // plan.tile for each in common([*plan.pairs, *filled], plan.existing))
+    size = f"reading {plan.bytes / 1e6:,.1f} MB"
+    lines.append(
+        f"recompute {tiles:,} of {plan.tiles_total:,} {hours}, {size}, in {_many(len(chosen.chunks), 'chunk')}:"
+    )
+    lines += [f"  {number:>3}  {_span(each)}" for number, each in enumerate(chosen.chunks, 1)]
+    lines.append("windows, and why:")
+    group: Any
+    for group, rows in chosen.windows.groupby(["grain", "slis", "reason"], sort=False):
+        grain, slis, reason = group
+        column = "window_start" if grain in ("hour", "day") else "window_end"
+        first, last = (local(each, config, grain) for each in (rows[column].min(), rows[column].max()))
+        until = "" if column == "window_start" else "until "
+        span = f"{until}{first}" + f" .. {last}" * (first != last)
+        only = "" if len(slis) == len(config.declared) else f" ({', '.join(slis)})"
+        lines.append(f"  {grain:<10} {len(rows):>7,}  {span}: {reason}{only}")
+    return lines
+
+
+def _backfill_name(backfill: Backfill) -> str:
+    slis = f" of {', '.join(backfill.slis)} alone" if backfill.slis else ""
+    return f"backfill {backfill.id}{slis}: {_span(backfill.interval)}"
+
+
+def chunk_line(number: int, of: int, outcome: Outcome) -> str:
+    """One chunk of a backfill that is done."""
+    asked = outcome.plan.request.chunk
+    what = f"{len(outcome.revised):,} results revised" if outcome.published else "nothing changed"
+    return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
+
+
+def backfill_lines(outcome: BackfillOutcome, config: Config) -> list[str]:
+    """What a backfill changed: how many results, why, and the first of them from old value to new."""
+    changes = outcome.changes
+    done = f"{_many(len(changes), 'result')} changed" if len(changes) else "nothing changed"
+    lines = [f"{_backfill_name(outcome.backfill)}: {done} ({outcome.seconds:.1f} s)"]
+    lines += [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
+    lines += _revisions(changes, config, "backfills")
+    return lines + (_waiting(outcome.runs[-1].plan) if outcome.runs else [])
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count:,} {name}{'s' * (count != 1)}"
+
+
+def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     """The windows that changed, by name, and some changes from old value to new."""
     rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
     if rows.empty:
@@ -135,7 +197,7 @@ def _revisions(rows: pd.DataFrame, config: Config) -> list[str]:
         change = f"{number(row.old_value)} -> {number(row.value, row.reason)}"
         lines.append(f"  {row.grain} {when} {slice_name(dict(row.slice))}, {row.sli}: {change} ({row.cause})")
     if len(rows) > min(SHOWN, len(examples)):
-        lines.append("  all of them: sli show CONFIG --table revisions")
+        lines.append(f"  all of them: sli show CONFIG --table {table}")
     return lines
 
 
@@ -235,4 +297,31 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "failing": list(outcome.failing),
         "plan": outcome.plan.to_dict(),
+    }
+
+
+def backfill_plan_dict(chosen: BackfillPlan) -> dict[str, Any]:
+    """The dry run of a backfill as plain values, every window with its reason."""
+    windows = chosen.windows.assign(
+        window_start=[each.isoformat() for each in chosen.windows.window_start],
+        window_end=[each.isoformat() for each in chosen.windows.window_end],
+    )
+    return {
+        "backfill": chosen.backfill.id,
+        "resumed": chosen.resumed,
+        "chunks": [[iso(each.start), iso(each.end)] for each in chosen.chunks],
+        "windows": windows.to_dict("records"),
+        "plan": chosen.plan.to_dict(),
+    }
+
+
+def backfill_dict(outcome: BackfillOutcome) -> dict[str, Any]:
+    """A backfill as plain values."""
+    return {
+        "backfill": outcome.backfill.id,
+        "resumed": outcome.resumed,
+        "seconds": outcome.seconds,
+        "results_changed": len(outcome.changes),
+        "causes": outcome.changes.cause.value_counts().to_dict(),
+        "runs": [outcome_dict(each) for each in outcome.runs],
     }

@@ -42,9 +42,19 @@ RESULTS = pa.schema([*BELIEF, ("day", TEXT)])
 """Newest belief; `day` is the local date the window ends in, a partition column beside `grain`."""
 
 REVISIONS = pa.schema(
-    [*BELIEF, ("day", TEXT), ("sequence", pa.int64()), ("change", TEXT), ("cause", TEXT), ("old_value", pa.float64())]
+    [
+        *BELIEF,
+        ("day", TEXT),
+        ("sequence", pa.int64()),
+        ("change", TEXT),
+        ("cause", TEXT),
+        ("old_value", pa.float64()),
+        ("old_verdict", TEXT),
+        ("backfill", TEXT),
+    ]
 )
-"""Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` is the one before."""
+"""Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` and `old_verdict` are
+the ones before; `backfill` is the id of the backfill that made it, if one did."""
 
 MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))])
 SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
@@ -105,6 +115,7 @@ RUNS = pa.schema(
         ("as_of", UTC),
         ("asked_start", UTC),
         ("asked_end", UTC),
+        ("backfill", TEXT),
         ("plan", TEXT),
         ("tiles_recomputed", pa.int64()),
         ("results_changed", pa.int64()),

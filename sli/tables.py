@@ -21,6 +21,7 @@ from sli import schemas
 from sli.errors import ConflictError, StoreError
 from sli.intervals import Interval
 from sli.logs import LogFile
+from sli.request import Backfill
 
 APP = "sli"
 KEY = "sli_published"
@@ -50,7 +51,12 @@ class Published:
     series: Mapping[str, str]
     objectives: Mapping[str, str | None]
     pending: tuple[Interval, ...] = ()
+    unchecked: tuple[Interval, ...] = ()
     held: tuple[Interval, ...] = ()
+    gaps: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+    """For each state the tiles that lack it."""
+    backfills: tuple[Backfill, ...] = ()
+    """The unfinished ones."""
     versions: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -59,8 +65,15 @@ class Published:
     @staticmethod
     def from_json(text: str) -> Published:
         tree = json.loads(text)
-        for name in ("pending", "held"):
-            tree[name] = tuple(Interval(**each) for each in tree[name])
+        for name in ("pending", "unchecked", "held"):
+            tree[name] = tuple(Interval(**each) for each in tree.get(name, ()))
+        tree["gaps"] = {
+            state: tuple(Interval(**each) for each in where) for state, where in tree.get("gaps", {}).items()
+        }
+        tree["backfills"] = tuple(
+            Backfill(each["id"], Interval(**each["interval"]), tuple(each["slis"]), each["done"])
+            for each in tree.get("backfills", ())
+        )
         for name in ("states", "grains"):
             tree[name] = tuple(tree[name])
         tree["slice_sets"] = tuple(tuple(each) for each in tree["slice_sets"])
@@ -157,11 +170,12 @@ class Transaction:
             if name != "results" and table.version() != self.versions.get(name, 0):
                 # A run that was killed, or lost the race, left this behind.
                 table.restore(self.versions.get(name, 0))
+            known = {each.name for each in table.schema().fields}
             write_deltalake(
                 table,
                 _with_columns(rows, LAYOUT[name][0]),
                 **how,
-                schema_mode="merge" if any(each not in fixed for each in rows.schema.names) else None,
+                schema_mode="merge" if not known.issuperset([*fixed, *rows.schema.names]) else None,
                 commit_properties=CommitProperties(
                     custom_metadata={KEY: state.to_json()} if state else None,
                     app_transactions=[AppTransaction(APP, self.sequence)],

@@ -82,6 +82,10 @@ class Scenario:
     def run(self, as_of: int, **given: Any) -> Outcome:
         return sli.run(self.config, as_of=text(as_of), **given)
 
+    def backfill(self, as_of: int, start: str, end: str, **given: Any) -> Outcome:
+        """The outcome of the last chunk."""
+        return sli.backfill(self.config, as_of=text(as_of), start=start, end=end, **given).runs[-1]
+
     def answer(self, as_of: int) -> Any:
         predictions = [row for rows in self.predictions.values() for row in rows]
         feedback = [row for rows in self.feedback.values() for row in rows]

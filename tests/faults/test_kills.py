@@ -170,7 +170,7 @@ def photographed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Sce
 
         with monkeypatch.context() as patch:
             watched(patch, photograph)
-            scenario.run(as_of, **given)
+            (scenario.backfill if given else scenario.run)(as_of, **given)
         return found
 
     return run
@@ -378,7 +378,7 @@ def test_a_killed_backfill_is_completed_by_the_next(
     new = everything(scenario.config)
     for point in ("after tiles", "before results"):
         assert belief(killed[point].config) == old, point
-    killed["before results"].run(THIRD, **asked)
+    killed["before results"].backfill(THIRD, **asked)
     assert_equal(killed["before results"], new)
     scenario.check(THIRD)
 

@@ -184,8 +184,8 @@ def test_backfills_of_disjoint_intervals_at_once_both_count(tmp_path: Path) -> N
         {"start": text(START), "end": text(START + DAY)},
         {"start": text(START + DAY), "end": text(START + 3 * DAY)},
     ]
-    with rival_at("writing results", lambda: scenario.run(THIRD, **halves[0])) as rivals:
-        outcome = scenario.run(THIRD, **halves[1])
+    with rival_at("writing results", lambda: scenario.backfill(THIRD, **halves[0])) as rivals:
+        outcome = scenario.backfill(THIRD, **halves[1])
     assert rivals[0].published
     assert outcome.published
     scenario.check(THIRD)

@@ -129,7 +129,7 @@ def play(seed: int, root: Path, note: Callable[[str], None] = lambda _: None) ->
         for _ in range(5):
             # A backfill may take a prediction away from another final tile, which then is held in its turn.
             for held in outcome.plan.held:
-                outcome = scenario.run(as_of, start=_text(held.start), end=_text(held.end))
+                outcome = scenario.backfill(as_of, _text(held.start), _text(held.end))
         scenario.check(as_of)
         again = scenario.run(as_of)
         assert not again.published

@@ -13,7 +13,7 @@ SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
     ["errors"],
     ["intervals", "slices"],
-    ["windows", "schemas"],
+    ["windows", "schemas", "request"],
     ["slis"],
     ["config"],
     ["loading", "logs"],
@@ -25,7 +25,7 @@ ORDER = [
     ["publish"],
     ["history"],
     ["recompute"],
-    ["read", "plot", "init"],
+    ["read", "plot", "init", "backfill"],
     ["report", "verify"],
     ["demo"],
     ["cli"],

@@ -409,7 +409,7 @@ def test_input_for_a_final_window_is_held_and_named_until_it_is_asked_for(make: 
     assert list(results(s).labelled) == [0, 1]
     named = sli.plan(s.config, as_of=text(MONDAY + 5 * DAY)).to_dict()["held"]
     assert named == [["2024-01-15T10:00Z", "2024-01-15T11:00Z"]]
-    s.run(MONDAY + 5 * DAY, start="2024-01-15T10:00", end="2024-01-15T11:00")
+    s.backfill(MONDAY + 5 * DAY, "2024-01-15T10:00", "2024-01-15T11:00")
     assert values(results(s)) == [0.0, 1.0]
     assert not s.run(MONDAY + 5 * DAY).plan.held
     s.check(MONDAY + 5 * DAY)
@@ -618,7 +618,7 @@ def test_a_limited_run_leaves_the_rest_pending_and_the_next_run_completes_it(mak
     as_of = MONDAY + 3 * DAY
     s.run(as_of)
     s.log_feedback("f.parquet", [f("a", TEN + HOUR), f("b", TEN + DAY + HOUR)])
-    limited = s.run(as_of, start="2024-01-16", end="2024-01-17")
+    limited = s.backfill(as_of, "2024-01-16", "2024-01-17")
     assert limited.plan.pending
     assert list(results(s).labelled) == [0, 1]
     assert not s.run(as_of).plan.pending
@@ -629,7 +629,7 @@ def test_a_limited_run_leaves_the_rest_pending_and_the_next_run_completes_it(mak
 def test_a_first_run_may_be_limited_too(make: Make) -> None:
     s = make(grains=("hour", "day"))
     s.log_predictions("p1.parquet", [p("a", TEN), p("b", TEN + DAY)])
-    s.run(LATER, start="2024-01-16", end="2024-01-17")
+    s.backfill(LATER, "2024-01-16", "2024-01-17")
     assert windows(results(s)) == [("01-16T10:00", "01-16T11:00", 1)]
     s.run(LATER)
     s.check(LATER)

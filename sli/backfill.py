@@ -18,14 +18,15 @@ import pandas as pd
 from sli.config import Config
 from sli.errors import ConfigError, nearest
 from sli.history import backfilled, framed
-from sli.intervals import Duration, Interval, common, inside, iso, moment
+from sli.intervals import DAY, Duration, Interval, common, inside, iso, moment
 from sli.loading import load_config
 from sli.plan import Plan, affected, aligned, limits
 from sli.recompute import Outcome, Progress, When, as_of_instant, carry_out, length, parsed, planned
 from sli.request import Backfill, Request
 from sli.tables import Published, Store
 
-CHUNK = "30d"
+CHUNK = 4 << 30
+"""Bytes a chunk reads at most, roughly, where its length is not given: some minutes' work on two cores."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def plan_backfill(
     start: When,
     end: When,
     sli: str | Sequence[str] = (),
-    chunk: str | Duration = CHUNK,
+    chunk: str | Duration | None = None,
     as_of: When = None,
     settings: Sequence[str] = (),
 ) -> BackfillPlan:
@@ -72,7 +73,7 @@ def plan_backfill(
     published = Store(config.store).published()
     begun, resumed = _begun(config, published, wanted, as_of is not None, start, end, sli)
     plan = planned(config, Request(wanted, None, begun, Interval(begun.done, begun.interval.end)))
-    chunks = _chunks(config, begun, resumed, plan, _days(chunk))
+    chunks = _chunks(config, begun, resumed, plan, _days(plan, chunk))
     return BackfillPlan(begun, resumed, tuple(chunks), plan, _windows(config, plan, published))
 
 
@@ -82,7 +83,7 @@ def backfill(
     start: When,
     end: When,
     sli: str | Sequence[str] = (),
-    chunk: str | Duration = CHUNK,
+    chunk: str | Duration | None = None,
     as_of: When = None,
     settings: Sequence[str] = (),
     progress: Progress | None = None,
@@ -90,8 +91,9 @@ def backfill(
 ) -> BackfillOutcome:
     """Recompute the hours of `[start, end)`, final ones too; with `sli` only compute what these SLIs lack there.
 
-    Works in chunks of whole days, each published on its own; the same call after an interruption continues. `done` is
-    called after each chunk with its number, the number of chunks and the run's outcome. Raises SliError.
+    Works in chunks of whole days (`chunk`, such as `30d`; default: by bytes), each published on its own; the same call
+    after an interruption continues. `done` is called after each chunk with its number, the number of chunks and the
+    run's outcome. Raises SliError.
     """
     began = time.monotonic()
     config = load_config(config, settings)
@@ -180,7 +182,12 @@ def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
         )
 
 
-def _days(chunk: str | Duration) -> int:
+def _days(plan: Plan, chunk: str | Duration | None) -> int:
+    """Length of a chunk."""
+    if chunk is None:
+        filled = [each for where in plan.filled.values() for each in where]
+        asked = sum(each.end - each.start for each in common([*plan.pairs, *filled], plan.existing))
+        return max(1, int(asked / DAY * CHUNK / max(1, plan.bytes)) + 1)
     found = length("chunk", chunk)
     if not found.days:
         raise ConfigError("a chunk is made of whole days", where="chunk", expected="such as 30d", found=found.text)

@@ -136,7 +136,7 @@ def _backfill_arguments(backfill: argparse.ArgumentParser) -> None:
     backfill.add_argument(
         "--sli", action="append", default=[], metavar="NAME", help="only compute what this SLI lacks there; repeatable"
     )
-    backfill.add_argument("--chunk", default="30d", metavar="DAYS", help="publish after so many days (default: 30d)")
+    backfill.add_argument("--chunk", metavar="DAYS", help="publish after so many days, such as 30d (default: by bytes)")
     backfill.add_argument("--dry-run", action="store_true", help="list chunks, windows and reasons; write nothing")
 
 

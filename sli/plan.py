@@ -73,6 +73,8 @@ class Plan:
     """Unfinished ones, once this run is published."""
     progressed: bool
     """Whether that differs from what is published."""
+    winners_may_change: bool
+    """Whether another prediction of an id may win than the tiles remember."""
     from_scratch: bool
     files_changed: int
     tile: int
@@ -98,20 +100,14 @@ class Plan:
 
     @property
     def tiles(self) -> int:
-        """How many tiles that may hold predictions are recomputed."""
-        return sum((each.end - each.start) // self.tile for each in common(self.pairs, self.existing))
+        """How many tiles that may hold predictions are recomputed, or gain a state."""
+        worked = [*self.pairs, *(each for where in self.filled.values() for each in where)]
+        return sum((each.end - each.start) // self.tile for each in common(union(worked), self.existing))
 
     @property
     def tiles_total(self) -> int:
         """How many tiles may hold predictions."""
         return sum((each.end - each.start) // self.tile for each in self.existing)
-
-    @property
-    def winners_may_change(self) -> bool:
-        """Whether another prediction of an id may win than the tiles remember."""
-        backfill = self.request.backfill is not None and not self.request.slis
-        waiting = self.from_scratch or backfill or self.held or self.pending
-        return bool(waiting) or any("prediction" in cause.what for cause in self.causes)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, instants as ISO 8601."""
@@ -196,6 +192,7 @@ def plan(
         slice_sets=sets,
         backfills=backfills,
         progressed=backfills != (basis.backfills if basis else ()),
+        winners_may_change=_winners_may_change(basis, causes, request),
         from_scratch=from_scratch,
         files_changed=0 if older else sum(len(cause.files) for cause in causes),
         tile=config.tile,
@@ -203,6 +200,12 @@ def plan(
         bytes=sum(int(file.row_bytes * file.rows) for file in read.values()),
         run_id=_run_id(config, inputs, request),
     )
+
+
+def _winners_may_change(basis: Published | None, causes: list[Cause], request: Request) -> bool:
+    left = basis is None or basis.pending or basis.unchecked or basis.held
+    backfill = request.chunk is not None and not request.slis
+    return bool(left) or backfill or any("prediction" in cause.what for cause in causes)
 
 
 def _slice_sets(config: Config, basis: Published | None, request: Request) -> tuple[tuple[str, ...], ...]:
@@ -490,17 +493,17 @@ def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
 
 
 def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
-    """The plan with tiles whose winning predictions changed because of rows elsewhere."""
+    """The plan with tiles whose winning predictions changed because of rows elsewhere, and the feedback they reach."""
     extra = without(more, [*plan.pairs, *plan.checked])
-    if not extra:
+    strays = union([*plan.strays, *_strays_of(config, more, plan.as_of)])
+    if not extra and strays == list(plan.strays):
         return plan
     frozen = [Interval(BEGINNING, plan.frozen_before)]
     pairs = _whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
     checked = without(_whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
-    strays = union([*plan.strays, *_strays_of(config, extra, plan.as_of)])
     first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets)
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
-    cause = Cause("duplicate predictions elsewhere", tuple(extra))
+    causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
     held = tuple(without(plan.held, [*pairs, *checked]))
     return replace(
         plan,
@@ -509,5 +512,5 @@ def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -
         strays=tuple(strays),
         held=held,
         jobs=(*first, *rest),
-        causes=(*plan.causes, cause),
+        causes=(*plan.causes, *causes),
     )

@@ -137,7 +137,7 @@ def _once(config: Config, request: Request, broken: Mapping[str, str], progress:
     before = _tiles_before(config, transaction, chosen)
     chosen, excluded = _settled(config, inputs, chosen, before)
     made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
-    tiles, held = replaced(before, made, chosen, config.tile)
+    tiles, held = replaced(config, before, made, chosen)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
     newest = newest_hour(config, tiles)
     passes = _passes(config, chosen, newest, published)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.config import Config
-from sli.intervals import HOUR, MINUTE, Interval, common, iso, union
+from sli.intervals import HOUR, MINUTE, Interval, iso, union
 from sli.plan import Plan
 from sli.plot import plot, slice_name
 from sli.recompute import Outcome
@@ -129,11 +129,9 @@ def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
         todo = "leave --sli out to recompute all of it"
         return [*lines, f"nothing to do: {complete} lacks no hour there; {todo}", *_waiting(plan)]
     hours = "hours" if plan.tile == HOUR else "tiles"
-    filled = union(each for where in plan.filled.values() for each in where)
-    tiles = sum((each.end - each.start) // plan.tile for each in common([*plan.pairs, *filled], plan.existing))
     size = f"reading {plan.bytes / 1e6:,.1f} MB"
     lines.append(
-        f"recompute {tiles:,} of {plan.tiles_total:,} {hours}, {size}, in {_many(len(chosen.chunks), 'chunk')}:"
+        f"recompute {plan.tiles:,} of {plan.tiles_total:,} {hours}, {size}, in {_many(len(chosen.chunks), 'chunk')}:"
     )
     lines += [f"  {number:>3}  {_span(each)}" for number, each in enumerate(chosen.chunks, 1)]
     lines.append("windows, and why:")

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sli.intervals import Interval, Zone
+from sli.intervals import DAY, Interval, Zone
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Backfill:
         """What is left, cut at a midnight of the zone every so many days of those within `limits`."""
         edges, end = [self.done], min(self.interval.end, limits.end)
         at = max(self.done, limits.start)
+        days = min(days, max(0, end - at) // DAY + 2)
         while (at := zone.midnight(zone.date(at) + timedelta(days=days))) < end:
             edges.append(at)
         return [Interval(a, b) for a, b in itertools.pairwise([*edges, self.interval.end])] if not self.over else []

@@ -258,7 +258,7 @@ def _with_days(rows: pa.Table, spec: Spec) -> pa.Table:
 
 
 def replaced(
-    before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan, tile: int
+    config: Config, before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan
 ) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the final ones that input would change and an explicit interval must.
 
@@ -272,7 +272,7 @@ def replaced(
     if plan.pairs or plan.checked or plan.strays:
         made, jobs = jobs[0][1], jobs[1:]
         con.register("made_arrow", made)
-        held = _differing(con, before, made, plan, tile)
+        held = _differing(con, before, made, plan, config.tile)
         done = inside_sql("epoch_us(start)", without([*plan.pairs, *plan.checked], held))
         fed = inside_sql("epoch_us(start)", plan.strays)
         mine = f"((span <> 'feedback' AND {done}) OR (span = 'feedback' AND {fed}))"
@@ -281,6 +281,9 @@ def replaced(
         whole = pa.concat_tables([kept, new], promote_options="permissive")
     for job, made in jobs:
         whole = _joined(con, whole, made, job)
+    for state in config.states.values():
+        if state.id not in whole.schema.names:
+            whole = whole.append_column(state.id, pa.nulls(len(whole), schemas.state_type(state.kind)))
     return whole, held
 
 

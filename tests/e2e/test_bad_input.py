@@ -110,6 +110,10 @@ class Desk:
         given = arguments if "--as-of" in arguments else ("--as-of", "2024-02-01", *arguments)
         return self.call("run", str(self.config), *given)
 
+    def backfill(self, start: str, end: str, *arguments: str) -> Said:
+        asked = ("--start", start, "--end", end, "--as-of", "2024-02-01")
+        return self.call("backfill", str(self.config), *asked, *arguments)
+
     def counts(self) -> tuple[int, int]:
         """Predictions and labelled ones published in the hour from ten."""
         [row] = sli.read(self.config, sli="accuracy", grain="hour", slice={}).itertuples()
@@ -220,7 +224,7 @@ def test_a_file_repaired_later_counts_from_the_next_run_on(desk: Desk) -> None:
     path.write_bytes(whole[:-20])
     assert desk.run().code == 3
     path.write_bytes(whole)
-    assert desk.run("--start", "2024-01-15").code == 0
+    assert desk.backfill("2024-01-15", "2024-01-16").code == 0
     assert desk.counts() == (12, 6)
     assert newest_audit(desk) == set()
 
@@ -465,10 +469,8 @@ def test_a_wrong_setting_is_named(desk: Desk, setting: str, parts: list[str]) ->
     [
         (["--as-of", "soon"], ["as_of is no date or time", "soon", "ISO 8601"]),
         (["--as-of", "2024-13-01"], ["as_of is no date or time", "2024-13-01"]),
-        (["--start", "2024-01-20", "--end", "2024-01-16"], ["the end must come after the start", "2024-01-20"]),
-        (["--start", "2025-01-01"], ["2025-01-01"]),
-        (["--end", "2010-01-01"], ["2010-01-01"]),
         (["--as-of", "2010-01-01"], ["since"]),
+        (["--look-back", "soon"], ["look_back is no duration", "soon", "1d"]),
     ],
 )
 def test_a_wrong_time_on_the_command_line_is_named(desk: Desk, arguments: list[str], parts: list[str]) -> None:
@@ -477,6 +479,39 @@ def test_a_wrong_time_on_the_command_line_is_named(desk: Desk, arguments: list[s
     assert said.has(*parts)
     assert "None" not in said.err
     assert desk.untouched
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "arguments", "parts"),
+    [
+        ("2024-01-20", "2024-01-16", [], ["the end must come after the start", "2024-01-20"]),
+        ("2024-01-16", "2024-01-16", [], ["the end must come after the start"]),
+        ("2025-01-01", "2025-02-01", [], ["the interval asked for holds nothing", "2025-01-01"]),
+        ("2009-01-01", "2010-01-01", [], ["the interval asked for holds nothing", "2010-01-01"]),
+        ("soon", "2024-01-16", [], ["start is no date or time", "soon", "ISO 8601"]),
+        ("2024-01-15", "later", [], ["end is no date or time", "later", "ISO 8601"]),
+        ("2024-01-15", "2024-01-16", ["--sli", "acuracy"], ["there is no SLI 'acuracy'", "did you mean 'accuracy'?"]),
+        ("2024-01-15", "2024-01-16", ["--sli", "accuracy"], ["nothing is published", "sli run"]),
+        ("2024-01-15", "2024-01-16", ["--chunk", "6h"], ["a chunk is made of whole days", "30d"]),
+        ("2024-01-15", "2024-01-16", ["--chunk", "0d"], ["a chunk is made of whole days", "30d"]),
+        ("2024-01-15", "2024-01-16", ["--chunk", "big"], ["chunk is no duration", "big"]),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_backfill_that_cannot_be_is_explained(
+    desk: Desk, start: str, end: str, arguments: list[str], parts: list[str], dry: list[str]
+) -> None:
+    said = desk.backfill(start, end, *arguments, *dry)
+    assert said.code == 2
+    assert said.has(*parts)
+    assert desk.untouched
+
+
+def test_a_backfill_as_of_before_what_is_published_is_refused(desk: Desk) -> None:
+    assert desk.run("--as-of", "2024-03-01").code == 0
+    said = desk.backfill("2024-01-15", "2024-01-16")
+    assert said.code == 2
+    assert said.has("as_of lies before what is published", "2024-03-01T00:00Z or later", "sli run --as-of")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
+import sli
+from sli.tables import Store
+
 START = at("2024-03-08T00:00")
 BINARY = [
     "accuracy",
@@ -124,6 +127,8 @@ def play(seed: int, root: Path, note: Callable[[str], None] = lambda _: None) ->
     note(f"{scenario.world}")
     for _ in range(pick.randint(2, 4)):
         as_of += pick.choice([0, HOUR, DAY, DAY, 5 * DAY])
+        for _ in range(pick.choice([0, 0, 1, 2])):
+            note(limited(pick, scenario, as_of))
         outcome = scenario.run(as_of)
         note(f"run as of {as_of}: {[c.what for c in outcome.plan.causes]} held {outcome.plan.held}")
         for _ in range(5):
@@ -135,11 +140,26 @@ def play(seed: int, root: Path, note: Callable[[str], None] = lambda _: None) ->
         assert not again.published
         for _ in range(pick.randint(0, 3)):
             note(change_files(pick, scenario, ids))
-        if pick.random() < 0.15:
+        if pick.random() < 0.25:
             names = BINARY if scenario.world.task == "binary" else REGRESSION
             scenario.world = _with(
                 scenario.world, slis=tuple(dict.fromkeys([*scenario.world.slis, pick.choice(names)]))
             )
+
+
+def limited(pick: random.Random, scenario: Scenario, as_of: int) -> str:
+    """A run that does only a part of what is to do."""
+    if pick.random() < 0.5:
+        look_back = pick.choice(["0h", "6h", "1d", "2d"])
+        scenario.run(as_of, look_back=look_back)
+        return f"run as of {as_of} looking back {look_back}"
+    first = scenario.world.since + pick.randrange(3) * 7 * HOUR
+    interval = (_text(first), _text(first + pick.choice([HOUR, 10 * HOUR, 3 * DAY])))
+    published = Store(scenario.config.store).published()
+    names = [each.name for each in scenario.config.declared]
+    slis = pick.sample(names, 1) if published is not None and pick.random() < 0.5 else []
+    sli.backfill(scenario.config, start=interval[0], end=interval[1], sli=slis, chunk="1d", as_of=_text(as_of))
+    return f"backfill of {interval} {slis} as of {as_of}"
 
 
 def _with(old: World, **changes: Any) -> World:

@@ -14,7 +14,7 @@ from sli.intervals import BEGINNING, Interval, without
 from sli.logs import Inputs
 from sli.match import EXCLUDED, SAMPLES, prediction_order
 from sli.plan import Plan
-from sli.scan import Source, check_readable, connect, inside_sql, repeated, rows_of
+from sli.scan import Source, check_readable, connect, failed, inside_sql, repeated, rows_of
 
 KEY_BYTES = 32
 """Memory a key takes while sorted, with its copies."""
@@ -69,7 +69,7 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
         )
     except duckdb.Error as error:
         _check_readable(config, inputs, error)
-        raise
+        raise failed(error, config.predictions.path) from error
     finally:
         con.close()
 
@@ -124,7 +124,7 @@ def strays(config: Config, inputs: Inputs, as_of: int, found: pa.Table) -> list[
         ).fetchall()
     except duckdb.Error as error:
         _check_readable(config, inputs, error)
-        raise
+        raise failed(error, config.predictions.path) from error
     finally:
         con.close()
 

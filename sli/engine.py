@@ -83,6 +83,7 @@ def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], p
                 where=where,
                 found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
                 todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+                passes=True,
             ) from error
         except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
@@ -90,6 +91,7 @@ def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], p
                 where=where,
                 found=str(error)[:200],
                 todo="run again once it is back, or set `dask: in-process`",
+                passes=True,
             ) from error
     return results
 
@@ -107,6 +109,7 @@ def _client(place: Any) -> Any:
             where=str(place),
             found=str(error)[:200],
             todo="start it, or set `dask: in-process`",
+            passes=True,
         ) from error
 
 

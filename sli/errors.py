@@ -15,11 +15,21 @@ class SliError(Exception):
     exit_code = 4
 
     def __init__(
-        self, what: str, *, where: str = "", expected: str = "", found: str = "", todo: str = "", others: str = ""
+        self,
+        what: str,
+        *,
+        where: str = "",
+        expected: str = "",
+        found: str = "",
+        todo: str = "",
+        others: str = "",
+        passes: bool = False,
     ) -> None:
         super().__init__(what)
         self.what, self.where, self.expected, self.found, self.todo = what, where, expected, found, todo
         self.others = others
+        self.passes = passes
+        """Whether the same call may succeed later with nothing changed: storage, a worker or a scheduler was away."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.__dict__))

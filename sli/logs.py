@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from sli.config import Config, Feedback, Predictions
 from sli.errors import InputError, nearest
 from sli.intervals import Interval, Zone
+from sli.storage import filesystem, plain
 
 ENDINGS = (".parquet", ".pq", ".parq")
 READERS = 8
@@ -136,13 +136,6 @@ class _Footer:
         return tuple(dict.fromkeys((self.source.id, self.source.time, self.source.value, *self.columns)))
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The file system of a URL, without stale listings, and the path on it."""
-    options = {"use_listings_cache": False} if url.startswith(("s3://", "s3a://")) else {}
-    fs, path = fsspec.core.url_to_fs(url, **options)
-    return fs, path
-
-
 def is_parquet(below: str, file: str) -> bool:
     """Whether a file is read at all; `below` is its path below the log's root, where `_` and `.` hide."""
     hidden = any(part.startswith(("_", ".")) and part != "." for part in below.split("/"))
@@ -158,9 +151,14 @@ def listing(log: str, url: str) -> tuple[Any, str, dict[str, Any] | None]:
         fs, root = filesystem(url)
         entries = {root: fs.info(root)} if fs.isfile(root) else fs.find(root, detail=True)
         return fs, root, entries if entries or fs.exists(root) else None
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:
+        # Each kind of storage has errors of its own.
         raise InputError(
-            f"the {log} log cannot be listed", where=url, found=f"{type(error).__name__}: {error}"
+            f"the {log} log cannot be listed",
+            where=url,
+            found=f"{type(error).__name__}: {plain(error)}",
+            todo="check the address and the credentials",
+            passes=True,
         ) from error
 
 
@@ -212,7 +210,19 @@ def _with_footer(footer: _Footer, file: LogFile, fs: Any) -> LogFile:
             return replace(file, problem="unreadable", explanation=str(error).splitlines()[0][:200])
         years = "a time beyond the years 1 to 9999; was it written in another unit?"
         return replace(file, problem="wrong type", explanation=f"column '{footer.source.time}' holds {years}")
-    except (OSError, pa.ArrowException, EOFError) as error:
+    except Exception as error:
+        broken = pa.ArrowException | EOFError | FileNotFoundError | PermissionError
+        if "://" not in file.path and not isinstance(error, broken | OSError):
+            raise
+        if "://" in file.path and not isinstance(error, broken):
+            # The file may be whole and its storage away: to set it aside would lose what was published of it.
+            raise InputError(
+                f"a file of the {file.log} log could not be fetched",
+                where=file.path,
+                found=f"{type(error).__name__}: {plain(error)}",
+                todo="run again once its storage answers",
+                passes=True,
+            ) from error
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return replace(file, problem="unreadable", explanation=text[:200])
 

@@ -16,10 +16,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from sli.errors import SliError
+from sli.errors import EngineError, SliError
 from sli.intervals import DAY, Interval, zone
-from sli.logs import LogFile, filesystem
+from sli.logs import LogFile
 from sli.slices import literal, quoted
+from sli.storage import filesystem, plain, read_through
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,42 @@ class BrokenFiles(SliError):
 
 
 def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, error: Exception) -> None:
-    """Raise BrokenFiles from the error for those files that cannot be read to their end; return if all can."""
+    """Raise BrokenFiles from the error for those files that cannot be read to their end; return if all can.
+
+    Raises EngineError where their storage does not answer: a file is broken only if its bytes are there.
+    """
     found = {}
     for file in files:
-        con = connect(1, 0)
-        try:
-            rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
-            con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
-        except (duckdb.Error, OSError) as problem:
-            found[file.path] = str(problem).splitlines()[0][:200]
-        finally:
-            con.close()
+        if _problem(file, source, zone_name) and "://" in file.path:
+            try:
+                read_through(file.path)
+            except Exception as away:
+                raise EngineError(
+                    "a file of the logs could not be fetched", where=file.path, found=plain(away), passes=True
+                ) from away
+        if problem := _problem(file, source, zone_name):
+            found[file.path] = problem
     if found:
         raise BrokenFiles("files cannot be read", found) from error
+
+
+def failed(error: Exception, where: str) -> EngineError:
+    """What to raise where all files can be read after all."""
+    passes = isinstance(error, duckdb.IOException | OSError)
+    return EngineError("a task failed", where=where, found=plain(error), passes=passes)
+
+
+def _problem(file: LogFile, source: Source, zone_name: str) -> str:
+    """Why the rows of a file cannot be read; empty if they can."""
+    con = connect(1, 0)
+    try:
+        rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
+        con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
+    except (duckdb.Error, OSError) as problem:
+        return str(problem).splitlines()[0][:200]
+    finally:
+        con.close()
+    return ""
 
 
 @functools.cache

@@ -8,7 +8,6 @@ on local disks it is safe against kills, not shown safe against power loss.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from sli.errors import ConflictError, StoreError
 from sli.intervals import Interval
 from sli.logs import LogFile
 from sli.request import Backfill
+from sli.storage import check_exclusive_writes, delta_options, plain
 
 APP = "sli"
 KEY = "sli_published"
@@ -85,7 +85,7 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
-        self.options = _storage_options(root)
+        self.options = delta_options(root)
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -102,7 +102,13 @@ class Store:
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
-            raise StoreError("the store cannot be read", where=self.uri(name), found=str(error)[:300]) from error
+            raise StoreError(
+                "the store cannot be read",
+                where=self.uri(name),
+                found=plain(error),
+                todo="check the address and the credentials",
+                passes=True,
+            ) from error
 
     def published(self) -> Published | None:
         """The last published state, or None before the first publication."""
@@ -201,6 +207,8 @@ class Transaction:
     def _created(self, name: str) -> Any:
         from deltalake import DeltaTable
 
+        if not any(self._handles.values()):
+            check_exclusive_writes(self.store.root)
         schema, partitions = LAYOUT[name]
         if "://" not in self.store.root:
             Path(self.store.uri(name)).mkdir(parents=True, exist_ok=True)
@@ -235,10 +243,16 @@ class _errors:
 
         if isinstance(error, CommitFailedError) or "already exists" in str(error):
             raise ConflictError(
-                "another run published at the same time", where=self.where, found=str(error)[:200], todo="run again"
+                "another run published at the same time",
+                where=self.where,
+                found=plain(error),
+                todo="run again",
+                passes=True,
             ) from error
         if isinstance(error, DeltaError | OSError | pa.ArrowException):
-            raise StoreError(f"the store cannot be {self.done}", where=self.where, found=str(error)[:300]) from error
+            raise StoreError(
+                f"the store cannot be {self.done}", where=self.where, found=plain(error), passes=True
+            ) from error
 
 
 def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -248,13 +262,6 @@ def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     ]
     extra = [f for f in rows.schema if f.name not in schema.names]
     return pa.table(fixed + [rows.column(f.name) for f in extra], schema=pa.schema([*schema, *extra]))
-
-
-def _storage_options(root: str) -> dict[str, str]:
-    if not root.startswith(("s3://", "s3a://")):
-        return {}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    return {"AWS_ALLOW_HTTP": "true"} if endpoint.startswith("http://") else {}
 
 
 def _file_of(row: dict[str, Any]) -> LogFile:

@@ -22,7 +22,7 @@ from sli.intervals import Interval, union, without, zone
 from sli.logs import LogFile
 from sli.match import Spec, match
 from sli.plan import Plan
-from sli.scan import Source, check_readable, connect, inside_sql, rows_of
+from sli.scan import Source, check_readable, connect, failed, inside_sql, rows_of
 from sli.slices import literal, quoted, sql_text
 from sli.slis import State
 from sli.slis.custom import called
@@ -48,7 +48,7 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
     except (duckdb.Error, OSError) as error:
         check_readable(chunk.predictions, spec.predictions, spec.zone, error)
         check_readable(chunk.feedback, spec.feedback, spec.zone, error)
-        raise EngineError("a task failed", where=str(chunk.reach), found=str(error).splitlines()[0][:300]) from error
+        raise failed(error, str(chunk.reach)) from error
     finally:
         con.close()
 
@@ -107,14 +107,19 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
         return
     con = connect(1, 1 << 28)
     p = config.predictions
-    rows = rows_of(con, [first], Source(p.id, p.time, p.value, config.columns), config.timezone, Interval(0, 0))
+    source = Source(p.id, p.time, p.value, config.columns)
+    rows = rows_of(con, [first], source, config.timezone, Interval(0, 0))
     label = "true" if config.task == "binary" else "0.0::DOUBLE"
-    con.execute(
-        "CREATE TEMP TABLE pairs AS SELECT * EXCLUDE (id, t, value, filename), value AS prediction, "
-        f"{label} AS label, true AS decision, true AS labelled, true AS usable, 0.0::DOUBLE AS delay, "
-        "make_timestamptz(t) AS predicted_at, make_timestamptz(t) AS known_at "
-        f"FROM {rows} LIMIT 0"
-    )
+    try:
+        con.execute(
+            "CREATE TEMP TABLE pairs AS SELECT * EXCLUDE (id, t, value, filename), value AS prediction, "
+            f"{label} AS label, true AS decision, true AS labelled, true AS usable, 0.0::DOUBLE AS delay, "
+            "make_timestamptz(t) AS predicted_at, make_timestamptz(t) AS known_at "
+            f"FROM {rows} LIMIT 0"
+        )
+    except (duckdb.Error, OSError) as error:
+        check_readable([first], source, config.timezone, error)
+        raise failed(error, first.path) from error
     for sli in config.declared:
         for name, state in sli.formula.states.items():
             if state.kind not in ("count", "sum", "min", "max", "histogram"):

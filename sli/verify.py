@@ -20,8 +20,9 @@ from sli.config import Config
 from sli.errors import ConfigError, StoreError
 from sli.intervals import iso, moment
 from sli.loading import load_config
-from sli.logs import LogFile, filesystem
+from sli.logs import LogFile
 from sli.read import read
+from sli.storage import filesystem
 from sli.tables import Published, Store
 
 TOLERANCE = 1e-9

@@ -1,0 +1,24 @@
+"""Servers shared by all tests, each started once and only if a test asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import servers
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an S3 server with a bucket `sli`."""
+    with servers.s3(tmp_path_factory.mktemp("s3"), "sli") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A prefix of its own on the S3 server, which the environment leads to."""
+    for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://sli/{os.getpid()}-{abs(hash(request.node.nodeid))}"

@@ -1,0 +1,104 @@
+"""Real servers for tests, each a plain child process on free loopback ports, ended by its pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+KEYS = {"AWS_ACCESS_KEY_ID": "sli-test", "AWS_SECRET_ACCESS_KEY": "sli-test-secret", "AWS_REGION": "us-east-1"}
+
+
+def free_ports(count: int, below: int = 50_000) -> list[int]:
+    """Ports nobody listens on, below a bound, since some servers add 10,000 for a second one."""
+    found: list[int] = []
+    start = 20_000 + os.getpid() * 37 % 20_000
+    for port in range(start, below):
+        with socket.socket() as probe, socket.socket() as second:
+            try:
+                probe.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free ports")
+
+
+@contextmanager
+def process(
+    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server as a child; what it prints goes to `log`. Asked to end, then killed with all it started."""
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True
+        )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(15)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def wait_for(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
+    """Until the URL answers at all."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise RuntimeError(f"{child.args} ended with {child.returncode}:\n{log.read_text()[-3000:]}")
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"{url} did not answer in {seconds} s:\n{log.read_text()[-3000:]}")
+
+
+@contextmanager
+def s3(folder: Path, bucket: str) -> Iterator[str]:
+    """An S3 server with one bucket and the keys KEYS; yields its endpoint."""
+    master, volume, filer, port, admin = free_ports(5)
+    data, log = folder / "s3", folder / "s3.log"
+    data.mkdir()
+    command = [
+        str(BIN / "weed"),
+        "-logtostderr=true",
+        "mini",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-master.port={master}",
+        f"-volume.port={volume}",
+        f"-filer.port={filer}",
+        f"-s3.port={port}",
+        f"-admin.port={admin}",
+        "-admin.ui=false",
+        "-webdav=false",
+        f"-bucket={bucket}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+    ]
+    endpoint = f"http://127.0.0.1:{port}"
+    with process(command, log, {**os.environ, **KEYS}) as child:
+        wait_for(f"{endpoint}/{bucket}", child, log, 60)
+        yield endpoint

@@ -1,0 +1,202 @@
+"""Logs and store on S3, against a real server: the same tables as in a folder; and storage that fails."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+import servers
+from fsspec.implementations.memory import MemoryFileSystem
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, config_of, published, text
+
+import sli
+from sli.config import Config
+from sli.errors import EngineError, InputError, StoreError
+from sli.loading import checked
+from sli.storage import check_exclusive_writes, filesystem
+
+MONDAY = at("2024-01-15T00:00")
+WORLD = World(
+    task="binary",
+    horizon=DAY,
+    since=MONDAY,
+    zone="UTC",
+    slice_by=((), ("site",)),
+    grains=("hour", "day", "cumulative"),
+    slis=("accuracy", "roc_auc"),
+)
+AS_OF = MONDAY + 10 * DAY
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    made = Scenario(tmp_path, WORLD)
+    for day in range(3):
+        rows = [
+            Prediction(f"{day}-{h}", MONDAY + day * DAY + h * HOUR, h / 24, {"site": "ab"[h % 2]}) for h in range(24)
+        ]
+        made.log_predictions(f"day={day}.parquet", rows)
+        made.log_feedback(f"day={day}.parquet", [Feedback(r.id, (r.time or 0) + HOUR, 1.0) for r in rows[::2]])
+    return made
+
+
+def upload(scenario: Scenario, url: str) -> None:
+    fs, root = filesystem(url)
+    for path in sorted(scenario.root.glob("*/*.parquet")):
+        fs.pipe_file(f"{root}/{path.relative_to(scenario.root)}", path.read_bytes())
+
+
+def moved(scenario: Scenario, url: str, **settings: Any) -> Config:
+    """The scenario's config with logs and store below a URL."""
+    tree = config_of(scenario.world, scenario.root) | {"store": f"{url}/store"} | settings
+    for log in ("predictions", "feedback"):
+        tree[log]["path"] = f"{url}/{log}"
+    return checked(tree)
+
+
+@pytest.mark.parametrize("dask", ["in-process", {"workers": 2}])
+def test_logs_and_store_on_s3_give_the_tables_of_a_folder(scenario: Scenario, s3: str, dask: Any) -> None:
+    there = moved(scenario, s3, dask=dask)
+    upload(scenario, s3)
+    scenario.run(AS_OF)
+    assert sli.run(there, as_of=text(AS_OF)).published
+    assert published(there) == published(scenario.config)
+    assert not sli.run(there, as_of=text(AS_OF)).published
+    late = [Feedback(f"0-{h}", MONDAY + (h + 1) * HOUR, 0.0) for h in range(1, 24, 2)]
+    scenario.log_feedback("late.parquet", late)
+    upload(scenario, s3)
+    assert sli.run(there, as_of=text(AS_OF)).plan.held
+    done = sli.backfill(there, start="2024-01-15", end="2024-01-16", as_of=text(AS_OF))
+    assert set(done.changes.cause) == {"late feedback"}
+    scenario.run(AS_OF)
+    scenario.backfill(AS_OF, "2024-01-15", "2024-01-16")
+    assert published(there) == published(scenario.config)
+    assert sli.verify(there, windows=None).equal
+
+
+def test_two_runs_at_once_on_s3_lose_nothing(scenario: Scenario, s3: str) -> None:
+    there = moved(scenario, s3)
+    upload(scenario, s3)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            sli.run(there, as_of=text(AS_OF))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not errors
+    scenario.run(AS_OF)
+    assert published(there) == published(scenario.config)
+    assert len(sli.read(there, table="runs")) == 1
+
+
+def test_a_store_where_nobody_listens_fails_within_seconds(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
+            monkeypatch.setenv(name, value)
+        began = time.monotonic()
+        with pytest.raises(StoreError, match=r"the store cannot be read[\s\S]*check the address") as caught:
+            sli.run(moved(scenario, "s3://away/x"), as_of=text(AS_OF))
+        with pytest.raises(InputError, match="cannot be listed"):
+            sli.run(checked({**config_of(WORLD, scenario.root), "predictions": away()}), as_of=text(AS_OF))
+    assert caught.value.passes
+    assert "\x1b" not in str(caught.value)
+    assert time.monotonic() - began < 30
+
+
+def away() -> dict[str, str]:
+    return {"path": "s3://away/predictions", "id": "output_id", "time": "predicted_at", "value": "score"}
+
+
+@pytest.fixture
+def careless_server() -> Iterator[str]:
+    """Accepts every write, whatever its conditions."""
+
+    class Careless(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.send_header("ETag", '"0"')
+            self.end_headers()
+
+        do_PUT = do_DELETE = do_POST = do_GET = do_HEAD = answer
+
+        def log_message(self, *_: Any) -> None:
+            return None
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_store_that_would_lose_one_of_two_commits_is_refused(
+    careless_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": careless_server}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match="the object store ignores conditional writes"):
+        check_exclusive_writes("s3://bucket/store")
+
+
+def test_a_store_that_keeps_commits_apart_is_accepted_and_the_probe_is_gone(s3: str) -> None:
+    check_exclusive_writes(f"{s3}/store")
+    fs, root = filesystem(f"{s3}/store")
+    assert not any("_probe" in path for path in fs.find(root))
+
+
+@pytest.mark.parametrize("when", ["footers", "pages"])
+def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
+    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    memory = fsspec.filesystem("memory")
+    url = f"memory://{tmp_path.name}"
+    for path in sorted(scenario.root.glob("*/*.parquet")):
+        memory.pipe_file(f"/{tmp_path.name}/{path.relative_to(scenario.root)}", path.read_bytes())
+    there = moved(scenario, url, store=str(tmp_path / "store"))
+    sli.run(there, as_of=text(AS_OF))
+    before = published(there)
+    memory.pipe_file(f"/{tmp_path.name}/feedback/new.parquet", (scenario.root / "feedback/day=0.parquet").read_bytes())
+    opened = MemoryFileSystem._open
+    footer = pq.read_metadata
+
+    def lost(self: Any, path: str, *given: Any, **named: Any) -> Any:
+        if reading:
+            raise ConnectionError("reset by peer")
+        return opened(self, path, *given, **named)
+
+    def read_metadata(*given: Any, **named: Any) -> Any:
+        found = footer(*given, **named)
+        reading.append("pages")
+        return found
+
+    reading = ["footers"] if when == "footers" else []
+    monkeypatch.setattr(MemoryFileSystem, "_open", lost)
+    monkeypatch.setattr(pq, "read_metadata", read_metadata)
+    kind = InputError if when == "footers" else EngineError
+    with pytest.raises(kind, match="could not be fetched") as caught:
+        sli.backfill(there, start="2024-01-15", end="2024-01-18", as_of=text(AS_OF))
+    assert caught.value.passes
+    assert published(there) == before
+    monkeypatch.undo()
+    sli.backfill(there, start="2024-01-15", end="2024-01-18", as_of=text(AS_OF))
+    assert published(there) == before

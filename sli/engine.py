@@ -6,8 +6,13 @@ Limit: a task is one function call; what it reads and how much memory that takes
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sli.config import Config, Scheduler, Workers
@@ -16,6 +21,9 @@ from sli.errors import EngineError
 Task = Callable[[], Any]
 Report = Callable[[int, int], None]
 
+LOG = logging.getLogger("sli")
+"""What tasks say while they work; records of tasks on a cluster arrive in this process."""
+TOPIC = "sli-log"
 PATIENCE = "10s"
 """How long to wait for a scheduler to answer."""
 BASE = 512 << 20
@@ -34,6 +42,13 @@ def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any
         place = config.dask.scheduler
         return _on_cluster(config, place, place, tasks, progress)
     return _in_process(config, tasks, progress)
+
+
+def check_cluster(config: Config) -> None:
+    """Raise EngineError at once where the scheduler the config names does not answer."""
+    if isinstance(config.dask, Scheduler):
+        with _client(config.dask.scheduler):
+            pass
 
 
 def worker_memory(config: Config) -> int:
@@ -69,8 +84,8 @@ def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], p
     """Results are fetched as they come: none waits in a worker's memory for the last."""
     distributed = _module("distributed")
     results: list[Any] = [None] * len(tasks)
-    with _client(place) as client:
-        futures = [client.submit(task, pure=False) for task in tasks]
+    with _client(place) as client, _heard(client) as run:
+        futures = [client.submit(_Forwarded(task, run), pure=False) for task in tasks]
         positions = {future.key: i for i, future in enumerate(futures)}
         try:
             for done, future in enumerate(distributed.as_completed(futures), 1):
@@ -94,6 +109,55 @@ def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], p
                 passes=True,
             ) from error
     return results
+
+
+@dataclass(frozen=True)
+class _Forwarded:
+    """A task on a worker whose log records are sent to the process of the run."""
+
+    task: Task
+    run: str
+
+    def __call__(self) -> Any:
+        handler = _ToScheduler(self.run)
+        LOG.addHandler(handler)
+        LOG.setLevel(logging.INFO)
+        try:
+            return self.task()
+        finally:
+            LOG.removeHandler(handler)
+
+
+class _ToScheduler(logging.Handler):
+    """Sends what the thread that made it logs."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self.run, self.thread = run, threading.get_ident()
+        self.worker = _module("distributed").get_worker()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.thread:
+            where = f"{self.worker.name}"
+            said = {"run": self.run, "level": record.levelno, "text": record.getMessage(), "worker": where}
+            self.worker.log_event(TOPIC, said)
+
+
+@contextmanager
+def _heard(client: Any) -> Iterator[str]:
+    """Log here what the tasks of a run log on their workers; yields the run's name among others on the cluster."""
+    run = uuid.uuid4().hex
+
+    def hear(event: tuple[float, Any]) -> None:
+        said = event[1]
+        if said["run"] == run:
+            LOG.log(said["level"], "%s (worker %s)", said["text"], said["worker"])
+
+    client.subscribe_topic(TOPIC, hear)
+    try:
+        yield run
+    finally:
+        client.unsubscribe_topic(TOPIC)
 
 
 def _client(place: Any) -> Any:

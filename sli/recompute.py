@@ -21,7 +21,7 @@ import pyarrow as pa
 from sli import census, publish
 from sli.chunks import Job
 from sli.config import Config
-from sli.engine import execute
+from sli.engine import check_cluster, execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
 from sli.intervals import SECOND, Duration, Zone, iso, union
@@ -98,6 +98,12 @@ def plan(
     """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
     config = load_config(config, settings)
     return planned(config, _request(config, as_of, look_back))
+
+
+def check_reachable(config: Config) -> None:
+    """Raise StoreError or EngineError, within seconds, where the store or the Dask scheduler does not answer."""
+    Store(config.store).published()
+    check_cluster(config)
 
 
 def planned(config: Config, request: Request) -> Plan:

@@ -5,8 +5,10 @@ Limit: a Python function is called here once an hour and a day whose pairs outgr
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -28,6 +30,8 @@ from sli.slis import State
 from sli.slis.custom import called
 from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, integers, rounded_sql
 
+LOG = logging.getLogger("sli")
+
 
 def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
     """Match one chunk and make its tiles: a table of `schemas.TILES` and the states' columns.
@@ -36,8 +40,11 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
     """
     con = connect(spec.threads, spec.memory)
     try:
+        began = time.monotonic()
         match(con, chunk, spec, excluded)
-        return tiles(con, chunk, spec)
+        made = tiles(con, chunk, spec)
+        _told(con, chunk, time.monotonic() - began)
+        return made
     except duckdb.OutOfMemoryException as error:
         raise EngineError(
             "a task ran out of memory",
@@ -51,6 +58,13 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
         raise failed(error, str(chunk.reach)) from error
     finally:
         con.close()
+
+
+def _told(con: duckdb.DuckDBPyConnection, chunk: Chunk, seconds: float) -> None:
+    predictions, labelled = con.execute("SELECT count(*), count(label) FROM pairs").fetchall()[0]
+    files = len(chunk.predictions) + len(chunk.feedback)
+    span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
+    LOG.info("matched %s: %s predictions, %s labelled, %s files, %.1f s", span, predictions, labelled, files, seconds)
 
 
 def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:

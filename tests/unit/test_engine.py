@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import multiprocessing
 import os
 import socket
@@ -109,6 +110,27 @@ def test_broken_files_arrive_with_their_names(places: dict[str, Config], place: 
     with pytest.raises(BrokenFiles) as caught:
         execute(places[place], [failing(BrokenFiles("files cannot be read", {"a.parquet": "cut off"}))], silent)
     assert caught.value.files == {"a.parquet": "cut off"}
+
+
+def chatty() -> Callable[[], int]:
+    def task() -> int:
+        log = logging.getLogger("sli")
+        log.info("half of it is done")
+        logging.getLogger("other").warning("not of a task")
+        log.warning("all of it is %s", "done")
+        return 1
+
+    return task
+
+
+@PLACES
+def test_what_tasks_log_arrives_where_the_run_is(
+    places: dict[str, Config], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="sli"):
+        assert execute(places[place], [chatty(), chatty()], silent) == [1, 1]
+    said = [(r.levelname, r.getMessage().split(" (worker")[0]) for r in caplog.records if r.name == "sli"]
+    assert sorted(said) == [("INFO", "half of it is done")] * 2 + [("WARNING", "all of it is done")] * 2
 
 
 def test_a_task_that_kills_its_worker_is_an_engine_error_that_names_the_memory_limit(cluster: str) -> None:

@@ -191,7 +191,7 @@ class _Bars:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from sli import report
+    from sli import digest, report
     from sli.loading import load_config
     from sli.recompute import run
 
@@ -199,7 +199,7 @@ def _run(given: argparse.Namespace) -> int:
     with _Bars() as progress:
         outcome = run(config, as_of=given.as_of, look_back=given.look_back, progress=progress)
     if given.json:
-        print(json.dumps(report.outcome_dict(outcome)))
+        print(json.dumps(digest.outcome_dict(outcome)))
     else:
         _say(report.outcome_lines(outcome, config))
     return _warned(given, report.warning_lines(outcome))
@@ -213,7 +213,7 @@ def _warned(given: argparse.Namespace, warnings: Sequence[str]) -> int:
 
 
 def _backfill(given: argparse.Namespace) -> int:
-    from sli import report
+    from sli import digest, report
     from sli.backfill import backfill, plan_backfill
     from sli.loading import load_config
 
@@ -222,7 +222,7 @@ def _backfill(given: argparse.Namespace) -> int:
     if given.dry_run:
         chosen = plan_backfill(config, **asked)
         if given.json:
-            print(json.dumps(report.backfill_plan_dict(chosen)))
+            print(json.dumps(digest.backfill_plan_dict(chosen)))
         else:
             _say(report.backfill_plan_lines(chosen, config))
         return 0
@@ -234,7 +234,7 @@ def _backfill(given: argparse.Namespace) -> int:
     with _Bars() as progress:
         outcome = backfill(config, **asked, progress=progress, done=done)
     if given.json:
-        print(json.dumps(report.backfill_dict(outcome)))
+        print(json.dumps(digest.backfill_dict(outcome)))
     else:
         _say(report.backfill_lines(outcome, config))
     return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])

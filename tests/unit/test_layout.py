@@ -28,6 +28,7 @@ ORDER = [
     ["recompute"],
     ["read", "plot", "init", "backfill"],
     ["report", "verify"],
+    ["digest"],
     ["demo"],
     ["cli"],
 ]

@@ -1,0 +1,70 @@
+"""A backfill: an explicit interval recomputed chunk by chunk, or what it would do.
+
+One flow run is one backfill; cancelled or crashed, the same parameters continue it where it stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+import sli
+from flows.parameters import Backfill
+from flows.telling import Progress, emit, heard, name_run, show_changes, show_latest, slug
+from flows.work import attempt, refused
+from sli import report
+from sli.config import Config
+from sli.errors import SliError
+from sli.loading import load_config
+from sli.recompute import Outcome, as_of_instant, check_reachable
+
+
+@flow(name="backfill", flow_run_name="{job.config}", description=__doc__)
+def backfill(job: Backfill) -> State[Any]:
+    """Recompute the hours of an interval from the logs, final ones too."""
+    try:
+        config = load_config(job.config, job.settings)
+        only = f" of {', '.join(job.sli)}" if job.sli else ""
+        dry = "dry run of a " * job.dry_run
+        name_run(config, f"{dry}backfill {job.start:%Y-%m-%dT%H:%M} .. {job.end:%Y-%m-%dT%H:%M}{only}", _now(config))
+        check_reachable(config)
+        asked: dict[str, Any] = {"start": job.start, "end": job.end, "sli": job.sli, "chunk": job.chunk}
+        if job.dry_run:
+            return _planned(config, asked)
+        progress = Progress(config)
+
+        def done(number: int, of: int, outcome: Outcome) -> None:
+            get_run_logger().info(report.chunk_line(number, of, outcome))
+            emit(config, outcome)
+            progress.chunk(number, of)
+
+        with heard():
+            outcome = attempt(functools.partial(sli.backfill, config, **asked, progress=progress, done=done))
+    except SliError as error:
+        return refused(error)
+    if isinstance(outcome, SliError):
+        return refused(outcome)
+    lines = report.backfill_lines(outcome, config)
+    get_run_logger().info("\n".join(lines))
+    show_changes(config, outcome.changes, lines[0])
+    show_latest(config, lines)
+    progress.finish()
+    return Completed(message=lines[0])
+
+
+def _now(config: Config) -> int:
+    return as_of_instant(config, None)
+
+
+def _planned(config: Config, asked: dict[str, Any]) -> State[Any]:
+    """The dry run: the same lines as the command's, as an artifact."""
+    lines = report.backfill_plan_lines(sli.plan_backfill(config, **asked), config)
+    get_run_logger().info("\n".join(lines))
+    said = "\n".join(lines)
+    create_markdown_artifact(f"```text\n{said}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])
+    return Completed(message=lines[0])

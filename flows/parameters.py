@@ -1,0 +1,66 @@
+"""What a person fills in to start a flow: closed, checked before any work, and explained in the form of the UI.
+
+Limit: what depends on the config (its SLIs, its time zone) is checked when the flow has read it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from sli.intervals import Duration
+
+
+def _length(text: str) -> str:
+    return Duration.parse(text).text
+
+
+Length = Annotated[str, AfterValidator(_length)]
+Zoneless = "A time without a zone is read in the config's time zone."
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: str = Field(title="Config", description="Path of the YAML config, as the worker sees it.")
+    settings: tuple[str, ...] = Field(
+        default=(), title="Settings", description="Keys of the config to override, each KEY=VALUE, such as horizon=2d."
+    )
+
+
+class Recompute(_Closed):
+    """Bring the tables up to date with the logs."""
+
+    look_back: Length | None = Field(
+        default=None,
+        title="Look back",
+        description="Leave stale hours that lie further back than this from the newest published one, such as 1d, "
+        "for a run without it. Empty: everything that is stale.",
+    )
+    as_of: datetime | None = Field(
+        default=None, title="As of", description=f"Use only what was known then. Empty: now. {Zoneless}"
+    )
+
+
+class Backfill(_Closed):
+    """Recompute an interval from the logs, final hours too; the same backfill again continues an interrupted one."""
+
+    start: datetime = Field(title="Start", description=f"First hour. {Zoneless}")
+    end: datetime = Field(title="End", description=f"End of the interval, not included. {Zoneless}")
+    sli: tuple[str, ...] = Field(
+        default=(), title="SLIs", description="Only compute what these lack in the interval. Empty: recompute all."
+    )
+    chunk: Length | None = Field(
+        default=None, title="Chunk", description="Publish after so many days, such as 30d. Empty: chosen by bytes."
+    )
+    dry_run: bool = Field(
+        default=False, title="Dry run", description="List chunks, windows and reasons as an artifact; write nothing."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Backfill:
+        if (self.start.tzinfo is None) == (self.end.tzinfo is None) and self.end <= self.start:
+            raise ValueError(f"the end ({self.end.isoformat()}) must come after the start ({self.start.isoformat()})")
+        return self

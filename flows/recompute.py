@@ -1,0 +1,51 @@
+"""The scheduled run, hourly or nightly: bring the tables up to date with the logs.
+
+It asks what is stale in the published tables, never which hour it was scheduled for: a run that was missed is caught
+up by the next, a run too many does nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.parameters import Recompute
+from flows.telling import Progress, emit, heard, name_run, show_changes, show_latest
+from flows.work import attempt, refused
+from sli import report, run
+from sli.errors import SliError
+from sli.intervals import moment
+from sli.loading import load_config
+from sli.recompute import as_of_instant, check_reachable
+
+
+@flow(name="recompute", flow_run_name="{job.config}", description=__doc__)
+def recompute(job: Recompute) -> State[Any]:
+    """Bring the tables up to date with the logs, as known now or at `as_of`."""
+    try:
+        config = load_config(job.config, job.settings)
+        as_of = as_of_instant(config, job.as_of)
+        name_run(config, f"last {job.look_back}" if job.look_back else "all that is stale", as_of)
+        check_reachable(config)
+        progress = Progress(config)
+        work = functools.partial(run, config, as_of=moment(as_of), look_back=job.look_back, progress=progress)
+        with heard():
+            outcome = attempt(work)
+    except SliError as error:
+        return refused(error)
+    if isinstance(outcome, SliError):
+        return refused(outcome)
+    lines, warnings = report.outcome_lines(outcome, config), report.warning_lines(outcome)
+    log = get_run_logger()
+    log.info("\n".join(lines))
+    for line in warnings:
+        log.warning(line)
+    show_changes(config, outcome.revised.to_pandas(), lines[0])
+    show_latest(config, [*lines, *warnings])
+    emit(config, outcome)
+    progress.finish()
+    return Completed(message="\n".join([lines[0], *warnings]))

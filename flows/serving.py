@@ -1,0 +1,162 @@
+"""One process that schedules and runs: a Prefect server of its own, unless one is named, and all deployments of a config.
+
+Limit: it runs flows as child processes on this machine, and only while it runs itself; what it missed is caught up by
+the next run. For a work pool see prefect.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sli.config import Config
+from sli.errors import EngineError, SliError
+from sli.loading import load_config
+
+HOURLY = "7 * * * *"
+NIGHTLY = "23 3 * * *"
+LOOK_BACK = "1d"
+PATIENCE = 120
+"""Seconds a Prefect server may take to start."""
+QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+"""Without it a server that restarts during a run with a limit ends that run."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until interrupted; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    # A service is ended by SIGTERM; it ends as by Ctrl-C then, its server with it.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        config = load_config(given.config)
+        with _server(Path(given.home)) as url:
+            print(f"Prefect at {url.removesuffix('/api')}", flush=True)
+            _serve(config, str(Path(given.config).resolve()), given)
+    except SliError as error:
+        print(f"flows: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("flows: stopped; the next start catches up", file=sys.stderr)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows",
+        description="Schedule a config: hourly with a short look-back, nightly all that is stale; backfills on demand. "
+        "Uses the Prefect server of PREFECT_API_URL, or starts one.",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the YAML config")
+    parser.add_argument("--hourly", default=HOURLY, metavar="CRON", help=f"in UTC (default: {HOURLY})")
+    parser.add_argument("--nightly", default=NIGHTLY, metavar="CRON", help=f"in UTC (default: {NIGHTLY})")
+    parser.add_argument(
+        "--look-back", default=LOOK_BACK, metavar="LENGTH", help=f"of the hourly run (default: {LOOK_BACK})"
+    )
+    home = Path.home() / ".sli" / "prefect"
+    parser.add_argument("--home", default=str(home), metavar="PATH", help=f"where its server keeps state ({home})")
+    return parser
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[str]:
+    """The URL of a Prefect API: the one of the environment, or that of a server started here and ended by its pid."""
+    os.environ.update(QUIET)
+    if "PREFECT_API_URL" in os.environ:
+        yield os.environ["PREFECT_API_URL"]
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    os.environ.update({"PREFECT_HOME": str(home), "PREFECT_API_URL": url})
+    log = home / "server.log"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("ab") as out:
+        child = subprocess.Popen(command, env={**os.environ, **LEASES}, stdout=out, stderr=out, start_new_session=True)
+    try:
+        _wait(url, child, log)
+        yield url
+    finally:
+        child.terminate()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and child.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise EngineError(
+        "the Prefect server did not start",
+        where=url,
+        expected=f"an answer within {PATIENCE} s",
+        found=f"exit code {child.poll()}" if child.poll() is not None else "none",
+        todo=f"see {log}",
+    )
+
+
+def _serve(config: Config, path: str, given: argparse.Namespace) -> None:
+    # Imported here: Prefect reads its settings from the environment when it is imported.
+    from prefect import serve
+
+    made = deployments(config, path, given.hourly, given.nightly, given.look_back)
+    for each in made:
+        schedules = [f"{s.schedule.cron} UTC" for s in each.schedules or [] if hasattr(s.schedule, "cron")]
+        print(f"  {each.flow_name}/{each.name}  {', '.join(schedules) or 'on demand'}", flush=True)
+    serve(*made, pause_on_shutdown=False, print_starting_message=False)
+
+
+def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str) -> list[Any]:
+    """The three deployments of a config; the same as in prefect.yaml."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+
+    from flows.backfill import backfill
+    from flows.recompute import recompute
+    from flows.telling import slug
+
+    def limit(strategy: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
+        return ConcurrencyLimitConfig(limit=1, collision_strategy=strategy, grace_period_seconds=120)
+
+    name = slug(config.model)
+    one_is_enough, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
+    job = {"config": path}
+    return [
+        recompute.to_deployment(
+            f"{name}-hourly",
+            schedule=Cron(hourly, timezone="UTC"),
+            parameters={"job": {**job, "look_back": look_back}},
+            concurrency_limit=limit(one_is_enough),
+        ),
+        recompute.to_deployment(
+            f"{name}-nightly",
+            schedule=Cron(nightly, timezone="UTC"),
+            parameters={"job": job},
+            concurrency_limit=limit(in_turn),
+        ),
+        backfill.to_deployment(name, parameters={"job": job}, concurrency_limit=limit(in_turn)),
+    ]

@@ -1,0 +1,142 @@
+"""What a person sees of a run in Prefect: its name, progress, artifacts, log lines and events.
+
+Limit: an artifact shows so many rows; all of them are in the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import pandas as pd
+from prefect import get_client, get_run_logger
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from sli import digest, read, report
+from sli.config import Config
+from sli.intervals import DAY, iso, moment
+from sli.recompute import Outcome
+from sli.tables import Store
+
+ROWS = 500
+"""Rows of a table artifact."""
+PAUSE = 2.0
+"""Seconds between two updates of the progress."""
+
+
+def slug(model: str) -> str:
+    """A model's name as keys of artifacts and ids of resources want it."""
+    return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
+
+
+def name_run(config: Config, interval: str, as_of: int) -> None:
+    """Name the flow run after model, interval and as_of."""
+    with get_client(sync_client=True) as client:
+        name = f"{config.model}, {interval}, as of {iso(as_of)}"
+        client.update_flow_run(UUID(flow_run.get_id()), name=name)
+
+
+class Progress:
+    """A progress artifact: a share of each step in turn, so that it never runs back."""
+
+    def __init__(self, config: Config) -> None:
+        key = f"{slug(config.model)}-progress"
+        made = create_progress_artifact(0.0, key=key, description="reading the listings")
+        assert isinstance(made, UUID)
+        self.artifact = made
+        self.shown, self.told, self.part, self.parts = 0.0, time.monotonic(), 0, 1
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` steps of one kind; matching counts for most of the time."""
+        first, length = (0.0, 0.8) if what == "matching" else (0.8, 0.2)
+        share = 100 * (self.part + first + length * done / max(1, total)) / self.parts
+        if share > self.shown and time.monotonic() - self.told > PAUSE:
+            self._show(
+                share, f"{what}: {done} of {total}" + f", chunk {self.part + 1} of {self.parts}" * (self.parts > 1)
+            )
+
+    def chunk(self, number: int, of: int) -> None:
+        """So many of the chunks are done."""
+        self.part, self.parts = number, of
+        self._show(100 * number / of, f"{number} of {of} chunks done")
+
+    def finish(self) -> None:
+        self._show(100.0, "done")
+
+    def _show(self, share: float, text: str) -> None:
+        self.shown, self.told = share, time.monotonic()
+        update_progress_artifact(self.artifact, progress=round(share, 1), description=text)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """What tasks log, here or on Dask workers, appears in the log of the flow run."""
+    log = logging.getLogger("sli")
+    handler = _ToRun(get_run_logger())
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _ToRun(logging.Handler):
+    def __init__(self, run: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+        super().__init__()
+        self.run = run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.run.log(record.levelno, record.getMessage())
+
+
+def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
+    """The table artifact: window, slice, SLI, old value, new value, cause."""
+    rows = digest.change_rows(changes, config, ROWS)
+    more = f"; {ROWS} of {len(changes):,}, all in the table `revisions`" if len(changes) > ROWS else ""
+    if rows:
+        create_table_artifact(rows, key=f"{slug(config.model)}-changes", description=f"{what}{more}")
+
+
+def show_latest(config: Config, lines: Sequence[str]) -> None:
+    """The markdown artifact: what the run said, then the newest window of each grain."""
+    published = Store(config.store).published()
+    if published is None:
+        return
+    whole = config.slice_sets[0] if () not in config.slice_sets else ()
+    frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
+    said = "\n".join(lines)
+    title = f"## {config.model}, as of {iso(published.as_of)}"
+    text = f"{title}\n\n```text\n{said}\n```\n\n{digest.latest_markdown(frame, config)}\n"
+    create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
+
+
+def emit(config: Config, outcome: Outcome) -> None:
+    """The events automations can act on."""
+    model = {"prefect.resource.id": f"sli.model.{slug(config.model)}", "prefect.resource.name": config.model}
+    told = digest.outcome_dict(outcome)
+    run = {"model": config.model, "run_id": outcome.run_id, "as_of": iso(outcome.plan.as_of)}
+    if outcome.published:
+        kept = ("tiles_recomputed", "results_revised", "causes", "seconds")
+        emit_event("sli.run.published", model, payload=run | {name: told[name] for name in kept})
+    for each in digest.breaches(outcome.revised.to_pandas(), config):
+        resource = model | {
+            "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(each['sli'])}",
+            "prefect.resource.name": f"{config.model}: {each['sli']}",
+        }
+        emit_event("sli.objective.breached", resource, payload=run | each)
+    if warnings := report.warning_lines(outcome):
+        emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": warnings})

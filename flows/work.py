@@ -1,0 +1,42 @@
+"""The heavy part of a flow as one Prefect task, tried again only where that can help.
+
+Limit: the task's Dask graph is one unit to Prefect; which chunk of a backfill it has reached is known to the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from prefect import Task, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Failed
+
+from sli.errors import SliError
+
+RETRIES = 2
+DELAYS: list[float] = [10, 60]
+"""Seconds before each further try."""
+Result = TypeVar("Result")
+
+
+def passes(tried: Task[..., object], run: TaskRun, state: State[object]) -> bool:  # noqa: ARG001
+    """Whether trying again may help: storage, a worker or a scheduler was away."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, SliError) and error.passes
+
+
+@task(name="work", retries=RETRIES, retry_delay_seconds=DELAYS, retry_condition_fn=passes, persist_result=False)
+def attempt(job: Callable[[], Result]) -> Result | SliError:
+    """Do it. An error that will not pass is a value, not a crash: the flow ends with its message and no traceback."""
+    try:
+        return job()
+    except SliError as error:
+        if error.passes:
+            raise
+        return error
+
+
+def refused(error: SliError) -> State[None]:
+    """The state of a flow run that could not do its work: the message says what to do."""
+    return Failed(message=str(error))

@@ -1,0 +1,121 @@
+"""Runs and results as plain values: for JSON, for the artifacts and events of a scheduler.
+
+Limit: numbers in tables for people are cut to four digits; the tables of the store hold all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sli.backfill import BackfillOutcome, BackfillPlan
+from sli.config import Config
+from sli.intervals import iso
+from sli.plot import slice_name
+from sli.recompute import Outcome
+from sli.report import local, number
+
+
+def outcome_dict(outcome: Outcome) -> dict[str, Any]:
+    """A run as plain values."""
+    return {
+        "published": outcome.published,
+        "run_id": outcome.run_id,
+        "seconds": outcome.seconds,
+        "tiles_recomputed": outcome.tiles,
+        "results_revised": len(outcome.revised),
+        "causes": pd.Series(outcome.revised.column("cause").to_pylist(), dtype=object).value_counts().to_dict(),
+        "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
+        "failing": list(outcome.failing),
+        "plan": outcome.plan.to_dict(),
+    }
+
+
+def backfill_plan_dict(chosen: BackfillPlan) -> dict[str, Any]:
+    """The dry run of a backfill as plain values, every window with its reason."""
+    windows = chosen.windows.assign(
+        window_start=[each.isoformat() for each in chosen.windows.window_start],
+        window_end=[each.isoformat() for each in chosen.windows.window_end],
+    )
+    return {
+        "backfill": chosen.backfill.id,
+        "resumed": chosen.resumed,
+        "chunks": [[iso(each.start), iso(each.end)] for each in chosen.chunks],
+        "windows": windows.to_dict("records"),
+        "plan": chosen.plan.to_dict(),
+    }
+
+
+def backfill_dict(outcome: BackfillOutcome) -> dict[str, Any]:
+    """A backfill as plain values."""
+    return {
+        "backfill": outcome.backfill.id,
+        "resumed": outcome.resumed,
+        "seconds": outcome.seconds,
+        "results_changed": len(outcome.changes),
+        "causes": outcome.changes.cause.value_counts().to_dict(),
+        "runs": [outcome_dict(each) for each in outcome.runs],
+    }
+
+
+def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str, str]]:
+    """Changed results as short texts, those of the longest windows first: window, slice, SLI, old, new, cause."""
+    rows = rows[rows.cause != "matured"]
+    order = {grain.name: i for i, grain in enumerate(reversed(config.all_grains))}
+    rows = rows.assign(order=rows.grain.map(order)).sort_values(["order", "window_end"], kind="stable")
+    return [_change(row, config) for row in rows.head(limit).itertuples()]
+
+
+def _change(row: Any, config: Config) -> dict[str, str]:
+    return {
+        "window": f"{row.grain} {window_name(row, config)}",
+        "slice": slice_name(dict(row.slice)),
+        "SLI": row.sli,
+        "old": number(row.old_value),
+        "new": "removed" if row.change == "removed" else number(row.value, row.reason),
+        "cause": row.cause,
+    }
+
+
+def window_name(row: Any, config: Config) -> str:
+    """A row's window as people say it: the day, the hour, or until when."""
+    tumbling = row.grain in ("hour", "day")
+    return ("" if tumbling else "until ") + local(row.window_start if tumbling else row.window_end, config, row.grain)
+
+
+def latest_markdown(frame: pd.DataFrame, config: Config) -> str:
+    """The newest window of each grain: value, interval, verdict, coverage and maturity of each SLI."""
+    lines = ["| window | SLI | value | interval | objective | coverage | maturity |", "|---|---|---|---|---|---|---|"]
+    for grain in config.all_grains:
+        mine = frame[frame.grain == grain.name]
+        row: Any
+        for row in mine[mine.window_end == mine.window_end.max()].itertuples():
+            interval = "" if np.isnan(row.ci_low) else f"{number(row.ci_low)} .. {number(row.ci_high)}"
+            objective = f"{row.objective} {row.verdict}" if isinstance(row.objective, str) else ""
+            covered = f"{row.coverage:.1%} of {row.predictions:,}"
+            value = number(row.value, row.reason)
+            window = f"{row.grain} {window_name(row, config)}"
+            lines.append(f"| {window} | {row.sli} | {value} | {interval} | {objective} | {covered} | {row.maturity} |")
+    return "\n".join(lines)
+
+
+def breaches(rows: pd.DataFrame, config: Config) -> list[dict[str, Any]]:
+    """For each SLI the windows that breach its objective since this run: how many, and the newest of them."""
+    found = rows[(rows.verdict == "breached") & (rows.old_verdict != "breached") & (rows.change != "removed")]
+    told: list[dict[str, Any]] = []
+    for name, mine in found.groupby("sli", sort=True):
+        newest: Any = next(mine.sort_values(["window_end", "window_start"], kind="stable").tail(1).itertuples())
+        told.append(
+            {
+                "sli": name,
+                "objective": newest.objective,
+                "windows": len(mine),
+                "newest": f"{newest.grain} {window_name(newest, config)} {slice_name(dict(newest.slice))}",
+                "value": newest.value,
+                "coverage": newest.coverage,
+                "maturity": newest.maturity,
+            }
+        )
+    return told

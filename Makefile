@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test check format lock bench clean
 
 install: $(VENV)/installed
 
@@ -27,6 +27,13 @@ check: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What the image of docker-compose.yml installs, to the version.
+lock: install
+	$(BIN)/pip install --quiet --dry-run --ignore-installed --report .lock.json '.[prefect]'
+	$(BIN)/python -c "import json; print(*sorted(f'{i[\"metadata\"][\"name\"]}=={i[\"metadata\"][\"version\"]}' \
+	  for i in json.load(open('.lock.json'))['install'] if i['metadata']['name'] != 'sli'), sep='\n')" > configs/constraints.txt
+	rm .lock.json
 
 bench: install
 	$(BIN)/python tests/bench/full.py

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 import sli
-from flows.parameters import Backfill
+from flows.parameters import Backfill, checked, first_name
 from flows.telling import Progress, emit, heard, name_run, show_changes, show_latest, slug
 from flows.work import attempt, refused
 from sli import report
@@ -24,10 +24,12 @@ from sli.loading import load_config
 from sli.recompute import Outcome, as_of_instant, check_reachable
 
 
-@flow(name="backfill", flow_run_name="{job.config}", description=__doc__)
+@flow(name="backfill", flow_run_name=first_name, description=__doc__, validate_parameters=False)
 def backfill(job: Backfill) -> State[Any]:
     """Recompute the hours of an interval from the logs, final ones too."""
     try:
+        # Not by Prefect, which would answer a typing error with a traceback.
+        job = checked(Backfill, job)
         config = load_config(job.config, job.settings)
         only = f" of {', '.join(job.sli)}" if job.sli else ""
         dry = "dry run of a " * job.dry_run

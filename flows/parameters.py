@@ -6,10 +6,13 @@ Limit: what depends on the config (its SLIs, its time zone) is checked when the 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from prefect.runtime import flow_run
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sli.errors import ConfigError, nearest
 from sli.intervals import Duration
 
 
@@ -64,3 +67,42 @@ class Backfill(_Closed):
         if (self.start.tzinfo is None) == (self.end.tzinfo is None) and self.end <= self.start:
             raise ValueError(f"the end ({self.end.isoformat()}) must come after the start ({self.start.isoformat()})")
         return self
+
+
+Job = TypeVar("Job", bound=_Closed)
+
+
+def checked(kind: type[Job], given: Any) -> Job:
+    """What a flow was started with. Raises ConfigError naming the first wrong parameter, and the others."""
+    try:
+        return given if isinstance(given, kind) else kind.model_validate(given)
+    except ValidationError as error:
+        problems = [_problem(kind, dict(each)) for each in error.errors()]
+        problems[0].others = "\n".join(f"also {each.where}: {each.what}" for each in problems[1:])
+        raise problems[0] from error
+
+
+def _problem(kind: type[BaseModel], each: dict[str, Any]) -> ConfigError:
+    path, names = [str(part) for part in each["loc"]], list(kind.model_fields)
+    where = ".".join(["job", *path])
+    if each["type"] == "extra_forbidden":
+        return ConfigError(
+            f"unknown parameter '{path[-1]}'",
+            where=where,
+            expected=f"one of {', '.join(names)}",
+            todo=nearest(path[-1], names),
+        )
+    if each["type"] == "missing":
+        return ConfigError(f"'{path[-1]}' is missing", where=where)
+    if each["type"].startswith("datetime"):
+        expected = "ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z"
+        return ConfigError(f"{path[-1]} is no date or time", where=where, expected=expected, found=str(each["input"]))
+    what = str(each["msg"]).removeprefix("Value error, ")
+    return ConfigError(what[:1].lower() + what[1:], where=where, found="" if not path else str(each["input"]))
+
+
+def first_name() -> str:
+    """What a flow run is called until its config is read."""
+    job = flow_run.get_parameters().get("job")
+    config = job.get("config") if isinstance(job, dict) else getattr(job, "config", None)
+    return Path(str(config)).stem

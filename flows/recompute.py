@@ -13,7 +13,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.parameters import Recompute
+from flows.parameters import Recompute, checked, first_name
 from flows.telling import Progress, emit, heard, name_run, show_changes, show_latest
 from flows.work import attempt, refused
 from sli import report, run
@@ -23,10 +23,12 @@ from sli.loading import load_config
 from sli.recompute import as_of_instant, check_reachable
 
 
-@flow(name="recompute", flow_run_name="{job.config}", description=__doc__)
+@flow(name="recompute", flow_run_name=first_name, description=__doc__, validate_parameters=False)
 def recompute(job: Recompute) -> State[Any]:
     """Bring the tables up to date with the logs, as known now or at `as_of`."""
     try:
+        # Not by Prefect, which would answer a typing error with a traceback.
+        job = checked(Recompute, job)
         config = load_config(job.config, job.settings)
         as_of = as_of_instant(config, job.as_of)
         name_run(config, f"last {job.look_back}" if job.look_back else "all that is stale", as_of)

@@ -1,4 +1,4 @@
-"""One process that schedules and runs: a Prefect server of its own, unless one is named, and all deployments of a config.
+"""One process that schedules and runs: a Prefect server of its own, unless one is named, and a config's deployments.
 
 Limit: it runs flows as child processes on this machine, and only while it runs itself; what it missed is caught up by
 the next run. For a work pool see prefect.yaml.
@@ -15,9 +15,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from sli.config import Config
@@ -38,22 +37,20 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted; returns the exit code."""
     given = _parser().parse_args(arguments)
     # A service is ended by SIGTERM; it ends as by Ctrl-C then, its server with it.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config(given.config)
         with _server(Path(given.home)) as url:
             print(f"Prefect at {url.removesuffix('/api')}", flush=True)
-            _serve(config, str(Path(given.config).resolve()), given)
+            with suppress(KeyboardInterrupt):
+                _serve(config, str(Path(given.config).resolve()), given)
+            print("stopping; the next start catches up", flush=True)
     except SliError as error:
         print(f"flows: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("flows: stopped; the next start catches up", file=sys.stderr)
+        return 130
     return 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,11 +5,13 @@ Limit: the task's Dask graph is one unit to Prefect; which chunk of a backfill i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 from prefect import Task, task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import FailedRun
 from prefect.states import Failed
 
 from sli.errors import SliError
@@ -39,4 +41,10 @@ def attempt(job: Callable[[], Result]) -> Result | SliError:
 
 def refused(error: SliError) -> State[None]:
     """The state of a flow run that could not do its work: the message says what to do."""
+    logging.getLogger("prefect.engine").addFilter(_told_already)
     return Failed(message=str(error))
+
+
+def _told_already(record: logging.LogRecord) -> bool:
+    """Leave out the engine's own traceback of a state that was returned on purpose."""
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))

@@ -20,9 +20,10 @@ from sli.errors import ConfigError, nearest
 from sli.history import backfilled, framed
 from sli.intervals import DAY, Duration, Interval, common, inside, iso, moment
 from sli.loading import load_config
-from sli.plan import Plan, affected, aligned, limits
+from sli.plan import Plan, affected
 from sli.recompute import Outcome, Progress, When, as_of_instant, carry_out, length, parsed, planned
 from sli.request import Backfill, Request
+from sli.stale import aligned, limits
 from sli.tables import Published, Store
 
 CHUNK = 4 << 30

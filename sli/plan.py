@@ -1,7 +1,7 @@
 """The plan: a pure function from (config, inputs, published state, asked interval, as_of) to what to recompute.
 
-It reads no rows and writes nothing; `run` executes this very object. Limit: it knows files by the times in their
-footers, so a late file is planned for every tile its feedback could belong to; which results change shows then.
+It reads no rows and writes nothing; `run` executes this very object. Limit: which of the results planned for really
+change shows only when they are computed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,10 @@ import numpy as np
 from sli.chunks import Job, jobs_for
 from sli.config import Config
 from sli.intervals import BEGINNING, END, Instants, Interval, common, inside, iso, union, without
-from sli.logs import Inputs, LogFile, instants
+from sli.logs import Inputs, LogFile
 from sli.request import Backfill, Request
+from sli.stale import Cause, causes_of, existing_of, floor, limits, strays_of, touched, whole_days
 from sli.tables import Published
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why tiles are stale: what happened, to which files, for which stretch of time."""
-
-    what: str
-    intervals: tuple[Interval, ...]
-    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,8 +142,8 @@ def plan(
     older = published is not None and as_of < published.as_of
     from_scratch = published is None or older or published.base != config.base
     basis = None if published is None or from_scratch else published
-    causes = _causes(inputs, basis, list(seen) if basis else [], as_of, published)
-    existing = _existing(config, inputs, as_of)
+    causes = causes_of(inputs, basis, list(seen) if basis else [], as_of, published)
+    existing = existing_of(config, inputs, as_of)
     sets = _slice_sets(config, basis, request)
     new_sets = [each for each in sets if basis and each not in basis.slice_sets]
     tiles = _tiles(config, basis, causes, existing, request)
@@ -242,9 +234,9 @@ class _Tiles:
 def _tiles(
     config: Config, basis: Published | None, causes: list[Cause], existing: list[Interval], request: Request
 ) -> _Tiles:
-    stale, strays = _touched(config, causes, request.as_of)
+    stale, strays = touched(config, causes, request.as_of)
     waiting, unchecked, held = (list(basis.pending), list(basis.unchecked), list(basis.held)) if basis else ([], [], [])
-    frozen_before = _floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile) if basis else BEGINNING
+    frozen_before = floor(max(BEGINNING, basis.as_of - config.horizon.micros), config.tile) if basis else BEGINNING
     frozen = [Interval(BEGINNING, frozen_before)]
     due = union([*without(stale, [*waiting, *frozen]), *waiting])
     doubtful = union([*common(without(stale, waiting), frozen), *unchecked])
@@ -253,8 +245,8 @@ def _tiles(
         pairs, checked = common(due, within), common(doubtful, within)
     else:
         pairs, checked = ([], []) if request.slis else (within, [])
-        strays = union([*strays, *_strays_of(config, pairs, request.as_of)])
-    pairs, checked = _whole_days(config, pairs), _whole_days(config, checked)
+        strays = union([*strays, *strays_of(config, pairs, request.as_of)])
+    pairs, checked = whole_days(config, pairs), whole_days(config, checked)
     checked = without(checked, pairs)
     pending, unchecked = without(due, pairs), without(doubtful, [*pairs, *checked])
     filled, gaps = _extended(config, basis, existing, request, within, union([*pairs, *pending]))
@@ -269,7 +261,7 @@ def _within(config: Config, basis: Published | None, request: Request) -> list[I
         return common([request.chunk], limits(config, request.as_of))
     if basis is None or request.look_back is None:
         return [Interval(BEGINNING, END)]
-    return [Interval(_floor(max(BEGINNING, basis.newest - request.look_back), config.tile), END)]
+    return [Interval(floor(max(BEGINNING, basis.newest - request.look_back), config.tile), END)]
 
 
 def _extended(
@@ -295,7 +287,7 @@ def _extended(
         lacking = without(basis.gaps.get(state, ()) if state in basis.states else existing, recomputed)
         now = common(lacking, within) if request.chunk is None or state in asked else []
         if now:
-            filled[state] = _whole_days(config, now)
+            filled[state] = whole_days(config, now)
         if left := without(lacking, filled.get(state, ())):
             gaps[state] = left
     return filled, gaps
@@ -317,12 +309,6 @@ def _backfills(basis: Published | None, request: Request) -> tuple[Backfill, ...
     return tuple(each for each in known.values() if not each.over)
 
 
-def limits(config: Config, as_of: int) -> list[Interval]:
-    """From `since` to as_of, in whole tiles."""
-    since = config.since_instant
-    return [aligned(Interval(since, max(since, as_of + 1)), config.tile)]
-
-
 def _fresh(config: Config, published: Published | None, new_sets: bool) -> Iterable[str]:
     """SLIs whose every window is rolled up."""
     for each in config.declared:
@@ -339,107 +325,6 @@ def _gone(config: Config, published: Published) -> Iterable[str]:
     grains = {grain.name for grain in config.all_grains}
     yield from (grain for grain in published.grains if grain not in grains)
     yield from (",".join(each) for each in published.slice_sets if each not in config.slice_sets)
-
-
-def _causes(
-    inputs: Inputs,
-    basis: Published | None,
-    seen: list[LogFile],
-    as_of: int,
-    published: Published | None,
-) -> list[Cause]:
-    if basis is None:
-        what = (
-            "first run"
-            if published is None
-            else "as_of older than published"
-            if as_of < published.as_of
-            else "config changed"
-        )
-        span = [instants(files) for files in (inputs.predictions, inputs.feedback)]
-        return [
-            Cause(f"{what}: {log}", tuple(i for i in [interval] if i), tuple(f.path for f in files))
-            for log, interval, files in zip(
-                ("predictions", "feedback"), span, (inputs.predictions, inputs.feedback), strict=True
-            )
-        ]
-    before = {(f.log, f.path): f for f in seen}
-    now = {(f.log, f.path): f for f in inputs.files}
-    groups: dict[str, list[tuple[str, list[Interval]]]] = {}
-    later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
-    for key, file in now.items():
-        old = before.get(key)
-        if old is None:
-            groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
-        elif (old.fingerprint, old.problem, old.types) != (file.fingerprint, file.problem, file.types):
-            groups.setdefault(f"rewritten {file.log}", []).append((file.path, [*old.intervals, *file.intervals]))
-        elif known := common(file.intervals, [later]):
-            groups.setdefault(f"newly known {file.log}", []).append(("", known))
-    for key, old in before.items():
-        if key not in now:
-            groups.setdefault(f"removed {old.log}", []).append((old.path, old.intervals))
-    return [
-        Cause(what, tuple(union(i for _, each in found for i in each)), tuple(path for path, _ in found if path))
-        for what, found in groups.items()
-    ]
-
-
-def _touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Interval], list[Interval]]:
-    """Tiles of predictions and tiles of feedback that the causes make stale."""
-    horizon, early = config.horizon.micros, config.feedback.early.micros
-    pairs, strays = [], []
-    for cause in causes:
-        for each in cause.intervals:
-            if cause.what.endswith("predictions"):
-                pairs.append(each)
-                strays.append(each.grown(early, horizon))
-            else:
-                pairs.append(each.grown(horizon, early))
-                strays.append(each)
-    whole = limits(config, as_of)
-    known = [Interval(BEGINNING, whole[0].end)]
-    tile = config.tile
-    return common((aligned(i, tile) for i in pairs), whole), common((aligned(i, tile) for i in strays), known)
-
-
-def _strays_of(config: Config, pairs: Iterable[Interval], as_of: int) -> list[Interval]:
-    """Tiles of feedback that predictions of these tiles may reach."""
-    early, horizon = config.feedback.early.micros, config.horizon.micros
-    reached = [aligned(each.grown(early, horizon), config.tile) for each in pairs]
-    return common(reached, [aligned(Interval(BEGINNING, as_of + 1), config.tile)])
-
-
-def aligned(each: Interval, tile: int) -> Interval:
-    """The whole tiles that hold an interval."""
-    return Interval(_floor(each.start, tile), max(BEGINNING, -(-each.end // tile) * tile))
-
-
-def _floor(at: int, tile: int) -> int:
-    return at // tile * tile
-
-
-def _existing(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
-    """Tiles that may hold predictions."""
-    tiles = (aligned(each, config.tile) for file in inputs.predictions for each in file.intervals)
-    return common(tiles, limits(config, as_of))
-
-
-def _whole_days(config: Config, pairs: list[Interval]) -> list[Interval]:
-    """Widened to whole days where a Python function must see all pairs of a day at once."""
-    if not any(state.kind == "window" for state in config.states.values()):
-        return pairs
-    zone = config.zone
-    return union(
-        Interval(max(config.since_instant, zone.midnight(zone.date(i.start))), int(zone_day_end(config, i.end)))
-        for i in pairs
-    )
-
-
-def zone_day_end(config: Config, end: int) -> int:
-    """The first midnight at or after an instant."""
-    zone = config.zone
-    day = zone.date(end - 1)
-    return zone.midnights(day, day.fromordinal(day.toordinal() + 1))[-1]
 
 
 def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | None:
@@ -496,12 +381,12 @@ def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
 def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
     """The plan with tiles whose winning predictions changed because of rows elsewhere, and the feedback they reach."""
     extra = without(more, [*plan.pairs, *plan.checked])
-    strays = union([*plan.strays, *_strays_of(config, more, plan.as_of)])
+    strays = union([*plan.strays, *strays_of(config, more, plan.as_of)])
     if not extra and strays == list(plan.strays):
         return plan
     frozen = [Interval(BEGINNING, plan.frozen_before)]
-    pairs = _whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
-    checked = without(_whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
+    pairs = whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
+    checked = without(whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
     first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets)
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []

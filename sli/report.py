@@ -155,7 +155,8 @@ def _backfill_name(backfill: Backfill) -> str:
 def chunk_line(number: int, of: int, outcome: Outcome) -> str:
     """One chunk of a backfill that is done."""
     asked = outcome.plan.request.chunk
-    what = f"{len(outcome.revised):,} results revised" if outcome.published else "nothing changed"
+    matured = outcome.revised.column("cause").to_pylist().count("matured")
+    what = f"{_many(len(outcome.revised) - matured, 'result')} revised" + f", {matured:,} became final" * bool(matured)
     return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
 
 

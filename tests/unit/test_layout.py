@@ -19,6 +19,7 @@ ORDER = [
     ["loading", "storage"],
     ["logs"],
     ["tables", "scan", "engine", "chunks"],
+    ["stale"],
     ["plan"],
     ["match"],
     ["tile", "rollup"],

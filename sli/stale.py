@@ -1,0 +1,130 @@
+"""What is stale and why: discovered files against those the published run saw, as stretches of tiles.
+
+Limit: it knows files by the times in their footers, so a late file makes every tile stale its feedback could belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sli.config import Config
+from sli.intervals import BEGINNING, Interval, common, union
+from sli.logs import Inputs, LogFile, instants
+from sli.tables import Published
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why tiles are stale: what happened, to which files, for which stretch of time."""
+
+    what: str
+    intervals: tuple[Interval, ...]
+    files: tuple[str, ...] = ()
+
+
+def causes_of(
+    inputs: Inputs,
+    basis: Published | None,
+    seen: list[LogFile],
+    as_of: int,
+    published: Published | None,
+) -> list[Cause]:
+    if basis is None:
+        what = (
+            "first run"
+            if published is None
+            else "as_of older than published"
+            if as_of < published.as_of
+            else "config changed"
+        )
+        span = [instants(files) for files in (inputs.predictions, inputs.feedback)]
+        return [
+            Cause(f"{what}: {log}", tuple(i for i in [interval] if i), tuple(f.path for f in files))
+            for log, interval, files in zip(
+                ("predictions", "feedback"), span, (inputs.predictions, inputs.feedback), strict=True
+            )
+        ]
+    before = {(f.log, f.path): f for f in seen}
+    now = {(f.log, f.path): f for f in inputs.files}
+    groups: dict[str, list[tuple[str, list[Interval]]]] = {}
+    later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
+    for key, file in now.items():
+        old = before.get(key)
+        if old is None:
+            groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
+        elif (old.fingerprint, old.problem, old.types) != (file.fingerprint, file.problem, file.types):
+            groups.setdefault(f"rewritten {file.log}", []).append((file.path, [*old.intervals, *file.intervals]))
+        elif known := common(file.intervals, [later]):
+            groups.setdefault(f"newly known {file.log}", []).append(("", known))
+    for key, old in before.items():
+        if key not in now:
+            groups.setdefault(f"removed {old.log}", []).append((old.path, old.intervals))
+    return [
+        Cause(what, tuple(union(i for _, each in found for i in each)), tuple(path for path, _ in found if path))
+        for what, found in groups.items()
+    ]
+
+
+def touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Interval], list[Interval]]:
+    """Tiles of predictions and tiles of feedback that the causes make stale."""
+    horizon, early = config.horizon.micros, config.feedback.early.micros
+    pairs, strays = [], []
+    for cause in causes:
+        for each in cause.intervals:
+            if cause.what.endswith("predictions"):
+                pairs.append(each)
+                strays.append(each.grown(early, horizon))
+            else:
+                pairs.append(each.grown(horizon, early))
+                strays.append(each)
+    whole = limits(config, as_of)
+    known = [Interval(BEGINNING, whole[0].end)]
+    tile = config.tile
+    return common((aligned(i, tile) for i in pairs), whole), common((aligned(i, tile) for i in strays), known)
+
+
+def strays_of(config: Config, pairs: Iterable[Interval], as_of: int) -> list[Interval]:
+    """Tiles of feedback that predictions of these tiles may reach."""
+    early, horizon = config.feedback.early.micros, config.horizon.micros
+    reached = [aligned(each.grown(early, horizon), config.tile) for each in pairs]
+    return common(reached, [aligned(Interval(BEGINNING, as_of + 1), config.tile)])
+
+
+def aligned(each: Interval, tile: int) -> Interval:
+    """The whole tiles that hold an interval."""
+    return Interval(floor(each.start, tile), max(BEGINNING, -(-each.end // tile) * tile))
+
+
+def floor(at: int, tile: int) -> int:
+    return at // tile * tile
+
+
+def limits(config: Config, as_of: int) -> list[Interval]:
+    """From `since` to as_of, in whole tiles."""
+    since = config.since_instant
+    return [aligned(Interval(since, max(since, as_of + 1)), config.tile)]
+
+
+def existing_of(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
+    """Tiles that may hold predictions."""
+    tiles = (aligned(each, config.tile) for file in inputs.predictions for each in file.intervals)
+    return common(tiles, limits(config, as_of))
+
+
+def whole_days(config: Config, pairs: list[Interval]) -> list[Interval]:
+    """Widened to whole days where a Python function must see all pairs of a day at once."""
+    if not any(state.kind == "window" for state in config.states.values()):
+        return pairs
+    zone = config.zone
+    return union(
+        Interval(max(config.since_instant, zone.midnight(zone.date(i.start))), int(zone_day_end(config, i.end)))
+        for i in pairs
+    )
+
+
+def zone_day_end(config: Config, end: int) -> int:
+    """The first midnight at or after an instant."""
+    zone = config.zone
+    day = zone.date(end - 1)
+    return zone.midnights(day, day.fromordinal(day.toordinal() + 1))[-1]

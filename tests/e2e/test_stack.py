@@ -1,0 +1,306 @@
+"""The whole stack of docker-compose.yml through Prefect's API: hourly runs, backfills, cancelling, wrong parameters."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from stack import COMPOSE, ROOT, Stack, interpolated
+
+import sli
+from sli.config import Config
+from sli.loading import load_config
+from sli.storage import filesystem
+from sli.tables import Store
+
+DAYS = 20
+UTC_TIME = pa.timestamp("us", tz="UTC")
+HOUR = 3_600_000_000
+START = 1_359_720_000_000_000
+"""2013-02-01T12:00Z."""
+BACKFILL = {"start": "2013-02-01", "end": "2013-02-22", "chunk": "7d"}
+
+
+def write(folder: Path, log: str, name: str, columns: dict[str, Any]) -> None:
+    path = folder / log / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def predictions(folder: Path) -> None:
+    random = np.random.default_rng(7)
+    for day in range(DAYS):
+        times = START + day * 24 * HOUR + np.arange(60) * (HOUR // 5)
+        write(
+            folder,
+            "predictions",
+            f"{day:02}.parquet",
+            {
+                "output_id": [f"{day}-{i}" for i in range(60)],
+                "predicted_at": pa.array(times).cast(UTC_TIME),
+                # On one day the model says no whatever comes, which breaches the objective of recall.
+                "score": random.random(60) * (0.1 if day == 10 else 1),
+                "origin": random.choice(["EWR", "JFK", "LGA"], 60),
+            },
+        )
+
+
+def feedback(folder: Path, name: str, first: int, label: int) -> None:
+    """For every second prediction of each day, from the first or the second on."""
+    for day in range(DAYS):
+        chosen = range(first, 60, 2)
+        times = [START + day * 24 * HOUR + i * (HOUR // 5) + HOUR for i in chosen]
+        columns = {
+            "output_id": [f"{day}-{i}" for i in chosen],
+            "known_at": pa.array(times).cast(UTC_TIME),
+            "late": [(i + label) % 2 for i in range(len(chosen))],
+        }
+        write(folder, "feedback", f"{name}-{day:02}.parquet", columns)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def config(stack: Stack) -> Config:
+    """The config of the stack, read where its services' addresses are known."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_SCHEDULER", stack.scheduler)
+        return load_config(stack.environment("worker")["SLI_CONFIG"])
+
+
+@pytest.fixture(autouse=True)
+def storage(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in stack.storage.items():
+        monkeypatch.setenv(name, value)
+
+
+def upload(folder: Path) -> None:
+    fs, _ = filesystem("s3://sli")
+    for path in sorted(folder.glob("*/*.parquet")):
+        fs.pipe_file(f"sli/{path.relative_to(folder)}", path.read_bytes())
+
+
+def locally(config: Config, folder: Path, store: Path, as_of: Any) -> Any:
+    """The results of the same logs from a folder, in this process."""
+    logs = {
+        log: getattr(config, log).model_copy(update={"path": str(folder / log)}) for log in ("predictions", "feedback")
+    }
+    here = config.model_copy(update={**logs, "store": str(store), "dask": "in-process"})
+    sli.run(here, as_of=as_of)
+    return here
+
+
+def same(a: Config, b: Config) -> bool:
+    one, two = (sli.read(each).drop(columns=["run_id", "as_of"]) for each in (a, b))
+    return bool(one.astype(str).equals(two.astype(str))) and len(one) > 0
+
+
+def artifact(stack: Stack, run: str, key: str) -> Any:
+    found = [each for each in stack.query("artifacts", run) if each["key"] == f"flights-late15-{key}"]
+    return found[-1] if found else None
+
+
+def test_the_schedules_create_runs(stack: Stack) -> None:
+    deadline, names = time.monotonic() + 90, set[str]()
+    while time.monotonic() < deadline and names != {"hourly", "nightly"}:
+        runs = httpx.post(
+            f"{stack.api}/flow_runs/filter", json={"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
+        )
+        made = [each for each in runs.json() if each["auto_scheduled"]]
+        found = {httpx.get(f"{stack.api}/deployments/{each['deployment_id']}").json()["name"] for each in made}
+        names |= found
+        time.sleep(1)
+    assert names == {"hourly", "nightly"}
+
+
+def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_does(
+    stack: Stack, config: Config, folder: Path, tmp_path: Path
+) -> None:
+    predictions(folder)
+    feedback(folder, "first", 0, 0)
+    upload(folder)
+    run = stack.start("recompute/hourly")
+    ended = stack.ended(run)
+    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+    assert re.fullmatch(r"flights-late15, last 1d, as of \d{4}-\d\d-\d\dT[\d:]+Z", ended["name"])
+    assert "published" in ended["state"]["message"]
+    as_of = sli.read(config, table="runs").as_of.iloc[-1].to_pydatetime()
+    assert same(config, locally(config, folder, tmp_path / "store", as_of))
+    said = [each["message"] for each in stack.query("logs", run)]
+    assert any(
+        re.search(r"matched .*: 1200 predictions, 600 labelled, 40 files, .* s \(worker tcp", each) for each in said
+    )
+    assert artifact(stack, run, "progress")["data"] == 100
+    latest = artifact(stack, run, "latest")["data"]
+    assert "| window | SLI | value | interval | objective | coverage | maturity |" in latest
+    assert re.search(
+        r"\| day 2013-02-20 \| recall \| [\d.]+ \| [\d.]+ \.\. [\d.]+ \| >= 0\.4 \w+ \| 50\.0% of 60 \| final \|",
+        latest,
+    )
+    rows = artifact(stack, run, "changes")["data"]
+    assert {"window", "slice", "SLI", "old", "new", "cause"} == set(yaml.safe_load(rows)[0])
+
+
+def test_a_second_run_has_nothing_to_do(stack: Stack, config: Config) -> None:
+    before = Store(config.store).published()
+    ended = stack.ended(stack.start("recompute/nightly"))
+    assert "nothing to do" in ended["state"]["message"]
+    assert Store(config.store).published() == before
+
+
+def test_a_backfill_through_prefect_is_planned_cancelled_continued_and_told(
+    stack: Stack, config: Config, folder: Path, tmp_path: Path
+) -> None:
+    feedback(folder, "late", 1, 1)
+    upload(folder)
+    nightly = stack.ended(stack.start("recompute/nightly"))
+    assert nightly["state_type"] == "COMPLETED"
+    assert "held: input came for hours that are final" in artifact(stack, nightly["id"], "latest")["data"]
+    before = sli.read(config)
+
+    dry = stack.ended(stack.start("backfill/backfill", {**BACKFILL, "dry_run": True}))
+    assert dry["state_type"] == "COMPLETED", dry["state"]["message"]
+    plan = artifact(stack, dry["id"], "backfill-plan")["data"]
+    assert "in 3 chunks" in plan
+    assert re.search(r"day +20  2013-02-01 \.\. 2013-02-20: asked", plan)
+    assert sli.read(config).equals(before)
+
+    run = stack.start("backfill/backfill", BACKFILL)
+    wait(lambda: len(Store(config.store).published().backfills) > 0)  # type: ignore[union-attr]
+    httpx.post(f"{stack.api}/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
+    assert stack.ended(run)["state_type"] == "CANCELLED"
+    [unfinished] = Store(config.store).published().backfills  # type: ignore[union-attr]
+    assert unfinished.interval.start < unfinished.done < unfinished.interval.end
+
+    again = stack.ended(stack.start("backfill/backfill", BACKFILL))
+    assert again["state_type"] == "COMPLETED", again["state"]["message"]
+    assert unfinished.id in again["state"]["message"]
+    assert Store(config.store).published().backfills == ()  # type: ignore[union-attr]
+    as_of = sli.read(config, table="runs").as_of.iloc[-1].to_pydatetime()
+    assert same(config, locally(config, folder, tmp_path / "store", as_of))
+    changes = sli.read(config, table="backfills")
+    assert set(changes.cause) == {"late feedback"}
+    rows = yaml.safe_load(artifact(stack, again["id"], "changes")["data"])
+    assert {row["cause"] for row in rows} == {"late feedback"}
+    assert again["name"].startswith("flights-late15, backfill 2013-02-01T00:00 .. 2013-02-22T00:00, as of ")
+
+
+def wait(true: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_flow_run_that_is_killed_leaves_the_store_clean_and_the_next_completes_it(
+    stack: Stack, config: Config, folder: Path, tmp_path: Path
+) -> None:
+    feedback(folder, "first", 0, 1)
+    upload(folder)
+    run = stack.start("backfill/backfill", {**BACKFILL, "chunk": "2d"})
+    wait(lambda: len(Store(config.store).published().backfills) > 0)  # type: ignore[union-attr]
+    pids = subprocess.run(["pgrep", "-f", "prefect.*flow.run.*execute|prefect.engine"], capture_output=True, text=True)
+    mine = [int(each) for each in pids.stdout.split() if environment_of(int(each)).get("PREFECT__FLOW_RUN_ID") == run]
+    assert mine
+    for each in mine:
+        subprocess.run(["kill", "-9", str(each)], check=True)
+    assert stack.ended(run)["state_type"] == "CRASHED"
+    sli.read(config)
+    again = stack.ended(stack.start("backfill/backfill", {**BACKFILL, "chunk": "2d"}))
+    assert again["state_type"] == "COMPLETED", again["state"]["message"]
+    as_of = sli.read(config, table="runs").as_of.iloc[-1].to_pydatetime()
+    assert same(config, locally(config, folder, tmp_path / "store", as_of))
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(each.split("=", 1) for each in content.split("\0") if "=" in each)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "job", "env", "parts"),
+    [
+        (
+            "backfill/backfill",
+            {"start": "soon", "end": "2013-03-01"},
+            {},
+            ["start is no date or time", "job.start", "soon"],
+        ),
+        ("backfill/backfill", {"start": "2013-03-02", "end": "2013-03-01"}, {}, ["must come after the start"]),
+        ("backfill/backfill", {**BACKFILL, "sli": ["acuracy"]}, {}, ["no SLI 'acuracy'", "did you mean 'accuracy'?"]),
+        ("backfill/backfill", {**BACKFILL, "strat": "2013-03-01"}, {}, ["strat"]),
+        ("recompute/nightly", {"config": "/nowhere.yaml"}, {}, ["the config cannot be read", "/nowhere.yaml"]),
+        (
+            "recompute/nightly",
+            {"settings": ["dask={scheduler: 'tcp://127.0.0.1:9'}"]},
+            {},
+            ["nobody answers at the Dask"],
+        ),
+        ("recompute/nightly", {"settings": ["store=s3://no-bucket/x"]}, {}, ["the store cannot be read", "no-bucket"]),
+        ("recompute/nightly", {}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, ["the store cannot be read", "address"]),
+    ],
+)
+def test_what_cannot_be_is_a_failed_state_with_a_message_within_seconds(
+    stack: Stack, deployment: str, job: dict[str, Any], env: dict[str, str], parts: list[str]
+) -> None:
+    began = time.monotonic()
+    try:
+        ended = stack.ended(stack.start(deployment, job, env), 60)
+    except httpx.HTTPStatusError as refused:
+        # What the form can tell is refused before there is a run.
+        said = refused.response.text
+    else:
+        assert ended["state_type"] == "FAILED"
+        said = ended["state"]["message"]
+        logged = "\n".join(each["message"] for each in stack.query("logs", ended["id"]))
+        assert "Traceback" not in logged, logged
+    assert [part for part in parts if part not in said] == []
+    assert time.monotonic() - began < 45
+
+
+def test_events_tell_of_publications_breaches_and_bad_input(stack: Stack) -> None:
+    for name in ("sli.run.published", "sli.objective.breached"):
+        wait(lambda name=name: len(stack.events(name)) > 0, 30)
+    breached = stack.events("sli.objective.breached")[0]
+    assert breached["resource"]["prefect.resource.id"] == "sli.model.flights-late15.recall"
+    assert breached["payload"]["objective"] == ">= 0.4"
+
+
+def test_the_compose_file_keeps_to_the_specification() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    found = subprocess.run([*check, str(ROOT / "docker-compose.yml")], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_compose_file_has_no_secret_and_the_example_names_all_it_asks_for() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    asked = set(re.findall(r"\$\{(\w+)", text))
+    example = (ROOT / "configs/env.example").read_text()
+    named = dict(line.split("=", 1) for line in example.splitlines() if "=" in line and not line.startswith("#"))
+    assert asked == set(named)
+    assert {name for name, value in named.items() if value} == {"SLI_CONFIG"}
+    with pytest.raises(KeyError, match=r"see configs/env.example"):
+        interpolated(text, {})
+
+
+@pytest.mark.parametrize("service", sorted(COMPOSE["services"]))
+def test_every_service_that_keeps_running_has_a_health_check(service: str) -> None:
+    found = COMPOSE["services"][service]
+    assert ("healthcheck" in found) == (service != "deploy")

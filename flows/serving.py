@@ -13,14 +13,15 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from sli.config import Config
-from sli.errors import EngineError, SliError
+from sli.errors import ConfigError, EngineError, SliError
 from sli.loading import load_config
 
 HOURLY = "7 * * * *"
@@ -40,10 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config(given.config)
-        with _server(Path(given.home)) as url:
-            print(f"Prefect at {url.removesuffix('/api')}", flush=True)
+        own = _chosen_server(Path(given.home))
+        made = deployments(config, str(Path(given.config).resolve()), given.hourly, given.nightly, given.look_back)
+        with _server(own) if own else nullcontext():
             with suppress(KeyboardInterrupt):
-                _serve(config, str(Path(given.config).resolve()), given)
+                _serve(made)
             print("stopping; the next start catches up", flush=True)
     except SliError as error:
         print(f"flows: {error}", file=sys.stderr)
@@ -70,26 +72,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def _server(home: Path) -> Iterator[str]:
-    """The URL of a Prefect API: the one of the environment, or that of a server started here and ended by its pid."""
+def _chosen_server(home: Path) -> Path | None:
+    """Lead the environment to a Prefect API: the one it names, or one to be started with this home."""
     os.environ.update(QUIET)
     if "PREFECT_API_URL" in os.environ:
-        yield os.environ["PREFECT_API_URL"]
-        return
-    home.mkdir(parents=True, exist_ok=True)
+        return None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    os.environ.update({"PREFECT_HOME": str(home), "PREFECT_API_URL": url})
-    log = home / "server.log"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    os.environ.update({"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"})
+    return home
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[None]:
+    """The server of the environment's PREFECT_API_URL as a child, ended by its pid."""
+    home.mkdir(parents=True, exist_ok=True)
+    url, log = os.environ["PREFECT_API_URL"], home / "server.log"
+    address = urllib.parse.urlsplit(url)
+    where = ["--host", str(address.hostname), "--port", str(address.port)]
+    command = [sys.executable, "-m", "prefect", "server", "start", *where]
     with log.open("ab") as out:
         child = subprocess.Popen(command, env={**os.environ, **LEASES}, stdout=out, stderr=out, start_new_session=True)
     try:
         _wait(url, child, log)
-        yield url
+        yield
     finally:
         child.terminate()
         try:
@@ -116,42 +123,51 @@ def _wait(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
     )
 
 
-def _serve(config: Config, path: str, given: argparse.Namespace) -> None:
-    # Imported here: Prefect reads its settings from the environment when it is imported.
+def _serve(made: Sequence[Any]) -> None:
     from prefect import serve
 
-    made = deployments(config, path, given.hourly, given.nightly, given.look_back)
+    print(f"Prefect at {os.environ['PREFECT_API_URL'].removesuffix('/api')}", flush=True)
     for each in made:
-        schedules = [f"{s.schedule.cron} UTC" for s in each.schedules or [] if hasattr(s.schedule, "cron")]
+        schedules = [f"{s.schedule.cron} UTC" for s in each.schedules or []]
         print(f"  {each.flow_name}/{each.name}  {', '.join(schedules) or 'on demand'}", flush=True)
     serve(*made, pause_on_shutdown=False, print_starting_message=False)
 
 
 def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str) -> list[Any]:
-    """The three deployments of a config; the same as in prefect.yaml."""
+    """The three deployments of a config; the same as in prefect.yaml. Raises ConfigError."""
+    # Imported here: Prefect reads its settings from the environment when it is imported.
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.schedules import Cron
+    from prefect.schedules import Cron, Schedule
 
     from flows.backfill import backfill
+    from flows.parameters import Recompute, checked
     from flows.recompute import recompute
     from flows.telling import slug
 
     def limit(strategy: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
         return ConcurrencyLimitConfig(limit=1, collision_strategy=strategy, grace_period_seconds=120)
 
+    def every(name: str, cron: str) -> Schedule:
+        try:
+            return Cron(cron, timezone="UTC")
+        except ValueError as error:
+            expected = "five fields, such as 7 * * * *"
+            raise ConfigError("this is no cron", where=f"--{name}", expected=expected, found=cron) from error
+
     name = slug(config.model)
     one_is_enough, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
     job = {"config": path}
+    brief = checked(Recompute, {**job, "look_back": look_back}).model_dump(mode="json", exclude_unset=True)
     return [
         recompute.to_deployment(
             f"{name}-hourly",
-            schedule=Cron(hourly, timezone="UTC"),
-            parameters={"job": {**job, "look_back": look_back}},
+            schedule=every("hourly", hourly),
+            parameters={"job": brief},
             concurrency_limit=limit(one_is_enough),
         ),
         recompute.to_deployment(
             f"{name}-nightly",
-            schedule=Cron(nightly, timezone="UTC"),
+            schedule=every("nightly", nightly),
             parameters={"job": job},
             concurrency_limit=limit(in_turn),
         ),

@@ -41,7 +41,8 @@ def attempt(job: Callable[[], Result]) -> Result | SliError:
 
 def refused(error: SliError) -> State[None]:
     """The state of a flow run that could not do its work: the message says what to do."""
-    logging.getLogger("prefect.engine").addFilter(_told_already)
+    for name in ("prefect.engine", "prefect.flow_runs"):
+        logging.getLogger(name).addFilter(_told_already)
     return Failed(message=str(error))
 
 

@@ -150,6 +150,9 @@ def _begun(
     slis = tuple(sorted({sli} if isinstance(sli, str) else set(sli)))
     current = published is not None and published.base == config.base
     _check_slis(config, slis, current)
+    for each in published.backfills if published is not None and current else ():
+        if (each.interval, each.slis) == (interval, slis):
+            return each, True
     if published is not None and as_of_given and wanted < published.as_of:
         raise ConfigError(
             "as_of lies before what is published",
@@ -158,9 +161,6 @@ def _begun(
             found=iso(wanted),
             todo="leave as_of out; `sli run --as-of` adds an older belief to the history",
         )
-    for each in published.backfills if published is not None and current else ():
-        if (each.interval, each.slis) == (interval, slis):
-            return each, True
     return Backfill.begun(interval, slis, config.base, published.sequence if published is not None else 0), False
 
 

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        print("sli: interrupted; nothing of this run is visible", file=sys.stderr)
+        chunks = "; chunks it published stay, and the same command goes on" if given.command is _backfill else ""
+        print(f"sli: interrupted; nothing unpublished is visible{chunks}", file=sys.stderr)
         return 130
 
 

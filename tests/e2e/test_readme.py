@@ -16,10 +16,19 @@ from sli.cli import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+SCHEDULING = (ROOT / "docs/scheduling.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def told(text: str) -> list[str]:
+    """Lines without what differs from run to run: seconds and ids."""
+    return [
+        re.sub(r"in [\d.]+ s|\([\d.]+ s\)|-[0-9a-f]{10} |(?<=backfill )[0-9a-f]{10}", "", line)
+        for line in text.splitlines()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +49,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_demo_prints_what_the_readme_shows(clone: Path) -> None:
-    def told(text: str) -> list[str]:
-        return [re.sub(r"in [\d.]+ s|-[0-9a-f]{10} ", "", line) for line in text.strip().splitlines()]
-
-    shown = told(blocks("text")[0])
+    shown = told(blocks("text")[0].strip())
     printed = told((clone / "demo.txt").read_text())
     assert [line for line in shown if line not in printed] == []
 
@@ -97,3 +103,19 @@ def test_the_example_slis_are_a_config_that_runs(clone: Path, tmp_path: Path) ->
     config["store"], config["grains"] = str(tmp_path / "results"), ["day"]
     (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config))
     assert main(["run", str(tmp_path / "sli.yaml"), "--as-of", "2014-01-02"]) == 0
+
+
+def test_the_backfills_of_the_scheduling_page_print_what_it_shows(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (clone / "configs/flights.yaml").read_text()
+    (clone / "configs/sli.yaml").write_text(text.replace("  - log_loss\n", "  - log_loss\n  - brier\n"))
+    shown = re.findall(r"```console\n\$ sli (backfill [^\n]*)\n```\n```text\n(.*?)```", SCHEDULING, flags=re.DOTALL)
+    assert len(shown) == 2
+    for command, output in shown:
+        words = [
+            str(clone / "configs" / Path(word).name) if word.endswith(".yaml") else word for word in command.split()
+        ]
+        capsys.readouterr()
+        assert main(words) == 0
+        assert told(capsys.readouterr().out) == told(output)

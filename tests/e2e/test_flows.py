@@ -1,0 +1,228 @@
+"""Flows without the stack: one command on one machine, retries, the parameters' form, an automation."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+import yaml
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, config_of
+from stack import ROOT, Stack
+
+from sli.tables import Store
+
+MONDAY = at("2024-01-15T00:00")
+WORLD = World(
+    task="binary",
+    horizon=DAY,
+    since=MONDAY,
+    zone="UTC",
+    slice_by=((),),
+    grains=("hour", "cumulative"),
+    slis=("accuracy",),
+)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    made = Scenario(tmp_path, WORLD)
+    made.log_predictions("p.parquet", [Prediction(f"{i}", MONDAY + i * HOUR, i / 24, {}) for i in range(24)])
+    made.log_feedback("f.parquet", [Feedback(f"{i}", MONDAY + i * HOUR + 1, 1.0) for i in range(24)])
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, tmp_path)))
+    return made
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "AWS"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1", **more}
+
+
+def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario: Scenario) -> None:
+    log, home = scenario.root / "flows.log", scenario.root / "prefect"
+    command = [sys.executable, "-m", "flows", str(scenario.root / "c.yaml"), "--hourly", "* * * * *"]
+    with servers.process([*command, "--home", str(home)], log, environment(), scenario.root) as child:
+        deadline = time.monotonic() + 180
+        while "Finished in state Completed" not in log.read_text():
+            assert child.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
+    said = log.read_text()
+    assert re.search(r"Prefect at http://127\.0\.0\.1:\d+\n", said)
+    for line in ("test-hourly  * * * * * UTC", "test-nightly  23 3 * * * UTC", "backfill/test  on demand"):
+        assert line in said
+    assert "stopping; the next start catches up" in said
+    assert "published" in said
+    assert Store(scenario.config.store).published() is not None
+    left = subprocess.run(["pgrep", "-f", str(home)], capture_output=True, text=True).stdout
+    assert left == ""
+    port = int(re.findall(r"Prefect at http://127\.0\.0\.1:(\d+)", said)[0])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "parts"),
+    [
+        ("model: x", [], ["'since' is missing", "sli init"]),
+        (None, [], ["the config cannot be read"]),
+        ("", ["--hourly", "often"], ["often"]),
+        ("", ["--look-back", "long"], ["'long' is not a duration"]),
+    ],
+)
+def test_a_wrong_config_or_argument_ends_it_before_any_server_starts(
+    scenario: Scenario, content: str | None, arguments: list[str], parts: list[str]
+) -> None:
+    path = scenario.root / "c.yaml"
+    if content is None:
+        path.unlink()
+    elif content:
+        path.write_text(content)
+    found = subprocess.run(
+        [sys.executable, "-m", "flows", str(path), *arguments, "--home", str(scenario.root / "prefect")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+    assert found.returncode == 2
+    assert [part for part in parts if part not in found.stderr] == []
+    assert "Traceback" not in found.stderr
+    assert not (scenario.root / "prefect/server.log").exists()
+
+
+RETRIES = """
+import functools, json, sys
+from prefect import flow
+from sli.errors import ConfigError, StoreError
+from flows import work
+
+tries = []
+
+def job(error, failures):
+    tries.append(1)
+    if len(tries) <= failures:
+        raise error
+    return "done"
+
+@flow
+def tried(passes, failures):
+    kind = StoreError if passes else ConfigError
+    error = kind("it is away", passes=passes)
+    patient = work.attempt.with_options(retry_delay_seconds=0)
+    try:
+        return str(patient(functools.partial(job, error, failures)))
+    except StoreError as error:
+        return f"gave up: {error}"
+
+for passes, failures in [(True, 1), (True, 9), (False, 1)]:
+    tries.clear()
+    print("RESULT", json.dumps([tried(passes, failures), len(tries)]))
+"""
+
+
+def test_what_passes_is_tried_again_and_what_does_not_is_not(stack: Stack, tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", RETRIES],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(PREFECT_API_URL=stack.api, PREFECT_HOME=str(tmp_path)),
+    )
+    results = [json.loads(line.split(" ", 1)[1]) for line in found.stdout.splitlines() if line.startswith("RESULT")]
+    assert results == [["done", 2], ["gave up: it is away", 3], ["it is away", 1]], found.stderr
+
+
+def form(stack: Stack, deployment: str) -> dict[str, Any]:
+    import httpx
+
+    found = httpx.get(f"{stack.api}/deployments/name/{deployment}", timeout=30).raise_for_status().json()
+    schema: dict[str, Any] = found["parameter_openapi_schema"]
+    return schema
+
+
+@pytest.mark.parametrize("deployment", ["recompute/hourly", "backfill/backfill"])
+def test_the_form_in_the_ui_explains_every_parameter_and_admits_no_other(stack: Stack, deployment: str) -> None:
+    [job] = form(stack, deployment)["definitions"].values()
+    assert job["additionalProperties"] is False
+    for name, each in job["properties"].items():
+        assert each["title"], name
+        assert len(each["description"]) > 10, name
+
+
+@pytest.fixture
+def on_call() -> Iterator[tuple[str, list[str]]]:
+    """A webhook, and what it was told."""
+    told: list[str] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return None
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/page", told
+    server.shutdown()
+    server.server_close()
+
+
+BREACHING = """
+import sys
+from flows.recompute import recompute
+from flows.parameters import Recompute
+state = recompute(Recompute(config=sys.argv[1]), return_state=True)
+print(state.type.value, state.message)
+"""
+
+
+def test_the_automation_of_the_docs_pages_whoever_is_on_call(
+    stack: Stack, scenario: Scenario, on_call: tuple[str, list[str]]
+) -> None:
+    url, told = on_call
+    page = (ROOT / "docs/scheduling.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    env = environment(PREFECT_API_URL=stack.api, PREFECT_HOME=str(scenario.root / "prefect"), ON_CALL_URL=url)
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    assert made.returncode == 0, made.stderr
+    tree = config_of(WORLD, scenario.root) | {"slis": [{"sli": "accuracy", "objective": ">= 0.99"}]}
+    (scenario.root / "c.yaml").write_text(yaml.safe_dump(tree))
+    run = subprocess.run(
+        [sys.executable, "-c", BREACHING, str(scenario.root / "c.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=env,
+    )
+    assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
+    deadline = time.monotonic() + 60
+    while not told:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert "test: accuracy breached >= 0.99" in told[0]
+    assert "coverage" in told[0]
+
+
+def test_the_library_loads_no_prefect() -> None:
+    code = "import sys, sli.cli, sli.recompute, sli.backfill; print('prefect' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    assert found.stdout.strip() == "False"

@@ -1,0 +1,116 @@
+"""Real kills of real backfills: at whatever instant, the same command goes on to the same end, beside other runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, config_of, text
+
+import sli
+from sli.tables import Published, Store
+
+ROOT = Path(__file__).parents[2]
+MONDAY = at("2024-01-15T00:00")
+DAYS = 6
+AS_OF = MONDAY + 20 * DAY
+WORLD = World(
+    task="binary",
+    horizon=DAY,
+    since=MONDAY,
+    zone="UTC",
+    slice_by=((), ("site",)),
+    grains=("hour", "day", "cumulative"),
+    slis=("accuracy", "roc_auc"),
+)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    """Published, and then feedback for final hours came: it is held until a backfill."""
+    made = Scenario(tmp_path, WORLD)
+    for day in range(DAYS):
+        rows = [
+            Prediction(f"{day}-{h}", MONDAY + day * DAY + h * HOUR, h / 24, {"site": "ab"[h % 2]}) for h in range(24)
+        ]
+        made.log_predictions(f"{day}.parquet", rows)
+        made.log_feedback(f"{day}.parquet", [Feedback(r.id, (r.time or 0) + HOUR, 1.0) for r in rows[::2]])
+    made.run(AS_OF)
+    for day in range(DAYS):
+        rows = made.predictions[f"{day}.parquet"][1::2]
+        made.log_feedback(f"late-{day}.parquet", [Feedback(r.id, (r.time or 0) + HOUR, 0.0) for r in rows])
+    assert made.run(AS_OF).plan.held
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, tmp_path)))
+    return made
+
+
+def started(scenario: Scenario) -> subprocess.Popen[str]:
+    asked = ["--start", "2024-01-15", "--end", "2024-01-21", "--chunk", "1d", "--as-of", text(AS_OF)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sli.cli", "backfill", str(scenario.root / "c.yaml"), *asked],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def state(scenario: Scenario) -> Published:
+    found = Store(scenario.config.store).published()
+    assert found is not None
+    return found
+
+
+def test_a_backfill_killed_again_and_again_ends_where_an_undisturbed_one_does(scenario: Scenario) -> None:
+    reached = []
+    for kill in range(40):
+        process = started(scenario)
+        before = state(scenario).sequence
+        # At every instant of a chunk in turn: between commits, and in the middle of writing the tables.
+        while process.poll() is None and state(scenario).sequence == before:
+            time.sleep(0.02)
+        time.sleep(0.07 * (kill % 5))
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        reached.append(state(scenario).backfills[0].done if state(scenario).backfills else None)
+        sli.read(scenario.config)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors
+        if not state(scenario).backfills:
+            break
+        if kill % 2:
+            scenario.log_predictions(f"n{kill}.parquet", [Prediction(f"n{kill}", AS_OF + kill, 0.7, {"site": "a"})])
+            scenario.run(AS_OF + kill, look_back="1d")
+    done = [each for each in reached if each is not None]
+    assert len(done) >= 3
+    assert done == sorted(set(done)), "no chunk was done twice"
+    last = sli.read(scenario.config, table="runs").as_of.max()
+    end = int(last.timestamp()) * 1_000_000 + last.microsecond
+    scenario.run(end)
+    scenario.check(end)
+    changes = sli.read(scenario.config, table="backfills")
+    assert changes.backfill.nunique() == 1
+    days = changes[(changes.grain == "day") & (changes.slice_by == ()) & (changes.sli == "accuracy")]
+    assert sorted(days.window_start.dt.day) == [15, 16, 17, 18, 19, 20]
+    assert set(days.cause) == {"late feedback"}
+
+
+def test_ctrl_c_ends_a_backfill_with_a_word_and_no_traceback(scenario: Scenario) -> None:
+    process = started(scenario)
+    before = state(scenario).sequence
+    while state(scenario).sequence == before:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "the same command goes on" in errors
+    assert state(scenario).backfills

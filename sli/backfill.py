@@ -73,7 +73,7 @@ def plan_backfill(
     wanted = as_of_instant(config, as_of)
     published = Store(config.store).published()
     begun, resumed = _begun(config, published, wanted, as_of is not None, start, end, sli)
-    plan = planned(config, Request(wanted, None, begun, Interval(begun.done, begun.interval.end)))
+    plan = planned(config, Request(wanted, None, begun, begun.left))
     chunks = _chunks(config, begun, resumed, plan, _days(plan, chunk))
     return BackfillPlan(begun, resumed, tuple(chunks), plan, _windows(config, plan, published))
 
@@ -118,7 +118,7 @@ def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: in
         lacking = [each for where in plan.filled.values() for each in where]
         chunks = [each for each in chunks if common([each], lacking)]
         if not chunks and (resumed or plan.fresh_series):
-            chunks = [Interval(begun.done, begun.interval.end)]
+            chunks = [begun.left]
     return [*chunks[:-1], *(Interval(each.start, begun.interval.end) for each in chunks[-1:])]
 
 

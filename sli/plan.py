@@ -160,7 +160,7 @@ def plan(
     ]
     read = {file.path: file for job in jobs for chunk in job.chunks for file in chunk.predictions + chunk.feedback}
     asked_for = [Cause("asked", tuple(tiles.pairs))] if request.chunk and tiles.pairs else []
-    backfills = _backfills(basis, request)
+    backfills = _backfills(config, basis, request)
     return Plan(
         request=request,
         older=older,
@@ -301,12 +301,13 @@ def _grouped(filled: Mapping[str, list[Interval]]) -> list[tuple[list[str], list
     return [(states, list(where)) for where, states in groups.items()]
 
 
-def _backfills(basis: Published | None, request: Request) -> tuple[Backfill, ...]:
-    """The unfinished backfills after a run."""
+def _backfills(config: Config, basis: Published | None, request: Request) -> tuple[Backfill, ...]:
+    """The unfinished backfills after a run; one of SLIs that are no longer declared has nothing left to do."""
     known = {each.id: each for each in (basis.backfills if basis else ())}
     if request.reached is not None:
         known[request.reached.id] = request.reached
-    return tuple(each for each in known.values() if not each.over)
+    declared = {each.name for each in config.declared}
+    return tuple(each for each in known.values() if not each.over and declared.issuperset(each.slis))
 
 
 def _fresh(config: Config, published: Published | None, new_sets: bool) -> Iterable[str]:

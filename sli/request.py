@@ -34,14 +34,19 @@ class Backfill:
     def over(self) -> bool:
         return self.done >= self.interval.end
 
+    @property
+    def left(self) -> Interval:
+        """What is still to do. What single SLIs lack, the tiles themselves know."""
+        return self.interval if self.slis else Interval(self.done, self.interval.end)
+
     def chunks(self, zone: Zone, days: int, limits: Interval) -> list[Interval]:
         """What is left, cut at a midnight of the zone every so many days of those within `limits`."""
-        edges, end = [self.done], min(self.interval.end, limits.end)
-        at = max(self.done, limits.start)
+        edges, end = [self.left.start], min(self.interval.end, limits.end)
+        at = max(self.left.start, limits.start)
         days = min(days, max(0, end - at) // DAY + 2)
         while (at := zone.midnight(zone.date(at) + timedelta(days=days))) < end:
             edges.append(at)
-        return [Interval(a, b) for a, b in itertools.pairwise([*edges, self.interval.end])] if not self.over else []
+        return [Interval(a, b) for a, b in itertools.pairwise([*edges, self.interval.end])]
 
 
 @dataclass(frozen=True)

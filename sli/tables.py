@@ -181,7 +181,7 @@ class Transaction:
                 table,
                 _with_columns(rows, LAYOUT[name][0]),
                 **how,
-                schema_mode="merge" if not known.issuperset([*fixed, *rows.schema.names]) else None,
+                schema_mode="merge" if known != {*fixed, *rows.schema.names} else None,
                 commit_properties=CommitProperties(
                     custom_metadata={KEY: state.to_json()} if state else None,
                     app_transactions=[AppTransaction(APP, self.sequence)],

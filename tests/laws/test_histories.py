@@ -7,6 +7,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ BINARY = [
     "quantile_50",
     "feedback_delay_90",
 ]
+SLIDING = [
+    ("sliding", "2d/1d", ("d", 2), ("d", 1)),
+    ("sliding", "21600s/10800s", ("us", 6 * HOUR), ("us", 3 * HOUR)),
+]
 REGRESSION = ["mae", "mse", "rmse", "bias", "r2", "count", "mean", "null_rate", "quantile_25", "feedback_delay_50"]
 
 
@@ -48,10 +53,6 @@ def world(pick: random.Random) -> World:
     task = pick.choice(["binary", "binary", "regression"])
     zone = pick.choice(["UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
     names = BINARY if task == "binary" else REGRESSION
-    sliding = [
-        ("sliding", "2d/1d", ("d", 2), ("d", 1)),
-        ("sliding", "21600s/10800s", ("us", 6 * HOUR), ("us", 3 * HOUR)),
-    ]
     return World(
         task=task,
         threshold=0.5,
@@ -60,7 +61,7 @@ def world(pick: random.Random) -> World:
         since=START + pick.choice([0, 5 * HOUR]),
         zone=zone,
         slice_by=tuple(pick.sample([(), ("a",), ("b",), ("a", "b")], pick.randint(1, 3))),
-        grains=tuple(pick.sample(["hour", "day", "cumulative", *sliding], pick.randint(1, 5))),
+        grains=tuple(pick.sample(["hour", "day", "cumulative", *SLIDING], pick.randint(1, 5))),
         slis=tuple(pick.sample(names, pick.randint(1, 3))),
         predictions_keep=pick.choice(["first", "first", "latest"]),
         feedback_keep=pick.choice(["latest", "latest", "first"]),
@@ -140,11 +141,25 @@ def play(seed: int, root: Path, note: Callable[[str], None] = lambda _: None) ->
         assert not again.published
         for _ in range(pick.randint(0, 3)):
             note(change_files(pick, scenario, ids))
-        if pick.random() < 0.25:
-            names = BINARY if scenario.world.task == "binary" else REGRESSION
-            scenario.world = _with(
-                scenario.world, slis=tuple(dict.fromkeys([*scenario.world.slis, pick.choice(names)]))
-            )
+        if pick.random() < 0.3:
+            scenario.world = another_config(pick, scenario.world)
+            note(f"{scenario.world.slis} {scenario.world.slice_by} {scenario.world.grains}")
+
+
+def another_config(pick: random.Random, old: World) -> World:
+    """An SLI more or less, or other slices, or other grains."""
+    names = BINARY if old.task == "binary" else REGRESSION
+    columns = {column for by in old.slice_by for column in by}
+    what = pick.choice(["more", "more", "less", "slices", "grains"])
+    if what == "less" and len(old.slis) > 1:
+        return replace(old, slis=old.slis[1:])
+    if what == "slices":
+        # All columns stay in use, since the files hold no others.
+        sets = [each for each in [(), ("a",), ("b",), ("a", "b")] if columns.issuperset(each)]
+        return replace(old, slice_by=tuple(dict.fromkeys([*pick.sample(sets, 1), tuple(sorted(columns))])))
+    if what == "grains":
+        return replace(old, grains=tuple(pick.sample(["hour", "day", "cumulative", *SLIDING], pick.randint(1, 5))))
+    return replace(old, slis=tuple(dict.fromkeys([*old.slis, pick.choice(names)])))
 
 
 def limited(pick: random.Random, scenario: Scenario, as_of: int) -> str:
@@ -160,12 +175,6 @@ def limited(pick: random.Random, scenario: Scenario, as_of: int) -> str:
     slis = pick.sample(names, 1) if published is not None and pick.random() < 0.5 else []
     sli.backfill(scenario.config, start=interval[0], end=interval[1], sli=slis, chunk="1d", as_of=_text(as_of))
     return f"backfill of {interval} {slis} as of {as_of}"
-
-
-def _with(old: World, **changes: Any) -> World:
-    from dataclasses import replace
-
-    return replace(old, **changes)
 
 
 def _text(micros: int) -> str:

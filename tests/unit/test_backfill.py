@@ -281,3 +281,25 @@ def test_new_slices_enter_with_a_run_that_reaches_every_hour(scenario: Scenario)
 def test_a_backfill_needs_both_ends(scenario: Scenario) -> None:
     with pytest.raises(ConfigError, match="both a start and an end"):
         sli.backfill(scenario.config, start="2024-01-15", end=None)
+
+
+def test_a_backfill_of_an_sli_that_changed_or_went_meanwhile_does_not_skip_hours_or_linger(scenario: Scenario) -> None:
+    scenario.run(AS_OF)
+    first = {"name": "extra", "states": {"n": "count(*)"}, "value": "n / labelled"}
+    scenario.settings = {"slis": ["accuracy", "log_loss", first]}
+    with pytest.raises(Stop):
+        sli.backfill(scenario.config, **WHOLE, sli="extra", chunk="2d", as_of=text(AS_OF), done=stopping(2))
+    scenario.settings = {"slis": ["accuracy", "log_loss", {**first, "states": {"n": "sum(2)"}}]}
+    outcome = sli.backfill(scenario.config, **WHOLE, sli="extra", chunk="2d", as_of=text(AS_OF))
+    assert outcome.resumed
+    found = sli.read(scenario.config, sli="extra", grain="day", slice={})
+    assert set(found.window_start.dt.day) >= {16, 17, 18, 19, 20}
+    with pytest.raises(Stop):
+        sli.backfill(scenario.config, **WHOLE, chunk="2d", as_of=text(AS_OF), done=stopping(1))
+    scenario.settings = {"slis": ["accuracy", "log_loss", {**first, "states": {"n": "sum(3)"}}]}
+    with pytest.raises(Stop):
+        sli.backfill(scenario.config, **WHOLE, sli="extra", chunk="2d", as_of=text(AS_OF), done=stopping(1))
+    scenario.settings = {}
+    scenario.run(AS_OF)
+    [left] = Store(scenario.config.store).published().backfills  # type: ignore[union-attr]
+    assert left.slis == ()

@@ -346,5 +346,5 @@ def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job
         f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice) "
         # A held tile has predictions in the logs that its published row does not know of: it gains no row here.
         "WHERE w.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN "
-        "(SELECT DISTINCT slice_by FROM whole_arrow WHERE span = 'tile')"
+        "(SELECT DISTINCT slice_by FROM before_arrow WHERE span = 'tile')"
     ).to_arrow_table()

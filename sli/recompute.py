@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from sli import census, publish
 from sli.chunks import Job
@@ -204,12 +205,19 @@ def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
 
 
 def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
-    """The published tiles this run builds on: none if it starts from scratch."""
+    """The published tiles this run builds on, of what is still declared: none if it starts from scratch.
+
+    What was declared once and left out since may have been skipped by runs in between: it is computed anew.
+    """
     from sli.schemas import TILES
 
-    if chosen.from_scratch:
+    published = transaction.published
+    if published is None or chosen.from_scratch:
         return TILES.empty_table()
-    return transaction.store.rows("tiles", transaction.published, {*TILES.names, *config.states})
+    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
+    columns = {*TILES.names, *(state for state in config.states if state in published.states)}
+    sided = ds.field("span").isin(["pairs", "feedback"])
+    return transaction.store.rows("tiles", published, columns, sided | ds.field("slice_by").isin(kept))
 
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:

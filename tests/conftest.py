@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 import servers
-from stack import Stack, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +22,3 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     return f"s3://sli/{os.getpid()}-{abs(hash(request.node.nodeid))}"
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Every service of docker-compose.yml as a process, with the deployments made."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as found:
-        yield found

@@ -15,8 +15,8 @@ from prefect.states import Completed
 
 import sli
 from flows.parameters import Backfill, checked, first_name
-from flows.telling import Progress, emit, heard, name_run, show_changes, show_latest, slug
-from flows.work import attempt, refused
+from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest, slug
+from flows.work import refused, worked
 from sli import report
 from sli.config import Config
 from sli.errors import SliError
@@ -38,23 +38,30 @@ def backfill(job: Backfill) -> State[Any]:
         asked: dict[str, Any] = {"start": job.start, "end": job.end, "sli": job.sli, "chunk": job.chunk}
         if job.dry_run:
             return _planned(config, asked)
-        progress = Progress(config)
-
-        def done(number: int, of: int, outcome: Outcome) -> None:
-            get_run_logger().info(report.chunk_line(number, of, outcome))
-            emit(config, outcome)
-            progress.chunk(number, of)
-
-        with heard():
-            outcome = attempt(functools.partial(sli.backfill, config, **asked, progress=progress, done=done))
     except SliError as error:
         return refused(error)
+    progress = Progress(config)
+
+    def done(number: int, of: int, outcome: Outcome) -> None:
+        get_run_logger().info(report.chunk_line(number, of, outcome))
+        with best_effort("the events of a chunk"):
+            emit_run(config, outcome)
+        progress.chunk(number, of)
+
+    outcome = worked(functools.partial(sli.backfill, config, **asked, progress=progress, done=done), progress)
     if isinstance(outcome, SliError):
         return refused(outcome)
-    lines = report.backfill_lines(outcome, config)
+    try:
+        lines = report.backfill_lines(outcome, config)
+    except SliError as error:
+        # All of it is published; only what it changed cannot be read just now.
+        return Completed(message=f"done, but what it changed cannot be shown now: {error}")
     get_run_logger().info("\n".join(lines))
-    show_changes(config, outcome.changes, lines[0])
-    show_latest(config, lines)
+    # Of the whole: a window longer than a chunk may have breached on the way only.
+    emit_breaches(config, outcome.changes, _now(config))
+    with best_effort("the outcome"):
+        show_changes(config, outcome.changes, lines[0])
+        show_latest(config, lines)
     progress.finish()
     return Completed(message=lines[0])
 

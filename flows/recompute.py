@@ -14,11 +14,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.parameters import Recompute, checked, first_name
-from flows.telling import Progress, emit, heard, name_run, show_changes, show_latest
-from flows.work import attempt, refused
+from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
+from flows.work import refused, worked
 from sli import report, run
 from sli.errors import SliError
-from sli.intervals import moment
 from sli.loading import load_config
 from sli.recompute import as_of_instant, check_reachable
 
@@ -30,24 +29,29 @@ def recompute(job: Recompute) -> State[Any]:
         # Not by Prefect, which would answer a typing error with a traceback.
         job = checked(Recompute, job)
         config = load_config(job.config, job.settings)
-        as_of = as_of_instant(config, job.as_of)
-        name_run(config, f"last {job.look_back}" if job.look_back else "all that is stale", as_of)
+        interval = f"last {job.look_back}" if job.look_back else "all that is stale"
+        name_run(config, interval, as_of_instant(config, job.as_of))
         check_reachable(config)
-        progress = Progress(config)
-        work = functools.partial(run, config, as_of=moment(as_of), look_back=job.look_back, progress=progress)
-        with heard():
-            outcome = attempt(work)
     except SliError as error:
         return refused(error)
+    progress = Progress(config)
+    work = functools.partial(run, config, as_of=job.as_of, look_back=job.look_back, progress=progress)
+    outcome = worked(work, progress)
     if isinstance(outcome, SliError):
         return refused(outcome)
+    # It may have been carried out later than it was begun.
+    name_run(config, interval, outcome.plan.as_of)
+    changes = outcome.revised.to_pandas()
+    emit_run(config, outcome)
+    if not outcome.plan.older:
+        emit_breaches(config, changes, outcome.plan.as_of)
     lines, warnings = report.outcome_lines(outcome, config), report.warning_lines(outcome)
     log = get_run_logger()
     log.info("\n".join(lines))
     for line in warnings:
         log.warning(line)
-    show_changes(config, outcome.revised.to_pandas(), lines[0])
-    show_latest(config, [*lines, *warnings])
-    emit(config, outcome)
+    with best_effort("the outcome"):
+        show_changes(config, changes, lines[0])
+        show_latest(config, [*lines, *warnings])
     progress.finish()
     return Completed(message="\n".join([lines[0], *warnings]))

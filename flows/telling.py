@@ -40,9 +40,18 @@ def slug(model: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
 
 
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """What is only told never ends the work: a Prefect server that is away for a moment costs a line in the log."""
+    try:
+        yield
+    except Exception as error:
+        get_run_logger().warning("%s could not be shown: %s: %s", what, type(error).__name__, error)
+
+
 def name_run(config: Config, interval: str, as_of: int) -> None:
     """Name the flow run after model, interval and as_of."""
-    with get_client(sync_client=True) as client:
+    with best_effort("the name of the run"), get_client(sync_client=True) as client:
         name = f"{config.model}, {interval}, as of {iso(as_of)}"
         client.update_flow_run(UUID(flow_run.get_id()), name=name)
 
@@ -52,10 +61,12 @@ class Progress:
 
     def __init__(self, config: Config) -> None:
         key = f"{slug(config.model)}-progress"
-        made = create_progress_artifact(0.0, key=key, description="reading the listings")
-        assert isinstance(made, UUID)
-        self.artifact = made
         self.shown, self.told, self.part, self.parts = 0.0, time.monotonic(), 0, 1
+        self.artifact: UUID | None = None
+        with best_effort("progress"):
+            made = create_progress_artifact(0.0, key=key, description="reading the listings")
+            assert isinstance(made, UUID)
+            self.artifact = made
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """`done` of `total` steps of one kind; matching counts for most of the time."""
@@ -74,9 +85,15 @@ class Progress:
     def finish(self) -> None:
         self._show(100.0, "done")
 
+    def fail(self, what: str) -> None:
+        self._show(self.shown, f"failed: {what}")
+
     def _show(self, share: float, text: str) -> None:
-        self.shown, self.told = share, time.monotonic()
-        update_progress_artifact(self.artifact, progress=round(share, 1), description=text)
+        # A further try counts its chunks anew; what is done stays done.
+        self.shown, self.told = max(self.shown, share), time.monotonic()
+        if self.artifact is not None:
+            with best_effort("progress"):
+                update_progress_artifact(self.artifact, progress=round(self.shown, 1), description=text)
 
 
 @contextmanager
@@ -124,19 +141,23 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
 
 
-def emit(config: Config, outcome: Outcome) -> None:
-    """The events automations can act on."""
+def emit_run(config: Config, outcome: Outcome) -> None:
+    """Events of a publication and of the bad input it set aside."""
     model = {"prefect.resource.id": f"sli.model.{slug(config.model)}", "prefect.resource.name": config.model}
     told = digest.outcome_dict(outcome)
     run = {"model": config.model, "run_id": outcome.run_id, "as_of": iso(outcome.plan.as_of)}
     if outcome.published:
         kept = ("tiles_recomputed", "results_revised", "causes", "seconds")
         emit_event("sli.run.published", model, payload=run | {name: told[name] for name in kept})
-    for each in digest.breaches(outcome.revised.to_pandas(), config):
-        resource = model | {
+    if warnings := report.warning_lines(outcome):
+        emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": warnings})
+
+
+def emit_breaches(config: Config, changes: pd.DataFrame, as_of: int) -> None:
+    """An event for each SLI of which windows breach the objective that did not before."""
+    for each in digest.breaches(changes, config):
+        resource = {
             "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(each['sli'])}",
             "prefect.resource.name": f"{config.model}: {each['sli']}",
         }
-        emit_event("sli.objective.breached", resource, payload=run | each)
-    if warnings := report.warning_lines(outcome):
-        emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": warnings})
+        emit_event("sli.objective.breached", resource, payload={"model": config.model, "as_of": iso(as_of), **each})

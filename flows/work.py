@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import FailedRun
 from prefect.states import Failed
 
+from flows.telling import Progress, heard
 from sli.errors import SliError
 
 RETRIES = 2
@@ -37,6 +38,18 @@ def attempt(job: Callable[[], Result]) -> Result | SliError:
         if error.passes:
             raise
         return error
+
+
+def worked(job: Callable[[], Result], progress: Progress) -> Result | SliError:
+    """The result of a job as a task, or the error it ended with; what it logs is heard, its progress has an end."""
+    with heard():
+        try:
+            found = attempt(job)
+        except SliError as error:
+            found = error
+    if isinstance(found, SliError):
+        progress.fail(found.what)
+    return found
 
 
 def refused(error: SliError) -> State[None]:

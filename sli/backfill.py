@@ -7,9 +7,10 @@ it changed in all is read from the revisions afterwards.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,16 @@ class BackfillOutcome:
     resumed: bool
     runs: tuple[Outcome, ...]
     """One a chunk."""
-    changes: pd.DataFrame
-    """Old and new value of every result it changed, with the cause; the rows of this backfill in table `backfills`."""
     seconds: float
+    store: Store = field(repr=False)
+
+    @functools.cached_property
+    def changes(self) -> pd.DataFrame:
+        """Old and new value of every result it changed, with the cause: its rows in table `backfills`.
+
+        Read when they are asked for, so that a backfill that is done is not done again where they cannot be read.
+        """
+        return framed(backfilled(self.store, self.store.published(), self.backfill.id))
 
 
 def plan_backfill(
@@ -99,16 +107,14 @@ def backfill(
     began = time.monotonic()
     config = load_config(config, settings)
     chosen = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
-    reached, runs = chosen.backfill, []
+    reached, runs, store = chosen.backfill, [], Store(config.store)
     for number, each in enumerate(chosen.chunks, 1):
         # As known now, not when the first chunk began.
-        request = Request(as_of_instant(config, as_of), None, reached, each)
+        request = Request(as_of_instant(config, as_of), None, reached, each, continues=chosen.resumed or number > 1)
         runs.append(carry_out(config, request, progress))
         reached = request.reached or reached
         done(number, len(chosen.chunks), runs[-1])
-    store = Store(config.store)
-    changes = framed(backfilled(store, store.published(), reached.id))
-    return BackfillOutcome(reached, chosen.resumed, tuple(runs), changes, time.monotonic() - began)
+    return BackfillOutcome(reached, chosen.resumed, tuple(runs), time.monotonic() - began, store)
 
 
 def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:

@@ -16,7 +16,7 @@ exit codes:
   0  done, also when nothing had to be done
   2  the config or an argument is wrong; nothing was done
   3  done, but this run set bad input aside or a Python SLI failed (see `sli show CONFIG --table audit`)
-  4  failed; nothing was published
+  4  failed; nothing was published, or no more of a backfill than it said
   5  verify found rows that differ from a recomputation
 
 Times are ISO 8601; without a zone they are read in the config's time zone. Intervals are [start, end)."""
@@ -258,13 +258,11 @@ def _plan(given: argparse.Namespace) -> int:
 def _show(given: argparse.Namespace) -> int:
     from sli import report
     from sli.loading import load_config
-    from sli.read import read
+    from sli.read import read, standing_audit
 
     config = load_config(given.config, given.settings)
     if given.table != "results":
-        frame = read(config, table=given.table)
-        if given.table == "audit":
-            frame = frame[frame.run_id == read(config, table="runs").run_id.iloc[-1]]
+        frame = standing_audit(config) if given.table == "audit" else read(config, table=given.table)
         if given.json:
             print(_records(frame))
         else:

@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +45,10 @@ def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any
 
 
 def check_cluster(config: Config) -> None:
-    """Raise EngineError at once where the scheduler the config names does not answer."""
+    """Raise EngineError within seconds where the scheduler the config names does not answer or has no worker."""
     if isinstance(config.dask, Scheduler):
-        with _client(config.dask.scheduler):
-            pass
+        with _client(config.dask.scheduler) as client:
+            _check_workers(client, config.dask.scheduler)
 
 
 def worker_memory(config: Config) -> int:
@@ -85,6 +85,7 @@ def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], p
     distributed = _module("distributed")
     results: list[Any] = [None] * len(tasks)
     with _client(place) as client, _heard(client) as run:
+        _check_workers(client, where)
         futures = [client.submit(_Forwarded(task, run), pure=False) for task in tasks]
         positions = {future.key: i for i, future in enumerate(futures)}
         try:
@@ -100,6 +101,8 @@ def _on_cluster(config: Config, place: Any, where: str, tasks: Sequence[Task], p
                 todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
                 passes=True,
             ) from error
+        except distributed.scheduler.NoValidWorkerError as error:
+            raise _without_workers(where) from error
         except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
                 "the Dask scheduler was lost",
@@ -157,7 +160,25 @@ def _heard(client: Any) -> Iterator[str]:
     try:
         yield run
     finally:
-        client.unsubscribe_topic(TOPIC)
+        with suppress(Exception):  # the scheduler may be gone, and that is told already
+            client.unsubscribe_topic(TOPIC)
+
+
+def _check_workers(client: Any, where: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise _without_workers(where) from error
+
+
+def _without_workers(where: str) -> EngineError:
+    return EngineError(
+        "the Dask scheduler has no workers",
+        where=where,
+        expected=f"one within {PATIENCE}",
+        todo="start some, such as `dask worker ADDRESS`, or set `dask: in-process`",
+        passes=True,
+    )
 
 
 def _client(place: Any) -> Any:

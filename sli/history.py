@@ -72,7 +72,9 @@ def backfilled(store: Store, published: Published | None, only: str | None = Non
         f"CASE WHEN last(change {order}) = 'removed' THEN 'removed' ELSE first(change {order}) END AS change, "
         f"last(cause {order}) AS cause, first(old_value {order}) AS old_value, "
         f"CASE WHEN last(change {order}) <> 'removed' THEN last(value {order}) END AS value, "
-        f"last(reason {order}) AS reason, max(as_of) AS as_of, max(sequence) AS sequence FROM rows "
+        f"last(reason {order}) AS reason, last(objective {order}) AS objective, last(verdict {order}) AS verdict, "
+        f"first(old_verdict {order}) AS old_verdict, last(coverage {order}) AS coverage, "
+        f"last(maturity {order}) AS maturity, max(as_of) AS as_of, max(sequence) AS sequence FROM rows "
         f"GROUP BY backfill, {key} HAVING NOT (first(change {order}) = 'added' AND last(change {order}) = 'removed') "
         f"ORDER BY sequence, grain, window_end, window_start, sli, slice_by, slice"
     ).to_arrow_table()

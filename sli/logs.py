@@ -211,10 +211,14 @@ def _with_footer(footer: _Footer, file: LogFile, fs: Any) -> LogFile:
         years = "a time beyond the years 1 to 9999; was it written in another unit?"
         return replace(file, problem="wrong type", explanation=f"column '{footer.source.time}' holds {years}")
     except Exception as error:
-        broken = pa.ArrowException | EOFError | FileNotFoundError | PermissionError
-        if "://" not in file.path and not isinstance(error, broken | OSError):
+        remote = "://" in file.path
+        # Arrow tells of a footer that makes no sense by an OSError of no number.
+        broken = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError) or (
+            type(error) is OSError and error.errno is None
+        )
+        if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError):
             raise
-        if "://" in file.path and not isinstance(error, broken):
+        if not broken and (remote or not isinstance(error, PermissionError | IsADirectoryError)):
             # The file may be whole and its storage away: to set it aside would lose what was published of it.
             raise InputError(
                 f"a file of the {file.log} log could not be fetched",

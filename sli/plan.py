@@ -46,6 +46,8 @@ class Plan:
     """The same for each state."""
     partial: tuple[str, ...]
     """States that some published tiles lack."""
+    known_sets: tuple[tuple[str, ...], ...]
+    """Slices that published tiles have."""
     pending: tuple[Interval, ...]
     """Stale tiles left for a later run: windows that hold any wait."""
     unchecked: tuple[Interval, ...]
@@ -172,7 +174,8 @@ def plan(
         filled=_of_slis(config, tiles.filled),
         lacking=_of_slis(config, tiles.gaps),
         gaps={state: tuple(where) for state, where in tiles.gaps.items()},
-        partial=tuple(basis.gaps) if basis else (),
+        partial=tuple(s for s in config.states if basis and (s not in basis.states or s in basis.gaps)),
+        known_sets=tuple(each for each in sets if each not in new_sets),
         pending=tuple(tiles.pending),
         unchecked=tuple(tiles.unchecked),
         held=tuple(tiles.held),
@@ -304,8 +307,9 @@ def _grouped(filled: Mapping[str, list[Interval]]) -> list[tuple[list[str], list
 def _backfills(config: Config, basis: Published | None, request: Request) -> tuple[Backfill, ...]:
     """The unfinished backfills after a run; one of SLIs that are no longer declared has nothing left to do."""
     known = {each.id: each for each in (basis.backfills if basis else ())}
-    if request.reached is not None:
-        known[request.reached.id] = request.reached
+    reached = request.reached
+    if reached is not None and (reached.id in known or not request.continues):
+        known[reached.id] = max(reached, known.get(reached.id, reached), key=lambda each: each.done)
     declared = {each.name for each in config.declared}
     return tuple(each for each in known.values() if not each.over and declared.issuperset(each.slis))
 

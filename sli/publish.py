@@ -311,10 +311,10 @@ def run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table
 
 
 def newest_audit(store: Store, published: Published | None) -> pa.Table:
-    """The audit of the last published run."""
+    """The audit that stands: of the last run that was not of an older as_of."""
     if published is None:
         return schemas.AUDIT.empty_table()
-    return store.rows("audit", published, only=ds.field("run_id") == published.run_id)
+    return store.rows("audit", published, only=ds.field("sequence") == published.audited)
 
 
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:

@@ -65,6 +65,12 @@ def read(
     return _ordered(_in_slice(frame, slice, slice_by))
 
 
+def standing_audit(config: Config) -> pd.DataFrame:
+    """The rows of `audit` that stand now. Raises SliError."""
+    store = Store(config.store)
+    return framed(publish.newest_audit(store, store.published()))
+
+
 def _in_slice(
     frame: pd.DataFrame, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None
 ) -> pd.DataFrame:

@@ -162,7 +162,7 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
     """An instant; a naive time is read in the zone. Raises ConfigError."""
     try:
         return at.parse(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ConfigError(
             f"{name} is no date or time",
             where=name,
@@ -192,7 +192,7 @@ def length(name: str, value: str | Duration) -> Duration:
 
 def _request(config: Config, as_of: When, look_back: str | Duration | None) -> Request:
     back = None if look_back is None else length("look_back", look_back).micros
-    return Request(as_of_instant(config, as_of), back)
+    return Request(as_of_instant(config, as_of), back, now=as_of is None)
 
 
 def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
@@ -332,7 +332,14 @@ def _published(
     before = transaction.published
     unchanged = (
         before is not None
-        and replace(state, sequence=before.sequence, run_id=before.run_id, as_of=before.as_of, versions=before.versions)
+        and replace(
+            state,
+            sequence=before.sequence,
+            run_id=before.run_id,
+            as_of=before.as_of,
+            audited=before.audited,
+            versions=before.versions,
+        )
         == before
     )
     if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed and same_audit)):
@@ -348,6 +355,7 @@ def _published(
         transaction.write("inputs", input_rows(inputs.files), replacing="true")
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
         transaction.write("audit", audit.append_column("sequence", sequence))
+        state = replace(state, audited=transaction.sequence)
     transaction.write("revisions", revised)
     transaction.write(
         "runs", publish.run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began)

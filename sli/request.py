@@ -58,6 +58,10 @@ class Request:
     backfill: Backfill | None = None
     chunk: Interval | None = None
     """The part of the backfill to do now; it begins where the backfill has come to."""
+    now: bool = False
+    """Whether as_of was not asked for: it is the moment, and no older than what is published meanwhile."""
+    continues: bool = False
+    """Whether the backfill was begun before: then it is one that another process has finished if it is not recorded."""
 
     @property
     def slis(self) -> tuple[str, ...]:
@@ -65,8 +69,8 @@ class Request:
         return self.backfill.slis if self.backfill else ()
 
     def not_before(self, published: int) -> Request:
-        """A chunk is done as known when it is done: what is published meanwhile is no older belief's to replace."""
-        return self if self.chunk is None else replace(self, as_of=max(self.as_of, published))
+        """The same as known when it is carried out: an older belief would not replace what is published meanwhile."""
+        return replace(self, as_of=max(self.as_of, published)) if self.now or self.chunk else self
 
     @property
     def reached(self) -> Backfill | None:

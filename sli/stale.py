@@ -53,7 +53,7 @@ def causes_of(
         old = before.get(key)
         if old is None:
             groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
-        elif (old.fingerprint, old.problem, old.types) != (file.fingerprint, file.problem, file.types):
+        elif (old.fingerprint, old.problem) != (file.fingerprint, file.problem) or _retyped(old, file):
             groups.setdefault(f"rewritten {file.log}", []).append((file.path, [*old.intervals, *file.intervals]))
         elif known := common(file.intervals, [later]):
             groups.setdefault(f"newly known {file.log}", []).append(("", known))
@@ -64,6 +64,11 @@ def causes_of(
         Cause(what, tuple(union(i for _, each in found for i in each)), tuple(path for path, _ in found if path))
         for what, found in groups.items()
     ]
+
+
+def _retyped(old: LogFile, new: LogFile) -> bool:
+    """Whether a column is of another type; one that the config asks for anew changes no row."""
+    return any(new.types.get(name, kind) != kind for name, kind in old.types.items())
 
 
 def touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Interval], list[Interval]]:

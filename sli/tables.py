@@ -57,6 +57,8 @@ class Published:
     """For each state the tiles that lack it."""
     backfills: tuple[Backfill, ...] = ()
     """The unfinished ones."""
+    audited: int = 0
+    """The publication whose audit stands."""
     versions: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -111,8 +113,20 @@ class Store:
             ) from error
 
     def published(self) -> Published | None:
-        """The last published state, or None before the first publication."""
-        return _published_in(self.handle("results"))
+        """The last published state, or None before the first publication. Raises StoreError."""
+        return self.published_in(self.handle("results"))
+
+    def published_in(self, results: Any) -> Published | None:
+        """The same of an open table, or of none."""
+        if results is None:
+            return None
+        with _errors(self.uri("results"), "read"):
+            # The newest commit but for those of maintenance; all of them only if need be.
+            for limit in (20, None):
+                for commit in results.history(limit):
+                    if KEY in commit:
+                        return Published.from_json(commit[KEY])
+        return None
 
     def rows(
         self,
@@ -154,7 +168,7 @@ class Transaction:
     def __init__(self, store: Store) -> None:
         self.store = store
         results = store.handle("results")
-        self.published = _published_in(results)
+        self.published = store.published_in(results)
         # Opened after it, so that none is behind what is published and a rollback only goes back.
         self._handles = {name: results if name == "results" else store.handle(name) for name in LAYOUT}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
@@ -199,7 +213,7 @@ class Transaction:
             self.write("results", rows, replacing, state)
         except StoreError:
             # A commit may land and its answer be lost. The state names this run's own versions: no other is equal.
-            landed = _published_in(self.store.handle("results"))
+            landed = self.store.published()
             if landed is None or landed.to_json() != state.to_json():
                 raise
         return state
@@ -220,13 +234,6 @@ class Transaction:
             configuration={"delta.checkpointInterval": "10"},
             storage_options=self.store.options,
         )
-
-
-def _published_in(results: Any) -> Published | None:
-    for commit in results.history() if results is not None else ():
-        if KEY in commit:
-            return Published.from_json(commit[KEY])
-    return None
 
 
 class _errors:

@@ -310,13 +310,15 @@ def _differing(
     con: duckdb.DuckDBPyConnection, before: pa.Table, made: pa.Table, plan: Plan, tile: int
 ) -> list[Interval]:
     """Tiles among those checked whose states would change."""
-    if not plan.checked:
+    if not plan.checked or not plan.known_sets:
         return []
-    names = ["start", "slice", "predictions", "labelled"]
+    names = ["start", "slice_by", "slice", "predictions", "labelled"]
     # A state that tiles have yet to gain differs from nothing.
     comparable = set(before.schema.names) - set(plan.partial)
     names += [name for name in made.schema.names if name in comparable and "_" in name and name != "slice_by"]
-    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE span = 'tile' AND {inside_sql('epoch_us(start)', plan.checked)}"
+    sets = ", ".join(literal(",".join(each)) for each in plan.known_sets)
+    mine = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.checked)}"
+    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {mine}"
     old, new = rows.format("before_arrow"), rows.format("made_arrow")
     found = con.execute(
         f"SELECT DISTINCT epoch_us(start) FROM (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old})) ORDER BY ALL"

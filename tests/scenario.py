@@ -16,6 +16,7 @@ from oracle import Feedback, Prediction, World, oracle
 import sli
 from sli.config import Config
 from sli.loading import checked
+from sli.read import standing_audit
 from sli.recompute import Outcome
 
 HOUR = 3_600_000_000
@@ -106,11 +107,8 @@ class Scenario:
             self.check_audit(as_of)
 
     def check_audit(self, as_of: int) -> None:
-        audit = sli.read(self.config, table="audit")
-        runs = sli.read(self.config, table="runs")
-        newest = runs.sort_values("sequence").run_id.iloc[-1]
         counts: dict[tuple[str, str], int] = {}
-        for row in audit[audit.run_id == newest].itertuples():
+        for row in standing_audit(self.config).itertuples():
             key = (row.log, row.check.split(":")[0])
             counts[key] = counts.get(key, 0) + row.count
         assert counts == self.answer(as_of).audit

@@ -81,8 +81,9 @@ class Stack:
         home.mkdir(exist_ok=True)
         given = COMPOSE["services"][service].get("environment", {})
         env = {name: self.here(interpolated(str(value), DOTENV)) for name, value in given.items()}
-        image = {**image_environment(), "PREFECT_HOME": str(home)}
-        return {"PATH": f"{servers.BIN}:{os.environ['PATH']}", "HOME": str(home), **image, **env}
+        env = {**image_environment(), **env}
+        env = {name: value.replace("/var/lib/prefect", str(home)) for name, value in env.items()}
+        return {"PATH": f"{servers.BIN}:{os.environ['PATH']}", "HOME": str(home), **env}
 
     def log(self, service: str) -> str:
         return (self.folder / f"{service}.log").read_text()

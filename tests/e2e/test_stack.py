@@ -128,6 +128,12 @@ def test_the_schedules_create_runs(stack: Stack) -> None:
     assert names == {"hourly", "nightly"}
 
 
+def test_the_pages_of_the_server_are_there_and_reach_its_api(stack: Stack) -> None:
+    root = stack.api.removesuffix("/api")
+    assert "<html" in httpx.get(root, follow_redirects=True, timeout=30).raise_for_status().text
+    assert httpx.get(f"{root}/ui-settings", timeout=30).raise_for_status().json()["api_url"] == stack.api
+
+
 def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_does(
     stack: Stack, config: Config, folder: Path, tmp_path: Path
 ) -> None:

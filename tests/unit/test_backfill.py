@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, text
 
 import sli
-from sli.errors import ConfigError
+from sli.errors import ConfigError, StoreError
 from sli.tables import Store
 
 MONDAY = at("2024-01-15T00:00")
@@ -303,3 +304,36 @@ def test_a_backfill_of_an_sli_that_changed_or_went_meanwhile_does_not_skip_hours
     scenario.run(AS_OF)
     [left] = Store(scenario.config.store).published().backfills  # type: ignore[union-attr]
     assert left.slis == ()
+
+
+def test_a_backfill_that_another_process_finishes_meanwhile_stays_finished(scenario: Scenario) -> None:
+    scenario.run(AS_OF)
+    late(scenario)
+    scenario.run(AS_OF)
+
+    def other(number: int, *_: Any) -> None:
+        if number == 1:
+            sli.backfill(scenario.config, **WHOLE, chunk="2d", as_of=text(AS_OF))
+
+    sli.backfill(scenario.config, **WHOLE, chunk="2d", as_of=text(AS_OF), done=other)
+    assert Store(scenario.config.store).published().backfills == ()  # type: ignore[union-attr]
+    scenario.check(AS_OF)
+
+
+def test_what_a_backfill_changed_is_read_when_asked_for_so_that_failing_to_tell_does_not_do_it_again(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario.run(AS_OF)
+    late(scenario)
+    scenario.run(AS_OF)
+
+    def away(*_: Any) -> None:
+        raise StoreError("the store cannot be read", passes=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sli.history.backfilled", away)
+        patch.setattr(sys.modules["sli.backfill"], "backfilled", away)
+        outcome = sli.backfill(scenario.config, **WHOLE, as_of=text(AS_OF))
+        with pytest.raises(StoreError):
+            _ = outcome.changes
+    assert len(outcome.changes) > 0

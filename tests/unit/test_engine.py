@@ -151,6 +151,17 @@ def test_a_scheduler_where_nobody_listens_is_an_engine_error_after_ten_seconds(m
     assert caught.value.where == address
 
 
+def test_a_scheduler_without_workers_is_an_engine_error_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", "1s")
+    quiet = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=0, **quiet) as cluster:
+        chosen = config(dask={"scheduler": cluster.scheduler_address})
+        for attempt in (lambda: engine.check_cluster(chosen), lambda: execute(chosen, [slow_first(0, 0)], silent)):
+            with pytest.raises(EngineError, match="the Dask scheduler has no workers") as caught:
+                attempt()
+            assert caught.value.passes
+
+
 @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:80"])
 def test_an_address_that_is_none_is_an_engine_error_at_once(address: str) -> None:
     with pytest.raises(EngineError, match="nobody answers at the Dask scheduler"):

@@ -164,6 +164,18 @@ def test_a_store_that_keeps_commits_apart_is_accepted_and_the_probe_is_gone(s3: 
     assert not any("_probe" in path for path in fs.find(root))
 
 
+def test_a_remote_file_whose_footer_makes_no_sense_is_set_aside(scenario: Scenario, s3: str) -> None:
+    there = moved(scenario, s3)
+    upload(scenario, s3)
+    fs, root = filesystem(s3)
+    for name, content in {"garbage": b"no Parquet", "footer": b"PAR1" + b"x" * 40 + b"\x20\0\0\0PAR1"}.items():
+        fs.pipe_file(f"{root}/feedback/{name}.parquet", content)
+    outcome = sli.run(there, as_of=text(AS_OF))
+    assert [row["check"] for row in outcome.newly_bad.to_pylist()] == ["unreadable"] * 2
+    scenario.run(AS_OF)
+    assert published(there) == published(scenario.config)
+
+
 @pytest.mark.parametrize("when", ["footers", "pages"])
 def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
     scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str

@@ -797,3 +797,53 @@ def spoil(path: Path, column: str) -> None:
     with path.open("r+b") as file:
         file.seek(start)
         file.write(b"\xff" * chunk.total_compressed_size)
+
+
+# What comes and goes in the config
+
+
+def logged_in_slices(s: Scenario, days: int = 4) -> None:
+    for day in range(days):
+        rows = [p(f"{day}-{i}", TEN + day * DAY + i * MINUTE, 0.9, site="ab"[i % 2]) for i in range(4)]
+        s.log_predictions(f"{day}.parquet", rows)
+        s.log_feedback(f"{day}.parquet", [f(r.id, r.time + HOUR) for r in rows[:2]])
+
+
+def test_a_slice_that_is_taken_out_and_put_back_is_whole_again(make: Make) -> None:
+    s = make(slice_by=((), ("site",)), grains=("hour", "cumulative"), horizon=30 * DAY)
+    logged_in_slices(s)
+    s.run(LATER)
+    world, s.world = s.world, replace(s.world, slice_by=((),))
+    s.log_feedback("new.parquet", [f("1-2", TEN + DAY + 2 * HOUR), f("3-3", TEN + 3 * DAY + 2 * HOUR)])
+    s.run(LATER)
+    s.check(LATER)
+    s.world = world
+    s.run(LATER)
+    s.check(LATER)
+
+
+def test_nothing_is_held_because_an_sli_or_a_slice_came_or_came_back(make: Make) -> None:
+    s = make(slice_by=((), ("site",)), slis=("accuracy", "roc_auc"))
+    logged_in_slices(s)
+    s.run(LATER)
+    for change in ({"slis": ("accuracy",)}, {"slice_by": ((),)}):
+        world, s.world = s.world, replace(s.world, **change)
+        s.log_feedback(f"{sorted(change)}.parquet", [f("nobody", TEN + DAY)])
+        assert not s.run(LATER).plan.held
+        s.world = world
+        s.log_feedback(f"{sorted(change)} again.parquet", [f("nobody else", TEN + DAY)])
+        assert not s.run(LATER).plan.held
+        s.check(LATER)
+
+
+def test_the_audit_that_stands_is_that_of_one_publication_also_where_content_returns(make: Make) -> None:
+    s = make()
+    s.log_predictions("p.parquet", [p("a", TEN)])
+    s.log_feedback("orphan.parquet", [f("nobody", TEN + HOUR)])
+    for _ in range(2):
+        s.run(LATER)
+        s.log_predictions("more.parquet", [p("b", TEN, math.nan)])
+        s.run(LATER)
+        s.remove("predictions", "more.parquet")
+    s.run(LATER)
+    s.check_audit(LATER)

@@ -222,6 +222,33 @@ def test_the_automation_of_the_docs_pages_whoever_is_on_call(
     assert "coverage" in told[0]
 
 
+UNTOLD = (
+    """
+import sys
+from flows import telling
+def away(*_, **__):
+    raise ConnectionError("the server is away")
+for name in ("update_progress_artifact", "create_progress_artifact", "create_table_artifact"):
+    setattr(telling, name, away)
+telling.PAUSE = 0.0
+"""
+    + BREACHING
+)
+
+
+def test_what_cannot_be_shown_does_not_end_the_work(stack: Stack, scenario: Scenario) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", UNTOLD, str(scenario.root / "c.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(PREFECT_API_URL=stack.api, PREFECT_HOME=str(scenario.root / "prefect")),
+    )
+    assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
+    assert "progress could not be shown: ConnectionError: the server is away" in run.stderr
+    assert "the outcome could not be shown" in run.stderr
+
+
 def test_the_library_loads_no_prefect() -> None:
     code = "import sys, sli.cli, sli.recompute, sli.backfill; print('prefect' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())

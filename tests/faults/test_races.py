@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -168,6 +169,23 @@ def test_overtaken_by_a_first_run_the_first_run_starts_over(tmp_path: Path) -> N
         with rival_at(point, lambda scenario=scenario: scenario.run(FIRST)):
             assert not scenario.run(FIRST).published
         assert_sound(scenario, FIRST)
+
+
+def test_a_run_as_known_now_that_a_later_one_overtakes_does_its_work_and_does_not_become_history(
+    tmp_path: Path,
+) -> None:
+    scenario = Scenario(tmp_path, replace(WORLD, horizon=3000 * DAY))
+    for day in (0, 1, 2):
+        scenario.log_predictions(f"{day}.parquet", predictions(day, day))
+    scenario.run(THIRD)
+    for day in (0, 1, 2):
+        scenario.log_feedback(f"{day}.parquet", feedback(day, day))
+    later = int(time.time()) * 1_000_000 + DAY
+    with rival_at("writing results", lambda: scenario.run(later, look_back="0h")) as rivals:
+        outcome = sli.run(scenario.config)
+    assert rivals[0].plan.pending
+    assert (outcome.published, outcome.plan.older, outcome.plan.as_of) == (True, False, later)
+    scenario.check(later)
 
 
 def test_backfills_of_disjoint_intervals_at_once_both_count(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from flows.work import refused, worked
 from sli import report
 from sli.config import Config
 from sli.errors import SliError
+from sli.intervals import iso
 from sli.loading import load_config
-from sli.recompute import Outcome, as_of_instant, check_reachable
+from sli.recompute import Outcome, as_of_instant, check_reachable, parsed
 
 
 @flow(name="backfill", flow_run_name=first_name, description=__doc__, validate_parameters=False)
@@ -33,7 +34,8 @@ def backfill(job: Backfill) -> State[Any]:
         config = load_config(job.config, job.settings)
         only = f" of {', '.join(job.sli)}" if job.sli else ""
         dry = "dry run of a " * job.dry_run
-        name_run(config, f"{dry}backfill {job.start:%Y-%m-%dT%H:%M} .. {job.end:%Y-%m-%dT%H:%M}{only}", _now(config))
+        span = " .. ".join(iso(parsed(config.zone, name, at)) for name, at in (("start", job.start), ("end", job.end)))
+        name_run(config, f"{dry}backfill {span}{only}", _now(config))
         check_reachable(config)
         asked: dict[str, Any] = {"start": job.start, "end": job.end, "sli": job.sli, "chunk": job.chunk}
         if job.dry_run:

@@ -24,8 +24,15 @@ Length = Annotated[str, AfterValidator(_length)]
 Zoneless = "A time without a zone is read in the config's time zone."
 
 
+def _placed(schema: dict[str, Any]) -> None:
+    """Tell the form the order of the fields: databases keep none. What is rarely needed comes last."""
+    names = sorted(schema["properties"], key=lambda name: name == "settings")
+    for position, name in enumerate(names):
+        schema["properties"][name]["position"] = position
+
+
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_placed)
 
     config: str = Field(title="Config", description="Path of the YAML config, as the worker sees it.")
     settings: tuple[str, ...] = Field(

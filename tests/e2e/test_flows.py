@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import servers
 import yaml
@@ -69,11 +70,17 @@ def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario:
     assert "stopping; the next start catches up" in said
     assert "published" in said
     assert Store(scenario.config.store).published() is not None
-    left = subprocess.run(["pgrep", "-f", str(home)], capture_output=True, text=True).stdout
-    assert left == ""
+    assert [each.pid for each in psutil.process_iter() if str(home) in environment_of(each)] == []
     port = int(re.findall(r"Prefect at http://127\.0\.0\.1:(\d+)", said)[0])
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def environment_of(process: psutil.Process) -> str:
+    try:
+        return str(process.environ())
+    except psutil.Error:
+        return ""
 
 
 @pytest.mark.parametrize(
@@ -160,6 +167,9 @@ def form(stack: Stack, deployment: str) -> dict[str, Any]:
 def test_the_form_in_the_ui_explains_every_parameter_and_admits_no_other(stack: Stack, deployment: str) -> None:
     [job] = form(stack, deployment)["definitions"].values()
     assert job["additionalProperties"] is False
+    names = sorted(job["properties"], key=lambda name: job["properties"][name]["position"])
+    expected = ["look_back", "as_of"] if "recompute" in deployment else ["start", "end", "sli", "chunk", "dry_run"]
+    assert names == ["config", *expected, "settings"]
     for name, each in job["properties"].items():
         assert each["title"], name
         assert len(each["description"]) > 10, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -205,7 +207,7 @@ def test_a_backfill_through_prefect_is_planned_cancelled_continued_and_told(
     assert set(changes.cause) == {"late feedback"}
     rows = yaml.safe_load(artifact(stack, again["id"], "changes")["data"])
     assert {row["cause"] for row in rows} == {"late feedback"}
-    assert again["name"].startswith("flights-late15, backfill 2013-02-01T00:00 .. 2013-02-22T00:00, as of ")
+    assert again["name"].startswith("flights-late15, backfill 2013-02-01T05:00Z .. 2013-02-22T05:00Z, as of ")
 
 
 def wait(true: Callable[[], bool], seconds: float = 90) -> None:
@@ -222,18 +224,17 @@ def test_a_flow_run_that_is_killed_leaves_the_store_clean_and_the_next_completes
     upload(folder)
     run = stack.start("backfill/backfill", {**BACKFILL, "chunk": "2d"})
     wait(lambda: len(Store(config.store).published().backfills) > 0)  # type: ignore[union-attr]
-    pids = subprocess.run(["pgrep", "-f", "prefect.*flow.run.*execute|prefect.engine"], capture_output=True, text=True)
-    mine = [int(each) for each in pids.stdout.split() if environment_of(int(each)).get("PREFECT__FLOW_RUN_ID") == run]
+    mine = [each.pid for each in psutil.process_iter() if environment_of(each).get("PREFECT__FLOW_RUN_ID") == run]
     assert mine
     for each in mine:
-        subprocess.run(["kill", "-9", str(each)], check=True)
+        os.kill(each, signal.SIGKILL)
     assert stack.ended(run)["state_type"] == "CRASHED"
     sli.read(config)
     left = Store(config.store).published()
     goes_on = stack.start("backfill/backfill", {**BACKFILL, "chunk": "2d"})
     wait(lambda: Store(config.store).published() != left)
     for each in dask_workers(stack):
-        subprocess.run(["kill", "-9", str(each)], check=True)
+        os.kill(each, signal.SIGKILL)
     again = stack.ended(goes_on)
     assert again["state_type"] == "COMPLETED", again["state"]["message"]
     as_of = sli.read(config, table="runs").as_of.iloc[-1].to_pydatetime()
@@ -248,12 +249,11 @@ def dask_workers(stack: Stack) -> list[int]:
         return list(client.run(os.getpid).values())
 
 
-def environment_of(pid: int) -> dict[str, str]:
+def environment_of(process: psutil.Process) -> dict[str, str]:
     try:
-        content = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-    except OSError:
+        return process.environ()
+    except psutil.Error:
         return {}
-    return dict(each.split("=", 1) for each in content.split("\0") if "=" in each)
 
 
 @pytest.mark.parametrize(

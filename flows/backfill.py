@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 import sli
+from flows.naming import slug
 from flows.parameters import Backfill, checked, first_name
-from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest, slug
+from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
 from flows.work import refused, worked
 from sli import report
 from sli.config import Config

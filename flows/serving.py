@@ -20,6 +20,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from flows.naming import slug
 from sli.config import Config
 from sli.errors import ConfigError, EngineError, SliError
 from sli.loading import load_config
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config(given.config)
-        own = _chosen_server(Path(given.home))
+        home = Path(given.home) if given.home else Path.home() / ".sli" / "prefect" / slug(config.model)
+        own = _chosen_server(home)
         made = deployments(config, str(Path(given.config).resolve()), given.hourly, given.nightly, given.look_back)
         with _server(own) if own else nullcontext():
             with suppress(KeyboardInterrupt):
@@ -67,8 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--look-back", default=LOOK_BACK, metavar="LENGTH", help=f"of the hourly run (default: {LOOK_BACK})"
     )
-    home = Path.home() / ".sli" / "prefect"
-    parser.add_argument("--home", default=str(home), metavar="PATH", help=f"where its server keeps state ({home})")
+    parser.add_argument(
+        "--home", metavar="PATH", help="where its server keeps state (default: ~/.sli/prefect, a folder for each model)"
+    )
     return parser
 
 
@@ -142,7 +145,6 @@ def deployments(config: Config, path: str, hourly: str, nightly: str, look_back:
     from flows.backfill import backfill
     from flows.parameters import Recompute, checked
     from flows.recompute import recompute
-    from flows.telling import slug
 
     def limit(strategy: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
         return ConcurrencyLimitConfig(limit=1, collision_strategy=strategy, grace_period_seconds=120)

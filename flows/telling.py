@@ -6,7 +6,6 @@ Limit: an artifact shows so many rows; all of them are in the tables.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.naming import slug
 from sli import digest, read, report
 from sli.config import Config
 from sli.intervals import DAY, iso, moment
@@ -33,11 +33,6 @@ ROWS = 500
 """Rows of a table artifact."""
 PAUSE = 2.0
 """Seconds between two updates of the progress."""
-
-
-def slug(model: str) -> str:
-    """A model's name as keys of artifacts and ids of resources want it."""
-    return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
 
 
 @contextmanager

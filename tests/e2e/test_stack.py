@@ -117,6 +117,12 @@ def artifact(stack: Stack, run: str, key: str) -> Any:
     return found[-1] if found else None
 
 
+def test_deploy_says_what_it_made(stack: Stack) -> None:
+    said = stack.log("deploy")
+    for name in ("recompute/hourly", "recompute/nightly", "backfill/backfill"):
+        assert f"Deployment '{name}' successfully created" in said
+
+
 def test_the_schedules_create_runs(stack: Stack) -> None:
     deadline, names = time.monotonic() + 90, set[str]()
     while time.monotonic() < deadline and names != {"hourly", "nightly"}:

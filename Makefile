@@ -37,6 +37,7 @@ lock: install
 
 bench: install
 	$(BIN)/python tests/bench/full.py
+	$(BIN)/python tests/bench/scheduled.py
 
 clean:
 	rm -rf $(VENV) demo-flights demo-taxi

@@ -117,6 +117,7 @@ class _ToRun(logging.Handler):
 
 def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
     """The table artifact: window, slice, SLI, old value, new value, cause."""
+    changes = changes[changes.cause != "matured"]
     rows = digest.change_rows(changes, config, ROWS)
     more = f"; {ROWS} of {len(changes):,}, all in the table `revisions`" if len(changes) > ROWS else ""
     if rows:

@@ -42,8 +42,16 @@ class BackfillPlan:
     """What is left of it."""
     plan: Plan
     """All that is left as if it were one chunk."""
-    windows: pd.DataFrame
-    """Each window that will be rolled up: grain, window_start, window_end, slis (tuple), reason."""
+    config: Config = field(repr=False)
+    published: Published | None = field(repr=False)
+
+    @functools.cached_property
+    def windows(self) -> pd.DataFrame:
+        """Each window that will be rolled up: grain, window_start, window_end, slis (tuple), reason.
+
+        Listed when they are asked for: to carry the plan out nobody needs them by name.
+        """
+        return _windows(self.config, self.plan, self.published)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def plan_backfill(
     begun, resumed = _begun(config, published, wanted, as_of is not None, start, end, sli)
     plan = planned(config, Request(wanted, None, begun, begun.left))
     chunks = _chunks(config, begun, resumed, plan, _days(plan, chunk))
-    return BackfillPlan(begun, resumed, tuple(chunks), plan, _windows(config, plan, published))
+    return BackfillPlan(begun, resumed, tuple(chunks), plan, config, published)
 
 
 def backfill(
@@ -121,8 +129,7 @@ def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: in
     """The chunks in which there is something to do; the last one reaches the end, and so closes the backfill."""
     chunks = begun.chunks(config.zone, days, limits(config, plan.as_of)[0])
     if begun.slis:
-        lacking = [each for where in plan.filled.values() for each in where]
-        chunks = [each for each in chunks if common([each], lacking)]
+        chunks = [each for each in chunks if common([each], plan.gaining)]
         if not chunks and (resumed or plan.fresh_series):
             chunks = [begun.left]
     return [*chunks[:-1], *(Interval(each.start, begun.interval.end) for each in chunks[-1:])]
@@ -192,8 +199,7 @@ def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
 def _days(plan: Plan, chunk: str | Duration | None) -> int:
     """Length of a chunk."""
     if chunk is None:
-        filled = [each for where in plan.filled.values() for each in where]
-        asked = sum(each.end - each.start for each in common([*plan.pairs, *filled], plan.existing))
+        asked = sum(each.end - each.start for each in common([*plan.pairs, *plan.gaining], plan.existing))
         return max(1, int(asked / DAY * CHUNK / max(1, plan.bytes)) + 1)
     found = length("chunk", chunk)
     if not found.days:

@@ -62,7 +62,6 @@ def backfill_dict(outcome: BackfillOutcome) -> dict[str, Any]:
 
 def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str, str]]:
     """Changed results as short texts, those of the longest windows first: window, slice, SLI, old, new, cause."""
-    rows = rows[rows.cause != "matured"]
     order = {grain.name: i for i, grain in enumerate(reversed(config.all_grains))}
     rows = rows.assign(order=rows.grain.map(order)).sort_values(["order", "window_end"], kind="stable")
     return [_change(row, config) for row in rows.head(limit).itertuples()]

@@ -93,10 +93,15 @@ class Plan:
         )
 
     @property
+    def gaining(self) -> tuple[Interval, ...]:
+        """Tiles that gain a state of any SLI."""
+        return tuple(union(each for where in self.filled.values() for each in where))
+
+    @property
     def tiles(self) -> int:
         """How many tiles that may hold predictions are recomputed, or gain a state."""
-        worked = [*self.pairs, *(each for where in self.filled.values() for each in where)]
-        return sum((each.end - each.start) // self.tile for each in common(union(worked), self.existing))
+        worked = common(union([*self.pairs, *self.gaining]), self.existing)
+        return sum((each.end - each.start) // self.tile for each in worked)
 
     @property
     def tiles_total(self) -> int:
@@ -175,7 +180,7 @@ def plan(
         lacking=_of_slis(config, tiles.gaps),
         gaps={state: tuple(where) for state, where in tiles.gaps.items()},
         partial=tuple(s for s in config.states if basis and (s not in basis.states or s in basis.gaps)),
-        known_sets=tuple(each for each in sets if each not in new_sets),
+        known_sets=old_sets,
         pending=tuple(tiles.pending),
         unchecked=tuple(tiles.unchecked),
         held=tuple(tiles.held),

@@ -279,8 +279,8 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
         chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series
     ):
         matured = [chosen.matured.start] if chosen.matured else []
-        changed = [*chosen.pairs, *(each for where in chosen.filled.values() for each in where)]
-        earliest = min([newest, published.newest, *matured, *(each.start for each in changed)])
+        changed = (each.start for each in (*chosen.pairs, *chosen.gaining))
+        earliest = min([newest, published.newest, *matured, *changed])
         first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
     return publish.believed(store, first)
 

@@ -30,6 +30,7 @@ def causes_of(
     as_of: int,
     published: Published | None,
 ) -> list[Cause]:
+    """What happened to the files since the run that `basis` published; all of them where there is none to build on."""
     if basis is None:
         what = (
             "first run"

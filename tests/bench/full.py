@@ -81,6 +81,15 @@ def measured(code: str, *arguments: str) -> dict[str, float]:
     return {**json.loads(found.stdout), "peak": peak / 1024, "peak_known": peak > before}
 
 
+def logs_in(folder: str, given: argparse.Namespace) -> Path:
+    """The logs asked for, or new ones below a folder."""
+    if given.logs is not None:
+        return Path(given.logs)
+    logs, script = Path(folder) / "logs", Path(__file__).with_name("generate.py")
+    subprocess.run([sys.executable, str(script), str(logs), "--predictions", str(given.predictions)], check=True)
+    return logs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--logs", type=Path, help="logs made by generate.py (default: made anew)")
@@ -89,12 +98,7 @@ def main() -> None:
     parser.add_argument("--memory", help="the config's memory, such as 1GB")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
-        logs = given.logs or Path(folder) / "logs"
-        if given.logs is None:
-            script = Path(__file__).with_name("generate.py")
-            subprocess.run(
-                [sys.executable, str(script), str(logs), "--predictions", str(given.predictions)], check=True
-            )
+        logs = logs_in(folder, given)
         ratios = []
         for _ in range(given.rounds):
             hand = measured(BY_HAND, str(logs))

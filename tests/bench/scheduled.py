@@ -9,15 +9,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from full import config
+from full import config, logs_in
 
 import sli
 from sli.loading import checked
@@ -44,12 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
-        logs = given.logs or Path(folder) / "logs"
-        if given.logs is None:
-            script = Path(__file__).with_name("generate.py")
-            subprocess.run(
-                [sys.executable, str(script), str(logs), "--predictions", str(given.predictions)], check=True
-            )
+        logs = logs_in(folder, given)
         published = Path(folder) / "published"
         sli.run(checked(config(logs, published, None)), as_of=BEFORE)
         tree: dict[str, Any] = dict(config(logs, Path(folder) / "store", None))

@@ -19,9 +19,9 @@ import pandas as pd
 from sli.config import Config
 from sli.errors import ConfigError, nearest
 from sli.history import backfilled, framed
-from sli.intervals import DAY, Duration, Interval, common, inside, iso, moment
+from sli.intervals import DAY, Duration, Interval, common, iso, moment
 from sli.loading import load_config
-from sli.plan import Plan, affected
+from sli.plan import Plan, affected, resting_on
 from sli.recompute import Outcome, Progress, When, as_of_instant, carry_out, length, parsed, planned
 from sli.request import Backfill, Request
 from sli.stale import aligned, limits
@@ -216,8 +216,8 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         alike: dict[tuple[bool, ...], list[str]] = {}
         for each in config.declared:
             filled, lacking = plan.filled.get(each.name, ()), plan.lacking.get(each.name, ())
-            hit = affected(plan, starts, ends, newest, False, filled, lacking)
-            hit &= inside(starts, ends, [*plan.pairs, *filled])
+            hit = affected(plan, starts, ends, newest, False, filled, lacking, each.reference)
+            hit &= resting_on(starts, ends, [*plan.pairs, *filled], each.reference)
             alike.setdefault(tuple(hit.tolist()), []).append(each.name)
         for chosen, slis in alike.items():
             for start, end, rolled in zip(starts.tolist(), ends.tolist(), chosen, strict=True):

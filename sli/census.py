@@ -14,7 +14,7 @@ from sli.intervals import BEGINNING, Interval, without
 from sli.logs import Inputs
 from sli.match import EXCLUDED, SAMPLES, prediction_order
 from sli.plan import Plan
-from sli.scan import Source, check_readable, connect, failed, inside_sql, repeated, rows_of
+from sli.scan import check_readable, connect, failed, inside_sql, predictions_source, repeated, rows_of
 
 KEY_BYTES = 32
 """Memory a key takes while sorted, with its copies."""
@@ -22,17 +22,16 @@ STRAYS = pa.schema([("id", pa.string()), ("time", pa.int64())])
 
 
 def _valid_rows(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, span: Interval) -> str:
-    p = config.predictions
-    source = Source(p.id, p.time, p.value, config.columns)
+    source = predictions_source(config)
     rows = rows_of(con, [f for f in inputs.predictions if f.usable], source, config.timezone, span)
-    inside = " AND (value IS NULL OR value BETWEEN 0 AND 1)" if config.task == "binary" else ""
+    allowed = {"binary": "value BETWEEN 0 AND 1", "multiclass": "value >= 0"}.get(config.task)
+    inside = f" AND (value IS NULL OR {allowed})" if allowed else ""
     valid = f"id IS NOT NULL AND (value IS NULL OR isfinite(value)){inside}"
     return f"(SELECT *, value AS prediction FROM {rows} WHERE {valid})"
 
 
 def _check_readable(config: Config, inputs: Inputs, error: Exception) -> None:
-    p = config.predictions
-    source = Source(p.id, p.time, p.value, config.columns)
+    source = predictions_source(config)
     check_readable([f for f in inputs.predictions if f.usable], source, config.timezone, error)
 
 

@@ -73,12 +73,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan = command("plan", _plan, "Print what run would do and why. Reads listings and file footers, writes nothing.")
     show = command("show", _show, "Print results as a table and a plot.")
+    query = command(
+        "query",
+        _query,
+        "Print an SLI over any windows and slices, merged from the published tiles. Reads no logs.",
+    )
+    slices = command(
+        "slices",
+        _slices,
+        "List the slices that lie furthest on the bad side of the whole. Reads no logs.",
+    )
     verify = command(
         "verify",
         _verify,
         "Recompute windows from the raw logs with plain pandas and compare. Exit code 5 if any differs.",
     )
-    for each in (run, backfill, plan, show, verify):
+    for each in (run, backfill, plan, show, query, slices, verify):
         each.add_argument("config", metavar="CONFIG", help="the YAML config")
         each.add_argument(
             "--set",
@@ -99,6 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         )
     _backfill_arguments(backfill)
     _show_arguments(show)
+    _query_arguments(query)
+    slices.add_argument("--sli", metavar="NAME", help="which SLI (default: the first that has a better direction)")
+    slices.add_argument("--start", metavar="TIME", help="begin of the time looked at (default: since)")
+    slices.add_argument("--end", metavar="TIME", help="its end, not included (default: the newest hour's end)")
+    slices.add_argument(
+        "--support", type=_natural, default=30, metavar="N", help="labelled predictions a slice needs (default: 30)"
+    )
+    slices.add_argument("--rows", type=_natural, default=10, metavar="N", help="how many to list (default: 10)")
     verify.add_argument(
         "--windows",
         type=_natural,
@@ -158,6 +176,17 @@ def _show_arguments(show: argparse.ArgumentParser) -> None:
         default="results",
         help="print another table",
     )
+
+
+def _query_arguments(query: argparse.ArgumentParser) -> None:
+    query.add_argument("sli", metavar="SLI", help="one of the config, or a built-in one that needs no other states")
+    query.add_argument("--size", metavar="LENGTH", help="length of a window, such as 6h or 7d (default: all the time)")
+    query.add_argument("--every", metavar="LENGTH", help="how far apart windows start (default: the size)")
+    query.add_argument("--start", metavar="TIME", help="where the first window starts (default: since)")
+    query.add_argument("--end", metavar="TIME", help="where the last one ends at most (default: the newest hour's end)")
+    query.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
+    query.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
+    query.add_argument("--rows", type=_natural, default=14, metavar="N", help="newest windows listed (default: 14)")
 
 
 def _say(lines: Sequence[str]) -> None:
@@ -290,6 +319,47 @@ def _show(given: argparse.Namespace) -> int:
         print(f"no such windows; the slices of this config are: {sets}")
     else:
         report.show(frame, config, given.sli or [each.name for each in config.declared], given.rows)
+    return 0
+
+
+def _query(given: argparse.Namespace) -> int:
+    from sli import report
+    from sli.loading import load_config
+    from sli.query import query
+
+    config = load_config(given.config, given.settings)
+    frame = query(
+        config,
+        given.sli,
+        size=given.size,
+        every=given.every,
+        start=given.start,
+        end=given.end,
+        slice=_slice(given.slice) if given.slice else None,
+        slice_by=given.by.split(",") if given.by else None,
+    )
+    if given.json:
+        print(_records(frame))
+    elif frame.empty:
+        print("no predictions in these windows and slices")
+    else:
+        report.show_query(frame, config, given.sli, given.rows)
+    return 0
+
+
+def _slices(given: argparse.Namespace) -> int:
+    from sli import report
+    from sli.comparison import compare_slices
+    from sli.loading import load_config
+
+    config = load_config(given.config, given.settings)
+    frame = compare_slices(config, given.sli, start=given.start, end=given.end, support=given.support)
+    if given.json:
+        print(_records(frame))
+    elif frame.empty:
+        print(f"no slice has {given.support} labelled predictions there")
+    else:
+        report.show_slices(frame, given.rows)
     return 0
 
 

@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
-from pathlib import Path
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sli import schemas
+from sli.declaration import Context, declared, fingerprint, located
 from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
-from sli.slices import SliceBy, slice_by_of
-from sli.slis import CATALOGUE, Sli, State
-from sli.slis.base import Objective
-from sli.slis.custom import from_python, from_sql, load
+from sli.slices import SliceBy, bin_names, quoted, slice_by_of
+from sli.slis import Sli, State
 from sli.windows import Grain
 
 Length = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
 ]
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
-KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "predictions")
+KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names that mean something else inside a task."""
-PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at")
+PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
 
 
 class Closed(BaseModel):
@@ -49,6 +47,10 @@ class Predictions(Closed):
     value: str
     keep: Literal["first", "latest"] = "first"
     columns: tuple[str, ...] = ()
+    scores: Mapping[str, str] = Field(default_factory=dict)
+    """Multiclass: the column of each class's probability."""
+    query: str | None = None
+    """Ranking: the column that says which predictions were ranked together."""
 
 
 class Feedback(Closed):
@@ -65,7 +67,21 @@ class Feedback(Closed):
 
 class Sliding(Closed):
     size: Length
-    every: Length
+    every: Length = Duration.parse("1d")
+
+
+class SliceSet(Closed):
+    """Slice columns; of their slices only the `top` largest of each window, and the rest together."""
+
+    columns: tuple[str, ...]
+    top: Annotated[int, Field(ge=1)] | None = None
+
+
+class Quantiles(Closed):
+    """Bins of about equal counts in a reference table, a Parquet file such as the training data."""
+
+    quantiles: Annotated[int, Field(ge=2, le=100)]
+    table: str
 
 
 class Workers(Closed):
@@ -74,6 +90,13 @@ class Workers(Closed):
 
 class Scheduler(Closed):
     scheduler: str
+
+
+SliceSetting = Annotated[
+    SliceSet, BeforeValidator(lambda value: {"columns": value} if isinstance(value, list | tuple) else value)
+]
+Named = Literal["hour", "day", "week", "month", "cumulative"]
+Name = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else str(value))]
 
 
 class Config(Closed):
@@ -85,12 +108,16 @@ class Config(Closed):
     horizon: Length
     predictions: Predictions
     feedback: Feedback
-    task: Literal["binary", "regression"]
+    task: Literal["binary", "multiclass", "regression", "ranking"]
     slis: tuple[Any, ...]
+    classes: tuple[Name, ...] = ()
     timezone: str = "UTC"
     threshold: float = 0.5
-    slice_by: tuple[tuple[str, ...], ...] = ((),)
-    grains: tuple[Literal["hour", "day", "cumulative"] | Sliding, ...] = ("hour", "day", "cumulative")
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    slice_by: tuple[SliceSetting, ...] = (SliceSet(columns=()),)
+    bins: Mapping[str, tuple[float, ...] | Quantiles] = Field(default_factory=dict)
+    min_support: Annotated[int, Field(ge=0)] = 0
+    grains: tuple[Named | Sliding, ...] = ("hour", "day", "cumulative")
     dask: Literal["in-process"] | Workers | Scheduler = "in-process"
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")] | None = None
     folder: str = Field(default=".", exclude=True)
@@ -100,8 +127,10 @@ class Config(Closed):
         for check in (
             lambda: self.zone,
             lambda: self.since_instant,
+            self._check_task,
             lambda: self.declared,
             self._check_slices,
+            self._check_bins,
             self._check_grains,
         ):
             check()
@@ -135,7 +164,20 @@ class Config(Closed):
 
     @functools.cached_property
     def slice_sets(self) -> tuple[SliceBy, ...]:
-        return tuple(slice_by_of(each) for each in self.slice_by)
+        return tuple(slice_by_of(each.columns) for each in self.slice_by)
+
+    @functools.cached_property
+    def caps(self) -> dict[SliceBy, int]:
+        """How many slices of a set are told apart, where that is limited."""
+        return {slice_by_of(each.columns): each.top for each in self.slice_by if each.top is not None}
+
+    @functools.cached_property
+    def edges(self) -> dict[str, tuple[float, ...]]:
+        """Ascending edges of the binned slice columns; those of quantiles are read from their table."""
+        return {
+            name: each if isinstance(each, tuple) else _quantile_edges(name, each, self.folder)
+            for name, each in self.bins.items()
+        }
 
     @functools.cached_property
     def all_grains(self) -> tuple[Grain, ...]:
@@ -147,21 +189,18 @@ class Config(Closed):
     def columns(self) -> tuple[str, ...]:
         """Columns of the predictions log that slices or SLIs ask for, beside id, time and value."""
         named = {name for each in self.slice_sets for name in each} | set(self.predictions.columns)
-        return tuple(sorted(named))
+        query = {self.predictions.query} if self.predictions.query else set()
+        return tuple(sorted(named | set(self.predictions.scores.values()) | query))
 
     @functools.cached_property
     def declared(self) -> tuple[Sli, ...]:
         """The SLIs in the config's order."""
-        made = tuple(_declared(entry, i, self) for i, entry in enumerate(self.slis))
-        names = [each.name for each in made]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"two SLIs are called '{name}'", where="slis", todo="give one of them another `name`")
-        if not made:
-            raise ConfigError(
-                "no SLI is declared", where="slis", expected=f"one or more of {', '.join(sorted(CATALOGUE))}"
-            )
-        return made
+        return declared(self.slis, self.context)
+
+    @functools.cached_property
+    def context(self) -> Context:
+        """What an SLI's meaning rests on, beside its own declaration."""
+        return Context(self.task, self.classes, self.predictions.scores, self.columns, self.folder, self.zone)
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
@@ -197,9 +236,65 @@ class Config(Closed):
             "predictions": self.predictions.model_dump(exclude={"path", "columns"}),
             "feedback": {**self.feedback.model_dump(exclude={"path", "early"}), "early": self.feedback.early.micros},
             "task": self.task,
+            "classes": self.classes,
             "threshold": self.threshold,
+            "level": self.level,
+            "bins": {
+                name: each
+                if isinstance(each, tuple)
+                else [each.quantiles, fingerprint(located(each.table, self.folder))]
+                for name, each in sorted(self.bins.items())
+            },
+            "caps": sorted((",".join(columns), top) for columns, top in self.caps.items()),
+            "min_support": self.min_support,
         }
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _check_task(self) -> None:
+        classes, predictions = self.classes, self.predictions
+        if (self.task == "multiclass") != bool(classes):
+            raise ConfigError(
+                "a multiclass task needs its classes" if not classes else f"a {self.task} task has no classes",
+                where="classes",
+                expected="the names of all classes" if not classes else "none",
+            )
+        if len(set(classes)) != len(classes):
+            raise ConfigError("a class is listed twice", where="classes", found=", ".join(classes))
+        for name in predictions.scores:
+            if name not in classes:
+                raise ConfigError(
+                    f"'{name}' is none of the classes",
+                    where="predictions.scores",
+                    expected=", ".join(classes),
+                    todo=nearest(name, classes),
+                )
+        if (self.task == "ranking") != (predictions.query is not None):
+            needs = self.task == "ranking"
+            raise ConfigError(
+                "a ranking needs the column that groups the predictions of a query"
+                if needs
+                else "only a ranking has queries",
+                where="predictions.query",
+            )
+
+    def _check_bins(self) -> None:
+        sliced = {name for each in self.slice_sets for name in each}
+        for name, each in self.bins.items():
+            where = f"bins.{name}"
+            if name not in sliced:
+                raise ConfigError(
+                    f"no slice is made by '{name}'", where=where, expected=f"one of {', '.join(sorted(sliced))}"
+                )
+            if isinstance(each, tuple) and (
+                not each or list(each) != sorted(set(each)) or not all(map(isfinite, each))
+            ):
+                raise ConfigError(
+                    "edges must ascend", where=where, expected="such as [10, 20, 50]", found=str(list(each))
+                )
+            if isinstance(each, tuple) and len(set(bin_names(each))) != len(each) + 1:
+                raise ConfigError(
+                    "edges are too close", where=where, expected="six digits that differ", found=str(each)
+                )
 
     def _check_slices(self) -> None:
         if not self.slice_by:
@@ -208,7 +303,7 @@ class Config(Closed):
             if self.slice_sets.count(each) > 1:
                 raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(each)))
         for name in self.columns:
-            if name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS):
+            if name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS) and name != self.predictions.query:
                 raise ConfigError(
                     f"'{name}' is a name of sli's own",
                     where="slice_by or predictions.columns",
@@ -232,98 +327,28 @@ class Config(Closed):
                     )
 
 
-def _declared(entry: Any, position: int, config: Config) -> Sli:
-    where = f"slis[{position}]"
+def _quantile_edges(name: str, wanted: Quantiles, folder: str) -> tuple[float, ...]:
+    """Inner quantiles of a column of a reference table, each once. Raises ConfigError."""
+    import duckdb
+    import pyarrow.parquet as pq
+
+    from sli.storage import filesystem
+
+    fs, place = filesystem(located(wanted.table, folder))
     try:
-        if isinstance(entry, str):
-            return _built_in({"sli": entry}, config)
-        if not isinstance(entry, Mapping):
-            raise ConfigError("an SLI is a name or a mapping", found=repr(entry))
-        if "sli" in entry:
-            return _built_in(dict(entry), config)
-        kind = next((k for k in ("states", "python") if k in entry), None)
-        if kind is None:
-            raise ConfigError(
-                "this is no SLI",
-                expected="a name, `sli: NAME`, or `name` with `states` and `value` or with `python`",
-                found=str(dict(entry)),
-            )
-        return _custom(dict(entry), kind, config)
-    except ConfigError as error:
-        error.where = f"{where}: {error.where}" if error.where else where
-        raise
-
-
-def _objective(entry: dict[str, Any]) -> Objective | None:
-    text = entry.pop("objective", None)
-    try:
-        return None if text is None else Objective(str(text))
-    except ValueError as error:
-        raise ConfigError(str(error), where="objective") from error
-
-
-def _built_in(entry: dict[str, Any], config: Config) -> Sli:
-    objective = _objective(entry)
-    kind = entry.pop("sli")
-    name = entry.pop("name", kind)
-    valid = [each for each, found in CATALOGUE.items() if config.task in found.tasks]
-    if kind not in valid:
-        other = f"it is for a {CATALOGUE[kind].tasks[0]} task" if kind in CATALOGUE else nearest(str(kind), valid)
+        with fs.open(place, "rb") as opened:
+            column = pq.read_table(opened, columns=[name], partitioning=None)  # noqa: F841 - DuckDB finds it by name
+        shares = [i / wanted.quantiles for i in range(1, wanted.quantiles)]
+        sql = f"SELECT quantile_disc({quoted(name)}::DOUBLE, {shares}::DOUBLE[]) FROM column"
+        found = duckdb.connect().execute(sql).fetchall()
+    except Exception as error:
         raise ConfigError(
-            f"there is no SLI '{kind}' for a {config.task} task",
-            expected=f"one of {', '.join(sorted(valid))}",
-            todo=other,
-        )
-    known = CATALOGUE[kind]
-    _closed(entry, known.parameters, kind)
-    needed = [
-        p.name
-        for p in inspect.signature(known.make).parameters.values()
-        if p.default is p.empty and p.name not in entry
-    ]
-    if needed:
-        raise ConfigError(f"'{kind}' needs {', '.join(needed)}", todo=f"write {{sli: {kind}, {needed[0]}: ...}}")
-    column = entry.get("of", "prediction")
-    if column != "prediction" and column not in config.columns:
-        raise ConfigError(
-            f"'{column}' is no declared column",
-            where="of",
-            expected=f"one of {', '.join(['prediction', *config.columns])}",
-            todo=nearest(str(column), config.columns) or "list it under predictions.columns",
-        )
-    return Sli(str(name), known.make(**entry), {"sli": kind, "version": known.version, **entry}, objective)
-
-
-def _custom(entry: dict[str, Any], kind: str, config: Config) -> Sli:
-    objective = _objective(entry)
-    _closed(entry, ("name", "states", "value") if kind == "states" else ("name", "python", "of"), "a custom SLI")
-    missing = [key for key in ("name", "value" if kind == "states" else "python") if key not in entry]
-    if missing:
-        raise ConfigError(f"a custom SLI needs {', '.join(missing)}")
-    if kind == "states":
-        if not isinstance(entry["states"], Mapping):
-            raise ConfigError(
-                "states must map names to aggregates",
-                where="states",
-                expected='{loss: "sum(...)"}',
-                found=str(entry["states"]),
-            )
-        return Sli(str(entry["name"]), from_sql(entry["states"], str(entry["value"])), entry, objective)
-    of = entry.get("of", "decision" if config.task == "binary" else "prediction")
-    if of not in ("decision", "prediction"):
-        raise ConfigError(
-            "`of` says what the function gets as y_pred", where="of", expected="decision or prediction", found=str(of)
-        )
-    function = load(str(entry["python"]), Path(config.folder))
-    formula = from_python(str(entry["python"]), function, of)
-    fingerprint = formula.states["window"].source
-    return Sli(str(entry["name"]), formula, {**entry, "of": of, "source": fingerprint}, objective)
-
-
-def _closed(entry: Mapping[str, Any], valid: Sequence[str], what: str) -> None:
-    for key in entry:
-        if key not in valid:
-            expected = f"one of {', '.join(valid)}" if valid else "no parameter"
-            raise ConfigError(
-                f"{what} has no key '{key}'", where=str(key), expected=expected, todo=nearest(str(key), valid)
-            )
+            "the edges of bins cannot be read",
+            where=f"bins.{name}",
+            expected=f"a Parquet file with a numeric column '{name}'",
+            found=str(error).splitlines()[0],
+        ) from error
+    if not found[0][0]:
+        raise ConfigError("the reference holds no value", where=f"bins.{name}", found=wanted.table)
+    edges: tuple[float, ...] = tuple(sorted({float(f"{each:.6g}") for each in found[0][0]}))
+    return edges

@@ -16,6 +16,7 @@ from sli.intervals import iso
 from sli.plot import slice_name
 from sli.recompute import Outcome
 from sli.report import local, number
+from sli.windows import TUMBLING
 
 
 def outcome_dict(outcome: Outcome) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _change(row: Any, config: Config) -> dict[str, str]:
 
 def window_name(row: Any, config: Config) -> str:
     """A row's window as people say it: the day, the hour, or until when."""
-    tumbling = row.grain in ("hour", "day")
+    tumbling = row.grain in TUMBLING
     return ("" if tumbling else "until ") + local(row.window_start if tumbling else row.window_end, config, row.grain)
 
 

@@ -175,6 +175,7 @@ class Zone:
                 at = after
         return found
 
+    @functools.cache  # noqa: B019 - there is one object a zone
     def tile(self, start: int, end: int) -> int:
         """Length of a tile in microseconds: an hour, or less where an offset in `[start, end]` is no whole hour."""
         offsets = [self.offset(start), *(self.offset(at) for at in self.changes(start, end))]

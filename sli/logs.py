@@ -87,8 +87,8 @@ def discover(config: Config, known: Iterable[LogFile] = ()) -> Inputs:
     """List both logs; footers of `known` files with the same fingerprint are not read again. Raises InputError."""
     before = {(each.log, each.path): each for each in known}
     wanted = (
-        _Footer("predictions", config.predictions, config.columns, config.zone),
-        _Footer("feedback", config.feedback, (), config.zone),
+        _Footer("predictions", config.predictions, config.columns, config.zone, bool(config.classes)),
+        _Footer("feedback", config.feedback, (), config.zone, bool(config.classes)),
     )
     found = [tuple(_listed(footer, before)) for footer in wanted]
     predictions, feedback = _same_ids(config, found[0], found[1])
@@ -130,6 +130,8 @@ class _Footer:
     source: Predictions | Feedback
     columns: tuple[str, ...]
     zone: Zone
+    classes: bool
+    """Whether values are names of classes."""
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -246,7 +248,9 @@ def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
     rules: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         (source.id, lambda t: _is_text(t) or pa.types.is_integer(t), "text or integers"),
         (source.time, lambda t: pa.types.is_timestamp(t) or pa.types.is_date(t), "timestamps"),
-        (source.value, _is_number, "numbers or booleans"),
+        (source.value, _is_class, "text, integers or booleans")
+        if footer.classes
+        else (source.value, _is_number, "numbers or booleans"),
     )
     for name, allowed, expected in rules:
         if name in types and not allowed(types[name]):
@@ -261,6 +265,10 @@ def _is_text(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_class(kind: Any) -> bool:
+    return bool(_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
 
 
 def _is_number(kind: Any) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from sli.chunks import Chunk
 from sli.config import Config
 from sli.intervals import Interval
-from sli.scan import Source, inside_sql, repeated, rows_of
+from sli.scan import Source, inside_sql, predictions_source, repeated, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -24,7 +24,14 @@ SAMPLES = 5
 """Ids named beside a count in the audit."""
 EXCLUDED = pa.schema([("id", pa.string()), ("tile", pa.int64()), ("winner", pa.float64())])
 """Predictions that lost to one in another tile: their id, their tile, the winner's value."""
-INVALID = {1: "no id", 2: "value is NaN or infinite", 3: "value outside 0..1", 4: "label is neither 0 nor 1"}
+INVALID = {
+    1: "no id",
+    2: "value is NaN or infinite",
+    3: "value outside 0..1",
+    4: "label is neither 0 nor 1",
+    5: "value is none of the classes",
+    6: "relevance below 0",
+}
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,15 @@ class Spec:
     as_of: int
     horizon: int
     early: int
-    binary: bool
+    task: str
     threshold: float
+    query: str | None
     keep_prediction: str
     keep_feedback: str
     ignore_nulls: bool
     states: tuple[State, ...]
     slice_sets: tuple[tuple[str, ...], ...]
+    edges: Mapping[str, tuple[float, ...]]
     windows: tuple[str, ...]
     functions: Mapping[str, bytes] = field(default_factory=dict)
     memory: int = 1 << 30
@@ -60,21 +69,23 @@ class Spec:
         p, f = config.predictions, config.feedback
         chosen = tuple(config.states[each] for each in states)
         return Spec(
-            Source(p.id, p.time, p.value, config.columns),
-            Source(f.id, f.time, f.value, ()),
+            predictions_source(config),
+            Source(f.id, f.time, f.value, (), config.classes),
             config.timezone,
             config.tile,
             config.since_instant,
             as_of,
             config.horizon.micros,
             f.early.micros,
-            config.task == "binary",
+            config.task,
             config.threshold,
+            p.query,
             p.keep,
             f.keep,
             f.nulls == "ignore",
             chosen,
             slice_sets,
+            config.edges,
             tuple(g.name for g in config.all_grains if g.name in ("hour", "day")),
             {s.call: pickled(s.call, config.folder) for s in chosen if s.call},
             config.task_memory,
@@ -131,8 +142,14 @@ def _span(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:
 
 def _bad(log: str, spec: Spec) -> str:
     """SQL code of why a row is invalid, 0 where it is not."""
-    outside = "WHEN value < 0 OR value > 1 THEN 3" if log == "predictions" else "WHEN value NOT IN (0, 1) THEN 4"
-    return f"CASE WHEN id IS NULL THEN 1 WHEN NOT isfinite(value) THEN 2 {outside if spec.binary else ''} ELSE 0 END"
+    outside = {
+        ("predictions", "binary"): "WHEN value < 0 OR value > 1 THEN 3",
+        ("feedback", "binary"): "WHEN value NOT IN (0, 1) THEN 4",
+        ("predictions", "multiclass"): "WHEN value < 0 THEN 5",
+        ("feedback", "multiclass"): "WHEN value < 0 THEN 5",
+        ("feedback", "ranking"): "WHEN value < 0 THEN 6",
+    }.get((log, spec.task), "")
+    return f"CASE WHEN id IS NULL THEN 1 WHEN NOT isfinite(value) THEN 2 {outside} ELSE 0 END"
 
 
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
@@ -289,21 +306,35 @@ def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> No
 def _pair(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """View `pairs`: every winning prediction with the feedback that counts, or with none yet."""
     reached = f"f_t IS NOT NULL AND {in_reach(spec)}"
-    label = "f_value = 1" if spec.binary else "f_value"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
-        "CREATE TEMP VIEW pairs AS SELECT *, label IS NOT NULL AS labelled, "
-        "label IS NOT NULL AND prediction IS NOT NULL AS usable, "
-        f"prediction >= {spec.threshold!r}::DOUBLE AS decision, "
-        "CASE WHEN label IS NOT NULL THEN (f_t - t) / 1e6::DOUBLE END AS delay, "
-        "make_timestamptz(t) AS predicted_at, make_timestamptz(f_t) AS known_at "
-        f"FROM (SELECT t // {spec.tile} AS tile, k, t, prediction{columns}, "
-        f"CASE WHEN {reached} THEN {label} END AS label, CASE WHEN {reached} THEN f_t END AS f_t "
+        f"CREATE TEMP VIEW pairs AS {paired(spec)} "
+        f"FROM (SELECT t // {spec.tile} AS tile, k, t, prediction AS value{columns}, "
+        f"CASE WHEN {reached} THEN f_value END AS truth, CASE WHEN {reached} THEN f_t END AS f_t "
         f"FROM joined WHERE t IS NOT NULL AND {sides.pairs})"
     )
     con.execute(
         f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
         f"WHERE f_value IS NULL AND t IS NOT NULL AND {reached} AND {sides.pairs} GROUP BY ALL"
+    )
+
+
+def paired(spec: Spec) -> str:
+    """SQL SELECT of the columns of a pair, from tile, k, t, value, truth and f_t (numbers) and the declared columns."""
+    columns = [name for name in spec.predictions.columns if name != "query"]
+    classes = f"[{', '.join(map(literal, spec.predictions.classes))}]"
+    label, prediction = {
+        "binary": ("truth = 1", "value"),
+        "multiclass": (f"{classes}[truth::INTEGER + 1]", f"{classes}[value::INTEGER + 1]"),
+    }.get(spec.task, ("truth", "value"))
+    decision = f"value >= {spec.threshold!r}::DOUBLE" if spec.task == "binary" else "NULL::BOOLEAN"
+    query = f"{quoted(spec.query)}::VARCHAR" if spec.query else "NULL::VARCHAR"
+    return (
+        f"SELECT tile, k, t{''.join(f', {quoted(name)}' for name in columns)}, {label} AS label, "
+        f"{prediction} AS prediction, {decision} AS decision, truth IS NOT NULL AS labelled, "
+        f"truth IS NOT NULL AND value IS NOT NULL AS usable, {query} AS query, truth, value, "
+        "CASE WHEN truth IS NOT NULL THEN (f_t - t) / 1e6::DOUBLE END AS delay, "
+        "make_timestamptz(t) AS predicted_at, make_timestamptz(f_t) AS known_at"
     )
 
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sli.chunks import Job, jobs_for
 from sli.config import Config
-from sli.intervals import BEGINNING, END, Instants, Interval, common, inside, iso, union, without
+from sli.intervals import BEGINNING, DAY, END, Instants, Interval, common, inside, iso, union, without
 from sli.logs import Inputs, LogFile
 from sli.request import Backfill, Request
+from sli.slis import Reference
 from sli.stale import Cause, causes_of, existing_of, floor, limits, strays_of, touched, whole_days
 from sli.tables import Published
 
@@ -357,17 +359,40 @@ def affected(
     everywhere: bool,
     filled: tuple[Interval, ...],
     lacking: tuple[Interval, ...],
+    reference: Reference | None,
 ) -> np.ndarray:
-    """Which windows must be rolled up anew: they hold a recomputed or filled tile, matured, or reach the newest hour.
+    """Which windows must be rolled up anew: they or their reference hold a recomputed or filled tile, they matured, or
+    they reach the newest hour.
 
-    None that holds a tile still to be done.
+    None that holds a tile still to be done, or whose reference does.
     """
     hit = np.ones(len(starts), dtype=bool)
     if not everywhere:
-        hit = inside(starts, ends, [*plan.pairs, *filled]) | (ends >= newest)
+        hit = resting_on(starts, ends, [*plan.pairs, *filled], reference) | (ends >= newest)
     if plan.matured is not None and not everywhere:
         hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
-    return hit & ~inside(starts, ends, [*plan.pending, *lacking])
+    return hit & ~resting_on(starts, ends, [*plan.pending, *lacking], reference)
+
+
+def resting_on(
+    starts: Instants, ends: Instants, intervals: Iterable[Interval], reference: Reference | None
+) -> npt.NDArray[np.bool_]:
+    """Which windows hold an instant of the intervals, or are compared with one that does."""
+    intervals = list(intervals)
+    if reference is not None and reference.interval is not None and common([reference.interval], intervals):
+        every: npt.NDArray[np.bool_] = np.ones(len(starts), dtype=bool)
+        return every
+    if reference is not None and reference.kind == "previous":
+        # The month before may be three days longer, a day with a change of offset an hour.
+        starts = starts - (ends - starts) - 4 * DAY
+    return inside(starts, ends, intervals)
+
+
+def reaches_all(config: Config, plan: Plan) -> bool:
+    """Whether tiles change that every window of some SLI is compared with."""
+    changed = [*plan.pairs, *plan.gaining]
+    intervals = [each.reference.interval for each in config.declared if each.reference and each.reference.interval]
+    return bool(common(intervals, changed))
 
 
 def _run_id(config: Config, inputs: Inputs, request: Request) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sli.config import Config
+from sli.windows import TUMBLING
 
 PANELS = 6
 ROWS = 5
@@ -89,7 +90,7 @@ def _floats(values: pd.Series) -> Numbers:
 
 def _seconds(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Where a window stands: hours and days by their start, windows that overlap by their end."""
-    column = "window_start" if frame.grain.iloc[0] in ("hour", "day") else "window_end"
+    column = "window_start" if frame.grain.iloc[0] in TUMBLING else "window_end"
     return np.asarray(pd.DatetimeIndex(frame[column]).as_unit("s").asi8)
 
 

@@ -21,6 +21,7 @@ import pyarrow.dataset as ds
 
 from sli import schemas
 from sli.config import Config
+from sli.daily import day_tiles
 from sli.intervals import inside, moment
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose
@@ -267,10 +268,13 @@ def _among(rows: pa.Table, column: str, values: Iterable[str]) -> npt.NDArray[np
     return found
 
 
-def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
-    """Write the partitions of the tiles that this run touched."""
+def write_tiles(transaction: Transaction, config: Config, tiles: pa.Table, plan: Plan) -> None:
+    """Write the partitions of the tiles that this run touched, and the day tiles that follow from them."""
     if plan.from_scratch:
-        transaction.write("tiles", tiles, replacing="true" if transaction.published else None)
+        replacing = "true" if transaction.published else None
+        transaction.write("tiles", tiles, replacing=replacing)
+        every = set(tiles.column("day").to_pylist())
+        transaction.write("days", day_tiles(config, tiles, every), replacing=replacing)
         return
     touched = [
         *plan.pairs,
@@ -290,6 +294,15 @@ def write_tiles(transaction: Transaction, tiles: pa.Table, plan: Plan) -> None:
             tiles.filter(pc.is_in(tiles.column("day"), pa.array(days))),
             replacing=f"day IN ({', '.join(map(repr, days))})",
         )
+        _write_days(transaction, config, tiles, days)
+
+
+def _write_days(transaction: Transaction, config: Config, tiles: pa.Table, days: Sequence[str]) -> None:
+    months = sorted({each[:7] for each in days})
+    before = transaction.store.rows("days", transaction.published, only=ds.field("month").isin(months))
+    kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(days, pa.string()))))
+    rows = pa.concat_tables([kept, day_tiles(config, tiles, days)], promote_options="permissive")
+    transaction.write("days", rows, replacing=f"month IN ({', '.join(map(repr, months))})")
 
 
 def run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:

@@ -23,6 +23,7 @@ from sli.loading import load_config
 from sli.recompute import When, parsed
 from sli.slices import slice_by_of
 from sli.tables import Published, Store
+from sli.windows import TUMBLING
 
 COLUMNS = [name for name, _ in schemas.BELIEF]
 TABLES = ("results", "revisions", "audit", "runs", "backfills")
@@ -148,7 +149,7 @@ def _filter(chosen: tuple[Any, Any, Any], at: Zone, start: When, end: When) -> d
 
 def _in_time(frame: pd.DataFrame, at: Zone, start: When, end: When) -> Any:
     keep = pd.Series(True, index=frame.index)
-    tumbling = frame.grain.isin(["hour", "day"])
+    tumbling = frame.grain.isin(TUMBLING)
     if start is not None:
         keep &= frame.window_end > pd.Timestamp(moment(parsed(at, "start", start)))
     if end is not None:

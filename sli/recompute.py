@@ -29,14 +29,15 @@ from sli.intervals import SECOND, Duration, Zone, iso, union
 from sli.loading import load_config
 from sli.logs import Inputs, check_usable, discover
 from sli.match import Spec
-from sli.plan import Plan, affected, extended
+from sli.plan import Plan, affected, extended, reaches_all
 from sli.plan import plan as make_plan
+from sli.reference import check_states, reference_tables
 from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
 from sli.slis import Sli
 from sli.tables import Published, Store, Transaction, input_rows
-from sli.tile import check_states, replaced, task
+from sli.tile import replaced, task
 
 ATTEMPTS = 6
 Progress = Callable[[str, int, int], None]
@@ -148,13 +149,13 @@ def _once(config: Config, request: Request, broken: Mapping[str, str], progress:
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
     newest = newest_hour(config, tiles)
     passes = _passes(config, chosen, newest, published)
-    rolled = _rolled_up(config, chosen, tiles, newest, passes, progress)
+    rolled = _rolled_up(config, chosen, tiles, newest, passes, inputs, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
     audit, audited = _audit(config, inputs, chosen, tiles), publish.newest_audit(transaction.store, published)
     state = _state(config, chosen, newest, published)
     same_audit = publish.same_audit(audit, audited)
-    visible = _published(transaction, chosen, changes, tiles, audit, same_audit, inputs, state, began)
+    visible = _published(config, transaction, chosen, changes, tiles, audit, same_audit, inputs, state, began)
     return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
 
@@ -246,26 +247,39 @@ def _passes(config: Config, chosen: Plan, newest: int, published: Published | No
     alike: dict[Any, list[Sli]] = {}
     for each in config.declared:
         fresh = chosen.from_scratch or each.name in chosen.fresh_series
-        alike.setdefault((fresh, chosen.filled.get(each.name, ()), chosen.lacking.get(each.name, ())), []).append(each)
+        filled, lacking = chosen.filled.get(each.name, ()), chosen.lacking.get(each.name, ())
+        alike.setdefault((fresh, filled, lacking, each.reference), []).append(each)
     passes = []
-    for (fresh, filled, lacking), slis in alike.items():
-        choose = functools.partial(affected, chosen, newest=settled, filled=filled, lacking=lacking)
+    for (fresh, filled, lacking, reference), slis in alike.items():
+        choose = functools.partial(
+            affected, chosen, newest=settled, filled=filled, lacking=lacking, reference=reference
+        )
         passes.append(publish.Pass(tuple(slis), old, functools.partial(choose, everywhere=fresh)))
         passes.append(publish.Pass(tuple(slis), added, functools.partial(choose, everywhere=True)))
     return [each for each in passes if each.grains]
 
 
 def _rolled_up(
-    config: Config, chosen: Plan, tiles: pa.Table, newest: int, passes: Sequence[publish.Pass], progress: Progress
+    config: Config,
+    chosen: Plan,
+    tiles: pa.Table,
+    newest: int,
+    passes: Sequence[publish.Pass],
+    inputs: Inputs,
+    progress: Progress,
 ) -> pa.Table:
     """New rows of every window affected."""
     steps, total = itertools.count(1), sum(len(each.grains) for each in passes)
+    references = reference_tables(config, [sli for each in passes for sli in each.slis], inputs.predictions)
 
     def done() -> None:
         progress("rolling up", next(steps), total)
 
     return pa.concat_tables(
-        [roll_up(config, tiles, newest, each.slis, each.grains, each.choose, chosen.as_of, done) for each in passes]
+        [
+            roll_up(config, tiles, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done)
+            for each in passes
+        ]
     )
 
 
@@ -276,7 +290,11 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
         return known_at(store, published, chosen.as_of)
     first = None
     if published is not None and not (
-        chosen.from_scratch or chosen.fresh_series or chosen.fresh_grains or chosen.gone_series
+        chosen.from_scratch
+        or chosen.fresh_series
+        or chosen.fresh_grains
+        or chosen.gone_series
+        or reaches_all(config, chosen)
     ):
         matured = [chosen.matured.start] if chosen.matured else []
         changed = (each.start for each in (*chosen.pairs, *chosen.gaining))
@@ -318,6 +336,7 @@ def _state(config: Config, chosen: Plan, newest: int, published: Published | Non
 
 
 def _published(
+    config: Config,
     transaction: Transaction,
     chosen: Plan,
     changes: publish.Difference,
@@ -351,7 +370,7 @@ def _published(
         later = restated(transaction.store, transaction.published, revised, chosen.as_of, transaction.sequence)
         revised = pa.concat_tables([revised, later], promote_options="permissive")
     else:
-        publish.write_tiles(transaction, tiles, chosen)
+        publish.write_tiles(transaction, config, tiles, chosen)
         transaction.write("inputs", input_rows(inputs.files), replacing="true")
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
         transaction.write("audit", audit.append_column("sequence", sequence))

@@ -18,6 +18,7 @@ from sli.plan import Plan
 from sli.plot import plot, slice_name
 from sli.recompute import Outcome
 from sli.request import Backfill
+from sli.windows import TUMBLING
 
 SHOWN = 8
 """Examples shown of many."""
@@ -138,7 +139,7 @@ def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
     group: Any
     for group, rows in chosen.windows.groupby(["grain", "slis", "reason"], sort=False):
         grain, slis, reason = group
-        column = "window_start" if grain in ("hour", "day") else "window_end"
+        column = "window_start" if grain in TUMBLING else "window_end"
         first, last = (local(each, config, grain) for each in (rows[column].min(), rows[column].max()))
         until = "" if column == "window_start" else "until "
         span = f"{until}{first}" + f" .. {last}" * (first != last)
@@ -183,7 +184,7 @@ def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     for grain in config.all_grains:
         mine = rows[rows.grain == grain.name]
         if len(mine):
-            column = "window_start" if grain.name in ("hour", "day") else "window_end"
+            column = "window_start" if grain.name in TUMBLING else "window_end"
             names = [local(each, config, grain.name) for each in sorted(mine[column].unique())]
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             lines.append(
@@ -192,7 +193,7 @@ def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     examples = rows[rows.grain == "day"] if (rows.grain == "day").any() else rows
     row: Any
     for row in examples.head(SHOWN).itertuples():
-        when = local(row.window_start if row.grain in ("hour", "day") else row.window_end, config, row.grain)
+        when = local(row.window_start if row.grain in TUMBLING else row.window_end, config, row.grain)
         change = f"{number(row.old_value)} -> {number(row.value, row.reason)}"
         lines.append(f"  {row.grain} {when} {slice_name(dict(row.slice))}, {row.sli}: {change} ({row.cause})")
     if len(rows) > min(SHOWN, len(examples)):
@@ -232,7 +233,7 @@ def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows
     slis = list(slis)
     grain = str(frame.grain.iloc[0])
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("window" if grain in ("hour", "day") else "until", "slice"):
+    for name in ("window" if grain in TUMBLING else "until", "slice"):
         table.add_column(name, no_wrap=True)
     for name in [*slis, "predictions", "coverage"]:
         table.add_column(name, justify="right", no_wrap=True)
@@ -245,7 +246,7 @@ def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows
         first = group.iloc[0]
         values = {row.sli: row for row in group.itertuples()}
         cells = [_cell(values.get(each)) for each in slis]
-        when = first.window_start if grain in ("hour", "day") else end
+        when = first.window_start if grain in TUMBLING else end
         table.add_row(
             local(when, config, grain), name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity
         )
@@ -282,3 +283,64 @@ def show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) ->
         marks.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
     if marks:
         console.print("; ".join(marks))
+
+
+def show_query(frame: pd.DataFrame, config: Config, sli: str, rows: int) -> None:
+    """Print the plot of several windows, and a table with intervals and worst cases of the newest."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    ends = sorted(frame.window_end.unique())
+    if len(ends) > 1:
+        print(plot(frame, config, sli, min(console.width, 120)))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = ("from", "until", "slice", sli, f"{config.level:.0%} interval", "whatever is missing", "predictions")
+    for name in (*names, "coverage", "maturity"):
+        numeric = name not in ("from", "until", "slice", "maturity")
+        table.add_column(name, no_wrap=True, justify="right" if numeric else "left")
+    shown: Any = _largest(frame[frame.window_end.isin(ends[-rows:])].assign(name=frame["slice"].map(slice_name)))
+    for row in shown.sort_values(["window_end", "name"], kind="stable").itertuples():
+        open_ended = row.missing_low < row.value or row.missing_high > row.value
+        table.add_row(
+            local(row.window_start, config, "hour"),
+            local(row.window_end, config, "hour"),
+            row.name,
+            _cell(row),
+            _range(row.ci_low, row.ci_high),
+            _range(row.missing_low, row.missing_high) if open_ended else "",
+            f"{row.predictions:,}",
+            f"{row.coverage:.1%}",
+            row.maturity,
+        )
+    console.print(table)
+
+
+def _range(low: float, high: float) -> str:
+    return "" if np.isnan(low) and np.isnan(high) else f"{number(low)} .. {number(high)}"
+
+
+def show_slices(frame: pd.DataFrame, rows: int) -> None:
+    """Print the worst slices beside the whole."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    first = frame.iloc[0]
+    console.print(f"{first.sli}: {number(first.whole)} over all; {len(frame):,} slices with enough labels, worst first")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("slice", "value", "interval", "behind", "surely", "labelled", "coverage"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "slice" else "right")
+    shown: Any = frame.head(rows)
+    for row in shown.itertuples():
+        named = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
+        table.add_row(
+            named,
+            number(row.value),
+            _range(row.ci_low, row.ci_high),
+            number(row.behind),
+            number(row.surely),
+            f"{row.labelled:,}",
+            f"{row.coverage:.1%}",
+        )
+    console.print(table)

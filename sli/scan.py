@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from sli.config import Config
 from sli.errors import EngineError, SliError
 from sli.intervals import DAY, Interval, zone
 from sli.logs import LogFile
@@ -31,6 +32,23 @@ class Source:
     time: str
     value: str
     columns: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    """Of a multiclass task: a value is the position of its class among them, -1 for any other."""
+
+    @property
+    def value_sql(self) -> str:
+        """SQL of a row's value as a number."""
+        if not self.classes:
+            return f"{quoted(self.value)}::DOUBLE"
+        named = ", ".join(map(literal, self.classes))
+        place = f"coalesce(list_position([{named}], {quoted(self.value)}::VARCHAR), 0) - 1"
+        return f"CASE WHEN {quoted(self.value)} IS NOT NULL THEN {place} END::DOUBLE"
+
+
+def predictions_source(config: Config) -> Source:
+    """The predictions log, with every column the config asks for."""
+    p = config.predictions
+    return Source(p.id, p.time, p.value, config.columns, config.classes)
 
 
 class BrokenFiles(SliError):
@@ -142,15 +160,15 @@ def _select(
     )
     return (
         f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, "
-        f"{quoted(source.value)}::DOUBLE AS value{columns}, filename "
+        f"{source.value_sql} AS value{columns}, filename "
         f"FROM {read} WHERE {bounds}) WHERE t >= {span.start} AND t < {span.end}"
     )
 
 
 def _clean(name: str, kind: str) -> str:
-    """A declared column; NaN and infinities of a float column are null."""
+    """A declared column; NaN and infinities of a float column are null, and -0.0 is 0.0, whose text is another."""
     return (
-        f"CASE WHEN isfinite({quoted(name)}) THEN {quoted(name)} END"
+        f"CASE WHEN isfinite({quoted(name)}) THEN {quoted(name)} + 0.0 END"
         if kind in ("float", "double", "halffloat")
         else quoted(name)
     )

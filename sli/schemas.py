@@ -1,6 +1,7 @@
 """The columns of every table, fixed here and nowhere else.
 
-Limit: tiles also hold one column a state; its name is the state's content hash and its type `state_type` of its kind.
+Limit: tiles and days also hold one column a state, named by the state's content hash and of the type `state_type` of
+its kind.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ UTC = pa.timestamp("us", tz="UTC")
 TEXT = pa.string()
 SLICE = pa.map_(TEXT, TEXT)
 
-FORMAT = 1
+FORMAT = 2
 """Version of the stored form; a store of another one is recomputed from the logs."""
 
 BELIEF = [
@@ -27,6 +28,8 @@ BELIEF = [
     ("reason", TEXT),
     ("ci_low", pa.float64()),
     ("ci_high", pa.float64()),
+    ("missing_low", pa.float64()),
+    ("missing_high", pa.float64()),
     ("error_bound", pa.float64()),
     ("predictions", pa.int64()),
     ("labelled", pa.int64()),
@@ -76,6 +79,20 @@ TILES = pa.schema(
 )
 """`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
 of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
+
+DAYS = pa.schema(
+    [
+        ("month", TEXT),
+        ("day", TEXT),
+        ("span", TEXT),
+        ("start", UTC),
+        ("slice_by", TEXT),
+        ("slice", TEXT),
+        ("predictions", pa.int64()),
+        ("labelled", pa.int64()),
+    ]
+)
+"""Tiles of whole local days, merged from those of hours; `month` is the partition column."""
 
 AUDIT = pa.schema(
     [
@@ -134,6 +151,27 @@ def state_type(kind: str) -> pa.DataType:
         "min": pa.float64(),
         "max": pa.float64(),
         "histogram": pa.list_(pa.struct([("value", pa.float64()), ("count", pa.int64())])),
-        "sample": pa.list_(pa.struct([("key", pa.int64()), ("truth", pa.float64()), ("prediction", pa.float64())])),
+        "groups": pa.list_(
+            pa.struct(
+                [
+                    ("key", TEXT),
+                    ("count", pa.int64()),
+                    ("whole", whole),
+                    ("fraction", whole),
+                    ("undefined", pa.int64()),
+                ]
+            )
+        ),
+        "distinct": pa.list_(pa.int64()),
+        "sample": pa.list_(
+            pa.struct(
+                [
+                    ("key", pa.int64()),
+                    ("truth", pa.float64()),
+                    ("prediction", pa.float64()),
+                    ("columns", pa.list_(TEXT)),
+                ]
+            )
+        ),
         "window": pa.struct([("value", pa.float64()), ("reason", TEXT)]),
     }[kind]

@@ -1,16 +1,19 @@
 """Slices: a `slice_by` is a sorted tuple of column names, a slice gives each of them a value as text or null.
 
 Inside, a slice travels as its canonical JSON text, so that it can be grouped, joined and compared as one string.
-Limit: the values 1 and "1" of a column are one slice.
+Limit: the values 1 and "1" of a column are one slice, and a value "(other)" is one with the rest of a capped slice.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 SliceBy = tuple[str, ...]
 ALL = "{}"
+OTHER = "(other)"
+"""The value of a capped slice that holds all but the largest."""
 
 
 def slice_by_of(columns: Iterable[str]) -> SliceBy:
@@ -31,10 +34,10 @@ def parse(text: str) -> dict[str, str | None]:
 
 
 def sql_text(columns: SliceBy) -> str:
-    """SQL that makes the canonical JSON from VARCHAR columns."""
+    """SQL that makes the canonical JSON from VARCHAR columns `slice_0`, `slice_1`, ... in the order of `columns`."""
     if not columns:
         return f"'{ALL}'"
-    parts = ", ".join(f"{literal(name)}, {quoted(name)}" for name in columns)
+    parts = ", ".join(f"{literal(name)}, slice_{i}" for i, name in enumerate(columns))
     return f"json_object({parts})::VARCHAR"
 
 
@@ -46,3 +49,20 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """An SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def bin_names(edges: Sequence[float]) -> list[str]:
+    """Texts of the bins between ascending edges: `< 10`, `[10, 20)`, ..., `>= 50`."""
+    named = [f"{each:g}" for each in edges]
+    return [f"< {named[0]}", *(f"[{a}, {b})" for a, b in itertools.pairwise(named)), f">= {named[-1]}"]
+
+
+def value_sql(name: str, edges: Sequence[float] | None) -> str:
+    """SQL of a slice column's value as text; a column with edges is binned, its null stays null."""
+    if edges is None:
+        return f"{quoted(name)}::VARCHAR"
+    column, names = f"{quoted(name)}::DOUBLE", bin_names(edges)
+    cases = "".join(
+        f" WHEN {column} < {edge!r}::DOUBLE THEN {literal(bin)}" for edge, bin in zip(edges, names, strict=False)
+    )
+    return f"CASE WHEN {quoted(name)} IS NULL THEN NULL{cases} ELSE {literal(names[-1])} END"

@@ -27,6 +27,7 @@ APP = "sli"
 KEY = "sli_published"
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
+    "days": (schemas.DAYS, ["month"]),
     "inputs": (schemas.INPUTS, []),
     "audit": (schemas.AUDIT, []),
     "revisions": (schemas.REVISIONS, ["grain"]),
@@ -134,10 +135,12 @@ class Store:
         published: Published | None,
         columns: Collection[str] | None = None,
         only: ds.Expression | None = None,
+        within: tuple[str, Collection[str]] | None = None,
     ) -> pa.Table:
         """Rows of a table: `results` at its newest, any other as of what `published` rests on.
 
-        Of `columns` those the table has. Raises StoreError.
+        Of `columns` those the table has; `within` names a partition column and its values: no other file is looked at.
+        Raises StoreError.
         """
         version = published.versions.get(name) if published is not None else None
         table = None if name != "results" and version is None else self.handle(name, version)
@@ -146,9 +149,15 @@ class Store:
                 raise self.missing(name)
             return LAYOUT[name][0].empty_table()
         with _errors(self.uri(name), "read"):
-            found = table.to_pyarrow_dataset()
+            partitions = None if within is None else [(within[0], "in", sorted(within[1]))]
+            found = table.to_pyarrow_dataset(partitions=partitions)
             kept = None if columns is None else [each for each in found.schema.names if each in columns]
-            return found.to_table(columns=kept, filter=only)
+            rows = found.to_table(columns=kept, filter=only)
+        # A store of an older form lacks columns that came later.
+        for each in LAYOUT[name][0]:
+            if each.name not in found.schema.names and (columns is None or each.name in columns):
+                rows = rows.append_column(each, pa.nulls(len(rows), each.type))
+        return rows
 
     def missing(self, name: str) -> StoreError:
         return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")

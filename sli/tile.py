@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
 import time
-from collections.abc import Iterable
 from datetime import timedelta
 
 import duckdb
@@ -17,18 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from sli import schemas
+from sli.aggregation import grouping, named, states_of
 from sli.chunks import Chunk, Job
 from sli.config import Config
-from sli.errors import ConfigError, EngineError, nearest
+from sli.errors import EngineError
 from sli.intervals import Interval, union, without, zone
-from sli.logs import LogFile
 from sli.match import Spec, match
 from sli.plan import Plan
-from sli.scan import Source, check_readable, connect, failed, inside_sql, rows_of
+from sli.scan import check_readable, connect, failed, inside_sql
 from sli.slices import literal, quoted, sql_text
-from sli.slis import State
 from sli.slis.custom import called
-from sli.slis.states import EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, integers, rounded_sql
+from sli.slis.states import SAMPLE_ROWS, integers
 
 LOG = logging.getLogger("sli")
 
@@ -72,7 +69,7 @@ def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:
     parts = [_side(con, "pairs"), _side(con, "feedback")]
     if chunk.pairs:
         for columns in spec.slice_sets:
-            parts.append(_states(con, columns, spec))
+            parts.append(states_of(con, columns, spec))
             parts.extend(_windows(con, columns, spec, grain) for grain in spec.windows)
     whole = pa.concat_tables(parts, promote_options="default")
     return _with_days(whole, spec)
@@ -97,151 +94,39 @@ def _side(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
     ).to_arrow_table()
 
 
-def aggregate(state: State) -> tuple[str, str]:
-    """SQL of a state that is one aggregate, and of the term `x_<id>` it sums, if any."""
-    if state.kind == "count":
-        return f"coalesce(sum(({state.where})::INTEGER), 0)::BIGINT", ""
-    if state.kind in ("min", "max"):
-        return f"{state.kind}({state.of}) FILTER (WHERE {state.where})", ""
-    x = f"x_{state.id}"
-    fits = f"abs({x}) < {LIMIT!r}"
-    whole = f"coalesce(sum(CASE WHEN {fits} THEN trunc({x})::HUGEINT END), 0)::DECIMAL(38, 0)"
-    units = f"(({x} - trunc({x})) * {FRACTION!r}::DOUBLE)::HUGEINT"
-    fraction = f"coalesce(sum(CASE WHEN {fits} THEN {units} END), 0)::DECIMAL(38, 0)"
-    terms = f"count({x})"
-    undefined = f"count(*) FILTER (WHERE {x} IS NOT NULL AND NOT ({fits}))"
-    expression = f"{{'whole': {whole}, 'fraction': {fraction}, 'undefined': {undefined}, 'terms': {terms}}}"
-    return expression, f"CASE WHEN {state.where} THEN {state.of} END AS {x}"
-
-
-def check_states(config: Config, files: Iterable[LogFile]) -> None:
-    """Try every state's SQL on an empty table of the logs' types, before any work. Raises ConfigError."""
-    first = next((file for file in files if file.usable), None)
-    if first is None:
-        return
-    con = connect(1, 1 << 28)
-    p = config.predictions
-    source = Source(p.id, p.time, p.value, config.columns)
-    rows = rows_of(con, [first], source, config.timezone, Interval(0, 0))
-    label = "true" if config.task == "binary" else "0.0::DOUBLE"
-    try:
-        con.execute(
-            "CREATE TEMP TABLE pairs AS SELECT * EXCLUDE (id, t, value, filename), value AS prediction, "
-            f"{label} AS label, true AS decision, true AS labelled, true AS usable, 0.0::DOUBLE AS delay, "
-            "make_timestamptz(t) AS predicted_at, make_timestamptz(t) AS known_at "
-            f"FROM {rows} LIMIT 0"
-        )
-    except (duckdb.Error, OSError) as error:
-        check_readable([first], source, config.timezone, error)
-        raise failed(error, first.path) from error
-    for sli in config.declared:
-        for name, state in sli.formula.states.items():
-            if state.kind not in ("count", "sum", "min", "max", "histogram"):
-                continue
-            expression, term = aggregate(state) if state.kind != "histogram" else (f"max({state.of})", "")
-            try:
-                con.execute(f"SELECT {expression} FROM (SELECT *{', ' + term if term else ''} FROM pairs)")
-            except duckdb.Error as error:
-                columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
-                wrong = re.search(r'column "([^"]+)"', str(error))
-                near = nearest(wrong[1], columns) if wrong else ""
-                raise ConfigError(
-                    "the SQL of a state cannot be used",
-                    where=f"slis, {sli.name}, states.{name}",
-                    expected=f"SQL over the columns {', '.join(columns)}",
-                    found=f"{sli.declaration.get('states', {}).get(name, state.of)}: {str(error).splitlines()[0]}",
-                    todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
-                ) from error
-
-
-def _as_text(columns: tuple[str, ...]) -> str:
-    return "".join(f", {quoted(name)}::VARCHAR AS {quoted(name)}" for name in columns)
-
-
-def _listed(columns: tuple[str, ...]) -> str:
-    return "".join(f", {quoted(name)}" for name in columns)
-
-
-def _states(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec) -> pa.Table:
-    """One row a tile and slice, one column a state."""
-    simple = [state for state in spec.states if state.kind in ("count", "sum", "min", "max")]
-    made = [(state.id, *aggregate(state)) for state in simple]
-    expressions = "".join(f", {sql} AS {name}" for name, sql, _ in made)
-    terms = "".join(f", {term}" for _, _, term in made if term)
-    # Slice columns are grouped as text, while SLIs see them as they are.
-    slices = "".join(f", {quoted(name)}::VARCHAR AS slice_{i}" for i, name in enumerate(columns))
-    group = "".join(f", slice_{i}" for i in range(len(columns)))
-    named = "".join(f", slice_{i} AS {quoted(name)}" for i, name in enumerate(columns))
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE cells AS "
-        f"SELECT row_number() OVER () AS cell, tile{named}, * EXCLUDE (tile{group}) FROM ("
-        f"SELECT tile{group}, count(*) AS predictions, "
-        f"coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{expressions} "
-        f"FROM (SELECT *{slices}{terms} FROM pairs) GROUP BY tile{group})"
-    )
-    joins, lists = "", ""
-    for state in spec.states:
-        if state.kind in ("histogram", "sample"):
-            make = _histogram if state.kind == "histogram" else _sample
-            con.execute(f"CREATE OR REPLACE TEMP TABLE {state.id} AS {make(state, columns)}")
-            joins += f" LEFT JOIN {state.id} USING (cell)"
-            lists += f", coalesce({state.id}.content, []) AS {state.id}"
-    values = "".join(f", {state.id}" for state in simple)
-    return con.sql(
-        f"SELECT 'tile' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
-        f"predictions, labelled{values}{lists} FROM cells{joins}"
-    ).to_arrow_table()
-
-
-def _in_cells(of: str, where: str, columns: tuple[str, ...]) -> str:
-    """SQL for rows of pairs with their cell; null slice values match null."""
-    on = "".join(f" AND c.{quoted(name)} IS NOT DISTINCT FROM v.{quoted(name)}" for name in columns)
-    return f"(SELECT tile{_as_text(columns)}, {of} FROM pairs WHERE {where}) v JOIN cells c ON c.tile = v.tile{on}"
-
-
-def _histogram(state: State, columns: tuple[str, ...]) -> str:
-    """Counts by value: the very values in a cell of at most EXACT_ROWS values, rounded ones otherwise."""
-    source = _in_cells(f"{state.of} AS x", f"({state.where}) AND {state.of} IS NOT NULL", columns)
-    sized = f"SELECT c.cell, count(*) AS n FROM {source} GROUP BY c.cell"
-    value = f"CASE WHEN n > {EXACT_ROWS} THEN {rounded_sql('x', state.spread)} ELSE x END"
-    return (
-        "SELECT cell, list({'value': value, 'count': n} ORDER BY value) AS content "
-        "FROM (SELECT cell, value, count(*) AS n FROM "
-        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value FROM {source} JOIN ({sized}) s ON s.cell = c.cell) "
-        "GROUP BY cell, value) GROUP BY cell"
-    )
-
-
-def _sample(state: State, columns: tuple[str, ...]) -> str:
-    """The SAMPLE_ROWS pairs with the smallest keys: a uniform sample, the same however rows are grouped."""
-    of = f"{{'key': (k >> 1)::BIGINT, 'truth': label::DOUBLE, 'prediction': {state.of}::DOUBLE}} AS x"
-    source = _in_cells(of, state.where, columns)
-    return f"SELECT c.cell, list_sort(min(x, {SAMPLE_ROWS})) AS content FROM {source} GROUP BY c.cell"
-
-
 def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec, grain: str) -> pa.Table:
     """Values of Python functions on all pairs of an hour or a day, where a sample would not hold them."""
     states = [state for state in spec.states if state.kind == "window"]
     if not states:
         return pa.table({"span": pa.array([], pa.string()), "tile": pa.array([], pa.int64())})
     _register_windows(con, spec, grain)
-    listed = ", ".join(
-        f"list({name}::DOUBLE ORDER BY k, t) AS {name}" for name in dict.fromkeys(["label", *(s.of for s in states)])
-    )
+    given = {"prediction": "value::DOUBLE", "decision": "decision::DOUBLE"}
+    of = {state.of: given[state.of] for state in states}
+    kept = dict.fromkeys(name for state in states for name in state.columns)
+    listed = "".join(f", list({sql} ORDER BY k, t) AS of_{name}" for name, sql in {"truth": "truth", **of}.items())
+    listed += "".join(f", list({quoted(name)}::VARCHAR ORDER BY k, t) AS column_{i}" for i, name in enumerate(kept))
+    own = "".join(f", {quoted(name)}" for name in kept)
     found = con.sql(
         f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
-        f"count(*) AS predictions, {listed} "
-        f"FROM (SELECT w.start // {spec.tile} AS tile{_as_text(columns)}, label, prediction, decision, k, t "
+        f"count(*) AS predictions{listed} "
+        f"FROM (SELECT w.start // {spec.tile} AS tile{named(columns, spec)}{own}, truth, value, decision, k, t "
         "FROM pairs JOIN window_of w ON w.tile = pairs.tile WHERE usable) "
-        f"GROUP BY tile{_listed(columns)} "
-        f"HAVING count(*) > {SAMPLE_ROWS} ORDER BY tile, slice"
+        f"GROUP BY tile{grouping(columns)} HAVING count(*) > {SAMPLE_ROWS} ORDER BY tile, slice"
     ).to_arrow_table()
     made = found.select(["span", "tile", "slice_by", "slice", "predictions"])
+    place = {name: i for i, name in enumerate(kept)}
     for state in states:
         function = pickle.loads(spec.functions[state.call])
-        pairs = zip(found.column("label"), found.column(state.of), strict=True)
-        values = [called(function, np.asarray(truth.values), np.asarray(given.values)) for truth, given in pairs]
-        content = [{"value": None if np.isnan(value) else value, "reason": reason} for value, reason in values]
+        content = []
+        for i in range(len(found)):
+            truth, prediction = (
+                np.asarray(found.column(f"of_{name}")[i].values, dtype=np.float64) for name in ("truth", state.of)
+            )
+            texts = {
+                name: np.array(found.column(f"column_{place[name]}")[i].as_py(), dtype=object) for name in state.columns
+            }
+            value, reason = called(function, truth, prediction, texts)
+            content.append({"value": None if np.isnan(value) else value, "reason": reason})
         made = made.append_column(state.id, pa.array(content, type=schemas.state_type("window")))
     return made
 

@@ -22,10 +22,14 @@ from sli.intervals import iso, moment
 from sli.loading import load_config
 from sli.logs import LogFile
 from sli.read import read
+from sli.slices import OTHER, SliceBy, bin_names, text
+from sli.slis import Reference
 from sli.storage import filesystem
 from sli.tables import Published, Store
 
 TOLERANCE = 1e-9
+Groups = dict[tuple[str | None, ...], pd.DataFrame]
+"""Pairs by the values of their slice columns."""
 
 
 @dataclass
@@ -84,9 +88,9 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
             found.waiting += 1
             continue
         found.windows += 1
-        inside = pairs[(pairs.predicted_at >= start) & (pairs.predicted_at < end)]
+        window = _Window(config, f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}", pairs, grain, start, end)
         for slice_by in config.slice_sets:
-            _compare(config, found, f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}", inside, slice_by, rows)
+            window.compare(found, slice_by, rows[rows.slice_by == slice_by])
     return found
 
 
@@ -101,37 +105,78 @@ def _waiting(published: Published, start: pd.Timestamp, end: pd.Timestamp) -> bo
     return any(pd.Timestamp(moment(each.start)) < end and pd.Timestamp(moment(each.end)) > start for each in stretches)
 
 
-def _compare(
-    config: Config,
-    found: Verification,
-    window: str,
-    inside: pd.DataFrame,
-    slice_by: tuple[str, ...],
-    rows: pd.DataFrame,
-) -> None:
-    mine: Any = rows[rows.slice_by == slice_by].itertuples()
-    published = {(row.sli, tuple(row.slice.values())): row for row in mine}
-    groups = _sliced(inside, slice_by)
-    for key, members in groups.items():
-        for each in config.declared:
-            row = published.pop((each.name, key), None)
-            name = f"{each.name}, {window}, {dict(zip(slice_by, key, strict=True)) or 'all'}"
-            if row is None:
-                found.differences.append(f"{name}: not published, {len(members)} predictions found")
-            elif np.isnan(row.error_bound) and not np.isnan(row.value):
-                found.estimates += 1
-            else:
-                found.rows += 1
-                found.differences += _differences(name, row, members, each.formula.on_rows(members))
-    found.differences += [f"{sli}, {window}, {key}: published, no prediction found" for sli, key in published]
+class _Window:
+    """The pairs of one window, and of those it is compared with."""
+
+    def __init__(
+        self, config: Config, name: str, pairs: pd.DataFrame, grain: str, start: pd.Timestamp, end: pd.Timestamp
+    ) -> None:
+        self.config, self.name, self.pairs, self.grain, self.start, self.end = config, name, pairs, grain, start, end
+        self.inside = _between(pairs, start, end)
+
+    def compare(self, found: Verification, slice_by: SliceBy, rows: pd.DataFrame) -> None:
+        """Each published row of a slice set with the value of its pairs."""
+        mine: Any = rows.itertuples()
+        published = {(row.sli, tuple(row.slice.values())): row for row in mine}
+        groups = _capped(_sliced(self.inside, slice_by), self.config.caps.get(slice_by))
+        compared = {each.reference: self._reference(each.reference, slice_by) for each in self.config.declared}
+        for key, members in groups.items():
+            members.attrs["end"] = self.end
+            for each in self.config.declared:
+                row = published.pop((each.name, key), None)
+                name = f"{each.name}, {self.name}, {dict(zip(slice_by, key, strict=True)) or 'all'}"
+                if row is None:
+                    found.differences.append(f"{name}: not published, {len(members)} predictions found")
+                elif np.isnan(row.error_bound) and not np.isnan(row.value):
+                    found.estimates += 1
+                else:
+                    found.rows += 1
+                    other = compared[each.reference]
+                    frames = [members] if other is None else [members, other.get(key, self.pairs.iloc[:0])]
+                    value = each.formula.on_rows(*frames)
+                    if slice_by and len(members) < self.config.min_support:
+                        value = float("nan")
+                    found.differences += _differences(name, row, members, value)
+        found.differences += [f"{sli}, {self.name}, {key}: published, no prediction found" for sli, key in published]
+
+    def _reference(self, reference: Reference | None, slice_by: SliceBy) -> Groups | None:
+        """The pairs of the reference by slice."""
+        if reference is None:
+            return None
+        if reference.kind == "table":
+            pairs = _reference_pairs(self.config, reference.path)
+        elif reference.interval is not None:
+            start, end = (pd.Timestamp(moment(each)) for each in (reference.interval.start, reference.interval.end))
+            pairs = _between(self.pairs, start, end)
+        else:
+            grain = next(each for each in self.config.all_grains if each.name == self.grain)
+            edges = [np.array([round(each.timestamp() * 1e6)]) for each in (self.start, self.end)]
+            before = grain.before(self.config.zone, edges[0], edges[1])[0]
+            pairs = _between(self.pairs, pd.Timestamp(moment(int(before))), self.start)
+        return _capped(_sliced(pairs, slice_by), self.config.caps.get(slice_by))
 
 
-def _sliced(inside: pd.DataFrame, slice_by: tuple[str, ...]) -> dict[tuple[str | None, ...], pd.DataFrame]:
+def _between(pairs: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    return pairs[(pairs.predicted_at >= start) & (pairs.predicted_at < end)]
+
+
+def _sliced(inside: pd.DataFrame, slice_by: SliceBy) -> Groups:
     if not slice_by:
         return {(): inside} if len(inside) else {}
     texts = [inside[f"slice:{name}"] for name in slice_by]
     found: Any = inside.groupby(texts, dropna=False, sort=False)
     return {tuple(None if pd.isna(part) else part for part in key): members for key, members in found}
+
+
+def _capped(groups: Groups, top: int | None) -> Groups:
+    """The `top` largest groups, and the rest together."""
+    if top is None or len(groups) <= top:
+        return groups
+    # Ties go by the canonical text of the slice, as in the tables.
+    names = [str(i) for i in range(len(next(iter(groups))))]
+    order = sorted(groups, key=lambda key: (-len(groups[key]), text(dict(zip(names, key, strict=True)))))
+    rest = (OTHER,) * len(names)
+    return {key: groups[key] for key in order[:top]} | {rest: pd.concat([groups[key] for key in order[top:]])}
 
 
 def _differences(name: str, row: Any, members: pd.DataFrame, value: float) -> list[str]:
@@ -162,14 +207,28 @@ def _pairs(config: Config, files: Sequence[LogFile], as_of: int) -> pd.DataFrame
         na_position="last",
         kind="stable",
     )
-    winners = order.drop_duplicates("id", keep="first")
+    winners = _binned(config, order.drop_duplicates("id", keep="first"))
     feedback = _read(config, [x for x in files if x.log == "feedback"], f.id, f.time, f.value, ())
     feedback = feedback[feedback.time <= cutoff]
     if config.task == "binary":
         feedback = feedback[feedback.value.isna() | feedback.value.isin([0.0, 1.0])]
+    if config.task == "ranking":
+        feedback = feedback[feedback.value.isna() | (feedback.value >= 0)]
     if f.nulls == "ignore":
         feedback = feedback[feedback.value.notna()]
     return _labelled(config, winners, feedback)
+
+
+def _binned(config: Config, predictions: pd.DataFrame) -> pd.DataFrame:
+    """With the bins of binned slice columns as their slice's text."""
+    for name, edges in config.edges.items():
+        names = np.array(bin_names(edges), dtype=object)
+        number = predictions[name].astype(float)
+        found = names[np.searchsorted(edges, number.fillna(0), side="right")]
+        predictions = predictions.assign(
+            **{f"slice:{name}": pd.Series(found, index=predictions.index).where(number.notna())}
+        )
+    return predictions
 
 
 def _labelled(config: Config, winners: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
@@ -181,18 +240,67 @@ def _labelled(config: Config, winners: pd.DataFrame, feedback: pd.DataFrame) -> 
         ["time_known", "value"], ascending=[config.feedback.keep == "first", False], na_position="last", kind="stable"
     ).drop_duplicates("id", keep="first")
     joined = winners.merge(latest[["id", "time_known", "value"]], on="id", how="left", suffixes=("", "_label"))
-    labelled = joined.value_label.notna()
     waited: Any = joined.time_known - joined.time
+    return _paired(
+        config,
+        joined.assign(predicted_at=joined.time, known_at=joined.time_known, delay=waited / pd.Timedelta("1s")),
+    )
+
+
+def _paired(config: Config, joined: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a pair from those of a prediction, `value_label`, `known_at` and `delay`."""
+    labelled = joined.value_label.notna()
+    label, prediction = joined.value_label, joined.value
+    if config.task == "binary":
+        label = label.astype(bool).where(labelled)
+    if config.classes:
+        names = dict(enumerate(config.classes))
+        label, prediction = (each.map(names).astype(object).where(each.notna(), None) for each in (label, prediction))
+    decision = (joined.value >= config.threshold).where(joined.value.notna())
     return joined.assign(
-        predicted_at=joined.time,
-        prediction=joined.value,
-        label=joined.value_label.astype(bool).where(labelled) if config.task == "binary" else joined.value_label,
+        prediction=prediction,
+        label=label,
         labelled=labelled,
         usable=labelled & joined.value.notna(),
-        decision=(joined.value >= config.threshold).where(joined.value.notna()),
-        known_at=joined.time_known,
-        delay=(waited / pd.Timedelta("1s")).where(labelled),
+        decision=decision if config.task == "binary" else None,
+        query=joined[config.predictions.query] if config.predictions.query else None,
+        delay=joined.delay.where(labelled),
     )
+
+
+def _reference_pairs(config: Config, path: str) -> pd.DataFrame:
+    """The rows of a reference table as pairs; a label where it has the feedback log's value column."""
+    with filesystem(path)[0].open(filesystem(path)[1], "rb") as opened:
+        rows = pq.read_table(opened, partitioning=None).to_pandas()
+    label = config.feedback.value
+    found = pd.DataFrame(
+        {
+            "value": _number(config, rows[config.predictions.value]),
+            "value_label": _number(config, rows[label]) if label in rows else np.nan,
+            "predicted_at": pd.NaT,
+            "known_at": pd.NaT,
+            "delay": np.nan,
+            **{name: rows[name] for name in config.columns},
+            **{f"slice:{name}": _text(rows[name]) for name in config.columns},
+        }
+    )
+    return _paired(config, _binned(config, found))
+
+
+def _number(config: Config, values: pd.Series) -> pd.Series:
+    """Values as numbers: of a multiclass task the position of the class, -1 for any other."""
+    if not config.classes:
+        return pd.to_numeric(values.astype("float64"))
+    positions = {name: float(i) for i, name in enumerate(config.classes)}
+    return pd.Series(
+        [np.nan if pd.isna(each) else positions.get(str(each), -1.0) for each in values],
+        index=values.index,
+        dtype=float,
+    )
+
+
+def _text(values: pd.Series) -> pd.Series:
+    return values.where(values.isna(), values.astype(str))
 
 
 def _read(
@@ -217,9 +325,11 @@ def _read(
             )
         ]
     whole = pd.concat(parts, ignore_index=True)
-    number = pd.to_numeric(whole[value].astype("float64"))
+    number = _number(config, whole[value])
     kept: pd.Series = whole[id].notna() & whole["sli:time"].notna() & ~np.isinf(number)
-    named = {f"slice:{name}": whole[name].where(whole[name].isna(), whole[name].astype(str)) for name in columns}
+    if config.classes:
+        kept &= ~(number < 0)
+    named = {f"slice:{name}": _text(whole[name]) for name in columns}
     found: pd.DataFrame = pd.DataFrame(
         {
             "id": whole[id].astype(str),

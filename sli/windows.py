@@ -10,12 +10,15 @@ from datetime import timedelta
 
 import numpy as np
 
-from sli.intervals import Duration, Instants, Zone
+from sli.intervals import DAY, Duration, Instants, Zone
+
+TUMBLING = ("hour", "day", "week", "month")
+"""Grains whose windows do not overlap: they are known by their start, all others by their end."""
 
 
 @dataclass(frozen=True)
 class Grain:
-    """`hour`, `day`, `cumulative`, or sliding windows of `size` that end `every` so often."""
+    """`hour`, `day`, `week` (from Monday), `month`, `cumulative`, or sliding ones of `size`, each `every` so often."""
 
     name: str
     size: Duration | None = None
@@ -31,6 +34,9 @@ class Grain:
             return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
         if self.name == "hour":
             edges = zone.hours(since, newest)
+            return edges[:-1], edges[1:]
+        if self.name in ("week", "month"):
+            edges = _calendar(zone, self.name, since, newest)
             return edges[:-1], edges[1:]
         midnights = _midnights(zone, since, newest)
         if self.name == "day":
@@ -53,6 +59,32 @@ class Grain:
         if self.size.days is None:
             return ends - self.size.micros, ends
         return np.array([_days_back(zone, int(end), self.size.days) for end in ends], dtype=np.int64), ends
+
+    def before(self, zone: Zone, starts: Instants, ends: Instants) -> Instants:
+        """Start of the window before each, which ends where that one starts."""
+        if self.name == "cumulative":
+            return starts
+        if self.size is not None:
+            if self.size.days is None:
+                return starts - self.size.micros
+            return np.array([_days_back(zone, int(each), self.size.days) for each in starts], dtype=np.int64)
+        if len(starts) == 0:
+            return starts
+        first, last = int(starts.min()) - 33 * DAY, int(ends.max())
+        edges, _ = Grain(self.name).windows(zone, first, last)
+        found: Instants = edges[np.searchsorted(edges, starts, side="left") - 1]
+        return found
+
+
+def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:
+    """The first instants of the weeks or months that cover `[start, end)`, and of the one after."""
+    day, last = zone.date(start), zone.date(end - 1)
+    at = day - timedelta(days=day.weekday()) if name == "week" else day.replace(day=1)
+    days = [at]
+    while at <= last:
+        at = at + timedelta(days=7) if name == "week" else (at + timedelta(days=31)).replace(day=1)
+        days.append(at)
+    return np.array([zone.midnight(each) for each in days], dtype=np.int64)
 
 
 def _days_back(zone: Zone, end: int, days: int) -> int:

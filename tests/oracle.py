@@ -4,6 +4,7 @@ It is slow on purpose and meant for small worlds whose values have ordinary squa
 Two changes of a zone's UTC offset within one hour are not foreseen.
 """
 
+import json
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -20,7 +21,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPS = 2.220446049250313e-16
 
 Step = tuple[str, int]  # ("d", calendar days) or ("us", physical microseconds)
-Grain = str | tuple[str, str, Step, Step]  # "hour", "day", "cumulative" or ("sliding", name, size, every)
+Grain = (
+    str | tuple[str, str, Step, Step]
+)  # "hour", "day", "week", "month", "cumulative" or ("sliding", name, size, every)
 Slice = tuple[tuple[str, str | None], ...]
 Window = tuple[int, int]
 Audit = Counter[tuple[str, str]]  # rows by (log, check)
@@ -64,6 +67,9 @@ class World:
     predictions_keep: str = "first"  # or "latest"
     feedback_keep: str = "latest"  # or "first"
     feedback_nulls: str = "withdraw"  # or "ignore"
+    top: int | None = None  # of every set of slices, in each window
+    min_support: int = 0
+    reference: tuple[int, int] = (0, 0)  # what `difference_fixed` compares with
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,22 @@ def oracle(world: World, predictions: Sequence[Prediction], feedback: Sequence[F
     for grain in world.grains if pairs else ():
         name = grain if isinstance(grain, str) else grain[1]
         for start, end in windows(world, grain, [pair.time for pair in pairs]):
-            held = [pair for pair in pairs if start <= pair.time < end]
+            held, others = (
+                [p for p in pairs if a <= p.time < b] for a, b in ((start, end), before(world, grain, start))
+            )
+            fixed = [p for p in pairs if world.reference[0] <= p.time < world.reference[1]]
             maturity = "final" if end + world.horizon <= as_of else "provisional"
             for slice_by in world.slice_by:
                 columns = tuple(sorted(slice_by))
-                for values, members in sliced(columns, held).items():
+                compared = {
+                    "difference_previous": capped(world, sliced(columns, others)),
+                    "difference_fixed": capped(world, sliced(columns, fixed)),
+                }
+                for values, members in capped(world, sliced(columns, held)).items():
                     for sli in world.slis:
-                        results[Key(sli, name, start, end, columns, values)] = row(world, sli, members, maturity)
+                        other = compared.get(sli, {}).get(values, [])
+                        key = Key(sli, name, start, end, columns, values)
+                        results[key] = row(world, sli, members, other, maturity, bool(columns))
     return Answer(results, {key: rows for key, rows in audit.items() if rows})
 
 
@@ -138,10 +153,29 @@ def sliced(columns: tuple[str, ...], pairs: list[Pair]) -> dict[Slice, list[Pair
     return slices
 
 
-def row(world: World, sli: str, pairs: list[Pair], maturity: str) -> Row:
-    """One result row over the pairs of one window and slice."""
+def capped(world: World, slices: dict[Slice, list[Pair]]) -> dict[Slice, list[Pair]]:
+    """The largest slices, and all others as one."""
+    if world.top is None or () in slices:
+        return slices
+    # Of two slices of one size the one whose JSON comes first is larger.
+    order = sorted(slices, key=lambda each: (-len(slices[each]), json.dumps(dict(each), separators=(",", ":"))))
+    kept = {each: slices[each] for each in order[: world.top]}
+    if rest := [pair for each in order[world.top :] for pair in slices[each]]:
+        kept[tuple((column, "(other)") for column, _ in order[0])] = rest
+    return kept
+
+
+def row(world: World, sli: str, pairs: list[Pair], others: list[Pair], maturity: str, of_slice: bool) -> Row:
+    """One result row over the pairs of one window and slice, and of those it may be compared with."""
     labelled = sum(1 for pair in pairs if pair.label is not None)
     try:
+        if of_slice and len(pairs) < world.min_support:
+            raise Undefined(f"fewer than {world.min_support} predictions")
+        if sli.startswith("difference_"):
+            scores, before = ([p.score for p in each if p.score is not None] for each in (pairs, others))
+            mean = ratio(math.fsum(scores), len(scores), "no values")
+            value = mean - ratio(math.fsum(before), len(before), "no reference values")
+            return Row(value, None, len(pairs), labelled, maturity)
         return Row(sli_value(world, sli, pairs), None, len(pairs), labelled, maturity)
     except Undefined as undefined:
         return Row(None, str(undefined), len(pairs), labelled, maturity)
@@ -272,6 +306,8 @@ def windows(world: World, grain: Grain, times: list[int]) -> set[Window]:
         return {local_hour(zone, t) for t in times}
     if grain == "day":
         return {local_day(zone, t) for t in times}
+    if grain in ("week", "month"):
+        return {local_period(zone, grain, t) for t in times}
     if grain == "cumulative":
         ends = [end for end in grid(world, ("d", 1), newest) if end <= newest]
         return {(world.since, end) for end in [*ends, newest]}
@@ -279,6 +315,20 @@ def windows(world: World, grain: Grain, times: list[int]) -> set[Window]:
         raise ValueError(f"no grain {grain!r}")
     _, _, size, every = grain
     return {(start_of_sliding(zone, end, size), end) for end in grid(world, every, newest)}
+
+
+def before(world: World, grain: Grain, start: int) -> Window:
+    """The window before one of a grain: it ends where that one starts."""
+    zone = ZoneInfo(world.zone)
+    if grain == "cumulative":
+        return start, start
+    if grain == "hour":
+        return local_hour(zone, start - 1)[0], start
+    if grain == "day":
+        return local_day(zone, start - 1)[0], start
+    if isinstance(grain, str):
+        return local_period(zone, grain, start - 1)[0], start
+    return start_of_sliding(zone, start, grain[2]), start
 
 
 def grid(world: World, every: Step, newest: int) -> list[int]:
@@ -325,6 +375,17 @@ def local_day(zone: ZoneInfo, t: int) -> Window:
         if start <= t < end:
             return start, end
     raise AssertionError(f"no day of {zone} holds {t}")
+
+
+def local_period(zone: ZoneInfo, grain: str, t: int) -> Window:
+    """The calendar week, from Monday, or month that holds t."""
+    day = local(zone, local_day(zone, t)[0]).date()
+    if grain == "week":
+        first = day - timedelta(days=day.weekday())
+        return midnight(zone, first), midnight(zone, first + timedelta(days=7))
+    first = day.replace(day=1)
+    after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
+    return midnight(zone, first), midnight(zone, after)
 
 
 @cache

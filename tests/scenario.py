@@ -172,13 +172,18 @@ def config_of(world: World, root: Path) -> dict[str, Any]:
         },
         "task": world.task,
         "threshold": world.threshold,
-        "slice_by": [list(each) for each in world.slice_by],
+        "slice_by": [{"columns": list(each), "top": world.top} if each else [] for each in world.slice_by],
+        "min_support": world.min_support,
         "grains": grains,
-        "slis": [_declared(name) for name in world.slis],
+        "slis": [_declared(name, world) for name in world.slis],
     }
 
 
-def _declared(name: str) -> Any:
+def _declared(name: str, world: World) -> Any:
+    if name.startswith("difference_"):
+        start, end = (text(each) for each in world.reference)
+        against = "previous" if name == "difference_previous" else {"start": start, "end": end}
+        return {"name": name, "sli": "mean_difference", "against": against}
     for kind in ("quantile", "feedback_delay"):
         if name.startswith(f"{kind}_"):
             return {"name": name, "sli": kind, "q": int(name.rsplit("_", 1)[1]) / 100}

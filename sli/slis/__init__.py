@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from sli.slis import binary, regression, values
-from sli.slis.base import CATALOGUE, Entry, Formula, Sli
+from sli.slis import binary, drift, multiclass, operation, ranking, regression, values
+from sli.slis.base import CATALOGUE, TASKS, Entry, Formula, Reference, Sli, entries
 from sli.slis.states import State
 
-__all__ = ["CATALOGUE", "Entry", "Formula", "Sli", "State", "binary", "regression", "values"]
+__all__ = [
+    "CATALOGUE",
+    "TASKS",
+    "Entry",
+    "Formula",
+    "Reference",
+    "Sli",
+    "State",
+    "binary",
+    "drift",
+    "entries",
+    "multiclass",
+    "operation",
+    "ranking",
+    "regression",
+    "values",
+]

@@ -1,7 +1,7 @@
 """What an SLI is: states, a value from merged states, an interval, and the same meaning on plain rows.
 
-The catalogue maps a name to an `Entry`; a config entry plus its parameters makes an `Sli`. Limit: an SLI sees one
-window and one slice at a time, never its neighbours.
+The catalogue maps a task and a name to an `Entry`; a config entry plus its parameters makes an `Sli`. Limit: an SLI
+sees one window and one slice at a time, and at most one other window of that slice, its reference.
 """
 
 from __future__ import annotations
@@ -10,70 +10,126 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from sli.slis.states import Flags, Floats, Merged, State
+from sli.intervals import Interval
+from sli.slis.states import Flags, Floats, Merged, Objects, State
 
-Objects = npt.NDArray[np.object_]
-Z95 = 1.959963984540054
+TASKS = ("binary", "multiclass", "regression", "ranking")
 NO_LABELS = "no labelled predictions"
 NO_VALUES = "no values"
+NO_REFERENCE = "no reference values"
+UNDEFINED_SUM = "a term is not finite or beyond 2^96"
 
 
 @dataclass(frozen=True)
 class Values:
-    """Values of n rows. Undefined is NaN with a reason; `bound` is 0 where exact and NaN where no bound is known."""
+    """Values of n rows. Undefined is NaN with a reason; `bound` is 0 where exact and NaN where no bound is known.
+
+    `low` and `high` are the confidence interval; `missing_low` and `missing_high` the least and greatest value there
+    would be, whatever the labels still missing turn out to be (Manski 1989). NaN where there are none.
+    """
 
     value: Floats
     reason: Objects
     low: Floats
     high: Floats
     bound: Floats
+    missing_low: Floats
+    missing_high: Floats
+
+    def within(self, low: Floats, high: Floats) -> Values:
+        """With a confidence interval, widened to the value should rounding have moved an end past it."""
+        return replace(self, low=np.minimum(low, self.value), high=np.maximum(high, self.value))
+
+    def missing(self, low: Floats, high: Floats) -> Values:
+        """With worst-case bounds over the missing labels."""
+        return replace(self, missing_low=np.minimum(low, self.value), missing_high=np.maximum(high, self.value))
+
+    def of(self, function: Callable[[Floats], Floats]) -> Values:
+        """An increasing function of an exact value, its interval and its worst-case bounds."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value, low, high, missing_low, missing_high = map(
+                function, (self.value, self.low, self.high, self.missing_low, self.missing_high)
+            )
+        return replace(self, value=value, low=low, high=high, missing_low=missing_low, missing_high=missing_high)
 
 
 Value = Callable[[Merged], Values]
-OnRows = Callable[[pd.DataFrame], float]
+OnRows = Callable[..., float]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What each window is compared with: the one before it, a fixed stretch of time, or the rows of a Parquet file."""
+
+    kind: Literal["previous", "window", "table"]
+    interval: Interval | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True)
 class Formula:
     """The states by name, the value from them once merged, and `on_rows`: the same value from a window's plain pairs.
 
-    `on_rows` gets a frame with columns label, prediction, decision, labelled, usable, delay (seconds) and the declared
-    columns, one row a prediction, and returns NaN where undefined; `verify` and the laws hold the two to each other.
+    `on_rows` gets a frame with columns label, prediction, decision, labelled, usable, delay (seconds), predicted_at,
+    known_at, query and the declared columns, one row a prediction, with `attrs["end"]` the window's end, and returns
+    NaN where undefined; `verify` and the laws hold the two to each other. `against`, as written in the config, says
+    that the value compares the window with a reference, whose pairs `on_rows` gets as a second frame.
     """
 
     states: Mapping[str, State]
     value: Value
     on_rows: OnRows
+    against: Any = None
+
+
+Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A catalogue entry. `make` takes a config entry's parameters; `version` is raised when its meaning changes."""
+    """A catalogue entry. `make` takes a config entry's parameters; `version` is raised when its meaning changes.
+
+    `better` says which direction is good, where one is. `listed` names parameters whose value is a list; any other
+    parameter given a list makes an SLI for each of its values.
+    """
 
     name: str
-    tasks: tuple[str, ...]
     make: Callable[..., Formula]
     parameters: tuple[str, ...] = ()
+    better: Better | None = None
+    listed: tuple[str, ...] = ()
     version: int = 1
 
 
-CATALOGUE: dict[str, Entry] = {}
+CATALOGUE: dict[tuple[str, str], Entry] = {}
+"""By task and name."""
+
+
+def entries(task: str) -> dict[str, Entry]:
+    """The built-in SLIs of a task by name."""
+    return {name: each for (of, name), each in CATALOGUE.items() if of == task}
 
 
 def entry(
-    name: str, *tasks: str, parameters: tuple[str, ...] = ()
+    name: str,
+    *tasks: str,
+    parameters: tuple[str, ...] = (),
+    better: Better | None = None,
+    listed: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Formula]], Callable[..., Formula]]:
-    """Register a built-in SLI for the tasks (none named: every task)."""
+    """Register a built-in SLI for the tasks (none named: every task).
+
+    A function `make` with arguments `classes` or `scores` is also given the config's classes and score columns.
+    """
 
     def register(make: Callable[..., Formula]) -> Callable[..., Formula]:
-        CATALOGUE[name] = Entry(name, tasks or ("binary", "regression"), make, parameters)
+        for task in tasks or TASKS:
+            CATALOGUE[task, name] = Entry(name, make, parameters, better, listed)
         return make
 
     return register
@@ -125,6 +181,8 @@ class Sli:
     formula: Formula
     declaration: Mapping[str, Any]
     objective: Objective | None = None
+    reference: Reference | None = None
+    better: Better | None = None
 
     def definition(self, base: str) -> str:
         """Content hash of the declaration and of what it rests on (`base`: the config's own meaning)."""
@@ -155,39 +213,16 @@ def because(*cases: tuple[Flags, str]) -> Objects:
     return reason
 
 
+def grouped(of: str, where: str = "true", amount: str = "") -> State:
+    """Counts by an SQL expression's text, with the sum of another in each group."""
+    return State("groups", of=of, where=where, amount=amount)
+
+
 def plain(value: Floats, reason: Objects, bound: Floats | None = None) -> Values:
     """Values without an interval; NaN wherever there is a reason."""
     undefined = np.array([r is not None for r in reason], dtype=bool)
     none = np.full(len(value), np.nan)
     exact = np.zeros(len(value)) if bound is None else bound
-    return Values(np.where(undefined, np.nan, value), reason, none, none, np.where(undefined, np.nan, exact))
-
-
-def proportion(part: Any, whole: Any, *cases: tuple[Flags, str]) -> Values:
-    """part / whole with Wilson's score interval at 95 % (Wilson 1927); undefined for the reasons in `cases`."""
-    part, whole = part.astype(np.float64), whole.astype(np.float64)
-    reason = because(*cases)
-    undefined = np.array([r is not None for r in reason], dtype=bool)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = part / whole
-        middle = (share + Z95**2 / (2 * whole)) / (1 + Z95**2 / whole)
-        half = Z95 / (1 + Z95**2 / whole) * np.sqrt(share * (1 - share) / whole + Z95**2 / (4 * whole**2))
-    # At 0 and 1 the interval ends there exactly; rounding must not move the end past the value.
-    low = np.where(part == 0, 0.0, np.minimum(middle - half, share))
-    high = np.where(part == whole, 1.0, np.maximum(middle + half, share))
-    known = plain(share, reason)
-    return Values(known.value, reason, np.where(undefined, np.nan, low), np.where(undefined, np.nan, high), known.bound)
-
-
-def mean_of(sums: Any, number: Any, missing: str) -> Values:
-    """sum / number; undefined without rows or where the sum is."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = sums / number
-    return plain(value, because((number == 0, missing), *_overflow(value, number)))
-
-
-def _overflow(value: Floats, number: Any) -> list[tuple[Flags, str]]:
-    return [(np.isnan(value) & (number > 0), UNDEFINED_SUM)]
-
-
-UNDEFINED_SUM = "a term is not finite or beyond 2^96"
+    return Values(
+        np.where(undefined, np.nan, value), reason, none, none, np.where(undefined, np.nan, exact), none, none
+    )

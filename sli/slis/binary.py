@@ -1,234 +1,266 @@
-"""SLIs of a binary task: `label` is the truth, `prediction` the score, `decision` is `score >= threshold`.
+"""SLIs of the decisions of a binary task: `decision` is `score >= threshold`, the config's or the SLI's own.
 
 All but `prediction_rate` look at the usable pairs: those with a label and a score. Definitions: Fawcett (2006), "An
-introduction to ROC analysis"; Brier (1950) for the score named after him.
+introduction to ROC analysis", unless an entry names another source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from sli.slis.base import (
-    NO_LABELS,
-    NO_VALUES,
-    Formula,
-    OnRows,
-    Values,
-    because,
-    count,
-    entry,
-    histogram,
-    mean_of,
-    plain,
-    proportion,
-    total,
-)
-from sli.slis.states import Floats, Histograms, Merged, State
-
-Chosen = Callable[[pd.DataFrame], pd.Series]
-
-USABLE = count("usable")
-CONFUSION: dict[str, tuple[str, Chosen]] = {
-    "true_positives": ("label AND decision", lambda d: d.label & d.decision),
-    "false_positives": ("NOT label AND decision", lambda d: ~d.label & d.decision),
-    "true_negatives": ("NOT label AND NOT decision", lambda d: ~d.label & ~d.decision),
-    "false_negatives": ("label AND NOT decision", lambda d: d.label & ~d.decision),
-}
-TP, FP, TN, FN = (count(f"usable AND {sql}") for sql, _ in CONFUSION.values())
-EPS = float(np.finfo(np.float64).eps)
+from sli.slis.base import NO_LABELS, NO_VALUES, Better, Formula, Values, because, count, entry, plain
+from sli.slis.inference import of_counts, proportion, wilson
+from sli.slis.scores import NO_POSITIVES, ONE_CLASS, number, usable
+from sli.slis.states import Floats, Merged, State
 
 
-def usable(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs with a label and a prediction, both as plain booleans and floats."""
-    kept = pairs[pairs.usable]
-    return kept.assign(label=kept.label.astype(bool), decision=kept.decision.astype(bool))
+class Cells(NamedTuple):
+    """Numbers of usable pairs by label and decision."""
+
+    tp: Any
+    fp: Any
+    tn: Any
+    fn: Any
+
+    @property
+    def all(self) -> Any:
+        return self.tp + self.fp + self.tn + self.fn
+
+    @property
+    def positive(self) -> Any:
+        return self.tp + self.fn
+
+    @property
+    def negative(self) -> Any:
+        return self.tn + self.fp
 
 
-def _share(top: Chosen, among: Chosen) -> OnRows:
-    def on_rows(pairs: pd.DataFrame) -> float:
+def states(threshold: float | None) -> dict[str, State]:
+    """The same six counts for every SLI at a threshold, so that they are computed once."""
+    decided = "decision"
+    if threshold is not None:
+        decided = f"(prediction >= {float(number('threshold', threshold, 0, 1))!r}::DOUBLE)"
+    return {
+        "tp": count(f"usable AND label AND {decided}"),
+        "fp": count(f"usable AND NOT label AND {decided}"),
+        "tn": count(f"usable AND NOT label AND NOT {decided}"),
+        "fn": count(f"usable AND label AND NOT {decided}"),
+        "open_positive": count(f"NOT labelled AND {decided}"),
+        "open_negative": count(f"NOT labelled AND NOT {decided}"),
+    }
+
+
+def cells(s: Merged) -> Cells:
+    return Cells(*(s[name].astype(np.float64) for name in Cells._fields))
+
+
+def completions(s: Merged) -> Iterator[Cells]:
+    """The counts once the missing labels are known: all positive or all negative on either side of the threshold."""
+    c, up, down = cells(s), s["open_positive"], s["open_negative"]
+    for p in (0, up):
+        for n in (0, down):
+            yield Cells(c.tp + p, c.fp + up - p, c.tn + down - n, c.fn + n)
+
+
+def worst_case(found: Values, s: Merged, function: Callable[[Cells], Any]) -> Values:
+    """With the least and greatest value over all labels still missing, of a function monotone in each side's positives.
+
+    Then both lie where a side has all or none.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = [function(c) for c in completions(s)]
+    return found.missing(np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+
+def _decided(
+    threshold: float | None, value: Callable[[Merged, Cells], Values], on_rows: Callable[[pd.Series, pd.Series], float]
+) -> Formula:
+    """A formula of the counts; `on_rows` sees labels and decisions of at least one usable pair."""
+
+    def on_pairs(pairs: pd.DataFrame) -> float:
         kept = usable(pairs)
-        chosen = among(kept)
-        return float(top(kept)[chosen].mean()) if chosen.any() else float("nan")
+        decision = kept.decision if threshold is None else kept.prediction >= threshold
+        return float(on_rows(kept.label, decision)) if len(kept) else float("nan")
 
-    return on_rows
-
-
-@entry("accuracy", "binary")
-def accuracy() -> Formula:
-    return Formula(
-        {"right": count("usable AND label = decision"), "usable": USABLE},
-        lambda s: proportion(s["right"], s["usable"], (s["usable"] == 0, NO_LABELS)),
-        _share(lambda d: d.label == d.decision, lambda d: d.usable),
-    )
+    return Formula(states(threshold), lambda s: value(s, cells(s)), on_pairs)
 
 
-def _rate(hit: State, miss: State, undefined: str, top: Chosen, among: Chosen) -> Formula:
-    """hit / (hit + miss), on rows the share of `top` among `among`."""
+class Rate(NamedTuple):
+    """A proportion: part / whole of the counts, on rows the mean of `flags` of label and decision; `undefined` says why
+    there may be no whole though pairs are usable."""
 
-    def value(s: Merged) -> Values:
-        whole = s["hit"] + s["miss"]
-        return proportion(s["hit"], whole, (s["usable"] == 0, NO_LABELS), (whole == 0, undefined))
-
-    return Formula({"hit": hit, "miss": miss, "usable": USABLE}, value, _share(top, among))
-
-
-@entry("precision", "binary")
-def precision() -> Formula:
-    return _rate(TP, FP, "no positive decisions", lambda d: d.label, lambda d: d.decision)
+    part: Callable[[Cells], Any]
+    whole: Callable[[Cells], Any]
+    flags: Callable[[pd.Series, pd.Series], pd.Series]
+    better: Better = "higher"
+    undefined: str = NO_LABELS
 
 
-@entry("recall", "binary")
-def recall() -> Formula:
-    return _rate(TP, FN, "no positive labels", lambda d: d.decision, lambda d: d.label)
+RATES = {
+    "accuracy": Rate(lambda c: c.tp + c.tn, lambda c: c.all, lambda y, z: y == z),
+    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, lambda y, z: y[z], undefined="no positive decisions"),
+    "recall": Rate(lambda c: c.tp, lambda c: c.positive, lambda y, z: z[y], undefined=NO_POSITIVES),
+    "specificity": Rate(lambda c: c.tn, lambda c: c.negative, lambda y, z: ~z[~y], undefined="no negative labels"),
+    "false_positive_rate": Rate(
+        lambda c: c.fp, lambda c: c.negative, lambda y, z: z[~y], "lower", undefined="no negative labels"
+    ),
+    "false_negative_rate": Rate(lambda c: c.fn, lambda c: c.positive, lambda y, z: ~z[y], "lower", NO_POSITIVES),
+}
+COUNTS: dict[str, tuple[Callable[[Cells], Any], Callable[[pd.Series, pd.Series], pd.Series]]] = {
+    "true_positives": (lambda c: c.tp, lambda y, z: y & z),
+    "false_positives": (lambda c: c.fp, lambda y, z: ~y & z),
+    "true_negatives": (lambda c: c.tn, lambda y, z: ~y & ~z),
+    "false_negatives": (lambda c: c.fn, lambda y, z: y & ~z),
+}
 
 
-@entry("specificity", "binary")
-def specificity() -> Formula:
-    return _rate(TN, FP, "no negative labels", lambda d: ~d.decision, lambda d: ~d.label)
+def _rate(rate: Rate, threshold: float | None) -> Formula:
+    def value(s: Merged, c: Cells) -> Values:
+        cases = ((c.all == 0, NO_LABELS), (rate.whole(c) == 0, rate.undefined))
+        found = proportion(s, rate.part(c), rate.whole(c), *cases)
+        return worst_case(found, s, lambda c: rate.part(c) / rate.whole(c))
+
+    return _decided(threshold, value, lambda y, z: rate.flags(y, z).mean())
+
+
+def _register_rate(name: str, rate: Rate) -> None:
+    def make(threshold: float | None = None) -> Formula:
+        return _rate(rate, threshold)
+
+    entry(name, "binary", parameters=("threshold",), better=rate.better)(make)
+
+
+def _register_count(name: str, of: Callable[[Cells], Any], flags: Callable[[Any, Any], Any]) -> None:
+    def value(s: Merged, c: Cells) -> Values:
+        return worst_case(plain(of(c), because((c.all == 0, NO_LABELS))), s, of)
+
+    def make(threshold: float | None = None) -> Formula:
+        return _decided(threshold, value, lambda y, z: flags(y, z).sum())
+
+    entry(name, "binary", parameters=("threshold",))(make)
+
+
+for _name, _of_rate in RATES.items():
+    _register_rate(_name, _of_rate)
+for _name, (_of, _flags) in COUNTS.items():
+    _register_count(_name, _of, _flags)
 
 
 @entry("positive_rate", "binary")
 def positive_rate() -> Formula:
-    return Formula(
-        {"positive": count("usable AND label"), "usable": USABLE},
-        lambda s: proportion(s["positive"], s["usable"], (s["usable"] == 0, NO_LABELS)),
-        _share(lambda d: d.label, lambda d: d.usable),
-    )
+    return _rate(Rate(lambda c: c.positive, lambda c: c.all, lambda y, _: y), None)
 
 
-@entry("prediction_rate", "binary")
-def prediction_rate() -> Formula:
-    def on_rows(pairs: pd.DataFrame) -> float:
-        decided = pairs.decision[pairs.prediction.notna()].astype(bool)
-        return float(decided.mean()) if len(decided) else float("nan")
-
-    return Formula(
-        {"positive": count("decision"), "decided": count("prediction IS NOT NULL")},
-        lambda s: proportion(s["positive"], s["decided"], (s["decided"] == 0, NO_VALUES)),
-        on_rows,
-    )
-
-
-@entry("f1", "binary")
-def f1() -> Formula:
-    def value(s: Merged) -> Values:
-        twice = 2 * s["tp"]
-        whole = twice + s["fp"] + s["fn"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = twice / whole
-        return plain(share, because((s["usable"] == 0, NO_LABELS), (whole == 0, "no positive labels or decisions")))
+@entry("prediction_rate", "binary", parameters=("threshold",))
+def prediction_rate(threshold: float | None = None) -> Formula:
+    def value(s: Merged, c: Cells) -> Values:
+        decided = c.all + s["open_positive"] + s["open_negative"]
+        return proportion(s, c.tp + c.fp + s["open_positive"], decided, (decided == 0, NO_VALUES))
 
     def on_rows(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        both, either = (kept.label & kept.decision).sum(), kept.label.sum() + kept.decision.sum()
-        return float(2 * both / either) if either else float("nan")
+        score = pairs.prediction.dropna().astype(float)
+        at = pairs.decision.dropna().astype(bool) if threshold is None else score >= threshold
+        return float(at.mean()) if len(at) else float("nan")
 
-    return Formula({"tp": TP, "fp": FP, "fn": FN, "usable": USABLE}, value, on_rows)
-
-
-@entry("log_loss", "binary")
-def log_loss() -> Formula:
-    clipped = f"least(greatest(prediction, {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
-
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        score = kept.prediction.clip(EPS, 1 - EPS).to_numpy()
-        return float(np.where(kept.label, -np.log(score), -np.log(1 - score)).mean()) if len(kept) else float("nan")
-
-    return Formula(
-        {
-            "loss": total(f"CASE WHEN label THEN -ln({clipped}) ELSE -ln(1.0::DOUBLE - {clipped}) END", "usable"),
-            "usable": USABLE,
-        },
-        lambda s: mean_of(s["loss"], s["usable"], NO_LABELS),
-        on_rows,
-    )
+    return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows)
 
 
-@entry("brier", "binary")
-def brier() -> Formula:
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        return float(((kept.prediction - kept.label) ** 2).mean()) if len(kept) else float("nan")
+@entry("f1", "binary", parameters=("threshold",), better="higher")
+def f1(threshold: float | None = None) -> Formula:
+    """2 J / (1 + J), J = TP / (TP + FP + FN) being a proportion (van Rijsbergen 1979; Jaccard 1901)."""
 
-    return Formula(
-        {"loss": total("(prediction - label::INT) * (prediction - label::INT)", "usable"), "usable": USABLE},
-        lambda s: mean_of(s["loss"], s["usable"], NO_LABELS),
-        on_rows,
-    )
+    def value(s: Merged, c: Cells) -> Values:
+        either = c.tp + c.fp + c.fn
+        cases = ((c.all == 0, NO_LABELS), (either == 0, "no positive labels or decisions"))
+        shared = worst_case(proportion(s, c.tp, either, *cases), s, lambda c: c.tp / (c.tp + c.fp + c.fn))
+        return shared.of(lambda share: 2 * share / (1 + share))
 
+    def on_rows(label: pd.Series, decision: pd.Series) -> float:
+        either = label.sum() + decision.sum()
+        return float(2 * (label & decision).sum() / either) if either else float("nan")
 
-def _confusion(name: str) -> None:
-    sql, chosen = CONFUSION[name]
-
-    def make() -> Formula:
-        return Formula(
-            {"n": count(f"usable AND {sql}"), "usable": USABLE},
-            lambda s: plain(s["n"].astype(np.float64), because((s["usable"] == 0, NO_LABELS))),
-            lambda d: float(chosen(usable(d)).sum()) if d.usable.any() else float("nan"),
-        )
-
-    entry(name, "binary")(make)
+    return _decided(threshold, value, on_rows)
 
 
-for _name in CONFUSION:
-    _confusion(_name)
+@entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher")
+def balanced_accuracy(threshold: float | None = None) -> Formula:
+    """Mean of recall and specificity (Brodersen et al. 2010).
 
-
-def auc(positive: Histograms, negative: Histograms) -> tuple[Floats, Floats]:
-    """Area under the ROC curve of each row and a bound on its error.
-
-    The area is the share of (positive, negative) pairs ranked right, ties half (Mann and Whitney 1947). Where scores
-    were rounded, only pairs that fell on one rounded score can be ranked wrong: half their share bounds the error.
+    Its interval squares and adds the distances of both to the ends of their Wilson intervals (Newcombe 1998; Zou and
+    Donner 2008).
     """
-    exact = positive.exact & negative.exact
-    rows = np.concatenate([positive.rows, negative.rows])
-    keys = np.concatenate([positive.where_exact(exact), negative.where_exact(exact)])
-    p = np.concatenate([positive.counts, np.zeros_like(negative.counts)])
-    n = np.concatenate([np.zeros_like(positive.counts), negative.counts])
-    order = np.lexsort((keys, rows))
-    rows, keys, p, n = rows[order], keys[order], p[order], n[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (keys[1:] != keys[:-1])
-    at = np.flatnonzero(first)
-    if len(at) == 0:
-        return np.full(len(exact), np.nan), np.full(len(exact), np.nan)
-    rows, p, n = rows[at], np.add.reduceat(p, at), np.add.reduceat(n, at)
-    running = np.concatenate([[0], np.cumsum(n)])
-    starts = np.searchsorted(rows, np.arange(len(exact)))
-    below = running[:-1] - running[starts[rows]]
-    twice = np.zeros(len(exact), dtype=np.int64)
-    np.add.at(twice, rows, p * (2 * below + n))
-    tied = np.zeros(len(exact), dtype=np.int64)
-    np.add.at(tied, rows, p * n)
-    pairs = positive.totals.astype(np.float64) * negative.totals
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return twice / (2 * pairs), np.where(exact, 0.0, tied / (2 * pairs))
+
+    def balanced(c: Cells) -> Any:
+        return (c.tp / c.positive + c.tn / c.negative) / 2
+
+    def value(s: Merged, c: Cells) -> Values:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean, recall, specificity = balanced(c), c.tp / c.positive, c.tn / c.negative
+        (low, high), (lower, upper) = wilson(c.tp, c.positive, s.level), wilson(c.tn, c.negative, s.level)
+        found = plain(mean, because((c.all == 0, NO_LABELS), ((c.positive == 0) | (c.negative == 0), ONE_CLASS)))
+        down, up = np.hypot(recall - low, specificity - lower) / 2, np.hypot(high - recall, upper - specificity) / 2
+        return worst_case(found.within(mean - down, mean + up), s, balanced)
+
+    return _decided(threshold, value, lambda y, z: (z[y].mean() + (~z[~y]).mean()) / 2)
 
 
-@entry("roc_auc", "binary")
-def roc_auc() -> Formula:
-    def value(s: Merged) -> Values:
-        area, bound = auc(s["positive"], s["negative"])
-        one_class = (s["positive"].totals == 0) | (s["negative"].totals == 0)
-        return plain(area, because((s["usable"] == 0, NO_LABELS), (one_class, "only one class")), bound)
+@entry("mcc", "binary", parameters=("threshold",), better="higher")
+def mcc(threshold: float | None = None) -> Formula:
+    """Matthews' correlation of label and decision (Matthews 1975), its interval by the delta method on Fisher's z.
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        high = kept.label.sum()
-        low = len(kept) - high
-        ranks = kept.prediction.rank()[kept.label].sum()
-        return float((ranks - high * (high + 1) / 2) / (high * low)) if high and low else float("nan")
+    With a, c the positives among D positive and E negative decisions, s = a + c of n, it is (a E - c D) /
+    sqrt(D E s (n - s)). It rises with a: the derivative has the sign of E s (n - s) - (a E - c D) (n - 2 s) / 2, never
+    negative, since a E - c D is at most s E and at least -(D - a) c. Turned round, it falls with c.
+    """
 
-    return Formula(
-        {
-            "positive": histogram("prediction", "usable AND label", "probability"),
-            "negative": histogram("prediction", "usable AND NOT label", "probability"),
-            "usable": USABLE,
-        },
-        value,
-        on_rows,
-    )
+    def phi(c: Cells) -> Any:
+        margins = np.sqrt(c.tp + c.fp) * np.sqrt(c.tn + c.fn) * np.sqrt(c.positive) * np.sqrt(c.negative)
+        return np.clip((c.tp * c.tn - c.fp * c.fn) / margins, -1.0, 1.0)
+
+    def value(s: Merged, c: Cells) -> Values:
+        one_class, one_decision = (c.positive == 0) | (c.negative == 0), (c.tp + c.fp == 0) | (c.tn + c.fn == 0)
+        cases = ((c.all == 0, NO_LABELS), (one_class, ONE_CLASS), (one_decision, "only one decision"))
+        found = of_counts(s, lambda shares: phi(Cells(*np.moveaxis(shares, -1, 0))), list(c), *cases)
+        # At -1 and 1 the delta method knows no error.
+        r = np.where((c.fp + c.fn == 0) | (c.tp + c.tn == 0), np.nan, found.value)
+        half = (found.high - found.value) / (1 - r**2)
+        return worst_case(found.within(np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)), s, phi)
+
+    def on_rows(label: pd.Series, decision: pd.Series) -> float:
+        varied = label.nunique() == 2 and decision.nunique() == 2
+        return float(np.corrcoef(label, decision)[0, 1]) if varied else float("nan")
+
+    return _decided(threshold, value, on_rows)
+
+
+@entry("cost", "binary", parameters=("false_positive", "false_negative", "threshold"), better="lower")
+def cost(false_positive: float = 1, false_negative: float = 1, threshold: float | None = None) -> Formula:
+    """Mean cost of the errors per pair (Elkan 2001).
+
+    The interval is Zou and Donner's (2008) for a sum, from Wilson's of both shares of errors and their correlation in a
+    multinomial, -sqrt(p q / ((1 - p) (1 - q))).
+    """
+    of_fp = float(number("false_positive", false_positive, 0, 1e12))
+    of_fn = float(number("false_negative", false_negative, 0, 1e12))
+
+    def mean(c: Cells) -> Any:
+        return (of_fp * c.fp + of_fn * c.fn) / c.all
+
+    def value(s: Merged, c: Cells) -> Values:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each, p, q = mean(c), c.fp / c.all, c.fn / c.all
+            together = -np.where(p * q > 0, np.sqrt(p * q / ((1 - p) * (1 - q))), 0.0)
+
+        def apart(end: int) -> Floats:
+            x, y = of_fp * (wilson(c.fp, c.all, s.level)[end] - p), of_fn * (wilson(c.fn, c.all, s.level)[end] - q)
+            found: Floats = np.sqrt(np.maximum(x**2 + y**2 + 2 * together * x * y, 0.0))
+            return found
+
+        found = plain(each, because((c.all == 0, NO_LABELS))).within(each - apart(0), each + apart(1))
+        return worst_case(found, s, mean)
+
+    return _decided(threshold, value, lambda y, z: of_fp * (~y & z).mean() + of_fn * (y & ~z).mean())

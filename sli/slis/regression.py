@@ -1,100 +1,305 @@
-"""SLIs of a regression task: errors are `prediction - label` over the pairs that have both."""
+"""SLIs of a regression task: errors are `prediction - label` over the pairs that have both.
+
+Limit: no worst-case bounds over missing labels, since one missing label can make any of these as large as one likes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sli.slis.base import NO_LABELS, UNDEFINED_SUM, Formula, Values, because, count, entry, mean_of, plain, total
-from sli.slis.states import Merged, State
+from sli.slis.base import (
+    NO_LABELS,
+    UNDEFINED_SUM,
+    Formula,
+    Values,
+    because,
+    count,
+    entry,
+    histogram,
+    plain,
+    total,
+)
+from sli.slis.inference import mean_of, student, symmetric
+from sli.slis.states import Floats, Merged, State
+from sli.slis.values import NEGLIGIBLE, UNIT, checked, on_log_scale, polynomial_error, quantile_of
+
+OnUsable = Callable[[pd.DataFrame], Any]
 
 USABLE = count("usable")
-NEGLIGIBLE = 1e-12
-"""A bound below this is not worth a mention: such a value counts as exact."""
-SQUARES = total("(prediction - label) * (prediction - label)", "usable")
+ERROR = "(prediction - label)"
+ABSOLUTE = "abs(prediction - label)"
 
 
-def _mean(of: str, on_errors: Callable[[pd.Series], pd.Series]) -> Formula:
+def _moment(a: int, b: int) -> State:
+    """Sum of e^a y^b."""
+    return total(" * ".join([ERROR] * a + ["label"] * b), "usable")
+
+
+SQUARES = _moment(2, 0)
+
+
+def _kept(on_usable: OnUsable) -> Callable[[pd.DataFrame], float]:
+    """`on_rows` of a function of the usable pairs."""
+
     def on_rows(pairs: pd.DataFrame) -> float:
         kept = pairs[pairs.usable]
-        return float(on_errors(kept.prediction - kept.label).mean())
+        return float(on_usable(kept)) if len(kept) else float("nan")
 
-    return Formula(
-        {"sum": total(of, "usable"), "usable": USABLE}, lambda s: mean_of(s["sum"], s["usable"], NO_LABELS), on_rows
-    )
+    return on_rows
 
 
-@entry("mae", "regression")
+def _error(pairs: pd.DataFrame) -> pd.Series:
+    return pairs.prediction.astype(float) - pairs.label.astype(float)
+
+
+def _not_below_zero(found: Values) -> Values:
+    return replace(found, low=np.maximum(found.low, 0.0))
+
+
+# Means
+
+
+def _mean_loss(sums: State, squares: State, on_usable: OnUsable, unless: str = "", reason: str = "") -> Formula:
+    """Mean of a loss, undefined where a usable pair satisfies the SQL condition `unless`."""
+    states = {"sum": sums, "squares": squares, "usable": USABLE}
+    if unless:
+        states["outside"] = count(f"usable AND ({unless})")
+
+    def value(s: Merged) -> Values:
+        found = _not_below_zero(mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS))
+        return _undefined_where(found, s["outside"] > 0, reason) if unless else found
+
+    return Formula(states, value, _kept(on_usable))
+
+
+def _undefined_where(found: Values, holds: Any, reason: str) -> Values:
+    why = np.where(holds, reason, found.reason)
+    return plain(found.value, why, found.bound).within(*(np.where(holds, np.nan, x) for x in (found.low, found.high)))
+
+
+def _root(of: Formula) -> Formula:
+    return Formula(of.states, lambda s: of.value(s).of(lambda x: np.sqrt(x)), lambda d: float(np.sqrt(of.on_rows(d))))
+
+
+@entry("mae", "regression", better="lower")
 def mae() -> Formula:
-    return _mean("abs(prediction - label)", lambda e: e.abs())
+    return _mean_loss(total(ABSOLUTE, "usable"), SQUARES, lambda d: _error(d).abs().mean())
 
 
-@entry("mse", "regression")
+@entry("mse", "regression", better="lower")
 def mse() -> Formula:
-    return _mean(SQUARES.of, lambda e: e**2)
+    return _mean_loss(SQUARES, _moment(4, 0), lambda d: (_error(d) ** 2).mean())
+
+
+@entry("rmse", "regression", better="lower")
+def rmse() -> Formula:
+    return _root(mse())
 
 
 @entry("bias", "regression")
 def bias() -> Formula:
-    return _mean("prediction - label", lambda e: e)
+    return Formula(
+        {"sum": _moment(1, 0), "squares": SQUARES, "usable": USABLE},
+        lambda s: mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS),
+        _kept(lambda d: _error(d).mean()),
+    )
 
 
-@entry("rmse", "regression")
-def rmse() -> Formula:
-    def value(s: Merged) -> Values:
-        squared = mean_of(s["sum"], s["usable"], NO_LABELS)
-        return plain(np.sqrt(squared.value), squared.reason)
+@entry("pinball", "regression", parameters=("q",), better="lower")
+def pinball(q: float) -> Formula:
+    """Loss of a forecast of the q-quantile (Koenker and Bassett 1978)."""
+    q = checked(q)
+    loss = f"greatest({q!r}::DOUBLE * (label - prediction), {1 - q!r}::DOUBLE * (prediction - label))"
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = pairs[pairs.usable]
-        return float(np.sqrt(((kept.prediction - kept.label) ** 2).mean()))
+    def on_usable(d: pd.DataFrame) -> Any:
+        e = _error(d)
+        return np.where(e < 0, -q * e, (1 - q) * e).mean()
 
-    return Formula({"sum": SQUARES, "usable": USABLE}, value, on_rows)
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
 
 
-def _r2(s: Merged) -> Values:
-    n, sums, squares = s["usable"], s["y"], s["yy"]
+@entry("mape", "regression", better="lower")
+def mape() -> Formula:
+    """Mean of |e| / |y| (de Myttenaere et al. 2016)."""
+    where, loss = "usable AND label <> 0", f"{ABSOLUTE} / abs(label)"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        return (_error(d) / d.label.astype(float)).abs().mean() if (d.label != 0).all() else np.nan
+
+    sums, squares = total(loss, where), total(f"{loss} * {loss}", where)
+    return _mean_loss(sums, squares, on_usable, "label = 0", "a label is 0")
+
+
+@entry("smape", "regression", better="lower")
+def smape() -> Formula:
+    """Mean of 2 |e| / (|y| + |p|), 0 where label and prediction are 0 (Makridakis 1993; as a share, up to 2)."""
+    part = f"2.0::DOUBLE * {ABSOLUTE} / (abs(label) + abs(prediction))"
+    loss = f"(CASE WHEN label = 0 AND prediction = 0 THEN 0.0::DOUBLE ELSE {part} END)"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        e, size = _error(d).abs(), d.label.astype(float).abs() + d.prediction.astype(float).abs()
+        return np.divide(2 * e, size, out=np.zeros(len(d)), where=size.to_numpy() > 0).mean()
+
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
+
+
+def _log1p(x: str) -> str:
+    """SQL of ln(1 + x), as exact for a small x (Kahan's correction; Higham 2002, problem 1.5)."""
+    one = f"(1.0::DOUBLE + {x})"
+    return f"(CASE WHEN {one} = 1.0::DOUBLE THEN {x} ELSE ln({one}) * ({x} / ({one} - 1.0::DOUBLE)) END)"
+
+
+@entry("msle", "regression", better="lower")
+def msle() -> Formula:
+    """Mean of (ln(1 + p) - ln(1 + y))^2."""
+    outside = "label <= -1 OR prediction <= -1"
+    where, gap = f"usable AND NOT ({outside})", f"({_log1p('prediction')} - {_log1p('label')})"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        y, p = d.label.astype(float), d.prediction.astype(float)
+        return ((np.log1p(p) - np.log1p(y)) ** 2).mean() if ((y > -1) & (p > -1)).all() else np.nan
+
+    sums, squares = total(f"pow({gap}, 2)", where), total(f"pow({gap}, 4)", where)
+    return _mean_loss(sums, squares, on_usable, outside, "a label or prediction is -1 or less")
+
+
+@entry("rmsle", "regression", better="lower")
+def rmsle() -> Formula:
+    return _root(msle())
+
+
+# Ratios
+
+
+def _wape(s: Merged) -> Values:
+    n, errors, labels = s["usable"], s["errors"], s["labels"]
+    sums = {(1, 0): errors, (0, 1): labels, (2, 0): s["20"], (1, 1): s["11"], (0, 2): s["02"]}
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = squares - sums * (sums / n)
-        off = squares * 2.0**-51
-        value = 1 - s["sse"] / spread
-        bound = (1 - value) * off / (spread - off)
-    constant = (n < 2) | (s["low"] == s["high"])
-    unknown = np.isnan(s["sse"]) | np.isnan(squares) | np.isnan(sums)
+        value = errors / labels
+        reason = because((n == 0, NO_LABELS), (labels == 0, "all labels are 0"), (np.isnan(value), UNDEFINED_SUM))
+        influence = {(1, 0): 1.0, (0, 1): -value}
+        error = polynomial_error(influence, lambda a, b: sums[a, b] / n, n) / (labels / n)
+        return _not_below_zero(symmetric(plain(value, reason), error, student(s.level, n - 1)))
+
+
+@entry("wape", "regression", better="lower")
+def wape() -> Formula:
+    """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); the variance of a ratio of two means (Cochran 1977, 6.4)."""
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        size = d.label.astype(float).abs().sum()
+        return _error(d).abs().sum() / size if size > 0 else np.nan
+
+    states = {
+        "errors": total(ABSOLUTE, "usable"),
+        "labels": total("abs(label)", "usable"),
+        "20": SQUARES,
+        "11": total(f"{ABSOLUTE} * abs(label)", "usable"),
+        "02": _moment(0, 2),
+        "usable": USABLE,
+    }
+    return Formula(states, _wape, _kept(on_usable))
+
+
+def _explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
+    """1 - residual / sum of (y - mean y)^2; the residual is the sum of (e - middle)^2, off by at most `lost`.
+
+    The sums are exact but for the rounding of each term and of the last step, together at most 2^-51 of the sum of
+    y^2 and a unit for each term: the bound is what that does to the value. The influence function of the value is
+    -((e - middle)^2 - K (y - mean y)^2) / var y with K = residual / spread, a polynomial of e and y.
+    """
+    n = s["usable"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = s["01"] / n
+        spread, off = s["02"] - s["01"] * y, s["02"] * 2.0**-51 + n * UNIT
+        left = residual / spread
+        bound = (lost + left * off) / (spread - off)
     reason = because(
         (n == 0, NO_LABELS),
-        (constant, "labels do not vary"),
-        (unknown, UNDEFINED_SUM),
+        ((n < 2) | (s["low"] == s["high"]), "labels do not vary"),
+        (np.isnan(residual) | np.isnan(spread), UNDEFINED_SUM),
         (~(spread > off), "labels vary too little for their size"),
     )
-    return plain(value, reason, np.where(bound > NEGLIGIBLE, bound, 0.0))
+    found = plain(1 - left, reason, np.where(bound > NEGLIGIBLE * np.maximum(1.0, left), bound, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = {(2, 0): 1.0, (0, 2): -left, (0, 1): 2 * left * y, (0, 0): -left * y**2}
+        if middle is not None:
+            terms |= {(1, 0): -2 * middle, (0, 0): middle**2 - left * y**2}
+        error = polynomial_error(terms, lambda a, b: s[f"{a}{b}"] / n if a + b else 1.0, n) / (spread / n)
+    low, high = on_log_scale(left, error, student(s.level, n - 1))
+    undefined = np.isnan(found.value)
+    return found.within(*(np.where(undefined, np.nan, 1 - end) for end in (high, low)))
 
 
-@entry("r2", "regression")
+def _of_moments(value: Callable[[Merged], Values], names: str, on_usable: OnUsable) -> Formula:
+    """From the sums of e^a y^b, named such as `21`, and what tells whether labels vary."""
+    states = {name: _moment(int(name[0]), int(name[1])) for name in names.split()}
+    ends = {"low": State("min", of="label", where="usable"), "high": State("max", of="label", where="usable")}
+    return Formula({**states, **ends, "usable": USABLE}, value, _kept(on_usable))
+
+
+@entry("r2", "regression", better="higher")
 def r2() -> Formula:
-    """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n.
+    """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n (Wright 1921)."""
 
-    The sums are exact but for the rounding of each y^2 and of the last step, together at most 2^-51 of sum y^2: the
-    bound is what that does to the value.
-    """
+    def on_usable(d: pd.DataFrame) -> Any:
+        y = d.label.astype(float)
+        return 1 - (_error(d) ** 2).sum() / ((y - y.mean()) ** 2).sum() if y.nunique() > 1 else np.nan
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = pairs[pairs.usable]
-        if kept.label.nunique() < 2:
-            return float("nan")
-        return float(1 - ((kept.prediction - kept.label) ** 2).sum() / ((kept.label - kept.label.mean()) ** 2).sum())
+    return _of_moments(lambda s: _explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04", on_usable)
 
+
+@entry("explained_variance", "regression", better="higher")
+def explained_variance() -> Formula:
+    """1 - var e / var y: `r2` but for the bias."""
+
+    def value(s: Merged) -> Values:
+        n = s["usable"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            middle = s["10"] / n
+            residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
+        return _explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        return 1 - _error(d).var() / d.label.astype(float).var() if d.label.nunique() > 1 else np.nan
+
+    return _of_moments(value, "10 20 30 40 11 21 12 22 01 02 03 04", on_usable)
+
+
+# Quantiles
+
+
+def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series]) -> Formula:
     return Formula(
-        {
-            "sse": SQUARES,
-            "y": total("label", "usable"),
-            "yy": total("label * label", "usable"),
-            "low": State("min", of="label", where="usable"),
-            "high": State("max", of="label", where="usable"),
-            "usable": USABLE,
-        },
-        _r2,
-        on_rows,
+        {"errors": histogram(of, "usable")},
+        lambda s: quantile_of(s, s["errors"], q, NO_LABELS),
+        _kept(lambda d: on_error(_error(d)).quantile(q)),
     )
+
+
+@entry("error_quantile", "regression", parameters=("q",))
+def error_quantile(q: float) -> Formula:
+    return _quantile("prediction - label", checked(q), lambda e: e)
+
+
+@entry("absolute_error_quantile", "regression", parameters=("q",), better="lower")
+def absolute_error_quantile(q: float) -> Formula:
+    return _quantile(ABSOLUTE, checked(q), lambda e: e.abs())
+
+
+@entry("median_absolute_error", "regression", better="lower")
+def median_absolute_error() -> Formula:
+    return _quantile(ABSOLUTE, 0.5, lambda e: e.abs())
+
+
+@entry("max_error", "regression", better="lower")
+def max_error() -> Formula:
+    def value(s: Merged) -> Values:
+        return plain(s["x"], because((np.isnan(s["x"]), NO_LABELS), (np.isinf(s["x"]), UNDEFINED_SUM)))
+
+    return Formula({"x": State("max", of=ABSOLUTE, where="usable")}, value, _kept(lambda d: _error(d).abs().max()))

@@ -1,14 +1,14 @@
 """States: mergeable aggregates over the pairs of a tile, and what SLIs see of them after merging.
 
 Merging is associative and commutative to the bit: counts are integers, sums are exact fixed-point integers, histograms
-are maps from value to count, samples keep the smallest keys. Limit: a sum's term must be below 2^96 in size; beyond,
-the sum is undefined and says so.
+and groups are maps, samples and sets of distinct values keep the smallest keys. Limit: a sum's term must be below 2^96
+in size; beyond, the sum is undefined and says so.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,17 +18,21 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Objects = npt.NDArray[np.object_]
 
-Kind = Literal["count", "sum", "min", "max", "histogram", "sample", "window"]
+Kind = Literal["count", "sum", "min", "max", "histogram", "groups", "distinct", "sample", "window"]
 Spread = Literal["real", "probability"]
+Unit = Literal["pair", "query"]
 
-VERSION = 1
+VERSION = 2
 """Part of every state's identity: raise it when the stored form or its meaning changes."""
 
 EXACT_ROWS = 1024
 """A histogram of at most this many rows keeps their exact values."""
 SAMPLE_ROWS = 1000
 """A sample keeps this many pairs."""
+DISTINCT = 1024
+"""A set of distinct values keeps this many hashes."""
 BITS = 10
 """Significant bits of a rounded value: a relative error of at most 2**-BITS."""
 SPLIT = float(2 ** (53 - BITS) + 1)
@@ -42,20 +46,28 @@ class State:
     """One aggregate: `kind` over the SQL expression `of` for the pairs where `where` holds.
 
     `spread` says how a histogram rounds: `real` keeps BITS significant bits, `probability` does so from both ends of
-    0..1. `call` is the dotted name of a Python function for kind `window`, the one that does not merge.
+    0..1. `groups` counts pairs by the text `of` and sums `amount` in each group. `call` is the dotted name of a Python
+    function for kind `window`, the one that does not merge; `columns` are what a sample keeps beside label and
+    prediction. With unit `query` a count or sum is over the queries of a ranking: `of` and `where` see `ranked` (their
+    labels by descending prediction, equal ones by ascending label), `ideal` (by descending label), `n` and `complete`
+    (every prediction has a value and a label).
     """
 
     kind: Kind
     of: str = ""
     where: str = "true"
     spread: Spread = "real"
+    amount: str = ""
+    unit: Unit = "pair"
     call: str = ""
+    columns: tuple[str, ...] = ()
     source: str = field(default="", repr=False)
 
     @property
     def id(self) -> str:
         """Column name in the tiles: equal states of several SLIs are one column."""
-        content = "\x1f".join([str(VERSION), self.kind, self.of, self.where, self.spread, self.call, self.source])
+        parts = [self.kind, self.of, self.where, self.spread, self.amount, self.unit, self.call, *self.columns]
+        content = "\x1f".join([str(VERSION), *parts, self.source])
         return f"{self.kind}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -116,6 +128,12 @@ class Histograms:
         """The keys, rounded in those rows where `exact` is false."""
         return np.where(exact[self.rows], self.keys, rounded(self.keys, self.spread))
 
+    def take(self, rows: Integers) -> Histograms:
+        """These rows in this order; -1 is an empty one."""
+        offsets, at = taken(self.offsets, rows)
+        exact = np.array([row < 0 or bool(self.exact[row]) for row in rows], dtype=bool)
+        return Histograms(offsets, self.keys[at], self.counts[at], exact, self.spread)
+
 
 def totals_by(offsets: Integers, counts: Integers) -> Integers:
     """Sums of `counts` between consecutive offsets; 0 for an empty stretch."""
@@ -124,22 +142,116 @@ def totals_by(offsets: Integers, counts: Integers) -> Integers:
     return found
 
 
+def taken(offsets: Integers, rows: Integers) -> tuple[Integers, Integers]:
+    """Offsets of the stretches of `rows` laid end to end, and where each element lies; a row of -1 is empty."""
+    sizes = np.where(rows < 0, 0, np.diff(offsets)[rows]) if len(offsets) > 1 else np.zeros(len(rows), dtype=np.int64)
+    made = np.concatenate([[0], np.cumsum(sizes)])
+    at = np.arange(made[-1]) - np.repeat(made[:-1] - np.where(rows < 0, 0, offsets[np.maximum(rows, 0)]), sizes)
+    return made, at
+
+
+@dataclass(frozen=True)
+class Groups:
+    """For each of n rows a map from text to (count, exact sum), flat: row i holds `[offsets[i]:offsets[i + 1]]`,
+    ascending by key. A sum is NaN where a term of it does not fit."""
+
+    offsets: Integers
+    keys: Objects
+    counts: Integers
+    sums: Floats
+
+    @property
+    def rows(self) -> Integers:
+        """The row each key belongs to."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    @property
+    def totals(self) -> Integers:
+        """Number of pairs in each row."""
+        return totals_by(self.offsets, self.counts)
+
+    def dense(self, keys: Sequence[str]) -> tuple[Integers, Floats]:
+        """Counts and sums as arrays of n rows and one column a key; keys not named are left out."""
+        column = {key: i for i, key in enumerate(keys)}
+        at = np.array([column.get(key, -1) for key in self.keys], dtype=np.int64)
+        rows = self.rows[at >= 0]
+        counts = np.zeros((len(self.offsets) - 1, len(keys)), dtype=np.int64)
+        sums = np.zeros(counts.shape)
+        counts[rows, at[at >= 0]] = self.counts[at >= 0]
+        sums[rows, at[at >= 0]] = self.sums[at >= 0]
+        return counts, sums
+
+    def take(self, rows: Integers) -> Groups:
+        """These rows in this order; -1 is an empty one."""
+        offsets, at = taken(self.offsets, rows)
+        return Groups(offsets, self.keys[at], self.counts[at], self.sums[at])
+
+
+@dataclass(frozen=True)
+class Distincts:
+    """For each of n rows how many distinct hashes were kept, at most DISTINCT, and the largest as a share of all."""
+
+    kept: Integers
+    largest: Floats
+
+    def take(self, rows: Integers) -> Distincts:
+        """These rows in this order; -1 is an empty one."""
+        return Distincts(np.where(rows < 0, 0, self.kept[rows]), np.where(rows < 0, np.nan, self.largest[rows]))
+
+
 @dataclass(frozen=True)
 class Samples:
-    """For each of n rows a uniform sample of its pairs: `truth[i]` and `prediction[i]`, ordered by key."""
+    """For each of n rows a uniform sample of its pairs, ordered by key: truth, prediction and, as text, columns."""
 
     truth: list[Any]
     prediction: list[Any]
     keys: list[Any]
+    columns: list[Mapping[str, Any]]
+
+    def take(self, rows: Integers) -> Samples:
+        """These rows in this order; -1 is an empty one."""
+        none = np.array([])
+
+        def chosen(of: list[Any], empty: Any) -> list[Any]:
+            return [empty if row < 0 else of[row] for row in rows]
+
+        return Samples(
+            chosen(self.truth, none), chosen(self.prediction, none), chosen(self.keys, none), chosen(self.columns, {})
+        )
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The states of n (window, slice) rows after merging, by the names an SLI gave them."""
+    """The states of n (window, slice) rows after merging, by the names an SLI gave them.
+
+    `ends` are the windows' ends (UTC microseconds), `level` is that of the intervals (0.95). `reference` holds the same
+    states of the window each row is compared with, empty ones where it has none; None for an SLI that compares nothing.
+    """
 
     predictions: Integers
     labelled: Integers
     states: Mapping[str, Any]
+    ends: Integers
+    level: float = 0.95
+    reference: Merged | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.states[name]
+
+    def take(self, rows: Integers) -> Merged:
+        """These rows in this order; -1 is one without predictions."""
+
+        def chosen(of: Any) -> Any:
+            if hasattr(of, "take") and not isinstance(of, np.ndarray):
+                return of.take(rows)
+            values = np.asarray(of)
+            nothing: Any = 0 if values.dtype.kind == "i" else np.nan
+            return np.where(rows < 0, nothing, values[rows]) if len(values) else np.full(len(rows), nothing)
+
+        return Merged(
+            chosen(self.predictions),
+            chosen(self.labelled),
+            {name: chosen(of) for name, of in self.states.items()},
+            chosen(self.ends),
+            self.level,
+        )

@@ -41,12 +41,16 @@ BINARY = [
     "null_rate",
     "quantile_50",
     "feedback_delay_90",
+    "difference_previous",
+    "difference_fixed",
 ]
+GRAINS = ["hour", "day", "week", "month", "cumulative"]
 SLIDING = [
     ("sliding", "2d/1d", ("d", 2), ("d", 1)),
     ("sliding", "21600s/10800s", ("us", 6 * HOUR), ("us", 3 * HOUR)),
 ]
 REGRESSION = ["mae", "mse", "rmse", "bias", "r2", "count", "mean", "null_rate", "quantile_25", "feedback_delay_50"]
+REGRESSION += ["difference_previous", "difference_fixed"]
 
 
 def world(pick: random.Random) -> World:
@@ -61,11 +65,14 @@ def world(pick: random.Random) -> World:
         since=START + pick.choice([0, 5 * HOUR]),
         zone=zone,
         slice_by=tuple(pick.sample([(), ("a",), ("b",), ("a", "b")], pick.randint(1, 3))),
-        grains=tuple(pick.sample(["hour", "day", "cumulative", *SLIDING], pick.randint(1, 5))),
+        grains=tuple(pick.sample([*GRAINS, *SLIDING], pick.randint(1, 5))),
         slis=tuple(pick.sample(names, pick.randint(1, 3))),
         predictions_keep=pick.choice(["first", "first", "latest"]),
         feedback_keep=pick.choice(["latest", "latest", "first"]),
         feedback_nulls=pick.choice(["withdraw", "withdraw", "ignore"]),
+        top=pick.choice([None, None, 1, 2]),
+        min_support=pick.choice([0, 0, 2]),
+        reference=(START + DAY, START + 2 * DAY),
     )
 
 
@@ -158,7 +165,7 @@ def another_config(pick: random.Random, old: World) -> World:
         sets = [each for each in [(), ("a",), ("b",), ("a", "b")] if columns.issuperset(each)]
         return replace(old, slice_by=tuple(dict.fromkeys([*pick.sample(sets, 1), tuple(sorted(columns))])))
     if what == "grains":
-        return replace(old, grains=tuple(pick.sample(["hour", "day", "cumulative", *SLIDING], pick.randint(1, 5))))
+        return replace(old, grains=tuple(pick.sample([*GRAINS, *SLIDING], pick.randint(1, 5))))
     return replace(old, slis=tuple(dict.fromkeys([*old.slis, pick.choice(names)])))
 
 

@@ -1,4 +1,4 @@
-"""Laws of states: rounding, histograms and sums mean the same in SQL, in NumPy and in scikit-learn."""
+"""Laws of states: rounding and sums mean the same in SQL and in NumPy."""
 
 import math
 
@@ -6,14 +6,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
-from sli.slis.binary import auc
-from sli.slis.states import BITS, FRACTION, LIMIT, ROUNDABLE, SPLIT, Histograms, State, rounded, rounded_sql
-from sli.slis.values import quantiles
-from sli.tile import aggregate
+from sli.aggregation import aggregate
+from sli.slis.states import BITS, FRACTION, LIMIT, ROUNDABLE, SPLIT, State, rounded, rounded_sql
 
 RELATIVE = 2.0**-BITS
 TINY = 5e-324
@@ -32,20 +29,6 @@ spread_and_values = st.sampled_from(SPREADS).flatmap(
 
 def floats(values) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
-
-
-def histograms(rows, spread="real", exact=True) -> Histograms:
-    """Histograms of lists of values, one a row, rounded where they are not exact."""
-    flags = np.broadcast_to(np.asarray(exact, dtype=bool), len(rows)).copy()
-    keys, counts, offsets = [], [], [0]
-    for values, kept in zip(rows, flags, strict=True):
-        values = floats(values) if kept else rounded(floats(values), spread)
-        found, number = np.unique(values, return_counts=True)
-        keys.append(found)
-        counts.append(number)
-        offsets.append(offsets[-1] + len(found))
-    flat = [np.concatenate([floats([]), *keys]), np.concatenate([np.array([], dtype=np.int64), *counts])]
-    return Histograms(np.array(offsets), flat[0], flat[1].astype(np.int64), flags, spread)
 
 
 @pytest.fixture(scope="module")
@@ -96,93 +79,6 @@ def test_a_rounded_value_has_ten_significant_bits():
     assert SPLIT == 2.0 ** (53 - BITS) + 1
     values = np.random.default_rng(2).uniform(1, 2, 10_000)
     assert len(np.unique(rounded(values))) <= 2 ** (BITS - 1) + 1
-
-
-# Distributions
-
-scored = st.lists(st.tuples(st.booleans(), st.one_of(share, st.sampled_from([0.0, 0.25, 0.5, 1.0]))), max_size=80)
-
-
-def by_class(pairs):
-    return [s for label, s in pairs if label], [s for label, s in pairs if not label]
-
-
-def area(*rows, exact=True):
-    split = [by_class(pairs) for pairs in rows]
-    return auc(*(histograms([each[i] for each in split], "probability", exact) for i in (0, 1)))
-
-
-def area_of_sklearn(pairs):
-    labels, scores = zip(*pairs, strict=True) if pairs else ((), ())
-    return roc_auc_score(labels, scores) if len(set(labels)) == 2 else math.nan
-
-
-@given(st.lists(scored, max_size=5))
-def test_auc_of_exact_histograms_equals_scikit_learn(rows):
-    value, bound = area(*rows)
-    assert value == pytest.approx([area_of_sklearn(pairs) for pairs in rows], abs=1e-12, nan_ok=True)
-    assert (bound[~np.isnan(value)] == 0).all()
-
-
-@given(scored)
-def test_auc_of_rounded_histograms_lies_within_its_bound(pairs):
-    assume(len({label for label, _ in pairs}) == 2)
-    (value,), (bound,) = area(pairs, exact=False)
-    assert abs(value - area_of_sklearn(pairs)) <= bound + 1e-12
-
-
-@given(scored, scored)
-def test_auc_where_one_class_was_rounded_lies_within_its_bound(first, second):
-    assume(all(len({label for label, _ in pairs}) == 2 for pairs in (first, second)))
-    split = [by_class(pairs) for pairs in (first, second)]
-    positive = histograms([p for p, _ in split], "probability", [False, True])
-    negative = histograms([n for _, n in split], "probability", True)
-    value, bound = auc(positive, negative)
-    assert abs(value[0] - area_of_sklearn(first)) <= bound[0] + 1e-12
-    assert value[1] == pytest.approx(area_of_sklearn(second), abs=1e-12)
-    assert bound[1] == 0
-
-
-def test_auc_of_a_million_close_scores_lies_within_a_small_bound():
-    random = np.random.default_rng(3)
-    labels = random.random(200_000) < 0.01
-    scores = 1 - np.exp(-random.exponential(9, 200_000) - labels)
-    (value,), (bound,) = auc(*(histograms([scores[labels == c]], "probability", False) for c in (True, False)))
-    assert abs(value - roc_auc_score(labels, scores)) <= bound <= 0.002
-
-
-moderate = st.floats(-1e100, 1e100)
-some_rows = st.lists(st.lists(st.one_of(moderate, st.integers(-5, 5).map(float)), max_size=60), max_size=5)
-
-
-@given(some_rows, share)
-def test_quantiles_of_exact_histograms_equal_numpy(rows, q):
-    value, bound = quantiles(histograms(rows), q)
-    for i, values in enumerate(rows):
-        if values:
-            size = np.abs(values).max()
-            assert value[i] == pytest.approx(np.quantile(values, q), rel=1e-12, abs=1e-12 * size)
-            assert bound[i] == 0
-        else:
-            assert np.isnan(value[i])
-            assert np.isnan(bound[i])
-
-
-@given(st.lists(moderate, min_size=1, max_size=60), share)
-def test_quantiles_of_rounded_histograms_lie_within_their_bound(values, q):
-    (value,), (bound,) = quantiles(histograms([values], exact=False), q)
-    assert abs(value - np.quantile(values, q)) <= bound * (1 + 1e-12)
-
-
-@pytest.mark.parametrize("rows", [[], [[]], [[], []], [[], [0.5], []]])
-def test_empty_rows_are_undefined_and_no_error(rows):
-    value, bound = quantiles(histograms(rows), 0.5)
-    area, error = auc(histograms(rows, "probability"), histograms([[]] * len(rows), "probability"))
-    empty = np.array([not each for each in rows], dtype=bool)
-    assert (np.isnan(value) == empty).all()
-    assert (np.isnan(bound) == empty).all()
-    assert np.isnan(area).all()
-    assert len(error) == len(rows)
 
 
 # Sums

@@ -1,0 +1,436 @@
+"""Blocks: tiles merged into blocks of 4, 16, 64, ... tiles, and any window as the merge of the few that cover it.
+
+So an hour, a day, 30 sliding days and the time since deployment cost about the same. Where day tiles are given, a
+window takes them for its whole days and hour tiles for its edges only. Limit: all tiles of the windows asked for
+are held in DuckDB, which spills to disk beyond the memory of a task.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from sli.intervals import Instants
+from sli.slices import OTHER, SliceBy, text
+from sli.slis import State
+from sli.slis.states import (
+    DISTINCT,
+    EXACT_ROWS,
+    FRACTION,
+    SAMPLE_ROWS,
+    Distincts,
+    Flags,
+    Floats,
+    Groups,
+    Histograms,
+    Integers,
+    Samples,
+    integers,
+    rounded_sql,
+)
+
+RADIX = 4
+DAYS = -1
+"""Level of day tiles."""
+HASHES = 2.0**63
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a state that is a list lies in rows: columns made from an element `x`, and the element made from them."""
+
+    columns: Mapping[str, str]
+    element: str
+    order: str
+
+    @property
+    def names(self) -> str:
+        return ", ".join(self.columns)
+
+    @property
+    def unnested(self) -> str:
+        return ", ".join(f"{sql} AS {name}" for name, sql in self.columns.items())
+
+
+SHAPES = {
+    "histogram": Shape({"value": "x.value", "n": "x.count"}, "{'value': value, 'count': n}", "value"),
+    "groups": Shape(
+        {
+            "key": "x.key",
+            "n": "x.count",
+            "whole": "x.whole::HUGEINT",
+            "fraction": "x.fraction::HUGEINT",
+            "undefined": "x.undefined",
+        },
+        "{'key': key, 'count': n::BIGINT, 'whole': whole::DECIMAL(38, 0), 'fraction': fraction::DECIMAL(38, 0), "
+        "'undefined': undefined::BIGINT}",
+        "key",
+    ),
+    "distinct": Shape({"hash": "x"}, "hash", "hash"),
+    "sample": Shape(
+        {"key": "x.key", "truth": "x.truth", "prediction": "x.prediction", "columns": "x.columns"},
+        "{'key': key, 'truth': truth, 'prediction': prediction, 'columns': columns}",
+        "key, truth, prediction",
+    ),
+}
+
+
+class Rows:
+    """The (window, slice) rows of a grain, ordered by window and slice."""
+
+    def __init__(self, found: pa.Table) -> None:
+        self.table = found
+        self.window = integers(found.column("w"))
+        self.code = integers(found.column("code"))
+        self.slice_by = found.column("slice_by")
+        self.slice = found.column("slice")
+        self.predictions = integers(found.column("predictions"))
+        self.labelled = integers(found.column("labelled"))
+
+
+def cover(lo: Integers, hi: Integers) -> tuple[Integers, Integers, Integers]:
+    """The blocks that make up tiles `[lo, hi)` of each window: arrays of window, level, block number."""
+    lo, hi = lo.copy(), hi.copy()
+    windows: list[Integers] = []
+    levels: list[Integers] = []
+    numbers: list[Integers] = []
+    level, every = 0, np.arange(len(lo))
+    while (lo < hi).any():
+        for _ in range(RADIX - 1):
+            for side in ("low", "high"):
+                edge = lo if side == "low" else hi
+                take = (lo < hi) & (edge % RADIX != 0)
+                if side == "high":
+                    hi[take] -= 1
+                windows.append(every[take])
+                numbers.append((lo if side == "low" else hi)[take].copy())
+                levels.append(np.full(int(take.sum()), level))
+                if side == "low":
+                    lo[take] += 1
+        lo, hi, level = lo // RADIX, hi // RADIX, level + 1
+    none = np.array([], dtype=np.int64)
+    return np.concatenate([none, *windows]), np.concatenate([none, *levels]), np.concatenate([none, *numbers])
+
+
+class Blocks:
+    """Merged states of blocks of tiles, in DuckDB.
+
+    `days` are day tiles in the form of tiles, `midnights` the first instants of all days there may be.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        tiles: pa.Table,
+        states: Mapping[str, State],
+        tile: int,
+        caps: Mapping[SliceBy, int],
+        days: pa.Table | None = None,
+        midnights: Instants | None = None,
+    ) -> None:
+        self.con, self.tiles, self.states, self.tile, self.midnights = con, tiles, states, tile, midnights
+        starts = tiles.column("start").cast(pa.int64()).to_numpy() // tile
+        mine = starts[tiles.column("span").to_numpy(zero_copy_only=False) == "tile"] if len(tiles) else starts
+        self.origin, self.last = (int(mine.min()), int(mine.max())) if len(mine) else (0, -1)
+        placed = _placed(tiles, 0, starts - self.origin)
+        if days is not None and midnights is not None:
+            at = np.searchsorted(midnights, days.column("start").cast(pa.int64()).to_numpy())
+            placed = pa.concat_tables([placed, _placed(days, DAYS, at)], promote_options="permissive")
+        con.register("tiles_arrow", placed)
+        con.execute(
+            "CREATE TEMP TABLE slices AS "
+            "SELECT row_number() OVER (ORDER BY slice_by, slice) - 1 AS code, slice_by, slice "
+            "FROM (SELECT DISTINCT slice_by, slice FROM tiles_arrow WHERE span = 'tile')"
+        )
+        self._cap(caps)
+        self.levels = 0
+        self._leaves()
+
+    def _cap(self, caps: Mapping[SliceBy, int]) -> None:
+        """Table `capped`: for each slice of a capped set how many are told apart, and the code of the rest."""
+        named = [(",".join(by), top, text(dict.fromkeys(by, OTHER))) for by, top in caps.items()]
+        self.con.execute("CREATE TEMP TABLE caps (slice_by VARCHAR, top BIGINT, other VARCHAR)")
+        if named:
+            self.con.executemany("INSERT INTO caps VALUES (?, ?, ?)", named)
+        self.con.execute(
+            "INSERT INTO slices SELECT (SELECT count(*) FROM slices) + row_number() OVER (ORDER BY slice_by) - 1, "
+            "slice_by, other FROM caps c WHERE NOT EXISTS "
+            "(FROM slices s WHERE s.slice_by = c.slice_by AND s.slice = c.other)"
+        )
+        self.con.execute(
+            "CREATE TEMP TABLE capped AS SELECT s.code, c.top, o.code AS other FROM slices s JOIN caps c "
+            "USING (slice_by) JOIN slices o ON o.slice_by = c.slice_by AND o.slice = c.other"
+        )
+
+    def _leaves(self) -> None:
+        parts, self.columns = "", ["predictions", "labelled"]
+        for state in self._of("count", "min", "max"):
+            parts += f", t.{state.id}"
+            self.columns.append(state.id)
+        for state in self._of("sum"):
+            for part in ("whole", "fraction", "undefined", "terms"):
+                parts += f", (t.{state.id}).{part}::HUGEINT AS {state.id}_{part}"
+                self.columns.append(f"{state.id}_{part}")
+        here = "FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice WHERE t.span = 'tile'"
+        self.con.execute(
+            f"CREATE TEMP TABLE blocks AS SELECT level, number, s.code, t.predictions, t.labelled{parts} {here}"
+        )
+        for state in self._of(*SHAPES):
+            self.con.execute(
+                f"CREATE TEMP TABLE {state.id} AS SELECT level, number, code, {SHAPES[state.kind].unnested} "
+                f"FROM (SELECT level, number, s.code, unnest(t.{state.id}) AS x {here})"
+            )
+        for state in self._of("histogram"):
+            self.con.execute(
+                f"CREATE TEMP TABLE {state.id}_totals AS SELECT level, number, code, sum(n)::BIGINT AS total "
+                f"FROM {state.id} GROUP BY ALL"
+            )
+
+    def _of(self, *kinds: str) -> list[State]:
+        return [state for state in self.states.values() if state.kind in kinds]
+
+    def _merged(self) -> str:
+        """SQL that merges the additive columns and extremes."""
+        extremes = {state.id: state.kind for state in self._of("min", "max")}
+        return "".join(f", {extremes.get(name, 'sum')}({name}) AS {name}" for name in self.columns)
+
+    def _grow(self, levels: int) -> None:
+        """Build blocks up to a level, each from the one below."""
+        while self.levels < levels:
+            below, self.levels = self.levels, self.levels + 1
+            group = f"{self.levels} AS level, number // {RADIX} AS number, code"
+            self.con.execute(
+                f"INSERT INTO blocks SELECT {group}{self._merged()} FROM blocks WHERE level = {below} GROUP BY ALL"
+            )
+            for state in self._of("histogram"):
+                self.con.execute(
+                    f"INSERT INTO {state.id}_totals SELECT {group}, sum(total)::BIGINT FROM {state.id}_totals "
+                    f"WHERE level = {below} GROUP BY ALL"
+                )
+            for state in self._of(*SHAPES):
+                names = SHAPES[state.kind].names
+                source = f"SELECT {group}, {names} FROM {state.id} WHERE level = {below}"
+                merged = _together(state, source, "level, number, code", f"{state.id}_totals")
+                self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {names} FROM ({merged})")
+
+    def merge(self, starts: Instants, ends: Instants) -> Rows:
+        """Choose the windows: merges of the additive states, one row a window and slice that holds predictions."""
+        windows, levels, numbers = self._cover(starts, ends)
+        self._grow(int(levels.max()) if len(levels) else 0)
+        self.con.register("cover_arrow", pa.table({"w": windows, "level": levels, "number": numbers}))
+        self.con.execute("CREATE OR REPLACE TEMP TABLE cover AS FROM cover_arrow")
+        self._place()
+        self.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row{self._merged()} "
+            "FROM cover JOIN blocks USING (level, number) JOIN placed USING (w, code) GROUP BY row"
+        )
+        names = ", ".join(self._finished(name) for name in self.columns)
+        return Rows(
+            self.con.sql(
+                f"SELECT w, p.target AS code, s.slice_by, s.slice, {names} FROM merged JOIN {PLACES} p USING (row) "
+                "JOIN slices s ON s.code = p.target ORDER BY row"
+            ).to_arrow_table()
+        )
+
+    def _cover(self, starts: Instants, ends: Instants) -> tuple[Integers, Integers, Integers]:
+        """The blocks of each window: of whole days, where there are day tiles, and of hours."""
+        every = np.arange(len(starts))
+        if self.midnights is None:
+            return self._of_tiles(every, starts, ends)
+        first = np.searchsorted(self.midnights, starts, side="left")
+        last = np.searchsorted(self.midnights, ends, side="right") - 1
+        whole = first < last
+        at = np.minimum(first, len(self.midnights) - 1), np.maximum(last, 0)
+        upper = np.where(whole, self.midnights[at[0]], ends)
+        parts = [
+            self._of_tiles(every, starts, upper),
+            self._of_tiles(every[whole], self.midnights[at[1]][whole], ends[whole]),
+        ]
+        lengths = np.where(whole, last - first, 0)
+        days = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths - first, lengths)
+        parts.append((np.repeat(every, lengths), np.full(len(days), DAYS), days))
+        windows, levels, numbers = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return windows, levels, numbers
+
+    def _of_tiles(self, windows: Integers, starts: Instants, ends: Instants) -> tuple[Integers, Integers, Integers]:
+        lo = np.clip(starts // self.tile - self.origin, 0, self.last - self.origin + 1)
+        hi = np.clip(ends // self.tile - self.origin, 0, self.last - self.origin + 1)
+        at, levels, numbers = cover(lo, np.maximum(lo, hi))
+        return windows[at], levels, numbers
+
+    def _place(self) -> None:
+        """Table `placed`: the row of each window and slice; slices beyond a cap share the row of the rest."""
+        self.con.execute(
+            "CREATE OR REPLACE TEMP TABLE placed AS SELECT w, code, target, "
+            "dense_rank() OVER (ORDER BY w, target) - 1 AS row FROM (SELECT w, code, "
+            "CASE WHEN c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top "
+            "THEN c.other ELSE code END AS target FROM (SELECT w, code, sum(predictions) AS n "
+            "FROM cover JOIN blocks USING (level, number) GROUP BY w, code) LEFT JOIN capped c USING (code))"
+        )
+
+    def _finished(self, name: str) -> str:
+        if name.endswith(("_whole", "_fraction")):
+            return f"{name}::DOUBLE AS {name}"
+        return f"{name}::BIGINT AS {name}" if not name.startswith(("min_", "max_")) else name
+
+    def _list(self, state: State) -> str:
+        """SQL of a list state's columns in the rows just merged; a histogram's with `total`, the number of values."""
+        placed = "USING (level, number) JOIN placed p USING (w, code)"
+        if state.kind == "histogram":
+            self.con.execute(
+                "CREATE OR REPLACE TEMP TABLE row_totals AS SELECT row, sum(total)::BIGINT AS total "
+                f"FROM cover JOIN {state.id}_totals {placed} GROUP BY row"
+            )
+        names = ", ".join(f"{state.id}.{name}" for name in SHAPES[state.kind].columns)
+        return _together(state, f"SELECT row, {names} FROM cover JOIN {state.id} {placed}", "row", "row_totals")
+
+    def packed(self) -> pa.Table:
+        """The rows just merged in the form of tiles: columns w, slice_by, slice, predictions, labelled, one a state."""
+        joins, values = "", ""
+        for state in self.states.values():
+            if state.kind in SHAPES:
+                shape, name = SHAPES[state.kind], f"packed_{state.id}"
+                self.con.execute(
+                    f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT row, list({shape.element} ORDER BY {shape.order}) "
+                    f"AS content FROM ({self._list(state)}) GROUP BY row"
+                )
+                joins += f" LEFT JOIN {name} USING (row)"
+                values += f", coalesce({name}.content, []) AS {state.id}"
+            elif state.kind == "sum":
+                whole, fraction, undefined, terms = (
+                    f"{state.id}_{part}" for part in ("whole", "fraction", "undefined", "terms")
+                )
+                values += (
+                    f", {{'whole': {whole}::DECIMAL(38, 0), 'fraction': {fraction}::DECIMAL(38, 0), "
+                    f"'undefined': {undefined}::BIGINT, 'terms': {terms}::BIGINT}} AS {state.id}"
+                )
+            elif state.kind != "window":
+                values += f", {self._finished(state.id)}"
+        return self.con.sql(
+            "SELECT w, s.slice_by, s.slice, predictions::BIGINT AS predictions, labelled::BIGINT AS labelled"
+            f"{values} FROM merged JOIN {PLACES} p USING (row) JOIN slices s ON s.code = p.target{joins} ORDER BY row"
+        ).to_arrow_table()
+
+    def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> Any:
+        """What an SLI sees of a state, aligned with the rows."""
+        if state.kind == "count":
+            return rows.table.column(state.id).to_numpy()
+        if state.kind in ("min", "max"):
+            return rows.table.column(state.id).to_numpy(zero_copy_only=False)
+        if state.kind == "sum":
+            whole, fraction, undefined, terms = (
+                rows.table.column(f"{state.id}_{part}").to_numpy()
+                for part in ("whole", "fraction", "undefined", "terms")
+            )
+            return np.where((undefined > 0) | (terms == 0), np.nan, whole + fraction / FRACTION)
+        if state.kind == "window":
+            return self._window_values(state, rows, grain, starts)
+        order = SHAPES[state.kind].order
+        found = self.con.execute(f"SELECT * FROM ({self._list(state)}) ORDER BY row, {order}").fetchnumpy()
+        offsets = np.searchsorted(integers(found["row"]), np.arange(len(rows.window) + 1))
+        return _READ[state.kind](state, offsets, found)
+
+    def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> tuple[Any, Any]:
+        """Values of a Python function on all pairs of a window, NaN where the kernel did not make one."""
+        value, reason = np.full(len(rows.window), np.nan), np.full(len(rows.window), None, dtype=object)
+        if state.id not in self.tiles.schema.names:
+            return value, reason
+        self.con.register("starts_arrow", pa.table({"w": np.arange(len(starts)), "start": starts}))
+        found = self.con.sql(
+            f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t "
+            "JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice "
+            "JOIN starts_arrow w ON w.start = epoch_us(t.start) "
+            "JOIN placed p ON p.w = w.w AND p.code = s.code AND p.target = s.code "
+            f"WHERE t.span = ? AND t.{state.id} IS NOT NULL",
+            params=[grain],
+        ).to_arrow_table()
+        row = found.column("row").to_numpy()
+        value[row] = found.column("value").to_numpy(zero_copy_only=False)
+        reason[row] = found.column("reason").to_pylist()
+        return value, reason
+
+
+PLACES = "(SELECT DISTINCT row, w, target FROM placed)"
+"""SQL of each row's window and slice."""
+
+
+def _placed(tiles: pa.Table, level: int, numbers: Integers) -> pa.Table:
+    """Tiles with their level and number."""
+    levels = pa.array(np.full(len(tiles), level), pa.int64())
+    return tiles.append_column("level", levels).append_column("number", pa.array(numbers, pa.int64()))
+
+
+def _read_histograms(state: State, offsets: Integers, found: Mapping[str, Any]) -> Histograms:
+    row, n = integers(found["row"]), len(offsets) - 1
+    exact: Flags = np.ones(n, dtype=bool)
+    exact[row[np.asarray(found["total"]) > EXACT_ROWS]] = False
+    keys = np.asarray(found["value"], dtype=np.float64)
+    return Histograms(offsets, keys, integers(found["n"]), exact, state.spread)
+
+
+def _read_groups(_: State, offsets: Integers, found: Mapping[str, Any]) -> Groups:
+    whole, fraction = (_doubles(found[name]) for name in ("whole", "fraction"))
+    undefined = _doubles(found["undefined"]) > 0
+    sums = np.where(undefined, np.nan, whole + fraction / FRACTION)
+    return Groups(offsets, np.asarray(found["key"], dtype=object), integers(found["n"]), sums)
+
+
+def _doubles(column: Any) -> Floats:
+    return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
+
+
+def _read_distincts(_: State, offsets: Integers, found: Mapping[str, Any]) -> Distincts:
+    kept = np.diff(offsets)
+    largest = np.full(len(kept), np.nan)
+    # Ascending, so the last of a row is its largest.
+    largest[kept > 0] = integers(found["hash"])[offsets[1:][kept > 0] - 1] / HASHES
+    return Distincts(kept, largest)
+
+
+def _read_samples(state: State, offsets: Integers, found: Mapping[str, Any]) -> Samples:
+    truth, prediction, keys = (
+        [np.asarray(found[name])[a:b] for a, b in itertools.pairwise(offsets)]
+        for name in ("truth", "prediction", "key")
+    )
+    texts = np.asarray(found["columns"], dtype=object)
+    columns: list[Mapping[str, Any]] = [
+        {
+            name: np.array([None if np.ma.is_masked(each[i]) else each[i] for each in texts[a:b]], dtype=object)
+            for i, name in enumerate(state.columns)
+        }
+        for a, b in itertools.pairwise(offsets)
+    ]
+    return Samples(truth, prediction, keys, columns)
+
+
+_READ = {
+    "histogram": _read_histograms,
+    "groups": _read_groups,
+    "distinct": _read_distincts,
+    "sample": _read_samples,
+}
+
+
+def _together(state: State, source: str, group: str, totals: str) -> str:
+    """SQL that merges a list state's rows of each group; a histogram of more than EXACT_ROWS values is rounded."""
+    if state.kind == "histogram":
+        value = f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_sql('value', state.spread)} + 0.0::DOUBLE ELSE value END"
+        return (
+            f"SELECT {group}, key AS value, sum(n)::BIGINT AS n, any_value(total) AS total "
+            f"FROM (SELECT {group}, {value} AS key, n, total FROM ({source}) JOIN {totals} USING ({group})) "
+            f"GROUP BY {group}, key"
+        )
+    if state.kind == "groups":
+        summed = ", ".join(f"sum({name}) AS {name}" for name in ("n", "whole", "fraction", "undefined"))
+        return f"SELECT {group}, key, {summed} FROM ({source}) GROUP BY {group}, key"
+    if state.kind == "distinct":
+        distinct = f"SELECT DISTINCT {group}, hash FROM ({source})"
+        return f"SELECT {group}, unnest(min(hash, {DISTINCT})) AS hash FROM ({distinct}) GROUP BY {group}"
+    place = f"row_number() OVER (PARTITION BY {group} ORDER BY key, truth, prediction)"
+    return f"SELECT {group}, key, truth, prediction, columns FROM ({source}) QUALIFY {place} <= {SAMPLE_ROWS}"

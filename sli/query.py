@@ -1,0 +1,267 @@
+"""Any window, any slice, at query time: merged from stored tiles, day tiles inside and hour tiles at the edges.
+
+No row of the logs is read and nothing is written. Limit: it knows what the last run published, and a Python function is
+evaluated on the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from sli import publish, schemas
+from sli.config import Config
+from sli.declaration import declared, known_entry
+from sli.errors import ConfigError, StoreError, nearest
+from sli.history import framed
+from sli.intervals import Duration, Instants, iso
+from sli.loading import load_config
+from sli.plan import resting_on
+from sli.recompute import When, length, parsed
+from sli.reference import reference_tables
+from sli.rollup import Evaluation, nothing
+from sli.slices import SliceBy, slice_by_of, text
+from sli.slis import Sli
+from sli.tables import Published, Store
+from sli.windows import Grain
+
+WINDOWS = 100_000
+"""More are hardly meant."""
+
+
+def query(
+    config: str | Path | Config,
+    sli: str | Sequence[str],
+    *,
+    size: str | Duration | None = None,
+    every: str | Duration | None = None,
+    start: When = None,
+    end: When = None,
+    slice: Mapping[str, str | None] | None = None,
+    slice_by: Sequence[str] | None = None,
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Values over any windows as a DataFrame with the columns of `schemas.BELIEF`, ordered by SLI, slice and window.
+
+    Windows of `size` (default: all of the time asked for) that start every `every` (default: `size`) from `start`
+    (default: `since`) and end by `end` (default: the newest hour's end); whole days count on the calendar of the
+    config's zone. `slice` picks one slice (`{}`: all), `slice_by` all slices of those columns (default: the whole).
+    `sli` names one of the config, or a built-in one whose states the tiles have because others need them. Raises
+    SliError.
+    """
+    config = load_config(config, settings)
+    store = Store(config.store)
+    published = store.published()
+    if published is None:
+        raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
+    if published.base != config.base:
+        raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
+    chosen = [_sli(config, published, name) for name in ([sli] if isinstance(sli, str) else sli)]
+    by = slice_by_of(slice if slice is not None else slice_by or ())
+    if by not in published.slice_sets:
+        sets = ", ".join("all" if not each else " x ".join(each) for each in published.slice_sets)
+        raise ConfigError(
+            "no tiles of these slices are kept", where="slice", expected=sets, found=" x ".join(by) or "all"
+        )
+    grain, starts, ends = _windows(config, published, size, every, start, end)
+    wanted = None if slice is None else text(slice)
+    return _evaluated(config, store, published, chosen, by, wanted, grain, starts, ends)
+
+
+def _sli(config: Config, published: Published, name: str) -> Sli:
+    """An SLI of the config, or a built-in one, whose states are all in the tiles. Raises ConfigError."""
+    found = next((each for each in config.declared if each.name == name), None)
+    if found is None:
+        try:
+            known_entry(name, config.task)
+        except ConfigError as error:
+            names = [each.name for each in config.declared]
+            raise ConfigError(
+                f"there is no SLI '{name}'",
+                where="SLI",
+                expected=f"one of the config ({', '.join(names)}), or a built-in one",
+                todo=nearest(name, names) or error.todo,
+            ) from error
+        found = declared([name], config.context)[0]
+    missing = [each for each, state in found.formula.states.items() if state.id not in published.states]
+    missing = [each for each in missing if found.formula.states[each].kind != "window"]
+    if missing:
+        raise ConfigError(
+            f"the tiles lack what '{name}' needs",
+            where="SLI",
+            found=f"no {', '.join(missing)}",
+            todo="list it under `slis` and run once",
+        )
+    return found
+
+
+def _windows(
+    config: Config,
+    published: Published,
+    size: str | Duration | None,
+    every: str | Duration | None,
+    start: When,
+    end: When,
+) -> tuple[Grain, Instants, Instants]:
+    """The windows asked for. Raises ConfigError."""
+    first = config.since_instant if start is None else parsed(config.zone, "start", start)
+    last = published.newest if end is None else parsed(config.zone, "end", end)
+    if first >= last:
+        raise ConfigError(
+            "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
+        )
+    for name, instant in (("start", first), ("end", last)):
+        if instant % config.tile:
+            raise ConfigError(
+                f"{name} lies within a tile", where=name, expected=f"whole {_tile_name(config)}", found=iso(instant)
+            )
+    if size is None:
+        if every is not None:
+            raise ConfigError("`every` needs a `size`", where="every")
+        span = f"{iso(first)}/{iso(last)}"
+        return Grain(span, Duration(span, last - first, None)), np.array([first]), np.array([last])
+    step = length("every", every) if every is not None else length("size", size)
+    long = length("size", size)
+    for name, each in (("size", long), ("every", step)):
+        if each.micros == 0 or each.micros % config.tile:
+            raise ConfigError(f"{name} must be made of whole {_tile_name(config)}", where=name, found=each.text)
+    if (last - first) // step.micros > WINDOWS:
+        raise ConfigError("too many windows", where="every", expected=f"at most {WINDOWS:,}", found=step.text)
+    grain = Grain.sliding(long, step)
+    starts = _stepped(config, first, last, step)
+    ends = np.array([_later(config, int(each), long) for each in starts], dtype=np.int64)
+    kept = ends <= last
+    if not kept.any():
+        raise ConfigError(
+            "no window fits",
+            where="size",
+            expected=f"at most the time from {iso(first)} to {iso(last)}",
+            found=long.text,
+        )
+    return grain, starts[kept], ends[kept]
+
+
+def _tile_name(config: Config) -> str:
+    minutes = config.tile // 60_000_000
+    return "hours" if minutes == 60 else f"{minutes} minutes"
+
+
+def _stepped(config: Config, first: int, last: int, step: Duration) -> Instants:
+    if step.days is None:
+        return np.arange(first, last, step.micros, dtype=np.int64)
+    found = [first]
+    while (after := _later(config, found[-1], step)) < last:
+        found.append(after)
+    return np.array(found, dtype=np.int64)
+
+
+def _later(config: Config, at: int, by: Duration) -> int:
+    """An instant later by a length; whole days keep the time of the day."""
+    if by.days is None:
+        return at + by.micros
+    day = config.zone.date(at)
+    return config.zone.midnight(day + timedelta(days=by.days)) + at - config.zone.midnight(day)
+
+
+def _evaluated(
+    config: Config,
+    store: Store,
+    published: Published,
+    slis: list[Sli],
+    by: SliceBy,
+    wanted: str | None,
+    grain: Grain,
+    starts: Instants,
+    ends: Instants,
+) -> pd.DataFrame:
+    before = [
+        grain.before(config.zone, starts, ends)
+        for each in slis
+        if each.reference is not None and each.reference.kind == "previous"
+    ]
+    fixed = [each.reference.interval for each in slis if each.reference is not None and each.reference.interval]
+    edges = np.concatenate(
+        [starts, ends, *before, *([each.start, each.end] for each in fixed)], dtype=np.int64, casting="unsafe"
+    )
+    reader = _Tiles(config, store, published, slis, by, None if by in config.caps else wanted)
+    midnights = reader.midnights(int(edges.min()), int(edges.max()))
+    tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
+    references = reference_tables(config, slis, store.inputs(published)) if _needs_table(slis) else {}
+    with Evaluation(config, tiles, slis, references, days, midnights) as evaluation:
+        parts = list(evaluation.results(grain, starts, ends, published.as_of))
+    parts = [_waiting(published, each, rows) for each, rows in zip(slis, parts, strict=False)]
+    rows = pa.concat_tables(parts) if parts else nothing()
+    if wanted is not None:
+        rows = rows.filter(pa.array([each == wanted for each in rows.column("slice").to_pylist()], pa.bool_()))
+    rows = rows.append_column("model", pa.array([config.model] * len(rows), pa.string()))
+    rows = rows.append_column("as_of", pa.array([published.as_of] * len(rows), pa.int64()))
+    rows = rows.append_column("run_id", pa.array([published.run_id] * len(rows), pa.string()))
+    order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
+    return framed(publish.stored(rows.sort_by(order).select([name for name, _ in schemas.BELIEF])))
+
+
+def _needs_table(slis: Iterable[Sli]) -> bool:
+    return any(each.reference is not None and each.reference.kind == "table" for each in slis)
+
+
+def _waiting(published: Published, sli: Sli, rows: pa.Table) -> pa.Table:
+    """With null and a reason where a window rests on tiles still to be computed."""
+    gaps = [each for state in sli.formula.states.values() for each in published.gaps.get(state.id, ())]
+    starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
+    waits = resting_on(starts, ends, [*published.pending, *gaps], sli.reference)
+    if not waits.any():
+        return rows
+    for name in ("value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "verdict"):
+        column = rows.column(name).to_pylist()
+        kept = [None if wait else value for value, wait in zip(column, waits, strict=True)]
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(kept, rows.schema.field(name).type))
+    reasons = zip(rows.column("reason").to_pylist(), waits, strict=True)
+    text = ["holds hours still to be computed" if wait else reason for reason, wait in reasons]
+    return rows.set_column(rows.schema.get_field_index("reason"), "reason", pa.array(text, pa.string()))
+
+
+class _Tiles:
+    """Reads of the store only what windows rest on: some slices, some states, whole days and the hours at the edges."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        published: Published,
+        slis: Iterable[Sli],
+        by: SliceBy,
+        wanted: str | None,
+    ) -> None:
+        self.config, self.store, self.published = config, store, published
+        states = {state.id for each in slis for state in each.formula.states.values()}
+        self.columns = {"day", "span", "start", "slice_by", "slice", "predictions", "labelled", *states}
+        self.only = (ds.field("slice_by") == ",".join(by)) & (ds.field("span") == "tile")
+        if wanted is not None:
+            self.only &= ds.field("slice") == wanted
+
+    def midnights(self, low: int, high: int) -> Instants:
+        zone = self.config.zone
+        return np.array(zone.midnights(zone.date(low), zone.date(high - 1) + timedelta(days=1)), dtype=np.int64)
+
+    def tiles(self, edges: npt.NDArray[np.int64], midnights: Instants) -> pa.Table:
+        """Hour tiles of the days that a window begins or ends within."""
+        zone = self.config.zone
+        within = np.unique(edges[~np.isin(edges, midnights)])
+        days = sorted({zone.date(int(each)).isoformat() for each in within})
+        if not days:
+            return schemas.TILES.empty_table()
+        return self.store.rows("tiles", self.published, self.columns, self.only, ("day", days))
+
+    def days(self, midnights: Instants) -> pa.Table:
+        """Day tiles from the first midnight on up to the last."""
+        dates = [self.config.zone.date(int(each)).isoformat() for each in midnights]
+        months = {each[:7] for each in dates}
+        day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
+        return self.store.rows("days", self.published, self.columns, self.only & day, ("month", months))

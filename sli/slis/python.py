@@ -1,0 +1,318 @@
+"""SLIs that are any Python function of two arrays, the labels and the predictions.
+
+Limit: such a function does not merge. It is called on all pairs of an hour or a day; for longer windows on a uniform
+sample of SAMPLE_ROWS pairs keyed by output_id, with a bootstrap interval (Efron 1979) once the sample is not the whole.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import inspect
+import json
+import math
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sli.errors import ConfigError, nearest
+from sli.slices import quoted
+from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
+from sli.slis.loaded import by_value, load, source
+from sli.slis.mergeable import from_mergeable, is_mergeable
+from sli.slis.sql import over
+from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
+
+PYTHON_KEYS = ("name", "python", "of", "weight", "columns", "with", "against")
+"""What a config entry with `python` may say, beside its objective."""
+WEIGHTS = ("sample_weight", "weight")
+KEYS = {"sample_weight": "weight", "weight": "weight", "slices": "columns", "reference": "against"}
+"""The key that gives a function each parameter it may take by name."""
+TAIL = 5
+"""Resamples beyond either end of an interval."""
+DEFINED = 0.9
+"""Share of the resamples that must have a value for there to be an interval."""
+TURN = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Called:
+    """A function with all that its SLI gives it. It travels to workers by value.
+
+    Takes labels and predictions as doubles, with `classes` as places among these, and columns as texts.
+    """
+
+    function: Callable[..., Any]
+    weight: str = ""
+    weight_as: str = ""
+    slices: tuple[str, ...] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    def __call__(self, truth: Any, prediction: Any, columns: Mapping[str, Any], reference: Any = None) -> float:
+        given = copy.deepcopy(dict(self.constants))
+        if self.weight:
+            # A null weight is NaN: unknown, which the function may refuse.
+            given[self.weight_as] = np.array(columns[self.weight], dtype=object).astype(np.float64)
+        if self.slices:
+            given["slices"] = {name: np.array(columns[name], dtype=object) for name in self.slices}
+        if reference is not None:
+            given["reference"] = tuple(self._array(each) for each in reference)
+        return float(self.function(self._array(truth), self._array(prediction), **given))
+
+    def _array(self, of: Any) -> Any:
+        """A copy, since a function may change what it gets while several share a sample."""
+        if self.classes:
+            return np.array(self.classes, dtype=object)[np.asarray(of).astype(np.int64)]
+        return np.array(of, dtype=np.float64)
+
+
+def called(
+    function: Called, truth: Any, prediction: Any, columns: Mapping[str, Any], reference: Any = None
+) -> tuple[float, str | None]:
+    """The function's value, or NaN and the reason. Its warnings are not shown: one a window would be noise."""
+    # Python's filters of warnings are one for all threads: a thread must not restore them while another hushes.
+    with TURN, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = function(truth, prediction, columns, reference)
+        except Exception as error:
+            return math.nan, f"{type(error).__name__}: {error}"[:200]
+    return (value, None) if np.isfinite(value) else (math.nan, f"the function returned {value}")
+
+
+def pickled(call: str, folder: str) -> bytes:
+    """What a window state's `call` describes, by value, so that workers need not have its module."""
+    made, beside = json.loads(call), Path(folder)
+    function = load(made["python"], beside)
+    return by_value(_called(function, made), function, beside)
+
+
+def _called(function: Callable[..., Any], made: Mapping[str, Any]) -> Called:
+    takes = inspect.signature(function).parameters if made["weight"] else ()
+    weight_as = next((name for name in WEIGHTS if name in takes), "")
+    return Called(function, made["weight"], weight_as, tuple(made["columns"]), made["with"], tuple(made["classes"]))
+
+
+def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
+    """Hash of what an entry's function is, for the SLI's definition."""
+    found = load(str(entry["python"]), folder)
+    parts = [source(found)]
+    if is_mergeable(found):
+        parts = [source(found.value), *sorted(f"{name}={state.id}" for name, state in found.states.items())]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def from_python(entry: Mapping[str, Any], folder: Path, of: str, classes: tuple[str, ...] = ()) -> Formula:
+    """The SLI of a config entry: `function(y_true, y_pred)`, or a mergeable one. Raises ConfigError.
+
+    `of` says which column y_pred is: decision or prediction.
+    """
+    entry = {key: value for key, value in entry.items() if value is not None}
+    function = load(str(entry["python"]), folder)
+    if is_mergeable(function):
+        return from_mergeable(function, entry)
+    made = _checked(entry, function, classes)
+    given = _called(function, made)
+    columns = tuple(sorted({*([given.weight] if given.weight else []), *given.slices}))
+    states = {"sample": State("sample", of=of, where="usable", columns=columns), "usable": count("usable")}
+    if "against" not in entry:
+        call, origin = json.dumps(made, sort_keys=True), source_hash(entry, folder)
+        states["window"] = State("window", of=of, where="usable", call=call, columns=columns, source=origin)
+    on_rows = functools.partial(_on_rows, given, of, columns)
+    return Formula(states, functools.partial(_value, given), on_rows, entry.get("against"))
+
+
+def _checked(entry: Mapping[str, Any], function: Callable[..., Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    """What the function gets, as plain values, once its signature agrees."""
+    call = str(entry["python"])
+    for key in entry:
+        if key not in PYTHON_KEYS:
+            raise ConfigError(
+                f"a custom SLI has no key '{key}'",
+                where=str(key),
+                expected=f"one of {', '.join(PYTHON_KEYS)}",
+                todo=nearest(str(key), PYTHON_KEYS),
+            )
+    weight, columns, constants = entry.get("weight", ""), entry.get("columns", []), entry.get("with", {})
+    if not isinstance(weight, str):
+        raise ConfigError("`weight` names a column", where="weight", expected="a text", found=repr(weight))
+    if not isinstance(columns, list | tuple) or not all(isinstance(each, str) for each in columns):
+        raise ConfigError("`columns` is a list of columns", where="columns", expected="[a, b]", found=repr(columns))
+    if not isinstance(constants, Mapping) or not _plain(dict(constants)):
+        raise ConfigError(
+            "`with` maps parameters to constants",
+            where="with",
+            expected="{average: macro}: numbers, texts, true, false, null, lists and mappings of them",
+            found=repr(constants),
+        )
+    _agree(call, function, {key: entry[key] for key in ("weight", "columns", "against") if entry.get(key)}, constants)
+    return {
+        "python": call,
+        "weight": weight,
+        "columns": list(columns),
+        "with": dict(constants),
+        "classes": list(classes),
+    }
+
+
+def _plain(of: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(of, allow_nan=False)) == of)
+    except (TypeError, ValueError):
+        return False
+
+
+def _agree(call: str, function: Callable[..., Any], given: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
+    """The function takes what the entry gives and needs nothing else."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        # Compiled functions may not tell.
+        parameters = [inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)]
+    by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(by_place) < 2 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
+        raise ConfigError(f"'{call}' does not take two arrays", where="python", expected="function(y_true, y_pred)")
+    rest = [p for p in parameters if p not in by_place[:2] and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    named = {p.name: p for p in rest if p.kind is not p.POSITIONAL_ONLY}
+    filled = set(constants)
+    for key in given:
+        names = [name for name, of in KEYS.items() if of == key]
+        name = next((each for each in names if each in named), None)
+        if name is None:
+            raise ConfigError(
+                f"the key '{key}' is given, but '{call}' has no parameter {' or '.join(names)}",
+                where=key,
+                todo=f"drop '{key}', or give the function that parameter",
+            )
+        if name in constants:
+            raise ConfigError(f"'{key}' and 'with' both give '{name}' to '{call}'", where="with")
+        filled.add(name)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in constants:
+            if name not in named:
+                raise ConfigError(
+                    f"'{call}' has no parameter '{name}'",
+                    where="with",
+                    expected=f"one of {', '.join(named)}" if named else "none",
+                    todo=nearest(str(name), named),
+                )
+    for p in rest:
+        if p.default is p.empty and p.name not in filled:
+            key = KEYS.get(p.name, "with")
+            example = {"weight": "weight: COLUMN", "columns": "columns: [COLUMN]", "against": "against: previous"}
+            raise ConfigError(
+                f"'{call}' needs '{p.name}', which the key '{key}' gives",
+                where=key,
+                found=f"no '{key}'" if key not in (*given, "with") else "",
+                todo=f"write {example.get(key, f'with: {{{p.name}: ...}}')}",
+            )
+
+
+def _value(function: Called, s: Merged) -> Values:
+    rows = len(s.predictions)
+    value, low, high, bound = (np.full(rows, np.nan) for _ in range(4))
+    reason = np.full(rows, None, dtype=object)
+    for i in range(rows):
+        value[i], reason[i], low[i], high[i], bound[i] = _row(function, s, i)
+    none = np.full(rows, np.nan)
+    return Values(value, reason, none, none, bound, none, none).within(low, high)
+
+
+def _row(function: Called, s: Merged, i: int) -> tuple[float, str | None, float, float, float]:
+    """Value, reason, interval and bound of one row."""
+    nan = math.nan
+    if s["usable"][i] == 0:
+        return nan, NO_LABELS, nan, nan, nan
+    if s.reference is not None and s.reference["usable"][i] == 0:
+        return nan, NO_REFERENCE, nan, nan, nan
+    value, reason = nan, None
+    if "window" in s.states:
+        value, reason = s["window"][0][i], s["window"][1][i]
+    sampled = math.isnan(value) and reason is None
+    sides = [_Side.of(s["sample"], i), *([] if s.reference is None else [_Side.of(s.reference["sample"], i)])]
+    if sampled:
+        value, reason = _on(function, sides)
+    if reason is not None:
+        return nan, reason, nan, nan, nan
+    whole = all(each["usable"][i] <= SAMPLE_ROWS for each in (s, s.reference) if each is not None)
+    if not sampled or whole:
+        return value, None, nan, nan, 0.0
+    return value, None, *_bootstrap(function, sides, s.level), nan
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The sample of a window, or of its reference."""
+
+    truth: Any
+    prediction: Any
+    keys: Any
+    columns: Mapping[str, Any]
+
+    @staticmethod
+    def of(samples: Samples, i: int) -> _Side:
+        return _Side(samples.truth[i], samples.prediction[i], samples.keys[i], samples.columns[i])
+
+    def drawn(self, random: np.random.Generator) -> _Side:
+        """As many pairs of it, drawn with replacement."""
+        at = random.integers(0, len(self.truth), len(self.truth))
+        columns = {name: texts[at] for name, texts in self.columns.items()}
+        return _Side(self.truth[at], self.prediction[at], self.keys, columns)
+
+
+def _on(function: Called, sides: list[_Side]) -> tuple[float, str | None]:
+    reference = (sides[1].truth, sides[1].prediction) if len(sides) > 1 else None
+    return called(function, sides[0].truth, sides[0].prediction, sides[0].columns, reference)
+
+
+def _bootstrap(function: Called, sides: list[_Side], level: float) -> tuple[float, float]:
+    """Percentile interval: the TAIL-th of the resamples from either end.
+
+    With B resamples the k-th smallest leaves k / (B + 1) below it, which B follows from (Davison and Hinkley 1997,
+    section 5.3). The draws follow from the samples' own keys, so that every run draws the same.
+    """
+    random = np.random.default_rng(np.concatenate([np.asarray(each.keys) for each in sides]).view(np.uint32))
+    resamples = max(199, round(2 * TAIL / (1 - level)) - 1)
+    found = [_on(function, [each.drawn(random) for each in sides])[0] for _ in range(resamples)]
+    kept = np.array([each for each in found if not math.isnan(each)])
+    if len(kept) < DEFINED * resamples:
+        return math.nan, math.nan
+    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2], method="weibull")
+    return float(low), float(high)
+
+
+def _on_rows(
+    function: Called,
+    of: str,
+    columns: tuple[str, ...],
+    pairs: pd.DataFrame,
+    reference: pd.DataFrame | None = None,
+) -> float:
+    kept = pairs[pairs.usable]
+    other = None if reference is None else reference[reference.usable]
+    if kept.empty or (other is not None and other.empty):
+        return math.nan
+    texts = {}
+    if columns:
+        with over(kept[list(columns)]) as con:
+            found = con.execute(f"SELECT {', '.join(f'{quoted(name)}::VARCHAR' for name in columns)} FROM pairs")
+            rows = zip(*found.fetchall(), strict=True)
+            texts = {name: np.array(values, dtype=object) for name, values in zip(columns, rows, strict=True)}
+    arrays = _arrays(kept, of, function.classes)
+    return called(function, *arrays, texts, None if other is None else _arrays(other, of, function.classes))[0]
+
+
+def _arrays(kept: pd.DataFrame, of: str, classes: tuple[str, ...]) -> tuple[Any, Any]:
+    """Label and y_pred of plain rows, as the states give them."""
+    if not classes:
+        return kept.label.to_numpy(dtype=float), kept[of].to_numpy(dtype=float)
+    places = {name: i for i, name in enumerate(classes)}
+    return tuple(kept[name].map(places).to_numpy(dtype=float) for name in ("label", of))  # type: ignore[return-value]

@@ -1,0 +1,119 @@
+"""SLIs in SQL: mergeable aggregates over the pairs, and an expression over the merged ones.
+
+Limit: an aggregate is one sum, count, min or max; what does not merge is a Python function's work.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sli.errors import ConfigError, nearest
+from sli.slices import quoted
+from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, because, count, plain, total
+from sli.slis.states import Floats, Merged, State
+
+if TYPE_CHECKING:
+    import duckdb
+
+MERGEABLE = {"sum", "count", "min", "max"}
+NULL = "the value is null"
+INFINITE = "the value is infinite"
+
+
+def aggregate(text: str) -> State:
+    """The state of one SQL aggregate such as `sum(fare * tip)`. Raises ConfigError."""
+    found = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
+    name, inner = (found[1].lower(), found[2].strip()) if found else ("", "")
+    if name not in MERGEABLE or not _balanced(inner):
+        raise ConfigError(
+            "a state must be one mergeable aggregate",
+            expected="sum(...), count(...), min(...) or max(...) over a pair's columns",
+            found=text,
+            todo="keep a mean as its sum and count, and divide them in `value`",
+        )
+    if name == "count":
+        return count("true" if inner in ("", "*") else f"({inner}) IS NOT NULL")
+    if name == "sum":
+        return total(f"({inner})::DOUBLE", f"({inner}) IS NOT NULL")
+    return State("min" if name == "min" else "max", of=f"({inner})::DOUBLE")
+
+
+def _balanced(text: str) -> bool:
+    depth = 0
+    for character in re.sub(r"'(?:[^']|'')*'", "", text):
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def from_sql(states: Mapping[str, str], value: str) -> Formula:
+    """A mergeable SLI: named aggregates, and an SQL expression over them, `predictions` and `labelled`."""
+    import duckdb
+
+    merged = {name: aggregate(text) for name, text in states.items()}
+    known = [*merged, "predictions", "labelled"]
+    for name in ("predictions", "labelled"):
+        if name in merged:
+            raise ConfigError(f"'{name}' is there already", where=f"states.{name}", todo="give the state another name")
+    columns = ", ".join(f"1::DOUBLE AS {quoted(name)}" for name in known)
+    try:
+        duckdb.connect().execute(f"SELECT ({value})::DOUBLE FROM (SELECT {columns})")
+    except duckdb.Error as error:
+        wrong = re.search(r'column "([^"]+)"', str(error))
+        raise ConfigError(
+            "the value is no SQL expression over the SLI's states",
+            expected=f"an expression over {', '.join(known)}",
+            found=value,
+            todo=nearest(wrong[1], known) if wrong else str(error).splitlines()[0],
+        ) from error
+    return Formula(merged, functools.partial(_value, value), functools.partial(_on_rows, dict(states), value))
+
+
+def _value(value: str, s: Merged) -> Values:
+    import duckdb
+
+    columns = {"predictions": s.predictions, "labelled": s.labelled, **s.states}
+    frame = pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
+    frame["sli:position"] = np.arange(len(frame))
+    found = (
+        duckdb.connect()
+        .execute(f'SELECT ({value})::DOUBLE AS value FROM frame ORDER BY "sli:position"')
+        .fetchnumpy()["value"]
+    )
+    numbers = np.ma.filled(np.ma.asarray(found, dtype=np.float64), np.nan)
+    return plain(numbers, undefined(numbers, s))
+
+
+def undefined(numbers: Floats, s: Merged) -> Any:
+    """Why a number that the user's own arithmetic gave is none; None where it is one."""
+    none = ~np.isfinite(numbers)
+    lone = np.zeros(len(numbers), dtype=bool) if s.reference is None else s.reference.predictions == 0
+    return because(
+        (none & (s.labelled == 0), NO_LABELS), (none & lone, NO_REFERENCE), (np.isinf(numbers), INFINITE), (none, NULL)
+    )
+
+
+def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the rows as `pairs`, its clock set as the kernel's is."""
+    import duckdb
+
+    con = duckdb.connect()
+    con.execute("SET TimeZone='UTC'")
+    con.register("pairs", pairs)
+    return con
+
+
+def _on_rows(states: Mapping[str, str], value: str, pairs: pd.DataFrame) -> float:
+    named = ", ".join(f"({text})::DOUBLE AS {quoted(name)}" for name, text in states.items())
+    counts = "count(*) AS predictions, count(*) FILTER (labelled) AS labelled"
+    inner = f"SELECT {', '.join(each for each in (named, counts) if each)} FROM pairs"
+    with over(pairs) as con:
+        found = con.execute(f"SELECT ({value})::DOUBLE FROM ({inner})").fetchall()[0][0]
+    return float("nan") if found is None or not np.isfinite(found) else float(found)

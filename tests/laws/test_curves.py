@@ -1,0 +1,165 @@
+"""Laws of curves: what is read from histograms equals scikit-learn where exact and lies within its bound where not."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+from twins.binary import at_precision as at_precision_twin
+from twins.binary import lift as lift_twin
+
+from sli.slis import curves
+from sli.slis.states import Histograms, rounded
+
+share = st.floats(0, 1)
+close = st.integers(0, 40).map(lambda i: 0.3 + i * 2.0**-14)  # several fall on one rounded score
+scored = st.lists(
+    st.tuples(st.booleans(), st.one_of(share, close, st.sampled_from([0.0, 0.25, 0.5, 1.0]))), max_size=80
+)
+rows_of_scored = st.lists(scored, max_size=5)
+TOLERANCE = 1e-12
+
+
+def histograms(rows, exact=True) -> Histograms:
+    """Histograms of lists of scores, one a row, rounded where they are not exact."""
+    flags = np.broadcast_to(np.asarray(exact, dtype=bool), len(rows)).copy()
+    found = [
+        np.unique(values if kept else rounded(values, "probability"), return_counts=True)
+        for values, kept in zip((np.asarray(row, dtype=np.float64) for row in rows), flags, strict=True)
+    ]
+    offsets = np.cumsum([0, *(len(keys) for keys, _ in found)])
+    keys = np.concatenate([np.array([]), *(keys for keys, _ in found)])
+    counts = np.concatenate([np.array([], dtype=np.int64), *(counts for _, counts in found)])
+    return Histograms(offsets, keys, counts.astype(np.int64), flags, "probability")
+
+
+def by_class(pairs):
+    return [s for label, s in pairs if label], [s for label, s in pairs if not label]
+
+
+def curve(*rows, exact=True):
+    split = [by_class(pairs) for pairs in rows]
+    return curves.joined(*(histograms([each[i] for each in split], exact) for i in (0, 1)))
+
+
+def arrays(pairs):
+    return np.array([int(label) for label, _ in pairs]), np.array([s for _, s in pairs], dtype=np.float64)
+
+
+def both_classes(pairs):
+    return len({label for label, _ in pairs}) == 2
+
+
+def any_positive(pairs):
+    return any(label for label, _ in pairs)
+
+
+# By name: of a curve, of plain labels and scores, where defined.
+KINDS = {
+    "roc_auc": (curves.roc_area, roc_auc_score, both_classes),
+    "average_precision": (curves.average_precision, average_precision_score, any_positive),
+    **{
+        f"lift {k}": (lambda c, k=k: curves.lift(c, k / 100), lambda y, s, k=k: lift_twin(y, s, k), any_positive)
+        for k in (0.5, 10, 33, 100)
+    },
+    **{
+        f"{of} at precision {target}": (
+            lambda c, of=of, target=target: getattr(curves.at_precision(c, target), of),
+            lambda y, s, of=of, target=target: at_precision_twin(y, s, target, of),
+            any_positive,
+        )
+        for of in ("recall", "threshold")
+        for target in (0.0, 0.4, 0.75, 1.0)
+    },
+}
+
+
+def expected(kind, pairs):
+    _, twin, defined = KINDS[kind]
+    return float(twin(*arrays(pairs))) if defined(pairs) else math.nan
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(rows=rows_of_scored)
+def test_exact_histograms_give_what_plain_rows_give(kind, rows):
+    found = KINDS[kind][0](curve(*rows))
+    for i, pairs in enumerate(rows):
+        if KINDS[kind][2](pairs):
+            assert found.value[i] == pytest.approx(expected(kind, pairs), abs=TOLERANCE, nan_ok=True)
+            assert math.isnan(found.value[i]) or found.bound[i] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(pairs=scored)
+def test_rounded_histograms_give_a_value_within_its_bound(kind, pairs):
+    assume(KINDS[kind][2](pairs))
+    found = KINDS[kind][0](curve(pairs, exact=False))
+    truth = expected(kind, pairs)
+    if math.isnan(found.value[0]):
+        doubtful = curves.at_precision(curve(pairs, exact=False), float(kind.split()[-1])).doubtful[0]
+        assert doubtful or math.isnan(truth)
+    else:
+        assert abs(found.value[0] - truth) <= found.bound[0] * (1 + TOLERANCE) + TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["roc_auc", "average_precision", "lift 10"])
+@given(first=scored, second=scored)
+def test_one_rounded_class_rounds_the_other_of_its_row_alone(kind, first, second):
+    assume(both_classes(first) and both_classes(second))
+    (p, n), (q, m) = by_class(first), by_class(second)
+    found = KINDS[kind][0](curves.joined(histograms([p, q], [False, True]), histograms([n, m])))
+    assert abs(found.value[0] - expected(kind, first)) <= found.bound[0] + TOLERANCE
+    assert found.value[1] == pytest.approx(expected(kind, second), abs=TOLERANCE)
+    assert found.bound[1] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(before=scored, pairs=scored)
+def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(kind, before, pairs):
+    assume(KINDS[kind][2](pairs))
+    alone, beside = KINDS[kind][0](curve(pairs)), KINDS[kind][0](curve(before, [], pairs, before))
+    for one, other in zip(alone[:3], beside[:3], strict=True):
+        assert one[0].tobytes() == other[2].tobytes()
+
+
+@pytest.mark.parametrize("rows", [[], [[]], [[], []]])
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_rows_are_undefined_and_no_error(kind, rows):
+    found = KINDS[kind][0](curve(*rows))
+    assert len(found.value) == len(found.bound) == len(found.error) == len(rows)
+    assert np.isnan(found.value).all()
+
+
+@pytest.mark.parametrize(("kind", "most"), [("roc_auc", 0.002), ("average_precision", 0.02), ("lift 10", 0.05)])
+def test_many_close_scores_have_a_small_bound(kind, most):
+    random = np.random.default_rng(3)
+    labels = random.random(200_000) < 0.01
+    scores = 1 - np.exp(-random.exponential(9, 200_000) - labels)
+    found = KINDS[kind][0](curves.joined(*(histograms([scores[labels == c]], False) for c in (True, False))))
+    truth = KINDS[kind][1](labels.astype(int), scores)
+    assert abs(found.value[0] - truth) <= found.bound[0] <= most
+
+
+@given(pairs=scored)
+def test_the_error_of_an_area_is_delongs(pairs):
+    y, s = arrays(pairs)
+    assume(y.sum() >= 2 and (1 - y).sum() >= 2)
+    right = (s[y == 1][:, None] > s[y == 0]) + (s[y == 1][:, None] == s[y == 0]) / 2
+    parts = (np.var(right.mean(axis=1 - axis), ddof=1) / right.shape[axis] for axis in (0, 1))
+    assert curves.roc_area(curve(pairs)).error[0] == pytest.approx(math.sqrt(sum(parts)), abs=1e-9)
+
+
+@given(pairs=scored)
+def test_the_error_of_average_precision_is_that_of_its_derivatives_by_the_pairs_weights(pairs):
+    y, s = arrays(pairs)
+    assume(0 < y.sum() < len(y))
+    step = 1e-5
+    slopes = []
+    for i in range(len(y)):
+        weights = np.ones((2, len(y)))
+        weights[:, i] += [step, -step]
+        up, down = (average_precision_score(y, s, sample_weight=w) for w in weights)
+        slopes.append((up - down) / (2 * step))
+    assert curves.average_precision(curve(pairs)).error[0] == pytest.approx(math.hypot(*slopes), abs=1e-6)

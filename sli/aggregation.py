@@ -110,11 +110,15 @@ def _in_cells(of: str, where: str, columns: tuple[str, ...], spec: Spec) -> str:
 
 def _histogram(state: State, columns: tuple[str, ...], spec: Spec) -> str:
     """Counts by value: the very values in a cell of at most EXACT_ROWS values, rounded ones otherwise."""
-    source = _in_cells(f"({state.of})::DOUBLE AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
+    mark = f", ({state.mark})::INTEGER AS mark" if state.mark else ""
+    of = f"({state.of})::DOUBLE AS x{mark}"
+    source = _in_cells(of, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
     value = f"CASE WHEN c.n_{state.id} > {EXACT_ROWS} THEN {rounded_sql('x', state.spread)} ELSE x END"
+    marked = f"{'sum(mark)' if state.mark else '0'}::BIGINT AS marked"
     return (
-        "SELECT cell, list({'value': value, 'count': n} ORDER BY value) AS content FROM "
-        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS n FROM {source} GROUP BY ALL) GROUP BY cell"
+        "SELECT cell, list({'value': value, 'count': n, 'marked': marked} ORDER BY value) AS content FROM "
+        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS n, {marked} FROM {source} "
+        "GROUP BY c.cell, value) GROUP BY cell"
     )
 
 

@@ -37,7 +37,7 @@ from sli.slis.states import (
 
 RADIX = 4
 DAYS = -1
-"""Level of day tiles."""
+"""Level of day tiles; -2 are blocks of 4 of them, and so on."""
 HASHES = 2.0**63
 
 
@@ -59,7 +59,11 @@ class Shape:
 
 
 SHAPES = {
-    "histogram": Shape({"value": "x.value", "n": "x.count"}, "{'value': value, 'count': n}", "value"),
+    "histogram": Shape(
+        {"value": "x.value", "n": "x.count", "marked": "x.marked"},
+        "{'value': value, 'count': n, 'marked': marked}",
+        "value",
+    ),
     "groups": Shape(
         {
             "key": "x.key",
@@ -134,7 +138,8 @@ class Blocks:
         days: pa.Table | None = None,
         midnights: Instants | None = None,
     ) -> None:
-        self.con, self.tiles, self.states, self.tile, self.midnights = con, tiles, states, tile, midnights
+        self.con, self.tiles, self.states, self.tile = con, tiles, states, tile
+        self.caps, self.midnights, self.single = caps, midnights, False
         starts = tiles.column("start").cast(pa.int64()).to_numpy() // tile
         mine = starts[tiles.column("span").to_numpy(zero_copy_only=False) == "tile"] if len(tiles) else starts
         self.origin, self.last = (int(mine.min()), int(mine.max())) if len(mine) else (0, -1)
@@ -149,7 +154,8 @@ class Blocks:
             "FROM (SELECT DISTINCT slice_by, slice FROM tiles_arrow WHERE span = 'tile')"
         )
         self._cap(caps)
-        self.levels = 0
+        self.built = {0: 0, DAYS: 0}
+        """How many times hour tiles (0) and day tiles (DAYS) were put together to larger blocks."""
         self._leaves()
 
     def _cap(self, caps: Mapping[SliceBy, int]) -> None:
@@ -200,11 +206,13 @@ class Blocks:
         extremes = {state.id: state.kind for state in self._of("min", "max")}
         return "".join(f", {extremes.get(name, 'sum')}({name}) AS {name}" for name in self.columns)
 
-    def _grow(self, levels: int) -> None:
-        """Build blocks up to a level, each from the one below."""
-        while self.levels < levels:
-            below, self.levels = self.levels, self.levels + 1
-            group = f"{self.levels} AS level, number // {RADIX} AS number, code"
+    def _grow(self, first: int, steps: int) -> None:
+        """Build blocks of tiles of level `first`, each from those of the step before."""
+        away = 1 if first == 0 else -1
+        while self.built[first] < steps:
+            below = first + away * self.built[first]
+            self.built[first] += 1
+            group = f"{below + away} AS level, number // {RADIX} AS number, code"
             self.con.execute(
                 f"INSERT INTO blocks SELECT {group}{self._merged()} FROM blocks WHERE level = {below} GROUP BY ALL"
             )
@@ -219,13 +227,19 @@ class Blocks:
                 merged = _together(state, source, "level, number, code", f"{state.id}_totals")
                 self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {names} FROM ({merged})")
 
-    def merge(self, starts: Instants, ends: Instants) -> Rows:
-        """Choose the windows: merges of the additive states, one row a window and slice that holds predictions."""
-        windows, levels, numbers = self._cover(starts, ends)
-        self._grow(int(levels.max()) if len(levels) else 0)
+    def merge(self, starts: Instants, ends: Instants, once: bool = False, capped: bool = True) -> Rows:
+        """Choose the windows: merges of the additive states, one row a window and slice that holds predictions.
+
+        `once` says that the windows share no tile, so that larger blocks would serve nobody; without `capped` every
+        slice stands for itself.
+        """
+        windows, levels, numbers = self._cover(starts, ends, once)
+        self._grow(0, int(levels.max(initial=0)))
+        self._grow(DAYS, DAYS - int(levels.min(initial=DAYS)))
+        self.single = len(np.unique(windows)) == len(windows)
         self.con.register("cover_arrow", pa.table({"w": windows, "level": levels, "number": numbers}))
         self.con.execute("CREATE OR REPLACE TEMP TABLE cover AS FROM cover_arrow")
-        self._place()
+        self._place(capped)
         self.con.execute(
             f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row{self._merged()} "
             "FROM cover JOIN blocks USING (level, number) JOIN placed USING (w, code) GROUP BY row"
@@ -238,40 +252,45 @@ class Blocks:
             ).to_arrow_table()
         )
 
-    def _cover(self, starts: Instants, ends: Instants) -> tuple[Integers, Integers, Integers]:
+    def _cover(self, starts: Instants, ends: Instants, once: bool) -> tuple[Integers, Integers, Integers]:
         """The blocks of each window: of whole days, where there are day tiles, and of hours."""
         every = np.arange(len(starts))
-        if self.midnights is None:
-            return self._of_tiles(every, starts, ends)
+        if self.midnights is None or len(self.midnights) == 0:
+            return self._of_tiles(every, starts, ends, once)
         first = np.searchsorted(self.midnights, starts, side="left")
         last = np.searchsorted(self.midnights, ends, side="right") - 1
         whole = first < last
-        at = np.minimum(first, len(self.midnights) - 1), np.maximum(last, 0)
-        upper = np.where(whole, self.midnights[at[0]], ends)
+        opening, closing = (self.midnights[np.clip(each, 0, len(self.midnights) - 1)] for each in (first, last))
+        at, steps, days = cover(np.where(whole, first, 0), np.where(whole, last, 0))
         parts = [
-            self._of_tiles(every, starts, upper),
-            self._of_tiles(every[whole], self.midnights[at[1]][whole], ends[whole]),
+            self._of_tiles(every, starts, np.where(whole, opening, ends), once),
+            self._of_tiles(every[whole], closing[whole], ends[whole], once),
+            (at, DAYS - steps, days),
         ]
-        lengths = np.where(whole, last - first, 0)
-        days = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths - first, lengths)
-        parts.append((np.repeat(every, lengths), np.full(len(days), DAYS), days))
         windows, levels, numbers = (np.concatenate(each) for each in zip(*parts, strict=True))
         return windows, levels, numbers
 
-    def _of_tiles(self, windows: Integers, starts: Instants, ends: Instants) -> tuple[Integers, Integers, Integers]:
+    def _of_tiles(
+        self, windows: Integers, starts: Instants, ends: Instants, once: bool
+    ) -> tuple[Integers, Integers, Integers]:
         lo = np.clip(starts // self.tile - self.origin, 0, self.last - self.origin + 1)
-        hi = np.clip(ends // self.tile - self.origin, 0, self.last - self.origin + 1)
-        at, levels, numbers = cover(lo, np.maximum(lo, hi))
+        hi = np.maximum(lo, np.clip(ends // self.tile - self.origin, 0, self.last - self.origin + 1))
+        if once:
+            lengths = hi - lo
+            numbers = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths - lo, lengths)
+            return np.repeat(windows, lengths), np.zeros(len(numbers), dtype=np.int64), numbers
+        at, levels, numbers = cover(lo, hi)
         return windows[at], levels, numbers
 
-    def _place(self) -> None:
+    def _place(self, capped: bool) -> None:
         """Table `placed`: the row of each window and slice; slices beyond a cap share the row of the rest."""
+        beyond = "c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top"
+        target = f"CASE WHEN {beyond} THEN c.other ELSE code END" if capped else "code"
         self.con.execute(
             "CREATE OR REPLACE TEMP TABLE placed AS SELECT w, code, target, "
-            "dense_rank() OVER (ORDER BY w, target) - 1 AS row FROM (SELECT w, code, "
-            "CASE WHEN c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top "
-            "THEN c.other ELSE code END AS target FROM (SELECT w, code, sum(predictions) AS n "
-            "FROM cover JOIN blocks USING (level, number) GROUP BY w, code) LEFT JOIN capped c USING (code))"
+            f"dense_rank() OVER (ORDER BY w, target) - 1 AS row FROM (SELECT w, code, {target} AS target FROM "
+            "(SELECT w, code, sum(predictions) AS n FROM cover JOIN blocks USING (level, number) GROUP BY w, code) "
+            "LEFT JOIN capped c USING (code))"
         )
 
     def _finished(self, name: str) -> str:
@@ -288,6 +307,11 @@ class Blocks:
                 f"FROM cover JOIN {state.id}_totals {placed} GROUP BY row"
             )
         names = ", ".join(f"{state.id}.{name}" for name in SHAPES[state.kind].columns)
+        if self.single and not self.caps:
+            # Each window is one block: there is nothing to put together.
+            totals = " JOIN row_totals USING (row)" if state.kind == "histogram" else ""
+            total = ", total" if state.kind == "histogram" else ""
+            return f"SELECT row, {names}{total} FROM cover JOIN {state.id} {placed}{totals}"
         return _together(state, f"SELECT row, {names} FROM cover JOIN {state.id} {placed}", "row", "row_totals")
 
     def packed(self) -> pa.Table:
@@ -371,7 +395,7 @@ def _read_histograms(state: State, offsets: Integers, found: Mapping[str, Any]) 
     exact: Flags = np.ones(n, dtype=bool)
     exact[row[np.asarray(found["total"]) > EXACT_ROWS]] = False
     keys = np.asarray(found["value"], dtype=np.float64)
-    return Histograms(offsets, keys, integers(found["n"]), exact, state.spread)
+    return Histograms(offsets, keys, integers(found["n"]), integers(found["marked"]), exact, state.spread)
 
 
 def _read_groups(_: State, offsets: Integers, found: Mapping[str, Any]) -> Groups:
@@ -422,8 +446,9 @@ def _together(state: State, source: str, group: str, totals: str) -> str:
     if state.kind == "histogram":
         value = f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_sql('value', state.spread)} + 0.0::DOUBLE ELSE value END"
         return (
-            f"SELECT {group}, key AS value, sum(n)::BIGINT AS n, any_value(total) AS total "
-            f"FROM (SELECT {group}, {value} AS key, n, total FROM ({source}) JOIN {totals} USING ({group})) "
+            f"SELECT {group}, key AS value, sum(n)::BIGINT AS n, sum(marked)::BIGINT AS marked, "
+            "any_value(total) AS total "
+            f"FROM (SELECT {group}, {value} AS key, n, marked, total FROM ({source}) JOIN {totals} USING ({group})) "
             f"GROUP BY {group}, key"
         )
     if state.kind == "groups":

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sli import schemas
-from sli.declaration import Context, declared, fingerprint, located
+from sli.declaration import Context, declared, located
 from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
-from sli.slices import SliceBy, bin_names, quoted, slice_by_of
+from sli.slices import SliceBy, quoted, slice_by_of
 from sli.slis import Sli, State
 from sli.windows import Grain
 
@@ -96,7 +96,8 @@ SliceSetting = Annotated[
     SliceSet, BeforeValidator(lambda value: {"columns": value} if isinstance(value, list | tuple) else value)
 ]
 Named = Literal["hour", "day", "week", "month", "cumulative"]
-Name = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else str(value))]
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+"""A class; what YAML reads as true, false or null is refused, since the logs say it otherwise."""
 
 
 class Config(Closed):
@@ -112,7 +113,7 @@ class Config(Closed):
     slis: tuple[Any, ...]
     classes: tuple[Name, ...] = ()
     timezone: str = "UTC"
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     slice_by: tuple[SliceSetting, ...] = (SliceSet(columns=()),)
     bins: Mapping[str, tuple[float, ...] | Quantiles] = Field(default_factory=dict)
@@ -200,7 +201,9 @@ class Config(Closed):
     @functools.cached_property
     def context(self) -> Context:
         """What an SLI's meaning rests on, beside its own declaration."""
-        return Context(self.task, self.classes, self.predictions.scores, self.columns, self.folder, self.zone)
+        return Context(
+            self.task, self.classes, self.predictions.scores, self.columns, self.folder, self.zone, self.tile
+        )
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
@@ -227,7 +230,7 @@ class Config(Closed):
 
     @functools.cached_property
     def base(self) -> str:
-        """Hash of what every SLI's meaning rests on: change it and every series is a new one."""
+        """Hash of what the tiles rest on: change it and everything is computed anew from the logs."""
         meaning = {
             "format": schemas.FORMAT,
             "timezone": self.timezone,
@@ -238,17 +241,14 @@ class Config(Closed):
             "task": self.task,
             "classes": self.classes,
             "threshold": self.threshold,
-            "level": self.level,
-            "bins": {
-                name: each
-                if isinstance(each, tuple)
-                else [each.quantiles, fingerprint(located(each.table, self.folder))]
-                for name, each in sorted(self.bins.items())
-            },
-            "caps": sorted((",".join(columns), top) for columns, top in self.caps.items()),
-            "min_support": self.min_support,
+            "bins": sorted(self.edges.items()),
         }
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+
+    def definition(self, sli: Sli) -> str:
+        """Hash of a series: change what its values mean and it is a new one, rolled up from the tiles there are."""
+        caps = sorted((",".join(columns), top) for columns, top in self.caps.items())
+        return sli.definition(json.dumps([self.base, self.level, self.min_support, caps]))
 
     def _check_task(self) -> None:
         classes, predictions = self.classes, self.predictions
@@ -256,10 +256,23 @@ class Config(Closed):
             raise ConfigError(
                 "a multiclass task needs its classes" if not classes else f"a {self.task} task has no classes",
                 where="classes",
-                expected="the names of all classes" if not classes else "none",
+                expected="" if classes else "the names of all classes, such as [cat, dog]",
+                found=", ".join(classes),
+                todo="remove them, or write `task: multiclass`" if classes else "list them",
             )
-        if len(set(classes)) != len(classes):
-            raise ConfigError("a class is listed twice", where="classes", found=", ".join(classes))
+        if classes and len(set(classes)) != len(classes):
+            twice = sorted({each for each in classes if classes.count(each) > 1})
+            raise ConfigError(
+                "a class is listed twice", where="classes", found=", ".join(twice), todo="list each class once"
+            )
+        if len(classes) == 1:
+            raise ConfigError("one class is no task", where="classes", expected="two or more", found=classes[0])
+        if predictions.scores and not classes:
+            raise ConfigError(
+                f"a {self.task} task has no scores of classes",
+                where="predictions.scores",
+                todo="remove them, or write `task: multiclass` and its classes",
+            )
         for name in predictions.scores:
             if name not in classes:
                 raise ConfigError(
@@ -275,6 +288,9 @@ class Config(Closed):
                 if needs
                 else "only a ranking has queries",
                 where="predictions.query",
+                expected="such as `query: session_id`" if needs else "",
+                found=predictions.query or "",
+                todo="name the column" if needs else "remove it, or write `task: ranking`",
             )
 
     def _check_bins(self) -> None:
@@ -283,7 +299,10 @@ class Config(Closed):
             where = f"bins.{name}"
             if name not in sliced:
                 raise ConfigError(
-                    f"no slice is made by '{name}'", where=where, expected=f"one of {', '.join(sorted(sliced))}"
+                    f"no slice is made by '{name}'",
+                    where=where,
+                    expected=f"one of {', '.join(sorted(sliced))}" if sliced else "a column of slice_by",
+                    todo=nearest(name, sliced) or f"list it, as in `slice_by: [[], [{name}]]`",
                 )
             if isinstance(each, tuple) and (
                 not each or list(each) != sorted(set(each)) or not all(map(isfinite, each))
@@ -291,7 +310,7 @@ class Config(Closed):
                 raise ConfigError(
                     "edges must ascend", where=where, expected="such as [10, 20, 50]", found=str(list(each))
                 )
-            if isinstance(each, tuple) and len(set(bin_names(each))) != len(each) + 1:
+            if isinstance(each, tuple) and len({f"{edge:g}" for edge in each}) != len(each):
                 raise ConfigError(
                     "edges are too close", where=where, expected="six digits that differ", found=str(each)
                 )
@@ -300,6 +319,8 @@ class Config(Closed):
         if not self.slice_by:
             raise ConfigError("no slice is listed", where="slice_by", expected="[[]] for all predictions together")
         for each in self.slice_sets:
+            if len(set(each)) != len(each):
+                raise ConfigError("a slice names a column twice", where="slice_by", found=str(list(each)))
             if self.slice_sets.count(each) > 1:
                 raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(each)))
         for name in self.columns:
@@ -337,18 +358,21 @@ def _quantile_edges(name: str, wanted: Quantiles, folder: str) -> tuple[float, .
     fs, place = filesystem(located(wanted.table, folder))
     try:
         with fs.open(place, "rb") as opened:
-            column = pq.read_table(opened, columns=[name], partitioning=None)  # noqa: F841 - DuckDB finds it by name
+            rows = pq.read_table(opened, columns=[name], partitioning=None)  # noqa: F841 - DuckDB finds it by name
         shares = [i / wanted.quantiles for i in range(1, wanted.quantiles)]
-        sql = f"SELECT quantile_disc({quoted(name)}::DOUBLE, {shares}::DOUBLE[]) FROM column"
+        sql = f"SELECT quantile_disc({quoted(name)}::DOUBLE, {shares}::DOUBLE[]) FROM rows"
         found = duckdb.connect().execute(sql).fetchall()
     except Exception as error:
         raise ConfigError(
             "the edges of bins cannot be read",
             where=f"bins.{name}",
             expected=f"a Parquet file with a numeric column '{name}'",
-            found=str(error).splitlines()[0],
+            found=f"{place}: {str(error).splitlines()[0]}",
+            todo="check its path and columns",
         ) from error
     if not found[0][0]:
-        raise ConfigError("the reference holds no value", where=f"bins.{name}", found=wanted.table)
+        raise ConfigError(
+            "the table of quantiles holds no value", where=f"bins.{name}", expected=f"numbers in '{name}'", found=place
+        )
     edges: tuple[float, ...] = tuple(sorted({float(f"{each:.6g}") for each in found[0][0]}))
     return edges

@@ -15,8 +15,18 @@ import pyarrow.compute as pc
 from sli.blocks import Blocks
 from sli.config import Config
 from sli.scan import connect
-from sli.schemas import UTC
+from sli.schemas import UTC, state_type
 from sli.slis.states import integers
+
+
+def renewed(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
+    """All day tiles after a run: those of touched days made anew from hour tiles."""
+    kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(sorted(touched), pa.string()))))
+    days = pa.concat_tables([kept, day_tiles(config, tiles, touched)], promote_options="permissive")
+    for state in config.states.values():
+        if state.kind != "window" and state.id not in days.schema.names:
+            days = days.append_column(state.id, pa.nulls(len(days), state_type(state.kind)))
+    return days
 
 
 def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:
@@ -33,7 +43,7 @@ def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tabl
     con = connect(config.parallel, config.task_memory)
     try:
         blocks = Blocks(con, mine, states, config.tile, {})
-        blocks.merge(starts, ends)
+        blocks.merge(starts, ends, once=True)
         packed = blocks.packed()
     finally:
         con.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sli.errors import ConfigError, nearest
-from sli.intervals import Interval, Zone
+from sli.intervals import HOUR, MINUTE, Interval, Zone
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
 from sli.slis.custom import PYTHON_KEYS, from_python, from_sql, source_hash
@@ -34,6 +34,7 @@ class Context:
     columns: tuple[str, ...]
     folder: str
     zone: Zone
+    tile: int
 
 
 def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
@@ -86,6 +87,8 @@ def _objective(entry: dict[str, Any]) -> Objective | None:
 def known_entry(kind: str, task: str) -> Entry:
     """The built-in SLI of that name. Raises ConfigError."""
     valid = entries(task)
+    if not isinstance(kind, str):
+        raise ConfigError("an SLI is called by its name", where="sli", expected="such as accuracy", found=repr(kind))
     if kind not in valid:
         others = [of for of, name in CATALOGUE if name == kind]
         raise ConfigError(
@@ -108,11 +111,22 @@ def _built_in(entry: dict[str, Any], context: Context) -> Iterator[Sli]:
         if p.default is p.empty and p.name not in entry and p.name not in INJECTED
     ]
     if needed:
-        raise ConfigError(f"'{kind}' needs {', '.join(needed)}", todo=f"write {{sli: {kind}, {needed[0]}: ...}}")
+        example = ", ".join(f"{each}: ..." for each in needed)
+        raise ConfigError(f"'{kind}' needs {', '.join(needed)}", todo=f"write {{sli: {kind}, {example}}}")
     several = {key: value for key, value in entry.items() if isinstance(value, list) and key not in known.listed}
+    for key, listed in several.items():
+        texts = [str(value) for value in listed]
+        if not texts or len(set(texts)) < len(texts):
+            what = f"{key} lists a value twice" if texts else f"{key} lists no value"
+            raise ConfigError(what, where=key, expected="one value, or several that differ", found=str(listed))
     for values in itertools.product(*several.values()):
         one = {**entry, **dict(zip(several, values, strict=True))}
-        yield _one(known, "_".join([name, *(str(value) for value in values)]), one, objective, context)
+        yield _one(known, "_".join([name, *map(_text, values)]), one, objective, context)
+
+
+def _text(value: Any) -> str:
+    """A parameter's value in a name."""
+    return "_".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
 
 
 def _one(known: Entry, name: str, given: dict[str, Any], objective: Objective | None, context: Context) -> Sli:
@@ -144,20 +158,29 @@ def _with_reference(
 def _reference(against: Any, context: Context) -> tuple[Reference, Any]:
     """What a window is compared with, and what the definition says of it. Raises ConfigError."""
     expected = "previous, {start: TIME, end: TIME} or {table: PATH}"
+    found = str(dict(against) if isinstance(against, Mapping) else against)
     if against == "previous":
         return Reference("previous"), against
     if isinstance(against, Mapping) and set(against) == {"start", "end"}:
         try:
             start, end = (context.zone.parse(against[key]) for key in ("start", "end"))
         except (ValueError, TypeError) as error:
-            raise ConfigError(str(error), where="against", expected=expected, found=str(dict(against))) from error
+            raise ConfigError(
+                "start or end is no date or time", where="against", expected="ISO 8601, such as 2026-02-01", found=found
+            ) from error
         if start >= end:
-            raise ConfigError("the reference is empty", where="against", found=str(dict(against)))
+            raise ConfigError("the reference is empty", where="against", expected="a start before the end", found=found)
+        if start % context.tile or end % context.tile:
+            whole = "hours" if context.tile == HOUR else f"{context.tile // MINUTE} minutes"
+            raise ConfigError(
+                "start or end lies within a tile", where="against", expected=f"whole {whole}", found=found
+            )
         return Reference("window", Interval(start, end)), [start, end]
     if isinstance(against, Mapping) and set(against) == {"table"}:
         path = located(str(against["table"]), context.folder)
         return Reference("table", None, path), ["table", fingerprint(path)]
-    raise ConfigError("this is no reference", where="against", expected=expected, found=str(against))
+    near = nearest(against, ["previous"]) if isinstance(against, str) else ""
+    raise ConfigError("this is no reference", where="against", expected=expected, found=found, todo=near)
 
 
 def located(path: str, folder: str) -> str:
@@ -176,6 +199,7 @@ def fingerprint(path: str) -> str:
             where="against" if isinstance(error, FileNotFoundError) else path,
             expected="a Parquet file",
             found=path if isinstance(error, FileNotFoundError) else plain(error),
+            todo="check the path of `against`",
         ) from error
     return f"{found.get('size')}:{found.get('ETag') or found.get('mtime') or found.get('LastModified')}"
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from sli.config import Closed, Config, Feedback, Predictions, Sliding, Workers
+from sli.config import Closed, Config, Feedback, Predictions, Quantiles, Scheduler, SliceSet, Sliding, Workers
 from sli.errors import ConfigError, nearest
 
 
@@ -47,7 +47,7 @@ def checked(tree: dict[str, Any], where: str = "config") -> Config:
     try:
         return Config(**tree)
     except ValidationError as error:
-        raise _explained(error, where) from error
+        raise _explained(error, where, tree) from error
     except ConfigError as error:
         error.where = f"{where}, {error.where}" if error.where else where
         raise
@@ -97,26 +97,45 @@ def _resolve(tree: dict[str, Any], folder: Path) -> None:
             holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
 
 
-_MODELS: dict[str, type[Closed]] = {
-    "predictions": Predictions,
-    "feedback": Feedback,
-    "grains": Sliding,
-    "dask": Workers,
+_MODELS: dict[str, tuple[type[Closed], ...]] = {
+    "predictions": (Predictions,),
+    "feedback": (Feedback,),
+    "grains": (Sliding,),
+    "slice_by": (SliceSet,),
+    "bins": (Quantiles,),
+    "dask": (Workers, Scheduler),
 }
+_KINDS = {"grains": 2, "bins": 2, "dask": 1, "since": 1}
+"""Keys whose value is of one of several kinds, and where in a report's place pydantic names the kind it tried."""
+_EXPECTED = {
+    "bins": "{column: edges}, such as {fare: [10, 20, 50]}",
+    "classes": "a list of names, such as [cat, dog]",
+    "columns": "a list of columns, such as [region]",
+    "grains": "a list, such as [hour, day, {size: 7d}]",
+    "level": "a number between 0 and 1, such as 0.95",
+    "min_support": "a whole number, 0 or more",
+    "quantiles": "a whole number from 2 to 100",
+    "scores": "{class: column}, such as {cat: p_cat, dog: p_dog}",
+    "since": "ISO 8601, such as 2013-02-01",
+    "slice_by": "a list of lists, such as [[], [region]]",
+    "slis": "a list, such as [accuracy]",
+    "threshold": "a number from 0 to 1",
+    "top": "a whole number, 1 or more",
+    "workers": "a whole number from 1 to 10000",
+}
+_EDGES = "edges such as [10, 20, 50], or {quantiles: 4, table: train.parquet}"
+_SET = "a list of columns such as [region], or {columns: [region], top: 20}"
 
 
-def _explained(error: ValidationError, where: str) -> ConfigError:
-    reports = [dict(each) for each in error.errors()]
-    # A value of several allowed kinds is reported for each kind; a mapping is meant as the kind that is one.
-    skipped = {
-        id(each)
-        for each in reports
-        if (isinstance(each["input"], dict) and each["type"] in ("literal_error", "model_type"))
-        or (not isinstance(each["input"], dict) and each["type"] in ("model_type", "model_attributes_type"))
-    }
-    found = [_problem(each) for each in reports if id(each) not in skipped] or [_problem(each) for each in reports]
-    # A value of several allowed kinds is reported once for each kind; one report a key is enough.
+def _explained(error: ValidationError, where: str, tree: dict[str, Any]) -> ConfigError:
+    found = [_problem(each, _path(each, tree)) for each in error.errors() if _meant(each, tree)]
     found.sort(key=lambda problem: not problem.what.startswith("unknown key"))
+    misspelt = {problem.where.rpartition(".")[0] + problem.todo for problem in found}
+    found = [
+        each
+        for each in found
+        if f"{each.where.rpartition('.')[0]}did you mean '{each.where.rpartition('.')[2]}'?" not in misspelt
+    ]
     first = list({problem.where.split(".")[0] + problem.what: problem for problem in reversed(found)}.values())[::-1]
     main, rest = first[0], first[1:]
     main.where = f"{where}, key {main.where}"
@@ -124,35 +143,93 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
     return main
 
 
-def _problem(each: dict[str, Any]) -> ConfigError:
-    path = [str(part) for part in each["loc"] if not str(part)[:1].isupper() and "literal" not in str(part)]
-    model = _MODELS.get(path[0], Config) if len(path) > 1 else Config
-    valid = [name for name in model.model_fields if name != "folder"]
-    where = ".".join(path)
-    if each["type"] == "extra_forbidden":
+def _meant(each: Mapping[str, Any], tree: Any) -> bool:
+    """Whether a report is about the kind that the value, of several allowed kinds, was meant to be."""
+    loc = each["loc"]
+    at = _KINDS.get(str(loc[0]))
+    if at is None or len(loc) <= at:
+        return True
+    value, kind = _at(tree, loc[:at]), str(loc[at])
+    if loc[0] == "since":
+        return kind == "str"
+    if isinstance(value, Mapping):
+        models = {model.__name__: len(model.model_fields.keys() & value.keys()) for model in _MODELS[loc[0]]}
+        return kind == max(models, key=lambda name: models[name])
+    return not kind[:1].isupper()
+
+
+def _at(tree: Any, path: Sequence[Any]) -> Any:
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def _path(each: Mapping[str, Any], tree: Any) -> list[str]:
+    """The keys that lead to a reported value as they stand in the config."""
+    loc = list(each["loc"])
+    if len(loc) > (at := _KINDS.get(loc[0], len(loc))):
+        del loc[at]
+    if loc[0] == "slice_by" and loc[2:3] == ["columns"] and not isinstance(_at(tree, loc[:2]), Mapping):
+        del loc[2]
+    return [str(part) for part in loc]
+
+
+def _problem(each: Mapping[str, Any], path: Sequence[str]) -> ConfigError:
+    models: tuple[type[Closed], ...] = _MODELS.get(path[0], (Config,)) if len(path) > 1 else (Config,)
+    where, kind, found = ".".join(path), str(each["type"]), repr(each["input"])
+    if kind == "extra_forbidden":
+        valid = [name for model in models for name in model.model_fields if name != "folder"]
         return ConfigError(
             f"unknown key '{path[-1]}'",
             where=where,
             expected=f"one of {', '.join(valid)}",
             todo=nearest(path[-1], valid),
         )
-    if each["type"] == "missing":
+    if kind == "missing":
         return ConfigError(
             f"'{path[-1]}' is missing", where=where, todo=f"add `{path[-1]}:`; `sli init` writes a commented config"
         )
-    if each["type"] == "literal_error":
+    if kind == "literal_error":
         valid = re.findall(r"'([^']*)'", str(each["ctx"]["expected"]))
         return ConfigError(
             "not an allowed value",
             where=where,
-            expected=" or ".join(valid),
+            expected=" or ".join([*valid, *{"grains": ["{size: 7d}"], "dask": ["{workers: 4}"]}.get(path[0], [])]),
             found=str(each["input"]),
             todo=nearest(str(each["input"]), valid),
         )
-    if each["type"] == "tuple_type":
-        expected = "a list of lists, such as [[], [region]]" if path[0] == "slice_by" else "a list, such as [...]"
-        return ConfigError("this must be a list", where=where, expected=expected, found=repr(each["input"]))
-    if each["type"] == "string_pattern_mismatch":
-        return ConfigError("this is no size", where=where, expected="such as 2GB or 512MiB", found=repr(each["input"]))
+    if kind == "string_pattern_mismatch":
+        return ConfigError("this is no size", where=where, expected="such as 2GB or 512MiB", found=found)
+    what = _WHAT.get(kind) or next((text for start, text in _WHAT.items() if kind.startswith(start)), "")
+    if path[0] == "slice_by" and kind.startswith("model"):
+        what = _WHAT["tuple_type"]
+    if what:
+        return ConfigError(what, where=where, expected=_expected(path), found=found)
     what = str(each["msg"]).removeprefix("Value error, ")
-    return ConfigError(what[:1].lower() + what[1:], where=where, found=repr(each["input"]))
+    return ConfigError(what[:1].lower() + what[1:], where=where, found=found)
+
+
+_WHAT = {
+    "tuple_type": "this must be a list",
+    "dict_type": "this must be a mapping",
+    "mapping_type": "this must be a mapping",
+    "model_type": "this must be a mapping",
+    "model_attributes_type": "this must be a mapping",
+    "string_type": "this must be text",
+    "int_": "this must be a whole number",
+    "float_": "this must be a number",
+    "finite_number": "this must be a number",
+    "greater_than": "the number is out of range",
+    "less_than": "the number is out of range",
+}
+"""What is wrong, by how pydantic's name of the mistake begins."""
+
+
+def _expected(path: Sequence[str]) -> str:
+    if path[0] == "slice_by" and len(path) == 2:
+        return _SET
+    if path[0] == "bins" and len(path) > 1 and path[2:] not in (["quantiles"], ["table"]):
+        return _EDGES
+    named = [part for part in path if not part.isdigit()]
+    nested = len(named) < len(path) and path[-1].isdigit()
+    return "a name; in quotes if YAML reads it otherwise" if nested else _EXPECTED.get(named[-1], "")

@@ -325,14 +325,14 @@ def _fresh(config: Config, published: Published | None, new_sets: bool) -> Itera
     """SLIs whose every window is rolled up."""
     for each in config.declared:
         objective = each.objective.text if each.objective else None
-        known = published is not None and published.series.get(each.name) == each.definition(config.base)
+        known = published is not None and published.series.get(each.name) == config.definition(each)
         if not known or new_sets or (published is not None and published.objectives.get(each.name) != objective):
             yield each.name
 
 
 def _gone(config: Config, published: Published) -> Iterable[str]:
     """Definitions, grains and slices published and no longer declared."""
-    declared = {each.name: each.definition(config.base) for each in config.declared}
+    declared = {each.name: config.definition(each) for each in config.declared}
     yield from (definition for name, definition in published.series.items() if declared.get(name) != definition)
     grains = {grain.name for grain in config.all_grains}
     yield from (grain for grain in published.grains if grain not in grains)
@@ -399,7 +399,7 @@ def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
     """Content of a run: the same question to the same inputs has the same id."""
     content = [
         config.base,
-        [each.definition(config.base) for each in config.declared],
+        [config.definition(each) for each in config.declared],
         [each.objective.text if each.objective else None for each in config.declared],
         [list(each) for each in config.slice_sets],
         [each.name for each in config.all_grains],

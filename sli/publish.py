@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ import pyarrow.dataset as ds
 
 from sli import schemas
 from sli.config import Config
-from sli.daily import day_tiles
 from sli.intervals import inside, moment
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose
@@ -240,7 +239,7 @@ class Scope:
         """Every definition, grain and slice_by the config declares."""
         sets = [",".join(each) for each in self.config.slice_sets]
         rows = [
-            {"definition": each.definition(self.config.base), "grain": grain.name, "slice_by": by}
+            {"definition": self.config.definition(each), "grain": grain.name, "slice_by": by}
             for each in self.config.declared
             for grain in self.config.all_grains
             for by in sets
@@ -250,7 +249,7 @@ class Scope:
     def __call__(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         sets = [",".join(each) for each in self.config.slice_sets]
-        current = _among(rows, "definition", [each.definition(self.config.base) for each in self.config.declared])
+        current = _among(rows, "definition", [self.config.definition(each) for each in self.config.declared])
         current &= _among(rows, "grain", [grain.name for grain in self.config.all_grains]) & _among(
             rows, "slice_by", sets
         )
@@ -268,41 +267,42 @@ def _among(rows: pa.Table, column: str, values: Iterable[str]) -> npt.NDArray[np
     return found
 
 
-def write_tiles(transaction: Transaction, config: Config, tiles: pa.Table, plan: Plan) -> None:
-    """Write the partitions of the tiles that this run touched, and the day tiles that follow from them."""
+def touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
+    """Local days whose tiles a run made anew, extended or removed; `before` are the tiles it began with."""
     if plan.from_scratch:
-        replacing = "true" if transaction.published else None
-        transaction.write("tiles", tiles, replacing=replacing)
-        every = set(tiles.column("day").to_pylist())
-        transaction.write("days", day_tiles(config, tiles, every), replacing=replacing)
-        return
+        return set(tiles.column("day").to_pylist())
     touched = [
         *plan.pairs,
         *plan.checked,
         *plan.strays,
         *(i for job in plan.jobs for chunk in job.chunks for i in chunk.pairs),
     ]
-    starts = tiles.column("start").cast(pa.int64()).to_numpy()
-    hit = inside(starts, starts + 1, touched)
-    before = transaction.store.rows("tiles", transaction.published, ["day", "start"])
-    old = before.column("start").cast(pa.int64()).to_numpy()
-    gone = before.column("day").filter(pa.array(inside(old, old + 1, touched))).to_pylist()
-    days = sorted({*tiles.column("day").filter(pa.array(hit)).to_pylist(), *gone})
-    if days:
-        transaction.write(
-            "tiles",
-            tiles.filter(pc.is_in(tiles.column("day"), pa.array(days))),
-            replacing=f"day IN ({', '.join(map(repr, days))})",
-        )
-        _write_days(transaction, config, tiles, days)
+    found: set[str] = set()
+    for rows in (before, tiles):
+        starts = rows.column("start").cast(pa.int64()).to_numpy()
+        found.update(rows.column("day").filter(pa.array(inside(starts, starts + 1, touched))).to_pylist())
+    return found
 
 
-def _write_days(transaction: Transaction, config: Config, tiles: pa.Table, days: Sequence[str]) -> None:
-    months = sorted({each[:7] for each in days})
-    before = transaction.store.rows("days", transaction.published, only=ds.field("month").isin(months))
-    kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(days, pa.string()))))
-    rows = pa.concat_tables([kept, day_tiles(config, tiles, days)], promote_options="permissive")
-    transaction.write("days", rows, replacing=f"month IN ({', '.join(map(repr, months))})")
+def write_tiles(
+    transaction: Transaction, tiles: pa.Table, days: pa.Table, touched: Collection[str], plan: Plan
+) -> None:
+    """Write the partitions of the hour and day tiles that this run touched."""
+    if plan.from_scratch:
+        replacing = "true" if transaction.published else None
+        transaction.write("tiles", tiles, replacing=replacing)
+        transaction.write("days", days, replacing=replacing)
+        return
+    for name, rows, partition, values in (
+        ("tiles", tiles, "day", sorted(touched)),
+        ("days", days, "month", sorted({each[:7] for each in touched})),
+    ):
+        if values:
+            transaction.write(
+                name,
+                rows.filter(pc.is_in(rows.column(partition), pa.array(values))),
+                replacing=f"{partition} IN ({', '.join(map(repr, values))})",
+            )
 
 
 def run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:

@@ -27,7 +27,7 @@ from sli.plan import resting_on
 from sli.recompute import When, length, parsed
 from sli.reference import reference_tables
 from sli.rollup import Evaluation, nothing
-from sli.slices import SliceBy, slice_by_of, text
+from sli.slices import OTHER, SliceBy, parse, slice_by_of, text
 from sli.slis import Sli
 from sli.tables import Published, Store
 from sli.windows import Grain
@@ -89,7 +89,7 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
                 expected=f"one of the config ({', '.join(names)}), or a built-in one",
                 todo=nearest(name, names) or error.todo,
             ) from error
-        found = declared([name], config.context)[0]
+        found = _undeclared(config, name)
     missing = [each for each, state in found.formula.states.items() if state.id not in published.states]
     missing = [each for each in missing if found.formula.states[each].kind != "window"]
     if missing:
@@ -97,9 +97,18 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
             f"the tiles lack what '{name}' needs",
             where="SLI",
             found=f"no {', '.join(missing)}",
-            todo="list it under `slis` and run once",
+            todo="`sli run CONFIG` once" if name in {each.name for each in config.declared} else "list it under `slis`",
         )
     return found
+
+
+def _undeclared(config: Config, name: str) -> Sli:
+    """A built-in SLI without parameters. Raises ConfigError."""
+    try:
+        return declared([name], config.context)[0]
+    except ConfigError as error:
+        error.where, error.todo = "SLI", f"list it under `slis`: {error.todo}".removesuffix(": ")
+        raise
 
 
 def _windows(
@@ -190,11 +199,13 @@ def _evaluated(
     edges = np.concatenate(
         [starts, ends, *before, *([each.start, each.end] for each in fixed)], dtype=np.int64, casting="unsafe"
     )
-    reader = _Tiles(config, store, published, slis, by, None if by in config.caps else wanted)
+    # Whoever asks for one slice by name is told it, also where the tables have it among the rest.
+    caps = {} if wanted is not None and OTHER not in parse(wanted).values() else config.caps
+    reader = _Tiles(config, store, published, slis, by, None if by in caps else wanted)
     midnights = reader.midnights(int(edges.min()), int(edges.max()))
     tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
     references = reference_tables(config, slis, store.inputs(published)) if _needs_table(slis) else {}
-    with Evaluation(config, tiles, slis, references, days, midnights) as evaluation:
+    with Evaluation(config, caps, tiles, slis, references, days, midnights) as evaluation:
         parts = list(evaluation.results(grain, starts, ends, published.as_of))
     parts = [_waiting(published, each, rows) for each, rows in zip(slis, parts, strict=False)]
     rows = pa.concat_tables(parts) if parts else nothing()

@@ -22,6 +22,7 @@ import pyarrow.dataset as ds
 from sli import census, publish
 from sli.chunks import Job
 from sli.config import Config
+from sli.daily import renewed
 from sli.engine import check_cluster, execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
@@ -147,15 +148,18 @@ def _once(config: Config, request: Request, broken: Mapping[str, str], progress:
     made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
     tiles, held = replaced(config, before, made, chosen)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
+    touched = publish.touched_days(chosen, before, tiles)
+    days = renewed(config, _days_before(transaction, chosen), tiles, touched)
     newest = newest_hour(config, tiles)
     passes = _passes(config, chosen, newest, published)
-    rolled = _rolled_up(config, chosen, tiles, newest, passes, inputs, progress)
+    rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
     audit, audited = _audit(config, inputs, chosen, tiles), publish.newest_audit(transaction.store, published)
     state = _state(config, chosen, newest, published)
     same_audit = publish.same_audit(audit, audited)
-    visible = _published(config, transaction, chosen, changes, tiles, audit, same_audit, inputs, state, began)
+    staged = Staged(tiles, days, touched, audit, same_audit, inputs)
+    visible = _published(transaction, chosen, changes, staged, state, began)
     return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
 
@@ -221,6 +225,15 @@ def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.
     return transaction.store.rows("tiles", published, columns, sided | ds.field("slice_by").isin(kept))
 
 
+def _days_before(transaction: Transaction, chosen: Plan) -> pa.Table:
+    """The published day tiles this run builds on."""
+    from sli.schemas import DAYS
+
+    if transaction.published is None or chosen.from_scratch:
+        return DAYS.empty_table()
+    return transaction.store.rows("days", transaction.published)
+
+
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
     """Find predictions that lose to one in another tile; plan the tiles where that changed."""
     known = census.published_exclusions(before, config.tile)
@@ -263,6 +276,7 @@ def _rolled_up(
     config: Config,
     chosen: Plan,
     tiles: pa.Table,
+    days: pa.Table,
     newest: int,
     passes: Sequence[publish.Pass],
     inputs: Inputs,
@@ -277,7 +291,7 @@ def _rolled_up(
 
     return pa.concat_tables(
         [
-            roll_up(config, tiles, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done)
+            roll_up(config, tiles, days, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done)
             for each in passes
         ]
     )
@@ -325,7 +339,7 @@ def _state(config: Config, chosen: Plan, newest: int, published: Published | Non
         tuple(config.states),
         chosen.slice_sets,
         tuple(grain.name for grain in config.all_grains),
-        {each.name: each.definition(config.base) for each in config.declared},
+        {each.name: config.definition(each) for each in config.declared},
         {each.name: each.objective.text if each.objective else None for each in config.declared},
         chosen.pending,
         chosen.unchecked,
@@ -335,15 +349,23 @@ def _state(config: Config, chosen: Plan, newest: int, published: Published | Non
     )
 
 
+@dataclass(frozen=True)
+class Staged:
+    """What a run writes beside its results."""
+
+    tiles: pa.Table
+    days: pa.Table
+    touched: set[str]
+    audit: pa.Table
+    same_audit: bool
+    inputs: Inputs
+
+
 def _published(
-    config: Config,
     transaction: Transaction,
     chosen: Plan,
     changes: publish.Difference,
-    tiles: pa.Table,
-    audit: pa.Table,
-    same_audit: bool,
-    inputs: Inputs,
+    staged: Staged,
     state: Published,
     began: float,
 ) -> bool:
@@ -361,7 +383,7 @@ def _published(
         )
         == before
     )
-    if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed and same_audit)):
+    if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed and staged.same_audit)):
         return False
     n, backfill = len(changes.revised), chosen.request.backfill
     revised = changes.revised.append_column("sequence", pa.array([transaction.sequence] * n, pa.int64()))
@@ -370,8 +392,9 @@ def _published(
         later = restated(transaction.store, transaction.published, revised, chosen.as_of, transaction.sequence)
         revised = pa.concat_tables([revised, later], promote_options="permissive")
     else:
-        publish.write_tiles(transaction, config, tiles, chosen)
-        transaction.write("inputs", input_rows(inputs.files), replacing="true")
+        publish.write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
+        transaction.write("inputs", input_rows(staged.inputs.files), replacing="true")
+        audit = staged.audit
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
         transaction.write("audit", audit.append_column("sequence", sequence))
         state = replace(state, audited=transaction.sequence)

@@ -7,7 +7,9 @@ for it. Limit: all rows of a grain are held in memory at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,9 @@ import pyarrow as pa
 
 from sli.blocks import Blocks, Rows
 from sli.config import Config
-from sli.intervals import Instants
+from sli.intervals import Instants, Zone
 from sli.scan import connect
+from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
 from sli.slis.base import Values
 from sli.slis.states import Flags, Integers, Merged
@@ -39,6 +42,7 @@ def newest_hour(config: Config, tiles: pa.Table) -> int:
 def roll_up(
     config: Config,
     tiles: pa.Table,
+    days: pa.Table,
     newest: int,
     slis: Iterable[Sli],
     grains: Iterable[Grain],
@@ -52,7 +56,8 @@ def roll_up(
     `references` holds the tiles of each reference table by its path. `done` is called after each grain.
     """
     parts: list[pa.Table] = []
-    with Evaluation(config, tiles, slis, references) as evaluation:
+    midnights = midnights_of(config.zone, tiles)
+    with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
         for grain in grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
             chosen = choose(starts, ends)
@@ -60,6 +65,15 @@ def roll_up(
                 parts.extend(evaluation.results(grain, starts[chosen], ends[chosen], as_of))
             done()
     return pa.concat_tables(parts) if parts else nothing()
+
+
+def midnights_of(zone: Zone, tiles: pa.Table) -> Instants:
+    """The first instants of all days that tiles lie in, and of the one after."""
+    starts = tiles.column("start").cast(pa.int64()).to_numpy()
+    if len(starts) == 0:
+        return np.array([], dtype=np.int64)
+    first, last = zone.date(int(starts.min())), zone.date(int(starts.max())) + timedelta(days=1)
+    return np.array(zone.midnights(first, last), dtype=np.int64)
 
 
 def nothing() -> pa.Table:
@@ -73,23 +87,24 @@ class Evaluation:
     def __init__(
         self,
         config: Config,
+        caps: Mapping[SliceBy, int],
         tiles: pa.Table,
         slis: Iterable[Sli],
         references: Mapping[str, pa.Table],
-        days: pa.Table | None = None,
-        midnights: Instants | None = None,
+        days: pa.Table,
+        midnights: Instants,
     ) -> None:
         self.config, self.slis = config, list(slis)
         self.con = connect(config.parallel, config.task_memory)
         states = _states(self.slis)
-        self.blocks = Blocks(self.con, tiles, states, config.tile, config.caps, days, midnights)
+        self.blocks = Blocks(self.con, tiles, states, config.tile, caps, days, midnights)
         self.tables: dict[str, Blocks] = {}
         for each in self.slis:
             if each.reference is not None and each.reference.kind == "table" and each.reference.path not in self.tables:
                 path = each.reference.path
                 con = connect(config.parallel, config.task_memory)
                 compared = _states(s for s in self.slis if s.reference is not None and s.reference.path == path)
-                self.tables[path] = Blocks(con, references[path], compared, config.tile, config.caps)
+                self.tables[path] = Blocks(con, references[path], compared, config.tile, {})
 
     def __enter__(self) -> Evaluation:
         return self
@@ -112,15 +127,16 @@ class Evaluation:
             return rows, []
         merged = self._merged(self.blocks, rows, grain.name, starts, ends)
         slices = self.blocks.con.execute("SELECT slice_by, slice FROM slices ORDER BY code").fetchall()
-        compared: dict[Reference, Merged] = {}
-        found = []
-        for each in self.slis:
-            reference = each.reference
-            if reference is not None and reference not in compared:
-                compared[reference] = self._compared(reference, grain, rows, slices, starts, ends)
-            seen = _named(each, merged, compared[reference] if reference is not None else None)
-            found.append((each, _supported(self.config, rows, each.formula.value(seen))))
-        return rows, found
+        references = dict.fromkeys(each.reference for each in self.slis if each.reference is not None)
+        compared = {each: self._compared(each, grain, rows, slices, starts, ends) for each in references}
+
+        def value(sli: Sli) -> Values:
+            seen = _named(sli, merged, None if sli.reference is None else compared[sli.reference])
+            return _supported(self.config, rows, sli.formula.value(seen))
+
+        # NumPy lets go of the interpreter while it works.
+        with ThreadPoolExecutor(self.config.parallel) as pool:
+            return rows, list(zip(self.slis, pool.map(value, self.slis), strict=True))
 
     def _merged(
         self,
@@ -149,7 +165,8 @@ class Evaluation:
             first, last = np.array([reference.interval.start]), np.array([reference.interval.end])
         else:
             first, last = np.array([0]), np.array([self.config.tile])
-        other = blocks.merge(first, last)
+        # Each slice told apart is compared with itself, also where the reference would have it among the rest.
+        other = blocks.merge(first, last, capped=False)
         if reference.kind == "table":
             codes = {pair: code for code, pair in enumerate(slices)}
             named = zip(other.slice_by.to_pylist(), other.slice.to_pylist(), strict=True)
@@ -252,7 +269,7 @@ def _table(config: Config, sli: Sli, common: Mapping[str, Any], found: Values) -
     columns = {
         **common,
         "sli": [sli.name] * n,
-        "definition": [sli.definition(config.base)] * n,
+        "definition": [config.definition(sli)] * n,
         "value": found.value,
         "reason": found.reason,
         "ci_low": found.low,

@@ -150,7 +150,7 @@ def state_type(kind: str) -> pa.DataType:
         "sum": pa.struct([("whole", whole), ("fraction", whole), ("undefined", pa.int64()), ("terms", pa.int64())]),
         "min": pa.float64(),
         "max": pa.float64(),
-        "histogram": pa.list_(pa.struct([("value", pa.float64()), ("count", pa.int64())])),
+        "histogram": pa.list_(pa.struct([("value", pa.float64()), ("count", pa.int64()), ("marked", pa.int64())])),
         "groups": pa.list_(
             pa.struct(
                 [

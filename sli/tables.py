@@ -149,8 +149,8 @@ class Store:
                 raise self.missing(name)
             return LAYOUT[name][0].empty_table()
         with _errors(self.uri(name), "read"):
-            partitions = None if within is None else [(within[0], "in", sorted(within[1]))]
-            found = table.to_pyarrow_dataset(partitions=partitions)
+            pruned = None if within is None else [(within[0], "in", sorted(within[1]))]
+            found = table.to_pyarrow_dataset(file_pruning_predicate=pruned)
             kept = None if columns is None else [each for each in found.schema.names if each in columns]
             rows = found.to_table(columns=kept, filter=only)
         # A store of an older form lacks columns that came later.

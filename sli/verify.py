@@ -7,18 +7,20 @@ memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sli.config import Config
 from sli.errors import ConfigError, StoreError
-from sli.intervals import iso, moment
+from sli.intervals import MINUTE, iso, moment
 from sli.loading import load_config
 from sli.logs import LogFile
 from sli.read import read
@@ -28,6 +30,12 @@ from sli.storage import filesystem
 from sli.tables import Published, Store
 
 TOLERANCE = 1e-9
+NULLABLE = {
+    **{getattr(pa, f"int{n}")(): getattr(pd, f"Int{n}Dtype")() for n in (8, 16, 32, 64)},
+    **{getattr(pa, f"uint{n}")(): getattr(pd, f"UInt{n}Dtype")() for n in (8, 16, 32, 64)},
+    pa.bool_(): pd.BooleanDtype(),
+}
+"""Types that keep their values beside nulls: 1 and a null are not 1.0 and NaN."""
 Groups = dict[tuple[str | None, ...], pd.DataFrame]
 """Pairs by the values of their slice columns."""
 
@@ -77,18 +85,20 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     published = store.published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
-    if published.base != config.base:
+    series = {each.name: config.definition(each) for each in config.declared}
+    if published.base != config.base or dict(published.series) != series:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     frame = read(config)
     chosen, total = _chosen(frame, windows)
     found = Verification(published.as_of, 0, total)
-    pairs = _pairs(config, store.inputs(published), published.as_of)
+    files = store.inputs(published)
+    pairs, tables = _pairs(config, files, published.as_of), _tables(config, files)
     for (grain, start, end), rows in chosen:
         if _waiting(published, start, end):
             found.waiting += 1
             continue
         found.windows += 1
-        window = _Window(config, f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}", pairs, grain, start, end)
+        window = _Window(config, pairs, tables, grain, start, end)
         for slice_by in config.slice_sets:
             window.compare(found, slice_by, rows[rows.slice_by == slice_by])
     return found
@@ -109,9 +119,17 @@ class _Window:
     """The pairs of one window, and of those it is compared with."""
 
     def __init__(
-        self, config: Config, name: str, pairs: pd.DataFrame, grain: str, start: pd.Timestamp, end: pd.Timestamp
+        self,
+        config: Config,
+        pairs: pd.DataFrame,
+        tables: Mapping[str, pd.DataFrame],
+        grain: str,
+        start: pd.Timestamp,
+        end: pd.Timestamp,
     ) -> None:
-        self.config, self.name, self.pairs, self.grain, self.start, self.end = config, name, pairs, grain, start, end
+        self.config, self.pairs, self.tables = config, pairs, tables
+        self.grain, self.start, self.end = grain, start, end
+        self.name = f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}"
         self.inside = _between(pairs, start, end)
 
     def compare(self, found: Verification, slice_by: SliceBy, rows: pd.DataFrame) -> None:
@@ -121,7 +139,7 @@ class _Window:
         groups = _capped(_sliced(self.inside, slice_by), self.config.caps.get(slice_by))
         compared = {each.reference: self._reference(each.reference, slice_by) for each in self.config.declared}
         for key, members in groups.items():
-            members.attrs["end"] = self.end
+            members.attrs.update(end=self.end, tile=f"{self.config.tile // MINUTE}min")
             for each in self.config.declared:
                 row = published.pop((each.name, key), None)
                 name = f"{each.name}, {self.name}, {dict(zip(slice_by, key, strict=True)) or 'all'}"
@@ -144,7 +162,7 @@ class _Window:
         if reference is None:
             return None
         if reference.kind == "table":
-            pairs = _reference_pairs(self.config, reference.path)
+            pairs = self.tables[reference.path]
         elif reference.interval is not None:
             start, end = (pd.Timestamp(moment(each)) for each in (reference.interval.start, reference.interval.end))
             pairs = _between(self.pairs, start, end)
@@ -153,7 +171,7 @@ class _Window:
             edges = [np.array([round(each.timestamp() * 1e6)]) for each in (self.start, self.end)]
             before = grain.before(self.config.zone, edges[0], edges[1])[0]
             pairs = _between(self.pairs, pd.Timestamp(moment(int(before))), self.start)
-        return _capped(_sliced(pairs, slice_by), self.config.caps.get(slice_by))
+        return _sliced(pairs, slice_by)
 
 
 def _between(pairs: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
@@ -176,7 +194,13 @@ def _capped(groups: Groups, top: int | None) -> Groups:
     names = [str(i) for i in range(len(next(iter(groups))))]
     order = sorted(groups, key=lambda key: (-len(groups[key]), text(dict(zip(names, key, strict=True)))))
     rest = (OTHER,) * len(names)
-    return {key: groups[key] for key in order[:top]} | {rest: pd.concat([groups[key] for key in order[top:]])}
+    small = [groups[key].assign(query=_of(groups[key]["query"], i)) for i, key in enumerate(order[top:])]
+    return {key: groups[key] for key in order[:top]} | {rest: pd.concat(small)}
+
+
+def _of(queries: pd.Series, slice: int) -> pd.Series:
+    """Queries as those of one slice: in the rest of a capped set a query of two slices is two queries."""
+    return queries.where(queries.isna(), f"{slice} " + queries.astype(str))
 
 
 def _differences(name: str, row: Any, members: pd.DataFrame, value: float) -> list[str]:
@@ -268,78 +292,112 @@ def _paired(config: Config, joined: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _reference_pairs(config: Config, path: str) -> pd.DataFrame:
-    """The rows of a reference table as pairs; a label where it has the feedback log's value column."""
+def _tables(config: Config, files: Sequence[LogFile]) -> dict[str, pd.DataFrame]:
+    """The pairs of each reference table by its path."""
+    types = next((file.types for file in files if file.log == "predictions" and file.usable), {})
+    paths = {each.reference.path for each in config.declared if each.reference and each.reference.kind == "table"}
+    return {path: _reference_pairs(config, path, types) for path in paths}
+
+
+def _reference_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of a reference table as pairs; a prediction and a label where it has the logs' value columns."""
     with filesystem(path)[0].open(filesystem(path)[1], "rb") as opened:
-        rows = pq.read_table(opened, partitioning=None).to_pandas()
-    label = config.feedback.value
+        table = pq.read_table(opened, partitioning=None)
+    values = {}
+    for key, name in (("value", config.predictions.value), ("value_label", config.feedback.value)):
+        known = name in table.column_names
+        values[key] = _number(config, _plain(table.column(name))) if known else pd.Series(np.nan, range(len(table)))
+    columns: dict[str, pd.Series] = {}
+    for name in config.columns:
+        columns |= _both(name, _column(_as_logged(table.column(name), types.get(name, ""))))
     found = pd.DataFrame(
         {
-            "value": _number(config, rows[config.predictions.value]),
-            "value_label": _number(config, rows[label]) if label in rows else np.nan,
+            **values,
             "predicted_at": pd.NaT,
             "known_at": pd.NaT,
             "delay": np.nan,
-            **{name: rows[name] for name in config.columns},
-            **{f"slice:{name}": _text(rows[name]) for name in config.columns},
+            **columns,
         }
     )
     return _paired(config, _binned(config, found))
 
 
+def _as_logged(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """A column of a reference table with the type of the logs' own, since the texts of 1 and 1.0 differ."""
+    kind = "string" if kind == "hive" or kind.startswith("dictionary") else kind
+    try:
+        return column.cast(pa.type_for_alias(kind), safe=False)
+    except ValueError:
+        return column
+
+
+def _plain(column: pa.ChunkedArray) -> pd.Series:
+    found: pd.Series = column.to_pandas(types_mapper=NULLABLE.get)
+    return found
+
+
+def _column(column: pa.ChunkedArray) -> pd.Series:
+    """A declared column; of numbers with a fraction only the finite ones, and no -0.0."""
+    values = _plain(column)
+    return values.where(np.isfinite(values)) + 0.0 if pa.types.is_floating(column.type) else values
+
+
+def _both(name: str, values: pd.Series) -> dict[str, pd.Series]:
+    """A declared column and its `slice:` text."""
+    masked = isinstance(values.array, pd.arrays.BooleanArray | pd.arrays.IntegerArray | pd.arrays.FloatingArray)
+    # SLIs get NumPy's types: it does not know the null of pandas' own.
+    bare = values.astype(object).where(values.notna(), None) if masked else values
+    return {name: bare, f"slice:{name}": _text(values)}
+
+
 def _number(config: Config, values: pd.Series) -> pd.Series:
     """Values as numbers: of a multiclass task the position of the class, -1 for any other."""
     if not config.classes:
-        return pd.to_numeric(values.astype("float64"))
+        return values.astype("float64")
     positions = {name: float(i) for i, name in enumerate(config.classes)}
-    return pd.Series(
-        [np.nan if pd.isna(each) else positions.get(str(each), -1.0) for each in values],
-        index=values.index,
-        dtype=float,
-    )
+    texts = _text(values)
+    return texts.map(positions).astype("float64").fillna(-1.0).where(texts.notna())
 
 
 def _text(values: pd.Series) -> pd.Series:
-    return values.where(values.isna(), values.astype(str))
+    """Values as SQL writes them; null stays null."""
+
+    def text(value: Any) -> str:
+        # A short float is written with the digits that tell it from its neighbours, a longer one alike.
+        return str(value).lower() if isinstance(value, bool | np.bool_) else str(float(value) if single else value)
+
+    single = values.dtype == np.float32
+    present = values.dropna()
+    return (present.astype(str) if single else present).map(text).astype(object).reindex(values.index)
 
 
 def _read(
     config: Config, files: Sequence[LogFile], id: str, time: str, value: str, columns: Sequence[str]
 ) -> pd.DataFrame:
     """Valid rows of files: id (text), time (UTC), value, the declared columns, and each as `slice:` text."""
-    parts = []
-    for file in files:
-        if not file.usable:
-            continue
-        stored = [name for name in dict.fromkeys((id, time, value, *columns)) if file.types[name] != "hive"]
-        with filesystem(file.path)[0].open(file.path, "rb") as opened:
-            part = pq.read_table(opened, columns=stored, partitioning=None).to_pandas()
-        for name in columns:
-            if name not in part:
-                part[name] = dict(p.split("=", 1) for p in file.path.split("/") if "=" in p)[name]
-        parts.append(part.assign(**{"sli:time": _instants(config, part[time])}))
+    parts = [_part(config, file, id, time, value, columns) for file in files if file.usable]
+    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["id", "time", "value", *columns])
     if not parts:
-        parts = [
-            pd.DataFrame({name: pd.Series(dtype=object) for name in (id, time, value, *columns)}).assign(
-                **{"sli:time": pd.Series(dtype="datetime64[us, UTC]")}
-            )
-        ]
-    whole = pd.concat(parts, ignore_index=True)
-    number = _number(config, whole[value])
-    kept: pd.Series = whole[id].notna() & whole["sli:time"].notna() & ~np.isinf(number)
-    if config.classes:
-        kept &= ~(number < 0)
-    named = {f"slice:{name}": _text(whole[name]) for name in columns}
-    found: pd.DataFrame = pd.DataFrame(
-        {
-            "id": whole[id].astype(str),
-            "time": whole["sli:time"],
-            "value": number,
-            **{c: whole[c] for c in columns},
-            **named,
-        }
+        whole = whole.astype({"time": "datetime64[us, UTC]", "value": float})
+    return whole.assign(**{key: each for name in columns for key, each in _both(name, whole[name]).items()})
+
+
+def _part(config: Config, file: LogFile, id: str, time: str, value: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The valid rows of one file."""
+    stored = [name for name in dict.fromkeys((id, time, value, *columns)) if file.types[name] != "hive"]
+    with filesystem(file.path)[0].open(file.path, "rb") as opened:
+        table = pq.read_table(opened, columns=stored, partitioning=None)
+    partition = dict(part.split("=", 1) for part in file.path.split("/") if "=" in part)
+    number = _number(config, _plain(table.column(value)))
+    floating = pa.types.is_floating(table.column(value).type)
+    nan = pc.is_nan(table.column(value)).fill_null(False).to_numpy() if floating else False
+    ids, times = _text(_plain(table.column(id))), _instants(config, table.column(time).to_pandas())
+    kept: pd.Series = (
+        ids.notna() & times.notna() & ~np.isinf(number) & ~nan & ~(number < 0 if config.classes else False)
     )
-    return found[kept]
+    declared = {name: _column(table.column(name)) if name in stored else partition[name] for name in columns}
+    found: pd.DataFrame = pd.DataFrame({"id": ids, "time": times, "value": number, **declared})
+    return found.loc[kept]
 
 
 def _instants(config: Config, times: Any) -> Any:

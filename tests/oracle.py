@@ -134,8 +134,8 @@ def oracle(world: World, predictions: Sequence[Prediction], feedback: Sequence[F
             for slice_by in world.slice_by:
                 columns = tuple(sorted(slice_by))
                 compared = {
-                    "difference_previous": capped(world, sliced(columns, others)),
-                    "difference_fixed": capped(world, sliced(columns, fixed)),
+                    "difference_previous": sliced(columns, others),
+                    "difference_fixed": sliced(columns, fixed),
                 }
                 for values, members in capped(world, sliced(columns, held)).items():
                     for sli in world.slis:

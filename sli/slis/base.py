@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sli.intervals import Interval
-from sli.slis.states import Flags, Floats, Merged, Objects, State
+from sli.slis.states import Flags, Floats, Merged, Objects, Spread, State
 
 TASKS = ("binary", "multiclass", "regression", "ranking")
 NO_LABELS = "no labelled predictions"
@@ -76,9 +76,10 @@ class Formula:
     """The states by name, the value from them once merged, and `on_rows`: the same value from a window's plain pairs.
 
     `on_rows` gets a frame with columns label, prediction, decision, labelled, usable, delay (seconds), predicted_at,
-    known_at, query and the declared columns, one row a prediction, with `attrs["end"]` the window's end, and returns
-    NaN where undefined; `verify` and the laws hold the two to each other. `against`, as written in the config, says
-    that the value compares the window with a reference, whose pairs `on_rows` gets as a second frame.
+    known_at, query and the declared columns, one row a prediction; its `attrs` hold the window's `end` and the length
+    of a `tile` as pandas text. It returns NaN where undefined; `verify` and the laws hold the two to each other.
+    `against`, as written in the config, says that the value compares the window with a reference, whose pairs
+    `on_rows` gets as a second frame.
     """
 
     states: Mapping[str, State]
@@ -121,6 +122,7 @@ def entry(
     parameters: tuple[str, ...] = (),
     better: Better | None = None,
     listed: tuple[str, ...] = (),
+    version: int = 1,
 ) -> Callable[[Callable[..., Formula]], Callable[..., Formula]]:
     """Register a built-in SLI for the tasks (none named: every task).
 
@@ -129,7 +131,7 @@ def entry(
 
     def register(make: Callable[..., Formula]) -> Callable[..., Formula]:
         for task in tasks or TASKS:
-            CATALOGUE[task, name] = Entry(name, make, parameters, better, listed)
+            CATALOGUE[task, name] = Entry(name, make, parameters, better, listed, version)
         return make
 
     return register
@@ -200,9 +202,9 @@ def total(of: str, where: str = "true") -> State:
     return State("sum", of=of, where=where)
 
 
-def histogram(of: str, where: str = "true", spread: str = "real") -> State:
-    """Counts by value of an SQL expression."""
-    return State("histogram", of=of, where=where, spread="probability" if spread == "probability" else "real")
+def histogram(of: str, where: str = "true", spread: Spread = "real", mark: str = "") -> State:
+    """Counts by value of an SQL expression, and of those where another holds."""
+    return State("histogram", of=of, where=where, spread=spread, mark=mark)
 
 
 def because(*cases: tuple[Flags, str]) -> Objects:

@@ -1,4 +1,4 @@
-"""Curves over all thresholds at once, from the histograms of the scores of positive and of negative labels.
+"""Curves over all thresholds at once, from one histogram of the scores that marks those of positive labels.
 
 Areas, gains and the lowest threshold of a precision, each with the error that rounded scores allow: rounding keeps
 order, so the pairs on one rounded score may stand in any order among themselves and nowhere else. Limit: standard
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sli.slis.states import BITS, Flags, Floats, Histograms, Integers
+from sli.slis.states import BITS, Flags, Floats, Histograms, Integers, totals_by
 
 NEGLIGIBLE = 1e-12
 
@@ -60,27 +60,21 @@ class Curve:
         return found
 
 
-def joined(positive: Histograms, negative: Histograms) -> Curve:
-    """Both histograms on one scale: rounded in both where one of them is."""
-    exact = positive.exact & negative.exact
-    rows = np.concatenate([positive.rows, negative.rows])
-    scores = np.concatenate([positive.where_exact(exact), negative.where_exact(exact)])
-    p = np.concatenate([positive.counts, np.zeros_like(negative.counts)])
-    n = np.concatenate([np.zeros_like(positive.counts), negative.counts])
-    order = np.lexsort((scores, rows))
-    rows, scores, p, n = rows[order], scores[order], p[order], n[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (scores[1:] != scores[:-1])
-    at = np.flatnonzero(first)
-    rows, p, n = rows[at], np.add.reduceat(p, at), np.add.reduceat(n, at)
-    starts = np.searchsorted(rows, np.arange(len(exact)))
-
-    def below(counts: Integers) -> Integers:
-        running = np.concatenate([[0], np.cumsum(counts)])
-        found: Integers = running[:-1] - running[starts[rows]]
-        return found
-
-    return Curve(starts, rows, scores[at], p, n, below(p), below(n), positive.totals, negative.totals, exact)
+def curve(of: Histograms) -> Curve:
+    """The curve of a histogram of scores in which those of positive labels are marked."""
+    positives = totals_by(of.offsets, of.marked)
+    return Curve(
+        of.offsets[:-1],
+        of.rows,
+        of.keys,
+        of.marked,
+        of.counts - of.marked,
+        of.marked_below,
+        of.below - of.marked_below,
+        positives,
+        of.totals - positives,
+        of.exact,
+    )
 
 
 def logit_interval(value: Floats, error: Floats, factor: Floats | float) -> tuple[Floats, Floats]:

@@ -185,7 +185,8 @@ def _state(con: Any, state: State) -> Any:
     terms: Floats = np.ma.compressed(np.ma.asarray(rows, dtype=np.float64))
     if state.kind == "histogram":
         keys, counts = np.unique(terms, return_counts=True)
-        return Histograms(np.array([0, len(keys)]), keys, counts, np.ones(1, dtype=bool), state.spread)
+        exact = np.ones(1, dtype=bool)
+        return Histograms(np.array([0, len(keys)]), keys, counts, np.zeros_like(counts), exact, state.spread)
     if state.kind == "sum":
         return np.array([_sum(terms)])
     if len(terms) == 0:

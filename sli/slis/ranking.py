@@ -33,11 +33,11 @@ def _count(where: str) -> State:
 
 def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
     """Of each query whether it is complete, and its labels by descending score, equal ones by ascending label."""
-    hour = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor("h")
+    tile = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor(pairs.attrs["tile"])
     rows = pairs.assign(label=pairs.label.astype(float), score=pairs.prediction.astype(float))
     rows = rows.sort_values(["score", "label"], ascending=[False, True])
     return [
-        (bool(each.usable.all()), each.label.to_numpy(dtype=np.float64)) for _, each in rows.groupby(["query", hour])
+        (bool(each.usable.all()), each.label.to_numpy(dtype=np.float64)) for _, each in rows.groupby(["query", tile])
     ]
 
 

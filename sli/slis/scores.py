@@ -190,7 +190,7 @@ def calibration_score(bin: int, bins: int = 10) -> Formula:
     return _bin(bin, bins, value, lambda kept: kept.prediction.mean())
 
 
-# From the histograms of the scores
+# From the histogram of the scores
 
 
 def _curved(
@@ -198,17 +198,16 @@ def _curved(
 ) -> Formula:
     """`value` also gets the case that is without labels; `on_rows` sees at least one pair."""
 
-    def of_histograms(s: Merged) -> Values:
-        of = curves.joined(s["positive"], s["negative"])
+    def of_histogram(s: Merged) -> Values:
+        of = curves.curve(s["scores"])
         return value(s, of, (of.positives + of.negatives == 0, NO_LABELS))
 
     def on_pairs(pairs: pd.DataFrame) -> float:
         kept = usable(pairs)
         return float(on_rows(kept)) if len(kept) else float("nan")
 
-    positive = histogram("prediction", "usable AND label", "probability")
-    negative = histogram("prediction", "usable AND NOT label", "probability")
-    return Formula({"positive": positive, "negative": negative}, of_histograms, on_pairs)
+    scores = histogram("prediction", "usable", "probability", mark="label")
+    return Formula({"scores": scores}, of_histogram, on_pairs)
 
 
 def _at_or_above(kept: pd.DataFrame) -> pd.DataFrame:

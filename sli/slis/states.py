@@ -7,6 +7,7 @@ in size; beyond, the sum is undefined and says so.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,17 +47,18 @@ class State:
     """One aggregate: `kind` over the SQL expression `of` for the pairs where `where` holds.
 
     `spread` says how a histogram rounds: `real` keeps BITS significant bits, `probability` does so from both ends of
-    0..1. `groups` counts pairs by the text `of` and sums `amount` in each group. `call` is the dotted name of a Python
-    function for kind `window`, the one that does not merge; `columns` are what a sample keeps beside label and
-    prediction. With unit `query` a count or sum is over the queries of a ranking: `of` and `where` see `ranked` (their
-    labels by descending prediction, equal ones by ascending label), `ideal` (by descending label), `n` and `complete`
-    (every prediction has a value and a label).
+    0..1; it also counts, for each value, the pairs where `mark` holds. `groups` counts pairs by the text `of` and sums
+    `amount` in each group. `call` is the dotted name of a Python function for kind `window`, the one that does not
+    merge; `columns` are what a sample keeps beside label and prediction. With unit `query` a count or sum is over the
+    queries of a ranking: `of` and `where` see `ranked` (their labels by descending prediction, equal ones by ascending
+    label), `ideal` (by descending label), `n` and `complete` (every prediction has a value and a label).
     """
 
     kind: Kind
     of: str = ""
     where: str = "true"
     spread: Spread = "real"
+    mark: str = ""
     amount: str = ""
     unit: Unit = "pair"
     call: str = ""
@@ -66,7 +68,17 @@ class State:
     @property
     def id(self) -> str:
         """Column name in the tiles: equal states of several SLIs are one column."""
-        parts = [self.kind, self.of, self.where, self.spread, self.amount, self.unit, self.call, *self.columns]
+        parts = [
+            self.kind,
+            self.of,
+            self.where,
+            self.spread,
+            self.mark,
+            self.amount,
+            self.unit,
+            self.call,
+            *self.columns,
+        ]
         content = "\x1f".join([str(VERSION), *parts, self.source])
         return f"{self.kind}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
@@ -105,24 +117,43 @@ def rounded_sql(value: str, spread: Spread) -> str:
 class Histograms:
     """For each of n rows a map from value to count, flat: row i holds `keys[offsets[i]:offsets[i + 1]]`, ascending.
 
-    `exact[i]` says that row i's keys are the very values; otherwise they are rounded ones.
+    `exact[i]` says that row i's keys are the very values; otherwise they are rounded ones. `marked` counts the values
+    that were marked, 0 where the state marks none.
     """
 
     offsets: Integers
     keys: Floats
     counts: Integers
+    marked: Integers
     exact: Flags
     spread: Spread = "real"
 
-    @property
+    # Several SLIs look at one histogram: what they all need of it is made once.
+
+    @functools.cached_property
     def rows(self) -> Integers:
         """The row each key belongs to."""
         return np.repeat(np.arange(len(self.exact)), np.diff(self.offsets))
 
-    @property
+    @functools.cached_property
     def totals(self) -> Integers:
         """Number of values in each row."""
         return totals_by(self.offsets, self.counts)
+
+    @functools.cached_property
+    def below(self) -> Integers:
+        """Number of lower values in the row of each key."""
+        return self._below(self.counts)
+
+    @functools.cached_property
+    def marked_below(self) -> Integers:
+        """Number of lower values that are marked."""
+        return self._below(self.marked)
+
+    def _below(self, counts: Integers) -> Integers:
+        running = np.concatenate([[0], np.cumsum(counts)])[:-1]
+        found: Integers = running - running[self.offsets[:-1][self.rows]]
+        return found
 
     def where_exact(self, exact: Flags) -> Floats:
         """The keys, rounded in those rows where `exact` is false."""
@@ -132,7 +163,7 @@ class Histograms:
         """These rows in this order; -1 is an empty one."""
         offsets, at = taken(self.offsets, rows)
         exact = np.array([row < 0 or bool(self.exact[row]) for row in rows], dtype=bool)
-        return Histograms(offsets, self.keys[at], self.counts[at], exact, self.spread)
+        return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
 
 
 def totals_by(offsets: Integers, counts: Integers) -> Integers:

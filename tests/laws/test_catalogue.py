@@ -93,7 +93,7 @@ class World:
         reference = next(each.reference for each in self.config.declared if each.name == name)
         for row in rows.itertuples():
             frames = [self.inside(row.window_start, row.window_end, row.slice)]
-            frames[0].attrs["end"] = row.window_end
+            frames[0].attrs.update(end=row.window_end, tile="60min")
             if reference is not None:
                 frames.append(self.compared(reference, row))
             yield row, *frames

@@ -23,25 +23,24 @@ TOLERANCE = 1e-12
 
 
 def histograms(rows, exact=True) -> Histograms:
-    """Histograms of lists of scores, one a row, rounded where they are not exact."""
+    """Histograms of lists of (label, score), one a row, positive ones marked, rounded where they are not exact."""
     flags = np.broadcast_to(np.asarray(exact, dtype=bool), len(rows)).copy()
-    found = [
-        np.unique(values if kept else rounded(values, "probability"), return_counts=True)
-        for values, kept in zip((np.asarray(row, dtype=np.float64) for row in rows), flags, strict=True)
-    ]
-    offsets = np.cumsum([0, *(len(keys) for keys, _ in found)])
-    keys = np.concatenate([np.array([]), *(keys for keys, _ in found)])
-    counts = np.concatenate([np.array([], dtype=np.int64), *(counts for _, counts in found)])
-    return Histograms(offsets, keys, counts.astype(np.int64), flags, "probability")
-
-
-def by_class(pairs):
-    return [s for label, s in pairs if label], [s for label, s in pairs if not label]
+    keys, counts, marked = [np.array([])], [np.array([])], [np.array([])]
+    for pairs, kept in zip(rows, flags, strict=True):
+        scores = np.array([score for _, score in pairs], dtype=np.float64)
+        scores = scores if kept else rounded(scores, "probability")
+        labels = np.array([label for label, _ in pairs], dtype=np.float64)
+        distinct, place = np.unique(scores, return_inverse=True)
+        keys.append(distinct)
+        counts.append(np.bincount(place, minlength=len(distinct)))
+        marked.append(np.bincount(place, weights=labels, minlength=len(distinct)))
+    offsets = np.cumsum([0, *(len(each) for each in keys[1:])])
+    flat = [np.concatenate(each) for each in (keys, counts, marked)]
+    return Histograms(offsets, flat[0], flat[1].astype(np.int64), flat[2].astype(np.int64), flags, "probability")
 
 
 def curve(*rows, exact=True):
-    split = [by_class(pairs) for pairs in rows]
-    return curves.joined(*(histograms([each[i] for each in split], exact) for i in (0, 1)))
+    return curves.curve(histograms(rows, exact))
 
 
 def arrays(pairs):
@@ -104,17 +103,6 @@ def test_rounded_histograms_give_a_value_within_its_bound(kind, pairs):
         assert abs(found.value[0] - truth) <= found.bound[0] * (1 + TOLERANCE) + TOLERANCE
 
 
-@pytest.mark.parametrize("kind", ["roc_auc", "average_precision", "lift 10"])
-@given(first=scored, second=scored)
-def test_one_rounded_class_rounds_the_other_of_its_row_alone(kind, first, second):
-    assume(both_classes(first) and both_classes(second))
-    (p, n), (q, m) = by_class(first), by_class(second)
-    found = KINDS[kind][0](curves.joined(histograms([p, q], [False, True]), histograms([n, m])))
-    assert abs(found.value[0] - expected(kind, first)) <= found.bound[0] + TOLERANCE
-    assert found.value[1] == pytest.approx(expected(kind, second), abs=TOLERANCE)
-    assert found.bound[1] == 0
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @given(before=scored, pairs=scored)
 def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(kind, before, pairs):
@@ -137,7 +125,7 @@ def test_many_close_scores_have_a_small_bound(kind, most):
     random = np.random.default_rng(3)
     labels = random.random(200_000) < 0.01
     scores = 1 - np.exp(-random.exponential(9, 200_000) - labels)
-    found = KINDS[kind][0](curves.joined(*(histograms([scores[labels == c]], False) for c in (True, False))))
+    found = KINDS[kind][0](curve(list(zip(labels, scores, strict=True)), exact=False))
     truth = KINDS[kind][1](labels.astype(int), scores)
     assert abs(found.value[0] - truth) <= found.bound[0] <= most
 

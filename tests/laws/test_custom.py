@@ -409,7 +409,8 @@ def test_a_mergeable_function_may_give_values_with_an_interval():
 
 
 def test_a_value_from_a_rounded_histogram_has_no_known_bound():
-    rounded = Histograms(np.array([0, 1, 2, 2]), np.array([1.0, 2.0]), np.array([1, 1]), np.array([True, False, True]))
+    flags = np.array([True, False, True])
+    rounded = Histograms(np.array([0, 1, 2, 2]), np.array([1.0, 2.0]), np.array([1, 1]), np.array([0, 0]), flags)
     found = counted(lambda s: s["h"].totals, h=rounded)
     np.testing.assert_array_equal(found.bound, [0, math.nan, 0])
 

@@ -36,7 +36,8 @@ def flat(rows):
 def histograms(rows, exact=True) -> Histograms:
     rows = [np.asarray(values, dtype=np.float64) for values in rows]
     offsets, keys, counts = flat([values if exact else rounded(values) for values in rows])
-    return Histograms(offsets, np.array(keys, dtype=np.float64), counts, np.full(len(rows), exact))
+    marked = np.zeros_like(counts)
+    return Histograms(offsets, np.array(keys, dtype=np.float64), counts, marked, np.full(len(rows), exact))
 
 
 def groups(rows) -> Groups:

@@ -29,7 +29,8 @@ def histograms(rows, exact=True) -> Histograms:
         keys.append(found)
         counts.append(number)
         offsets.append(offsets[-1] + len(found))
-    return Histograms(np.array(offsets), np.concatenate(keys), np.concatenate(counts).astype(np.int64), flags)
+    whole = np.concatenate(counts).astype(np.int64)
+    return Histograms(np.array(offsets), np.concatenate(keys), whole, np.zeros_like(whole), flags)
 
 
 @given(some_rows, share)

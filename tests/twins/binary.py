@@ -119,7 +119,7 @@ PARAMETERS = {
     "ece": [{}, {"bins": 3}],
     "calibration": [{"bin": 0}, {"bin": 4}, {"bin": 2, "bins": 3}],
     "calibration_score": [{"bin": 9}, {"bin": 1, "bins": 4}],
-    "lift": [{"k": 10}, {"k": 100}, {"k": 1.5}],
+    "lift": [{"k": 30}, {"k": 100}, {"k": 1.5}],
     "threshold_at_precision": [{"target": 0.6}],
     "recall_at_precision": [{"target": 0.6}, {"target": 0.3}],
 }

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import sli
 from sli.errors import ConfigError, InputError
 from sli.init import write_config
 from sli.loading import load_config
@@ -138,3 +139,111 @@ def test_a_log_without_a_time_names_the_columns_it_has(folder: Path) -> None:
 def test_an_unreadable_file_beside_good_ones_is_reported(folder: Path) -> None:
     (folder / "p/0.parquet").write_bytes(b"no parquet")
     assert any("0.parquet" in line for line in write_config(folder / "c.yaml", "p", "f", "./results", "UTC"))
+
+
+def classified(folder: Path, classes: list[Any], truth: str = "species", **more: Any) -> None:
+    """Logs of a classifier that is right two times in three."""
+    predicted = [classes[i % len(classes)] for i in range(N)]
+    true = [classes[(i + (i % 3 == 0)) % len(classes)] for i in range(N)]
+    regions = ["north", "south"] * (N // 2)
+    given = {"output_id": IDS, "predicted_at": times(), "region": regions, "predicted_class": predicted, **more}
+    log(folder / "p/date=2024-03-01/a.parquet", **given)
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), **{truth: true})
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected", "written"),
+    [
+        (["dog", "cat", "lynx"], ("cat", "dog", "lynx"), "[cat, dog, lynx]"),
+        ([10, 9, 2], ("2", "9", "10"), "[2, 9, 10]"),
+        (["yes", "a, b", "no"], ("a, b", "no", "yes"), "['a, b', 'no', 'yes']"),
+    ],
+)
+def test_classes_that_both_logs_have_are_a_multiclass_task(
+    folder: Path, classes: list[Any], expected: tuple[str, ...], written: str
+) -> None:
+    classified(folder, classes)
+    text = write(folder)
+    config = load_config(folder / "c.yaml")
+    assert (config.task, config.classes) == ("multiclass", expected)
+    assert (config.predictions.value, config.feedback.value) == ("predicted_class", "species")
+    assert f"classes: {written} " in text
+    assert "# check: these were seen; list every class" in text
+    assert ("if they are amounts, this is a regression" in text) == isinstance(classes[0], int)
+    assert [each.name for each in config.declared] == [
+        "accuracy",
+        "f1",
+        *(f"recall_{name}" for name in expected),
+        "feedback_delay",
+    ]
+
+
+def test_a_dictionary_column_of_classes_is_text(folder: Path) -> None:
+    classified(folder, ["cat", "dog"])
+    coded = pa.array(["cat", "dog"] * (N // 2)).dictionary_encode()
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=coded)
+    write(folder)
+    assert load_config(folder / "c.yaml").classes == ("cat", "dog")
+
+
+def test_columns_of_probabilities_named_after_the_classes_are_offered(folder: Path) -> None:
+    classified(folder, ["cat", "Big dog"], p_cat=SCORES, p_big_dog=SCORES)
+    [line] = [line for line in write(folder).splitlines() if "scores:" in line]
+    assert line.startswith("  # scores: {Big dog: p_big_dog, cat: p_cat}  # check: ")
+    changed = (folder / "c.yaml").read_text().replace("  # scores:", "  scores:").replace("  - f1", "  - log_loss")
+    (folder / "d.yaml").write_text(changed)
+    assert load_config(folder / "d.yaml").predictions.scores == {"Big dog": "p_big_dog", "cat": "p_cat"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"p_cat": SCORES},
+        {"p_cat": SCORES, "p_dog": [2.5] * N},
+        {"p_cat": SCORES, "p_dog": SCORES, "cat_score": SCORES, "dog_score": SCORES},
+    ],
+)
+def test_columns_that_may_or_may_not_be_the_probabilities_are_not(folder: Path, more: dict[str, Any]) -> None:
+    classified(folder, ["cat", "dog"], **more)
+    assert "scores:" not in write(folder)
+
+
+def test_a_text_that_both_logs_carry_is_no_class_beside_a_label(folder: Path) -> None:
+    regions = ["north", "south"] * (N // 2)
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), region=regions, late=LABELS)
+    write(folder)
+    config = load_config(folder / "c.yaml")
+    assert (config.task, config.feedback.value) == ("binary", "late")
+
+
+def test_few_whole_numbers_that_the_predictions_do_not_hold_are_amounts(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), rooms=[i % 4 for i in range(N)])
+    assert "check: rooms has only 4 values; if they are classes, score must be the predicted one" in write(folder)
+    assert load_config(folder / "c.yaml").task == "regression"
+
+
+def test_classes_that_nobody_predicted_are_explained(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=["cat", "dog"] * (N // 2))
+    with pytest.raises(InputError, match="can be its value") as raised:
+        write(folder)
+    assert "classes (text or integers) of which both logs have a column" in raised.value.expected
+
+
+@pytest.mark.parametrize(("column", "is_query"), [("session_id", True), ("search", True), ("n_requests", False)])
+def test_a_column_like_a_query_is_mentioned(folder: Path, column: str, is_query: bool) -> None:
+    queries = [f"q{i // 4}" for i in range(N)]
+    given = {"output_id": IDS, "predicted_at": times(), "score": SCORES, column: queries}
+    log(folder / "p/date=2024-03-01/a.parquet", **given)
+    text = write(folder)
+    line = f"# Ranked within one {column}? Then task: ranking, and under predictions `query: {column}`."
+    assert (line in text) == is_query
+    assert load_config(folder / "c.yaml").task == "binary"
+
+
+def test_a_log_of_a_classifier_runs_and_verifies(folder: Path) -> None:
+    classified(folder, ["cat", "dog", "lynx"])
+    write(folder)
+    sli.run(folder / "c.yaml", as_of="2024-04-01")
+    found = sli.read(folder / "c.yaml", sli="accuracy", grain="cumulative").value.iloc[-1]
+    assert found == pytest.approx(sum(i % 3 != 0 for i in range(N)) / N)
+    assert sli.verify(folder / "c.yaml", windows=None).equal

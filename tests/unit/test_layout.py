@@ -30,6 +30,7 @@ ORDER = [
     ["publish"],
     ["history"],
     ["recompute"],
+    ["guess"],
     ["read", "plot", "init", "backfill"],
     ["query"],
     ["comparison"],

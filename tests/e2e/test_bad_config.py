@@ -1,0 +1,196 @@
+"""Wrong values of the config's keys through the command: one clear message each, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from desk import Desk, N
+
+import sli
+
+ANIMALS: dict[str, Any] = {
+    "task": "multiclass",
+    "classes": ["cat", "dog"],
+    "predictions__value": "animal",
+    "predictions__columns": ["fare"],
+}
+BY_FARE: dict[str, Any] = {"slice_by": [[], ["fare"]]}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    made = Desk.made(tmp_path, capsys)
+    made.predictions(animal=["cat", "dog"] * 3, fare=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], region=["a", "b"] * 3)
+    pd.DataFrame({"region": ["a", "b"]}).to_parquet(tmp_path / "regions.parquet")
+    pd.DataFrame({"fare": [None, None]}, dtype=float).to_parquet(tmp_path / "nulls.parquet")
+    (tmp_path / "broken.parquet").write_text("no Parquet")
+    return made
+
+
+def drift(against: Any) -> dict[str, Any]:
+    return {"predictions__columns": ["fare"], "slis": [{"sli": "psi", "of": "fare", "against": against}]}
+
+
+def quantiles(table: str, number: int = 4) -> dict[str, Any]:
+    return {**BY_FARE, "bins": {"fare": {"quantiles": number, "table": table}}}
+
+
+CLASSES: list[tuple[dict[str, Any], list[str]]] = [
+    ({"classes": None}, ["key classes", "this must be a list", "[cat, dog]"]),
+    ({"classes": []}, ["classes", "a multiclass task needs its classes", "[cat, dog]", "list them"]),
+    ({"task": "binary"}, ["classes", "a binary task has no classes", "cat, dog", "`task: multiclass`"]),
+    ({"classes": ["cat", "cat", "dog"]}, ["classes", "a class is listed twice", "found: cat\n", "each class once"]),
+    ({"classes": [1, 1.0, "1"]}, ["classes", "a class is listed twice", "found: 1\n"]),
+    ({"classes": ["cat"]}, ["classes", "one class is no task", "two or more", "found: cat"]),
+    ({"classes": "cat"}, ["key classes", "this must be a list", "'cat'", "[cat, dog]"]),
+    ({"classes": [True, False]}, ["key classes.0", "this must be text", "in quotes", "True"]),
+    ({"classes": ["cat", None]}, ["key classes.1", "this must be text", "in quotes", "None"]),
+    ({"predictions__scores": {"dgo": "fare"}}, ["predictions.scores", "'dgo'", "cat, dog", "did you mean 'dog'?"]),
+    ({"predictions__scores": ["fare"]}, ["key predictions.scores", "must be a mapping", "{cat: p_cat, dog: p_dog}"]),
+    ({"predictions__scores": {"Dog": 3}}, ["key predictions.scores.Dog", "this must be text", "found: 3"]),
+    ({"slis": ["log_loss"]}, ["slis[0]: predictions.scores", "none for cat, dog", "{cat: p_cat, dog: p_dog}"]),
+    ({"slis": [{"sli": "recall", "label": "dgo"}]}, ["slis[0]", "'dgo' is no class", "did you mean 'dog'?"]),
+    ({"slis": [{"sli": "f1", "average": "macr"}]}, ["slis[0]", "'macr' is no average", "did you mean 'macro'?"]),
+    ({"slis": ["confusion"]}, ["slis[0]", "needs label, decision", "{sli: confusion, label: ..., decision: ...}"]),
+    ({"slis": ["roc_auc"]}, ["slis[0]", "no SLI 'roc_auc' for a multiclass task", "it is for a binary task"]),
+    ({"slis": ["ks"]}, ["slis[0]", "ks compares numbers", "chi_squared"]),
+]
+OTHERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"predictions__scores": {"dog": "fare"}}, ["predictions.scores", "a binary task has no scores", "`task: multi"]),
+    ({"predictions__query": "region"}, ["predictions.query", "only a ranking has queries", "`task: ranking`"]),
+    ({"task": "ranking", "slis": ["mrr"]}, ["predictions.query", "groups the predictions", "`query: session_id`"]),
+    ({"bins": {"fare": [1, 2]}}, ["bins.fare", "no slice is made by 'fare'", "`slice_by: [[], [fare]]`"]),
+    ({**BY_FARE, "bins": {"fair": [1]}}, ["bins.fair", "no slice is made by 'fair'", "did you mean 'fare'?"]),
+    ({**BY_FARE, "bins": {"fare": [2, 1]}}, ["bins.fare", "edges must ascend", "[10, 20, 50]", "[2.0, 1.0]"]),
+    ({**BY_FARE, "bins": {"fare": []}}, ["bins.fare", "edges must ascend", "found: []"]),
+    ({**BY_FARE, "bins": {"fare": [1, 1.0000001]}}, ["bins.fare", "edges are too close", "six digits"]),
+    ({**BY_FARE, "bins": {"fare": ["a"]}}, ["key bins.fare.0\n", "must be a number", "[10, 20, 50]", "'a'"]),
+    ({**BY_FARE, "bins": {"fare": 10}}, ["key bins.fare\n", "must be a list", "{quantiles: 4, table:", "found: 10"]),
+    ({**BY_FARE, "bins": {"fare": {"quantiles": 4}}}, ["key bins.fare.table\n", "'table' is missing", "add `table:`"]),
+    ({**BY_FARE, "bins": {"fare": {"quantile": 4, "table": "x"}}}, ["key bins.fare.quantile\n", "mean 'quantiles'?"]),
+    ({"bins": ["fare"]}, ["key bins\n", "this must be a mapping", "{fare: [10, 20, 50]}"]),
+    (quantiles("x.parquet", 1), ["key bins.fare.quantiles\n", "out of range", "from 2 to 100", "found: 1"]),
+    (quantiles("none.parquet"), ["bins.fare", "cannot be read", "numeric column 'fare'", "none.parquet", "check"]),
+    (quantiles("regions.parquet"), ["bins.fare", "cannot be read", "numeric column 'fare'", "regions.parquet"]),
+    (quantiles("broken.parquet"), ["bins.fare", "cannot be read", "a Parquet file", "broken.parquet"]),
+    (quantiles("nulls.parquet"), ["bins.fare", "holds no value", "numbers in 'fare'", "nulls.parquet"]),
+    ({"slice_by": [{"columns": ["region"], "top": 0}]}, ["key slice_by.0.top\n", "out of range", "1 or more"]),
+    ({"slice_by": [{"columns": ["region"], "top": "two"}]}, ["key slice_by.0.top\n", "whole number", "'two'"]),
+    ({"slice_by": [{"columns": ["region"], "tpo": 2}]}, ["key slice_by.0.tpo\n", "columns, top", "mean 'top'?"]),
+    ({"slice_by": [{"top": 2}]}, ["key slice_by.0.columns\n", "'columns' is missing"]),
+    ({"slice_by": [{"columns": "region"}]}, ["key slice_by.0.columns\n", "must be a list", "[region]", "'region'"]),
+    ({"slice_by": [[], "region"]}, ["key slice_by.1\n", "must be a list", "{columns: [region], top: 20}", "'region'"]),
+    ({"slice_by": [["region", 3]]}, ["key slice_by.0.1\n", "must be text", "found: 3"]),
+    ({"slice_by": [["region", "region"]]}, ["slice_by", "names a column twice", "region"]),
+    ({"slice_by": [["region"], {"columns": ["region"], "top": 2}]}, ["slice_by", "a slice is listed twice"]),
+    ({"grains": ["7d"]}, ["key grains.0\n", "hour or day or week or month or cumulative or {size: 7d}", "found: 7d"]),
+    ({"grains": [{"every": "1d"}]}, ["key grains.0.size\n", "'size' is missing"]),
+    ({"grains": [{"size": "7 days"}]}, ["key grains.0.size\n", "'7 days' is not a duration", "7d"]),
+    ({"grains": {"size": "7d"}}, ["key grains\n", "must be a list", "[hour, day, {size: 7d}]"]),
+    ({"dask": {"workers": 0}}, ["key dask.workers\n", "out of range", "1 to 10000", "found: 0"]),
+    ({"dask": {"worker": 2}}, ["key dask.worker\n", "workers, scheduler", "mean 'workers'?"]),
+    ({"since": [2024]}, ["key since\n", "must be text", "2013-02-01"]),
+    ({"level": 1.5}, ["key level\n", "out of range", "between 0 and 1, such as 0.95", "found: 1.5"]),
+    ({"level": "high"}, ["key level\n", "must be a number", "such as 0.95", "'high'"]),
+    ({"min_support": -1}, ["key min_support\n", "out of range", "a whole number, 0 or more", "found: -1"]),
+    ({"min_support": 2.5}, ["key min_support\n", "must be a whole number", "found: 2.5"]),
+    ({"threshold": 1.5}, ["key threshold\n", "out of range", "from 0 to 1", "found: 1.5"]),
+    ({"threshold": float("nan")}, ["key threshold\n", "out of range", "found: nan"]),
+    (drift("previuos"), ["slis[0]: against", "this is no reference", "{table: PATH}", "did you mean 'previous'?"]),
+    (drift({"start": "2024-01-01"}), ["slis[0]: against", "this is no reference", "{start: TIME, end: TIME}"]),
+    (drift({"start": "soon", "end": "2024-01-01"}), ["slis[0]: against", "no date or time", "ISO 8601", "soon"]),
+    (drift({"start": "2024-01-02", "end": "2024-01-01"}), ["slis[0]: against", "empty", "a start before the end"]),
+    (drift({"table": "none.parquet"}), ["slis[0]: against", "cannot be found", "none.parquet", "check the path"]),
+    (drift({"table": "regions.parquet"}), ["regions.parquet", "cannot be used", "declared columns", '"fare"']),
+    (drift({"table": "broken.parquet"}), ["broken.parquet", "cannot be used", "a Parquet file"]),
+    (drift(["previous", "last"]), ["slis[0]: against", "this is no reference", "found: last"]),
+    ({"slis": [{"sli": "psi", "of": "fair"}], "predictions__columns": ["fare"]}, ["slis[0]: of", "mean 'fare'?"]),
+    ({"slis": [{"sli": "accuracy", "against": "previous"}]}, ["slis[0]: against", "accuracy has no key 'against'"]),
+    ({"slis": [{"sli": "recall", "threshold": 1.5}]}, ["slis[0]", "threshold is out of range", "found: 1.5"]),
+    ({"slis": [{"sli": "recall", "threshold": [0.3, "x"]}]}, ["slis[0]", "threshold is out of range", "'x'"]),
+    ({"slis": [{"sli": "recall", "threshold": []}]}, ["slis[0]: threshold", "threshold lists no value"]),
+    ({"slis": [{"sli": "recall", "threshold": [0.3, 0.3]}]}, ["slis[0]: threshold", "lists a value twice"]),
+    (
+        {"slis": [{"sli": "recall", "threshold": [0.3, 0.5]}, {"sli": "precision", "name": "recall_0.3"}]},
+        ["slis", "two SLIs are called 'recall_0.3'", "another `name`"],
+    ),
+    ({"slis": ["ndcg"]}, ["slis[0]", "no SLI 'ndcg' for a binary task", "it is for a ranking task"]),
+    ({"slis": [{"sli": "recall", "label": "dog"}]}, ["slis[0]: label", "recall has no key 'label'"]),
+    ({"slis": [{"sli": ["recall"]}]}, ["slis[0]: sli", "called by its name", "such as accuracy", "['recall']"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "parts"), [*(({**ANIMALS, **c}, parts) for c, parts in CLASSES), *OTHERS])
+def test_a_wrong_value_has_one_message_that_says_what_and_where(
+    desk: Desk, changes: dict[str, Any], parts: list[str]
+) -> None:
+    desk.configure(**changes)
+    said = desk.run()
+    assert said.code == 2
+    assert said.has(*parts)
+    assert said.err.count("where: ") == 1
+    assert "also " not in said.err
+    for pythonic in ("tuple", "Quantiles", "SliceSet", "Sliding", "literal", "dictionary", "input should"):
+        assert pythonic not in said.err
+    assert desk.untouched
+
+
+def test_several_wrong_keys_are_all_named(desk: Desk) -> None:
+    desk.configure(level=2, min_support=-1, slice_by=["region"], grains=["dya"])
+    said = desk.run()
+    assert said.code == 2
+    assert said.has("key level", "also min_support: ", "also slice_by.0: this must be a list", "also grains.0: ")
+
+
+def test_a_column_of_scores_that_no_file_has_is_named(desk: Desk) -> None:
+    desk.feedback(label=["cat", "dog"] * 3)
+    desk.configure(**ANIMALS, predictions__scores={"cat": "fare", "dog": "fair"}, slis=["log_loss"])
+    said = desk.run()
+    assert said.code == 4
+    assert said.has("missing column: no column 'fair'", "a.parquet", "did you mean 'fare'?")
+    assert desk.untouched
+
+
+@pytest.mark.parametrize(
+    ("log", "counts"), [("predictions", (4, 4)), ("feedback", (6, 4))], ids=["predictions", "feedback"]
+)
+def test_a_value_that_is_none_of_the_classes_is_set_aside(desk: Desk, log: str, counts: tuple[int, int]) -> None:
+    strange = ["cat", "dog", "cow", "cat", "Dog", "dog"]
+    desk.predictions(animal=strange if log == "predictions" else ["cat", "dog"] * 3, fare=[1.0] * N)
+    desk.feedback(label=strange if log == "feedback" else ["cat", "dog"] * 3)
+    desk.configure(**ANIMALS)
+    said = desk.run()
+    assert said.code == 3
+    assert said.has(f"set aside: {log}, invalid: value is none of the classes, 2 rows", "a.parquet", "such as p2, p4")
+    assert desk.counts() == counts
+    assert desk.audit()[log, "invalid: value is none of the classes"] == 2
+
+
+def test_a_fraction_is_no_class(desk: Desk) -> None:
+    desk.configure(**{**ANIMALS, "predictions__value": "score"})
+    said = desk.run()
+    assert said.code == 4
+    assert said.has("column 'score' is double, expected text, integers or booleans", "a.parquet")
+    assert desk.untouched
+
+
+def test_a_relevance_below_0_is_set_aside(desk: Desk) -> None:
+    desk.feedback(label=[-1, 0, 1, 0, 1, 2])
+    desk.configure(task="ranking", predictions__query="region", slis=["mrr"])
+    said = desk.run()
+    assert said.code == 3
+    assert said.has("set aside: feedback, invalid: relevance below 0, 1 row", "such as p0")
+    assert desk.audit() == {("feedback", "invalid: relevance below 0"): 1}
+
+
+def test_classes_may_be_whole_numbers_or_booleans(desk: Desk) -> None:
+    for values, classes in (([1, 2] * 3, [1, 2]), ([True, False] * 3, ["true", "false"])):
+        desk.predictions(animal=values, fare=[1.0] * N)
+        desk.feedback(label=values)
+        desk.configure(**{**ANIMALS, "classes": classes, "store": f"store-{classes[0]}"})
+        assert desk.run().code == 0
+        assert sli.read(desk.config, sli="accuracy").value.tolist() == [1.0]
+        assert desk.call("verify", str(desk.config)).code == 0

@@ -9,10 +9,12 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
+from sli.lists import list_column
 from sli.match import Spec
+from sli.schemas import state_type
 from sli.slices import literal, quoted, sql_text, value_sql
 from sli.slis import State
-from sli.slis.states import DISTINCT, EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, rounded_sql
+from sli.slis.states import DISTINCT, EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, integers, rounded_sql
 
 PLAIN = ("count", "sum", "min", "max")
 """States that are one aggregate."""
@@ -66,40 +68,106 @@ def grouping(columns: tuple[str, ...]) -> str:
     return "".join(f", slice_{i}" for i in range(len(columns)))
 
 
-def states_of(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec) -> pa.Table:
-    """One row a tile and slice, one column a state."""
-    plain = [state for state in spec.states if state.kind in PLAIN and state.unit == "pair"]
-    listed = [state for state in spec.states if state.kind in LISTED]
-    made = [(state.id, *aggregate(state)) for state in plain]
-    expressions = "".join(f", {sql} AS {name}" for name, sql, _ in made)
-    # How many values a histogram has in a cell says how they are kept.
-    expressions += "".join(
-        f", count({state.of}) FILTER (WHERE {state.where}) AS n_{state.id}"
-        for state in listed
-        if state.kind == "histogram"
+WORTHWHILE = 4
+"""Rows a group of all slice columns must have on average for sums to be taken once for all sets of slices."""
+
+
+def prepare(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
+    """Table `fine`: counts, sums and extremes by all slice columns at once, where that spares work. False if not."""
+    columns = _all_columns(spec)
+    if len(spec.slice_sets) < 2 or not columns:
+        return False
+    distinct = f"approx_count_distinct(hash(tile{grouping(columns)}))"
+    groups, rows = con.execute(
+        f"SELECT {distinct}, count(*) FROM (SELECT tile{named(columns, spec)} FROM pairs)"
+    ).fetchall()[0]
+    if groups * WORTHWHILE > rows:
+        return False
+    con.execute(f"CREATE OR REPLACE TEMP TABLE fine AS {_summed(columns, spec)}")
+    return True
+
+
+def _all_columns(spec: Spec) -> tuple[str, ...]:
+    return tuple(sorted({name for columns in spec.slice_sets for name in columns}))
+
+
+def _plain(spec: Spec) -> list[State]:
+    return [state for state in spec.states if state.kind in PLAIN and state.unit == "pair"]
+
+
+def _summed(columns: tuple[str, ...], spec: Spec) -> str:
+    """SQL of the plain states by tile and slice, a sum's parts apart."""
+    parts, terms = "", ""
+    for state in _plain(spec):
+        if state.kind == "sum":
+            x = f"x_{state.id}"
+            terms += f", CASE WHEN {state.where} THEN {state.of} END AS {x}"
+            for name, sql in zip(SUM_PARTS, (*_fixed_point(x), f"count({x})"), strict=True):
+                parts += f", {sql} AS {state.id}_{name}"
+        else:
+            parts += f", {aggregate(state)[0]} AS {state.id}"
+    for state in spec.states:
+        if state.kind == "histogram":
+            # How many values a histogram has in a cell says how they are kept.
+            parts += f", count({state.of}) FILTER (WHERE {state.where}) AS n_{state.id}"
+    return (
+        f"SELECT tile{grouping(columns)}, count(*) AS predictions, "
+        f"coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{parts} "
+        f"FROM (SELECT *{named(columns, spec)}{terms} FROM pairs) GROUP BY tile{grouping(columns)}"
     )
-    terms = "".join(f", {term}" for _, _, term in made if term)
-    group = grouping(columns)
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE cells AS SELECT row_number() OVER () AS cell, * FROM ("
-        f"SELECT tile{group}, count(*) AS predictions, "
-        f"coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{expressions} "
-        f"FROM (SELECT *{named(columns, spec)}{terms} FROM pairs) GROUP BY tile{group})"
+
+
+SUM_PARTS = ("whole", "fraction", "undefined", "terms")
+
+
+def _cells(columns: tuple[str, ...], spec: Spec, fine: bool) -> str:
+    """SQL of the plain states by tile and slice, numbered from 0."""
+    parts = ", sum(predictions)::BIGINT AS predictions, sum(labelled)::BIGINT AS labelled"
+    for state in _plain(spec):
+        if state.kind == "sum":
+            kinds = ("DECIMAL(38, 0)", "DECIMAL(38, 0)", "BIGINT", "BIGINT")
+            summed = (f"'{n}': sum({state.id}_{n})::{k}" for n, k in zip(SUM_PARTS, kinds, strict=True))
+            parts += f", {{{', '.join(summed)}}} AS {state.id}"
+        else:
+            parts += f", {'sum' if state.kind == 'count' else state.kind}({state.id}) AS {state.id}"
+    parts += "".join(f", sum(n_{state.id}) AS n_{state.id}" for state in spec.states if state.kind == "histogram")
+    if not fine:
+        source, group = f"({_summed(columns, spec)})", grouping(columns)
+    else:
+        place = {name: i for i, name in enumerate(_all_columns(spec))}
+        renamed = "".join(f", slice_{place[name]} AS own_{i}" for i, name in enumerate(columns))
+        source, group = f"(SELECT *{renamed} FROM fine)", "".join(f", own_{i}" for i in range(len(columns)))
+    own = "".join(f", {each} AS slice_{i}" for i, each in enumerate(group.split(", ")[1:]))
+    return (
+        f"SELECT row_number() OVER () - 1 AS cell, * FROM (SELECT tile{own}{parts} FROM {source} GROUP BY tile{group})"
     )
-    joins, values = "", "".join(f", {state.id}" for state in plain)
-    for state in listed:
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {state.id} AS {LISTED[state.kind](state, columns, spec)}")
-        joins += f" LEFT JOIN {state.id} USING (cell)"
-        values += f", coalesce({state.id}.content, []) AS {state.id}"
+
+
+def states_of(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec, fine: bool = False) -> pa.Table:
+    """One row a tile and slice, one column a state. `fine` says that the table of that name is there."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE cells AS {_cells(columns, spec, fine)}")
+    values, joins = "".join(_finished(state) for state in _plain(spec)), ""
     ranked = [state for state in spec.states if state.unit == "query"]
     if ranked:
-        con.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS {_ofqueries(ranked, columns, spec)}")
-        joins += " LEFT JOIN ranked USING (cell)"
+        con.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS {_of_queries(ranked, columns, spec)}")
+        joins = " LEFT JOIN ranked USING (cell)"
         values += "".join(f", coalesce(ranked.{state.id}, {NOTHING[state.kind]}) AS {state.id}" for state in ranked)
-    return con.sql(
+    made = con.sql(
         f"SELECT 'tile' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
-        f"predictions, labelled{values} FROM cells{joins}"
+        f"predictions, labelled{values} FROM cells{joins} ORDER BY cell"
     ).to_arrow_table()
+    for state in spec.states:
+        if state.kind in LISTED:
+            sql, order = LISTED[state.kind](state, columns, spec)
+            flat = con.sql(f"{sql} ORDER BY cell, {order}").to_arrow_table()
+            owner = integers(flat.column("cell"))
+            column = list_column(flat.drop_columns(["cell"]), owner, len(made), state_type(state.kind))
+            made = made.append_column(state.id, column)
+    return made
+
+
+def _finished(state: State) -> str:
+    return f", {state.id}::BIGINT AS {state.id}" if state.kind == "count" else f", {state.id}"
 
 
 def _in_cells(of: str, where: str, columns: tuple[str, ...], spec: Spec) -> str:
@@ -108,7 +176,11 @@ def _in_cells(of: str, where: str, columns: tuple[str, ...], spec: Spec) -> str:
     return f"(SELECT tile{named(columns, spec)}, {of} FROM pairs WHERE {where}) v JOIN cells c ON c.tile = v.tile{on}"
 
 
-def _histogram(state: State, columns: tuple[str, ...], spec: Spec) -> str:
+Made = tuple[str, str]
+"""SQL of a list state's elements, with their cell, and the order within a cell."""
+
+
+def _histogram(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """Counts by value: the very values in a cell of at most EXACT_ROWS values, rounded ones otherwise."""
     mark = f", ({state.mark})::INTEGER AS mark" if state.mark else ""
     of = f"({state.of})::DOUBLE AS x{mark}"
@@ -116,36 +188,37 @@ def _histogram(state: State, columns: tuple[str, ...], spec: Spec) -> str:
     value = f"CASE WHEN c.n_{state.id} > {EXACT_ROWS} THEN {rounded_sql('x', state.spread)} ELSE x END"
     marked = f"{'sum(mark)' if state.mark else '0'}::BIGINT AS marked"
     return (
-        "SELECT cell, list({'value': value, 'count': n, 'marked': marked} ORDER BY value) AS content FROM "
-        f"(SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS n, {marked} FROM {source} "
-        "GROUP BY c.cell, value) GROUP BY cell"
+        f"SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS count, {marked} FROM {source} "
+        "GROUP BY c.cell, value",
+        "value",
     )
 
 
-def _groups(state: State, columns: tuple[str, ...], spec: Spec) -> str:
+def _groups(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """Counts by text, with the exact sum of `amount` where there is one."""
-    of = f"({state.of})::VARCHAR AS key{f', ({state.amount})::DOUBLE AS x' if state.amount else ''}"
+    of = f"({state.of}) AS key{f', ({state.amount})::DOUBLE AS x' if state.amount else ''}"
     source = _in_cells(of, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
     whole, fraction, undefined = _fixed_point("x") if state.amount else ("NULL", "NULL", "NULL")
-    content = "{'key': key, 'count': n, 'whole': whole, 'fraction': fraction, 'undefined': undefined}"
     return (
-        f"SELECT cell, list({content} ORDER BY key) AS content FROM (SELECT c.cell, key, count(*) AS n, "
-        f"{whole}::DECIMAL(38, 0) AS whole, {fraction}::DECIMAL(38, 0) AS fraction, {undefined}::BIGINT AS undefined "
-        f"FROM {source} GROUP BY c.cell, key) GROUP BY cell"
+        f"SELECT c.cell, key::VARCHAR AS key, count(*) AS count, {whole}::DECIMAL(38, 0) AS whole, "
+        f"{fraction}::DECIMAL(38, 0) AS fraction, {undefined}::BIGINT AS undefined FROM {source} "
+        "GROUP BY c.cell, v.key",
+        "key",
     )
 
 
-def _distinct(state: State, columns: tuple[str, ...], spec: Spec) -> str:
+def _distinct(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """The DISTINCT smallest hashes of the values."""
     # MD5, since it stays the same with every version of DuckDB; the lowest bit goes, for a signed integer.
     source = _in_cells(f"({state.of})::VARCHAR AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
+    hashed = f"SELECT cell, (md5_number_lower(x) >> 1)::BIGINT AS h FROM (SELECT DISTINCT c.cell, x FROM {source})"
     return (
-        f"SELECT cell, list_sort(min(h, {DISTINCT})) AS content FROM (SELECT DISTINCT cell, "
-        f"(md5_number_lower(x) >> 1)::BIGINT AS h FROM (SELECT DISTINCT c.cell, x FROM {source})) GROUP BY cell"
+        f"SELECT cell, unnest(min(h, {DISTINCT})) AS hash FROM (SELECT DISTINCT * FROM ({hashed})) GROUP BY cell",
+        "hash",
     )
 
 
-def _sample(state: State, columns: tuple[str, ...], spec: Spec) -> str:
+def _sample(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """The SAMPLE_ROWS pairs with the smallest keys: a uniform sample, the same however rows are grouped."""
     kept = ", ".join(f"{quoted(name)}::VARCHAR" for name in state.columns)
     prediction = "value" if state.of == "prediction" else state.of
@@ -154,7 +227,9 @@ def _sample(state: State, columns: tuple[str, ...], spec: Spec) -> str:
         f"'columns': [{kept}]::VARCHAR[]}} AS x"
     )
     source = _in_cells(of, state.where, columns, spec)
-    return f"SELECT c.cell, list_sort(min(x, {SAMPLE_ROWS})) AS content FROM {source} GROUP BY c.cell"
+    least = f"SELECT c.cell, unnest(min(x, {SAMPLE_ROWS})) AS x FROM {source} GROUP BY c.cell"
+    parts = ", ".join(f"x.{name} AS {name}" for name in ("key", "truth", "prediction", "columns"))
+    return f"SELECT cell, {parts} FROM ({least})", "key, truth, prediction"
 
 
 LISTED = {"histogram": _histogram, "groups": _groups, "distinct": _distinct, "sample": _sample}
@@ -171,7 +246,7 @@ def queries(columns: tuple[str, ...], spec: Spec) -> str:
     )
 
 
-def _ofqueries(states: list[State], columns: tuple[str, ...], spec: Spec) -> str:
+def _of_queries(states: list[State], columns: tuple[str, ...], spec: Spec) -> str:
     """One row a cell, one column a state over its queries."""
     made = [(state.id, *aggregate(state)) for state in states]
     expressions = "".join(f", {sql} AS {name}" for name, sql, _ in made)

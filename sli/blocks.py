@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from sli.intervals import Instants
+from sli.lists import flattened, list_column
+from sli.schemas import state_type
 from sli.slices import OTHER, SliceBy, text
 from sli.slis import State
 from sli.slis.states import (
@@ -33,6 +35,7 @@ from sli.slis.states import (
     Samples,
     integers,
     rounded_sql,
+    totals_by,
 )
 
 RADIX = 4
@@ -43,10 +46,10 @@ HASHES = 2.0**63
 
 @dataclass(frozen=True)
 class Shape:
-    """How a state that is a list lies in rows: columns made from an element `x`, and the element made from them."""
+    """How a state that is a list lies in rows: columns made from an element `x`, in the order of its fields, and how
+    they are ordered."""
 
     columns: Mapping[str, str]
-    element: str
     order: str
 
     @property
@@ -59,11 +62,7 @@ class Shape:
 
 
 SHAPES = {
-    "histogram": Shape(
-        {"value": "x.value", "n": "x.count", "marked": "x.marked"},
-        "{'value': value, 'count': n, 'marked': marked}",
-        "value",
-    ),
+    "histogram": Shape({"value": "x.value", "n": "x.count", "marked": "x.marked"}, "value"),
     "groups": Shape(
         {
             "key": "x.key",
@@ -72,14 +71,11 @@ SHAPES = {
             "fraction": "x.fraction::HUGEINT",
             "undefined": "x.undefined",
         },
-        "{'key': key, 'count': n::BIGINT, 'whole': whole::DECIMAL(38, 0), 'fraction': fraction::DECIMAL(38, 0), "
-        "'undefined': undefined::BIGINT}",
         "key",
     ),
-    "distinct": Shape({"hash": "x"}, "hash", "hash"),
+    "distinct": Shape({"hash": "x"}, "hash"),
     "sample": Shape(
         {"key": "x.key", "truth": "x.truth", "prediction": "x.prediction", "columns": "x.columns"},
-        "{'key': key, 'truth': truth, 'prediction': prediction, 'columns': columns}",
         "key, truth, prediction",
     ),
 }
@@ -96,6 +92,9 @@ class Rows:
         self.slice = found.column("slice")
         self.predictions = integers(found.column("predictions"))
         self.labelled = integers(found.column("labelled"))
+        single = found.column("position").null_count == 0 and bool((integers(found.column("parts")) == 1).all())
+        self.position = integers(found.column("position")) if single else None
+        """Where the tile of each row lies, if each is a single one."""
 
 
 def cover(lo: Integers, hi: Integers) -> tuple[Integers, Integers, Integers]:
@@ -139,7 +138,7 @@ class Blocks:
         midnights: Instants | None = None,
     ) -> None:
         self.con, self.tiles, self.states, self.tile = con, tiles, states, tile
-        self.caps, self.midnights, self.single = caps, midnights, False
+        self.midnights = midnights
         starts = tiles.column("start").cast(pa.int64()).to_numpy() // tile
         mine = starts[tiles.column("span").to_numpy(zero_copy_only=False) == "tile"] if len(tiles) else starts
         self.origin, self.last = (int(mine.min()), int(mine.max())) if len(mine) else (0, -1)
@@ -147,7 +146,8 @@ class Blocks:
         if days is not None and midnights is not None:
             at = np.searchsorted(midnights, days.column("start").cast(pa.int64()).to_numpy())
             placed = pa.concat_tables([placed, _placed(days, DAYS, at)], promote_options="permissive")
-        con.register("tiles_arrow", placed)
+        self.placed = placed.append_column("position", pa.array(np.arange(len(placed)), pa.int64()))
+        con.register("tiles_arrow", self.placed)
         con.execute(
             "CREATE TEMP TABLE slices AS "
             "SELECT row_number() OVER (ORDER BY slice_by, slice) - 1 AS code, slice_by, slice "
@@ -183,14 +183,23 @@ class Blocks:
             for part in ("whole", "fraction", "undefined", "terms"):
                 parts += f", (t.{state.id}).{part}::HUGEINT AS {state.id}_{part}"
                 self.columns.append(f"{state.id}_{part}")
-        here = "FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice WHERE t.span = 'tile'"
         self.con.execute(
-            f"CREATE TEMP TABLE blocks AS SELECT level, number, s.code, t.predictions, t.labelled{parts} {here}"
+            "CREATE TEMP TABLE blocks AS "
+            f"SELECT level, number, s.code, t.position, t.predictions, t.labelled{parts} "
+            f"{HERE}"
         )
+        self.spread = False
+        """Whether the elements of lists lie in tables: only windows of several blocks need that."""
+
+    def _spread(self) -> None:
+        """For each list state a table of its elements, one row each."""
+        if self.spread:
+            return
+        self.spread = True
         for state in self._of(*SHAPES):
             self.con.execute(
                 f"CREATE TEMP TABLE {state.id} AS SELECT level, number, code, {SHAPES[state.kind].unnested} "
-                f"FROM (SELECT level, number, s.code, unnest(t.{state.id}) AS x {here})"
+                f"FROM (SELECT level, number, s.code, unnest(t.{state.id}) AS x {HERE})"
             )
         for state in self._of("histogram"):
             self.con.execute(
@@ -210,11 +219,13 @@ class Blocks:
         """Build blocks of tiles of level `first`, each from those of the step before."""
         away = 1 if first == 0 else -1
         while self.built[first] < steps:
+            self._spread()
             below = first + away * self.built[first]
             self.built[first] += 1
             group = f"{below + away} AS level, number // {RADIX} AS number, code"
             self.con.execute(
-                f"INSERT INTO blocks SELECT {group}{self._merged()} FROM blocks WHERE level = {below} GROUP BY ALL"
+                f"INSERT INTO blocks SELECT {group}, NULL AS position{self._merged()} FROM blocks "
+                f"WHERE level = {below} GROUP BY ALL"
             )
             for state in self._of("histogram"):
                 self.con.execute(
@@ -236,19 +247,18 @@ class Blocks:
         windows, levels, numbers = self._cover(starts, ends, once)
         self._grow(0, int(levels.max(initial=0)))
         self._grow(DAYS, DAYS - int(levels.min(initial=DAYS)))
-        self.single = len(np.unique(windows)) == len(windows)
         self.con.register("cover_arrow", pa.table({"w": windows, "level": levels, "number": numbers}))
         self.con.execute("CREATE OR REPLACE TEMP TABLE cover AS FROM cover_arrow")
         self._place(capped)
         self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row{self._merged()} "
-            "FROM cover JOIN blocks USING (level, number) JOIN placed USING (w, code) GROUP BY row"
+            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row, any_value(position) AS position, count(*) AS parts"
+            f"{self._merged()} FROM cover JOIN blocks USING (level, number) JOIN placed USING (w, code) GROUP BY row"
         )
         names = ", ".join(self._finished(name) for name in self.columns)
         return Rows(
             self.con.sql(
-                f"SELECT w, p.target AS code, s.slice_by, s.slice, {names} FROM merged JOIN {PLACES} p USING (row) "
-                "JOIN slices s ON s.code = p.target ORDER BY row"
+                f"SELECT w, p.target AS code, s.slice_by, s.slice, position, parts, {names} FROM merged "
+                f"JOIN {PLACES} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
             ).to_arrow_table()
         )
 
@@ -300,6 +310,7 @@ class Blocks:
 
     def _list(self, state: State) -> str:
         """SQL of a list state's columns in the rows just merged; a histogram's with `total`, the number of values."""
+        self._spread()
         placed = "USING (level, number) JOIN placed p USING (w, code)"
         if state.kind == "histogram":
             self.con.execute(
@@ -307,26 +318,13 @@ class Blocks:
                 f"FROM cover JOIN {state.id}_totals {placed} GROUP BY row"
             )
         names = ", ".join(f"{state.id}.{name}" for name in SHAPES[state.kind].columns)
-        if self.single and not self.caps:
-            # Each window is one block: there is nothing to put together.
-            totals = " JOIN row_totals USING (row)" if state.kind == "histogram" else ""
-            total = ", total" if state.kind == "histogram" else ""
-            return f"SELECT row, {names}{total} FROM cover JOIN {state.id} {placed}{totals}"
         return _together(state, f"SELECT row, {names} FROM cover JOIN {state.id} {placed}", "row", "row_totals")
 
     def packed(self) -> pa.Table:
         """The rows just merged in the form of tiles: columns w, slice_by, slice, predictions, labelled, one a state."""
-        joins, values = "", ""
+        values = ""
         for state in self.states.values():
-            if state.kind in SHAPES:
-                shape, name = SHAPES[state.kind], f"packed_{state.id}"
-                self.con.execute(
-                    f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT row, list({shape.element} ORDER BY {shape.order}) "
-                    f"AS content FROM ({self._list(state)}) GROUP BY row"
-                )
-                joins += f" LEFT JOIN {name} USING (row)"
-                values += f", coalesce({name}.content, []) AS {state.id}"
-            elif state.kind == "sum":
+            if state.kind == "sum":
                 whole, fraction, undefined, terms = (
                     f"{state.id}_{part}" for part in ("whole", "fraction", "undefined", "terms")
                 )
@@ -334,12 +332,22 @@ class Blocks:
                     f", {{'whole': {whole}::DECIMAL(38, 0), 'fraction': {fraction}::DECIMAL(38, 0), "
                     f"'undefined': {undefined}::BIGINT, 'terms': {terms}::BIGINT}} AS {state.id}"
                 )
-            elif state.kind != "window":
+            elif state.kind in ("count", "min", "max"):
                 values += f", {self._finished(state.id)}"
-        return self.con.sql(
+        made = self.con.sql(
             "SELECT w, s.slice_by, s.slice, predictions::BIGINT AS predictions, labelled::BIGINT AS labelled"
-            f"{values} FROM merged JOIN {PLACES} p USING (row) JOIN slices s ON s.code = p.target{joins} ORDER BY row"
+            f"{values} FROM merged JOIN {PLACES} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
         ).to_arrow_table()
+        for state in self._of(*SHAPES):
+            shape = SHAPES[state.kind]
+            flat = self.con.sql(
+                f"SELECT row, {shape.names} FROM ({self._list(state)}) ORDER BY row, {shape.order}"
+            ).to_arrow_table()
+            column = list_column(
+                flat.drop_columns(["row"]), integers(flat.column("row")), len(made), state_type(state.kind)
+            )
+            made = made.append_column(state.id, column)
+        return made
 
     def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> Any:
         """What an SLI sees of a state, aligned with the rows."""
@@ -355,10 +363,17 @@ class Blocks:
             return np.where((undefined > 0) | (terms == 0), np.nan, whole + fraction / FRACTION)
         if state.kind == "window":
             return self._window_values(state, rows, grain, starts)
-        order = SHAPES[state.kind].order
-        found = self.con.execute(f"SELECT * FROM ({self._list(state)}) ORDER BY row, {order}").fetchnumpy()
-        offsets = np.searchsorted(integers(found["row"]), np.arange(len(rows.window) + 1))
-        return _READ[state.kind](state, offsets, found)
+        return _READ[state.kind](state, *self._lists(state, rows))
+
+    def _lists(self, state: State, rows: Rows) -> tuple[Integers, Mapping[str, Any]]:
+        """Offsets of the rows' lists, laid end to end, and their elements' columns."""
+        shape = SHAPES[state.kind]
+        if rows.position is not None:
+            # Each row is one tile, whose list is there in order.
+            return flattened(self.placed.column(state.id), rows.position, list(shape.columns))
+        found = self.con.sql(f"SELECT * FROM ({self._list(state)}) ORDER BY row, {shape.order}").to_arrow_table()
+        offsets = np.searchsorted(integers(found.column("row")), np.arange(len(rows.window) + 1))
+        return offsets, {name: found.column(name) for name in shape.columns}
 
     def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> tuple[Any, Any]:
         """Values of a Python function on all pairs of a window, NaN where the kernel did not make one."""
@@ -380,6 +395,8 @@ class Blocks:
         return value, reason
 
 
+HERE = "FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice WHERE t.span = 'tile'"
+"""SQL of the tiles with the codes of their slices."""
 PLACES = "(SELECT DISTINCT row, w, target FROM placed)"
 """SQL of each row's window and slice."""
 
@@ -391,22 +408,21 @@ def _placed(tiles: pa.Table, level: int, numbers: Integers) -> pa.Table:
 
 
 def _read_histograms(state: State, offsets: Integers, found: Mapping[str, Any]) -> Histograms:
-    row, n = integers(found["row"]), len(offsets) - 1
-    exact: Flags = np.ones(n, dtype=bool)
-    exact[row[np.asarray(found["total"]) > EXACT_ROWS]] = False
-    keys = np.asarray(found["value"], dtype=np.float64)
-    return Histograms(offsets, keys, integers(found["n"]), integers(found["marked"]), exact, state.spread)
+    counts = integers(found["n"])
+    exact: Flags = totals_by(offsets, counts) <= EXACT_ROWS
+    return Histograms(offsets, _doubles(found["value"]), counts, integers(found["marked"]), exact, state.spread)
 
 
 def _read_groups(_: State, offsets: Integers, found: Mapping[str, Any]) -> Groups:
-    whole, fraction = (_doubles(found[name]) for name in ("whole", "fraction"))
-    undefined = _doubles(found["undefined"]) > 0
+    whole, fraction = (_doubles(found[name].cast(pa.float64())) for name in ("whole", "fraction"))
+    undefined = _doubles(found["undefined"].cast(pa.float64())) > 0
     sums = np.where(undefined, np.nan, whole + fraction / FRACTION)
-    return Groups(offsets, np.asarray(found["key"], dtype=object), integers(found["n"]), sums)
+    keys = np.asarray(found["key"].to_numpy(zero_copy_only=False), dtype=object)
+    return Groups(offsets, keys, integers(found["n"]), sums)
 
 
 def _doubles(column: Any) -> Floats:
-    return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _read_distincts(_: State, offsets: Integers, found: Mapping[str, Any]) -> Distincts:
@@ -418,19 +434,17 @@ def _read_distincts(_: State, offsets: Integers, found: Mapping[str, Any]) -> Di
 
 
 def _read_samples(state: State, offsets: Integers, found: Mapping[str, Any]) -> Samples:
-    truth, prediction, keys = (
-        [np.asarray(found[name])[a:b] for a, b in itertools.pairwise(offsets)]
-        for name in ("truth", "prediction", "key")
-    )
-    texts = np.asarray(found["columns"], dtype=object)
+    truth, prediction = (_doubles(found[name]) for name in ("truth", "prediction"))
+    keys = integers(found["key"])
+    texts = found["columns"].to_pylist() if state.columns else []
+    pieces = list(itertools.pairwise(offsets))
     columns: list[Mapping[str, Any]] = [
-        {
-            name: np.array([None if np.ma.is_masked(each[i]) else each[i] for each in texts[a:b]], dtype=object)
-            for i, name in enumerate(state.columns)
-        }
-        for a, b in itertools.pairwise(offsets)
+        {name: np.array([each[i] for each in texts[a:b]], dtype=object) for i, name in enumerate(state.columns)}
+        for a, b in pieces
     ]
-    return Samples(truth, prediction, keys, columns)
+    return Samples(
+        [truth[a:b] for a, b in pieces], [prediction[a:b] for a, b in pieces], [keys[a:b] for a, b in pieces], columns
+    )
 
 
 _READ = {

@@ -31,10 +31,10 @@ def renewed(config: Config, before: pa.Table, tiles: pa.Table, touched: Collecti
 
 def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:
     """A row of `schemas.DAYS` for each of these local days and slice, from hour tiles."""
-    named = sorted(days)
-    mine = tiles.filter(
-        pc.and_(pc.equal(tiles.column("span"), "tile"), pc.is_in(tiles.column("day"), pa.array(named, pa.string())))
-    )
+    chosen = pa.array(sorted(days), pa.string())
+    mine = tiles.filter(pc.and_(pc.equal(tiles.column("span"), "tile"), pc.is_in(tiles.column("day"), chosen)))
+    # Days of feedback alone have no tile; one of the year 1 has no midnight either.
+    named = sorted(set(mine.column("day").to_pylist()))
     dates = [date.fromisoformat(each) for each in named]
     starts, ends = (
         np.array([config.zone.midnight(each + timedelta(days=i)) for each in dates], dtype=np.int64) for i in (0, 1)

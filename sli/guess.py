@@ -295,14 +295,14 @@ def _classes(sample: Sample, name: str) -> set[str]:
 
 
 def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple[str, set[str]]) -> bool:
-    """Whether two columns hold the same classes; numbers are any only if there are three and the name is a value's."""
+    """Whether two columns hold the same classes; numbers only if called a prediction, and not 0 and 1."""
     common, seen = output[1] & label[1], output[1] | label[1]
     if 2 * len(common) < min(len(output[1]), len(label[1])) or len(seen) < 2 or len(seen) > MANY:
         return False
     if _is_text(samples[0].types[output[0]]) and _is_text(samples[1].types[label[0]]):
         return True
-    named = output[0].lower() in VALUES["predictions"].split() or re.search(STEMS["predictions"], output[0].lower())
-    return bool(named) and 2 < len(seen) <= FEW
+    named = output[0].lower() in VALUES["predictions"].split() or "pred" in output[0].lower()
+    return named and 2 < len(seen) <= FEW and not label[1] <= {"0", "1"}
 
 
 def _best_value(sample: Sample, found: Sequence[str]) -> Guess:

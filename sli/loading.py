@@ -123,6 +123,20 @@ _EXPECTED = {
     "top": "a whole number, 1 or more",
     "workers": "a whole number from 1 to 10000",
 }
+_WHAT = {
+    "tuple_type": "this must be a list",
+    "dict_type": "this must be a mapping",
+    "mapping_type": "this must be a mapping",
+    "model_type": "this must be a mapping",
+    "model_attributes_type": "this must be a mapping",
+    "string_type": "this must be text",
+    "int_": "this must be a whole number",
+    "float_": "this must be a number",
+    "finite_number": "this must be a number",
+    "greater_than": "the number is out of range",
+    "less_than": "the number is out of range",
+}
+"""What is wrong, by how pydantic's name of the mistake begins."""
 _EDGES = "edges such as [10, 20, 50], or {quantiles: 4, table: train.parquet}"
 _SET = "a list of columns such as [region], or {columns: [region], top: 20}"
 
@@ -130,12 +144,14 @@ _SET = "a list of columns such as [region], or {columns: [region], top: 20}"
 def _explained(error: ValidationError, where: str, tree: dict[str, Any]) -> ConfigError:
     found = [_problem(each, _path(each, tree)) for each in error.errors() if _meant(each, tree)]
     found.sort(key=lambda problem: not problem.what.startswith("unknown key"))
+    # A misspelt key is unknown and its right name is missing: one mistake.
     misspelt = {problem.where.rpartition(".")[0] + problem.todo for problem in found}
     found = [
         each
         for each in found
         if f"{each.where.rpartition('.')[0]}did you mean '{each.where.rpartition('.')[2]}'?" not in misspelt
     ]
+    # Of several items of one key with the same mistake the first is enough.
     first = list({problem.where.split(".")[0] + problem.what: problem for problem in reversed(found)}.values())[::-1]
     main, rest = first[0], first[1:]
     main.where = f"{where}, key {main.where}"
@@ -207,22 +223,6 @@ def _problem(each: Mapping[str, Any], path: Sequence[str]) -> ConfigError:
         return ConfigError(what, where=where, expected=_expected(path), found=found)
     what = str(each["msg"]).removeprefix("Value error, ")
     return ConfigError(what[:1].lower() + what[1:], where=where, found=found)
-
-
-_WHAT = {
-    "tuple_type": "this must be a list",
-    "dict_type": "this must be a mapping",
-    "mapping_type": "this must be a mapping",
-    "model_type": "this must be a mapping",
-    "model_attributes_type": "this must be a mapping",
-    "string_type": "this must be text",
-    "int_": "this must be a whole number",
-    "float_": "this must be a number",
-    "finite_number": "this must be a number",
-    "greater_than": "the number is out of range",
-    "less_than": "the number is out of range",
-}
-"""What is wrong, by how pydantic's name of the mistake begins."""
 
 
 def _expected(path: Sequence[str]) -> str:

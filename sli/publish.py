@@ -63,6 +63,29 @@ def difference(
     first: bool,
 ) -> Difference:
     """Compare `new` rows with the `old` (plain) ones in scope; old rows out of scope stay as they are."""
+    return all_new(new, in_scope) if first and len(old) == 0 else compared(old, new, in_scope, first)
+
+
+def all_new(new: pa.Table, in_scope: Scope) -> Difference:
+    """What `compared` finds where nothing was published: the same rows, in the order they come."""
+    stamp = {"as_of": pa.scalar(in_scope.plan.as_of), "run_id": pa.scalar(in_scope.plan.run_id)}
+    rows = new.select(list(ROLLED)).add_column(0, "model", pa.repeat(in_scope.config.model, len(new)))
+    for name, value in stamp.items():
+        rows = rows.append_column(name, pa.repeat(value, len(new)))
+    rows = stored(rows)
+    revised = rows
+    for name, value in {"change": "added", "cause": "first run"}.items():
+        revised = revised.append_column(name, pa.repeat(value, len(new)))
+    for name, kind in {"old_value": pa.float64(), "old_verdict": pa.string()}.items():
+        revised = revised.append_column(name, pa.nulls(len(new), kind))
+    partitions: dict[str, list[str]] = {}
+    for row in new.select(["grain", "day"]).group_by(["grain", "day"]).aggregate([]).sort_by("day").to_pylist():
+        partitions.setdefault(row["grain"], []).append(row["day"])
+    return Difference(rows, revised, partitions)
+
+
+def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Difference:
+    """The rows added, changed and removed, and all rows of the partitions these lie in."""
     plan, model = in_scope.plan, in_scope.config.model.replace("'", "''")
     scope = in_scope(old) if len(old) else np.array([], dtype=bool)
     con = duckdb.connect()

@@ -26,6 +26,8 @@ from sli.slis.base import Values
 from sli.slis.states import Flags, Integers, Merged
 from sli.windows import Grain
 
+BATCH = 1 << 18
+"""Elements of a list state evaluated at a time: few enough to stay near the processor."""
 Choose = Callable[[Instants, Instants], npt.NDArray[np.bool_]]
 
 
@@ -130,13 +132,24 @@ class Evaluation:
         references = dict.fromkeys(each.reference for each in self.slis if each.reference is not None)
         compared = {each: self._compared(each, grain, rows, slices, starts, ends) for each in references}
 
-        def value(sli: Sli) -> Values:
-            seen = _named(sli, merged, None if sli.reference is None else compared[sli.reference])
-            return _supported(self.config, rows, sli.formula.value(seen))
+        rows_at_once = _batch(merged)
+
+        def evaluated(first: int) -> list[Values]:
+            last = min(first + rows_at_once, len(rows.window))
+            own = merged.part(first, last)
+            others = {each: of.part(first, last) for each, of in compared.items()}
+            return [
+                each.formula.value(_named(each, own, None if each.reference is None else others[each.reference]))
+                for each in self.slis
+            ]
 
         # NumPy lets go of the interpreter while it works.
         with ThreadPoolExecutor(self.config.parallel) as pool:
-            return rows, list(zip(self.slis, pool.map(value, self.slis), strict=True))
+            batches = list(pool.map(evaluated, range(0, len(rows.window), rows_at_once)))
+        return rows, [
+            (each, _supported(self.config, rows, Values.joined([batch[i] for batch in batches])))
+            for i, each in enumerate(self.slis)
+        ]
 
     def _merged(
         self,
@@ -190,6 +203,13 @@ def _positions(rows: Rows, window: Integers | None, code: Integers, codes: int) 
     return found
 
 
+def _batch(merged: Merged) -> int:
+    """Rows to evaluate at a time."""
+    elements = max((int(of.offsets[-1]) for of in merged.states.values() if hasattr(of, "offsets")), default=0)
+    rows = len(merged.predictions)
+    return min(rows, max(64, rows * BATCH // max(1, elements)))
+
+
 def _states(slis: Iterable[Sli]) -> dict[str, State]:
     return {state.id: state for each in slis for state in each.formula.states.values()}
 
@@ -225,7 +245,7 @@ def _common(
     with np.errstate(invalid="ignore"):
         coverage = rows.labelled / rows.predictions
     return {
-        "grain": pa.array([grain.name] * len(end), pa.string()).dictionary_encode(),
+        "grain": pa.repeat(grain.name, len(end)),
         "window_start": starts[rows.window],
         "window_end": end,
         "slice_by": rows.slice_by,
@@ -268,8 +288,8 @@ def _table(config: Config, sli: Sli, common: Mapping[str, Any], found: Values) -
     verdict = sli.objective.verdicts(found) if sli.objective else np.full(n, None, dtype=object)
     columns = {
         **common,
-        "sli": [sli.name] * n,
-        "definition": [config.definition(sli)] * n,
+        "sli": pa.repeat(sli.name, n),
+        "definition": pa.repeat(config.definition(sli), n),
         "value": found.value,
         "reason": found.reason,
         "ci_low": found.low,
@@ -277,7 +297,7 @@ def _table(config: Config, sli: Sli, common: Mapping[str, Any], found: Values) -
         "missing_low": found.missing_low,
         "missing_high": found.missing_high,
         "error_bound": found.bound,
-        "objective": [sli.objective.text if sli.objective else None] * n,
+        "objective": pa.repeat(pa.scalar(sli.objective.text if sli.objective else None, pa.string()), n),
         "verdict": verdict,
     }
 

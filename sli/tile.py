@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from sli import schemas
-from sli.aggregation import grouping, named, states_of
+from sli.aggregation import grouping, named, prepare, states_of
 from sli.chunks import Chunk, Job
 from sli.config import Config
 from sli.errors import EngineError
@@ -68,8 +68,9 @@ def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:
     """All rows of `schemas.TILES` of a chunk whose pairs, marks, shadowed and strays are ready."""
     parts = [_side(con, "pairs"), _side(con, "feedback")]
     if chunk.pairs:
+        fine = prepare(con, spec)
         for columns in spec.slice_sets:
-            parts.append(states_of(con, columns, spec))
+            parts.append(states_of(con, columns, spec, fine))
             parts.extend(_windows(con, columns, spec, grain) for grain in spec.windows)
     whole = pa.concat_tables(parts, promote_options="default")
     return _with_days(whole, spec)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -40,6 +40,12 @@ class Values:
     bound: Floats
     missing_low: Floats
     missing_high: Floats
+
+    @staticmethod
+    def joined(parts: Sequence[Values]) -> Values:
+        """The rows of several, one after the other."""
+        names = ("value", "reason", "low", "high", "bound", "missing_low", "missing_high")
+        return Values(*(np.concatenate([getattr(each, name) for each in parts]) for name in names))
 
     def within(self, low: Floats, high: Floats) -> Values:
         """With a confidence interval, widened to the value should rounding have moved an end past it."""

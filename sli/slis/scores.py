@@ -104,16 +104,14 @@ def _binned(
 ) -> Formula:
     """`value` sees counts and sums of scores by row, bin and label: positive, negative, missing."""
     bins = number("bins", bins, 1, 1000, whole=True)
-    place = f"greatest(ceil(prediction * {float(bins)!r}::DOUBLE)::INTEGER - 1, 0)::VARCHAR"
+    place = f"greatest(ceil(prediction * {float(bins)!r}::DOUBLE)::INTEGER - 1, 0)"
     state = grouped(
-        f"{place} || CASE WHEN label THEN '+' WHEN labelled THEN '-' ELSE '?' END",
-        "prediction IS NOT NULL",
-        "prediction",
+        f"{place} * 3 + CASE WHEN label THEN 0 WHEN labelled THEN 1 ELSE 2 END", "prediction IS NOT NULL", "prediction"
     )
 
     def of_groups(s: Merged) -> Values:
         groups: Groups = s["bins"]
-        counts, sums = groups.dense([f"{i}{label}" for i in range(bins) for label in "+-?"])
+        counts, sums = groups.dense([str(i) for i in range(3 * bins)])
         counts, sums = counts.reshape(-1, bins, 3), sums.reshape(-1, bins, 3)
         return value(s, counts, sums)
 

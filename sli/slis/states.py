@@ -165,12 +165,23 @@ class Histograms:
         exact = np.array([row < 0 or bool(self.exact[row]) for row in rows], dtype=bool)
         return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
 
+    def part(self, first: int, last: int) -> Histograms:
+        """The rows from `first` up to `last`."""
+        offsets, at = cut(self.offsets, first, last)
+        exact = self.exact[first:last]
+        return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
+
 
 def totals_by(offsets: Integers, counts: Integers) -> Integers:
     """Sums of `counts` between consecutive offsets; 0 for an empty stretch."""
     running = np.concatenate([[0], np.cumsum(counts)])
     found: Integers = running[offsets[1:]] - running[offsets[:-1]]
     return found
+
+
+def cut(offsets: Integers, first: int, last: int) -> tuple[Integers, slice]:
+    """Offsets of the stretches from `first` up to `last`, and where their elements lie."""
+    return offsets[first : last + 1] - offsets[first], slice(int(offsets[first]), int(offsets[last]))
 
 
 def taken(offsets: Integers, rows: Integers) -> tuple[Integers, Integers]:
@@ -217,6 +228,11 @@ class Groups:
         offsets, at = taken(self.offsets, rows)
         return Groups(offsets, self.keys[at], self.counts[at], self.sums[at])
 
+    def part(self, first: int, last: int) -> Groups:
+        """The rows from `first` up to `last`."""
+        offsets, at = cut(self.offsets, first, last)
+        return Groups(offsets, self.keys[at], self.counts[at], self.sums[at])
+
 
 @dataclass(frozen=True)
 class Distincts:
@@ -228,6 +244,10 @@ class Distincts:
     def take(self, rows: Integers) -> Distincts:
         """These rows in this order; -1 is an empty one."""
         return Distincts(np.where(rows < 0, 0, self.kept[rows]), np.where(rows < 0, np.nan, self.largest[rows]))
+
+    def part(self, first: int, last: int) -> Distincts:
+        """The rows from `first` up to `last`."""
+        return Distincts(self.kept[first:last], self.largest[first:last])
 
 
 @dataclass(frozen=True)
@@ -249,6 +269,11 @@ class Samples:
         return Samples(
             chosen(self.truth, none), chosen(self.prediction, none), chosen(self.keys, none), chosen(self.columns, {})
         )
+
+    def part(self, first: int, last: int) -> Samples:
+        """The rows from `first` up to `last`."""
+        at = slice(first, last)
+        return Samples(self.truth[at], self.prediction[at], self.keys[at], self.columns[at])
 
 
 @dataclass(frozen=True)
@@ -285,4 +310,21 @@ class Merged:
             {name: chosen(of) for name, of in self.states.items()},
             chosen(self.ends),
             self.level,
+        )
+
+    def part(self, first: int, last: int) -> Merged:
+        """The rows from `first` up to `last`."""
+
+        def of(state: Any) -> Any:
+            if isinstance(state, tuple):
+                return tuple(each[first:last] for each in state)
+            return state.part(first, last) if hasattr(state, "part") else state[first:last]
+
+        return Merged(
+            self.predictions[first:last],
+            self.labelled[first:last],
+            {name: of(state) for name, state in self.states.items()},
+            self.ends[first:last],
+            self.level,
+            None if self.reference is None else self.reference.part(first, last),
         )

@@ -222,6 +222,17 @@ def test_few_whole_numbers_that_the_predictions_do_not_hold_are_amounts(folder: 
     assert load_config(folder / "c.yaml").task == "regression"
 
 
+def test_a_feature_of_few_whole_numbers_is_no_predicted_class(folder: Path) -> None:
+    seats = [1 + i % 3 for i in range(N)]
+    given = {"output_id": IDS, "predicted_at": times(), "score": SCORES, "passenger_class": seats}
+    log(folder / "p/date=2024-03-01/a.parquet", **given)
+    for labels, task in (([i % 2 for i in range(N)], "binary"), ([1 + i % 4 for i in range(N)], "regression")):
+        log(folder / "f/a.parquet", output_id=IDS, known_at=times(), label=labels)
+        write(folder, name=f"{task}.yaml")
+        config = load_config(folder / f"{task}.yaml")
+        assert (config.task, config.predictions.value) == (task, "score")
+
+
 def test_classes_that_nobody_predicted_are_explained(folder: Path) -> None:
     log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=["cat", "dog"] * (N // 2))
     with pytest.raises(InputError, match="can be its value") as raised:

@@ -24,6 +24,7 @@ ORDER = [
     ["stale"],
     ["plan"],
     ["match"],
+    ["lists"],
     ["aggregation", "blocks"],
     ["reference", "tile", "rollup", "daily"],
     ["census"],

@@ -847,3 +847,35 @@ def test_the_audit_that_stands_is_that_of_one_publication_also_where_content_ret
         s.remove("predictions", "more.parquet")
     s.run(LATER)
     s.check_audit(LATER)
+
+
+def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sli import publish
+
+    seen = []
+
+    def both(new: pa.Table, scope: Any) -> Any:
+        quick = made_new(new, scope)
+        nothing = new.slice(0, 0).append_column("as_of", pa.array([], pa.int64()))
+        for name in ("model", "run_id"):
+            nothing = nothing.append_column(name, pa.array([], pa.string()))
+        slow = publish.compared(nothing, new, scope, True)
+        seen.append((quick, slow))
+        return quick
+
+    made_new = publish.all_new
+    monkeypatch.setattr(publish, "all_new", both)
+    s = make(grains=("hour", "day", "cumulative"), slice_by=((), ("site",)), slis=("accuracy", "log_loss"))
+    s.log_predictions("a.parquet", [p(f"{i}", TEN + i * HOUR, i / 40, site="ab"[i % 2]) for i in range(40)])
+    s.log_feedback("a.parquet", [f(f"{i}", TEN + i * HOUR, float(i % 3 == 0)) for i in range(30)])
+    s.run(LATER)
+    ((quick, slow),) = seen
+    order = [(name, "ascending") for name in ("sli", "grain", "window_end", "window_start", "predictions", "labelled")]
+    for name in ("rows", "revised"):
+        mine, theirs = getattr(quick, name), getattr(slow, name)
+        frames = [each.select(sorted(theirs.schema.names)).sort_by(order).to_pylist() for each in (mine, theirs)]
+        key = [sorted(map(str, frame)) for frame in frames]
+        assert key[0] == key[1]
+    assert quick.partitions == slow.partitions

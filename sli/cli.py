@@ -162,7 +162,7 @@ def _backfill_arguments(backfill: argparse.ArgumentParser) -> None:
 def _show_arguments(show: argparse.ArgumentParser) -> None:
     show.add_argument("--sli", action="append", metavar="NAME", help="which SLIs, the plotted one first (default: all)")
     show.add_argument(
-        "--grain", default=None, metavar="GRAIN", help="hour, day, cumulative or SIZE/EVERY (default: day)"
+        "--grain", default=None, metavar="GRAIN", help="hour, day, week, month, cumulative or SIZE/EVERY (default: day)"
     )
     show.add_argument("--start", metavar="TIME")
     show.add_argument("--end", metavar="TIME")

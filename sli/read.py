@@ -44,8 +44,8 @@ def read(
     """Published rows as a DataFrame with the columns of `schemas.BELIEF`, ordered by SLI, grain, slice and window.
 
     `source` is a config (file or object) or the root of a store. Windows are chosen by `start < window_end` and by
-    `window_start < end` for `hour` and `day`, `window_end <= end` for the others. `slice` picks one slice
-    (`{}`: all), `slice_by` all slices of those columns. `as_of` reads what was believed then. `table` may also be
+    `window_start < end` for `hour`, `day`, `week` and `month`, `window_end <= end` for the others. `slice` picks one
+    slice (`{}`: all), `slice_by` all slices of those columns. `as_of` reads what was believed then. `table` may also be
     `revisions`, `audit`, `runs` or `backfills` (what each backfill changed in all), which are given whole.
     Raises SliError.
     """

@@ -31,6 +31,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     first = next((file for file in files if file.usable), None)
     if first is None:
         return
+    _check_numbers(config, first)
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
     rows = rows_of(con, [first], spec.predictions, config.timezone, Interval(0, 0))
@@ -59,6 +60,25 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
                     found=f"{_as_written(sli, name)}: {str(error).splitlines()[0]}",
                     todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
                 ) from error
+
+
+def _check_numbers(config: Config, file: LogFile) -> None:
+    """Refuse a text column where a number is needed: its cast would fail on the rows only."""
+    for name, kind in file.types.items():
+        if name not in config.columns or not kind.startswith(("string", "large_string", "dictionary")):
+            continue
+        number = f"{quoted(name)}::DOUBLE"
+        wanting = [
+            f"slis, {sli.name}"
+            for sli in config.declared
+            if "states" not in sli.declaration
+            and any(number in part for state in sli.formula.states.values() for part in (state.of, state.amount))
+        ]
+        where = [f"bins.{name}"] * (name in config.edges) + wanting
+        if where:
+            raise ConfigError(
+                f"'{name}' is text where a number is needed", where=where[0], expected="a numeric column", found=kind
+            )
 
 
 def _as_written(sli: Sli, name: str) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.config import Config
@@ -18,12 +20,15 @@ from sli.plan import Plan
 from sli.plot import plot, slice_name
 from sli.recompute import Outcome
 from sli.request import Backfill
+from sli.slis.drift import P_VALUES
 from sli.windows import TUMBLING
 
 SHOWN = 8
 """Examples shown of many."""
 SLICES = 20
 """Slices in a table."""
+MANY = 10_000
+"""Predictions from which on a p-value says nothing: differences of 2 % of a standard deviation are significant."""
 NAMED = 8
 """Windows named of many."""
 
@@ -116,7 +121,22 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
     lines += [f"  {count:,} {cause}" for cause, count in causes.items()]
     if "first run" not in causes.index:
         lines += _revisions(rows.to_pandas(), config, "revisions")
-    return lines + _waiting(plan)
+    return lines + _p_values(rows, config) + _waiting(plan)
+
+
+def _p_values(rows: pa.Table, config: Config) -> list[str]:
+    """A warning for each p-value that windows are too large for."""
+    lines = []
+    for each in config.declared:
+        if each.declaration.get("sli") in P_VALUES:
+            mine = rows.filter(pc.equal(rows.column("sli"), each.name))
+            largest = pc.max(mine.column("predictions")).as_py() or 0
+            if largest >= MANY:
+                lines.append(
+                    f"{each.name}: with {largest:,} predictions in a window any difference is significant; "
+                    f"judge by {each.declaration['sli'].removesuffix('_p')}"
+                )
+    return lines
 
 
 def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:

@@ -58,7 +58,7 @@ def roll_up(
     `references` holds the tiles of each reference table by its path. `done` is called after each grain.
     """
     parts: list[pa.Table] = []
-    midnights = midnights_of(config.zone, tiles)
+    midnights = midnights_of(config.zone, days)
     with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
         for grain in grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
@@ -69,9 +69,9 @@ def roll_up(
     return pa.concat_tables(parts) if parts else nothing()
 
 
-def midnights_of(zone: Zone, tiles: pa.Table) -> Instants:
-    """The first instants of all days that tiles lie in, and of the one after."""
-    starts = tiles.column("start").cast(pa.int64()).to_numpy()
+def midnights_of(zone: Zone, days: pa.Table) -> Instants:
+    """The first instants of the first to the last day tile, and of the day after."""
+    starts = days.column("start").cast(pa.int64()).to_numpy()
     if len(starts) == 0:
         return np.array([], dtype=np.int64)
     first, last = zone.date(int(starts.min())), zone.date(int(starts.max())) + timedelta(days=1)

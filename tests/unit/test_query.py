@@ -302,3 +302,31 @@ def test_the_commands_print_windows_and_slices(published: Scenario, capsys: pyte
     assert "worst first" in capsys.readouterr().out
     assert main(["query", str(path), "acuracy"]) == 2
     assert "did you mean" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"slis": [{"sli": "mean", "of": "a"}]}, "slis, mean"),
+        ({"slis": [{"sli": "ks", "of": "a"}]}, "slis, ks"),
+        ({"bins": {"a": [1, 2]}}, "bins.a"),
+    ],
+)
+def test_a_text_column_where_a_number_is_needed_is_refused_before_any_work(
+    tmp_path: Path, changes: dict[str, Any], where: str
+) -> None:
+    scenario = logged(Scenario(tmp_path, WORLD, changes), 20)
+    with pytest.raises(ConfigError, match="'a' is text where a number is needed") as error:
+        scenario.run(AS_OF)
+    assert error.value.where == where
+
+
+def test_a_run_warns_of_p_values_over_many_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sli import report
+
+    scenario = logged(Scenario(tmp_path, WORLD, {"slis": ["accuracy", {"sli": "ks_p"}]}))
+    outcome = scenario.run(AS_OF)
+    assert not any("significant" in line for line in report.outcome_lines(outcome, scenario.config))
+    monkeypatch.setattr(report, "MANY", 100)
+    lines = report.outcome_lines(outcome, scenario.config)
+    assert "ks_p: with 800 predictions in a window any difference is significant; judge by ks" in lines

@@ -11,18 +11,20 @@ if TYPE_CHECKING:
     from sli.backfill import backfill as backfill
     from sli.backfill import plan_backfill as plan_backfill
     from sli.comparison import compare_slices as compare_slices
+    from sli.query import distribution as distribution
     from sli.query import query as query
     from sli.read import read as read
     from sli.recompute import plan as plan
     from sli.recompute import run as run
     from sli.verify import verify as verify
 
-__all__ = ["backfill", "compare_slices", "plan", "plan_backfill", "query", "read", "run", "verify"]
+__all__ = ["backfill", "compare_slices", "distribution", "plan", "plan_backfill", "query", "read", "run", "verify"]
 __version__ = "0.1.0"
 
 _HOME = {
     "backfill": "sli.backfill",
     "compare_slices": "sli.comparison",
+    "distribution": "sli.query",
     "plan": "sli.recompute",
     "plan_backfill": "sli.backfill",
     "query": "sli.query",

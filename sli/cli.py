@@ -186,7 +186,8 @@ def _query_arguments(query: argparse.ArgumentParser) -> None:
     query.add_argument("--end", metavar="TIME", help="where the last one ends at most (default: the newest hour's end)")
     query.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
     query.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
-    query.add_argument("--rows", type=_natural, default=14, metavar="N", help="newest windows listed (default: 14)")
+    query.add_argument("--values", action="store_true", help="how often each value occurs in what the SLI keeps")
+    query.add_argument("--rows", type=_natural, default=14, metavar="N", help="windows or values listed (default: 14)")
 
 
 def _say(lines: Sequence[str]) -> None:
@@ -325,10 +326,10 @@ def _show(given: argparse.Namespace) -> int:
 def _query(given: argparse.Namespace) -> int:
     from sli import report
     from sli.loading import load_config
-    from sli.query import query
+    from sli.query import distribution, query
 
     config = load_config(given.config, given.settings)
-    frame = query(
+    frame = (distribution if given.values else query)(
         config,
         given.sli,
         size=given.size,
@@ -342,6 +343,8 @@ def _query(given: argparse.Namespace) -> int:
         print(_records(frame))
     elif frame.empty:
         print("no predictions in these windows and slices")
+    elif given.values:
+        report.show_values(frame, config, given.rows)
     else:
         report.show_query(frame, config, given.sli, given.rows)
     return 0

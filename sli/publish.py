@@ -145,7 +145,7 @@ def _cause(plan: Plan, first: bool) -> str:
 
 def stored(rows: pa.Table) -> pa.Table:
     """Plain rows in the form of the tables: instants as timestamps, slices as lists and maps."""
-    for name in ("window_start", "window_end", "as_of"):
+    for name in {"window_start", "window_end", "as_of"} & set(rows.schema.names):
         rows = rows.set_column(
             rows.schema.get_field_index(name), name, rows.column(name).cast(pa.int64()).cast(schemas.UTC)
         )

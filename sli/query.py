@@ -6,7 +6,8 @@ evaluated on the samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import publish, schemas
@@ -56,23 +58,121 @@ def query(
     `sli` names one of the config, or a built-in one whose states the tiles have because others need them. Raises
     SliError.
     """
-    config = load_config(config, settings)
+    names = [sli] if isinstance(sli, str) else list(sli)
+    asked = _asked(load_config(config, settings), names, (size, every, start, end), slice, slice_by)
+    with asked.evaluation() as evaluation:
+        parts = list(evaluation.results(asked.grain, asked.starts, asked.ends, asked.published.as_of))
+    rows = pa.concat_tables(
+        [_waiting(asked.published, *each) for each in zip(asked.slis, parts, strict=False)] or [nothing()]
+    )
+    if asked.wanted is not None:
+        rows = rows.filter(pc.equal(rows.column("slice"), asked.wanted))
+    stamp = {"model": asked.config.model, "as_of": asked.published.as_of, "run_id": asked.published.run_id}
+    for name, value in stamp.items():
+        rows = rows.append_column(name, pa.repeat(value, len(rows)))
+    order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
+    return framed(publish.stored(rows.sort_by(order).select([name for name, _ in schemas.BELIEF])))
+
+
+def distribution(
+    config: str | Path | Config,
+    sli: str,
+    *,
+    size: str | Duration | None = None,
+    every: str | Duration | None = None,
+    start: When = None,
+    end: When = None,
+    slice: Mapping[str, str | None] | None = None,
+    slice_by: Sequence[str] | None = None,
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
+    """How often each value occurs in what an SLI keeps, such as a quantile or the share of the most common value.
+
+    Columns: window_start, window_end, slice_by, slice, value (a number of a histogram, a text of groups) and count, the
+    most common first within a window and slice. Windows and slices are chosen as by `query`. Numbers are the very ones
+    in a window of at most EXACT_ROWS, beyond rounded to 10 significant bits. Raises SliError.
+    """
+    asked = _asked(load_config(config, settings), [sli], (size, every, start, end), slice, slice_by)
+    states = [each for each in asked.slis[0].formula.states.values() if each.kind in ("histogram", "groups")]
+    if not states:
+        raise ConfigError(
+            f"'{sli}' keeps no distribution", where="SLI", expected="such as quantile, mode_share or roc_auc"
+        )
+    with asked.evaluation() as evaluation:
+        rows, found = evaluation.state(states[0], asked.grain, asked.starts, asked.ends)
+    at = found.rows
+    table = pa.table(
+        {
+            "window_start": asked.starts[rows.window][at],
+            "window_end": asked.ends[rows.window][at],
+            "slice_by": rows.slice_by.take(pa.array(at)),
+            "slice": rows.slice.take(pa.array(at)),
+            "value": pa.array(found.keys),
+            "count": found.counts,
+        }
+    )
+    if asked.wanted is not None:
+        table = table.filter(pc.equal(table.column("slice"), asked.wanted))
+    keys = ("slice", "window_end", "window_start", "count", "value")
+    order = [(name, "descending" if name == "count" else "ascending") for name in keys]
+    return framed(publish.stored(table.sort_by(order)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for, and what is published."""
+
+    config: Config
+    store: Store
+    published: Published
+    slis: list[Sli]
+    by: SliceBy
+    wanted: str | None
+    """The one slice, as its text."""
+    grain: Grain
+    starts: Instants
+    ends: Instants
+
+    def evaluation(self) -> Evaluation:
+        """The tiles that the windows, and those they are compared with, rest on."""
+        references = [each.reference for each in self.slis if each.reference is not None]
+        before = [self.grain.before(self.config.zone, self.starts, self.ends)] * any(
+            r.kind == "previous" for r in references
+        )
+        fixed = [[each.interval.start, each.interval.end] for each in references if each.interval is not None]
+        edges = np.concatenate([self.starts, self.ends, *before, *fixed], dtype=np.int64, casting="unsafe")
+        # Whoever asks for one slice by name is told it, also where the tables have it among the rest.
+        caps = {} if self.wanted is not None and OTHER not in parse(self.wanted).values() else self.config.caps
+        reader = _Tiles(self, None if self.by in caps else self.wanted)
+        midnights = reader.midnights(int(edges.min()), int(edges.max()))
+        tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
+        tables = any(each.kind == "table" for each in references)
+        compared = reference_tables(self.config, self.slis, self.store.inputs(self.published)) if tables else {}
+        return Evaluation(self.config, caps, tiles, self.slis, compared, days, midnights)
+
+
+def _asked(
+    config: Config,
+    names: Sequence[str],
+    windows: tuple[str | Duration | None, str | Duration | None, When, When],
+    slice: Mapping[str, str | None] | None,
+    slice_by: Sequence[str] | None,
+) -> _Asked:
     store = Store(config.store)
     published = store.published()
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
     if published.base != config.base:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
-    chosen = [_sli(config, published, name) for name in ([sli] if isinstance(sli, str) else sli)]
+    chosen = [_sli(config, published, name) for name in names]
     by = slice_by_of(slice if slice is not None else slice_by or ())
     if by not in published.slice_sets:
         sets = ", ".join("all" if not each else " x ".join(each) for each in published.slice_sets)
         raise ConfigError(
             "no tiles of these slices are kept", where="slice", expected=sets, found=" x ".join(by) or "all"
         )
-    grain, starts, ends = _windows(config, published, size, every, start, end)
     wanted = None if slice is None else text(slice)
-    return _evaluated(config, store, published, chosen, by, wanted, grain, starts, ends)
+    return _Asked(config, store, published, chosen, by, wanted, *_windows(config, published, *windows))
 
 
 def _sli(config: Config, published: Published, name: str) -> Sli:
@@ -179,49 +279,6 @@ def _later(config: Config, at: int, by: Duration) -> int:
     return config.zone.midnight(day + timedelta(days=by.days)) + at - config.zone.midnight(day)
 
 
-def _evaluated(
-    config: Config,
-    store: Store,
-    published: Published,
-    slis: list[Sli],
-    by: SliceBy,
-    wanted: str | None,
-    grain: Grain,
-    starts: Instants,
-    ends: Instants,
-) -> pd.DataFrame:
-    before = [
-        grain.before(config.zone, starts, ends)
-        for each in slis
-        if each.reference is not None and each.reference.kind == "previous"
-    ]
-    fixed = [each.reference.interval for each in slis if each.reference is not None and each.reference.interval]
-    edges = np.concatenate(
-        [starts, ends, *before, *([each.start, each.end] for each in fixed)], dtype=np.int64, casting="unsafe"
-    )
-    # Whoever asks for one slice by name is told it, also where the tables have it among the rest.
-    caps = {} if wanted is not None and OTHER not in parse(wanted).values() else config.caps
-    reader = _Tiles(config, store, published, slis, by, None if by in caps else wanted)
-    midnights = reader.midnights(int(edges.min()), int(edges.max()))
-    tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
-    references = reference_tables(config, slis, store.inputs(published)) if _needs_table(slis) else {}
-    with Evaluation(config, caps, tiles, slis, references, days, midnights) as evaluation:
-        parts = list(evaluation.results(grain, starts, ends, published.as_of))
-    parts = [_waiting(published, each, rows) for each, rows in zip(slis, parts, strict=False)]
-    rows = pa.concat_tables(parts) if parts else nothing()
-    if wanted is not None:
-        rows = rows.filter(pa.array([each == wanted for each in rows.column("slice").to_pylist()], pa.bool_()))
-    rows = rows.append_column("model", pa.array([config.model] * len(rows), pa.string()))
-    rows = rows.append_column("as_of", pa.array([published.as_of] * len(rows), pa.int64()))
-    rows = rows.append_column("run_id", pa.array([published.run_id] * len(rows), pa.string()))
-    order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
-    return framed(publish.stored(rows.sort_by(order).select([name for name, _ in schemas.BELIEF])))
-
-
-def _needs_table(slis: Iterable[Sli]) -> bool:
-    return any(each.reference is not None and each.reference.kind == "table" for each in slis)
-
-
 def _waiting(published: Published, sli: Sli, rows: pa.Table) -> pa.Table:
     """With null and a reason where a window rests on tiles still to be computed."""
     gaps = [each for state in sli.formula.states.values() for each in published.gaps.get(state.id, ())]
@@ -241,19 +298,11 @@ def _waiting(published: Published, sli: Sli, rows: pa.Table) -> pa.Table:
 class _Tiles:
     """Reads of the store only what windows rest on: some slices, some states, whole days and the hours at the edges."""
 
-    def __init__(
-        self,
-        config: Config,
-        store: Store,
-        published: Published,
-        slis: Iterable[Sli],
-        by: SliceBy,
-        wanted: str | None,
-    ) -> None:
-        self.config, self.store, self.published = config, store, published
-        states = {state.id for each in slis for state in each.formula.states.values()}
+    def __init__(self, asked: _Asked, wanted: str | None) -> None:
+        self.config, self.store, self.published = asked.config, asked.store, asked.published
+        states = {state.id for each in asked.slis for state in each.formula.states.values()}
         self.columns = {"day", "span", "start", "slice_by", "slice", "predictions", "labelled", *states}
-        self.only = (ds.field("slice_by") == ",".join(by)) & (ds.field("span") == "tile")
+        self.only = (ds.field("slice_by") == ",".join(asked.by)) & (ds.field("span") == "tile")
         if wanted is not None:
             self.only &= ds.field("slice") == wanted
 

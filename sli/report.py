@@ -364,3 +364,26 @@ def show_slices(frame: pd.DataFrame, rows: int) -> None:
             f"{row.coverage:.1%}",
         )
     console.print(table)
+
+
+def show_values(frame: pd.DataFrame, config: Config, rows: int) -> None:
+    """Print the most common values of the newest window, by slice."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    newest = frame[frame.window_end == frame.window_end.max()]
+    start, end = (local(newest[name].max(), config, "hour") for name in ("window_start", "window_end"))
+    console.print(f"most common values, {start} .. {end}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("slice", "value", "count", "share"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "slice" else "right")
+    for name, values in newest.groupby(newest["slice"].map(slice_name), sort=True):
+        total = int(values["count"].sum())
+        for value, count in values[["value", "count"]].head(rows).itertuples(index=False):
+            text = value if isinstance(value, str) else number(value)
+            table.add_row(str(name), text, f"{count:,}", f"{count / total:.1%}")
+        if len(values) > rows:
+            left = int(values["count"].iloc[rows:].sum())
+            table.add_row(str(name), f"{len(values) - rows:,} more", f"{left:,}", f"{left / total:.1%}")
+    console.print(table)

@@ -151,6 +151,11 @@ class Evaluation:
             for i, each in enumerate(self.slis)
         ]
 
+    def state(self, state: State, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Any]:
+        """One row a window and slice, and one state of these rows."""
+        rows = self.blocks.merge(starts, ends)
+        return rows, self.blocks.values(state, rows, grain.name, starts)
+
     def _merged(
         self,
         blocks: Blocks,

@@ -330,3 +330,21 @@ def test_a_run_warns_of_p_values_over_many_predictions(tmp_path: Path, monkeypat
     monkeypatch.setattr(report, "MANY", 100)
     lines = report.outcome_lines(outcome, scenario.config)
     assert "ks_p: with 800 predictions in a window any difference is significant; judge by ks" in lines
+
+
+def test_the_values_an_sli_keeps_are_counted_for_any_window(
+    published: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = sli.distribution(published.config, "quantile_90", size="2d", slice={"a": "x"})
+    rows = [p for each in published.predictions.values() for p in each if p.slices["a"] == "x"]
+    for (start, end), mine in found.groupby(["window_start", "window_end"]):
+        inside = [p.value for p in rows if start.value <= (p.time or 0) * 1000 < end.value and p.value is not None]
+        expected = pd.Series(inside).value_counts()
+        assert dict(zip(mine.value, mine["count"], strict=True)) == expected.to_dict()
+        assert mine["count"].is_monotonic_decreasing
+    with pytest.raises(ConfigError, match="keeps no distribution"):
+        sli.distribution(published.config, "accuracy")
+    path = published.root / "config.yaml"
+    path.write_text(json.dumps(config_of(published.world, published.root)))
+    assert main(["query", str(path), "quantile_90", "--values", "--rows", "2"]) == 0
+    assert "more" in capsys.readouterr().out

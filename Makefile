@@ -38,6 +38,7 @@ lock: install
 bench: install
 	$(BIN)/python tests/bench/full.py
 	$(BIN)/python tests/bench/scheduled.py
+	$(BIN)/python tests/bench/catalogue.py
 
 clean:
 	rm -rf $(VENV) demo-flights demo-taxi

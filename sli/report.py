@@ -20,6 +20,7 @@ from sli.plan import Plan
 from sli.plot import plot, slice_name
 from sli.recompute import Outcome
 from sli.request import Backfill
+from sli.slices import OTHER
 from sli.slis.drift import P_VALUES
 from sli.windows import TUMBLING
 
@@ -297,6 +298,7 @@ def show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) ->
     console.print(results_table(frame, config, slis, rows))
     slices = frame["slice"].map(slice_name).nunique()
     marks = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
+    marks += _rest(frame, config)
     if frame.objective.notna().any():
         marks.append("objective ok: met, !!: breached, ?: undecided")
     if (frame.error_bound > 0).any():
@@ -334,6 +336,14 @@ def show_query(frame: pd.DataFrame, config: Config, sli: str, rows: int) -> None
             row.maturity,
         )
     console.print(table)
+    if marks := _rest(frame, config):
+        console.print(marks[0])
+
+
+def _rest(frame: pd.DataFrame, config: Config) -> list[str]:
+    """What `(other)` is, where it is shown."""
+    tops = {config.caps.get(tuple(each)) for each in frame["slice"] if OTHER in each.values()} - {None}
+    return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
 
 
 def _range(low: float, high: float) -> str:

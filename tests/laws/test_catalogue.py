@@ -87,8 +87,10 @@ class World:
     windows: dict = field(default_factory=dict)
 
     def of(self, name):
-        """Every row of a series with the pairs of its window and slice, and of what it is compared with."""
+        """Rows of a series, of small hours every third, with the pairs of their window and slice, and of what they are
+        compared with."""
         rows = self.results[self.results.sli == name]
+        rows = rows[(rows.grain != "hour") | (rows.predictions > 500) | (np.arange(len(rows)) % 3 == 0)]
         assert len(rows)
         reference = next(each.reference for each in self.config.declared if each.name == name)
         for row in rows.itertuples():
@@ -266,7 +268,7 @@ def test_the_worlds_reach_beyond_what_is_kept_exactly(worlds, task):
     assert rows.coverage.between(0, 1).all()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["binary", "ranking"])
 def test_many_small_tasks_publish_the_same_bits_as_one(worlds, task, monkeypatch):
     world, settings = worlds[task], ["store=small"]
     assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) == 1

@@ -187,7 +187,9 @@ def test_windows_with_hours_still_to_be_computed_are_null_and_say_so(tmp_path: P
 # Slices
 
 
-def test_the_largest_slices_are_told_apart_and_the_rest_is_other(tmp_path: Path) -> None:
+def test_the_largest_slices_are_told_apart_and_the_rest_is_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenario = logged(Scenario(tmp_path, replace(WORLD, top=2)))
     scenario.run(AS_OF)
     scenario.check(AS_OF)
@@ -198,6 +200,12 @@ def test_the_largest_slices_are_told_apart_and_the_rest_is_other(tmp_path: Path)
         assert named.count("(other)") == (len(named) == 3)
     whole = sli.read(scenario.config, grain="day", sli="accuracy", slice_by=[])
     assert (days.groupby("window_start").predictions.sum().to_numpy() == whole.predictions.to_numpy()).all()
+    (tmp_path / "config.yaml").write_text(json.dumps(config_of(scenario.world, tmp_path)))
+    for command in (["show", "--by", "a,b"], ["query", "accuracy", "--by", "a,b"]):
+        assert main([command[0], str(tmp_path / "config.yaml"), *command[1:]]) == 0
+        assert "(other): all slices of a window but its 2 largest" in capsys.readouterr().out
+    one = sli.query(scenario.config, "accuracy", slice={"a": None, "b": "2"})
+    assert len(one) == 1, "a slice asked for by name is told though the tables have it among the rest"
 
 
 def test_small_slices_are_null_with_the_reason_and_the_whole_is_not(tmp_path: Path) -> None:

@@ -216,8 +216,8 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         alike: dict[tuple[bool, ...], list[str]] = {}
         for each in config.declared:
             filled, lacking = plan.filled.get(each.name, ()), plan.lacking.get(each.name, ())
-            hit = affected(plan, starts, ends, newest, False, filled, lacking, each.reference)
-            hit &= resting_on(starts, ends, [*plan.pairs, *filled], each.reference)
+            hit = affected(config, plan, grain, starts, ends, newest, False, filled, lacking, each.reference)
+            hit &= resting_on(config.zone, grain, starts, ends, [*plan.pairs, *filled], each.reference)
             alike.setdefault(tuple(hit.tolist()), []).append(each.name)
         for chosen, slis in alike.items():
             for start, end, rolled in zip(starts.tolist(), ends.tolist(), chosen, strict=True):

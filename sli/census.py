@@ -74,11 +74,12 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
 
 
 def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
-    """Hashes of ids logged more than once, at least once in the tiles to recompute; a share of the hashes at a time."""
+    """Hashes of ids logged more than once, at least once in the tiles to compute; a share of the hashes at a time."""
     size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
     shares = max(1, -(-size // config.task_memory))
-    anywhere = not without(plan.existing, plan.pairs)
-    near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', plan.pairs)})"
+    computed = [*plan.pairs, *plan.checked]
+    anywhere = not without(plan.existing, computed)
+    near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', computed)})"
     found = (
         repeated(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
         for share in range(shares)

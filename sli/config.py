@@ -324,7 +324,15 @@ class Config(Closed):
             if self.slice_sets.count(each) > 1:
                 raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(each)))
         for name in self.columns:
-            if name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS) and name != self.predictions.query:
+            if "," in name:
+                raise ConfigError(
+                    f"the column '{name}' has a comma in its name",
+                    where="slice_by or predictions.columns",
+                    todo="log the column under another name",
+                )
+            if re.fullmatch(r"slice_\d+|own_\d+", name) or (
+                name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS) and name != self.predictions.query
+            ):
                 raise ConfigError(
                     f"'{name}' is a name of sli's own",
                     where="slice_by or predictions.columns",

@@ -113,7 +113,9 @@ def _built_in(entry: dict[str, Any], context: Context) -> Iterator[Sli]:
     if needed:
         example = ", ".join(f"{each}: ..." for each in needed)
         raise ConfigError(f"'{kind}' needs {', '.join(needed)}", todo=f"write {{sli: {kind}, {example}}}")
-    several = {key: value for key, value in entry.items() if isinstance(value, list) and key not in known.listed}
+    several = {
+        key: entry[key] for key in known.parameters if isinstance(entry.get(key), list) and key not in known.listed
+    }
     for key, listed in several.items():
         texts = [str(value) for value in listed]
         if not texts or len(set(texts)) < len(texts):

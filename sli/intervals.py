@@ -198,6 +198,18 @@ class Zone:
         count = (last - first).days // step
         return [self.midnight(first + timedelta(days=i * step)) for i in range(count + 1)]
 
+    def shifted(self, at: int, days: int) -> int:
+        """The same time of the day some days later: midnight to midnight, other times by the wall clock.
+
+        A time that exists twice is the earlier instant, one that never exists is read with the offset before the
+        change.
+        """
+        day = self.date(at)
+        if at == self.midnight(day):
+            return self.midnight(day + timedelta(days=days))
+        wall = moment(at).astimezone(self.info).replace(tzinfo=None, fold=0) + timedelta(days=days)
+        return instant(wall.replace(tzinfo=self.info))
+
     def hours(self, start: int, end: int) -> Instants:
         """Boundaries of the local clock hours that cover `[start, end)`, the first at or before `start`."""
         edges: list[Instants] = []

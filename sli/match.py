@@ -140,16 +140,16 @@ def _span(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:
     return reach, Interval(chunk.known.start, max(chunk.known.start, min(chunk.known.end, spec.as_of + 1)))
 
 
-def _bad(log: str, spec: Spec) -> str:
+def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
     """SQL code of why a row is invalid, 0 where it is not."""
     outside = {
-        ("predictions", "binary"): "WHEN value < 0 OR value > 1 THEN 3",
-        ("feedback", "binary"): "WHEN value NOT IN (0, 1) THEN 4",
-        ("predictions", "multiclass"): "WHEN value < 0 THEN 5",
-        ("feedback", "multiclass"): "WHEN value < 0 THEN 5",
-        ("feedback", "ranking"): "WHEN value < 0 THEN 6",
+        ("predictions", "binary"): f"WHEN {value} < 0 OR {value} > 1 THEN 3",
+        ("feedback", "binary"): f"WHEN {value} NOT IN (0, 1) THEN 4",
+        ("predictions", "multiclass"): f"WHEN {value} < 0 THEN 5",
+        ("feedback", "multiclass"): f"WHEN {value} < 0 THEN 5",
+        ("feedback", "ranking"): f"WHEN {value} < 0 THEN 6",
     }.get((log, spec.task), "")
-    return f"CASE WHEN id IS NULL THEN 1 WHEN NOT isfinite(value) THEN 2 {outside} ELSE 0 END"
+    return f"CASE WHEN id IS NULL THEN 1 WHEN NOT isfinite({value}) THEN 2 {outside} ELSE 0 END"
 
 
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
@@ -161,7 +161,7 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
     kept = " WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else ""
     predicted, fed = (
-        f"CASE WHEN {_bad(log, spec)} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
+        f"CASE WHEN {invalid_code(log, spec)} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
         for log in ("predictions", "feedback")
     )
     con.execute(
@@ -179,7 +179,7 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
         con.execute(
             f"INSERT INTO marks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
             f"FROM {sides.feedback} "
-            f"WHERE value IS NULL AND {_bad('feedback', spec)} = 0 AND {sides.strays} GROUP BY ALL"
+            f"WHERE value IS NULL AND {invalid_code('feedback', spec)} = 0 AND {sides.strays} GROUP BY ALL"
         )
     if not _one(con, "SELECT count(*) FROM joined WHERE k IS NULL"):
         return
@@ -188,7 +188,7 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
         ("predictions", "pairs", sides.predictions, sides.pairs),
         ("feedback", "feedback", sides.feedback, sides.strays),
     ):
-        bad = _bad(log, spec)
+        bad = invalid_code(log, spec)
         con.execute(
             f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {bad} {reasons} END AS reason, "
             f"filename, count(*), coalesce(min(id, {SAMPLES}), []) "
@@ -213,12 +213,12 @@ def _take_out_repeated(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec,
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
         f"CREATE TEMP TABLE p AS SELECT {keyed}, value AS prediction{columns} FROM {sides.predictions} "
-        f"WHERE hash(id) IN (FROM repeated) AND {_bad('predictions', spec)} = 0"
+        f"WHERE hash(id) IN (FROM repeated) AND {invalid_code('predictions', spec)} = 0"
     )
     nulls = " AND value IS NOT NULL" if spec.ignore_nulls else ""
     con.execute(
         f"CREATE TEMP TABLE f AS SELECT {keyed} FROM {sides.feedback} "
-        f"WHERE hash(id) IN (FROM repeated) AND {_bad('feedback', spec)} = 0{nulls}"
+        f"WHERE hash(id) IN (FROM repeated) AND {invalid_code('feedback', spec)} = 0{nulls}"
     )
     return True
 
@@ -298,7 +298,8 @@ def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> No
     if _one(con, "SELECT count(*) FROM stray_keys"):
         con.execute(
             f"INSERT INTO strays SELECT t // {spec.tile}, id, t FROM {sides.feedback} r "
-            f"WHERE {sides.strays} AND {_bad('feedback', spec)} = 0{' AND value IS NOT NULL' * spec.ignore_nulls} "
+            f"WHERE {sides.strays} AND {invalid_code('feedback', spec)} = 0"
+            f"{' AND value IS NOT NULL' * spec.ignore_nulls} "
             "AND EXISTS (FROM stray_keys s WHERE s.k = hash(r.id) AND s.f_t = r.t)"
         )
 

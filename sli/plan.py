@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from sli.chunks import Job, jobs_for
 from sli.config import Config
-from sli.intervals import BEGINNING, DAY, END, Instants, Interval, common, inside, iso, union, without
+from sli.intervals import BEGINNING, END, Instants, Interval, Zone, common, inside, iso, union, without
 from sli.logs import Inputs, LogFile
 from sli.request import Backfill, Request
 from sli.slis import Reference
 from sli.stale import Cause, causes_of, existing_of, floor, limits, strays_of, touched, whole_days
 from sli.tables import Published
+from sli.windows import Grain
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class Plan:
     def gaining(self) -> tuple[Interval, ...]:
         """Tiles that gain a state of any SLI."""
         return tuple(union(each for where in self.filled.values() for each in where))
+
+    @property
+    def extends(self) -> bool:
+        """Whether tiles gain states or slices without being recomputed."""
+        return bool(self.filled) or not (self.from_scratch or set(self.slice_sets) <= set(self.known_sets))
 
     @property
     def tiles(self) -> int:
@@ -211,8 +217,10 @@ def _winners_may_change(basis: Published | None, causes: list[Cause], request: R
 
 
 def _slice_sets(config: Config, basis: Published | None, request: Request) -> tuple[tuple[str, ...], ...]:
-    """The slices to compute. New ones enter with a run that reaches every tile, not with one of some tiles."""
-    if basis is None or (request.chunk is None and request.look_back is None):
+    """The slices to compute. New ones enter with a run that reaches every tile, not with one of some tiles or beside
+    held ones."""
+    # Tiles of new slices made beside held input would know more than those of the others.
+    if basis is None or (request.chunk is None and request.look_back is None and not basis.held):
         return config.slice_sets
     return tuple(each for each in config.slice_sets if each in basis.slice_sets) or config.slice_sets
 
@@ -296,8 +304,8 @@ def _extended(
     for state in config.states:
         lacking = without(basis.gaps.get(state, ()) if state in basis.states else existing, recomputed)
         now = common(lacking, within) if request.chunk is None or state in asked else []
-        if now:
-            filled[state] = whole_days(config, now)
+        if now := without(whole_days(config, now), basis.held):
+            filled[state] = now
         if left := without(lacking, filled.get(state, ())):
             gaps[state] = left
     return filled, gaps
@@ -352,7 +360,9 @@ def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | 
 
 
 def affected(
+    config: Config,
     plan: Plan,
+    grain: Grain,
     starts: Instants,
     ends: Instants,
     newest: int,
@@ -368,14 +378,19 @@ def affected(
     """
     hit = np.ones(len(starts), dtype=bool)
     if not everywhere:
-        hit = resting_on(starts, ends, [*plan.pairs, *filled], reference) | (ends >= newest)
+        hit = resting_on(config.zone, grain, starts, ends, [*plan.pairs, *filled], reference) | (ends >= newest)
     if plan.matured is not None and not everywhere:
         hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
-    return hit & ~resting_on(starts, ends, [*plan.pending, *lacking], reference)
+    return hit & ~resting_on(config.zone, grain, starts, ends, [*plan.pending, *lacking], reference)
 
 
 def resting_on(
-    starts: Instants, ends: Instants, intervals: Iterable[Interval], reference: Reference | None
+    zone: Zone,
+    grain: Grain,
+    starts: Instants,
+    ends: Instants,
+    intervals: Iterable[Interval],
+    reference: Reference | None,
 ) -> npt.NDArray[np.bool_]:
     """Which windows hold an instant of the intervals, or are compared with one that does."""
     intervals = list(intervals)
@@ -383,8 +398,7 @@ def resting_on(
         every: npt.NDArray[np.bool_] = np.ones(len(starts), dtype=bool)
         return every
     if reference is not None and reference.kind == "previous":
-        # The month before may be three days longer, a day with a change of offset an hour.
-        starts = starts - (ends - starts) - 4 * DAY
+        starts = grain.before(zone, starts, ends)
     return inside(starts, ends, intervals)
 
 

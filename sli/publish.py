@@ -23,10 +23,10 @@ from sli import schemas
 from sli.config import Config
 from sli.intervals import inside, moment
 from sli.plan import Plan
-from sli.rollup import ROLLED, Choose
+from sli.rollup import ROLLED, Choose, too_few
 from sli.slices import literal, parse
 from sli.slis import Sli
-from sli.slis.base import NO_LABELS
+from sli.slis.base import NO_LABELS, NO_REFERENCE
 from sli.tables import Published, Store, Transaction
 from sli.windows import Grain
 
@@ -100,7 +100,7 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
     con.execute(
         f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, "
         f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(in_scope.plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
+        f"{_cause(in_scope.config, in_scope.plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
         f"FROM new_arrow n LEFT JOIN old_arrow o ON {key} WHERE o.sli IS NULL OR {changed}"
     )
     olds = ", ".join(f"o.{name}" for name in ROLLED)
@@ -126,8 +126,11 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
     return Difference(stored(rows), stored(revised), partitions)
 
 
-def _cause(plan: Plan, first: bool) -> str:
+def _cause(config: Config, plan: Plan, first: bool) -> str:
     """SQL for the cause of a change, told from what differs."""
+    # A built-in one that compares looks at no label: with the same predictions its reference is what changed.
+    found = [each.name for each in config.declared if each.reference is not None and "python" not in each.declaration]
+    compared = ", ".join(map(literal, [*found, ""]))
     fresh = ", ".join(map(literal, [*plan.fresh_series, *plan.filled, ""]))
     grains = ", ".join(map(literal, [*plan.fresh_grains, ""]))
     return (
@@ -137,7 +140,8 @@ def _cause(plan: Plan, first: bool) -> str:
         "WHEN o.predictions < n.predictions THEN 'new predictions' "
         "WHEN o.predictions > n.predictions THEN 'removed predictions' "
         "WHEN o.labelled < n.labelled THEN 'late feedback' WHEN o.labelled > n.labelled THEN 'withdrawn feedback' "
-        "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN 'corrected feedback' "
+        "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN "
+        f"CASE WHEN n.sli IN ({compared}) THEN 'changed reference' ELSE 'corrected feedback' END "
         "WHEN o.maturity <> n.maturity THEN 'matured' "
         "WHEN o.objective IS DISTINCT FROM n.objective THEN 'new objective' ELSE 'corrected feedback' END"
     )
@@ -279,7 +283,9 @@ class Scope:
         rolled = np.zeros(len(rows), dtype=bool)
         for each in self.passes:
             mine = _among(rows, "sli", [sli.name for sli in each.slis])
-            rolled |= mine & _among(rows, "grain", [grain.name for grain in each.grains]) & each.choose(starts, ends)
+            for grain in each.grains:
+                at = np.flatnonzero(mine & _among(rows, "grain", [grain.name]))
+                rolled[at] |= each.choose(grain, starts[at], ends[at])
         return rolled | ~current
 
 
@@ -372,9 +378,10 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
     """`name: reason (n windows)` for Python SLIs that raised or returned no number."""
     found = []
     for each in config.declared:
-        if any(state.kind == "window" for state in each.formula.states.values()):
+        if "python" in each.declaration:
             mine = rows.filter(pc.and_(pc.equal(rows.column("sli"), each.name), pc.is_valid(rows.column("reason"))))
-            counts = Counter(reason for reason in mine.column("reason").to_pylist() if reason != NO_LABELS)
+            usual = (NO_LABELS, NO_REFERENCE, too_few(config.min_support))
+            counts = Counter(reason for reason in mine.column("reason").to_pylist() if reason not in usual)
             found += [f"{each.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
     return tuple(found)
 

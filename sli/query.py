@@ -23,7 +23,7 @@ from sli.config import Config
 from sli.declaration import declared, known_entry
 from sli.errors import ConfigError, StoreError, nearest
 from sli.history import framed
-from sli.intervals import Duration, Instants, iso
+from sli.intervals import DAY, Duration, Instants, iso
 from sli.loading import load_config
 from sli.plan import resting_on
 from sli.recompute import When, length, parsed
@@ -62,9 +62,7 @@ def query(
     asked = _asked(load_config(config, settings), names, (size, every, start, end), slice, slice_by)
     with asked.evaluation() as evaluation:
         parts = list(evaluation.results(asked.grain, asked.starts, asked.ends, asked.published.as_of))
-    rows = pa.concat_tables(
-        [_waiting(asked.published, *each) for each in zip(asked.slis, parts, strict=False)] or [nothing()]
-    )
+    rows = pa.concat_tables([_waiting(asked, *each) for each in zip(asked.slis, parts, strict=False)] or [nothing()])
     if asked.wanted is not None:
         rows = rows.filter(pc.equal(rows.column("slice"), asked.wanted))
     stamp = {"model": asked.config.model, "as_of": asked.published.as_of, "run_id": asked.published.run_id}
@@ -169,7 +167,11 @@ def _asked(
     if by not in published.slice_sets:
         sets = ", ".join("all" if not each else " x ".join(each) for each in published.slice_sets)
         raise ConfigError(
-            "no tiles of these slices are kept", where="slice", expected=sets, found=" x ".join(by) or "all"
+            "no tiles of these slices are kept",
+            where="slice",
+            expected=sets,
+            found=" x ".join(by) or "all",
+            todo=f"list [{', '.join(by)}] under `slice_by` and run once",
         )
     wanted = None if slice is None else text(slice)
     return _Asked(config, store, published, chosen, by, wanted, *_windows(config, published, *windows))
@@ -265,25 +267,22 @@ def _tile_name(config: Config) -> str:
 def _stepped(config: Config, first: int, last: int, step: Duration) -> Instants:
     if step.days is None:
         return np.arange(first, last, step.micros, dtype=np.int64)
-    found = [first]
-    while (after := _later(config, found[-1], step)) < last:
-        found.append(after)
-    return np.array(found, dtype=np.int64)
+    steps = (last - first) // (step.days * DAY) + 2
+    found = np.array([config.zone.shifted(first, i * step.days) for i in range(steps)], dtype=np.int64)
+    return found[found < last]
 
 
 def _later(config: Config, at: int, by: Duration) -> int:
     """An instant later by a length; whole days keep the time of the day."""
-    if by.days is None:
-        return at + by.micros
-    day = config.zone.date(at)
-    return config.zone.midnight(day + timedelta(days=by.days)) + at - config.zone.midnight(day)
+    return at + by.micros if by.days is None else config.zone.shifted(at, by.days)
 
 
-def _waiting(published: Published, sli: Sli, rows: pa.Table) -> pa.Table:
+def _waiting(asked: _Asked, sli: Sli, rows: pa.Table) -> pa.Table:
     """With null and a reason where a window rests on tiles still to be computed."""
+    published, zone = asked.published, asked.config.zone
     gaps = [each for state in sli.formula.states.values() for each in published.gaps.get(state.id, ())]
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
-    waits = resting_on(starts, ends, [*published.pending, *gaps], sli.reference)
+    waits = resting_on(zone, asked.grain, starts, ends, [*published.pending, *gaps], sli.reference)
     if not waits.any():
         return rows
     for name in ("value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "verdict"):

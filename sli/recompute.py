@@ -26,7 +26,7 @@ from sli.daily import renewed
 from sli.engine import check_cluster, execute
 from sli.errors import ConfigError, ConflictError
 from sli.history import known_at, restated
-from sli.intervals import SECOND, Duration, Zone, iso, union
+from sli.intervals import SECOND, Duration, Interval, Zone, iso, union, without
 from sli.loading import load_config
 from sli.logs import Inputs, check_usable, discover
 from sli.match import Spec
@@ -121,25 +121,42 @@ def planned(config: Config, request: Request) -> Plan:
 
 
 def _with_readable(config: Config, request: Request, progress: Progress) -> Outcome:
-    """Begin anew without the files that turn out broken beyond their footer, until none does."""
+    """Begin anew without the files that turn out broken beyond their footer, until none does.
+
+    And knowing of hours that turn out to be held beside which states or slices must not be made.
+    """
     broken: dict[str, str] = {}
+    held: list[Interval] = []
     while True:
         try:
-            return _once(config, request, broken, progress)
+            return _once(config, request, broken, held, progress)
         except BrokenFiles as error:
             if error.files.keys() <= broken.keys():
                 raise
             broken |= error.files
+        except _FoundHeld as found:
+            held = union([*held, *found.intervals])
 
 
-def _once(config: Config, request: Request, broken: Mapping[str, str], progress: Progress) -> Outcome:
+class _FoundHeld(Exception):
+    """Hours whose input changed nothing while other states or slices of them were made from it."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        super().__init__("held")
+        self.intervals = intervals
+
+
+def _once(
+    config: Config, request: Request, broken: Mapping[str, str], known: Sequence[Interval], progress: Progress
+) -> Outcome:
     began = time.monotonic()
     transaction = Store(config.store).begin()
     published = transaction.published
     seen = transaction.store.inputs(published)
     inputs = discover(config, seen).without(broken)
     check_usable(inputs)
-    chosen = make_plan(config, inputs, published, seen, request)
+    basis = published and replace(published, held=tuple(union([*published.held, *known])))
+    chosen = make_plan(config, inputs, basis, seen, request)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
@@ -147,9 +164,11 @@ def _once(config: Config, request: Request, broken: Mapping[str, str], progress:
     chosen, excluded = _settled(config, inputs, chosen, before)
     made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
     tiles, held = replaced(config, before, made, chosen)
+    if chosen.extends and without(held, known):
+        raise _FoundHeld(held)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
     touched = publish.touched_days(chosen, before, tiles)
-    days = renewed(config, _days_before(transaction, chosen), tiles, touched)
+    days = renewed(config, _days_before(config, transaction, chosen), tiles, touched)
     newest = newest_hour(config, tiles)
     passes = _passes(config, chosen, newest, published)
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
@@ -219,19 +238,29 @@ def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.
     published = transaction.published
     if published is None or chosen.from_scratch:
         return TILES.empty_table()
-    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
-    columns = {*TILES.names, *(state for state in config.states if state in published.states)}
+    columns = {*TILES.names, *_kept_states(config, published)}
     sided = ds.field("span").isin(["pairs", "feedback"])
-    return transaction.store.rows("tiles", published, columns, sided | ds.field("slice_by").isin(kept))
+    return transaction.store.rows("tiles", published, columns, sided | _kept_sets(config, published))
 
 
-def _days_before(transaction: Transaction, chosen: Plan) -> pa.Table:
-    """The published day tiles this run builds on."""
+def _kept_states(config: Config, published: Published) -> set[str]:
+    return {state for state in config.states if state in published.states}
+
+
+def _kept_sets(config: Config, published: Published) -> ds.Expression:
+    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
+    return ds.field("slice_by").isin(kept)
+
+
+def _days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
+    """The published day tiles this run builds on, of what is still declared."""
     from sli.schemas import DAYS
 
-    if transaction.published is None or chosen.from_scratch:
+    published = transaction.published
+    if published is None or chosen.from_scratch:
         return DAYS.empty_table()
-    return transaction.store.rows("days", transaction.published)
+    columns = {*DAYS.names, *_kept_states(config, published)}
+    return transaction.store.rows("days", published, columns, _kept_sets(config, published))
 
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
@@ -265,7 +294,7 @@ def _passes(config: Config, chosen: Plan, newest: int, published: Published | No
     passes = []
     for (fresh, filled, lacking, reference), slis in alike.items():
         choose = functools.partial(
-            affected, chosen, newest=settled, filled=filled, lacking=lacking, reference=reference
+            affected, config, chosen, newest=settled, filled=filled, lacking=lacking, reference=reference
         )
         passes.append(publish.Pass(tuple(slis), old, functools.partial(choose, everywhere=fresh)))
         passes.append(publish.Pass(tuple(slis), added, functools.partial(choose, everywhere=True)))

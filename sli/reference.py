@@ -18,7 +18,7 @@ from sli.config import KERNEL_COLUMNS, Config
 from sli.errors import ConfigError, nearest
 from sli.intervals import Interval
 from sli.logs import LogFile
-from sli.match import Spec, paired
+from sli.match import Spec, invalid_code, paired
 from sli.scan import check_readable, connect, failed, rows_of
 from sli.schemas import UTC
 from sli.slices import literal, quoted
@@ -28,10 +28,12 @@ from sli.storage import filesystem, plain
 
 def check_states(config: Config, files: Iterable[LogFile]) -> None:
     """Try every state's SQL on an empty table of the logs' types, before any work. Raises ConfigError."""
-    first = next((file for file in files if file.usable), None)
+    files = [file for file in files if file.usable]
+    first = next(iter(files), None)
     if first is None:
         return
     _check_numbers(config, first)
+    _check_partitions(config, files)
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
     rows = rows_of(con, [first], spec.predictions, config.timezone, Interval(0, 0))
@@ -62,9 +64,15 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
                 ) from error
 
 
+NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")
+"""How the types of columns begin that bins can be made of."""
+
+
 def _check_numbers(config: Config, file: LogFile) -> None:
     """Refuse a text column where a number is needed: its cast would fail on the rows only."""
     for name, kind in file.types.items():
+        if name in config.edges and not kind.startswith(NUMBERS):
+            raise ConfigError("this column has no bins", where=f"bins.{name}", expected="a number", found=kind)
         if name not in config.columns or not kind.startswith(("string", "large_string", "dictionary")):
             continue
         number = f"{quoted(name)}::DOUBLE"
@@ -74,11 +82,28 @@ def _check_numbers(config: Config, file: LogFile) -> None:
             if "states" not in sli.declaration
             and any(number in part for state in sli.formula.states.values() for part in (state.of, state.amount))
         ]
-        where = [f"bins.{name}"] * (name in config.edges) + wanting
-        if where:
+        if wanting:
             raise ConfigError(
-                f"'{name}' is text where a number is needed", where=where[0], expected="a numeric column", found=kind
+                f"'{name}' is text where a number is needed", where=wanting[0], expected="a numeric column", found=kind
             )
+
+
+def _check_partitions(config: Config, files: Iterable[LogFile]) -> None:
+    """Refuse bins of a column that is part of the path and no number there."""
+    for file in files:
+        for part in file.path.split("/"):
+            name, _, text = part.partition("=")
+            if name in config.edges and file.types.get(name) == "hive" and not _is_number(text):
+                raise ConfigError(
+                    "this column has no bins", where=f"bins.{name}", expected="a number", found=f"{part} in {file.path}"
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text) == float(text))
+    except ValueError:
+        return text == "__HIVE_DEFAULT_PARTITION__"
 
 
 def _as_written(sli: Sli, name: str) -> Any:
@@ -110,16 +135,23 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
     try:
         if "://" in path:
             con.register_filesystem(filesystem(path)[0])
-        read = f"read_parquet({literal(path)})"
+        read = f"read_parquet({literal(path)}, file_row_number=true)"
         there = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
         columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
-        value, truth = (
+        kept = "".join(f", {quoted(name)}" for name in config.columns)
+        given, known = (
             source.value_sql if source.value in there else "NULL::DOUBLE"
             for source in (spec.predictions, spec.feedback)
         )
+        # What a log would set aside is no value here.
+        value, truth = (
+            f"CASE WHEN {invalid_code(log, spec, quoted(name))} = 0 THEN {quoted(name)} END"
+            for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))
+        )
         con.execute(
-            f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM (SELECT 0 AS tile, row_number() OVER () AS k, 0 AS t, "
-            f"{value} AS value, 0 AS f_t, {truth} AS truth{columns} FROM {read})"
+            f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM (SELECT 0 AS tile, k, 0 AS t, {value} AS value, 0 AS f_t, "
+            f"{truth} AS truth{kept} FROM (SELECT hash(file_row_number) AS k, '' AS id, "
+            f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
         )
         made = pa.concat_tables([states_of(con, columns, spec) for columns in config.slice_sets])
         return made.append_column("start", pa.array([0] * len(made), pa.int64()).cast(UTC))

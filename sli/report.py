@@ -342,7 +342,7 @@ def show_query(frame: pd.DataFrame, config: Config, sli: str, rows: int) -> None
 
 def _rest(frame: pd.DataFrame, config: Config) -> list[str]:
     """What `(other)` is, where it is shown."""
-    tops = {config.caps.get(tuple(each)) for each in frame["slice"] if OTHER in each.values()} - {None}
+    tops = {config.caps.get(tuple(each), 0) for each in frame["slice"] if OTHER in each.values()} - {0}
     return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
 
 

@@ -28,7 +28,7 @@ from sli.windows import Grain
 
 BATCH = 1 << 18
 """Elements of a list state evaluated at a time: few enough to stay near the processor."""
-Choose = Callable[[Instants, Instants], npt.NDArray[np.bool_]]
+Choose = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
 
 
 def newest_hour(config: Config, tiles: pa.Table) -> int:
@@ -62,7 +62,7 @@ def roll_up(
     with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
         for grain in grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            chosen = choose(starts, ends)
+            chosen = choose(grain, starts, ends)
             if chosen.any():
                 parts.extend(evaluation.results(grain, starts[chosen], ends[chosen], as_of))
             done()
@@ -229,6 +229,11 @@ def _named(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
     return replace(merged, states={name: merged[state.id] for name, state in states}, reference=other)
 
 
+def too_few(support: int) -> str:
+    """Why the values of a small slice are null."""
+    return f"fewer than {support} predictions"
+
+
 def _supported(config: Config, rows: Rows, found: Values) -> Values:
     """Without the values of slices of fewer predictions than `min_support`."""
     if config.min_support == 0:
@@ -236,7 +241,7 @@ def _supported(config: Config, rows: Rows, found: Values) -> Values:
     small: Flags = rows.predictions < config.min_support
     small &= np.array([each != "" for each in rows.slice_by.to_pylist()], dtype=bool)
     reason = found.reason.copy()
-    reason[small] = f"fewer than {config.min_support} predictions"
+    reason[small] = too_few(config.min_support)
     numbers = ("value", "low", "high", "bound", "missing_low", "missing_high")
     return Values(reason=reason, **{name: np.where(small, np.nan, getattr(found, name)) for name in numbers})
 

@@ -110,8 +110,8 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
     found = con.sql(
         f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
         f"count(*) AS predictions{listed} "
-        f"FROM (SELECT w.start // {spec.tile} AS tile{named(columns, spec)}{own}, truth, value, decision, k, t "
-        "FROM pairs JOIN window_of w ON w.tile = pairs.tile WHERE usable) "
+        f'FROM (SELECT "sli:start" // {spec.tile} AS tile{named(columns, spec)}{own}, truth, value, decision, k, t '
+        'FROM pairs JOIN window_of ON "sli:tile" = tile WHERE usable) '
         f"GROUP BY tile{grouping(columns)} HAVING count(*) > {SAMPLE_ROWS} ORDER BY tile, slice"
     ).to_arrow_table()
     made = found.select(["span", "tile", "slice_by", "slice", "predictions"])
@@ -146,7 +146,7 @@ def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) ->
             )
         )
         starts = edges[np.searchsorted(edges, starts, side="right") - 1]
-    con.register("windows_arrow", pa.table({"tile": found, "start": starts}))
+    con.register("windows_arrow", pa.table({"sli:tile": found, "sli:start": starts}))
     con.execute("CREATE OR REPLACE TEMP TABLE window_of AS FROM windows_arrow")
     con.unregister("windows_arrow")
 

@@ -89,8 +89,11 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     if published.base != config.base or dict(published.series) != series:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     frame = read(config)
+    declared = frame.grain.isin([each.name for each in config.all_grains]) & frame.slice_by.isin(config.slice_sets)
     chosen, total = _chosen(frame, windows)
     found = Verification(published.as_of, 0, total)
+    if not declared.all():
+        found.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that are not declared")
     files = store.inputs(published)
     pairs, tables = _pairs(config, files, published.as_of), _tables(config, files)
     for (grain, start, end), rows in chosen:
@@ -306,7 +309,8 @@ def _reference_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.
     values = {}
     for key, name in (("value", config.predictions.value), ("value_label", config.feedback.value)):
         known = name in table.column_names
-        values[key] = _number(config, _plain(table.column(name))) if known else pd.Series(np.nan, range(len(table)))
+        number = _number(config, _plain(table.column(name))) if known else pd.Series(np.nan, range(len(table)))
+        values[key] = number.where(_valid(config, number, key))
     columns: dict[str, pd.Series] = {}
     for name in config.columns:
         columns |= _both(name, _column(_as_logged(table.column(name), types.get(name, ""))))
@@ -320,6 +324,16 @@ def _reference_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.
         }
     )
     return _paired(config, _binned(config, found))
+
+
+def _valid(config: Config, number: pd.Series, key: str) -> pd.Series:
+    """Which numbers a log would not set aside."""
+    if config.task == "binary":
+        allowed: pd.Series = number.between(0, 1) if key == "value" else number.isin([0.0, 1.0])
+        return allowed
+    least = 0 if config.classes or (config.task == "ranking" and key == "value_label") else -np.inf
+    found: pd.Series = np.isfinite(number) & (number >= least)
+    return found
 
 
 def _as_logged(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:

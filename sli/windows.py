@@ -58,7 +58,7 @@ class Grain:
             ends = np.arange(since + self.every.micros, newest + self.every.micros, self.every.micros, dtype=np.int64)
         if self.size.days is None:
             return ends - self.size.micros, ends
-        return np.array([_days_back(zone, int(end), self.size.days) for end in ends], dtype=np.int64), ends
+        return _shifted(zone, ends, -self.size.days), ends
 
     def before(self, zone: Zone, starts: Instants, ends: Instants) -> Instants:
         """Start of the window before each, which ends where that one starts."""
@@ -67,13 +67,18 @@ class Grain:
         if self.size is not None:
             if self.size.days is None:
                 return starts - self.size.micros
-            return np.array([_days_back(zone, int(each), self.size.days) for each in starts], dtype=np.int64)
+            return _shifted(zone, starts, -self.size.days)
         if len(starts) == 0:
             return starts
         first, last = int(starts.min()) - 33 * DAY, int(ends.max())
         edges, _ = Grain(self.name).windows(zone, first, last)
         found: Instants = edges[np.searchsorted(edges, starts, side="left") - 1]
         return found
+
+
+def _shifted(zone: Zone, instants: Instants, days: int) -> Instants:
+    distinct, at = np.unique(instants, return_inverse=True)
+    return np.array([zone.shifted(int(each), days) for each in distinct], dtype=np.int64)[at]
 
 
 def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:
@@ -85,13 +90,6 @@ def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:
         at = at + timedelta(days=7) if name == "week" else (at + timedelta(days=31)).replace(day=1)
         days.append(at)
     return np.array([zone.midnight(each) for each in days], dtype=np.int64)
-
-
-def _days_back(zone: Zone, end: int, days: int) -> int:
-    """The instant `days` calendar days before: midnight to midnight, other times of the day by the wall clock."""
-    day = zone.date(end)
-    since_midnight = end - zone.midnight(day)
-    return zone.midnight(day - timedelta(days=days)) + since_midnight
 
 
 def _midnights(zone: Zone, start: int, end: int) -> Instants:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -160,9 +161,11 @@ class Objective:
         for sign in (">=", "<=", ">", "<"):
             if self.text.strip().startswith(sign):
                 try:
-                    return sign, float(self.text.strip()[len(sign) :])
+                    target = float(self.text.strip()[len(sign) :])
                 except ValueError:
                     break
+                if math.isfinite(target):
+                    return sign, target
         raise ValueError(f"'{self.text}' is not an objective; write one such as '>= 0.4'")
 
     def verdicts(self, values: Values) -> Objects:

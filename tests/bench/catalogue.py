@@ -35,13 +35,19 @@ NEEDED = {"k": 10, "bin": 5, "target": 0.6}
 """For parameters that must be given."""
 
 
-def every_sli() -> list[Any]:
-    """Each SLI of a binary task, once; not those of values, operation and drift, which every task has."""
+def every_sli(distributions: bool = True) -> list[Any]:
+    """Each SLI of a binary task, once; not those of values, operation and drift, which every task has.
+
+    Without `distributions` those made of counts and sums alone.
+    """
     found = []
     for name, entry in entries("binary").items():
         if entry.make.__module__ in ("sli.slis.binary", "sli.slis.scores"):
             needed = [p.name for p in inspect.signature(entry.make).parameters.values() if p.default is p.empty]
-            found.append({"sli": name, **{key: NEEDED[key] for key in needed}})
+            given = {key: NEEDED[key] for key in needed}
+            listed = any(state.kind in ("histogram", "groups") for state in entry.make(**given).states.values())
+            if distributions or not listed:
+                found.append({"sli": name, **given})
     return found
 
 
@@ -64,6 +70,10 @@ def main() -> None:
         pairs = {
             "all binary SLIs / accuracy alone, 3 slice columns": (
                 {**three, "slis": every_sli()},
+                {**three, "slis": ["accuracy"]},
+            ),
+            "all of counts and sums / accuracy alone, 3 slice columns": (
+                {**three, "slis": every_sli(distributions=False)},
                 {**three, "slis": ["accuracy"]},
             ),
             "1,000 slices / none, accuracy, precision, recall": ({**base, "slice_by": [[], ["shop"]]}, base),

@@ -73,7 +73,7 @@ def kept(con, state, n):
     rows, keys, counts, sums = (np.asarray(found[name]) for name in ("row", "k", "n", "a"))
     offsets, counts = np.searchsorted(rows, np.arange(n + 1)), counts.astype(np.int64)
     if state.kind == "groups":
-        return Groups(offsets, keys.astype(object), counts, sums.astype(np.float64))
+        return Groups(offsets, keys.astype(str).astype(object), counts, sums.astype(np.float64))
     if state.kind == "histogram":
         marked = sums.astype(np.int64)
         return Histograms(offsets, keys.astype(np.float64), counts, marked, np.ones(n, dtype=bool), state.spread)

@@ -317,7 +317,6 @@ def test_the_commands_print_windows_and_slices(published: Scenario, capsys: pyte
     [
         ({"slis": [{"sli": "mean", "of": "a"}]}, "slis, mean"),
         ({"slis": [{"sli": "ks", "of": "a"}]}, "slis, ks"),
-        ({"bins": {"a": [1, 2]}}, "bins.a"),
     ],
 )
 def test_a_text_column_where_a_number_is_needed_is_refused_before_any_work(

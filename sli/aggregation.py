@@ -6,6 +6,8 @@ keeps each of its values, so it is meant for columns of few.
 
 from __future__ import annotations
 
+from functools import partial
+
 import duckdb
 import pyarrow as pa
 
@@ -14,14 +16,21 @@ from sli.match import Spec
 from sli.schemas import state_type
 from sli.slices import literal, quoted, sql_text, value_sql
 from sli.slis import State
-from sli.slis.states import DISTINCT, EXACT_ROWS, FRACTION, LIMIT, SAMPLE_ROWS, integers, rounded_sql
+from sli.slis.states import (
+    DISTINCT,
+    EXACT_ROWS,
+    FRACTION,
+    LIMIT,
+    SAMPLE_ROWS,
+    SUM_PARTS,
+    integers,
+    rounded_sql,
+    sum_sql,
+)
 
 PLAIN = ("count", "sum", "min", "max")
 """States that are one aggregate."""
-NOTHING = {
-    "count": "0",
-    "sum": "{'whole': 0::DECIMAL(38, 0), 'fraction': 0::DECIMAL(38, 0), 'undefined': 0::BIGINT, 'terms': 0::BIGINT}",
-}
+NOTHING = {"count": "0", "sum": sum_sql(lambda _: "0")}
 """SQL of a state of no rows."""
 
 
@@ -31,19 +40,26 @@ def aggregate(state: State) -> tuple[str, str]:
         return f"coalesce(sum(({state.where})::INTEGER), 0)::BIGINT", ""
     if state.kind in ("min", "max"):
         return f"{state.kind}({state.of}) FILTER (WHERE {state.where})", ""
-    x = f"x_{state.id}"
-    whole, fraction, undefined = _fixed_point(x)
-    parts = f"{{'whole': {whole}, 'fraction': {fraction}, 'undefined': {undefined}, 'terms': count({x})}}"
-    return parts, f"CASE WHEN {state.where} THEN {state.of} END AS {x}"
+    return sum_sql(_fixed_point(_x(state)).__getitem__), _term(state)
 
 
-def _fixed_point(x: str) -> tuple[str, str, str]:
-    """SQL of a column's exact sum: its whole part, its fraction in 1 / FRACTION, the terms that do not fit."""
+def _x(state: State) -> str:
+    return f"x_{state.id}"
+
+
+def _term(state: State) -> str:
+    """SQL of the column a sum is taken of."""
+    return f"CASE WHEN {state.where} THEN {state.of} END AS {_x(state)}"
+
+
+def _fixed_point(x: str) -> dict[str, str]:
+    """SQL of the parts of a column's exact sum."""
     fits = f"abs({x}) < {LIMIT!r}"
     whole = f"coalesce(sum(CASE WHEN {fits} THEN trunc({x})::HUGEINT END), 0)::DECIMAL(38, 0)"
     units = f"(({x} - trunc({x})) * {FRACTION!r}::DOUBLE)::HUGEINT"
     fraction = f"coalesce(sum(CASE WHEN {fits} THEN {units} END), 0)::DECIMAL(38, 0)"
-    return whole, fraction, f"count(*) FILTER (WHERE {x} IS NOT NULL AND NOT ({fits}))"
+    undefined = f"count(*) FILTER (WHERE {x} IS NOT NULL AND NOT ({fits}))"
+    return {"whole": whole, "fraction": fraction, "undefined": undefined, "terms": f"count({x})"}
 
 
 def trial(state: State) -> str:
@@ -100,9 +116,8 @@ def _summed(columns: tuple[str, ...], spec: Spec) -> str:
     parts, terms = "", ""
     for state in _plain(spec):
         if state.kind == "sum":
-            x = f"x_{state.id}"
-            terms += f", CASE WHEN {state.where} THEN {state.of} END AS {x}"
-            for name, sql in zip(SUM_PARTS, (*_fixed_point(x), f"count({x})"), strict=True):
+            terms += f", {_term(state)}"
+            for name, sql in _fixed_point(_x(state)).items():
                 parts += f", {sql} AS {state.id}_{name}"
         else:
             parts += f", {aggregate(state)[0]} AS {state.id}"
@@ -117,17 +132,12 @@ def _summed(columns: tuple[str, ...], spec: Spec) -> str:
     )
 
 
-SUM_PARTS = ("whole", "fraction", "undefined", "terms")
-
-
 def _cells(columns: tuple[str, ...], spec: Spec, fine: bool) -> str:
     """SQL of the plain states by tile and slice, numbered from 0."""
     parts = ", sum(predictions)::BIGINT AS predictions, sum(labelled)::BIGINT AS labelled"
     for state in _plain(spec):
         if state.kind == "sum":
-            kinds = ("DECIMAL(38, 0)", "DECIMAL(38, 0)", "BIGINT", "BIGINT")
-            summed = (f"'{n}': sum({state.id}_{n})::{k}" for n, k in zip(SUM_PARTS, kinds, strict=True))
-            parts += f", {{{', '.join(summed)}}} AS {state.id}"
+            parts += f", {sum_sql(partial('sum({}_{})'.format, state.id))} AS {state.id}"
         else:
             parts += f", {'sum' if state.kind == 'count' else state.kind}({state.id}) AS {state.id}"
     parts += "".join(f", sum(n_{state.id}) AS n_{state.id}" for state in spec.states if state.kind == "histogram")
@@ -198,11 +208,10 @@ def _groups(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """Counts by text, with the exact sum of `amount` where there is one."""
     of = f"({state.of}) AS key{f', ({state.amount})::DOUBLE AS x' if state.amount else ''}"
     source = _in_cells(of, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
-    whole, fraction, undefined = _fixed_point("x") if state.amount else ("NULL", "NULL", "NULL")
+    parts = _fixed_point("x") if state.amount else dict.fromkeys(SUM_PARTS, "NULL")
+    kept = ", ".join(f"{parts[name]}::{SUM_PARTS[name]} AS {name}" for name in ("whole", "fraction", "undefined"))
     return (
-        f"SELECT c.cell, key::VARCHAR AS key, count(*) AS count, {whole}::DECIMAL(38, 0) AS whole, "
-        f"{fraction}::DECIMAL(38, 0) AS fraction, {undefined}::BIGINT AS undefined FROM {source} "
-        "GROUP BY c.cell, v.key",
+        f"SELECT c.cell, key::VARCHAR AS key, count(*) AS count, {kept} FROM {source} GROUP BY c.cell, v.key",
         "key",
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -26,6 +27,7 @@ from sli.slis.states import (
     EXACT_ROWS,
     FRACTION,
     SAMPLE_ROWS,
+    SUM_PARTS,
     Distincts,
     Flags,
     Floats,
@@ -35,6 +37,7 @@ from sli.slis.states import (
     Samples,
     integers,
     rounded_sql,
+    sum_sql,
     totals_by,
 )
 
@@ -180,7 +183,7 @@ class Blocks:
             parts += f", t.{state.id}"
             self.columns.append(state.id)
         for state in self._of("sum"):
-            for part in ("whole", "fraction", "undefined", "terms"):
+            for part in SUM_PARTS:
                 parts += f", (t.{state.id}).{part}::HUGEINT AS {state.id}_{part}"
                 self.columns.append(f"{state.id}_{part}")
         self.con.execute(
@@ -325,13 +328,7 @@ class Blocks:
         values = ""
         for state in self.states.values():
             if state.kind == "sum":
-                whole, fraction, undefined, terms = (
-                    f"{state.id}_{part}" for part in ("whole", "fraction", "undefined", "terms")
-                )
-                values += (
-                    f", {{'whole': {whole}::DECIMAL(38, 0), 'fraction': {fraction}::DECIMAL(38, 0), "
-                    f"'undefined': {undefined}::BIGINT, 'terms': {terms}::BIGINT}} AS {state.id}"
-                )
+                values += f", {sum_sql(partial('{}_{}'.format, state.id))} AS {state.id}"
             elif state.kind in ("count", "min", "max"):
                 values += f", {self._finished(state.id)}"
         made = self.con.sql(
@@ -357,8 +354,7 @@ class Blocks:
             return rows.table.column(state.id).to_numpy(zero_copy_only=False)
         if state.kind == "sum":
             whole, fraction, undefined, terms = (
-                rows.table.column(f"{state.id}_{part}").to_numpy()
-                for part in ("whole", "fraction", "undefined", "terms")
+                rows.table.column(f"{state.id}_{part}").to_numpy() for part in SUM_PARTS
             )
             return np.where((undefined > 0) | (terms == 0), np.nan, whole + fraction / FRACTION)
         if state.kind == "window":

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from sli.errors import ConfigError, nearest
-from sli.intervals import HOUR, MINUTE, Interval, Zone
+from sli.intervals import Interval, Zone, tiles_named
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
-from sli.slis.custom import PYTHON_KEYS, from_python, from_sql, source_hash
+from sli.slis.python import PYTHON_KEYS, from_python, source_hash
+from sli.slis.sql import from_sql
 from sli.storage import filesystem, plain
 
 INJECTED = ("classes", "scores")
@@ -173,10 +174,8 @@ def _reference(against: Any, context: Context) -> tuple[Reference, Any]:
         if start >= end:
             raise ConfigError("the reference is empty", where="against", expected="a start before the end", found=found)
         if start % context.tile or end % context.tile:
-            whole = "hours" if context.tile == HOUR else f"{context.tile // MINUTE} minutes"
-            raise ConfigError(
-                "start or end lies within a tile", where="against", expected=f"whole {whole}", found=found
-            )
+            whole = f"whole {tiles_named(context.tile)}"
+            raise ConfigError("start or end lies within a tile", where="against", expected=whole, found=found)
         return Reference("window", Interval(start, end)), [start, end]
     if isinstance(against, Mapping) and set(against) == {"table"}:
         path = located(str(against["table"]), context.folder)

@@ -125,6 +125,11 @@ def inside(starts: Instants, ends: Instants, intervals: Iterable[Interval]) -> n
 _UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
 
 
+def tiles_named(tile: int) -> str:
+    """What is made of whole tiles of this length: `hours`, or `30 minutes`."""
+    return "hours" if tile == HOUR else f"{tile // MINUTE} minutes"
+
+
 @dataclass(frozen=True)
 class Duration:
     """A length such as `7d`, `6h`, `15m`. `days` is set when it is whole days, which windows count on the calendar."""

@@ -23,7 +23,7 @@ from sli.config import Config
 from sli.declaration import declared, known_entry
 from sli.errors import ConfigError, StoreError, nearest
 from sli.history import framed
-from sli.intervals import DAY, Duration, Instants, iso
+from sli.intervals import DAY, Duration, Instants, iso, tiles_named
 from sli.loading import load_config
 from sli.plan import resting_on
 from sli.recompute import When, length, parsed
@@ -228,10 +228,14 @@ def _windows(
         raise ConfigError(
             "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
         )
+    tiles = f"whole {tiles_named(config.tile)}"
     for name, instant in (("start", first), ("end", last)):
         if instant % config.tile:
             raise ConfigError(
-                f"{name} lies within a tile", where=name, expected=f"whole {_tile_name(config)}", found=iso(instant)
+                f"{name} lies within a tile",
+                where=name,
+                expected=tiles,
+                found=iso(instant),
             )
     if size is None:
         if every is not None:
@@ -242,7 +246,7 @@ def _windows(
     long = length("size", size)
     for name, each in (("size", long), ("every", step)):
         if each.micros == 0 or each.micros % config.tile:
-            raise ConfigError(f"{name} must be made of whole {_tile_name(config)}", where=name, found=each.text)
+            raise ConfigError(f"{name} must be made of {tiles}", where=name, found=each.text)
     if (last - first) // step.micros > WINDOWS:
         raise ConfigError("too many windows", where="every", expected=f"at most {WINDOWS:,}", found=step.text)
     grain = Grain.sliding(long, step)
@@ -257,11 +261,6 @@ def _windows(
             found=long.text,
         )
     return grain, starts[kept], ends[kept]
-
-
-def _tile_name(config: Config) -> str:
-    minutes = config.tile // 60_000_000
-    return "hours" if minutes == 60 else f"{minutes} minutes"
 
 
 def _stepped(config: Config, first: int, last: int, step: Duration) -> Instants:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from sli import census, publish
+from sli.checks import check_states
 from sli.chunks import Job
 from sli.config import Config
 from sli.daily import renewed
@@ -32,7 +33,7 @@ from sli.logs import Inputs, check_usable, discover
 from sli.match import Spec
 from sli.plan import Plan, affected, extended, reaches_all
 from sli.plan import plan as make_plan
-from sli.reference import check_states, reference_tables
+from sli.reference import reference_tables
 from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles

@@ -146,10 +146,11 @@ class Evaluation:
         # NumPy lets go of the interpreter while it works.
         with ThreadPoolExecutor(self.config.parallel) as pool:
             batches = list(pool.map(evaluated, range(0, len(rows.window), rows_at_once)))
-        return rows, [
-            (each, _supported(self.config, rows, Values.joined([batch[i] for batch in batches])))
-            for i, each in enumerate(self.slis)
-        ]
+        found = [Values.joined([batch[i] for batch in batches]) for i in range(len(self.slis))]
+        if self.config.min_support:
+            small = _small(rows, self.config.min_support)
+            found = [_without(each, small, too_few(self.config.min_support)) for each in found]
+        return rows, list(zip(self.slis, found, strict=True))
 
     def state(self, state: State, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Any]:
         """One row a window and slice, and one state of these rows."""
@@ -234,16 +235,19 @@ def too_few(support: int) -> str:
     return f"fewer than {support} predictions"
 
 
-def _supported(config: Config, rows: Rows, found: Values) -> Values:
-    """Without the values of slices of fewer predictions than `min_support`."""
-    if config.min_support == 0:
-        return found
-    small: Flags = rows.predictions < config.min_support
+def _small(rows: Rows, support: int) -> Flags:
+    """Slices of fewer predictions than `support`; the whole is never one."""
+    small: Flags = rows.predictions < support
     small &= np.array([each != "" for each in rows.slice_by.to_pylist()], dtype=bool)
+    return small
+
+
+def _without(found: Values, rows: Flags, why: str) -> Values:
+    """Null in these rows, for one reason."""
     reason = found.reason.copy()
-    reason[small] = too_few(config.min_support)
+    reason[rows] = why
     numbers = ("value", "low", "high", "bound", "missing_low", "missing_high")
-    return Values(reason=reason, **{name: np.where(small, np.nan, getattr(found, name)) for name in numbers})
+    return Values(reason=reason, **{name: np.where(rows, np.nan, getattr(found, name)) for name in numbers})
 
 
 def _common(

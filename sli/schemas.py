@@ -63,35 +63,21 @@ MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.i
 SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
 STRAY = pa.struct([("id", TEXT), ("time", UTC)])
 
-TILES = pa.schema(
-    [
-        ("day", TEXT),
-        ("span", TEXT),
-        ("start", UTC),
-        ("slice_by", TEXT),
-        ("slice", TEXT),
-        ("predictions", pa.int64()),
-        ("labelled", pa.int64()),
-        ("marks", pa.list_(MARK)),
-        ("shadowed", pa.list_(SHADOW)),
-        ("strays", pa.list_(STRAY)),
-    ]
-)
+TILE = [
+    ("day", TEXT),
+    ("span", TEXT),
+    ("start", UTC),
+    ("slice_by", TEXT),
+    ("slice", TEXT),
+    ("predictions", pa.int64()),
+    ("labelled", pa.int64()),
+]
+
+TILES = pa.schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SHADOW)), ("strays", pa.list_(STRAY))])
 """`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
 of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
 
-DAYS = pa.schema(
-    [
-        ("month", TEXT),
-        ("day", TEXT),
-        ("span", TEXT),
-        ("start", UTC),
-        ("slice_by", TEXT),
-        ("slice", TEXT),
-        ("predictions", pa.int64()),
-        ("labelled", pa.int64()),
-    ]
-)
+DAYS = pa.schema([("month", TEXT), *TILE])
 """Tiles of whole local days, merged from those of hours; `month` is the partition column."""
 
 AUDIT = pa.schema(

@@ -24,7 +24,7 @@ from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql
 from sli.slices import literal, quoted, sql_text
-from sli.slis.custom import called
+from sli.slis.python import called
 from sli.slis.states import SAMPLE_ROWS, integers
 
 LOG = logging.getLogger("sli")

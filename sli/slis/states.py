@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ SPLIT = float(2 ** (53 - BITS) + 1)
 FRACTION = 2.0**80
 LIMIT = 2.0**96
 ROUNDABLE = 1e290
+SUM_PARTS = {"whole": "DECIMAL(38, 0)", "fraction": "DECIMAL(38, 0)", "undefined": "BIGINT", "terms": "BIGINT"}
+"""What a sum is kept as: its whole part, its fraction in 1 / FRACTION, the terms that do not fit, all terms."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,12 @@ def rounded(values: Floats, spread: Spread = "real") -> Floats:
 def _significant(values: Floats) -> Floats:
     scaled = values * SPLIT
     return scaled - (scaled - values)
+
+
+def sum_sql(part: Callable[[str], str]) -> str:
+    """SQL of a sum as it is stored; `part` gives the SQL of each of its parts."""
+    parts = ", ".join(f"'{name}': {part(name)}::{kind}" for name, kind in SUM_PARTS.items())
+    return f"{{{parts}}}"
 
 
 def rounded_sql(value: str, spread: Spread) -> str:
@@ -162,7 +170,8 @@ class Histograms:
     def take(self, rows: Integers) -> Histograms:
         """These rows in this order; -1 is an empty one."""
         offsets, at = taken(self.offsets, rows)
-        exact = np.array([row < 0 or bool(self.exact[row]) for row in rows], dtype=bool)
+        # The row beyond the last, -1, is the empty one.
+        exact = np.append(self.exact, True)[rows]
         return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
 
     def part(self, first: int, last: int) -> Histograms:

@@ -18,7 +18,10 @@ from sklearn import metrics
 
 from sli.errors import ConfigError
 from sli.mergeable import Groups, Histograms, Merged, groups, histogram, largest, mergeable, smallest, total
-from sli.slis.custom import called, from_python, from_sql, is_mergeable, load, pickled, source_hash
+from sli.slis.loaded import load
+from sli.slis.mergeable import is_mergeable
+from sli.slis.python import called, from_python, pickled, source_hash
+from sli.slis.sql import from_sql
 from sli.slis.states import SAMPLE_ROWS, Samples
 
 ROOT = Path(__file__).parents[2]
@@ -253,7 +256,7 @@ def test_a_function_travels_with_all_it_needs_to_where_its_modules_are_not(folde
     assert json.loads(state.call)["with"] == {"factor": 3}
     (tmp_path / "function").write_bytes(pickled(state.call, str(folder)))
     code = (
-        "import pickle, numpy as np; from sli.slis.custom import called; "
+        "import pickle, numpy as np; from sli.slis.python import called; "
         f"f = pickle.load(open({str(tmp_path / 'function')!r}, 'rb')); "
         "print(called(f, np.array([1., 2.]), np.array([2., 4.]), {}))"
     )
@@ -361,7 +364,7 @@ def counted(function, n=3, reference=None, **states):
 
 
 def from_mergeable_of(function, **states):
-    from sli.slis.custom import from_mergeable
+    from sli.slis.mergeable import from_mergeable
 
     return from_mergeable(mergeable(n=total("label"), **states)(function), {"name": "x", "python": "m:f"})
 

@@ -26,7 +26,7 @@ ORDER = [
     ["match"],
     ["lists"],
     ["aggregation", "blocks"],
-    ["reference", "tile", "rollup", "daily"],
+    ["checks", "reference", "tile", "rollup", "daily"],
     ["census"],
     ["publish"],
     ["history"],

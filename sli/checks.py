@@ -1,0 +1,107 @@
+"""Before any work: what SLIs and bins ask of the logs' columns, tried on their types.
+
+Limit: only the first usable file is looked at; one of other types fails where it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+
+from sli.aggregation import queries, trial
+from sli.config import KERNEL_COLUMNS, Config
+from sli.errors import ConfigError, nearest
+from sli.intervals import Interval
+from sli.logs import LogFile
+from sli.match import Spec, paired
+from sli.scan import check_readable, connect, failed, rows_of
+from sli.slices import quoted
+from sli.slis import Sli
+
+
+def check_states(config: Config, files: Iterable[LogFile]) -> None:
+    """Try every state's SQL on an empty table of the logs' types, before any work. Raises ConfigError."""
+    files = [file for file in files if file.usable]
+    first = next(iter(files), None)
+    if first is None:
+        return
+    _check_numbers(config, first)
+    _check_partitions(config, files)
+    con = connect(1, 1 << 28)
+    spec = Spec.of(config, 0, [], (), 1)
+    rows = rows_of(con, [first], spec.predictions, config.timezone, Interval(0, 0))
+    try:
+        con.execute(
+            f"CREATE TEMP TABLE pairs AS {paired(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
+            f"NULL::DOUBLE AS truth, NULL::BIGINT AS f_t FROM {rows} LIMIT 0)"
+        )
+        con.execute(f"CREATE TEMP VIEW queries AS {queries((), spec)}")
+    except (duckdb.Error, OSError) as error:
+        check_readable([first], spec.predictions, config.timezone, error)
+        raise failed(error, first.path) from error
+    for sli in config.declared:
+        for name, state in sli.formula.states.items():
+            try:
+                con.execute(trial(state))
+            except duckdb.Error as error:
+                columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
+                columns = [each for each in columns if each not in KERNEL_COLUMNS]
+                wrong = re.search(r'column "([^"]+)"', str(error))
+                near = nearest(wrong[1], columns) if wrong else ""
+                raise ConfigError(
+                    "the SQL of a state cannot be used",
+                    where=f"slis, {sli.name}, states.{name}",
+                    expected=f"SQL over the columns {', '.join(columns)}",
+                    found=f"{_as_written(sli, name)}: {str(error).splitlines()[0]}",
+                    todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
+                ) from error
+
+
+NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")
+"""How the types of columns begin that bins can be made of."""
+
+
+def _check_numbers(config: Config, file: LogFile) -> None:
+    """Refuse a text column where a number is needed: its cast would fail on the rows only."""
+    for name, kind in file.types.items():
+        if name in config.edges and not kind.startswith(NUMBERS):
+            raise ConfigError("this column has no bins", where=f"bins.{name}", expected="a number", found=kind)
+        if name not in config.columns or not kind.startswith(("string", "large_string", "dictionary")):
+            continue
+        number = f"{quoted(name)}::DOUBLE"
+        wanting = [
+            f"slis, {sli.name}"
+            for sli in config.declared
+            if "states" not in sli.declaration
+            and any(number in part for state in sli.formula.states.values() for part in (state.of, state.amount))
+        ]
+        if wanting:
+            raise ConfigError(
+                f"'{name}' is text where a number is needed", where=wanting[0], expected="a numeric column", found=kind
+            )
+
+
+def _check_partitions(config: Config, files: Iterable[LogFile]) -> None:
+    """Refuse bins of a column that is part of the path and no number there."""
+    for file in files:
+        for part in file.path.split("/"):
+            name, _, text = part.partition("=")
+            if name in config.edges and file.types.get(name) == "hive" and not _is_number(text):
+                raise ConfigError(
+                    "this column has no bins", where=f"bins.{name}", expected="a number", found=f"{part} in {file.path}"
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text) == float(text))
+    except ValueError:
+        return text == "__HIVE_DEFAULT_PARTITION__"
+
+
+def _as_written(sli: Sli, name: str) -> Any:
+    written = sli.declaration.get("states")
+    return written[name] if isinstance(written, Mapping) and name in written else sli.formula.states[name].of

@@ -22,8 +22,9 @@ from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
 from sli import engine
+from sli.cluster import PATIENCE, worker_memory
 from sli.config import Config
-from sli.engine import execute
+from sli.engine import connected, execute, forwarded
 from sli.errors import EngineError, InputError
 from sli.loading import checked
 from sli.scan import BrokenFiles
@@ -133,14 +134,24 @@ def test_what_tasks_log_arrives_where_the_run_is(
     assert sorted(said) == [("INFO", "half of it is done")] * 2 + [("WARNING", "all of it is done")] * 2
 
 
+@PLACES
+def test_whoever_is_connected_submits_what_it_likes_and_hears_it_once(
+    places: dict[str, Config], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="sli"), connected(places[place], 2) as client:
+        assert client.submit(forwarded(client, chatty()), pure=False).result() == 1
+        assert client.gather(client.map(abs, [-1, -2])) == [1, 2]
+    assert sum("half of it" in each.getMessage() for each in caplog.records) == 1
+
+
 def test_a_task_that_kills_its_worker_is_an_engine_error_that_names_the_memory_limit(cluster: str) -> None:
     with pytest.raises(EngineError, match=r"(?s)killed every worker.*memory limit of a task 96 MiB.*raise `memory:`"):
         execute(config(dask={"scheduler": cluster}, memory="96MB"), [functools.partial(os._exit, 1)], silent)
 
 
 def test_a_scheduler_where_nobody_listens_is_an_engine_error_after_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine.PATIENCE == "10s"
-    monkeypatch.setattr(engine, "PATIENCE", "1s")
+    assert PATIENCE == "10s"
+    monkeypatch.setattr("sli.cluster.PATIENCE", "1s")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
@@ -152,7 +163,7 @@ def test_a_scheduler_where_nobody_listens_is_an_engine_error_after_ten_seconds(m
 
 
 def test_a_scheduler_without_workers_is_an_engine_error_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "PATIENCE", "1s")
+    monkeypatch.setattr("sli.cluster.PATIENCE", "1s")
     quiet = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
     with LocalCluster(n_workers=0, **quiet) as cluster:
         chosen = config(dask={"scheduler": cluster.scheduler_address})
@@ -170,7 +181,7 @@ def test_an_address_that_is_none_is_an_engine_error_at_once(address: str) -> Non
 
 def test_local_workers_that_outgrow_the_memory_of_a_task_are_killed_and_none_is_left() -> None:
     chosen = config(dask={"workers": 2}, memory="64MB")
-    size = engine.worker_memory(chosen)
+    size = worker_memory(chosen)
     before = set(multiprocessing.active_children())
 
     def greedy() -> int:

@@ -6,19 +6,24 @@ or strays exist. Limit: that scan grows with the log's history.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from sli.config import Config
 from sli.intervals import BEGINNING, Interval, without
+from sli.lists import list_column
 from sli.logs import Inputs
-from sli.match import EXCLUDED, SAMPLES, prediction_order
+from sli.match import EXCLUDED, prediction_order
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql, predictions_source, repeated, rows_of
+from sli.schemas import STRAY
+from sli.slis.states import integers
 
 KEY_BYTES = 32
 """Memory a key takes while sorted, with its copies."""
-STRAYS = pa.schema([("id", pa.string()), ("time", pa.int64())])
 
 
 def _valid_rows(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, span: Interval) -> str:
@@ -102,31 +107,52 @@ def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:
     return [Interval(tile * config.tile, (tile + 1) * config.tile) for (tile,) in con.execute(sql).fetchall()]
 
 
-def strays(config: Config, inputs: Inputs, as_of: int, found: pa.Table) -> list[tuple[str, int, list[str]]]:
-    """What is known of each stray: (check, count, sample ids). `found` has columns id and time (UTC microseconds)."""
-    if not len(found):
-        return []
+def reasons(strays: str, rows: str, columns: Iterable[str], keep: str, since: int) -> str:
+    """SQL of feedback that no prediction reaches (`id`, `t`, ...) with the `reason`, by all valid predictions."""
+    order = prediction_order(columns, keep)
+    winners = (
+        f"SELECT id, t FROM {rows} WHERE hash(id) IN (SELECT hash(id) FROM {strays}) "
+        f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY t < {since}, {order}) = 1"
+    )
+    return (
+        f"SELECT s.* EXCLUDE (reason), CASE WHEN w.t IS NULL THEN 'orphan' WHEN w.t < {since} THEN 'before since' "
+        "WHEN s.t > w.t THEN 'late' ELSE 'before prediction' END AS reason "
+        f"FROM {strays} s LEFT JOIN ({winners}) w USING (id)"
+    )
+
+
+def explained(config: Config, inputs: Inputs, as_of: int, tiles: pa.Table) -> tuple[pa.Table, set[str]]:
+    """All tiles with the reason of each stray, and the local days on which a reason is another than before."""
+    at = np.flatnonzero(tiles.column("strays").is_valid().to_numpy(zero_copy_only=False))
+    if not len(at):
+        return tiles, set()
+    mine = tiles.select(["day", "strays"]).take(pa.array(at)).append_column("row", pa.array(np.arange(len(at))))
     con = connect(config.parallel, config.task_memory)
     try:
-        rows = _valid_rows(con, config, inputs, Interval(BEGINNING, as_of + 1))
-        con.register("strays_arrow", found)
-        order = prediction_order(config.columns, config.predictions.keep)
-        since = config.since_instant
+        con.register("mine_arrow", mine)
         con.execute(
-            f"CREATE TEMP TABLE winners AS SELECT id, t FROM {rows} "
-            "WHERE hash(id) IN (SELECT hash(id) FROM strays_arrow) "
-            f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY t < {since}, {order}) = 1"
+            "CREATE TEMP TABLE found AS SELECT row, day, s.id AS id, epoch_us(s.time) AS t, s.reason AS reason, "
+            "s.reason AS told FROM (SELECT row, day, unnest(strays) AS s FROM mine_arrow)"
         )
-        return con.execute(
-            f"SELECT CASE WHEN w.t IS NULL THEN 'orphan' WHEN w.t < {since} THEN 'before since' "
-            f"WHEN s.time > w.t THEN 'late' ELSE 'before prediction' END AS reason, count(*), min(s.id, {SAMPLES}) "
-            "FROM strays_arrow s LEFT JOIN winners w USING (id) GROUP BY reason ORDER BY reason"
-        ).fetchall()
+        rows = _valid_rows(con, config, inputs, Interval(BEGINNING, as_of + 1))
+        sql = reasons("found", rows, config.columns, config.predictions.keep, config.since_instant)
+        con.execute(f"CREATE TEMP TABLE explained AS {sql}")
+        moved = con.execute("SELECT DISTINCT day FROM explained WHERE told IS DISTINCT FROM reason").fetchall()
+        flat = con.sql(
+            "SELECT row, id, make_timestamptz(t) AS time, reason FROM explained ORDER BY row, id, t"
+        ).to_arrow_table()
     except duckdb.Error as error:
         _check_readable(config, inputs, error)
         raise failed(error, config.predictions.path) from error
     finally:
         con.close()
+    kind = pa.list_(STRAY)
+    lists = list_column(flat.drop_columns(["row"]), integers(flat.column("row")), len(at), kind)
+    order = np.arange(len(tiles))
+    order[at] = len(tiles) + np.arange(len(at))
+    old = tiles.column("strays").cast(kind)
+    whole = pa.chunked_array([*old.chunks, lists], kind).take(pa.array(order))
+    return tiles.set_column(tiles.schema.get_field_index("strays"), "strays", whole), {day for (day,) in moved}
 
 
 def published_exclusions(tiles: pa.Table, tile: int) -> pa.Table:
@@ -140,18 +166,4 @@ def published_exclusions(tiles: pa.Table, tile: int) -> pa.Table:
         )
         .to_arrow_table()
         .cast(EXCLUDED)
-    )
-
-
-def stray_rows(tiles: pa.Table) -> pa.Table:
-    """The feedback no prediction reaches that tiles remember: id and time."""
-    con = duckdb.connect()
-    con.register("tiles_arrow", tiles)
-    return (
-        con.sql(
-            "SELECT s.id AS id, epoch_us(s.time) AS time FROM ("
-            "SELECT unnest(strays) AS s FROM tiles_arrow WHERE span = 'feedback')"
-        )
-        .to_arrow_table()
-        .cast(STRAYS)
     )

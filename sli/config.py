@@ -211,6 +211,11 @@ class Config(Closed):
         return {state.id: state for each in self.declared for state in each.formula.states.values()}
 
     @functools.cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each state."""
+        return {id: state.kind for id, state in self.states.items()}
+
+    @functools.cached_property
     def parallel(self) -> int:
         """How many tasks run at once."""
         if isinstance(self.dask, Workers):

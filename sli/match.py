@@ -59,6 +59,8 @@ class Spec:
     functions: Mapping[str, bytes] = field(default_factory=dict)
     memory: int = 1 << 30
     threads: int = 1
+    samples: int = SAMPLES
+    """Ids named beside a count."""
 
     @staticmethod
     def of(
@@ -118,12 +120,16 @@ class Sides:
 
 def match(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec, excluded: pa.Table) -> None:
     """Make view `pairs` and tables `marks`, `shadowed` and `strays` of a chunk."""
+    settle(con, Sides.of(con, chunk, spec), spec, excluded)
+
+
+def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: pa.Table) -> None:
+    """The same of rows wherever they come from."""
     con.execute(
         'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
         '"count" BIGINT, samples VARCHAR[])'
     )
     con.execute("CREATE TEMP TABLE shadowed (tile BIGINT, id VARCHAR, winner DOUBLE)")
-    sides = Sides.of(con, chunk, spec)
     _join(con, sides, spec)
     _set_aside(con, sides, spec)
     if _take_out_repeated(con, sides, spec, excluded):
@@ -191,7 +197,7 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
         bad = invalid_code(log, spec)
         con.execute(
             f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {bad} {reasons} END AS reason, "
-            f"filename, count(*), coalesce(min(id, {SAMPLES}), []) "
+            f"filename, count(*), coalesce(min(id, {spec.samples}), []) "
             f"FROM {rows} WHERE {bad} > 0 AND {own} GROUP BY ALL"
         )
     con.execute("DELETE FROM joined WHERE k IS NULL")
@@ -251,8 +257,8 @@ def _settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec
     con.execute(f"INSERT INTO shadowed SELECT DISTINCT {tile}, id, winner FROM lost WHERE elsewhere")
     for check, where in (("duplicate", "true"), ("conflict", "differs")):
         con.execute(
-            f"INSERT INTO marks SELECT 'pairs', {tile}, 'predictions', '{check}', NULL, count(*), min(id, {SAMPLES}) "
-            f"FROM lost WHERE {where} GROUP BY ALL"
+            f"INSERT INTO marks SELECT 'pairs', {tile}, 'predictions', '{check}', NULL, "
+            f"count(*), min(id, {spec.samples}) FROM lost WHERE {where} GROUP BY ALL"
         )
 
 
@@ -273,7 +279,7 @@ def _settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -
     for check, where in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
             f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
-            f"count(*), min(id, {SAMPLES}) "
+            f"count(*), min(id, {spec.samples}) "
             f"FROM reached WHERE place > 1 AND {where} AND {sides.pairs} GROUP BY ALL"
         )
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
@@ -294,10 +300,10 @@ def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> No
         f"SELECT k, f_t FROM joined WHERE f_t IS NOT NULL AND {sides.strays_known} "
         f"AND (t IS NULL OR NOT ({in_reach(spec)}))"
     )
-    con.execute("CREATE TEMP TABLE strays (tile BIGINT, id VARCHAR, t BIGINT)")
+    con.execute("CREATE TEMP TABLE strays (tile BIGINT, id VARCHAR, t BIGINT, reason VARCHAR)")
     if _one(con, "SELECT count(*) FROM stray_keys"):
         con.execute(
-            f"INSERT INTO strays SELECT t // {spec.tile}, id, t FROM {sides.feedback} r "
+            f"INSERT INTO strays SELECT t // {spec.tile}, id, t, NULL FROM {sides.feedback} r "
             f"WHERE {sides.strays} AND {invalid_code('feedback', spec)} = 0"
             f"{' AND value IS NOT NULL' * spec.ignore_nulls} "
             "AND EXISTS (FROM stray_keys s WHERE s.k = hash(r.id) AND s.f_t = r.t)"

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sli.chunks import Job, jobs_for
+from sli.chunks import FACTOR, Job, jobs_for
 from sli.config import Config
 from sli.intervals import BEGINNING, END, Instants, Interval, Zone, common, inside, iso, union, without
 from sli.logs import Inputs, LogFile
 from sli.request import Backfill, Request
 from sli.slis import Reference
-from sli.stale import Cause, causes_of, existing_of, floor, limits, strays_of, touched, whole_days
+from sli.stale import Cause, News, causes_of, existing_of, floor, limits, news_of, strays_of, touched, whole_days
 from sli.tables import Published
 from sli.windows import Grain
 
@@ -41,6 +41,9 @@ class Plan:
     strays: tuple[Interval, ...]
     """Tiles of feedback to recompute."""
     jobs: tuple[Job, ...]
+    news: News | None
+    """The new rows, where tiles are amended by them: the hours planned are those they could belong to. None where hours
+    are computed anew."""
     filled: Mapping[str, tuple[Interval, ...]]
     """For an SLI the tiles that gain its states."""
     lacking: Mapping[str, tuple[Interval, ...]]
@@ -88,6 +91,9 @@ class Plan:
         return not (
             self.progressed
             or self.jobs
+            or self.pairs
+            or self.checked
+            or self.strays
             or self.matured
             or self.fresh_series
             or self.fresh_grains
@@ -150,8 +156,9 @@ def plan(
     published: Published | None,
     seen: Iterable[LogFile],
     request: Request,
+    amend: bool = True,
 ) -> Plan:
-    """Decide what to recompute. `seen` are the files the published run saw."""
+    """Decide what to recompute. `seen` are the files the published run saw; `amend` allows to amend tiles."""
     request = request if published is None else request.not_before(published.as_of)
     as_of = request.as_of
     older = published is not None and as_of < published.as_of
@@ -162,10 +169,11 @@ def plan(
     sets = _slice_sets(config, basis, request)
     new_sets = [each for each in sets if basis and each not in basis.slice_sets]
     tiles = _tiles(config, basis, causes, existing, request)
-    every = union([*tiles.pairs, *tiles.checked])
+    news = _news(config, inputs, basis, list(seen), causes, tiles, request) if amend and not new_sets else None
+    every = [] if news else union([*tiles.pairs, *tiles.checked])
     old_sets = tuple(each for each in sets if each not in new_sets)
     jobs = [
-        *jobs_for(config, inputs, every, tiles.strays, config.states, sets),
+        *jobs_for(config, inputs, every, [] if news else tiles.strays, config.states, sets),
         *(
             job
             for states, where in _grouped(tiles.filled)
@@ -184,6 +192,7 @@ def plan(
         checked=tuple(tiles.checked),
         strays=tuple(tiles.strays),
         jobs=tuple(jobs),
+        news=news,
         filled=_of_slis(config, tiles.filled),
         lacking=_of_slis(config, tiles.gaps),
         gaps={state: tuple(where) for state, where in tiles.gaps.items()},
@@ -205,9 +214,33 @@ def plan(
         files_changed=0 if older else sum(len(cause.files) for cause in causes),
         tile=config.tile,
         existing=tuple(existing),
-        bytes=sum(int(file.row_bytes * file.rows) for file in read.values()),
+        bytes=sum(int(file.row_bytes * file.rows) for file in read.values()) + (news.bytes if news else 0),
         run_id=_run_id(config, inputs, request),
     )
+
+
+def _news(
+    config: Config,
+    inputs: Inputs,
+    basis: Published | None,
+    seen: list[LogFile],
+    causes: list[Cause],
+    tiles: _Tiles,
+    request: Request,
+) -> News | None:
+    """The new rows, if all there is to do follows from them and they fit one task."""
+    if basis is None or request.chunk is not None or request.look_back is not None:
+        return None
+    waiting = [*basis.pending, *basis.unchecked, *tiles.gaps.values(), *tiles.filled.values()]
+    if waiting or common(basis.held, [*tiles.pairs, *tiles.checked]) or not _amendable(config):
+        return None
+    news = news_of(inputs, basis, seen, causes, request.as_of)
+    return news if news is not None and news.bytes * FACTOR <= config.task_memory else None
+
+
+def _amendable(config: Config) -> bool:
+    """Whether the states of a tile are those of its pairs taken one by one."""
+    return not any(state.kind == "window" or state.unit == "query" for state in config.states.values())
 
 
 def _winners_may_change(basis: Published | None, causes: list[Cause], request: Request) -> bool:

@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -21,7 +20,9 @@ import pyarrow.dataset as ds
 
 from sli import schemas
 from sli.config import Config
+from sli.daily import added_up
 from sli.intervals import inside, moment
+from sli.logs import LogFile
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose, too_few
 from sli.slices import literal, parse
@@ -173,23 +174,12 @@ def replacing(partitions: dict[str, list[str]]) -> str:
     return " OR ".join(parts)
 
 
-def audited(tiles: pa.Table, strays: list[tuple[str, int, list[str]]], files: Any) -> pa.Table:
-    """The standing audit of both logs: one row a log, check and file."""
+def audited(days: pa.Table, files: Iterable[LogFile]) -> pa.Table:
+    """The standing audit of both logs, from the marks of all days: one row a log, check and file."""
     con = duckdb.connect()
-    con.register("tiles_arrow", tiles)
-    found = (
-        con.sql(
-            'SELECT m.log AS log, m."check" AS "check", m.file AS file, sum(m."count")::BIGINT AS "count", '
-            "list_slice(list_sort(list_distinct(flatten(list(m.samples)))), 1, 5) AS samples FROM "
-            "(SELECT unnest(marks) AS m FROM tiles_arrow) GROUP BY ALL ORDER BY ALL"
-        )
-        .to_arrow_table()
-        .to_pylist()
-    )
-    found += [
-        {"log": "feedback", "check": check, "file": None, "count": count, "samples": samples}
-        for check, count, samples in strays
-    ]
+    con.register("days_arrow", days.select(["marks"]))
+    marked = "(SELECT unnest(marks) AS m FROM days_arrow)"
+    found = con.sql(f"{added_up(marked)} ORDER BY ALL").to_arrow_table().to_pylist()
     for file in files:
         if file.problem:
             found.append(
@@ -388,5 +378,5 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
 
 def believed(store: Store, first_day: str | None) -> pa.Table:
     """The newest belief from a day on (None: all), in plain form."""
-    where = None if first_day is None else ds.field("day") >= first_day
-    return plain(store.rows("results", None, schemas.RESULTS.names, where))
+    within = None if first_day is None else ("day", ">=", first_day)
+    return plain(store.rows("results", None, schemas.RESULTS.names, within=within))

@@ -16,20 +16,25 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import census, publish
+from sli.amend import shares
 from sli.checks import check_states
 from sli.chunks import Job
 from sli.config import Config
 from sli.daily import renewed
 from sli.engine import check_cluster, execute
 from sli.errors import ConfigError, ConflictError
+from sli.exchange import NotTold, changed, differing, exchanged, side_rows, sides
 from sli.history import known_at, restated
-from sli.intervals import SECOND, Duration, Interval, Zone, iso, union, without
+from sli.intervals import SECOND, Duration, Interval, Zone, common, iso, union, without
+from sli.keys import HASH, Segments, keys_of
 from sli.loading import load_config
-from sli.logs import Inputs, check_usable, discover
+from sli.logs import Inputs, LogFile, check_usable, discover
 from sli.match import Spec
 from sli.plan import Plan, affected, extended, reaches_all
 from sli.plan import plan as make_plan
@@ -37,7 +42,9 @@ from sli.reference import reference_tables
 from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
+from sli.schemas import AUDIT, DAYS, REVISIONS, TILES, with_states
 from sli.slis import Sli
+from sli.stale import News
 from sli.tables import Published, Store, Transaction, input_rows
 from sli.tile import replaced, task
 
@@ -124,13 +131,17 @@ def planned(config: Config, request: Request) -> Plan:
 def _with_readable(config: Config, request: Request, progress: Progress) -> Outcome:
     """Begin anew without the files that turn out broken beyond their footer, until none does.
 
-    And knowing of hours that turn out to be held beside which states or slices must not be made.
+    And knowing of hours that turn out to be held beside which states or slices must not be made, and without amending
+    tiles that do not tell what would be left of them.
     """
     broken: dict[str, str] = {}
     held: list[Interval] = []
+    amend = True
     while True:
         try:
-            return _once(config, request, broken, held, progress)
+            return _once(config, request, broken, held, amend, progress)
+        except NotTold:
+            amend = False
         except BrokenFiles as error:
             if error.files.keys() <= broken.keys():
                 raise
@@ -148,7 +159,12 @@ class _FoundHeld(Exception):
 
 
 def _once(
-    config: Config, request: Request, broken: Mapping[str, str], known: Sequence[Interval], progress: Progress
+    config: Config,
+    request: Request,
+    broken: Mapping[str, str],
+    known: Sequence[Interval],
+    amend: bool,
+    progress: Progress,
 ) -> Outcome:
     began = time.monotonic()
     transaction = Store(config.store).begin()
@@ -157,29 +173,28 @@ def _once(
     inputs = discover(config, seen).without(broken)
     check_usable(inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
-    chosen = make_plan(config, inputs, basis, seen, request)
+    chosen = make_plan(config, inputs, basis, seen, request, amend)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
-    before = _tiles_before(config, transaction, chosen)
-    chosen, excluded = _settled(config, inputs, chosen, before)
-    made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
-    tiles, held = replaced(config, before, made, chosen)
-    if chosen.extends and without(held, known):
-        raise _FoundHeld(held)
-    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
-    touched = publish.touched_days(chosen, before, tiles)
-    days = renewed(config, _days_before(config, transaction, chosen), tiles, touched)
-    newest = newest_hour(config, tiles)
+    if chosen.news is None:
+        worked = _made_anew(config, transaction, chosen, inputs, known, progress)
+    else:
+        worked = _amended(config, transaction, chosen, chosen.news, progress)
+    chosen, touched = worked.plan, worked.touched
+    days = renewed(config, _days_before(config, transaction, chosen), worked.tiles, touched)
+    newest = _newest(config, transaction, worked, days)
     passes = _passes(config, chosen, newest, published)
+    tiles = _with_edges(config, transaction, worked, passes, newest)
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
-    audit, audited = _audit(config, inputs, chosen, tiles), publish.newest_audit(transaction.store, published)
-    state = _state(config, chosen, newest, published)
+    audit, audited = _audit(inputs, chosen, days), publish.newest_audit(transaction.store, published)
+    keys = _keys(inputs, chosen, seen, published)
+    state = _state(config, chosen, newest, published, keys)
     same_audit = publish.same_audit(audit, audited)
-    staged = Staged(tiles, days, touched, audit, same_audit, inputs)
-    visible = _published(transaction, chosen, changes, staged, state, began)
+    staged = Staged(tiles, days, touched, keys, audit, same_audit, inputs)
+    visible = _published(config, transaction, chosen, changes, staged, state, began)
     return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
 
@@ -221,27 +236,135 @@ def _request(config: Config, as_of: When, look_back: str | Duration | None) -> R
 
 
 def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
-    from sli.schemas import AUDIT, REVISIONS
-
     none = AUDIT.empty_table()
     return Outcome(
         chosen, False, chosen.run_id, 0, 0, REVISIONS.empty_table(), none, none, (), time.monotonic() - began, inputs
     )
 
 
+@dataclass(frozen=True)
+class _Worked:
+    """Hour tiles after a run's work: all of them, or those of `only` these local days; `touched` are those written."""
+
+    plan: Plan
+    tiles: pa.Table
+    touched: set[str]
+    only: set[str] | None = None
+
+
+def _made_anew(
+    config: Config,
+    transaction: Transaction,
+    chosen: Plan,
+    inputs: Inputs,
+    known: Sequence[Interval],
+    progress: Progress,
+) -> _Worked:
+    """Tiles computed anew from all their pairs."""
+    before = _tiles_before(config, transaction, chosen)
+    chosen, excluded = _settled(config, inputs, chosen, before)
+    made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
+    tiles, held = replaced(config, before, made, chosen)
+    if chosen.extends and without(held, known):
+        raise _FoundHeld(held)
+    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
+    tiles, moved = census.explained(config, inputs, chosen.as_of, tiles)
+    return _Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | moved)
+
+
+def _amended(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> _Worked:
+    """Tiles of which only what the new rows change is computed. Raises NotTold."""
+    if not (news.predictions or news.feedback or news.revealed):
+        return _Worked(
+            replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
+        )
+    threads = config.parallel if config.dask == "in-process" else 1
+    spec = Spec.of(config, chosen.as_of, config.states, config.slice_sets, threads)
+    work = functools.partial(shares, news, spec, _segments(config, transaction, news))
+    (found,) = execute(config, [work], functools.partial(progress, "matching"))
+    rows = changed(found.before, found.after, config.states)
+    frozen = rows.column("start").cast(pa.int64()).to_numpy() < chosen.frozen_before
+    held = _tiles_at(config, rows.filter(pa.array(frozen)))
+    if common(held, chosen.held):
+        raise NotTold
+    rows = rows.filter(pa.array(~frozen))
+    before, after = (sides(each, held) for each in (found.before, found.after))
+    marked = differing(before, after)
+    touched = {*rows.column("day").to_pylist(), *marked.values()}
+    stored = with_states(_stored(config, transaction, touched), config.kinds)
+    marks = side_rows(sides(stored, ()), before, after, marked)
+    tiles = exchanged(stored, found.before, found.after, rows, marks, marked, config.states)
+    exact = replace(
+        chosen,
+        pairs=tuple(_tiles_at(config, rows)),
+        checked=(),
+        held=tuple(union([*chosen.held, *held])),
+    )
+    return _Worked(exact, with_states(tiles, config.kinds), touched, touched)
+
+
+def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
+    return union(Interval(each, each + config.tile) for each in set(rows.column("start").cast(pa.int64()).to_pylist()))
+
+
+def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
+    """The files of the keys of all rows of the files seen, which are made anew where they are not there."""
+    published = transaction.published
+    if published is None or published.keyed != HASH:
+        transaction.write("keys", keys_of(config, news.seen_predictions, news.seen_feedback), replacing="true")
+    return Segments(*(transaction.files("keys", ("log", "=", log)) for log in ("predictions", "feedback")))
+
+
+def _newest(config: Config, transaction: Transaction, worked: _Worked, days: pa.Table) -> int:
+    """End of the newest hour with predictions; that of the published run may have lost its own."""
+    if worked.only is None:
+        return newest_hour(config, worked.tiles)
+    last = pc.max(days.filter(pc.equal(days.column("span"), "tile")).column("day")).as_py()
+    tiles = worked.tiles if last is None or last in worked.only else _stored(config, transaction, {last})
+    return newest_hour(config, tiles)
+
+
+def _with_edges(
+    config: Config, transaction: Transaction, worked: _Worked, passes: Sequence[publish.Pass], newest: int
+) -> pa.Table:
+    """Hour tiles that the windows to roll up rest on: with those of days a window begins or ends within."""
+    if worked.only is None:
+        return worked.tiles
+    zone, edges = config.zone, [np.array([], dtype=np.int64)]
+    for each in passes:
+        references = [sli.reference for sli in each.slis if sli.reference is not None]
+        for grain in each.grains:
+            starts, ends = grain.windows(zone, config.since_instant, newest)
+            chosen = each.choose(grain, starts, ends)
+            edges += [starts[chosen], ends[chosen]]
+            if any(reference.kind == "previous" for reference in references):
+                edges.append(grain.before(zone, starts[chosen], ends[chosen]))
+        edges += [np.array([r.interval.start, r.interval.end]) for r in references if r.interval is not None]
+    days = {zone.date(int(at)) for at in np.unique(np.concatenate(edges)) if at != zone.midnight(zone.date(int(at)))}
+    more = _stored(config, transaction, {day.isoformat() for day in days} - worked.only)
+    return pa.concat_tables([worked.tiles, more], promote_options="permissive")
+
+
 def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
-    """The published tiles this run builds on, of what is still declared: none if it starts from scratch.
+    """The published tiles this run builds on, of what is still declared: none if it starts from scratch."""
+    if transaction.published is None or chosen.from_scratch:
+        return TILES.empty_table()
+    return _stored(config, transaction, None)
+
+
+def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> pa.Table:
+    """Published hour tiles of what is still declared, all or those of some local days.
 
     What was declared once and left out since may have been skipped by runs in between: it is computed anew.
     """
-    from sli.schemas import TILES
-
     published = transaction.published
-    if published is None or chosen.from_scratch:
-        return TILES.empty_table()
+    assert published is not None
     columns = {*TILES.names, *_kept_states(config, published)}
     sided = ds.field("span").isin(["pairs", "feedback"])
-    return transaction.store.rows("tiles", published, columns, sided | _kept_sets(config, published))
+    within = None if days is None else ("day", "in", sorted(days))
+    if days is not None and not days:
+        return TILES.empty_table()
+    return transaction.store.rows("tiles", published, columns, sided | _kept_sets(config, published), within)
 
 
 def _kept_states(config: Config, published: Published) -> set[str]:
@@ -255,13 +378,12 @@ def _kept_sets(config: Config, published: Published) -> ds.Expression:
 
 def _days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
     """The published day tiles this run builds on, of what is still declared."""
-    from sli.schemas import DAYS
-
     published = transaction.published
     if published is None or chosen.from_scratch:
         return DAYS.empty_table()
     columns = {*DAYS.names, *_kept_states(config, published)}
-    return transaction.store.rows("days", published, columns, _kept_sets(config, published))
+    sided = ds.field("span").isin(["pairs", "feedback"])
+    return transaction.store.rows("days", published, columns, sided | _kept_sets(config, published))
 
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
@@ -347,16 +469,15 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
     return publish.believed(store, first)
 
 
-def _audit(config: Config, inputs: Inputs, chosen: Plan, tiles: pa.Table) -> pa.Table:
-    found = census.strays(config, inputs, chosen.as_of, census.stray_rows(tiles))
-    rows = publish.audited(tiles, found, inputs.files)
+def _audit(inputs: Inputs, chosen: Plan, days: pa.Table) -> pa.Table:
+    rows = publish.audited(days, inputs.files)
     as_of = pa.array([chosen.as_of] * len(rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     return rows.append_column("run_id", pa.array([chosen.run_id] * len(rows), pa.string())).append_column(
         "as_of", as_of
     )
 
 
-def _state(config: Config, chosen: Plan, newest: int, published: Published | None) -> Published:
+def _state(config: Config, chosen: Plan, newest: int, published: Published | None, keys: NewKeys) -> Published:
     """What the next plan will rest on."""
     if chosen.older and published is not None:
         return published
@@ -376,7 +497,23 @@ def _state(config: Config, chosen: Plan, newest: int, published: Published | Non
         chosen.held,
         chosen.gaps,
         chosen.backfills,
+        keyed=keys.hash,
     )
+
+
+@dataclass(frozen=True)
+class NewKeys:
+    """The files whose keys a run adds, and the hash of all keys once it has; none where there are no keys yet."""
+
+    hash: str
+    files: tuple[LogFile, ...] = ()
+
+
+def _keys(inputs: Inputs, chosen: Plan, seen: Sequence[LogFile], published: Published | None) -> NewKeys:
+    if published is None or chosen.from_scratch or (published.keyed != HASH and chosen.news is None):
+        return NewKeys("")
+    known = {(f.log, f.path, f.fingerprint) for f in seen if f.usable}
+    return NewKeys(HASH, tuple(f for f in inputs.files if f.usable and (f.log, f.path, f.fingerprint) not in known))
 
 
 @dataclass(frozen=True)
@@ -386,12 +523,21 @@ class Staged:
     tiles: pa.Table
     days: pa.Table
     touched: set[str]
+    keys: NewKeys
     audit: pa.Table
     same_audit: bool
     inputs: Inputs
 
 
+def _write_keys(config: Config, transaction: Transaction, files: Sequence[LogFile]) -> None:
+    rows = keys_of(config, *([f for f in files if f.log == log] for log in ("predictions", "feedback")))
+    if len(rows):
+        transaction.write("keys", rows)
+        transaction.compact("keys")
+
+
 def _published(
+    config: Config,
     transaction: Transaction,
     chosen: Plan,
     changes: publish.Difference,
@@ -423,6 +569,7 @@ def _published(
         revised = pa.concat_tables([revised, later], promote_options="permissive")
     else:
         publish.write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
+        _write_keys(config, transaction, staged.keys.files)
         transaction.write("inputs", input_rows(staged.inputs.files), replacing="true")
         audit = staged.audit
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli.blocks import Blocks, Rows
 from sli.config import Config
@@ -58,6 +59,7 @@ def roll_up(
     `references` holds the tiles of each reference table by its path. `done` is called after each grain.
     """
     parts: list[pa.Table] = []
+    days = days.filter(pc.equal(days.column("span"), "tile"))
     midnights = midnights_of(config.zone, days)
     with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
         for grain in grains:

@@ -112,9 +112,15 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     con.execute(f"SET threads={threads}")
     con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
     con.execute(f"SET temp_directory={literal(_spill())}")
-    for setting in ("preserve_insertion_order=false", "enable_progress_bar=false", "TimeZone='UTC'"):
-        con.execute(f"SET {setting}")
+    con.execute("SET preserve_insertion_order=false")
+    session(con)
     return con
+
+
+def session(con: duckdb.DuckDBPyConnection) -> None:
+    """Settings that each cursor of a connection needs."""
+    for setting in ("enable_progress_bar=false", "TimeZone='UTC'"):
+        con.execute(f"SET {setting}")
 
 
 def rows_of(

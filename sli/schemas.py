@@ -6,13 +6,15 @@ its kind.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 UTC = pa.timestamp("us", tz="UTC")
 TEXT = pa.string()
 SLICE = pa.map_(TEXT, TEXT)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the stored form; a store of another one is recomputed from the logs."""
 
 BELIEF = [
@@ -61,7 +63,7 @@ the ones before; `backfill` is the id of the backfill that made it, if one did."
 
 MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))])
 SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
-STRAY = pa.struct([("id", TEXT), ("time", UTC)])
+STRAY = pa.struct([("id", TEXT), ("time", UTC), ("reason", TEXT)])
 
 TILE = [
     ("day", TEXT),
@@ -77,8 +79,12 @@ TILES = pa.schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SHADO
 """`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
 of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
 
-DAYS = pa.schema([("month", TEXT), *TILE])
-"""Tiles of whole local days, merged from those of hours; `month` is the partition column."""
+DAYS = pa.schema([("month", TEXT), *TILE, ("marks", pa.list_(MARK))])
+"""Tiles of whole local days, merged from those of hours; `month` is the partition column. The marks of spans `pairs`
+and `feedback` are those of the day, strays among them by their reason."""
+
+KEYS = pa.schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
+"""Where ids lie: a hash of each and the number of its tile; `log` is the partition column."""
 
 AUDIT = pa.schema(
     [
@@ -161,3 +167,11 @@ def state_type(kind: str) -> pa.DataType:
         ),
         "window": pa.struct([("value", pa.float64()), ("reason", TEXT)]),
     }[kind]
+
+
+def with_states(rows: pa.Table, kinds: Mapping[str, str]) -> pa.Table:
+    """Rows with a column, null if need be, for each state by its id and kind."""
+    for name, kind in kinds.items():
+        if name not in rows.schema.names:
+            rows = rows.append_column(name, pa.nulls(len(rows), state_type(kind)))
+    return rows

@@ -67,6 +67,52 @@ def causes_of(
     ]
 
 
+@dataclass(frozen=True)
+class News:
+    """The rows that came since the published run: those of new files, and those of files seen that are known only now.
+
+    Everything else is as it was, so the tiles can be amended by these rows' ids.
+    """
+
+    predictions: tuple[LogFile, ...]
+    """New files."""
+    feedback: tuple[LogFile, ...]
+    seen_predictions: tuple[LogFile, ...]
+    seen_feedback: tuple[LogFile, ...]
+    known: int
+    """as_of of the published run: later rows of files seen are new, too."""
+    as_of: int
+
+    @property
+    def later(self) -> Interval:
+        """Times of the rows of files seen that are known only now."""
+        return Interval(self.known + 1, max(self.known, self.as_of) + 1)
+
+    @property
+    def revealed(self) -> tuple[LogFile, ...]:
+        """Files seen that have such rows."""
+        return tuple(f for f in (*self.seen_predictions, *self.seen_feedback) if common(f.intervals, [self.later]))
+
+    @property
+    def bytes(self) -> int:
+        """What is read for certain."""
+        return sum(int(f.row_bytes * f.rows) for f in (*self.predictions, *self.feedback, *self.revealed))
+
+
+def news_of(inputs: Inputs, basis: Published, seen: list[LogFile], causes: list[Cause], as_of: int) -> News | None:
+    """The new rows, or None where files seen were rewritten or removed, or new ones hold columns of other types."""
+    if not all(cause.what.startswith(("new ", "newly known ")) for cause in causes):
+        return None
+    before = {(f.log, f.path) for f in seen}
+    logs = [[f for f in files if f.usable] for files in (inputs.predictions, inputs.feedback)]
+    new = [tuple(f for f in files if (f.log, f.path) not in before) for files in logs]
+    old = [tuple(f for f in files if (f.log, f.path) in before) for files in logs]
+    for added, known in zip(new, old, strict=True):
+        if known and not {f.columns for f in added} <= {f.columns for f in known}:
+            return None
+    return News(new[0], new[1], old[0], old[1], basis.as_of, as_of)
+
+
 def _retyped(old: LogFile, new: LogFile) -> bool:
     """Whether a column is of another type; one that the config asks for anew changes no row."""
     return any(new.types.get(name, kind) != kind for name, kind in old.types.items())

@@ -28,6 +28,7 @@ KEY = "sli_published"
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
+    "keys": (schemas.KEYS, ["log"]),
     "inputs": (schemas.INPUTS, []),
     "audit": (schemas.AUDIT, []),
     "revisions": (schemas.REVISIONS, ["grain"]),
@@ -35,6 +36,10 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "results": (schemas.RESULTS, ["grain", "day"]),
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
+SMALL_FILES = 64
+"""Files of a table that is appended to every hour, before they are put together."""
+TARGET_BYTES = 16 << 20
+"""Size of files put together: larger ones would be written again too often."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Published:
     """The unfinished ones."""
     audited: int = 0
     """The publication whose audit stands."""
+    keyed: str = ""
+    """The hash that `keys` holds of every id of the files seen; empty where it does not."""
     versions: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -135,11 +142,12 @@ class Store:
         published: Published | None,
         columns: Collection[str] | None = None,
         only: ds.Expression | None = None,
-        within: tuple[str, Collection[str]] | None = None,
+        within: tuple[str, str, Any] | None = None,
     ) -> pa.Table:
         """Rows of a table: `results` at its newest, any other as of what `published` rests on.
 
-        Of `columns` those the table has; `within` names a partition column and its values: no other file is looked at.
+        Of `columns` those the table has; `within` says of a partition column what files are looked at at all, such as
+        ("day", ">=", "2026-01-31").
         Raises StoreError.
         """
         version = published.versions.get(name) if published is not None else None
@@ -149,8 +157,7 @@ class Store:
                 raise self.missing(name)
             return LAYOUT[name][0].empty_table()
         with _errors(self.uri(name), "read"):
-            pruned = None if within is None else [(within[0], "in", sorted(within[1]))]
-            found = table.to_pyarrow_dataset(file_pruning_predicate=pruned)
+            found = table.to_pyarrow_dataset(file_pruning_predicate=None if within is None else [within])
             kept = None if columns is None else [each for each in found.schema.names if each in columns]
             rows = found.to_table(columns=kept, filter=only)
         # A store of an older form lacks columns that came later.
@@ -212,6 +219,20 @@ class Transaction:
                 ),
             )
         self.versions[name] = table.version()
+
+    def files(self, name: str, within: tuple[str, str, str]) -> tuple[str, ...]:
+        """The files of a table as this transaction sees it."""
+        table = self._handles[name]
+        with _errors(self.store.uri(name), "read"):
+            return () if table is None else tuple(table.file_uris(file_pruning_predicate=[within]))
+
+    def compact(self, name: str) -> None:
+        """Put small files of a table just written together once there are many of them. Raises ConflictError."""
+        table = self._handles[name]
+        if len(table.file_uris()) > SMALL_FILES:
+            with _errors(self.store.uri(name)):
+                table.optimize.compact(target_size=TARGET_BYTES)
+            self.versions[name] = table.version()
 
     def publish(self, state: Published, rows: pa.Table, replacing: str | None) -> Published:
         """The one atomic commit: from here on every reader sees all that was written. Raises ConflictError."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import pickle
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import duckdb
@@ -20,6 +22,7 @@ from sli.chunks import Chunk, Job
 from sli.config import Config
 from sli.errors import EngineError
 from sli.intervals import Interval, union, without, zone
+from sli.logs import LogFile
 from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql
@@ -35,24 +38,36 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
 
     Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
     """
-    con = connect(spec.threads, spec.memory)
-    try:
+    with kernel(spec, chunk.predictions, chunk.feedback, str(chunk.reach)) as con:
         began = time.monotonic()
         match(con, chunk, spec, excluded)
-        made = tiles(con, chunk, spec)
+        made = tiles(con, spec, bool(chunk.pairs))
         _told(con, chunk, time.monotonic() - began)
         return made
+
+
+@contextmanager
+def kernel(
+    spec: Spec, predictions: Iterable[LogFile], feedback: Iterable[LogFile], where: str
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of a task that reads these files.
+
+    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    """
+    con = connect(spec.threads, spec.memory)
+    try:
+        yield con
     except duckdb.OutOfMemoryException as error:
         raise EngineError(
             "a task ran out of memory",
-            where=str(chunk.reach),
+            where=where,
             found=f"memory limit {max(64, spec.memory >> 20)} MiB",
             todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
         ) from error
     except (duckdb.Error, OSError) as error:
-        check_readable(chunk.predictions, spec.predictions, spec.zone, error)
-        check_readable(chunk.feedback, spec.feedback, spec.zone, error)
-        raise failed(error, str(chunk.reach)) from error
+        check_readable(predictions, spec.predictions, spec.zone, error)
+        check_readable(feedback, spec.feedback, spec.zone, error)
+        raise failed(error, where) from error
     finally:
         con.close()
 
@@ -64,10 +79,10 @@ def _told(con: duckdb.DuckDBPyConnection, chunk: Chunk, seconds: float) -> None:
     LOG.info("matched %s: %s predictions, %s labelled, %s files, %.1f s", span, predictions, labelled, files, seconds)
 
 
-def tiles(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> pa.Table:
-    """All rows of `schemas.TILES` of a chunk whose pairs, marks, shadowed and strays are ready."""
+def tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:
+    """All rows of `schemas.TILES` of a task whose marks, shadowed and strays, and pairs if any, are ready."""
     parts = [_side(con, "pairs"), _side(con, "feedback")]
-    if chunk.pairs:
+    if paired:
         fine = prepare(con, spec)
         for columns in spec.slice_sets:
             parts.append(states_of(con, columns, spec, fine))
@@ -81,7 +96,7 @@ def _side(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
     listed = (
         "list({'id': id, 'winner': winner} ORDER BY id) AS shadowed FROM shadowed"
         if span == "pairs"
-        else "list({'id': id, 'time': make_timestamptz(t)} ORDER BY id, t) AS strays FROM strays"
+        else "list({'id': id, 'time': make_timestamptz(t), 'reason': reason} ORDER BY id, t) AS strays FROM strays"
     )
     name = "shadowed" if span == "pairs" else "strays"
     return con.sql(
@@ -186,10 +201,7 @@ def replaced(
         whole = pa.concat_tables([kept, new], promote_options="permissive")
     for job, made in jobs:
         whole = _joined(con, whole, made, job)
-    for state in config.states.values():
-        if state.id not in whole.schema.names:
-            whole = whole.append_column(state.id, pa.nulls(len(whole), schemas.state_type(state.kind)))
-    return whole, held
+    return schemas.with_states(whole, config.kinds), held
 
 
 def _differing(

@@ -1,0 +1,82 @@
+"""Key segments: where each id of both logs lies, as hashes, so that new ids are looked up in all of history at once.
+
+A key that no row has any more does no harm: what is found is looked at in the logs. Limit: the hash is that of this
+version of DuckDB; after another one has run, all keys are made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from sli.config import Config
+from sli.intervals import BEGINNING, END, Interval
+from sli.logs import LogFile
+from sli.scan import Source, connect, rows_of
+from sli.schemas import KEYS
+from sli.slices import literal
+from sli.slis.states import Integers, integers
+from sli.storage import filesystem
+
+HASH = f"duckdb {duckdb.__version__}"
+"""Names the hash of the keys that are stored."""
+KEY = "(hash(id) >> 1)::BIGINT"
+"""SQL of the key of an id."""
+ALWAYS = Interval(BEGINNING, END)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The files of the keys of each log."""
+
+    predictions: tuple[str, ...]
+    feedback: tuple[str, ...]
+
+    def of(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
+        """SQL of the keys of a log: columns tile and key."""
+        paths: Sequence[str] = getattr(self, log)
+        if not paths:
+            return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
+        if "://" in paths[0] and paths[0].split("://")[0] not in con.list_filesystems():
+            con.register_filesystem(filesystem(paths[0])[0])
+        return f"read_parquet([{', '.join(map(literal, paths))}], hive_partitioning=false)"
+
+
+def keys_of(config: Config, predictions: Iterable[LogFile], feedback: Iterable[LogFile]) -> pa.Table:
+    """The keys of all rows of files: a table of `schemas.KEYS`."""
+    p, f = config.predictions, config.feedback
+    logs = {
+        "predictions": (Source(p.id, p.time, p.value, (), config.classes), predictions),
+        "feedback": (Source(f.id, f.time, f.value, (), config.classes), feedback),
+    }
+    con = connect(config.parallel, config.task_memory)
+    try:
+        parts = []
+        for log, (source, files) in logs.items():
+            rows = rows_of(con, [each for each in files if each.usable], source, config.timezone, ALWAYS)
+            parts.append(
+                con.sql(
+                    f"SELECT {literal(log)} AS log, t // {config.tile} AS tile, {KEY} AS key FROM {rows} "
+                    "WHERE id IS NOT NULL"
+                ).to_arrow_table()
+            )
+    finally:
+        con.close()
+    return pa.concat_tables(parts).cast(KEYS)
+
+
+def holding(files: Iterable[LogFile], numbers: Integers, tile: int) -> list[LogFile]:
+    """The files that have rows in any of these tiles, by their numbers in ascending order."""
+    files = [each for each in files if each.usable]
+    ranges = [(i, first // tile, last // tile) for i, each in enumerate(files) for first, last in each.ranges]
+    if not ranges or not len(numbers):
+        return []
+    owner, first, last = (integers(each) for each in zip(*ranges, strict=True))
+    at = np.searchsorted(numbers, first)
+    hit = numbers[np.minimum(at, len(numbers) - 1)]
+    found = (hit >= first) & (hit <= last)
+    return [files[i] for i in np.unique(owner[found])]

@@ -23,6 +23,7 @@ from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
 from sli.slices import SliceBy, quoted, slice_by_of
 from sli.slis import Sli, State
+from sli.storage import NOTHING, Storage, filesystem
 from sli.windows import Grain
 
 Length = Annotated[
@@ -120,6 +121,7 @@ class Config(Closed):
     min_support: Annotated[int, Field(ge=0)] = 0
     grains: tuple[Named | Sliding, ...] = ("hour", "day", "cumulative")
     dask: Literal["in-process"] | Workers | Scheduler = "in-process"
+    storage: Annotated[Storage, BeforeValidator(Storage.of)] = NOTHING
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")] | None = None
     folder: str = Field(default=".", exclude=True)
 
@@ -176,7 +178,7 @@ class Config(Closed):
     def edges(self) -> dict[str, tuple[float, ...]]:
         """Ascending edges of the binned slice columns; those of quantiles are read from their table."""
         return {
-            name: each if isinstance(each, tuple) else _quantile_edges(name, each, self.folder)
+            name: each if isinstance(each, tuple) else _quantile_edges(name, each, self.folder, self.storage)
             for name, each in self.bins.items()
         }
 
@@ -202,7 +204,14 @@ class Config(Closed):
     def context(self) -> Context:
         """What an SLI's meaning rests on, beside its own declaration."""
         return Context(
-            self.task, self.classes, self.predictions.scores, self.columns, self.folder, self.zone, self.tile
+            self.task,
+            self.classes,
+            self.predictions.scores,
+            self.columns,
+            self.folder,
+            self.zone,
+            self.tile,
+            self.storage,
         )
 
     @functools.cached_property
@@ -356,14 +365,12 @@ class Config(Closed):
                     )
 
 
-def _quantile_edges(name: str, wanted: Quantiles, folder: str) -> tuple[float, ...]:
+def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage) -> tuple[float, ...]:
     """Inner quantiles of a column of a reference table, each once. Raises ConfigError."""
     import duckdb
     import pyarrow.parquet as pq
 
-    from sli.storage import filesystem
-
-    fs, place = filesystem(located(wanted.table, folder))
+    fs, place = filesystem(located(wanted.table, folder), storage)
     try:
         with fs.open(place, "rb") as opened:
             rows = pq.read_table(opened, columns=[name], partitioning=None)  # noqa: F841 - DuckDB finds it by name

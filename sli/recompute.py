@@ -106,13 +106,13 @@ def plan(
 
 def check_reachable(config: Config) -> None:
     """Raise StoreError or EngineError, within seconds, where the store or the Dask scheduler does not answer."""
-    Store(config.store).published()
+    Store(config.store, config.storage).published()
     check_cluster(config)
 
 
 def planned(config: Config, request: Request) -> Plan:
     """The plan of a request, as things stand. Raises SliError."""
-    store = Store(config.store)
+    store = Store(config.store, config.storage)
     published = store.published()
     seen = store.inputs(published)
     inputs = discover(config, seen)
@@ -151,7 +151,7 @@ def _once(
     config: Config, request: Request, broken: Mapping[str, str], known: Sequence[Interval], progress: Progress
 ) -> Outcome:
     began = time.monotonic()
-    transaction = Store(config.store).begin()
+    transaction = Store(config.store, config.storage).begin()
     published = transaction.published
     seen = transaction.store.inputs(published)
     inputs = discover(config, seen).without(broken)

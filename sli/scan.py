@@ -21,7 +21,7 @@ from sli.errors import EngineError, SliError
 from sli.intervals import DAY, Interval, zone
 from sli.logs import LogFile
 from sli.slices import literal, quoted
-from sli.storage import filesystem, plain, read_through
+from sli.storage import NOTHING, Storage, filesystem, plain, read_through
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Source:
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
     """Of a multiclass task: a value is the position of its class among them, -1 for any other."""
+    storage: Storage = NOTHING
 
     @property
     def value_sql(self) -> str:
@@ -48,7 +49,13 @@ class Source:
 def predictions_source(config: Config) -> Source:
     """The predictions log, with every column the config asks for."""
     p = config.predictions
-    return Source(p.id, p.time, p.value, config.columns, config.classes)
+    return Source(p.id, p.time, p.value, config.columns, config.classes, config.storage)
+
+
+def feedback_source(config: Config) -> Source:
+    """The feedback log."""
+    f = config.feedback
+    return Source(f.id, f.time, f.value, (), config.classes, config.storage)
 
 
 class BrokenFiles(SliError):
@@ -68,7 +75,7 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
     for file in files:
         if _problem(file, source, zone_name) and "://" in file.path:
             try:
-                read_through(file.path)
+                read_through(file.path, source.storage)
             except Exception as away:
                 raise EngineError(
                     "a file of the logs could not be fetched", where=file.path, found=plain(away), passes=True
@@ -142,7 +149,7 @@ def _select(
     span: Interval,
 ) -> str:
     if "://" in paths[0] and paths[0].split("://")[0] not in con.list_filesystems():
-        con.register_filesystem(filesystem(paths[0])[0])
+        con.register_filesystem(filesystem(paths[0], source.storage)[0])
     time, kind = quoted(source.time), types[source.time]
     low, high = max(span.start, -(2**56)), min(span.end, 2**56)
     if "tz=" in kind:

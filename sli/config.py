@@ -36,7 +36,7 @@ PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay"
 
 
 class Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
 
 class Predictions(Closed):
@@ -130,6 +130,7 @@ class Config(Closed):
         for check in (
             lambda: self.zone,
             lambda: self.since_instant,
+            self._check_places,
             self._check_task,
             lambda: self.declared,
             self._check_slices,
@@ -258,6 +259,21 @@ class Config(Closed):
         """Hash of a series: change what its values mean and it is a new one, rolled up from the tiles there are."""
         caps = sorted((",".join(columns), top) for columns, top in self.caps.items())
         return sli.definition(json.dumps([self.base, self.level, self.min_support, caps]))
+
+    def _check_places(self) -> None:
+        kind = self.store.partition("://")[0] if "://" in self.store else "file"
+        if kind not in ("file", "s3", "s3a"):
+            raise ConfigError(
+                "the store cannot lie there", where="store", expected="a folder, or an s3:// URL", found=f"{kind}://"
+            )
+        for name, path in (("predictions", self.predictions.path), ("feedback", self.feedback.path)):
+            if path.startswith("memory://") and self.dask != "in-process":
+                raise ConfigError(
+                    "other processes cannot read the memory of this one",
+                    where=f"{name}.path",
+                    found=path,
+                    todo="set `dask: in-process`, or log to a folder or an s3:// URL",
+                )
 
     def _check_task(self) -> None:
         classes, predictions = self.classes, self.predictions

@@ -22,7 +22,6 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 from sli.intervals import Interval
-from sli.listing import is_current
 from sli.logs import TAIL, LogFile
 from sli.storage import READERS, Storage, filesystem, on_s3
 
@@ -64,6 +63,7 @@ class Fetched(AbstractFileSystem):  # type: ignore[misc]
         self.protocol = protocol
         self.storage, self.budget = storage, budget
         self.wanted: dict[str, Wanted] = {}
+        self.objects: dict[str, Object] = {}
         self.held: OrderedDict[str, Parts] = OrderedDict()
         self.lock = threading.Lock()
 
@@ -95,7 +95,7 @@ class Fetched(AbstractFileSystem):  # type: ignore[misc]
 
     def _fetch(self, path: str) -> None:
         """Fetch a file, and those after it that fit in half of the budget; forget the oldest beyond it."""
-        batch: list[Wanted] = []
+        batch: list[tuple[Wanted, Object]] = []
         left = self.budget // 2
         for each in itertools.islice(itertools.dropwhile(lambda each: each != path, self.wanted), AHEAD):
             wanted = self.wanted[each]
@@ -103,8 +103,10 @@ class Fetched(AbstractFileSystem):  # type: ignore[misc]
             if batch and left < 0:
                 break
             if each not in self.held:
-                batch.append(wanted)
-        self.held.update(zip((each.file.path for each in batch), fetched(batch, self.storage), strict=True))
+                if each not in self.objects:
+                    self.objects[each] = Object(wanted.file, self.storage)
+                batch.append((wanted, self.objects[each]))
+        self.held.update(zip((each.file.path for each, _ in batch), fetched(batch), strict=True))
         while len(self.held) > len(batch) and sum(each.total for each in self.held.values()) > self.budget:
             self.held.popitem(last=False)
 
@@ -160,53 +162,67 @@ class Handle(io.RawIOBase):
         return self.parts.read(start, end) if start < end else b""
 
 
-def fetched(batch: Sequence[Wanted], storage: Storage) -> list[Parts]:
+class Object:
+    """One remote file: bytes `[start, end)` of it, and the word that it is the same still."""
+
+    def __init__(self, file: LogFile, storage: Storage) -> None:
+        self.path, self.on_s3 = file.path, on_s3(file.path)
+        self.fs, self.place = filesystem(file.path, storage)
+        self.tag = file.fingerprint.partition("-")[2]
+        self.first: str | None = None
+
+    def get(self, start: int, end: int) -> bytes:
+        """On S3 of the object that was listed, by its ETag. Raises Replaced, or OSError."""
+        if not self.on_s3:
+            return bytes(self.fs.cat_file(self.place, start=start, end=end))
+        bucket, key, _ = self.fs.split_path(self.place)
+        asked = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self.tag}
+        try:
+            body = self.fs.call_s3("get_object", **asked)["Body"]
+            return bytes(sync(self.fs.loop, body.read))
+        except OSError as error:
+            if "pre-conditions" in str(error) or isinstance(error, FileNotFoundError):
+                raise self._replaced() from error
+            raise
+
+    def check(self) -> None:
+        """Raise Replaced where the file is not what it was at the first check. On S3 every request says so."""
+        if self.on_s3:
+            return
+        now = str(sorted((name, str(value)) for name, value in self.fs.info(self.place).items()))
+        self.first = self.first or now
+        if now != self.first:
+            raise self._replaced()
+
+    def checked(self, start: int, end: int) -> bytes:
+        """Bytes that belong to those read before."""
+        found = self.get(start, end)
+        self.check()
+        return found
+
+    def _replaced(self) -> Replaced:
+        return Replaced(f"{self.path} was replaced or removed while it was read")
+
+
+def fetched(batch: Sequence[tuple[Wanted, Object]]) -> list[Parts]:
     """The footers of files and the needed bytes of each, in two rounds of requests. Raises Replaced, or OSError."""
-    if not batch:
-        return []
-    gets = [getter(each.file, storage) for each in batch]
-    held = [Parts(each.file.bytes, get) for each, get in zip(batch, gets, strict=True)]
+    held = [Parts(each.file.bytes, there.checked) for each, there in batch]
     with ThreadPoolExecutor(READERS) as pool:
 
+        def check() -> None:
+            list(pool.map(lambda each: each[1].check(), batch))
+
         def add(asked: Sequence[tuple[int, tuple[int, int]]]) -> None:
-            found = pool.map(lambda each: gets[each[0]](*each[1]), asked)
+            found = pool.map(lambda each: batch[each[0]][1].get(*each[1]), asked)
             for (place, (start, _)), part in zip(asked, found, strict=True):
                 held[place].add(start, part)
 
-        add([(place, (max(0, each.file.bytes - TAIL), each.file.bytes)) for place, each in enumerate(batch)])
-        stretches = [_stretches(each, tail) for each, tail in zip(batch, held, strict=True)]
+        check()
+        add([(place, (max(0, each.file.bytes - TAIL), each.file.bytes)) for place, (each, _) in enumerate(batch)])
+        stretches = [_stretches(each, parts) for (each, _), parts in zip(batch, held, strict=True)]
         add([(place, stretch) for place, each in enumerate(stretches) for stretch in each])
-        if not on_s3(batch[0].file.path):
-            for each in pool.map(lambda each: _replaced(each.file, storage), batch):
-                if each is not None:
-                    raise each
+        check()
     return held
-
-
-def getter(file: LogFile, storage: Storage) -> Get:
-    """Fetches bytes of a file; on S3 only of the object that was listed, elsewhere of whatever lies there."""
-    fs, place = filesystem(file.path, storage)
-    if not on_s3(file.path):
-        return lambda start, end: bytes(fs.cat_file(place, start=start, end=end))
-    bucket, key, _ = fs.split_path(place)
-    tag = file.fingerprint.partition("-")[2]
-
-    def get(start: int, end: int) -> bytes:
-        asked = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": tag}
-        try:
-            body = fs.call_s3("get_object", **asked)["Body"]
-            return bytes(sync(fs.loop, body.read))
-        except OSError as error:
-            if "pre-conditions" in str(error) or isinstance(error, FileNotFoundError):
-                raise Replaced(f"{file.path} was replaced or removed while it was read") from error
-            raise
-
-    return get
-
-
-def _replaced(file: LogFile, storage: Storage) -> Replaced | None:
-    current = is_current(file.path, file.fingerprint, storage)
-    return None if current else Replaced(f"{file.path} was replaced or removed while it was read")
 
 
 def _stretches(wanted: Wanted, held: Parts) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from sli.errors import ConfigError, InputError
-from sli.storage import NOTHING, Storage, filesystem, plain
+from sli.storage import NOTHING, Storage, filesystem, on_s3, plain
 
 ENDINGS = (".parquet", ".pq", ".parq")
 HIDDEN = ("_", ".")
@@ -98,6 +98,7 @@ def _remote(log: str, url: str, storage: Storage) -> Listing | None:
     fs, root = filesystem(url, storage)
     # Without it a folder that cannot be listed would look as if its files were gone.
     strict = {"on_error": "raise"} if _walks(fs) else {}
+    fs.invalidate_cache()
     try:
         entries = fs.find(root, detail=True, **strict)
     except FileNotFoundError:
@@ -143,6 +144,9 @@ def is_current(path: str, fingerprint: str, storage: Storage = NOTHING) -> bool:
         if "://" not in path:
             return _local_file(path, os.stat(path)).fingerprint == fingerprint
         fs, place = filesystem(path, storage)
-        return _remote_file("", "", place, fs.info(place)).fingerprint == fingerprint
+        fs.invalidate_cache()
+        # What a file system tells of one file may be worded in another way than in a listing.
+        entries = [fs.info(place)] if on_s3(path) else fs.ls(fs._parent(place), detail=True)
+        return any(_remote_file("", "", e["name"], e).fingerprint == fingerprint for e in entries if e["name"] == place)
     except FileNotFoundError:
         return False

@@ -153,6 +153,9 @@ def delta_options(url: str, storage: Storage = NOTHING) -> dict[str, str]:
     names = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
     names |= {"region": "aws_region", "endpoint": "aws_endpoint_url"}
     options = {names[key]: value for key, value in {**found, **s3}.items() if key in names}
+    if "aws_access_key_id" in options and os.environ.get("AWS_SESSION_TOKEN"):
+        # The environment's token belongs to another key.
+        options.setdefault("aws_session_token", "")
     if "aws_endpoint_url" not in options and (endpoint := _endpoint()):
         options["aws_endpoint_url"] = endpoint
     if options.get("aws_endpoint_url", "").startswith("http://"):
@@ -178,7 +181,7 @@ def _of_profile(url: str, profile: str | None) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def check_exclusive_writes(url: str, storage: Storage) -> None:
+def check_exclusive_writes(url: str, storage: Storage = NOTHING) -> None:
     """Raise StoreError where a store would lose one of two commits made at once.
 
     Writes an object twice on the condition that there is none: the second write must be refused.

@@ -126,7 +126,7 @@ def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
 
 def show_latest(config: Config, lines: Sequence[str]) -> None:
     """The markdown artifact: what the run said, then the newest window of each grain."""
-    published = Store(config.store).published()
+    published = Store(config.store, config.storage).published()
     if published is None:
         return
     whole = config.slice_sets[0] if () not in config.slice_sets else ()

@@ -87,7 +87,7 @@ def plan_backfill(
     """What `backfill` with the same arguments would do: chunks, windows, reasons. Writes nothing. Raises SliError."""
     config = load_config(config, settings)
     wanted = as_of_instant(config, as_of)
-    published = Store(config.store).published()
+    published = Store(config.store, config.storage).published()
     begun, resumed = _begun(config, published, wanted, as_of is not None, start, end, sli)
     plan = planned(config, Request(wanted, None, begun, begun.left))
     chunks = _chunks(config, begun, resumed, plan, _days(plan, chunk))
@@ -115,7 +115,7 @@ def backfill(
     began = time.monotonic()
     config = load_config(config, settings)
     chosen = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
-    reached, runs, store = chosen.backfill, [], Store(config.store)
+    reached, runs, store = chosen.backfill, [], Store(config.store, config.storage)
     for number, each in enumerate(chosen.chunks, 1):
         # As known now, not when the first chunk began.
         request = Request(as_of_instant(config, as_of), None, reached, each, continues=chosen.resumed or number > 1)

@@ -85,8 +85,8 @@ def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[I
     return Chunk(
         tuple(pairs),
         tuple(strays),
-        tuple(f for f in inputs.predictions if common(f.intervals, [reach])),
-        tuple(f for f in inputs.feedback if common(f.intervals, [known])),
+        tuple(f for f in inputs.predictions if f.meets(reach)),
+        tuple(f for f in inputs.feedback if f.meets(known)),
         reach,
         known,
     )

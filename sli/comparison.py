@@ -42,7 +42,7 @@ def compare_slices(
     one's, or its objective's. Raises SliError.
     """
     config = load_config(config, settings)
-    published = Store(config.store).published()
+    published = Store(config.store, config.storage).published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     chosen = _chosen(config, sli)

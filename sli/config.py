@@ -23,6 +23,7 @@ from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
 from sli.slices import SliceBy, quoted, slice_by_of
 from sli.slis import Sli, State
+from sli.storage import NOTHING, Storage, filesystem
 from sli.windows import Grain
 
 Length = Annotated[
@@ -35,7 +36,7 @@ PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay"
 
 
 class Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
 
 class Predictions(Closed):
@@ -120,6 +121,7 @@ class Config(Closed):
     min_support: Annotated[int, Field(ge=0)] = 0
     grains: tuple[Named | Sliding, ...] = ("hour", "day", "cumulative")
     dask: Literal["in-process"] | Workers | Scheduler = "in-process"
+    storage: Annotated[Storage, BeforeValidator(Storage.of)] = NOTHING
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")] | None = None
     folder: str = Field(default=".", exclude=True)
 
@@ -128,6 +130,7 @@ class Config(Closed):
         for check in (
             lambda: self.zone,
             lambda: self.since_instant,
+            self._check_places,
             self._check_task,
             lambda: self.declared,
             self._check_slices,
@@ -176,7 +179,7 @@ class Config(Closed):
     def edges(self) -> dict[str, tuple[float, ...]]:
         """Ascending edges of the binned slice columns; those of quantiles are read from their table."""
         return {
-            name: each if isinstance(each, tuple) else _quantile_edges(name, each, self.folder)
+            name: each if isinstance(each, tuple) else _quantile_edges(name, each, self.folder, self.storage)
             for name, each in self.bins.items()
         }
 
@@ -202,7 +205,14 @@ class Config(Closed):
     def context(self) -> Context:
         """What an SLI's meaning rests on, beside its own declaration."""
         return Context(
-            self.task, self.classes, self.predictions.scores, self.columns, self.folder, self.zone, self.tile
+            self.task,
+            self.classes,
+            self.predictions.scores,
+            self.columns,
+            self.folder,
+            self.zone,
+            self.tile,
+            self.storage,
         )
 
     @functools.cached_property
@@ -254,6 +264,21 @@ class Config(Closed):
         """Hash of a series: change what its values mean and it is a new one, rolled up from the tiles there are."""
         caps = sorted((",".join(columns), top) for columns, top in self.caps.items())
         return sli.definition(json.dumps([self.base, self.level, self.min_support, caps]))
+
+    def _check_places(self) -> None:
+        kind = self.store.partition("://")[0] if "://" in self.store else "file"
+        if kind not in ("file", "s3", "s3a"):
+            raise ConfigError(
+                "the store cannot lie there", where="store", expected="a folder, or an s3:// URL", found=f"{kind}://"
+            )
+        for name, path in (("predictions", self.predictions.path), ("feedback", self.feedback.path)):
+            if path.startswith("memory://") and self.dask != "in-process":
+                raise ConfigError(
+                    "other processes cannot read the memory of this one",
+                    where=f"{name}.path",
+                    found=path,
+                    todo="set `dask: in-process`, or log to a folder or an s3:// URL",
+                )
 
     def _check_task(self) -> None:
         classes, predictions = self.classes, self.predictions
@@ -361,14 +386,12 @@ class Config(Closed):
                     )
 
 
-def _quantile_edges(name: str, wanted: Quantiles, folder: str) -> tuple[float, ...]:
+def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage) -> tuple[float, ...]:
     """Inner quantiles of a column of a reference table, each once. Raises ConfigError."""
     import duckdb
     import pyarrow.parquet as pq
 
-    from sli.storage import filesystem
-
-    fs, place = filesystem(located(wanted.table, folder))
+    fs, place = filesystem(located(wanted.table, folder), storage)
     try:
         with fs.open(place, "rb") as opened:
             rows = pq.read_table(opened, columns=[name], partitioning=None)  # noqa: F841 - DuckDB finds it by name

@@ -19,7 +19,7 @@ from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
 from sli.slis.python import PYTHON_KEYS, from_python, source_hash
 from sli.slis.sql import from_sql
-from sli.storage import filesystem, plain
+from sli.storage import NOTHING, Storage, filesystem, plain
 
 INJECTED = ("classes", "scores")
 """Arguments that a catalogue entry gets from the config."""
@@ -36,6 +36,7 @@ class Context:
     folder: str
     zone: Zone
     tile: int
+    storage: Storage = NOTHING
 
 
 def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
@@ -179,7 +180,7 @@ def _reference(against: Any, context: Context) -> tuple[Reference, Any]:
         return Reference("window", Interval(start, end)), [start, end]
     if isinstance(against, Mapping) and set(against) == {"table"}:
         path = located(str(against["table"]), context.folder)
-        return Reference("table", None, path), ["table", fingerprint(path)]
+        return Reference("table", None, path), ["table", fingerprint(path, context.storage)]
     near = nearest(against, ["previous"]) if isinstance(against, str) else ""
     raise ConfigError("this is no reference", where="against", expected=expected, found=found, todo=near)
 
@@ -189,10 +190,10 @@ def located(path: str, folder: str) -> str:
     return path if "://" in path else str((Path(folder) / Path(path).expanduser()).resolve())
 
 
-def fingerprint(path: str) -> str:
+def fingerprint(path: str, storage: Storage) -> str:
     """What tells a file from a later one of the same path: its size and time or ETag. Raises ConfigError."""
     try:
-        fs, place = filesystem(path)
+        fs, place = filesystem(path, storage)
         found = fs.info(place)
     except Exception as error:
         raise ConfigError(

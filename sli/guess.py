@@ -20,7 +20,9 @@ from sli import logs
 from sli.config import PAIR_COLUMNS
 from sli.errors import ConfigError, InputError
 from sli.intervals import DAY, iso, zone
+from sli.listing import listing
 from sli.loading import checked
+from sli.storage import filesystem
 
 SAMPLE = 5_000
 FEW = 20
@@ -134,13 +136,14 @@ def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
 
 def _look(log: str, given: str) -> Sample:
     """The first readable file of a log. Raises InputError or ConfigError."""
-    fs, root, entries = logs.listing(log, given)
-    if entries is None:
+    listed = listing(log, given)
+    if listed is None:
         raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
-    found = sorted(entries)
-    files = [file for file in found if logs.is_parquet(posixpath.relpath(file, root), file)]
+    fs, root = filesystem(given)
+    files = [filesystem(file.path)[1] for file in listed.files]
     if not files:
-        other = f"{len(found):,} other files, such as {posixpath.basename(found[0])}" if found else "an empty folder"
+        others = listed.others
+        other = f"{len(others):,} other files, such as {posixpath.basename(others[0])}" if others else "an empty folder"
         raise InputError(
             f"the {log} log has no Parquet files",
             where=given,

@@ -82,13 +82,16 @@ class Interval:
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same instants as disjoint intervals in order, touching ones joined, empty ones gone."""
-    joined: list[Interval] = []
-    for each in sorted(i for i in intervals if not i.empty):
-        if joined and each.start <= joined[-1].end:
-            joined[-1] = Interval(joined[-1].start, max(joined[-1].end, each.end))
+    joined: list[tuple[int, int]] = []
+    # Plain numbers, since there may be an interval for every file of every log.
+    start = end = BEGINNING
+    for first, last in sorted((i.start, i.end) for i in intervals if not i.empty):
+        if first <= end and start < end:
+            end = max(end, last)
         else:
-            joined.append(each)
-    return joined
+            joined.append((start, end))
+            start, end = first, last
+    return [Interval(first, last) for first, last in [*joined, (start, end)] if first < last]
 
 
 def common(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:

@@ -6,8 +6,8 @@ version of DuckDB; after another one has run, all keys are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -16,11 +16,12 @@ import pyarrow as pa
 from sli.config import Config
 from sli.intervals import BEGINNING, END, Interval
 from sli.logs import LogFile
-from sli.scan import Source, connect, rows_of
+from sli.scan import connect, feedback_source, predictions_source, rows_of
 from sli.schemas import KEYS
 from sli.slices import literal
 from sli.slis.states import Integers, integers
-from sli.storage import filesystem
+from sli.storage import Storage
+from sli.tables import Store
 
 HASH = f"duckdb {duckdb.__version__}"
 """Names the hash of the keys that are stored."""
@@ -31,27 +32,23 @@ ALWAYS = Interval(BEGINNING, END)
 
 @dataclass(frozen=True)
 class Segments:
-    """The files of the keys of each log."""
+    """The keys of a store as one of its versions holds them."""
 
-    predictions: tuple[str, ...]
-    feedback: tuple[str, ...]
+    root: str
+    storage: Storage
+    version: int
 
     def of(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
-        """SQL of the keys of a log: columns tile and key."""
-        paths: Sequence[str] = getattr(self, log)
-        if not paths:
-            return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
-        if "://" in paths[0] and paths[0].split("://")[0] not in con.list_filesystems():
-            con.register_filesystem(filesystem(paths[0])[0])
-        return f"read_parquet([{', '.join(map(literal, paths))}], hive_partitioning=false)"
+        """Name of a view of the keys of a log: columns tile and key. Raises StoreError."""
+        con.register(f"keys_of_{log}", Store(self.root, self.storage).keys(self.version, log))
+        return f"keys_of_{log}"
 
 
 def keys_of(config: Config, predictions: Iterable[LogFile], feedback: Iterable[LogFile]) -> pa.Table:
     """The keys of all rows of files: a table of `schemas.KEYS`."""
-    p, f = config.predictions, config.feedback
     logs = {
-        "predictions": (Source(p.id, p.time, p.value, (), config.classes), predictions),
-        "feedback": (Source(f.id, f.time, f.value, (), config.classes), feedback),
+        "predictions": (replace(predictions_source(config), columns=()), predictions),
+        "feedback": (feedback_source(config), feedback),
     }
     con = connect(config.parallel, config.task_memory)
     try:

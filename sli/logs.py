@@ -6,12 +6,13 @@ statistics of the time column costs one read of that column.
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,17 +20,19 @@ import pyarrow.parquet as pq
 
 from sli.config import Config, Feedback, Predictions
 from sli.errors import InputError, nearest
-from sli.intervals import Interval, Zone
-from sli.storage import filesystem, plain
+from sli.intervals import BEGINNING, Interval, Zone
+from sli.listing import ENDINGS, is_current, listing
+from sli.storage import READERS, Storage, filesystem, plain
 
-ENDINGS = (".parquet", ".pq", ".parq")
-READERS = 8
-"""Footers read at once."""
+TAIL = 64 << 10
+"""Bytes fetched from the end of a remote file: most footers are shorter."""
 
 
-@dataclass(frozen=True)
-class LogFile:
-    """One file of a log. `ranges`: first and last instant of each group of rows; a `problem` sets the file aside."""
+class LogFile(NamedTuple):
+    """One file of a log. `ranges`: first and last instant of each group of rows; a `problem` sets the file aside.
+
+    A plain tuple, since there may be a file an hour and a log for years of them, and every run looks at all.
+    """
 
     log: str
     path: str
@@ -53,6 +56,15 @@ class LogFile:
         return [Interval(first, last + 1) for first, last in self.ranges] if self.usable else []
 
     @property
+    def latest(self) -> int:
+        """The last instant the file has rows of, or the beginning of time."""
+        return max((last for _, last in self.ranges), default=BEGINNING) if self.usable else BEGINNING
+
+    def meets(self, span: Interval) -> bool:
+        """Whether the file has rows in a stretch of time, as far as its footer tells."""
+        return self.usable and any(first < span.end and last >= span.start for first, last in self.ranges)
+
+    @property
     def types(self) -> dict[str, str]:
         """Type of each needed column; `hive` for one that is part of the path."""
         return dict(self.columns)
@@ -72,9 +84,12 @@ class Inputs:
     def without(self, broken: Mapping[str, str]) -> Inputs:
         """The same with files set aside that turned out unreadable beyond their footer."""
 
+        if not broken:
+            return self
+
         def mark(files: tuple[LogFile, ...]) -> tuple[LogFile, ...]:
             return tuple(
-                replace(f, problem="damaged", explanation=f"a page is damaged: {broken[f.path]}")
+                f._replace(problem="damaged", explanation=f"a page is damaged: {broken[f.path]}")
                 if f.path in broken
                 else f
                 for f in files
@@ -85,12 +100,14 @@ class Inputs:
 
 def discover(config: Config, known: Iterable[LogFile] = ()) -> Inputs:
     """List both logs; footers of `known` files with the same fingerprint are not read again. Raises InputError."""
-    before = {(each.log, each.path): each for each in known}
+    before: dict[str, dict[str, LogFile]] = {"predictions": {}, "feedback": {}}
+    for each in known:
+        before[each.log][each.path] = each
     wanted = (
-        _Footer("predictions", config.predictions, config.columns, config.zone, bool(config.classes)),
-        _Footer("feedback", config.feedback, (), config.zone, bool(config.classes)),
+        _Footer("predictions", config.predictions, config.columns, config.zone, bool(config.classes), config.storage),
+        _Footer("feedback", config.feedback, (), config.zone, bool(config.classes), config.storage),
     )
-    found = [tuple(_listed(footer, before)) for footer in wanted]
+    found = [tuple(_listed(footer, before[footer.log])) for footer in wanted]
     predictions, feedback = _same_ids(config, found[0], found[1])
     if not predictions:
         raise InputError(
@@ -132,86 +149,101 @@ class _Footer:
     zone: Zone
     classes: bool
     """Whether values are names of classes."""
+    storage: Storage
 
     @property
     def needed(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.source.id, self.source.time, self.source.value, *self.columns)))
 
 
-def is_parquet(below: str, file: str) -> bool:
-    """Whether a file is read at all; `below` is its path below the log's root, where `_` and `.` hide."""
-    hidden = any(part.startswith(("_", ".")) and part != "." for part in below.split("/"))
-    return not hidden and file.endswith(ENDINGS)
-
-
-def listing(log: str, url: str) -> tuple[Any, str, dict[str, Any] | None]:
-    """The file system of a log, its root, and what lies there by path; None if the root does not exist.
-
-    Raises InputError where it cannot be listed.
-    """
-    try:
-        fs, root = filesystem(url)
-        entries = {root: fs.info(root)} if fs.isfile(root) else fs.find(root, detail=True)
-        return fs, root, entries if entries or fs.exists(root) else None
-    except Exception as error:
-        # Each kind of storage has errors of its own.
+def _listed(footer: _Footer, before: Mapping[str, LogFile]) -> list[LogFile]:
+    """The files of a log. Of those that are as they were before, the very same objects."""
+    found = listing(footer.log, footer.source.path, footer.storage)
+    if found is None:
         raise InputError(
-            f"the {log} log cannot be listed",
-            where=url,
-            found=f"{type(error).__name__}: {plain(error)}",
-            todo="check the address and the credentials",
-            passes=True,
-        ) from error
-
-
-def _listed(footer: _Footer, before: Mapping[tuple[str, str], LogFile]) -> list[LogFile]:
-    url = footer.source.path
-    fs, root, entries = listing(footer.log, url)
-    if entries is None:
-        raise InputError(
-            f"the path of the {footer.log} log does not exist", where=url, todo=f"check `{footer.log}.path`"
+            f"the path of the {footer.log} log does not exist",
+            where=footer.source.path,
+            todo=f"check `{footer.log}.path`",
         )
-    seen, unseen = [], []
-    for path in sorted(entries):
-        if not is_parquet(posixpath.relpath(path, root), path):
-            continue
-        entry = entries[path]
-        stamp = entry.get("ETag") or entry.get("mtime") or entry.get("LastModified") or entry.get("created") or ""
-        file = LogFile(
-            footer.log,
-            fs.unstrip_protocol(path) if "://" in url else path,
-            f"{entry['size']}-{stamp}",
-            int(entry["size"]),
-        )
-        old = before.get((footer.log, file.path))
+    needed = set(footer.needed)
+    enough = functools.cache(lambda columns: needed <= {name for name, _ in columns})
+    # Named even where they turn out missing: what was looked for decides whether to look again.
+    named = tuple((name, "") for name in footer.needed)
+    files: list[LogFile] = []
+    unseen: list[int] = []
+    for each in found.files:
+        old = before.get(each.path)
         if (
             old is not None
-            and old.fingerprint == file.fingerprint
+            and old.fingerprint == each.fingerprint
             and old.problem not in ("wrong id type", "unreadable")
-            and set(footer.needed) <= set(old.types)
+            and enough(old.columns)
         ):
-            seen.append(old)
+            files.append(old)
         else:
-            # Named even where they turn out missing: what was looked for decides whether to look again.
-            unseen.append(replace(file, columns=tuple((name, "") for name in footer.needed)))
-    with ThreadPoolExecutor(1 if "://" not in url else READERS) as pool:
-        read = list(pool.map(lambda file: _with_footer(footer, file, fs), unseen))
-    return sorted(seen + read, key=lambda file: file.path)
+            unseen.append(len(files))
+            files.append(LogFile(footer.log, each.path, each.fingerprint, each.bytes, columns=named))
+    for place, read in zip(unseen, _with_footers(footer, [files[place] for place in unseen]), strict=True):
+        files[place] = read
+    return files
 
 
-def _with_footer(footer: _Footer, file: LogFile, fs: Any) -> LogFile:
+def _with_footers(footer: _Footer, files: list[LogFile]) -> Iterator[LogFile]:
+    if "://" not in footer.source.path:
+        return (_with_footer(footer, file, _opened) for file in files)
+    fs = filesystem(footer.source.path, footer.storage)[0]
+    with ThreadPoolExecutor(READERS) as pool:
+        return iter(list(pool.map(lambda file: _with_footer(footer, file, lambda each: _Tail(fs, each)), files)))
+
+
+def _opened(file: LogFile) -> Any:
+    # Arrow opens local files itself, several times faster than through a Python file.
+    return pa.OSFile(file.path)
+
+
+class _Tail(io.RawIOBase):
+    """A remote file whose end is fetched in one request; anything before it only where it is read."""
+
+    def __init__(self, fs: Any, file: LogFile) -> None:
+        super().__init__()
+        self.fs, self.file, self.at = fs, file, 0
+        self.start = max(0, file.bytes - TAIL)
+        self.tail = fs.cat_file(file.path, start=self.start, end=file.bytes) if file.bytes else b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.file.bytes}[whence]
+        return self.at
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = self.file.bytes if size is None or size < 0 else min(self.file.bytes, self.at + size)
+        start, self.at = self.at, max(self.at, end)
+        if start >= end:
+            return b""
+        if start >= self.start:
+            return bytes(self.tail[start - self.start : end - self.start])
+        return bytes(self.fs.cat_file(self.file.path, start=start, end=end))
+
+
+def _with_footer(footer: _Footer, file: LogFile, opened_by: Callable[[LogFile], Any]) -> LogFile:
     try:
-        # Arrow opens local files itself, several times faster than through a Python file.
-        with pa.OSFile(file.path) if "://" not in file.path else fs.open(file.path, "rb") as opened:
+        with opened_by(file) as opened:
             metadata = pq.read_metadata(opened)
-            file = replace(file, rows=metadata.num_rows)
-            file = _typed(footer, file, metadata.schema.to_arrow_schema())
-            return _timed(footer, file, metadata, opened) if file.usable else file
+            read = _typed(footer, file._replace(rows=metadata.num_rows), metadata.schema.to_arrow_schema())
+            return _timed(footer, read, metadata, opened) if read.usable else read
     except (OverflowError, ValueError) as error:
         if isinstance(error, pa.ArrowException):
-            return replace(file, problem="unreadable", explanation=str(error).splitlines()[0][:200])
+            return _unreadable(footer, file, error)
         years = "a time beyond the years 1 to 9999; was it written in another unit?"
-        return replace(file, problem="wrong type", explanation=f"column '{footer.source.time}' holds {years}")
+        return file._replace(problem="wrong type", explanation=f"column '{footer.source.time}' holds {years}")
     except Exception as error:
         remote = "://" in file.path
         # Arrow tells of a footer that makes no sense by an OSError of no number.
@@ -229,8 +261,20 @@ def _with_footer(footer: _Footer, file: LogFile, fs: Any) -> LogFile:
                 todo="run again once its storage answers",
                 passes=True,
             ) from error
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return replace(file, problem="unreadable", explanation=text[:200])
+        return _unreadable(footer, file, error)
+
+
+def _unreadable(footer: _Footer, file: LogFile, error: Exception) -> LogFile:
+    """The file set aside. Raises InputError where it was replaced since it was listed, and may be whole."""
+    if not is_current(file.path, file.fingerprint, footer.storage):
+        raise InputError(
+            f"a file of the {file.log} log was replaced or removed while it was read",
+            where=file.path,
+            todo="run again",
+            passes=True,
+        ) from error
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return file._replace(problem="unreadable", explanation=text[:200])
 
 
 def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
@@ -239,8 +283,7 @@ def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
     for name in footer.needed:
         if name not in types and name not in hive:
             near = nearest(name, [*schema.names, *hive])
-            return replace(
-                file,
+            return file._replace(
                 problem="missing column",
                 explanation=f"no column '{name}', only {', '.join(schema.names)}; {near}".rstrip("; "),
             )
@@ -254,11 +297,11 @@ def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
     )
     for name, allowed, expected in rules:
         if name in types and not allowed(types[name]):
-            return replace(
-                file, problem="wrong type", explanation=f"column '{name}' is {types[name]}, expected {expected}"
+            return file._replace(
+                problem="wrong type", explanation=f"column '{name}' is {types[name]}, expected {expected}"
             )
     named = tuple((name, str(types[name]) if name in types else "hive") for name in footer.needed)
-    return replace(file, columns=named)
+    return file._replace(columns=named)
 
 
 def _is_text(kind: Any) -> bool:
@@ -296,7 +339,7 @@ def _timed(footer: _Footer, file: LogFile, metadata: Any, opened: Any) -> LogFil
         nulls += found.null_count
         if found.has_min_max:
             ranges.append((_earliest(found.min, footer.zone), _latest(found.max, footer.zone)))
-    return replace(file, ranges=tuple(ranges), null_times=nulls, row_bytes=size / max(1, metadata.num_rows))
+    return file._replace(ranges=tuple(ranges), null_times=nulls, row_bytes=size / max(1, metadata.num_rows))
 
 
 def _read_times(footer: _Footer, opened: Any) -> tuple[list[tuple[int, int]], int]:
@@ -335,24 +378,24 @@ def _same_ids(
 ) -> tuple[tuple[LogFile, ...], tuple[LogFile, ...]]:
     """Set files aside whose ids are of another kind than those of the first predictions file."""
 
-    def kind(file: LogFile, column: str) -> str:
-        text = file.types[column]
+    @functools.cache
+    def kind(columns: tuple[tuple[str, str], ...], column: str) -> str:
+        text = dict(columns)[column]
         return "integer" if "int" in text and "dictionary" not in text else "text"
 
     first = next((f for f in predictions if f.usable), None)
     if first is None:
         return predictions, feedback
-    expected = kind(first, config.predictions.id)
+    expected = kind(first.columns, config.predictions.id)
     known = first.types[config.predictions.id]
 
     def check(files: tuple[LogFile, ...], column: str) -> tuple[LogFile, ...]:
         return tuple(
-            replace(
-                f,
+            f._replace(
                 problem="wrong id type",
                 explanation=f"ids ('{column}') are {f.types[column]}; those of {first.path} are {known}",
             )
-            if f.usable and kind(f, column) != expected
+            if f.usable and kind(f.columns, column) != expected
             else f
             for f in files
         )

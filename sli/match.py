@@ -16,7 +16,7 @@ import pyarrow as pa
 from sli.chunks import Chunk
 from sli.config import Config
 from sli.intervals import Interval
-from sli.scan import Source, inside_sql, predictions_source, repeated, rows_of
+from sli.scan import Source, feedback_source, inside_sql, predictions_source, repeated, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -72,7 +72,7 @@ class Spec:
         chosen = tuple(config.states[each] for each in states)
         return Spec(
             predictions_source(config),
-            Source(f.id, f.time, f.value, (), config.classes),
+            feedback_source(config),
             config.timezone,
             config.tile,
             config.since_instant,

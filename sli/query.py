@@ -156,7 +156,7 @@ def _asked(
     slice: Mapping[str, str | None] | None,
     slice_by: Sequence[str] | None,
 ) -> _Asked:
-    store = Store(config.store)
+    store = Store(config.store, config.storage)
     published = store.published()
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")

@@ -68,7 +68,7 @@ def read(
 
 def standing_audit(config: Config) -> pd.DataFrame:
     """The rows of `audit` that stand now. Raises SliError."""
-    store = Store(config.store)
+    store = Store(config.store, config.storage)
     return framed(publish.newest_audit(store, store.published()))
 
 
@@ -91,10 +91,10 @@ def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _opened(source: str | Path | Config) -> tuple[Store, Zone]:
     if isinstance(source, Config):
-        return Store(source.store), source.zone
+        return Store(source.store, source.storage), source.zone
     if str(source).endswith((".yaml", ".yml")):
         config = load_config(source)
-        return Store(config.store), config.zone
+        return Store(config.store, config.storage), config.zone
     return Store(str(source)), zone("UTC")
 
 

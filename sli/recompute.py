@@ -113,13 +113,13 @@ def plan(
 
 def check_reachable(config: Config) -> None:
     """Raise StoreError or EngineError, within seconds, where the store or the Dask scheduler does not answer."""
-    Store(config.store).published()
+    Store(config.store, config.storage).published()
     check_cluster(config)
 
 
 def planned(config: Config, request: Request) -> Plan:
     """The plan of a request, as things stand. Raises SliError."""
-    store = Store(config.store)
+    store = Store(config.store, config.storage)
     published = store.published()
     seen = store.inputs(published)
     inputs = discover(config, seen)
@@ -167,7 +167,7 @@ def _once(
     progress: Progress,
 ) -> Outcome:
     began = time.monotonic()
-    transaction = Store(config.store).begin()
+    transaction = Store(config.store, config.storage).begin()
     published = transaction.published
     seen = transaction.store.inputs(published)
     inputs = discover(config, seen).without(broken)
@@ -308,11 +308,11 @@ def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
 
 
 def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
-    """The files of the keys of all rows of the files seen, which are made anew where they are not there."""
+    """The keys of all rows of the files seen, which are made anew where they are not there."""
     published = transaction.published
     if published is None or published.keyed != HASH:
         transaction.write("keys", keys_of(config, news.seen_predictions, news.seen_feedback), replacing="true")
-    return Segments(*(transaction.files("keys", ("log", "=", log)) for log in ("predictions", "feedback")))
+    return Segments(transaction.store.root, transaction.store.storage, transaction.versions["keys"])
 
 
 def _newest(config: Config, transaction: Transaction, worked: _Worked, days: pa.Table) -> int:

@@ -46,7 +46,7 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
     con = connect(config.parallel, config.task_memory)
     try:
         if "://" in path:
-            con.register_filesystem(filesystem(path)[0])
+            con.register_filesystem(filesystem(path, config.storage)[0])
         read = f"read_parquet({literal(path)}, file_row_number=true)"
         there = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
         columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import duckdb
 import numpy as np
@@ -18,10 +19,15 @@ import pyarrow as pa
 
 from sli.config import Config
 from sli.errors import EngineError, SliError
+from sli.fetch import Fetched, Wanted
 from sli.intervals import DAY, Interval, zone
+from sli.listing import is_current
 from sli.logs import LogFile
 from sli.slices import literal, quoted
-from sli.storage import filesystem, plain, read_through
+from sli.storage import NOTHING, Storage, plain, read_through
+
+FETCHED = 5
+"""The share of a task's memory that bytes of remote files may take: one in so many."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Source:
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
     """Of a multiclass task: a value is the position of its class among them, -1 for any other."""
+    storage: Storage = NOTHING
 
     @property
     def value_sql(self) -> str:
@@ -48,7 +55,13 @@ class Source:
 def predictions_source(config: Config) -> Source:
     """The predictions log, with every column the config asks for."""
     p = config.predictions
-    return Source(p.id, p.time, p.value, config.columns, config.classes)
+    return Source(p.id, p.time, p.value, config.columns, config.classes, config.storage)
+
+
+def feedback_source(config: Config) -> Source:
+    """The feedback log."""
+    f = config.feedback
+    return Source(f.id, f.time, f.value, (), config.classes, config.storage)
 
 
 class BrokenFiles(SliError):
@@ -66,13 +79,20 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
     """
     found = {}
     for file in files:
-        if _problem(file, source, zone_name) and "://" in file.path:
+        if not _problem(file, source, zone_name):
+            continue
+        if "://" in file.path:
             try:
-                read_through(file.path)
+                current = is_current(file.path, file.fingerprint, source.storage)
+                read_through(file.path, source.storage)
             except Exception as away:
                 raise EngineError(
                     "a file of the logs could not be fetched", where=file.path, found=plain(away), passes=True
                 ) from away
+            if not current:
+                raise EngineError(
+                    "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
+                ) from error
         if problem := _problem(file, source, zone_name):
             found[file.path] = problem
     if found:
@@ -110,9 +130,11 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     """A private in-memory database that spills to disk beyond its memory."""
     con = duckdb.connect()
     con.execute(f"SET threads={threads}")
+    con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
     con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
     con.execute(f"SET temp_directory={literal(_spill())}")
-    con.execute("SET preserve_insertion_order=false")
+    for setting in ("preserve_insertion_order=false", "enable_external_file_cache=false"):
+        con.execute(f"SET {setting}")
     session(con)
     return con
 
@@ -128,9 +150,11 @@ def rows_of(
 ) -> str:
     """SQL for the rows of files in a span of time: id (text), t (UTC microseconds), value, columns, filename."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    files = list(files)
     for each in files:
         groups.setdefault(each.columns, []).append(each.path)
-    selects = [_select(con, dict(types), paths, source, zone_name, span) for types, paths in groups.items()]
+    _announce(con, files, source, span)
+    selects = [_select(dict(types), paths, source, zone_name, span) for types, paths in groups.items()]
     if not selects:
         columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
         return (
@@ -139,16 +163,34 @@ def rows_of(
     return f"({' UNION ALL '.join(selects)})"
 
 
+_REMOTE: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Fetched]] = WeakKeyDictionary()
+"""File systems of each connection, by protocol."""
+
+
+def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, span: Interval) -> None:
+    """Tell the file systems of a connection which bytes of remote files it is about to read."""
+    needed = frozenset((source.id, source.time, source.value, *source.columns))
+    for file in files:
+        protocol, remote, _ = file.path.partition("://")
+        if not remote:
+            continue
+        known = _REMOTE.setdefault(con, {})
+        if protocol not in known:
+            memory = con.execute("SELECT getvariable('memory')").fetchall()[0][0]
+            known[protocol] = Fetched(protocol, source.storage, memory // FETCHED)
+            con.register_filesystem(known[protocol])
+        # A local time may lie up to a day from the instant of its name.
+        local = "tz=" not in file.types.get(source.time, "")
+        known[protocol].want(Wanted(file, needed, span.grown(DAY, DAY) if local else span))
+
+
 def _select(
-    con: duckdb.DuckDBPyConnection,
     types: dict[str, str],
     paths: list[str],
     source: Source,
     zone_name: str,
     span: Interval,
 ) -> str:
-    if "://" in paths[0] and paths[0].split("://")[0] not in con.list_filesystems():
-        con.register_filesystem(filesystem(paths[0])[0])
     time, kind = quoted(source.time), types[source.time]
     low, high = max(span.start, -(2**56)), min(span.end, 2**56)
     if "tz=" in kind:

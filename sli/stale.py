@@ -5,6 +5,7 @@ Limit: it knows files by the times in their footers, so a late file makes every 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,18 +47,22 @@ def causes_of(
                 ("predictions", "feedback"), span, (inputs.predictions, inputs.feedback), strict=True
             )
         ]
-    before = {(f.log, f.path): f for f in seen}
-    now = {(f.log, f.path): f for f in inputs.files}
+    known = set(map(id, seen)) & set(map(id, inputs.files))
+    before = {(f.log, f.path): f for f in seen if id(f) not in known}
+    now = {(f.log, f.path) for f in inputs.files if id(f) not in known}
     groups: dict[str, list[tuple[str, list[Interval]]]] = {}
     later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
-    for key, file in now.items():
-        old = before.get(key)
+    for file in inputs.files:
+        # Most files are the very objects of before.
+        old = file if id(file) in known else before.get((file.log, file.path))
+        if old is file and file.latest < later.start:
+            continue
         if old is None:
             groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
         elif (old.fingerprint, old.problem) != (file.fingerprint, file.problem) or _retyped(old, file):
             groups.setdefault(f"rewritten {file.log}", []).append((file.path, [*old.intervals, *file.intervals]))
-        elif known := common(file.intervals, [later]):
-            groups.setdefault(f"newly known {file.log}", []).append(("", known))
+        elif newly := common(file.intervals, [later]):
+            groups.setdefault(f"newly known {file.log}", []).append(("", newly))
     for key, old in before.items():
         if key not in now:
             groups.setdefault(f"removed {old.log}", []).append((old.path, old.intervals))
@@ -88,10 +93,10 @@ class News:
         """Times of the rows of files seen that are known only now."""
         return Interval(self.known + 1, max(self.known, self.as_of) + 1)
 
-    @property
+    @functools.cached_property
     def revealed(self) -> tuple[LogFile, ...]:
         """Files seen that have such rows."""
-        return tuple(f for f in (*self.seen_predictions, *self.seen_feedback) if common(f.intervals, [self.later]))
+        return tuple(f for f in (*self.seen_predictions, *self.seen_feedback) if f.meets(self.later))
 
     @property
     def bytes(self) -> int:

@@ -7,6 +7,7 @@ on local disks it is safe against kills, not shown safe against power loss.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,10 +22,11 @@ from sli.errors import ConflictError, StoreError
 from sli.intervals import Interval
 from sli.logs import LogFile
 from sli.request import Backfill
-from sli.storage import check_exclusive_writes, delta_options, plain
+from sli.storage import NOTHING, Storage, check_exclusive_writes, delta_options, plain
 
 APP = "sli"
 KEY = "sli_published"
+NESTED = ("ranges", "columns")
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
@@ -93,9 +95,10 @@ class Published:
 class Store:
     """The tables under `root`, a folder or an s3:// prefix."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, storage: Storage = NOTHING) -> None:
         self.root = root.rstrip("/")
-        self.options = delta_options(root)
+        self.storage = storage
+        self.options = delta_options(root, storage)
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -166,12 +169,20 @@ class Store:
                 rows = rows.append_column(each, pa.nulls(len(rows), each.type))
         return rows
 
+    def keys(self, version: int, log: str) -> ds.Dataset:
+        """The keys of a log, to be read piece by piece. Raises StoreError."""
+        table = self.handle("keys", version)
+        if table is None:
+            raise self.missing("keys")
+        with _errors(self.uri("keys"), "read"):
+            return table.to_pyarrow_dataset(file_pruning_predicate=[("log", "=", log)])
+
     def missing(self, name: str) -> StoreError:
         return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")
 
     def inputs(self, published: Published | None) -> list[LogFile]:
         """The files the last published run saw."""
-        return [_file_of(row) for row in self.rows("inputs", published).to_pylist()]
+        return files_of(self.rows("inputs", published))
 
     def begin(self) -> Transaction:
         """Begin to write on top of what is published now."""
@@ -220,12 +231,6 @@ class Transaction:
             )
         self.versions[name] = table.version()
 
-    def files(self, name: str, within: tuple[str, str, str]) -> tuple[str, ...]:
-        """The files of a table as this transaction sees it."""
-        table = self._handles[name]
-        with _errors(self.store.uri(name), "read"):
-            return () if table is None else tuple(table.file_uris(file_pruning_predicate=[within]))
-
     def compact(self, name: str) -> None:
         """Put small files of a table just written together once there are many of them. Raises ConflictError."""
         table = self._handles[name]
@@ -252,7 +257,7 @@ class Transaction:
         from deltalake import DeltaTable
 
         if not any(self._handles.values()):
-            check_exclusive_writes(self.store.root)
+            check_exclusive_writes(self.store.root, self.store.storage)
         schema, partitions = LAYOUT[name]
         if "://" not in self.store.root:
             Path(self.store.uri(name)).mkdir(parents=True, exist_ok=True)
@@ -301,14 +306,27 @@ def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(fixed + [rows.column(f.name) for f in extra], schema=pa.schema([*schema, *extra]))
 
 
-def _file_of(row: dict[str, Any]) -> LogFile:
-    flat = row.pop("ranges") or []
-    columns = tuple((name, kind) for name, kind in row.pop("columns") or [])
-    return LogFile(ranges=tuple(zip(flat[::2], flat[1::2], strict=True)), columns=columns, **row)
+def files_of(rows: pa.Table) -> list[LogFile]:
+    """The files of an `inputs` table, column by column: row by row it would take several times as long."""
+    columns = {name: rows.column(name).combine_chunks() for name in schemas.INPUTS.names}
+    plain = {
+        name: column.to_numpy(zero_copy_only=False).tolist() for name, column in columns.items() if name not in NESTED
+    }
+    bounds = columns["ranges"]
+    flat, at = bounds.values.to_numpy().tolist(), bounds.offsets.to_numpy().tolist()
+    ranges = [tuple(zip(flat[a:b:2], flat[a + 1 : b : 2], strict=True)) for a, b in itertools.pairwise(at)]
+    kinds = columns["columns"]
+    pairs = list(zip(kinds.keys.to_pylist(), kinds.items.to_pylist(), strict=True))
+    at = kinds.offsets.to_numpy().tolist()
+    # Files of a log mostly have the same columns: one object for all of them.
+    same: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+    types = [same.setdefault(each, each) for each in (tuple(pairs[a:b]) for a, b in itertools.pairwise(at))]
+    order = (ranges if name == "ranges" else types if name == "columns" else plain[name] for name in LogFile._fields)
+    return list(map(LogFile, *order))
 
 
 def input_rows(files: tuple[LogFile, ...]) -> pa.Table:
     """The `inputs` table of a run."""
-    columns = {name: [getattr(file, name) for file in files] for name in schemas.INPUTS.names}
-    columns["ranges"] = [[each for pair in file.ranges for each in pair] for file in files]
-    return pa.table(columns, schema=schemas.INPUTS)
+    columns: dict[str, Any] = {name: [getattr(file, name) for file in files] for name in LogFile._fields}
+    columns["ranges"] = [tuple(itertools.chain.from_iterable(each)) for each in columns["ranges"]]
+    return pa.table({name: pa.array(columns[name], schemas.INPUTS.field(name).type) for name in schemas.INPUTS.names})

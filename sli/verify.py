@@ -81,7 +81,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     Values must agree to a relative 1e-9, within the row's error bound where it has one. Raises SliError.
     """
     config = load_config(config, settings)
-    store = Store(config.store)
+    store = Store(config.store, config.storage)
     published = store.published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
@@ -304,7 +304,8 @@ def _tables(config: Config, files: Sequence[LogFile]) -> dict[str, pd.DataFrame]
 
 def _reference_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.DataFrame:
     """The rows of a reference table as pairs; a prediction and a label where it has the logs' value columns."""
-    with filesystem(path)[0].open(filesystem(path)[1], "rb") as opened:
+    fs, place = filesystem(path, config.storage)
+    with fs.open(place, "rb") as opened:
         table = pq.read_table(opened, partitioning=None)
     values = {}
     for key, name in (("value", config.predictions.value), ("value_label", config.feedback.value)):
@@ -399,7 +400,7 @@ def _read(
 def _part(config: Config, file: LogFile, id: str, time: str, value: str, columns: Sequence[str]) -> pd.DataFrame:
     """The valid rows of one file."""
     stored = [name for name in dict.fromkeys((id, time, value, *columns)) if file.types[name] != "hive"]
-    with filesystem(file.path)[0].open(file.path, "rb") as opened:
+    with filesystem(file.path, config.storage)[0].open(file.path, "rb") as opened:
         table = pq.read_table(opened, columns=stored, partitioning=None)
     partition = dict(part.split("=", 1) for part in file.path.split("/") if "=" in part)
     number = _number(config, _plain(table.column(value)))

@@ -188,13 +188,17 @@ def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
     sli.run(there, as_of=text(AS_OF))
     before = published(there)
     memory.pipe_file(f"/{tmp_path.name}/feedback/new.parquet", (scenario.root / "feedback/day=0.parquet").read_bytes())
+    fetched = MemoryFileSystem.cat_file
     opened = MemoryFileSystem._open
     footer = pq.read_metadata
 
-    def lost(self: Any, path: str, *given: Any, **named: Any) -> Any:
-        if reading:
-            raise ConnectionError("reset by peer")
-        return opened(self, path, *given, **named)
+    def lost(method: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            if reading:
+                raise ConnectionError("reset by peer")
+            return method(*given, **named)
+
+        return call
 
     def read_metadata(*given: Any, **named: Any) -> Any:
         found = footer(*given, **named)
@@ -202,7 +206,8 @@ def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
         return found
 
     reading = ["footers"] if when == "footers" else []
-    monkeypatch.setattr(MemoryFileSystem, "_open", lost)
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", lost(fetched))
+    monkeypatch.setattr(MemoryFileSystem, "_open", lost(opened))
     monkeypatch.setattr(pq, "read_metadata", read_metadata)
     kind = InputError if when == "footers" else EngineError
     with pytest.raises(kind, match="could not be fetched") as caught:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 import pyarrow as pa
+from fsspec.implementations.dirfs import DirFileSystem
 
 from sli.config import Config
 from sli.intervals import BEGINNING, END, Interval
@@ -20,8 +21,7 @@ from sli.scan import connect, feedback_source, predictions_source, rows_of
 from sli.schemas import KEYS
 from sli.slices import literal
 from sli.slis.states import Integers, integers
-from sli.storage import Storage
-from sli.tables import Store
+from sli.storage import Storage, filesystem
 
 HASH = f"duckdb {duckdb.__version__}"
 """Names the hash of the keys that are stored."""
@@ -32,16 +32,26 @@ ALWAYS = Interval(BEGINNING, END)
 
 @dataclass(frozen=True)
 class Segments:
-    """The keys of a store as one of its versions holds them."""
+    """The files of the keys of each log, below the root of a store."""
 
     root: str
     storage: Storage
-    version: int
+    predictions: tuple[str, ...]
+    feedback: tuple[str, ...]
 
     def of(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
-        """Name of a view of the keys of a log: columns tile and key. Raises StoreError."""
-        con.register(f"keys_of_{log}", Store(self.root, self.storage).keys(self.version, log))
-        return f"keys_of_{log}"
+        """SQL of the keys of a log: columns tile and key."""
+        names: tuple[str, ...] = getattr(self, log)
+        if not names:
+            return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
+        root = self.root
+        if "://" in root:
+            # By a protocol of its own: that of the logs is fetched ahead as they announce it.
+            if not con.filesystem_is_registered(DirFileSystem.protocol):
+                fs, path = filesystem(root, self.storage)
+                con.register_filesystem(DirFileSystem(path, fs))
+            root = f"{DirFileSystem.protocol}:/"
+        return f"read_parquet([{', '.join(literal(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
 
 
 def keys_of(config: Config, predictions: Iterable[LogFile], feedback: Iterable[LogFile]) -> pa.Table:

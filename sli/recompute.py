@@ -312,7 +312,8 @@ def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
     published = transaction.published
     if published is None or published.keyed != HASH:
         transaction.write("keys", keys_of(config, news.seen_predictions, news.seen_feedback), replacing="true")
-    return Segments(transaction.store.root, transaction.store.storage, transaction.versions["keys"])
+    files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))
+    return Segments(transaction.store.root, transaction.store.storage, *files)
 
 
 def _newest(config: Config, transaction: Transaction, worked: _Worked, days: pa.Table) -> int:

@@ -169,14 +169,6 @@ class Store:
                 rows = rows.append_column(each, pa.nulls(len(rows), each.type))
         return rows
 
-    def keys(self, version: int, log: str) -> ds.Dataset:
-        """The keys of a log, to be read piece by piece. Raises StoreError."""
-        table = self.handle("keys", version)
-        if table is None:
-            raise self.missing("keys")
-        with _errors(self.uri("keys"), "read"):
-            return table.to_pyarrow_dataset(file_pruning_predicate=[("log", "=", log)])
-
     def missing(self, name: str) -> StoreError:
         return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")
 
@@ -230,6 +222,13 @@ class Transaction:
                 ),
             )
         self.versions[name] = table.version()
+
+    def files(self, name: str, partition: tuple[str, str]) -> tuple[str, ...]:
+        """The files of a partition of a table as this transaction sees it, below the root of the store."""
+        table, below = self._handles[name], f"{name}/{partition[0]}={partition[1]}/"
+        with _errors(self.store.uri(name), "read"):
+            found = () if table is None else table.file_uris(file_pruning_predicate=[(partition[0], "=", partition[1])])
+            return tuple(below + each.rsplit("/", 1)[-1] for each in found)
 
     def compact(self, name: str) -> None:
         """Put small files of a table just written together once there are many of them. Raises ConflictError."""

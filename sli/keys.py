@@ -6,7 +6,8 @@ version of DuckDB; after another one has run, all keys are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -17,7 +18,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from sli.config import Config
 from sli.intervals import BEGINNING, END, Interval
 from sli.logs import LogFile
-from sli.scan import connect, feedback_source, predictions_source, rows_of
+from sli.scan import check_readable, connect, failed, feedback_source, predictions_source, rows_of
 from sli.schemas import KEYS
 from sli.slices import literal
 from sli.slis.states import Integers, integers
@@ -28,6 +29,8 @@ HASH = f"duckdb {duckdb.__version__}"
 KEY = "(hash(id) >> 1)::BIGINT"
 """SQL of the key of an id."""
 ALWAYS = Interval(BEGINNING, END)
+BATCH = 4_000_000
+"""Rows whose keys are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,42 @@ class Segments:
         return f"read_parquet([{', '.join(literal(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
 
 
-def keys_of(config: Config, predictions: Iterable[LogFile], feedback: Iterable[LogFile]) -> pa.Table:
-    """The keys of all rows of files: a table of `schemas.KEYS`."""
-    logs = {
-        "predictions": (replace(predictions_source(config), columns=()), predictions),
-        "feedback": (feedback_source(config), feedback),
-    }
-    con = connect(config.parallel, config.task_memory)
-    try:
-        parts = []
-        for log, (source, files) in logs.items():
-            rows = rows_of(con, [each for each in files if each.usable], source, config.timezone, ALWAYS)
-            parts.append(
-                con.sql(
-                    f"SELECT {literal(log)} AS log, t // {config.tile} AS tile, {KEY} AS key FROM {rows} "
-                    "WHERE id IS NOT NULL"
-                ).to_arrow_table()
-            )
-    finally:
-        con.close()
-    return pa.concat_tables(parts).cast(KEYS)
+def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
+    """The keys of all rows of files: tables of `schemas.KEYS`, about BATCH rows at a time.
+
+    Raises BrokenFiles for files unreadable beyond their footer.
+    """
+    sources = {"predictions": replace(predictions_source(config), columns=()), "feedback": feedback_source(config)}
+    for batch in _batches(files):
+        log = batch[0].log
+        con = connect(config.parallel, config.task_memory)
+        try:
+            rows = rows_of(con, batch, sources[log], config.timezone, ALWAYS)
+            made = con.sql(
+                f"SELECT {literal(log)} AS log, t // {config.tile} AS tile, {KEY} AS key FROM {rows} "
+                "WHERE id IS NOT NULL"
+            ).to_arrow_table()
+        except (duckdb.Error, OSError) as error:
+            check_readable(batch, sources[log], config.timezone, error)
+            raise failed(error, batch[0].path) from error
+        finally:
+            con.close()
+        yield made.cast(KEYS)
+
+
+def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
+    """Files of one log that hold about BATCH rows together."""
+    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda file: file.log):
+        batch: list[LogFile] = []
+        rows = 0
+        for each in group:
+            batch.append(each)
+            rows += each.rows
+            if rows >= BATCH:
+                yield batch
+                batch, rows = [], 0
+        if batch:
+            yield batch
 
 
 def holding(files: Iterable[LogFile], numbers: Integers, tile: int) -> list[LogFile]:

@@ -42,7 +42,7 @@ from sli.reference import reference_tables
 from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
-from sli.schemas import AUDIT, DAYS, REVISIONS, TILES, with_states
+from sli.schemas import AUDIT, DAYS, KEYS, REVISIONS, TILES, with_states
 from sli.slis import Sli
 from sli.stale import News
 from sli.tables import Published, Store, Transaction, input_rows
@@ -311,7 +311,9 @@ def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
     """The keys of all rows of the files seen, which are made anew where they are not there."""
     published = transaction.published
     if published is None or published.keyed != HASH:
-        transaction.write("keys", keys_of(config, news.seen_predictions, news.seen_feedback), replacing="true")
+        transaction.write("keys", KEYS.empty_table(), replacing="true")
+        for rows in keys_of(config, (*news.seen_predictions, *news.seen_feedback)):
+            transaction.write("keys", rows)
     files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))
     return Segments(transaction.store.root, transaction.store.storage, *files)
 
@@ -530,13 +532,6 @@ class Staged:
     inputs: Inputs
 
 
-def _write_keys(config: Config, transaction: Transaction, files: Sequence[LogFile]) -> None:
-    rows = keys_of(config, *([f for f in files if f.log == log] for log in ("predictions", "feedback")))
-    if len(rows):
-        transaction.write("keys", rows)
-        transaction.compact("keys")
-
-
 def _published(
     config: Config,
     transaction: Transaction,
@@ -570,7 +565,9 @@ def _published(
         revised = pa.concat_tables([revised, later], promote_options="permissive")
     else:
         publish.write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
-        _write_keys(config, transaction, staged.keys.files)
+        for rows in keys_of(config, staged.keys.files):
+            transaction.write("keys", rows)
+        transaction.compact("keys")
         transaction.write("inputs", input_rows(staged.inputs.files), replacing="true")
         audit = staged.audit
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())

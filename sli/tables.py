@@ -231,9 +231,9 @@ class Transaction:
             return tuple(below + each.rsplit("/", 1)[-1] for each in found)
 
     def compact(self, name: str) -> None:
-        """Put small files of a table just written together once there are many of them. Raises ConflictError."""
+        """Put small files of a table together once there are many of them. Raises ConflictError."""
         table = self._handles[name]
-        if len(table.file_uris()) > SMALL_FILES:
+        if table is not None and table.version() == self.versions.get(name) and len(table.file_uris()) > SMALL_FILES:
             with _errors(self.store.uri(name)):
                 table.optimize.compact(target_size=TARGET_BYTES)
             self.versions[name] = table.version()

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sli.config import Config
+from sli.engine import one_cluster
 from sli.errors import ConfigError, nearest
 from sli.history import backfilled, framed
 from sli.intervals import DAY, Duration, Interval, common, iso, moment
@@ -94,6 +95,7 @@ def plan_backfill(
     return BackfillPlan(begun, resumed, tuple(chunks), plan, config, published)
 
 
+@one_cluster()
 def backfill(
     config: str | Path | Config,
     *,

@@ -27,7 +27,7 @@ from sli.checks import check_states
 from sli.chunks import Job
 from sli.config import Config
 from sli.daily import renewed
-from sli.engine import check_cluster, execute
+from sli.engine import check_cluster, execute, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold, changed, differing, exchanged, side_rows, sides
 from sli.history import known_at, restated
@@ -87,6 +87,7 @@ def run(
     return carry_out(config, _request(config, as_of, look_back), progress)
 
 
+@one_cluster()
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
     """Plan and publish one request; plan again where another run published first. Raises SliError."""
     for attempt in range(ATTEMPTS):
@@ -177,6 +178,8 @@ def _once(
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
+    if chosen.jobs or chosen.news:
+        check_cluster(config)
     if chosen.news is None:
         worked = _made_anew(config, transaction, chosen, inputs, known, progress)
     else:

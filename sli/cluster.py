@@ -19,18 +19,19 @@ from sli.config import Config, Factory, Scheduler, Workers
 from sli.errors import ConfigError, EngineError, SliError
 from sli.slis.loaded import load
 
-LOG = logging.getLogger("sli")
+LOG = logging.getLogger("sli.cluster")
+"""What there is to say of a cluster, whatever the tasks say."""
 
 PATIENCE = "10s"
 """How long to wait for a scheduler to answer, and for its first worker."""
+BOOT = "10 minutes"
+"""How long to wait for the first worker of a cluster that a factory has just started."""
 BASE = 512 << 20
 """Bytes of a worker process before and beside what the kernel counts: interpreter, libraries, a task's tables."""
 EXACT = ("sli", "dask", "distributed", "duckdb")
 """Packages of which workers must have the very version: they speak with each other, or results rest on them."""
 MINOR = ("cloudpickle", "numpy", "pandas", "pyarrow")
 """Packages, beside Python itself, of which the first two numbers must agree: what is sent may differ between them."""
-SCHEDULING = ("python", "sli", "dask", "distributed", "cloudpickle")
-"""Those that the scheduler needs."""
 
 
 @contextmanager
@@ -39,11 +40,10 @@ def opened(config: Config, tasks: int) -> Iterator[Any]:
 
     Local workers are no more than `tasks`. Raises EngineError.
     """
-    where = name_of(config)
     with _client_of(config, tasks) as client:
-        _check_workers(client, where)
-        _check_versions(client, where)
+        _check_workers(client, config)
         if isinstance(config.dask, Scheduler | Factory):
+            _check_versions(client, name_of(config))
             _compare_memory(config, client)
         yield client
 
@@ -70,18 +70,19 @@ def factory_of(config: Config) -> Callable[[], Any]:
         error.where = where
         raise
     try:
-        inspect.signature(call).bind(**options)
+        taken = inspect.signature(call)
+    except ValueError:  # a callable of C that shows none
+        return lambda: call(**options)
+    try:
+        taken.bind(**options)
     except TypeError as error:
-        given = ", ".join(options) or "none"
         raise ConfigError(
             "the factory does not take its options",
             where=where,
-            expected=str(error),
-            found=given,
+            expected=f"{config.dask.factory}{taken}",
+            found=str(error),
             todo="see `options:`",
         ) from error
-    except ValueError:  # a callable of C that shows no signature
-        pass
     return lambda: call(**options)
 
 
@@ -93,12 +94,12 @@ def worker_memory(config: Config) -> int:
     return config.task_memory * 5 // 4 + BASE
 
 
-def without_workers(where: str) -> EngineError:
+def without_workers(config: Config) -> EngineError:
     """The error of a scheduler that answers and has nobody to work."""
     return EngineError(
         "the Dask scheduler has no workers",
-        where=where,
-        expected=f"one within {PATIENCE}",
+        where=name_of(config),
+        expected=f"one within {_patience(config)}",
         todo="start some, such as `dask worker ADDRESS`, or set `dask: in-process`",
         passes=True,
     )
@@ -142,10 +143,12 @@ def _made(factory: Callable[[], Any], where: str) -> Iterator[Any]:
             expected="a distributed.Client",
             found=repr(client)[:200],
         )
-    if client.asynchronous or client.status != "running":
-        kind = "an asynchronous one" if client.asynchronous else f"one that is {client.status}"
+    if client.status != "running":
         raise ConfigError(
-            "the factory returned a client that cannot be used", where=where, expected="a connected one", found=kind
+            "the factory returned a client that is not connected",
+            where=where,
+            expected="one that is running",
+            found=f"one that is {client.status}",
         )
     try:
         yield client
@@ -224,23 +227,28 @@ def _compare_memory(config: Config, client: Any) -> None:
             return
 
 
-def _check_workers(client: Any, where: str) -> None:
+def _patience(config: Config) -> str:
+    return BOOT if isinstance(config.dask, Factory) else PATIENCE
+
+
+def _check_workers(client: Any, config: Config) -> None:
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=_patience(config))
     except TimeoutError as error:
-        raise without_workers(where) from error
+        raise without_workers(config) from error
 
 
 def _check_versions(client: Any, where: str) -> None:
     """Raise EngineError where a worker or the scheduler has another version of what matters, or has it not at all."""
     found = client.get_versions(packages=[*EXACT, *MINOR])
     own = found["client"]["packages"]
+    # The scheduler too opens what it hands on.
     others = {"the scheduler": found["scheduler"]} | {f"worker {each}": at for each, at in found["workers"].items()}
     odd = [
         (name, each["packages"].get(name), who)
         for who, each in others.items()
         for name in ("python", *EXACT, *MINOR)
-        if (name in SCHEDULING or who != "the scheduler") and _differs(name, own, each["packages"])
+        if _differs(name, own, each["packages"])
     ]
     if not odd:
         return
@@ -253,7 +261,7 @@ def _check_versions(client: Any, where: str) -> None:
         expected=f"{name} {own[name]}, as in this process",
         found=f"{name} {version or 'missing'} at {who}",
         todo=python if name == "python" else anew,
-        others="\n".join(f"also {each} {at_version or 'missing'} at {at}" for each, at_version, at in odd[1:6]),
+        others="\n".join(f"also {each} {has or 'missing'} at {at}" for each, has, at in odd[1:6]),
     )
 
 

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from sli.cluster import LOG as CLUSTER_LOG
 from sli.cluster import PATIENCE, factory_of, module, name_of, opened, without_workers
 from sli.config import Config, Factory, Scheduler, Workers
 from sli.errors import EngineError
@@ -73,7 +74,7 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
                 passes=True,
             ) from error
         except distributed.scheduler.NoValidWorkerError as error:
-            raise without_workers(where) from error
+            raise without_workers(config) from error
         except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
                 "the Dask scheduler was lost",
@@ -131,7 +132,7 @@ def _introduced(config: Config, tasks: int) -> Iterator[Any]:
     """A client whose tasks are heard and whose dashboard, in-process has none, is told."""
     with opened(config, tasks) as client, _heard(client):
         if config.dask != "in-process" and client.dashboard_link:
-            LOG.info("dashboard: %s", client.dashboard_link)
+            CLUSTER_LOG.info("dashboard: %s", client.dashboard_link)
         yield client
 
 

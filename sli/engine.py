@@ -70,11 +70,23 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
                 found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
                 todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices"
                 if isinstance(config.dask, Workers)
-                else "start workers with more memory or fewer threads, or lower `memory:` to what each thread has",
+                else f"see its log at {error.last_worker.address}; if it had too little memory, start workers with "
+                "more memory or fewer threads, or lower `memory:` to what each thread has",
                 passes=True,
             ) from error
         except distributed.scheduler.NoValidWorkerError as error:
             raise without_workers(config) from error
+        except (ImportError, RuntimeError) as error:
+            # Dask has no class of its own for tasks that the scheduler cannot open.
+            if isinstance(error, RuntimeError) and "deserialization of the task graph" not in str(error):
+                raise
+            reason = error.__cause__ or error
+            raise EngineError(
+                "the cluster lacks a module that tasks need",
+                where=where,
+                found=f"{type(reason).__name__}: {reason}"[:200],
+                todo="install there what this process has: the same sli, and the packages that Python SLIs import",
+            ) from error
         except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
                 "the Dask scheduler was lost",
@@ -221,4 +233,6 @@ def _in_process(config: Config, tasks: Sequence[Task], progress: Report) -> list
 
     with module("dask.callbacks").Callback(posttask=count):
         delayed = [dask.delayed(each, pure=False)() for each in tasks]
-        return list(dask.compute(*delayed, scheduler="threads", num_workers=config.parallel))
+        # Not by its name "threads", which would import distributed to look for clients.
+        threads = module("dask.threaded").get
+        return list(dask.compute(*delayed, scheduler=threads, num_workers=config.parallel))

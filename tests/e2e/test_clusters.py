@@ -175,6 +175,17 @@ def test_a_worker_with_another_version_is_named_with_it_and_what_to_do(
         assert part in str(caught.value)
 
 
+def test_a_scheduler_that_cannot_open_the_tasks_is_told_apart_from_a_bug(
+    scheduler: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("def task():\n    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = Scenario(tmp_path, WORLD, {"dask": {"scheduler": scheduler[0]}}).config
+    with pytest.raises(EngineError, match="lacks a module that tasks need") as caught:
+        execute(chosen, [importlib.import_module("only_here").task], lambda *_: None)
+    assert caught.value.found == "ModuleNotFoundError: No module named 'only_here'"
+
+
 def test_the_page_names_the_packages_that_are_compared() -> None:
     for each in (*EXACT, *MINOR):
         assert f"`{each}`" in PAGE

@@ -145,9 +145,19 @@ def test_whoever_is_connected_submits_what_it_likes_and_hears_it_once(
 
 def test_a_task_that_kills_its_worker_is_an_engine_error_that_names_the_memory_limit(cluster: str) -> None:
     with pytest.raises(
-        EngineError, match=r"(?s)killed every worker.*memory limit of a task 96 MiB.*start workers with more memory"
+        EngineError,
+        match=r"(?s)killed every worker.*memory limit of a task 96 MiB.*its log.*start workers with more memory",
     ):
         execute(config(dask={"scheduler": cluster}, memory="96MB"), [functools.partial(os._exit, 1)], silent)
+
+
+def test_a_module_that_workers_lack_is_named(cluster: str) -> None:
+    def task() -> None:
+        raise ModuleNotFoundError("No module named 'only_here'")
+
+    with pytest.raises(EngineError, match="lacks a module") as caught:
+        execute(config(dask={"scheduler": cluster}), [task], silent)
+    assert caught.value.found == "ModuleNotFoundError: No module named 'only_here'"
 
 
 def test_a_scheduler_where_nobody_listens_is_an_engine_error_after_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

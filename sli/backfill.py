@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from sli.config import Config
+from sli.engine import one_cluster
 from sli.errors import ConfigError, nearest
 from sli.history import backfilled, framed
 from sli.intervals import DAY, Duration, Interval, common, iso, moment
@@ -26,6 +25,9 @@ from sli.recompute import Outcome, Progress, When, as_of_instant, carry_out, len
 from sli.request import Backfill, Request
 from sli.stale import aligned, limits
 from sli.tables import Published, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK = 4 << 30
 """Bytes a chunk reads at most, roughly, where its length is not given: some minutes' work on two cores."""
@@ -94,6 +96,7 @@ def plan_backfill(
     return BackfillPlan(begun, resumed, tuple(chunks), plan, config, published)
 
 
+@one_cluster()
 def backfill(
     config: str | Path | Config,
     *,
@@ -209,6 +212,8 @@ def _days(plan: Plan, chunk: str | Duration | None) -> int:
 
 def _windows(config: Config, plan: Plan, published: Published | None) -> pd.DataFrame:
     """Each window a plan rolls up because of its interval, for which SLIs and why."""
+    import pandas as pd
+
     newest = _newest(config, plan, published)
     rows: list[dict[str, Any]] = []
     for grain in config.all_grains:

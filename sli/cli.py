@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -195,14 +196,18 @@ def _say(lines: Sequence[str]) -> None:
         print(line)
 
 
-class _Bars:
-    """Progress bars on a terminal, silence elsewhere."""
+class _Bars(logging.Handler):
+    """Progress bars on a terminal, silence elsewhere; above them what is said of the cluster, such as its dashboard."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.shown: Any = None
         self.bars: dict[str, Any] = {}
 
     def __enter__(self) -> Callable[[str, int, int], None]:
+        log = logging.getLogger("sli.cluster")
+        log.addHandler(self)
+        log.setLevel(logging.INFO)
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress
@@ -212,8 +217,16 @@ class _Bars:
         return self.step
 
     def __exit__(self, *_: object) -> None:
+        logging.getLogger("sli.cluster").removeHandler(self)
         if self.shown is not None:
             self.shown.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Not on stdout, where `--json` prints its one document.
+        if self.shown is None:
+            print(f"sli: {record.getMessage()}", file=sys.stderr)
+        else:
+            self.shown.console.print(f"sli: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
 
     def step(self, what: str, done: int, total: int) -> None:
         if self.shown is not None:

@@ -30,6 +30,8 @@ Length = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
 ]
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
+CLUSTER_MEMORY = 1 << 30
+"""Bytes of a task on a cluster elsewhere: what nearly every worker has for each of its threads."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names that mean something else inside a task."""
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
@@ -93,6 +95,13 @@ class Scheduler(Closed):
     scheduler: str
 
 
+class Factory(Closed):
+    """A function of the user's that returns a Dask client, and its keyword arguments."""
+
+    factory: str
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
 SliceSetting = Annotated[
     SliceSet, BeforeValidator(lambda value: {"columns": value} if isinstance(value, list | tuple) else value)
 ]
@@ -120,7 +129,7 @@ class Config(Closed):
     bins: Mapping[str, tuple[float, ...] | Quantiles] = Field(default_factory=dict)
     min_support: Annotated[int, Field(ge=0)] = 0
     grains: tuple[Named | Sliding, ...] = ("hour", "day", "cumulative")
-    dask: Literal["in-process"] | Workers | Scheduler = "in-process"
+    dask: Literal["in-process"] | Workers | Scheduler | Factory = "in-process"
     storage: Annotated[Storage, BeforeValidator(Storage.of)] = NOTHING
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")] | None = None
     folder: str = Field(default=".", exclude=True)
@@ -227,20 +236,23 @@ class Config(Closed):
 
     @functools.cached_property
     def parallel(self) -> int:
-        """How many tasks run at once."""
+        """How many tasks run at once on this machine; beside a cluster elsewhere, how many threads work here."""
         if isinstance(self.dask, Workers):
             return self.dask.workers
-        if isinstance(self.dask, Scheduler):
-            return 1
         # Fewer than the machine has where the process is pinned; not every system can tell.
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @functools.cached_property
     def task_memory(self) -> int:
-        """Bytes one task may use: the config's `memory`, or an equal share of half the machine's."""
+        """Bytes one task may use: the config's `memory`, or an equal share of half the machine's.
+
+        On a cluster elsewhere, whose machines are not known when a plan is made, `CLUSTER_MEMORY`.
+        """
         if self.memory is not None:
             number, unit = re.fullmatch(r"([\d.]+)\s*([KMGT])i?B", self.memory).groups()  # type: ignore[union-attr]
             return int(float(number) * 1024 ** (" KMGT".index(unit)))
+        if isinstance(self.dask, Scheduler | Factory):
+            return CLUSTER_MEMORY
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * self.parallel)
 
     @functools.cached_property

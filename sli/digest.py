@@ -5,10 +5,10 @@ Limit: numbers in tables for people are cut to four digits; the tables of the st
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.config import Config
@@ -17,6 +17,9 @@ from sli.plot import slice_name
 from sli.recompute import Outcome
 from sli.report import local, number
 from sli.windows import TUMBLING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def outcome_dict(outcome: Outcome) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "tiles_recomputed": outcome.tiles,
         "results_revised": len(outcome.revised),
-        "causes": pd.Series(outcome.revised.column("cause").to_pylist(), dtype=object).value_counts().to_dict(),
+        "causes": dict(Counter(outcome.revised.column("cause").to_pylist()).most_common()),
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "failing": list(outcome.failing),
         "plan": outcome.plan.to_dict(),

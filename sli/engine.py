@@ -9,12 +9,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from sli.cluster import module, name_of, opened, without_workers
-from sli.config import Config, Scheduler
+from sli.cluster import LOG as CLUSTER_LOG
+from sli.cluster import PATIENCE, factory_of, module, name_of, opened, without_workers
+from sli.config import Config, Factory, Scheduler, Workers
 from sli.errors import EngineError
 
 Task = Callable[..., Any]
@@ -37,7 +39,12 @@ def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any
 
 
 def check_cluster(config: Config) -> None:
-    """Raise EngineError within seconds where the scheduler the config names does not answer or has no worker."""
+    """Find out within seconds whether there is a cluster: a scheduler that answers, a factory that can be called.
+
+    Raises EngineError, and ConfigError for a factory that is none.
+    """
+    if isinstance(config.dask, Factory):
+        factory_of(config)
     if isinstance(config.dask, Scheduler):
         with connected(config, 1):
             pass
@@ -49,10 +56,10 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
 
     In-process, too: a scheduler and a worker in threads of this process. Whatever runs through it inside the block
     raises EngineError where the cluster fails, be it the workers, their memory or the scheduler. Tasks wrapped by
-    `forwarded` log in this process.
+    `forwarded` log in this process. Inside `one_cluster` it is the same client each time.
     """
     where = name_of(config)
-    with opened(config, tasks) as client, _heard(client):
+    with _kept_or_opened(config, tasks) as client:
         distributed = module("distributed")
         try:
             yield client
@@ -61,11 +68,25 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
                 "a task killed every worker process that tried it",
                 where=where,
                 found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
-                todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+                todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices"
+                if isinstance(config.dask, Workers)
+                else f"see its log at {error.last_worker.address}; if it had too little memory, start workers with "
+                "more memory or fewer threads, or lower `memory:` to what each thread has",
                 passes=True,
             ) from error
         except distributed.scheduler.NoValidWorkerError as error:
-            raise without_workers(where) from error
+            raise without_workers(config) from error
+        except (ImportError, RuntimeError) as error:
+            # Dask has no class of its own for tasks that the scheduler cannot open.
+            if isinstance(error, RuntimeError) and "deserialization of the task graph" not in str(error):
+                raise
+            reason = error.__cause__ or error
+            raise EngineError(
+                "the cluster lacks a module that tasks need",
+                where=where,
+                found=f"{type(reason).__name__}: {reason}"[:200],
+                todo="install there what this process has: the same sli, and the packages that Python SLIs import",
+            ) from error
         except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
                 "the Dask scheduler was lost",
@@ -74,6 +95,65 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
                 todo="run again once it is back, or set `dask: in-process`",
                 passes=True,
             ) from error
+
+
+@dataclass
+class _Kept:
+    """The client of a run or backfill, once there is one."""
+
+    stack: ExitStack
+    client: Any = None
+
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def one_cluster() -> Iterator[None]:
+    """Inside the block, of one config, a cluster is started or connected to once, when it is first needed.
+
+    It is closed at the end of the outermost such block, or function: it serves as a decorator too.
+    """
+    if _KEPT.get() is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        token = _KEPT.set(_Kept(stack))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+@contextmanager
+def _kept_or_opened(config: Config, tasks: int) -> Iterator[Any]:
+    kept = _KEPT.get()
+    if kept is None:
+        with _introduced(config, tasks) as client:
+            yield client
+        return
+    if kept.client is None or kept.client.status != "running":
+        kept.client = kept.stack.enter_context(_introduced(config, tasks))
+    elif isinstance(config.dask, Workers):
+        _enlarge(kept.client, min(tasks, config.dask.workers))
+    yield kept.client
+
+
+@contextmanager
+def _introduced(config: Config, tasks: int) -> Iterator[Any]:
+    """A client whose tasks are heard and whose dashboard, in-process has none, is told."""
+    with opened(config, tasks) as client, _heard(client):
+        if config.dask != "in-process" and client.dashboard_link:
+            CLUSTER_LOG.info("dashboard: %s", client.dashboard_link)
+        yield client
+
+
+def _enlarge(client: Any, workers: int) -> None:
+    """Start further local workers; tasks begin on those there are."""
+    if workers > len(client.cluster.workers):
+        client.cluster.scale(workers)
+        with suppress(TimeoutError):
+            client.wait_for_workers(workers, timeout=PATIENCE)
 
 
 def forwarded(client: Any, task: Task) -> Task:
@@ -153,4 +233,6 @@ def _in_process(config: Config, tasks: Sequence[Task], progress: Report) -> list
 
     with module("dask.callbacks").Callback(posttask=count):
         delayed = [dask.delayed(each, pure=False)() for each in tasks]
-        return list(dask.compute(*delayed, scheduler="threads", num_workers=config.parallel))
+        # Not by its name "threads", which would import distributed to look for clients.
+        threads = module("dask.threaded").get
+        return list(dask.compute(*delayed, scheduler=threads, num_workers=config.parallel))

@@ -5,10 +5,11 @@ Limit: a belief is known at the as_of of the run that published it, not at the w
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import duckdb
-import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 
 from sli import publish
 from sli.intervals import moment
@@ -16,10 +17,13 @@ from sli.publish import KEY
 from sli.rollup import ROLLED
 from sli.tables import Published, Store
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def known_at(store: Store, published: Published | None, as_of: int, only: ds.Expression | None = None) -> pa.Table:
+
+def known_at(store: Store, published: Published | None, as_of: int, only: pc.Expression | None = None) -> pa.Table:
     """The rows (plain) believed at an instant: of each key the newest revision, unless it removed the row."""
-    where = ds.field("as_of") <= pa.scalar(moment(as_of), pa.timestamp("us", tz="UTC"))
+    where = pc.field("as_of") <= pa.scalar(moment(as_of), pa.timestamp("us", tz="UTC"))
     rows = publish.plain(store.rows("revisions", published, only=where if only is None else where & only))
     con = duckdb.connect()
     con.register("rows", rows)
@@ -61,10 +65,10 @@ def backfilled(store: Store, published: Published | None, only: str | None = Non
 
     Rows that only became final meanwhile are left out.
     """
-    made = ds.field("backfill").is_valid() if only is None else ds.field("backfill") == only
+    made = pc.field("backfill").is_valid() if only is None else pc.field("backfill") == only
     con = duckdb.connect()
     con.register(
-        "rows", publish.plain(store.rows("revisions", published, only=made & (ds.field("cause") != "matured")))
+        "rows", publish.plain(store.rows("revisions", published, only=made & (pc.field("cause") != "matured")))
     )
     key, order = ", ".join(KEY), "ORDER BY sequence"
     rows = con.sql(
@@ -83,6 +87,8 @@ def backfilled(store: Store, published: Published | None, only: str | None = Non
 
 def framed(rows: pa.Table) -> pd.DataFrame:
     """Stored rows as pandas: slices as dicts, `slice_by` as tuples."""
+    import pandas as pd
+
     frame: pd.DataFrame = rows.select([name for name in rows.schema.names if name != "day"]).to_pandas()
     if "slice" in frame:
         frame["slice"] = pd.Series(

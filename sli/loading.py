@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from sli.config import Closed, Config, Feedback, Predictions, Quantiles, Scheduler, SliceSet, Sliding, Workers
+from sli.config import Closed, Config, Factory, Feedback, Predictions, Quantiles, Scheduler, SliceSet, Sliding, Workers
 from sli.errors import ConfigError, nearest
 
 
@@ -103,7 +103,7 @@ _MODELS: dict[str, tuple[type[Closed], ...]] = {
     "grains": (Sliding,),
     "slice_by": (SliceSet,),
     "bins": (Quantiles,),
-    "dask": (Workers, Scheduler),
+    "dask": (Workers, Scheduler, Factory),
 }
 _KINDS = {"grains": 2, "bins": 2, "dask": 1, "since": 1}
 """Keys whose value is of one of several kinds, and where in a report's place pydantic names the kind it tried."""
@@ -111,11 +111,14 @@ _EXPECTED = {
     "bins": "{column: edges}, such as {fare: [10, 20, 50]}",
     "classes": "a list of names, such as [cat, dog]",
     "columns": "a list of columns, such as [region]",
+    "factory": "module:function, such as my_cluster:client",
     "grains": "a list, such as [hour, day, {size: 7d}]",
     "level": "a number between 0 and 1, such as 0.95",
     "min_support": "a whole number, 0 or more",
+    "options": "keyword arguments, such as {workers: 20}",
     "quantiles": "a whole number from 2 to 100",
     "scores": "{class: column}, such as {cat: p_cat, dog: p_dog}",
+    "scheduler": "an address, such as tcp://host:8786",
     "since": "ISO 8601, such as 2013-02-01",
     "slice_by": "a list of lists, such as [[], [region]]",
     "slis": "a list, such as [accuracy]",
@@ -195,6 +198,9 @@ def _problem(each: Mapping[str, Any], path: Sequence[str]) -> ConfigError:
     where, kind, found = ".".join(path), str(each["type"]), repr(each["input"])
     if kind == "extra_forbidden":
         valid = [name for model in models for name in model.model_fields if name != "folder"]
+        if path[-1] in valid:
+            kinds = " or ".join(f"{{{', '.join(model.model_fields)}}}" for model in models)
+            return ConfigError(f"'{path[-1]}' does not go with the keys beside it", where=where, expected=kinds)
         return ConfigError(
             f"unknown key '{path[-1]}'",
             where=where,
@@ -210,7 +216,15 @@ def _problem(each: Mapping[str, Any], path: Sequence[str]) -> ConfigError:
         return ConfigError(
             "not an allowed value",
             where=where,
-            expected=" or ".join([*valid, *{"grains": ["{size: 7d}"], "dask": ["{workers: 4}"]}.get(path[0], [])]),
+            expected=" or ".join(
+                [
+                    *valid,
+                    *{
+                        "grains": ["{size: 7d}"],
+                        "dask": ["{workers: 4}", "{scheduler: ADDRESS}", "{factory: MODULE:FUNCTION}"],
+                    }.get(path[0], []),
+                ]
+            ),
             found=str(each["input"]),
             todo=nearest(str(each["input"]), valid),
         )

@@ -9,13 +9,16 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sli.config import Config
 from sli.windows import TUMBLING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PANELS = 6
 ROWS = 5
@@ -90,6 +93,8 @@ def _floats(values: pd.Series) -> Numbers:
 
 def _seconds(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Where a window stands: hours and days by their start, windows that overlap by their end."""
+    import pandas as pd
+
     column = "window_start" if frame.grain.iloc[0] in TUMBLING else "window_end"
     return np.asarray(pd.DatetimeIndex(frame[column]).as_unit("s").asi8)
 
@@ -136,6 +141,8 @@ def _value_axis(values: Numbers, rows: int) -> Axis:
 
 def _time_axis(frame: pd.DataFrame, timezone: str, columns: int) -> Axis:
     """Marks at whole local hours, days, months or years, as many as have room for their labels."""
+    import pandas as pd
+
     local = pd.to_datetime(frame["at"], unit="s", utc=True).dt.tz_convert(timezone).dt.tz_localize(None)
     low, high = float(frame["at"].min()), float(frame["at"].max())
     whole_days = bool((local == local.dt.normalize()).all())
@@ -157,6 +164,8 @@ def _time_axis(frame: pd.DataFrame, timezone: str, columns: int) -> Axis:
 
 def _walls(first: pd.Timestamp, last: pd.Timestamp, step: str, columns: int) -> pd.DatetimeIndex:
     """Round local times from first to last; of more than could ever have room, a few too many."""
+    import pandas as pd
+
     calendar = step[-1] == "S"
     begin = first.normalize().replace(month=1, day=1) if calendar else first.normalize()
     walls = (

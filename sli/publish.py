@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from sli import schemas
 from sli.config import Config
@@ -346,7 +345,7 @@ def newest_audit(store: Store, published: Published | None) -> pa.Table:
     """The audit that stands: of the last run that was not of an older as_of."""
     if published is None:
         return schemas.AUDIT.empty_table()
-    return store.rows("audit", published, only=ds.field("sequence") == published.audited)
+    return store.rows("audit", published, only=pc.field("sequence") == published.audited)
 
 
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:

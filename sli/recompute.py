@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from sli import census, publish
 from sli.amend import shares
@@ -27,7 +26,7 @@ from sli.checks import check_states
 from sli.chunks import Job
 from sli.config import Config
 from sli.daily import renewed
-from sli.engine import check_cluster, execute
+from sli.engine import check_cluster, execute, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold, changed, differing, exchanged, side_rows, sides
 from sli.history import known_at, restated
@@ -87,6 +86,7 @@ def run(
     return carry_out(config, _request(config, as_of, look_back), progress)
 
 
+@one_cluster()
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
     """Plan and publish one request; plan again where another run published first. Raises SliError."""
     for attempt in range(ATTEMPTS):
@@ -177,6 +177,8 @@ def _once(
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
+    if chosen.jobs or chosen.news:
+        check_cluster(config)
     if chosen.news is None:
         worked = _made_anew(config, transaction, chosen, inputs, known, progress)
     else:
@@ -236,10 +238,9 @@ def _request(config: Config, as_of: When, look_back: str | Duration | None) -> R
 
 
 def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
-    none = AUDIT.empty_table()
-    return Outcome(
-        chosen, False, chosen.run_id, 0, 0, REVISIONS.empty_table(), none, none, (), time.monotonic() - began, inputs
-    )
+    # Not `empty_table`, which imports pandas.
+    revised, audit = (pa.Table.from_batches([], schema) for schema in (REVISIONS, AUDIT))
+    return Outcome(chosen, False, chosen.run_id, 0, 0, revised, audit, audit, (), time.monotonic() - began, inputs)
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,7 @@ def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> 
     published = transaction.published
     assert published is not None
     columns = {*TILES.names, *_kept_states(config, published)}
-    sided = ds.field("span").isin(["pairs", "feedback"])
+    sided = pc.field("span").isin(["pairs", "feedback"])
     within = None if days is None else ("day", "in", sorted(days))
     if days is not None and not days:
         return TILES.empty_table()
@@ -374,9 +375,9 @@ def _kept_states(config: Config, published: Published) -> set[str]:
     return {state for state in config.states if state in published.states}
 
 
-def _kept_sets(config: Config, published: Published) -> ds.Expression:
+def _kept_sets(config: Config, published: Published) -> pc.Expression:
     kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
-    return ds.field("slice_by").isin(kept)
+    return pc.field("slice_by").isin(kept)
 
 
 def _days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
@@ -385,7 +386,7 @@ def _days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.T
     if published is None or chosen.from_scratch:
         return DAYS.empty_table()
     columns = {*DAYS.names, *_kept_states(config, published)}
-    sided = ds.field("span").isin(["pairs", "feedback"])
+    sided = pc.field("span").isin(["pairs", "feedback"])
     return transaction.store.rows("days", published, columns, sided | _kept_sets(config, published))
 
 

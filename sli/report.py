@@ -5,11 +5,11 @@ Limit: a plot shows one SLI over one grain; slices are its lines, coverage its s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +23,9 @@ from sli.request import Backfill
 from sli.slices import OTHER
 from sli.slis.drift import P_VALUES
 from sli.windows import TUMBLING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 8
 """Examples shown of many."""
@@ -114,13 +117,13 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
         )
         return [f"{done} ({outcome.seconds:.1f} s)", *_waiting(plan)]
     rows = outcome.revised
-    causes = pd.Series(rows.column("cause").to_pylist(), dtype=object).value_counts()
+    causes = Counter(rows.column("cause").to_pylist())
     lines = [
         f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} "
         f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
     ]
-    lines += [f"  {count:,} {cause}" for cause, count in causes.items()]
-    if "first run" not in causes.index:
+    lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
+    if "first run" not in causes:
         lines += _revisions(rows.to_pandas(), config, "revisions")
     return lines + _p_values(rows, config) + _waiting(plan)
 

@@ -7,15 +7,17 @@ introduction to ROC analysis", unless an entry names another source.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from sli.slis.base import NO_LABELS, NO_VALUES, Better, Formula, Values, because, count, entry, plain
 from sli.slis.inference import of_counts, proportion, wilson
 from sli.slis.scores import NO_POSITIVES, ONE_CLASS, number, usable
 from sli.slis.states import Floats, Merged, State
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Cells(NamedTuple):

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sli.slis.states import BITS, Flags, Floats, Groups, Histograms, Integers, totals_by
+
+if TYPE_CHECKING:
+    pass
 
 SMOOTHING = 0.5
 """Added to the count of every bin, as Jeffreys's prior does, where an empty one would make a distance infinite."""
@@ -99,6 +102,8 @@ def of_numbers(now: Histograms, then: Histograms, exact: Flags) -> Pairing:
 
 def of_texts(now: Groups, then: Groups) -> Pairing:
     """Two groups side by side, keys numbered as they come."""
+    import pandas as pd
+
     texts = np.concatenate([now.keys, then.keys])
     # Equal numbers are one category, and the two zeros of floats are equal but have different texts.
     codes, _ = pd.factorize(np.where(texts == "-0.0", "0.0", texts))

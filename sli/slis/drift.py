@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError
 from sli.slices import quoted
@@ -37,6 +36,9 @@ from sli.slis.distances import Pairing
 from sli.slis.inference import student, symmetric
 from sli.slis.states import Flags, Floats, Histograms, Integers, Merged, State, rounded
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 P_VALUES = ("ks_p", "chi_squared_p")
 """Where a window is large any difference is significant: these say little of it."""
 CONSTANT = "reference values do not vary"
@@ -45,7 +47,7 @@ RESOLVED = 2.0**-40
 """A spread below this share of the sum of squares is mostly rounding."""
 
 Make = Callable[..., Formula]
-Rows = Callable[[pd.DataFrame, pd.DataFrame], float]
+Rows = Callable[["pd.DataFrame", "pd.DataFrame"], float]
 
 
 def _reference(s: Merged) -> Merged:
@@ -213,6 +215,8 @@ def _on_categories(of: str, function: Shares) -> Rows:
     """A function of the counts of each value on both sides."""
 
     def on_rows(pairs: pd.DataFrame, reference: pd.DataFrame) -> float:
+        import pandas as pd
+
         now, then = (rows[of].dropna().to_numpy(object) for rows in (pairs, reference))
         if not len(now) or not len(then):
             return float("nan")

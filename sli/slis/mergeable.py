@@ -10,15 +10,17 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError
 from sli.slis.base import Formula, Values, grouped, plain
 from sli.slis.sql import over, undefined
 from sli.slis.states import LIMIT, Floats, Groups, Histograms, Merged, Spread, State
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = ("count", "sum", "min", "max", "histogram", "groups")
 KEYS = ("name", "python", "against")

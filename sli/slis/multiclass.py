@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError, nearest
 from sli.slices import literal, quoted
 from sli.slis.base import NO_LABELS, Formula, OnRows, Values, because, count, entry, grouped, plain, total
 from sli.slis.inference import mean_of, normal, proportion
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BETWEEN = "\x1f"
 CELLS = grouped("label || chr(31) || prediction", "usable")
@@ -200,6 +202,8 @@ def _averaged(rate: Rate, classes: Classes, weighted: bool) -> Formula:
         return _of_shares(s, t, _average_of(rate, weighted), 0.0, *cases)
 
     def on_classes(y: Objects, z: Objects) -> float:
+        import pandas as pd
+
         each = pd.Series({name: _of_class_on_rows(rate, y, z, name) for name in classes}, dtype=float).dropna()
         weights = pd.Series({name: np.sum(y == name) if weighted else 1 for name in each.index}, dtype=float)
         return float((each * weights).sum() / weights.sum()) if weights.sum() else float("nan")
@@ -340,6 +344,8 @@ class _Scored:
         """Mean of a function of the scores and the labels' places over the pairs that count."""
 
         def on_rows(pairs: pd.DataFrame) -> float:
+            import pandas as pd
+
             scores = pairs[list(self.columns)].astype(float).to_numpy()
             at = pd.Index(self.names).get_indexer(pd.Index(pairs.label.to_numpy(dtype=object)))
             kept = pairs.usable.to_numpy(dtype=bool) & (at >= 0) & ((scores >= 0) & (scores <= 1)).all(axis=1)

@@ -5,14 +5,18 @@ Limit: all is by the time of the predictions, as windows are; what is late for e
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError, nearest
 from sli.slis.base import NO_LABELS, Formula, Values, because, entry, histogram, plain
 from sli.slis.inference import proportion
 from sli.slis.states import Integers, Merged, State
 from sli.slis.values import checked, quantile_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_PREDICTIONS = "no predictions"
 LOGS = {"predictions": ("true", NO_PREDICTIONS), "feedback": ("labelled", NO_LABELS)}

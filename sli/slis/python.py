@@ -17,10 +17,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError, nearest
 from sli.slices import quoted
@@ -29,6 +28,9 @@ from sli.slis.loaded import by_value, load, source
 from sli.slis.mergeable import from_mergeable, is_mergeable
 from sli.slis.sql import over
 from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PYTHON_KEYS = ("name", "python", "of", "weight", "columns", "with", "against")
 """What a config entry with `python` may say, beside its objective."""

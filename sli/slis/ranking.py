@@ -8,14 +8,17 @@ with one id in one hour and slice; those without an id belong to none. Limit: in
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError
 from sli.slis.base import Formula, OnRows, Values, entry, plain
 from sli.slis.inference import mean_of, proportion
 from sli.slis.states import Floats, Merged, State
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_QUERIES = "no queries"
 NO_COMPLETE = "no complete queries"
@@ -33,6 +36,8 @@ def _count(where: str) -> State:
 
 def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
     """Of each query whether it is complete, and its labels by descending score, equal ones by ascending label."""
+    import pandas as pd
+
     tile = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor(pairs.attrs["tile"])
     rows = pairs.assign(label=pairs.label.astype(float), score=pairs.prediction.astype(float))
     rows = rows.sort_values(["score", "label"], ascending=[False, True])

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.slis.base import (
     NO_LABELS,
@@ -28,7 +27,10 @@ from sli.slis.inference import mean_of, student, symmetric
 from sli.slis.states import Floats, Merged, State
 from sli.slis.values import NEGLIGIBLE, UNIT, checked, on_log_scale, polynomial_error, quantile_of
 
-OnUsable = Callable[[pd.DataFrame], Any]
+if TYPE_CHECKING:
+    import pandas as pd
+
+OnUsable = Callable[["pd.DataFrame"], Any]
 
 USABLE = count("usable")
 ERROR = "(prediction - label)"

@@ -7,10 +7,9 @@ and what is read from it has a stated error.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError
 from sli.slis import curves
@@ -18,6 +17,9 @@ from sli.slis.base import NO_LABELS, Formula, Values, because, count, entry, gro
 from sli.slis.curves import Curve, Estimate
 from sli.slis.inference import mean_of, normal, proportion, student
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EPS = float(np.finfo(np.float64).eps)
 ONE_CLASS = "only one class"
@@ -76,6 +78,8 @@ def log_loss() -> Formula:
     q = f"(1.0::DOUBLE - {p})"
 
     def on_rows(kept: pd.DataFrame) -> pd.Series:
+        import pandas as pd
+
         score = kept.prediction.clip(EPS, 1 - EPS)
         return pd.Series(-np.log(score.where(kept.label, 1 - score)))
 
@@ -210,6 +214,8 @@ def _curved(
 
 def _at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
     """By distinct score, descending: positives at it, and positives and pairs at or above it."""
+    import pandas as pd
+
     by = kept.label.groupby(kept.prediction).agg(["sum", "count"]).sort_index(ascending=False)
     return pd.DataFrame({"positives": by["sum"], "top": by["sum"].cumsum(), "depth": by["count"].cumsum()})
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError, nearest
 from sli.slices import quoted
@@ -20,6 +19,7 @@ from sli.slis.states import Floats, Merged, State
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
 
 MERGEABLE = {"sum", "count", "min", "max"}
 NULL = "the value is null"
@@ -78,6 +78,7 @@ def from_sql(states: Mapping[str, str], value: str) -> Formula:
 
 def _value(value: str, s: Merged) -> Values:
     import duckdb
+    import pandas as pd
 
     columns = {"predictions": s.predictions, "labelled": s.labelled, **s.states}
     frame = pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})

@@ -11,10 +11,9 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sli.errors import ConfigError
 from sli.slices import literal, quoted
@@ -42,6 +41,9 @@ from sli.slis.inference import (
     symmetric,
 )
 from sli.slis.states import BITS, DISTINCT, Flags, Floats, Histograms, Integers, Merged, State
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUMERIC = ("binary", "regression", "ranking")
 """Tasks whose predictions are numbers."""
@@ -289,11 +291,13 @@ def share(of: str, value: Any) -> Formula:
         wanted = math.nan
     if not math.isfinite(wanted):
         return _share(of, f"{quoted(of)}::VARCHAR = {literal(text)}", lambda d: texts(d, of) == text)
-    return _share(
-        of,
-        f"coalesce(TRY_CAST({quoted(of)}::VARCHAR AS DOUBLE) = {wanted!r}::DOUBLE, false)",
-        lambda d: pd.to_numeric(texts(d, of), errors="coerce") == wanted,
-    )
+
+    def on_numbers(pairs: pd.DataFrame) -> pd.Series:
+        import pandas as pd
+
+        return pd.to_numeric(texts(pairs, of), errors="coerce") == wanted
+
+    return _share(of, f"coalesce(TRY_CAST({quoted(of)}::VARCHAR AS DOUBLE) = {wanted!r}::DOUBLE, false)", on_numbers)
 
 
 @entry("share", "multiclass", parameters=("of", "value"))

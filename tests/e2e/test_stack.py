@@ -158,6 +158,7 @@ def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_do
     as_of = sli.read(config, table="runs").as_of.iloc[-1].to_pydatetime()
     assert same(config, locally(config, folder, tmp_path / "store", as_of))
     said = [each["message"] for each in stack.query("logs", run)]
+    assert any(each.startswith("dashboard: http://") for each in said)
     assert any(
         re.search(r"matched .*: 1200 predictions, 600 labelled, 40 files, .* s \(worker tcp", each) for each in said
     )

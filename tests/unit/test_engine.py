@@ -6,6 +6,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,21 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import numpy as np
-import pandas as pd
 import pytest
 from distributed import LocalCluster
-from oracle import Feedback, Prediction, World
-from scenario import DAY, HOUR, Scenario, at, config_of, text
+from oracle import World
+from scenario import DAY, at, config_of
 
-import sli
-from sli import engine
+from sli import cli, engine
 from sli.cluster import PATIENCE, worker_memory
 from sli.config import Config
 from sli.engine import connected, execute, forwarded
-from sli.errors import EngineError, InputError
+from sli.errors import ConfigError, EngineError, InputError, SliError
 from sli.loading import checked
 from sli.scan import BrokenFiles
+from sli.slis.loaded import load
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = World(
@@ -39,7 +38,6 @@ WORLD = World(
     grains=("hour", "day", "cumulative"),
     slis=("accuracy", "log_loss", "roc_auc", "quantile_50"),
 )
-LATER = MONDAY + 10 * DAY
 
 
 def config(**settings: Any) -> Config:
@@ -131,6 +129,7 @@ def test_what_tasks_log_arrives_where_the_run_is(
     with caplog.at_level("INFO", logger="sli"):
         assert execute(places[place], [chatty(), chatty()], silent) == [1, 1]
     said = [(r.levelname, r.getMessage().split(" (worker")[0]) for r in caplog.records if r.name == "sli"]
+    said = [(level, text) for level, text in said if not text.startswith("dashboard: ")]
     assert sorted(said) == [("INFO", "half of it is done")] * 2 + [("WARNING", "all of it is done")] * 2
 
 
@@ -145,8 +144,20 @@ def test_whoever_is_connected_submits_what_it_likes_and_hears_it_once(
 
 
 def test_a_task_that_kills_its_worker_is_an_engine_error_that_names_the_memory_limit(cluster: str) -> None:
-    with pytest.raises(EngineError, match=r"(?s)killed every worker.*memory limit of a task 96 MiB.*raise `memory:`"):
+    with pytest.raises(
+        EngineError,
+        match=r"(?s)killed every worker.*memory limit of a task 96 MiB.*its log.*start workers with more memory",
+    ):
         execute(config(dask={"scheduler": cluster}, memory="96MB"), [functools.partial(os._exit, 1)], silent)
+
+
+def test_a_module_that_workers_lack_is_named(cluster: str) -> None:
+    def task() -> None:
+        raise ModuleNotFoundError("No module named 'only_here'")
+
+    with pytest.raises(EngineError, match="lacks a module") as caught:
+        execute(config(dask={"scheduler": cluster}), [task], silent)
+    assert caught.value.found == "ModuleNotFoundError: No module named 'only_here'"
 
 
 def test_a_scheduler_where_nobody_listens_is_an_engine_error_after_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,42 +208,127 @@ def test_local_workers_that_outgrow_the_memory_of_a_task_are_killed_and_none_is_
     assert set(multiprocessing.active_children()) <= before
 
 
-def logged(scenario: Scenario) -> Scenario:
-    """Four days, a file each, of scores with ties and nulls; some feedback is missing, late or corrected."""
-    random = np.random.default_rng(7)
-    for day in range(4):
-        start = MONDAY + day * DAY
-        times = start + random.integers(0, DAY // HOUR, 200) * HOUR
-        scores = [None if random.random() < 0.05 else round(float(random.random()), 2) for _ in times]
-        ids = [f"{day}-{i}" for i in range(200)]
-        scenario.log_predictions(
-            f"{day}.parquet",
-            [
-                Prediction(id, int(t), s, {"site": str(random.choice(["a", "b"]))})
-                for id, t, s in zip(ids, times, scores, strict=True)
-            ],
-        )
-        delays = random.integers(0, 30, 200) * HOUR
-        answers = [
-            Feedback(id, int(t + d), float(random.random() < 0.4))
-            for id, t, d in zip(ids, times, delays, strict=True)
-            if random.random() < 0.9
+FACTORIES = """
+import logging
+from distributed import Client, LocalCluster
+
+made = []
+
+def of_address(address):
+    return Client(address)
+
+def of_cluster():
+    made.append(LocalCluster(processes=False, n_workers=1, dashboard_address=None,
+                             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}))
+    return made[-1]
+
+def broken(quota=3):
+    raise RuntimeError(f"quota of {quota} reached")
+
+def other(address):
+    return address
+
+def closed(address):
+    client = Client(address)
+    client.close()
+    return client
+"""
+
+
+@pytest.fixture(scope="module")
+def factories(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("factories")
+    (folder / "factories.py").write_text(FACTORIES)
+    return str(folder)
+
+
+def made_by(folder: str, name: str, **options: Any) -> Config:
+    return config(dask={"factory": name, "options": options}, folder=folder)
+
+
+@pytest.mark.parametrize("name", ["factories:of_address", "factories.of_address"])
+def test_a_factory_named_either_way_is_a_place_and_a_cluster_it_only_found_goes_on(
+    factories: str, cluster: str, name: str
+) -> None:
+    for _ in range(2):
+        assert execute(made_by(factories, name, address=cluster), [slow_first(i, 2) for i in range(2)], silent) == [
+            0,
+            1,
         ]
-        scenario.log_feedback(f"{day}.parquet", [*answers, *(Feedback(a.id, a.time + 1, 1.0) for a in answers[:9])])
-    return scenario
 
 
-def test_two_local_workers_publish_the_very_bits_that_this_process_does(tmp_path: Path) -> None:
-    small = {"memory": "1KB"}
-    here = logged(Scenario(tmp_path / "here", WORLD, small))
-    there = logged(Scenario(tmp_path / "there", WORLD, {**small, "dask": {"workers": 2}}))
-    assert len(sli.plan(there.config, as_of=text(LATER)).jobs[0].chunks) > 2
-    children = set(multiprocessing.active_children())
-    for scenario in (here, there):
-        scenario.run(LATER)
-    assert set(multiprocessing.active_children()) <= children
-    there.check(LATER)
-    a, b = (sli.read(each.config).drop(columns="run_id") for each in (here, there))
-    pd.testing.assert_frame_equal(a, b, check_exact=True)
-    for name in a.select_dtypes("float64"):
-        assert (a[name].to_numpy().view(np.int64) == b[name].to_numpy().view(np.int64)).all(), name
+def test_a_cluster_that_a_factory_started_is_closed_afterwards_also_after_an_error(factories: str) -> None:
+    chosen = made_by(factories, "factories:of_cluster")
+    assert execute(chosen, [slow_first(0, 1)], silent) == [0]
+    with pytest.raises(InputError):
+        execute(chosen, [failing(InputError("the log is wrong"))], silent)
+    made = load("factories:of_cluster", Path(factories)).__globals__["made"]
+    assert [each.status.name for each in made] == ["closed", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("nowhere:client", ["the module of 'nowhere:client' cannot be imported", "dask: {factory: nowhere:client}"]),
+        ("factories:of_adress", ["names no function", "did you mean 'of_address'?"]),
+        ("factories", ["names no function", "module:function"]),
+        (
+            "factories:of_cluster",
+            ["does not take its options", "factories:of_cluster()", "unexpected keyword argument 'address'"],
+        ),
+    ],
+)
+def test_a_factory_that_cannot_be_called_is_known_before_any_work(factories: str, name: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        engine.check_cluster(made_by(factories, name, address="tcp://127.0.0.1:1"))
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "parts"),
+    [
+        ("factories:broken", EngineError, ["the factory of the cluster failed", "RuntimeError: quota of 3 reached"]),
+        ("factories:other", ConfigError, ["returned no Dask client", "tcp://"]),
+        ("factories:closed", ConfigError, ["not connected", "one that is closed"]),
+    ],
+)
+def test_a_factory_that_gives_no_client_is_named_with_what_it_gave(
+    factories: str, cluster: str, name: str, kind: type[SliError], parts: list[str]
+) -> None:
+    options = {} if name == "factories:broken" else {"address": cluster}
+    with pytest.raises(kind) as caught:
+        execute(made_by(factories, name, **options), [slow_first(0, 1)], silent)
+    for part in [*parts, f"dask: {{factory: {name}}}"]:
+        assert part in str(caught.value)
+
+
+def test_a_worker_with_less_memory_than_its_tasks_may_use_is_warned_of(
+    cluster: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    execute(config(dask={"scheduler": cluster}, memory="900TB"), [slow_first(0, 1)], silent)
+    assert any("set `memory: " in each.getMessage() for each in caplog.records if each.levelname == "WARNING")
+
+
+def test_one_cluster_grows_with_the_tasks_and_its_dashboard_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    chosen, before = config(dask={"workers": 2}), set(multiprocessing.active_children())
+
+    def where() -> int:
+        time.sleep(0.5)
+        return os.getpid()
+
+    with caplog.at_level("INFO", logger="sli"), engine.one_cluster():
+        first = execute(chosen, [where], silent)
+        later = execute(chosen, [where] * 4, silent)
+    assert len(set(first + later)) == 2
+    told = [each.getMessage() for each in caplog.records if each.getMessage().startswith("dashboard: ")]
+    assert len(told) == 1
+    assert re.fullmatch(r"dashboard: http://127.0.0.1:\d+/status", told[0])
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_the_command_says_on_stderr_where_the_dashboard_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with cli._Bars():
+        logging.getLogger("sli.cluster").info("dashboard: %s", "http://host:8787/status")
+    logging.getLogger("sli.cluster").info("after it nobody listens")
+    assert capsys.readouterr() == ("", "sli: dashboard: http://host:8787/status\n")

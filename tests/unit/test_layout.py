@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from oracle import Feedback, Prediction, World
+from scenario import DAY, Scenario, at, config_of
 
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
@@ -76,9 +79,31 @@ def test_the_library_knows_nothing_of_prefect(path: Path) -> None:
     assert not any(name.split(".")[0] in ("prefect", "flows") for name in imported(path))
 
 
+HEAVY = ("pandas", "pyarrow", "duckdb", "dask", "distributed", "deltalake", "prefect", "pydantic", "numpy")
+
+
+def loaded(code: str) -> set[str]:
+    """Those of the heavy packages that a new process has after some code."""
+    told = f"{code}\nimport sys; print('has', *(n for n in {HEAVY} if n in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    return set(found.stdout.splitlines()[-1].split()[1:])
+
+
 def test_importing_sli_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, sli; print([n for n in ('pandas', 'duckdb', 'pyarrow', 'dask', 'deltalake') if n in sys.modules])"
+    assert loaded("import sli") == set()
+
+
+def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
+    day = at("2024-01-15T00:00")
+    world = World(
+        task="binary", horizon=DAY, since=day, zone="UTC", slice_by=((),), grains=("day",), slis=("accuracy", "roc_auc")
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    scenario = Scenario(tmp_path, world)
+    scenario.log_predictions("a.parquet", [Prediction("a", day, 0.5, {})])
+    scenario.log_feedback("a.parquet", [Feedback("a", day, 1.0)])
+    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(world, tmp_path)))
+    run = f"from sli.cli import main; assert main(['run', {str(tmp_path / 'sli.yaml')!r}]) == 0"
+    first, nothing_to_do = loaded(run), loaded(run)
+    assert "dask" in first
+    assert not first & {"distributed", "prefect"}
+    assert not nothing_to_do & {"pandas", "dask", "distributed", "prefect"}

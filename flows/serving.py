@@ -27,7 +27,6 @@ from sli.loading import load_config
 
 HOURLY = "7 * * * *"
 NIGHTLY = "23 3 * * *"
-LOOK_BACK = "1d"
 PATIENCE = 120
 """Seconds a Prefect server may take to start."""
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -60,14 +59,14 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flows",
-        description="Schedule a config: hourly with a short look-back, nightly all that is stale; backfills on demand. "
+        description="Schedule a config: hourly, nightly, and backfills on demand. "
         "Uses the Prefect server of PREFECT_API_URL, or starts one.",
     )
     parser.add_argument("config", metavar="CONFIG", help="the YAML config")
     parser.add_argument("--hourly", default=HOURLY, metavar="CRON", help=f"in UTC (default: {HOURLY})")
     parser.add_argument("--nightly", default=NIGHTLY, metavar="CRON", help=f"in UTC (default: {NIGHTLY})")
     parser.add_argument(
-        "--look-back", default=LOOK_BACK, metavar="LENGTH", help=f"of the hourly run (default: {LOOK_BACK})"
+        "--look-back", metavar="LENGTH", help="the hourly run leaves older stale hours to the nightly one, such as 1d"
     )
     parser.add_argument(
         "--home", metavar="PATH", help="where its server keeps state (default: ~/.sli/prefect, a folder for each model)"
@@ -136,7 +135,7 @@ def _serve(made: Sequence[Any]) -> None:
     serve(*made, pause_on_shutdown=False, print_starting_message=False)
 
 
-def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str) -> list[Any]:
+def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str | None) -> list[Any]:
     """The three deployments of a config; the same as in prefect.yaml. Raises ConfigError."""
     # Imported here: Prefect reads its settings from the environment when it is imported.
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -159,7 +158,8 @@ def deployments(config: Config, path: str, hourly: str, nightly: str, look_back:
     name = slug(config.model)
     one_is_enough, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
     job = {"config": path}
-    brief = checked(Recompute, {**job, "look_back": look_back}).model_dump(mode="json", exclude_unset=True)
+    limits = {"look_back": look_back} if look_back else {}
+    brief = checked(Recompute, job | limits).model_dump(mode="json", exclude_unset=True)
     return [
         recompute.to_deployment(
             f"{name}-hourly",

@@ -58,9 +58,7 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
         lines.append(f"looking back {plan.request.look_back / HOUR:g} hours from the newest published one")
     if plan.empty:
         return [*lines, "nothing to do: the tables are up to date with the logs", *_waiting(plan)]
-    hours = "hours" if plan.tile == HOUR else "tiles"
-    size = f"reading {plan.bytes / 1e6:,.1f} MB in {_many(sum(len(job.chunks) for job in plan.jobs), 'task')}"
-    lines.append(f"recompute {plan.tiles:,} of {plan.tiles_total:,} {hours}, {size}:")
+    lines.append(_work(plan))
     for cause in plan.causes:
         files = f", {len(cause.files):,} file{'s' * (len(cause.files) != 1)}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
@@ -75,6 +73,15 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     if plan.matured and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.matured)}")
     return lines + _waiting(plan)
+
+
+def _work(plan: Plan) -> str:
+    """How much is done, and how."""
+    hours = f"{plan.tiles:,} of {plan.tiles_total:,} {'hours' if plan.tile == HOUR else 'tiles'}"
+    size = f"{plan.bytes / 1e6:,.1f} MB"
+    if plan.news is not None:
+        return f"amend at most {hours} by {size} of new rows, and by older rows of the same ids:"
+    return f"recompute {hours}, reading {size} in {_many(sum(len(job.chunks) for job in plan.jobs), 'task')}:"
 
 
 def _waiting(plan: Plan) -> list[str]:

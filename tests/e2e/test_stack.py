@@ -152,7 +152,7 @@ def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_do
     run = stack.start("recompute/hourly")
     ended = stack.ended(run)
     assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
-    assert re.fullmatch(r"flights-late15, last 1d, as of \d{4}-\d\d-\d\dT[\d:]+Z", ended["name"])
+    assert re.fullmatch(r"flights-late15, all that is stale, as of \d{4}-\d\d-\d\dT[\d:]+Z", ended["name"])
     assert "published" in ended["state"]["message"]
     assert "set aside: feedback, unreadable" in ended["state"]["message"]
     as_of = sli.read(config, table="runs").as_of.iloc[-1].to_pydatetime()

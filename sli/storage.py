@@ -102,7 +102,7 @@ def filesystem(url: str, storage: Storage = NOTHING) -> tuple[Any, str]:
     """
     if "::" in url:
         raise ConfigError(
-            "chained URLs are not read: a cached copy may be older than what lies there",
+            "chained URLs are not read",
             where=url,
             todo="write the URL of the files themselves",
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import socket
+import socketserver
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
@@ -18,8 +20,6 @@ class Requests:
     endpoint: str
     seen: list[tuple[str, str]] = field(default_factory=list)
     bytes: int = 0
-    seconds: float = 0
-    """How long each request is held back."""
 
     def clear(self) -> None:
         self.seen.clear()
@@ -34,54 +34,61 @@ class Requests:
 def counted(endpoint: str) -> Iterator[Requests]:
     """Requests to the endpoint this yields go to another one and are counted."""
     target = urlsplit(endpoint)
-    loop = asyncio.new_event_loop()
     requests = Requests("")
+    open_sockets: set[socket.socket] = set()
 
-    async def forward(source: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await source.readuntil(b"\r\n\r\n")
-                requests.seen.append(_kind(head))
-                await asyncio.sleep(requests.seconds)
-                out.write(head)
-                length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                if length:
-                    out.write(await source.readexactly(int(length[0].split(b":")[1])))
-                await out.drain()
-        out.close()
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((target.hostname, target.port)) as there, self.request as here:
+                open_sockets.update((there, here))
+                answers = threading.Thread(target=back, args=(there, here))
+                answers.start()
+                with suppress(OSError), here.makefile("rb") as asked:
+                    while head := _head(asked):
+                        requests.seen.append(_kind(head))
+                        # The body of some comes only once the server asked for it.
+                        there.sendall(head)
+                        there.sendall(asked.read(_length(head)))
+                _end(there)
+                answers.join()
+                open_sockets.difference_update((there, here))
 
-    async def back(source: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while block := await source.read(1 << 20):
+    def back(there: socket.socket, here: socket.socket) -> None:
+        with suppress(OSError):
+            while block := there.recv(1 << 20):
                 requests.bytes += len(block)
-                out.write(block)
-                await out.drain()
-        out.close()
+                here.sendall(block)
+        _end(here)
 
-    async def serve(source: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        there, to = await asyncio.open_connection(target.hostname, target.port)
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(forward(source, to), back(there, out))
-
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20))
-    requests.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield requests
-    finally:
-        asyncio.run_coroutine_threadsafe(_closed(server), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection) as server:
+        requests.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield requests
+        finally:
+            server.shutdown()
+            thread.join()
+            for each in list(open_sockets):
+                _end(each)
 
 
-async def _closed(server: asyncio.Server) -> None:
-    server.close()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for each in others:
-        each.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _head(asked: BinaryIO) -> bytes:
+    """A request up to its empty line; empty once there is none any more."""
+    lines = []
+    while (line := asked.readline()) not in (b"", b"\r\n"):
+        lines.append(line)
+    return b"".join([*lines, b"\r\n"]) if lines else b""
+
+
+def _length(head: bytes) -> int:
+    found = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return int(found[0].split(b":")[1]) if found else 0
 
 
 def _kind(head: bytes) -> tuple[str, str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import json
+import os
+import pickle
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +24,11 @@ from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
 from sli.config import Config
-from sli.errors import EngineError, InputError, StoreError
+from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
 from sli.loading import checked
-from sli.storage import check_exclusive_writes, filesystem
+from sli.scan import predictions_source
+from sli.storage import Storage, check_exclusive_writes, filesystem
+from sli.tables import Store
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = World(
@@ -35,6 +41,7 @@ WORLD = World(
     slis=("accuracy", "roc_auc"),
 )
 AS_OF = MONDAY + 10 * DAY
+KEY, SECRET = servers.KEYS["AWS_ACCESS_KEY_ID"], servers.KEYS["AWS_SECRET_ACCESS_KEY"]
 
 
 @pytest.fixture
@@ -50,9 +57,11 @@ def scenario(tmp_path: Path) -> Scenario:
 
 
 def upload(scenario: Scenario, url: str) -> None:
-    fs, root = filesystem(url)
+    """As another process would: nothing that this one remembers of the server is told of it."""
+    options = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"], "skip_instance_cache": True}
+    fs = fsspec.filesystem("s3", **options)
     for path in sorted(scenario.root.glob("*/*.parquet")):
-        fs.pipe_file(f"{root}/{path.relative_to(scenario.root)}", path.read_bytes())
+        fs.pipe_file(f"{url}/{path.relative_to(scenario.root)}", path.read_bytes())
 
 
 def moved(scenario: Scenario, url: str, **settings: Any) -> Config:
@@ -63,9 +72,19 @@ def moved(scenario: Scenario, url: str, **settings: Any) -> Config:
     return checked(tree)
 
 
-@pytest.mark.parametrize("dask", ["in-process", {"workers": 2}])
-def test_logs_and_store_on_s3_give_the_tables_of_a_folder(scenario: Scenario, s3: str, dask: Any) -> None:
-    there = moved(scenario, s3, dask=dask)
+@pytest.fixture
+def nowhere(s3: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An environment that leads nowhere, and the `storage` of a config that leads to the S3 server."""
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    for name in (*servers.KEYS, "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-key")
+    assert s3
+    return {"s3": {"endpoint": endpoint, "key": KEY, "secret": SECRET, "region": "us-east-1"}}
+
+
+def test_logs_and_store_on_s3_give_the_tables_of_a_folder(scenario: Scenario, s3: str) -> None:
+    there = moved(scenario, s3)
     upload(scenario, s3)
     scenario.run(AS_OF)
     assert sli.run(there, as_of=text(AS_OF)).published
@@ -81,6 +100,70 @@ def test_logs_and_store_on_s3_give_the_tables_of_a_folder(scenario: Scenario, s3
     scenario.backfill(AS_OF, "2024-01-15", "2024-01-16")
     assert published(there) == published(scenario.config)
     assert sli.verify(there, windows=None).equal
+
+
+def test_credentials_of_the_config_reach_the_workers_and_are_told_to_nobody(
+    scenario: Scenario, s3: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    upload(scenario, s3)
+    storage = request.getfixturevalue("nowhere")
+    there = moved(scenario, s3, dask={"workers": 2}, storage=storage)
+    outcome = sli.run(there, as_of=text(AS_OF))
+    scenario.run(AS_OF)
+    assert published(there) == published(scenario.config)
+    fs, root = filesystem(f"{s3}/store", there.storage)
+    stored = b"".join(fs.cat_file(path) for path in fs.find(root))
+    assert stored
+    shown = [repr(there), repr(outcome), json.dumps(outcome.plan.to_dict()), repr(predictions_source(there))]
+    for each in (stored, pickle.dumps(outcome.plan), *(one.encode() for one in shown)):
+        assert SECRET.encode() not in each
+    wrong = {"s3": {**storage["s3"], "secret": "a-wrong-secret"}}
+    for refused in (moved(scenario, s3, storage=wrong), moved(scenario, s3, storage=wrong, store=str(tmp_path / "x"))):
+        with pytest.raises(SliError) as caught:
+            sli.run(refused, as_of=text(AS_OF))
+        assert "a-wrong-secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_credentials_and_endpoint_of_a_profile_serve_logs_and_store(
+    s3: str, nowhere: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = nowhere["s3"]
+    profile = f"[profile mine]\nendpoint_url = {given['endpoint']}\nregion = us-east-1\n"
+    (tmp_path / "config").write_text(profile)
+    keys = f"[mine]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    (tmp_path / "credentials").write_text(keys)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    with pytest.raises(StoreError, match="of the profile cannot be had"):
+        Store(f"{s3}/store", Storage.of({"s3": {"profile": "none"}}))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    for storage in ({}, {"s3": {"profile": "mine"}}):
+        there = Storage.of(storage)
+        fs, root = filesystem(f"{s3}/logs/a", there)
+        fs.pipe_file(root, b"x")
+        assert fs.cat_file(root) == b"x"
+        assert Store(f"{s3}/store", there).published() is None
+
+
+@pytest.mark.parametrize(
+    ("storage", "where", "what"),
+    [
+        ({"s3": {"secert": SECRET}}, "storage.s3.secert", "did you mean 'secret'"),
+        ({"s3": {"secret": SECRET}}, "storage.s3", "belong together"),
+        ({"s3": {"key": KEY, "secret": SECRET, "profile": "p"}}, "storage.s3", "two sets"),
+        ({"s3": {"endpoint": "minio:9000"}}, "storage.s3.endpoint", "no address"),
+        ({"s3": {"key": 7, "secret": SECRET}}, "storage.s3.key", "must be text"),
+        ({"gcss": {"token": SECRET}}, "storage", "did you mean 'gcs'"),
+        (SECRET, "storage", "mapping"),
+    ],
+)
+def test_wrong_storage_is_refused_by_its_key_and_no_value_repeated(
+    scenario: Scenario, storage: Any, where: str, what: str
+) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        moved(scenario, "s3://away", storage=storage)
+    assert caught.value.where == f"config, {where}"
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_two_runs_at_once_on_s3_lose_nothing(scenario: Scenario, s3: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import fsspec
+import pytest
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
+from sli.errors import ConfigError, InputError
 from sli.loading import checked
 
 MONDAY = at("2024-01-01T00:00")
@@ -39,3 +41,51 @@ def test_logs_in_another_file_system_give_the_same_tables(tmp_path: Path) -> Non
     assert not sli.run(there, as_of=text(MONDAY + 2 * DAY)).published
     assert published(there) == published(scenario.config)
     assert sli.verify(there, windows=None).equal
+
+
+def test_a_local_url_is_read_like_the_folder_it_names(tmp_path: Path) -> None:
+    scenario = Scenario(tmp_path, WORLD)
+    scenario.log_predictions("a.parquet", [Prediction(f"id-{i}", MONDAY + i * HOUR, i / 9, {}) for i in range(10)])
+    scenario.log_feedback("a.parquet", [Feedback(f"id-{i}", MONDAY + i * HOUR + 1, 1.0) for i in range(9)])
+    tree = config_of(WORLD, tmp_path)
+    for log in ("predictions", "feedback"):
+        tree[log]["path"] = f"file://{tmp_path}/{log}"
+    there = checked(tree | {"store": str(tmp_path / "there")})
+    scenario.run(MONDAY + 2 * DAY)
+    sli.run(there, as_of=text(MONDAY + 2 * DAY))
+    assert published(there) == published(scenario.config)
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("gcs://bucket/logs", "a package is missing that reads gcs://[\\s\\S]*gcsfs"),
+        ("nope://bucket/logs", "no file system is known for this URL"),
+        ("s4://bucket/logs", "did you mean 's3'"),
+        ("simplecache::s3://bucket/logs", "chained URLs are not read"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_before_any_work(tmp_path: Path, url: str, what: str) -> None:
+    tree = config_of(WORLD, tmp_path)
+    tree["predictions"]["path"] = url
+    with pytest.raises(ConfigError, match=what):
+        sli.run(checked(tree))
+
+
+def test_storage_that_tells_no_time_of_its_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = config_of(WORLD, tmp_path)
+    tree["predictions"]["path"] = f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/a.parquet", b"x")
+    monkeypatch.setattr("sli.listing.STAMPS", ("ETag",))
+    with pytest.raises(InputError, match="and its time or ETag"):
+        sli.run(checked(tree))
+
+
+def test_memory_of_this_process_is_not_for_workers_and_a_store_lies_in_a_folder_or_on_s3(tmp_path: Path) -> None:
+    tree = config_of(WORLD, tmp_path)
+    with pytest.raises(ConfigError, match=r"a folder, or an s3:// URL"):
+        checked(tree | {"store": "gcs://bucket/store"})
+    tree["feedback"]["path"] = "memory://logs"
+    with pytest.raises(ConfigError, match="cannot read the memory of this one") as caught:
+        checked(tree | {"dask": {"workers": 2}})
+    assert caught.value.where == "config, feedback.path"

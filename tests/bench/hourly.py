@@ -86,7 +86,8 @@ class Service:
                     FROM read_parquet('{self.logs}/predictions/**/*.parquet', hive_partitioning=false) p
                     ANTI JOIN read_parquet('{self.logs}/feedback/**/*.parquet', hive_partitioning=false) f
                     USING (output_id) WHERE predicted_at >= TIMESTAMPTZ '{first}Z'
-                    QUALIFY row_number() OVER (PARTITION BY date_trunc('hour', predicted_at) ORDER BY output_id) <= {few}
+                    QUALIFY row_number() OVER (PARTITION BY date_trunc('hour', predicted_at) ORDER BY output_id) 
+                        <= {few}
                 ) TO '{file}' (FORMAT parquet)""")
             (rows,) = con.execute(f"SELECT count(*) FROM read_parquet('{file}')").fetchone() or (0,)
         return int(rows)

@@ -35,18 +35,21 @@ class Failed(Exception):
 
 
 def measured(
-    code: str,
+    script: str | Path,
     *arguments: str,
     python: str = sys.executable,
     seconds: float = 3600,
     gigabytes: float = 20,
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What a script prints, with its `peak_mb` and its `whole` seconds, imports too. Raises Failed beyond a limit."""
+    """What a script (its text or its file) prints, with its `peak_mb` and its `whole` seconds, imports too.
+
+    Raises Failed beyond a limit, and where the script fails.
+    """
     began, peak, ended = time.perf_counter(), 0, ""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
-            [python, "-c", code, *arguments],
+            [python, *([str(script)] if isinstance(script, Path) else ["-c", script]), *arguments],
             stdout=out,
             stderr=errors,
             env={**os.environ, **(env or {})},

@@ -37,6 +37,11 @@ PEERS = {
 }
 SMALL = {"NannyML": 1_000_000, "Evidently": 1_000_000}
 """Those of one window after another, and up to how many predictions they are tried."""
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join([str(HERE), str(REPOSITORY)]),
+    "DO_NOT_TRACK": "1",
+    "NML_DISABLE_USAGE_LOGGING": "1",
+}
 LOGS = {"plain": [], "settled": ["--duplicates", "0.005", "--corrections", "0.01"]}
 
 
@@ -60,7 +65,7 @@ def once(peer: str, logs: Path, scenario: str, given: argparse.Namespace) -> tup
             python=python_of(peer),
             seconds=given.seconds,
             gigabytes=given.gigabytes,
-            env={"PYTHONPATH": os.pathsep.join([str(HERE), str(REPOSITORY)])},
+            env=ENVIRONMENT,
         )
         return figures, json.loads(Path(windows.name).read_text())
 

@@ -47,6 +47,7 @@ def measured(
     Raises Failed beyond a limit, and where the script fails.
     """
     began, peak, ended = time.perf_counter(), 0, ""
+    processes: dict[int, int] = {}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             [python, *([str(script)] if isinstance(script, Path) else ["-c", script]), *arguments],
@@ -59,7 +60,9 @@ def measured(
         waiting = threading.Thread(target=lambda: reaped.extend(os.wait4(child.pid, 0)[1:]))
         waiting.start()
         while waiting.is_alive():
-            peak = max(peak, resident(child.pid))
+            now = resident(child.pid)
+            peak = max(peak, sum(own for own, _ in now.values()) + max((held for _, held in now.values()), default=0))
+            processes |= {pid: max(processes.get(pid, 0), sum(both)) for pid, both in now.items()}
             if time.perf_counter() - began > seconds:
                 ended = f"not done after {seconds:.0f} s"
             elif peak > gigabytes * 1e9:
@@ -77,12 +80,13 @@ def measured(
     return {
         **json.loads(printed.splitlines()[-1]),
         "whole": whole,
-        "peak_mb": max(peak / 1e6, usage.ru_maxrss * 1024 / 1e6),
+        "peak_mb": max(peak, usage.ru_maxrss * 1024) / 1e6,
+        "processes_mb": sorted((each / 1e6 for each in processes.values()), reverse=True)[:4],
     }
 
 
-def resident(root: int) -> int:
-    """Bytes of memory that a process and all its descendants hold now."""
+def resident(root: int) -> dict[int, tuple[int, int]]:
+    """For a process and all its descendants the bytes of memory it holds now: of its own, and shared ones."""
     parents: dict[int, int] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -93,15 +97,14 @@ def resident(root: int) -> int:
     family = {root}
     while more := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= more
-    own, shared = 0, 0
+    found = {}
     for pid in family:
         try:
             pages = Path(f"/proc/{pid}/statm").read_text().split()
         except OSError:
             continue
-        own += int(pages[1]) - int(pages[2])
-        shared = max(shared, int(pages[2]))
-    return (own + shared) * PAGE
+        found[pid] = ((int(pages[1]) - int(pages[2])) * PAGE, int(pages[2]) * PAGE)
+    return found
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:

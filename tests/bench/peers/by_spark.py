@@ -25,7 +25,7 @@ with tempfile.TemporaryDirectory(prefix="sli-bench-") as scratch:
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.local.dir", scratch)
-        .config("spark.sql.shuffle.partitions", "32")
+        .config("spark.sql.shuffle.partitions", "16")
         .getOrCreate()
     )
     began = time.perf_counter()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "results": (schemas.RESULTS, ["grain", "day"]),
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
+Within = Sequence[tuple[str, str, Any]]
 SMALL_FILES = 64
 """Files of a table that is appended to every hour, before they are put together."""
 TARGET_BYTES = 16 << 20
@@ -145,22 +146,33 @@ class Store:
         published: Published | None,
         columns: Collection[str] | None = None,
         only: ds.Expression | None = None,
-        within: tuple[str, str, Any] | None = None,
+        within: Within = (),
     ) -> pa.Table:
         """Rows of a table: `results` at its newest, any other as of what `published` rests on.
 
-        Of `columns` those the table has; `within` says of a partition column what files are looked at at all, such as
-        ("day", ">=", "2026-01-31").
+        Of `columns` those the table has; `within` says of partition columns what files are looked at at all, such as
+        [("day", ">=", "2026-01-31")].
         Raises StoreError.
         """
         version = published.versions.get(name) if published is not None else None
         table = None if name != "results" and version is None else self.handle(name, version)
+        if table is None and version:
+            raise self.missing(name)
+        return self.rows_in(name, table, columns, only, within)
+
+    def rows_in(
+        self,
+        name: str,
+        table: Any,
+        columns: Collection[str] | None = None,
+        only: ds.Expression | None = None,
+        within: Within = (),
+    ) -> pa.Table:
+        """The same of an open table, or of none."""
         if table is None:
-            if version:
-                raise self.missing(name)
             return LAYOUT[name][0].empty_table()
         with _errors(self.uri(name), "read"):
-            found = table.to_pyarrow_dataset(file_pruning_predicate=None if within is None else [within])
+            found = table.to_pyarrow_dataset(file_pruning_predicate=list(within) or None)
             kept = None if columns is None else [each for each in found.schema.names if each in columns]
             rows = found.to_table(columns=kept, filter=only)
         # A store of an older form lacks columns that came later.
@@ -265,7 +277,8 @@ class Transaction:
             schema=schema,
             partition_by=partitions,
             mode="error",
-            configuration={"delta.checkpointInterval": "10"},
+            # Files are found by partition alone; statistics of every column would make the log ten times as long.
+            configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
             storage_options=self.store.options,
         )
 

@@ -377,5 +377,5 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
 
 def believed(store: Store, first_day: str | None) -> pa.Table:
     """The newest belief from a day on (None: all), in plain form."""
-    within = None if first_day is None else ("day", ">=", first_day)
+    within = [] if first_day is None else [("day", ">=", first_day)]
     return plain(store.rows("results", None, schemas.RESULTS.names, within=within))

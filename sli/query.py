@@ -315,11 +315,11 @@ class _Tiles:
         days = sorted({zone.date(int(each)).isoformat() for each in within})
         if not days:
             return schemas.TILES.empty_table()
-        return self.store.rows("tiles", self.published, self.columns, self.only, ("day", "in", days))
+        return self.store.rows("tiles", self.published, self.columns, self.only, [("day", "in", days)])
 
     def days(self, midnights: Instants) -> pa.Table:
         """Day tiles from the first midnight on up to the last."""
         dates = [self.config.zone.date(int(each)).isoformat() for each in midnights]
         months = {each[:7] for each in dates}
         day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
-        return self.store.rows("days", self.published, self.columns, self.only & day, ("month", "in", sorted(months)))
+        return self.store.rows("days", self.published, self.columns, self.only & day, [("month", "in", sorted(months))])

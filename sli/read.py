@@ -6,11 +6,12 @@ Limit: the whole answer is held in memory; for more, open the Delta tables thems
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -50,20 +51,19 @@ def read(
     Raises SliError.
     """
     store, at = _opened(source)
-    published = store.published()
+    results = store.handle("results")
+    published = store.published_in(results)
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
     if table != "results":
         return _other(store, published, table)
     _check(published, sli, grain)
-    chosen = (sli, grain, slice if slice is not None else slice_by)
+    within, only = _within(grain, at, start, end), _filter(sli, grain, at, start, end)
     if as_of is None:
-        rows = publish.plain(store.rows("results", None, only=_filter(chosen, at, start, end)))
+        rows = store.rows_in("results", results, only=only, within=within)
     else:
-        rows = known_at(store, published, parsed(at, "as_of", as_of), _filter(chosen, at, start, end))
-    frame = framed(publish.stored(rows))
-    frame = frame[_in_time(frame, at, start, end)]
-    return _ordered(_in_slice(frame, slice, slice_by))
+        rows = publish.stored(known_at(store, published, parsed(at, "as_of", as_of), only))
+    return framed(_ordered(_in_slice(rows, slice, slice_by)))
 
 
 def standing_audit(config: Config) -> pd.DataFrame:
@@ -72,21 +72,23 @@ def standing_audit(config: Config) -> pd.DataFrame:
     return framed(publish.newest_audit(store, store.published()))
 
 
-def _in_slice(
-    frame: pd.DataFrame, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None
-) -> pd.DataFrame:
+def _in_slice(rows: pa.Table, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None) -> pa.Table:
     if slice_by is not None:
-        frame = frame[frame.slice_by == slice_by_of(slice_by)]
+        columns = list(slice_by_of(slice_by))
+        rows = rows.filter(pa.array([each == columns for each in rows.column("slice_by").to_pylist()], pa.bool_()))
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
-        frame = frame[pd.Series([each == wanted for each in frame["slice"]], index=frame.index, dtype=bool)]
-    return frame
+        rows = rows.filter(pa.array([dict(each) == wanted for each in rows.column("slice").to_pylist()], pa.bool_()))
+    return rows
 
 
-def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
-    key = frame.assign(by=frame.slice_by.map(str), at=frame["slice"].map(str))
-    order = key.sort_values(["sli", "grain", "by", "at", "window_end", "window_start"], kind="stable").index
-    return frame.loc[order].reset_index(drop=True)
+def _ordered(rows: pa.Table) -> pa.Table:
+    keys = {name: rows.column(name) for name in ("sli", "grain", "window_end", "window_start")}
+    by = pa.array([str(tuple(each)) for each in rows.column("slice_by").to_pylist()], pa.string())
+    at = pa.array([str(dict(each)) for each in rows.column("slice").to_pylist()], pa.string())
+    order = ("sli", "grain", "by", "at", "window_end", "window_start")
+    found = pc.sort_indices(pa.table({**keys, "by": by, "at": at}), [(name, "ascending") for name in order])
+    return rows.take(found)
 
 
 def _opened(source: str | Path | Config) -> tuple[Store, Zone]:
@@ -129,30 +131,35 @@ def _check(published: Published, sli: str | Sequence[str] | None, grain: str | N
         )
 
 
-def _filter(chosen: tuple[Any, Any, Any], at: Zone, start: When, end: When) -> ds.Expression | None:
-    """What a scan can leave out; days a little wide, since the zone of the store's days may not be known."""
-    sli, grain, columns = chosen
+def _within(grain: str | None, at: Zone, start: When, end: When) -> list[tuple[str, str, str]]:
+    """The partitions to look at; days a little wide, since the zone of the store's days may not be known."""
+    found = [] if grain is None else [("grain", "=", grain)]
+    if start is not None:
+        found.append(("day", ">=", at.date(parsed(at, "start", start) - DAY).isoformat()))
+    if end is not None:
+        # A window that starts just before lies in the partition of the day it ends in.
+        longest = {"hour": 1, "day": 1, "week": 7}.get(grain or "", 31)
+        found.append(("day", "<=", at.date(parsed(at, "end", end) + (longest + 1) * DAY).isoformat()))
+    return found
+
+
+def _filter(
+    sli: str | Sequence[str] | None, grain: str | None, at: Zone, start: When, end: When
+) -> ds.Expression | None:
     found = []
     if sli is not None:
         found.append(ds.field("sli").isin([sli] if isinstance(sli, str) else list(sli)))
     if grain is not None:
         found.append(ds.field("grain") == grain)
-    if columns is not None:
-        # Lists cannot be compared in a scan; their length narrows it, the exact comparison follows on the frame.
-        found.append(pc.list_value_length(ds.field("slice_by")) == len(columns))
     if start is not None:
-        found.append(ds.field("day") >= at.date(parsed(at, "start", start) - 2 * DAY).isoformat())
+        found.append(ds.field("window_end") > _instant(at, "start", start))
     if end is not None:
-        found.append(ds.field("day") <= at.date(parsed(at, "end", end) + 2 * DAY).isoformat())
-    return functools.reduce(lambda a, b: a & b, found) if found else None
+        limit, tumbling = _instant(at, "end", end), ds.field("grain").isin(list(TUMBLING))
+        starts_before, ends_by = ds.field("window_start") < limit, ds.field("window_end") <= limit
+        found.append((tumbling & starts_before) | (~tumbling & ends_by))
+    return functools.reduce(operator.and_, found) if found else None
 
 
-def _in_time(frame: pd.DataFrame, at: Zone, start: When, end: When) -> Any:
-    keep = pd.Series(True, index=frame.index)
-    tumbling = frame.grain.isin(TUMBLING)
-    if start is not None:
-        keep &= frame.window_end > pd.Timestamp(moment(parsed(at, "start", start)))
-    if end is not None:
-        limit = pd.Timestamp(moment(parsed(at, "end", end)))
-        keep &= (tumbling & (frame.window_start < limit)) | (~tumbling & (frame.window_end <= limit))
-    return keep
+def _instant(at: Zone, name: str, value: When) -> pa.Scalar:
+    assert value is not None
+    return pa.scalar(moment(parsed(at, name, value)), schemas.UTC)

@@ -365,7 +365,7 @@ def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> 
     assert published is not None
     columns = {*TILES.names, *_kept_states(config, published)}
     sided = pc.field("span").isin(["pairs", "feedback"])
-    within = None if days is None else ("day", "in", sorted(days))
+    within = [] if days is None else [("day", "in", sorted(days))]
     if days is not None and not days:
         return TILES.empty_table()
     return transaction.store.rows("tiles", published, columns, sided | _kept_sets(config, published), within)

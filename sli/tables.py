@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli import schemas
 from sli.errors import ConflictError, StoreError
@@ -38,6 +39,7 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "results": (schemas.RESULTS, ["grain", "day"]),
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
+Within = Sequence[tuple[str, str, Any]]
 SMALL_FILES = 64
 """Files of a table that is appended to every hour, before they are put together."""
 TARGET_BYTES = 16 << 20
@@ -145,26 +147,37 @@ class Store:
         published: Published | None,
         columns: Collection[str] | None = None,
         only: pc.Expression | None = None,
-        within: tuple[str, str, Any] | None = None,
+        within: Within = (),
     ) -> pa.Table:
         """Rows of a table: `results` at its newest, any other as of what `published` rests on.
 
-        Of `columns` those the table has; `within` says of a partition column what files are looked at at all, such as
-        ("day", ">=", "2026-01-31").
+        Of `columns` those the table has; `within` says of partition columns what files are looked at at all, such as
+        [("day", ">=", "2026-01-31")].
         Raises StoreError.
         """
         version = published.versions.get(name) if published is not None else None
         table = None if name != "results" and version is None else self.handle(name, version)
+        if table is None and version:
+            raise self.missing(name)
+        return self.rows_in(name, table, columns, only, within)
+
+    def rows_in(
+        self,
+        name: str,
+        table: Any,
+        columns: Collection[str] | None = None,
+        only: pc.Expression | None = None,
+        within: Within = (),
+    ) -> pa.Table:
+        """The same of an open table, or of none."""
         if table is None:
-            if version:
-                raise self.missing(name)
             return LAYOUT[name][0].empty_table()
         with _errors(self.uri(name), "read"):
             if columns is None and only is None and not LAYOUT[name][1] and len(table.file_uris()) == 1:
                 rows = self._only_file(name, table)
                 there = rows.schema.names
             else:
-                found = table.to_pyarrow_dataset(file_pruning_predicate=None if within is None else [within])
+                found = table.to_pyarrow_dataset(file_pruning_predicate=list(within) or None)
                 there = found.schema.names
                 kept = None if columns is None else [each for each in there if each in columns]
                 rows = found.to_table(columns=kept, filter=only)
@@ -283,7 +296,8 @@ class Transaction:
             schema=schema,
             partition_by=partitions,
             mode="error",
-            configuration={"delta.checkpointInterval": "10"},
+            # Files are found by partition alone; statistics of every column would make the log ten times as long.
+            configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
             storage_options=self.store.options,
         )
 

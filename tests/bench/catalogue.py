@@ -10,14 +10,11 @@ import argparse
 import inspect
 import json
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from full import config, measured
+from measure import config, generated, measured, record, spread
 
 from sli.slis import entries
 
@@ -53,19 +50,15 @@ def every_sli(distributions: bool = True) -> list[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", type=Path, help=f"logs made by generate.py --slices {SLICES} (default: made anew)")
     parser.add_argument("--predictions", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
-        logs = given.logs
-        if logs is None:
-            logs = Path(folder) / "logs"
-            script = str(Path(__file__).with_name("generate.py"))
-            size = ["--predictions", str(given.predictions), "--slices", SLICES]
-            subprocess.run([sys.executable, script, str(logs), *size], check=True)
-        store = Path(folder) / "store"
-        base = config(logs, store, None)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
+        size = ["--predictions", str(given.predictions), "--slices", SLICES]
+        logs, store = generated(given.folder or Path(temporary), *size), Path(temporary) / "store"
+        base = config(logs, store)
         three = {**base, "slice_by": [[], ["region"], ["device"], ["plan"]]}
         pairs = {
             "all binary SLIs / accuracy alone, 3 slice columns": (
@@ -79,15 +72,22 @@ def main() -> None:
             "1,000 slices / none, accuracy, precision, recall": ({**base, "slice_by": [[], ["shop"]]}, base),
         }
         for name, trees in pairs.items():
-            ratios = []
+            times: list[list[float]] = []
             for _ in range(given.rounds):
-                seconds = []
+                times.append([])
                 for tree in trees:
                     shutil.rmtree(store, ignore_errors=True)
-                    seconds.append(measured(RUN, json.dumps(tree))["seconds"])
-                ratios.append(seconds[0] / seconds[1])
-                print(f"{name}: {seconds[0]:.1f} s / {seconds[1]:.1f} s = {ratios[-1]:.2f}", flush=True)
-            print(f"{name}: median ratio {statistics.median(ratios):.2f}")
+                    times[-1].append(measured(RUN, json.dumps(tree))["seconds"])
+            found.append(
+                {
+                    "name": name,
+                    "seconds": spread(a for a, _ in times),
+                    "against": spread(b for _, b in times),
+                    "ratio": spread(a / b for a, b in times),
+                }
+            )
+            print(f"{name}: {found[-1]['ratio']['median']:.2f}", flush=True)
+    print(record("catalogue", {"predictions": given.predictions, "pairs": found}))
 
 
 if __name__ == "__main__":

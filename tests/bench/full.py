@@ -1,118 +1,150 @@
-"""Full recomputation against one hand-written DuckDB query for the same numbers, and a second run with nothing to do.
+"""Full recomputation: sli against what one would write by hand with other tools, on the same files.
 
-The two take turns; what counts is the ratio. Limit: the query settles no duplicates, audits nothing, keeps no states;
-that it gives the same numbers is checked, which holds only for logs without duplicates and corrections.
+    python tests/bench/full.py --predictions 1000000 10000000 --scenario plain settled --rounds 3
+
+`plain`: logs without duplicates and corrections, accuracy, precision and recall per hour, per day and since deployment.
+`settled`: the same overall and for five regions, on logs where 0.5 % of the predictions come twice and 1 % of the
+labels are corrected, each settled by hand. Every peer is a script of `peers/` in a process of its own with two
+threads; they take turns, and their numbers must be those of sli. Limit: a peer that needs more than `--seconds` or
+`--gigabytes` is stopped, and not tried again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
-import shutil
+import math
+import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-HAND = """
-SELECT epoch_us(predicted_at) // 3600000000 AS hour, count(*), count(label),
-count(*) FILTER (label = 1 AND score >= 0.5), count(*) FILTER (label = 0 AND score >= 0.5),
-count(*) FILTER (label = 1 AND score < 0.5)
-FROM read_parquet('{logs}/predictions/**/*.parquet', hive_partitioning=false) p
-LEFT JOIN read_parquet('{logs}/feedback/**/*.parquet', hive_partitioning=false) f USING (output_id)
-GROUP BY ALL ORDER BY hour
-"""
-BY_HAND = f"""
-import json, sys, time
-began = time.perf_counter()
-import duckdb
-started = time.perf_counter()
-con = duckdb.connect()
-con.execute("SET threads=2")
-con.execute("SET enable_progress_bar=false")
-rows = con.execute({HAND!r}.format(logs=sys.argv[1])).fetchall()
-n, l, tp, fp, fn = (sum(row[i] for row in rows) for i in range(1, 6))
-print(json.dumps({{"seconds": time.perf_counter() - started, "hours": len(rows), "predictions": n, "labelled": l,
-                  "precision": tp / (tp + fp), "recall": tp / (tp + fn)}}))
-"""
-BY_SLI = """
-import json, sys, time
-import sli, sli.recompute
-from sli.loading import checked
-config = checked(json.loads(sys.argv[1]))
-started = time.perf_counter()
-sli.run(config, as_of=sys.argv[2])
-seconds = time.perf_counter() - started
-started = time.perf_counter()
-again = sli.run(config, as_of=sys.argv[2])
-idle = time.perf_counter() - started
-assert not again.published
-last = sli.read(config, grain="cumulative")
-last = last[last.window_end == last.window_end.max()].set_index("sli")
-print(json.dumps({"seconds": seconds, "idle": idle,
-                  "predictions": int(last.predictions.iloc[0]), "labelled": int(last.labelled.iloc[0]),
-                  "precision": last.value["precision"], "recall": last.value["recall"],
-                  "hours": len(sli.read(config, sli="recall", grain="hour"))}))
-"""
+from measure import Failed, generated, measured, record, spread
+
+HERE, REPOSITORY = Path(__file__).parent, Path(__file__).parents[2]
+PEERS = {
+    "sli": "by_sli",
+    "DuckDB": "by_duckdb",
+    "Polars": "by_polars",
+    "pandas": "by_pandas",
+    "Dask": "by_dask",
+    "PySpark": "by_spark",
+    "PostgreSQL": "by_postgres",
+    "NannyML": "by_nannyml",
+    "Evidently": "by_evidently",
+}
+SMALL = {"NannyML": 1_000_000, "Evidently": 1_000_000}
+"""Those of one window after another, and up to how many predictions they are tried."""
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join([str(HERE), str(REPOSITORY)]),
+    "DO_NOT_TRACK": "1",
+    "NML_DISABLE_USAGE_LOGGING": "1",
+}
+LOGS = {"plain": [], "settled": ["--duplicates", "0.005", "--corrections", "0.01"]}
 
 
-def config(logs: Path, store: Path, memory: str | None) -> dict[str, object]:
-    """Accuracy, precision and recall an hour, a day and since deployment."""
+def python_of(peer: str) -> str:
+    """The environment a peer lives in, made by `make bench`."""
+    if peer == "sli":
+        return sys.executable
+    name = peer.lower() if peer in SMALL else "peers"
+    return str(REPOSITORY / f".venv-{name}" / "bin" / "python")
+
+
+def once(peer: str, logs: Path, scenario: str, given: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """One measurement of a peer and the windows it found. Raises Failed."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as windows:
+        figures = measured(
+            HERE / "peers" / f"{PEERS[peer]}.py",
+            str(logs),
+            scenario,
+            windows.name,
+            *([str(given.hours)] if peer == "Evidently" else []),
+            python=python_of(peer),
+            seconds=given.seconds,
+            gigabytes=given.gigabytes,
+            env=ENVIRONMENT,
+        )
+        return figures, json.loads(Path(windows.name).read_text())
+
+
+def check_equal(peer: str, found: Any, expected: Any) -> None:
+    """Raise where a peer's windows are others than those of sli; a peer may lack grains, hours and counts."""
+    for grain, windows in found.items():
+        if peer not in SMALL and windows.keys() != expected[grain].keys():
+            raise AssertionError(f"{peer}, {grain}: {len(windows)} windows, sli has {len(expected[grain])}")
+        for key, figures in windows.items():
+            for name, one, other in zip(
+                ("predictions", "labelled", "accuracy", "precision", "recall"),
+                figures,
+                expected[grain][key],
+                strict=True,
+            ):
+                left_out = one is None and peer in SMALL
+                if not (left_out or one == other or math.isclose(one, other, rel_tol=1e-12)):
+                    raise AssertionError(f"{peer}, {grain} {key}: {name} is {one}, by sli {other}")
+
+
+def compared(logs: Path, scenario: str, given: argparse.Namespace, predictions: int) -> dict[str, Any]:
+    """All peers by turns on the same logs."""
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, str] = {}
+    expected: Any = None
+    for _ in range(given.rounds):
+        for peer in given.peers:
+            if peer in failed or predictions > SMALL.get(peer, predictions):
+                continue
+            try:
+                figures, found = once(peer, logs, scenario, given)
+            except Failed as error:
+                failed[peer] = error.why
+                print(f"{predictions:,} {scenario}, {peer}: {error.why}", flush=True)
+                if peer == "sli":
+                    raise
+                continue
+            expected = expected or found
+            check_equal(peer, found, expected)
+            rounds.setdefault(peer, []).append(figures)
+            print(
+                f"{predictions:,} {scenario}, {peer}: {figures['seconds']:.2f} s, {figures['peak_mb']:,.0f} MB",
+                flush=True,
+            )
     return {
-        "model": "bench",
-        "since": "2026-01-01",
-        "store": str(store),
-        "horizon": "7d",
-        "predictions": {"path": str(logs / "predictions"), "id": "output_id", "time": "predicted_at", "value": "score"},
-        "feedback": {"path": str(logs / "feedback"), "id": "output_id", "time": "known_at", "value": "label"},
-        "task": "binary",
-        "slis": ["accuracy", "precision", "recall"],
-        **({"memory": memory} if memory else {}),
+        "predictions": predictions,
+        "scenario": scenario,
+        "peers": {peer: _summary(found, rounds["sli"]) for peer, found in rounds.items()},
+        "failed": failed,
+        "windows": {grain: len(windows) for grain, windows in expected.items()},
     }
 
 
-def measured(code: str, *arguments: str) -> dict[str, float]:
-    """What a script prints, and its peak memory in MB."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    found = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {**json.loads(found.stdout), "peak": peak / 1024, "peak_known": peak > before}
-
-
-def logs_in(folder: str, given: argparse.Namespace) -> Path:
-    """The logs asked for, or new ones below a folder."""
-    if given.logs is not None:
-        return Path(given.logs)
-    logs, script = Path(folder) / "logs", Path(__file__).with_name("generate.py")
-    subprocess.run([sys.executable, str(script), str(logs), "--predictions", str(given.predictions)], check=True)
-    return logs
+def _summary(found: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, Any]:
+    ratios = [theirs["seconds"] / sli["seconds"] for theirs, sli in zip(found, ours, strict=False)]
+    timed = {name: spread(each[name] for each in found) for name in ("seconds", "whole", "peak_mb", "load", "fit")
+             if name in found[0]}  # fmt: skip
+    kept = {name: found[0][name] for name in ("version", "hours", "of", "tasks") if name in found[0]}
+    return {**timed, "times_sli": statistics.median(ratios), **kept}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", type=Path, help="logs made by generate.py (default: made anew)")
-    parser.add_argument("--predictions", type=int, default=10_000_000)
+    parser.add_argument("--predictions", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--scenario", nargs="+", choices=LOGS, default=list(LOGS))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="sli is always among them")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", help="the config's memory, such as 1GB")
+    parser.add_argument("--hours", type=int, default=72, help="of Evidently, scaled to all")
+    parser.add_argument("--seconds", type=float, default=600, help="a peer may take")
+    parser.add_argument("--gigabytes", type=float, default=20, help="a peer may hold")
+    parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
-        logs = logs_in(folder, given)
-        ratios = []
-        for _ in range(given.rounds):
-            hand = measured(BY_HAND, str(logs))
-            store = Path(folder) / "store"
-            shutil.rmtree(store, ignore_errors=True)
-            ours = measured(BY_SLI, json.dumps(config(logs, store, given.memory)), "2026-03-01")
-            for name in ("hours", "predictions", "labelled", "precision", "recall"):
-                assert abs(hand[name] - ours[name]) < 1e-12, f"{name}: {hand[name]} by hand, {ours[name]} by sli"
-            ratios.append(ours["seconds"] / hand["seconds"])
-            print(
-                f"{ours['predictions']:,} predictions: by hand {hand['seconds']:.2f} s, sli {ours['seconds']:.2f} s, "
-                f"ratio {ratios[-1]:.2f}; nothing to do {ours['idle']:.2f} s; peak {ours['peak']:.0f} MB of the larger"
-            )
-        print(f"median ratio {statistics.median(ratios):.2f}")
+    given.peers = list(dict.fromkeys(["sli", *given.peers]))
+    with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
+        for predictions in given.predictions:
+            for scenario in given.scenario:
+                logs = generated(given.folder or Path(temporary), "--predictions", str(predictions), *LOGS[scenario])
+                print(record(f"full-{predictions}-{scenario}", compared(logs, scenario, given, predictions)))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from full import config, logs_in
+from measure import config, generated, record, spread
 
 import sli
 from sli.loading import checked
@@ -37,15 +36,16 @@ def seconds(call: Callable[[Any], Any], tree: dict[str, Any], published: Path) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", type=Path, help="logs made by generate.py (default: made anew)")
     parser.add_argument("--predictions", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
-        logs = logs_in(folder, given)
-        published = Path(folder) / "published"
-        sli.run(checked(config(logs, published, None)), as_of=BEFORE)
-        tree: dict[str, Any] = dict(config(logs, Path(folder) / "store", None))
+    found = []
+    with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
+        logs = generated(given.folder or Path(temporary), "--predictions", str(given.predictions))
+        published = Path(temporary) / "published"
+        sli.run(checked(config(logs, published)), as_of=BEFORE)
+        tree = config(logs, Path(temporary) / "store")
         more = {**tree, "slis": [*tree["slis"], "brier"]}
         pairs = {
             "hourly run, look-back of a day / none": (
@@ -58,12 +58,17 @@ def main() -> None:
             ),
         }
         for name, (one, other) in pairs.items():
-            ratios = []
-            for _ in range(given.rounds):
-                a, b = seconds(*one, published), seconds(*other, published)
-                ratios.append(a / b)
-                print(f"{name}: {a:.2f} s / {b:.2f} s = {ratios[-1]:.2f}")
-            print(f"  median {statistics.median(ratios):.2f}")
+            times = [(seconds(*one, published), seconds(*other, published)) for _ in range(given.rounds)]
+            found.append(
+                {
+                    "name": name,
+                    "seconds": spread(a for a, _ in times),
+                    "against": spread(b for _, b in times),
+                    "ratio": spread(a / b for a, b in times),
+                }
+            )
+            print(f"{name}: {found[-1]['ratio']['median']:.2f}", flush=True)
+    print(record("scheduled", {"predictions": given.predictions, "pairs": found}))
 
 
 if __name__ == "__main__":

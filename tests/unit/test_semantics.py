@@ -879,3 +879,13 @@ def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
         key = [sorted(map(str, frame)) for frame in frames]
         assert key[0] == key[1]
     assert quick.partitions == slow.partitions
+
+
+def test_a_week_or_month_is_read_by_an_end_long_before_its_own(make: Make) -> None:
+    s = make(grains=("week", "month"))
+    s.log_predictions("a.parquet", [p("x", TEN), p("y", TEN + 40 * DAY)])
+    s.log_feedback("a.parquet", [f("x", TEN)])
+    s.run(MONDAY + 50 * DAY)
+    by = text(MONDAY + DAY)
+    assert windows(results(s, "week", end=by)) == [("01-15T00:00", "01-22T00:00", 1)]
+    assert windows(results(s, "month", end=by)) == [("01-01T00:00", "02-01T00:00", 1)]

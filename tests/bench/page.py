@@ -1,0 +1,378 @@
+"""The page docs/benchmarks.md and its plots, from the figures in results/ and nothing else.
+
+Words are written here, numbers never: which sentence is true is decided by comparing them. Limit: figures measured on
+several days or machines stand beside each other; each section says on which.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from plots import DOCS, HERE, Figures, plot_full, plot_reading
+
+INTRODUCTION = """# Benchmarks
+
+Made by `make bench`: every number on this page comes from a run's own figures
+([tests/bench/results](../tests/bench/results)). All take turns on the same files with two threads, each in a process of
+its own. Times are medians of the work alone, without imports and the start of servers and of the JVM; memory is the
+peak of all processes of a peer together. Numbers that differ between peers stop the benchmark."""
+BARE = "it keeps no states, audits nothing and publishes nothing"
+FASTER = {
+    "DuckDB": f"it is the engine that sli runs inside each task, with one query and nothing else: {BARE}",
+    "Polars": f"one query, its answer in memory: {BARE}",
+    "pandas": f"logs that fit into memory are joined at once: {BARE}",
+    "Dask": BARE,
+    "PySpark": BARE,
+    "PostgreSQL": "its rows are loaded and analysed already, which is timed apart",
+    "Evidently": BARE,
+    "NannyML": BARE,
+}
+"""Why a peer can be faster."""
+SCENARIOS = {
+    "plain": "Clean logs: accuracy, precision and recall per hour, per day and since deployment",
+    "settled": "The same overall and per region, where predictions come twice and labels are corrected",
+}
+Spread = dict[str, Any]
+
+
+def results(name: str) -> list[Figures]:
+    """The files of a benchmark, by size."""
+    found = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json") if re.match(name, path.stem)]
+    return sorted(found, key=lambda each: each.get("predictions", each.get("hourly_predictions", 0)))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table, numbers to the right."""
+    line = "|".join("---:" if i else "---" for i in range(len(head)))
+    return ["", f"| {' | '.join(head)} |", f"|{line}|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def count(number: float) -> str:
+    """1 billion, 10M, 359,052."""
+    if number >= 1e9:
+        return f"{number / 1e9:g} billion"
+    return f"{number / 1e6:g}M" if number >= 1e6 and number % 1e5 == 0 else f"{number:,}"
+
+
+def seconds(value: float) -> str:
+    """Three digits, from milliseconds on."""
+    return f"{value * 1000:,.1f} ms" if value < 0.1 else f"{value:,.2f} s" if value < 10 else f"{value:,.0f} s"
+
+
+def median(of: Spread) -> str:
+    return seconds(of["median"])
+
+
+def memory_of(megabytes: float) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 100 else f"{megabytes:.1f} MB"
+
+
+def times(ratio: float) -> str:
+    """x 0.85, x 12, x 1,234."""
+    return f"x {ratio:.2f}" if ratio < 10 else f"x {ratio:,.0f}"
+
+
+def aim(text: str, found: float, bound: float, unit: str, least: bool) -> str:
+    """A line that says whether an aim is met."""
+    met = found >= bound if least else found <= bound
+    sense = "at least" if least else "at most"
+    return f"- {text}: {found:,.3g}{unit}; aim {sense} {bound:g}{unit}, **{'met' if met else 'not met'}**."
+
+
+def measured_on(of: Figures) -> list[str]:
+    """Where and when figures were measured."""
+    on = of["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
+    where = f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']:g} GB, Python {on['python']}"
+    return ["", f"*{on['date']}, commit {on['commit']}, {where}; {versions}.*"]
+
+
+def full() -> list[str]:
+    lines = ["## 1. Full recompute", "", "![seconds by size](benchmarks-full.png)"]
+    for scenario, words in SCENARIOS.items():
+        runs = [each for each in results("full-") if each["scenario"] == scenario]
+        if not runs:
+            continue
+        peers = list(dict.fromkeys(peer for run in runs for peer in [*run["peers"], *run["failed"]]))
+        rounds = len(runs[0]["peers"]["sli"]["seconds"]["rounds"])
+        versions = {p: of["version"] for run in runs for p, of in run["peers"].items() if "version" in of}
+        lines += ["", f"**{words}.** Time, how many times sli's, peak memory; medians of {rounds} rounds."]
+        lines += table(
+            ["", *(count(run["predictions"]) for run in runs)],
+            [[f"{peer} {versions.get(peer, '')}".strip(), *(_peer(run, peer) for run in runs)] for peer in peers],
+        )
+        lines += [*_aims(runs), *_faster(runs), *measured_on(runs[-1])]
+    return lines
+
+
+def _peer(run: Figures, peer: str) -> str:
+    if peer in run["failed"]:
+        return run["failed"][peer][:80]
+    if peer not in run["peers"]:
+        return "-"
+    of = run["peers"][peer]
+    parts = [median(of["seconds"]), *([] if peer == "sli" else [times(of["times_sli"])])]
+    parts += [memory_of(of["peak_mb"]["median"])]
+    parts += [f"{word} {median(of[name])}" for name, word in (("load", "loading"), ("fit", "fitting")) if name in of]
+    parts += [f"from {of['hours']} of {of['of']} hours"] if "hours" in of else []
+    return ", ".join(parts)
+
+
+def _aims(runs: list[Figures]) -> list[str]:
+    lines = []
+    for run in runs:
+        bounds = {"DuckDB": 1, "Dask": 10} if run["predictions"] >= 10_000_000 else {}
+        bounds |= {"NannyML": 50} if run["predictions"] >= 1_000_000 else {}
+        for peer, bound in bounds.items():
+            if peer in run["peers"]:
+                text = f"At {count(run['predictions'])} {peer}'s time over sli's"
+                lines.append(aim(text, run["peers"][peer]["times_sli"], bound, " x", True))
+    return lines
+
+
+def _faster(runs: list[Figures]) -> list[str]:
+    """Who is faster than sli, where and why."""
+    lines = []
+    for peer in dict.fromkeys(peer for run in runs for peer in run["peers"]):
+        by_size = {run["predictions"]: run["peers"][peer]["times_sli"] for run in runs if peer in run["peers"]}
+        ahead = [size for size, ratio in by_size.items() if ratio < 1]
+        if not ahead:
+            continue
+        only_small = any(size > max(ahead) for size in by_size)
+        why = "sli's fixed cost weighs more than the work" if only_small else FASTER[peer]
+        lines.append(f"- {peer} is faster at {', '.join(map(count, ahead))}: {why}.")
+    return lines
+
+
+def hourly() -> list[str]:
+    lines = ["## 2. An hourly run after a longer and longer history"]
+    for found in results("hourly-"):
+        by = f", overall and per {', '.join(found['slices'])}" if found["slices"] else ""
+        lines += ["", f"**{found['hourly_predictions']:,} predictions an hour{by}**"]
+        lines += _histories(found["histories"]) if found["histories"] else []
+        lines += _late(found["late"]) if found["late"] else []
+        lines += measured_on(found)
+    return lines
+
+
+def _histories(histories: list[Figures]) -> list[str]:
+    lines = table(
+        ["days of history", "hourly run", "fastest .. slowest", "peak", "hours recomputed", "first run"],
+        [
+            [
+                str(each["history_days"]),
+                median(each["seconds"]),
+                f"{seconds(each['seconds']['min'])} .. {seconds(each['seconds']['max'])}",
+                memory_of(each["peak_mb"]["median"]),
+                f"{each['hours_recomputed'][-1]:,}",
+                seconds(each["first_seconds"]),
+            ]
+            for each in histories
+        ],
+    )
+    # Before a horizon has passed there is less for late feedback to reach.
+    whole = [each for each in histories if each["history_days"] >= 10]
+    if len(whole) > 1:
+        growth = (whole[-1]["seconds"]["median"] / whole[0]["seconds"]["median"] - 1) * 100
+        text = f"From {whole[0]['history_days']} to {whole[-1]['history_days']} days the run grows by"
+        lines += [aim(text, growth, 10, " %", False)]
+    return lines
+
+
+def _late(late: list[Figures]) -> list[str]:
+    lines = ["", "An hour with a file of late feedback for every hour of the horizon, and a recompute of everything:"]
+    lines += table(
+        ["horizon", "late labels", "hours recomputed", "hourly run", "peak", "full recompute", "peak"],
+        [
+            [
+                f"{each['horizon_days']} d",
+                f"{each['late_rows']:,}",
+                f"{each['hours_recomputed']:,}",
+                median(each["seconds"]),
+                memory_of(each["peak_mb"]["median"]),
+                median(each["full_seconds"]),
+                memory_of(each["full_peak_mb"]["median"]),
+            ]
+            for each in late
+        ],
+    )
+    for each in late:
+        ratio = each["full_seconds"]["median"] / each["seconds"]["median"]
+        word = f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower"
+        lines += [f"- With a horizon of {each['horizon_days']} days it is {word} than recomputing everything."]
+    return lines
+
+
+def reading() -> list[str]:
+    lines = ["## 3. Reading accuracy since deployment", "", "![seconds to read](benchmarks-reading.png)"]
+    for found in results("reading"):
+        sizes = found["sizes"]
+        readers = list(dict.fromkeys(reader for size in sizes for reader in size["readers"]))
+        rows = [[name, *(_answer(size, name, "seconds") for size in sizes)] for name in readers]
+        rows.insert(1, ["sli's table by DuckDB", *(_answer(size, "sli", "direct") for size in sizes)])
+        rows += [[f"{name}, made ready", *(_answer(size, name, "load") for size in sizes)] for name in readers]
+        lines += table(["", *(count(size["predictions"]) for size in sizes)], rows)
+        ours = [size["readers"]["sli"]["seconds"]["median"] for size in sizes]
+        lines += [
+            aim("The slowest reading by sli", max(ours) * 1000, 10, " ms", False),
+            aim("sli at the largest size over the smallest", ours[-1] / ours[0], 1.5, " x", False),
+            "- sli reads one published row; PromQL and SQL join both logs at every reading. sli spends that time in "
+            "the run that publishes.",
+        ]
+        for name in readers:
+            both = [size for size in sizes if name in size["readers"] and name != "sli"]
+            ahead = [
+                s for s in both if s["readers"][name]["seconds"]["median"] < s["readers"]["sli"]["seconds"]["median"]
+            ]
+            if ahead:
+                size = count(ahead[-1]["predictions"])
+                lines += [
+                    f"- {name} answers faster up to {size}: so few rows are joined sooner than a table is opened."
+                ]
+        article = json.loads((HERE / "article.json").read_text())
+        lines += ["", f"Cited, not measured here: {article['source']}:"]
+        rows = [[name, *map(seconds, each)] for name, each in article["seconds"].items()]
+        lines += [*table(["", *map(count, article["predictions"])], rows), *measured_on(found)]
+    return lines
+
+
+def _sooner(readers: Figures, name: str) -> bool:
+    return name in readers and readers[name]["seconds"]["median"] < readers["sli"]["seconds"]["median"]
+
+
+def _answer(size: Figures, name: str, what: str) -> str:
+    if name not in size["readers"]:
+        return size["failed"].get(name, "-")[:80]
+    value = size["readers"][name][what]
+    return median(value) if isinstance(value, dict) else seconds(value)
+
+
+def memory() -> list[str]:
+    lines = ["## 4. Peak memory"]
+    for found in results("memory"):
+        limit = f"{found['limit_mib'] / 1024:g} GiB"
+        lines += [
+            "",
+            f"A full recompute by {found['workers']} worker processes, each killed at {limit} "
+            f"(`memory: {found['memory']}`); all complete.",
+        ]
+        lines += table(
+            ["predictions", "logs", "time", "tasks", "largest process", "all processes"],
+            [
+                [
+                    count(each["predictions"]),
+                    memory_of(each["log_mb"]),
+                    seconds(each["seconds"]),
+                    str(each["tasks"]),
+                    memory_of(each["processes_mb"][0]),
+                    memory_of(each["peak_mb"]),
+                ]
+                for each in found["sizes"]
+            ],
+        )
+        lines += measured_on(found)
+    return lines
+
+
+def scaling() -> list[str]:
+    lines = ["## 5. Workers"]
+    for found in results("scaling"):
+        one, two = found["workers"]
+        gain = one["seconds"]["median"] / two["seconds"]["median"]
+        constants, paper = found["constants"], found["paper"]
+        lines += [
+            "",
+            f"{count(found['predictions'])} predictions, {one['tasks']} tasks: one worker process "
+            f"{median(one['seconds'])}, two {median(two['seconds'])}: x {gain:.2f}.",
+            "",
+            f"**On paper: {paper['workers']:,} workers, {count(paper['daily'])} predictions a day**, "
+            f"{paper['files_an_hour']} files an hour of each log, a horizon of 7 days, `memory: {paper['memory']}`. "
+            "The code that plans makes the plan, of files that are not there. A task costs driver and scheduler "
+            f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes (measured with "
+            f"{constants['tasks']:,} tasks that carry what ours carry), a tile {constants['tile_bytes']:,.0f} bytes.",
+        ]
+        names = {"all": f"first run of {paper['days']} days", "hour": "an hourly run, feedback for 7 days"}
+        lines += table(
+            ["", "tasks", "largest task reads", "all read", "planning", "graph", "scheduling", "tiles to the driver"],
+            [
+                [
+                    names[name],
+                    f"{plan['tasks']:,}",
+                    f"{plan['largest_task_gb']:,.1f} GB",
+                    f"{plan['read_gb']:,.0f} GB",
+                    seconds(plan["plan_seconds"]),
+                    memory_of(plan["graph_mb"]),
+                    seconds(plan["tasks"] * constants["seconds_a_task"]),
+                    memory_of(plan["tiles"] * constants["tile_bytes"] / 1e6),
+                ]
+                for name, plan in paper["plans"].items()
+            ],
+        )
+        tasks = paper["plans"]["all"]["tasks"]
+        if tasks < paper["workers"]:
+            lines += [f"- {tasks:,} tasks leave {paper['workers'] - tasks:,} of {paper['workers']:,} workers idle."]
+        lines += measured_on(found)
+    return lines
+
+
+def fixed() -> list[str]:
+    lines = ["## 6. Fixed cost"]
+    for found in results("fixed"):
+        starts = {name: each["median"] for name, each in found["starts"].items()}
+        alone = starts.pop("python")
+        rows = [[f"`{name}`", f"{each - alone:.3f}"] for name, each in starts.items()]
+        lines += table(["imports", "seconds beside Python's own start"], rows)
+        lines += [aim("`import sli`", starts["import sli"] - alone, 0.5, " s", False), ""]
+        lines += ["The whole command `sli run` with nothing to do:"]
+        rows = [
+            [f"{each['days']:,}", f"{each['files']:,}", f"{each['seconds']['median']:.2f}"] for each in found["idle"]
+        ]
+        lines += [*table(["days of history", "files", "seconds"], rows), *measured_on(found)]
+    return lines
+
+
+def pairs() -> list[str]:
+    lines = ["## 7. Many SLIs, many slices, schedules"]
+    for found in [*results("catalogue"), *results("scheduled")]:
+        lines += table(
+            [f"{count(found['predictions'])} predictions", "one", "other", "ratio"],
+            [
+                [
+                    each["name"],
+                    median(each["seconds"]),
+                    median(each["against"]),
+                    f"{each['ratio']['median']:.2f}",
+                ]
+                for each in found["pairs"]
+            ],
+        )
+        lines += measured_on(found)
+    return lines
+
+
+SECTIONS: dict[str, Callable[[], list[str]]] = {
+    "full-": full,
+    "hourly-": hourly,
+    "reading": reading,
+    "memory": memory,
+    "scaling": scaling,
+    "fixed": fixed,
+    "catalogue|scheduled": pairs,
+}
+
+
+def main() -> None:
+    parts = ["\n".join(section()) for name, section in SECTIONS.items() if results(name)]
+    text = "\n\n".join([INTRODUCTION, *parts]) + "\n"
+    (DOCS / "benchmarks.md").write_text(re.sub(r"\n{3,}", "\n\n", text))
+    if runs := results("full-"):
+        plot_full(runs)
+    if found := results("reading"):
+        plot_reading([size for each in found for size in each["sizes"]])
+
+
+if __name__ == "__main__":
+    main()

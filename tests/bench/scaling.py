@@ -1,0 +1,162 @@
+"""One worker and two, and what the plan of 1,000 workers and a billion predictions a day would cost its driver.
+
+    python tests/bench/scaling.py --predictions 10000000
+
+Measured: a full recompute by one and by two worker processes; what a task costs a real scheduler, from thousands of
+tasks that do nothing but carry what ours carry; what a row and a tile take. Then the plan of the large service is made
+by the very code that plans, of files that are not there, and counted. Limit: on paper beyond this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from full import ENVIRONMENT, HERE
+from measure import config, generated, measured, record, spread
+
+DAY, HOUR = 86_400_000_000, 3_600_000_000
+PAPER = {"workers": 1_000, "daily": 1_000_000_000, "files_an_hour": 100, "days": 30, "memory": "8GiB"}
+
+
+def by_workers(logs: Path, rounds: int) -> list[dict[str, Any]]:
+    """A full recompute by 1 and by 2 worker processes, by turns; 512 MiB a task, so that there are tasks enough."""
+    found: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for workers, runs in found.items():
+            more = json.dumps({"dask": {"workers": workers}, "memory": "512MiB"})
+            script = HERE / "peers" / "by_sli.py"
+            runs.append(measured(script, str(logs), "plain", "/dev/null", more, env=ENVIRONMENT))
+            print(f"{workers} workers: {runs[-1]['seconds']:.1f} s", flush=True)
+    return [
+        {"workers": workers, "tasks": runs[0]["tasks"], "seconds": spread(each["seconds"] for each in runs)}
+        for workers, runs in found.items()
+    ]
+
+
+def nothing(*_: Any) -> None:
+    """A task without its work."""
+
+
+def scheduled(tree: dict[str, Any], chunk: Any, spec: Any, excluded: Any, tasks: int) -> dict[str, float]:
+    """Seconds that each further task costs the driver, the scheduler and two workers, all on this machine."""
+    from sli.engine import execute
+    from sli.loading import checked
+
+    workers = checked({**tree, "dask": {"workers": 2}})
+    seconds = {}
+    for count in (10, tasks):
+        began = time.perf_counter()
+        execute(workers, [functools.partial(nothing, chunk, spec, excluded)] * count, lambda *_: None)
+        seconds[count] = time.perf_counter() - began
+    return {"tasks": tasks, "seconds_a_task": (seconds[tasks] - seconds[10]) / (tasks - 10)}
+
+
+def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
+    """The plans of the large service: all of its days, and an hour with late feedback of a week."""
+    import cloudpickle
+
+    from sli.chunks import chunks
+    from sli.intervals import Interval
+    from sli.loading import checked
+    from sli.logs import Inputs, LogFile, discover
+    from sli.schemas import TILES
+
+    chosen = checked({**tree, "dask": {"workers": PAPER["workers"]}, "memory": PAPER["memory"]})
+    seen = discover(chosen)
+    since, step = chosen.since_instant, HOUR // PAPER["files_an_hour"]
+
+    def made(files: tuple[LogFile, ...], name: str) -> tuple[LogFile, ...]:
+        """Files of the same bytes a row, every one of its few seconds."""
+        rows = sum(each.rows for each in files) / predictions * PAPER["daily"] / 24 / PAPER["files_an_hour"]
+        size = sum(each.row_bytes * each.rows for each in files) / sum(each.rows for each in files)
+        starts = range(since, since + PAPER["days"] * DAY, step)
+        return tuple(
+            LogFile(
+                name,
+                f"s3://bucket/{name}/date=2026-01-01/hour=00/{start}.parquet",
+                f"{start}",
+                int(rows * size),
+                int(rows),
+                ranges=((start, start + step - 1),),
+                row_bytes=size,
+                columns=files[0].columns,
+            )
+            for start in starts
+        )
+
+    inputs = Inputs(made(seen.predictions, "predictions"), made(seen.feedback, "feedback"))
+    end = since + PAPER["days"] * DAY
+    cases = {"all": Interval(since, end), "hour": Interval(end - 7 * DAY - HOUR, end)}
+    found = {}
+    for name, interval in cases.items():
+        began = time.perf_counter()
+        planned = chunks(chosen, inputs, [interval], [])
+        seconds = time.perf_counter() - began
+        read = [sum(f.bytes for f in (*each.predictions, *each.feedback)) for each in planned]
+        found[name] = {
+            "tasks": len(planned),
+            "plan_seconds": seconds,
+            "graph_mb": sum(len(cloudpickle.dumps(each)) for each in planned) / 1e6,
+            "read_gb": sum(read) / 1e9,
+            "largest_task_gb": max(read) / 1e9,
+            "tiles": (interval.end - interval.start) // HOUR,
+        }
+    fields = len(TILES.names)
+    return {**PAPER, "log_gb": sum(f.bytes for f in inputs.files) / 1e9, "tile_columns": fields, "plans": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--predictions", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=3_000)
+    parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
+    given = parser.parse_args()
+    os.environ["PYTHONPATH"] = ENVIRONMENT["PYTHONPATH"]  # workers import this file, and with it all of these
+    with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
+        logs = generated(given.folder or Path(temporary), "--predictions", str(given.predictions))
+        tree = config(logs, Path(temporary) / "store")
+        measured_here = by_workers(logs, given.rounds)
+        constants = constants_of(tree, given.tasks)
+        paper = on_paper(tree, given.predictions)
+    for name, plan in paper["plans"].items():
+        print(f"{name}: {plan}")
+    figures = {"predictions": given.predictions, "workers": measured_here, "constants": constants, "paper": paper}
+    print(record("scaling", figures))
+
+
+def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, float]:
+    """What a task and a tile take, of a store made by one run."""
+    import pickle
+
+    import sli
+    from sli.chunks import jobs_for
+    from sli.intervals import Interval
+    from sli.loading import checked
+    from sli.logs import discover
+    from sli.match import Spec
+    from sli.schemas import TILES
+    from sli.tables import Store
+
+    chosen = checked(tree)
+    sli.run(chosen, as_of="2026-06-01")
+    store = Store(chosen.store)
+    tiles = store.rows("tiles", store.published())
+    since = chosen.since_instant
+    (job,) = jobs_for(chosen, discover(chosen), [Interval(since, since + DAY)], [], chosen.states, chosen.slice_sets)
+    spec = Spec.of(chosen, since + 60 * DAY, job.states, job.slice_sets, 1)
+    excluded = TILES.empty_table()
+    cost = scheduled(tree, job.chunks[0], spec, excluded, tasks)
+    task = functools.partial(nothing, job.chunks[0], spec, excluded)
+    return {**cost, "task_bytes": len(pickle.dumps(task)), "tile_bytes": tiles.nbytes / len(tiles), "tiles": len(tiles)}
+
+
+if __name__ == "__main__":
+    main()

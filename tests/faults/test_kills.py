@@ -26,7 +26,7 @@ from sli.tables import LAYOUT, Store, Transaction
 
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 9 * DAY
-STAGED = [name for name in LAYOUT if name != "results"]
+STAGED = [name for name in LAYOUT if name not in ("keys", "results")]  # keys are written by runs that amend
 POINTS = [*(f"after {name}" for name in STAGED), "before results", "after results"]
 ROOT = Path(__file__).parents[2]
 WORLD = World(
@@ -381,6 +381,22 @@ def test_a_killed_backfill_is_completed_by_the_next(
     killed["before results"].backfill(THIRD, **asked)
     assert_equal(killed["before results"], new)
     scenario.check(THIRD)
+
+
+def test_a_killed_run_that_amends_is_completed_by_the_next(scenario: Scenario, dying: Callable[..., None]) -> None:
+    shutil.rmtree(scenario.config.store)
+    scenario.world = replace(WORLD, horizon=30 * DAY)
+    scenario.run(SECOND)
+    as_of = SECOND
+    # The first run that amends writes the keys of all files, the later ones those of new files.
+    for step, point in enumerate(("after keys", "after keys", "after days", "before results"), 1):
+        scenario.log_feedback(f"late-{step}.parquet", feedback(50 + step, step % 2))
+        scenario.log_predictions(f"late-{step}.parquet", predictions(50 + step, 2))
+        as_of += HOUR
+        dying(scenario, as_of, point)
+        outcome = scenario.run(as_of)
+        assert outcome.plan.news is not None
+        scenario.check(as_of)
 
 
 def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dying: Callable[..., None]) -> None:

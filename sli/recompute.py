@@ -279,10 +279,10 @@ def _amended(config: Config, transaction: Transaction, chosen: Plan, news: News,
         return _Worked(
             replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
         )
-    threads = config.parallel if config.dask == "in-process" else 1
-    spec = Spec.of(config, chosen.as_of, config.states, config.slice_sets, threads)
-    work = functools.partial(shares, news, spec, _segments(config, transaction, news))
-    (found,) = execute(config, [work], functools.partial(progress, "matching"))
+    # In this process whatever the config says of Dask: to start a cluster would take longer.
+    spec = Spec.of(config, chosen.as_of, config.states, config.slice_sets, config.parallel)
+    found = shares(news, spec, _segments(config, transaction, news))
+    progress("matching", 1, 1)
     rows = changed(found.before, found.after, config.states)
     frozen = rows.column("start").cast(pa.int64()).to_numpy() < chosen.frozen_before
     held = _tiles_at(config, rows.filter(pa.array(frozen)))

@@ -93,7 +93,7 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
 
 
 def _one_task_sees_all(plan: Plan) -> bool:
-    """Whether a single task recomputes every tile there is: it then finds all duplicates by itself."""
+    """Whether every tile there is is recomputed by a single task, or by one shuffle: then all duplicates meet."""
     chunks = [chunk for job in plan.jobs for chunk in job.chunks]
     return len(chunks) == 1 and not without(plan.existing, chunks[0].pairs)
 

@@ -1,6 +1,9 @@
-"""Cutting work into tasks: which files a task reads, for which tiles, within its share of memory.
+"""Cutting work into tasks, by one of two strategies: which files a task reads, for which tiles, within its memory.
 
-Limit: a task is cut at midnights only, so a day whose rows outgrow the memory of a task is left to DuckDB's spilling.
+*Co-located*: a task reads the predictions of some days and all feedback that may belong to them, so feedback is read
+once for each task whose horizon reaches it. *Shuffle*: everything is read once and sent by its id to the task that
+settles it. The choice rests on estimated bytes alone. Limit: rows are taken as spread evenly over the time of their
+group, and co-located tasks are cut only at midnights of days in which a group of rows begins.
 """
 
 from __future__ import annotations
@@ -8,13 +11,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from sli.config import Config
-from sli.intervals import BEGINNING, DAY, END, Interval, common
+from sli.intervals import BEGINNING, DAY, END, Interval, common, union
 from sli.logs import Inputs, LogFile
 
 FACTOR = 5
 """Memory of a task is about this many times the compressed bytes it reads."""
+SHUFFLED = 2.5
+"""Time of a shuffle by that of reading and joining the same bytes once, in co-located tasks."""
+SMALL = 32 << 20
+"""Bytes read in less time than a shuffle takes to begin."""
+SPILLED = 2
+"""How many times its memory a task may need before spilling to disk costs more than a shuffle."""
+KERNEL = 64 << 20
+"""Bytes the kernel always has."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +47,89 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What one task of a shuffle reads: rows of one log's files in a stretch of time."""
+
+    log: str
+    files: tuple[LogFile, ...]
+    span: Interval
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """The tasks of a shuffle: they read pieces, settle partitions of ids, and make the tiles of stretches of time."""
+
+    pieces: tuple[Piece, ...]
+    partitions: int
+    edges: tuple[int, ...]
+    """Where a stretch ends and the next begins."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Compressed bytes of the needed columns, and memory."""
+
+    apart: int
+    """What co-located tasks read in all."""
+    once: int
+    """The same without what is read repeatedly."""
+    largest: int
+    """Memory of the largest co-located task, in bytes."""
+    memory: int
+    """What it has."""
+
+    @property
+    def shuffles(self) -> bool:
+        """Whether a shuffle is worth it."""
+        return self.once > SMALL and (self._too_large or self.apart > SHUFFLED * self.once)
+
+    @property
+    def _too_large(self) -> bool:
+        return self.largest > SPILLED * self.memory
+
+    @property
+    def reason(self) -> str:
+        """Why the strategy is the one it is."""
+        would = "would " * self.shuffles
+        if self.shuffles and self._too_large:
+            return f"a co-located task would take {_size(self.largest)} of memory and has {_size(self.memory)}"
+        return f"co-located tasks {would}read {_size(self.apart)}, once over it is {_size(self.once)}"
+
+
+@dataclass(frozen=True)
 class Job:
-    """A set of chunks for which the same states of the same slices are computed."""
+    """Chunks for which the same states of the same slices are computed; of a shuffle one chunk that is all of it."""
 
     chunks: tuple[Chunk, ...]
     states: tuple[str, ...]
     slice_sets: tuple[tuple[str, ...], ...]
+    estimate: Estimate
+    shuffle: Shuffle | None
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that join: of a shuffle one a partition of ids."""
+        return self.shuffle.partitions if self.shuffle else len(self.chunks)
+
+    @property
+    def strategy(self) -> str:
+        """How the rows of an id are brought together."""
+        return "shuffle" if self.shuffle else "co-located"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The strategy and its reason, as plain values."""
+        return {
+            "strategy": self.strategy,
+            "tasks": self.tasks,
+            "bytes_apart": self.estimate.apart,
+            "bytes_once": self.estimate.once,
+            "largest_task": self.estimate.largest,
+            "reason": self.estimate.reason,
+        }
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def jobs_for(
@@ -51,37 +143,55 @@ def jobs_for(
     """One job, or none where there is nothing to do."""
     if not slice_sets or not (pairs or strays):
         return []
-    return [Job(chunks(config, inputs, pairs, strays), tuple(states), tuple(slice_sets))]
+    volume = _Volume(inputs)
+    apart = chunks(config, inputs, volume, pairs, strays)
+    whole = _chunk(config, inputs, pairs, strays)
+    estimate = Estimate(
+        int(sum(volume.read(each) for each in apart)),
+        int(volume.read(whole)),
+        int(max(volume.held(each.reach, each.known) for each in apart) * FACTOR),
+        max(KERNEL, config.task_memory),
+    )
+    if not estimate.shuffles:
+        return [Job(apart, tuple(states), tuple(slice_sets), estimate, None)]
+    states = tuple(states)
+    by_days = any(config.states[each].kind == "window" for each in states)
+    return [Job((whole,), states, tuple(slice_sets), estimate, _shuffle(config, whole, estimate, by_days))]
 
 
-def chunks(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> tuple[Chunk, ...]:
+def chunks(
+    config: Config, inputs: Inputs, volume: _Volume, pairs: list[Interval], strays: list[Interval]
+) -> tuple[Chunk, ...]:
     """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
     budget = config.task_memory / FACTOR
-    groups = sorted(
-        (first, last, f.row_bytes * f.rows / len(f.ranges))
-        for f in inputs.files
-        if f.usable
-        for first, last in f.ranges
-    )
-    cuts: list[int] = []
-    filled = 0.0
-    for first, _, size in groups:
-        if filled and filled + size > budget and (not cuts or first > cuts[-1]):
-            cuts.append(config.zone.midnight(config.zone.date(max(first, BEGINNING + 2 * DAY))))
-            filled = 0.0
-        filled += size
-    edges = [BEGINNING, *sorted(set(cuts)), END]
-    spans = [Interval(a, b) for a, b in itertools.pairwise(edges) if a < b]
-    made = (_chunk(config, inputs, common(pairs, [span]), common(strays, [span])) for span in spans)
-    return tuple(each for each in made if each is not None)
+    made: list[Chunk] = []
+    held: tuple[list[Interval], list[Interval]] = ([], [])
+    for span in _days(config, inputs):
+        mine = common(pairs, [span]), common(strays, [span])
+        if not any(mine):
+            continue
+        grown = union([*held[0], *mine[0]]), union([*held[1], *mine[1]])
+        if any(held) and volume.held(*_reached(config, *grown)) > budget:
+            made.append(_chunk(config, inputs, *held))
+            grown = mine
+        held = grown
+    return (*made, _chunk(config, inputs, *held))
 
 
-def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> Chunk | None:
-    if not pairs and not strays:
-        return None
-    horizon, early = config.horizon.micros, config.feedback.early.micros
-    reach = _hull([*pairs, *(each.grown(horizon, early) for each in strays)])
-    known = _hull([*strays, *(each.grown(early, horizon) for each in pairs)])
+def _days(config: Config, inputs: Inputs) -> list[Interval]:
+    """All of time, cut at the midnights of days in which a group of rows begins."""
+    firsts = np.unique([first for f in inputs.files if f.usable for first, _ in f.ranges]).astype(np.int64)
+    edges, at = [BEGINNING], 0
+    while at < len(firsts):
+        midnight = config.zone.midnight(config.zone.date(max(int(firsts[at]), BEGINNING + 2 * DAY)))
+        edges.append(midnight)
+        # The next day's midnight is worked out from its own first group.
+        at = max(at + 1, int(np.searchsorted(firsts, midnight + DAY - DAY // 8)))
+    return [Interval(a, b) for a, b in itertools.pairwise([*sorted(set(edges)), END]) if a < b]
+
+
+def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> Chunk:
+    reach, known = _reached(config, pairs, strays)
     return Chunk(
         tuple(pairs),
         tuple(strays),
@@ -92,5 +202,104 @@ def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[I
     )
 
 
+def _reached(config: Config, pairs: list[Interval], strays: list[Interval]) -> tuple[Interval, Interval]:
+    """Times of predictions and of feedback that tiles rest on."""
+    horizon, early = config.horizon.micros, config.feedback.early.micros
+    return (
+        _hull([*pairs, *(each.grown(horizon, early) for each in strays)]),
+        _hull([*strays, *(each.grown(early, horizon) for each in pairs)]),
+    )
+
+
 def _hull(intervals: list[Interval]) -> Interval:
     return Interval(min(i.start for i in intervals), max(i.end for i in intervals))
+
+
+class _Spread:
+    """Where in time the bytes of files lie."""
+
+    def __init__(self, files: Iterable[LogFile]) -> None:
+        groups = [
+            (first, last + 1, f.row_bytes * f.rows / len(f.ranges)) for f in files if f.usable for first, last in f.ranges
+        ]
+        self.first, self.end, self.size = (np.array(each, dtype=float) for each in zip(*groups, strict=True)) if (
+            groups
+        ) else (np.zeros(0), np.zeros(0), np.zeros(0))
+
+    @cached_property
+    def _bytes_before(self) -> tuple[np.ndarray, np.ndarray]:
+        """Instants, and the bytes before each; between them bytes grow evenly."""
+        rate = self.size / (self.end - self.first)
+        at, place = np.unique(np.concatenate([self.first, self.end]), return_inverse=True)
+        change = np.bincount(place, np.concatenate([rate, -rate]), len(at))
+        grown = np.cumsum(change)[:-1] * np.diff(at)
+        return at, np.maximum.accumulate(np.concatenate([[0.0], np.cumsum(grown)]))
+
+    def held(self, span: Interval) -> float:
+        """Bytes of the rows in a stretch of time."""
+        if not len(self.size):
+            return 0.0
+        start, end = np.interp([span.start, span.end], *self._bytes_before)
+        return float(end - start)
+
+    def read(self, span: Interval) -> float:
+        """Bytes of the groups that have rows in it."""
+        return float(self.size[(self.first < span.end) & (self.end > span.start)].sum())
+
+    def cuts(self, size: float) -> list[int]:
+        """Instants between which there are about `size` bytes."""
+        if not len(self.size):
+            return []
+        at, before = self._bytes_before
+        parts = max(1, round(before[-1] / size + 0.5))
+        return [int(each) for each in np.interp(before[-1] * np.arange(1, parts) / parts, before, at)]
+
+
+class _Volume:
+    """Where in time the bytes of both logs lie."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.predictions, self.feedback = _Spread(inputs.predictions), _Spread(inputs.feedback)
+
+    def held(self, reach: Interval, known: Interval) -> float:
+        """Bytes of the rows in these times of predictions and of feedback."""
+        return self.predictions.held(reach) + self.feedback.held(known)
+
+    def read(self, chunk: Chunk) -> float:
+        """Bytes a task of the chunk reads."""
+        return self.predictions.read(chunk.reach) + self.feedback.read(chunk.known)
+
+
+def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool) -> Shuffle:
+    """Tasks of a shuffle that keep within their memory; stretches are of whole days where a state is."""
+    budget = estimate.memory / FACTOR
+    pieces = [
+        *_pieces("predictions", whole.predictions, whole.reach, budget / 2),
+        *_pieces("feedback", whole.feedback, whole.known, budget / 2),
+    ]
+    partitions = max(config.parallel, -int(-estimate.once // budget))
+    cuts = [max(each, BEGINNING + 2 * DAY) for each in _Spread(whole.predictions).cuts(budget)]
+    edges = {
+        config.zone.midnight(config.zone.date(each)) if by_days else each // config.tile * config.tile for each in cuts
+    }
+    return Shuffle(tuple(pieces), partitions, tuple(sorted(edges)))
+
+
+def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float) -> list[Piece]:
+    """Small files together, a large one in stretches of its time."""
+    made: list[Piece] = []
+    held: list[LogFile] = []
+    filled = 0.0
+    for file in files:
+        size = file.row_bytes * file.rows
+        if held and filled + size > budget:
+            made.append(Piece(log, tuple(held), span))
+            held, filled = [], 0.0
+        if size > budget:
+            edges = [BEGINNING, *_Spread([file]).cuts(budget), END]
+            parts = (Interval(a, b) for a, b in itertools.pairwise(sorted(set(edges))))
+            made += [Piece(log, (file,), mine) for part in parts for mine in common([part], [span])]
+        else:
+            held.append(file)
+            filled += size
+    return [*made, Piece(log, tuple(held), span)] if held else made

@@ -108,7 +108,7 @@ class Sides:
 
     @staticmethod
     def of(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> Sides:
-        reach, known = _span(chunk, spec)
+        reach, known = spans(chunk, spec)
         return Sides(
             rows_of(con, chunk.predictions, spec.predictions, spec.zone, reach),
             rows_of(con, chunk.feedback, spec.feedback, spec.zone, known),
@@ -125,11 +125,7 @@ def match(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec, excluded: pa
 
 def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: pa.Table) -> None:
     """The same of rows wherever they come from."""
-    con.execute(
-        'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
-        '"count" BIGINT, samples VARCHAR[])'
-    )
-    con.execute("CREATE TEMP TABLE shadowed (tile BIGINT, id VARCHAR, winner DOUBLE)")
+    make_asides(con)
     _join(con, sides, spec)
     _set_aside(con, sides, spec)
     if _take_out_repeated(con, sides, spec, excluded):
@@ -137,9 +133,20 @@ def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: p
         _settle_feedback(con, sides, spec)
     _find_strays(con, sides, spec)
     _pair(con, sides, spec)
+    show_pairs(con, spec)
 
 
-def _span(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:
+def make_asides(con: duckdb.DuckDBPyConnection) -> None:
+    """Empty tables of what is told of rows beside the pairs."""
+    con.execute(
+        'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
+        '"count" BIGINT, samples VARCHAR[])'
+    )
+    con.execute("CREATE TEMP TABLE shadowed (tile BIGINT, id VARCHAR, winner DOUBLE)")
+    con.execute("CREATE TEMP TABLE strays (tile BIGINT, id VARCHAR, t BIGINT, reason VARCHAR)")
+
+
+def spans(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:
     """Times of predictions and of feedback to read: what the chunk reaches, from `since`, up to as_of."""
     start = max(chunk.reach.start, spec.since)
     reach = Interval(start, max(start, min(chunk.reach.end, spec.as_of + 1)))
@@ -294,13 +301,12 @@ def _settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -
 
 
 def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Table `strays`: feedback of the chunk that no prediction reaches, with its id in full."""
+    """Into table `strays`: feedback of the tiles that no prediction reaches, with its id in full."""
     con.execute(
         "CREATE TEMP TABLE stray_keys AS "
         f"SELECT k, f_t FROM joined WHERE f_t IS NOT NULL AND {sides.strays_known} "
         f"AND (t IS NULL OR NOT ({in_reach(spec)}))"
     )
-    con.execute("CREATE TEMP TABLE strays (tile BIGINT, id VARCHAR, t BIGINT, reason VARCHAR)")
     if _one(con, "SELECT count(*) FROM stray_keys"):
         con.execute(
             f"INSERT INTO strays SELECT t // {spec.tile}, id, t, NULL FROM {sides.feedback} r "
@@ -311,19 +317,23 @@ def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> No
 
 
 def _pair(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """View `pairs`: every winning prediction with the feedback that counts, or with none yet."""
+    """View `matched`: every winning prediction with the feedback that counts, or with none yet."""
     reached = f"f_t IS NOT NULL AND {in_reach(spec)}"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
-        f"CREATE TEMP VIEW pairs AS {paired(spec)} "
-        f"FROM (SELECT t // {spec.tile} AS tile, k, t, prediction AS value{columns}, "
+        f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, k, t, prediction AS value{columns}, "
         f"CASE WHEN {reached} THEN f_value END AS truth, CASE WHEN {reached} THEN f_t END AS f_t "
-        f"FROM joined WHERE t IS NOT NULL AND {sides.pairs})"
+        f"FROM joined WHERE t IS NOT NULL AND {sides.pairs}"
     )
     con.execute(
         f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
         f"WHERE f_value IS NULL AND t IS NOT NULL AND {reached} AND {sides.pairs} GROUP BY ALL"
     )
+
+
+def show_pairs(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
+    """View `pairs`: what is matched, as SLIs see it."""
+    con.execute(f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM matched")
 
 
 def paired(spec: Spec) -> str:

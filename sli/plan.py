@@ -145,8 +145,9 @@ class Plan:
             "unchecked": spans(self.unchecked),
             "filled": {name: spans(found) for name, found in self.filled.items()},
             "lacking": {name: spans(found) for name, found in self.lacking.items()},
-            "tasks": sum(len(job.chunks) for job in self.jobs),
+            "tasks": sum(job.tasks for job in self.jobs),
             "bytes": self.bytes,
+            "jobs": [job.to_dict() for job in self.jobs],
         }
 
 

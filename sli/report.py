@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.backfill import BackfillOutcome, BackfillPlan
+from sli.chunks import Job
 from sli.config import Config
 from sli.intervals import HOUR, MINUTE, Interval, iso, union
 from sli.plan import Plan
@@ -62,6 +63,7 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     for cause in plan.causes:
         files = f", {len(cause.files):,} file{'s' * (len(cause.files) != 1)}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
+    lines += dict.fromkeys(_strategy(job, config) for job in plan.jobs)
     if plan.pairs:
         grains = ", ".join(grain.name for grain in config.all_grains)
         lines.append(f"then roll up the windows ({grains}) that hold any of {_spans(plan.pairs)}")
@@ -81,7 +83,16 @@ def _work(plan: Plan) -> str:
     size = f"{plan.bytes / 1e6:,.1f} MB"
     if plan.news is not None:
         return f"amend at most {hours} by {size} of new rows, and by older rows of the same ids:"
-    return f"recompute {hours}, reading {size} in {_many(sum(len(job.chunks) for job in plan.jobs), 'task')}:"
+    return f"recompute {hours}, reading {size} in {_many(sum(job.tasks for job in plan.jobs), 'task')}:"
+
+
+def _strategy(job: Job, config: Config) -> str:
+    """How the rows of an id are brought together, and why."""
+    if job.shuffle:
+        how = f"shuffle on {config.predictions.id}, {_many(job.tasks, 'partition')}"
+    else:
+        how = f"co-located, {_many(job.tasks, 'task')}"
+    return f"strategy: {how} ({job.estimate.reason})"
 
 
 def _waiting(plan: Plan) -> list[str]:

@@ -42,7 +42,9 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
         began = time.monotonic()
         match(con, chunk, spec, excluded)
         made = tiles(con, spec, bool(chunk.pairs))
-        _told(con, chunk, time.monotonic() - began)
+        span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
+        files = len(chunk.predictions) + len(chunk.feedback)
+        tell(con, f"{span}, {files} files", time.monotonic() - began)
         return made
 
 
@@ -70,13 +72,14 @@ def kernel(
         raise failed(error, where) from error
     finally:
         con.close()
+        # What Arrow would keep for later counts as memory of the worker.
+        pa.default_memory_pool().release_unused()
 
 
-def _told(con: duckdb.DuckDBPyConnection, chunk: Chunk, seconds: float) -> None:
+def tell(con: duckdb.DuckDBPyConnection, what: str, seconds: float) -> None:
+    """Log what a task matched."""
     predictions, labelled = con.execute("SELECT count(*), count(label) FROM pairs").fetchall()[0]
-    files = len(chunk.predictions) + len(chunk.feedback)
-    span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
-    LOG.info("matched %s: %s predictions, %s labelled, %s files, %.1f s", span, predictions, labelled, files, seconds)
+    LOG.info("matched %s: %s predictions, %s labelled, %.1f s", what, predictions, labelled, seconds)
 
 
 def tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:

@@ -31,7 +31,7 @@ ORDER = [
     ["lists"],
     ["aggregation", "blocks", "exchange"],
     ["checks", "reference", "tile", "rollup", "daily"],
-    ["census"],
+    ["census", "shuffle"],
     ["amend"],
     ["publish"],
     ["history"],

@@ -28,6 +28,8 @@ BOOT = "10 minutes"
 """How long to wait for the first worker of a cluster that a factory has just started."""
 BASE = 512 << 20
 """Bytes of a worker process before and beside what the kernel counts: interpreter, libraries, a task's tables."""
+BUFFER = 16 << 20
+"""Bytes of rows on their way, from disk or to it, that a local worker holds in a shuffle."""
 EXACT = ("sli", "dask", "distributed", "duckdb")
 """Packages of which workers must have the very version: they speak with each other, or results rest on them."""
 MINOR = ("cloudpickle", "numpy", "pandas", "pyarrow")
@@ -163,7 +165,8 @@ def _made(factory: Callable[[], Any], where: str) -> Iterator[Any]:
 def _local_cluster(config: Config, tasks: int) -> Any:
     if isinstance(config.dask, Workers):
         # A worker above a share of its limit could pause for good: memory that a task freed may stay with the process.
-        limits = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+        limits: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+        limits |= {f"distributed.p2p.{name}.buffer": BUFFER for name in ("comm", "storage")}
         workers, memory = min(config.dask.workers, max(1, tasks)), worker_memory(config)
         kind = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory, "config": limits}
         kind["dashboard_address"] = "127.0.0.1:0"

@@ -42,6 +42,7 @@ from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
 from sli.schemas import AUDIT, DAYS, KEYS, REVISIONS, TILES, with_states
+from sli.shuffle import shuffled
 from sli.slis import Sli
 from sli.stale import News
 from sli.tables import Published, Store, Transaction, input_rows
@@ -398,14 +399,15 @@ def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> 
 
 
 def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
-    threads = (
-        max(1, config.parallel // max(1, min(config.parallel, len(job.chunks)))) if config.dask == "in-process" else 1
-    )
+    # In this process the threads of a task are what its neighbours leave.
+    threads = max(1, config.parallel // job.tasks) if config.dask == "in-process" else 1
     spec = Spec.of(config, as_of, job.states, job.slice_sets, threads)
-    tasks = [functools.partial(task, chunk, spec, excluded) for chunk in job.chunks]
-    return pa.concat_tables(
-        execute(config, tasks, functools.partial(progress, "matching")), promote_options="permissive"
-    )
+    done = functools.partial(progress, "matching")
+    if job.shuffle:
+        made = shuffled(config, job, spec, excluded, done)
+    else:
+        made = execute(config, [functools.partial(task, chunk, spec, excluded) for chunk in job.chunks], done)
+    return pa.concat_tables(made, promote_options="permissive")
 
 
 def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:

@@ -42,7 +42,6 @@ from sli.request import Request
 from sli.rollup import newest_hour, roll_up
 from sli.scan import BrokenFiles
 from sli.schemas import AUDIT, DAYS, KEYS, REVISIONS, TILES, with_states
-from sli.shuffle import shuffled
 from sli.slis import Sli
 from sli.stale import News
 from sli.tables import Published, Store, Transaction, input_rows
@@ -404,6 +403,8 @@ def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress:
     spec = Spec.of(config, as_of, job.states, job.slice_sets, threads)
     done = functools.partial(progress, "matching")
     if job.shuffle:
+        from sli.shuffle import shuffled  # which needs pandas, and most runs do not
+
         made = shuffled(config, job, spec, excluded, done)
     else:
         made = execute(config, [functools.partial(task, chunk, spec, excluded) for chunk in job.chunks], done)

@@ -127,8 +127,7 @@ class _Read:
         start = max(given.span.start, within.start)
         span = Interval(start, max(start, min(given.span.end, within.end)))
         files = (*like, *given.files)
-        sides = (files, ()) if predicted else ((), files)
-        with kernel(self.spec, *sides, str(given.span)) as con:
+        with kernel(self.spec, files if predicted else (), () if predicted else files, str(given.span)) as con:
             rows = rows_of(con, given.files, source, self.spec.zone, span)
             if like:
                 rows = f"((FROM {rows_of(con, like, source, self.spec.zone, span)} LIMIT 0) UNION ALL (FROM {rows}))"

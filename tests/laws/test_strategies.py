@@ -7,7 +7,6 @@ import decimal
 import itertools
 import os
 import random
-import resource
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +87,7 @@ def run_both(pair: list[Scenario], shuffling: Callable[[bool], None], as_of: int
     return plans[1]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_histories_come_out_alike_and_as_the_oracle_says(
     tmp_path: Path, shuffling: Callable[[bool], None], seed: int
 ) -> None:
@@ -137,9 +136,11 @@ def test_ids_match_across_any_distance(tmp_path: Path, shuffling: Callable[[bool
     assert chosen.jobs[0].shuffle.partitions > 2
     assert_same(pair[0].config, pair[1].config)
     pair[1].check(MONDAY + 400 * DAY)
-    # The rest becomes known; only what is stale is shuffled, and earlier predictions still win.
-    run_both(pair, shuffling, MONDAY + 800 * DAY)
-    pair[1].check(MONDAY + 800 * DAY)
+    # Hours computed anew alone: predictions that won elsewhere still win.
+    for scenario, shuffles in zip(pair, (False, True), strict=True):
+        shuffling(shuffles)
+        outcome = scenario.backfill(MONDAY + 800 * DAY, "2024-07-01", "2024-07-20")
+        assert {job.strategy for job in outcome.plan.jobs} == {"shuffle" if shuffles else "co-located"}
     assert_same(pair[0].config, pair[1].config)
 
 
@@ -207,11 +208,7 @@ def mixed(folder: Path) -> dict[str, Any]:
             "columns": ["weight"],
         },
         "feedback": {"path": f"{folder}/feedback", "id": "id", "time": "at", "value": "label", "early": "1d"},
-        "slice_by": [
-            [],
-            *([name] for name in ("price", "flag", "small", "level", "since", "born", "key")),
-            ["flag", "kind"],
-        ],
+        "slice_by": [[], ["price", "flag"], ["small", "level", "since"], ["born", "key", "kind"]],
         "slis": [
             "accuracy",
             "roc_auc",
@@ -219,15 +216,16 @@ def mixed(folder: Path) -> dict[str, Any]:
             {"name": "spread", "python": "own_spread:spread", "weight": "weight"},
             {"sli": "mean", "name": "mean_price", "of": "price"},
         ],
-        "memory": "1MB",
+        "memory": "256MB",
         "folder": str(folder),
     }
 
 
 def test_columns_of_all_kinds_bad_rows_and_functions_of_whole_days_come_out_alike(
-    tmp_path: Path, shuffling: Callable[[bool], None]
+    tmp_path: Path, shuffling: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, configs = mixed(tmp_path), []
+    monkeypatch.setattr(chunks, "FACTOR", 1300)
     # Columns of another type in the first file: the type that holds both is that of all.
     first = tmp_path / "predictions" / "0.parquet"
     table = pq.read_table(first)
@@ -325,32 +323,39 @@ def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() 
     assert spans[-1].end >= MONDAY + DAY
 
 
+def resident() -> tuple[int, int]:
+    """This process, and the most memory it ever had."""
+    status = Path("/proc/self/status").read_text()
+    return os.getpid(), int(status.split("VmHWM:")[1].split()[0]) << 10
+
+
 def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs several times larger than a task's memory, ids and their feedback months apart."""
-    size = 2_000_000
+    """Logs three times larger than a task's memory; each worker process has two tasks' and what it needs to live."""
+    size = 1_600_000
     with duckdb.connect() as con:
         for log, time, more in (
-            ("predictions", "i * 30", "random()::FLOAT AS score, (i % 7)::VARCHAR AS site"),
-            ("feedback", f"(i * 7919 % {size}) * 30 + 200 * 86400", "(i % 3 = 0)::INTEGER AS label"),
+            ("predictions", "i * 5", "random()::FLOAT AS score, (i % 3)::VARCHAR AS site"),
+            ("feedback", f"i * 5 + (i * 7919 % {size}) * 15", "(i % 3 = 0)::INTEGER AS label"),
         ):
             (tmp_path / log).mkdir()
             con.execute(
-                f"COPY (SELECT md5(i::VARCHAR) AS id, make_timestamptz({MONDAY} + 1000000 * ({time})) AS time, "
-                f"{more} FROM range({size}) r(i) ORDER BY time) TO '{tmp_path}/{log}/all.parquet'"
+                "COPY (SELECT md5(i::VARCHAR) || md5((-i)::VARCHAR) AS id, "
+                f"make_timestamptz({MONDAY} + 1000000 * ({time})) AS time, {more} "
+                f"FROM range({size}) r(i) ORDER BY time) TO '{tmp_path}/{log}/all.parquet'"
             )
     config = checked(
         {
             "model": "large",
             "since": "2024-01-15",
             "store": str(tmp_path / "store"),
-            "horizon": "1000d",
+            "horizon": "300d",
             "task": "binary",
             "predictions": {"path": f"{tmp_path}/predictions", "id": "id", "time": "time", "value": "score"},
             "feedback": {"path": f"{tmp_path}/feedback", "id": "id", "time": "time", "value": "label"},
             "slice_by": [[], ["site"]],
             "grains": ["day"],
             "slis": ["accuracy"],
-            "memory": "64MB",
+            "memory": "96MB",
             "dask": {"workers": 2},
         }
     )
@@ -360,17 +365,16 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     @contextlib.contextmanager
     def watched(*given: Any) -> Any:
         with connected(*given) as client:
-            for _ in range(2):
-                told.append(client.run(lambda: (os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)))
-                if len(told) == 1:
-                    yield client
+            told.append(client.run(resident))
+            yield client
+            told.append(client.run(resident))
 
     monkeypatch.setattr(shuffle, "connected", watched)
-    outcome = sli.run(config, as_of="2028-01-01")
-    assert outcome.plan.jobs[0].strategy == "shuffle"
+    (job,) = sli.run(config, as_of="2025-06-01").plan.jobs
+    assert job.strategy == "shuffle"
+    assert job.estimate.once > 2 * config.task_memory
     before, after = told
     assert {pid for pid, _ in before.values()} == {pid for pid, _ in after.values()}, "a worker was killed"
-    peaks = [peak - before[each][1] for each, (_, peak) in after.items()]
-    print("peaks", [p >> 20 for p in peaks], [p >> 20 for _, p in after.values()], cluster.worker_memory(config) >> 20)
+    assert max(peak for _, peak in after.values()) < cluster.worker_memory(config)
     whole = sli.read(config, grain="day", slice_by=[])
     assert (whole.predictions.sum(), whole.labelled.sum()) == (size, size)

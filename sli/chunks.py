@@ -30,8 +30,9 @@ for co-located tasks that read everything once, 47 for such that read it 9.5 tim
 """
 SMALL = 32 << 20
 """Bytes read in less time than a shuffle takes to begin."""
-SPILLED = 2
-"""How many times its memory a task may need before spilling to disk costs more than a shuffle."""
+SPILLED = 3
+"""How many times its memory a co-located task may need: spilling to disk made 2.9 times cost 1.4 times the computing,
+4.8 times 1.9, about what a shuffle costs, and not every state can spill."""
 KERNEL = 64 << 20
 """Bytes the kernel always has."""
 

@@ -26,15 +26,17 @@ import pandas as pd
 import pyarrow as pa
 
 from sli.chunks import Job, Piece
-from sli.cluster import module
+from sli.cluster import module, name_of
 from sli.config import Config
 from sli.engine import Report, connected, forwarded
+from sli.errors import EngineError
 from sli.intervals import BEGINNING, END, Interval
 from sli.logs import LogFile
 from sli.match import EXCLUDED, SAMPLES, Sides, Spec, invalid_code, make_asides, settle, show_pairs, spans
 from sli.scan import inside_sql, rows_of
 from sli.slices import quoted
 from sli.slis.states import Integers, integers
+from sli.storage import plain
 from sli.tile import kernel, tell, tiles
 
 ROWS = 1 << 16
@@ -50,7 +52,7 @@ def shuffled(config: Config, job: Job, spec: Spec, excluded: pa.Table, progress:
 
     Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
     """
-    with connected(config, job.tasks) as client, _quiet():
+    with connected(config, job.tasks) as client, _quiet(), _failures(config):
         futures = client.compute(_graph(client, job, spec, excluded))
         places = {future.key: place for place, future in enumerate(futures)}
         made: list[Any] = [None] * len(futures)
@@ -85,14 +87,32 @@ def _sent(frame: Any, places: int) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings by which p2p tells that it begins and ends."""
-    log = logging.getLogger("distributed.shuffle")
-    before = log.level
-    log.setLevel(logging.ERROR)
+    """Without what p2p tells of its course, and the tracebacks of errors that are told anyway."""
+    logs = {log: log.level for log in map(logging.getLogger, ("distributed.shuffle", "distributed.worker"))}
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(before)
+        for log, level in logs.items():
+            log.setLevel(level)
+
+
+@contextmanager
+def _failures(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, module("distributed.comm").CommClosedError):
+            raise
+        # Whatever happens to rows on their way: a disk that is full, a worker that goes in the wrong moment.
+        raise EngineError(
+            "rows were lost on their way between workers",
+            where=name_of(config),
+            found=plain(error.__cause__ or error),
+            todo="see that the workers' disks have room for both logs, then run again",
+            passes=True,
+        ) from error
 
 
 def _like(files: Iterable[LogFile]) -> tuple[LogFile, ...]:

@@ -82,16 +82,20 @@ class Interval:
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same instants as disjoint intervals in order, touching ones joined, empty ones gone."""
-    joined: list[tuple[int, int]] = []
-    # Plain numbers, since there may be an interval for every file of every log.
+    return joined((each.start, each.end) for each in intervals)
+
+
+def joined(spans: Iterable[tuple[int, int]]) -> list[Interval]:
+    """The union of intervals given as starts and ends: much faster where there is one for every file of a log."""
+    found: list[tuple[int, int]] = []
     start = end = BEGINNING
-    for first, last in sorted((i.start, i.end) for i in intervals if not i.empty):
+    for first, last in sorted(each for each in spans if each[0] < each[1]):
         if first <= end and start < end:
             end = max(end, last)
         else:
-            joined.append((start, end))
+            found.append((start, end))
             start, end = first, last
-    return [Interval(first, last) for first, last in [*joined, (start, end)] if first < last]
+    return [Interval(first, last) for first, last in [*found, (start, end)] if first < last]
 
 
 def common(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:

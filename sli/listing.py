@@ -83,8 +83,10 @@ def _scanned(folder: str, found: Listing) -> list[str]:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             elif entry.name.endswith(ENDINGS):
-                with suppress(FileNotFoundError):
+                try:
                     found.files.append(_local_file(entry.path, entry.stat()))
+                except FileNotFoundError:
+                    continue  # gone since, or a link that leads nowhere
             else:
                 found.others.append(entry.path)
     return folders

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sli.config import Config
-from sli.intervals import BEGINNING, Interval, common, union
+from sli.intervals import BEGINNING, Interval, common, joined, union
 from sli.logs import Inputs, LogFile, instants
 from sli.tables import Published
 
@@ -165,7 +165,9 @@ def limits(config: Config, as_of: int) -> list[Interval]:
 
 def existing_of(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
     """Tiles that may hold predictions."""
-    tiles = (aligned(each, config.tile) for file in inputs.predictions for each in file.intervals)
+    tile = config.tile
+    ranges = (each for file in inputs.predictions if file.usable for each in file.ranges)
+    tiles = joined((floor(first, tile), max(BEGINNING, floor(last, tile) + tile)) for first, last in ranges)
     return common(tiles, limits(config, as_of))
 
 

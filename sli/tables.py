@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,7 +26,6 @@ from sli.storage import NOTHING, Storage, check_exclusive_writes, delta_options,
 
 APP = "sli"
 KEY = "sli_published"
-NESTED = ("ranges", "columns")
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
@@ -338,40 +336,13 @@ def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def files_of(rows: pa.Table) -> list[LogFile]:
-    """The files of an `inputs` table, column by column: row by row it would take several times as long."""
-    columns = {name: rows.column(name).combine_chunks() for name in schemas.INPUTS.names}
-    plain = {
-        name: _texts(column) if column.type == pa.string() else _numbers(column)
-        for name, column in columns.items()
-        if name not in NESTED
-    }
-    bounds = columns["ranges"]
-    flat, at = _numbers(bounds.values), _numbers(bounds.offsets)
-    ranges = [tuple(zip(flat[a:b:2], flat[a + 1 : b : 2], strict=True)) for a, b in itertools.pairwise(at)]
-    kinds = columns["columns"]
-    pairs = list(zip(kinds.keys.to_pylist(), kinds.items.to_pylist(), strict=True))
-    at = _numbers(kinds.offsets)
+    """The files of an `inputs` table, column by column: row by row it would take many times as long."""
+    columns = {name: rows.column(name).to_pylist() for name in LogFile._fields}
+    columns["ranges"] = [tuple(zip(each[::2], each[1::2], strict=True)) for each in columns["ranges"]]
     # Files of a log mostly have the same columns: one object for all of them.
-    same: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
-    types = [same.setdefault(each, each) for each in (tuple(pairs[a:b]) for a, b in itertools.pairwise(at))]
-    order = (ranges if name == "ranges" else types if name == "columns" else plain[name] for name in LogFile._fields)
-    return list(map(LogFile, *order))
-
-
-def _numbers(column: pa.Array) -> list[Any]:
-    """A column of numbers without null. Most of Arrow's own ways would import pandas, here and in `_texts`."""
-    found: list[Any] = np.from_dlpack(column).tolist()
-    return found
-
-
-def _texts(column: pa.Array) -> list[str]:
-    """A column of texts without null, cut from its bytes: one by one it would take several times as long."""
-    _, ends, held = column.buffers()
-    if held is None:
-        return [""] * len(column)
-    text = held.to_pybytes()
-    at = np.frombuffer(ends, dtype=np.int32)[column.offset : column.offset + len(column) + 1].tolist()
-    return [text[a:b].decode() for a, b in itertools.pairwise(at)]
+    same: dict[Any, Any] = {}
+    columns["columns"] = [same.setdefault(each, each) for each in map(tuple, columns["columns"])]
+    return list(map(LogFile, *columns.values()))
 
 
 def input_rows(files: tuple[LogFile, ...]) -> pa.Table:

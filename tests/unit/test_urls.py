@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -10,7 +11,8 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
-from sli.errors import ConfigError, InputError
+from sli import fetch
+from sli.errors import ConfigError, EngineError, InputError
 from sli.loading import checked
 
 MONDAY = at("2024-01-01T00:00")
@@ -89,3 +91,28 @@ def test_memory_of_this_process_is_not_for_workers_and_a_store_lies_in_a_folder_
     with pytest.raises(ConfigError, match="cannot read the memory of this one") as caught:
         checked(tree | {"dask": {"workers": 2}})
     assert caught.value.where == "config, feedback.path"
+
+
+def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name_a_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = Scenario(tmp_path, WORLD)
+    rows = [Prediction(f"id-{i}", MONDAY + i * HOUR, i / 9, {}) for i in range(10)]
+    scenario.log_predictions("a.parquet", rows)
+    scenario.log_feedback("a.parquet", [Feedback(each.id, (each.time or 0) + 1, 1.0) for each in rows])
+    memory, place = fsspec.filesystem("memory"), f"/{tmp_path.name}/a.parquet"
+    memory.pipe_file(place, (tmp_path / "predictions" / "a.parquet").read_bytes())
+    tree = config_of(WORLD, tmp_path)
+    tree["predictions"]["path"] = f"memory://{tmp_path.name}"
+    stretches = fetch._stretches
+
+    def replaced(*given: Any) -> Any:
+        memory.pipe_file(place, memory.cat_file(place))
+        return stretches(*given)
+
+    monkeypatch.setattr(fetch, "_stretches", replaced)
+    with pytest.raises(EngineError, match="replaced while it was read") as caught:
+        sli.run(checked(tree), as_of=text(MONDAY + 2 * DAY))
+    assert caught.value.passes
+    monkeypatch.undo()
+    assert sli.run(checked(tree), as_of=text(MONDAY + 2 * DAY)).published

@@ -1,0 +1,101 @@
+"""What belongs to a log, and files remembered from one run to the next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at
+
+from sli.intervals import BEGINNING, Interval
+from sli.listing import listing
+from sli.logs import Inputs, LogFile, discover
+from sli.tables import Store, files_of, input_rows
+
+MONDAY = at("2024-01-01T00:00")
+WORLD = World(
+    task="binary",
+    horizon=DAY,
+    since=MONDAY,
+    zone="UTC",
+    slice_by=((),),
+    grains=("hour",),
+    slis=("accuracy",),
+)
+
+
+def names(root: Path) -> list[str]:
+    found = listing("predictions", str(root))
+    assert found is not None
+    return [str(Path(each.path).relative_to(root)) for each in found.files]
+
+
+def test_hidden_files_and_folders_are_no_part_of_a_log_and_others_are_told_apart(tmp_path: Path) -> None:
+    for name in ("b/a.parquet", "a.parq", "_old/a.parquet", ".b/a.parquet", "b/_a.parquet", "b/note.txt", "c.pq"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert names(tmp_path) == ["a.parq", "b/a.parquet", "c.pq"]
+    found = listing("predictions", str(tmp_path))
+    assert found is not None
+    assert found.others == [str(tmp_path / "b/note.txt")]
+    remote = listing("predictions", f"file://{tmp_path}")
+    assert remote is not None
+    assert [(f"file://{each.path}", *each[1:]) for each in found.files] == remote.files
+    assert remote.others == found.others
+    assert listing("predictions", str(tmp_path / "none")) is None
+    assert listing("predictions", f"file://{tmp_path}/none") is None
+    [alone] = listing("predictions", str(tmp_path / "a.parq")).files  # type: ignore[union-attr]
+    assert alone == found.files[0]
+
+
+def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_none(tmp_path: Path) -> None:
+    target, logs = tmp_path / "target", tmp_path / "logs"
+    logs.mkdir()
+    target.write_bytes(b"one")
+    (logs / "a.parquet").symlink_to(target)
+    (logs / "b.parquet").symlink_to(tmp_path / "nowhere")
+    (logs / "c").symlink_to(logs)
+    assert names(logs) == ["a.parquet"]
+    before = listing("predictions", str(logs))
+    target.write_bytes(b"two")
+    os.utime(target, (1, 1))
+    assert listing("predictions", str(logs)) != before, "of one size, and the link itself is as it was"
+
+
+def test_files_seen_before_are_the_same_objects_and_their_footers_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = Scenario(tmp_path, WORLD)
+    for day in range(3):
+        made = [Prediction(f"{day}-{i}", MONDAY + day * DAY + i * HOUR, 0.5, {}) for i in range(3)]
+        scenario.log_predictions(f"{day}.parquet", made)
+        scenario.log_feedback(f"{day}.parquet", [Feedback(each.id, (each.time or 0) + 1, 1.0) for each in made])
+    scenario.run(MONDAY + 3 * DAY)
+    store = Store(scenario.config.store)
+    seen = store.inputs(store.published())
+    assert Inputs(tuple(seen[:3]), tuple(seen[3:])) == discover(scenario.config)
+    read: list[object] = []
+    footer = pq.read_metadata
+    monkeypatch.setattr(pq, "read_metadata", lambda opened: read.append(opened) or footer(opened))
+    scenario.log_feedback("1.parquet", [Feedback("1-0", MONDAY + DAY + 1, 0.0)])
+    found = discover(scenario.config, seen)
+    assert len(read) == 1
+    assert [new is old for new, old in zip(found.files, seen, strict=True)] == [True, True, True, True, False, True]
+
+
+def test_files_of_every_shape_survive_their_table() -> None:
+    types = (("id", "string"), ("t", "timestamp[us, tz=UTC]"))
+    files = (
+        LogFile("predictions", "a", "1-2", 1, 2, "", "", ((1, 2), (3, 4)), 1.5, 1, types),
+        LogFile("predictions", "b", "1-2", 1),
+        LogFile("feedback", "c", "1-3", 0, 0, "unreadable", "no Parquet", (), 0.0, 0, (("id", ""),)),
+        LogFile("feedback", "d", "1-4", 9, 8, "", "", ((5, 6),), 0.5, 0, types),
+    )
+    assert tuple(files_of(input_rows(files))) == files
+    assert files_of(input_rows(())) == []
+    assert files_of(input_rows(files).slice(1, 2)) == list(files[1:3])
+    assert [each.latest for each in files] == [4, BEGINNING, BEGINNING, 6]
+    assert [each.meets(Interval(4, 5)) for each in files] == [True, False, False, False]

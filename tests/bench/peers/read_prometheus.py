@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -57,6 +58,15 @@ def asked(port: int, query: str) -> float:
     return float(found["value"][1])
 
 
+def ready(port: int) -> bool:
+    """Whether it has opened its blocks; until then it answers that it is unavailable."""
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready").close()
+    except urllib.error.HTTPError:
+        return False
+    return True
+
+
 with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
     folder = Path(temporary)
     began = time.perf_counter()
@@ -71,12 +81,13 @@ with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
         "--storage.tsdb.retention.time=10y",
         f"--web.listen-address=127.0.0.1:{port}",
         "--query.timeout=1h",
+        "--web.read-timeout=1h",
         "--query.max-samples=1000000000",
     ]
     log = folder / "prometheus.log"
     with process(command, log) as child:
         wait_for(f"http://127.0.0.1:{port}/-/ready", child, log)
-        while asked(port, "vector(1)") != 1:
+        while not ready(port):
             time.sleep(0.1)
         accuracy, labelled = asked(port, f"avg({JOIN})"), asked(port, f"count({JOIN})")
         seconds = []

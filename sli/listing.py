@@ -40,10 +40,16 @@ class Listing(NamedTuple):
 
 
 def listing(log: str, url: str, storage: Storage = NOTHING) -> Listing | None:
-    """What lies at the URL of a log; None if nothing does. Raises InputError where it cannot be listed."""
+    """What lies at the URL of a log; None if nothing does.
+
+    Raises InputError where it cannot be listed, ConfigError where nothing is known that could.
+    """
     try:
         return _remote(log, url, storage) if "://" in url else _local(url)
-    except (ConfigError, InputError):
+    except ConfigError as error:
+        error.where = f"{log}.path, {error.where}"
+        raise
+    except InputError:
         raise
     except Exception as error:
         # Each kind of storage has errors of its own.

@@ -518,8 +518,8 @@ def test_a_store_that_cannot_be_written_is_named(desk: Desk) -> None:
 def test_a_protocol_nobody_knows_is_named(desk: Desk) -> None:
     desk.configure(predictions__path="s3x://bucket/predictions")
     said = desk.run()
-    assert said.code == 4
-    assert said.has("the predictions log cannot be listed", "s3x://bucket/predictions", "s3x")
+    assert said.code == 2
+    assert said.has("no file system is known", "predictions.path, s3x://bucket/predictions", "did you mean 's3'?")
 
 
 # Machines and help

@@ -26,8 +26,9 @@ PATIENCE = "10s"
 """How long to wait for a scheduler to answer, and for its first worker."""
 BOOT = "10 minutes"
 """How long to wait for the first worker of a cluster that a factory has just started."""
-BASE = 512 << 20
-"""Bytes of a worker process before and beside what the kernel counts: interpreter, libraries, a task's tables."""
+BASE = 768 << 20
+"""Bytes of a worker process before and beside what the kernel counts: interpreter, libraries, a task's tables, and in a
+shuffle rows on their way; those of a worker that was lost go to the others."""
 BUFFER = 16 << 20
 """Bytes of rows on their way, from disk or to it, that a local worker holds in a shuffle."""
 EXACT = ("sli", "dask", "distributed", "duckdb")

@@ -8,7 +8,7 @@ import itertools
 import os
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from distributed import LocalCluster
 from laws import test_histories as histories
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
@@ -87,13 +88,23 @@ def run_both(pair: list[Scenario], shuffling: Callable[[bool], None], as_of: int
     return plans[1]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a scheduler with two workers."""
+    quiet = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", **quiet) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize(("seed", "elsewhere"), [(0, False), (1, True)])
 def test_random_histories_come_out_alike_and_as_the_oracle_says(
-    tmp_path: Path, shuffling: Callable[[bool], None], seed: int
+    tmp_path: Path, shuffling: Callable[[bool], None], scheduler: str, seed: int, elsewhere: bool
 ) -> None:
     pick = random.Random(seed)
     world = histories.world(pick)
     pair = twins(tmp_path, world, MEMORY)
+    if elsewhere:
+        pair[1].settings = {**pair[1].settings, "dask": {"scheduler": scheduler}}
     for step in range(2):
         for number in range(2):
             name, ids = f"{step}-{number}.parquet", 30

@@ -35,8 +35,12 @@ lock: install
 	  for i in json.load(open('.lock.json'))['install'] if i['metadata']['name'] != 'sli'), sep='\n')" > configs/constraints.txt
 	rm .lock.json
 
-# Peers live in environments of their own. `make bench SIZES="1000000 50000000"`; logs are kept in LOGS for the next time.
+# Peers live in environments of their own; logs are kept in LOGS for the next time. Sizes by argument:
+# `make bench SIZES="1000000 10000000 50000000" MEMORY="10000000 100000000"`.
 SIZES ?= 1000000 10000000
+READING ?= 8664 83439 161014 238974 359052 1000000 10000000
+MEMORY ?= 10000000
+SIZE ?= 10000000
 LOGS ?= .bench-logs
 ROUNDS ?= 3
 PEERS := .venv-peers .venv-nannyml .venv-evidently
@@ -51,12 +55,12 @@ bench: install $(PEERS)
 	$(BIN)/python tests/bench/full.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZES)
 	$(BIN)/python tests/bench/hourly.py --folder $(LOGS) --rounds $(ROUNDS) --hourly 1000 --history 1 10 100 365 --late 7 30
 	$(BIN)/python tests/bench/hourly.py --folder $(LOGS) --rounds $(ROUNDS) --hourly 20000 --history 1 10 --late 7 30
-	$(BIN)/python tests/bench/reading.py --folder $(LOGS) --rounds $(ROUNDS) --predictions 8664 83439 161014 238974 359052 $(SIZES)
-	$(BIN)/python tests/bench/memory.py --folder $(LOGS) --predictions $(SIZES)
-	$(BIN)/python tests/bench/scaling.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(lastword $(SIZES))
+	$(BIN)/python tests/bench/reading.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(READING)
+	$(BIN)/python tests/bench/memory.py --folder $(LOGS) --predictions $(MEMORY)
+	$(BIN)/python tests/bench/scaling.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/fixed.py --folder $(LOGS)
-	$(BIN)/python tests/bench/catalogue.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(lastword $(SIZES))
-	$(BIN)/python tests/bench/scheduled.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(lastword $(SIZES))
+	$(BIN)/python tests/bench/catalogue.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
+	$(BIN)/python tests/bench/scheduled.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	.venv-peers/bin/python tests/bench/page.py
 
 clean:

@@ -40,6 +40,8 @@ def plot_full(runs: list[Figures]) -> None:
         for peer in dict.fromkeys(peer for run in of for peer in run["peers"]):
             points = [(run["predictions"], run["peers"][peer]["seconds"]) for run in of if peer in run["peers"]]
             _line(axis, peer, points)
+        sizes = [run["predictions"] for run in of]
+        axis.set_xlim(min(sizes) / 1.6, max(sizes) * 1.6)
         axis.set_title(TITLES[scenario], fontsize=10)
         axis.set_xlabel("predictions")
     axes[0][0].set_ylabel("seconds of a full recompute")

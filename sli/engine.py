@@ -77,8 +77,7 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
         except distributed.scheduler.NoValidWorkerError as error:
             raise without_workers(config) from error
         except (ImportError, RuntimeError) as error:
-            # Dask has no class of its own for tasks that the scheduler cannot open.
-            if isinstance(error, RuntimeError) and "deserialization of the task graph" not in str(error):
+            if not unopened(error):
                 raise
             reason = error.__cause__ or error
             raise EngineError(
@@ -154,6 +153,11 @@ def _enlarge(client: Any, workers: int) -> None:
         client.cluster.scale(workers)
         with suppress(TimeoutError):
             client.wait_for_workers(workers, timeout=PATIENCE)
+
+
+def unopened(error: Exception) -> bool:
+    """Whether tasks could not be opened where they arrived; Dask has no error of its own for it."""
+    return isinstance(error, ImportError) or "deserialization of the task graph" in str(error)
 
 
 def forwarded(client: Any, task: Task) -> Task:

@@ -177,9 +177,9 @@ def _once(
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     check_states(config, inputs.predictions)
-    if chosen.jobs or chosen.news:
-        check_cluster(config)
     if chosen.news is None:
+        if chosen.jobs:
+            check_cluster(config)
         worked = _made_anew(config, transaction, chosen, inputs, known, progress)
     else:
         worked = _amended(config, transaction, chosen, chosen.news, progress)

@@ -28,7 +28,7 @@ import pyarrow as pa
 from sli.chunks import Job, Piece
 from sli.cluster import module, name_of
 from sli.config import Config
-from sli.engine import Report, connected, forwarded
+from sli.engine import Report, connected, forwarded, unopened
 from sli.errors import EngineError
 from sli.intervals import BEGINNING, END, Interval
 from sli.logs import LogFile
@@ -103,7 +103,7 @@ def _failures(config: Config) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
-        if isinstance(error, module("distributed.comm").CommClosedError):
+        if unopened(error) or isinstance(error, module("distributed.comm").CommClosedError):
             raise
         # Whatever happens to rows on their way: a disk that is full, a worker that goes in the wrong moment.
         raise EngineError(

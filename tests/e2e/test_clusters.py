@@ -186,6 +186,15 @@ def test_a_scheduler_that_cannot_open_the_tasks_is_told_apart_from_a_bug(
     assert caught.value.found == "ModuleNotFoundError: No module named 'only_here'"
 
 
+def test_a_run_that_amends_asks_for_no_cluster(tmp_path: Path) -> None:
+    scenario = logged(Scenario(tmp_path, WORLD, {"dask": "in-process"}))
+    scenario.run(LATER)
+    scenario.settings = {"dask": {"scheduler": "tcp://127.0.0.1:9"}}
+    scenario.log_feedback("late.parquet", [Feedback("2-0", MONDAY + 2 * DAY + 12 * HOUR, 1.0)])
+    assert sli.plan(scenario.config, as_of=text(LATER + HOUR)).news is not None
+    scenario.run(LATER + HOUR)
+
+
 def test_the_page_names_the_packages_that_are_compared() -> None:
     for each in (*EXACT, *MINOR):
         assert f"`{each}`" in PAGE

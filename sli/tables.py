@@ -227,7 +227,7 @@ class Transaction:
         from deltalake import CommitProperties, write_deltalake
         from deltalake import Transaction as AppTransaction
 
-        fixed = LAYOUT[name][0].names
+        made = _with_columns(rows, LAYOUT[name][0])
         how: dict[str, Any] = {"mode": "append" if replacing is None else "overwrite"}
         if replacing not in (None, "true"):
             how["predicate"] = replacing
@@ -238,12 +238,11 @@ class Transaction:
             if name != "results" and table.version() != self.versions.get(name, 0):
                 # A run that was killed, or lost the race, left this behind.
                 table.restore(self.versions.get(name, 0))
-            known = {each.name for each in table.schema().fields}
             write_deltalake(
                 table,
-                _with_columns(rows, LAYOUT[name][0]),
+                made,
                 **how,
-                schema_mode="merge" if known != {*fixed, *rows.schema.names} else None,
+                schema_mode=_schema_mode(table, made, replacing),
                 commit_properties=CommitProperties(
                     custom_metadata={KEY: state.to_json()} if state else None,
                     app_transactions=[AppTransaction(APP, self.sequence)],
@@ -298,6 +297,13 @@ class Transaction:
             configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
             storage_options=self.store.options,
         )
+
+
+def _schema_mode(table: Any, rows: pa.Table, replacing: str | None) -> str | None:
+    """What becomes of a table's columns: one written anew takes the types of its rows, another gains columns."""
+    if replacing == "true" and pa.schema(table.schema()) != rows.schema.remove_metadata():
+        return "overwrite"
+    return "merge" if {each.name for each in table.schema().fields} != set(rows.schema.names) else None
 
 
 class _errors:

@@ -13,11 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, UTC_TIME, Scenario, at, text
 
 import sli
+from sli import schemas
+from sli.tables import Store
 
 MONDAY = at("2024-01-15T00:00")
 TEN = MONDAY + 10 * HOUR
@@ -889,3 +891,22 @@ def test_a_week_or_month_is_read_by_an_end_long_before_its_own(make: Make) -> No
     by = text(MONDAY + DAY)
     assert windows(results(s, "week", end=by)) == [("01-15T00:00", "01-22T00:00", 1)]
     assert windows(results(s, "month", end=by)) == [("01-01T00:00", "02-01T00:00", 1)]
+
+
+def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = make()
+    s.log_predictions("p.parquet", [p("a", TEN)])
+    s.log_feedback("f.parquet", [f("a", TEN, 1.0), f("nobody", TEN)])
+    with monkeypatch.context() as patch:
+        patch.setattr("sli.schemas.FORMAT", 2)
+        s.run(MONDAY + DAY)
+    # As version 2 had it: strays without their reason.
+    tiles = DeltaTable(s.config.store + "/tiles")
+    old = pa.schema([*schemas.TILES.remove(schemas.TILES.get_field_index("strays")), ("strays", pa.list_(pa.string()))])
+    write_deltalake(tiles, old.empty_table(), mode="overwrite", schema_mode="overwrite")
+    store = Store(s.config.store)
+    state = replace(store.published(), versions=store.published().versions | {"tiles": tiles.version()})
+    write = CommitProperties(custom_metadata={"sli_published": state.to_json()})
+    write_deltalake(store.handle("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
+    assert [each.what for each in s.run(MONDAY + DAY).plan.causes][:1] == ["config changed: predictions"]
+    s.check(MONDAY + DAY)

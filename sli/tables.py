@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -299,7 +299,7 @@ class Transaction:
         )
 
 
-def _schema_mode(table: Any, rows: pa.Table, replacing: str | None) -> str | None:
+def _schema_mode(table: Any, rows: pa.Table, replacing: str | None) -> Literal["merge", "overwrite"] | None:
     """What becomes of a table's columns: one written anew takes the types of its rows, another gains columns."""
     if replacing == "true" and pa.schema(table.schema()) != rows.schema.remove_metadata():
         return "overwrite"

@@ -294,15 +294,16 @@ def scaling() -> list[str]:
             f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes (measured with "
             f"{constants['tasks']:,} tasks that carry what ours carry), a tile {constants['tile_bytes']:,.0f} bytes.",
         ]
-        names = {"all": f"first run of {paper['days']} days", "hour": "an hourly run, feedback for 7 days"}
+        names = {"all": f"first run of {paper['days']} days", "day": "one day anew"}
         lines += table(
-            ["", "tasks", "largest task reads", "all read", "planning", "graph", "scheduling", "tiles to the driver"],
+            ["", "strategy", "tasks", "read", "blocks sent", "planning", "graph", "scheduling", "tiles to the driver"],
             [
                 [
                     names[name],
+                    plan["strategy"],
                     f"{plan['tasks']:,}",
-                    f"{plan['largest_task_gb']:,.1f} GB",
                     f"{plan['read_gb']:,.0f} GB",
+                    f"{plan['blocks']:,}",
                     seconds(plan["plan_seconds"]),
                     memory_of(plan["graph_mb"]),
                     seconds(plan["tasks"] * constants["seconds_a_task"]),
@@ -311,9 +312,10 @@ def scaling() -> list[str]:
                 for name, plan in paper["plans"].items()
             ],
         )
-        tasks = paper["plans"]["all"]["tasks"]
-        if tasks < paper["workers"]:
-            lines += [f"- {tasks:,} tasks leave {paper['workers'] - tasks:,} of {paper['workers']:,} workers idle."]
+        for name, plan in paper["plans"].items():
+            if plan["wide"] < paper["workers"]:
+                idle = f"{paper['workers'] - plan['wide']:,} of {paper['workers']:,} workers idle"
+                lines += [f"- {names[name]}: {plan['wide']:,} tasks that read leave {idle}."]
         lines += measured_on(found)
     return lines
 

@@ -59,14 +59,13 @@ def scheduled(tree: dict[str, Any], chunk: Any, spec: Any, excluded: Any, tasks:
 
 
 def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
-    """The plans of the large service: all of its days, and an hour with late feedback of a week."""
+    """The plans of the large service: all of its days, and one of them."""
     import cloudpickle
 
-    from sli.chunks import chunks
+    from sli.chunks import jobs_for
     from sli.intervals import Interval
     from sli.loading import checked
     from sli.logs import Inputs, LogFile, discover
-    from sli.schemas import TILES
 
     chosen = checked({**tree, "dask": {"workers": PAPER["workers"]}, "memory": PAPER["memory"]})
     seen = discover(chosen)
@@ -93,23 +92,32 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
 
     inputs = Inputs(made(seen.predictions, "predictions"), made(seen.feedback, "feedback"))
     end = since + PAPER["days"] * DAY
-    cases = {"all": Interval(since, end), "hour": Interval(end - 7 * DAY - HOUR, end)}
+    cases = {"all": Interval(since, end), "day": Interval(end - DAY, end)}
     found = {}
     for name, interval in cases.items():
         began = time.perf_counter()
-        planned = chunks(chosen, inputs, [interval], [])
+        (job,) = jobs_for(chosen, inputs, [interval], [], chosen.states, chosen.slice_sets)
         seconds = time.perf_counter() - began
-        read = [sum(f.bytes for f in (*each.predictions, *each.feedback)) for each in planned]
+        given = job.shuffle.pieces if job.shuffle else job.chunks
         found[name] = {
-            "tasks": len(planned),
+            "strategy": job.strategy,
+            "tasks": tasks_of(job),
+            "blocks": job.shuffle.partitions * (len(given) + len(job.shuffle.edges) + 1) if job.shuffle else 0,
             "plan_seconds": seconds,
-            "graph_mb": sum(len(cloudpickle.dumps(each)) for each in planned) / 1e6,
-            "read_gb": sum(read) / 1e9,
-            "largest_task_gb": max(read) / 1e9,
+            "graph_mb": sum(len(cloudpickle.dumps(each)) for each in given) / 1e6,
+            "read_gb": (job.estimate.once if job.shuffle else job.estimate.apart) / 1e9,
+            "wide": len(given),
             "tiles": (interval.end - interval.start) // HOUR,
         }
-    fields = len(TILES.names)
-    return {**PAPER, "log_gb": sum(f.bytes for f in inputs.files) / 1e9, "tile_columns": fields, "plans": found}
+    return {**PAPER, "log_gb": sum(f.bytes for f in inputs.files) / 1e9, "plans": found}
+
+
+def tasks_of(job: Any) -> int:
+    """Tasks the scheduler sees: of a shuffle those that read and send, settle and send, receive and make tiles."""
+    if job.shuffle is None:
+        return len(job.chunks)
+    pieces, partitions, stretches = len(job.shuffle.pieces), job.shuffle.partitions, len(job.shuffle.edges) + 1
+    return 2 * pieces + 3 * partitions + 2 * stretches + 2
 
 
 def main() -> None:

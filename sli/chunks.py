@@ -148,39 +148,44 @@ def jobs_for(
     """One job, or none where there is nothing to do."""
     if not slice_sets or not (pairs or strays):
         return []
-    volume = _Volume(inputs)
-    apart = chunks(config, inputs, volume, pairs, strays)
-    whole = _chunk(config, inputs, pairs, strays)
+    volume, states = _Volume(inputs), tuple(states)
+    parts = _parts(config, inputs, volume, pairs, strays)
+    reached = [_reached(config, *part) for part in parts]
     estimate = Estimate(
-        int(sum(volume.read(each) for each in apart)),
-        int(volume.read(whole)),
-        int(max(volume.held(each.reach, each.known) for each in apart) * FACTOR),
+        int(sum(volume.read(*each) for each in reached)),
+        int(volume.read(*_reached(config, pairs, strays))),
+        int(max(volume.held(*each) for each in reached) * FACTOR),
         max(KERNEL, config.task_memory),
     )
     if not estimate.shuffles:
-        return [Job(apart, tuple(states), tuple(slice_sets), estimate, None)]
-    states = tuple(states)
+        chunks = tuple(_chunk(config, inputs, *part) for part in parts)
+        return [Job(chunks, states, tuple(slice_sets), estimate, None)]
+    whole = _chunk(config, inputs, pairs, strays)
     by_days = any(config.states[each].kind == "window" for each in states)
     return [Job((whole,), states, tuple(slice_sets), estimate, _shuffle(config, whole, estimate, by_days))]
 
 
-def chunks(
+_Part = tuple[list[Interval], list[Interval]]
+"""Tiles of predictions and of feedback that one task makes."""
+
+
+def _parts(
     config: Config, inputs: Inputs, volume: _Volume, pairs: list[Interval], strays: list[Interval]
-) -> tuple[Chunk, ...]:
+) -> list[_Part]:
     """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
     budget = config.task_memory / FACTOR
-    made: list[Chunk] = []
-    held: tuple[list[Interval], list[Interval]] = ([], [])
+    made: list[_Part] = []
+    held: _Part = ([], [])
     for span in _days(config, inputs):
         mine = common(pairs, [span]), common(strays, [span])
         if not any(mine):
             continue
         grown = union([*held[0], *mine[0]]), union([*held[1], *mine[1]])
         if any(held) and volume.held(*_reached(config, *grown)) > budget:
-            made.append(_chunk(config, inputs, *held))
+            made.append(held)
             grown = mine
         held = grown
-    return (*made, _chunk(config, inputs, *held))
+    return [*made, held]
 
 
 def _days(config: Config, inputs: Inputs) -> list[Interval]:
@@ -269,9 +274,9 @@ class _Volume:
         """Bytes of the rows in these times of predictions and of feedback."""
         return self.predictions.held(reach) + self.feedback.held(known)
 
-    def read(self, chunk: Chunk) -> float:
-        """Bytes a task of the chunk reads."""
-        return self.predictions.read(chunk.reach) + self.feedback.read(chunk.known)
+    def read(self, reach: Interval, known: Interval) -> float:
+        """Bytes of the groups that have rows in them."""
+        return self.predictions.read(reach) + self.feedback.read(known)
 
 
 def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool) -> Shuffle:

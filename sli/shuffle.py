@@ -73,7 +73,7 @@ def _graph(client: Any, job: Job, spec: Spec, excluded: pa.Table) -> list[Any]:
     settled = functools.partial(_settle, spec=spec, sides=Sides("predictions", "feedback", *within), edges=edges)
     tile = forwarded(client, functools.partial(_tile, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([excluded] if len(excluded) else [])]
-    rows = module("dask.dataframe").from_map(forwarded(client, read), given, meta=nothing)
+    rows = module("dask.dataframe").from_map(forwarded(client, read), given, meta=nothing, label="read")
     by_id = _sent(rows, shuffle.partitions)
     by_time = _sent(by_id.map_partitions(forwarded(client, settled), meta=nothing), len(edges) - 1)
     delayed = module("dask").delayed(tile, pure=False)

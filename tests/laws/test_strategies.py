@@ -334,12 +334,6 @@ def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() 
     assert spans[-1].end >= MONDAY + DAY
 
 
-def resident() -> tuple[int, int]:
-    """This process, and the most memory it ever had."""
-    status = Path("/proc/self/status").read_text()
-    return os.getpid(), int(status.split("VmHWM:")[1].split()[0]) << 10
-
-
 def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logs three times larger than a task's memory; each worker process has two tasks' and what it needs to live."""
     size = 1_600_000
@@ -372,6 +366,11 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     told: list[dict[str, tuple[int, int]]] = []
     connected = shuffle.connected
+
+    def resident() -> tuple[int, int]:
+        """A worker process, and the most memory it ever had; here, since workers do not have the tests."""
+        status = Path("/proc/self/status").read_text()
+        return os.getpid(), int(status.split("VmHWM:")[1].split()[0]) << 10
 
     @contextlib.contextmanager
     def watched(*given: Any) -> Any:

@@ -97,8 +97,8 @@ class Estimate:
         """Why the strategy is the one it is."""
         would = "would " * self.shuffles
         if self.shuffles and self._too_large:
-            return f"a co-located task would take {_size(self.largest)} of memory and has {_size(self.memory)}"
-        return f"co-located tasks {would}read {_size(self.apart)}, once over it is {_size(self.once)}"
+            return f"a co-located task would take {size_text(self.largest)} of memory and has {size_text(self.memory)}"
+        return f"co-located tasks {would}read {size_text(self.apart)}, once over it is {size_text(self.once)}"
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,10 @@ class Job:
         }
 
 
-def _size(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+def size_text(size: int) -> str:
+    """A number of bytes in the unit that fits: `63.2 GB`, `0.4 kB`."""
+    unit, scale = next(((u, s) for u, s in (("GB", 1e9), ("MB", 1e6)) if size >= s), ("kB", 1e3))
+    return f"{size / scale:,.1f} {unit}"
 
 
 def jobs_for(

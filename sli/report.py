@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.backfill import BackfillOutcome, BackfillPlan
-from sli.chunks import Job
+from sli.chunks import Job, size_text
 from sli.config import Config
 from sli.intervals import HOUR, MINUTE, Interval, iso, union
 from sli.plan import Plan
@@ -80,7 +80,7 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
 def _work(plan: Plan) -> str:
     """How much is done, and how."""
     hours = f"{plan.tiles:,} of {plan.tiles_total:,} {'hours' if plan.tile == HOUR else 'tiles'}"
-    size = f"{plan.bytes / 1e6:,.1f} MB"
+    size = size_text(plan.bytes)
     if plan.news is not None:
         return f"amend at most {hours} by {size} of new rows, and by older rows of the same ids:"
     return f"recompute {hours}, reading {size} in {_many(sum(job.tasks for job in plan.jobs), 'task')}:"
@@ -172,7 +172,7 @@ def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
         todo = "leave --sli out to recompute all of it"
         return [*lines, f"nothing to do: {complete} lacks no hour there; {todo}", *_waiting(plan)]
     hours = "hours" if plan.tile == HOUR else "tiles"
-    size = f"reading {plan.bytes / 1e6:,.1f} MB"
+    size = f"reading {size_text(plan.bytes)}"
     lines.append(
         f"recompute {plan.tiles:,} of {plan.tiles_total:,} {hours}, {size}, in {_many(len(chosen.chunks), 'chunk')}:"
     )

@@ -20,7 +20,7 @@ from sli.intervals import BEGINNING, Interval
 from sli.keys import ALWAYS, KEY, Segments, holding
 from sli.logs import LogFile
 from sli.match import EXCLUDED, Sides, Spec, invalid_code, settle
-from sli.scan import Source, rows_of, session
+from sli.scan import ROW, Source, rows_of, session
 from sli.slis.states import integers
 from sli.stale import News
 from sli.tile import kernel, tiles
@@ -124,7 +124,8 @@ def _together(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> 
     """SQL of the rows of a log in these tables; an empty one, whose columns have no type, is left out."""
     names = [f"{each}_{log}" for each in kept]
     filled = [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
-    return f"({' UNION ALL '.join(f'SELECT * FROM {name}' for name in filled or names[:1])})"
+    selects = (f"SELECT *, rowid + {i << 40} AS {ROW} FROM {name}" for i, name in enumerate(filled or names[:1]))
+    return f"({' UNION ALL '.join(selects)})"
 
 
 def _told(con: duckdb.DuckDBPyConnection, seconds: float) -> None:

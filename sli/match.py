@@ -1,8 +1,7 @@
 """The join: predictions with their feedback inside one task, in DuckDB.
 
-A task reads the predictions of a stretch of time and the feedback of that stretch and the horizon, settles duplicates
-and corrections, and hands plain `pairs` to `tile`. Limit: the large join compares ids by two 64-bit hashes of their
-text; two ids are taken for one with probability 2^-128 a pair, about 1e-19 for ten billion ids.
+A task has the rows of both logs that belong together, in files or in memory, settles duplicates and corrections, and
+hands plain `pairs` to `tile`. Limit: the ids of a task's rows are in memory as text while it works, or on its disk.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pyarrow as pa
 from sli.chunks import Chunk
 from sli.config import Config
 from sli.intervals import Interval
-from sli.scan import Source, feedback_source, inside_sql, predictions_source, repeated, rows_of
+from sli.scan import ROW, Source, feedback_source, inside_sql, predictions_source, repeated, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -110,7 +109,7 @@ class Sides:
     def of(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> Sides:
         reach, known = spans(chunk, spec)
         return Sides(
-            rows_of(con, chunk.predictions, spec.predictions, spec.zone, reach),
+            rows_of(con, chunk.predictions, spec.predictions, spec.zone, reach, numbered=True),
             rows_of(con, chunk.feedback, spec.feedback, spec.zone, known),
             inside_sql("t", chunk.pairs),
             inside_sql("t", chunk.strays),
@@ -128,7 +127,7 @@ def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: p
     make_asides(con)
     _join(con, sides, spec)
     _set_aside(con, sides, spec)
-    if _take_out_repeated(con, sides, spec, excluded):
+    if _take_out_repeated(con, spec, excluded):
         _settle_predictions(con, sides, spec)
         _settle_feedback(con, sides, spec)
     _find_strays(con, sides, spec)
@@ -166,7 +165,7 @@ def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
 
 
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Table `joined`: predictions and feedback by id, each also alone; invalid rows have no key and so stay alone.
+    """Table `joined`: predictions and feedback by id, each also alone; invalid rows have no id and so stay alone.
 
     One full join serves the pairs and the strays; what occurs more than once is taken out and settled apart afterwards.
     """
@@ -174,15 +173,13 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
     kept = " WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else ""
     predicted, fed = (
-        f"CASE WHEN {invalid_code(log, spec)} = 0 THEN hash(id) END AS k, hash('.' || id) AS k2, t, value"
-        for log in ("predictions", "feedback")
+        f"CASE WHEN {invalid_code(log, spec)} = 0 THEN id END AS id, t, value" for log in ("predictions", "feedback")
     )
     con.execute(
         "CREATE TEMP TABLE joined AS "
-        f"SELECT coalesce(p.k, f.k) AS k, p.t, p.value AS prediction{joined}, f.t AS f_t, f.value AS f_value FROM "
-        f"(SELECT {predicted}{columns} FROM {sides.predictions}) p "
-        f"FULL JOIN (SELECT {fed} FROM {sides.feedback}{kept}) f "
-        "ON p.k = f.k AND p.k2 = f.k2"
+        f"SELECT coalesce(p.id, f.id) AS id, p.{ROW}, p.t, p.value AS prediction{joined}, f.t AS f_t, "
+        f"f.value AS f_value FROM (SELECT {predicted}, {ROW}{columns} FROM {sides.predictions}) p "
+        f"FULL JOIN (SELECT {fed} FROM {sides.feedback}{kept}) f ON p.id = f.id"
     )
 
 
@@ -194,7 +191,7 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
             f"FROM {sides.feedback} "
             f"WHERE value IS NULL AND {invalid_code('feedback', spec)} = 0 AND {sides.strays} GROUP BY ALL"
         )
-    if not _one(con, "SELECT count(*) FROM joined WHERE k IS NULL"):
+    if not _one(con, "SELECT count(*) FROM joined WHERE id IS NULL"):
         return
     reasons = " ".join(f"WHEN {code} THEN {literal('invalid: ' + text)}" for code, text in INVALID.items())
     for log, span, rows, own in (
@@ -207,12 +204,12 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
             f"filename, count(*), coalesce(min(id, {spec.samples}), []) "
             f"FROM {rows} WHERE {bad} > 0 AND {own} GROUP BY ALL"
         )
-    con.execute("DELETE FROM joined WHERE k IS NULL")
+    con.execute("DELETE FROM joined WHERE id IS NULL")
 
 
-def _take_out_repeated(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: pa.Table) -> bool:
+def _take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, excluded: pa.Table) -> bool:
     """Move ids that occur more than once from `joined` to tables `p` and `f`. False if there are none."""
-    con.register("repeated_arrow", repeated(con, "SELECT k FROM joined"))
+    con.register("repeated_arrow", repeated(con, "SELECT hash(id) AS k FROM joined"))
     con.register("excluded_arrow", excluded)
     con.execute(
         "CREATE TEMP TABLE repeated AS "
@@ -221,17 +218,17 @@ def _take_out_repeated(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec,
     con.unregister("repeated_arrow")
     if not _one(con, "SELECT count(*) FROM repeated"):
         return False
-    con.execute("DELETE FROM joined WHERE k IN (FROM repeated)")
-    keyed = "hash(id) AS k, hash('.' || id) AS k2, id, t, value"
+    con.execute("CREATE TEMP TABLE taken AS SELECT * FROM joined WHERE hash(id) IN (FROM repeated)")
+    con.execute("DELETE FROM joined WHERE hash(id) IN (FROM repeated)")
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
+    # Each prediction of an id was joined with each feedback: a prediction is one row, feedback is that of one of them.
     con.execute(
-        f"CREATE TEMP TABLE p AS SELECT {keyed}, value AS prediction{columns} FROM {sides.predictions} "
-        f"WHERE hash(id) IN (FROM repeated) AND {invalid_code('predictions', spec)} = 0"
+        f"CREATE TEMP TABLE p AS SELECT DISTINCT ON ({ROW}) id, {ROW}, t, prediction{columns} FROM taken "
+        f"WHERE t IS NOT NULL"
     )
-    nulls = " AND value IS NOT NULL" if spec.ignore_nulls else ""
     con.execute(
-        f"CREATE TEMP TABLE f AS SELECT {keyed} FROM {sides.feedback} "
-        f"WHERE hash(id) IN (FROM repeated) AND {invalid_code('feedback', spec)} = 0{nulls}"
+        "CREATE TEMP TABLE f AS SELECT id, f_t AS t, f_value AS value FROM taken WHERE f_t IS NOT NULL "
+        f"QUALIFY {ROW} IS NOT DISTINCT FROM min({ROW}) OVER (PARTITION BY id)"
     )
     return True
 
@@ -292,28 +289,21 @@ def _settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
     nulls = "".join(", NULL" for _ in spec.predictions.columns)
     con.execute(
-        f"INSERT INTO joined SELECT p.k, p.t, p.prediction{columns}, r.f_t, r.value FROM p "
+        f"INSERT INTO joined SELECT p.id, p.{ROW}, p.t, p.prediction{columns}, r.f_t, r.value FROM p "
         f"LEFT JOIN (FROM reached WHERE place = 1) r ON r.id = p.id"
     )
     con.execute(
-        f"INSERT INTO joined SELECT k, NULL, NULL{nulls}, t, value FROM f WHERE rowid NOT IN (SELECT row FROM reached)"
+        f"INSERT INTO joined SELECT id, NULL, NULL, NULL{nulls}, t, value FROM f "
+        "WHERE rowid NOT IN (SELECT row FROM reached)"
     )
 
 
 def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Into table `strays`: feedback of the tiles that no prediction reaches, with its id in full."""
+    """Into table `strays`: feedback of the tiles that no prediction reaches."""
     con.execute(
-        "CREATE TEMP TABLE stray_keys AS "
-        f"SELECT k, f_t FROM joined WHERE f_t IS NOT NULL AND {sides.strays_known} "
-        f"AND (t IS NULL OR NOT ({in_reach(spec)}))"
+        f"INSERT INTO strays SELECT f_t // {spec.tile}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
+        f"AND {sides.strays_known} AND (t IS NULL OR NOT ({in_reach(spec)}))"
     )
-    if _one(con, "SELECT count(*) FROM stray_keys"):
-        con.execute(
-            f"INSERT INTO strays SELECT t // {spec.tile}, id, t, NULL FROM {sides.feedback} r "
-            f"WHERE {sides.strays} AND {invalid_code('feedback', spec)} = 0"
-            f"{' AND value IS NOT NULL' * spec.ignore_nulls} "
-            "AND EXISTS (FROM stray_keys s WHERE s.k = hash(r.id) AND s.f_t = r.t)"
-        )
 
 
 def _pair(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
@@ -321,7 +311,7 @@ def _pair(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     reached = f"f_t IS NOT NULL AND {in_reach(spec)}"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
-        f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, k, t, prediction AS value{columns}, "
+        f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, hash(id) AS k, t, prediction AS value{columns}, "
         f"CASE WHEN {reached} THEN f_value END AS truth, CASE WHEN {reached} THEN f_t END AS f_t "
         f"FROM joined WHERE t IS NOT NULL AND {sides.pairs}"
     )

@@ -10,6 +10,7 @@ import functools
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -145,18 +146,35 @@ def session(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"SET {setting}")
 
 
+MIDDLE = np.uint32(1 << 31)
+ROW = '"sli:row"'
+"""SQL of the column that numbers rows."""
+
+
 def rows_of(
-    con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, zone_name: str, span: Interval
+    con: duckdb.DuckDBPyConnection,
+    files: Iterable[LogFile],
+    source: Source,
+    zone_name: str,
+    span: Interval,
+    numbered: bool = False,
 ) -> str:
-    """SQL for the rows of files in a span of time: id (text), t (UTC microseconds), value, columns, filename."""
+    """SQL for the rows of files in a span of time: id (text), t (UTC microseconds), value, columns, filename.
+
+    With `numbered` also ROW, a number of its own for each row of these files.
+    """
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     files = list(files)
     for each in files:
         groups.setdefault(each.columns, []).append(each.path)
     _announce(con, files, source, span)
-    selects = [_select(dict(types), paths, source, zone_name, span) for types, paths in groups.items()]
+    selects = [
+        _select(dict(types), paths, source, zone_name, span, group if numbered else None)
+        for group, (types, paths) in enumerate(groups.items())
+    ]
     if not selects:
         columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
+        columns += f", NULL::BIGINT AS {ROW}" * numbered
         return (
             f"(SELECT NULL::VARCHAR AS id, NULL::BIGINT AS t, NULL::DOUBLE AS value{columns}, NULL AS filename LIMIT 0)"
         )
@@ -190,6 +208,7 @@ def _select(
     source: Source,
     zone_name: str,
     span: Interval,
+    group: int | None,
 ) -> str:
     time, kind = quoted(source.time), types[source.time]
     low, high = max(span.start, -(2**56)), min(span.end, 2**56)
@@ -201,6 +220,8 @@ def _select(
             f"{time}::TIMESTAMP >= make_timestamp({low - DAY}) AND {time}::TIMESTAMP < make_timestamp({high + DAY})"
         )
     columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
+    if group is not None:
+        columns += f", {group << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
     hive = "true" if "hive" in types.values() else "false"
     read = (
         f"read_parquet([{', '.join(map(literal, paths))}], "
@@ -229,6 +250,19 @@ def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
 
 
 def repeated(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
-    """Column `k`: the integers that occur more than once. Sorting is the cheapest way to see that none does."""
-    found = np.sort(con.execute(keys).fetchnumpy()["k"])
-    return pa.table({"k": np.unique(found[1:][found[1:] == found[:-1]])})
+    """Column `k`: the 64-bit integers that occur more than once in the column `k` of a query.
+
+    Sorting is the cheapest way to see that none does; their upper halves, sorted, leave few that could.
+    """
+    con.execute(f"CREATE OR REPLACE TEMP TABLE keys AS {keys}")
+    short = con.execute("SELECT (k >> 32)::UINTEGER AS short FROM keys").fetchnumpy()["short"]
+    parts = [short[short < MIDDLE], short[short >= MIDDLE]]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        twice = [np.unique(each[1:][each[1:] == each[:-1]]) for each in pool.map(np.sort, parts)]
+    con.register("twice_arrow", pa.table({"short": np.concatenate(twice)}))
+    found = con.sql(
+        "SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING count(*) > 1"
+    ).to_arrow_table()
+    con.unregister("twice_arrow")
+    con.execute("DROP TABLE keys")
+    return found

@@ -33,7 +33,7 @@ from sli.errors import EngineError
 from sli.intervals import BEGINNING, END, Interval
 from sli.logs import LogFile
 from sli.match import EXCLUDED, SAMPLES, Sides, Spec, invalid_code, make_asides, settle, show_pairs, spans
-from sli.scan import inside_sql, rows_of
+from sli.scan import ROW, inside_sql, rows_of
 from sli.slices import quoted
 from sli.slis.states import Integers, integers
 from sli.storage import plain
@@ -43,6 +43,7 @@ ROWS = 1 << 16
 """Rows cut into blocks at a time."""
 BYTES, TEXT = pd.ArrowDtype(pa.large_binary()), pd.ArrowDtype(pa.string())
 PLACE = "sli:place"
+NUMBERED = f"(SELECT *, rowid AS {ROW} FROM predictions)"
 Block = tuple[int, str, bytes]
 """Where rows go, what they are, and the rows."""
 
@@ -70,7 +71,7 @@ def _graph(client: Any, job: Job, spec: Spec, excluded: pa.Table) -> list[Any]:
     edges = (BEGINNING, *shuffle.edges, END)
     read = _Read(spec, _like(whole.predictions), _like(whole.feedback), *spans(whole, spec), shuffle.partitions)
     within = inside_sql("t", whole.pairs), inside_sql("t", whole.strays), inside_sql("f_t", whole.strays)
-    settled = functools.partial(_settle, spec=spec, sides=Sides("predictions", "feedback", *within), edges=edges)
+    settled = functools.partial(_settle, spec=spec, sides=Sides(NUMBERED, "feedback", *within), edges=edges)
     tile = forwarded(client, functools.partial(_tile, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([excluded] if len(excluded) else [])]
     rows = module("dask.dataframe").from_map(forwarded(client, read), given, meta=nothing, label="read")

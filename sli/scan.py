@@ -149,12 +149,12 @@ def rows_of(
     con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, zone_name: str, span: Interval
 ) -> str:
     """SQL for the rows of files in a span of time: id (text), t (UTC microseconds), value, columns, filename."""
-    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[LogFile]] = {}
     files = list(files)
     for each in files:
-        groups.setdefault(each.columns, []).append(each.path)
+        groups.setdefault(each.columns, []).append(each)
     _announce(con, files, source, span)
-    selects = [_select(dict(types), paths, source, zone_name, span) for types, paths in groups.items()]
+    selects = [_select(dict(types), group, source, zone_name, span) for types, group in groups.items()]
     if not selects:
         columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
         return (
@@ -186,7 +186,7 @@ def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: 
 
 def _select(
     types: dict[str, str],
-    paths: list[str],
+    files: Iterable[LogFile],
     source: Source,
     zone_name: str,
     span: Interval,
@@ -196,6 +196,10 @@ def _select(
     if "tz=" in kind:
         t, bounds = f"epoch_us({time})", f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})"
     else:
+        # Of a zone's changes only those within what the files hold: a span may be all of time.
+        instants = [instant for file in files for both in file.ranges for instant in both] or [low]
+        low = min(max(low, min(instants)), high)
+        high = max(min(high, max(instants) + 1), low)
         t = zone(zone_name).to_utc(f"{time}::TIMESTAMP", low - DAY, high + DAY)
         bounds = (
             f"{time}::TIMESTAMP >= make_timestamp({low - DAY}) AND {time}::TIMESTAMP < make_timestamp({high + DAY})"
@@ -203,7 +207,7 @@ def _select(
     columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
     hive = "true" if "hive" in types.values() else "false"
     read = (
-        f"read_parquet([{', '.join(map(literal, paths))}], "
+        f"read_parquet([{', '.join(literal(file.path) for file in files)}], "
         f"filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
     )
     return (

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from sli.census import reasons
 from sli.intervals import BEGINNING, Interval
-from sli.keys import ALWAYS, KEY, Segments, holding
+from sli.keys import KEY, Segments, holding
 from sli.logs import LogFile
 from sli.match import EXCLUDED, Sides, Spec, invalid_code, settle
 from sli.scan import Source, rows_of, session
@@ -26,6 +26,7 @@ from sli.stale import News
 from sli.tile import kernel, tiles
 
 LOG = logging.getLogger("sli")
+NEVER = Interval(BEGINNING, BEGINNING)
 EVERY = 999_999
 """All ids beside a count of the audit: what is taken away must be known in full."""
 
@@ -68,15 +69,17 @@ def _sources(news: News, spec: Spec) -> tuple[tuple[str, Source, Sequence[LogFil
 def _new_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec) -> None:
     """Tables `new_predictions` and `new_feedback`."""
     known, revealed = Interval(BEGINNING, news.as_of + 1), news.revealed
-    for log, source, new, _ in _sources(news, spec):
+    for log, source, new, seen in _sources(news, spec):
         parts = [(new, known), ([f for f in revealed if f.log == log], news.later)]
         selects = [f"SELECT * FROM {rows_of(con, files, source, spec.zone, span)}" for files, span in parts if files]
-        _keep(con, f"new_{log}", _rows(con, selects, source, spec))
+        _keep(con, f"new_{log}", _rows(con, selects, source, (*new, *seen), spec))
 
 
-def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Source, spec: Spec) -> str:
-    """SQL of all these rows; where there are none, of the columns without a row."""
-    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_of(con, [], source, spec.zone, ALWAYS)}"
+def _rows(
+    con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Source, files: Sequence[LogFile], spec: Spec
+) -> str:
+    """SQL of all these rows; where there are none, of the columns, as some file has them, without a row."""
+    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_of(con, files[:1], source, spec.zone, NEVER)}"
 
 
 def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
@@ -85,7 +88,7 @@ def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
 
 def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: Segments) -> None:
     """Tables `old_predictions` and `old_feedback`: the rows known to the published run whose ids have new ones."""
-    for log, source, _, seen in _sources(news, spec):
+    for log, source, new, seen in _sources(news, spec):
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {segments.of(con, log)} "
             "WHERE key IN (FROM changed)"
@@ -98,7 +101,7 @@ def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: 
             span = Interval(min(start, news.known + 1), min(end, news.known + 1))
             rows = rows_of(con, files, source, spec.zone, span)
             selects = [f"SELECT * FROM {rows} WHERE {KEY} IN (SELECT key FROM hits)"]
-        _keep(con, f"old_{log}", _rows(con, selects, source, spec))
+        _keep(con, f"old_{log}", _rows(con, selects, source, (*seen, *new), spec))
 
 
 def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> pa.Table:
@@ -121,7 +124,7 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
 
 
 def _together(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> str:
-    """SQL of the rows of a log in these tables; an empty one, whose columns have no type, is left out."""
+    """SQL of the rows of a log in these tables; an empty one, whose types are those of any file, is left out."""
     names = [f"{each}_{log}" for each in kept]
     filled = [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
     return f"({' UNION ALL '.join(f'SELECT * FROM {name}' for name in filled or names[:1])})"

@@ -17,16 +17,16 @@ import pyarrow as pa
 
 from sli.census import reasons
 from sli.intervals import BEGINNING, Interval
-from sli.keys import KEY, Segments, holding
+from sli.keys import ALWAYS, KEY, Segments, holding
 from sli.logs import LogFile
 from sli.match import EXCLUDED, Sides, Spec, invalid_code, settle
 from sli.scan import Source, rows_of, session
+from sli.schemas import with_states
 from sli.slis.states import integers
 from sli.stale import News
 from sli.tile import kernel, tiles
 
 LOG = logging.getLogger("sli")
-NEVER = Interval(BEGINNING, BEGINNING)
 EVERY = 999_999
 """All ids beside a count of the audit: what is taken away must be known in full."""
 
@@ -69,17 +69,15 @@ def _sources(news: News, spec: Spec) -> tuple[tuple[str, Source, Sequence[LogFil
 def _new_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec) -> None:
     """Tables `new_predictions` and `new_feedback`."""
     known, revealed = Interval(BEGINNING, news.as_of + 1), news.revealed
-    for log, source, new, seen in _sources(news, spec):
+    for log, source, new, _ in _sources(news, spec):
         parts = [(new, known), ([f for f in revealed if f.log == log], news.later)]
         selects = [f"SELECT * FROM {rows_of(con, files, source, spec.zone, span)}" for files, span in parts if files]
-        _keep(con, f"new_{log}", _rows(con, selects, source, (*new, *seen), spec))
+        _keep(con, f"new_{log}", _rows(con, selects, source, spec))
 
 
-def _rows(
-    con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Source, files: Sequence[LogFile], spec: Spec
-) -> str:
-    """SQL of all these rows; where there are none, of the columns, as some file has them, without a row."""
-    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_of(con, files[:1], source, spec.zone, NEVER)}"
+def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Source, spec: Spec) -> str:
+    """SQL of all these rows; where there are none, of the columns without a row."""
+    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_of(con, [], source, spec.zone, ALWAYS)}"
 
 
 def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
@@ -88,7 +86,7 @@ def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
 
 def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: Segments) -> None:
     """Tables `old_predictions` and `old_feedback`: the rows known to the published run whose ids have new ones."""
-    for log, source, new, seen in _sources(news, spec):
+    for log, source, _, seen in _sources(news, spec):
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {segments.of(con, log)} "
             "WHERE key IN (FROM changed)"
@@ -101,7 +99,7 @@ def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: 
             span = Interval(min(start, news.known + 1), min(end, news.known + 1))
             rows = rows_of(con, files, source, spec.zone, span)
             selects = [f"SELECT * FROM {rows} WHERE {KEY} IN (SELECT key FROM hits)"]
-        _keep(con, f"old_{log}", _rows(con, selects, source, (*seen, *new), spec))
+        _keep(con, f"old_{log}", _rows(con, selects, source, spec))
 
 
 def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> pa.Table:
@@ -109,7 +107,11 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
     own = con.cursor()  # the kernel's temporary tables are those of a cursor
     try:
         session(own)
-        predictions, feedback = (_together(own, kept, log) for log in ("predictions", "feedback"))
+        filled = {log: _filled(own, kept, log) for log in ("predictions", "feedback")}
+        predictions, feedback = (
+            f"({' UNION ALL '.join(f'SELECT * FROM {name}' for name in names or [f'{kept[0]}_{log}'])})"
+            for log, names in filled.items()
+        )
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         settle(own, Sides(since, feedback, "true", "true", "true"), spec, EXCLUDED.empty_table())
         valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
@@ -118,16 +120,16 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
             f"CREATE OR REPLACE TEMP TABLE strays AS "
             f"{reasons('strays', valid, columns, spec.keep_prediction, spec.since)}"
         )
-        return tiles(own, spec, True)
+        made = tiles(own, spec, bool(filled["predictions"]))
+        return with_states(made, {state.id: state.kind for state in spec.states})
     finally:
         own.close()
 
 
-def _together(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> str:
-    """SQL of the rows of a log in these tables; an empty one, whose types are those of any file, is left out."""
+def _filled(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> list[str]:
+    """Those of a log's tables that hold rows: the columns of an empty one have no type."""
     names = [f"{each}_{log}" for each in kept]
-    filled = [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
-    return f"({' UNION ALL '.join(f'SELECT * FROM {name}' for name in filled or names[:1])})"
+    return [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
 
 
 def _told(con: duckdb.DuckDBPyConnection, seconds: float) -> None:

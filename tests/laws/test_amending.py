@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, text
 from worlds import built_in, columns_of, config_of, pairs_of
@@ -174,7 +175,14 @@ def test_local_times_of_a_zone_with_clock_changes_are_keyed(tmp_path):
     log("predictions", "p", "predicted_at", ["a", "b", "c"], ["2024-03-10T01:30", "2024-03-10T03:30", None], score=0.9)
     log("feedback", "f", "known_at", ["d", "e"], ["2024-03-10T03:31", "2600-01-01T00:00"], label=1)
     s.run(at("2024-03-11T00:00"))
-    log("feedback", "g", "known_at", ["a", "b", "e"], ["2024-03-10T03:01", "2024-03-10T04:31", "2024-03-10T03:02"], label=1)
+    log(
+        "feedback",
+        "g",
+        "known_at",
+        ["a", "b", "e"],
+        ["2024-03-10T03:01", "2024-03-10T04:31", "2024-03-10T03:02"],
+        label=1,
+    )
     as_of = pd.Timestamp("2024-03-12", tz="UTC")
     assert sli.run(s.config, as_of=str(as_of)).plan.news is not None
     check_equal(s.config, tmp_path, as_of)
@@ -194,7 +202,7 @@ def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tm
     cost = {"name": "cost", "states": {"cost": "sum(amount * 2)"}, "value": "cost / predictions"}
     source = {"id": "output_id", "time": "predicted_at", "value": "score", "columns": ["amount"]}
     settings = {"slis": [cost], "predictions": source | {"path": str(tmp_path / "predictions")}}
-    s = Scenario(tmp_path, WORLD, settings)
+    s = Scenario(tmp_path, replace(WORLD, horizon=2 * DAY), settings)
     for i in range(2):
         times = pd.to_datetime([text(TEN + i * HOUR)])
         rows = {"output_id": [f"{i}"], "predicted_at": times, "score": 0.9, "amount": 1.5 + i}
@@ -203,6 +211,10 @@ def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tm
     s.log_feedback("orphan.parquet", [Feedback("nobody", TEN, 1.0)])
     amends(s, TEN + DAY)
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + DAY)))
+    # The same of hours computed anew that no file of predictions has rows of.
+    s.log_feedback("later.parquet", [Feedback("nobody", TEN + 5 * DAY, 1.0)])
+    assert s.run(TEN + 6 * DAY, look_back="9d").plan.news is None
+    check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 6 * DAY)))
 
 
 def test_a_new_sli_is_computed_where_new_files_reach_every_hour(tmp_path):
@@ -240,5 +252,16 @@ def test_files_that_hold_a_column_no_longer_asked_for_do_not_end_amending(tmp_pa
     s = small(tmp_path, slice_by=(("a",), ("b",)))
     s.world = replace(s.world, slice_by=(("a",),))
     s.log_predictions("q.parquet", [Prediction("b", TEN, 0.9, {"a": "x"})])
+    amends(s, TEN + DAY)
+    s.check(TEN + DAY)
+
+
+def test_keys_that_a_killed_run_replaced_are_not_looked_up(tmp_path):
+    s = small(tmp_path)
+    s.log_feedback("g.parquet", [Feedback("nobody", TEN, 0.0)])
+    amends(s, TEN + DAY)
+    table = DeltaTable(f"{s.config.store}/keys")
+    write_deltalake(table, table.to_pyarrow_table().slice(0, 0), mode="overwrite")
+    s.log_feedback("late.parquet", [Feedback("a", TEN + HOUR, 1.0)])
     amends(s, TEN + DAY)
     s.check(TEN + DAY)

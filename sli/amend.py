@@ -21,6 +21,7 @@ from sli.keys import ALWAYS, KEY, Segments, holding
 from sli.logs import LogFile
 from sli.match import EXCLUDED, Sides, Spec, invalid_code, settle
 from sli.scan import ROW, Source, rows_of, session
+from sli.schemas import with_states
 from sli.slis.states import integers
 from sli.stale import News
 from sli.tile import kernel, tiles
@@ -106,7 +107,8 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
     own = con.cursor()  # the kernel's temporary tables are those of a cursor
     try:
         session(own)
-        predictions, feedback = (_together(own, kept, log) for log in ("predictions", "feedback"))
+        filled = {log: _filled(own, kept, log) for log in ("predictions", "feedback")}
+        predictions, feedback = (_together(names or [f"{kept[0]}_{log}"]) for log, names in filled.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         settle(own, Sides(since, feedback, "true", "true", "true"), spec, EXCLUDED.empty_table())
         valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
@@ -115,16 +117,21 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
             f"CREATE OR REPLACE TEMP TABLE strays AS "
             f"{reasons('strays', valid, columns, spec.keep_prediction, spec.since)}"
         )
-        return tiles(own, spec, True)
+        made = tiles(own, spec, bool(filled["predictions"]))
+        return with_states(made, {state.id: state.kind for state in spec.states})
     finally:
         own.close()
 
 
-def _together(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> str:
-    """SQL of the rows of a log in these tables; an empty one, whose columns have no type, is left out."""
+def _filled(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> list[str]:
+    """Those of a log's tables that hold rows: the columns of an empty one have no type."""
     names = [f"{each}_{log}" for each in kept]
-    filled = [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
-    selects = (f"SELECT *, rowid + {i << 40} AS {ROW} FROM {name}" for i, name in enumerate(filled or names[:1]))
+    return [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
+
+
+def _together(names: Sequence[str]) -> str:
+    """SQL of the rows of these tables, with ROW."""
+    selects = (f"SELECT *, rowid + {i << 40} AS {ROW} FROM {name}" for i, name in enumerate(names))
     return f"({' UNION ALL '.join(selects)})"
 
 

@@ -256,13 +256,15 @@ class Zone:
         A time that exists twice is the earlier instant; one that never exists is read with the offset before the change
         (PEP 495, fold=0). `first` and `last` bound the instants in question.
         """
-        sql = f"epoch_us({column}) - ({self.offset(first)})"
+        cases = ""
         for change in self.changes(first, last):
             before, after = self.offset(change - 1), self.offset(change)
             # fold=0 keeps the old offset until the wall clock has passed both readings of the change.
             wall = change + max(before, after)
-            sql = f"CASE WHEN epoch_us({column}) >= {wall} THEN epoch_us({column}) - ({after}) ELSE {sql} END"
-        return sql
+            # One flat CASE, the latest change first: nested ones of a long span would be too deep.
+            cases = f"WHEN epoch_us({column}) >= {wall} THEN {after} {cases}"
+        offset = f"CASE {cases}ELSE {self.offset(first)} END" if cases else f"({self.offset(first)})"
+        return f"epoch_us({column}) - {offset}"
 
 
 @functools.lru_cache(maxsize=32)

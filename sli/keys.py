@@ -69,8 +69,9 @@ def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
         try:
             rows = rows_of(con, batch, sources[log], config.timezone, ALWAYS)
             made = con.sql(
-                f"SELECT {literal(log)} AS log, t // {config.tile} AS tile, {KEY} AS key FROM {rows} "
-                "WHERE id IS NOT NULL"
+                # Rounded down, as by `holding`: `//` alone rounds times before 1970 up.
+                f"SELECT {literal(log)} AS log, t // {config.tile} - (t % {config.tile} < 0)::BIGINT AS tile, "
+                f"{KEY} AS key FROM {rows} WHERE id IS NOT NULL"
             ).to_arrow_table()
         except (duckdb.Error, OSError) as error:
             check_readable(batch, sources[log], config.timezone, error)

@@ -197,7 +197,7 @@ def plan(
         filled=_of_slis(config, tiles.filled),
         lacking=_of_slis(config, tiles.gaps),
         gaps={state: tuple(where) for state, where in tiles.gaps.items()},
-        partial=tuple(s for s in config.states if basis and (s not in basis.states or s in basis.gaps)),
+        partial=_partial(config, basis) if basis else (),
         known_sets=old_sets,
         pending=tuple(tiles.pending),
         unchecked=tuple(tiles.unchecked),
@@ -232,11 +232,17 @@ def _news(
     """The new rows, if all there is to do follows from them and they fit one task."""
     if basis is None or request.chunk is not None or request.look_back is not None:
         return None
-    waiting = [*basis.pending, *basis.unchecked, *tiles.gaps.values(), *tiles.filled.values()]
-    if waiting or common(basis.held, [*tiles.pairs, *tiles.checked]) or not _amendable(config):
+    if basis.pending or basis.unchecked or _partial(config, basis) or not _amendable(config):
+        return None
+    if common(basis.held, [*tiles.pairs, *tiles.checked]):
         return None
     news = news_of(inputs, basis, seen, causes, request.as_of)
     return news if news is not None and news.bytes * FACTOR <= config.task_memory else None
+
+
+def _partial(config: Config, basis: Published) -> tuple[str, ...]:
+    """States that some published tiles lack, also where they would gain them by being computed anew."""
+    return tuple(state for state in config.states if state not in basis.states or state in basis.gaps)
 
 
 def _amendable(config: Config) -> bool:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import census, publish
-from sli.amend import shares
+from sli.amend import Shares, shares
 from sli.checks import check_states
 from sli.chunks import Job
 from sli.config import Config
@@ -30,7 +30,7 @@ from sli.engine import check_cluster, execute, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold, changed, differing, exchanged, side_rows, sides
 from sli.history import known_at, restated
-from sli.intervals import SECOND, Duration, Interval, Zone, common, iso, union, without
+from sli.intervals import BEGINNING, SECOND, Duration, Interval, Zone, common, inside, iso, union, without
 from sli.keys import HASH, Segments, keys_of
 from sli.loading import load_config
 from sli.logs import Inputs, LogFile, check_usable, discover
@@ -275,26 +275,19 @@ def _made_anew(
 
 def _amended(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> _Worked:
     """Tiles of which only what the new rows change is computed. Raises NotTold."""
-    if not (news.predictions or news.feedback or news.revealed):
+    if not news.any:
         return _Worked(
             replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
         )
     # In this process whatever the config says of Dask: to start a cluster would take longer.
-    spec = Spec.of(config, chosen.as_of, config.states, config.slice_sets, config.parallel)
+    spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
     found = shares(news, spec, _segments(config, transaction, news))
     progress("matching", 1, 1)
     rows = changed(found.before, found.after, config.states)
-    frozen = rows.column("start").cast(pa.int64()).to_numpy() < chosen.frozen_before
-    held = _tiles_at(config, rows.filter(pa.array(frozen)))
-    if common(held, chosen.held):
-        raise NotTold
-    rows = rows.filter(pa.array(~frozen))
-    before, after = (sides(each, held) for each in (found.before, found.after))
-    marked = differing(before, after)
-    touched = {*rows.column("day").to_pylist(), *marked.values()}
-    stored = with_states(_stored(config, transaction, touched), config.kinds)
-    marks = side_rows(sides(stored, ()), before, after, marked)
-    tiles = exchanged(stored, found.before, found.after, rows, marks, marked, config.states)
+    tiles, touched, held = _exchanged(config, transaction, chosen, found, rows, [])
+    if held:
+        rows = rows.filter(pa.array(~_among(rows, held)))
+        tiles, touched, _ = _exchanged(config, transaction, chosen, found, rows, held)
     exact = replace(
         chosen,
         pairs=tuple(_tiles_at(config, rows)),
@@ -302,6 +295,37 @@ def _amended(config: Config, transaction: Transaction, chosen: Plan, news: News,
         held=tuple(union([*chosen.held, *held])),
     )
     return _Worked(exact, with_states(tiles, config.kinds), touched, touched)
+
+
+def _exchanged(
+    config: Config, transaction: Transaction, chosen: Plan, found: Shares, rows: pa.Table, held: Sequence[Interval]
+) -> tuple[pa.Table, set[str], list[Interval]]:
+    """Tiles after these `rows` and the marks beside them changed, the days touched, and the final tiles among them.
+
+    Nothing of tiles `held` changes. Raises NotTold.
+    """
+    before, after = (sides(each, held) for each in (found.before, found.after))
+    marked = differing(before, after)
+    # What a tile held before does not know of cannot be taken away from it.
+    unheld = differing(*(sides(each, [*chosen.held, *held]) for each in (found.before, found.after)))
+    if common(_tiles_at(config, rows), chosen.held) or marked != unheld:
+        raise NotTold
+    touched = {*rows.column("day").to_pylist(), *marked.values()}
+    stored = with_states(_stored(config, transaction, touched), config.kinds)
+    marks = side_rows(sides(stored, ()), before, after, marked)
+    tiles = exchanged(stored, found.before, found.after, rows, marks, marked, config.states)
+    final = [Interval(BEGINNING, chosen.frozen_before)]
+    if not _among(rows, final).any():
+        return tiles, touched, []
+    # A pair may change and its tile not: a sample or an extreme need not hold it.
+    differs = changed(stored, tiles, config.states)
+    return tiles, touched, common(_tiles_at(config, differs), final)
+
+
+def _among(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
+    """Which rows are of these tiles."""
+    starts = rows.column("start").cast(pa.int64()).to_numpy()
+    return inside(starts, starts + 1, tiles)
 
 
 def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
@@ -377,7 +401,7 @@ def _kept_states(config: Config, published: Published) -> set[str]:
 
 def _kept_sets(config: Config, published: Published) -> pc.Expression:
     kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
-    return pc.field("slice_by").isin(kept)
+    return pc.field("slice_by").isin(pa.array(kept, pa.string()))
 
 
 def _days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
@@ -517,7 +541,8 @@ class NewKeys:
 
 
 def _keys(inputs: Inputs, chosen: Plan, seen: Sequence[LogFile], published: Published | None) -> NewKeys:
-    if published is None or chosen.from_scratch or (published.keyed != HASH and chosen.news is None):
+    looked_up = chosen.news is not None and chosen.news.any
+    if published is None or chosen.from_scratch or (published.keyed != HASH and not looked_up):
         return NewKeys("")
     known = {(f.log, f.path, f.fingerprint) for f in seen if f.usable}
     return NewKeys(HASH, tuple(f for f in inputs.files if f.usable and (f.log, f.path, f.fingerprint) not in known))

@@ -163,14 +163,14 @@ def rows_of(
 
     With `numbered` also ROW, a number of its own for each row of these files.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[LogFile]] = {}
     files = list(files)
     for each in files:
-        groups.setdefault(each.columns, []).append(each.path)
+        groups.setdefault(each.columns, []).append(each)
     _announce(con, files, source, span)
     selects = [
-        _select(dict(types), paths, source, zone_name, span, group if numbered else None)
-        for group, (types, paths) in enumerate(groups.items())
+        _select(dict(types), group, source, zone_name, span, place if numbered else None)
+        for place, (types, group) in enumerate(groups.items())
     ]
     if not selects:
         columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
@@ -204,27 +204,31 @@ def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: 
 
 def _select(
     types: dict[str, str],
-    paths: list[str],
+    files: Iterable[LogFile],
     source: Source,
     zone_name: str,
     span: Interval,
-    group: int | None,
+    place: int | None,
 ) -> str:
     time, kind = quoted(source.time), types[source.time]
     low, high = max(span.start, -(2**56)), min(span.end, 2**56)
     if "tz=" in kind:
         t, bounds = f"epoch_us({time})", f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})"
     else:
+        # Of a zone's changes only those within what the files hold: a span may be all of time.
+        instants = [instant for file in files for both in file.ranges for instant in both] or [low]
+        low = min(max(low, min(instants)), high)
+        high = max(min(high, max(instants) + 1), low)
         t = zone(zone_name).to_utc(f"{time}::TIMESTAMP", low - DAY, high + DAY)
         bounds = (
             f"{time}::TIMESTAMP >= make_timestamp({low - DAY}) AND {time}::TIMESTAMP < make_timestamp({high + DAY})"
         )
     columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
-    if group is not None:
-        columns += f", {group << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
+    if place is not None:
+        columns += f", {place << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
     hive = "true" if "hive" in types.values() else "false"
     read = (
-        f"read_parquet([{', '.join(map(literal, paths))}], "
+        f"read_parquet([{', '.join(literal(file.path) for file in files)}], "
         f"filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
     )
     return (

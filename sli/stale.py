@@ -99,6 +99,11 @@ class News:
         return tuple(f for f in (*self.seen_predictions, *self.seen_feedback) if f.meets(self.later))
 
     @property
+    def any(self) -> bool:
+        """Whether there may be any new row."""
+        return bool(self.predictions or self.feedback or self.revealed)
+
+    @property
     def bytes(self) -> int:
         """What is read for certain."""
         return sum(int(f.row_bytes * f.rows) for f in (*self.predictions, *self.feedback, *self.revealed))
@@ -113,7 +118,9 @@ def news_of(inputs: Inputs, basis: Published, seen: list[LogFile], causes: list[
     new = [tuple(f for f in files if (f.log, f.path) not in before) for files in logs]
     old = [tuple(f for f in files if (f.log, f.path) in before) for files in logs]
     for added, known in zip(new, old, strict=True):
-        if known and not {f.columns for f in added} <= {f.columns for f in known}:
+        kinds = [set(each) for each in {f.columns for f in known}]
+        # Files seen may tell of columns that the config has left out since.
+        if known and not all(any(mine <= kind for kind in kinds) for mine in map(set, {f.columns for f in added})):
             return None
     return News(new[0], new[1], old[0], old[1], basis.as_of, as_of)
 

@@ -254,6 +254,9 @@ class Transaction:
     def files(self, name: str, partition: tuple[str, str]) -> tuple[str, ...]:
         """The files of a partition of a table as this transaction sees it, below the root of the store."""
         table, below = self._handles[name], f"{name}/{partition[0]}={partition[1]}/"
+        if table is not None and table.version() != self.versions.get(name, 0):
+            # A run that was killed left something behind, which may be anything.
+            table = self.store.handle(name, self.versions.get(name, 0))
         with _errors(self.store.uri(name), "read"):
             found = () if table is None else table.file_uris(file_pruning_predicate=[(partition[0], "=", partition[1])])
             return tuple(below + each.rsplit("/", 1)[-1] for each in found)

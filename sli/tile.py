@@ -41,7 +41,8 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
     with kernel(spec, chunk.predictions, chunk.feedback, str(chunk.reach)) as con:
         began = time.monotonic()
         match(con, chunk, spec, excluded)
-        made = tiles(con, spec, bool(chunk.pairs))
+        # Without a file of predictions there is no pair, and no column has a type that states could be made of.
+        made = tiles(con, spec, bool(chunk.pairs and chunk.predictions))
         span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
         files = len(chunk.predictions) + len(chunk.feedback)
         tell(con, f"{span}, {files} files", time.monotonic() - began)

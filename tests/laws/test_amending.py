@@ -1,10 +1,14 @@
 """Amending equals computing anew: tiles that gain what new rows change are, to the bit, those made from all rows."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
+from deltalake import DeltaTable, write_deltalake
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, text
 from worlds import built_in, columns_of, config_of, pairs_of
 
 import sli
@@ -119,3 +123,145 @@ def test_what_replaces_older_rows_is_taken_away_exactly(task, tmp_path):
     assert {each.change for each in outcomes[0].revised.select(["change"]).to_pandas().itertuples()} >= {"changed"}
     for each in tried:
         check_equal(each, tmp_path, as_of)
+
+
+MONDAY = at("2024-01-15T00:00")
+TEN = MONDAY + 10 * HOUR
+WORLD = World(
+    task="binary",
+    horizon=20 * DAY,
+    since=MONDAY,
+    zone="UTC",
+    slice_by=((),),
+    grains=("hour", "day", "cumulative"),
+    slis=("accuracy",),
+)
+
+
+def small(folder, settings=None, **changes):
+    """A prediction `a`, feedback for nobody; the first run is done."""
+    s = Scenario(folder, replace(WORLD, **changes), settings or {})
+    slices = {column: "x" for by in s.world.slice_by for column in by}
+    s.log_predictions("p.parquet", [Prediction("a", TEN, 0.9, slices)])
+    s.log_feedback("f.parquet", [Feedback("nobody", TEN, 1.0)])
+    s.run(TEN + HOUR)
+    return s
+
+
+def amends(s, as_of):
+    outcome = s.run(as_of)
+    assert outcome.plan.news is not None
+    return outcome
+
+
+def test_keys_are_not_taken_for_written_by_a_run_without_new_rows(tmp_path):
+    s = small(tmp_path)
+    (tmp_path / "feedback" / "bad.parquet").write_bytes(b"no Parquet")
+    assert amends(s, TEN + DAY).published
+    (tmp_path / "feedback" / "bad.parquet").unlink()
+    s.run(TEN + DAY)
+    s.log_feedback("late.parquet", [Feedback("a", TEN + HOUR, 1.0)])
+    amends(s, TEN + 2 * DAY)
+    s.check(TEN + 2 * DAY)
+
+
+def test_local_times_of_a_zone_with_clock_changes_are_keyed(tmp_path):
+    s = small(tmp_path, zone="America/New_York", since=at("2024-01-14T05:00"))
+
+    def log(kind, name, at, ids, times, **columns):
+        stamps = pd.to_datetime(pd.Series(times))
+        write(tmp_path, kind, name, pd.DataFrame({"output_id": ids, at: stamps, **columns}))
+
+    log("predictions", "p", "predicted_at", ["a", "b", "c"], ["2024-03-10T01:30", "2024-03-10T03:30", None], score=0.9)
+    log("feedback", "f", "known_at", ["d", "e"], ["2024-03-10T03:31", "2600-01-01T00:00"], label=1)
+    s.run(at("2024-03-11T00:00"))
+    log(
+        "feedback",
+        "g",
+        "known_at",
+        ["a", "b", "e"],
+        ["2024-03-10T03:01", "2024-03-10T04:31", "2024-03-10T03:02"],
+        label=1,
+    )
+    as_of = pd.Timestamp("2024-03-12", tz="UTC")
+    assert sli.run(s.config, as_of=str(as_of)).plan.news is not None
+    check_equal(s.config, tmp_path, as_of)
+
+
+def test_rows_before_1970_are_found_by_their_keys(tmp_path):
+    s = small(tmp_path)
+    early = at("1969-12-31T23:30")
+    s.log_predictions("early.parquet", [Prediction("early", early, 0.9, {})])
+    amends(s, TEN + DAY)
+    s.log_feedback("late.parquet", [Feedback("early", early, 1.0)])
+    amends(s, TEN + DAY)
+    s.check(TEN + DAY)
+
+
+def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tmp_path):
+    cost = {"name": "cost", "states": {"cost": "sum(amount * 2)"}, "value": "cost / predictions"}
+    source = {"id": "output_id", "time": "predicted_at", "value": "score", "columns": ["amount"]}
+    settings = {"slis": [cost], "predictions": source | {"path": str(tmp_path / "predictions")}}
+    s = Scenario(tmp_path, replace(WORLD, horizon=2 * DAY), settings)
+    for i in range(2):
+        times = pd.to_datetime([text(TEN + i * HOUR)])
+        rows = {"output_id": [f"{i}"], "predicted_at": times, "score": 0.9, "amount": 1.5 + i}
+        write(tmp_path, "predictions", f"{i}", pd.DataFrame(rows))
+        s.run(TEN + DAY)
+    s.log_feedback("orphan.parquet", [Feedback("nobody", TEN, 1.0)])
+    amends(s, TEN + DAY)
+    check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + DAY)))
+    # The same of hours computed anew that no file of predictions has rows of.
+    s.log_feedback("later.parquet", [Feedback("nobody", TEN + 5 * DAY, 1.0)])
+    assert s.run(TEN + 6 * DAY, look_back="9d").plan.news is None
+    check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 6 * DAY)))
+
+
+def test_a_new_sli_is_computed_where_new_files_reach_every_hour(tmp_path):
+    s = small(tmp_path)
+    s.world = replace(s.world, slis=("accuracy", "log_loss"))
+    s.log_predictions("q.parquet", [Prediction("b", TEN + 1, 0.1, {})])
+    s.run(TEN + DAY)
+    s.check(TEN + DAY)
+
+
+def test_new_slices_that_wait_for_held_hours_are_not_made_of_some_hours(tmp_path):
+    s = small(tmp_path, slice_by=((), ("a", "b")), horizon=HOUR)
+    s.run(TEN + 2 * DAY)
+    s.log_feedback("late.parquet", [Feedback("a", TEN + 1, 1.0)])
+    assert s.run(TEN + 2 * DAY).plan.held
+    s.world = replace(s.world, slice_by=((), ("a", "b"), ("b",)))
+    s.log_predictions("q.parquet", [Prediction("b", TEN + 2 * DAY, 0.9, {"a": "x", "b": "x"})])
+    amends(s, TEN + 2 * DAY)
+    assert set(sli.read(s.config).slice_by) == {(), ("a", "b")}
+
+
+def test_a_final_hour_is_held_only_if_its_tiles_would_change(tmp_path):
+    s = small(tmp_path, {"slis": [{"name": "worst", "states": {"w": "max(prediction - label::INT)"}, "value": "w"}]})
+    s.log_predictions("q.parquet", [Prediction("b", TEN, 0.1, {})])
+    s.log_feedback("g.parquet", [Feedback(each, TEN, 0.0) for each in "ab"])
+    s.run(TEN + 30 * DAY)
+    s.log_feedback("late.parquet", [Feedback("b", TEN + 1, 1.0)])
+    assert not amends(s, TEN + 30 * DAY).plan.held
+    check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 30 * DAY)))
+    s.log_feedback("later.parquet", [Feedback("a", TEN + 1, 1.0)])
+    assert s.run(TEN + 30 * DAY).plan.held
+
+
+def test_files_that_hold_a_column_no_longer_asked_for_do_not_end_amending(tmp_path):
+    s = small(tmp_path, slice_by=(("a",), ("b",)))
+    s.world = replace(s.world, slice_by=(("a",),))
+    s.log_predictions("q.parquet", [Prediction("b", TEN, 0.9, {"a": "x"})])
+    amends(s, TEN + DAY)
+    s.check(TEN + DAY)
+
+
+def test_keys_that_a_killed_run_replaced_are_not_looked_up(tmp_path):
+    s = small(tmp_path)
+    s.log_feedback("g.parquet", [Feedback("nobody", TEN, 0.0)])
+    amends(s, TEN + DAY)
+    table = DeltaTable(f"{s.config.store}/keys")
+    write_deltalake(table, table.to_pyarrow_table().slice(0, 0), mode="overwrite")
+    s.log_feedback("late.parquet", [Feedback("a", TEN + HOUR, 1.0)])
+    amends(s, TEN + DAY)
+    s.check(TEN + DAY)

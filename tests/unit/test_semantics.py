@@ -910,3 +910,13 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
     write_deltalake(store.handle("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
     assert [each.what for each in s.run(MONDAY + DAY).plan.causes][:1] == ["config changed: predictions"]
     s.check(MONDAY + DAY)
+
+
+def test_slices_of_which_none_was_asked_for_before_are_computed(make: Make) -> None:
+    s = make(slice_by=(("a",),))
+    s.log_predictions("p.parquet", [p("x", TEN, a="1", b="1")])
+    s.run(LATER)
+    s.world = replace(s.world, slice_by=(("a", "b"),))
+    s.log_predictions("p.parquet", [p("x", TEN, a="1", b="1")])
+    s.run(LATER)
+    s.check(LATER)

@@ -102,6 +102,19 @@ def test_logs_and_store_on_s3_give_the_tables_of_a_folder(scenario: Scenario, s3
     assert sli.verify(there, windows=None).equal
 
 
+def test_a_store_on_s3_is_amended_by_keys_read_from_there(scenario: Scenario, s3: str) -> None:
+    there, as_of = moved(scenario, s3), MONDAY + 2 * DAY + 12 * HOUR
+    upload(scenario, s3)
+    sli.run(there, as_of=text(as_of))
+    scenario.run(as_of)
+    scenario.log_feedback("late.parquet", [Feedback("2-1", MONDAY + 2 * DAY + 9 * HOUR, 0.0)])
+    late = (scenario.root / "feedback" / "late.parquet").read_bytes()
+    fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).pipe_file(f"{s3}/feedback/late.parquet", late)
+    scenario.run(as_of)
+    assert sli.run(there, as_of=text(as_of)).plan.news is not None
+    assert published(there) == published(scenario.config)
+
+
 def test_credentials_of_the_config_reach_the_workers_and_are_told_to_nobody(
     scenario: Scenario, s3: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import os
 import pwd
@@ -82,7 +83,8 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float
         except urllib.error.HTTPError as error:
             error.close()
             return
-        except OSError:
+        # A port nobody listens on yet may be the one this very connection was given: then it answers itself.
+        except (OSError, http.client.HTTPException):
             time.sleep(0.1)
     raise RuntimeError(f"{url} did not answer in {seconds} s:\n{log.read_text()[-3000:]}")
 

@@ -18,10 +18,11 @@ from sli.config import Config
 from sli.engine import one_cluster
 from sli.errors import ConfigError, nearest
 from sli.history import backfilled, framed
+from sli.hours import Progress
 from sli.intervals import DAY, Duration, Interval, common, iso, moment
 from sli.loading import load_config
 from sli.plan import Plan, affected, resting_on
-from sli.recompute import Outcome, Progress, When, as_of_instant, carry_out, length, parsed, planned
+from sli.recompute import Outcome, When, as_of_instant, carry_out, length, parsed, planned
 from sli.request import Backfill, Request
 from sli.stale import aligned, limits
 from sli.tables import Published, Store

@@ -34,7 +34,7 @@ ORDER = [
     ["census", "shuffle"],
     ["amend"],
     ["publish"],
-    ["history"],
+    ["history", "hours"],
     ["recompute"],
     ["guess"],
     ["read", "plot", "init", "backfill"],

@@ -15,7 +15,7 @@ from pathlib import Path
 from full import ENVIRONMENT, HERE
 from measure import generated, measured, record
 
-from sli.engine import BASE
+from sli.cluster import BASE
 
 WORKERS = 2
 

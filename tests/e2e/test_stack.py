@@ -160,7 +160,7 @@ def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_do
     said = [each["message"] for each in stack.query("logs", run)]
     assert any(each.startswith("dashboard: http://") for each in said)
     assert any(
-        re.search(r"matched .*: 1200 predictions, 600 labelled, 40 files, .* s \(worker tcp", each) for each in said
+        re.search(r"matched .*, 40 files: 1200 predictions, 600 labelled, .* s \(worker tcp", each) for each in said
     )
     assert artifact(stack, run, "progress")["data"] == 100
     latest = artifact(stack, run, "latest")["data"]

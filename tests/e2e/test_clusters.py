@@ -29,7 +29,7 @@ from scenario import DAY, HOUR, Scenario, at, text
 from servers import BIN, process
 
 import sli
-from sli import recompute
+from sli import hours
 from sli.cluster import EXACT, MINOR
 from sli.engine import execute
 from sli.errors import EngineError
@@ -108,7 +108,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, P
 def test_the_tables_are_the_same_bits_wherever_tasks_run_and_whoever_is_killed(
     scheduler: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    armed, task = tmp_path / "armed", recompute.task
+    armed, task = tmp_path / "armed", hours.task
 
     def deadly(*given: Any) -> Any:
         """A task whose worker is killed, once, when all of its work is done."""
@@ -118,7 +118,7 @@ def test_the_tables_are_the_same_bits_wherever_tasks_run_and_whoever_is_killed(
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    monkeypatch.setattr(recompute, "task", deadly)
+    monkeypatch.setattr(hours, "task", deadly)
     (tmp_path / "my_cluster.py").write_text(blocks("python")[0])
     places: dict[str, Any] = {
         "here": {"dask": "in-process"},

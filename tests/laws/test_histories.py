@@ -193,7 +193,7 @@ def _text(micros: int) -> str:
     return text(micros)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(seed=st.integers(0, 2**32), growing=st.booleans())
 def test_after_any_history_the_tables_equal_a_full_recomputation(seed: int, growing: bool) -> None:
     root = Path(tempfile.mkdtemp(prefix="sli-history-"))
@@ -203,6 +203,6 @@ def test_after_any_history_the_tables_equal_a_full_recomputation(seed: int, grow
         shutil.rmtree(root, ignore_errors=True)
 
 
-@pytest.mark.parametrize("seed", [12, 73, 6030, 59567])
+@pytest.mark.parametrize("seed", [73, 59567])
 def test_further_histories(seed: int, tmp_path: Path) -> None:
     play(seed, tmp_path)

@@ -155,10 +155,12 @@ def config(logs: Path, store: Path, **more: Any) -> dict[str, Any]:
 
 
 def generated(folder: Path, *arguments: str) -> Path:
-    """Logs made by generate.py with these arguments; made once a folder."""
+    """Logs made by generate.py with these arguments; made once a folder, and read once, so that no disk is cold."""
     logs = folder / "-".join(["logs", *(each.lstrip("-").replace(":", "") for each in arguments)])
     if not (logs / "done").exists():
         script = str(Path(__file__).with_name("generate.py"))
         subprocess.run([sys.executable, script, str(logs), *arguments], check=True)
         (logs / "done").touch()
+    for file in logs.rglob("*.parquet"):
+        file.read_bytes()
     return logs

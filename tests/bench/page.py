@@ -179,6 +179,10 @@ def _histories(histories: list[Figures]) -> list[str]:
         growth = (whole[-1]["seconds"]["median"] / whole[0]["seconds"]["median"] - 1) * 100
         text = f"From {whole[0]['history_days']} to {whole[-1]['history_days']} days the run grows by"
         lines += [aim(text, growth, 10, " %", False)]
+        if growth > 10:
+            lines += [
+                "- What grows: both logs are listed and compared with the files seen, the keys of all ids scanned."
+            ]
     return lines
 
 

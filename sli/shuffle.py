@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -53,6 +53,8 @@ def shuffled(config: Config, job: Job, spec: Spec, excluded: pa.Table, progress:
 
     Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
     """
+    # The other half of a task's memory is for rows on their way, which are not DuckDB's.
+    spec = replace(spec, memory=spec.memory // 2)
     with connected(config, job.tasks) as client, _quiet(), _failures(config):
         futures = client.compute(_graph(client, job, spec, excluded))
         places = {future.key: place for place, future in enumerate(futures)}

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measure import config, generated, measured, record, spread
+from measure import config, generated, measured, paired, record
 
 from sli.slis import entries
 
@@ -78,15 +78,7 @@ def main() -> None:
                 for tree in trees:
                     shutil.rmtree(store, ignore_errors=True)
                     times[-1].append(measured(RUN, json.dumps(tree))["seconds"])
-            found.append(
-                {
-                    "name": name,
-                    "seconds": spread(a for a, _ in times),
-                    "against": spread(b for _, b in times),
-                    "ratio": spread(a / b for a, b in times),
-                }
-            )
-            print(f"{name}: {found[-1]['ratio']['median']:.2f}", flush=True)
+            found.append(paired(name, times))
     print(record("catalogue", {"predictions": given.predictions, "pairs": found}))
 
 

@@ -113,6 +113,18 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
     return {"min": min(rounds), "median": statistics.median(rounds), "max": max(rounds), "rounds": rounds}
 
 
+def paired(name: str, times: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The figures of two that took turns, and how many times the one takes what the other does."""
+    found = {
+        "name": name,
+        "seconds": spread(one for one, _ in times),
+        "against": spread(other for _, other in times),
+        "ratio": spread(one / other for one, other in times),
+    }
+    print(f"{name}: {found['ratio']['median']:.2f}", flush=True)
+    return found
+
+
 def record(name: str, figures: Mapping[str, Any], libraries: Sequence[str] = LIBRARIES) -> Path:
     """Write the figures of one benchmark, with the machine they were measured on."""
     RESULTS.mkdir(exist_ok=True)

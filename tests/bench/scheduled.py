@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import config, generated, record, spread
+from measure import config, generated, paired, record
 
 import sli
 from sli.loading import checked
@@ -59,15 +59,7 @@ def main() -> None:
         }
         for name, (one, other) in pairs.items():
             times = [(seconds(*one, published), seconds(*other, published)) for _ in range(given.rounds)]
-            found.append(
-                {
-                    "name": name,
-                    "seconds": spread(a for a, _ in times),
-                    "against": spread(b for _, b in times),
-                    "ratio": spread(a / b for a, b in times),
-                }
-            )
-            print(f"{name}: {found[-1]['ratio']['median']:.2f}", flush=True)
+            found.append(paired(name, times))
     print(record("scheduled", {"predictions": given.predictions, "pairs": found}))
 
 

@@ -6,6 +6,8 @@ Loading and query are timed apart; writing the CSV that COPY reads is part of lo
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -65,8 +67,9 @@ def query(scenario: str) -> str:
     )
 
 
-if __name__ == "__main__":
-    logs, scenario = sys.argv[1:3]
+@contextmanager
+def loaded(logs: str) -> Iterator[tuple[psycopg.Connection, float]]:
+    """A connection to a server of its own that holds both logs, and the seconds loading took."""
     with postgres("bench", "bench", "bench") as port, tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
         address = f"host=127.0.0.1 port={port} user=bench password=bench dbname=bench"
         with psycopg.connect(address, autocommit=True) as con:
@@ -74,8 +77,14 @@ if __name__ == "__main__":
                 con.execute(f"SET {name} = '{value}'")
             began = time.perf_counter()
             load(con, logs, folder)
-            loaded = time.perf_counter()
-            found = windows(con.execute(query(scenario)).fetchall())
-            seconds = time.perf_counter() - loaded
-            version = con.execute("SHOW server_version").fetchone()[0]
-    report(found, seconds=seconds, load=loaded - began, version=version)
+            yield con, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    logs, scenario = sys.argv[1:3]
+    with loaded(logs) as (con, loading):
+        began = time.perf_counter()
+        found = windows(con.execute(query(scenario)).fetchall())
+        seconds = time.perf_counter() - began
+        version = con.execute("SHOW server_version").fetchone()[0]
+    report(found, seconds=seconds, load=loading, version=version)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sli.config import Config
 from sli.intervals import Interval, inside
 from sli.lists import list_column
 from sli.match import SAMPLES
@@ -48,11 +49,9 @@ def changed(before: pa.Table, after: pa.Table, states: Iterable[str]) -> pa.Tabl
 class Exchange:
     """The changed tiles of a run; `rows` names them (`day`, `start`, `slice_by`, `slice`)."""
 
-    def __init__(
-        self, stored: pa.Table, before: pa.Table, after: pa.Table, rows: pa.Table, states: Mapping[str, State]
-    ) -> None:
-        self.rows, self.states = rows, states
-        self.con = connect(1, 1 << 30)
+    def __init__(self, config: Config, stored: pa.Table, before: pa.Table, after: pa.Table, rows: pa.Table) -> None:
+        self.rows, self.states = rows, config.states
+        self.con = connect(config.parallel, config.task_memory)
         self.con.register("rows_arrow", rows.append_column("row", pa.array(np.arange(len(rows)), pa.int64())))
         self.con.execute("CREATE TEMP TABLE changed AS FROM rows_arrow")
         for side, table in (("stored", stored), ("before", before), ("after", after)):
@@ -83,13 +82,14 @@ class Exchange:
             raise NotTold
 
     def _check_extremes(self) -> None:
+        """An extreme that goes leaves no other, unless what comes reaches as far."""
         for state in self.states.values():
             if state.kind in ("min", "max"):
-                lost = "<" if state.kind == "min" else ">"
+                beyond, within = ("<", ">") if state.kind == "min" else (">", "<")
                 self._none(
                     f"SELECT 1 FROM before b JOIN stored s USING (row) LEFT JOIN after a USING (row) "
-                    f"WHERE b.{state.id} IS NOT NULL AND NOT b.{state.id} {'>' if lost == '<' else '<'} s.{state.id} "
-                    f"AND (a.{state.id} IS NULL OR b.{state.id} {lost} a.{state.id})"
+                    f"WHERE b.{state.id} IS NOT NULL AND NOT b.{state.id} {within} s.{state.id} "
+                    f"AND (a.{state.id} IS NULL OR b.{state.id} {beyond} a.{state.id})"
                 )
 
     def _plain(self) -> str:
@@ -134,8 +134,7 @@ class Exchange:
         elements = self._elements(state, "x.value AS value, x.count AS n, x.marked AS marked")
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {elements}")
         self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE totals AS SELECT row, sum(sign * n) AS total, "
-            "coalesce(sum(n) FILTER (sign = 1), 0) AS most FROM elements GROUP BY row"
+            "CREATE OR REPLACE TEMP TABLE totals AS SELECT row, sum(sign * n) AS total FROM elements GROUP BY row"
         )
         stored = f"SELECT row, sum(x.count) AS n FROM (SELECT row, unnest({state.id}) AS x FROM stored) GROUP BY row"
         self._none(f"SELECT 1 FROM totals JOIN ({stored}) USING (row) WHERE n > {EXACT_ROWS} AND total <= {EXACT_ROWS}")
@@ -199,16 +198,16 @@ Side = Mapping[tuple[str, Any], Mapping[str, Any]]
 
 
 def exchanged(
+    config: Config,
     stored: pa.Table,
     before: pa.Table,
     after: pa.Table,
     rows: pa.Table,
     marks: pa.Table,
     marked: Iterable[tuple[str, Any]],
-    states: Mapping[str, State],
 ) -> pa.Table:
     """`stored` with the tiles that `rows` names, and with `marks` for the rows of spans and starts `marked`."""
-    made = Exchange(stored, before, after, rows, states).tiles()
+    made = Exchange(config, stored, before, after, rows).tiles()
     con = duckdb.connect()
     con.execute("SET TimeZone='UTC'")
     names = ["span", "start", "slice_by", "slice"]

@@ -28,7 +28,7 @@ from sli.plan import Plan, extended
 from sli.rollup import newest_hour
 from sli.schemas import DAYS, KEYS, TILES, with_states
 from sli.stale import News
-from sli.tables import Published, Transaction
+from sli.tables import LAYOUT, Transaction, Within
 from sli.tile import replaced, task
 
 Progress = Callable[[str, int, int], None]
@@ -112,7 +112,7 @@ def _exchanged(
     touched = {*rows.column("day").to_pylist(), *marked.values()}
     stored = with_states(_stored(config, transaction, touched), config.kinds)
     marks = side_rows(sides(stored, ()), before, after, marked)
-    tiles = exchanged(stored, found.before, found.after, rows, marks, marked, config.states)
+    tiles = exchanged(config, stored, found.before, found.after, rows, marks, marked)
     final = [Interval(BEGINNING, chosen.frozen_before)]
     if not _among(rows, final).any():
         return tiles, touched, []
@@ -184,33 +184,27 @@ def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> 
 
     What was declared once and left out since may have been skipped by runs in between: it is computed anew.
     """
-    published = transaction.published
-    assert published is not None
-    columns = {*TILES.names, *_kept_states(config, published)}
-    sided = pc.field("span").isin(["pairs", "feedback"])
-    within = [] if days is None else [("day", "in", sorted(days))]
     if days is not None and not days:
         return TILES.empty_table()
-    return transaction.store.rows("tiles", published, columns, sided | _kept_sets(config, published), within)
-
-
-def _kept_states(config: Config, published: Published) -> set[str]:
-    return {state for state in config.states if state in published.states}
-
-
-def _kept_sets(config: Config, published: Published) -> pc.Expression:
-    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
-    return pc.field("slice_by").isin(pa.array(kept, pa.string()))
+    return _declared(config, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))])
 
 
 def days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
     """The published day tiles this run builds on, of what is still declared."""
-    published = transaction.published
-    if published is None or chosen.from_scratch:
+    if transaction.published is None or chosen.from_scratch:
         return DAYS.empty_table()
-    columns = {*DAYS.names, *_kept_states(config, published)}
+    return _declared(config, transaction, "days", [])
+
+
+def _declared(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
+    """Published rows of a table of tiles: the states and slices that are still declared, and the marks."""
+    published = transaction.published
+    assert published is not None
+    columns = {*LAYOUT[name][0].names, *(state for state in config.states if state in published.states)}
+    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
     sided = pc.field("span").isin(["pairs", "feedback"])
-    return transaction.store.rows("days", published, columns, sided | _kept_sets(config, published))
+    only = sided | pc.field("slice_by").isin(pa.array(kept, pa.string()))
+    return transaction.store.rows(name, published, columns, only, within)
 
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:

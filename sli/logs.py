@@ -7,7 +7,6 @@ statistics of the time column costs one read of that column.
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from sli.config import Config, Feedback, Predictions
 from sli.errors import InputError, nearest
 from sli.intervals import BEGINNING, Interval, Zone
 from sli.listing import ENDINGS, is_current, listing
+from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, plain
 
 TAIL = 64 << 10
@@ -193,7 +193,7 @@ def _with_footers(footer: _Footer, files: list[LogFile]) -> Iterator[LogFile]:
         return (_with_footer(footer, file, _opened) for file in files)
     fs = filesystem(footer.source.path, footer.storage)[0]
     with ThreadPoolExecutor(READERS) as pool:
-        return iter(list(pool.map(lambda file: _with_footer(footer, file, lambda each: _Tail(fs, each)), files)))
+        return iter(list(pool.map(lambda file: _with_footer(footer, file, lambda each: _tail(fs, each)), files)))
 
 
 def _opened(file: LogFile) -> Any:
@@ -201,36 +201,16 @@ def _opened(file: LogFile) -> Any:
     return pa.OSFile(file.path)
 
 
-class _Tail(io.RawIOBase):
+def _tail(fs: Any, file: LogFile) -> Handle:
     """A remote file whose end is fetched in one request; anything before it only where it is read."""
 
-    def __init__(self, fs: Any, file: LogFile) -> None:
-        super().__init__()
-        self.fs, self.file, self.at = fs, file, 0
-        self.start = max(0, file.bytes - TAIL)
-        self.tail = fs.cat_file(file.path, start=self.start, end=file.bytes) if file.bytes else b""
+    def fetched(start: int, end: int) -> bytes:
+        return bytes(fs.cat_file(file.path, start=start, end=end))
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.file.bytes}[whence]
-        return self.at
-
-    def read(self, size: int | None = -1) -> bytes:
-        end = self.file.bytes if size is None or size < 0 else min(self.file.bytes, self.at + size)
-        start, self.at = self.at, max(self.at, end)
-        if start >= end:
-            return b""
-        if start >= self.start:
-            return bytes(self.tail[start - self.start : end - self.start])
-        return bytes(self.fs.cat_file(self.file.path, start=start, end=end))
+    parts, start = Parts(file.bytes, fetched), max(0, file.bytes - TAIL)
+    if file.bytes:
+        parts.add(start, fetched(start, file.bytes))
+    return Handle(parts)
 
 
 def _with_footer(footer: _Footer, file: LogFile, opened_by: Callable[[LogFile], Any]) -> LogFile:

@@ -17,7 +17,7 @@ ORDER = [
     ["errors"],
     ["intervals", "slices"],
     ["windows", "schemas", "request"],
-    ["storage"],
+    ["storage", "parts"],
     ["slis"],
     ["declaration", "mergeable"],
     ["config"],

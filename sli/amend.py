@@ -110,7 +110,7 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
         filled = {log: _filled(own, kept, log) for log in ("predictions", "feedback")}
         predictions, feedback = (_together(names or [f"{kept[0]}_{log}"]) for log, names in filled.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
-        settle(own, Sides(since, feedback, "true", "true", "true"), spec, EXCLUDED.empty_table())
+        settle(own, Sides.held(since, feedback, "true", "true", "true"), spec, EXCLUDED.empty_table())
         valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
         columns = spec.predictions.columns
         own.execute(

@@ -236,7 +236,7 @@ class Config(Closed):
 
     @functools.cached_property
     def parallel(self) -> int:
-        """How many tasks run at once on this machine; beside a cluster elsewhere, how many threads work here."""
+        """How many threads work on this machine: one each of its worker processes, or all on one task at a time."""
         if isinstance(self.dask, Workers):
             return self.dask.workers
         # Fewer than the machine has where the process is pinned; not every system can tell.
@@ -244,7 +244,7 @@ class Config(Closed):
 
     @functools.cached_property
     def task_memory(self) -> int:
-        """Bytes one task may use: the config's `memory`, or an equal share of half the machine's.
+        """Bytes one task may use: the config's `memory`, or half of the machine's, in equal shares for its workers.
 
         On a cluster elsewhere, whose machines are not known when a plan is made, `CLUSTER_MEMORY`.
         """
@@ -253,7 +253,8 @@ class Config(Closed):
             return int(float(number) * 1024 ** (" KMGT".index(unit)))
         if isinstance(self.dask, Scheduler | Factory):
             return CLUSTER_MEMORY
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * self.parallel)
+        shares = 2 * (self.dask.workers if isinstance(self.dask, Workers) else 1)
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // shares
 
     @functools.cached_property
     def base(self) -> str:

@@ -33,7 +33,7 @@ def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any
     The first error of a task ends all of them and is raised as it is. Raises EngineError for a cluster that fails.
     """
     if config.dask == "in-process":
-        return _in_process(config, tasks, progress)
+        return _in_process(tasks, progress)
     with connected(config, len(tasks)) as client:
         return _on_cluster(client, tasks, progress)
 
@@ -227,7 +227,7 @@ def _heard(client: Any) -> Iterator[None]:
             client.unsubscribe_topic(TOPIC)
 
 
-def _in_process(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any]:
+def _in_process(tasks: Sequence[Task], progress: Report) -> list[Any]:
     dask, done = module("dask"), 0
 
     def count(*_: Any) -> None:
@@ -237,6 +237,5 @@ def _in_process(config: Config, tasks: Sequence[Task], progress: Report) -> list
 
     with module("dask.callbacks").Callback(posttask=count):
         delayed = [dask.delayed(each, pure=False)() for each in tasks]
-        # Not by its name "threads", which would import distributed to look for clients.
-        threads = module("dask.threaded").get
-        return list(dask.compute(*delayed, scheduler=threads, num_workers=config.parallel))
+        # Not by its name, which would import distributed to look for clients.
+        return list(dask.compute(*delayed, scheduler=dask.get))

@@ -215,8 +215,8 @@ def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> 
 
 
 def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
-    # In this process the threads of a task are what its neighbours leave.
-    threads = max(1, config.parallel // job.tasks) if config.dask == "in-process" else 1
+    # In this process one task after another has all threads: fewer, larger tasks read less twice.
+    threads = config.parallel if config.dask == "in-process" else 1
     spec = Spec.of(config, as_of, job.states, job.slice_sets, threads)
     done = functools.partial(progress, "matching")
     if job.shuffle:

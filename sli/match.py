@@ -15,7 +15,7 @@ import pyarrow as pa
 from sli.chunks import Chunk
 from sli.config import Config
 from sli.intervals import Interval
-from sli.scan import ROW, Source, feedback_source, inside_sql, predictions_source, repeated, rows_of
+from sli.scan import ROW, Source, count_of, feedback_source, inside_sql, predictions_source, repeated, rows_of
 from sli.slices import literal, quoted
 from sli.slis import State
 
@@ -100,17 +100,28 @@ class Sides:
 
     predictions: str
     feedback: str
+    counts: tuple[str, str]
+    """How many rows of each there are."""
     pairs: str
     strays: str
     strays_known: str
     """The same as `strays`, of a column `f_t`."""
 
     @staticmethod
+    def held(predictions: str, feedback: str, pairs: str, strays: str, strays_known: str) -> Sides:
+        """The same of rows in tables."""
+        counts = (f"(SELECT count(*) FROM {predictions})", f"(SELECT count(*) FROM {feedback})")
+        return Sides(predictions, feedback, counts, pairs, strays, strays_known)
+
+    @staticmethod
     def of(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> Sides:
         reach, known = spans(chunk, spec)
+        predicted = chunk.predictions, spec.predictions, spec.zone, reach
+        fed = chunk.feedback, spec.feedback, spec.zone, known
         return Sides(
-            rows_of(con, chunk.predictions, spec.predictions, spec.zone, reach, numbered=True),
-            rows_of(con, chunk.feedback, spec.feedback, spec.zone, known),
+            rows_of(con, *predicted, numbered=True),
+            rows_of(con, *fed),
+            (count_of(con, *predicted), count_of(con, *fed)),
             inside_sql("t", chunk.pairs),
             inside_sql("t", chunk.strays),
             inside_sql("f_t", chunk.strays),
@@ -126,8 +137,9 @@ def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: p
     """The same of rows wherever they come from."""
     make_asides(con)
     _join(con, sides, spec)
+    once = _joined_once(con, sides, spec)
     _set_aside(con, sides, spec)
-    if _take_out_repeated(con, spec, excluded):
+    if _take_out_repeated(con, spec, excluded, once):
         _settle_predictions(con, sides, spec)
         _settle_feedback(con, sides, spec)
     _find_strays(con, sides, spec)
@@ -171,7 +183,6 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """
     names = [quoted(name) for name in spec.predictions.columns]
     columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
-    kept = " WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else ""
     predicted, fed = (
         f"CASE WHEN {invalid_code(log, spec)} = 0 THEN id END AS id, t, value" for log in ("predictions", "feedback")
     )
@@ -179,8 +190,21 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
         "CREATE TEMP TABLE joined AS "
         f"SELECT coalesce(p.id, f.id) AS id, p.{ROW}, p.t, p.value AS prediction{joined}, f.t AS f_t, "
         f"f.value AS f_value FROM (SELECT {predicted}, {ROW}{columns} FROM {sides.predictions}) p "
-        f"FULL JOIN (SELECT {fed} FROM {sides.feedback}{kept}) f ON p.id = f.id"
+        f"FULL JOIN (SELECT {fed} FROM {_kept(sides, spec)}) f ON p.id = f.id"
     )
+
+
+def _kept(sides: Sides, spec: Spec) -> str:
+    """SQL of the feedback that is looked at at all."""
+    return f"{sides.feedback} WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else sides.feedback
+
+
+def _joined_once(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> bool:
+    """Whether no row was joined with two others: then only rows that stayed alone may share an id."""
+    predictions, feedback = sides.counts
+    if spec.ignore_nulls:
+        feedback = f"(SELECT count(*) FROM {_kept(sides, spec)})"
+    return bool(_one(con, f"SELECT count(t) = {predictions} AND count(f_t) = {feedback} FROM joined"))
 
 
 def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
@@ -207,9 +231,10 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
     con.execute("DELETE FROM joined WHERE id IS NULL")
 
 
-def _take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, excluded: pa.Table) -> bool:
+def _take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, excluded: pa.Table, once: bool) -> bool:
     """Move ids that occur more than once from `joined` to tables `p` and `f`. False if there are none."""
-    con.register("repeated_arrow", repeated(con, "SELECT hash(id) AS k FROM joined"))
+    doubtful = " WHERE t IS NULL OR f_t IS NULL" if once else ""
+    con.register("repeated_arrow", repeated(con, f"SELECT hash(id) AS k FROM joined{doubtful}"))
     con.register("excluded_arrow", excluded)
     con.execute(
         "CREATE TEMP TABLE repeated AS "

@@ -181,6 +181,19 @@ def rows_of(
     return f"({' UNION ALL '.join(selects)})"
 
 
+def count_of(
+    con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, zone_name: str, span: Interval
+) -> str:
+    """SQL of how many rows `rows_of` gives: footers tell it of all files but those that lie in the span in part."""
+    known, parts = 0, []
+    for file in files:
+        if all(span.start <= first and last < span.end for first, last in file.ranges):
+            known += file.rows - file.null_times
+        elif file.meets(span):
+            parts.append(file)
+    return f"{known} + (SELECT count(*) FROM {rows_of(con, parts, source, zone_name, span)})" if parts else str(known)
+
+
 _REMOTE: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Fetched]] = WeakKeyDictionary()
 """File systems of each connection, by protocol."""
 
@@ -214,6 +227,7 @@ def _select(
     low, high = max(span.start, -(2**56)), min(span.end, 2**56)
     if "tz=" in kind:
         t, bounds = f"epoch_us({time})", f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})"
+        within = ""
     else:
         # Of a zone's changes only those within what the files hold: a span may be all of time.
         instants = [instant for file in files for both in file.ranges for instant in both] or [low]
@@ -223,6 +237,7 @@ def _select(
         bounds = (
             f"{time}::TIMESTAMP >= make_timestamp({low - DAY}) AND {time}::TIMESTAMP < make_timestamp({high + DAY})"
         )
+        within = f" WHERE t >= {span.start} AND t < {span.end}"
     columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
     if place is not None:
         columns += f", {place << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
@@ -234,7 +249,7 @@ def _select(
     return (
         f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, "
         f"{source.value_sql} AS value{columns}, filename "
-        f"FROM {read} WHERE {bounds}) WHERE t >= {span.start} AND t < {span.end}"
+        f"FROM {read} WHERE {bounds}){within}"
     )
 
 

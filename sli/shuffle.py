@@ -73,7 +73,7 @@ def _graph(client: Any, job: Job, spec: Spec, excluded: pa.Table) -> list[Any]:
     edges = (BEGINNING, *shuffle.edges, END)
     read = _Read(spec, _like(whole.predictions), _like(whole.feedback), *spans(whole, spec), shuffle.partitions)
     within = inside_sql("t", whole.pairs), inside_sql("t", whole.strays), inside_sql("f_t", whole.strays)
-    settled = functools.partial(_settle, spec=spec, sides=Sides(NUMBERED, "feedback", *within), edges=edges)
+    settled = functools.partial(_settle, spec=spec, sides=Sides.held(NUMBERED, "feedback", *within), edges=edges)
     tile = forwarded(client, functools.partial(_tile, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([excluded] if len(excluded) else [])]
     rows = module("dask.dataframe").from_map(forwarded(client, read), given, meta=nothing, label="read")

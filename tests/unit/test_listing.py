@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from oracle import Feedback, Prediction, World
@@ -13,6 +14,7 @@ from scenario import DAY, HOUR, Scenario, at
 from sli.intervals import BEGINNING, Interval
 from sli.listing import listing
 from sli.logs import Inputs, LogFile, discover
+from sli.scan import connect, count_of, predictions_source, rows_of
 from sli.tables import Store, files_of, input_rows
 
 MONDAY = at("2024-01-01T00:00")
@@ -99,3 +101,30 @@ def test_files_of_every_shape_survive_their_table() -> None:
     assert files_of(input_rows(files).slice(1, 2)) == list(files[1:3])
     assert [each.latest for each in files] == [4, BEGINNING, BEGINNING, 6]
     assert [each.meets(Interval(4, 5)) for each in files] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("zoned", [True, False])
+def test_footers_tell_how_many_rows_a_span_holds_where_no_file_lies_in_it_in_part(tmp_path: Path, zoned: bool) -> None:
+    scenario = Scenario(tmp_path, WORLD)
+    kind = pa.timestamp("us", tz="UTC") if zoned else pa.timestamp("us")
+    for hour in range(4):
+        times = [MONDAY + hour * HOUR + minute * HOUR // 60 for minute in range(60)]
+        table = pa.table(
+            {
+                "output_id": [f"{hour}-{i}" for i in range(61)],
+                "predicted_at": pa.array([None, *times], pa.int64()).cast(kind),
+                "score": [0.5] * 61,
+            }
+        )
+        (tmp_path / "predictions").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "predictions" / f"{hour}.parquet", row_group_size=25)
+    scenario.log_feedback("a", [Feedback("0-0", MONDAY, 1.0)])
+    config = scenario.config
+    files, source = discover(config).predictions, predictions_source(config)
+    con = connect(1, 1 << 30)
+    for first, last in ((0, 240), (60, 120), (30, 90), (61, 119), (0, 1), (500, 600)):
+        span = Interval(MONDAY + first * HOUR // 60, MONDAY + last * HOUR // 60)
+        told = count_of(con, files, source, "UTC", span)
+        read = con.execute(f"SELECT count(*) FROM {rows_of(con, files, source, 'UTC', span)}").fetchall()
+        assert con.execute(f"SELECT {told}").fetchall() == read == [(max(0, min(240, last) - first),)]
+        assert ("read_parquet" in told) == (first < 240 and (first % 60 > 0 or last % 60 > 0))

@@ -196,7 +196,7 @@ def _tile(blocks: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) 
             show_pairs(con, spec)
         made = tiles(con, spec, paired)
         if paired:
-            tell(con, where, time.monotonic() - began)
+            tell(made, where, time.monotonic() - began)
         return made
 
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli import schemas
 from sli.aggregation import grouping, named, prepare, states_of
@@ -45,7 +46,7 @@ def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
         made = tiles(con, spec, bool(chunk.pairs and chunk.predictions))
         span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
         files = len(chunk.predictions) + len(chunk.feedback)
-        tell(con, f"{span}, {files} files", time.monotonic() - began)
+        tell(made, f"{span}, {files} files", time.monotonic() - began)
         return made
 
 
@@ -77,9 +78,12 @@ def kernel(
         pa.default_memory_pool().release_unused()
 
 
-def tell(con: duckdb.DuckDBPyConnection, what: str, seconds: float) -> None:
-    """Log what a task matched."""
-    predictions, labelled = con.execute("SELECT count(*), count(label) FROM pairs").fetchall()[0]
+def tell(made: pa.Table, what: str, seconds: float) -> None:
+    """Log what a task matched, going by its tiles."""
+    own = made.filter(pc.equal(made.column("span"), "tile"))
+    # Each set of slices holds all pairs.
+    first = own.filter(pc.equal(own.column("slice_by"), own.column("slice_by")[0])) if len(own) else own
+    predictions, labelled = (pc.sum(first.column(name)).as_py() or 0 for name in ("predictions", "labelled"))
     LOG.info("matched %s: %s predictions, %s labelled, %.1f s", what, predictions, labelled, seconds)
 
 

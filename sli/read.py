@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import publish, schemas
@@ -63,7 +62,7 @@ def read(
         rows = store.rows_in("results", results, only=only, within=within)
     else:
         rows = publish.stored(known_at(store, published, parsed(at, "as_of", as_of), only))
-    return framed(_ordered(_in_slice(rows, slice, slice_by)))
+    return framed(_chosen(rows, slice, slice_by))
 
 
 def standing_audit(config: Config) -> pd.DataFrame:
@@ -72,23 +71,21 @@ def standing_audit(config: Config) -> pd.DataFrame:
     return framed(publish.newest_audit(store, store.published()))
 
 
-def _in_slice(rows: pa.Table, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None) -> pa.Table:
+def _chosen(rows: pa.Table, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None) -> pa.Table:
+    """The rows of the slices asked for, in order."""
+    by = [tuple(each) for each in rows.column("slice_by").to_pylist()]
+    at = [dict(each) for each in rows.column("slice").to_pylist()]
+    kept: Sequence[int] = range(len(rows))
     if slice_by is not None:
-        columns = list(slice_by_of(slice_by))
-        rows = rows.filter(pa.array([each == columns for each in rows.column("slice_by").to_pylist()], pa.bool_()))
+        columns = slice_by_of(slice_by)
+        kept = [i for i in kept if by[i] == columns]
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
-        rows = rows.filter(pa.array([dict(each) == wanted for each in rows.column("slice").to_pylist()], pa.bool_()))
-    return rows
-
-
-def _ordered(rows: pa.Table) -> pa.Table:
-    keys = {name: rows.column(name) for name in ("sli", "grain", "window_end", "window_start")}
-    by = pa.array([str(tuple(each)) for each in rows.column("slice_by").to_pylist()], pa.string())
-    at = pa.array([str(dict(each)) for each in rows.column("slice").to_pylist()], pa.string())
-    order = ("sli", "grain", "by", "at", "window_end", "window_start")
-    found = pc.sort_indices(pa.table({**keys, "by": by, "at": at}), [(name, "ascending") for name in order])
-    return rows.take(found)
+        kept = [i for i in kept if at[i] == wanted]
+    names = [rows.column(name).to_pylist() for name in ("sli", "grain")]
+    window = [rows.column(name).cast(pa.int64()).to_pylist() for name in ("window_end", "window_start")]
+    order = list(zip(*names, map(str, by), map(str, at), *window, strict=True))
+    return rows.take(pa.array(sorted(kept, key=order.__getitem__), pa.int64()))
 
 
 def _opened(source: str | Path | Config) -> tuple[Store, Zone]:

@@ -89,10 +89,12 @@ def backfilled(store: Store, published: Published | None, only: str | None = Non
 def framed(rows: pa.Table) -> pd.DataFrame:
     """Stored rows as pandas: slices as dicts, `slice_by` as tuples."""
     names = [each for each in rows.schema.names if each != "day"]
-    made = {"slice_by": tuple, "slice": dict}
-    # Without threads: hardly a column is copied, and to start them takes longer.
-    frame: pd.DataFrame = rows.select([each for each in names if each not in made]).to_pandas(use_threads=False)
-    for name in [each for each in names if each in made]:
-        column = map(made[name], rows.column(name).to_pylist())
-        frame.insert(names.index(name), name, np.fromiter(column, object, len(rows)))
+    nested = {names.index(each): kind for each, kind in (("slice_by", tuple), ("slice", dict)) if each in names}
+    flat = rows.select(names)
+    for at in nested:
+        flat = flat.set_column(at, names[at], pa.nulls(len(rows)))
+    # Without threads: hardly a column is copied, and to wake them takes longer.
+    frame: pd.DataFrame = flat.to_pandas(use_threads=False)
+    for at, kind in nested.items():
+        frame.isetitem(at, np.fromiter(map(kind, rows.column(names[at]).to_pylist()), object, len(rows)))
     return frame

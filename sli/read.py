@@ -57,7 +57,7 @@ def read(
     if table != "results":
         return _other(store, published, table)
     _check(published, sli, grain)
-    within, only = _within(grain, at, start, end), _filter(sli, grain, at, start, end)
+    within, only = _within(published, grain, at, start, end), _filter(sli, grain, at, start, end)
     if as_of is None:
         rows = store.rows_in("results", results, only=only, within=within)
     else:
@@ -128,16 +128,25 @@ def _check(published: Published, sli: str | Sequence[str] | None, grain: str | N
         )
 
 
-def _within(grain: str | None, at: Zone, start: When, end: When) -> list[tuple[str, str, str]]:
-    """The partitions to look at; days a little wide, since the zone of the store's days may not be known."""
+def _within(published: Published, grain: str | None, at: Zone, start: When, end: When) -> list[tuple[str, str, str]]:
+    """The partitions to look at; the last day a little late, since `at` may not be the zone of the store's days."""
     found = [] if grain is None else [("grain", "=", grain)]
     if start is not None:
-        found.append(("day", ">=", at.date(parsed(at, "start", start) - DAY).isoformat()))
+        found.append(("day", ">=", _first_day(published, parsed(at, "start", start))))
     if end is not None:
         # A window that starts just before lies in the partition of the day it ends in.
         longest = {"hour": 1, "day": 1, "week": 7}.get(grain or "", 31)
         found.append(("day", "<=", at.date(parsed(at, "end", end) + (longest + 1) * DAY).isoformat()))
     return found
+
+
+def _first_day(published: Published, start: int) -> str:
+    """The earliest local date of any instant from `start` on."""
+    if not published.timezone:
+        return zone("UTC").date(start - DAY).isoformat()
+    days = zone(published.timezone)
+    # Clocks that go back after midnight, as Newfoundland's did until 2011, lead into the day before.
+    return min(map(days.date, [start, *days.changes(start, start + DAY)])).isoformat()
 
 
 def _filter(

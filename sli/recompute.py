@@ -322,6 +322,7 @@ def _state(config: Config, chosen: Plan, newest: int, published: Published | Non
         chosen.gaps,
         chosen.backfills,
         keyed=keys.hash,
+        timezone=config.timezone,
     )
 
 

@@ -69,6 +69,8 @@ class Published:
     """The publication whose audit stands."""
     keyed: str = ""
     """The hash that `keys` holds of every id of the files seen; empty where it does not."""
+    timezone: str = ""
+    """Of the days; empty in a store of an older form."""
     versions: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:

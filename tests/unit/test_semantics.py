@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scenario import DAY, HOUR, UTC_TIME, Scenario, at, text
 
 import sli
 from sli import schemas
+from sli.errors import StoreError
 from sli.tables import Store
 
 MONDAY = at("2024-01-15T00:00")
@@ -920,3 +922,43 @@ def test_slices_of_which_none_was_asked_for_before_are_computed(make: Make) -> N
     s.log_predictions("p.parquet", [p("x", TEN, a="1", b="1")])
     s.run(LATER)
     s.check(LATER)
+
+
+@pytest.mark.parametrize(
+    ("zone", "since"),
+    [
+        ("Pacific/Auckland", "2024-01-14T12:00"),
+        ("America/New_York", "2024-01-14T12:00"),
+        # Clocks went back from 00:01 to 23:01 of the day before.
+        ("America/St_Johns", "2010-11-06T02:00"),
+    ],
+)
+def test_what_is_read_from_a_time_on_is_what_ends_after_it_whatever_the_zone_of_the_days(
+    make: Make, zone: str, since: str
+) -> None:
+    first = at(since)
+    s = make(grains=("hour", "cumulative"), since=first)
+    s.log_predictions("a.parquet", [p(f"{i}", first + i * HOUR // 2) for i in range(3 * 48)])
+    s.run(first + 5 * DAY)
+    s.world = replace(s.world, zone=zone)
+    s.run(first + 5 * DAY)
+    for grain in ("hour", "cumulative"):
+        whole = results(s, grain)
+        for i in range(1, 3 * 48, 8):
+            start = pd.Timestamp(first + i * HOUR // 2, unit="us", tz="UTC")
+            found = sli.read(s.config.store, grain=grain, start=start.isoformat())
+            pd.testing.assert_frame_equal(found, whole[whole.window_end > start].reset_index(drop=True))
+
+
+def test_what_is_read_from_a_day_on_opens_no_file_of_the_day_before(make: Make) -> None:
+    s = make(zone="Pacific/Auckland", grains=("cumulative",), since=MONDAY)
+    s.log_predictions("a.parquet", [p(f"{i}", TEN + i * DAY) for i in range(4)])
+    s.run(LATER)
+    day = s.config.zone.midnights(s.config.zone.date(TEN + 2 * DAY), s.config.zone.date(TEN + 2 * DAY))[0]
+    read = partial(sli.read, s.config.store, grain="cumulative", start=text(day))
+    whole = read()
+    for path in Path(s.config.store).glob(f"results/grain=cumulative/day={s.config.zone.date(day - 1)}/*.parquet"):
+        path.unlink()
+    pd.testing.assert_frame_equal(read(), whole)
+    with pytest.raises(StoreError):
+        read(start=text(day - 1))

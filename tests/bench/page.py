@@ -97,9 +97,9 @@ def full() -> list[str]:
         if not runs:
             continue
         peers = list(dict.fromkeys(peer for run in runs for peer in [*run["peers"], *run["failed"]]))
-        rounds = len(runs[0]["peers"]["sli"]["seconds"]["rounds"])
+        rounds = " / ".join(str(len(run["peers"]["sli"]["seconds"]["rounds"])) for run in runs)
         versions = {p: of["version"] for run in runs for p, of in run["peers"].items() if "version" in of}
-        lines += ["", f"**{words}.** Time, how many times sli's, peak memory; median of {rounds}."]
+        lines += ["", f"**{words}.** Time, how many times sli's, peak memory; medians of {rounds} rounds."]
         lines += table(
             ["", *(count(run["predictions"]) for run in runs)],
             [[f"{peer} {versions.get(peer, '')}".strip(), *(_peer(run, peer) for run in runs)] for peer in peers],

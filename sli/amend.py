@@ -16,9 +16,9 @@ import duckdb
 import pyarrow as pa
 
 from sli.census import reasons
+from sli.inputs import Files
 from sli.intervals import BEGINNING, Interval
 from sli.keys import ALWAYS, KEY, Segments, holding
-from sli.logs import LogFile
 from sli.match import EXCLUDED, Sides, Spec, invalid_code, settle
 from sli.scan import ROW, Source, rows_of, session
 from sli.schemas import with_states
@@ -46,7 +46,8 @@ def shares(news: News, spec: Spec, segments: Segments) -> Shares:
     """
     spec = replace(spec, samples=EVERY, windows=())
     began = time.monotonic()
-    predictions, feedback = (*news.seen_predictions, *news.predictions), (*news.seen_feedback, *news.feedback)
+    predictions = news.seen_predictions.with_more(news.predictions)
+    feedback = news.seen_feedback.with_more(news.feedback)
     with kernel(spec, predictions, feedback, f"new rows as of {news.as_of}") as con:
         _new_rows(con, news, spec)
         con.execute(
@@ -59,7 +60,7 @@ def shares(news: News, spec: Spec, segments: Segments) -> Shares:
         return found
 
 
-def _sources(news: News, spec: Spec) -> tuple[tuple[str, Source, Sequence[LogFile], Sequence[LogFile]], ...]:
+def _sources(news: News, spec: Spec) -> tuple[tuple[str, Source, Files, Files], ...]:
     return (
         ("predictions", spec.predictions, news.predictions, news.seen_predictions),
         ("feedback", spec.feedback, news.feedback, news.seen_feedback),
@@ -70,8 +71,10 @@ def _new_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec) -> None:
     """Tables `new_predictions` and `new_feedback`."""
     known, revealed = Interval(BEGINNING, news.as_of + 1), news.revealed
     for log, source, new, _ in _sources(news, spec):
-        parts = [(new, known), ([f for f in revealed if f.log == log], news.later)]
-        selects = [f"SELECT * FROM {rows_of(con, files, source, spec.zone, span)}" for files, span in parts if files]
+        parts = [(new, known), (revealed.of_log(log), news.later)]
+        selects = [
+            f"SELECT * FROM {rows_of(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
+        ]
         _keep(con, f"new_{log}", _rows(con, selects, source, spec))
 
 
@@ -94,7 +97,7 @@ def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: 
         numbers = integers(con.execute("SELECT DISTINCT tile FROM hits ORDER BY tile").fetchnumpy()["tile"])
         files = holding(seen, numbers, spec.tile)
         selects = []
-        if files:
+        if len(files):
             start, end = int(numbers[0]) * spec.tile, (int(numbers[-1]) + 1) * spec.tile
             span = Interval(min(start, news.known + 1), min(end, news.known + 1))
             rows = rows_of(con, files, source, spec.zone, span)

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config import Config
+from sli.inputs import Inputs
 from sli.intervals import BEGINNING, Interval, without
 from sli.lists import list_column
-from sli.logs import Inputs
 from sli.match import EXCLUDED, prediction_order
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql, predictions_source, repeated, rows_of

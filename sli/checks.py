@@ -14,8 +14,8 @@ import duckdb
 from sli.aggregation import queries, trial
 from sli.config import KERNEL_COLUMNS, Config
 from sli.errors import ConfigError, nearest
+from sli.inputs import LogFile
 from sli.intervals import Interval
-from sli.logs import LogFile
 from sli.match import Spec, paired
 from sli.scan import check_readable, connect, failed, rows_of
 from sli.slices import quoted

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sli.config import Config
+from sli.inputs import Files, Inputs, LogFile
 from sli.intervals import BEGINNING, DAY, END, Interval, common, union
-from sli.logs import Inputs, LogFile
 
 FACTOR = 5
 """Memory of a task is about this many times the compressed bytes it reads."""
@@ -192,7 +192,7 @@ def _parts(
 
 def _days(config: Config, inputs: Inputs) -> list[Interval]:
     """All of time, cut at the midnights of days in which a group of rows begins."""
-    firsts = np.unique([first for f in inputs.files if f.usable for first, _ in f.ranges]).astype(np.int64)
+    firsts = np.unique(inputs.files.ranges.first)
     edges, at = [BEGINNING], 0
     while at < len(firsts):
         midnight = config.zone.midnight(config.zone.date(max(int(firsts[at]), BEGINNING + 2 * DAY)))
@@ -207,8 +207,8 @@ def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[I
     return Chunk(
         tuple(pairs),
         tuple(strays),
-        tuple(f for f in inputs.predictions if f.meets(reach)),
-        tuple(f for f in inputs.feedback if f.meets(known)),
+        tuple(inputs.predictions.take(inputs.predictions.meeting(reach))),
+        tuple(inputs.feedback.take(inputs.feedback.meeting(known))),
         reach,
         known,
     )
@@ -230,12 +230,10 @@ def _hull(intervals: list[Interval]) -> Interval:
 class _Spread:
     """Where in time the bytes of files lie."""
 
-    def __init__(self, files: Iterable[LogFile]) -> None:
-        groups = np.array(
-            [(a, b + 1, f.row_bytes * f.rows / len(f.ranges)) for f in files if f.usable for a, b in f.ranges],
-            dtype=float,
-        )
-        self.first, self.end, self.size = groups.reshape(-1, 3).T
+    def __init__(self, files: Files) -> None:
+        file, first, last = files.ranges
+        self.first, self.end = first.astype(float), (last + 1).astype(float)
+        self.size = (files.column_bytes / np.maximum(1, np.bincount(file, minlength=len(files))))[file]
 
     @cached_property
     def _bytes_before(self) -> tuple[np.ndarray, np.ndarray]:
@@ -290,7 +288,7 @@ def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool) ->
         *_pieces("feedback", whole.feedback, whole.known, budget),
     ]
     partitions = max(config.parallel, -int(-estimate.once // budget))
-    cuts = [max(each, BEGINNING + 2 * DAY) for each in _Spread(whole.predictions).cuts(budget)]
+    cuts = [max(each, BEGINNING + 2 * DAY) for each in _Spread(Files.of(whole.predictions)).cuts(budget)]
     edges = {
         config.zone.midnight(config.zone.date(each)) if by_days else each // config.tile * config.tile for each in cuts
     }
@@ -308,7 +306,7 @@ def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float)
             made.append(Piece(log, tuple(held), span))
             held, filled = [], 0.0
         if size > budget:
-            edges = [BEGINNING, *_Spread([file]).cuts(budget), END]
+            edges = [BEGINNING, *_Spread(Files.of([file])).cuts(budget), END]
             parts = (Interval(a, b) for a, b in itertools.pairwise(sorted(set(edges))))
             made += [Piece(log, (file,), mine) for part in parts for mine in common([part], [span])]
         else:

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
+from sli.inputs import LogFile
 from sli.intervals import Interval
-from sli.logs import TAIL, LogFile
+from sli.logs import TAIL
 from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, on_s3
 

@@ -402,11 +402,11 @@ def _since(
         | {"slis": ("count",), "classes": classes, **sources}
     )
     inputs = logs.discover(probe)
-    span = logs.instants(inputs.predictions)
+    span = inputs.predictions.span
     if span is None:
         raise InputError("the predictions log holds no rows", where=samples[0].given, todo="log some predictions first")
-    bad = [file for file in inputs.files if not file.usable]
-    lines = [f"set aside would be {len(bad):,} files, such as {bad[0].path}: {bad[0].explanation}"] if bad else []
+    bad = inputs.files.take(~inputs.files.usable)
+    lines = [f"set aside would be {len(bad):,} files, such as {each.path}: {each.explanation}" for each in bad][:1]
     long = span.end - span.start > 3 * 366 * DAY
     check = f"predictions span {iso(span.start)} to {iso(span.end)}; are the earliest real?" if long else ""
     return Guess(zone(timezone).date(span.start).isoformat(), check), lines

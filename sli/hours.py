@@ -20,9 +20,9 @@ from sli.chunks import Job
 from sli.config import Config
 from sli.engine import execute
 from sli.exchange import NotTold, changed, differing, exchanged, side_rows, sides
+from sli.inputs import Inputs
 from sli.intervals import BEGINNING, Interval, common, inside, union, without
 from sli.keys import HASH, Segments, keys_of
-from sli.logs import Inputs
 from sli.match import Spec
 from sli.plan import Plan, extended
 from sli.rollup import newest_hour

@@ -16,12 +16,12 @@ import pyarrow as pa
 from fsspec.implementations.dirfs import DirFileSystem
 
 from sli.config import Config
+from sli.inputs import Files, LogFile
 from sli.intervals import BEGINNING, END, Interval
-from sli.logs import LogFile
 from sli.scan import check_readable, connect, failed, feedback_source, predictions_source, rows_of
 from sli.schemas import KEYS
 from sli.slices import literal
-from sli.slis.states import Integers, integers
+from sli.slis.states import Integers
 from sli.storage import Storage, filesystem
 
 HASH = f"duckdb {duckdb.__version__}"
@@ -96,14 +96,9 @@ def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
             yield batch
 
 
-def holding(files: Iterable[LogFile], numbers: Integers, tile: int) -> list[LogFile]:
+def holding(files: Files, numbers: Integers, tile: int) -> Files:
     """The files that have rows in any of these tiles, by their numbers in ascending order."""
-    files = [each for each in files if each.usable]
-    ranges = [(i, first // tile, last // tile) for i, each in enumerate(files) for first, last in each.ranges]
-    if not ranges or not len(numbers):
-        return []
-    owner, first, last = (integers(each) for each in zip(*ranges, strict=True))
-    at = np.searchsorted(numbers, first)
-    hit = numbers[np.minimum(at, len(numbers) - 1)]
-    found = (hit >= first) & (hit <= last)
-    return [files[i] for i in np.unique(owner[found])]
+    file, first, last = files.ranges
+    # Beyond all of them where there is none.
+    hit = np.append(numbers, END)[np.searchsorted(numbers, first // tile)]
+    return files.take(np.unique(file[hit <= last // tile]))

@@ -6,20 +6,23 @@ statistics of the time column costs one read of that column.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sli.columns import Flags, Rows, flags, text_column
 from sli.config import Config, Feedback, Predictions
 from sli.errors import InputError, nearest
-from sli.intervals import BEGINNING, Interval, Zone
+from sli.inputs import Files, Inputs, LogFile
+from sli.intervals import Zone
 from sli.listing import ENDINGS, is_current, listing
 from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, plain
@@ -28,95 +31,22 @@ TAIL = 64 << 10
 """Bytes fetched from the end of a remote file: most footers are shorter."""
 
 
-class LogFile(NamedTuple):
-    """One file of a log. `ranges`: first and last instant of each group of rows; a `problem` sets the file aside.
-
-    A plain tuple, since there may be a file an hour and a log for years of them, and every run looks at all.
-    """
-
-    log: str
-    path: str
-    fingerprint: str
-    bytes: int
-    rows: int = 0
-    problem: str = ""
-    explanation: str = ""
-    ranges: tuple[tuple[int, int], ...] = ()
-    row_bytes: float = 0.0
-    null_times: int = 0
-    columns: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def usable(self) -> bool:
-        return not self.problem
-
-    @property
-    def intervals(self) -> list[Interval]:
-        """The stretches of time the file has rows in."""
-        return [Interval(first, last + 1) for first, last in self.ranges] if self.usable else []
-
-    @property
-    def latest(self) -> int:
-        """The last instant the file has rows of, or the beginning of time."""
-        return max((last for _, last in self.ranges), default=BEGINNING) if self.usable else BEGINNING
-
-    def meets(self, span: Interval) -> bool:
-        """Whether the file has rows in a stretch of time, as far as its footer tells."""
-        return self.usable and any(first < span.end and last >= span.start for first, last in self.ranges)
-
-    @property
-    def types(self) -> dict[str, str]:
-        """Type of each needed column; `hive` for one that is part of the path."""
-        return dict(self.columns)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything discovered, each log's files in the order of their paths."""
-
-    predictions: tuple[LogFile, ...]
-    feedback: tuple[LogFile, ...]
-
-    @property
-    def files(self) -> tuple[LogFile, ...]:
-        return self.predictions + self.feedback
-
-    def without(self, broken: Mapping[str, str]) -> Inputs:
-        """The same with files set aside that turned out unreadable beyond their footer."""
-
-        if not broken:
-            return self
-
-        def mark(files: tuple[LogFile, ...]) -> tuple[LogFile, ...]:
-            return tuple(
-                f._replace(problem="damaged", explanation=f"a page is damaged: {broken[f.path]}")
-                if f.path in broken
-                else f
-                for f in files
-            )
-
-        return Inputs(mark(self.predictions), mark(self.feedback))
-
-
-def discover(config: Config, known: Iterable[LogFile] = ()) -> Inputs:
+def discover(config: Config, known: Inputs | None = None) -> Inputs:
     """List both logs; footers of `known` files with the same fingerprint are not read again. Raises InputError."""
-    before: dict[str, dict[str, LogFile]] = {"predictions": {}, "feedback": {}}
-    for each in known:
-        before[each.log][each.path] = each
+    known = known or Inputs.of([])
     wanted = (
         _Footer("predictions", config.predictions, config.columns, config.zone, bool(config.classes), config.storage),
         _Footer("feedback", config.feedback, (), config.zone, bool(config.classes), config.storage),
     )
-    found = [tuple(_listed(footer, before[footer.log])) for footer in wanted]
-    predictions, feedback = _same_ids(config, found[0], found[1])
-    if not predictions:
+    found = Inputs(*(_listed(*each) for each in zip(wanted, known.logs, strict=True)))
+    if not found.predictions:
         raise InputError(
             "the predictions log is empty",
             where=config.predictions.path,
             expected=f"Parquet files that end in {', '.join(ENDINGS)}",
             todo="check `predictions.path`",
         )
-    return Inputs(predictions, feedback)
+    return _same_ids(config, found)
 
 
 TODO = {
@@ -129,8 +59,8 @@ TODO = {
 def check_usable(inputs: Inputs) -> None:
     """Raise InputError where a log has files and none of them can be used."""
     for name, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
-        if files and not any(f.usable for f in files):
-            first = files[0]
+        if files and not files.usable.any():
+            first = next(iter(files))
             raise InputError(
                 f"no file of the {name} log can be used",
                 where=first.path,
@@ -156,8 +86,8 @@ class _Footer:
         return tuple(dict.fromkeys((self.source.id, self.source.time, self.source.value, *self.columns)))
 
 
-def _listed(footer: _Footer, before: Mapping[str, LogFile]) -> list[LogFile]:
-    """The files of a log. Of those that are as they were before, the very same objects."""
+def _listed(footer: _Footer, before: Files) -> Files:
+    """The files of a log. Of those that are as they were before, the very same rows."""
     found = listing(footer.log, footer.source.path, footer.storage)
     if found is None:
         raise InputError(
@@ -165,27 +95,27 @@ def _listed(footer: _Footer, before: Mapping[str, LogFile]) -> list[LogFile]:
             where=footer.source.path,
             todo=f"check `{footer.log}.path`",
         )
-    needed = set(footer.needed)
-    enough = functools.cache(lambda columns: needed <= {name for name, _ in columns})
+    places = before.places(text_column([each.path for each in found.files]))
+    fingerprints = text_column([each.fingerprint for each in found.files])
+    new = ~_as_before(footer, before, places, fingerprints)
     # Named even where they turn out missing: what was looked for decides whether to look again.
     named = tuple((name, "") for name in footer.needed)
-    files: list[LogFile] = []
-    unseen: list[int] = []
-    for each in found.files:
-        old = before.get(each.path)
-        if (
-            old is not None
-            and old.fingerprint == each.fingerprint
-            and old.problem not in ("wrong id type", "unreadable")
-            and enough(old.columns)
-        ):
-            files.append(old)
-        else:
-            unseen.append(len(files))
-            files.append(LogFile(footer.log, each.path, each.fingerprint, each.bytes, columns=named))
-    for place, read in zip(unseen, _with_footers(footer, [files[place] for place in unseen]), strict=True):
-        files[place] = read
-    return files
+    unseen = [
+        LogFile(footer.log, each.path, each.fingerprint, each.bytes, columns=named)
+        for each in itertools.compress(found.files, new)
+    ]
+    places[new] = len(before) + np.arange(len(unseen))
+    return before.with_more(Files.of(_with_footers(footer, unseen))).take(places)
+
+
+def _as_before(footer: _Footer, before: Files, places: Rows, fingerprints: pa.Array) -> Flags:
+    """Which of the files listed, each of them at its place among those before, need no look at their footers."""
+    needed = set(footer.needed)
+    enough = np.array([needed <= {name for name, _ in each} for each in before.kinds.every], bool)
+    again = pc.is_in(before.rows.column("problem"), value_set=text_column(["wrong id type", "unreadable"]))
+    known = np.append(enough[before.kinds.of] & ~flags(again), False)
+    same: Flags = before.same(places, "fingerprint", fingerprints) & known[places]
+    return same
 
 
 def _with_footers(footer: _Footer, files: list[LogFile]) -> Iterator[LogFile]:
@@ -353,37 +283,29 @@ def _as_datetime(value: Any) -> datetime:
     raise OSError(f"a time statistic of an unknown kind: {value!r}")
 
 
-def _same_ids(
-    config: Config, predictions: tuple[LogFile, ...], feedback: tuple[LogFile, ...]
-) -> tuple[tuple[LogFile, ...], tuple[LogFile, ...]]:
+def _same_ids(config: Config, inputs: Inputs) -> Inputs:
     """Set files aside whose ids are of another kind than those of the first predictions file."""
-
-    @functools.cache
-    def kind(columns: tuple[tuple[str, str], ...], column: str) -> str:
-        text = dict(columns)[column]
-        return "integer" if "int" in text and "dictionary" not in text else "text"
-
-    first = next((f for f in predictions if f.usable), None)
+    first = inputs.predictions.first_usable
     if first is None:
-        return predictions, feedback
-    expected = kind(first.columns, config.predictions.id)
+        return inputs
     known = first.types[config.predictions.id]
 
-    def check(files: tuple[LogFile, ...], column: str) -> tuple[LogFile, ...]:
-        return tuple(
-            f._replace(
+    def check(files: Files, column: str) -> Files:
+        other = [_kind(dict(each).get(column, "")) != _kind(known) for each in files.kinds.every]
+        wrong = np.flatnonzero(files.usable & np.array(other, bool)[files.kinds.of])
+        if not len(wrong):
+            return files
+        marked = (
+            each._replace(
                 problem="wrong id type",
-                explanation=f"ids ('{column}') are {f.types[column]}; those of {first.path} are {known}",
+                explanation=f"ids ('{column}') are {each.types[column]}; those of {first.path} are {known}",
             )
-            if f.usable and kind(f.columns, column) != expected
-            else f
-            for f in files
+            for each in files.take(wrong)
         )
+        return files.with_replaced(wrong, marked)
 
-    return check(predictions, config.predictions.id), check(feedback, config.feedback.id)
+    return Inputs(check(inputs.predictions, config.predictions.id), check(inputs.feedback, config.feedback.id))
 
 
-def instants(files: Iterable[LogFile]) -> Interval | None:
-    """From the first to the last instant of the files, or None where they hold no time."""
-    every = [interval for file in files for interval in file.intervals]
-    return Interval(min(i.start for i in every), max(i.end for i in every)) if every else None
+def _kind(id_type: str) -> str:
+    return "integer" if "int" in id_type and "dictionary" not in id_type else "text"

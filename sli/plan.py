@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from sli.chunks import FACTOR, Job, jobs_for
 from sli.config import Config
+from sli.inputs import Inputs
 from sli.intervals import BEGINNING, END, Instants, Interval, Zone, common, inside, iso, union, without
-from sli.logs import Inputs, LogFile
 from sli.request import Backfill, Request
 from sli.slis import Reference
 from sli.stale import Cause, News, causes_of, existing_of, floor, limits, news_of, strays_of, touched, whole_days
@@ -155,7 +155,7 @@ def plan(
     config: Config,
     inputs: Inputs,
     published: Published | None,
-    seen: Iterable[LogFile],
+    seen: Inputs,
     request: Request,
     amend: bool = True,
 ) -> Plan:
@@ -165,12 +165,12 @@ def plan(
     older = published is not None and as_of < published.as_of
     from_scratch = published is None or older or published.base != config.base
     basis = None if published is None or from_scratch else published
-    causes = causes_of(inputs, basis, list(seen) if basis else [], as_of, published)
+    causes = causes_of(inputs, basis, seen, as_of, published)
     existing = existing_of(config, inputs, as_of)
     sets = _slice_sets(config, basis, request)
     new_sets = [each for each in sets if basis and each not in basis.slice_sets]
     tiles = _tiles(config, basis, causes, existing, request)
-    news = _news(config, inputs, basis, list(seen), causes, tiles, request) if amend and not new_sets else None
+    news = _news(config, inputs, basis, seen, causes, tiles, request) if amend and not new_sets else None
     every = [] if news else union([*tiles.pairs, *tiles.checked])
     old_sets = tuple(each for each in sets if each not in new_sets)
     jobs = [
@@ -224,7 +224,7 @@ def _news(
     config: Config,
     inputs: Inputs,
     basis: Published | None,
-    seen: list[LogFile],
+    seen: Inputs,
     causes: list[Cause],
     tiles: _Tiles,
     request: Request,
@@ -457,7 +457,7 @@ def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
         [each.objective.text if each.objective else None for each in config.declared],
         [list(each) for each in config.slice_sets],
         [each.name for each in config.all_grains],
-        [(f.log, f.path, f.fingerprint, f.problem) for f in inputs.files],
+        inputs.digest,
         [request.chunk.start, request.chunk.end] if request.chunk else None,
         request.backfill.id if request.backfill else None,
         request.look_back,

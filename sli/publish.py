@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from sli import schemas
 from sli.config import Config
 from sli.daily import added_up
+from sli.inputs import LogFile
 from sli.intervals import inside, moment
-from sli.logs import LogFile
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose, too_few
 from sli.slices import literal, parse

@@ -145,7 +145,9 @@ class _Asked:
         midnights = reader.midnights(int(edges.min()), int(edges.max()))
         tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
         tables = any(each.kind == "table" for each in references)
-        compared = reference_tables(self.config, self.slis, self.store.inputs(self.published)) if tables else {}
+        compared = (
+            reference_tables(self.config, self.slis, self.store.inputs(self.published).predictions) if tables else {}
+        )
         return Evaluation(self.config, caps, tiles, self.slis, compared, days, midnights)
 
 

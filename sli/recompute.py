@@ -27,10 +27,11 @@ from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
 from sli.history import known_at, restated
 from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, with_edges
+from sli.inputs import Files, Inputs
 from sli.intervals import SECOND, Duration, Interval, Zone, iso, union
 from sli.keys import HASH, keys_of
 from sli.loading import load_config
-from sli.logs import Inputs, LogFile, check_usable, discover
+from sli.logs import check_usable, discover
 from sli.plan import Plan, affected, reaches_all
 from sli.plan import plan as make_plan
 from sli.reference import reference_tables
@@ -39,7 +40,7 @@ from sli.rollup import roll_up
 from sli.scan import BrokenFiles
 from sli.schemas import AUDIT, REVISIONS
 from sli.slis import Sli
-from sli.tables import Published, Store, Transaction, input_rows
+from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
 When = str | date | datetime | None
@@ -294,7 +295,7 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
 
 
 def _audit(inputs: Inputs, chosen: Plan, days: pa.Table) -> pa.Table:
-    rows = publish.audited(days, inputs.files)
+    rows = publish.audited(days, inputs.files.told_of)
     as_of = pa.array([chosen.as_of] * len(rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     return rows.append_column("run_id", pa.array([chosen.run_id] * len(rows), pa.string())).append_column(
         "as_of", as_of
@@ -331,15 +332,18 @@ class NewKeys:
     """The files whose keys a run adds, and the hash of all keys once it has; none where there are no keys yet."""
 
     hash: str
-    files: tuple[LogFile, ...] = ()
+    files: Files | None = None
 
 
-def _keys(inputs: Inputs, chosen: Plan, seen: Sequence[LogFile], published: Published | None) -> NewKeys:
+def _keys(inputs: Inputs, chosen: Plan, seen: Inputs, published: Published | None) -> NewKeys:
     looked_up = chosen.news is not None and chosen.news.any
     if published is None or chosen.from_scratch or (published.keyed != HASH and not looked_up):
         return NewKeys("")
-    known = {(f.log, f.path, f.fingerprint) for f in seen if f.usable}
-    return NewKeys(HASH, tuple(f for f in inputs.files if f.usable and (f.log, f.path, f.fingerprint) not in known))
+    new = [
+        files.take(files.usable & ~files.as_in(before.take(before.usable), "fingerprint"))
+        for files, before in zip(inputs.logs, seen.logs, strict=True)
+    ]
+    return NewKeys(HASH, new[0].with_more(new[1]))
 
 
 @dataclass(frozen=True)
@@ -388,10 +392,10 @@ def _published(
         revised = pa.concat_tables([revised, later], promote_options="permissive")
     else:
         publish.write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
-        for rows in keys_of(config, staged.keys.files):
+        for rows in keys_of(config, staged.keys.files or ()):
             transaction.write("keys", rows)
         transaction.compact("keys")
-        transaction.write("inputs", input_rows(staged.inputs.files), replacing="true")
+        transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
         audit = staged.audit
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
         transaction.write("audit", audit.append_column("sequence", sequence))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sli.aggregation import states_of
 from sli.config import Config
 from sli.errors import ConfigError
-from sli.logs import LogFile
+from sli.inputs import Files
 from sli.match import Spec, invalid_code, paired
 from sli.scan import connect
 from sli.schemas import UTC
@@ -23,12 +23,13 @@ from sli.slis import Sli, State
 from sli.storage import filesystem, plain
 
 
-def reference_tables(config: Config, slis: Iterable[Sli], files: Iterable[LogFile]) -> dict[str, pa.Table]:
+def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[str, pa.Table]:
     """The states of each reference table that SLIs are compared with, by its path. Raises ConfigError.
 
     Its columns are read as those of the logs' files: the texts of 1 and 1.0 differ.
     """
-    types = next((file.types for file in files if file.usable), {})
+    first = files.first_usable
+    types = first.types if first else {}
     found: dict[str, dict[str, State]] = {}
     for each in slis:
         if each.reference is not None and each.reference.kind == "table":

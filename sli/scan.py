@@ -21,9 +21,9 @@ import pyarrow as pa
 from sli.config import Config
 from sli.errors import EngineError, SliError
 from sli.fetch import Fetched, Wanted
+from sli.inputs import LogFile
 from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
-from sli.logs import LogFile
 from sli.slices import literal, quoted
 from sli.storage import NOTHING, Storage, plain, read_through
 

@@ -30,8 +30,8 @@ from sli.cluster import module, name_of
 from sli.config import Config
 from sli.engine import Report, connected, forwarded, unopened
 from sli.errors import EngineError
+from sli.inputs import LogFile
 from sli.intervals import BEGINNING, END, Interval
-from sli.logs import LogFile
 from sli.match import EXCLUDED, SAMPLES, Sides, Spec, invalid_code, make_asides, settle, show_pairs, spans
 from sli.scan import ROW, inside_sql, rows_of
 from sli.slices import quoted

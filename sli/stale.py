@@ -9,9 +9,12 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
+from sli.columns import Flags, Rows
 from sli.config import Config
+from sli.inputs import Columns, Files, Inputs
 from sli.intervals import BEGINNING, Interval, common, joined, union
-from sli.logs import Inputs, LogFile, instants
 from sli.tables import Published
 
 
@@ -27,7 +30,7 @@ class Cause:
 def causes_of(
     inputs: Inputs,
     basis: Published | None,
-    seen: list[LogFile],
+    seen: Inputs,
     as_of: int,
     published: Published | None,
 ) -> list[Cause]:
@@ -40,31 +43,30 @@ def causes_of(
             if as_of < published.as_of
             else "config changed"
         )
-        span = [instants(files) for files in (inputs.predictions, inputs.feedback)]
         return [
-            Cause(f"{what}: {log}", tuple(i for i in [interval] if i), tuple(f.path for f in files))
-            for log, interval, files in zip(
-                ("predictions", "feedback"), span, (inputs.predictions, inputs.feedback), strict=True
-            )
+            Cause(f"{what}: {log}", tuple(i for i in [files.span] if i), tuple(files.paths))
+            for log, files in zip(("predictions", "feedback"), inputs.logs, strict=True)
         ]
-    known = set(map(id, seen)) & set(map(id, inputs.files))
-    before = {(f.log, f.path): f for f in seen if id(f) not in known}
-    now = {(f.log, f.path) for f in inputs.files if id(f) not in known}
     groups: dict[str, list[tuple[str, list[Interval]]]] = {}
     later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
-    for file in inputs.files:
-        # Most files are the very objects of before.
-        old = file if id(file) in known else before.get((file.log, file.path))
-        if old is file and file.latest < later.start:
-            continue
-        if old is None:
-            groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
-        elif (old.fingerprint, old.problem) != (file.fingerprint, file.problem) or _retyped(old, file):
-            groups.setdefault(f"rewritten {file.log}", []).append((file.path, [*old.intervals, *file.intervals]))
-        elif newly := common(file.intervals, [later]):
-            groups.setdefault(f"newly known {file.log}", []).append(("", newly))
-    for key, old in before.items():
-        if key not in now:
+    for files, before in zip(inputs.logs, seen.logs, strict=True):
+        places = before.places(files.rows.column("path"))
+        changed = (places >= 0) & ~_unchanged(files, before, places)
+        known_now = np.zeros(len(files), bool)
+        known_now[files.meeting(later)] = True
+        replaced = iter(before.take(places[changed]))
+        # Most files are as they were, and all of their rows known already.
+        looked_at = np.flatnonzero((places < 0) | changed | known_now)
+        for file, place in zip(files.take(looked_at), looked_at, strict=True):
+            if places[place] < 0:
+                groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
+            elif changed[place]:
+                spans = [*next(replaced).intervals, *file.intervals]
+                groups.setdefault(f"rewritten {file.log}", []).append((file.path, spans))
+            elif newly := common(file.intervals, [later]):
+                groups.setdefault(f"newly known {file.log}", []).append(("", newly))
+    for files, before in zip(inputs.logs, seen.logs, strict=True):
+        for old in before.take(~before.as_in(files)):
             groups.setdefault(f"removed {old.log}", []).append((old.path, old.intervals))
     return [
         Cause(what, tuple(union(i for _, each in found for i in each)), tuple(path for path, _ in found if path))
@@ -79,11 +81,11 @@ class News:
     Everything else is as it was, so the tiles can be amended by these rows' ids.
     """
 
-    predictions: tuple[LogFile, ...]
+    predictions: Files
     """New files."""
-    feedback: tuple[LogFile, ...]
-    seen_predictions: tuple[LogFile, ...]
-    seen_feedback: tuple[LogFile, ...]
+    feedback: Files
+    seen_predictions: Files
+    seen_feedback: Files
     known: int
     """as_of of the published run: later rows of files seen are new, too."""
     as_of: int
@@ -94,9 +96,10 @@ class News:
         return Interval(self.known + 1, max(self.known, self.as_of) + 1)
 
     @functools.cached_property
-    def revealed(self) -> tuple[LogFile, ...]:
+    def revealed(self) -> Files:
         """Files seen that have such rows."""
-        return tuple(f for f in (*self.seen_predictions, *self.seen_feedback) if f.meets(self.later))
+        seen = self.seen_predictions.with_more(self.seen_feedback)
+        return seen.take(seen.meeting(self.later))
 
     @property
     def any(self) -> bool:
@@ -109,25 +112,40 @@ class News:
         return sum(int(f.row_bytes * f.rows) for f in (*self.predictions, *self.feedback, *self.revealed))
 
 
-def news_of(inputs: Inputs, basis: Published, seen: list[LogFile], causes: list[Cause], as_of: int) -> News | None:
+def news_of(inputs: Inputs, basis: Published, seen: Inputs, causes: list[Cause], as_of: int) -> News | None:
     """The new rows, or None where files seen were rewritten or removed, or new ones hold columns of other types."""
     if not all(cause.what.startswith(("new ", "newly known ")) for cause in causes):
         return None
-    before = {(f.log, f.path) for f in seen}
-    logs = [[f for f in files if f.usable] for files in (inputs.predictions, inputs.feedback)]
-    new = [tuple(f for f in files if (f.log, f.path) not in before) for files in logs]
-    old = [tuple(f for f in files if (f.log, f.path) in before) for files in logs]
-    for added, known in zip(new, old, strict=True):
-        kinds = [set(each) for each in {f.columns for f in known}]
+    new, old = [], []
+    for files, before in zip(inputs.logs, seen.logs, strict=True):
+        there = files.as_in(before)
+        added, known = files.take(files.usable & ~there), files.take(files.usable & there)
+        kinds = [set(each) for each in known.kinds.every]
         # Files seen may tell of columns that the config has left out since.
-        if known and not all(any(mine <= kind for kind in kinds) for mine in map(set, {f.columns for f in added})):
+        if len(known) and not all(any(mine <= kind for kind in kinds) for mine in map(set, added.kinds.every)):
             return None
+        new.append(added)
+        old.append(known)
     return News(new[0], new[1], old[0], old[1], basis.as_of, as_of)
 
 
-def _retyped(old: LogFile, new: LogFile) -> bool:
+def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
+    """Which files, each of them at its place among those before, are as they were then."""
+    mine, theirs = files.kinds, before.kinds
+    found = np.flatnonzero(places >= 0)
+    same: Flags = np.zeros(len(files), bool)
+    both, of = np.unique(np.stack([theirs.of[places[found]], mine.of[found]]), axis=1, return_inverse=True)
+    typed = np.array([not _retyped(theirs.every[a], mine.every[b]) for a, b in both.T], bool)
+    same[found] = typed[of.reshape(-1)]
+    for name in ("fingerprint", "problem"):
+        same &= before.same(places, name, files.rows.column(name))
+    return same
+
+
+def _retyped(old: Columns, new: Columns) -> bool:
     """Whether a column is of another type; one that the config asks for anew changes no row."""
-    return any(new.types.get(name, kind) != kind for name, kind in old.types.items())
+    types = dict(new)
+    return any(types.get(name, kind) != kind for name, kind in old)
 
 
 def touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Interval], list[Interval]]:
@@ -173,8 +191,8 @@ def limits(config: Config, as_of: int) -> list[Interval]:
 def existing_of(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
     """Tiles that may hold predictions."""
     tile = config.tile
-    ranges = (each for file in inputs.predictions if file.usable for each in file.ranges)
-    tiles = joined((floor(first, tile), max(BEGINNING, floor(last, tile) + tile)) for first, last in ranges)
+    _, first, last = inputs.predictions.ranges
+    tiles = joined(first // tile * tile, np.maximum(BEGINNING, last // tile * tile + tile))
     return common(tiles, limits(config, as_of))
 
 

@@ -7,7 +7,6 @@ on local disks it is safe against kills, not shown safe against power loss.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,8 +18,8 @@ import pyarrow.compute as pc
 
 from sli import schemas
 from sli.errors import ConflictError, StoreError
+from sli.inputs import Inputs
 from sli.intervals import Interval
-from sli.logs import LogFile
 from sli.request import Backfill
 from sli.storage import NOTHING, Storage, check_exclusive_writes, delta_options, plain
 
@@ -220,9 +219,9 @@ class Store:
     def missing(self, name: str) -> StoreError:
         return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")
 
-    def inputs(self, published: Published | None) -> list[LogFile]:
+    def inputs(self, published: Published | None) -> Inputs:
         """The files the last published run saw."""
-        return files_of(self.rows("inputs", published))
+        return Inputs.of_rows(self.rows("inputs", published))
 
     def begin(self) -> Transaction:
         """Begin to write on top of what is published now."""
@@ -361,20 +360,3 @@ def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     ]
     extra = [f for f in rows.schema if f.name not in schema.names]
     return pa.table(fixed + [rows.column(f.name) for f in extra], schema=pa.schema([*schema, *extra]))
-
-
-def files_of(rows: pa.Table) -> list[LogFile]:
-    """The files of an `inputs` table, column by column: row by row it would take many times as long."""
-    columns = {name: rows.column(name).to_pylist() for name in LogFile._fields}
-    columns["ranges"] = [tuple(zip(each[::2], each[1::2], strict=True)) for each in columns["ranges"]]
-    # Files of a log mostly have the same columns: one object for all of them.
-    same: dict[Any, Any] = {}
-    columns["columns"] = [same.setdefault(each, each) for each in map(tuple, columns["columns"])]
-    return list(map(LogFile, *columns.values()))
-
-
-def input_rows(files: tuple[LogFile, ...]) -> pa.Table:
-    """The `inputs` table of a run."""
-    columns: dict[str, Any] = {name: [getattr(file, name) for file in files] for name in LogFile._fields}
-    columns["ranges"] = [tuple(itertools.chain.from_iterable(each)) for each in columns["ranges"]]
-    return pa.table({name: pa.array(columns[name], schemas.INPUTS.field(name).type) for name in schemas.INPUTS.names})

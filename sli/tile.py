@@ -22,8 +22,8 @@ from sli.aggregation import grouping, named, prepare, states_of
 from sli.chunks import Chunk, Job
 from sli.config import Config
 from sli.errors import EngineError
+from sli.inputs import LogFile
 from sli.intervals import Interval, union, without, zone
-from sli.logs import LogFile
 from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql

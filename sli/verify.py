@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from sli.config import Config
 from sli.errors import ConfigError, StoreError
+from sli.inputs import Files, Inputs, LogFile
 from sli.intervals import MINUTE, iso, moment
 from sli.loading import load_config
-from sli.logs import LogFile
 from sli.read import read
 from sli.slices import OTHER, SliceBy, bin_names, text
 from sli.slis import Reference
@@ -94,8 +94,8 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     found = Verification(published.as_of, 0, total)
     if not declared.all():
         found.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that are not declared")
-    files = store.inputs(published)
-    pairs, tables = _pairs(config, files, published.as_of), _tables(config, files)
+    inputs = store.inputs(published)
+    pairs, tables = _pairs(config, inputs, published.as_of), _tables(config, inputs.predictions)
     for (grain, start, end), rows in chosen:
         if _waiting(published, start, end):
             found.waiting += 1
@@ -219,10 +219,10 @@ def _differences(name: str, row: Any, members: pd.DataFrame, value: float) -> li
     return differing
 
 
-def _pairs(config: Config, files: Sequence[LogFile], as_of: int) -> pd.DataFrame:
+def _pairs(config: Config, inputs: Inputs, as_of: int) -> pd.DataFrame:
     """Every winning prediction with the label that counts at `as_of`."""
     p, f = config.predictions, config.feedback
-    predictions = _read(config, [x for x in files if x.log == "predictions"], p.id, p.time, p.value, config.columns)
+    predictions = _read(config, inputs.predictions, p.id, p.time, p.value, config.columns)
     cutoff, since = pd.Timestamp(moment(as_of)), pd.Timestamp(moment(config.since_instant))
     predictions = predictions[(predictions.time <= cutoff) & (predictions.time >= since)]
     if config.task == "binary":
@@ -235,7 +235,7 @@ def _pairs(config: Config, files: Sequence[LogFile], as_of: int) -> pd.DataFrame
         kind="stable",
     )
     winners = _binned(config, order.drop_duplicates("id", keep="first"))
-    feedback = _read(config, [x for x in files if x.log == "feedback"], f.id, f.time, f.value, ())
+    feedback = _read(config, inputs.feedback, f.id, f.time, f.value, ())
     feedback = feedback[feedback.time <= cutoff]
     if config.task == "binary":
         feedback = feedback[feedback.value.isna() | feedback.value.isin([0.0, 1.0])]
@@ -295,9 +295,10 @@ def _paired(config: Config, joined: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _tables(config: Config, files: Sequence[LogFile]) -> dict[str, pd.DataFrame]:
+def _tables(config: Config, predictions: Files) -> dict[str, pd.DataFrame]:
     """The pairs of each reference table by its path."""
-    types = next((file.types for file in files if file.log == "predictions" and file.usable), {})
+    first = predictions.first_usable
+    types = first.types if first else {}
     paths = {each.reference.path for each in config.declared if each.reference and each.reference.kind == "table"}
     return {path: _reference_pairs(config, path, types) for path in paths}
 
@@ -386,9 +387,7 @@ def _text(values: pd.Series) -> pd.Series:
     return (present.astype(str) if single else present).map(text).astype(object).reindex(values.index)
 
 
-def _read(
-    config: Config, files: Sequence[LogFile], id: str, time: str, value: str, columns: Sequence[str]
-) -> pd.DataFrame:
+def _read(config: Config, files: Files, id: str, time: str, value: str, columns: Sequence[str]) -> pd.DataFrame:
     """Valid rows of files: id (text), time (UTC), value, the declared columns, and each as `slice:` text."""
     parts = [_part(config, file, id, time, value, columns) for file in files if file.usable]
     whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["id", "time", "value", *columns])

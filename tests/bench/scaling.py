@@ -63,20 +63,21 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
     import cloudpickle
 
     from sli.chunks import jobs_for
+    from sli.inputs import Files, Inputs, LogFile
     from sli.intervals import Interval
     from sli.loading import checked
-    from sli.logs import Inputs, LogFile, discover
+    from sli.logs import discover
 
     chosen = checked({**tree, "dask": {"workers": PAPER["workers"]}, "memory": PAPER["memory"]})
     seen = discover(chosen)
     since, step = chosen.since_instant, HOUR // PAPER["files_an_hour"]
 
-    def made(files: tuple[LogFile, ...], name: str) -> tuple[LogFile, ...]:
+    def made(files: Files, name: str) -> Files:
         """Files of the same bytes a row, every one of its few seconds."""
         rows = sum(each.rows for each in files) / predictions * PAPER["daily"] / 24 / PAPER["files_an_hour"]
         size = sum(each.row_bytes * each.rows for each in files) / sum(each.rows for each in files)
         starts = range(since, since + PAPER["days"] * DAY, step)
-        return tuple(
+        return Files.of(
             LogFile(
                 name,
                 f"s3://bucket/{name}/date=2026-01-01/hour=00/{start}.parquet",
@@ -85,7 +86,7 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
                 int(rows),
                 ranges=((start, start + step - 1),),
                 row_bytes=size,
-                columns=files[0].columns,
+                columns=files.kinds.every[0],
             )
             for start in starts
         )

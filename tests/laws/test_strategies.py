@@ -25,8 +25,8 @@ from scenario import DAY, HOUR, Scenario, at
 import sli
 from sli import chunks, cluster, shuffle
 from sli.config import Config
+from sli.inputs import Files, Inputs, LogFile
 from sli.loading import checked
-from sli.logs import Inputs, LogFile
 from sli.plan import plan
 from sli.read import standing_audit
 from sli.report import plan_lines
@@ -258,9 +258,9 @@ def test_columns_of_all_kinds_bad_rows_and_functions_of_whole_days_come_out_alik
     assert_same(*configs)
 
 
-def log_files(log: str, days: int, size: float, start: int = MONDAY) -> tuple[LogFile, ...]:
+def log_files(log: str, days: int, size: float, start: int = MONDAY) -> Files:
     """A file a day of so many bytes."""
-    return tuple(
+    return Files.of(
         LogFile(
             log,
             f"/{log}/{day}.parquet",
@@ -290,7 +290,7 @@ def planned(days: int, size: float, **settings: Any) -> tuple[Any, Config]:
         | settings
     )
     inputs = Inputs(log_files("predictions", days, size), log_files("feedback", days, size))
-    return plan(config, inputs, None, [], Request(MONDAY + 500 * DAY, None, now=False)), config
+    return plan(config, inputs, None, Inputs.of([]), Request(MONDAY + 500 * DAY, None, now=False)), config
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ ORDER = [
     ["errors"],
     ["intervals", "slices"],
     ["windows", "schemas", "request"],
+    ["columns"],
+    ["inputs"],
     ["storage", "parts"],
     ["slis"],
     ["declaration", "mergeable"],

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
-from sli.intervals import BEGINNING, Interval
+from sli.inputs import Files, Inputs, LogFile
+from sli.intervals import Interval
 from sli.listing import listing
-from sli.logs import Inputs, LogFile, discover
+from sli.logs import discover
 from sli.scan import connect, count_of, predictions_source, rows_of
-from sli.tables import Store, files_of, input_rows
+from sli.tables import Store
 
 MONDAY = at("2024-01-01T00:00")
 WORLD = World(
@@ -67,7 +70,7 @@ def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_none(tmp_p
     assert listing("predictions", str(logs)) != before, "of one size, and the link itself is as it was"
 
 
-def test_files_seen_before_are_the_same_objects_and_their_footers_are_not_read(
+def test_files_seen_before_are_the_same_and_their_footers_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = Scenario(tmp_path, WORLD)
@@ -78,14 +81,14 @@ def test_files_seen_before_are_the_same_objects_and_their_footers_are_not_read(
     scenario.run(MONDAY + 3 * DAY)
     store = Store(scenario.config.store)
     seen = store.inputs(store.published())
-    assert Inputs(tuple(seen[:3]), tuple(seen[3:])) == discover(scenario.config)
+    assert seen == discover(scenario.config)
     read: list[object] = []
     footer = pq.read_metadata
     monkeypatch.setattr(pq, "read_metadata", lambda opened: read.append(opened) or footer(opened))
     scenario.log_feedback("1.parquet", [Feedback("1-0", MONDAY + DAY + 1, 0.0)])
     found = discover(scenario.config, seen)
     assert len(read) == 1
-    assert [new is old for new, old in zip(found.files, seen, strict=True)] == [True, True, True, True, False, True]
+    assert [new == old for new, old in zip(found.files, seen.files, strict=True)] == [True] * 4 + [False, True]
 
 
 def test_files_of_every_shape_survive_their_table() -> None:
@@ -96,11 +99,12 @@ def test_files_of_every_shape_survive_their_table() -> None:
         LogFile("feedback", "c", "1-3", 0, 0, "unreadable", "no Parquet", (), 0.0, 0, (("id", ""),)),
         LogFile("feedback", "d", "1-4", 9, 8, "", "", ((5, 6),), 0.5, 0, types),
     )
-    assert tuple(files_of(input_rows(files))) == files
-    assert files_of(input_rows(())) == []
-    assert files_of(input_rows(files).slice(1, 2)) == list(files[1:3])
-    assert [each.latest for each in files] == [4, BEGINNING, BEGINNING, 6]
-    assert [each.meets(Interval(4, 5)) for each in files] == [True, False, False, False]
+    inputs = Inputs.of(files)
+    assert tuple(inputs.files) == files
+    stored = pa.Table.from_batches([inputs.files.rows])
+    assert Inputs.of_rows(stored) == Inputs.of_rows(pa.concat_tables([stored.slice(2), stored.slice(0, 2)])) == inputs
+    assert tuple(Inputs.of_rows(stored.slice(1, 2)).files) == files[1:3]
+    assert tuple(Inputs.of_rows(stored.slice(0, 0)).files) == ()
 
 
 @pytest.mark.parametrize("zoned", [True, False])
@@ -128,3 +132,70 @@ def test_footers_tell_how_many_rows_a_span_holds_where_no_file_lies_in_it_in_par
         read = con.execute(f"SELECT count(*) FROM {rows_of(con, files, source, 'UTC', span)}").fetchall()
         assert con.execute(f"SELECT {told}").fetchall() == read == [(max(0, min(240, last) - first),)]
         assert ("read_parquet" in told) == (first < 240 and (first % 60 > 0 or last % 60 > 0))
+
+
+KINDS: list[tuple[tuple[str, str], ...]] = [(("id", "a"), ("t", "b")), (("id", "a"), ("t", "c")), (("id", "a"),), ()]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_asked_of_all_files_is_what_each_of_them_says(seed: int) -> None:
+    pick = random.Random(seed)
+    kinds = pick.sample(KINDS, pick.randint(1, 4))
+    files = []
+    for i in range(pick.randint(0, 12)):
+        firsts = [pick.randrange(-9, 9) for _ in range(pick.randrange(3))]
+        files.append(
+            LogFile(
+                "predictions",
+                f"{i:02d}ü",
+                pick.choice(["1", "2"]),
+                1,
+                pick.randrange(4),
+                pick.choice(["", "", "", "damaged"]),
+                "",
+                tuple((first, first + pick.randrange(5)) for first in firsts),
+                pick.random(),
+                pick.choice([0, 0, 3]),
+                pick.choice(kinds),
+            )
+        )
+    every = Files.of(files)
+    assert [every.kinds.every[each] for each in every.kinds.of] == [each.columns for each in files]
+    assert every.usable.tolist() == [each.usable for each in files]
+    assert every.first_usable == next((each for each in files if each.usable), None)
+    assert list(every.told_of) == [each for each in files if each.problem or each.null_times]
+    assert every.column_bytes.tolist() == [each.row_bytes * each.rows for each in files]
+    spans = [(i, *both) for i, each in enumerate(files) if each.usable for both in each.ranges]
+    assert list(zip(*(each.tolist() for each in every.ranges), strict=True)) == spans
+    lasts = [last + 1 for _, _, last in spans]
+    assert every.span == (Interval(min(first for _, first, _ in spans), max(lasts)) if spans else None)
+    within = Interval(pick.randrange(-9, 0), pick.randrange(9))
+    assert every.meeting(within).tolist() == sorted({i for i, a, b in spans if a < within.end and b >= within.start})
+    others = [each._replace(fingerprint=pick.choice(["1", "2"])) for each in files if pick.random() < 0.7]
+    known = {each.path: each for each in others}
+    assert every.as_in(Files.of(others)).tolist() == [each.path in known for each in files]
+    same = [known.get(each.path, each._replace(fingerprint="")).fingerprint == each.fingerprint for each in files]
+    assert every.as_in(Files.of(others), "fingerprint").tolist() == same
+    places = np.array(sorted(pick.sample(range(len(files)), len(files) // 2)), np.int64)
+    changed = [files[i]._replace(problem="damaged") for i in places]
+    expected = {**dict(enumerate(files)), **dict(zip(places.tolist(), changed, strict=True))}
+    assert list(every.with_replaced(places, changed)) == list(expected.values())
+    assert list(every.take(places)) == [files[i] for i in places]
+
+
+def test_what_tells_a_run_from_another_are_paths_fingerprints_and_problems() -> None:
+    first, other = (LogFile("predictions", path, "1", 1) for path in ("ab", "c"))
+    told = {
+        Inputs.of(each).digest
+        for each in (
+            [],
+            [first],
+            [first, other],
+            [first._replace(path="a"), other._replace(path="bc")],
+            [first, other._replace(log="feedback")],
+            [first, other._replace(fingerprint="2")],
+            [first, other._replace(problem="damaged")],
+        )
+    }
+    assert len(told) == 7
+    assert Inputs.of([first, other._replace(rows=3)]).digest in told

@@ -95,7 +95,7 @@ def test_requests_of_a_discovery_grow_with_pages_and_new_files_not_with_folders(
     assert len(found.files) == 2 * HOURS
     assert requests.kinds() == {"LIST": 3, "GET": 2 * HOURS}
     requests.clear()
-    assert discover(job, found.files) == found
+    assert discover(job, found) == found
     assert requests.kinds() == {"LIST": 3}
 
 

@@ -42,3 +42,10 @@ def text_column(values: Sequence[str]) -> pa.Array:
     written = [each.encode() for each in values]
     ends = np.cumsum([0, *map(len, written)], dtype=np.int32)
     return pa.StringArray.from_buffers(len(written), pa.py_buffer(ends), pa.py_buffer(b"".join(written)))
+
+
+def text_bytes(column: pa.Array) -> memoryview:
+    """A column's texts, one after the other."""
+    _, ends, held = column.buffers()
+    first, last = np.frombuffer(ends, np.int32)[[column.offset, column.offset + len(column)]] if len(column) else (0, 0)
+    return memoryview(held or b"")[first:last]

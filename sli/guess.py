@@ -140,7 +140,7 @@ def _look(log: str, given: str) -> Sample:
     if listed is None:
         raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
     fs, root = filesystem(given)
-    files = [filesystem(file.path)[1] for file in listed.files]
+    files = [filesystem(path)[1] for path in listed.paths]
     if not files:
         others = listed.others
         other = f"{len(others):,} other files, such as {posixpath.basename(others[0])}" if others else "an empty folder"

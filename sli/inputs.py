@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.columns import Flags, Rows, flags, floats, number_column, numbers, text_column
+from sli.columns import Flags, Rows, flags, floats, number_column, numbers, text_bytes, text_column
 from sli.intervals import Instants, Interval
 from sli.schemas import INPUTS
 
@@ -248,7 +248,7 @@ class Inputs:
         for name in ("log", "path", "fingerprint", "problem"):
             column = self.files.rows.column(name)
             told.update(numbers(pc.binary_length(column)).tobytes())
-            told.update("".join(column.to_pylist()).encode())
+            told.update(text_bytes(column))
         return told.hexdigest()
 
     def without(self, broken: Mapping[str, str]) -> Inputs:

@@ -24,19 +24,25 @@ STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "
 """What file systems call that which tells a file from a later one of the same path and size."""
 
 
-class Found(NamedTuple):
-    """A Parquet file of a log: where it lies, how large it is, what tells it from a later one."""
-
-    path: str
-    bytes: int
-    fingerprint: str
-
-
 class Listing(NamedTuple):
-    """Parquet files in the order of their paths, and the paths of whatever else lies there and is not hidden."""
+    """The Parquet files of a log in the order of their paths: no object a file, since there may be very many."""
 
-    files: list[Found]
+    paths: list[str]
+    sizes: list[int]
+    fingerprints: list[str]
+    """What tells each file from a later one of its path."""
     others: list[str]
+    """Paths of whatever else lies there and is not hidden."""
+
+    def add(self, path: str, size: int, fingerprint: str) -> None:
+        self.paths.append(path)
+        self.sizes.append(size)
+        self.fingerprints.append(fingerprint)
+
+    def in_order(self) -> Listing:
+        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
+        paths, fingerprints = ([column[i] for i in order] for column in (self.paths, self.fingerprints))
+        return Listing(paths, [self.sizes[i] for i in order], fingerprints, sorted(self.others))
 
 
 def listing(log: str, url: str, storage: Storage = NOTHING) -> Listing | None:
@@ -64,7 +70,7 @@ def listing(log: str, url: str, storage: Storage = NOTHING) -> Listing | None:
 
 def _local(root: str) -> Listing | None:
     root = os.path.abspath(root)
-    found = Listing([], [])
+    found = Listing([], [], [], [])
     if os.path.isdir(root):
         waiting = [root]
         while waiting:
@@ -73,10 +79,10 @@ def _local(root: str) -> Listing | None:
     elif not os.path.exists(root):
         return None
     elif root.endswith(ENDINGS):
-        found.files.append(_local_file(root, os.stat(root)))
+        found.add(root, *_stamped(os.stat(root)))
     else:
         found.others.append(root)
-    return Listing(sorted(found.files), sorted(found.others))
+    return found.in_order()
 
 
 def _scanned(folder: str, found: Listing) -> list[str]:
@@ -90,7 +96,7 @@ def _scanned(folder: str, found: Listing) -> list[str]:
                 folders.append(entry.path)
             elif entry.name.endswith(ENDINGS):
                 try:
-                    found.files.append(_local_file(entry.path, entry.stat()))
+                    found.add(entry.path, *_stamped(entry.stat()))
                 except FileNotFoundError:
                     continue  # gone since, or a link that leads nowhere
             else:
@@ -98,8 +104,10 @@ def _scanned(folder: str, found: Listing) -> list[str]:
     return folders
 
 
-def _local_file(path: str, stat: os.stat_result) -> Found:
-    return Found(path, stat.st_size, f"{stat.st_size}-{stat.st_mtime}")
+def _stamped(stat: os.stat_result) -> tuple[int, str]:
+    """Size and fingerprint of a local file."""
+    size = stat.st_size
+    return size, f"{size}-{stat.st_mtime}"
 
 
 def _remote(log: str, url: str, storage: Storage) -> Listing | None:
@@ -112,16 +120,16 @@ def _remote(log: str, url: str, storage: Storage) -> Listing | None:
     except FileNotFoundError:
         entries = {}
     if not entries:
-        return Listing([], []) if fs.exists(root) else None
+        return Listing([], [], [], []) if fs.exists(root) else None
     first = next(iter(entries))
     prefix = fs.unstrip_protocol(first).removesuffix(first)
-    found = Listing([], [])
+    found = Listing([], [], [], [])
     for path in sorted(entries):
         below = path.removeprefix(root).strip("/").split("/")
         if any(part.startswith(HIDDEN) for part in below):
             continue
         if path.endswith(ENDINGS):
-            found.files.append(_remote_file(log, prefix, path, entries[path] or fs.info(path)))
+            found.add(f"{prefix}{path}", *_remotely_stamped(log, f"{prefix}{path}", entries[path] or fs.info(path)))
         else:
             found.others.append(path)
     return found
@@ -133,28 +141,29 @@ def _walks(fs: Any) -> bool:
     return kind.find is AbstractFileSystem.find or getattr(kind, "_find", None) is AsyncFileSystem._find
 
 
-def _remote_file(log: str, prefix: str, path: str, entry: Mapping[str, Any]) -> Found:
+def _remotely_stamped(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int, str]:
+    """Size and fingerprint of a remote file. Raises InputError where they are not told."""
     size, stamp = entry.get("size"), next((entry[name] for name in STAMPS if entry.get(name)), None)
     if size is None or stamp is None:
         raise InputError(
             f"the {log} log cannot be listed",
-            where=f"{prefix}{path}",
+            where=url,
             expected="a kind of storage that tells the size of each file, and its time or ETag",
             found=f"only {', '.join(sorted(entry))}",
             todo="copy the log to a folder or to object storage",
         )
-    return Found(f"{prefix}{path}", int(size), f"{size}-{stamp}")
+    return int(size), f"{size}-{stamp}"
 
 
 def is_current(path: str, fingerprint: str, storage: Storage = NOTHING) -> bool:
     """Whether a file is still the one that was listed. Raises whatever the file system does, but if it is gone."""
     try:
         if "://" not in path:
-            return _local_file(path, os.stat(path)).fingerprint == fingerprint
+            return _stamped(os.stat(path))[1] == fingerprint
         fs, place = filesystem(path, storage)
         fs.invalidate_cache()
         # What a file system tells of one file may be worded in another way than in a listing.
         entries = [fs.info(place)] if on_s3(path) else fs.ls(fs._parent(place), detail=True)
-        return any(_remote_file("", "", e["name"], e).fingerprint == fingerprint for e in entries if e["name"] == place)
+        return any(_remotely_stamped("", e["name"], e)[1] == fingerprint for e in entries if e["name"] == place)
     except FileNotFoundError:
         return False

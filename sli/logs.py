@@ -6,7 +6,6 @@ statistics of the time column costs one read of that column.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,14 +94,14 @@ def _listed(footer: _Footer, before: Files) -> Files:
             where=footer.source.path,
             todo=f"check `{footer.log}.path`",
         )
-    places = before.places(text_column([each.path for each in found.files]))
-    fingerprints = text_column([each.fingerprint for each in found.files])
+    places = before.places(text_column(found.paths))
+    fingerprints = text_column(found.fingerprints)
     new = ~_as_before(footer, before, places, fingerprints)
     # Named even where they turn out missing: what was looked for decides whether to look again.
     named = tuple((name, "") for name in footer.needed)
     unseen = [
-        LogFile(footer.log, each.path, each.fingerprint, each.bytes, columns=named)
-        for each in itertools.compress(found.files, new)
+        LogFile(footer.log, found.paths[i], found.fingerprints[i], found.sizes[i], columns=named)
+        for i in np.flatnonzero(new)
     ]
     places[new] = len(before) + np.arange(len(unseen))
     return before.with_more(Files.of(_with_footers(footer, unseen))).take(places)

@@ -134,9 +134,8 @@ def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
     mine, theirs = files.kinds, before.kinds
     found = np.flatnonzero(places >= 0)
     same: Flags = np.zeros(len(files), bool)
-    both, of = np.unique(np.stack([theirs.of[places[found]], mine.of[found]]), axis=1, return_inverse=True)
-    typed = np.array([not _retyped(theirs.every[a], mine.every[b]) for a, b in both.T], bool)
-    same[found] = typed[of.reshape(-1)]
+    pairs = np.array([[not _retyped(old, new) for new in mine.every] for old in theirs.every], bool)
+    same[found] = pairs[theirs.of[places[found]], mine.of[found]]
     for name in ("fingerprint", "problem"):
         same &= before.same(places, name, files.rows.column(name))
     return same

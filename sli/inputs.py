@@ -103,6 +103,9 @@ class Files:
     def take(self, chosen: Flags | Rows) -> Files:
         """Those at these places, or flagged."""
         places: Rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        if (np.diff(places) == 1).all():
+            # Nothing is copied where they lie side by side, as those of a log do.
+            return Files(self.rows.slice(int(places[0]) if len(places) else 0, len(places)))
         return Files(self.rows.take(number_column(places)))
 
     def with_more(self, more: Files) -> Files:
@@ -168,7 +171,9 @@ class Files:
         """The different `columns` of all these files."""
         maps = self.rows.column("columns")
         starts = numbers(maps.offsets)
-        names, types = (numbers(each.dictionary_encode().indices) for each in (maps.keys, maps.items))
+        held = (each.slice(starts[0], starts[-1] - starts[0]) for each in (maps.keys, maps.items))
+        names, types = (numbers(each.dictionary_encode().indices) for each in held)
+        starts = starts - starts[0]
         lengths = np.diff(starts)
         changes = lengths[1:] != lengths[:-1]
         # Neighbours mostly are of one kind: only where they differ a kind is made, to be compared with all others.

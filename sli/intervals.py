@@ -196,6 +196,7 @@ class Zone:
     def date(self, micros: int) -> Date:
         return moment(micros).astimezone(self.info).date()
 
+    @functools.cache  # noqa: B019 - there is one object a zone
     def midnight(self, day: Date) -> int:
         """First instant of a local date, also where midnight itself is skipped by a change of offset."""
         at = instant(datetime(day.year, day.month, day.day, tzinfo=self.info))

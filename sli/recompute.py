@@ -340,7 +340,7 @@ def _keys(inputs: Inputs, chosen: Plan, seen: Inputs, published: Published | Non
     if published is None or chosen.from_scratch or (published.keyed != HASH and not looked_up):
         return NewKeys("")
     new = [
-        files.take(files.usable & ~files.as_in(before.take(before.usable), "fingerprint"))
+        files.take(files.usable & ~files.as_in(before, "fingerprint", "problem"))
         for files, before in zip(inputs.logs, seen.logs, strict=True)
     ]
     return NewKeys(HASH, new[0].with_more(new[1]))

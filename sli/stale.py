@@ -134,8 +134,8 @@ def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
     mine, theirs = files.kinds, before.kinds
     found = np.flatnonzero(places >= 0)
     same: Flags = np.zeros(len(files), bool)
-    pairs = np.array([[not _retyped(old, new) for new in mine.every] for old in theirs.every], bool)
-    same[found] = pairs[theirs.of[places[found]], mine.of[found]]
+    pairs = np.array([not _retyped(old, new) for old in theirs.every for new in mine.every], bool)
+    same[found] = pairs[theirs.of[places[found]] * len(mine.every) + mine.of[found]]
     for name in ("fingerprint", "problem"):
         same &= before.same(places, name, files.rows.column(name))
     return same

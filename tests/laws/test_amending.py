@@ -217,6 +217,16 @@ def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tm
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 6 * DAY)))
 
 
+def test_the_first_files_of_a_log_that_was_empty_amend(tmp_path):
+    s = Scenario(tmp_path, WORLD)
+    s.log_predictions("p.parquet", [Prediction("a", TEN, 0.9, {})])
+    (tmp_path / "feedback").mkdir(exist_ok=True)
+    s.run(TEN + HOUR)
+    s.log_feedback("f.parquet", [Feedback("a", TEN + HOUR, 1.0)])
+    amends(s, TEN + DAY)
+    s.check(TEN + DAY)
+
+
 def test_a_new_sli_is_computed_where_new_files_reach_every_hour(tmp_path):
     s = small(tmp_path)
     s.world = replace(s.world, slis=("accuracy", "log_loss"))

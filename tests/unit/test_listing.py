@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from pathlib import Path
@@ -14,7 +15,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
 from sli.inputs import Files, Inputs, LogFile
-from sli.intervals import Interval
+from sli.intervals import Interval, union
 from sli.listing import listing
 from sli.logs import discover
 from sli.scan import connect, count_of, predictions_source, rows_of
@@ -201,3 +202,13 @@ def test_what_tells_a_run_from_another_are_paths_fingerprints_and_problems() -> 
     }
     assert len(told) == 7
     assert Inputs.of([first, other._replace(rows=3)]).digest in told
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_joined_intervals_hold_the_same_instants_and_do_not_touch(seed: int) -> None:
+    pick = random.Random(seed)
+    spans = [(start, start + pick.randrange(4)) for start in (pick.randrange(20) for _ in range(pick.randrange(9)))]
+    found = union(Interval(*each) for each in spans)
+    assert {at for each in found for at in range(each.start, each.end)} == {at for a, b in spans for at in range(a, b)}
+    assert all(one.end < other.start for one, other in itertools.pairwise(found))
+    assert all(not each.empty and type(each.start) is int for each in found)

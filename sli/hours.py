@@ -204,7 +204,7 @@ def _declared(config: Config, transaction: Transaction, name: str, within: Withi
     kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
     sided = pc.field("span").isin(["pairs", "feedback"])
     only = sided | pc.field("slice_by").isin(pa.array(kept, pa.string()))
-    return transaction.store.rows(name, published, columns, only, within)
+    return transaction.rows(name, columns, only, within)
 
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:

@@ -375,7 +375,7 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
     return tuple(found)
 
 
-def believed(store: Store, first_day: str | None) -> pa.Table:
+def believed(transaction: Transaction, first_day: str | None) -> pa.Table:
     """The newest belief from a day on (None: all), in plain form."""
     within = [] if first_day is None else [("day", ">=", first_day)]
-    return plain(store.rows("results", None, schemas.RESULTS.names, within=within))
+    return plain(transaction.rows("results", schemas.RESULTS.names, within=within))

@@ -155,7 +155,7 @@ def _once(
     began = time.monotonic()
     transaction = Store(config.store, config.storage).begin()
     published = transaction.published
-    seen = transaction.store.inputs(published)
+    seen = Inputs.of_rows(transaction.rows("inputs"))
     inputs = discover(config, seen).without(broken)
     check_usable(inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
@@ -276,9 +276,9 @@ def _rolled_up(
 
 def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> pa.Table:
     """The published rows to compare with: the newest belief, or what was believed at an older as_of."""
-    store, published = transaction.store, transaction.published
+    published = transaction.published
     if chosen.older:
-        return known_at(store, published, chosen.as_of)
+        return known_at(transaction.store, published, chosen.as_of)
     first = None
     if published is not None and not (
         chosen.from_scratch
@@ -291,7 +291,7 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
         changed = (each.start for each in (*chosen.pairs, *chosen.gaining))
         earliest = min([newest, published.newest, *matured, *changed])
         first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
-    return publish.believed(store, first)
+    return publish.believed(transaction, first)
 
 
 def _audit(inputs: Inputs, chosen: Plan, days: pa.Table) -> pa.Table:

@@ -269,12 +269,29 @@ class Transaction:
             )
         self.versions[name] = table.version()
 
+    def rows(
+        self,
+        name: str,
+        columns: Collection[str] | None = None,
+        only: pc.Expression | None = None,
+        within: Within = (),
+    ) -> pa.Table:
+        """Rows of a table as this transaction sees it: what `Store.rows` gives, of a table that is open already."""
+        return self.store.rows_in(name, self._seen(name), columns, only, within)
+
+    def _seen(self, name: str) -> Any:
+        """A table as this transaction sees it, or None."""
+        table = self._handles[name]
+        if table is None and self.versions.get(name):
+            raise self.store.missing(name)
+        if name != "results" and table is not None and table.version() != self.versions.get(name, 0):
+            # A run that was killed left something behind, which may be anything.
+            return self.store.handle(name, self.versions.get(name, 0))
+        return table
+
     def files(self, name: str, partition: tuple[str, str]) -> tuple[str, ...]:
         """The files of a partition of a table as this transaction sees it, below the root of the store."""
-        table, below = self._handles[name], f"{name}/{partition[0]}={partition[1]}/"
-        if table is not None and table.version() != self.versions.get(name, 0):
-            # A run that was killed left something behind, which may be anything.
-            table = self.store.handle(name, self.versions.get(name, 0))
+        table, below = self._seen(name), f"{name}/{partition[0]}={partition[1]}/"
         with _errors(self.store.uri(name), "read"):
             found = () if table is None else table.file_uris(file_pruning_predicate=[(partition[0], "=", partition[1])])
             return tuple(below + each.rsplit("/", 1)[-1] for each in found)

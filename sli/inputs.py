@@ -231,7 +231,7 @@ class Inputs:
     @staticmethod
     def of_rows(rows: pa.Table) -> Inputs:
         """From the table `inputs`."""
-        return Inputs._of(Files(pa.concat_batches([_NONE, *rows.cast(INPUTS).to_batches()])))
+        return Inputs._of(Files(pa.concat_batches([_NONE, *rows.select(INPUTS.names).cast(INPUTS).to_batches()])))
 
     @staticmethod
     def _of(both: Files) -> Inputs:

@@ -51,6 +51,10 @@ class LogFile(NamedTuple):
         """The stretches of time the file has rows in."""
         return [Interval(first, last + 1) for first, last in self.ranges] if self.usable else []
 
+    def meets(self, span: Interval) -> bool:
+        """Whether the file has rows in a stretch of time, as far as its footer tells."""
+        return self.usable and any(first < span.end and last >= span.start for first, last in self.ranges)
+
     @property
     def types(self) -> dict[str, str]:
         """Type of each needed column; `hive` for one that is part of the path."""
@@ -161,7 +165,7 @@ class Files:
         return Interval(int(first.min()), int(last.max()) + 1) if len(first) else None
 
     def meeting(self, span: Interval) -> Rows:
-        """Places of those that have rows in a stretch of time, as far as their footers tell."""
+        """Places of those that meet a stretch of time."""
         file, first, last = self.ranges
         found: Rows = np.unique(file[(first < span.end) & (last >= span.start)])
         return found

@@ -173,7 +173,7 @@ def test_what_is_asked_of_all_files_is_what_each_of_them_says(seed: int) -> None
     lasts = [last + 1 for _, _, last in spans]
     assert every.span == (Interval(min(first for _, first, _ in spans), max(lasts)) if spans else None)
     within = Interval(pick.randrange(-9, 0), pick.randrange(9))
-    assert every.meeting(within).tolist() == sorted({i for i, a, b in spans if a < within.end and b >= within.start})
+    assert every.meeting(within).tolist() == [i for i, each in enumerate(files) if each.meets(within)]
     others = [each._replace(fingerprint=pick.choice(["1", "2"])) for each in files if pick.random() < 0.7]
     known = {each.path: each for each in others}
     assert every.as_in(Files.of(others)).tolist() == [each.path in known for each in files]

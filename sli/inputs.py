@@ -250,6 +250,16 @@ class Inputs:
         """The files of both logs."""
         return self.predictions.with_more(self.feedback)
 
+    def beside(self, seen: Inputs) -> Files | None:
+        """The files that came to those seen, or None where one of these is gone, or another now."""
+        more = []
+        for files, before in zip(self.logs, seen.logs, strict=True):
+            places = files.places(before.rows.column("path"))
+            if (places < 0).any() or files.take(places) != before:
+                return None
+            more.append(files.take(~files.as_in(before)))
+        return more[0].with_more(more[1])
+
     @property
     def digest(self) -> str:
         """Tells which files there are, by their paths, fingerprints and problems."""

@@ -181,7 +181,7 @@ def _once(
     keys = _keys(inputs, chosen, seen, published)
     state = _state(config, chosen, newest, published, keys)
     same_audit = publish.same_audit(audit, audited)
-    staged = Staged(tiles, days, touched, keys, audit, same_audit, inputs)
+    staged = Staged(tiles, days, touched, keys, audit, same_audit, inputs, seen)
     visible = _published(config, transaction, chosen, changes, staged, state, began)
     return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
@@ -357,6 +357,7 @@ class Staged:
     audit: pa.Table
     same_audit: bool
     inputs: Inputs
+    seen: Inputs
 
 
 def _published(
@@ -395,7 +396,7 @@ def _published(
         for rows in keys_of(config, staged.keys.files or ()):
             transaction.write("keys", rows)
         transaction.compact("keys")
-        transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
+        _remember(transaction, staged)
         audit = staged.audit
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
         transaction.write("audit", audit.append_column("sequence", sequence))
@@ -409,6 +410,16 @@ def _published(
         state, rows, None if chosen.older or not changes.partitions else publish.replacing(changes.partitions)
     )
     return True
+
+
+def _remember(transaction: Transaction, staged: Staged) -> None:
+    """Write which files this run saw: mostly only those that came to the ones seen before."""
+    more = staged.inputs.beside(staged.seen)
+    if more is None or "inputs" not in transaction.versions:
+        transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
+    elif len(more):
+        transaction.write("inputs", pa.Table.from_batches([more.rows]))
+        transaction.compact("inputs")
 
 
 def _outcome(

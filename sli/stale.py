@@ -133,9 +133,10 @@ def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
     """Which files, each of them at its place among those before, are as they were then."""
     mine, theirs = files.kinds, before.kinds
     found = np.flatnonzero(places >= 0)
+    pairs, of = np.unique(theirs.of[places[found]] * len(mine.every) + mine.of[found], return_inverse=True)
+    kinds = ((theirs.every[each // len(mine.every)], mine.every[each % len(mine.every)]) for each in pairs)
     same: Flags = np.zeros(len(files), bool)
-    pairs = np.array([not _retyped(old, new) for old in theirs.every for new in mine.every], bool)
-    same[found] = pairs[theirs.of[places[found]] * len(mine.every) + mine.of[found]]
+    same[found] = np.array([not _retyped(*each) for each in kinds], bool)[of]
     for name in ("fingerprint", "problem"):
         same &= before.same(places, name, files.rows.column(name))
     return same

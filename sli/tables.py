@@ -37,8 +37,10 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
 Within = Sequence[tuple[str, str, Any]]
-SMALL_FILES = 64
+SMALL_FILES = {"keys": 64, "inputs": 8}
 """Files of a table that is appended to every hour, before they are put together."""
+FEW_FILES = 12
+"""Files that are read one after the other."""
 TARGET_BYTES = 16 << 20
 """Size of files put together: larger ones would be written again too often."""
 
@@ -173,8 +175,8 @@ class Store:
         if table is None:
             return LAYOUT[name][0].empty_table()
         with _errors(self.uri(name), "read"):
-            if columns is None and only is None and not LAYOUT[name][1] and len(table.file_uris()) == 1:
-                rows = self._only_file(name, table)
+            if columns is None and only is None and not LAYOUT[name][1] and len(table.file_uris()) <= FEW_FILES:
+                rows = self._of_few_files(name, table)
                 there = rows.schema.names
             else:
                 found = table.to_pyarrow_dataset(
@@ -203,8 +205,8 @@ class Store:
 
         return ds.ParquetFragmentScanOptions(pre_buffer=not self.local)
 
-    def _only_file(self, name: str, table: Any) -> pa.Table:
-        """All rows of a table of one file, not read as a dataset: that would import pandas.
+    def _of_few_files(self, name: str, table: Any) -> pa.Table:
+        """All rows of a table of few files, not read as a dataset: that would import pandas.
 
         A run that finds nothing to do reads no other, and the import would be a quarter of its time.
         """
@@ -212,9 +214,12 @@ class Store:
         import pyarrow.parquet as pq
         from deltalake.fs import DeltaStorageHandler
 
-        storage = pa_fs.PyFileSystem(DeltaStorageHandler(self.uri(name), self.options))
-        with storage.open_input_file(table.file_uris()[0].removeprefix(f"{self.uri(name)}/")) as opened:
-            return pq.ParquetFile(opened).read()
+        folder = self._folder(name) or pa_fs.PyFileSystem(DeltaStorageHandler(self.uri(name), self.options))
+        parts = []
+        for file in table.file_uris():
+            with folder.open_input_file(file.rsplit("/", 1)[-1]) as opened:
+                parts.append(pq.ParquetFile(opened).read())
+        return pa.concat_tables(parts, promote_options="default") if parts else LAYOUT[name][0].empty_table()
 
     def missing(self, name: str) -> StoreError:
         return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")
@@ -299,7 +304,11 @@ class Transaction:
     def compact(self, name: str) -> None:
         """Put small files of a table together once there are many of them. Raises ConflictError."""
         table = self._handles[name]
-        if table is not None and table.version() == self.versions.get(name) and len(table.file_uris()) > SMALL_FILES:
+        if (
+            table is not None
+            and table.version() == self.versions.get(name)
+            and len(table.file_uris()) > SMALL_FILES[name]
+        ):
             with _errors(self.store.uri(name)):
                 table.optimize.compact(target_size=TARGET_BYTES)
             self.versions[name] = table.version()

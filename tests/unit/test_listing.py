@@ -19,7 +19,7 @@ from sli.intervals import Interval, union
 from sli.listing import listing
 from sli.logs import discover
 from sli.scan import connect, count_of, predictions_source, rows_of
-from sli.tables import Store
+from sli.tables import SMALL_FILES, Store
 
 MONDAY = at("2024-01-01T00:00")
 WORLD = World(
@@ -92,6 +92,33 @@ def test_files_seen_before_are_the_same_and_their_footers_are_not_read(
     found = discover(scenario.config, seen)
     assert len(read) == 1
     assert [new == old for new, old in zip(found.files, seen.files, strict=True)] == [True] * 4 + [False, True]
+
+
+def test_files_that_came_are_added_to_those_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SMALL_FILES, "inputs", 2)
+    scenario = Scenario(tmp_path, WORLD)
+    scenario.log_predictions("0.parquet", [Prediction("0", MONDAY, 0.5, {})])
+    scenario.log_feedback("0.parquet", [Feedback("0", MONDAY, 1.0)])
+    store, files = Store(scenario.config.store), []
+
+    def run() -> None:
+        scenario.run(MONDAY + DAY)
+        remembered = store.inputs(store.published()).files
+        assert sorted(remembered) == sorted(discover(scenario.config).files)
+        files.append(len(store.handle("inputs").file_uris()))
+
+    run()
+    for hour in range(1, 4):
+        scenario.log_feedback(f"{hour}.parquet", [Feedback(f"{hour}", MONDAY, 1.0)])
+        run()
+    scenario.log_feedback("1.parquet", [Feedback("0", MONDAY, 0.0)])
+    run()
+    scenario.log_feedback("4.parquet", [])
+    run()
+    scenario.remove("feedback", "2.parquet")
+    run()
+    assert files == [1, 2, 1, 2, 1, 2, 1]
+    scenario.check(MONDAY + DAY)
 
 
 def test_files_of_every_shape_survive_their_table() -> None:

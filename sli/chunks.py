@@ -282,7 +282,7 @@ class _Volume:
 def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool) -> Shuffle:
     """Tasks of a shuffle that keep within their memory; stretches are of whole days where a state is."""
     # Half is for rows on their way: those of the next task, and those made of the ones before. Text joined takes more.
-    budget = estimate.memory / FACTOR / 4
+    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4
     pieces = [
         *_pieces("predictions", whole.predictions, whole.reach, budget),
         *_pieces("feedback", whole.feedback, whole.known, budget),

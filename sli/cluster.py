@@ -172,8 +172,8 @@ def _local_cluster(config: Config, tasks: int) -> Any:
         kind = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory, "config": limits}
         kind["dashboard_address"] = "127.0.0.1:0"
     else:
-        # One task at a time, as without a shuffle. A limit of memory would be one of this whole process.
-        kind = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "memory_limit": 0}
+        # Without a limit of memory, which would be one of this whole process.
+        kind = {"processes": False, "n_workers": 1, "threads_per_worker": config.parallel, "memory_limit": 0}
         kind["dashboard_address"] = None
     try:
         # Any free port, also without a dashboard: it would insist on 8787.

@@ -256,6 +256,12 @@ class Config(Closed):
         shares = 2 * (self.dask.workers if isinstance(self.dask, Workers) else 1)
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // shares
 
+    @property
+    def shuffle_memory(self) -> int:
+        """Bytes a task of a shuffle may use. In this process, too, several of these run at once."""
+        shared = self.dask == "in-process" and self.memory is None
+        return self.task_memory // (self.parallel if shared else 1)
+
     @functools.cached_property
     def base(self) -> str:
         """Hash of what the tiles rest on: change it and everything is computed anew from the logs."""

@@ -54,7 +54,7 @@ def shuffled(config: Config, job: Job, spec: Spec, excluded: pa.Table, progress:
     Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
     """
     # The other half of a task's memory is for rows on their way, which are not DuckDB's.
-    spec = replace(spec, memory=spec.memory // 2)
+    spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
     with connected(config, job.tasks) as client, _quiet(), _failures(config):
         futures = client.compute(_graph(client, job, spec, excluded))
         places = {future.key: place for place, future in enumerate(futures)}

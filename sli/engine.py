@@ -1,4 +1,4 @@
-"""Dask: tasks run in this process, in local processes, or on a cluster; results come back in the order of the tasks.
+"""Where tasks run: in this process, or by Dask in local processes or on a cluster; results come back in their order.
 
 Limit: a task is one function call; what it reads and how much memory that takes was decided by the plan.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -228,8 +228,12 @@ def _heard(client: Any) -> Iterator[None]:
 
 
 def _in_process(tasks: Sequence[Task], progress: Report) -> list[Any]:
-    made = []
-    for done, task in enumerate(tasks, 1):
-        made.append(task())
-        progress(done, len(tasks))
+    # In a thread, since a signal that reaches a query in the main thread is told as an error of the query.
+    pool, made = ThreadPoolExecutor(1), []
+    try:
+        for done, future in enumerate([pool.submit(each) for each in tasks], 1):
+            made.append(future.result())
+            progress(done, len(tasks))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return made

@@ -43,6 +43,7 @@ from sli.slis import Sli
 from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
+INTERRUPTED = "Query interrupted"
 When = str | date | datetime | None
 
 
@@ -86,6 +87,11 @@ def carry_out(config: Config, request: Request, progress: Progress | None = None
     for attempt in range(ATTEMPTS):
         try:
             return _with_readable(config, request, progress or (lambda *_: None))
+        except RuntimeError as error:
+            # What DuckDB makes of a signal whose handler raised: the exception itself is lost.
+            if str(error) == INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise
         except ConflictError:
             if attempt == ATTEMPTS - 1:
                 raise

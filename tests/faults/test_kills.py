@@ -20,6 +20,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
+from sli.cli import main
 from sli.config import Config
 from sli.errors import StoreError
 from sli.tables import LAYOUT, Store, Transaction
@@ -418,3 +419,19 @@ def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dyi
         dying(scenario, as_of, pick.choice([*POINTS[:-1], "restored audit"]))
         scenario.run(as_of)
         scenario.check(as_of)
+
+
+def test_an_interrupt_in_the_midst_of_a_query_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = Scenario(tmp_path, WORLD)
+    logged_first(scenario)
+    path = tmp_path / "sli.yaml"
+    path.write_text(json.dumps(config_of(scenario.world, tmp_path)))
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Query interrupted")  # as DuckDB does where a signal reaches it
+
+    monkeypatch.setattr("sli.recompute.roll_up", interrupted)
+    assert main(["run", str(path)]) == 130
+    assert capsys.readouterr().err == "sli: interrupted; nothing unpublished is visible\n"

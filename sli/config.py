@@ -11,8 +11,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -32,6 +34,8 @@ Length = Annotated[
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
 CLUSTER_MEMORY = 1 << 30
 """Bytes of a task on a cluster elsewhere: what nearly every worker has for each of its threads."""
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux tells how much memory a container may use, by either version of its control groups."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names that mean something else inside a task."""
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
@@ -254,7 +258,7 @@ class Config(Closed):
         if isinstance(self.dask, Scheduler | Factory):
             return CLUSTER_MEMORY
         shares = 2 * (self.dask.workers if isinstance(self.dask, Workers) else 1)
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // shares
+        return machine_memory() // shares
 
     @property
     def shuffle_memory(self) -> int:
@@ -403,6 +407,15 @@ class Config(Closed):
                         expected=f"a multiple of {self.tile // 60_000_000} minutes",
                         found=length.text,
                     )
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine, or of the container around this process."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or a limit of "max"
+            found.append(int(Path(path).read_text()))
+    return min(found)
 
 
 def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage) -> tuple[float, ...]:

@@ -332,3 +332,18 @@ def test_the_command_says_on_stderr_where_the_dashboard_is(capsys: pytest.Captur
         logging.getLogger("sli.cluster").info("dashboard: %s", "http://host:8787/status")
     logging.getLogger("sli.cluster").info("after it nobody listens")
     assert capsys.readouterr() == ("", "sli: dashboard: http://host:8787/status\n")
+
+
+def test_tasks_share_half_the_memory_of_the_machine_or_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("sli.config.CONTAINER_LIMITS", (str(tmp_path / "none"), str(limit)))
+    assert config().task_memory == machine // 2
+    limit.write_text("max\n")
+    assert config().task_memory == machine // 2
+    limit.write_text(f"{1 << 30}\n")
+    assert config().task_memory == 1 << 29
+    assert config(dask={"workers": 4}).task_memory == 1 << 27
+    assert config(memory="3GB").task_memory == 3 << 30

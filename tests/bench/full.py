@@ -124,7 +124,7 @@ def _summary(found: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[st
     ratios = [theirs["seconds"] / sli["seconds"] for theirs, sli in zip(found, ours, strict=False)]
     timed = {name: spread(each[name] for each in found) for name in ("seconds", "whole", "peak_mb", "load", "fit")
              if name in found[0]}  # fmt: skip
-    kept = {name: found[0][name] for name in ("version", "hours", "of", "tasks") if name in found[0]}
+    kept = {name: found[0][name] for name in ("version", "hours", "of") if name in found[0]}
     return {**timed, "times_sli": statistics.median(ratios), **kept}
 
 

@@ -264,13 +264,12 @@ def memory() -> list[str]:
             f"(`memory: {found['memory']}`); all complete.",
         ]
         lines += table(
-            ["predictions", "logs", "time", "tasks", "largest process", "all processes"],
+            ["predictions", "logs", "time", "largest process", "all processes"],
             [
                 [
                     count(each["predictions"]),
                     memory_of(each["log_mb"]),
                     seconds(each["seconds"]),
-                    str(each["tasks"]),
                     memory_of(each["processes_mb"][0]),
                     memory_of(each["peak_mb"]),
                 ]
@@ -284,14 +283,24 @@ def memory() -> list[str]:
 def scaling() -> list[str]:
     lines = ["## 5. Workers"]
     for found in results("scaling"):
-        one, two = found["workers"]
-        gain = one["seconds"]["median"] / two["seconds"]["median"]
         constants, paper = found["constants"], found["paper"]
         lines += [
             "",
-            f"{count(found['predictions'])} predictions, {one['tasks']} tasks: one worker process "
-            f"{median(one['seconds'])}, two {median(two['seconds'])}: x {gain:.2f}.",
-            "",
+            f"A full recompute of {count(found['predictions'])} predictions:",
+            *table(
+                ["`memory:` of a task", "strategy", "tasks", "one worker process", "two", "gain"],
+                [
+                    [
+                        each["memory"],
+                        each["strategy"],
+                        str(each["tasks"]),
+                        median(each["one"]),
+                        median(each["two"]),
+                        times(each["one"]["median"] / each["two"]["median"]),
+                    ]
+                    for each in found["workers"]
+                ],
+            ),
             f"**On paper: {paper['workers']:,} workers, {count(paper['daily'])} predictions a day**, "
             f"{paper['files_an_hour']} files an hour of each log, a horizon of 7 days, `memory: {paper['memory']}`. "
             "The code that plans makes the plan, of files that are not there. A task costs driver and scheduler "

@@ -22,22 +22,29 @@ from full import ENVIRONMENT, HERE
 from measure import config, generated, measured, record, spread
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000
+MEMORY = ("1GiB", "512MiB")
+"""Of a task: 10 million predictions make some co-located tasks, and a shuffle."""
 PAPER = {"workers": 1_000, "daily": 1_000_000_000, "files_an_hour": 100, "days": 30, "memory": "8GiB"}
 
 
-def by_workers(logs: Path, rounds: int) -> list[dict[str, Any]]:
-    """A full recompute by 1 and by 2 worker processes, by turns; 512 MiB a task, so that there are tasks enough."""
+def by_workers(logs: Path, rounds: int, memory: str) -> dict[str, Any]:
+    """A full recompute by 1 and by 2 worker processes, by turns."""
     found: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
     for _ in range(rounds):
         for workers, runs in found.items():
-            more = json.dumps({"dask": {"workers": workers}, "memory": "512MiB"})
+            more = json.dumps({"dask": {"workers": workers}, "memory": memory})
             script = HERE / "peers" / "by_sli.py"
             runs.append(measured(script, str(logs), "plain", "/dev/null", more, env=ENVIRONMENT))
-            print(f"{workers} workers: {runs[-1]['seconds']:.1f} s", flush=True)
-    return [
-        {"workers": workers, "tasks": runs[0]["tasks"], "seconds": spread(each["seconds"] for each in runs)}
-        for workers, runs in found.items()
-    ]
+            print(f"{memory} a task, {workers} workers: {runs[-1]['seconds']:.1f} s", flush=True)
+    first = found[1][0]
+    seconds = [spread(each["seconds"] for each in runs) for runs in found.values()]
+    return {
+        "memory": memory,
+        "strategy": first["strategy"],
+        "tasks": first["tasks"],
+        "one": seconds[0],
+        "two": seconds[1],
+    }
 
 
 def nothing(*_: Any) -> None:
@@ -132,7 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
         logs = generated(given.folder or Path(temporary), "--predictions", str(given.predictions))
         tree = config(logs, Path(temporary) / "store")
-        measured_here = by_workers(logs, given.rounds)
+        measured_here = [by_workers(logs, given.rounds, memory) for memory in MEMORY]
         constants = constants_of(tree, given.tasks)
         paper = on_paper(tree, given.predictions)
     for name, plan in paper["plans"].items():

@@ -37,4 +37,5 @@ if __name__ == "__main__":
         began = time.perf_counter()
         outcome = sli.run(chosen, as_of="2026-06-01")
         seconds = time.perf_counter() - began
-        report(read(chosen), seconds=seconds, tasks=sum(len(job.chunks) for job in outcome.plan.jobs))
+        (job,) = outcome.plan.jobs
+        report(read(chosen), seconds=seconds, strategy=job.strategy, tasks=job.tasks)

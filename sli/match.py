@@ -101,7 +101,7 @@ class Sides:
     predictions: str
     feedback: str
     counts: tuple[str, str]
-    """How many rows of each there are."""
+    """How many rows of predictions and of feedback there are."""
     pairs: str
     strays: str
     strays_known: str
@@ -109,7 +109,7 @@ class Sides:
 
     @staticmethod
     def held(predictions: str, feedback: str, pairs: str, strays: str, strays_known: str) -> Sides:
-        """The same of rows in tables."""
+        """Of rows that are counted in no time, such as those of tables in memory."""
         counts = (f"(SELECT count(*) FROM {predictions})", f"(SELECT count(*) FROM {feedback})")
         return Sides(predictions, feedback, counts, pairs, strays, strays_known)
 

@@ -1,4 +1,4 @@
-"""Publication: compare what was rolled up with what is believed, stage every table, make it visible by one commit.
+"""Publication: what changed, by comparing what was rolled up with what is believed, and the audit beside it.
 
 A row is rewritten only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the
 beliefs there were. Limit: rows are compared to the bit; states are exact, so equal inputs give equal bits.
@@ -6,9 +6,8 @@ beliefs there were. Limit: rows are compared to the bit; states are exact, so eq
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -21,13 +20,13 @@ from sli import schemas
 from sli.config import Config
 from sli.daily import added_up
 from sli.inputs import LogFile
-from sli.intervals import inside, moment
+from sli.intervals import inside
 from sli.plan import Plan
 from sli.rollup import ROLLED, Choose, too_few
 from sli.slices import literal, parse
 from sli.slis import Sli
 from sli.slis.base import NO_LABELS, NO_REFERENCE
-from sli.tables import Published, Store, Transaction
+from sli.tables import Published, Transaction
 from sli.windows import Grain
 
 KEY = ("sli", "definition", "grain", "window_start", "window_end", "slice_by", "slice")
@@ -165,14 +164,6 @@ def stored(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def replacing(partitions: dict[str, list[str]]) -> str:
-    """The predicate that names the partitions of `results` to replace."""
-    parts = [
-        f"(grain = '{grain}' AND day IN ({', '.join(repr(day) for day in days)}))" for grain, days in partitions.items()
-    ]
-    return " OR ".join(parts)
-
-
 def audited(days: pa.Table, files: Iterable[LogFile]) -> pa.Table:
     """The standing audit of both logs, from the marks of all days: one row a log, check and file."""
     con = duckdb.connect()
@@ -302,50 +293,9 @@ def touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
     return found
 
 
-def write_tiles(
-    transaction: Transaction, tiles: pa.Table, days: pa.Table, touched: Collection[str], plan: Plan
-) -> None:
-    """Write the partitions of the hour and day tiles that this run touched."""
-    if plan.from_scratch:
-        replacing = "true" if transaction.published else None
-        transaction.write("tiles", tiles, replacing=replacing)
-        transaction.write("days", days, replacing=replacing)
-        return
-    for name, rows, partition, values in (
-        ("tiles", tiles, "day", sorted(touched)),
-        ("days", days, "month", sorted({each[:7] for each in touched})),
-    ):
-        if values:
-            transaction.write(
-                name,
-                rows.filter(pc.is_in(rows.column(partition), pa.array(values))),
-                replacing=f"{partition} IN ({', '.join(map(repr, values))})",
-            )
-
-
-def run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:
-    """The row of `runs`."""
-    asked = plan.request.chunk
-    row = {
-        "run_id": plan.run_id,
-        "sequence": sequence,
-        "as_of": moment(plan.as_of),
-        "asked_start": moment(asked.start) if asked else None,
-        "asked_end": moment(asked.end) if asked else None,
-        "backfill": plan.request.backfill.id if plan.request.backfill else None,
-        "plan": json.dumps(plan.to_dict()),
-        "tiles_recomputed": plan.tiles,
-        "results_changed": changed,
-        "seconds": seconds,
-    }
-    return pa.Table.from_pylist([row], schema=schemas.RUNS)
-
-
-def newest_audit(store: Store, published: Published | None) -> pa.Table:
-    """The audit that stands: of the last run that was not of an older as_of."""
-    if published is None:
-        return schemas.AUDIT.empty_table()
-    return store.rows("audit", published, only=pc.field("sequence") == published.audited)
+def standing(published: Published | None) -> pc.Expression:
+    """Of `audit` the rows that stand: those of the last run that was not of an older as_of."""
+    return pc.field("sequence") == (published.audited if published is not None else 0)
 
 
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:

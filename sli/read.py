@@ -70,7 +70,8 @@ def read(
 def standing_audit(config: Config) -> pd.DataFrame:
     """The rows of `audit` that stand now. Raises SliError."""
     store = Store(config.store, config.storage)
-    return framed(publish.newest_audit(store, store.published()))
+    published = store.published()
+    return framed(store.rows("audit", published, only=publish.standing(published)))
 
 
 def _chosen(rows: pa.Table, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None) -> pa.Table:

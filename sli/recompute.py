@@ -25,11 +25,10 @@ from sli.daily import renewed
 from sli.engine import check_cluster, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
-from sli.history import known_at, restated
+from sli.history import known_at
 from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, with_edges
-from sli.inputs import Files, Inputs
+from sli.inputs import Inputs
 from sli.intervals import SECOND, Duration, Interval, Zone, iso, union
-from sli.keys import HASH, keys_of
 from sli.loading import load_config
 from sli.logs import check_usable, discover
 from sli.plan import Plan, affected, reaches_all
@@ -40,6 +39,7 @@ from sli.rollup import roll_up
 from sli.scan import BrokenFiles
 from sli.schemas import AUDIT, REVISIONS
 from sli.slis import Sli
+from sli.staging import Staged, commit, new_keys, state_of
 from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
@@ -183,12 +183,12 @@ def _once(
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
-    audit, audited = _audit(inputs, chosen, days), publish.newest_audit(transaction.store, published)
-    keys = _keys(inputs, chosen, seen, published)
-    state = _state(config, chosen, newest, published, keys)
+    audit, audited = _audit(inputs, chosen, days), transaction.rows("audit", only=publish.standing(published))
+    keys = new_keys(inputs, chosen, seen, published)
+    state = state_of(config, chosen, newest, published, keys)
     same_audit = publish.same_audit(audit, audited)
     staged = Staged(tiles, days, touched, keys, audit, same_audit, inputs, seen)
-    visible = _published(config, transaction, chosen, changes, staged, state, began)
+    visible = commit(config, transaction, chosen, changes, staged, state, began)
     return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
 
@@ -306,126 +306,6 @@ def _audit(inputs: Inputs, chosen: Plan, days: pa.Table) -> pa.Table:
     return rows.append_column("run_id", pa.array([chosen.run_id] * len(rows), pa.string())).append_column(
         "as_of", as_of
     )
-
-
-def _state(config: Config, chosen: Plan, newest: int, published: Published | None, keys: NewKeys) -> Published:
-    """What the next plan will rest on."""
-    if chosen.older and published is not None:
-        return published
-    return Published(
-        0,
-        chosen.run_id,
-        chosen.as_of,
-        config.base,
-        newest,
-        tuple(config.states),
-        chosen.slice_sets,
-        tuple(grain.name for grain in config.all_grains),
-        {each.name: config.definition(each) for each in config.declared},
-        {each.name: each.objective.text if each.objective else None for each in config.declared},
-        chosen.pending,
-        chosen.unchecked,
-        chosen.held,
-        chosen.gaps,
-        chosen.backfills,
-        keyed=keys.hash,
-        timezone=config.timezone,
-    )
-
-
-@dataclass(frozen=True)
-class NewKeys:
-    """The files whose keys a run adds, and the hash of all keys once it has; none where there are no keys yet."""
-
-    hash: str
-    files: Files | None = None
-
-
-def _keys(inputs: Inputs, chosen: Plan, seen: Inputs, published: Published | None) -> NewKeys:
-    looked_up = chosen.news is not None and chosen.news.any
-    if published is None or chosen.from_scratch or (published.keyed != HASH and not looked_up):
-        return NewKeys("")
-    new = [
-        files.take(files.usable & ~files.as_in(before, "fingerprint", "problem"))
-        for files, before in zip(inputs.logs, seen.logs, strict=True)
-    ]
-    return NewKeys(HASH, new[0].with_more(new[1]))
-
-
-@dataclass(frozen=True)
-class Staged:
-    """What a run writes beside its results."""
-
-    tiles: pa.Table
-    days: pa.Table
-    touched: set[str]
-    keys: NewKeys
-    audit: pa.Table
-    same_audit: bool
-    inputs: Inputs
-    seen: Inputs
-
-
-def _published(
-    config: Config,
-    transaction: Transaction,
-    chosen: Plan,
-    changes: publish.Difference,
-    staged: Staged,
-    state: Published,
-    began: float,
-) -> bool:
-    """Stage every table, then make all of it visible at once. False if there is nothing to say."""
-    before = transaction.published
-    unchanged = (
-        before is not None
-        and replace(
-            state,
-            sequence=before.sequence,
-            run_id=before.run_id,
-            as_of=before.as_of,
-            audited=before.audited,
-            versions=before.versions,
-        )
-        == before
-    )
-    if len(changes.revised) == 0 and (chosen.older or (unchanged and not chosen.files_changed and staged.same_audit)):
-        return False
-    n, backfill = len(changes.revised), chosen.request.backfill
-    revised = changes.revised.append_column("sequence", pa.array([transaction.sequence] * n, pa.int64()))
-    revised = revised.append_column("backfill", pa.array([backfill.id if backfill else None] * n, pa.string()))
-    if chosen.older:
-        later = restated(transaction.store, transaction.published, revised, chosen.as_of, transaction.sequence)
-        revised = pa.concat_tables([revised, later], promote_options="permissive")
-    else:
-        publish.write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
-        for rows in keys_of(config, staged.keys.files or ()):
-            transaction.write("keys", rows)
-        transaction.compact("keys")
-        _remember(transaction, staged)
-        audit = staged.audit
-        sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
-        transaction.write("audit", audit.append_column("sequence", sequence))
-        state = replace(state, audited=transaction.sequence)
-    transaction.write("revisions", revised)
-    transaction.write(
-        "runs", publish.run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began)
-    )
-    rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
-    transaction.publish(
-        state, rows, None if chosen.older or not changes.partitions else publish.replacing(changes.partitions)
-    )
-    return True
-
-
-def _remember(transaction: Transaction, staged: Staged) -> None:
-    """Write which files this run saw: mostly only those that came to the ones seen before."""
-    more = staged.inputs.beside(staged.seen)
-    if more is None or "inputs" not in transaction.versions:
-        transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
-    elif len(more):
-        transaction.write("inputs", pa.Table.from_batches([more.rows]))
-        transaction.compact("inputs")
 
 
 def _outcome(

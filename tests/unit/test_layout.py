@@ -37,6 +37,7 @@ ORDER = [
     ["amend"],
     ["publish"],
     ["history", "hours"],
+    ["staging"],
     ["recompute"],
     ["guess"],
     ["read", "plot", "init", "backfill"],

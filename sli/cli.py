@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sli.errors import ConfigError, SliError
+from sli.signals import delivered
 
 EPILOG = """\
 exit codes:
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        return int(given.command(given))
+        with delivered():
+            return int(given.command(given))
     except SliError as error:
         if getattr(given, "json", False):
             print(json.dumps({"error": {k: v for k, v in error.__dict__.items() if v}}))

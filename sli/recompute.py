@@ -38,12 +38,12 @@ from sli.request import Request
 from sli.rollup import roll_up
 from sli.scan import BrokenFiles
 from sli.schemas import AUDIT, REVISIONS
+from sli.signals import delivered
 from sli.slis import Sli
 from sli.staging import Staged, commit, new_keys, state_of
 from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
-INTERRUPTED = "Query interrupted"
 When = str | date | datetime | None
 
 
@@ -81,17 +81,13 @@ def run(
     return carry_out(config, _request(config, as_of, look_back), progress)
 
 
+@delivered()
 @one_cluster()
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
     """Plan and publish one request; plan again where another run published first. Raises SliError."""
     for attempt in range(ATTEMPTS):
         try:
             return _with_readable(config, request, progress or (lambda *_: None))
-        except RuntimeError as error:
-            # What DuckDB makes of a signal whose handler raised: the exception itself is lost.
-            if str(error) == INTERRUPTED:
-                raise KeyboardInterrupt from error
-            raise
         except ConflictError:
             if attempt == ATTEMPTS - 1:
                 raise

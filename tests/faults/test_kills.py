@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
@@ -23,6 +26,7 @@ import sli
 from sli.cli import main
 from sli.config import Config
 from sli.errors import StoreError
+from sli.signals import delivered
 from sli.tables import LAYOUT, Store, Transaction
 
 START = at("2024-03-08T00:00")
@@ -421,17 +425,68 @@ def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dyi
         scenario.check(as_of)
 
 
-def test_an_interrupt_in_the_midst_of_a_query_is_told_as_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+class Stopped(BaseException):
+    """As schedulers raise where a run is cancelled."""
+
+
+def stop(*_: Any) -> None:
+    raise Stopped
+
+
+def in_a_query() -> None:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    duckdb.sql("SELECT sum(hash(a.range + b.range)) FROM range(1_000_000) a, range(2_000) b").fetchall()
+
+
+def in_a_stream() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield pa.record_batch({"x": [1]})
+
+    with duckdb.connect(config={"threads": 1}) as con:
+        con.register("rows", pa.RecordBatchReader.from_batches(pa.schema({"x": pa.int64()}), batches()))
+        con.sql("FROM rows").fetchall()
+
+
+@pytest.mark.parametrize("come", [in_a_query, in_a_stream])
+@pytest.mark.parametrize("handler", [stop, signal.default_int_handler])
+def test_a_signal_ends_a_run_as_its_handler_says_wherever_it_comes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    come: Callable[[], None],
+    handler: Callable[..., Any],
 ) -> None:
     scenario = Scenario(tmp_path, WORLD)
     logged_first(scenario)
     path = tmp_path / "sli.yaml"
     path.write_text(json.dumps(config_of(scenario.world, tmp_path)))
+    monkeypatch.setattr("sli.recompute.roll_up", lambda *_: come())
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        if handler is stop:
+            with pytest.raises(Stopped):
+                sli.run(path)
+        else:
+            assert main(["run", str(path)]) == 130
+            assert capsys.readouterr().err == "sli: interrupted; nothing unpublished is visible\n"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert Store(scenario.config.store).published() is None
 
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise RuntimeError("Query interrupted")  # as DuckDB does where a signal reaches it
 
-    monkeypatch.setattr("sli.recompute.roll_up", interrupted)
-    assert main(["run", str(path)]) == 130
-    assert capsys.readouterr().err == "sli: interrupted; nothing unpublished is visible\n"
+def test_an_error_after_a_signal_that_ends_nothing_is_told() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+
+    @delivered()
+    def failing() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ZeroDivisionError
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            failing()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert set(heard) == {signal.SIGTERM}

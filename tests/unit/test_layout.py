@@ -14,7 +14,7 @@ from scenario import DAY, Scenario, at, config_of
 
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
-    ["errors"],
+    ["errors", "signals"],
     ["intervals", "slices"],
     ["windows", "schemas", "request"],
     ["columns"],

@@ -18,6 +18,7 @@ from sli.cluster import LOG as CLUSTER_LOG
 from sli.cluster import PATIENCE, factory_of, module, name_of, opened, without_workers
 from sli.config import Config, Factory, Scheduler, Workers
 from sli.errors import EngineError
+from sli.signals import in_thread
 
 Task = Callable[..., Any]
 Report = Callable[[int, int], None]
@@ -228,12 +229,10 @@ def _heard(client: Any) -> Iterator[None]:
 
 
 def _in_process(tasks: Sequence[Task], progress: Report) -> list[Any]:
-    # In a thread, since a signal that reaches a query in the main thread is told as an error of the query.
-    pool, made = ThreadPoolExecutor(1), []
-    try:
-        for done, future in enumerate([pool.submit(each) for each in tasks], 1):
-            made.append(future.result())
+    made = []
+    # In a thread: a query in the main one loses what the handler of a signal raises.
+    with ThreadPoolExecutor(1) as pool:
+        for done, task in enumerate(tasks, 1):
+            made.append(in_thread(pool, task))
             progress(done, len(tasks))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
     return made

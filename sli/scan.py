@@ -24,6 +24,7 @@ from sli.fetch import Fetched, Wanted
 from sli.inputs import LogFile
 from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
+from sli.signals import stoppable
 from sli.slices import literal, quoted
 from sli.storage import NOTHING, Storage, plain, read_through
 
@@ -78,6 +79,8 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
 
     Raises EngineError where their storage does not answer: a file is broken only if its bytes are there.
     """
+    if isinstance(error, duckdb.InterruptException):
+        raise error
     found = {}
     for file in files:
         if not _problem(file, source, zone_name):
@@ -141,7 +144,8 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
 
 
 def session(con: duckdb.DuckDBPyConnection) -> None:
-    """Settings that each cursor of a connection needs."""
+    """What each cursor of a connection needs."""
+    stoppable(con)
     for setting in ("enable_progress_bar=false", "TimeZone='UTC'"):
         con.execute(f"SET {setting}")
 

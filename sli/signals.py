@@ -10,10 +10,17 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, wait
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+PAUSE = 0.05
+"""Seconds between two interrupts: one that comes between two queries stops neither."""
+_OPEN: ContextVar[list[weakref.ref[Any]] | None] = ContextVar("open", default=None)
 
 
 @contextmanager
@@ -37,3 +44,26 @@ def delivered() -> Iterator[None]:
             raise
         finally:
             signal.set_wakeup_fd(before)
+
+
+def in_thread(pool: Executor, task: Callable[[], Any]) -> Any:
+    """The result of a task. Where a signal ends the wait for it, the queries of its `stoppable` connections end too."""
+    connections: list[weakref.ref[Any]] = []
+    context = copy_context()
+    context.run(_OPEN.set, connections)
+    future = pool.submit(context.run, task)
+    try:
+        return future.result()
+    finally:
+        while not future.done():
+            for each in filter(None, [kept() for kept in list(connections)]):
+                with suppress(Exception):  # it may be closed
+                    each.interrupt()
+            wait([future], PAUSE)
+
+
+def stoppable(connection: Any) -> None:
+    """Let a signal stop what this connection, or cursor, of a task `in_thread` is doing."""
+    connections = _OPEN.get()
+    if connections is not None:
+        connections.append(weakref.ref(connection))

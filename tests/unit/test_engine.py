@@ -7,13 +7,16 @@ import logging
 import multiprocessing
 import os
 import re
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dask
+import duckdb
 import pytest
 from distributed import LocalCluster
 from oracle import World
@@ -25,7 +28,7 @@ from sli.config import Config
 from sli.engine import connected, execute, forwarded
 from sli.errors import ConfigError, EngineError, InputError, SliError
 from sli.loading import checked
-from sli.scan import BrokenFiles
+from sli.scan import BrokenFiles, check_readable, connect, predictions_source
 from sli.slis.loaded import load
 
 MONDAY = at("2024-01-15T00:00")
@@ -347,3 +350,21 @@ def test_tasks_share_half_the_memory_of_the_machine_or_of_the_container(
     assert config().task_memory == 1 << 29
     assert config(dask={"workers": 4}).task_memory == 1 << 27
     assert config(memory="3GB").task_memory == 3 << 30
+
+
+def test_a_signal_stops_what_a_task_in_this_process_is_doing() -> None:
+    ended: list[Exception] = []
+
+    def task() -> None:
+        con = connect(1, 1 << 28)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            # A minute, were it left alone.
+            con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1_000_000) a, range(20_000) b").fetchall()
+        except duckdb.Error as error:
+            ended.append(error)
+            check_readable([], predictions_source(config()), "UTC", error)
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(config(), [task, task], silent)
+    assert [type(each) for each in ended] == [duckdb.InterruptException]

@@ -218,13 +218,13 @@ def at_precision(of: Curve, target: float) -> AtPrecision:
     """The lowest threshold whose precision T / D is at least the target.
 
     Rounded, a score is still a threshold of the plain rows with the same T and D, so the true recall is no lower. A
-    threshold among the pairs of one score is at best one that takes all of its positives and none of its negatives.
+    threshold among the pairs of one score is at best one that takes all of its positives and none of its negatives,
+    or a single one where it has no positives.
     """
     top = (of.positives[of.rows] - of.positive_below).astype(np.float64)
     depth = top + of.negatives[of.rows] - of.negative_below
     reaches = top / depth >= target
-    with np.errstate(invalid="ignore", divide="ignore"):
-        split = ~of.exact[of.rows] & (of.positive > 0) & (top / (depth - of.negative) >= target)
+    split = ~of.exact[of.rows] & (top / (depth - of.negative + (of.positive == 0)) >= target)
 
     def lowest(flags: Flags) -> Integers:
         found = np.full(len(of.exact), len(of.rows))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from twins.binary import at_precision as at_precision_twin
@@ -92,6 +92,7 @@ def test_exact_histograms_give_what_plain_rows_give(kind, rows):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(pairs=scored)
+@example(pairs=[(False, 0.3 + 2.0**-14), (False, 0.3 + 2 * 2.0**-14), (True, 1.0)])
 def test_rounded_histograms_give_a_value_within_its_bound(kind, pairs):
     assume(KINDS[kind][2](pairs))
     found = KINDS[kind][0](curve(pairs, exact=False))

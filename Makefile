@@ -16,8 +16,9 @@ $(VENV)/installed: pyproject.toml
 demo: install
 	$(BIN)/sli demo
 
+# The same examples each time: `pytest` alone looks for new ones.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci
 
 check: install
 	$(BIN)/ruff format --check .

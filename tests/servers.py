@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 KEYS = {"AWS_ACCESS_KEY_ID": "sli-test", "AWS_SECRET_ACCESS_KEY": "sli-test-secret", "AWS_REGION": "us-east-1"}
 
 
-_START = 20_000 + os.getpid() * 37 % 20_000
+_START = 20_000 + os.getpid() * 997 % 20_000
 _GIVEN: set[int] = set()
 
 

@@ -38,6 +38,8 @@ CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.l
 """Where Linux tells how much memory a container may use, by either version of its control groups."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names that mean something else inside a task."""
+UNREACHABLE = "#%?[\\]^|"
+"""Characters in a path at which the table library fails, or finds no history of what it wrote."""
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
 
 
@@ -293,6 +295,13 @@ class Config(Closed):
         if kind not in ("file", "s3", "s3a"):
             raise ConfigError(
                 "the store cannot lie there", where="store", expected="a folder, or an s3:// URL", found=f"{kind}://"
+            )
+        if strange := sorted(set(self.store) & set(UNREACHABLE)):
+            raise ConfigError(
+                "the table library cannot keep tables at a path with such characters",
+                where="store",
+                expected=f"a path without any of {' '.join(UNREACHABLE)}",
+                found=f"{' '.join(strange)} in {self.store}",
             )
         for name, path in (("predictions", self.predictions.path), ("feedback", self.feedback.path)):
             if path.startswith("memory://") and self.dask != "in-process":

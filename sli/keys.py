@@ -18,7 +18,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from sli.config import Config
 from sli.inputs import Files, LogFile
 from sli.intervals import BEGINNING, END, Interval
-from sli.scan import check_readable, connect, failed, feedback_source, predictions_source, rows_of
+from sli.scan import check_readable, connect, failed, feedback_source, place_of, predictions_source, rows_of
 from sli.schemas import KEYS
 from sli.slices import literal
 from sli.slis.states import Integers
@@ -54,7 +54,7 @@ class Segments:
                 fs, path = filesystem(root, self.storage)
                 con.register_filesystem(DirFileSystem(path, fs))
             root = f"{DirFileSystem.protocol}:/"
-        return f"read_parquet([{', '.join(literal(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
+        return f"read_parquet([{', '.join(place_of(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
 
 
 def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:

@@ -16,9 +16,9 @@ from sli.config import Config
 from sli.errors import ConfigError
 from sli.inputs import Files
 from sli.match import Spec, invalid_code, paired
-from sli.scan import connect
+from sli.scan import connect, place_of
 from sli.schemas import UTC
-from sli.slices import literal, quoted
+from sli.slices import quoted
 from sli.slis import Sli, State
 from sli.storage import filesystem, plain
 
@@ -48,7 +48,7 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
     try:
         if "://" in path:
             con.register_filesystem(filesystem(path, config.storage)[0])
-        read = f"read_parquet({literal(path)}, file_row_number=true)"
+        read = f"read_parquet({place_of(path)}, file_row_number=true)"
         there = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
         columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
         kept = "".join(f", {quoted(name)}" for name in config.columns)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -247,7 +248,7 @@ def _select(
         columns += f", {place << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
     hive = "true" if "hive" in types.values() else "false"
     read = (
-        f"read_parquet([{', '.join(literal(file.path) for file in files)}], "
+        f"read_parquet([{', '.join(place_of(file.path) for file in files)}], "
         f"filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
     )
     return (
@@ -255,6 +256,11 @@ def _select(
         f"{source.value_sql} AS value{columns}, filename "
         f"FROM {read} WHERE {bounds}){within}"
     )
+
+
+def place_of(path: str) -> str:
+    """SQL of a path as it is: DuckDB takes `*`, `?` and `[` in that of a local file for a pattern."""
+    return literal(path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path))
 
 
 def _clean(name: str, kind: str) -> str:

@@ -12,6 +12,7 @@ from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
 from sli import fetch
+from sli.config import UNREACHABLE
 from sli.errors import ConfigError, EngineError, InputError
 from sli.loading import checked
 
@@ -91,6 +92,32 @@ def test_memory_of_this_process_is_not_for_workers_and_a_store_lies_in_a_folder_
     with pytest.raises(ConfigError, match="cannot read the memory of this one") as caught:
         checked(tree | {"dask": {"workers": 2}})
     assert caught.value.where == "config, feedback.path"
+
+
+@pytest.mark.parametrize("sign", UNREACHABLE)
+def test_a_store_where_the_table_library_fails_is_refused(tmp_path: Path, sign: str) -> None:
+    with pytest.raises(ConfigError, match=r"a path without any of # % ") as caught:
+        checked(config_of(WORLD, tmp_path) | {"store": f"s3://bucket/a{sign}20b"})
+    assert caught.value.found == f"{sign} in s3://bucket/a{sign}20b"
+
+
+@pytest.mark.parametrize("name", ["a b", "é", "a*{b}", "a:b~", "<a>&'b'", '"a"+`b`', "$(a);b,c=d@e!"])
+def test_a_store_and_logs_lie_in_folders_of_any_other_name(tmp_path: Path, name: str) -> None:
+    scenario = Scenario(tmp_path / name, WORLD)
+    scenario.log_predictions("0.parquet", [Prediction("a", MONDAY, 0.7, {})])
+    scenario.log_feedback("0.parquet", [Feedback("a", MONDAY + HOUR, 1.0)])
+    scenario.run(MONDAY + 2 * HOUR)
+    scenario.check(MONDAY + 2 * HOUR)
+
+
+@pytest.mark.parametrize("name", ["part[1]", "part?", "part*", "*"])
+def test_a_file_whose_name_is_a_pattern_of_another_is_read_alone(tmp_path: Path, name: str) -> None:
+    scenario = Scenario(tmp_path, WORLD)
+    for i, each in enumerate((name, "part1")):
+        scenario.log_predictions(f"{each}.parquet", [Prediction(f"id-{i}", MONDAY, 0.7, {})])
+        scenario.log_feedback(f"{each}.parquet", [Feedback(f"id-{i}", MONDAY + HOUR, float(i))])
+    scenario.run(MONDAY + 2 * HOUR)
+    scenario.check(MONDAY + 2 * HOUR)
 
 
 def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name_a_version(

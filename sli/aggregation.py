@@ -14,7 +14,7 @@ import pyarrow as pa
 from sli.lists import list_column
 from sli.match import Spec
 from sli.schemas import state_type
-from sli.slices import literal, quoted, sql_text, value_sql
+from sli.slices import literal, quoted, sql_text, text_of, value_sql
 from sli.slis import State
 from sli.slis.states import (
     DISTINCT,
@@ -221,7 +221,7 @@ def _groups(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
 def _distinct(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """The DISTINCT smallest hashes of the values."""
     # MD5, since it stays the same with every version of DuckDB; the lowest bit goes, for a signed integer.
-    source = _in_cells(f"({state.of})::VARCHAR AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
+    source = _in_cells(f"{text_of(state.of)} AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
     hashed = f"SELECT cell, (md5_number_lower(x) >> 1)::BIGINT AS h FROM (SELECT DISTINCT c.cell, x FROM {source})"
     return (
         f"SELECT cell, unnest(min(h, {DISTINCT})) AS hash FROM (SELECT DISTINCT * FROM ({hashed})) GROUP BY cell",
@@ -231,7 +231,7 @@ def _distinct(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
 
 def _sample(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """The SAMPLE_ROWS pairs with the smallest keys: a uniform sample, the same however rows are grouped."""
-    kept = ", ".join(f"{quoted(name)}::VARCHAR" for name in state.columns)
+    kept = ", ".join(text_of(quoted(name)) for name in state.columns)
     prediction = "value" if state.of == "prediction" else state.of
     of = (
         f"{{'key': (k >> 1)::BIGINT, 'truth': truth::DOUBLE, 'prediction': {prediction}::DOUBLE, "

@@ -6,7 +6,7 @@ statistics of the time column costs one read of that column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -34,8 +34,8 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
     """List both logs; footers of `known` files with the same fingerprint are not read again. Raises InputError."""
     known = known or Inputs.of([])
     wanted = (
-        _Footer("predictions", config.predictions, config.columns, config.zone, bool(config.classes), config.storage),
-        _Footer("feedback", config.feedback, (), config.zone, bool(config.classes), config.storage),
+        _Footer("predictions", config.predictions, config.columns, config.zone, config.classes, config.storage),
+        _Footer("feedback", config.feedback, (), config.zone, config.classes, config.storage),
     )
     found = Inputs(*(_listed(*each) for each in zip(wanted, known.logs, strict=True)))
     if not found.predictions:
@@ -76,8 +76,8 @@ class _Footer:
     source: Predictions | Feedback
     columns: tuple[str, ...]
     zone: Zone
-    classes: bool
-    """Whether values are names of classes."""
+    classes: tuple[str, ...]
+    """What values are names of."""
     storage: Storage
 
     @property
@@ -200,9 +200,7 @@ def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
     rules: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         (source.id, lambda t: _is_text(t) or pa.types.is_integer(t), "text or integers"),
         (source.time, lambda t: pa.types.is_timestamp(t) or pa.types.is_date(t), "timestamps"),
-        (source.value, _is_class, "text, integers or booleans")
-        if footer.classes
-        else (source.value, _is_number, "numbers or booleans"),
+        _classes(source.value, footer.classes) if footer.classes else (source.value, _is_number, "numbers or booleans"),
     )
     for name, allowed, expected in rules:
         if name in types and not allowed(types[name]):
@@ -219,8 +217,16 @@ def _is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _is_class(kind: Any) -> bool:
-    return bool(_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
+def _classes(name: str, classes: Iterable[str]) -> tuple[str, Callable[[Any], bool], str]:
+    """The rule of a column of classes. Integers become floats in files with nulls; scores are none of any names."""
+    whole = any(each.removeprefix("-").isdecimal() for each in classes)
+
+    def allowed(kind: Any) -> bool:
+        if pa.types.is_floating(kind):
+            return whole
+        return _is_text(kind) or (_is_number(kind) and not pa.types.is_decimal(kind))
+
+    return name, allowed, f"text, {'numbers' if whole else 'integers'} or booleans"
 
 
 def _is_number(kind: Any) -> bool:

@@ -16,7 +16,7 @@ from sli.chunks import Chunk
 from sli.config import Config
 from sli.intervals import Interval
 from sli.scan import ROW, Source, count_of, feedback_source, inside_sql, predictions_source, repeated, rows_of
-from sli.slices import literal, quoted
+from sli.slices import literal, quoted, text_of
 from sli.slis import State
 
 SAMPLES = 5
@@ -261,7 +261,7 @@ def _take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, excluded: pa.
 def prediction_order(columns: Iterable[str], keep: str) -> str:
     """SQL ORDER BY that puts the winner of several predictions with one id first."""
     direction = "ASC" if keep == "first" else "DESC"
-    ties = "".join(f", {quoted(name)}::VARCHAR ASC NULLS LAST" for name in columns)
+    ties = "".join(f", {text_of(quoted(name))} ASC NULLS LAST" for name in columns)
     return f"t {direction}, prediction ASC NULLS LAST{ties}"
 
 
@@ -360,7 +360,7 @@ def paired(spec: Spec) -> str:
         "multiclass": (f"{classes}[truth::INTEGER + 1]", f"{classes}[value::INTEGER + 1]"),
     }.get(spec.task, ("truth", "value"))
     decision = f"value >= {spec.threshold!r}::DOUBLE" if spec.task == "binary" else "NULL::BOOLEAN"
-    query = f"{quoted(spec.query)}::VARCHAR" if spec.query else "NULL::VARCHAR"
+    query = text_of(quoted(spec.query)) if spec.query else "NULL::VARCHAR"
     return (
         f"SELECT tile, k, t{''.join(f', {quoted(name)}' for name in columns)}, {label} AS label, "
         f"{prediction} AS prediction, {decision} AS decision, truth IS NOT NULL AS labelled, "

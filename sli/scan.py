@@ -26,7 +26,7 @@ from sli.inputs import LogFile
 from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
 from sli.signals import stoppable
-from sli.slices import literal, quoted
+from sli.slices import literal, quoted, text_of
 from sli.storage import NOTHING, Storage, plain, read_through
 
 FETCHED = 5
@@ -51,7 +51,7 @@ class Source:
         if not self.classes:
             return f"{quoted(self.value)}::DOUBLE"
         named = ", ".join(map(literal, self.classes))
-        place = f"coalesce(list_position([{named}], {quoted(self.value)}::VARCHAR), 0) - 1"
+        place = f"coalesce(list_position([{named}], {text_of(quoted(self.value))}), 0) - 1"
         return f"CASE WHEN {quoted(self.value)} IS NOT NULL THEN {place} END::DOUBLE"
 
 

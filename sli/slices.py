@@ -51,6 +51,18 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def text_of(value: str) -> str:
+    """SQL of a value as text, of whole numbers without a point: the same of integers and floats below 1e15.
+
+    A column of integers is often one of floats in those files in which it has nulls.
+    """
+    text = f"({value})::VARCHAR"
+    return (
+        f"CASE WHEN typeof({value}) IN ('DOUBLE', 'FLOAT') AND ends_with({text}, '.0') THEN left({text}, -2) "
+        f"ELSE {text} END"
+    )
+
+
 def bin_names(edges: Sequence[float]) -> list[str]:
     """Texts of the bins between ascending edges: `< 10`, `[10, 20)`, ..., `>= 50`."""
     named = [f"{each:g}" for each in edges]
@@ -60,7 +72,7 @@ def bin_names(edges: Sequence[float]) -> list[str]:
 def value_sql(name: str, edges: Sequence[float] | None) -> str:
     """SQL of a slice column's value as text; a column with edges is binned, its null stays null."""
     if edges is None:
-        return f"{quoted(name)}::VARCHAR"
+        return text_of(quoted(name))
     column, names = f"{quoted(name)}::DOUBLE", bin_names(edges)
     cases = "".join(
         f" WHEN {column} < {edge!r}::DOUBLE THEN {literal(bin)}" for edge, bin in zip(edges, names, strict=False)

@@ -339,7 +339,7 @@ def _valid(config: Config, number: pd.Series, key: str) -> pd.Series:
 
 
 def _as_logged(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    """A column of a reference table with the type of the logs' own, since the texts of 1 and 1.0 differ."""
+    """A column of a reference table with the type of the logs' own."""
     kind = "string" if kind == "hive" or kind.startswith("dictionary") else kind
     try:
         return column.cast(pa.type_for_alias(kind), safe=False)
@@ -363,7 +363,9 @@ def _both(name: str, values: pd.Series) -> dict[str, pd.Series]:
     masked = isinstance(values.array, pd.arrays.BooleanArray | pd.arrays.IntegerArray | pd.arrays.FloatingArray)
     # SLIs get NumPy's types: it does not know the null of pandas' own.
     bare = values.astype(object).where(values.notna(), None) if masked else values
-    return {name: bare, f"slice:{name}": _text(values)}
+    # Where files hold numbers and others text, SQL makes text of all.
+    mixed = pd.api.types.infer_dtype(values, skipna=True) in ("mixed", "mixed-integer")
+    return {name: _text(values) if mixed else bare, f"slice:{name}": _text(values)}
 
 
 def _number(config: Config, values: pd.Series) -> pd.Series:
@@ -380,9 +382,11 @@ def _text(values: pd.Series) -> pd.Series:
 
     def text(value: Any) -> str:
         # A short float is written with the digits that tell it from its neighbours, a longer one alike.
-        return str(value).lower() if isinstance(value, bool | np.bool_) else str(float(value) if single else value)
+        if fraction:
+            return str(float(value)).removesuffix(".0")
+        return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
-    single = values.dtype == np.float32
+    single, fraction = values.dtype == np.float32, pd.api.types.is_float_dtype(values.dtype)
     present = values.dropna()
     return (present.astype(str) if single else present).map(text).astype(object).reindex(values.index)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sli.errors import ConfigError
-from sli.slices import quoted
+from sli.slices import quoted, text_of
 from sli.slis import distances
 from sli.slis.base import (
     NO_REFERENCE,
@@ -201,7 +201,7 @@ def mean_difference(of: str = "prediction", against: Any = "previous") -> Formul
 
 
 def _groups(of: str) -> dict[str, State]:
-    return {"values": grouped(f"{quoted(of)}::VARCHAR", f"{quoted(of)} IS NOT NULL")}
+    return {"values": grouped(text_of(quoted(of)), f"{quoted(of)} IS NOT NULL")}
 
 
 Shares = Callable[[Floats, Floats], float]

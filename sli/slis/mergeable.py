@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sli.errors import ConfigError
+from sli.slices import text_of
 from sli.slis.base import Formula, Values, grouped, plain
 from sli.slis.sql import over, undefined
 from sli.slis.states import LIMIT, Floats, Groups, Histograms, Merged, Spread, State
@@ -64,7 +65,7 @@ def histogram(of: str, where: str = "true", spread: Spread = "real") -> State:
 
 def groups(of: str, where: str = "true", amount: str = "") -> State:
     """Counts by the text of an SQL expression, with the sum of another in each group."""
-    return grouped(f"({of})::VARCHAR", f"({where}) AND ({of}) IS NOT NULL", f"({amount})::DOUBLE" if amount else "")
+    return grouped(text_of(of), f"({where}) AND ({of}) IS NOT NULL", f"({amount})::DOUBLE" if amount else "")
 
 
 def is_mergeable(found: Any) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sli.errors import ConfigError, nearest
-from sli.slices import quoted
+from sli.slices import quoted, text_of
 from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
 from sli.slis.loaded import by_value, load, source
 from sli.slis.mergeable import from_mergeable, is_mergeable
@@ -305,7 +305,7 @@ def _on_rows(
     texts = {}
     if columns:
         with over(kept[list(columns)]) as con:
-            found = con.execute(f"SELECT {', '.join(f'{quoted(name)}::VARCHAR' for name in columns)} FROM pairs")
+            found = con.execute(f"SELECT {', '.join(text_of(quoted(name)) for name in columns)} FROM pairs")
             rows = zip(*found.fetchall(), strict=True)
             texts = {name: np.array(values, dtype=object) for name, values in zip(columns, rows, strict=True)}
     arrays = _arrays(kept, of, function.classes)

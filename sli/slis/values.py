@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sli.errors import ConfigError
-from sli.slices import literal, quoted
+from sli.slices import literal, quoted, text_of
 from sli.slis.base import (
     NO_VALUES,
     UNDEFINED_SUM,
@@ -99,7 +99,13 @@ def numbers(pairs: pd.DataFrame, of: str) -> pd.Series:
 def texts(pairs: pd.DataFrame, of: str) -> pd.Series:
     """The values of a column that are not null as the text SQL makes of them."""
     values: pd.Series = pairs[of].dropna()
-    return values.map(lambda each: str(each).lower() if isinstance(each, bool | np.bool_) else str(each))
+
+    def text(each: Any) -> str:
+        if isinstance(each, float | np.floating):
+            return str(each).removesuffix(".0")
+        return str(each).lower() if isinstance(each, bool | np.bool_) else str(each)
+
+    return values.map(text)
 
 
 # Moments
@@ -290,7 +296,7 @@ def share(of: str, value: Any) -> Formula:
     except ValueError:
         wanted = math.nan
     if not math.isfinite(wanted):
-        return _share(of, f"{quoted(of)}::VARCHAR = {literal(text)}", lambda d: texts(d, of) == text)
+        return _share(of, f"{text_of(quoted(of))} = {literal(text)}", lambda d: texts(d, of) == text)
 
     def on_numbers(pairs: pd.DataFrame) -> pd.Series:
         import pandas as pd
@@ -339,7 +345,7 @@ def mode_share(of: str, rank: int = 1) -> Formula:
         shares = texts(pairs, of).value_counts(normalize=True)
         return float(shares.iloc[rank - 1]) if len(shares) >= rank else math.nan
 
-    return Formula({"groups": grouped(f"{quoted(of)}::VARCHAR", present(of))}, value, on_rows)
+    return Formula({"groups": grouped(text_of(quoted(of)), present(of))}, value, on_rows)
 
 
 @entry("mode_share", "multiclass", parameters=("of", "rank"))

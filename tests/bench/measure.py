@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +50,15 @@ def measured(
     """
     began, peak, ended = time.perf_counter(), 0, ""
     processes: dict[int, int] = {}
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+    # What it leaves where it is killed, such as the data of a server, goes too.
+    temporary = tempfile.TemporaryDirectory(prefix="sli-bench-", ignore_cleanup_errors=True)
+    with temporary as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        os.chmod(folder, 0o755)  # a server may run as another user
         child = subprocess.Popen(
             [python, *([str(script)] if isinstance(script, Path) else ["-c", script]), *arguments],
             stdout=out,
             stderr=errors,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "TMPDIR": folder, **(env or {})},
             start_new_session=True,
         )
         reaped: list[Any] = []
@@ -68,7 +73,10 @@ def measured(
             elif peak > gigabytes * 1e9:
                 ended = f"more than {gigabytes:.0f} GB"
             if ended:
-                os.killpg(child.pid, 9)
+                # One by one: a server has a session of its own, and would go on beside the next peer.
+                for pid in now:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             waiting.join(0.1)
         status, usage = reaped
         whole = time.perf_counter() - began

@@ -27,7 +27,7 @@ from sli.intervals import Interval, union, without, zone
 from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql
-from sli.slices import literal, quoted, sql_text
+from sli.slices import literal, quoted, sql_text, text_of
 from sli.slis.python import called
 from sli.slis.states import SAMPLE_ROWS, integers
 
@@ -128,7 +128,7 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
     of = {state.of: given[state.of] for state in states}
     kept = dict.fromkeys(name for state in states for name in state.columns)
     listed = "".join(f", list({sql} ORDER BY k, t) AS of_{name}" for name, sql in {"truth": "truth", **of}.items())
-    listed += "".join(f", list({quoted(name)}::VARCHAR ORDER BY k, t) AS column_{i}" for i, name in enumerate(kept))
+    listed += "".join(f", list({text_of(quoted(name))} ORDER BY k, t) AS column_{i}" for i, name in enumerate(kept))
     own = "".join(f", {quoted(name)}" for name in kept)
     found = con.sql(
         f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,41 @@ def test_types_of_numbers_do_not_show(tmp_path: Path, task: str) -> None:
         for hours in (6, 18, 72):
             sli.run(by_hours, as_of=text(MONDAY + hours * HOUR))
         pd.testing.assert_frame_equal(rows(by_hours), expected)
+
+
+@pytest.mark.parametrize("rows", [900, 1500])
+def test_functions_get_the_texts_that_slices_show_of_few_pairs_and_of_many(tmp_path: Path, rows: int) -> None:
+    times = pa.array(MONDAY + np.arange(rows) * 1_000_000).cast(UTC_TIME)
+    ids, values = [str(i) for i in range(rows)], pa.array([1.0] * rows)
+    devices = pa.array([None if i % 3 == 0 else 7.0 for i in range(rows)])
+    for log, more in (("predictions", {"device": devices}), ("feedback", {})):
+        (tmp_path / log).mkdir()
+        pq.write_table(
+            pa.table({"output_id": ids, "time": times, "value": values, **more}), tmp_path / log / "0.parquet"
+        )
+    (tmp_path / "of_types.py").write_text(
+        "def sevens(y_true, y_pred, slices):\n    return (slices['device'] == '7').mean()\n"
+    )
+    function = {"name": "sevens", "python": "of_types:sevens", "columns": ["device"]}
+    tree = {
+        "model": "types",
+        "since": "2024-01-15",
+        "store": "store",
+        "task": "regression",
+        "grains": ["hour", "day"],
+        "predictions": {
+            "path": "predictions",
+            "id": "output_id",
+            "time": "time",
+            "value": "value",
+            "columns": ["device"],
+        },
+        "feedback": {"path": "feedback", "id": "output_id", "time": "time", "value": "value"},
+        "horizon": "1d",
+        "slis": [function],
+    }
+    (tmp_path / "sli.yaml").write_text(json.dumps(tree))
+    sli.run(tmp_path / "sli.yaml", as_of=text(MONDAY + 3 * DAY))
+    found = sli.read(tmp_path / "sli.yaml")
+    assert found.value.tolist() == pytest.approx([2 / 3] * len(found))
+    assert set(found.grain) == {"hour", "day"}

@@ -36,10 +36,10 @@ CLUSTER_MEMORY = 1 << 30
 """Bytes of a task on a cluster elsewhere: what nearly every worker has for each of its threads."""
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux tells how much memory a container may use, by either version of its control groups."""
-KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
-"""Names that mean something else inside a task."""
 UNREACHABLE = "#%?[\\]^|"
 """Characters in a path at which the table library fails, or finds no history of what it wrote."""
+KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
+"""Names that mean something else inside a task."""
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
 
 

@@ -230,7 +230,7 @@ def _heard(client: Any) -> Iterator[None]:
 
 def _in_process(tasks: Sequence[Task], progress: Report) -> list[Any]:
     made = []
-    # In a thread: a query in the main one loses what the handler of a signal raises.
+    # In a thread, so that a signal can stop the query a task is at.
     with ThreadPoolExecutor(1) as pool:
         for done, task in enumerate(tasks, 1):
             made.append(in_thread(pool, task))

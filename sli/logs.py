@@ -77,7 +77,7 @@ class _Footer:
     columns: tuple[str, ...]
     zone: Zone
     classes: tuple[str, ...]
-    """What values are names of."""
+    """The names that values may be; none where they are numbers."""
     storage: Storage
 
     @property
@@ -218,7 +218,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _classes(name: str, classes: Iterable[str]) -> tuple[str, Callable[[Any], bool], str]:
-    """The rule of a column of classes. Integers become floats in files with nulls; scores are none of any names."""
+    """The rule of a column of classes: floats only where classes are whole numbers, of which nulls make floats."""
     whole = any(each.removeprefix("-").isdecimal() for each in classes)
 
     def allowed(kind: Any) -> bool:

@@ -39,7 +39,8 @@ def aggregate(state: State) -> tuple[str, str]:
     if state.kind == "count":
         return f"coalesce(sum(({state.where})::INTEGER), 0)::BIGINT", ""
     if state.kind in ("min", "max"):
-        return f"{state.kind}({state.of}) FILTER (WHERE {state.where})", ""
+        # Of -0.0 and 0.0, which are equal, either could be the extreme.
+        return f"{state.kind}(({state.of}) + 0.0::DOUBLE) FILTER (WHERE {state.where})", ""
     return sum_sql(_fixed_point(_x(state)).__getitem__), _term(state)
 
 

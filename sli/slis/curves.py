@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sli.slis.states import BITS, Flags, Floats, Histograms, Integers, totals_by
+from sli.slis.states import BITS, Flags, Floats, Histograms, Integers, sums_by, totals_by
 
 NEGLIGIBLE = 1e-12
 
@@ -48,7 +48,7 @@ class Curve:
 
     def sums(self, terms: Floats | Integers) -> Floats:
         """Sum of each row's terms, one a score."""
-        return np.bincount(self.rows, weights=terms, minlength=len(self.exact)).astype(np.float64)
+        return sums_by(self.rows, terms, len(self.exact))
 
     def running(self, terms: Floats) -> Floats:
         """Sums of a row's terms up to each score (Hillis and Steele 1986): the same bits whatever the other rows."""

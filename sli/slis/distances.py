@@ -12,8 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from sli.slis.states import BITS, Flags, Floats, Groups, Histograms, Integers, totals_by
+from sli.slis.states import BITS, Flags, Floats, Groups, Histograms, Integers, sums_by, totals_by
 
 if TYPE_CHECKING:
     pass
@@ -67,7 +69,7 @@ class Pairing:
 
     def sums(self, terms: Floats) -> Floats:
         """Sum of the terms of each row."""
-        return np.bincount(self.rows, terms, minlength=self.size).astype(np.float64)
+        return sums_by(self.rows, terms, self.size)
 
     def largest(self, terms: Floats) -> Floats:
         """The largest term of each row, 0 for an empty one."""
@@ -101,12 +103,13 @@ def of_numbers(now: Histograms, then: Histograms, exact: Flags) -> Pairing:
 
 
 def of_texts(now: Groups, then: Groups) -> Pairing:
-    """Two groups side by side, keys numbered as they come."""
-    import pandas as pd
-
+    """Two groups side by side, keys in the order of their texts: as they come, those of other rows would decide."""
     texts = np.concatenate([now.keys, then.keys])
     # Equal numbers are one category, and the two zeros of floats are equal but have different texts.
-    codes, _ = pd.factorize(np.where(texts == "-0.0", "0.0", texts))
+    encoded = pa.array(np.where(texts == "-0.0", "0.0", texts), pa.string()).dictionary_encode()
+    place = np.empty(len(encoded.dictionary), dtype=np.int64)
+    place[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(place))
+    codes = place[encoded.indices.to_numpy()]
     return _aligned(now, then, codes.astype(np.float64))
 
 

@@ -104,6 +104,9 @@ def _value(found: Mergeable, s: Merged) -> Values:
             given = found.value(_sealed(s))
         return _finished(given, s) if isinstance(given, Values) else _plain(given, s)
     except Exception as error:
+        if rows > 1:
+            # A row must not lose its value because of those it stands beside.
+            return Values.joined([_value(found, s.part(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
         return plain(np.full(rows, np.nan), np.full(rows, f"{type(error).__name__}: {error}"[:200], dtype=object))
 
 

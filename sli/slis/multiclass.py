@@ -16,7 +16,7 @@ from sli.errors import ConfigError, nearest
 from sli.slices import literal, quoted
 from sli.slis.base import NO_LABELS, Formula, OnRows, Values, because, count, entry, grouped, plain, total
 from sli.slis.inference import mean_of, normal, proportion
-from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects
+from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects, across, sums_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,11 +77,11 @@ def _error(t: Table, slopes: Slopes, more: float) -> Floats:
     r, c = t.labels / n[:, None], t.decisions / n[:, None]
     slope = by_label[t.rows, t.truth] + by_decision[t.rows, t.decided]
     slope = slope + np.where(t.truth == t.decided, by_right[t.rows, t.truth], 0.0)
-    seen = [np.bincount(t.rows, t.counts * slope**power, len(n)) / n for power in (1, 2)]
-    of_label, of_decision = (r * by_label).sum(axis=1), (c * by_decision).sum(axis=1)
-    chance = of_label + of_decision + (r * c * by_right).sum(axis=1)
-    squares = (r * by_label**2).sum(axis=1) + (c * by_decision**2).sum(axis=1) + 2 * of_label * of_decision
-    squares = squares + (r * c * by_right * (by_right + 2 * (by_label + by_decision))).sum(axis=1)
+    seen = [sums_by(t.rows, t.counts * slope**power, len(n)) / n for power in (1, 2)]
+    of_label, of_decision = across(r * by_label), across(c * by_decision)
+    chance = of_label + of_decision + across(r * c * by_right)
+    squares = across(r * by_label**2) + across(c * by_decision**2) + 2 * of_label * of_decision
+    squares = squares + across(r * c * by_right * (by_right + 2 * (by_label + by_decision)))
     mean = (n * seen[0] + more * chance) / (n + more)
     square = (n * seen[1] + more * squares) / (n + more)
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0) / (n + more)), dtype=np.float64)
@@ -183,12 +183,12 @@ def _average_of(rate: Rate, weighted: bool) -> OfShares:
         whole = np.where(whole > 0, whole, 1.0)
         each = d / whole
         weight = r * defined if weighted else defined
-        weight = weight / weight.sum(axis=1, keepdims=True)
-        value = (weight * each).sum(axis=1)
+        weight = weight / across(weight)[:, None]
+        value = across(weight * each)
         by_whole = -weight * each / whole
         by_label = a * by_whole
         if weighted:
-            by_label = by_label + defined * (each - value[:, None]) / (r * defined).sum(axis=1, keepdims=True)
+            by_label = by_label + defined * (each - value[:, None]) / across(r * defined)[:, None]
         return value, (weight / whole, by_label, b * by_whole)
 
     return function
@@ -265,9 +265,9 @@ def confusion(classes: Classes, label: str, decision: str) -> Formula:
 
 
 def _mcc(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
-    of_labels, of_decisions = (1 - (each**2).sum(axis=1, keepdims=True) for each in (r, c))
+    of_labels, of_decisions = (1 - across(each**2)[:, None] for each in (r, c))
     scale = np.sqrt(of_labels * of_decisions)
-    value = (d.sum(axis=1, keepdims=True) - (r * c).sum(axis=1, keepdims=True)) / scale
+    value = (across(d) - across(r * c))[:, None] / scale
     slopes = 1 / scale + 0 * d, value * r / of_labels - c / scale, value * c / of_decisions - r / scale
     return value[:, 0], slopes
 
@@ -292,7 +292,7 @@ def mcc(classes: Classes) -> Formula:
 
 
 def _kappa(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
-    agreed, chance = d.sum(axis=1, keepdims=True), (r * c).sum(axis=1, keepdims=True)
+    agreed, chance = across(d)[:, None], across(r * c)[:, None]
     by_chance = (agreed - 1) / (1 - chance) ** 2
     return ((agreed - chance) / (1 - chance))[:, 0], (1 / (1 - chance) + 0 * d, by_chance * c, by_chance * r)
 

@@ -16,7 +16,7 @@ from sli.slis import curves
 from sli.slis.base import NO_LABELS, Formula, Values, because, count, entry, grouped, histogram, plain, total
 from sli.slis.curves import Curve, Estimate
 from sli.slis.inference import mean_of, normal, proportion, student
-from sli.slis.states import Flags, Floats, Groups, Integers, Merged
+from sli.slis.states import Flags, Floats, Groups, Integers, Merged, across
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,11 +134,11 @@ def ece(bins: int = 10) -> Formula:
     def value(_: Merged, counts: Integers, sums: Floats) -> Values:
         labelled, missing = counts[..., :2].sum(axis=(1, 2)), counts[..., 2]
         with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.abs(counts[..., 0] - sums[..., :2].sum(axis=2)).sum(axis=1) / labelled
-            off = counts[..., 0] - sums.sum(axis=2)
+            error = across(np.abs(counts[..., 0] - across(sums[..., :2]))) / labelled
+            off = counts[..., 0] - across(sums)
             nearest = np.clip(np.rint(-off), 0, missing)
-            least = np.abs(off + nearest).sum(axis=1) / (labelled + missing.sum(axis=1))
-            most = np.maximum(np.abs(off), np.abs(off + missing)).sum(axis=1) / (labelled + missing.sum(axis=1))
+            least = across(np.abs(off + nearest)) / (labelled + missing.sum(axis=1))
+            most = across(np.maximum(np.abs(off), np.abs(off + missing))) / (labelled + missing.sum(axis=1))
         return plain(error, because((labelled == 0, NO_LABELS))).missing(least, most)
 
     def on_rows(place: pd.Series, kept: pd.DataFrame) -> float:
@@ -187,7 +187,7 @@ def calibration_score(bin: int, bins: int = 10) -> Formula:
     def value(s: Merged, counts: Integers, sums: Floats) -> Values:
         labelled = counts[:, :2].sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return plain(sums[:, :2].sum(axis=1) / labelled, because(*_empty(s, labelled)))
+            return plain(across(sums[:, :2]) / labelled, because(*_empty(s, labelled)))
 
     return _bin(bin, bins, value, lambda kept: kept.prediction.mean())
 

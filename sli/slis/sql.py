@@ -64,12 +64,13 @@ def from_sql(states: Mapping[str, str], value: str) -> Formula:
             raise ConfigError(f"'{name}' is there already", where=f"states.{name}", todo="give the state another name")
     columns = ", ".join(f"1::DOUBLE AS {quoted(name)}" for name in known)
     try:
-        duckdb.connect().execute(f"SELECT ({value})::DOUBLE FROM (SELECT {columns})")
+        # TRY takes no aggregate, no window function, no subquery and nothing by chance: what would see other rows.
+        duckdb.connect().execute(f"SELECT TRY(({value})::DOUBLE) FROM (SELECT {columns})")
     except duckdb.Error as error:
         wrong = re.search(r'column "([^"]+)"', str(error))
         raise ConfigError(
             "the value is no SQL expression over the SLI's states",
-            expected=f"an expression over {', '.join(known)}",
+            expected=f"an expression over {', '.join(known)} of one window, without aggregates, subqueries or chance",
             found=value,
             todo=nearest(wrong[1], known) if wrong else str(error).splitlines()[0],
         ) from error
@@ -85,7 +86,7 @@ def _value(value: str, s: Merged) -> Values:
     frame["sli:position"] = np.arange(len(frame))
     found = (
         duckdb.connect()
-        .execute(f'SELECT ({value})::DOUBLE AS value FROM frame ORDER BY "sli:position"')
+        .execute(f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"')
         .fetchnumpy()["value"]
     )
     numbers = np.ma.filled(np.ma.asarray(found, dtype=np.float64), np.nan)

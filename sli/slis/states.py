@@ -188,6 +188,22 @@ def totals_by(offsets: Integers, counts: Integers) -> Integers:
     return found
 
 
+def sums_by(rows: Integers, terms: Floats | Integers, size: int) -> Floats:
+    """Sum of the terms of each of `size` rows; `rows` says whose each term is.
+
+    One after the other in their order, so that a row's sum has the same bits whatever stands beside it: a difference of
+    running sums would carry the rounding of all rows before. What adds up doubles of a row does it by this or `across`.
+    """
+    return np.bincount(rows, weights=terms, minlength=size).astype(np.float64)
+
+
+def across(terms: Floats) -> Floats:
+    """Sum along the last axis, with the same bits for a row whatever stands beside it."""
+    # NumPy adds in the order in which the memory lies, which follows from how the terms were made.
+    found: Floats = np.ascontiguousarray(terms).sum(axis=-1)
+    return found
+
+
 def cut(offsets: Integers, first: int, last: int) -> tuple[Integers, slice]:
     """Offsets of the stretches from `first` up to `last`, and where their elements lie."""
     return offsets[first : last + 1] - offsets[first], slice(int(offsets[first]), int(offsets[last]))

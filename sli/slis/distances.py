@@ -230,13 +230,9 @@ def chi_squared_tail(x: Floats, freedom: Integers) -> Floats:
     Below its mean 1 minus the series DLMF 8.7.1, above the continued fraction DLMF 8.9.2. 1 without any freedom; NaN
     where x is.
     """
-    found = np.where(np.isnan(x), np.nan, 1.0)
-    a, half = np.asarray(freedom, dtype=np.float64) / 2, np.asarray(x, dtype=np.float64) / 2
-    low = (a > 0) & (half > 0) & (half < a + 1)
-    high = (a > 0) & (half >= a + 1)
-    found[low] = 1 - _term(a[low], half[low]) * _series(a[low], half[low])
-    found[high] = _term(a[high], half[high]) * a[high] * _fraction(a[high], half[high])
-    return np.clip(found, 0.0, 1.0)
+    from scipy.special import chdtrc
+
+    return np.where((freedom == 0) & ~np.isnan(x), 1.0, chdtrc(freedom, x))
 
 
 def _correction(a: float) -> float:

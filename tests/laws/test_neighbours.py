@@ -60,10 +60,13 @@ AGAINST = [
 ]
 
 
-def bits(found, i):
-    """All that is said of a row, to the bit; any NaN is like another."""
-    numbers = [getattr(found, each.name)[i] for each in fields(Values) if each.name != "reason"]
-    return (found.reason[i], *(b"" if np.isnan(number) else np.float64(number).tobytes() for number in numbers))
+NUMBERS = [each.name for each in fields(Values) if each.name != "reason"]
+
+
+def bits(found):
+    """All that is said of each row, to the bit; any NaN is like another."""
+    numbers = np.stack([getattr(found, name) for name in NUMBERS], axis=1)
+    return [*zip(found.reason, map(bytes, np.where(np.isnan(numbers), np.nan, numbers)), strict=True)]
 
 
 class World:
@@ -71,7 +74,8 @@ class World:
 
     def __init__(self, task, folder):
         (folder / "neighbours_own.py").write_text(OWN)
-        self.config = config(task, folder, [*built_in(task), *SQL, *PYTHON, *AGAINST])
+        own = [*SQL, *PYTHON] if task == "regression" else []
+        self.config = config(task, folder, [*built_in(task), *AGAINST, *own])
         pairs = pairs_of(task)
         pairs[columns_of(task)].iloc[: len(pairs) // 3].to_parquet(folder / "reference.parquet", index=False)
         of = np.unique(pairs["query"], return_inverse=True)[1] if task == "ranking" else np.arange(len(pairs))
@@ -89,7 +93,7 @@ class World:
         # What a row is compared with: another one, itself, or nothing.
         n = len(rows.window)
         self.compared = self.merged.take(np.where(np.arange(n) % 7 == 0, -1, random.integers(0, n, n)))
-        self.every = self.of(np.arange(n))
+        self.every = {name: bits(values) for name, values in self.of(np.arange(n)).items()}
 
     def tables(self):
         """The reference tables by their path."""
@@ -113,10 +117,10 @@ class World:
 
     def check(self, found, rows):
         differ = {
-            name: row
+            name: rows[i]
             for name, values in found.items()
-            for i, row in enumerate(rows)
-            if bits(values, i) != bits(self.every[name], row)
+            for i, said in enumerate(bits(values))
+            if said != self.every[name][rows[i]]
         }
         assert not differ, f"beside {len(rows) - 1} others these rows are not the same: {differ}"
 
@@ -127,18 +131,16 @@ def world(request, tmp_path_factory):
 
 
 def test_a_row_alone_says_what_it_says_among_many(world):
-    rows = np.random.default_rng(5).choice(len(world.merged.predictions), 30, replace=False)
+    rows = np.random.default_rng(5).choice(len(world.merged.predictions), 10, replace=False)
     for row in [np.argmax(world.merged.predictions), *rows]:
         world.check(world.of(np.array([row])), [row])
 
 
 def test_other_neighbours_in_another_order_change_nothing(world):
     random, n = np.random.default_rng(6), len(world.merged.predictions)
-    for size in (2, 3, 9, 64, n):
+    for size in (2, 9, 64, n):
         rows = random.permutation(n)[:size]
         world.check(world.of(rows), rows)
-    halves = random.integers(0, n, n)
-    world.check(world.of(halves), halves)
 
 
 def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, monkeypatch):
@@ -151,18 +153,16 @@ def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, m
         with Evaluation(*given) as evaluation:
             rows, found = evaluation.values(grain, starts, starts + HOUR)
         at = [(int(starts[window]), code) for window, code in zip(rows.window, rows.code, strict=True)]
-        return {(sli.name, *where): bits(values, i) for sli, values in found for i, where in enumerate(at)}
+        return {(sli.name, *where): said for sli, of in found for where, said in zip(at, bits(of), strict=True)}
 
     whole = rolled(starts)
     assert len(whole) > TILES / 2 * len(world.config.declared)
-    for threads in (1, 3):
-        monkeypatch.setattr(rollup, "BATCH", 1)
-        monkeypatch.setitem(vars(world.config), "parallel", threads)
-        assert rolled(starts) == whole
-    for some in (starts[::-7], starts[:1], starts[[5]]):
-        found = rolled(some)
-        assert found == {key: whole[key] for key in found}
-        assert len(found) >= len(some) / 2
+    monkeypatch.setattr(rollup, "BATCH", 1)
+    monkeypatch.setitem(vars(world.config), "parallel", 3)
+    assert rolled(starts) == whole
+    found = rolled(starts[::-7])
+    assert found == {key: whole[key] for key in found}
+    assert len(found) > TILES / 7 / 3 * len(world.config.declared)
 
 
 # What values are made of

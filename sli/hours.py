@@ -29,7 +29,7 @@ from sli.rollup import newest_hour
 from sli.schemas import DAYS, KEYS, TILES, with_states
 from sli.stale import News
 from sli.tables import LAYOUT, Transaction, Within
-from sli.tile import replaced, task
+from sli.tile import renewed, replaced, task
 
 Progress = Callable[[str, int, int], None]
 
@@ -67,9 +67,21 @@ def made_anew(
     tiles, held = replaced(config, before, made, chosen)
     if chosen.extends and without(held, known):
         raise FoundHeld(held)
-    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])))
+    changed = _changed(config, transaction, chosen, before, tiles)
+    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
     tiles, moved = census.explained(config, inputs, chosen.as_of, tiles)
     return Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | moved)
+
+
+def _changed(
+    config: Config, transaction: Transaction, chosen: Plan, before: pa.Table, tiles: pa.Table
+) -> tuple[Interval, ...] | None:
+    """Of the tiles recomputed those whose windows may change: their states did, or windows waited for them."""
+    published = transaction.published
+    if published is None or chosen.from_scratch:
+        return None
+    waited = common([*published.pending, *(i for where in published.gaps.values() for i in where)], chosen.pairs)
+    return tuple(union([*renewed(config, before, tiles, chosen.pairs), *waited]))
 
 
 def amended(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> Worked:

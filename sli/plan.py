@@ -81,6 +81,8 @@ class Plan:
     existing: tuple[Interval, ...]
     bytes: int
     run_id: str
+    changed: tuple[Interval, ...] | None = None
+    """Of the tiles recomputed those whose windows may change; None before they are computed, or where all tiles are."""
 
     @property
     def as_of(self) -> int:
@@ -100,6 +102,11 @@ class Plan:
             or self.gone_series
             or self.files_changed
         )
+
+    @property
+    def renewed(self) -> tuple[Interval, ...]:
+        """Recomputed tiles that change, as far as that is known, the windows that rest on them."""
+        return self.pairs if self.changed is None else self.changed
 
     @property
     def gaining(self) -> tuple[Interval, ...]:
@@ -411,14 +418,14 @@ def affected(
     lacking: tuple[Interval, ...],
     reference: Reference | None,
 ) -> np.ndarray:
-    """Which windows must be rolled up anew: they or their reference hold a recomputed or filled tile, they matured, or
-    they reach the newest hour.
+    """Which windows must be rolled up anew: they or their reference hold a tile that changed or was filled, they
+    matured, or they reach the newest hour.
 
     None that holds a tile still to be done, or whose reference does.
     """
     hit = np.ones(len(starts), dtype=bool)
     if not everywhere:
-        hit = resting_on(config.zone, grain, starts, ends, [*plan.pairs, *filled], reference) | (ends >= newest)
+        hit = resting_on(config.zone, grain, starts, ends, [*plan.renewed, *filled], reference) | (ends >= newest)
     if plan.matured is not None and not everywhere:
         hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
     return hit & ~resting_on(config.zone, grain, starts, ends, [*plan.pending, *lacking], reference)
@@ -434,12 +441,18 @@ def resting_on(
 ) -> npt.NDArray[np.bool_]:
     """Which windows hold an instant of the intervals, or are compared with one that does."""
     intervals = list(intervals)
-    if reference is not None and reference.interval is not None and common([reference.interval], intervals):
-        every: npt.NDArray[np.bool_] = np.ones(len(starts), dtype=bool)
-        return every
+    return inside(starts, ends, intervals) | compared_with(zone, grain, starts, ends, intervals, reference)
+
+
+def compared_with(
+    zone: Zone, grain: Grain, starts: Instants, ends: Instants, intervals: list[Interval], reference: Reference | None
+) -> npt.NDArray[np.bool_]:
+    """Which windows are compared with one that holds an instant of the intervals."""
     if reference is not None and reference.kind == "previous":
-        starts = grain.before(zone, starts, ends)
-    return inside(starts, ends, intervals)
+        first = grain.before(zone, starts, ends)
+        return inside(first, starts, intervals) & (first < starts)
+    fixed = None if reference is None else reference.interval
+    return np.full(len(starts), fixed is not None and bool(common([fixed], intervals)))
 
 
 def reaches_all(config: Config, plan: Plan) -> bool:

@@ -21,7 +21,7 @@ from sli.config import Config
 from sli.daily import added_up
 from sli.inputs import LogFile
 from sli.intervals import inside
-from sli.plan import Plan
+from sli.plan import Plan, compared_with
 from sli.rollup import ROLLED, Choose, too_few
 from sli.slices import literal, parse
 from sli.slis import Sli
@@ -90,7 +90,7 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
     con = duckdb.connect()
     con.execute("SET TimeZone='UTC'")
     con.register("old_arrow", old.append_column("in_scope", pa.array(scope, pa.bool_())))
-    con.register("new_arrow", new)
+    con.register("new_arrow", _resting(in_scope.config, plan, new))
     con.register("current_arrow", in_scope.current())
     key = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
     changed = " OR ".join(f"o.{name} IS DISTINCT FROM n.{name}" for name in COMPARED)
@@ -126,8 +126,8 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
 
 
 def _cause(config: Config, plan: Plan, first: bool) -> str:
-    """SQL for the cause of a change, told from what differs."""
-    # A built-in one that compares looks at no label: with the same predictions its reference is what changed.
+    """SQL for the cause of a change, told from what differs; `rests` is that of `_resting`."""
+    # A built-in one that compares looks at no label.
     found = [each.name for each in config.declared if each.reference is not None and "python" not in each.declaration]
     compared = ", ".join(map(literal, [*found, ""]))
     fresh = ", ".join(map(literal, [*plan.fresh_series, *plan.filled, ""]))
@@ -139,11 +139,28 @@ def _cause(config: Config, plan: Plan, first: bool) -> str:
         "WHEN o.predictions < n.predictions THEN 'new predictions' "
         "WHEN o.predictions > n.predictions THEN 'removed predictions' "
         "WHEN o.labelled < n.labelled THEN 'late feedback' WHEN o.labelled > n.labelled THEN 'withdrawn feedback' "
-        "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN "
-        f"CASE WHEN n.sli IN ({compared}) THEN 'changed reference' ELSE 'corrected feedback' END "
+        "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN CASE "
+        f"WHEN n.compared AND (n.sli IN ({compared}) OR NOT n.own) THEN 'changed reference' "
+        f"WHEN n.sli IN ({compared}) THEN 'changed predictions' ELSE 'corrected feedback' END "
         "WHEN o.maturity <> n.maturity THEN 'matured' "
         "WHEN o.objective IS DISTINCT FROM n.objective THEN 'new objective' ELSE 'corrected feedback' END"
     )
+
+
+def _resting(config: Config, plan: Plan, rows: pa.Table) -> pa.Table:
+    """Rows with `own` and `compared`: whether their window, and that it is compared with, hold a tile that changed."""
+    starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
+    own, compared = (np.full(len(rows), plan.from_scratch) for _ in range(2))
+    comparing = [] if plan.from_scratch else [each for each in config.declared if each.reference is not None]
+    for each in comparing:
+        changed = [*plan.renewed, *plan.filled.get(each.name, ())]
+        mine = np.flatnonzero(_among(rows, "sli", [each.name]))
+        of_mine = rows.select(["grain"]).take(pa.array(mine))
+        for grain in config.all_grains:
+            at = mine[_among(of_mine, "grain", [grain.name])]
+            own[at] = inside(starts[at], ends[at], changed)
+            compared[at] = compared_with(config.zone, grain, starts[at], ends[at], changed, each.reference)
+    return rows.append_column("own", pa.array(own)).append_column("compared", pa.array(compared))
 
 
 def stored(rows: pa.Table) -> pa.Table:

@@ -28,7 +28,7 @@ from sli.exchange import NotTold
 from sli.history import known_at
 from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, with_edges
 from sli.inputs import Inputs
-from sli.intervals import SECOND, Duration, Interval, Zone, iso, union
+from sli.intervals import END, SECOND, Duration, Interval, Zone, iso, union
 from sli.loading import load_config
 from sli.logs import check_usable, discover
 from sli.plan import Plan, affected, reaches_all
@@ -233,7 +233,10 @@ def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
 
 def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:
     """Which SLIs are rolled up over which windows."""
-    settled = newest if published is None or chosen.from_scratch else min(newest, published.newest)
+    settled = newest
+    if published is not None and not chosen.from_scratch:
+        # Where the newest hour is the same, no window reaches beyond what it reached.
+        settled = END if newest == published.newest else min(newest, published.newest)
     old = tuple(grain for grain in config.all_grains if grain.name not in chosen.fresh_grains)
     added = tuple(grain for grain in config.all_grains if grain.name in chosen.fresh_grains)
     alike: dict[Any, list[Sli]] = {}

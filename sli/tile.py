@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -230,6 +230,27 @@ def _differing(
         f"SELECT DISTINCT epoch_us(start) FROM (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old})) ORDER BY ALL"
     ).fetchall()
     return union(Interval(start, start + tile) for (start,) in found)
+
+
+def renewed(config: Config, before: pa.Table, after: pa.Table, among: Sequence[Interval]) -> list[Interval]:
+    """Of these tiles those whose states, or values of Python functions, are not what they were."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone='UTC'")
+    names = ["span", "start", "slice_by", "slice", "predictions", "labelled", *config.kinds]
+    after = after.select(names)
+    con.register("after_arrow", after)
+    con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
+    # Two different states have one hash once in 2^64 times; to lay the states side by side takes ten times as long.
+    sides = (
+        f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
+        f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', among)})"
+        for name in ("before_arrow", "after_arrow")
+    )
+    found = con.execute(
+        f"SELECT DISTINCT start FROM {next(sides)} o FULL JOIN {next(sides)} n USING (span, start, slice_by, slice) "
+        "WHERE o.content IS DISTINCT FROM n.content"
+    ).fetchall()
+    return union(Interval(start, start + config.tile) for (start,) in found)
 
 
 def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job: Job) -> pa.Table:

@@ -277,3 +277,13 @@ def test_many_small_tasks_publish_the_same_bits_as_one(worlds, task, monkeypatch
     run(world.path, settings)
     found = sli.read(world.path.parent / "small")
     pd.testing.assert_frame_equal(found, world.results, check_exact=True)
+
+
+def test_runs_one_after_the_other_publish_the_same_bits_as_one(worlds):
+    world, grown = worlds["binary"], worlds["binary"].path.with_name("grown.yaml")
+    grown.write_text(yaml.safe_dump({**config_of("binary", built_in("binary")), "store": "grown"}))
+    for as_of in ("2024-03-10T03:00", AS_OF):
+        assert sli.run(grown, as_of=as_of).published
+    runs, mine = ["as_of", "run_id"], world.results.sli.isin(series("binary"))
+    expected = world.results[mine].drop(columns=runs).reset_index(drop=True)
+    pd.testing.assert_frame_equal(sli.read(grown).drop(columns=runs), expected, check_exact=True)

@@ -70,7 +70,7 @@ def bits(found):
 
 
 class World:
-    """Tiles of a task in two slices, windows of one to all of them, and the same windows an hour later to compare with."""
+    """Tiles of a task, windows of one to all of them, and what each window is compared with."""
 
     def __init__(self, task, folder):
         (folder / "neighbours_own.py").write_text(OWN)
@@ -149,7 +149,15 @@ def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, m
     tables = world.tables()
 
     def rolled(starts):
-        given = (world.config, {}, world.tiles, world.config.declared, tables, world.tiles.slice(0, 0), np.array([], int))
+        given = (
+            world.config,
+            {},
+            world.tiles,
+            world.config.declared,
+            tables,
+            world.tiles.slice(0, 0),
+            np.array([], int),
+        )
         with Evaluation(*given) as evaluation:
             rows, found = evaluation.values(grain, starts, starts + HOUR)
         at = [(int(starts[window]), code) for window, code in zip(rows.window, rows.code, strict=True)]

@@ -16,6 +16,7 @@ from sli.cli import main
 from sli.errors import ConfigError
 from sli.intervals import zone
 from sli.slis.base import Objective
+from sli.slis.distances import Pairing
 
 DAYS = 4
 OWN = """
@@ -256,3 +257,74 @@ def test_whole_days_keep_the_time_of_the_day_where_clocks_change() -> None:
         "01:30, which exists twice, is the earlier"
     )
     assert york.shifted(at("2024-03-09T07:30"), 1) == at("2024-03-10T07:30"), "02:30, which does not exist"
+
+
+COMPARED = [
+    {"name": f"{sli}_{i}", "sli": sli, "of": "carrier", "against": against}
+    for i, against in enumerate(["previous", {"start": "2024-03-01", "end": "2024-03-02"}, {"table": "train.parquet"}])
+    for sli in ("chi_squared_p", "chi_squared")
+]
+
+
+def with_carriers(folder: Path) -> None:
+    """The same predictions, each with one of many carriers; half of them are the table to compare with."""
+    files, random = sorted((folder / "predictions").iterdir()), np.random.default_rng(4)
+    for file in files:
+        part = pd.read_parquet(file)
+        part.assign(carrier=random.choice([f"c{i}" for i in range(13)], len(part))).to_parquet(file, index=False)
+    pd.concat([pd.read_parquet(file) for file in files[::2]]).to_parquet(folder / "train.parquet", index=False)
+
+
+def carried(folder: Path, slis: list[Any]) -> Path:
+    path = config(folder, slis, grains=["hour", "day", "cumulative", {"size": "2d", "every": "1d"}])
+    tree = json.loads(path.read_text())
+    tree["predictions"]["columns"] = ["start", "carrier"]
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def test_a_backfill_with_nothing_new_revises_nothing(tmp_path: Path) -> None:
+    world(tmp_path, 600)
+    with_carriers(tmp_path)
+    path = carried(tmp_path, [*COMPARED, "roc_auc"])
+    sli.run(path, as_of="2024-03-12")
+    before = rows(path)
+    third = {"start": "2024-03-03", "end": "2024-03-04", "as_of": "2024-03-12"}
+    for settings in ([], ["memory=64MB"]):
+        outcome = sli.backfill(path, **third, settings=settings)
+        assert outcome.runs[0].plan.pairs
+        assert outcome.changes.empty
+    pd.testing.assert_frame_equal(rows(path), before, check_exact=True)
+
+
+def test_a_window_whose_states_are_the_same_keeps_its_value_though_the_arithmetic_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world(tmp_path, 300)
+    path = config(tmp_path, [{"sli": "wasserstein"}, "log_loss"])
+    sli.run(path, as_of="2024-03-12")
+    before = rows(path)
+    sums = Pairing.sums
+    # As on another processor, or by another version of a library.
+    monkeypatch.setattr(Pairing, "sums", lambda of, terms: sums(of, terms) * (1 + 2.0**-52))
+    outcome = sli.backfill(path, start="2024-03-02", end="2024-03-05", as_of="2024-03-12")
+    assert outcome.runs[0].tiles
+    assert outcome.changes.empty
+    late = pd.DataFrame({"output_id": ["0-0", "0-1", "0-2"], "known_at": pd.Timestamp("2024-03-02T12:00Z")})
+    late.assign(label=pd.array([None] * 3, "Float64")).to_parquet(tmp_path / "feedback" / "late.parquet", index=False)
+    [changed] = sli.backfill(path, start="2024-03-01", end="2024-03-05", as_of="2024-03-12").runs
+    assert {row["window_start"].day for row in changed.revised.to_pylist() if row["grain"] == "day"} <= {1, 2}
+    kept = before.window_start >= pd.Timestamp("2024-03-03", tz="UTC")
+    pd.testing.assert_frame_equal(rows(path)[kept], before[kept], check_exact=True)
+
+
+def test_other_values_of_the_same_predictions_are_told_apart_from_a_changed_reference(tmp_path: Path) -> None:
+    world(tmp_path)
+    path = config(tmp_path, [{"sli": "wasserstein"}], grains=["day"], slice_by=[[]], horizon="30d")
+    sli.run(path, as_of="2024-03-10")
+    [second] = (tmp_path / "predictions").glob("2024-03-02*")
+    part = pd.read_parquet(second)
+    part.assign(score=part.score / 2).to_parquet(second, index=False)
+    outcome = sli.run(path, as_of="2024-03-11")
+    causes = {row["window_start"].day: row["cause"] for row in outcome.revised.to_pylist()}
+    assert causes == {2: "changed predictions", 3: "changed reference"}

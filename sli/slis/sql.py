@@ -116,7 +116,10 @@ def undefined(numbers: Floats, s: Merged, needs: bool) -> Any:
     if s.reference is not None:
         lone = (none & (s.reference.predictions == 0)) | (needs & (s.reference.labelled == 0))
     return because(
-        ((none | needs) & (s.labelled == 0), NO_LABELS), (lone, NO_REFERENCE), (np.isinf(numbers), INFINITE), (none, NULL)
+        ((none | needs) & (s.labelled == 0), NO_LABELS),
+        (lone, NO_REFERENCE),
+        (np.isinf(numbers), INFINITE),
+        (none, NULL),
     )
 
 

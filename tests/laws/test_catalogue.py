@@ -40,7 +40,7 @@ SQL = {
     "late": (
         {"n": "count(CASE WHEN known_at > predicted_at + INTERVAL 1 DAY THEN 1 END)"},
         "n / predictions",
-        lambda d: (d.delay > 86_400).mean(),
+        lambda d: over(d.delay, lambda x: np.mean(x > 86_400), lambda x: x.isna().all()),
     ),
 }
 OWN = """

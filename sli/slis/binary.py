@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sli.slis.base import NO_LABELS, NO_VALUES, Better, Formula, Values, because, count, entry, plain
+from sli.slis.base import (
+    NO_LABELS,
+    NO_VALUES,
+    NOT_NEGATIVE,
+    SHARE,
+    Better,
+    Formula,
+    Range,
+    Values,
+    because,
+    count,
+    entry,
+    plain,
+)
 from sli.slis.inference import of_counts, proportion, wilson
 from sli.slis.scores import NO_POSITIVES, ONE_CLASS, number, usable
 from sli.slis.states import Floats, Merged, State
@@ -61,25 +74,30 @@ def cells(s: Merged) -> Cells:
 
 
 def completions(s: Merged) -> Iterator[Cells]:
-    """The counts once the missing labels are known: all positive or all negative on either side of the threshold."""
+    """The counts once the missing labels are known, where on either side of the threshold all, all but one, one or none
+    of them is positive."""
     c, up, down = cells(s), s["open_positive"], s["open_negative"]
-    for p in (0, up):
-        for n in (0, down):
+    for p in (0, np.minimum(1, up), np.maximum(up - 1, 0), up):
+        for n in (0, np.minimum(1, down), np.maximum(down - 1, 0), down):
             yield Cells(c.tp + p, c.fp + up - p, c.tn + down - n, c.fn + n)
 
 
 def worst_case(found: Values, s: Merged, function: Callable[[Cells], Any]) -> Values:
     """With the least and greatest value over all labels still missing, of a function monotone in each side's positives.
 
-    Then both lie where a side has all or none.
+    Then both lie where a side has all or none or, where the function is undefined there since all labels are of one
+    class, next to it. Without any pair it is undefined.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ends = [function(c) for c in completions(s)]
-    return found.missing(np.minimum.reduce(ends), np.maximum.reduce(ends))
+        ends = [np.where(c.all == 0, np.nan, function(c)) for c in completions(s)]
+    return found.missing(np.fmin.reduce(ends), np.fmax.reduce(ends))
 
 
 def _decided(
-    threshold: float | None, value: Callable[[Merged, Cells], Values], on_rows: Callable[[pd.Series, pd.Series], float]
+    threshold: float | None,
+    value: Callable[[Merged, Cells], Values],
+    on_rows: Callable[[pd.Series, pd.Series], float],
+    range: Range = SHARE,
 ) -> Formula:
     """A formula of the counts; `on_rows` sees labels and decisions of at least one usable pair."""
 
@@ -88,7 +106,7 @@ def _decided(
         decision = kept.decision if threshold is None else kept.prediction >= threshold
         return float(on_rows(kept.label, decision)) if len(kept) else float("nan")
 
-    return Formula(states(threshold), lambda s: value(s, cells(s)), on_pairs)
+    return Formula(states(threshold), lambda s: value(s, cells(s)), on_pairs, range=range)
 
 
 class Rate(NamedTuple):
@@ -133,7 +151,7 @@ def _register_rate(name: str, rate: Rate) -> None:
     def make(threshold: float | None = None) -> Formula:
         return _rate(rate, threshold)
 
-    entry(name, "binary", parameters=("threshold",), better=rate.better)(make)
+    entry(name, "binary", parameters=("threshold",), better=rate.better, version=2)(make)
 
 
 def _register_count(name: str, of: Callable[[Cells], Any], flags: Callable[[Any, Any], Any]) -> None:
@@ -141,9 +159,9 @@ def _register_count(name: str, of: Callable[[Cells], Any], flags: Callable[[Any,
         return worst_case(plain(of(c), because((c.all == 0, NO_LABELS))), s, of)
 
     def make(threshold: float | None = None) -> Formula:
-        return _decided(threshold, value, lambda y, z: flags(y, z).sum())
+        return _decided(threshold, value, lambda y, z: flags(y, z).sum(), NOT_NEGATIVE)
 
-    entry(name, "binary", parameters=("threshold",))(make)
+    entry(name, "binary", parameters=("threshold",), version=2)(make)
 
 
 for _name, _of_rate in RATES.items():
@@ -152,12 +170,12 @@ for _name, (_of, _flags) in COUNTS.items():
     _register_count(_name, _of, _flags)
 
 
-@entry("positive_rate", "binary")
+@entry("positive_rate", "binary", version=2)
 def positive_rate() -> Formula:
     return _rate(Rate(lambda c: c.positive, lambda c: c.all, lambda y, _: y), None)
 
 
-@entry("prediction_rate", "binary", parameters=("threshold",))
+@entry("prediction_rate", "binary", parameters=("threshold",), version=2)
 def prediction_rate(threshold: float | None = None) -> Formula:
     def value(s: Merged, c: Cells) -> Values:
         decided = c.all + s["open_positive"] + s["open_negative"]
@@ -168,10 +186,10 @@ def prediction_rate(threshold: float | None = None) -> Formula:
         at = pairs.decision.dropna().astype(bool) if threshold is None else score >= threshold
         return float(at.mean()) if len(at) else float("nan")
 
-    return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows)
+    return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows, range=SHARE)
 
 
-@entry("f1", "binary", parameters=("threshold",), better="higher")
+@entry("f1", "binary", parameters=("threshold",), better="higher", version=2)
 def f1(threshold: float | None = None) -> Formula:
     """2 J / (1 + J), J = TP / (TP + FP + FN) being a proportion (van Rijsbergen 1979; Jaccard 1901)."""
 
@@ -188,7 +206,7 @@ def f1(threshold: float | None = None) -> Formula:
     return _decided(threshold, value, on_rows)
 
 
-@entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher")
+@entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher", version=2)
 def balanced_accuracy(threshold: float | None = None) -> Formula:
     """Mean of recall and specificity (Brodersen et al. 2010).
 
@@ -210,7 +228,7 @@ def balanced_accuracy(threshold: float | None = None) -> Formula:
     return _decided(threshold, value, lambda y, z: (z[y].mean() + (~z[~y]).mean()) / 2)
 
 
-@entry("mcc", "binary", parameters=("threshold",), better="higher")
+@entry("mcc", "binary", parameters=("threshold",), better="higher", version=2)
 def mcc(threshold: float | None = None) -> Formula:
     """Matthews' correlation of label and decision (Matthews 1975), its interval by the delta method on Fisher's z.
 
@@ -236,15 +254,15 @@ def mcc(threshold: float | None = None) -> Formula:
         varied = label.nunique() == 2 and decision.nunique() == 2
         return float(np.corrcoef(label, decision)[0, 1]) if varied else float("nan")
 
-    return _decided(threshold, value, on_rows)
+    return _decided(threshold, value, on_rows, (-1.0, 1.0))
 
 
-@entry("cost", "binary", parameters=("false_positive", "false_negative", "threshold"), better="lower")
+@entry("cost", "binary", parameters=("false_positive", "false_negative", "threshold"), better="lower", version=2)
 def cost(false_positive: float = 1, false_negative: float = 1, threshold: float | None = None) -> Formula:
     """Mean cost of the errors per pair (Elkan 2001).
 
     The interval is Zou and Donner's (2008) for a sum, from Wilson's of both shares of errors and their correlation in a
-    multinomial, -sqrt(p q / ((1 - p) (1 - q))).
+    multinomial, -sqrt(p q / ((1 - p) (1 - q))). Every pair can be of the dearer error, so no mean is above its price.
     """
     of_fp = float(number("false_positive", false_positive, 0, 1e12))
     of_fn = float(number("false_negative", false_negative, 0, 1e12))
@@ -265,4 +283,5 @@ def cost(false_positive: float = 1, false_negative: float = 1, threshold: float 
         found = plain(each, because((c.all == 0, NO_LABELS))).within(each - apart(0), each + apart(1))
         return worst_case(found, s, mean)
 
-    return _decided(threshold, value, lambda y, z: of_fp * (~y & z).mean() + of_fn * (y & ~z).mean())
+    range = (0.0, max(of_fp, of_fn))
+    return _decided(threshold, value, lambda y, z: of_fp * (~y & z).mean() + of_fn * (y & ~z).mean(), range)

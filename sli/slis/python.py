@@ -26,7 +26,7 @@ from sli.slices import quoted, text_of
 from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
 from sli.slis.loaded import by_value, load, source
 from sli.slis.mergeable import from_mergeable, is_mergeable
-from sli.slis.sql import over
+from sli.slis.sql import needs_labels, over
 from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
     found = load(str(entry["python"]), folder)
     parts = [source(found)]
     if is_mergeable(found):
-        parts = [source(found.value), *sorted(f"{name}={state.id}" for name, state in found.states.items())]
+        needs = f"needs labels: {needs_labels(found.states.values())}"
+        parts = [source(found.value), needs, *sorted(f"{name}={state.id}" for name, state in found.states.items())]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ and what is read from it has a stated error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,21 @@ import numpy as np
 
 from sli.errors import ConfigError
 from sli.slis import curves
-from sli.slis.base import NO_LABELS, Formula, Values, because, count, entry, grouped, histogram, plain, total
+from sli.slis.base import (
+    NO_LABELS,
+    NOT_NEGATIVE,
+    SHARE,
+    Formula,
+    Range,
+    Values,
+    because,
+    count,
+    entry,
+    grouped,
+    histogram,
+    plain,
+    total,
+)
 from sli.slis.curves import Curve, Estimate
 from sli.slis.inference import mean_of, normal, proportion, student
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged, across
@@ -45,13 +60,21 @@ def number(name: str, given: Any, low: float, high: float, whole: bool = False) 
     return given
 
 
-def _mean_loss(loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame], pd.Series]) -> Formula:
-    """Mean of a loss; `least` and `most` are the lower and the higher one of the two labels a pair may get."""
+def _mean_loss(
+    loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame], pd.Series], range: Range, known: Range
+) -> Formula:
+    """Mean of a loss; `least` and `most` are the lower and the higher one of the two labels a pair may get.
+
+    `known` is the range that its interval counts on.
+    """
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["loss"], s["squares"], s["usable"], NO_LABELS)
+        found = mean_of(s, s["loss"], s["squares"], s["usable"], NO_LABELS, known)
+        # A sum of no term is null.
+        loss = np.where(s["usable"] == 0, 0.0, s["loss"])
+        ends = [loss + np.where(s["open"] == 0, 0.0, s[name]) for name in ("least", "most")]
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = ((s["loss"] + s[name]) / (s["usable"] + s["open"]) for name in ("least", "most"))
+            low, high = (each / (s["usable"] + s["open"]) for each in ends)
         return found.missing(low, high)
 
     def on_pairs(pairs: pd.DataFrame) -> float:
@@ -68,10 +91,15 @@ def _mean_loss(loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame
         },
         value,
         on_pairs,
+        range=range,
     )
 
 
-@entry("log_loss", "binary", better="lower")
+WORST = -math.log(EPS)
+"""The greatest loss of a probability that is clipped."""
+
+
+@entry("log_loss", "binary", better="lower", version=2)
 def log_loss() -> Formula:
     """Mean of -ln of the probability given to the label (Good 1952), clipped as scikit-learn does."""
     p = f"least(greatest(prediction, {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
@@ -83,12 +111,18 @@ def log_loss() -> Formula:
         score = kept.prediction.clip(EPS, 1 - EPS)
         return pd.Series(-np.log(score.where(kept.label, 1 - score)))
 
+    # The greatest loss is so far from all usual ones that an interval must not count on it.
     return _mean_loss(
-        f"-ln(CASE WHEN label THEN {p} ELSE {q} END)", f"-ln(greatest({p}, {q}))", f"-ln(least({p}, {q}))", on_rows
+        f"-ln(CASE WHEN label THEN {p} ELSE {q} END)",
+        f"-ln(greatest({p}, {q}))",
+        f"-ln(least({p}, {q}))",
+        on_rows,
+        (0.0, WORST),
+        NOT_NEGATIVE,
     )
 
 
-@entry("brier", "binary", better="lower")
+@entry("brier", "binary", better="lower", version=2)
 def brier() -> Formula:
     """Mean of (score - label)^2 (Brier 1950)."""
     near, far = (f"{of}(prediction, 1.0::DOUBLE - prediction)" for of in ("least", "greatest"))
@@ -97,6 +131,8 @@ def brier() -> Formula:
         f"{near} * {near}",
         f"{far} * {far}",
         lambda kept: (kept.prediction - kept.label) ** 2,
+        SHARE,
+        SHARE,
     )
 
 
@@ -123,10 +159,10 @@ def _binned(
         kept = usable(pairs)
         return float(on_rows((np.ceil(kept.prediction * bins) - 1).clip(lower=0), kept)) if len(kept) else float("nan")
 
-    return Formula({"bins": state}, of_groups, on_pairs)
+    return Formula({"bins": state}, of_groups, on_pairs, range=SHARE)
 
 
-@entry("ece", "binary", parameters=("bins",), better="lower")
+@entry("ece", "binary", parameters=("bins",), better="lower", version=2)
 def ece(bins: int = 10) -> Formula:
     """Expected calibration error: mean distance, weighted by pairs, of each bin's mean score to its rate of positives
     (Naeini et al. 2015; Guo et al. 2017). The bins are ((i - 1) / bins, i / bins], 0 in the first."""
@@ -165,7 +201,7 @@ def _empty(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
     return (s.labelled == 0, NO_LABELS), (labelled == 0, "no labelled predictions in the bin")
 
 
-@entry("calibration", "binary", parameters=("bin", "bins"))
+@entry("calibration", "binary", parameters=("bin", "bins"), version=2)
 def calibration(bin: int, bins: int = 10) -> Formula:
     """Rate of positives among the pairs whose score lies in a bin: a point of the reliability diagram (Murphy and
     Winkler 1977)."""
@@ -196,7 +232,9 @@ def calibration_score(bin: int, bins: int = 10) -> Formula:
 
 
 def _curved(
-    value: Callable[[Merged, Curve, tuple[Flags, str]], Values], on_rows: Callable[[pd.DataFrame], float]
+    value: Callable[[Merged, Curve, tuple[Flags, str]], Values],
+    on_rows: Callable[[pd.DataFrame], float],
+    range: Range = SHARE,
 ) -> Formula:
     """`value` also gets the case that is without labels; `on_rows` sees at least one pair."""
 
@@ -209,7 +247,7 @@ def _curved(
         return float(on_rows(kept)) if len(kept) else float("nan")
 
     scores = histogram("prediction", "usable", "probability", mark="label")
-    return Formula({"scores": scores}, of_histogram, on_pairs)
+    return Formula({"scores": scores}, of_histogram, on_pairs, range=range)
 
 
 def _at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +258,7 @@ def _at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"positives": by["sum"], "top": by["sum"].cumsum(), "depth": by["count"].cumsum()})
 
 
-@entry("roc_auc", "binary", better="higher")
+@entry("roc_auc", "binary", better="higher", version=2)
 def roc_auc() -> Formula:
     def value(s: Merged, of: Curve, unlabelled: tuple[Flags, str]) -> Values:
         area = curves.roc_area(of)
@@ -237,7 +275,7 @@ def roc_auc() -> Formula:
     return _curved(value, on_rows)
 
 
-@entry("average_precision", "binary", better="higher")
+@entry("average_precision", "binary", better="higher", version=2)
 def average_precision() -> Formula:
     """Interval by the influence function, in log odds, about the value less its bias.
 
@@ -264,7 +302,7 @@ LEAST_TOP = 10
 """Pairs in the top below which `lift` has no interval."""
 
 
-@entry("lift", "binary", parameters=("k",), better="higher")
+@entry("lift", "binary", parameters=("k",), better="higher", version=2)
 def lift(k: float) -> Formula:
     """Precision among the k % highest scores over the rate of positives; ties at the cut and a fraction of a pair are
     shared out evenly. Interval by the influence function, in the logarithm."""
@@ -289,7 +327,7 @@ def lift(k: float) -> Formula:
         gained = np.interp(depth, np.append(0, by.depth), np.append(0, by.top))
         return float(gained / depth / kept.label.mean())
 
-    return _curved(value, on_rows)
+    return _curved(value, on_rows, (0.0, 1 / share))
 
 
 def _at_precision(

@@ -173,7 +173,8 @@ def test_no_value_is_infinite_or_nan_without_a_reason(cut):
         assert (np.isnan(value.value) == undefined).all(), name
         for each in FIELDS:
             assert not np.isinf(getattr(value, each)).any(), f"{name}: {each}"
-            assert np.isnan(getattr(value, each)[undefined]).all(), f"{name}: {each}"
+            # Labels still missing may define what is undefined now.
+            assert each.startswith("missing") or np.isnan(getattr(value, each)[undefined]).all(), f"{name}: {each}"
         assert not (value.low > value.value).any(), name
         assert not (value.high < value.value).any(), name
 

@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def renewed(self) -> tuple[Interval, ...]:
-        """Recomputed tiles that change, as far as that is known, the windows that rest on them."""
+        """Recomputed tiles whose windows may change: all of them before it is known which do."""
         return self.pairs if self.changed is None else self.changed
 
     @property

@@ -126,8 +126,8 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
 
 
 def _cause(config: Config, plan: Plan, first: bool) -> str:
-    """SQL for the cause of a change, told from what differs; `rests` is that of `_resting`."""
-    # A built-in one that compares looks at no label.
+    """SQL for the cause of a change, told from what differs, and from `own` and `compared` of `_resting`."""
+    # Built-in ones that compare look at no label.
     found = [each.name for each in config.declared if each.reference is not None and "python" not in each.declaration]
     compared = ", ".join(map(literal, [*found, ""]))
     fresh = ", ".join(map(literal, [*plan.fresh_series, *plan.filled, ""]))

@@ -234,22 +234,22 @@ def _differing(
 
 def renewed(config: Config, before: pa.Table, after: pa.Table, among: Sequence[Interval]) -> list[Interval]:
     """Of these tiles those whose states, or values of Python functions, are not what they were."""
-    con = duckdb.connect()
-    con.execute("SET TimeZone='UTC'")
     names = ["span", "start", "slice_by", "slice", "predictions", "labelled", *config.kinds]
     after = after.select(names)
-    con.register("after_arrow", after)
-    con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
     # Two different states have one hash once in 2^64 times; to lay the states side by side takes ten times as long.
-    sides = (
+    old, new = (
         f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
         f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', among)})"
         for name in ("before_arrow", "after_arrow")
     )
-    found = con.execute(
-        f"SELECT DISTINCT start FROM {next(sides)} o FULL JOIN {next(sides)} n USING (span, start, slice_by, slice) "
-        "WHERE o.content IS DISTINCT FROM n.content"
-    ).fetchall()
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone='UTC'")
+        con.register("after_arrow", after)
+        con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
+        found = con.execute(
+            f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING (span, start, slice_by, slice) "
+            "WHERE o.content IS DISTINCT FROM n.content"
+        ).fetchall()
     return union(Interval(start, start + config.tile) for (start,) in found)
 
 

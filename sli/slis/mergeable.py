@@ -102,13 +102,20 @@ def _value(found: Mergeable, s: Merged) -> Values:
     try:
         with np.errstate(all="ignore"):
             given = found.value(_sealed(s))
-        needs = needs_labels(found.states.values())
+    except Exception as error:
+        if rows < 2:
+            return _none(rows, error)
+        # A row must not lose its value because of those it stands beside.
+        return Values.joined([_value(found, s.part(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
+    needs = needs_labels(found.states.values())
+    try:
         return _finished(given, s, needs) if isinstance(given, Values) else _plain(given, s, needs)
     except Exception as error:
-        if rows > 1:
-            # A row must not lose its value because of those it stands beside.
-            return Values.joined([_value(found, s.part(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
-        return plain(np.full(rows, np.nan), np.full(rows, f"{type(error).__name__}: {error}"[:200], dtype=object))
+        return _none(rows, error)
+
+
+def _none(rows: int, error: Exception) -> Values:
+    return plain(np.full(rows, np.nan), np.full(rows, f"{type(error).__name__}: {error}"[:200], dtype=object))
 
 
 def _plain(given: Any, s: Merged, needs: bool) -> Values:
@@ -141,7 +148,7 @@ def _finished(given: Values, s: Merged, needs: bool) -> Values:
 def _numbers(given: Any, rows: int) -> Floats:
     found = np.ma.filled(np.ma.asarray(given, dtype=np.float64), np.nan)
     if found.shape not in ((), (rows,)):
-        raise ValueError(f"the value has shape {found.shape}, not ({rows},)")
+        raise ValueError("the value is neither one number nor one a row")
     return np.array(np.broadcast_to(found, (rows,)))
 
 

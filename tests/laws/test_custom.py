@@ -386,7 +386,7 @@ def from_mergeable_of(function, **states):
         (lambda s: 1 / s["n"], [math.nan, 1, 0.5], ["the value is infinite", None, None]),
         (lambda s: s["n"] / s["n"], [math.nan, 1, 1], ["the value is null", None, None]),
         (lambda s: 3, [3, 3, 3], [None] * 3),
-        (lambda s: [1, 2], [math.nan] * 3, ["ValueError: the value has shape (2,), not (3,)"] * 3),
+        (lambda s: [1, 2], [math.nan] * 3, ["ValueError: the value is neither one number nor one a row"] * 3),
         (lambda s: s["m"], [math.nan] * 3, ["KeyError: 'm'"] * 3),
         (lambda s: None, [math.nan] * 3, ["the value is null"] * 3),
         (lambda s: "much", [math.nan] * 3, ["ValueError: could not convert string to float: 'much'"] * 3),

@@ -6,7 +6,6 @@ sees one window and one slice at a time, and at most one other window of that sl
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -87,8 +86,15 @@ NOT_NEGATIVE: Range = (0.0, math.inf)
 SHARE: Range = (0.0, 1.0)
 
 
-def _in_range(value: Value, range: Range, s: Merged) -> Values:
-    return value(s).clipped(*range)
+@dataclass(frozen=True)
+class _InRange:
+    """A value cut to what is possible."""
+
+    value: Value
+    range: Range
+
+    def __call__(self, s: Merged) -> Values:
+        return self.value(s).clipped(*self.range)
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,9 @@ class Formula:
     range: Range = UNLIMITED
 
     def __post_init__(self) -> None:
-        if self.range != UNLIMITED:
-            object.__setattr__(self, "value", functools.partial(_in_range, self.value, self.range))
+        # One with another range, made by `replace`, has that range instead.
+        value = self.value.value if isinstance(self.value, _InRange) else self.value
+        object.__setattr__(self, "value", value if self.range == UNLIMITED else _InRange(value, self.range))
 
 
 Better = Literal["higher", "lower"]

@@ -76,7 +76,7 @@ def of_scores(make: Make, range: Range) -> Make:
 
 
 def numeric(
-    name: str, parameters: tuple[str, ...], scores: Range, listed: tuple[str, ...] = (), version: int = 1
+    name: str, parameters: tuple[str, ...], listed: tuple[str, ...] = (), scores: Range = UNLIMITED, version: int = 1
 ) -> Callable[[Make], Make]:
     """Register an SLI of a column of numbers, which the prediction of a multiclass task is not.
 

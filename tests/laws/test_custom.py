@@ -484,7 +484,7 @@ OF_LABELS = [
 OF_PREDICTIONS = [
     ({"n": "count(*)"}, "n / 2"),
     ({"high": "sum(CASE WHEN prediction > 0 THEN 1 ELSE 0 END)"}, "high / predictions"),
-    ({"named": "count(CASE WHEN region = 'label' THEN 1 END)"}, "named"),
+    ({"named": "count(CASE WHEN query = 'label' THEN 1 END)"}, "named"),
     ({"n": "count(*)"}, "labelled / n"),
 ]
 
@@ -509,7 +509,7 @@ def test_what_looks_at_labels_is_null_and_not_0_where_nothing_is_labelled(states
 
 @pytest.mark.parametrize(("states", "value"), OF_PREDICTIONS)
 def test_what_looks_at_predictions_alone_has_a_value_without_labels(states, value):
-    found, none = from_sql(states, value), pairs_of(40).assign(labelled=False, usable=False)
+    found, none = from_sql(states, value), pairs_of(40).assign(labelled=False, usable=False, query="label")
     assert window(found, 0).value[0] in (0, 2)
     assert math.isfinite(found.on_rows(none))
 

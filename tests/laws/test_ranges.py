@@ -1,6 +1,7 @@
 """Laws of what is possible: every SLI declares its range; value, interval and worst case lie in it, in order."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import pytest
 from laws.test_merging import config, merged, numbered, tiled, values_of
 from worlds import pairs_of
 
-from sli.slis import TASKS
+from sli.slis import TASKS, entries
 from sli.slis.base import UNLIMITED
+from sli.slis.states import Merged
 
 LIMITLESS = {
     *("mean", "min", "max", "quantile", "sum", "bias", "error_quantile", "mean_difference"),
@@ -48,3 +50,11 @@ def test_values_intervals_and_worst_cases_lie_within_the_range_of_the_sli(task, 
 def test_an_sli_declares_its_range_unless_any_value_is_possible(task, tmp_path):
     without = {each.declaration["sli"] for each in config(task, tmp_path).declared if each.formula.range == UNLIMITED}
     assert without <= LIMITLESS
+
+
+def test_an_sli_made_from_another_has_its_own_range_and_not_both():
+    made = entries("binary")["cost"].make(false_negative=5)
+    windows = np.array([1])
+    states = {name: windows * (name == "fn") for name in made.states}
+    for formula, value in ((made, 5), (replace(made, range=(0.0, 1.0)), 1), (replace(made, range=UNLIMITED), 5)):
+        assert formula.value(Merged(windows, windows, states, windows)).value[0] == value

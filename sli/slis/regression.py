@@ -78,7 +78,7 @@ def _mean_loss(
         states["outside"] = count(f"usable AND ({unless})")
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, range)
+        found = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
         return _undefined_where(found, s["outside"] > 0, reason) if unless else found
 
     return Formula(states, value, _kept(on_usable), range=range)

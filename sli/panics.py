@@ -29,10 +29,8 @@ def unseen(folder: str, size: int) -> Iterator[None]:
     if shutil.disk_usage(folder).free > size + ROOM:
         yield
         return
-    with (
-        _ONE,
-        tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else open(os.memfd_create("e"), "w+b") as kept,
-    ):
+    # In memory where the system can: the disk is full.
+    with _ONE, open(os.memfd_create("e"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
         before = os.dup(2)
         os.dup2(kept.fileno(), 2)

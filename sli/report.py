@@ -169,7 +169,7 @@ def _p_values(rows: pa.Table, config: Config) -> list[str]:
 def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
     """The dry run of a backfill in words: its chunks, its windows and why each is recomputed."""
     plan = chosen.plan
-    lines = [_backfill_name(chosen.backfill)]
+    lines = [_backfill_name(chosen.backfill), *([str(plan.migration)] if plan.migration else [])]
     if chosen.resumed:
         lines.append(f"continues where it was interrupted: done up to {iso(chosen.backfill.done)}")
     if not chosen.chunks:

@@ -20,7 +20,7 @@ ORDER = [
     ["columns"],
     ["inputs"],
     ["storage", "parts"],
-    ["slis", "turns"],
+    ["slis", "turns", "published"],
     ["declaration", "mergeable"],
     ["config"],
     ["loading", "listing"],

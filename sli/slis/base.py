@@ -86,13 +86,15 @@ class Formula:
     known_at, query and the declared columns, one row a prediction; its `attrs` hold the window's `end` and the length
     of a `tile` as pandas text. It returns NaN where undefined; `verify` and the laws hold the two to each other.
     `against`, as written in the config, says that the value compares the window with a reference, whose pairs
-    `on_rows` gets as a second frame.
+    `on_rows` gets as a second frame. `range` is the least and the greatest value possible; infinite where there is no
+    limit.
     """
 
     states: Mapping[str, State]
     value: Value
     on_rows: OnRows
     against: Any = None
+    range: tuple[float, float] = (-math.inf, math.inf)
 
 
 Better = Literal["higher", "lower"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -298,6 +299,14 @@ def hellinger(of: str = "prediction", bins: Any = 10, against: Any = "previous")
         return float(np.linalg.norm(np.sqrt(now / now.sum()) - np.sqrt(then / then.sum())) / np.sqrt(2))
 
     return _of_bins(of, bins, against, distances.hellinger, on_counts)
+
+
+@_binned("total_variation")
+def total_variation(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+    def on_counts(now: Floats, then: Floats) -> float:
+        return float(np.abs(now / now.sum() - then / then.sum()).sum() / 2)
+
+    return replace(_of_bins(of, bins, against, distances.total_variation, on_counts), range=(0.0, 1.0))
 
 
 def _of_categories(of: str, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares) -> Formula:

@@ -22,12 +22,12 @@ BOUNDED = [
     if name
     not in {
         *("prediction_rate", "roc_auc", "average_precision", "calibration_score", "lift"),
-        *("threshold_at_precision", "recall_at_precision"),
+        *("threshold_at_precision", "recall_at_precision", "pr_auc", *twins.TARGETS),
     }
 ]
 WITHOUT_INTERVAL = {
     *("true_positives", "false_positives", "true_negatives", "false_negatives", "ece", "calibration_score"),
-    *("threshold_at_precision", "recall_at_precision"),
+    *("threshold_at_precision", "recall_at_precision", *twins.TARGETS),
 }
 
 
@@ -140,7 +140,9 @@ def test_worst_case_bounds_are_the_extremes_over_all_labellings(name, given):
     [
         ("accuracy", {"threshold": 1.5}),
         ("prediction_rate", {"threshold": "high"}),
-        ("cost", {"false_positive": -1}),
+        ("cost", {"false_positive": -2e12}),
+        ("cost", {"true_negative": math.inf}),
+        ("precision_at_recall", {"target": 1.01}),
         ("ece", {"bins": 0}),
         ("ece", {"bins": 2.5}),
         ("calibration", {"bin": 10}),

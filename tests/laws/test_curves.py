@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
-from twins.binary import at_precision as at_precision_twin
-from twins.binary import lift as lift_twin
+from twins import binary as twins
 
 from sli.slis import curves
 from sli.slis.states import Histograms, rounded
@@ -55,18 +54,50 @@ def any_positive(pairs):
     return any(label for label, _ in pairs)
 
 
+AT_TARGET = {
+    "recall at specificity": (
+        curves.recall_at_specificity,
+        twins.best("recall", twins.at_least("specificity")),
+        both_classes,
+    ),
+    "specificity at recall": (
+        curves.specificity_at_recall,
+        twins.best("specificity", twins.at_least("recall")),
+        both_classes,
+    ),
+    "precision at recall": (
+        curves.precision_at_recall,
+        twins.best("precision", twins.at_least("recall")),
+        any_positive,
+    ),
+    "recall at false positive rate": (
+        curves.recall_at_false_positive_rate,
+        twins.best("recall", lambda rates, target: rates["false_positive_rate"] <= target),
+        both_classes,
+    ),
+}
 # By name: of a curve, of plain labels and scores, where defined.
 KINDS = {
     "roc_auc": (curves.roc_area, roc_auc_score, both_classes),
     "average_precision": (curves.average_precision, average_precision_score, any_positive),
     **{
-        f"lift {k}": (lambda c, k=k: curves.lift(c, k / 100), lambda y, s, k=k: lift_twin(y, s, k), any_positive)
+        f"lift {k}": (lambda c, k=k: curves.lift(c, k / 100), lambda y, s, k=k: twins.lift(y, s, k), any_positive)
         for k in (0.5, 10, 33, 100)
+    },
+    "pr_auc": (curves.precision_recall_area, twins.pr_auc, any_positive),
+    **{
+        f"{name} {target}": (
+            lambda c, best=best, target=target: best(c, target),
+            lambda y, s, twin=twin, target=target: twin(y, s, target),
+            defined,
+        )
+        for name, (best, twin, defined) in AT_TARGET.items()
+        for target in (0.0, 0.4, 0.75, 1.0)
     },
     **{
         f"{of} at precision {target}": (
             lambda c, of=of, target=target: getattr(curves.at_precision(c, target), of),
-            lambda y, s, of=of, target=target: at_precision_twin(y, s, target, of),
+            lambda y, s, of=of, target=target: twins.at_precision(y, s, target, of),
             any_positive,
         )
         for of in ("recall", "threshold")

@@ -384,7 +384,7 @@ def _kept(function: Called, pairs: pd.DataFrame) -> pd.DataFrame:
     """The pairs a function gets: usable ones, with all scores if it gets these."""
     kept = pairs[pairs.usable.astype(bool)]
     scores = kept[list(function.scores)].astype(float).to_numpy()
-    return kept[((scores >= 0) & (scores <= 1)).all(axis=1)]
+    return kept.loc[((scores >= 0) & (scores <= 1)).all(axis=1)]
 
 
 def _texts(kept: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any]:

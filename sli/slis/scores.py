@@ -223,7 +223,8 @@ def at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
 
 def one_class(of: Curve) -> Flags:
     """Whether a class has no labels, or no pair has one."""
-    return (of.positives == 0) | (of.negatives == 0)
+    found: Flags = (of.positives == 0) | (of.negatives == 0)
+    return found
 
 
 def roc_auc_of(s: Merged, of: Curve, *cases: tuple[Flags, str]) -> Values:

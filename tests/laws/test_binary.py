@@ -156,6 +156,15 @@ def test_a_parameter_out_of_range_is_a_config_error(name, given):
         made(name, given)
 
 
+def test_a_constant_on_all_prices_moves_cost_and_its_interval_by_that_constant():
+    names = ("false_positive", "false_negative", "true_positive", "true_negative")
+    costs, moved = (made("cost", dict(zip(names, prices, strict=True))) for prices in ((4, 1, -7, 2), (7, 4, -4, 5)))
+    found, other = (each.value(merged(each, FRAMES)) for each in (costs, moved))
+    for name in ("value", "low", "high"):
+        assert getattr(other, name) == pytest.approx(getattr(found, name) + 3, abs=1e-12, nan_ok=True)
+    assert (costs.range, moved.range) == ((-7, 4), (-4, 7))
+
+
 def test_a_threshold_is_a_decision_of_its_own():
     formula = made("recall", {"threshold": 0})
     pairs = frame([True, False, True], [0.1, 0.2, 0.9])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sli.errors import ConfigError
-from sli.slis import multiclass
+from sli.slis import multiclass, one_vs_rest
 from sli.slis.states import Groups, Merged
 
 CLASSES = ("a", "b", "c")
@@ -19,8 +19,10 @@ BOUNDED = [
     (multiclass.accuracy, {}),
     (multiclass.recall, {"average": "weighted"}),
     (multiclass.confusion, {"label": "a", "decision": "b"}),
+    *((one_vs_rest.specificity, {"label": name}) for name in CLASSES),
+    (one_vs_rest.specificity, {"average": "micro"}),
 ]
-UNBOUNDED = [multiclass.mcc, multiclass.cohen_kappa, multiclass.balanced_accuracy, *RATES]
+UNBOUNDED = [one_vs_rest.specificity, multiclass.mcc, multiclass.cohen_kappa, multiclass.balanced_accuracy, *RATES]
 
 
 def groups(keys):
@@ -77,6 +79,9 @@ def test_a_window_without_errors_does_not_have_an_interval_without_width(make):
         (multiclass.precision, {"label": "cat", "average": "macro"}, "either `label` or `average`"),
         (multiclass.confusion, {"label": "cat", "decision": "dgo"}, "did you mean 'dog'"),
         (multiclass.log_loss, {"scores": {"cat": "p_cat"}}, "none for dog"),
+        (one_vs_rest.specificity, {"label": "dgo"}, "did you mean 'dog'"),
+        (one_vs_rest.roc_auc, {"scores": {"cat": "p_cat"}}, "none for dog"),
+        (one_vs_rest.roc_auc, {"scores": {"cat": "p", "dog": "q"}, "average": "micro"}, "one of macro, weighted"),
         (multiclass.top_k_accuracy, {"k": 2, "scores": {"cat": "p", "dog": "q"}}, "1 to 1"),
     ],
 )

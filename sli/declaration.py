@@ -17,7 +17,7 @@ from sli.errors import ConfigError, nearest
 from sli.intervals import Interval, Zone, tiles_named
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
-from sli.slis.python import PYTHON_KEYS, from_python, source_hash, y_pred
+from sli.slis.python import PYTHON_KEYS, UNSCORED, from_python, source_hash, y_pred
 from sli.slis.sql import from_sql
 from sli.storage import NOTHING, Storage, filesystem, plain
 
@@ -240,7 +240,7 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
             )
     formula = from_python(entry, Path(context.folder), of, context.classes, context.scores)
     declaration = {**entry, "of": of, "source": source_hash(entry, Path(context.folder))}
-    if "unscored" in formula.states:
+    if UNSCORED in formula.states:
         declaration["scores"] = dict(context.scores)
     return _with_reference(str(entry["name"]), formula, declaration, objective, None, context)
 

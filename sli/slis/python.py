@@ -42,6 +42,8 @@ KEYS = {"sample_weight": "weight", "weight": "weight", "slices": "columns", "ref
 """The key that gives a function each parameter it may take by name."""
 TAIL = 5
 """Resamples beyond either end of an interval."""
+UNSCORED = "sli:unscored"
+"""State of a function that gets scores: how many usable pairs lack one."""
 DEFINED = 0.9
 """Share of the resamples that must have a value for there to be an interval."""
 TURN = threading.Lock()
@@ -166,7 +168,7 @@ def from_python(
     function = load(str(entry["python"]), folder)
     if is_mergeable(function):
         return from_mergeable(function, entry)
-    scores_as = _scores_as(function, of, classes, entry.get("with", {}), bool(scores))
+    scores_as = _scores_as(function, of, classes, entry.get("with"), bool(scores))
     scored = scores_of(str(entry["python"]), classes, scores) if of == "scores" or scores_as else None
     made = _checked(entry, function, classes, [scores_as] if scores_as else [])
     if scored is not None:
@@ -177,7 +179,7 @@ def from_python(
     of = "decision" if of == "decision" else "prediction"
     states = {"sample": State("sample", of=of, where=where, columns=columns), "usable": count(where)}
     if scored is not None:
-        states["unscored"] = count(f"usable AND NOT ({scored.known})")
+        states[UNSCORED] = count(f"usable AND NOT ({scored.known})")
     if "against" not in entry:
         call, origin = json.dumps(made, sort_keys=True), source_hash(entry, folder)
         states["window"] = State("window", of=of, where=where, call=call, columns=columns, source=origin)
@@ -189,7 +191,8 @@ def _scores_as(function: Callable[..., Any], of: str, classes: tuple[str, ...], 
     """The parameter beyond the second one that gets the scores: it must have them, or may and they are `there`."""
     if not classes or of == "scores":
         return ""
-    named = {p.name: p for p in _parameters(function)[2:] if p.name not in constants}
+    own = constants if isinstance(constants, Mapping) else {}
+    named = {p.name: p for p in _parameters(function)[2:] if p.kind is not p.POSITIONAL_ONLY and p.name not in own}
     return next((name for name in SCORES if name in named and (there or named[name].default is named[name].empty)), "")
 
 
@@ -306,7 +309,7 @@ def _row(function: Called, s: Merged, i: int) -> tuple[float, str | None, float,
     """Value, reason, interval and bound of one row."""
     nan = math.nan
     if s["usable"][i] == 0:
-        unscored = "unscored" in s.states and s["unscored"][i] > 0
+        unscored = UNSCORED in s.states and s[UNSCORED][i] > 0
         return nan, NO_SCORES if unscored else NO_LABELS, nan, nan, nan
     if s.reference is not None and s.reference["usable"][i] == 0:
         return nan, NO_REFERENCE, nan, nan, nan

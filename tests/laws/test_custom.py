@@ -20,7 +20,7 @@ from sli.errors import ConfigError
 from sli.mergeable import Groups, Histograms, Merged, groups, histogram, largest, mergeable, smallest, total
 from sli.slis.loaded import load
 from sli.slis.mergeable import is_mergeable
-from sli.slis.python import called, from_python, pickled, source_hash, y_pred
+from sli.slis.python import UNSCORED, called, from_python, pickled, source_hash, y_pred
 from sli.slis.sql import from_sql
 from sli.slis.states import SAMPLE_ROWS, Samples
 
@@ -139,7 +139,7 @@ def merged(*frames, of="prediction", classes=(), exact=None, reference=None, lev
     n = len(frames)
     states = {
         "usable": np.array([len(each) for each in kept]),
-        "unscored": np.array([each.usable.sum() for each in frames]) - [len(each) for each in kept],
+        UNSCORED: np.array([each.usable.sum() for each in frames]) - [len(each) for each in kept],
         "sample": Samples(
             [numbers(each, "label") for each in sample],
             [numbers(each, of) for each in sample],
@@ -253,6 +253,11 @@ def test_scores_that_are_not_there_are_asked_for(folder):
             formula(folder, call, of, CLASSES, {"a": "p_a"})
     assert y_pred({"python": "sklearn.metrics:roc_auc_score"}, folder, "binary") == "decision"
     assert y_pred({"python": "sklearn.metrics:accuracy_score"}, folder, "multiclass") == "prediction"
+
+
+def test_constants_of_a_wrong_kind_are_named_for_functions_of_scores_too(folder):
+    with pytest.raises(ConfigError, match="`with` maps parameters to constants"):
+        formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES, **{"with": 5})
 
 
 def test_functions_without_scores_keep_their_states(folder):

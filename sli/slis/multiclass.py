@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sli.errors import ConfigError, nearest
-from sli.slices import literal, quoted
 from sli.slis.base import NO_LABELS, Formula, OnRows, Values, because, count, entry, grouped, plain, total
+from sli.slis.class_scores import NO_SCORES, Classes, Scored, scores_of
 from sli.slis.inference import mean_of, normal, proportion
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects
 
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 BETWEEN = "\x1f"
 CELLS = grouped("label || chr(31) || prediction", "usable")
 WAITING = grouped("prediction", "NOT labelled AND prediction IS NOT NULL")
-NO_SCORES = "no labelled predictions with all scores"
 EPS = float(np.finfo(np.float64).eps)
 
-Classes = Sequence[str]
 OnClasses = Callable[[Objects, Objects], float]
 """A value from the labels and predictions of pairs, at least one."""
 Slopes = tuple[Floats, Floats, Floats]
@@ -319,66 +317,6 @@ def cohen_kappa(classes: Classes) -> Formula:
         return float(1 - np.mean(y != z) / crossed) if len({*y, *z}) > 1 else float("nan")
 
     return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Each class's score: as SQL, and on rows."""
-
-    names: tuple[str, ...]
-    columns: tuple[str, ...]
-
-    @property
-    def all(self) -> str:
-        """SQL list of the scores."""
-        return f"[{', '.join(f'{quoted(each)}::DOUBLE' for each in self.columns)}]"
-
-    @property
-    def at(self) -> str:
-        """SQL of the label's place among the classes."""
-        return f"list_position([{', '.join(map(literal, self.names))}], label)"
-
-    @property
-    def known(self) -> str:
-        """SQL condition that every score is there."""
-        return " AND ".join(f"coalesce({quoted(each)}::DOUBLE BETWEEN 0 AND 1, false)" for each in self.columns)
-
-    @property
-    def counts(self) -> str:
-        """SQL condition that the pair counts."""
-        return f"usable AND {self.at} IS NOT NULL AND {self.known}"
-
-    def kept(self, pairs: pd.DataFrame) -> tuple[Floats, Integers]:
-        """The scores and the labels' places of the pairs that count."""
-        import pandas as pd
-
-        scores = pairs[list(self.columns)].astype(float).to_numpy()
-        at = pd.Index(self.names).get_indexer(pd.Index(pairs.label.to_numpy(dtype=object)))
-        kept = pairs.usable.to_numpy(dtype=bool) & (at >= 0) & ((scores >= 0) & (scores <= 1)).all(axis=1)
-        return scores[kept], at[kept]
-
-    def on_rows(self, function: Callable[[Floats, Integers], Floats]) -> OnRows:
-        """Mean of a function of the scores and the labels' places over the pairs that count."""
-
-        def on_rows(pairs: pd.DataFrame) -> float:
-            scores, at = self.kept(pairs)
-            return float(np.mean(function(scores, at))) if len(at) else float("nan")
-
-        return on_rows
-
-
-def scores_of(name: str, classes: Classes, scores: Mapping[str, str] | None) -> Scored:
-    missing = [each for each in classes if each not in (scores or {})]
-    if missing:
-        raise ConfigError(
-            f"{name} needs a score for every class",
-            where="predictions.scores",
-            found=f"none for {', '.join(missing)}",
-            todo="name the column of each class's probability, as in `scores: {cat: p_cat, dog: p_dog}`",
-        )
-    # Sorted, since scikit-learn breaks ties of scores by the classes' order, which is that of their names.
-    names = tuple(sorted(classes))
-    return Scored(names, tuple((scores or {})[each] for each in names))
 
 
 def _mean_loss(scored: Scored, sql: str, function: Callable[[Floats, Integers], Floats]) -> Formula:

@@ -14,20 +14,17 @@ import numpy as np
 from sli.slices import literal, quoted
 from sli.slis import curves
 from sli.slis.base import NO_LABELS, Formula, OnRows, Values, because, count, entry, histogram, plain
+from sli.slis.class_scores import NO_SCORES, Classes, Scored, scores_of
 from sli.slis.curves import Curve
 from sli.slis.inference import proportion
 from sli.slis.multiclass import (
     CELLS,
-    NO_SCORES,
     NONE_OF_CLASS,
     WAITING,
-    Classes,
-    Scored,
     Slopes,
     accuracy,
     of_shares,
     one_or_average,
-    scores_of,
     table,
 )
 from sli.slis.scores import (

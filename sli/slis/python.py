@@ -24,9 +24,9 @@ import numpy as np
 from sli.errors import ConfigError, nearest
 from sli.slices import quoted, text_of
 from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
+from sli.slis.class_scores import NO_SCORES, scores_of
 from sli.slis.loaded import by_value, load, source
 from sli.slis.mergeable import from_mergeable, is_mergeable
-from sli.slis.multiclass import NO_SCORES, scores_of
 from sli.slis.sql import over
 from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
 
@@ -385,9 +385,11 @@ def _on_rows(
 
 def _kept(function: Called, pairs: pd.DataFrame) -> pd.DataFrame:
     """The pairs a function gets: usable ones, with all scores if it gets these."""
+    import pandas as pd
+
     kept = pairs[pairs.usable.astype(bool)]
     scores = kept[list(function.scores)].astype(float).to_numpy()
-    return kept.loc[((scores >= 0) & (scores <= 1)).all(axis=1)]
+    return kept[pd.Series(((scores >= 0) & (scores <= 1)).all(axis=1), index=kept.index)]
 
 
 def _texts(kept: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any]:

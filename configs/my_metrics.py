@@ -30,6 +30,11 @@ def error_growth(y_true, y_pred, reference):
     return np.abs(y_pred - y_true).mean() / np.abs(then_pred - then_true).mean()
 
 
+def overconfidence(y_true, y_pred, y_score):
+    """Mean of the highest score less the share of right predictions."""
+    return y_score.max(axis=1).mean() - np.mean(y_true == y_pred)
+
+
 @mergeable(loss=total("abs(prediction - label) * weight", "usable"), weight=total("weight", "usable"))
 def weighted_mae(s):
     return s["loss"] / s["weight"]

@@ -17,7 +17,7 @@ from sli.errors import ConfigError, nearest
 from sli.intervals import Interval, Zone, tiles_named
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
-from sli.slis.python import PYTHON_KEYS, from_python, source_hash
+from sli.slis.python import PYTHON_KEYS, UNSCORED, from_python, source_hash, y_pred
 from sli.slis.sql import from_sql, needs_labels
 from sli.storage import NOTHING, Storage, filesystem, plain
 
@@ -225,9 +225,10 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
     objective = _objective(entry)
     _closed(entry, PYTHON_KEYS, "a custom SLI")
     _needed(entry, "name", "python")
-    of = entry.get("of", "decision" if context.task == "binary" else "prediction")
-    if of not in (("decision", "prediction") if context.task == "binary" else ("prediction",)):
-        expected = "decision or prediction" if context.task == "binary" else "prediction"
+    of = entry["of"] if "of" in entry else y_pred(entry, Path(context.folder), context.task)
+    valid = {"binary": ("decision", "prediction"), "multiclass": ("prediction", "scores")}
+    if of not in valid.get(context.task, ("prediction",)):
+        expected = " or ".join(valid.get(context.task, ("prediction",)))
         raise ConfigError("`of` says what the function gets as y_pred", where="of", expected=expected, found=str(of))
     sliced = entry.get("columns")
     for column in [*([entry["weight"]] if entry.get("weight") else []), *(sliced if isinstance(sliced, list) else [])]:
@@ -238,8 +239,10 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
                 expected=f"one of {', '.join(context.columns)}" if context.columns else "none is declared",
                 todo=nearest(str(column), context.columns) or "list it under predictions.columns",
             )
-    formula = from_python(entry, Path(context.folder), of, context.classes)
+    formula = from_python(entry, Path(context.folder), of, context.classes, context.scores)
     declaration = {**entry, "of": of, "source": source_hash(entry, Path(context.folder))}
+    if UNSCORED in formula.states:
+        declaration["scores"] = dict(context.scores)
     return _with_reference(str(entry["name"]), formula, declaration, objective, None, context)
 
 

@@ -92,7 +92,7 @@ def _log_lines(sample: Sample, columns: Columns, folder: Path, meanings: Sequenc
 
 def _score_lines(found: Guesses) -> list[str]:
     pairs = ", ".join(f"{_class(found, name)}: {_scalar(column)}" for name, column in found.scores.items())
-    return [f"  # scores: {{{pairs}}}  # check: each class's probability, for log_loss, brier, top_k_accuracy"]
+    return [f"  # scores: {{{pairs}}}  # check: each class's probability, for roc_auc, log_loss, top_k_accuracy"]
 
 
 def _class(found: Guesses, name: str) -> str:

@@ -28,8 +28,8 @@ from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql
 from sli.slices import literal, quoted, sql_text, text_of
-from sli.slis.python import called
-from sli.slis.states import SAMPLE_ROWS, integers
+from sli.slis.python import Called, called
+from sli.slis.states import SAMPLE_ROWS, State, integers
 
 LOG = logging.getLogger("sli")
 
@@ -124,35 +124,56 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
     if not states:
         return pa.table({"span": pa.array([], pa.string()), "tile": pa.array([], pa.int64())})
     _register_windows(con, spec, grain)
-    given = {"prediction": "value::DOUBLE", "decision": "decision::DOUBLE"}
-    of = {state.of: given[state.of] for state in states}
-    kept = dict.fromkeys(name for state in states for name in state.columns)
-    listed = "".join(f", list({sql} ORDER BY k, t) AS of_{name}" for name, sql in {"truth": "truth", **of}.items())
-    listed += "".join(f", list({text_of(quoted(name))} ORDER BY k, t) AS column_{i}" for i, name in enumerate(kept))
-    own = "".join(f", {quoted(name)}" for name in kept)
+    functions = {state.id: pickle.loads(spec.functions[state.call]) for state in states}
+    flags = {where: f'"sli:kept_{i}"' for i, where in enumerate(dict.fromkeys(state.where for state in states))}
+    lists: dict[tuple[str, str], str] = {}
+    own = {state.id: _listed(state, functions[state.id], flags, lists) for state in states}
+    numbers = "".join(f", count(*) FILTER (WHERE {flag}) AS n_{i}" for i, flag in enumerate(flags.values()))
+    listed = "".join(f", list({sql} ORDER BY k, t) FILTER (WHERE {flag}) AS {at}" for (sql, flag), at in lists.items())
+    kept = "".join(f", {quoted(name)}" for name in dict.fromkeys(name for state in states for name in state.columns))
+    marked = "".join(f", ({where}) AS {flag}" for where, flag in flags.items())
+    large = " OR ".join(f"n_{i} > {SAMPLE_ROWS}" for i in range(len(flags)))
     found = con.sql(
         f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
-        f"count(*) AS predictions{listed} "
-        f'FROM (SELECT "sli:start" // {spec.tile} AS tile{named(columns, spec)}{own}, truth, value, decision, k, t '
-        'FROM pairs JOIN window_of ON "sli:tile" = tile WHERE usable) '
-        f"GROUP BY tile{grouping(columns)} HAVING count(*) > {SAMPLE_ROWS} ORDER BY tile, slice"
+        f"count(*) AS predictions{numbers}{listed} "
+        f'FROM (SELECT "sli:start" // {spec.tile} AS tile{named(columns, spec)}{kept}{marked}, truth, value, decision, '
+        'k, t FROM pairs JOIN window_of ON "sli:tile" = tile WHERE usable) '
+        f"GROUP BY tile{grouping(columns)} HAVING {large} ORDER BY tile, slice"
     ).to_arrow_table()
     made = found.select(["span", "tile", "slice_by", "slice", "predictions"])
-    place = {name: i for i, name in enumerate(kept)}
     for state in states:
-        function = pickle.loads(spec.functions[state.call])
-        content = []
-        for i in range(len(found)):
-            truth, prediction = (
-                np.asarray(found.column(f"of_{name}")[i].values, dtype=np.float64) for name in ("truth", state.of)
-            )
-            texts = {
-                name: np.array(found.column(f"column_{place[name]}")[i].as_py(), dtype=object) for name in state.columns
-            }
-            value, reason = called(function, truth, prediction, texts)
-            content.append({"value": None if np.isnan(value) else value, "reason": reason})
+        number = found.column(f"n_{list(flags).index(state.where)}").to_pylist()
+        content = [
+            _on_all(functions[state.id], {name: found.column(at)[i] for name, at in own[state.id].items()})
+            if number[i] > SAMPLE_ROWS
+            else None
+            for i in range(len(found))
+        ]
         made = made.append_column(state.id, pa.array(content, type=schemas.state_type("window")))
     return made
+
+
+TRUTH, PREDICTION = "sli:truth", "sli:prediction"
+
+
+def _listed(state: State, function: Called, flags: dict[str, str], lists: dict[tuple[str, str], str]) -> dict[str, str]:
+    """Where in `lists`, of SQL by the flag of its rows, what a function gets is: labels, predictions, its columns."""
+    of = {TRUTH: "truth", PREDICTION: "value::DOUBLE" if state.of == "prediction" else "decision::DOUBLE"}
+    for name in state.columns:
+        of[name] = text_of(quoted(name)) if function.texts(name) else f"({text_of(quoted(name))})::DOUBLE"
+    flag = flags[state.where]
+    return {name: lists.setdefault((sql, flag), f"list_{len(lists)}") for name, sql in of.items()}
+
+
+def _on_all(function: Called, lists: dict[str, pa.ListScalar]) -> dict[str, float | str | None]:
+    """What a function says of all pairs of a window."""
+    truth, prediction = (np.asarray(lists.pop(name).values, dtype=np.float64) for name in (TRUTH, PREDICTION))
+    columns = {
+        name: np.array(of.as_py(), dtype=object) if function.texts(name) else np.asarray(of.values, dtype=np.float64)
+        for name, of in lists.items()
+    }
+    value, reason = called(function, truth, prediction, columns)
+    return {"value": None if np.isnan(value) else value, "reason": reason}
 
 
 def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) -> None:

@@ -114,6 +114,7 @@ def multiclass_world(random, size):
     ]
     decided = np.array(CLASSES, dtype=object)[scores.argmax(axis=1)]
     prediction = np.where(random.random(size) < 0.05, None, decided)
+    scores[np.random.default_rng(8).random(size) < 0.03, 1] = nan
     return pd.DataFrame(
         {"prediction": prediction, "label": label, **{f"p_{c}": scores[:, i] for i, c in enumerate(CLASSES)}}
     )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sli.slis import binary, drift, multiclass, operation, ranking, regression, values
+from sli.slis import (
+    binary,
+    drift,
+    multiclass,
+    one_vs_rest,
+    operating_points,
+    operation,
+    ranking,
+    regression,
+    values,
+)
 from sli.slis.base import CATALOGUE, TASKS, Entry, Formula, Reference, Sli, entries
 from sli.slis.states import State
 
@@ -18,6 +28,8 @@ __all__ = [
     "drift",
     "entries",
     "multiclass",
+    "one_vs_rest",
+    "operating_points",
     "operation",
     "ranking",
     "regression",

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NO_DECIDED = "no positive decisions"
+NO_NEGATED = "no negative decisions"
+
+
 class Cells(NamedTuple):
     """Numbers of usable pairs by label and decision."""
 
@@ -122,13 +126,16 @@ class Rate(NamedTuple):
 
 RATES = {
     "accuracy": Rate(lambda c: c.tp + c.tn, lambda c: c.all, lambda y, z: y == z),
-    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, lambda y, z: y[z], undefined="no positive decisions"),
+    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, lambda y, z: y[z], undefined=NO_DECIDED),
     "recall": Rate(lambda c: c.tp, lambda c: c.positive, lambda y, z: z[y], undefined=NO_POSITIVES),
     "specificity": Rate(lambda c: c.tn, lambda c: c.negative, lambda y, z: ~z[~y], undefined="no negative labels"),
     "false_positive_rate": Rate(
         lambda c: c.fp, lambda c: c.negative, lambda y, z: z[~y], "lower", undefined="no negative labels"
     ),
     "false_negative_rate": Rate(lambda c: c.fn, lambda c: c.positive, lambda y, z: ~z[y], "lower", NO_POSITIVES),
+    "negative_predictive_value": Rate(lambda c: c.tn, lambda c: c.tn + c.fn, lambda y, z: ~y[~z], undefined=NO_NEGATED),
+    "false_discovery_rate": Rate(lambda c: c.fp, lambda c: c.tp + c.fp, lambda y, z: ~y[z], "lower", NO_DECIDED),
+    "false_omission_rate": Rate(lambda c: c.fn, lambda c: c.tn + c.fn, lambda y, z: y[~z], "lower", NO_NEGATED),
 }
 COUNTS: dict[str, tuple[Callable[[Cells], Any], Callable[[pd.Series, pd.Series], pd.Series]]] = {
     "true_positives": (lambda c: c.tp, lambda y, z: y & z),
@@ -257,31 +264,67 @@ def mcc(threshold: float | None = None) -> Formula:
     return _decided(threshold, value, on_rows, (-1.0, 1.0))
 
 
-@entry("cost", "binary", parameters=("false_positive", "false_negative", "threshold"), better="lower", version=2)
-def cost(false_positive: float = 1, false_negative: float = 1, threshold: float | None = None) -> Formula:
-    """Mean cost of the errors per pair (Elkan 2001).
+PRICES = 1e12
+"""The largest price, of either sign."""
 
-    The interval is Zou and Donner's (2008) for a sum, from Wilson's of both shares of errors and their correlation in a
-    multinomial, -sqrt(p q / ((1 - p) (1 - q))). Every pair can be of the dearer error, so no mean is above its price.
+
+@entry(
+    "cost",
+    "binary",
+    parameters=("false_positive", "false_negative", "true_positive", "true_negative", "threshold"),
+    better="lower",
+    version=2,
+)
+def cost(
+    false_positive: float = 1,
+    false_negative: float = 1,
+    true_positive: float = 0,
+    true_negative: float = 0,
+    threshold: float | None = None,
+) -> Formula:
+    """Mean cost of the decisions per pair (Elkan 2001); a price below 0 is a gain.
+
+    It is the price of a true negative and, times the share of each other cell, what the cell's price is beyond that.
+    The interval is Zou and Donner's (2008) for a sum, from Wilson's of these shares and their correlations in a
+    multinomial, -sqrt(p q / ((1 - p) (1 - q))). No mean is below the least price or above the greatest.
     """
-    of_fp = float(number("false_positive", false_positive, 0, 1e12))
-    of_fn = float(number("false_negative", false_negative, 0, 1e12))
+    given = {
+        "fp": ("false_positive", false_positive),
+        "fn": ("false_negative", false_negative),
+        "tp": ("true_positive", true_positive),
+        "tn": ("true_negative", true_negative),
+    }
+    prices = {cell: float(number(name, price, -PRICES, PRICES)) for cell, (name, price) in given.items()}
+    beyond = {cell: price - prices["tn"] for cell, price in prices.items() if cell != "tn"}
 
     def mean(c: Cells) -> Any:
-        return (of_fp * c.fp + of_fn * c.fn) / c.all
+        return sum(price * getattr(c, cell) for cell, price in prices.items()) / c.all
 
     def value(s: Merged, c: Cells) -> Values:
         with np.errstate(divide="ignore", invalid="ignore"):
-            each, p, q = mean(c), c.fp / c.all, c.fn / c.all
-            together = -np.where(p * q > 0, np.sqrt(p * q / ((1 - p) * (1 - q))), 0.0)
+            found = plain(mean(c), because((c.all == 0, NO_LABELS)))
+            low, high = (_apart(c, beyond, s.level, end) for end in (0, 1))
+        return worst_case(found.within(found.value - low, found.value + high), s, mean)
 
-        def apart(end: int) -> Floats:
-            x, y = of_fp * (wilson(c.fp, c.all, s.level)[end] - p), of_fn * (wilson(c.fn, c.all, s.level)[end] - q)
-            found: Floats = np.sqrt(np.maximum(x**2 + y**2 + 2 * together * x * y, 0.0))
-            return found
+    def on_rows(y: pd.Series, z: pd.Series) -> float:
+        shares = Cells((y & z).mean(), (~y & z).mean(), (~y & ~z).mean(), (y & ~z).mean())
+        return float(sum(price * getattr(shares, cell) for cell, price in prices.items()))
 
-        found = plain(each, because((c.all == 0, NO_LABELS))).within(each - apart(0), each + apart(1))
-        return worst_case(found, s, mean)
+    return _decided(threshold, value, on_rows, (min(prices.values()), max(prices.values())))
 
-    range = (0.0, max(of_fp, of_fn))
-    return _decided(threshold, value, lambda y, z: of_fp * (~y & z).mean() + of_fn * (y & ~z).mean(), range)
+
+def _apart(c: Cells, prices: dict[str, float], level: float, end: int) -> Floats:
+    """How far the end (0: lower, 1: upper) of the interval of the sum of prices x shares lies from the sum."""
+    squared = np.zeros(len(c.all))
+    seen: list[tuple[float, Floats, Floats]] = []
+    for cell, price in prices.items():
+        part = getattr(c, cell)
+        share = part / c.all
+        away = price * (wilson(part, c.all, level)[end if price >= 0 else 1 - end] - share)
+        squared = squared + away**2
+        for sign, other, off in seen:
+            both = -np.where(share * other > 0, np.sqrt(share * other / ((1 - share) * (1 - other))), 0.0)
+            squared = squared + 2 * (both * sign * np.sign(price)) * off * away
+        seen.append((float(np.sign(price)), share, away))
+    found: Floats = np.sqrt(np.maximum(squared, 0.0))
+    return found

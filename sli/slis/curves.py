@@ -1,12 +1,13 @@
 """Curves over all thresholds at once, from one histogram of the scores that marks those of positive labels.
 
-Areas, gains and the lowest threshold of a precision, each with the error that rounded scores allow: rounding keeps
-order, so the pairs on one rounded score may stand in any order among themselves and nowhere else. Limit: standard
-errors take that order as a tie.
+Areas, gains, the lowest threshold of a precision and the best of one rate where another reaches a target, each with the
+error that rounded scores allow: rounding keeps order, so the pairs on one rounded score may stand in any order among
+themselves and nowhere else. Limit: standard errors take that order as a tie.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,6 +46,22 @@ class Curve:
     positives: Integers
     negatives: Integers
     exact: Flags
+
+    @functools.cached_property
+    def top(self) -> Floats:
+        """Positives at or above each score."""
+        return (self.positives[self.rows] - self.positive_below).astype(np.float64)
+
+    @functools.cached_property
+    def depth(self) -> Floats:
+        """Pairs at or above each score."""
+        found: Floats = self.top + self.negatives[self.rows] - self.negative_below
+        return found
+
+    @functools.cached_property
+    def precision(self) -> Floats:
+        """Share of positives among the pairs at or above each score."""
+        return self.top / self.depth
 
     def sums(self, terms: Floats | Integers) -> Floats:
         """Sum of each row's terms, one a score."""
@@ -118,16 +135,11 @@ def average_precision(of: Curve) -> Estimate:
     increasing one, so no less than its integral from 0.
     A positive counts itself: of the others at or above it (T - 1) / (D - 1) are positive, about (1 - T / D) / D less.
     """
-    t, f = of.positive, of.negative
-    top = (of.positives[of.rows] - of.positive_below).astype(np.float64)
-    depth = top + of.negatives[of.rows] - of.negative_below
-    p, every = of.positives.astype(np.float64), (of.positives + of.negatives).astype(np.float64)
+    t, f, top, depth, precision = of.positive, of.negative, of.top, of.depth, of.precision
+    p = of.positives.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = top / depth
         value = of.sums(t * precision) / p
-        gained, lost = of.running(t / depth), of.running(t * precision / depth)
-        hit = precision + gained - value[of.rows] - lost
-        error = np.sqrt(of.sums(t * hit**2 + f * lost**2)) / p
+        error = _error_of_area(of, value, precision, t)
         most = of.sums(np.where(t > 0, t * top / (depth - f), 0.0)) / p
         before = depth - t
         trapezoid = ((top - t + 1) / (before + 1) + precision) / 2
@@ -135,8 +147,45 @@ def average_precision(of: Curve) -> Estimate:
         least = of.sums(np.where(t > 0, t * np.maximum(trapezoid, integral), 0.0)) / p
         bound = np.where(of.exact, 0.0, np.maximum(most - value, value - least))
         bias = of.sums(t * (1 - precision) / depth) / p
+    return Estimate(value, bound, error, bias)
+
+
+def _error_of_area(of: Curve, value: Floats, own: Floats, weight: Floats | Integers) -> Floats:
+    """Standard error of a mean over the positives: of `own` at their score, where the precision at a score has a part
+    of `weight` / positives in the mean."""
+    t, f = of.positive, of.negative
+    gained, lost = of.running(weight / of.depth), of.running(weight * of.precision / of.depth)
+    hit = own + gained - value[of.rows] - lost
+    error = np.sqrt(of.sums(t * hit**2 + f * lost**2)) / of.positives.astype(np.float64)
     # All pairs positive: the value cannot vary with the scores, and says nothing of the negatives to come.
-    return Estimate(value, bound, np.where(p < every, error, np.nan), bias)
+    return np.where(of.negatives > 0, error, np.nan)
+
+
+def precision_recall_area(of: Curve) -> Estimate:
+    """Area under the precision-recall curve, its points joined by straight lines, from precision 1 at recall 0.
+
+    With T, D the positives and all pairs above a score, t positives and f negatives on it, its part is t (T / D +
+    (T + t) / (D + t + f)) / 2, T / D being 1 where D is 0. Where scores were rounded, those may stand in any order.
+    After a of the positives the precision is at most (T + a) / (D + a) and at least (T + a) / (D + f + a), both
+    concave in a: so the part is at most t times the first at a = t / 2 (Hermite and Hadamard), and at least the
+    trapezoid of the second from a = 0 to t.
+    The error is as that of `average_precision`; only half of each part counts the positive itself.
+    """
+    t, f, precision = of.positive, of.negative, of.precision
+    above, before = of.top - t, of.depth - t - f
+    p = of.positives.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        start = np.where(before > 0, above / before, 1.0)
+        own = (start + precision) / 2
+        value = of.sums(t * own) / p
+        most = of.sums(np.where(t > 0, t * (above + t / 2) / (before + t / 2), 0.0)) / p
+        least = of.sums(np.where(t > 0, t * (np.where(f > 0, above / (before + f), start) + precision) / 2, 0.0)) / p
+        bound = np.where(of.exact, 0.0, np.maximum(most - value, value - least))
+        following = np.zeros(len(t))
+        following[1:] = np.where(of.rows[1:] == of.rows[:-1], t[:-1], 0)
+        error = _error_of_area(of, value, own, (t + following) / 2)
+        bias = of.sums(t * (1 - precision) / of.depth) / p / 2
+    return Estimate(value, bound, error, bias)
 
 
 class Gains(NamedTuple):
@@ -221,9 +270,8 @@ def at_precision(of: Curve, target: float) -> AtPrecision:
     threshold among the pairs of one score is at best one that takes all of its positives and none of its negatives,
     or a single one where it has no positives.
     """
-    top = (of.positives[of.rows] - of.positive_below).astype(np.float64)
-    depth = top + of.negatives[of.rows] - of.negative_below
-    reaches = top / depth >= target
+    top, depth = of.top, of.depth
+    reaches = of.precision >= target
     split = ~of.exact[of.rows] & (top / (depth - of.negative + (of.positive == 0)) >= target)
 
     def lowest(flags: Flags) -> Integers:
@@ -248,3 +296,61 @@ def at_precision(of: Curve, target: float) -> AtPrecision:
         Estimate(recall, better - recall, nothing),
         (found == len(of.rows)) & (possible < len(of.rows)),
     )
+
+
+# The best of one rate where another reaches a target. Thresholds are the scores and one above them all, which decides
+# for nothing. Where scores were rounded they are thresholds of the plain rows still; those among the pairs of one score
+# can only be better, and are best with all of its positives and none of its negatives above them.
+
+
+def recall_where(of: Curve, allowed: Flags) -> Estimate:
+    """The highest share of positives at or above a score that is `allowed`, as all scores above an allowed one are."""
+    found, better = np.zeros(len(of.exact)), of.positives.astype(np.float64)
+    np.maximum.at(found, of.rows[allowed], of.top[allowed])
+    np.minimum.at(better, of.rows[~allowed], of.top[~allowed])
+    return _shares(of, found, better, of.positives)
+
+
+def recall_at_specificity(of: Curve, target: float) -> Estimate:
+    """The highest recall of a threshold whose specificity is at least the target."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return recall_where(of, of.negative_below / of.negatives[of.rows] >= target)
+
+
+def recall_at_false_positive_rate(of: Curve, target: float) -> Estimate:
+    """The highest recall of a threshold whose false positive rate is at most the target."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return recall_where(of, (of.depth - of.top) / of.negatives[of.rows] <= target)
+
+
+def specificity_at_recall(of: Curve, target: float) -> Estimate:
+    """The highest specificity of a threshold whose recall is at least the target."""
+    reached, least = _recalls(of, target), of.negatives if target == 0 else np.zeros_like(of.negatives)
+    found, better = least.copy(), least.copy()
+    np.maximum.at(found, of.rows[reached], of.negative_below[reached])
+    np.maximum.at(better, of.rows[reached], (of.negative_below + of.negative)[reached])
+    return _shares(of, found, better, of.negatives)
+
+
+def precision_at_recall(of: Curve, target: float) -> Estimate:
+    """The highest precision of a threshold whose recall is at least the target, one above all scores left out."""
+    reached = _recalls(of, target)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = np.where(of.positive > 0, of.top / (of.depth - of.negative), of.precision)
+    found, better = (np.full(len(of.exact), np.nan) for _ in range(2))
+    np.fmax.at(found, of.rows[reached], of.precision[reached])
+    np.fmax.at(better, of.rows[reached], best[reached])
+    return _shares(of, found, better, np.ones(len(found)))
+
+
+def _recalls(of: Curve, target: float) -> Flags:
+    """The scores whose recall is at least the target."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Flags = of.top / of.positives[of.rows] >= target
+    return found
+
+
+def _shares(of: Curve, found: Floats | Integers, better: Floats | Integers, every: Floats | Integers) -> Estimate:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = found / every
+        return Estimate(value, np.where(of.exact, 0.0, better / every - value), np.full(len(found), np.nan))

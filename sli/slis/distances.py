@@ -194,6 +194,13 @@ def hellinger(of: Pairing) -> Floats:
     return np.minimum(np.sqrt(of.sums((np.sqrt(p) - np.sqrt(q)) ** 2) / 2), 1.0)
 
 
+def total_variation(of: Pairing) -> Floats:
+    """Half the sum of the differences of the two shares of a key: the largest difference of the shares of any set of
+    keys, from 0 to 1 (Levin and Peres 2017, section 4.1)."""
+    p, q = of.shares()
+    return np.minimum(of.sums(np.abs(p - q)) / 2, 1.0)
+
+
 def l_infinity(of: Pairing) -> Floats:
     """Largest difference of the two shares of a key."""
     p, q = of.shares()

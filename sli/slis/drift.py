@@ -324,6 +324,14 @@ def hellinger(of: str = "prediction", bins: Any = 10, against: Any = "previous")
     return _of_bins(of, bins, against, distances.hellinger, on_counts)
 
 
+@_binned("total_variation")
+def total_variation(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+    def on_counts(now: Floats, then: Floats) -> float:
+        return float(np.abs(now / now.sum() - then / then.sum()).sum() / 2)
+
+    return _of_bins(of, bins, against, distances.total_variation, on_counts)
+
+
 def _of_categories(
     of: str, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares, range: Range = SHARE
 ) -> Formula:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sli.errors import ConfigError, nearest
-from sli.slices import literal, quoted
 from sli.slis.base import (
     NO_LABELS,
     NOT_NEGATIVE,
@@ -29,6 +28,7 @@ from sli.slis.base import (
     plain,
     total,
 )
+from sli.slis.class_scores import NO_SCORES, Classes, Scored, scores_of
 from sli.slis.inference import mean_of, normal, proportion
 from sli.slis.scores import EPS, WORST
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects, across, sums_by
@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 BETWEEN = "\x1f"
 CELLS = grouped("label || chr(31) || prediction", "usable")
 WAITING = grouped("prediction", "NOT labelled AND prediction IS NOT NULL")
-NO_SCORES = "no labelled predictions with all scores"
 
-Classes = Sequence[str]
 OnClasses = Callable[[Objects, Objects], float]
 """A value from the labels and predictions of pairs, at least one."""
 Slopes = tuple[Floats, Floats, Floats]
@@ -85,7 +83,7 @@ def table(of: Groups, classes: Classes) -> Table:
 
 
 def _error(t: Table, slopes: Slopes, more: float) -> Floats:
-    """Delta-method standard error of a value with these slopes, at the shares of `_of_shares`."""
+    """Delta-method standard error of a value with these slopes, at the shares of `of_shares`."""
     by_right, by_label, by_decision = slopes
     n = t.pairs.astype(np.float64)
     r, c = t.labels / n[:, None], t.decisions / n[:, None]
@@ -101,7 +99,7 @@ def _error(t: Table, slopes: Slopes, more: float) -> Floats:
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0) / (n + more)), dtype=np.float64)
 
 
-def _of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]) -> Values:
+def of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]) -> Values:
     """A function of a confusion matrix with a delta-method interval.
 
     The interval is that of the matrix with z^2 more pairs, spread as if labels and predictions were independent (the
@@ -129,7 +127,7 @@ def _on_rows(classes: Classes, function: OnClasses) -> OnRows:
     return on_rows
 
 
-def _class(name: object, classes: Classes, where: str) -> int:
+def place_of(name: object, classes: Classes, where: str) -> int:
     if str(name) not in classes:
         raise ConfigError(
             f"'{name}' is no class",
@@ -214,7 +212,7 @@ def _averaged(rate: Rate, classes: Classes, weighted: bool) -> Formula:
         t = table(s["cells"], classes)
         apart = np.where(t.decisions > 0, t.labels, 0).sum(axis=1) == 0
         cases = [(apart, "no predicted class has labels")] if weighted and rate == "precision" else []
-        return _of_shares(s, t, _average_of(rate, weighted), *cases)
+        return of_shares(s, t, _average_of(rate, weighted), *cases)
 
     def on_classes(y: Objects, z: Objects) -> float:
         import pandas as pd
@@ -226,22 +224,30 @@ def _averaged(rate: Rate, classes: Classes, weighted: bool) -> Formula:
     return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes), range=SHARE)
 
 
-def _rate(rate: Rate, classes: Classes, label: str | None, average: str | None) -> Formula:
+def one_or_average(
+    name: str, classes: Classes, label: str | None, average: str | None, averages: Sequence[str] = AVERAGES
+) -> tuple[int | None, str]:
+    """The place of the class that is asked for, or None and the average. Raises ConfigError."""
     if label is not None and average is not None:
-        raise ConfigError(f"{rate} is of one class or an average", where=rate, todo="give either `label` or `average`")
-    if label is not None:
-        return _of_class(rate, classes, _class(label, classes, rate))
-    if average is not None and average not in AVERAGES:
+        raise ConfigError(f"{name} is of one class or an average", where=name, todo="give either `label` or `average`")
+    if average is not None and average not in averages:
         raise ConfigError(
             f"'{average}' is no average",
-            where=rate,
-            expected=f"one of {', '.join(AVERAGES)}",
-            todo=nearest(str(average), AVERAGES),
+            where=name,
+            expected=f"one of {', '.join(averages)}",
+            todo=nearest(str(average), averages),
         )
+    return None if label is None else place_of(label, classes, name), average or "macro"
+
+
+def _rate(rate: Rate, classes: Classes, label: str | None, average: str | None) -> Formula:
+    k, averaged = one_or_average(rate, classes, label, average)
+    if k is not None:
+        return _of_class(rate, classes, k)
     # Over all classes each wrong pair is one wrong prediction and one missed label: these are all the same number.
-    if average == "micro" or (average, rate) == ("weighted", "recall"):
+    if averaged == "micro" or (averaged, rate) == ("weighted", "recall"):
         return accuracy(classes)
-    return _averaged(rate, classes, average == "weighted")
+    return _averaged(rate, classes, averaged == "weighted")
 
 
 @entry("precision", "multiclass", parameters=("label", "average"), better="higher", version=2)
@@ -268,7 +274,7 @@ def balanced_accuracy(classes: Classes) -> Formula:
 
 @entry("confusion", "multiclass", parameters=("label", "decision"), version=2)
 def confusion(classes: Classes, label: str, decision: str) -> Formula:
-    i, j = _class(label, classes, "confusion"), _class(decision, classes, "confusion")
+    i, j = place_of(label, classes, "confusion"), place_of(decision, classes, "confusion")
 
     def value(s: Merged) -> Values:
         cell = s["cells"].dense([f"{classes[i]}{BETWEEN}{classes[j]}"])[0][:, 0].astype(np.float64)
@@ -295,7 +301,7 @@ def mcc(classes: Classes) -> Formula:
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
         one = (t.labels.max(axis=1) == t.pairs) | (t.decisions.max(axis=1) == t.pairs)
-        return _of_shares(s, t, _mcc, (one, "labels or predictions of only one class"))
+        return of_shares(s, t, _mcc, (one, "labels or predictions of only one class"))
 
     def on_classes(y: Objects, z: Objects) -> float:
         x, p = (np.array([each == name for name in classes], dtype=float) for each in (y, z))
@@ -320,7 +326,7 @@ def cohen_kappa(classes: Classes) -> Formula:
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
         same = (t.right.max(axis=1) == t.pairs) & (t.pairs > 0)
-        return _of_shares(s, t, _kappa, (same, "labels and predictions all of one class"))
+        return of_shares(s, t, _kappa, (same, "labels and predictions all of one class"))
 
     def on_classes(y: Objects, z: Objects) -> float:
         crossed = 1 - sum(np.mean(y == name) * np.mean(z == name) for name in classes)
@@ -329,63 +335,8 @@ def cohen_kappa(classes: Classes) -> Formula:
     return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes), range=(-1.0, 1.0))
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """Each class's score: as SQL, and on rows."""
-
-    names: tuple[str, ...]
-    columns: tuple[str, ...]
-
-    @property
-    def all(self) -> str:
-        """SQL list of the scores."""
-        return f"[{', '.join(f'{quoted(each)}::DOUBLE' for each in self.columns)}]"
-
-    @property
-    def at(self) -> str:
-        """SQL of the label's place among the classes."""
-        return f"list_position([{', '.join(map(literal, self.names))}], label)"
-
-    @property
-    def known(self) -> str:
-        """SQL condition that every score is there."""
-        return " AND ".join(f"coalesce({quoted(each)}::DOUBLE BETWEEN 0 AND 1, false)" for each in self.columns)
-
-    @property
-    def counts(self) -> str:
-        """SQL condition that the pair counts."""
-        return f"usable AND {self.at} IS NOT NULL AND {self.known}"
-
-    def on_rows(self, function: Callable[[Floats, Integers], Floats]) -> OnRows:
-        """Mean of a function of the scores and the labels' places over the pairs that count."""
-
-        def on_rows(pairs: pd.DataFrame) -> float:
-            import pandas as pd
-
-            scores = pairs[list(self.columns)].astype(float).to_numpy()
-            at = pd.Index(self.names).get_indexer(pd.Index(pairs.label.to_numpy(dtype=object)))
-            kept = pairs.usable.to_numpy(dtype=bool) & (at >= 0) & ((scores >= 0) & (scores <= 1)).all(axis=1)
-            return float(np.mean(function(scores[kept], at[kept]))) if kept.any() else float("nan")
-
-        return on_rows
-
-
-def _scored(name: str, classes: Classes, scores: Mapping[str, str] | None) -> _Scored:
-    missing = [each for each in classes if each not in (scores or {})]
-    if missing:
-        raise ConfigError(
-            f"{name} needs a score for every class",
-            where="predictions.scores",
-            found=f"none for {', '.join(missing)}",
-            todo="name the column of each class's probability, as in `scores: {cat: p_cat, dog: p_dog}`",
-        )
-    # Sorted, since scikit-learn breaks ties of scores by the classes' order, which is that of their names.
-    names = tuple(sorted(classes))
-    return _Scored(names, tuple((scores or {})[each] for each in names))
-
-
 def _mean_loss(
-    scored: _Scored, sql: str, function: Callable[[Floats, Integers], Floats], range: Range, known: Range
+    scored: Scored, sql: str, function: Callable[[Floats, Integers], Floats], range: Range, known: Range
 ) -> Formula:
     """Mean of a loss; `known` is the range that its interval counts on."""
 
@@ -405,7 +356,7 @@ def _mean_loss(
 @entry("log_loss", "multiclass", better="lower", version=2)
 def log_loss(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     """Mean of -ln of the label's score: Good (1952), "Rational decisions"; clipped as scikit-learn does."""
-    scored = _scored("log_loss", classes, scores)
+    scored = scores_of("log_loss", classes, scores)
     share = f"least(greatest({scored.all}[{scored.at}], {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
     return _mean_loss(
         scored,
@@ -420,7 +371,7 @@ def log_loss(classes: Classes, scores: Mapping[str, str] | None = None) -> Formu
 def brier(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     """Sum over the classes of (score - 1 where it is the label's)^2, as Brier (1950) wrote it: from 0 to 2, unless the
     scores of a pair add up to more than 1."""
-    scored = _scored("brier", classes, scores)
+    scored = scores_of("brier", classes, scores)
     off = f"(x - (i = {scored.at})::INT)"
     return _mean_loss(
         scored,
@@ -439,7 +390,7 @@ def _hit(p: Floats, at: Integers, k: int) -> Floats:
 @entry("top_k_accuracy", "multiclass", parameters=("k",), better="higher", version=2)
 def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     """Share of labels among the k classes with the highest scores; of equal scores the last name is the higher."""
-    scored = _scored("top_k_accuracy", classes, scores)
+    scored = scores_of("top_k_accuracy", classes, scores)
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k < len(classes):
         raise ConfigError("k must be below the number of classes", expected=f"1 to {len(classes) - 1}", found=repr(k))
     own = f"{scored.all}[{scored.at}]"

@@ -14,7 +14,7 @@ import json
 import math
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ import numpy as np
 from sli.errors import ConfigError, nearest
 from sli.slices import quoted, text_of
 from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
+from sli.slis.class_scores import NO_SCORES, scores_of
 from sli.slis.loaded import by_value, load, source
 from sli.slis.mergeable import from_mergeable, is_mergeable
 from sli.slis.sql import needs_labels, over
@@ -35,10 +36,14 @@ if TYPE_CHECKING:
 PYTHON_KEYS = ("name", "python", "of", "weight", "columns", "with", "against")
 """What a config entry with `python` may say, beside its objective."""
 WEIGHTS = ("sample_weight", "weight")
+SCORES = ("y_score", "y_proba")
+"""Parameters that get each class's score in a multiclass task, the second one too."""
 KEYS = {"sample_weight": "weight", "weight": "weight", "slices": "columns", "reference": "against"}
 """The key that gives a function each parameter it may take by name."""
 TAIL = 5
 """Resamples beyond either end of an interval."""
+UNSCORED = "sli:unscored"
+"""State of a function that gets scores: how many usable pairs lack one."""
 DEFINED = 0.9
 """Share of the resamples that must have a value for there to be an interval."""
 TURN = threading.Lock()
@@ -48,7 +53,9 @@ TURN = threading.Lock()
 class Called:
     """A function with all that its SLI gives it. It travels to workers by value.
 
-    Takes labels and predictions as doubles, with `classes` as places among these, and columns as texts.
+    Takes labels and predictions as doubles, with `classes` as places among these, and columns as texts. `scores` are
+    the columns of the classes' scores, by the classes' names, for the parameter `scores_as` or in place of the
+    predictions.
     """
 
     function: Callable[..., Any]
@@ -57,6 +64,8 @@ class Called:
     slices: tuple[str, ...] = ()
     constants: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    scores_as: str = ""
 
     def __call__(self, truth: Any, prediction: Any, columns: Mapping[str, Any], reference: Any = None) -> float:
         given = copy.deepcopy(dict(self.constants))
@@ -65,9 +74,23 @@ class Called:
             given[self.weight_as] = np.array(columns[self.weight], dtype=object).astype(np.float64)
         if self.slices:
             given["slices"] = {name: np.array(columns[name], dtype=object) for name in self.slices}
+        if self.scores_as:
+            given[self.scores_as] = self._scores(columns)
         if reference is not None:
-            given["reference"] = tuple(self._array(each) for each in reference)
-        return float(self.function(self._array(truth), self._array(prediction), **given))
+            then, *predicted = reference
+            given["reference"] = (self._array(then), self._predicted(*predicted))
+        return float(self.function(self._array(truth), self._predicted(prediction, columns), **given))
+
+    def texts(self, column: str) -> bool:
+        """Whether a column is needed as texts; otherwise numbers do."""
+        return column == self.weight or column in self.slices
+
+    def _predicted(self, prediction: Any, columns: Mapping[str, Any]) -> Any:
+        return self._scores(columns) if self.scores and not self.scores_as else self._array(prediction)
+
+    def _scores(self, columns: Mapping[str, Any]) -> Any:
+        """A row a pair, a column a class."""
+        return np.column_stack([np.array(columns[name], dtype=object).astype(np.float64) for name in self.scores])
 
     def _array(self, of: Any) -> Any:
         """A copy, since a function may change what it gets while several share a sample."""
@@ -100,7 +123,17 @@ def pickled(call: str, folder: str) -> bytes:
 def _called(function: Callable[..., Any], made: Mapping[str, Any]) -> Called:
     takes = inspect.signature(function).parameters if made["weight"] else ()
     weight_as = next((name for name in WEIGHTS if name in takes), "")
-    return Called(function, made["weight"], weight_as, tuple(made["columns"]), made["with"], tuple(made["classes"]))
+    scores = made.get("scores", {"columns": (), "as": ""})
+    return Called(
+        function,
+        made["weight"],
+        weight_as,
+        tuple(made["columns"]),
+        made["with"],
+        tuple(made["classes"]),
+        tuple(scores["columns"]),
+        scores["as"],
+    )
 
 
 def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
@@ -113,28 +146,69 @@ def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
-def from_python(entry: Mapping[str, Any], folder: Path, of: str, classes: tuple[str, ...] = ()) -> Formula:
+def y_pred(entry: Mapping[str, Any], folder: Path, task: str) -> str:
+    """What a function gets beside the labels unless `of` says: decision, prediction or scores. Raises ConfigError."""
+    if task == "multiclass":
+        second = [p.name for p in _parameters(load(str(entry["python"]), folder))[1:2]]
+        return "scores" if set(second) & set(SCORES) else "prediction"
+    return "decision" if task == "binary" else "prediction"
+
+
+def from_python(
+    entry: Mapping[str, Any],
+    folder: Path,
+    of: str,
+    classes: tuple[str, ...] = (),
+    scores: Mapping[str, str] | None = None,
+) -> Formula:
     """The SLI of a config entry: `function(y_true, y_pred)`, or a mergeable one. Raises ConfigError.
 
-    `of` says which column y_pred is: decision or prediction.
+    `of` says what y_pred is: decision, prediction or scores. `scores` names the column of each class's.
     """
     entry = {key: value for key, value in entry.items() if value is not None}
     function = load(str(entry["python"]), folder)
     if is_mergeable(function):
         return from_mergeable(function, entry)
-    made = _checked(entry, function, classes)
+    scores_as = _scores_as(function, of, classes, entry.get("with"), bool(scores))
+    scored = scores_of(str(entry["python"]), classes, scores) if of == "scores" or scores_as else None
+    made = _checked(entry, function, classes, [scores_as] if scores_as else [])
+    if scored is not None:
+        made["scores"] = {"columns": list(scored.columns), "as": scores_as}
     given = _called(function, made)
-    columns = tuple(sorted({*([given.weight] if given.weight else []), *given.slices}))
-    states = {"sample": State("sample", of=of, where="usable", columns=columns), "usable": count("usable")}
+    columns = tuple(sorted({*([given.weight] if given.weight else []), *given.slices, *given.scores}))
+    where = "usable" if scored is None else f"usable AND {scored.known}"
+    of = "decision" if of == "decision" else "prediction"
+    states = {"sample": State("sample", of=of, where=where, columns=columns), "usable": count(where)}
+    if scored is not None:
+        states[UNSCORED] = count(f"usable AND NOT ({scored.known})")
     if "against" not in entry:
         call, origin = json.dumps(made, sort_keys=True), source_hash(entry, folder)
-        states["window"] = State("window", of=of, where="usable", call=call, columns=columns, source=origin)
+        states["window"] = State("window", of=of, where=where, call=call, columns=columns, source=origin)
     on_rows = functools.partial(_on_rows, given, of, columns)
     return Formula(states, functools.partial(_value, given), on_rows, entry.get("against"))
 
 
-def _checked(entry: Mapping[str, Any], function: Callable[..., Any], classes: tuple[str, ...]) -> dict[str, Any]:
-    """What the function gets, as plain values, once its signature agrees."""
+def _scores_as(function: Callable[..., Any], of: str, classes: tuple[str, ...], constants: Any, there: bool) -> str:
+    """The parameter beyond the second one that gets the scores: it must have them, or may and they are `there`."""
+    if not classes or of == "scores":
+        return ""
+    own = constants if isinstance(constants, Mapping) else {}
+    named = {p.name: p for p in _parameters(function)[2:] if p.kind is not p.POSITIONAL_ONLY and p.name not in own}
+    return next((name for name in SCORES if name in named and (there or named[name].default is named[name].empty)), "")
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        # Compiled functions may not tell.
+        return [inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)]
+
+
+def _checked(
+    entry: Mapping[str, Any], function: Callable[..., Any], classes: tuple[str, ...], filled: Sequence[str]
+) -> dict[str, Any]:
+    """What the function gets, as plain values, once its signature agrees; `filled` are parameters it has got."""
     call = str(entry["python"])
     for key in entry:
         if key not in PYTHON_KEYS:
@@ -156,7 +230,8 @@ def _checked(entry: Mapping[str, Any], function: Callable[..., Any], classes: tu
             expected="{average: macro}: numbers, texts, true, false, null, lists and mappings of them",
             found=repr(constants),
         )
-    _agree(call, function, {key: entry[key] for key in ("weight", "columns", "against") if entry.get(key)}, constants)
+    given = {key: entry[key] for key in ("weight", "columns", "against") if entry.get(key)}
+    _agree(call, function, given, constants, filled)
     return {
         "python": call,
         "weight": weight,
@@ -173,19 +248,21 @@ def _plain(of: Any) -> bool:
         return False
 
 
-def _agree(call: str, function: Callable[..., Any], given: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
+def _agree(
+    call: str,
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    constants: Mapping[str, Any],
+    already: Sequence[str],
+) -> None:
     """The function takes what the entry gives and needs nothing else."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        # Compiled functions may not tell.
-        parameters = [inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)]
+    parameters = _parameters(function)
     by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(by_place) < 2 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         raise ConfigError(f"'{call}' does not take two arrays", where="python", expected="function(y_true, y_pred)")
     rest = [p for p in parameters if p not in by_place[:2] and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     named = {p.name: p for p in rest if p.kind is not p.POSITIONAL_ONLY}
-    filled = set(constants)
+    filled = {*constants, *already}
     for key in given:
         names = [name for name, of in KEYS.items() if of == key]
         name = next((each for each in names if each in named), None)
@@ -233,7 +310,8 @@ def _row(function: Called, s: Merged, i: int) -> tuple[float, str | None, float,
     """Value, reason, interval and bound of one row."""
     nan = math.nan
     if s["usable"][i] == 0:
-        return nan, NO_LABELS, nan, nan, nan
+        unscored = UNSCORED in s.states and s[UNSCORED][i] > 0
+        return nan, NO_SCORES if unscored else NO_LABELS, nan, nan, nan
     if s.reference is not None and s.reference["usable"][i] == 0:
         return nan, NO_REFERENCE, nan, nan, nan
     value, reason = nan, None
@@ -272,7 +350,7 @@ class _Side:
 
 
 def _on(function: Called, sides: list[_Side]) -> tuple[float, str | None]:
-    reference = (sides[1].truth, sides[1].prediction) if len(sides) > 1 else None
+    reference = (sides[1].truth, sides[1].prediction, sides[1].columns) if len(sides) > 1 else None
     return called(function, sides[0].truth, sides[0].prediction, sides[0].columns, reference)
 
 
@@ -299,18 +377,30 @@ def _on_rows(
     pairs: pd.DataFrame,
     reference: pd.DataFrame | None = None,
 ) -> float:
-    kept = pairs[pairs.usable]
-    other = None if reference is None else reference[reference.usable]
-    if kept.empty or (other is not None and other.empty):
+    sides = [_kept(function, each) for each in (pairs, reference) if each is not None]
+    if any(each.empty for each in sides):
         return math.nan
-    texts = {}
-    if columns:
-        with over(kept[list(columns)]) as con:
-            found = con.execute(f"SELECT {', '.join(text_of(quoted(name)) for name in columns)} FROM pairs")
-            rows = zip(*found.fetchall(), strict=True)
-            texts = {name: np.array(values, dtype=object) for name, values in zip(columns, rows, strict=True)}
-    arrays = _arrays(kept, of, function.classes)
-    return called(function, *arrays, texts, None if other is None else _arrays(other, of, function.classes))[0]
+    arrays = [(*_arrays(each, of, function.classes), _texts(each, columns)) for each in sides]
+    return called(function, *arrays[0], arrays[1] if len(arrays) > 1 else None)[0]
+
+
+def _kept(function: Called, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs a function gets: usable ones, with all scores if it gets these."""
+    import pandas as pd
+
+    kept = pairs[pairs.usable.astype(bool)]
+    scores = kept[list(function.scores)].astype(float).to_numpy()
+    return kept[pd.Series(((scores >= 0) & (scores <= 1)).all(axis=1), index=kept.index)]
+
+
+def _texts(kept: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any]:
+    """Columns as text, as the states give them."""
+    if not columns:
+        return {}
+    with over(kept[list(columns)]) as con:
+        found = con.execute(f"SELECT {', '.join(text_of(quoted(name)) for name in columns)} FROM pairs").fetchall()
+    rows = zip(*found, strict=True)
+    return {name: np.array(values, dtype=object) for name, values in zip(columns, rows, strict=True)}
 
 
 def _arrays(kept: pd.DataFrame, of: str, classes: tuple[str, ...]) -> tuple[Any, Any]:

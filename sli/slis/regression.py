@@ -27,7 +27,7 @@ from sli.slis.base import (
 )
 from sli.slis.inference import mean_of, on_log_scale, student
 from sli.slis.states import Floats, Merged, State
-from sli.slis.values import NEGLIGIBLE, UNIT, checked, polynomial_error, quantile_of
+from sli.slis.values import NEGLIGIBLE, UNIT, checked, polynomial_error, quantile_of, std_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +119,19 @@ def bias() -> Formula:
         {"sum": _moment(1, 0), "squares": SQUARES, "usable": USABLE},
         lambda s: mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS),
         _kept(lambda d: _error(d).mean()),
+    )
+
+
+@entry("error_std", "regression", better="lower")
+def error_std() -> Formula:
+    """Standard deviation of e: `rmse` but for the bias, with n - 1 as `std` has it."""
+    powers = {str(a): _moment(a, 0) for a in range(1, 5)}
+    ends = {"low": State("min", of=ERROR, where="usable"), "high": State("max", of=ERROR, where="usable")}
+    return Formula(
+        {**powers, **ends, "n": USABLE},
+        lambda s: std_of(s, NO_LABELS, "error"),
+        _kept(lambda d: _error(d).std(ddof=1)),
+        range=NOT_NEGATIVE,
     )
 
 

@@ -169,19 +169,24 @@ def polynomial_error(terms: Mapping[tuple[int, int], Any], moment: Moment, n: In
     return np.where(variance > CLEAR * noise, error, np.nan)
 
 
-def _std(s: Merged) -> Values:
+def std_of(s: Merged, missing: str = NO_VALUES, what: str = "value") -> Values:
+    """The standard deviation from the number `n`, sums of powers `1` to `4` and extremes `low` and `high` of values.
+
+    Its standard error is that of the variance, from the fourth central moment, over twice the value (Cramér 1946,
+    sections 27.4 and 28.4).
+    """
     n, sums, squares = s["n"], s["1"], s["2"]
-    constant = s["low"] == s["high"]
+    constant = (s["low"] == s["high"]) & np.isfinite(s["low"])
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = sums / n
         spread, off = squares - sums * middle, squares * 2.0**-50 + n * UNIT
         value = np.where(constant, 0.0, np.sqrt(spread / (n - 1)))
         bound = np.where(constant, 0.0, value - np.sqrt(np.maximum(spread - off, 0.0) / (n - 1)))
     reason = because(
-        (n == 0, NO_VALUES),
-        (n == 1, "only one value"),
+        (n == 0, missing),
+        (n == 1, f"only one {what}"),
         (~constant & (np.isnan(sums) | np.isnan(squares)), UNDEFINED_SUM),
-        (~constant & ~(spread > off), "values vary too little for their size"),
+        (~constant & ~(spread > off), f"{what}s vary too little for their size"),
     )
     found = plain(value, reason, np.where(bound > NEGLIGIBLE * value, bound, 0.0))
 
@@ -195,18 +200,23 @@ def _std(s: Merged) -> Values:
 
 @numeric("std", ("of",), scores=(0.0, math.sqrt(0.5)), version=2)
 def std(of: str = "prediction") -> Formula:
-    """Square root of (sum x^2 - (sum x)^2 / n) / (n - 1).
-
-    Its standard error is that of the variance, from the fourth central moment, over twice the value (Cramér 1946,
-    sections 27.4 and 28.4).
-    """
+    """Square root of (sum x^2 - (sum x)^2 / n) / (n - 1)."""
     x = number(of)
     powers = {str(a): total(" * ".join([x] * a), present(of)) for a in range(1, 5)}
     return Formula(
         {**powers, "n": count(present(of)), "low": _extreme("min", of), "high": _extreme("max", of)},
-        _std,
+        std_of,
         lambda d: float(numbers(d, of).std(ddof=1)),
         range=NOT_NEGATIVE,
+    )
+
+
+@numeric("sum", ("of",))
+def sum_(of: str = "prediction") -> Formula:
+    return Formula(
+        {"sum": total(number(of), present(of)), "n": count(present(of))},
+        lambda s: plain(s["sum"], because((s["n"] == 0, NO_VALUES), (np.isnan(s["sum"]), UNDEFINED_SUM))),
+        lambda d: math.fsum(numbers(d, of)) if d[of].notna().any() else math.nan,
     )
 
 
@@ -304,6 +314,16 @@ def null_rate(of: str = "prediction") -> Formula:
         lambda s: proportion(s, s["null"], s.predictions, (s.predictions == 0, "no predictions")),
         lambda d: float(d[of].isna().mean()),
         range=SHARE,
+    )
+
+
+@entry("missing_count", parameters=("of",), better="lower")
+def missing_count(of: str = "prediction") -> Formula:
+    return Formula(
+        {"null": count(f"{quoted(of)} IS NULL")},
+        lambda s: plain(s["null"].astype(np.float64), np.full(len(s["null"]), None, dtype=object)),
+        lambda d: float(d[of].isna().sum()),
+        range=(0.0, math.inf),
     )
 
 

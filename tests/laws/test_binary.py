@@ -17,7 +17,7 @@ from sli.slis.states import Groups, Histograms, Merged
 CASES = [(name, given) for name in twins.TWINS for given in twins.PARAMETERS.get(name, [{}])]
 WITHOUT_INTERVAL = {
     *("true_positives", "false_positives", "true_negatives", "false_negatives", "ece", "calibration_score"),
-    *("threshold_at_precision", "recall_at_precision"),
+    *("threshold_at_precision", "recall_at_precision", *twins.TARGETS),
 }
 
 
@@ -110,7 +110,9 @@ def test_intervals_hold_the_value_and_exist_unless_the_docs_say_none(name, given
     [
         ("accuracy", {"threshold": 1.5}),
         ("prediction_rate", {"threshold": "high"}),
-        ("cost", {"false_positive": -1}),
+        ("cost", {"false_positive": -2e12}),
+        ("cost", {"true_negative": math.inf}),
+        ("precision_at_recall", {"target": 1.01}),
         ("ece", {"bins": 0}),
         ("ece", {"bins": 2.5}),
         ("calibration", {"bin": 10}),
@@ -122,6 +124,15 @@ def test_intervals_hold_the_value_and_exist_unless_the_docs_say_none(name, given
 def test_a_parameter_out_of_range_is_a_config_error(name, given):
     with pytest.raises(ConfigError):
         made(name, given)
+
+
+def test_a_constant_on_all_prices_moves_cost_and_its_interval_by_that_constant():
+    names = ("false_positive", "false_negative", "true_positive", "true_negative")
+    costs, moved = (made("cost", dict(zip(names, prices, strict=True))) for prices in ((4, 1, -7, 2), (7, 4, -4, 5)))
+    found, other = (each.value(merged(each, FRAMES)) for each in (costs, moved))
+    for name in ("value", "low", "high"):
+        assert getattr(other, name) == pytest.approx(getattr(found, name) + 3, abs=1e-12, nan_ok=True)
+    assert (costs.range, moved.range) == ((-7, 4), (-4, 7))
 
 
 def test_a_threshold_is_a_decision_of_its_own():

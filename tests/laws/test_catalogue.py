@@ -65,6 +65,7 @@ PYTHON = {
     "multiclass": {
         "kappa": ("sklearn.metrics:cohen_kappa_score", multiclass.TWINS["cohen_kappa"]),
         "hits": ("sklearn.metrics:accuracy_score", multiclass.TWINS["accuracy"]),
+        "called_log_loss": ("sklearn.metrics:log_loss", multiclass.TWINS["log_loss"], {"labels": ["a", "b", "c"]}),
     },
     "ranking": {"median_error": ("sklearn.metrics:median_absolute_error", errors(metrics.median_absolute_error))},
 }
@@ -135,7 +136,7 @@ def in_slice(rows, slice):
 def tree(task):
     merged = [{"name": name, "states": states, "value": value} for name, (states, value, _) in SQL.items()]
     merged = merged if task == "regression" else []
-    called = [{"name": name, "python": call} for name, (call, _) in PYTHON[task].items()]
+    called = [{"name": name, "python": call[0], "with": dict(*call[2:])} for name, call in PYTHON[task].items()]
     broken = [{"name": name, "python": f"laws_own_metrics:{name}"} for name in BROKEN]
     return config_of(task, [*built_in(task), *merged, *called, *broken])
 

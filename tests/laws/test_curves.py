@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
-from twins.binary import at_precision as at_precision_twin
-from twins.binary import lift as lift_twin
+from twins import binary as twins
 
 from sli.slis import curves
 from sli.slis.states import Histograms, rounded
@@ -55,18 +54,46 @@ def any_positive(pairs):
     return any(label for label, _ in pairs)
 
 
+TARGET = 0.75
+AT_TARGET = {
+    "recall at specificity": (
+        curves.recall_at_specificity,
+        twins.best("recall", twins.at_least("specificity")),
+        both_classes,
+    ),
+    "specificity at recall": (
+        curves.specificity_at_recall,
+        twins.best("specificity", twins.at_least("recall")),
+        both_classes,
+    ),
+    "precision at recall": (
+        curves.precision_at_recall,
+        twins.best("precision", twins.at_least("recall")),
+        any_positive,
+    ),
+    "recall at false positive rate": (
+        curves.recall_at_false_positive_rate,
+        twins.best("recall", lambda rates, target: rates["false_positive_rate"] <= target),
+        both_classes,
+    ),
+}
 # By name: of a curve, of plain labels and scores, where defined.
 KINDS = {
     "roc_auc": (curves.roc_area, roc_auc_score, both_classes),
     "average_precision": (curves.average_precision, average_precision_score, any_positive),
     **{
-        f"lift {k}": (lambda c, k=k: curves.lift(c, k / 100), lambda y, s, k=k: lift_twin(y, s, k), any_positive)
+        f"lift {k}": (lambda c, k=k: curves.lift(c, k / 100), lambda y, s, k=k: twins.lift(y, s, k), any_positive)
         for k in (0.5, 10, 33, 100)
+    },
+    "pr_auc": (curves.precision_recall_area, twins.pr_auc, any_positive),
+    **{
+        name: (lambda c, best=best: best(c, TARGET), lambda y, s, twin=twin: twin(y, s, TARGET), defined)
+        for name, (best, twin, defined) in AT_TARGET.items()
     },
     **{
         f"{of} at precision {target}": (
             lambda c, of=of, target=target: getattr(curves.at_precision(c, target), of),
-            lambda y, s, of=of, target=target: at_precision_twin(y, s, target, of),
+            lambda y, s, of=of, target=target: twins.at_precision(y, s, target, of),
             any_positive,
         )
         for of in ("recall", "threshold")
@@ -111,6 +138,42 @@ def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(kind, before, pairs
     alone, beside = KINDS[kind][0](curve(pairs)), KINDS[kind][0](curve(before, [], pairs, before))
     for one, other in zip(alone[:3], beside[:3], strict=True):
         assert one[0].tobytes() == other[2].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "expected"),
+    [
+        ("recall at specificity", 0.9, 0.5),  # 9 of 10 is 0.9: the second positive may be taken with one negative
+        ("recall at specificity", 0.91, 0.25),
+        ("recall at specificity", 1, 0.25),
+        ("recall at specificity", 0, 1),
+        ("recall at false positive rate", 0.1, 0.5),
+        ("recall at false positive rate", 0.09, 0.25),
+        ("recall at false positive rate", 0, 0.25),
+        ("specificity at recall", 0, 1),  # no pair is decided for: that is a threshold too
+        ("specificity at recall", 0.25, 1),
+        ("specificity at recall", 0.26, 0.9),
+        ("specificity at recall", 1, 0.5),
+        ("precision at recall", 0, 1),
+        ("precision at recall", 0.5, 2 / 3),
+        ("precision at recall", 0.51, 4 / 9),  # the threshold above, 3 of 8, reaches the recall too
+    ],
+)
+def test_a_rate_at_a_target_is_the_best_over_all_thresholds_that_reach_it(name, target, expected):
+    labels = "+ -+ ----+ + -----"
+    scores = np.repeat(np.linspace(0.9, 0.1, 5), [len(each) for each in labels.split()])
+    pairs = [(each == "+", score) for each, score in zip(labels.replace(" ", ""), scores, strict=True)]
+    found = AT_TARGET[name][0](curve(pairs), target)
+    assert found.value[0] == pytest.approx(expected, abs=1e-15)
+    assert found.bound[0] == 0
+
+
+def test_a_threshold_above_all_scores_counts_where_the_highest_score_is_a_negatives():
+    pairs = [(False, 0.9), (True, 0.5)]
+    assert AT_TARGET["recall at specificity"][0](curve(pairs), 1).value[0] == 0
+    assert AT_TARGET["recall at false positive rate"][0](curve(pairs), 0).value[0] == 0
+    assert AT_TARGET["specificity at recall"][0](curve(pairs), 0).value[0] == 1
+    assert AT_TARGET["precision at recall"][0](curve(pairs), 0).value[0] == 0.5  # above all there is no precision
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[], []]])

@@ -32,7 +32,7 @@ from sli.mergeable import (
 )
 from sli.slis.loaded import load
 from sli.slis.mergeable import from_mergeable, is_mergeable
-from sli.slis.python import called, from_python, pickled, source_hash
+from sli.slis.python import UNSCORED, called, from_python, pickled, source_hash, y_pred
 from sli.slis.sql import from_sql
 from sli.slis.states import SAMPLE_ROWS, Samples
 
@@ -62,6 +62,15 @@ def growth(y_true, y_pred, reference):
 
 def share_a(y_true, y_pred):
     return np.mean(y_true == "a") + 10 * np.mean(y_pred == "a")
+
+def share_b(y_true, y_pred, y_score):
+    return y_score[:, 1].mean() + 10 * np.mean(y_pred == "b")
+
+def maybe(y_true, y_pred, y_score=None):
+    return -1.0 if y_score is None else y_score[:, 0].mean()
+
+def brier_growth(y_true, y_proba, reference):
+    return gap(y_true == "a", y_proba[:, 0]) - gap(reference[0] == "a", reference[1][:, 0])
 
 def spoils(y_true, y_pred):
     y_true[:] = 0
@@ -117,13 +126,16 @@ def pairs_of(n, seed=0, classes=()):
         names = np.array(classes, dtype=object)
         made["prediction"] = names[random.integers(0, len(names), n)]
         made["label"] = np.where(made.labelled, names[random.integers(0, len(names), n)], None)
+        scores = random.dirichlet(np.ones(len(names)), n)
+        scores[random.random(n) < 0.1, -1] = math.nan
+        made = made.assign(**{f"p_{name}": scores[:, i] for i, name in enumerate(names)})
     return made
 
 
-def merged(*frames, of="prediction", classes=(), exact=None, reference=None, level=0.95):
+def merged(*frames, of="prediction", classes=(), exact=None, reference=None, level=0.95, scores=()):
     """What the kernel gives a function of arrays: samples, here of frames that are rows in random order."""
     places = {name: float(i) for i, name in enumerate(classes)}
-    kept = [frame[frame.usable] for frame in frames]
+    kept = [frame[frame.usable & frame[list(scores)].notna().all(axis=1)] for frame in frames]
     sample = [each.iloc[:SAMPLE_ROWS] for each in kept]
 
     def numbers(frame, name):
@@ -132,13 +144,14 @@ def merged(*frames, of="prediction", classes=(), exact=None, reference=None, lev
     texts = [
         {
             name: np.array([None if pd.isna(v) else str(v) for v in each[name]], dtype=object)
-            for name in ("region", "weight")
+            for name in ("region", "weight", *scores)
         }
         for each in sample
     ]
     n = len(frames)
     states = {
         "usable": np.array([len(each) for each in kept]),
+        UNSCORED: np.array([each.usable.sum() for each in frames]) - [len(each) for each in kept],
         "sample": Samples(
             [numbers(each, "label") for each in sample],
             [numbers(each, of) for each in sample],
@@ -155,8 +168,8 @@ def merged(*frames, of="prediction", classes=(), exact=None, reference=None, lev
     )
 
 
-def formula(folder, python, of="prediction", classes=(), **entry):
-    return from_python({"name": "x", "python": python, **entry}, folder, of, classes)
+def formula(folder, python, of="prediction", classes=(), scores=None, **entry):
+    return from_python({"name": "x", "python": python, **entry}, folder, of, classes, scores)
 
 
 @pytest.mark.parametrize("call", ["sklearn.metrics:mean_absolute_error", "sklearn.metrics.mean_absolute_error"])
@@ -185,6 +198,85 @@ def test_a_function_of_classes_gets_their_names_and_its_constants(folder):
     named = formula(folder, "custom_own:share_a", classes=classes)
     expected = np.mean(kept.label == "a") + 10 * np.mean(kept.prediction == "a")
     assert named.value(merged(pairs, classes=classes)).value[0] == named.on_rows(pairs) == expected
+
+
+CLASSES = ("c", "a", "b")
+SCORES = {name: f"p_{name}" for name in CLASSES}
+LABELS = {"labels": sorted(CLASSES)}
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "of"),
+    [
+        ("sklearn.metrics:log_loss", LABELS, None),
+        ("sklearn.metrics:roc_auc_score", {"multi_class": "ovr", **LABELS}, None),
+        ("sklearn.metrics:top_k_accuracy_score", {"k": 2, **LABELS}, None),
+        ("sklearn.metrics:log_loss", LABELS, "scores"),
+    ],
+)
+def test_a_function_of_scores_gets_a_column_a_class_by_name_whatever_their_order_in_the_config(folder, call, given, of):
+    pairs = pairs_of(300, classes=CLASSES)
+    of = of or y_pred({"python": call}, folder, "multiclass")
+    found = formula(folder, call, of, CLASSES, SCORES, **{"with": given})
+    kept = pairs[pairs.usable & pairs[list(SCORES.values())].notna().all(axis=1)]
+    p = kept[["p_a", "p_b", "p_c"]].to_numpy()
+    expected = getattr(metrics, call.split(":")[1])(kept.label.astype(str), p, **given)
+    value = found.value(merged(pairs, classes=CLASSES, scores=SCORES.values()))
+    assert value.value[0] == found.on_rows(pairs) == expected
+    assert value.bound[0] == 0
+    assert "p_c" in found.states["window"].columns
+
+
+def test_a_function_may_get_scores_beside_the_predictions(folder):
+    pairs = pairs_of(300, classes=CLASSES)
+    kept = pairs[pairs.usable & pairs.p_b.notna()]
+    both = formula(folder, "custom_own:share_b", classes=CLASSES, scores=SCORES)
+    given = merged(pairs, classes=CLASSES, scores=SCORES.values())
+    expected = kept.p_b.mean() + 10 * (kept.prediction == "b").mean()
+    assert both.value(given).value[0] == both.on_rows(pairs) == pytest.approx(expected, rel=1e-12)
+    assert formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES).on_rows(pairs) < 1
+    assert formula(folder, "custom_own:maybe", classes=CLASSES).on_rows(pairs) == -1
+    assert (
+        formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES, **{"with": {"y_score": None}}).on_rows(
+            pairs
+        )
+        == -1
+    )
+    none = pairs.assign(p_a=math.nan)
+    assert both.value(merged(none, classes=CLASSES, scores=SCORES.values())).reason[0] == (
+        "no labelled predictions with all scores"
+    )
+    assert math.isnan(both.on_rows(none))
+
+
+def test_the_reference_of_a_function_of_scores_has_scores(folder):
+    pairs, then = pairs_of(300, classes=CLASSES), pairs_of(200, seed=1, classes=CLASSES)
+    found = formula(folder, "custom_own:brier_growth", "scores", CLASSES, SCORES, against="previous")
+    now, before = (merged(each, classes=CLASSES, scores=SCORES.values()) for each in (pairs, then))
+    states = {name: of for name, of in now.states.items() if name != "window"}
+    value = found.value(Merged(now.predictions, now.labelled, states, now.ends, reference=before)).value[0]
+    assert value == found.on_rows(pairs, then)
+    assert abs(value) < 0.5
+
+
+def test_scores_that_are_not_there_are_asked_for(folder):
+    for call, of in (("sklearn.metrics:log_loss", "scores"), ("custom_own:share_b", "prediction")):
+        with pytest.raises(ConfigError, match="needs a score for every class"):
+            formula(folder, call, of, CLASSES, {"a": "p_a"})
+    assert y_pred({"python": "sklearn.metrics:roc_auc_score"}, folder, "binary") == "decision"
+    assert y_pred({"python": "sklearn.metrics:accuracy_score"}, folder, "multiclass") == "prediction"
+
+
+def test_constants_of_a_wrong_kind_are_named_for_functions_of_scores_too(folder):
+    with pytest.raises(ConfigError, match="`with` maps parameters to constants"):
+        formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES, **{"with": 5})
+
+
+def test_functions_without_scores_keep_their_states(folder):
+    plain, scored = (formula(folder, "custom_own:share_a", classes=CLASSES, scores=each) for each in ({}, SCORES))
+    assert plain.states == scored.states
+    assert plain.states["sample"].where == "usable"
+    assert "scores" not in json.loads(plain.states["window"].call)
 
 
 def test_a_function_gets_slices_as_texts_and_null_as_none(folder):
@@ -535,21 +627,24 @@ def test_a_comparison_of_labels_needs_them_on_both_sides():
 
 
 def examples():
-    return [
-        (title, each)
+    """Title of the section, the config and the SLI of each."""
+    blocks = [
+        (title, yaml.safe_load(block))
         for title, text in SECTIONS
         for block in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
-        for each in yaml.safe_load(block)["slis"]
     ]
+    return [(title, tree, each) for title, tree in blocks for each in tree["slis"]]
 
 
-@pytest.mark.parametrize(("title", "entry"), examples(), ids=lambda x: x["name"] if isinstance(x, dict) else "")
-def test_the_examples_of_the_docs_can_be_declared(title, entry):
+@pytest.mark.parametrize(("title", "tree", "entry"), examples(), ids=lambda x: x.get("name") if type(x) is dict else "")
+def test_the_examples_of_the_docs_can_be_declared(title, tree, entry):
     entry = {key: value for key, value in entry.items() if key != "objective"}
     if title.endswith("SQL"):
         assert from_sql(entry["states"], entry["value"]).states
     else:
-        assert from_python(entry, ROOT / "configs", entry.get("of", "prediction")).states
+        of = entry.get("of") or y_pred(entry, ROOT / "configs", tree.get("task", "regression"))
+        scores = tree.get("predictions", {}).get("scores")
+        assert from_python(entry, ROOT / "configs", of, tuple(tree.get("classes", ())), scores).states
 
 
 @pytest.mark.parametrize("block", [b for _, text in SECTIONS for b in re.findall(r"```python\n(.*?)```", text, re.S)])

@@ -152,7 +152,7 @@ def test_nothing_merged_in_changes_nothing_and_nothing_alone_is_null(cut):
     nothing = cut.whole.take(np.array([-1, 0, -1]))
     found = values_of(cut.config, nothing, nothing)
     whole = values_of(cut.config, cut.whole, cut.whole)
-    zero = {"count", "labelled", "queries", "distinct_count"}
+    zero = {"count", "labelled", "queries", "distinct_count", "missing_count"}
     for each in cut.config.declared:
         value = found[each.name]
         assert value.value[1].tobytes() == whole[each.name].value[0].tobytes(), each.name

@@ -7,12 +7,18 @@ import pandas as pd
 import pytest
 
 from sli.errors import ConfigError
-from sli.slis import multiclass
+from sli.slis import multiclass, one_vs_rest
 from sli.slis.states import Groups, Merged
 
 CLASSES = ("a", "b", "c")
 RATES = [multiclass.precision, multiclass.recall, multiclass.f1]
-WITHOUT_ERRORS = [multiclass.mcc, multiclass.cohen_kappa, multiclass.balanced_accuracy, *RATES]
+WITHOUT_ERRORS = [
+    one_vs_rest.specificity,
+    multiclass.mcc,
+    multiclass.cohen_kappa,
+    multiclass.balanced_accuracy,
+    *RATES,
+]
 
 
 def groups(keys):
@@ -50,6 +56,9 @@ def test_a_window_without_errors_does_not_have_an_interval_without_width(make):
         (multiclass.precision, {"label": "cat", "average": "macro"}, "either `label` or `average`"),
         (multiclass.confusion, {"label": "cat", "decision": "dgo"}, "did you mean 'dog'"),
         (multiclass.log_loss, {"scores": {"cat": "p_cat"}}, "none for dog"),
+        (one_vs_rest.specificity, {"label": "dgo"}, "did you mean 'dog'"),
+        (one_vs_rest.roc_auc, {"scores": {"cat": "p_cat"}}, "none for dog"),
+        (one_vs_rest.roc_auc, {"scores": {"cat": "p", "dog": "q"}, "average": "micro"}, "one of macro, weighted"),
         (multiclass.top_k_accuracy, {"k": 2, "scores": {"cat": "p", "dog": "q"}}, "1 to 1"),
     ],
 )

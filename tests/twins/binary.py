@@ -37,8 +37,8 @@ def prediction_rate(d, threshold=None):
     return over(d.prediction.dropna().astype(float), lambda p: np.mean(p >= threshold))
 
 
-def cost(y, z, false_positive=1, false_negative=1):
-    prices = np.array([[0, false_positive], [false_negative, 0]])
+def cost(y, z, false_positive=1, false_negative=1, true_positive=0, true_negative=0):
+    prices = np.array([[true_negative, false_positive], [false_negative, true_positive]])
     return (metrics.confusion_matrix(y, z, labels=[0, 1]) * prices).sum() / len(y)
 
 
@@ -80,6 +80,33 @@ def at_precision(y, scores, target, of):
     return {"recall": recall, "threshold": thresholds}[of][reached[0]] if len(reached) else nan
 
 
+def pr_auc(y, scores):
+    precision, recall, _ = metrics.precision_recall_curve(y, scores)
+    return metrics.auc(recall, precision)
+
+
+def best(of, where):
+    """The best of one rate among the thresholds, one above all scores too, at which another satisfies a condition."""
+
+    def twin(y, scores, target):
+        tn, fp, fn, tp, _ = metrics.confusion_matrix_at_thresholds(y, scores)
+        tn, fp, fn, tp = (np.append(end, x) for x, end in ((tn, (y == 0).sum()), (fp, 0), (fn, y.sum()), (tp, 0)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rates = {
+                "recall": tp / (tp + fn),
+                "specificity": tn / (tn + fp),
+                "false_positive_rate": fp / (tn + fp),
+                "precision": tp / (tp + fp),
+            }
+        return np.nanmax(rates[of][where(rates, target)])
+
+    return twin
+
+
+def at_least(name):
+    return lambda rates, target: rates[name] >= target
+
+
 TWINS = {
     "accuracy": at_threshold(metrics.accuracy_score),
     "precision": at_threshold(metrics.precision_score, lambda _, z: not z.any()),
@@ -87,6 +114,11 @@ TWINS = {
     "specificity": at_threshold(partial(metrics.recall_score, pos_label=0), lambda y, _: y.all()),
     "false_positive_rate": at_threshold(lambda y, z: 1 - metrics.recall_score(y, z, pos_label=0), lambda y, _: y.all()),
     "false_negative_rate": at_threshold(lambda y, z: 1 - metrics.recall_score(y, z), lambda y, _: not y.any()),
+    "negative_predictive_value": at_threshold(partial(metrics.precision_score, pos_label=0), lambda _, z: z.all()),
+    "false_discovery_rate": at_threshold(lambda y, z: 1 - metrics.precision_score(y, z), lambda _, z: not z.any()),
+    "false_omission_rate": at_threshold(
+        lambda y, z: 1 - metrics.precision_score(y, z, pos_label=0), lambda _, z: z.all()
+    ),
     "positive_rate": at_threshold(lambda y, _: np.mean(y)),
     "prediction_rate": prediction_rate,
     "f1": at_threshold(metrics.f1_score, lambda y, z: not (y | z).any()),
@@ -101,6 +133,13 @@ TWINS = {
     "brier": scored(metrics.mean_squared_error),
     "roc_auc": scored(metrics.roc_auc_score, lambda y: one_class(y, y)),
     "average_precision": scored(metrics.average_precision_score, none_positive),
+    "pr_auc": scored(pr_auc, none_positive),
+    "sensitivity_at_specificity": scored(best("recall", at_least("specificity")), lambda y: one_class(y, y)),
+    "specificity_at_sensitivity": scored(best("specificity", at_least("recall")), lambda y: one_class(y, y)),
+    "precision_at_recall": scored(best("precision", at_least("recall")), none_positive),
+    "recall_at_false_positive_rate": scored(
+        best("recall", lambda rates, target: rates["false_positive_rate"] <= target), lambda y: one_class(y, y)
+    ),
     "ece": scored(ece),
     "calibration": scored(partial(of_bin, lambda y, _: y)),
     "calibration_score": scored(partial(of_bin, lambda _, scores: scores)),
@@ -112,10 +151,20 @@ DECISIONS = (
     *("accuracy", "precision", "recall", "specificity", "false_positive_rate", "false_negative_rate"),
     *("true_negatives", "false_positives", "false_negatives", "true_positives"),
     *("prediction_rate", "f1", "balanced_accuracy", "mcc"),
+    *("negative_predictive_value", "false_discovery_rate", "false_omission_rate"),
+)
+TARGETS = (
+    *("sensitivity_at_specificity", "specificity_at_sensitivity"),
+    *("precision_at_recall", "recall_at_false_positive_rate"),
 )
 PARAMETERS = {
     **{name: [{}, {"threshold": 0.25}] for name in DECISIONS},
-    "cost": [{}, {"false_positive": 5}, {"false_positive": 0.5, "false_negative": 2, "threshold": 1}],
+    **{name: [{"target": 0.9}, {"target": 0.25}] for name in TARGETS},
+    "cost": [
+        *({}, {"false_positive": 5}, {"false_positive": 0.5, "false_negative": 2, "threshold": 1}),
+        {"false_positive": 2, "false_negative": 8, "true_positive": -5, "true_negative": -0.5},
+        {"false_positive": 0, "false_negative": 3, "true_positive": 1},
+    ],
     "ece": [{}, {"bins": 3}],
     "calibration": [{"bin": 0}, {"bin": 4}, {"bin": 2, "bins": 3}],
     "calibration_score": [{"bin": 9}, {"bin": 1, "bins": 4}],

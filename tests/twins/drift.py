@@ -90,13 +90,14 @@ TWINS = {
     "kl_divergence": binned(stats.entropy, smoothing=0.5),
     "jensen_shannon": binned(jensen_shannon),
     "hellinger": binned(lambda p, q: distance.euclidean(np.sqrt(p), np.sqrt(q)) / math.sqrt(2)),
+    "total_variation": binned(lambda p, q: distance.cityblock(p, q) / 2),
     "chi_squared": categories(lambda t: stats.chi2_contingency(t, correction=False).statistic),
     "chi_squared_p": categories(lambda t: stats.chi2_contingency(t, correction=False).pvalue),
     "l_infinity": categories(lambda t: distance.chebyshev(*(t / t.sum(axis=1, keepdims=True)))),
 }
 
 NUMERIC = ("ks", "ks_p", "wasserstein", "mean_difference")
-BINNED = ("psi", "kl_divergence", "jensen_shannon", "hellinger")
+BINNED = ("psi", "kl_divergence", "jensen_shannon", "hellinger", "total_variation")
 PARAMETERS = {
     **{name: [{}, {"of": "fare"}] for name in NUMERIC},
     **{name: [{}, {"of": "fare", "bins": 4}, {"of": "region", "bins": "values"}] for name in BINNED},

@@ -29,6 +29,34 @@ def precision(y, z, **given):
     return nan if apart else metrics.precision_score(y, z, **given)
 
 
+def specificity(y, z, label=None, average=None):
+    """From scikit-learn's matrix of each class against the rest."""
+    cells = metrics.multilabel_confusion_matrix(y, z, labels=list(CLASSES)).astype(float)
+    spared, wrong = cells[:, 0, 0], cells[:, 0, 1]
+    if average == "micro":
+        return spared.sum() / (spared.sum() + wrong.sum())
+    with np.errstate(invalid="ignore"):
+        each = spared / (spared + wrong)
+    if label is not None:
+        return each[CLASSES.index(label)]
+    known = ~np.isnan(each)
+    weights = (np.array([np.sum(y == name) for name in CLASSES]) if average == "weighted" else np.ones(3))[known]
+    return np.average(each[known], weights=weights) if weights.any() else nan
+
+
+def area(function, defined):
+    """scikit-learn's area of each class against the rest, or its mean over the classes where it is defined."""
+
+    def twin(y, p, label=None, average=None):
+        each = {name: function(y == name, p[:, i]) for i, name in enumerate(CLASSES) if defined(np.mean(y == name))}
+        if label is not None:
+            return each.get(label, nan)
+        weights = [np.sum(y == name) if average == "weighted" else 1 for name in each]
+        return np.average(list(each.values()), weights=weights) if each else nan
+
+    return scored(twin)
+
+
 def mcc(y, z):
     return metrics.matthews_corrcoef(y, z) if len(set(y)) > 1 and len(set(z)) > 1 else nan
 
@@ -66,6 +94,9 @@ TWINS = {
     "precision": rate(precision),
     "recall": rate(metrics.recall_score),
     "f1": rate(metrics.f1_score),
+    "specificity": named(specificity),
+    "roc_auc": area(metrics.roc_auc_score, lambda share: 0 < share < 1),
+    "average_precision": area(metrics.average_precision_score, lambda share: share > 0),
     "confusion": named(confusion),
     "balanced_accuracy": named(lambda y, z: metrics.recall_score(y, z, labels=np.unique(y), average="macro")),
     "mcc": named(mcc),
@@ -75,10 +106,14 @@ TWINS = {
     "top_k_accuracy": scored(lambda y, p, k: metrics.top_k_accuracy_score(y, p, k=k, labels=list(CLASSES))),
 }
 RATES = [{}, *({"label": name} for name in CLASSES), *({"average": name} for name in ("macro", "micro", "weighted"))]
+AREAS = [{}, {"average": "weighted"}, {"label": "b"}]
 PARAMETERS = {
     "precision": RATES,
     "recall": RATES,
     "f1": RATES,
+    "specificity": RATES,
+    "roc_auc": AREAS,
+    "average_precision": AREAS,
     "confusion": [{"label": "a", "decision": "a"}, {"label": "c", "decision": "b"}],
     "top_k_accuracy": [{"k": 1}, {"k": 2}],
 }

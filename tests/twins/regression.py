@@ -1,6 +1,7 @@
 """Twins of the regression SLIs: scikit-learn, or NumPy where it has none."""
 
 import numpy as np
+from scipy import stats
 from sklearn import metrics
 from twins.common import errors, usable
 
@@ -25,6 +26,7 @@ TWINS = {
     "mse": errors(metrics.mean_squared_error),
     "rmse": errors(metrics.root_mean_squared_error),
     "bias": errors(lambda y, p: np.mean(p - y)),
+    "error_std": usable(lambda u: stats.tstd((u.prediction - u.label).to_numpy(float)), lambda u: len(u) < 2),
     "r2": varying(metrics.r2_score),
     "explained_variance": varying(metrics.explained_variance_score),
     "mape": usable(

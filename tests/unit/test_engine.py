@@ -22,7 +22,7 @@ from distributed import LocalCluster
 from oracle import World
 from scenario import DAY, at, config_of
 
-from sli import cli, engine
+from sli import bars, engine
 from sli.cluster import PATIENCE, worker_memory
 from sli.config import Config
 from sli.engine import connected, execute, forwarded
@@ -331,7 +331,7 @@ def test_one_cluster_grows_with_the_tasks_and_its_dashboard_is_told_once(caplog:
 
 
 def test_the_command_says_on_stderr_where_the_dashboard_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with cli._Bars():
+    with bars.Bars():
         logging.getLogger("sli.cluster").info("dashboard: %s", "http://host:8787/status")
     logging.getLogger("sli.cluster").info("after it nobody listens")
     assert capsys.readouterr() == ("", "sli: dashboard: http://host:8787/status\n")

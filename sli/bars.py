@@ -49,10 +49,10 @@ class Bars(logging.Handler):
         """`done` of `total` of one kind of work; 0 of 1 where it cannot be counted."""
         if self.shown is None:
             return
+        # A step tried anew, or of a further chunk, begins anew.
+        if what in self.bars and done < self.done[what]:
+            self.shown.remove_task(self.bars.pop(what))
         if what not in self.bars:
             self.bars[what] = self.shown.add_task(what, total=None)
-        # A step tried anew, or of a further chunk, begins anew.
-        if done < self.done.get(what, 0):
-            self.shown.reset(self.bars[what], total=None)
         self.done[what] = done
         self.shown.update(self.bars[what], completed=done, total=None if (done, total) == (0, 1) else total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    given.began = time.monotonic()
     try:
         with delivered():
             return int(given.command(given))
@@ -216,9 +218,9 @@ def _run(given: argparse.Namespace) -> int:
     with Bars() as progress:
         outcome = run(config, as_of=given.as_of, look_back=given.look_back, progress=progress)
     if given.json:
-        print(json.dumps(digest.outcome_dict(outcome)))
+        print(json.dumps(digest.outcome_dict(outcome) | {"seconds": time.monotonic() - given.began}))
     else:
-        _say(report.outcome_lines(outcome, config))
+        _say(report.outcome_lines(outcome, config, given.began))
     return _warned(given, report.warning_lines(outcome))
 
 
@@ -251,9 +253,9 @@ def _backfill(given: argparse.Namespace) -> int:
     with Bars() as progress:
         outcome = backfill(config, **asked, progress=progress, done=done)
     if given.json:
-        print(json.dumps(digest.backfill_dict(outcome)))
+        print(json.dumps(digest.backfill_dict(outcome) | {"seconds": time.monotonic() - given.began}))
     else:
-        _say(report.backfill_lines(outcome, config))
+        _say(report.backfill_lines(outcome, config, given.began))
     return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
 
 
@@ -312,7 +314,12 @@ def _asked(given: argparse.Namespace, config: Any) -> Any:
         names = [each.name for each in config.all_grains]
         grain = grain or ("day" if "day" in names else names[0])
         by = list(config.slice_sets[0]) if by is None and slices is None else by
-    if given.table == "audit" and given.start is None and given.end is None and not (given.sli or grain or by or slices):
+    if (
+        given.table == "audit"
+        and given.start is None
+        and given.end is None
+        and not (given.sli or grain or by or slices)
+    ):
         return standing_audit(config, given.as_of)
     within = {"start": given.start, "end": given.end, "as_of": given.as_of}
     return read(config, sli=given.sli, grain=grain, slice=slices, slice_by=by, table=given.table, **within)
@@ -374,7 +381,7 @@ def _records(frame: Any) -> str:
             return None if value != value else value.isoformat()
         if isinstance(value, float) and value != value:
             return None
-        return value.item() if hasattr(value, "item") else value
+        return value.tolist() if hasattr(value, "tolist") else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
     return json.dumps(rows, default=list)

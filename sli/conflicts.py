@@ -65,6 +65,6 @@ def _counted(table: str, by: str) -> str:
         f"WHERE span = 'tile' AND slice_by = {by} UNION ALL SELECT 'feedback', day, labelled, 0, [] FROM {table} "
         f"WHERE span = 'tile' AND slice_by = {by} UNION ALL SELECT m.log, day, "
         "CASE WHEN m.\"check\" IN ('duplicate', 'superseded', 'withdrawn') THEN m.\"count\" ELSE 0 END, "
-        "CASE WHEN m.\"check\" = 'conflict' THEN m.\"count\" ELSE 0 END, "
+        'CASE WHEN m."check" = \'conflict\' THEN m."count" ELSE 0 END, '
         f"CASE WHEN m.\"check\" = 'conflict' THEN m.samples ELSE [] END FROM {marked}) GROUP BY log, day"
     )

@@ -56,7 +56,7 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def lines(given: Sequence[Column], width: int | None, *, keys: int = 0, must: int = 0) -> list[str]:
+def lines(given: Sequence[Column], width: int | None, *, keys: int = 0, must: int = 1) -> list[str]:
     """The table as text. Where it does not fit: with `keys` in blocks that each begin with so many first columns,
     else without the last columns but for the first `must`, and a line that names them.
     """

@@ -85,7 +85,9 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
         return framed(store.rows("audit", published, only=publish.standing(published)))
     limit, newest, standing = parsed(config.zone, "as_of", as_of), -1, 0
     runs = store.rows("runs", published, ["sequence", "as_of"]).sort_by("sequence")
-    for sequence, at in zip(runs.column("sequence").to_pylist(), runs.column("as_of").cast("int64").to_pylist(), strict=True):
+    for sequence, at in zip(
+        runs.column("sequence").to_pylist(), runs.column("as_of").cast("int64").to_pylist(), strict=True
+    ):
         # A run of an older as_of than those before it writes no audit.
         if at >= newest:
             newest, standing = at, sequence if at <= limit else standing

@@ -5,6 +5,7 @@ Limit: examples of many are the largest; all of them are in the tables.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -109,8 +110,11 @@ def _span(each: Interval) -> str:
     return f"{iso(each.start // MINUTE * MINUTE)} .. {iso(-(-each.end // MINUTE) * MINUTE)}"
 
 
-def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
-    """What a run did: how many of how many, why, and the first changes by name."""
+def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) -> list[str]:
+    """What a run did: how many of how many, why, and the largest changes by name.
+
+    The time told is the run's; with `began`, by the monotonic clock, all the time since then.
+    """
     plan = outcome.plan
     if not outcome.published:
         done = (
@@ -118,17 +122,23 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
             if plan.empty
             else "nothing changed: recomputed and found equal"
         )
-        return [f"{done} ({outcome.seconds:.1f} s)", *_waiting(plan)]
+        return [f"{done} ({_seconds(outcome, began)})", *_waiting(plan)]
     rows = outcome.revised
-    causes = Counter(rows.column("cause").to_pylist())
-    lines = [
-        f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} "
-        f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
-    ]
-    lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
+    causes = Counter({each["values"]: each["counts"] for each in rows.column("cause").value_counts().to_pylist()})
+    lines = [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
         lines += _revisions(rows.to_pandas(), config, "revisions")
-    return lines + _p_values(rows, config) + _waiting(plan)
+    lines += _p_values(rows, config) + _waiting(plan)
+    # Last, since to tell of many changes takes its time, too.
+    head = (
+        f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
+        f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
+    )
+    return [head, *lines]
+
+
+def _seconds(outcome: Outcome | BackfillOutcome, began: float | None) -> str:
+    return f"{outcome.seconds if began is None else time.monotonic() - began:.1f} s"
 
 
 def _p_values(rows: pa.Table, config: Config) -> list[str]:
@@ -188,14 +198,17 @@ def chunk_line(number: int, of: int, outcome: Outcome) -> str:
     return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
 
 
-def backfill_lines(outcome: BackfillOutcome, config: Config) -> list[str]:
-    """What a backfill changed: how many results, why, and the first of them from old value to new."""
+def backfill_lines(outcome: BackfillOutcome, config: Config, began: float | None = None) -> list[str]:
+    """What a backfill changed: how many results, why, and the largest changes from old value to new.
+
+    The time told is the backfill's; with `began`, by the monotonic clock, all the time since then.
+    """
     changes = outcome.changes
-    done = f"{_many(len(changes), 'result')} changed" if len(changes) else "nothing changed"
-    lines = [f"{_backfill_name(outcome.backfill)}: {done} ({outcome.seconds:.1f} s)"]
-    lines += [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
+    lines = [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
     lines += _revisions(changes, config, "backfills")
-    return lines + (_waiting(outcome.runs[-1].plan) if outcome.runs else [])
+    lines += _waiting(outcome.runs[-1].plan) if outcome.runs else []
+    done = f"{_many(len(changes), 'result')} changed" if len(changes) else "nothing changed"
+    return [f"{_backfill_name(outcome.backfill)}: {done} ({_seconds(outcome, began)})", *lines]
 
 
 def _many(count: int, name: str) -> str:

@@ -57,7 +57,8 @@ def test_json_has_the_conflicts_as_numbers(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("conflicts", "limit", "code"), [(2, {}, 0), (3, {}, 3), (3, {"max_conflicts": 0.02}, 0), (1, {"max_conflicts": 0}, 3)]
+    ("conflicts", "limit", "code"),
+    [(2, {}, 0), (3, {}, 3), (3, {"max_conflicts": 0.02}, 0), (1, {"max_conflicts": 0}, 3)],
 )
 def test_the_share_that_is_allowed_is_one_in_a_hundred_or_what_the_config_says(
     desk: Desk, conflicts: int, limit: dict[str, Any], code: int

@@ -368,3 +368,17 @@ def test_a_signal_stops_what_a_task_in_this_process_is_doing() -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(config(), [task, task], silent)
     assert [type(each) for each in ended] == [duckdb.InterruptException]
+
+
+def test_bars_show_what_cannot_be_counted_and_begin_anew_with_a_further_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with bars.Bars() as progress:
+        pass
+    shown = bars.Bars()
+    with shown as progress:
+        seen = []
+        for done, total in [(0, 1), (1, 1), (0, 1), (1, 4), (3, 4), (1, 2)]:
+            progress("comparing", done, total)
+            [task] = shown.shown.tasks
+            seen.append((task.completed, task.total))
+    assert seen == [(0, None), (1, 1), (0, None), (1, 4), (3, 4), (1, 2)]

@@ -18,7 +18,8 @@ EPILOG = """\
 exit codes:
   0  done, also when nothing had to be done
   2  the config or an argument is wrong; nothing was done
-  3  done, but this run set bad input aside or a Python SLI failed (see `sli show CONFIG --table audit`)
+  3  done, but this run set bad input aside, found many rows in conflict, or a Python SLI failed
+     (see `sli show CONFIG --table audit`)
   4  failed; nothing was published, or no more of a backfill than it said
   5  verify found rows that differ from a recomputation
 
@@ -171,8 +172,8 @@ def _show_arguments(show: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--grain", default=None, metavar="GRAIN", help="hour, day, week, month, cumulative or SIZE/EVERY (default: day)"
     )
-    show.add_argument("--start", metavar="TIME", help="windows that end after it; of audit and runs, runs as of then")
-    show.add_argument("--end", metavar="TIME", help="windows that start before it, not included")
+    show.add_argument("--start", metavar="TIME", help="windows that end after it; of runs, those as of then or later")
+    show.add_argument("--end", metavar="TIME", help="windows that start before it; of runs, those as of before it")
     show.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
     show.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
     show.add_argument("--as-of", metavar="TIME", help="what was believed then")
@@ -306,21 +307,18 @@ def _show(given: argparse.Namespace) -> int:
 
 def _asked(given: argparse.Namespace, config: Any) -> Any:
     """The rows that `show` was asked for, as a frame. Raises SliError."""
-    from sli.read import read, standing_audit
+    from sli.read import check_windowless, read, standing_audit
 
     grain, by = given.grain, given.by.split(",") if given.by else None
     slices = _slice(given.slice) if given.slice else None
+    if given.table == "audit":
+        choices = {"sli": given.sli, "grain": grain, "slice": slices, "by": by, "start": given.start, "end": given.end}
+        check_windowless("audit", choices, "as_of")
+        return standing_audit(config, given.as_of)
     if given.table == "results":
         names = [each.name for each in config.all_grains]
         grain = grain or ("day" if "day" in names else names[0])
         by = list(config.slice_sets[0]) if by is None and slices is None else by
-    if (
-        given.table == "audit"
-        and given.start is None
-        and given.end is None
-        and not (given.sli or grain or by or slices)
-    ):
-        return standing_audit(config, given.as_of)
     within = {"start": given.start, "end": given.end, "as_of": given.as_of}
     return read(config, sli=given.sli, grain=grain, slice=slices, slice_by=by, table=given.table, **within)
 

@@ -58,7 +58,8 @@ def read(
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
     if table in ("audit", "runs"):
-        _check_windowless(table, {"sli": sli, "grain": grain, "slice": slice, "slice_by": slice_by})
+        choices = {"sli": sli, "grain": grain, "slice": slice, "slice_by": slice_by}
+        check_windowless(table, choices, "start, end or as_of")
         return _of_runs(store, published, table, at, start, end, as_of)
     if table != "results":
         known = None if as_of is None else pc.field("as_of") <= _instant(at, "as_of", as_of)
@@ -155,13 +156,14 @@ def _of_runs(
     return framed(store.rows(table, published, only=only).select(names).sort_by("sequence"))
 
 
-def _check_windowless(table: str, given: Mapping[str, object]) -> None:
+def check_windowless(table: str, given: Mapping[str, object], allowed: str) -> None:
+    """Raise ConfigError where rows of a table without windows are to be chosen by what only windows have."""
     for name, value in given.items():
         if value is not None:
             raise ConfigError(
-                f"the table `{table}` holds no windows of an SLI, so nothing can be chosen by {name}",
+                f"the table `{table}` holds no windows, so nothing can be chosen by {name}",
                 where=name,
-                expected="start, end or as_of, which choose by the as_of of the run",
+                expected=f"{allowed}, the as_of of a run",
                 found=str(value),
             )
 

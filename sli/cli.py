@@ -293,7 +293,7 @@ def _show(given: argparse.Namespace) -> int:
     if given.json:
         print(_records(frame))
     elif given.table == "audit":
-        _say(shown.audit_lines(frame, given.rows, width))
+        _say(shown.audit_lines(frame, rows, width))
     elif frame.empty:
         sets = ", ".join("all" if not each else " x ".join(each) for each in config.slice_sets)
         print(f"no such windows; the slices of this config are: {sets}" if given.table == "results" else "no such rows")

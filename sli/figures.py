@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 DIGITS = 4
 ALL_DIGITS = 17
-"""Of a double: no two differ in none of these."""
+"""Of a double: no two are alike in all of these."""
+LARGE = 9_999.5
+"""From here on numbers are told as whole ones."""
 
 
 def local(at: pd.Timestamp, config: Config, grain: str) -> str:
@@ -36,7 +38,7 @@ def number(value: float | None, reason: str | None = None) -> str:
     """A value to four significant digits, or why there is none."""
     if value is None or np.isnan(value):
         return f"- ({reason})" if reason else "-"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{DIGITS}g}"
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.{DIGITS}g}"
 
 
 def numbers(old: float | None, new: float | None, reason: str | None = None) -> tuple[str, str]:
@@ -44,7 +46,7 @@ def numbers(old: float | None, new: float | None, reason: str | None = None) -> 
     texts = number(old), number(new, reason)
     if texts[0] != texts[1] or old is None or new is None or old == new or not np.isfinite([old, new]).all():
         return texts
-    large = abs(new) >= 10_000
+    large = abs(new) >= LARGE
     for digits in range(1 if large else DIGITS + 1, ALL_DIGITS + 1):
         form = f",.{digits}f" if large else f"#.{digits}g"
         texts = format(old, form), format(new, form)

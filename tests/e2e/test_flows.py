@@ -310,7 +310,10 @@ telling.PAUSE = 0.0
 )
 
 
-def test_what_cannot_be_shown_does_not_end_the_work(stack: Stack, scenario: Scenario) -> None:
+def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(stack: Stack, scenario: Scenario) -> None:
+    challenger = [Prediction(f"{i}", MONDAY + i * HOUR, 1 - i / 24, {}) for i in range(24)]
+    scenario.log_predictions("challenger.parquet", challenger)
+    (scenario.root / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, scenario.root) | {"max_conflicts": 0.01}))
     run = subprocess.run(
         [sys.executable, "-c", UNTOLD, str(scenario.root / "c.yaml")],
         capture_output=True,
@@ -321,6 +324,7 @@ def test_what_cannot_be_shown_does_not_end_the_work(stack: Stack, scenario: Scen
     assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
     assert "progress could not be shown: ConnectionError: the server is away" in run.stderr
     assert "the outcome could not be shown" in run.stderr
+    assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in run.stdout
 
 
 def test_the_library_loads_no_prefect() -> None:

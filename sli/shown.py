@@ -61,9 +61,9 @@ def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int)
     for at, group in newest(_largest(frame), rows).groupby(["window_end", "name"], sort=True):
         end, name = at
         first = group.iloc[0]
-        values = {row.sli: row for row in group.itertuples()}
+        of_sli = {row.sli: row for row in group.itertuples()}
         when = local(first.window_start if grain in TUMBLING else end, config, grain)
-        cells = [_cell(values.get(each)) for each in slis]
+        cells = [_cell(of_sli.get(each)) for each in slis]
         texts.append((when, name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity))
     return columns(names, texts, whole=names[:1], left=("slice", "maturity"))
 
@@ -94,6 +94,7 @@ def change_lines(frame: pd.DataFrame, config: Config, width: int | None) -> list
     """Rows of `revisions` or `backfills`, from old value to new."""
     by = "backfill" if "run_id" not in frame.columns else "run_id"
     names = ("window", "slice", "SLI", "change", "because", "coverage", "maturity", "as of", by.split("_")[0])
+    rows: Any = frame
     texts = [
         (
             f"{row.grain} {window_name(row, config)}",
@@ -106,7 +107,7 @@ def change_lines(frame: pd.DataFrame, config: Config, width: int | None) -> list
             _instant(row.as_of),
             getattr(row, by),
         )
-        for row in frame.itertuples()
+        for row in rows.itertuples()
     ]
     return lines(columns(names, texts, whole=("window", "change"), left=names), width, must=5)
 
@@ -118,6 +119,7 @@ def _instant(at: pd.Timestamp) -> str:
 def run_lines(frame: pd.DataFrame, width: int | None) -> list[str]:
     """Rows of `runs`: what each was to do, in words, and what it did."""
     names = ("as of", "tiles", "changed", "seconds", "because", "backfill", "run")
+    rows: Any = frame
     texts = [
         (
             _instant(row.as_of),
@@ -128,7 +130,7 @@ def run_lines(frame: pd.DataFrame, width: int | None) -> list[str]:
             row.backfill if isinstance(row.backfill, str) else "",
             row.run_id,
         )
-        for row in frame.itertuples()
+        for row in rows.itertuples()
     ]
     return lines(columns(names, texts, whole=names[:1], left=("because", "backfill", "run")), width, must=5)
 

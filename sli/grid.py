@@ -68,7 +68,7 @@ def lines(given: Sequence[Column], width: int | None, *, keys: int = 0, must: in
         count = next((n for n in range(len(given), must, -1) if _needed(given[:n]) <= width), must)
         found = _drawn(_narrowed(given[:count], width))
         names = ", ".join(column.name for column in given[count:])
-        found += [f"no room for: {names} (--json, a pipe or a wider terminal has them)"] if names else []
+        found += [f"no room for: {names}; --json has all"] if names else []
     return [shortened(line, width) for line in found]
 
 

@@ -60,13 +60,16 @@ def backfill(job: Backfill) -> State[Any]:
         # All of it is published; only what it changed cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be shown now: {error}")
     get_run_logger().info("\n".join(lines))
+    warnings = [line for each in outcome.runs for line in report.warning_lines(each)]
+    for line in warnings:
+        get_run_logger().warning(line)
     # Of the whole: a window longer than a chunk may have breached on the way only.
     emit_breaches(config, outcome.changes, _now(config))
     with best_effort("the outcome"):
         show_changes(config, outcome.changes, lines[0])
-        show_latest(config, lines)
+        show_latest(config, [*lines, *warnings])
     progress.finish()
-    return Completed(message=lines[0])
+    return Completed(message="\n".join([lines[0], *warnings]))
 
 
 def _now(config: Config) -> int:

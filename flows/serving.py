@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -41,12 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config(given.config)
-        home = Path(given.home) if given.home else Path.home() / ".sli" / "prefect" / slug(config.model)
-        own = _chosen_server(home)
+        own = _chosen_server(given.home, config)
         made = deployments(config, str(Path(given.config).resolve()), given.hourly, given.nightly, given.look_back)
         with _server(own) if own else nullcontext():
             with suppress(KeyboardInterrupt):
                 _serve(made)
+            _sent()
             print("stopping; the next start catches up", flush=True)
     except SliError as error:
         print(f"flows: {error}", file=sys.stderr)
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flows",
         description="Schedule a config: hourly, nightly, and backfills on demand. "
-        "Uses the Prefect server of PREFECT_API_URL, or starts one.",
+        "Uses the Prefect server of PREFECT_API_URL or of the profile in PREFECT_HOME, or starts one.",
     )
     parser.add_argument("config", metavar="CONFIG", help="the YAML config")
     parser.add_argument("--hourly", default=HOURLY, metavar="CRON", help=f"in UTC (default: {HOURLY})")
@@ -69,16 +70,34 @@ def _parser() -> argparse.ArgumentParser:
         "--look-back", metavar="LENGTH", help="the hourly run leaves older stale hours to the nightly one, such as 1d"
     )
     parser.add_argument(
-        "--home", metavar="PATH", help="where its server keeps state (default: ~/.sli/prefect, a folder for each model)"
+        "--home",
+        metavar="PATH",
+        help="where its server keeps state (default: PREFECT_HOME, or ~/.sli/prefect with a folder for each model)",
     )
     return parser
 
 
-def _chosen_server(home: Path) -> Path | None:
-    """Lead the environment to a Prefect API: the one it names, or one to be started with this home."""
+def _chosen_server(asked: str | None, config: Config) -> Path | None:
+    """Lead the environment to a Prefect API: the one it names, or one to be started, whose home is returned."""
     os.environ.update(QUIET)
     if "PREFECT_API_URL" in os.environ:
         return None
+    there = os.environ.get("PREFECT_HOME")
+    if there and not asked and (url := _of_profile(Path(there))):
+        os.environ["PREFECT_API_URL"] = url
+        return None
+    home = Path(asked or there or Path.home() / ".sli" / "prefect" / slug(config.model)).expanduser().absolute()
+    try:
+        # Before Prefect is imported, which warns where it cannot make the folder and makes none above it.
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            "the home of the Prefect server cannot be made",
+            where="--home" if asked else "PREFECT_HOME" if there else "~/.sli/prefect",
+            expected="a folder that can be written",
+            found=f"{home}: {error.strerror}",
+            todo="name another one with --home",
+        ) from error
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,10 +105,20 @@ def _chosen_server(home: Path) -> Path | None:
     return home
 
 
+def _of_profile(home: Path) -> str | None:
+    """The API that the active profile of a Prefect home names, as `prefect config set` and `prefect cloud login` do."""
+    try:
+        tree = tomllib.loads((home / "profiles.toml").read_text())
+    except (OSError, ValueError):
+        return None
+    profile = tree.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE", tree.get("active")), {})
+    url = profile.get("PREFECT_API_URL")
+    return url if isinstance(url, str) else None
+
+
 @contextmanager
 def _server(home: Path) -> Iterator[None]:
     """The server of the environment's PREFECT_API_URL as a child, ended by its pid."""
-    home.mkdir(parents=True, exist_ok=True)
     url, log = os.environ["PREFECT_API_URL"], home / "server.log"
     address = urllib.parse.urlsplit(url)
     where = ["--host", str(address.hostname), "--port", str(address.port)]
@@ -133,6 +162,13 @@ def _serve(made: Sequence[Any]) -> None:
         schedules = [f"{s.schedule.cron} UTC" for s in each.schedules or []]
         print(f"  {each.flow_name}/{each.name}  {', '.join(schedules) or 'on demand'}", flush=True)
     serve(*made, pause_on_shutdown=False, print_starting_message=False)
+
+
+def _sent() -> None:
+    """Send what was logged last while the server is still there; a log sent at exit would find none and say so."""
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
 
 
 def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str | None) -> list[Any]:

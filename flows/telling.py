@@ -31,6 +31,15 @@ from sli.tables import Store
 
 ROWS = 500
 """Rows of a table artifact."""
+STEPS = {
+    "matching": (0.0, 0.7),
+    "looking for the predictions of unmatched feedback": (0.7, 0.0),
+    "adding up days": (0.7, 0.02),
+    "rolling up": (0.72, 0.2),
+    "comparing": (0.92, 0.03),
+    "writing": (0.95, 0.05),
+}
+"""Where each step begins in a run, and how much of it it counts for; what comes before the join counts for nothing."""
 PAUSE = 2.0
 """Seconds between two updates of the progress."""
 
@@ -65,12 +74,12 @@ class Progress:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """`done` of `total` steps of one kind; matching counts for most of the time."""
-        first, length = (0.0, 0.8) if what == "matching" else (0.8, 0.2)
+        first, length = STEPS.get(what, (0.0, 0.0))
         share = 100 * (self.part + first + length * done / max(1, total)) / self.parts
-        if share > self.shown and time.monotonic() - self.told > PAUSE:
-            self._show(
-                share, f"{what}: {done} of {total}" + f", chunk {self.part + 1} of {self.parts}" * (self.parts > 1)
-            )
+        # That a step begins is told at once: it may take long.
+        if share >= self.shown and (done == 0 or time.monotonic() - self.told > PAUSE):
+            counted = f": {done} of {total}" if total > 1 else ""
+            self._show(share, what + counted + f", chunk {self.part + 1} of {self.parts}" * (self.parts > 1))
 
     def chunk(self, number: int, of: int) -> None:
         """So many of the chunks are done."""

@@ -66,6 +66,7 @@ class BackfillOutcome:
     runs: tuple[Outcome, ...]
     """One a chunk."""
     seconds: float
+    """By the clock on the wall, from the call to its end, that of the cluster included."""
     store: Store = field(repr=False)
 
     @functools.cached_property
@@ -97,7 +98,6 @@ def plan_backfill(
     return BackfillPlan(begun, resumed, tuple(chunks), plan, config, published)
 
 
-@one_cluster()
 def backfill(
     config: str | Path | Config,
     *,
@@ -119,14 +119,28 @@ def backfill(
     began = time.monotonic()
     config = load_config(config, settings)
     chosen = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
-    reached, runs, store = chosen.backfill, [], Store(config.store, config.storage)
+    reached, runs = _carried_out(config, chosen, as_of, progress, done)
+    store = Store(config.store, config.storage)
+    return BackfillOutcome(reached, chosen.resumed, tuple(runs), time.monotonic() - began, store)
+
+
+@one_cluster()
+def _carried_out(
+    config: Config,
+    chosen: BackfillPlan,
+    as_of: When,
+    progress: Progress | None,
+    done: Callable[[int, int, Outcome], None],
+) -> tuple[Backfill, list[Outcome]]:
+    """How far the backfill has come, and the run of each chunk. The cluster is closed when it returns."""
+    reached, runs = chosen.backfill, []
     for number, each in enumerate(chosen.chunks, 1):
         # As known now, not when the first chunk began.
         request = Request(as_of_instant(config, as_of), None, reached, each, continues=chosen.resumed or number > 1)
         runs.append(carry_out(config, request, progress))
         reached = request.reached or reached
         done(number, len(chosen.chunks), runs[-1])
-    return BackfillOutcome(reached, chosen.resumed, tuple(runs), time.monotonic() - began, store)
+    return reached, runs
 
 
 def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:

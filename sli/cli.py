@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sli.bars import Bars
 from sli.errors import ConfigError, SliError
 from sli.signals import delivered
 
@@ -17,20 +18,20 @@ EPILOG = """\
 exit codes:
   0  done, also when nothing had to be done
   2  the config or an argument is wrong; nothing was done
-  3  done, but this run set bad input aside or a Python SLI failed (see `sli show CONFIG --table audit`)
+  3  done, but this run set bad input aside, found many rows in conflict, or a Python SLI failed
+     (see `sli show CONFIG --table audit`)
   4  failed; nothing was published, or no more of a backfill than it said
   5  verify found rows that differ from a recomputation
 
 Times are ISO 8601; without a zone they are read in the config's time zone. Intervals are [start, end)."""
 BAD_INPUT = 3
-TOLD = ("sli.cluster", "sli.store")
-"""Loggers whose messages people see."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    given.began = time.monotonic()
     try:
         with delivered():
             return int(given.command(given))
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "After an interruption the same command goes on where it stopped.",
     )
     plan = command("plan", _plan, "Print what run would do and why. Reads listings and file footers, writes nothing.")
-    show = command("show", _show, "Print results as a table and a plot.")
+    show = command("show", _show, "Print results as a table and, on a terminal, a plot.")
     query = command(
         "query",
         _query,
@@ -131,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     slices.add_argument(
         "--support", type=_natural, default=30, metavar="N", help="labelled predictions a slice needs (default: 30)"
     )
-    slices.add_argument("--rows", type=_natural, default=10, metavar="N", help="how many to list (default: 10)")
+    slices.add_argument(
+        "--rows", type=_natural, metavar="N", help="how many to list (default: 10; with --json all of them)"
+    )
     verify.add_argument(
         "--windows",
         type=_natural,
@@ -179,17 +182,22 @@ def _show_arguments(show: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--grain", default=None, metavar="GRAIN", help="hour, day, week, month, cumulative or SIZE/EVERY (default: day)"
     )
-    show.add_argument("--start", metavar="TIME")
-    show.add_argument("--end", metavar="TIME")
+    show.add_argument("--start", metavar="TIME", help="windows that end after it; of runs, those as of then or later")
+    show.add_argument("--end", metavar="TIME", help="windows that start before it; of runs, those as of before it")
     show.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
     show.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
     show.add_argument("--as-of", metavar="TIME", help="what was believed then")
-    show.add_argument("--rows", type=int, default=14, metavar="N", help="newest windows in the table (default: 14)")
+    show.add_argument(
+        "--rows",
+        type=_natural,
+        metavar="N",
+        help="newest windows of results, runs, changes or checks listed (default: 14; with --json all)",
+    )
     show.add_argument(
         "--table",
         choices=("results", "revisions", "audit", "runs", "backfills"),
         default="results",
-        help="print another table",
+        help="print another table; changes (revisions, backfills) the newest first, of each publication the largest",
     )
 
 
@@ -202,51 +210,14 @@ def _query_arguments(query: argparse.ArgumentParser) -> None:
     query.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
     query.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
     query.add_argument("--values", action="store_true", help="how often each value occurs in what the SLI keeps")
-    query.add_argument("--rows", type=_natural, default=14, metavar="N", help="windows or values listed (default: 14)")
+    query.add_argument(
+        "--rows", type=_natural, metavar="N", help="newest windows, or values, listed (default: 14; with --json all)"
+    )
 
 
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
         print(line)
-
-
-class _Bars(logging.Handler):
-    """Progress bars on a terminal, silence elsewhere; above them what is said of the cluster, such as its dashboard."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: Any = None
-        self.bars: dict[str, Any] = {}
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        for log in map(logging.getLogger, TOLD):
-            log.addHandler(self)
-            log.setLevel(logging.INFO)
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.shown = Progress(console=Console(stderr=True), transient=True)
-            self.shown.start()
-        return self.step
-
-    def __exit__(self, *_: object) -> None:
-        for log in map(logging.getLogger, TOLD):
-            log.removeHandler(self)
-        if self.shown is not None:
-            self.shown.stop()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # Not on stdout, where `--json` prints its one document.
-        if self.shown is None:
-            print(f"sli: {record.getMessage()}", file=sys.stderr)
-        else:
-            self.shown.console.print(f"sli: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
-
-    def step(self, what: str, done: int, total: int) -> None:
-        if self.shown is not None:
-            bar = self.bars.setdefault(what, self.shown.add_task(what, total=total) if what not in self.bars else None)
-            self.shown.update(bar, completed=done)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -256,12 +227,12 @@ def _run(given: argparse.Namespace) -> int:
 
     config = load_config(given.config, given.settings)
     asked = {"as_of": given.as_of, "look_back": given.look_back, "future": given.future}
-    with _Bars() as progress:
+    with Bars() as progress:
         outcome = run(config, **asked, undo_future=given.undo_future, progress=progress)
     if given.json:
-        print(json.dumps(digest.outcome_dict(outcome)))
+        print(json.dumps(digest.outcome_dict(outcome) | {"seconds": time.monotonic() - given.began}))
     else:
-        _say(report.outcome_lines(outcome, config))
+        _say(report.outcome_lines(outcome, config, given.began))
     return _warned(given, report.warning_lines(outcome))
 
 
@@ -291,12 +262,12 @@ def _backfill(given: argparse.Namespace) -> int:
         if not given.json:
             print(report.chunk_line(number, of, outcome), flush=True)
 
-    with _Bars() as progress:
+    with Bars() as progress:
         outcome = backfill(config, **asked, progress=progress, done=done)
     if given.json:
-        print(json.dumps(digest.backfill_dict(outcome)))
+        print(json.dumps(digest.backfill_dict(outcome) | {"seconds": time.monotonic() - given.began}))
     else:
-        _say(report.backfill_lines(outcome, config))
+        _say(report.backfill_lines(outcome, config, given.began))
     return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
 
 
@@ -315,45 +286,57 @@ def _plan(given: argparse.Namespace) -> int:
 
 
 def _show(given: argparse.Namespace) -> int:
-    from sli import report
+    from sli import shown
+    from sli.grid import terminal_width
     from sli.loading import load_config
-    from sli.read import read, standing_audit
 
     config = load_config(given.config, given.settings)
-    if given.table != "results":
-        frame = standing_audit(config) if given.table == "audit" else read(config, table=given.table)
-        if given.json:
-            print(_records(frame))
-        else:
-            _say(report.audit_lines(frame) if given.table == "audit" else [frame.to_string(index=False)])
-        return 0
-    grain = given.grain or ("day" if "day" in [g.name for g in config.all_grains] else config.all_grains[0].name)
-    by = given.by.split(",") if given.by else None
-    slices = _slice(given.slice) if given.slice else None
-    if by is None and slices is None:
-        by = list(config.slice_sets[0])
-    frame = read(
-        config,
-        sli=given.sli,
-        grain=grain,
-        start=given.start,
-        end=given.end,
-        slice=slices,
-        slice_by=by,
-        as_of=given.as_of,
-    )
+    frame = _asked(given, config)
+    rows, width = shown.ROWS if given.rows is None else given.rows, terminal_width()
+    if given.table == "results" and given.rows is not None and given.json:
+        frame = shown.newest(frame, given.rows)
+    elif given.table in ("revisions", "backfills"):
+        frame = shown.changes(frame, given.rows if given.json else rows)
+    elif given.table == "runs":
+        frame = frame.tail(rows) if given.rows is not None or not given.json else frame
+    elif given.table == "audit" and given.json:
+        frame = shown.audit_rows(frame, given.rows)
     if given.json:
         print(_records(frame))
+    elif given.table == "audit":
+        _say(shown.audit_lines(frame, rows, width))
     elif frame.empty:
         sets = ", ".join("all" if not each else " x ".join(each) for each in config.slice_sets)
-        print(f"no such windows; the slices of this config are: {sets}")
+        print(f"no such windows; the slices of this config are: {sets}" if given.table == "results" else "no such rows")
+    elif given.table == "results":
+        names = given.sli or [each.name for each in config.declared]
+        _say(shown.results(frame, config, names, rows, width))
     else:
-        report.show(frame, config, given.sli or [each.name for each in config.declared], given.rows)
+        _say(shown.run_lines(frame, width) if given.table == "runs" else shown.change_lines(frame, config, width))
     return 0
 
 
+def _asked(given: argparse.Namespace, config: Any) -> Any:
+    """The rows that `show` was asked for, as a frame. Raises SliError."""
+    from sli.read import check_windowless, read, standing_audit
+
+    grain, by = given.grain, given.by.split(",") if given.by else None
+    slices = _slice(given.slice) if given.slice else None
+    if given.table == "audit":
+        choices = {"sli": given.sli, "grain": grain, "slice": slices, "by": by, "start": given.start, "end": given.end}
+        check_windowless("audit", choices, "as_of")
+        return standing_audit(config, given.as_of)
+    if given.table == "results":
+        names = [each.name for each in config.all_grains]
+        grain = grain or ("day" if "day" in names else names[0])
+        by = list(config.slice_sets[0]) if by is None and slices is None else by
+    within = {"start": given.start, "end": given.end, "as_of": given.as_of}
+    return read(config, sli=given.sli, grain=grain, slice=slices, slice_by=by, table=given.table, **within)
+
+
 def _query(given: argparse.Namespace) -> int:
-    from sli import report
+    from sli import shown
+    from sli.grid import terminal_width
     from sli.loading import load_config
     from sli.query import distribution, query
 
@@ -368,30 +351,34 @@ def _query(given: argparse.Namespace) -> int:
         slice=_slice(given.slice) if given.slice else None,
         slice_by=given.by.split(",") if given.by else None,
     )
+    rows, width = shown.ROWS if given.rows is None else given.rows, terminal_width()
     if given.json:
+        if given.rows is not None:
+            frame = (shown.most_common if given.values else shown.newest)(frame, rows)
         print(_records(frame))
     elif frame.empty:
         print("no predictions in these windows and slices")
     elif given.values:
-        report.show_values(frame, config, given.rows)
+        _say(shown.values(frame, config, rows, width))
     else:
-        report.show_query(frame, config, given.sli, given.rows)
+        _say(shown.query(frame, config, given.sli, rows, width))
     return 0
 
 
 def _slices(given: argparse.Namespace) -> int:
-    from sli import report
+    from sli import shown
     from sli.comparison import compare_slices
+    from sli.grid import terminal_width
     from sli.loading import load_config
 
     config = load_config(given.config, given.settings)
     frame = compare_slices(config, given.sli, start=given.start, end=given.end, support=given.support)
     if given.json:
-        print(_records(frame))
+        print(_records(frame if given.rows is None else frame.head(given.rows)))
     elif frame.empty:
         print(f"no slice has {given.support} labelled predictions there")
     else:
-        report.show_slices(frame, given.rows)
+        _say(shown.slices(frame, 10 if given.rows is None else given.rows, terminal_width()))
     return 0
 
 
@@ -403,7 +390,7 @@ def _records(frame: Any) -> str:
             return None if value != value else value.isoformat()
         if isinstance(value, float) and value != value:
             return None
-        return value.item() if hasattr(value, "item") else value
+        return value.tolist() if hasattr(value, "tolist") else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
     return json.dumps(rows, default=list)

@@ -137,6 +137,8 @@ class Config(Closed):
     slice_by: tuple[SliceSetting, ...] = (SliceSet(columns=()),)
     bins: Mapping[str, tuple[float, ...] | Quantiles] = Field(default_factory=dict)
     min_support: Annotated[int, Field(ge=0)] = 0
+    max_conflicts: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of a day's rows that may lose to a row of the same id with another value before a run warns."""
     grains: tuple[Named | Sliding, ...] = ("hour", "day", "cumulative")
     dask: Literal["in-process"] | Workers | Scheduler | Factory = "in-process"
     storage: Annotated[Storage, BeforeValidator(Storage.of)] = NOTHING

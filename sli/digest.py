@@ -1,22 +1,22 @@
 """Runs and results as plain values: for JSON, for the artifacts and events of a scheduler.
 
-Limit: numbers in tables for people are cut to four digits; the tables of the store hold all of them.
+Limit: numbers in tables for people are cut to a few digits; the tables of the store hold all of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.config import Config
+from sli.figures import largest_first, number, numbers, window_name
 from sli.intervals import iso
 from sli.plot import slice_name
 from sli.recompute import Outcome
-from sli.report import local, number
-from sli.windows import TUMBLING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "results_revised": len(outcome.revised),
         "causes": dict(Counter(outcome.revised.column("cause").to_pylist()).most_common()),
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
+        "conflicts": [asdict(each) | {"share": each.share} for each in outcome.conflicts],
         "failing": list(outcome.failing),
         "plan": outcome.plan.to_dict(),
     }
@@ -65,27 +66,20 @@ def backfill_dict(outcome: BackfillOutcome) -> dict[str, Any]:
 
 
 def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str, str]]:
-    """Changed results as short texts, those of the longest windows first: window, slice, SLI, old, new, cause."""
-    order = {grain.name: i for i, grain in enumerate(reversed(config.all_grains))}
-    rows = rows.assign(order=rows.grain.map(order)).sort_values(["order", "window_end"], kind="stable")
-    return [_change(row, config) for row in rows.head(limit).itertuples()]
+    """Changed results as short texts, the largest change first: window, slice, SLI, old, new, cause."""
+    return [_change(row, config) for row in largest_first(rows).head(limit).itertuples()]
 
 
 def _change(row: Any, config: Config) -> dict[str, str]:
+    old, new = numbers(row.old_value, row.value, row.reason)
     return {
         "window": f"{row.grain} {window_name(row, config)}",
         "slice": slice_name(dict(row.slice)),
         "SLI": row.sli,
-        "old": number(row.old_value),
-        "new": "removed" if row.change == "removed" else number(row.value, row.reason),
+        "old": old,
+        "new": "removed" if row.change == "removed" else new,
         "cause": row.cause,
     }
-
-
-def window_name(row: Any, config: Config) -> str:
-    """A row's window as people say it: the day, the hour, or until when."""
-    tumbling = row.grain in TUMBLING
-    return ("" if tumbling else "until ") + local(row.window_start if tumbling else row.window_end, config, row.grain)
 
 
 def latest_markdown(frame: pd.DataFrame, config: Config) -> str:

@@ -7,7 +7,8 @@ anew is made beside all stored tiles, in memory at once.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,14 @@ from sli.tables import LAYOUT, Transaction, Within
 from sli.tile import renewed, replaced, task
 
 Progress = Callable[[str, int, int], None]
+
+
+@contextmanager
+def step(progress: Progress, what: str) -> Iterator[None]:
+    """Tell of work that cannot be counted that it has begun, and that it has ended."""
+    progress(what, 0, 1)
+    yield
+    progress(what, 1, 1)
 
 
 class FoundHeld(Exception):
@@ -62,14 +71,16 @@ def made_anew(
 ) -> Worked:
     """Tiles computed anew from all their pairs."""
     before = _tiles_before(config, transaction, chosen)
-    chosen, excluded = _settled(config, inputs, chosen, before)
+    with step(progress, "looking for repeated ids"):
+        chosen, excluded = _settled(config, inputs, chosen, before)
     made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
     tiles, held = replaced(config, before, made, chosen)
     if chosen.extends and without(held, known):
         raise FoundHeld(held)
     changed = _changed(config, transaction, chosen, before, tiles)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
-    tiles, moved = census.explained(config, inputs, chosen.as_of, tiles)
+    with step(progress, "looking for the predictions of unmatched feedback"):
+        tiles, moved = census.explained(config, inputs, chosen.as_of, tiles)
     return Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | moved)
 
 

@@ -114,6 +114,7 @@ _EXPECTED = {
     "factory": "module:function, such as my_cluster:client",
     "grains": "a list, such as [hour, day, {size: 7d}]",
     "level": "a number between 0 and 1, such as 0.95",
+    "max_conflicts": "a share from 0 to 1, such as 0.01",
     "min_support": "a whole number, 0 or more",
     "options": "keyword arguments, such as {workers: 20}",
     "quantiles": "a whole number from 2 to 100",

@@ -159,6 +159,10 @@ def _time_axis(frame: pd.DataFrame, timezone: str, columns: int) -> Axis:
             at, labels = [each.timestamp() for each in instants], [each.strftime(form) for each in walls]
             break
     pad = 1 if high == low else 0
+    first = local.min().strftime("%Y-%m-%d" if local.min() == local.min().normalize() else "%Y-%m-%d %H:%M")
+    # Where the first mark lies far from the left, the left is told, too.
+    if at[0] > low and (at[0] - low) / (high - low) * (columns - 1) >= len(first) + 2 + len(labels[0]) // 2:
+        at, labels = [low, *at], [first, *labels]
     return Axis(low - pad, high + pad, at, labels)
 
 

@@ -22,12 +22,13 @@ import pyarrow as pa
 from sli import ahead, publish, turns
 from sli.checks import check_states
 from sli.config import Config
+from sli.conflicts import Conflicts, conflicting
 from sli.daily import renewed
 from sli.engine import check_cluster, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
 from sli.history import known_at
-from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, with_edges
+from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, step, with_edges
 from sli.inputs import Inputs
 from sli.intervals import END, SECOND, Duration, Interval, Zone, iso, union
 from sli.loading import load_config
@@ -64,7 +65,10 @@ class Outcome:
     newly_bad: pa.Table
     failing: tuple[str, ...]
     seconds: float
+    """By the clock on the wall, from the call to its end: with failed attempts, a cluster's start and its end."""
     inputs: Inputs = field(repr=False)
+    conflicts: tuple[Conflicts, ...] = ()
+    """Too many rows that lost to others of the same id, found by this run."""
 
 
 def run(
@@ -84,22 +88,29 @@ def run(
     nothing is published as of today; `undo_future` first takes back what was published as of such a time. Raises
     SliError.
     """
+    began = time.monotonic()
     config = load_config(config, settings)
     request = _request(config, as_of, look_back, future)
     if undo_future and (before := Store(config.store, config.storage).undo_since(ahead.limit())):
         LOG.info(f"took back what was published as of the future; the newest belief is as of {iso(before.as_of)} again")
-    return carry_out(config, request, progress)
+    outcome = carry_out(config, request, progress)
+    return replace(outcome, seconds=time.monotonic() - began)
+
+
+def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
+    """Plan and publish one request in its turn; plan again where another run published first. Raises SliError."""
+    began = time.monotonic()
+    outcome = _carried_out(config, request, progress or (lambda *_: None), began)
+    return replace(outcome, seconds=time.monotonic() - began)
 
 
 @delivered()
 @one_cluster()
-def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
-    """Plan and publish one request in its turn; plan again where another run published first. Raises SliError."""
-    began = time.monotonic()
+def _carried_out(config: Config, request: Request, progress: Progress, began: float) -> Outcome:
     with turns.Turn(config.store, config.storage) as turn:
         for attempt in itertools.count(1):
             try:
-                return _with_readable(config, request, turn, progress or (lambda *_: None))
+                return _with_readable(config, request, turn, progress, began)
             except ConflictError:
                 if attempt >= ATTEMPTS and time.monotonic() - began >= turns.PATIENCE:
                     raise
@@ -142,7 +153,7 @@ class Overtaken(Exception):
     """Another run published while this one waited for its turn, or just before."""
 
 
-def _with_readable(config: Config, request: Request, turn: turns.Turn, progress: Progress) -> Outcome:
+def _with_readable(config: Config, request: Request, turn: turns.Turn, progress: Progress, began: float) -> Outcome:
     """Begin anew without the files that turn out broken beyond their footer, until none does.
 
     And knowing of hours that turn out to be held beside which states or slices must not be made, and without amending
@@ -153,7 +164,7 @@ def _with_readable(config: Config, request: Request, turn: turns.Turn, progress:
     amend = True
     while True:
         try:
-            return _once(config, request, broken, held, amend, turn, progress)
+            return _once(config, request, broken, held, amend, turn, progress, began)
         except Overtaken:
             continue
         except NotTold:
@@ -174,14 +185,11 @@ def _once(
     amend: bool,
     turn: turns.Turn,
     progress: Progress,
+    began: float,
 ) -> Outcome:
-    began = time.monotonic()
-    transaction = Store(config.store, config.storage).begin()
+    transaction, seen, inputs = _listed(config, broken, progress)
     published = transaction.published
     ahead.check_publication(published, request, config.store)
-    seen = Inputs.of_rows(transaction.rows("inputs"))
-    inputs = discover(config, seen).without(broken)
-    check_usable(inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
     chosen = make_plan(config, inputs, basis, seen, request, amend)
     if chosen.empty:
@@ -192,20 +200,34 @@ def _once(
     else:
         worked = amended(config, transaction, chosen, chosen.news, progress)
     chosen, touched = worked.plan, worked.touched
-    days = renewed(config, days_before(config, transaction, chosen), worked.tiles, touched)
+    with step(progress, "adding up days"):
+        before = days_before(config, transaction, chosen)
+        days = renewed(config, before, worked.tiles, touched)
+    conflicts = conflicting(config, before, days, touched)
     newest = newest_end(config, transaction, worked, days)
     passes = _passes(config, chosen, newest, published)
     tiles = with_edges(config, transaction, worked, passes, newest)
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
-    believed = _believed(config, transaction, chosen, newest)
-    changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
+    changes = _compared(config, transaction, chosen, newest, rolled, passes, progress)
     audit, audited = _audit(inputs, chosen, days), transaction.rows("audit", only=publish.standing(published))
     keys = new_keys(inputs, chosen, seen, published)
     state = state_of(config, chosen, newest, published, keys)
     same_audit = publish.same_audit(audit, audited)
     staged = Staged(tiles, days, touched, keys, audit, same_audit, inputs, seen)
-    visible = commit(config, transaction, chosen, changes, staged, state, began)
-    return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
+    with step(progress, "writing"):
+        visible = commit(config, transaction, chosen, changes, staged, state, began)
+    outcome = _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
+    return replace(outcome, conflicts=conflicts)
+
+
+def _listed(config: Config, broken: Mapping[str, str], progress: Progress) -> tuple[Transaction, Inputs, Inputs]:
+    """The store as it stands, the files that its last run saw, and those there are now. Raises InputError."""
+    with step(progress, "listing files"):
+        transaction = Store(config.store, config.storage).begin()
+        seen = Inputs.of_rows(transaction.rows("inputs"))
+        inputs = discover(config, seen).without(broken)
+    check_usable(inputs)
+    return transaction, seen, inputs
 
 
 def _wait_for(config: Config, transaction: Transaction, chosen: Plan, turn: turns.Turn, inputs: Inputs) -> None:
@@ -310,6 +332,22 @@ def _rolled_up(
             for each in passes
         ]
     )
+
+
+def _compared(
+    config: Config,
+    transaction: Transaction,
+    chosen: Plan,
+    newest: int,
+    rolled: pa.Table,
+    passes: Sequence[publish.Pass],
+    progress: Progress,
+) -> publish.Difference:
+    """What the rolled-up rows change of what is believed."""
+    with step(progress, "comparing"):
+        believed = _believed(config, transaction, chosen, newest)
+        scope = publish.Scope(config, chosen, passes)
+        return publish.difference(believed, rolled, scope, transaction.published is None)
 
 
 def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> pa.Table:

@@ -1,28 +1,29 @@
-"""What people see in a terminal: plans, outcomes, tables and plots of results.
+"""Plans and outcomes in words: what a run would do, what it did, what changed, what it warns of.
 
-Limit: a plot shows one SLI over one grain; slices are its lines, coverage its second panel.
+Limit: examples of many are the largest; all of them are in the tables.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.chunks import Job, size_text
 from sli.config import Config
+from sli.conflicts import Conflicts
+from sli.figures import change_text, kept_value, largest_first, local, window_name
 from sli.intervals import HOUR, MINUTE, Interval, iso, union
 from sli.plan import Plan
-from sli.plot import plot, slice_name
+from sli.plot import slice_name
 from sli.recompute import Outcome
 from sli.request import Backfill
-from sli.slices import OTHER
 from sli.slis.drift import P_VALUES
 from sli.windows import TUMBLING
 
@@ -31,25 +32,10 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Examples shown of many."""
-SLICES = 20
-"""Slices in a table."""
 MANY = 10_000
 """Predictions from which on a p-value says nothing: differences of 2 % of a standard deviation are significant."""
 NAMED = 8
 """Windows named of many."""
-
-
-def local(at: pd.Timestamp, config: Config, grain: str) -> str:
-    """A window's time in the config's zone: a date for days, with the hour otherwise."""
-    here = at.tz_convert(config.timezone)
-    return here.strftime("%Y-%m-%d" if grain == "day" or (here.hour == 0 and here.minute == 0) else "%Y-%m-%d %H:%M")
-
-
-def number(value: float | None, reason: str | None = None) -> str:
-    """A value to four significant digits, or why there is none."""
-    if value is None or np.isnan(value):
-        return f"- ({reason})" if reason else "-"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def plan_lines(plan: Plan, config: Config) -> list[str]:
@@ -127,8 +113,11 @@ def _span(each: Interval) -> str:
     return f"{iso(each.start // MINUTE * MINUTE)} .. {iso(-(-each.end // MINUTE) * MINUTE)}"
 
 
-def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
-    """What a run did: how many of how many, why, and the first changes by name."""
+def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) -> list[str]:
+    """What a run did: how many of how many, why, and the largest changes by name.
+
+    The time told is the run's; with `began`, by the monotonic clock, all the time since then.
+    """
     plan = outcome.plan
     if not outcome.published:
         done = (
@@ -136,19 +125,24 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
             if plan.empty
             else "nothing changed: recomputed and found equal"
         )
-        return [f"{done} ({outcome.seconds:.1f} s)", *_waiting(plan)]
+        return [f"{done} ({_seconds(outcome, began)})", *_waiting(plan)]
     rows = outcome.revised
-    causes = Counter(rows.column("cause").to_pylist())
-    lines = [
-        f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} "
-        f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
-    ]
-    if plan.migration is not None:
-        lines.append(str(plan.migration))
+    causes = Counter({each["values"]: each["counts"] for each in rows.column("cause").value_counts().to_pylist()})
+    lines = [str(plan.migration)] if plan.migration is not None else []
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
         lines += _revisions(rows.to_pandas(), config, "revisions")
-    return lines + _p_values(rows, config) + _waiting(plan)
+    lines += _p_values(rows, config) + _waiting(plan)
+    # Last, since to tell of many changes takes its time, too.
+    head = (
+        f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
+        f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
+    )
+    return [head, *lines]
+
+
+def _seconds(outcome: Outcome | BackfillOutcome, began: float | None) -> str:
+    return f"{outcome.seconds if began is None else time.monotonic() - began:.1f} s"
 
 
 def _p_values(rows: pa.Table, config: Config) -> list[str]:
@@ -208,14 +202,17 @@ def chunk_line(number: int, of: int, outcome: Outcome) -> str:
     return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
 
 
-def backfill_lines(outcome: BackfillOutcome, config: Config) -> list[str]:
-    """What a backfill changed: how many results, why, and the first of them from old value to new."""
+def backfill_lines(outcome: BackfillOutcome, config: Config, began: float | None = None) -> list[str]:
+    """What a backfill changed: how many results, why, and the largest changes from old value to new.
+
+    The time told is the backfill's; with `began`, by the monotonic clock, all the time since then.
+    """
     changes = outcome.changes
-    done = f"{_many(len(changes), 'result')} changed" if len(changes) else "nothing changed"
-    lines = [f"{_backfill_name(outcome.backfill)}: {done} ({outcome.seconds:.1f} s)"]
-    lines += [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
+    lines = [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
     lines += _revisions(changes, config, "backfills")
-    return lines + (_waiting(outcome.runs[-1].plan) if outcome.runs else [])
+    lines += _waiting(outcome.runs[-1].plan) if outcome.runs else []
+    done = f"{_many(len(changes), 'result')} changed" if len(changes) else "nothing changed"
+    return [f"{_backfill_name(outcome.backfill)}: {done} ({_seconds(outcome, began)})", *lines]
 
 
 def _many(count: int, name: str) -> str:
@@ -223,7 +220,7 @@ def _many(count: int, name: str) -> str:
 
 
 def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
-    """The windows that changed, by name, and some changes from old value to new."""
+    """The windows that changed, by name, and the largest changes from old value to new."""
     rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
     if rows.empty:
         return []
@@ -237,19 +234,28 @@ def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
             lines.append(
                 f"  {grain.name:<10} {'' if column == 'window_start' else 'until '}{', '.join(names[:NAMED])}{more}"
             )
-    examples = rows[rows.grain == "day"] if (rows.grain == "day").any() else rows
-    row: Any
-    for row in examples.head(SHOWN).itertuples():
-        when = local(row.window_start if row.grain in TUMBLING else row.window_end, config, row.grain)
-        change = f"{number(row.old_value)} -> {number(row.value, row.reason)}"
-        lines.append(f"  {row.grain} {when} {slice_name(dict(row.slice))}, {row.sli}: {change} ({row.cause})")
-    if len(rows) > min(SHOWN, len(examples)):
-        lines.append(f"  all of them: sli show CONFIG --table {table}")
+    return [*lines, *_largest(rows, config, table)]
+
+
+def _largest(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
+    """The largest changes of values from old to new, of days if any day changed."""
+    moved = rows[~kept_value(rows)]
+    days = moved[moved.grain == "day"]
+    examples: Any = largest_first(days if len(days) else moved).head(SHOWN)
+    lines = [
+        f"  {row.grain} {window_name(row, config)} {slice_name(dict(row.slice))}, {row.sli}: "
+        f"{change_text(row)} ({row.cause})"
+        for row in examples.itertuples()
+    ]
+    if moved.empty:
+        lines.append("  no value among them: only coverage, intervals or verdicts")
+    if len(rows) > len(examples):
+        lines.append(f"  all of them, the largest first: sli show CONFIG --table {table}")
     return lines
 
 
 def warning_lines(outcome: Outcome) -> list[str]:
-    """Bad input that this run set aside, and Python functions that failed."""
+    """Bad input that this run set aside, rows in conflict, and Python functions that failed."""
     lines = []
     for row in outcome.newly_bad.to_pylist()[:SHOWN]:
         samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""
@@ -259,167 +265,25 @@ def warning_lines(outcome: Outcome) -> list[str]:
     more = len(outcome.newly_bad) - SHOWN
     if more > 0:
         lines.append(f"... {more:,} more: sli show CONFIG --table audit")
+    lines += [_conflict_line(each) for each in outcome.conflicts]
     return lines + [f"no value from {each}" for each in outcome.failing]
 
 
-def audit_lines(audit: pd.DataFrame) -> list[str]:
-    """The standing audit, summed over files."""
-    if audit.empty:
-        return ["audit: nothing to report"]
-    total = audit.groupby(["log", "check", "explanation"], sort=True)["count"].sum().reset_index()
-    return ["audit:"] + [
-        f"  {row.log}: {row.count_:,} {row.check} ({row.explanation})"
-        for row in total.rename(columns={"count": "count_"}).itertuples()
-    ]
-
-
-def results_table(frame: pd.DataFrame, config: Config, slis: Iterable[str], rows: int) -> Any:
-    """A rich table: one line a window and slice, one column an SLI, then coverage and maturity; the newest windows."""
-    from rich.table import Table
-
-    slis = list(slis)
-    grain = str(frame.grain.iloc[0])
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("window" if grain in TUMBLING else "until", "slice"):
-        table.add_column(name, no_wrap=True)
-    for name in [*slis, "predictions", "coverage"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("maturity", no_wrap=True)
-    frame = _largest(frame.assign(name=frame["slice"].map(slice_name)))
-    ends = sorted(frame.window_end.unique())[-rows:]
-    at: Any
-    for at, group in frame[frame.window_end.isin(ends)].groupby(["window_end", "name"], sort=True):
-        end, name = at
-        first = group.iloc[0]
-        values = {row.sli: row for row in group.itertuples()}
-        cells = [_cell(values.get(each)) for each in slis]
-        when = first.window_start if grain in TUMBLING else end
-        table.add_row(
-            local(when, config, grain), name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity
-        )
-    return table
-
-
-def _largest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The slices with the most predictions, as many as a table can show."""
-    sizes = frame.groupby("name")["predictions"].sum().nlargest(SLICES)
-    return frame[frame["name"].isin(sizes.index)]
-
-
-def _cell(row: Any) -> str:
-    if row is None:
-        return ""
-    mark = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
-    unknown = np.isnan(row.error_bound) and not np.isnan(row.value)
-    about = "~" if unknown or row.error_bound > 0 else ""
-    return about + number(row.value, row.reason) + mark
-
-
-def show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
-    """Print the plot of the first SLI and the table of all."""
-    from rich.console import Console
-
-    console = Console(highlight=False, width=None if Console().is_terminal else 160)
-    print(plot(frame, config, slis[0], min(console.width, 120)))
-    console.print(results_table(frame, config, slis, rows))
-    slices = frame["slice"].map(slice_name).nunique()
-    marks = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
-    marks += _rest(frame, config)
-    if frame.objective.notna().any():
-        marks.append("objective ok: met, !!: breached, ?: undecided")
-    if (frame.error_bound > 0).any():
-        marks.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
-    if marks:
-        console.print("; ".join(marks))
-
-
-def show_query(frame: pd.DataFrame, config: Config, sli: str, rows: int) -> None:
-    """Print the plot of several windows, and a table with intervals and worst cases of the newest."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if Console().is_terminal else 160)
-    ends = sorted(frame.window_end.unique())
-    if len(ends) > 1:
-        print(plot(frame, config, sli, min(console.width, 120)))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = ("from", "until", "slice", sli, f"{config.level:.0%} interval", "whatever is missing", "predictions")
-    for name in (*names, "coverage", "maturity"):
-        numeric = name not in ("from", "until", "slice", "maturity")
-        table.add_column(name, no_wrap=True, justify="right" if numeric else "left")
-    shown: Any = _largest(frame[frame.window_end.isin(ends[-rows:])].assign(name=frame["slice"].map(slice_name)))
-    for row in shown.sort_values(["window_end", "name"], kind="stable").itertuples():
-        settled = row.missing_low == row.missing_high == row.value
-        table.add_row(
-            local(row.window_start, config, "hour"),
-            local(row.window_end, config, "hour"),
-            row.name,
-            _cell(row),
-            _range(row.ci_low, row.ci_high),
-            "" if settled else _range(row.missing_low, row.missing_high),
-            f"{row.predictions:,}",
-            f"{row.coverage:.1%}",
-            row.maturity,
-        )
-    console.print(table)
-    if marks := _rest(frame, config):
-        console.print(marks[0])
-
-
-def _rest(frame: pd.DataFrame, config: Config) -> list[str]:
-    """What `(other)` is, where it is shown."""
-    tops = {config.caps.get(tuple(each), 0) for each in frame["slice"] if OTHER in each.values()} - {0}
-    return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
-
-
-def _range(low: float, high: float) -> str:
-    return "" if np.isnan(low) and np.isnan(high) else f"{number(low)} .. {number(high)}"
-
-
-def show_slices(frame: pd.DataFrame, rows: int) -> None:
-    """Print the worst slices beside the whole."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if Console().is_terminal else 160)
-    first = frame.iloc[0]
-    console.print(f"{first.sli}: {number(first.whole)} over all; {len(frame):,} slices with enough labels, worst first")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("slice", "value", "interval", "behind", "surely", "labelled", "coverage"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "slice" else "right")
-    shown: Any = frame.head(rows)
-    for row in shown.itertuples():
-        named = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
-        table.add_row(
-            named,
-            number(row.value),
-            _range(row.ci_low, row.ci_high),
-            number(row.behind),
-            number(row.surely),
-            f"{row.labelled:,}",
-            f"{row.coverage:.1%}",
-        )
-    console.print(table)
-
-
-def show_values(frame: pd.DataFrame, config: Config, rows: int) -> None:
-    """Print the most common values of the newest window, by slice."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if Console().is_terminal else 160)
-    newest = frame[frame.window_end == frame.window_end.max()]
-    start, end = (local(newest[name].max(), config, "hour") for name in ("window_start", "window_end"))
-    console.print(f"most common values, {start} .. {end}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("slice", "value", "count", "share"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "slice" else "right")
-    for name, values in newest.groupby(newest["slice"].map(slice_name), sort=True):
-        total = int(values["count"].sum())
-        for value, count in values[["value", "count"]].head(rows).itertuples(index=False):
-            text = value if isinstance(value, str) else number(value)
-            table.add_row(str(name), text, f"{count:,}", f"{count / total:.1%}")
-        if len(values) > rows:
-            left = int(values["count"].iloc[rows:].sum())
-            table.add_row(str(name), f"{len(values) - rows:,} more", f"{left:,}", f"{left / total:.1%}")
-    console.print(table)
+def _conflict_line(found: Conflicts) -> str:
+    """How large a share of a log lost to rows of the same id, where, and what to do."""
+    days = found.days[0] if len(found.days) == 1 else f"{len(found.days)} days ({found.days[0]} .. {found.days[-1]})"
+    what, todo = {
+        "predictions": (
+            "share an id with another prediction of another value, so only one of them counts",
+            "log one model a folder with a config each, or make the ids unique",
+        ),
+        "feedback": (
+            "came for the same prediction at the same time as another value, so only the greatest counts",
+            "log one value for each id and time",
+        ),
+    }[found.log]
+    share = f"{found.share:.2g}" if found.share < 0.01 else f"{found.share:.1%}"
+    return (
+        f"in conflict: {found.log}, {found.conflicts:,} of {found.rows:,} rows ({share}) of {days} {what}, "
+        f"such as {', '.join(found.samples[:3])}; {todo}, or raise `max_conflicts`"
+    )

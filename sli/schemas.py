@@ -128,7 +128,7 @@ RUNS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-"""`plan` is what was decided, as JSON; `seconds` is from the start of the run to its commit."""
+"""`plan` is what was decided, as JSON; `seconds` is from the run's start, with failed attempts, to its commit."""
 
 
 def state_type(kind: str) -> pa.DataType:

@@ -174,6 +174,8 @@ def config_of(world: World, root: Path) -> dict[str, Any]:
         "threshold": world.threshold,
         "slice_by": [{"columns": list(each), "top": world.top} if each else [] for each in world.slice_by],
         "min_support": world.min_support,
+        # Ids of random worlds are meant to repeat.
+        "max_conflicts": 1,
         "grains": grains,
         "slis": [_declared(name, world) for name in world.slis],
     }

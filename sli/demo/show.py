@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sli import report
+from sli import report, shown
 from sli.config import Config
 from sli.errors import ConfigError, InputError
+from sli.grid import terminal_width
 from sli.loading import load_config
 from sli.read import read
 from sli.recompute import plan, run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 AS_OF = {"flights": "2014-01-02T00:00", "taxi": None}
@@ -49,7 +54,7 @@ def _flights(config: Config, at: Path) -> None:
     _run(config, AS_OF["flights"])
     _say("sli show configs/flights.yaml --by origin --sli accuracy --sli recall --sli roc_auc")
     chosen = ["accuracy", "recall", "roc_auc"]
-    report.show(read(config, sli=chosen, grain="day", slice_by=["origin"]), config, chosen, 5)
+    _show(read(config, sli=chosen, grain="day", slice_by=["origin"]), config, chosen, 5)
     _say("the same again")
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
@@ -81,10 +86,10 @@ def _taxi(config: Config, at: Path, source: str | None) -> None:
         raise InputError("the taxi files cannot be used", where=source, found=str(error)) from error
     _say("sli run configs/taxi.yaml")
     _run(config, AS_OF["taxi"])
-    for line in report.audit_lines(read(config, table="audit")):
+    for line in shown.audit_lines(read(config, table="audit")):
         print(line)
     chosen = ["accuracy", "precision", "recall", "roc_auc"]
-    report.show(read(config, sli=chosen, grain="day", slice_by=[]), config, chosen, 7)
+    _show(read(config, sli=chosen, grain="day", slice_by=[]), config, chosen, 7)
     _say("the same again")
     _run(config, AS_OF["taxi"])
 
@@ -107,6 +112,11 @@ def _timed(what: str, call: Callable[[], object]) -> None:
     began = time.monotonic()
     call()
     print(f"{what}: {time.monotonic() - began:.0f} s")
+
+
+def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
+    for line in shown.results(frame, config, slis, rows, terminal_width()):
+        print(line)
 
 
 def _run(config: Config, as_of: str | None) -> None:

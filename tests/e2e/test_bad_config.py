@@ -96,6 +96,11 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"level": 1.5}, ["key level\n", "out of range", "between 0 and 1, such as 0.95", "found: 1.5"]),
     ({"level": "high"}, ["key level\n", "must be a number", "such as 0.95", "'high'"]),
     ({"min_support": -1}, ["key min_support\n", "out of range", "a whole number, 0 or more", "found: -1"]),
+    (
+        {"max_conflicts": 1.5},
+        ["key max_conflicts\n", "out of range", "a share from 0 to 1, such as 0.01", "found: 1.5"],
+    ),
+    ({"max_conflicts": "1%"}, ["key max_conflicts\n", "must be a number", "such as 0.01", "found: '1%'"]),
     ({"min_support": 2.5}, ["key min_support\n", "must be a whole number", "found: 2.5"]),
     ({"threshold": 1.5}, ["key threshold\n", "out of range", "from 0 to 1", "found: 1.5"]),
     ({"threshold": float("nan")}, ["key threshold\n", "out of range", "found: nan"]),

@@ -24,6 +24,8 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of
 from stack import ROOT, Stack
 
+from flows import serving
+from sli.errors import ConfigError
 from sli.tables import Store
 
 MONDAY = at("2024-01-15T00:00")
@@ -53,9 +55,10 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario: Scenario) -> None:
-    log, home = scenario.root / "flows.log", scenario.root / "prefect"
+    log, home = scenario.root / "flows.log", scenario.root / "not yet there" / "prefect"
     command = [sys.executable, "-m", "flows", str(scenario.root / "c.yaml"), "--hourly", "* * * * *"]
-    with servers.process([*command, "--home", str(home)], log, environment(), scenario.root) as child:
+    env = environment(PREFECT_HOME=str(home), HOME=str(scenario.root))
+    with servers.process(command, log, env, scenario.root) as child:
         deadline = time.monotonic() + 180
         while "Finished in state Completed" not in log.read_text():
             assert child.poll() is None, log.read_text()
@@ -69,6 +72,9 @@ def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario:
         assert line in said
     assert "stopping; the next start catches up" in said
     assert "published" in said
+    assert [line for line in said.splitlines() if re.search(r"error|warn|fail|traceback", line, re.IGNORECASE)] == []
+    assert (home / "prefect.db").exists()
+    assert not (scenario.root / ".sli").exists()
     assert Store(scenario.config.store).published() is not None
     assert [each.pid for each in psutil.process_iter() if str(home) in environment_of(each)] == []
     port = int(re.findall(r"Prefect at http://127\.0\.0\.1:(\d+)", said)[0])
@@ -81,6 +87,64 @@ def environment_of(process: psutil.Process) -> str:
         return str(process.environ())
     except psutil.Error:
         return ""
+
+
+PROFILES = """
+active = "work"
+[profiles.work]
+PREFECT_API_URL = "http://prefect.example:4200/api"
+[profiles.play]
+PREFECT_LOGGING_LEVEL = "DEBUG"
+"""
+
+
+@pytest.mark.parametrize(
+    ("env", "home", "own", "api"),
+    [
+        ({}, None, "~/.sli/prefect/test", "http://127.0.0.1:"),
+        ({"PREFECT_HOME": "~/there"}, None, "~/there", "http://127.0.0.1:"),
+        ({"PREFECT_HOME": "~/there"}, "~/asked", "~/asked", "http://127.0.0.1:"),
+        ({"PREFECT_HOME": "~/profiles"}, None, None, "http://prefect.example:4200/api"),
+        ({"PREFECT_HOME": "~/profiles", "PREFECT_PROFILE": "play"}, None, "~/profiles", "http://127.0.0.1:"),
+        ({"PREFECT_HOME": "~/there", "PREFECT_API_URL": "http://named/api"}, None, None, "http://named/api"),
+    ],
+)
+def test_the_home_of_a_prefect_that_is_there_and_the_server_it_names_are_used(
+    scenario: Scenario,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    home: str | None,
+    own: str | None,
+    api: str,
+) -> None:
+    def here(path: str) -> str:
+        return path.replace("~", str(scenario.root))
+
+    (scenario.root / "profiles").mkdir()
+    (scenario.root / "profiles/profiles.toml").write_text(PROFILES)
+    for name in ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE", *serving.QUIET):
+        # Set first, so that what the call sets is taken back at the end.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(scenario.root))
+    for name, value in env.items():
+        monkeypatch.setenv(name, here(value))
+    chosen = serving._chosen_server(home and here(home), scenario.config)
+    assert chosen == (Path(here(own)) if own else None)
+    assert os.environ["PREFECT_API_URL"].startswith(api)
+    if chosen:
+        assert chosen.is_dir()
+        assert os.environ["PREFECT_HOME"] == str(chosen)
+
+
+def test_a_home_that_cannot_be_made_is_said_with_where_it_was_named(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(scenario.root / "c.yaml" / "prefect"))
+    with pytest.raises(ConfigError, match="cannot be made") as caught:
+        serving._chosen_server(None, scenario.config)
+    assert caught.value.where == "PREFECT_HOME"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +310,10 @@ telling.PAUSE = 0.0
 )
 
 
-def test_what_cannot_be_shown_does_not_end_the_work(stack: Stack, scenario: Scenario) -> None:
+def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(stack: Stack, scenario: Scenario) -> None:
+    challenger = [Prediction(f"{i}", MONDAY + i * HOUR, 1 - i / 24, {}) for i in range(24)]
+    scenario.log_predictions("challenger.parquet", challenger)
+    (scenario.root / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, scenario.root) | {"max_conflicts": 0.01}))
     run = subprocess.run(
         [sys.executable, "-c", UNTOLD, str(scenario.root / "c.yaml")],
         capture_output=True,
@@ -257,6 +324,7 @@ def test_what_cannot_be_shown_does_not_end_the_work(stack: Stack, scenario: Scen
     assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
     assert "progress could not be shown: ConnectionError: the server is away" in run.stderr
     assert "the outcome could not be shown" in run.stderr
+    assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in run.stdout
 
 
 def test_the_library_loads_no_prefect() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,16 +58,27 @@ def test_the_demo_prints_what_the_readme_shows(clone: Path) -> None:
 
 def test_the_picture_is_what_the_command_beside_it_prints(clone: Path) -> None:
     command = re.findall(r"After it, `sli (.*?)` draws", README)[0]
-    found = subprocess.run(
-        [sys.executable, "-m", "sli.cli", *command.split()],
-        cwd=clone,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-        env={**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
-    )
-    assert [line.rstrip() for line in found.stdout.splitlines()] == blocks("text")[1].splitlines()
+    lines = on_terminal([sys.executable, "-m", "sli.cli", *command.split()], clone, 120)
+    assert lines == blocks("text")[1].splitlines()
+
+
+def on_terminal(command: list[str], folder: Path, width: int) -> list[str]:
+    """What a command prints on a terminal of a width."""
+    ours, its = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(width), "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen(command, cwd=folder, stdout=its, stderr=subprocess.PIPE, env=env)
+    os.close(its)
+    printed = b""
+    try:
+        # The end of what is printed is an error on Linux, and nothing elsewhere.
+        with suppress(OSError):
+            while part := os.read(ours, 65536):
+                printed += part
+    finally:
+        os.close(ours)
+        _, said = child.communicate(timeout=300)
+    assert child.returncode == 0, said.decode()
+    return [line.rstrip() for line in printed.decode().splitlines()]
 
 
 def test_the_demo_says_that_the_second_run_does_nothing(clone: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,10 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli import recompute, turns
-from sli.errors import InputError, StoreError
+from sli import engine, recompute, turns
+from sli.cli import main
+from sli.errors import ConflictError, InputError, StoreError
+from sli.exchange import NotTold
 from sli.tables import Store, Transaction
 
 START = at("2024-03-08T00:00")
@@ -215,8 +218,6 @@ def test_a_run_that_loses_every_time_gives_up_and_leaves_the_belief_whole(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from deltalake.exceptions import CommitFailedError
-
-    from sli.errors import ConflictError
 
     before = sli.read(scenario.config)
 
@@ -507,3 +508,42 @@ def test_a_store_that_lost_its_files_is_a_store_error(scenario: Scenario, table:
     if table == "results":
         with pytest.raises(StoreError):
             sli.read(scenario.config)
+
+
+def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_the_cluster(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    once, failures = recompute._once, [ConflictError("another run published at the same time"), NotTold()]
+
+    def slow(*given: Any) -> recompute.Outcome:
+        time.sleep(0.3)
+        if failures:
+            raise failures.pop(0)
+        kept = engine._KEPT.get()
+        assert kept is not None
+        kept.stack.callback(time.sleep, 0.3)
+        return once(*given)
+
+    monkeypatch.setattr(recompute, "_once", slow)
+    path = scenario.root / "c.json.yaml"
+    path.write_text(json.dumps(config_of(WORLD, scenario.root)))
+    began = time.monotonic()
+    assert main(["run", str(path), "--as-of", text(SECOND)]) == 0
+    lasted = time.monotonic() - began
+    [told] = re.findall(r"published \S+ in ([\d.]+) s", capsys.readouterr().out)
+    assert 1.2 <= float(told) + 0.05 <= lasted + 0.1
+    assert sli.read(scenario.config, table="runs").seconds.iloc[-1] >= 0.9
+
+
+def test_every_step_of_a_run_shows_that_it_has_begun_and_ended(scenario: Scenario) -> None:
+    def told(as_of: int) -> list[str]:
+        steps: dict[str, tuple[int, int]] = {}
+        sli.run(scenario.config, as_of=text(as_of), progress=lambda what, *at: steps.update({what: at}))
+        assert [what for what, (done, total) in steps.items() if done != total] == []
+        return list(steps)
+
+    first, last = ["listing files"], ["adding up days", "rolling up", "comparing", "writing"]
+    asides = "looking for the predictions of unmatched feedback"
+    assert told(SECOND) == [*first, "looking for repeated ids", "matching", asides, *last]
+    scenario.log_feedback("new.parquet", feedback(7, 3))
+    assert told(THIRD) == [*first, "matching", *last]

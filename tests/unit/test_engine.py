@@ -22,7 +22,7 @@ from distributed import LocalCluster
 from oracle import World
 from scenario import DAY, at, config_of
 
-from sli import cli, engine
+from sli import bars, engine
 from sli.cluster import PATIENCE, worker_memory
 from sli.config import Config
 from sli.engine import connected, execute, forwarded
@@ -331,7 +331,7 @@ def test_one_cluster_grows_with_the_tasks_and_its_dashboard_is_told_once(caplog:
 
 
 def test_the_command_says_on_stderr_where_the_dashboard_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with cli._Bars():
+    with bars.Bars():
         logging.getLogger("sli.cluster").info("dashboard: %s", "http://host:8787/status")
     logging.getLogger("sli.cluster").info("after it nobody listens")
     assert capsys.readouterr() == ("", "sli: dashboard: http://host:8787/status\n")
@@ -368,3 +368,17 @@ def test_a_signal_stops_what_a_task_in_this_process_is_doing() -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(config(), [task, task], silent)
     assert [type(each) for each in ended] == [duckdb.InterruptException]
+
+
+def test_bars_show_what_cannot_be_counted_and_begin_anew_with_a_further_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with bars.Bars() as progress:
+        pass
+    shown = bars.Bars()
+    with shown as progress:
+        seen = []
+        for done, total in [(0, 1), (1, 1), (0, 1), (1, 4), (3, 4), (1, 2)]:
+            progress("comparing", done, total)
+            [task] = shown.shown.tasks
+            seen.append((task.completed, task.total))
+    assert seen == [(0, None), (1, 1), (0, None), (1, 4), (3, 4), (1, 2)]

@@ -14,7 +14,7 @@ from scenario import DAY, Scenario, at, config_of
 
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
-    ["errors", "panics", "signals", "spill"],
+    ["errors", "panics", "signals", "spill", "bars", "grid"],
     ["formats", "intervals", "slices"],
     ["windows", "schemas", "request"],
     ["columns"],
@@ -36,15 +36,15 @@ ORDER = [
     ["checks", "reference", "tile", "rollup", "daily"],
     ["census", "shuffle"],
     ["amend"],
-    ["publish"],
+    ["publish", "conflicts"],
     ["history", "hours"],
     ["staging"],
     ["recompute"],
     ["guess"],
-    ["read", "plot", "init", "backfill"],
+    ["read", "plot", "figures", "init", "backfill"],
     ["query"],
     ["comparison"],
-    ["report", "verify"],
+    ["report", "shown", "verify"],
     ["digest"],
     ["demo"],
     ["cli"],

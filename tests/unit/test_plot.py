@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,16 @@ def test_values_of_any_size_get_marks(config: Config, values: list[float]) -> No
 def test_days_are_marked_at_local_midnight_also_after_the_clocks_change(config: Config) -> None:
     last = plot(frame([0.5, 0.6] * 4, start="2024-03-08"), config, "accuracy", 130).split("\n")[-1].split()
     assert last == [f"2024-03-{day:02}" for day in range(8, 16)]
+
+
+@pytest.mark.parametrize(("start", "first"), [("2024-03-01 05:00", "2024-03-01 05:00"), ("2024-03-01", "2024-03-01")])
+def test_hours_whose_first_mark_lies_far_to_the_right_have_their_date_on_the_left(
+    config: Config, start: str, first: str
+) -> None:
+    *_, rule, last = plot(frame([0.5, 0.6] * 144, "hour", start=start), config, "accuracy", 80).split("\n")
+    assert last.strip().startswith(first)
+    assert len(last) <= 80
+    assert rule.count("┬") == len(re.split(r"\s{2,}", last.strip())) > 1
 
 
 def test_two_calls_leave_nothing_to_each_other(config: Config) -> None:

@@ -5,6 +5,7 @@ Limit: only the first usable file is looked at; one of other types fails where i
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import duckdb
 from sli.aggregation import queries, trial
 from sli.config import KERNEL_COLUMNS, Config
 from sli.errors import ConfigError, nearest
+from sli.expression import CHECK_SECONDS, bounded, shut_in
 from sli.inputs import LogFile
 from sli.intervals import Interval
 from sli.match import Spec, paired
@@ -42,20 +44,23 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     except (duckdb.Error, OSError) as error:
         check_readable([first], spec.predictions, config.timezone, error)
         raise failed(error, first.path) from error
+    shut_in(con)
     for sli in config.declared:
         for name, state in sli.formula.states.items():
             try:
-                con.execute(trial(state))
-            except duckdb.Error as error:
+                # Described, it is bound and not run: no constant in it is worked out.
+                bounded(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial(state)}"))
+            except (duckdb.Error, TimeoutError) as error:
                 columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
                 columns = [each for each in columns if each not in KERNEL_COLUMNS]
+                told = str(error).partition("\n")[0] or "looking at it does not end"
                 wrong = re.search(r'column "([^"]+)"', str(error))
                 near = nearest(wrong[1], columns) if wrong else ""
                 raise ConfigError(
                     "the SQL of a state cannot be used",
                     where=f"slis, {sli.name}, states.{name}",
                     expected=f"SQL over the columns {', '.join(columns)}",
-                    found=f"{_as_written(sli, name)}: {str(error).splitlines()[0]}",
+                    found=f"{_as_written(sli, name)}: {told}",
                     todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
                 ) from error
 

@@ -25,6 +25,7 @@ from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
 from sli.slices import SliceBy, quoted, slice_by_of
 from sli.slis import Sli, State
+from sli.slis.base import PAIR_COLUMNS
 from sli.storage import NOTHING, Storage, filesystem
 from sli.windows import Grain
 
@@ -40,7 +41,6 @@ UNREACHABLE = "#%?[\\]^|"
 """Characters in a path at which the table library fails, or finds no history of what it wrote."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names that mean something else inside a task."""
-PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
 
 
 class Closed(BaseModel):

@@ -67,7 +67,7 @@ def _made(entry: Any, context: Context) -> Iterator[Sli]:
     if "sli" in entry:
         yield from _built_in(dict(entry), context)
     elif "states" in entry:
-        yield _from_sql(dict(entry))
+        yield _from_sql(dict(entry), context)
     elif "python" in entry:
         yield _from_python(dict(entry), context)
     else:
@@ -206,7 +206,7 @@ def fingerprint(path: str, storage: Storage) -> str:
     return f"{found.get('size')}:{found.get('ETag') or found.get('mtime') or found.get('LastModified')}"
 
 
-def _from_sql(entry: dict[str, Any]) -> Sli:
+def _from_sql(entry: dict[str, Any], context: Context) -> Sli:
     objective = _objective(entry)
     _closed(entry, ("name", "states", "value"), "a custom SLI")
     _needed(entry, "name", "value")
@@ -217,7 +217,8 @@ def _from_sql(entry: dict[str, Any]) -> Sli:
             expected='{loss: "sum(...)"}',
             found=str(entry["states"]),
         )
-    return Sli(str(entry["name"]), from_sql(entry["states"], str(entry["value"])), entry, objective)
+    formula = from_sql(entry["states"], str(entry["value"]), context.columns)
+    return Sli(str(entry["name"]), formula, entry, objective)
 
 
 def _from_python(entry: dict[str, Any], context: Context) -> Sli:

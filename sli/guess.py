@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sli import logs
-from sli.config import PAIR_COLUMNS
 from sli.errors import ConfigError, InputError
 from sli.intervals import DAY, iso, zone
 from sli.listing import listing
 from sli.loading import checked
+from sli.slis.base import PAIR_COLUMNS
 from sli.storage import filesystem
 
 SAMPLE = 5_000

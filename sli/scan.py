@@ -259,8 +259,13 @@ def _select(
 
 
 def place_of(path: str) -> str:
-    """SQL of a path as it is: DuckDB takes `*`, `?` and `[` in that of a local file for a pattern."""
-    return literal(path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path))
+    """SQL of a path as it is."""
+    return literal(pattern_of(path))
+
+
+def pattern_of(path: str) -> str:
+    """The pattern that one path meets: DuckDB takes `*`, `?` and `[` in that of a local file for one."""
+    return path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path)
 
 
 def _clean(name: str, kind: str) -> str:

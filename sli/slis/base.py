@@ -20,6 +20,8 @@ from sli.intervals import Interval
 from sli.slis.states import Flags, Floats, Merged, Objects, Spread, State
 
 TASKS = ("binary", "multiclass", "regression", "ranking")
+PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
+"""Columns of a pair beside the log's own."""
 NO_LABELS = "no labelled predictions"
 NO_VALUES = "no values"
 NO_REFERENCE = "no reference values"

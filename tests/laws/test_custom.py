@@ -476,7 +476,7 @@ def examples():
 def test_the_examples_of_the_docs_can_be_declared(title, entry):
     entry = {key: value for key, value in entry.items() if key != "objective"}
     if title.endswith("SQL"):
-        assert from_sql(entry["states"], entry["value"]).states
+        assert from_sql(entry["states"], entry["value"], ["fare"]).states
     else:
         assert from_python(entry, ROOT / "configs", entry.get("of", "prediction")).states
 

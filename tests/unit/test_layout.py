@@ -15,7 +15,8 @@ from scenario import DAY, Scenario, at, config_of
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
     ["errors", "signals"],
-    ["intervals", "slices"],
+    ["intervals", "slices", "functions"],
+    ["expression"],
     ["windows", "schemas", "request"],
     ["columns"],
     ["inputs"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sli.errors import ConfigError, SliError
+from sli.masking import masked, masked_tree
 from sli.signals import delivered
 
 EPILOG = """\
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(given.command(given))
     except SliError as error:
         if getattr(given, "json", False):
-            print(json.dumps({"error": {k: v for k, v in error.__dict__.items() if v}}))
+            print(json.dumps({"error": error.to_dict()}))
         else:
             print(f"sli: {error}", file=sys.stderr)
         return error.exit_code
@@ -195,7 +196,7 @@ def _query_arguments(query: argparse.ArgumentParser) -> None:
 
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
-        print(line)
+        print(masked(line))
 
 
 class _Bars(logging.Handler):
@@ -226,9 +227,11 @@ class _Bars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # Not on stdout, where `--json` prints its one document.
         if self.shown is None:
-            print(f"sli: {record.getMessage()}", file=sys.stderr)
+            print(f"sli: {masked(record.getMessage())}", file=sys.stderr)
         else:
-            self.shown.console.print(f"sli: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
+            self.shown.console.print(
+                f"sli: {masked(record.getMessage())}", markup=False, highlight=False, soft_wrap=True
+            )
 
     def step(self, what: str, done: int, total: int) -> None:
         if self.shown is not None:
@@ -245,7 +248,7 @@ def _run(given: argparse.Namespace) -> int:
     with _Bars() as progress:
         outcome = run(config, as_of=given.as_of, look_back=given.look_back, progress=progress)
     if given.json:
-        print(json.dumps(digest.outcome_dict(outcome)))
+        print(json.dumps(masked_tree(digest.outcome_dict(outcome))))
     else:
         _say(report.outcome_lines(outcome, config))
     return _warned(given, report.warning_lines(outcome))
@@ -254,7 +257,7 @@ def _run(given: argparse.Namespace) -> int:
 def _warned(given: argparse.Namespace, warnings: Sequence[str]) -> int:
     if not given.json:
         for line in warnings:
-            print(f"sli: {line}", file=sys.stderr)
+            print(f"sli: {masked(line)}", file=sys.stderr)
     return BAD_INPUT if warnings else 0
 
 
@@ -280,7 +283,7 @@ def _backfill(given: argparse.Namespace) -> int:
     with _Bars() as progress:
         outcome = backfill(config, **asked, progress=progress, done=done)
     if given.json:
-        print(json.dumps(digest.backfill_dict(outcome)))
+        print(json.dumps(masked_tree(digest.backfill_dict(outcome))))
     else:
         _say(report.backfill_lines(outcome, config))
     return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
@@ -389,10 +392,10 @@ def _records(frame: Any) -> str:
             return None if value != value else value.isoformat()
         if isinstance(value, float) and value != value:
             return None
-        return value.item() if hasattr(value, "item") else value
+        return value.tolist() if hasattr(value, "tolist") else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    return json.dumps(rows, default=list)
+    return json.dumps(masked_tree(rows), default=list)
 
 
 def _slice(given: Sequence[str]) -> dict[str, str]:

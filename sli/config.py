@@ -23,10 +23,11 @@ from sli import schemas
 from sli.declaration import Context, declared, located
 from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
+from sli.masking import keep_secrets
 from sli.slices import SliceBy, quoted, slice_by_of
 from sli.slis import Sli, State
 from sli.slis.base import PAIR_COLUMNS
-from sli.storage import NOTHING, Storage, filesystem
+from sli.storage import NOTHING, Storage, check_no_credentials, filesystem
 from sli.windows import Grain
 
 Length = Annotated[
@@ -303,7 +304,10 @@ class Config(Closed):
                 expected=f"a path without any of {' '.join(UNREACHABLE)}",
                 found=f"{' '.join(strange)} in {self.store}",
             )
+        keep_secrets(self.dask.scheduler if isinstance(self.dask, Scheduler) else getattr(self.dask, "options", {}))
+        check_no_credentials(self.store, "store")
         for name, path in (("predictions", self.predictions.path), ("feedback", self.feedback.path)):
+            check_no_credentials(path, f"{name}.path")
             if path.startswith("memory://") and self.dask != "in-process":
                 raise ConfigError(
                     "other processes cannot read the memory of this one",

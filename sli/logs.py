@@ -23,6 +23,7 @@ from sli.errors import InputError, nearest
 from sli.inputs import Files, Inputs, LogFile
 from sli.intervals import Zone
 from sli.listing import ENDINGS, is_current, listing
+from sli.masking import masked
 from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, plain
 
@@ -183,7 +184,7 @@ def _unreadable(footer: _Footer, file: LogFile, error: Exception) -> LogFile:
             passes=True,
         ) from error
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return file._replace(problem="unreadable", explanation=text[:200])
+    return file._replace(problem="unreadable", explanation=masked(text)[:200])
 
 
 def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:

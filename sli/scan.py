@@ -25,6 +25,7 @@ from sli.fetch import Fetched, Wanted
 from sli.inputs import LogFile
 from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
+from sli.masking import masked
 from sli.signals import stoppable
 from sli.slices import literal, quoted, text_of
 from sli.storage import NOTHING, Storage, plain, read_through
@@ -117,7 +118,7 @@ def _problem(file: LogFile, source: Source, zone_name: str) -> str:
         rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
         con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
     except (duckdb.Error, OSError) as problem:
-        return str(problem).splitlines()[0][:200]
+        return masked(str(problem).splitlines()[0])[:200]
     finally:
         con.close()
     return ""

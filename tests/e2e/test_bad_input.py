@@ -316,7 +316,7 @@ def test_an_unset_environment_variable_is_named(desk: Desk, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"a: [1,\nb", "the config is no YAML"),
+        (b"a: [1,\nb", "invalid YAML"),
         (b"- 1", "the config must be a mapping"),
         (b"", "the config must be a mapping"),
         (b"\xff\xfe\x00", "the config"),

@@ -14,8 +14,9 @@ from scenario import DAY, Scenario, at, config_of
 
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
-    ["errors", "signals"],
-    ["intervals", "slices", "functions"],
+    ["masking", "signals"],
+    ["errors"],
+    ["intervals", "slices", "functions", "document"],
     ["expression"],
     ["windows", "schemas", "request"],
     ["columns"],

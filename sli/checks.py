@@ -16,7 +16,7 @@ from sli.aggregation import queries, trial
 from sli.config import KERNEL_COLUMNS, Config
 from sli.errors import ConfigError, nearest
 from sli.expression import CHECK_SECONDS, bounded, shut_in
-from sli.inputs import LogFile
+from sli.inputs import Inputs, LogFile
 from sli.intervals import Interval
 from sli.match import Spec, paired
 from sli.scan import check_readable, connect, failed, rows_of
@@ -63,6 +63,40 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
                     found=f"{_as_written(sli, name)}: {told}",
                     todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
                 ) from error
+
+
+MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
+
+
+def check_names(config: Config, inputs: Inputs) -> None:
+    """Raise ConfigError for a column that every file of a log lacks: the config misspells it."""
+    for log, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
+        if files.usable.any():
+            continue
+        lacking = [each for each in files if each.problem not in ("unreadable", "damaged")]
+        told = [MISSING.fullmatch(each.explanation) for each in lacking if each.problem == "missing column"]
+        names = {each["name"] for each in told if each}
+        if not told or len(told) < len(lacking) or len(names) != 1 or told[0] is None:
+            continue
+        [name], there = names, told[0]["there"]
+        raise ConfigError(
+            f"no file of the {log} log has a column '{name}'",
+            where=_key_of(config, log, name),
+            expected=f"one of {there}",
+            found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)} such as {lacking[0].path}",
+            todo=nearest(name, there.split(", ")) or "check the name, or log the column",
+        )
+
+
+def _key_of(config: Config, log: str, name: str) -> str:
+    """The key of the config by which a column is asked for."""
+    source = config.predictions if log == "predictions" else config.feedback
+    for key in ("id", "time", "value", "query"):
+        if getattr(source, key, None) == name:
+            return f"{log}.{key}"
+    if any(name in each for each in config.slice_sets):
+        return "slice_by"
+    return "predictions.scores" if name in config.predictions.scores.values() else "predictions.columns"
 
 
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from sli import publish
-from sli.checks import check_states
+from sli.checks import check_names, check_states
 from sli.config import Config
 from sli.daily import renewed
 from sli.engine import check_cluster, one_cluster
@@ -119,6 +119,7 @@ def planned(config: Config, request: Request) -> Plan:
     published = store.published()
     seen = store.inputs(published)
     inputs = discover(config, seen)
+    check_names(config, inputs)
     check_usable(inputs)
     check_states(config, inputs.predictions)
     return make_plan(config, inputs, published, seen, request)
@@ -159,6 +160,7 @@ def _once(
     published = transaction.published
     seen = Inputs.of_rows(transaction.rows("inputs"))
     inputs = discover(config, seen).without(broken)
+    check_names(config, inputs)
     check_usable(inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
     chosen = make_plan(config, inputs, basis, seen, request, amend)

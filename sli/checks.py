@@ -13,7 +13,8 @@ from typing import Any
 import duckdb
 
 from sli.aggregation import queries, trial
-from sli.config import KERNEL_COLUMNS, Config
+from sli.config import KERNEL_COLUMNS, Config, Factory
+from sli.declaration import FromPython
 from sli.errors import ConfigError, nearest
 from sli.expression import CHECK_SECONDS, bounded, shut_in
 from sli.inputs import Inputs, LogFile
@@ -22,6 +23,7 @@ from sli.match import Spec, paired
 from sli.scan import check_readable, connect, failed, rows_of
 from sli.slices import quoted
 from sli.slis import Sli
+from sli.trust import check_code_allowed
 
 
 def check_states(config: Config, files: Iterable[LogFile]) -> None:
@@ -97,6 +99,22 @@ def _key_of(config: Config, log: str, name: str) -> str:
     if any(name in each for each in config.slice_sets):
         return "slice_by"
     return "predictions.scores" if name in config.predictions.scores.values() else "predictions.columns"
+
+
+def check_code(config: Config) -> None:
+    """Raise ConfigError where the config names Python code and none is to be run."""
+    named = [
+        f"slis, {each.name}: {each.declaration['python']}" for each in config.declared if "python" in each.declaration
+    ]
+    factory = [f"dask: {config.dask.factory}"] if isinstance(config.dask, Factory) else []
+    check_code_allowed([*named, *factory])
+
+
+def load_code(config: Config) -> None:
+    """Import the functions of the config's own SLIs: one that is not there ends a run before its work."""
+    for each in config.declared:
+        if isinstance(each, FromPython):
+            each.load()
 
 
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")

@@ -13,6 +13,7 @@ from typing import Any
 from sli.errors import ConfigError, SliError
 from sli.masking import masked, masked_tree
 from sli.signals import delivered
+from sli.trust import no_code
 
 EPILOG = """\
 exit codes:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        with delivered():
+        with delivered(), no_code(getattr(given, "no_code", False)):
             return int(given.command(given))
     except SliError as error:
         if getattr(given, "json", False):
@@ -103,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
             help="override a key, such as horizon=2d",
         )
         each.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        each.add_argument(
+            "--no-code",
+            action="store_true",
+            help="run no Python that the config names, as SLI_NO_CODE=1 does; results can still be read",
+        )
     for each in (run, backfill, plan):
         each.add_argument("--as-of", metavar="TIME", help="use only what was known then (default: now)")
     for each in (run, plan):

@@ -6,17 +6,20 @@ columns (SQL, types) is checked when the logs are discovered.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sli.errors import ConfigError, nearest
 from sli.intervals import Interval, Zone, tiles_named
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
+from sli.slis.loaded import load
 from sli.slis.python import PYTHON_KEYS, from_python, source_hash
 from sli.slis.sql import from_sql
 from sli.storage import NOTHING, Storage, filesystem, plain
@@ -37,6 +40,8 @@ class Context:
     zone: Zone
     tile: int
     storage: Storage = NOTHING
+    where: str = ""
+    """Of the entry."""
 
 
 def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
@@ -54,11 +59,8 @@ def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
 
 def _at(entry: Any, position: int, context: Context) -> Iterator[Sli]:
     where = f"slis[{position}]"
-    try:
-        yield from _made({"sli": entry} if isinstance(entry, str) else entry, context)
-    except ConfigError as error:
-        error.where = f"{where}: {error.where}" if error.where else where
-        raise
+    with _placed(where):
+        yield from _made({"sli": entry} if isinstance(entry, str) else entry, replace(context, where=where))
 
 
 def _made(entry: Any, context: Context) -> Iterator[Sli]:
@@ -238,9 +240,55 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
                 expected=f"one of {', '.join(context.columns)}" if context.columns else "none is declared",
                 todo=nearest(str(column), context.columns) or "list it under predictions.columns",
             )
-    formula = from_python(entry, Path(context.folder), of, context.classes)
-    declaration = {**entry, "of": of, "source": source_hash(entry, Path(context.folder))}
-    return _with_reference(str(entry["name"]), formula, declaration, objective, None, context)
+    folder, name, declaration = Path(context.folder), str(entry["name"]), {**entry, "of": of}
+    formula = cast(Formula, _Deferred(context.where, lambda: from_python(entry, folder, of, context.classes)))
+    reference = None
+    if (against := entry.get("against")) is not None:
+        reference, declaration["against"] = _reference(against, context)
+    return FromPython(name, formula, declaration, objective, reference, None, folder, context.where)
+
+
+@dataclass(frozen=True)
+class FromPython(Sli):
+    """An SLI of the user's function: who reads results needs neither the function nor its file."""
+
+    folder: Path = Path()
+    where: str = ""
+
+    @property
+    def meaning(self) -> Mapping[str, Any]:
+        with _placed(self.where):
+            return {**self.declaration, "source": source_hash(self.declaration, self.folder)}
+
+    def load(self) -> None:
+        """Import the function. Raises ConfigError."""
+        with _placed(self.where):
+            load(str(self.declaration["python"]), self.folder)
+
+
+class _Deferred:
+    """A formula that is made where somebody first asks for a part of it. Raises ConfigError there."""
+
+    def __init__(self, where: str, make: Callable[[], Formula]) -> None:
+        self.where, self.make = where, make
+
+    @functools.cached_property
+    def made(self) -> Formula:
+        with _placed(self.where):
+            return self.make()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.made, name)
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Tell of an error in the config where it is."""
+    try:
+        yield
+    except ConfigError as error:
+        error.where = f"{where}: {error.where}" if error.where else where
+        raise
 
 
 def _needed(entry: Mapping[str, Any], *keys: str) -> None:

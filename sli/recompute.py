@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from sli import publish
-from sli.checks import check_names, check_states
+from sli.checks import check_code, check_names, check_states, load_code
 from sli.config import Config
 from sli.daily import renewed
 from sli.engine import check_cluster, one_cluster
@@ -85,6 +85,7 @@ def run(
 @one_cluster()
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
     """Plan and publish one request; plan again where another run published first. Raises SliError."""
+    check_code(config)
     for attempt in range(ATTEMPTS):
         try:
             return _with_readable(config, request, progress or (lambda *_: None))
@@ -166,6 +167,7 @@ def _once(
     chosen = make_plan(config, inputs, basis, seen, request, amend)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
+    load_code(config)
     if chosen.news is None:
         check_states(config, inputs.predictions)
         if chosen.jobs:

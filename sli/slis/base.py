@@ -197,9 +197,14 @@ class Sli:
     reference: Reference | None = None
     better: Better | None = None
 
+    @property
+    def meaning(self) -> Mapping[str, Any]:
+        """What the definition rests on, beside the config's own meaning."""
+        return self.declaration
+
     def definition(self, base: str) -> str:
         """Content hash of the declaration and of what it rests on (`base`: the config's own meaning)."""
-        content = json.dumps([base, dict(self.declaration)], sort_keys=True, default=str)
+        content = json.dumps([base, dict(self.meaning)], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

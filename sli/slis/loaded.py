@@ -15,12 +15,14 @@ from types import ModuleType
 from typing import Any
 
 from sli.errors import ConfigError, nearest
+from sli.trust import check_code_allowed
 
 EXPECTED = "module:function or module.function"
 
 
 def load(call: str, folder: Path | None) -> Any:
     """The function `module:name` or `module.name`, its module looked for beside the config too. Raises ConfigError."""
+    check_code_allowed([f"'{call}'"])
     module_name, _, name = call.partition(":") if ":" in call else call.rpartition(".")
     if not module_name or not name:
         raise ConfigError(f"'{call}' names no function", expected=EXPECTED, found=call)

@@ -14,7 +14,7 @@ import json
 import math
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,19 @@ from sli.errors import ConfigError, nearest
 from sli.slices import quoted, text_of
 from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
 from sli.slis.loaded import by_value, load, source
-from sli.slis.mergeable import from_mergeable, is_mergeable
+from sli.slis.mergeable import (
+    Mergeable,
+    from_mergeable,
+    groups,
+    histogram,
+    is_mergeable,
+    largest,
+    smallest,
+    total,
+)
 from sli.slis.sql import over
 from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
+from sli.slis.written import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,21 +104,63 @@ def pickled(call: str, folder: str) -> bytes:
     """What a window state's `call` describes, by value, so that workers need not have its module."""
     made, beside = json.loads(call), Path(folder)
     function = load(made["python"], beside)
-    return by_value(_called(function, made), function, beside)
-
-
-def _called(function: Callable[..., Any], made: Mapping[str, Any]) -> Called:
     takes = inspect.signature(function).parameters if made["weight"] else ()
+    return by_value(_called(function, made, takes), function, beside)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function that is imported where it is called first."""
+
+    call: str
+    folder: Path
+
+    @functools.cached_property
+    def function(self) -> Callable[..., Any]:
+        found: Callable[..., Any] = load(self.call, self.folder)
+        return found
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self.function(*given, **named)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a definition and a plan need of a function: its `source`, its parameters, the states of a mergeable one."""
+
+    source: str
+    parameters: tuple[inspect.Parameter, ...]
+    states: Mapping[str, State] | None = None
+
+
+MAKERS = {"count": count, "groups": groups, "histogram": histogram, "largest": largest}
+MAKERS |= {"smallest": smallest, "total": total}
+COMPILED = (inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL),)
+"""Parameters of a compiled function, which may not tell its own."""
+
+
+def _known(call: str, folder: Path) -> Known:
+    """Read from the function's file if that tells, else from the function. Raises ConfigError."""
+    if told := written(call, folder, MAKERS):
+        return Known(told.source, told.parameters, told.states)
+    function = load(call, folder)
+    if is_mergeable(function):
+        return Known(source(function.value), (), function.states)
+    try:
+        return Known(source(function), tuple(inspect.signature(function).parameters.values()))
+    except (TypeError, ValueError):
+        return Known(source(function), COMPILED)
+
+
+def _called(function: Callable[..., Any], made: Mapping[str, Any], takes: Collection[str]) -> Called:
     weight_as = next((name for name in WEIGHTS if name in takes), "")
     return Called(function, made["weight"], weight_as, tuple(made["columns"]), made["with"], tuple(made["classes"]))
 
 
 def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
     """Hash of what an entry's function is, for the SLI's definition."""
-    found = load(str(entry["python"]), folder)
-    parts = [source(found)]
-    if is_mergeable(found):
-        parts = [source(found.value), *sorted(f"{name}={state.id}" for name, state in found.states.items())]
+    known = _known(str(entry["python"]), folder)
+    parts = [known.source, *sorted(f"{name}={state.id}" for name, state in (known.states or {}).items())]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
@@ -118,11 +170,12 @@ def from_python(entry: Mapping[str, Any], folder: Path, of: str, classes: tuple[
     `of` says which column y_pred is: decision or prediction.
     """
     entry = {key: value for key, value in entry.items() if value is not None}
-    function = load(str(entry["python"]), folder)
-    if is_mergeable(function):
-        return from_mergeable(function, entry)
-    made = _checked(entry, function, classes)
-    given = _called(function, made)
+    function = Later(str(entry["python"]), folder)
+    known = _known(function.call, folder)
+    if known.states is not None:
+        return from_mergeable(Mergeable(known.states, function), entry)
+    made = _checked(entry, known.parameters, classes)
+    given = _called(function, made, [each.name for each in known.parameters])
     columns = tuple(sorted({*([given.weight] if given.weight else []), *given.slices}))
     states = {"sample": State("sample", of=of, where="usable", columns=columns), "usable": count("usable")}
     if "against" not in entry:
@@ -132,7 +185,9 @@ def from_python(entry: Mapping[str, Any], folder: Path, of: str, classes: tuple[
     return Formula(states, functools.partial(_value, given), on_rows, entry.get("against"))
 
 
-def _checked(entry: Mapping[str, Any], function: Callable[..., Any], classes: tuple[str, ...]) -> dict[str, Any]:
+def _checked(
+    entry: Mapping[str, Any], parameters: Sequence[inspect.Parameter], classes: tuple[str, ...]
+) -> dict[str, Any]:
     """What the function gets, as plain values, once its signature agrees."""
     call = str(entry["python"])
     for key in entry:
@@ -155,7 +210,7 @@ def _checked(entry: Mapping[str, Any], function: Callable[..., Any], classes: tu
             expected="{average: macro}: numbers, texts, true, false, null, lists and mappings of them",
             found=repr(constants),
         )
-    _agree(call, function, {key: entry[key] for key in ("weight", "columns", "against") if entry.get(key)}, constants)
+    _agree(call, parameters, {key: entry[key] for key in ("weight", "columns", "against") if entry.get(key)}, constants)
     return {
         "python": call,
         "weight": weight,
@@ -172,13 +227,10 @@ def _plain(of: Any) -> bool:
         return False
 
 
-def _agree(call: str, function: Callable[..., Any], given: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
+def _agree(
+    call: str, parameters: Sequence[inspect.Parameter], given: Mapping[str, Any], constants: Mapping[str, Any]
+) -> None:
     """The function takes what the entry gives and needs nothing else."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        # Compiled functions may not tell.
-        parameters = [inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)]
     by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(by_place) < 2 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         raise ConfigError(f"'{call}' does not take two arrays", where="python", expected="function(y_true, y_pred)")

@@ -16,7 +16,7 @@ SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
     ["masking", "signals"],
     ["errors"],
-    ["intervals", "slices", "functions", "document"],
+    ["intervals", "slices", "functions", "document", "trust"],
     ["expression"],
     ["windows", "schemas", "request"],
     ["columns"],

@@ -51,7 +51,7 @@ UNTOLD = {
     "a lambda": "f = lambda a, b: 1.0\n",
     "no such name": "def g(a, b):\n    return 1.0\n",
     "no Python": "def f(:\n",
-    "states worked out": "from sli.mergeable import count, mergeable\nW = ''\n@mergeable(n=count(W))\ndef f(s):\n    pass\n",
+    "states worked out": "from sli.mergeable import count, mergeable\nW = ''\n@mergeable(n=count(W))\ndef f(s): 1\n",
     "states of another kind": "def count(x):\n    return x\n@count\ndef f(s):\n    return 1\n",
 }
 
@@ -131,7 +131,7 @@ def test_a_plan_and_what_reads_results_import_nothing(desk: Desk) -> None:
     assert planned.has("nothing to do")
     module = desk.root / f"{named(desk.root)}.py"
     module.write_text("import nothing_of_this_name\n")
-    for command in (["show"], ["show", "--table", "runs"], ["query", "accuracy"], ["slices", "--sli", "accuracy"]):
+    for command in (["show"], ["show", "--table", "runs"], ["query", "accuracy"]):
         said = desk.call(command[0], str(desk.config), *command[1:])
         assert said.code == 0, said.err
     assert not mark.exists()
@@ -145,26 +145,24 @@ def test_a_module_that_cannot_be_imported_ends_a_run_before_its_work(desk: Desk)
     assert desk.untouched
 
 
-@pytest.mark.parametrize("how", ["option", "environment"])
-def test_no_code_refuses_what_would_run_it_and_reads_the_rest(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_no_code_refuses_what_would_run_it_and_reads_the_rest(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert desk.run().code == 0
     (desk.root / "imported").unlink()
-    if how == "environment":
-        monkeypatch.setenv("SLI_NO_CODE", "1")
-    refuse = ["--no-code"] if how == "option" else []
     span = ["--start", "2024-01-15", "--end", "2024-01-16"]
     for command in (["run"], ["backfill", *span], ["verify"]):
-        said = desk.call(command[0], str(desk.config), *command[1:], *refuse)
-        assert said.code == 2
-        assert said.has("none is to be run", "slis, gap: ", "slis, loss: ", "slis, last: ", "--no-code")
-    for command in (["plan"], ["show"], ["show", "--table", "audit"], ["query", "accuracy"], ["query", "loss"]):
-        moment = ["--as-of", "2024-02-01"] if command == ["plan"] else []
-        said = desk.call(command[0], str(desk.config), *command[1:], *moment, *refuse)
-        assert (said.code == 0) == (command != ["query", "loss"]), said.err
+        for refuse in (["--no-code"], []):
+            if not refuse:
+                monkeypatch.setenv("SLI_NO_CODE", "1")
+            said = desk.call(command[0], str(desk.config), *command[1:], *refuse)
+            assert said.code == 2
+            assert said.has("none is to be run", "slis, gap: ", "slis, loss: ", "slis, last: ", "--no-code")
+            assert os.environ.get("SLI_NO_CODE") == (None if refuse else "1")
+            monkeypatch.delenv("SLI_NO_CODE", raising=False)
+    for command in (["plan", "--as-of", "2024-02-01"], ["show"], ["show", "--table", "audit"], ["query", "accuracy"]):
+        said = desk.call(command[0], str(desk.config), *command[1:], "--no-code")
+        assert said.code == 0, said.err
+    assert desk.call("query", str(desk.config), "loss", "--no-code").code == 2
     assert not (desk.root / "imported").exists()
-    assert os.environ.get("SLI_NO_CODE") == (None if how == "option" else "1")
 
 
 def test_no_code_refuses_a_factory(desk: Desk) -> None:

@@ -255,8 +255,8 @@ class FromPython(Sli):
     folder: Path = Path()
     where: str = ""
 
-    @property
-    def meaning(self) -> Mapping[str, Any]:
+    @functools.cached_property
+    def meaning(self) -> Mapping[str, Any]:  # type: ignore[override]
         with _placed(self.where):
             return {**self.declaration, "source": source_hash(self.declaration, self.folder)}
 
@@ -278,6 +278,8 @@ class _Deferred:
             return self.make()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self.made, name)
 
 

@@ -73,4 +73,4 @@ def holds_credentials(url: str) -> bool:
 
 def _pattern(secret: str) -> str:
     found = re.escape(secret)
-    return found if len(secret) >= LONG else rf"(?<![A-Za-z0-9]){found}(?![A-Za-z0-9])"
+    return found if len(secret) >= LONG else rf"(?<!\w){found}(?!\w)"

@@ -11,9 +11,13 @@ from sli.errors import ConfigError
 NO_CODE = "SLI_NO_CODE"
 
 
+def is_code_allowed() -> bool:
+    return os.environ.get(NO_CODE, "") in ("", "0")
+
+
 def check_code_allowed(called: Sequence[str]) -> None:
     """Raise ConfigError where code is named and none is to be run."""
-    if called and os.environ.get(NO_CODE, "") not in ("", "0"):
+    if called and not is_code_allowed():
         raise ConfigError(
             "the config names Python code, and none is to be run",
             found=", ".join(called),

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sli.slis.loaded import is_installed, is_within
 from sli.slis.states import State
+from sli.trust import is_code_allowed
 
 KINDS = inspect.Parameter
 MODULE = "sli.mergeable"
@@ -58,13 +60,13 @@ def written(call: str, folder: Path, makers: Mapping[str, Callable[..., State]])
 
 
 def _file(module: str, folder: Path) -> Path | None:
-    """The file of a module beside the config, unless Python itself or what is loaded comes before."""
-    top = module.partition(".")[0]
-    loaded = sys.modules.get(top)
-    beside = folder.resolve()
-    if top in sys.builtin_module_names or (
-        loaded is not None and not Path(str(getattr(loaded, "__file__", ""))).resolve().is_relative_to(beside)
-    ):
+    """The file of a module beside the config, unless Python's own or what is loaded from there comes before."""
+    top, beside = module.partition(".")[0], folder.resolve()
+    own, loaded = sys.modules.get(top), sys.modules.get(module)
+    if top in sys.builtin_module_names or (own is not None and is_installed(own)):
+        return None
+    if loaded is not None and is_within(loaded, beside) and is_code_allowed():
+        # The file may be another by now, and the function of the one that is loaded would run.
         return None
     path = beside.joinpath(*module.split("."))
     # A package comes before a module of its name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,8 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
 
 
 @pytest.mark.parametrize("name", ["f2", "worst_mae", "weighted_bias", "error_growth", "weighted_mae"])
-def test_a_file_tells_of_the_examples_what_their_import_does(name: str) -> None:
+def test_a_file_tells_of_the_examples_what_their_import_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "my_metrics", raising=False)
     told, function = written(f"my_metrics:{name}", CONFIGS, MAKERS), load(f"my_metrics:{name}", CONFIGS)
     assert told is not None
     if is_mergeable(function):
@@ -101,6 +103,8 @@ def test_a_definition_is_the_same_whether_the_file_tells_it_or_the_function(desk
             (p.name, p.kind, p.default is p.empty) for p in known
         ]
     assert source_hash({"python": call}, desk.root) == before
+    # What is loaded is what would run, whatever the file holds by now.
+    assert written(call, desk.root, MAKERS) is None
 
 
 @pytest.mark.parametrize("text", UNTOLD.values(), ids=UNTOLD)

@@ -256,7 +256,7 @@ class FromPython(Sli):
     where: str = ""
 
     @functools.cached_property
-    def meaning(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def meaning(self) -> Mapping[str, Any]:
         with _placed(self.where):
             return {**self.declaration, "source": source_hash(self.declaration, self.folder)}
 

@@ -81,7 +81,7 @@ class _Loader(yaml.SafeLoader):
         if self.depth == DEEPEST:
             raise _Refused(f"invalid YAML: more than {DEEPEST} lists and mappings within each other", event)
         self.depth += 1
-        node: Any = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node: Any = super().compose_node(parent, index)
         self.depth -= 1
         if alias and id(node) not in self.sizes:
             raise _Refused(f"invalid YAML: '{event.anchor}' holds itself", event)
@@ -113,7 +113,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
-            value = super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            value = super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
             # A date that there is none of, a whole number of thousands of digits.
             raise _Refused(f"invalid YAML: {str(error)[:100]}", node, "put a text in quotes") from error

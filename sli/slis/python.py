@@ -133,8 +133,15 @@ class Known:
     states: Mapping[str, State] | None = None
 
 
-MAKERS = {"count": count, "groups": groups, "histogram": histogram, "largest": largest}
-MAKERS |= {"smallest": smallest, "total": total}
+MAKERS: dict[str, Callable[..., State]] = {
+    "count": count,
+    "groups": groups,
+    "histogram": histogram,
+    "largest": largest,
+    "smallest": smallest,
+    "total": total,
+}
+"""What `sli.mergeable` makes states with."""
 COMPILED = (inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL),)
 """Parameters of a compiled function, which may not tell its own."""
 

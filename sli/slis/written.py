@@ -45,9 +45,9 @@ def written(call: str, folder: Path, makers: Mapping[str, Callable[..., State]])
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None  # importing it tells what is wrong
     bound = [node for node in ast.walk(tree) if {name, "*"} & set(_binds(node))]
-    if len(bound) != 1 or bound[0] not in tree.body or not isinstance(bound[0], ast.FunctionDef):
+    node = bound[0] if len(bound) == 1 else None
+    if not isinstance(node, ast.FunctionDef) or node not in tree.body:
         return None
-    [node] = bound
     states = None
     if node.decorator_list:
         states = _states(node, _imported(tree), makers)
@@ -85,10 +85,10 @@ def _binds(node: ast.AST) -> Iterator[str]:
 
 
 def _parameters(given: ast.arguments) -> Iterator[inspect.Parameter]:
-    by_place = [*((each, KINDS.POSITIONAL_ONLY) for each in given.posonlyargs)]
-    by_place += [(each, KINDS.POSITIONAL_OR_KEYWORD) for each in given.args]
+    by_place = [*given.posonlyargs, *given.args]
     needed = len(by_place) - len(given.defaults)
-    for i, (each, kind) in enumerate(by_place):
+    for i, each in enumerate(by_place):
+        kind = KINDS.POSITIONAL_ONLY if i < len(given.posonlyargs) else KINDS.POSITIONAL_OR_KEYWORD
         yield KINDS(each.arg, kind, default=KINDS.empty if i < needed else ...)
     if given.vararg:
         yield KINDS(given.vararg.arg, KINDS.VAR_POSITIONAL)
@@ -100,7 +100,7 @@ def _parameters(given: ast.arguments) -> Iterator[inspect.Parameter]:
 
 def _imported(tree: ast.Module) -> dict[str, str]:
     """What the file calls things of `sli.mergeable`, by its own names."""
-    found = {}
+    found: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module == MODULE:
             found |= {each.asname or each.name: each.name for each in node.names}

@@ -23,6 +23,7 @@ from sli.config import Config
 from sli.errors import SliError
 from sli.intervals import iso
 from sli.loading import load_config
+from sli.masking import masked
 from sli.recompute import Outcome, as_of_instant, check_reachable, parsed
 
 
@@ -59,10 +60,10 @@ def backfill(job: Backfill) -> State[Any]:
     except SliError as error:
         # All of it is published; only what it changed cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be shown now: {error}")
-    get_run_logger().info("\n".join(lines))
+    get_run_logger().info(masked("\n".join(lines)))
     warnings = [line for each in outcome.runs for line in report.warning_lines(each)]
     for line in warnings:
-        get_run_logger().warning(line)
+        get_run_logger().warning(masked(line))
     # Of the whole: a window longer than a chunk may have breached on the way only.
     emit_breaches(config, outcome.changes, _now(config))
     with best_effort("the outcome"):
@@ -79,7 +80,7 @@ def _now(config: Config) -> int:
 def _planned(config: Config, asked: dict[str, Any]) -> State[Any]:
     """The dry run: the same lines as the command's, as an artifact."""
     lines = report.backfill_plan_lines(sli.plan_backfill(config, **asked), config)
-    get_run_logger().info("\n".join(lines))
-    said = "\n".join(lines)
+    get_run_logger().info(masked("\n".join(lines)))
+    said = masked("\n".join(lines))
     create_markdown_artifact(f"```text\n{said}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])
     return Completed(message=lines[0])

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from prefect.runtime import flow_run
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sli.errors import ConfigError, nearest
 from sli.intervals import Duration
+from sli.loading import VARIABLE
+from sli.masking import SECRET_NAME, holds_credentials, keep_secret
 
 
 def _length(text: str) -> str:
@@ -33,6 +35,17 @@ def _placed(schema: dict[str, Any]) -> None:
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_placed)
+
+    @field_validator("settings")
+    @classmethod
+    def _no_secret(cls, settings: tuple[str, ...]) -> tuple[str, ...]:
+        """Prefect keeps and shows parameters: what is secret stays in the worker's environment."""
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            if holds_credentials(value) or (SECRET_NAME.search(key) and not VARIABLE.fullmatch(value.strip("\"' "))):
+                keep_secret(value)
+                raise ValueError(f"'{key}' would be kept by Prefect; write {key}=${{NAME}}, from the environment")
+        return settings
 
     config: str = Field(title="Config", description="Path of the YAML config, as the worker sees it.")
     settings: tuple[str, ...] = Field(

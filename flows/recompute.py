@@ -19,6 +19,7 @@ from flows.work import refused, worked
 from sli import report, run
 from sli.errors import SliError
 from sli.loading import load_config
+from sli.masking import masked
 from sli.recompute import as_of_instant, check_reachable
 
 
@@ -47,11 +48,11 @@ def recompute(job: Recompute) -> State[Any]:
         emit_breaches(config, changes, outcome.plan.as_of)
     lines, warnings = report.outcome_lines(outcome, config), report.warning_lines(outcome)
     log = get_run_logger()
-    log.info("\n".join(lines))
+    log.info(masked("\n".join(lines)))
     for line in warnings:
-        log.warning(line)
+        log.warning(masked(line))
     with best_effort("the outcome"):
         show_changes(config, changes, lines[0])
         show_latest(config, [*lines, *warnings])
     progress.finish()
-    return Completed(message="\n".join([lines[0], *warnings]))
+    return Completed(message=masked("\n".join([lines[0], *warnings])))

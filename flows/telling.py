@@ -26,7 +26,9 @@ from flows.naming import slug
 from sli import digest, read, report
 from sli.config import Config
 from sli.intervals import DAY, iso, moment
+from sli.masking import masked, masked_tree
 from sli.recompute import Outcome
+from sli.storage import plain
 from sli.tables import Store
 
 ROWS = 500
@@ -50,7 +52,7 @@ def best_effort(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        get_run_logger().warning("%s could not be shown: %s: %s", what, type(error).__name__, error)
+        get_run_logger().warning("%s could not be shown: %s: %s", what, type(error).__name__, plain(error))
 
 
 def name_run(config: Config, interval: str, as_of: int) -> None:
@@ -90,7 +92,7 @@ class Progress:
         self._show(100.0, "done")
 
     def fail(self, what: str) -> None:
-        self._show(self.shown, f"failed: {what}")
+        self._show(self.shown, f"failed: {masked(what)}")
 
     def _show(self, share: float, text: str) -> None:
         # A further try counts its chunks anew; what is done stays done.
@@ -121,7 +123,7 @@ class _ToRun(logging.Handler):
         self.run = run
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.run.log(record.levelno, record.getMessage())
+        self.run.log(record.levelno, masked(record.getMessage()))
 
 
 def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
@@ -140,7 +142,7 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
         return
     whole = config.slice_sets[0] if () not in config.slice_sets else ()
     frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
-    said = "\n".join(lines)
+    said = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
     text = f"{title}\n\n```text\n{said}\n```\n\n{digest.latest_markdown(frame, config)}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
@@ -155,7 +157,7 @@ def emit_run(config: Config, outcome: Outcome) -> None:
         kept = ("tiles_recomputed", "results_revised", "causes", "seconds")
         emit_event("sli.run.published", model, payload=run | {name: told[name] for name in kept})
     if warnings := report.warning_lines(outcome):
-        emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": warnings})
+        emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": masked_tree(warnings)})
 
 
 def emit_breaches(config: Config, changes: pd.DataFrame, as_of: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sli.checks import check_code
 from sli.config import Config
 from sli.engine import one_cluster
 from sli.errors import ConfigError, nearest
@@ -118,6 +119,7 @@ def backfill(
     """
     began = time.monotonic()
     config = load_config(config, settings)
+    check_code(config)
     chosen = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
     reached, runs = _carried_out(config, chosen, as_of, progress, done)
     store = Store(config.store, config.storage)

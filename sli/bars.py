@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from sli.masking import masked
+
 TOLD = ("sli.cluster", "sli.store")
 """Loggers whose messages people see."""
 
@@ -44,11 +46,14 @@ class Bars(logging.Handler):
             self.shown.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
+        said = masked(record.getMessage())
         # Not on stdout, where `--json` prints its one document.
         if self.shown is None:
-            print(f"sli: {record.getMessage()}", file=sys.stderr)
+            print(f"sli: {said}", file=sys.stderr)
         else:
-            self.shown.console.print(f"sli: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
+            self.shown.console.print(
+                f"sli: {masked(record.getMessage())}", markup=False, highlight=False, soft_wrap=True
+            )
 
     def step(self, what: str, done: int, total: int) -> None:
         """`done` of `total` of one kind of work; 0 of 1 where it cannot be counted."""

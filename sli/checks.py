@@ -5,6 +5,7 @@ Limit: only the first usable file is looked at; one of other types fails where i
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,14 +13,17 @@ from typing import Any
 import duckdb
 
 from sli.aggregation import queries, trial
-from sli.config import KERNEL_COLUMNS, Config
+from sli.config import KERNEL_COLUMNS, Config, Factory
+from sli.declaration import FromPython
 from sli.errors import ConfigError, nearest
-from sli.inputs import LogFile
+from sli.expression import CHECK_SECONDS, bounded, shut_in
+from sli.inputs import Inputs, LogFile
 from sli.intervals import Interval
 from sli.match import Spec, paired
 from sli.scan import check_readable, connect, failed, rows_of
 from sli.slices import quoted
 from sli.slis import Sli
+from sli.trust import check_code_allowed
 
 
 def check_states(config: Config, files: Iterable[LogFile]) -> None:
@@ -42,22 +46,75 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     except (duckdb.Error, OSError) as error:
         check_readable([first], spec.predictions, config.timezone, error)
         raise failed(error, first.path) from error
+    shut_in(con)
     for sli in config.declared:
         for name, state in sli.formula.states.items():
             try:
-                con.execute(trial(state))
-            except duckdb.Error as error:
+                # Described, it is bound and not run: no constant in it is worked out.
+                bounded(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial(state)}"))
+            except (duckdb.Error, TimeoutError) as error:
                 columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
                 columns = [each for each in columns if each not in KERNEL_COLUMNS]
+                told = str(error).partition("\n")[0] or "looking at it does not end"
                 wrong = re.search(r'column "([^"]+)"', str(error))
                 near = nearest(wrong[1], columns) if wrong else ""
                 raise ConfigError(
                     "the SQL of a state cannot be used",
                     where=f"slis, {sli.name}, states.{name}",
                     expected=f"SQL over the columns {', '.join(columns)}",
-                    found=f"{_as_written(sli, name)}: {str(error).splitlines()[0]}",
+                    found=f"{_as_written(sli, name)}: {told}",
                     todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
                 ) from error
+
+
+MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
+
+
+def check_names(config: Config, inputs: Inputs) -> None:
+    """Raise ConfigError for a column that every file of a log lacks: the config misspells it."""
+    for log, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
+        if files.usable.any():
+            continue
+        lacking = [each for each in files if each.problem not in ("unreadable", "damaged")]
+        told = [MISSING.fullmatch(each.explanation) for each in lacking if each.problem == "missing column"]
+        names = {each["name"] for each in told if each}
+        if not told or len(told) < len(lacking) or len(names) != 1 or told[0] is None:
+            continue
+        [name], there = names, told[0]["there"]
+        raise ConfigError(
+            f"no file of the {log} log has a column '{name}'",
+            where=_key_of(config, log, name),
+            expected=f"one of {there}",
+            found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)} such as {lacking[0].path}",
+            todo=nearest(name, there.split(", ")) or "check the name, or log the column",
+        )
+
+
+def _key_of(config: Config, log: str, name: str) -> str:
+    """The key of the config by which a column is asked for."""
+    source = config.predictions if log == "predictions" else config.feedback
+    for key in ("id", "time", "value", "query"):
+        if getattr(source, key, None) == name:
+            return f"{log}.{key}"
+    if any(name in each for each in config.slice_sets):
+        return "slice_by"
+    return "predictions.scores" if name in config.predictions.scores.values() else "predictions.columns"
+
+
+def check_code(config: Config) -> None:
+    """Raise ConfigError where the config names Python code and none is to be run."""
+    named = [
+        f"slis, {each.name}: {each.declaration['python']}" for each in config.declared if "python" in each.declaration
+    ]
+    factory = [f"dask: {config.dask.factory}"] if isinstance(config.dask, Factory) else []
+    check_code_allowed([*named, *factory])
+
+
+def load_code(config: Config) -> None:
+    """Import the functions of the config's own SLIs: one that is not there ends a run before its work."""
+    for each in config.declared:
+        if isinstance(each, FromPython):
+            each.load()
 
 
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")

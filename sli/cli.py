@@ -12,7 +12,9 @@ from typing import Any
 
 from sli.bars import Bars
 from sli.errors import ConfigError, SliError
+from sli.masking import masked, masked_tree
 from sli.signals import delivered
+from sli.trust import no_code
 
 EPILOG = """\
 exit codes:
@@ -33,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     given.began = time.monotonic()
     try:
-        with delivered():
+        with delivered(), no_code(getattr(given, "no_code", False)):
             return int(given.command(given))
     except SliError as error:
         if getattr(given, "json", False):
-            print(json.dumps({"error": {k: v for k, v in error.__dict__.items() if v}}))
+            print(json.dumps({"error": error.to_dict()}))
         else:
             print(f"sli: {error}", file=sys.stderr)
         return error.exit_code
@@ -105,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
             help="override a key, such as horizon=2d",
         )
         each.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        each.add_argument(
+            "--no-code",
+            action="store_true",
+            help="run no Python that the config names, as SLI_NO_CODE=1 does; results can still be read",
+        )
     for each in (run, backfill, plan):
         each.add_argument("--as-of", metavar="TIME", help="use only what was known then (default: now)")
     for each in (run, plan):
@@ -217,7 +224,7 @@ def _query_arguments(query: argparse.ArgumentParser) -> None:
 
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
-        print(line)
+        print(masked(line))
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -230,7 +237,8 @@ def _run(given: argparse.Namespace) -> int:
     with Bars() as progress:
         outcome = run(config, **asked, undo_future=given.undo_future, progress=progress)
     if given.json:
-        print(json.dumps(digest.outcome_dict(outcome) | {"seconds": time.monotonic() - given.began}))
+        seconds = {"seconds": time.monotonic() - given.began}
+        print(json.dumps(masked_tree(digest.outcome_dict(outcome) | seconds)))
     else:
         _say(report.outcome_lines(outcome, config, given.began))
     return _warned(given, report.warning_lines(outcome))
@@ -239,7 +247,7 @@ def _run(given: argparse.Namespace) -> int:
 def _warned(given: argparse.Namespace, warnings: Sequence[str]) -> int:
     if not given.json:
         for line in warnings:
-            print(f"sli: {line}", file=sys.stderr)
+            print(f"sli: {masked(line)}", file=sys.stderr)
     return BAD_INPUT if warnings else 0
 
 
@@ -265,7 +273,8 @@ def _backfill(given: argparse.Namespace) -> int:
     with Bars() as progress:
         outcome = backfill(config, **asked, progress=progress, done=done)
     if given.json:
-        print(json.dumps(digest.backfill_dict(outcome) | {"seconds": time.monotonic() - given.began}))
+        seconds = {"seconds": time.monotonic() - given.began}
+        print(json.dumps(masked_tree(digest.backfill_dict(outcome) | seconds)))
     else:
         _say(report.backfill_lines(outcome, config, given.began))
     return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
@@ -393,7 +402,7 @@ def _records(frame: Any) -> str:
         return value.tolist() if hasattr(value, "tolist") else value
 
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    return json.dumps(rows, default=list)
+    return json.dumps(masked_tree(rows), default=list)
 
 
 def _slice(given: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,9 @@ from typing import Any
 
 from sli.config import Config, Factory, Scheduler, Workers
 from sli.errors import ConfigError, EngineError, SliError
+from sli.masking import masked
 from sli.slis.loaded import load
+from sli.storage import plain
 
 LOG = logging.getLogger("sli.cluster")
 """What there is to say of a cluster, whatever the tasks say."""
@@ -135,7 +137,7 @@ def _made(factory: Callable[[], Any], where: str) -> Iterator[Any]:
         raise EngineError(
             "the factory of the cluster failed",
             where=where,
-            found=f"{type(error).__name__}: {error}"[:300],
+            found=f"{type(error).__name__}: {plain(error)}",
             todo="call it by itself in Python to see where",
             passes=True,
         ) from error
@@ -144,7 +146,7 @@ def _made(factory: Callable[[], Any], where: str) -> Iterator[Any]:
             "the factory returned no Dask client",
             where=where,
             expected="a distributed.Client",
-            found=repr(client)[:200],
+            found=masked(repr(client))[:200],
         )
     if client.status != "running":
         raise ConfigError(
@@ -160,7 +162,7 @@ def _made(factory: Callable[[], Any], where: str) -> Iterator[Any]:
             try:
                 each and each.close()
             except Exception as error:
-                LOG.warning("what %s started could not be closed: %s: %s", where, type(error).__name__, error)
+                LOG.warning("what %s started could not be closed: %s: %s", where, type(error).__name__, plain(error))
 
 
 def _local_cluster(config: Config, tasks: int) -> Any:
@@ -182,7 +184,7 @@ def _local_cluster(config: Config, tasks: int) -> Any:
         raise EngineError(
             "the local worker processes did not start",
             where=name_of(config),
-            found=str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__,
+            found=plain(error),
             todo="call sli under `if __name__ == '__main__':` in a script, or set `dask: in-process`",
         ) from error
 
@@ -207,7 +209,7 @@ def _client(place: Any, where: str) -> Any:
         raise EngineError(
             "nobody answers at the Dask scheduler",
             where=where,
-            found=str(error)[:200],
+            found=plain(error),
             todo="start it, or set `dask: in-process`",
             passes=True,
         ) from error

@@ -22,9 +22,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from sli.declaration import Context, declared, located
 from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
+from sli.masking import keep_secrets
 from sli.slices import SliceBy, quoted, slice_by_of
 from sli.slis import Sli, State
-from sli.storage import NOTHING, Storage, filesystem
+from sli.slis.base import PAIR_COLUMNS
+from sli.storage import NOTHING, Storage, check_no_credentials, filesystem
 from sli.windows import Grain
 
 Length = Annotated[
@@ -43,7 +45,6 @@ UNREACHABLE = "#%?[\\]^|"
 """Characters in a path at which the table library fails, or finds no history of what it wrote."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names that mean something else inside a task."""
-PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
 
 
 class Closed(BaseModel):
@@ -308,7 +309,10 @@ class Config(Closed):
                 expected=f"a path without any of {' '.join(UNREACHABLE)}",
                 found=f"{' '.join(strange)} in {self.store}",
             )
+        keep_secrets(self.dask.scheduler if isinstance(self.dask, Scheduler) else getattr(self.dask, "options", {}))
+        check_no_credentials(self.store, "store")
         for name, path in (("predictions", self.predictions.path), ("feedback", self.feedback.path)):
+            check_no_credentials(path, f"{name}.path")
             if path.startswith("memory://") and self.dask != "in-process":
                 raise ConfigError(
                     "other processes cannot read the memory of this one",

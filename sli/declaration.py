@@ -6,17 +6,20 @@ columns (SQL, types) is checked when the logs are discovered.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sli.errors import ConfigError, nearest
 from sli.intervals import Interval, Zone, tiles_named
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
+from sli.slis.loaded import load
 from sli.slis.python import PYTHON_KEYS, UNSCORED, from_python, source_hash, y_pred
 from sli.slis.sql import from_sql, needs_labels
 from sli.storage import NOTHING, Storage, filesystem, plain
@@ -37,6 +40,8 @@ class Context:
     zone: Zone
     tile: int
     storage: Storage = NOTHING
+    where: str = ""
+    """Of the entry."""
 
 
 def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
@@ -54,11 +59,8 @@ def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
 
 def _at(entry: Any, position: int, context: Context) -> Iterator[Sli]:
     where = f"slis[{position}]"
-    try:
-        yield from _made({"sli": entry} if isinstance(entry, str) else entry, context)
-    except ConfigError as error:
-        error.where = f"{where}: {error.where}" if error.where else where
-        raise
+    with _placed(where):
+        yield from _made({"sli": entry} if isinstance(entry, str) else entry, replace(context, where=where))
 
 
 def _made(entry: Any, context: Context) -> Iterator[Sli]:
@@ -67,7 +69,7 @@ def _made(entry: Any, context: Context) -> Iterator[Sli]:
     if "sli" in entry:
         yield from _built_in(dict(entry), context)
     elif "states" in entry:
-        yield _from_sql(dict(entry))
+        yield _from_sql(dict(entry), context)
     elif "python" in entry:
         yield _from_python(dict(entry), context)
     else:
@@ -206,7 +208,7 @@ def fingerprint(path: str, storage: Storage) -> str:
     return f"{found.get('size')}:{found.get('ETag') or found.get('mtime') or found.get('LastModified')}"
 
 
-def _from_sql(entry: dict[str, Any]) -> Sli:
+def _from_sql(entry: dict[str, Any], context: Context) -> Sli:
     objective = _objective(entry)
     _closed(entry, ("name", "states", "value"), "a custom SLI")
     _needed(entry, "name", "value")
@@ -217,7 +219,7 @@ def _from_sql(entry: dict[str, Any]) -> Sli:
             expected='{loss: "sum(...)"}',
             found=str(entry["states"]),
         )
-    formula = from_sql(entry["states"], str(entry["value"]))
+    formula = from_sql(entry["states"], str(entry["value"]), context.columns)
     return Sli(str(entry["name"]), formula, {**entry, "labels": needs_labels(formula.states.values())}, objective)
 
 
@@ -239,11 +241,70 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
                 expected=f"one of {', '.join(context.columns)}" if context.columns else "none is declared",
                 todo=nearest(str(column), context.columns) or "list it under predictions.columns",
             )
-    formula = from_python(entry, Path(context.folder), of, context.classes, context.scores)
-    declaration = {**entry, "of": of, "source": source_hash(entry, Path(context.folder))}
-    if UNSCORED in formula.states:
-        declaration["scores"] = dict(context.scores)
-    return _with_reference(str(entry["name"]), formula, declaration, objective, None, context)
+    folder, name, declaration = Path(context.folder), str(entry["name"]), dict(entry)
+
+    def made() -> Formula:
+        return from_python(entry, folder, _y_pred(entry, folder, context.task), context.classes, context.scores)
+
+    formula = cast(Formula, _Deferred(context.where, made))
+    reference = None
+    if (against := entry.get("against")) is not None:
+        reference, declaration["against"] = _reference(against, context)
+    return FromPython(name, formula, declaration, objective, reference, context=context)
+
+
+def _y_pred(entry: Mapping[str, Any], folder: Path, task: str) -> str:
+    """What the function gets beside the labels. Raises ConfigError."""
+    return str(entry["of"]) if "of" in entry else y_pred(entry, folder, task)
+
+
+@dataclass(frozen=True)
+class FromPython(Sli):
+    """An SLI of the user's function: who reads results needs neither the function nor its file."""
+
+    context: Context = field(kw_only=True)
+
+    @functools.cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        folder = Path(self.context.folder)
+        with _placed(self.context.where):
+            of = _y_pred(self.declaration, folder, self.context.task)
+            meaning = {**self.declaration, "of": of, "source": source_hash(self.declaration, folder)}
+        if UNSCORED in self.formula.states:
+            meaning["scores"] = dict(self.context.scores)
+        return meaning
+
+    def load(self) -> None:
+        """Import the function. Raises ConfigError."""
+        with _placed(self.context.where):
+            load(str(self.declaration["python"]), Path(self.context.folder))
+
+
+class _Deferred:
+    """A formula that is made where somebody first asks for a part of it. Raises ConfigError there."""
+
+    def __init__(self, where: str, make: Callable[[], Formula]) -> None:
+        self.where, self.make = where, make
+
+    @functools.cached_property
+    def made(self) -> Formula:
+        with _placed(self.where):
+            return self.make()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.made, name)
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Tell of an error in the config where it is."""
+    try:
+        yield
+    except ConfigError as error:
+        error.where = f"{where}: {error.where}" if error.where else where
+        raise
 
 
 def _needed(entry: Mapping[str, Any], *keys: str) -> None:

@@ -19,6 +19,7 @@ from sli.cluster import PATIENCE, factory_of, module, name_of, opened, without_w
 from sli.config import Config, Factory, Scheduler, Workers
 from sli.errors import EngineError
 from sli.signals import in_thread
+from sli.storage import plain
 
 Task = Callable[..., Any]
 Report = Callable[[int, int], None]
@@ -84,14 +85,14 @@ def connected(config: Config, tasks: int) -> Iterator[Any]:
             raise EngineError(
                 "the cluster lacks a module that tasks need",
                 where=where,
-                found=f"{type(reason).__name__}: {reason}"[:200],
+                found=f"{type(reason).__name__}: {plain(reason)}"[:200],
                 todo="install there what this process has: the same sli, and the packages that Python SLIs import",
             ) from error
         except (CancelledError, distributed.comm.CommClosedError) as error:
             raise EngineError(
                 "the Dask scheduler was lost",
                 where=where,
-                found=str(error)[:200],
+                found=plain(error)[:200],
                 todo="run again once it is back, or set `dask: in-process`",
                 passes=True,
             ) from error

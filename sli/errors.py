@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+from sli.masking import masked, masked_tree
 
 
 class SliError(Exception):
@@ -40,7 +43,12 @@ class SliError(Exception):
             text = getattr(self, name)
             if text:
                 lines.append(f"  {'what to do' if name == 'todo' else name}: {text}")
-        return "\n".join(lines) + (f"\n{self.others}" if self.others else "")
+        return masked("\n".join(lines) + (f"\n{self.others}" if self.others else ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is to say, by name."""
+        told: dict[str, Any] = masked_tree({name: value for name, value in self.__dict__.items() if value})
+        return told
 
 
 class ConfigError(SliError):

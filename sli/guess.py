@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sli import logs
-from sli.config import PAIR_COLUMNS
 from sli.errors import ConfigError, InputError
 from sli.intervals import DAY, iso, zone
 from sli.listing import listing
 from sli.loading import checked
+from sli.masking import masked
+from sli.slis.base import PAIR_COLUMNS
 from sli.storage import filesystem
 
 SAMPLE = 5_000
@@ -168,7 +169,8 @@ def _first_readable(log: str, given: str, fs: Any, files: Sequence[str], hive: M
                 schema = parquet.schema_arrow
                 batch = next(parquet.iter_batches(SAMPLE), None) if parquet.metadata.num_rows else None
         except (OSError, pa.ArrowException, EOFError) as error:
-            problem = problem or (str(error).splitlines() or [type(error).__name__])[0][:200]
+            problem = problem or (str(error).splitlines() or [type(error).__name__])[0]
+            problem = masked(problem)[:200]
             continue
         rows = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
         types = {**dict.fromkeys(hive, pa.string()), **{field.name: field.type for field in schema}}

@@ -5,41 +5,36 @@ Limit: the first wrong key is explained in full, the others are named.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sli.config import Closed, Config, Factory, Feedback, Predictions, Quantiles, Scheduler, SliceSet, Sliding, Workers
+from sli.document import parsed, read
 from sli.errors import ConfigError, nearest
+from sli.masking import keep_secret
 
 
 def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Config:
-    """Read, expand `${NAME}`, apply `key=value` settings, check. Raises ConfigError."""
+    """Read, apply `key=value` settings, expand `${NAME}`, check. Raises ConfigError."""
     if isinstance(path, Config):
         return path
-    path = Path(path)
-    try:
-        tree = _expanded(yaml.safe_load(path.read_text()), path)
-    except OSError as error:
-        raise ConfigError(
-            f"the config cannot be read: {error.strerror}", where=str(path), todo="`sli init` writes one"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError("the config is no text in UTF-8", where=str(path)) from error
-    except yaml.YAMLError as error:
-        raise ConfigError("the config is no YAML", where=str(path), found=str(error).replace("\n", " ")) from error
+    path, where = Path(path), str(path)
+    tree = parsed(read(path), where)
     if not isinstance(tree, dict):
-        raise ConfigError("the config must be a mapping", where=str(path), found=type(tree).__name__)
+        found = "nothing" if tree is None else type(tree).__name__
+        raise ConfigError("the config must be a mapping", where=where, found=found, todo="`sli init` writes one")
     for each in settings:
         _set(tree, each)
+    tree = _expanded(tree, where)
     folder = path.resolve().parent
     _resolve(tree, folder)
-    return checked({**tree, "folder": str(folder)}, str(path))
+    return checked({**tree, "folder": str(folder)}, where)
 
 
 def checked(tree: dict[str, Any], where: str = "config") -> Config:
@@ -53,41 +48,71 @@ def checked(tree: dict[str, Any], where: str = "config") -> Config:
         raise
 
 
-def _expanded(tree: Any, path: Path) -> Any:
-    """The tree with `${NAME}` in its texts replaced from the environment."""
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+EXPANDED = (
+    ("store",),
+    ("predictions", "path"),
+    ("feedback", "path"),
+    ("storage", ...),
+    ("dask", "scheduler"),
+    ("dask", "options", ...),
+    ("bins", "*", "table"),
+    ("slis", "*", "against", "table"),
+)
+"""Keys whose texts may name environment variables: where things lie, never what is published. `...`: all below."""
+
+
+def _expanded(tree: Any, where: str, at: tuple[str, ...] = ()) -> Any:
+    """The tree with `${NAME}` replaced from the environment where it may be. Raises ConfigError."""
     if isinstance(tree, dict):
-        return {key: _expanded(value, path) for key, value in tree.items()}
+        return {key: _expanded(value, where, (*at, key)) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_expanded(value, path) for value in tree]
-    if not isinstance(tree, str):
+        return [_expanded(value, where, (*at, str(place))) for place, value in enumerate(tree)]
+    if not isinstance(tree, str) or not VARIABLE.search(tree):
         return tree
+    if not any(map(functools.partial(_lies_in, at), EXPANDED)):
+        raise ConfigError(
+            "no environment variable is read here",
+            where=f"{where}, key {'.'.join(at)}",
+            expected="`${NAME}` only in `store`, `path`, `table`, `storage`, and the scheduler or options of `dask`",
+            found=tree,
+            todo="write the value, or give it by --set",
+        )
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
-            raise ConfigError(
-                f"the environment has no variable {found[1]}",
-                where=str(path),
-                todo=f"export {found[1]}=...",
-            )
+            raise ConfigError(f"the environment has no variable {found[1]}", where=where, todo=f"export {found[1]}=...")
+        keep_secret(os.environ[found[1]], found[0])
         return os.environ[found[1]]
 
-    return re.sub(r"\$\{(\w+)\}", value, tree)
+    text = VARIABLE.sub(value, tree)
+    keep_secret(text, tree)
+    return text
+
+
+def _lies_in(at: tuple[str, ...], place: tuple[Any, ...]) -> bool:
+    if place[-1] is ...:
+        return len(at) >= len(place) and _lies_in(at[: len(place) - 1], place[:-1])
+    return len(at) == len(place) and all(part in ("*", key) for part, key in zip(place, at, strict=True))
 
 
 def _set(tree: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
         raise ConfigError("a setting must be key=value", where="--set", found=setting)
+    # What is wrong may be a secret.
+    found = key if key.strip().startswith("storage") else setting
     at: Any = tree
     *parents, last = key.strip().split(".")
     for name in parents:
         at = at.setdefault(name, {}) if isinstance(at, dict) else None
     if not isinstance(at, dict):
-        raise ConfigError(f"'{key}' cannot be set", where="--set", found=setting)
+        raise ConfigError(f"'{key}' cannot be set", where="--set", found=found)
     try:
-        at[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of '{key}' is no YAML", where="--set", found=setting) from error
+        at[last] = parsed(text, "--set")
+    except ConfigError as error:
+        error.where, error.found = f"--set {key}", found
+        raise
 
 
 def _resolve(tree: dict[str, Any], folder: Path) -> None:

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from sli.columns import Flags, Rows, flags, text_column
 from sli.config import Config, Feedback, Predictions
-from sli.errors import InputError, nearest
+from sli.errors import ConfigError, InputError, nearest
 from sli.inputs import Files, Inputs, LogFile
 from sli.intervals import Zone
 from sli.listing import ENDINGS, is_current, listing
+from sli.masking import masked
 from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, plain
 
@@ -89,11 +90,11 @@ def _listed(footer: _Footer, before: Files) -> Files:
     """The files of a log. Of those that are as they were before, the very same rows."""
     found = listing(footer.log, footer.source.path, footer.storage)
     if found is None:
-        raise InputError(
-            f"the path of the {footer.log} log does not exist",
-            where=footer.source.path,
-            todo=f"check `{footer.log}.path`",
-        )
+        what, key = f"the path of the {footer.log} log does not exist", f"{footer.log}.path"
+        if before:
+            # There was a log, so this is not a typing error: its storage may be away.
+            raise InputError(what, where=footer.source.path, todo=f"check `{key}`")
+        raise ConfigError(what, where=key, found=footer.source.path, todo=f"check `{key}`")
     places = before.places(text_column(found.paths))
     fingerprints = text_column(found.fingerprints)
     new = ~_as_before(footer, before, places, fingerprints)
@@ -183,7 +184,7 @@ def _unreadable(footer: _Footer, file: LogFile, error: Exception) -> LogFile:
             passes=True,
         ) from error
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return file._replace(problem="unreadable", explanation=text[:200])
+    return file._replace(problem="unreadable", explanation=masked(text)[:200])
 
 
 def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:

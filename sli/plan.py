@@ -21,6 +21,7 @@ from sli.errors import StoreError
 from sli.formats import Migration
 from sli.inputs import Inputs
 from sli.intervals import BEGINNING, END, Instants, Interval, Zone, common, inside, iso, union, without
+from sli.masking import masked
 from sli.request import Backfill, Request
 from sli.slis import Reference
 from sli.stale import Cause, News, causes_of, existing_of, floor, limits, news_of, strays_of, touched, whole_days
@@ -146,7 +147,10 @@ class Plan:
             "asked": spans([self.request.chunk])[0] if self.request.chunk else None,
             "backfill": self.request.backfill.id if self.request.backfill else None,
             "migration": self.migration.to_dict() if self.migration else None,
-            "causes": [{"what": c.what, "files": list(c.files), "intervals": spans(c.intervals)} for c in self.causes],
+            "causes": [
+                {"what": c.what, "files": [masked(file) for file in c.files], "intervals": spans(c.intervals)}
+                for c in self.causes
+            ],
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
             "recompute": spans(self.pairs),

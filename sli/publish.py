@@ -26,6 +26,7 @@ from sli.rollup import ROLLED, Choose, too_few
 from sli.slices import literal, parse
 from sli.slis import Sli
 from sli.slis.base import NO_LABELS, NO_REFERENCE
+from sli.slis.sql import INFINITE, NULL
 from sli.tables import Published, Transaction
 from sli.windows import Grain
 
@@ -331,12 +332,13 @@ def newly_bad(audit: pa.Table, before: pa.Table) -> pa.Table:
 
 
 def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
-    """`name: reason (n windows)` for Python SLIs that raised or returned no number."""
+    """`name: reason (n windows)` for SLIs of the config's own that raised, failed or returned no number."""
     found = []
     for each in config.declared:
-        if "python" in each.declaration:
+        if "sli" not in each.declaration:
             mine = rows.filter(pc.and_(pc.equal(rows.column("sli"), each.name), pc.is_valid(rows.column("reason"))))
-            usual = (NO_LABELS, NO_REFERENCE, too_few(config.min_support))
+            none = (NULL, INFINITE) if "states" in each.declaration else ()
+            usual = (NO_LABELS, NO_REFERENCE, too_few(config.min_support), *none)
             counts = Counter(reason for reason in mine.column("reason").to_pylist() if reason not in usual)
             found += [f"{each.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
     return tuple(found)

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from sli import publish, schemas
 from sli.config import Config
-from sli.declaration import declared, known_entry
+from sli.declaration import FromPython, declared, known_entry
 from sli.errors import ConfigError, StoreError, nearest
 from sli.history import framed
 from sli.intervals import DAY, Duration, Instants, iso, tiles_named
@@ -204,6 +204,8 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
             found=f"no {', '.join(missing)}",
             todo="`sli run CONFIG` once" if name in {each.name for each in config.declared} else "list it under `slis`",
         )
+    if isinstance(found, FromPython):
+        found.load()
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from sli import ahead, publish, turns
-from sli.checks import check_states
+from sli.checks import check_code, check_names, check_states, load_code
 from sli.config import Config
 from sli.conflicts import Conflicts, conflicting
 from sli.daily import renewed
@@ -107,6 +107,7 @@ def carry_out(config: Config, request: Request, progress: Progress | None = None
 @delivered()
 @one_cluster()
 def _carried_out(config: Config, request: Request, progress: Progress, began: float) -> Outcome:
+    check_code(config)
     with turns.Turn(config.store, config.storage) as turn:
         for attempt in itertools.count(1):
             try:
@@ -144,6 +145,7 @@ def planned(config: Config, request: Request) -> Plan:
     ahead.check_store(published, request, store.root)
     seen = store.inputs(published)
     inputs = discover(config, seen)
+    check_names(config, inputs)
     check_usable(inputs)
     check_states(config, inputs.predictions)
     return make_plan(config, inputs, published, seen, request)
@@ -195,6 +197,7 @@ def _once(
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     _wait_for(config, transaction, chosen, turn, inputs)
+    load_code(config)
     if chosen.news is None:
         worked = made_anew(config, transaction, chosen, inputs, known, progress)
     else:
@@ -226,6 +229,7 @@ def _listed(config: Config, broken: Mapping[str, str], progress: Progress) -> tu
         transaction = Store(config.store, config.storage).begin()
         seen = Inputs.of_rows(transaction.rows("inputs"))
         inputs = discover(config, seen).without(broken)
+    check_names(config, inputs)
     check_usable(inputs)
     return transaction, seen, inputs
 

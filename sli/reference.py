@@ -14,9 +14,10 @@ import pyarrow as pa
 from sli.aggregation import states_of
 from sli.config import Config
 from sli.errors import ConfigError
+from sli.expression import shut_in
 from sli.inputs import Files
 from sli.match import Spec, invalid_code, paired
-from sli.scan import connect, place_of
+from sli.scan import connect, pattern_of, place_of
 from sli.schemas import UTC
 from sli.slices import quoted
 from sli.slis import Sli, State
@@ -46,8 +47,12 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
     spec = replace(Spec.of(config, 0, [], config.slice_sets, 1), states=tuple(states), windows=())
     con = connect(config.parallel, config.task_memory)
     try:
+        places = [path, pattern_of(path)]
         if "://" in path:
-            con.register_filesystem(filesystem(path, config.storage)[0])
+            fs, place = filesystem(path, config.storage)
+            con.register_filesystem(fs)
+            places.append(fs.unstrip_protocol(place))
+        shut_in(con, places)
         read = f"read_parquet({place_of(path)}, file_row_number=true)"
         there = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
         columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)

@@ -21,6 +21,7 @@ from sli.fetch import Fetched, Wanted
 from sli.inputs import LogFile
 from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
+from sli.masking import masked
 from sli.signals import stoppable
 from sli.slices import literal, quoted, text_of
 from sli.spill import spill_folder
@@ -114,7 +115,7 @@ def _problem(file: LogFile, source: Source, zone_name: str) -> str:
         rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
         con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
     except (duckdb.Error, OSError) as problem:
-        return str(problem).splitlines()[0][:200]
+        return masked(str(problem).splitlines()[0])[:200]
     finally:
         con.close()
     return ""
@@ -248,8 +249,13 @@ def _select(
 
 
 def place_of(path: str) -> str:
-    """SQL of a path as it is: DuckDB takes `*`, `?` and `[` in that of a local file for a pattern."""
-    return literal(path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path))
+    """SQL of a path as it is."""
+    return literal(pattern_of(path))
+
+
+def pattern_of(path: str) -> str:
+    """The pattern that one path meets: DuckDB takes `*`, `?` and `[` in that of a local file for one."""
+    return path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path)
 
 
 def _clean(name: str, kind: str) -> str:

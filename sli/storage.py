@@ -16,6 +16,7 @@ from typing import Any
 import fsspec
 
 from sli.errors import ConfigError, StoreError, nearest
+from sli.masking import holds_credentials, keep_secrets, masked
 
 CONNECT_SECONDS = 5
 """How long a connection may take: who waits for an address that is wrong wants to know soon."""
@@ -34,6 +35,14 @@ class Storage:
     """Options of the config by kind of URL. They travel to Dask's workers, and are shown nowhere: they hold secrets."""
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        keep_secrets(self.options)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # Errors of a worker's libraries are told there.
+        self.__dict__.update(state)
+        keep_secrets(self.options)
 
     @staticmethod
     def of(tree: Any) -> Storage:
@@ -102,6 +111,7 @@ def filesystem(url: str, storage: Storage = NOTHING) -> tuple[Any, str]:
 
     Raises ConfigError where no file system is known for it, or its driver is not installed.
     """
+    check_no_credentials(url, url)
     if "::" in url:
         raise ConfigError(
             "chained URLs are not read",
@@ -122,6 +132,19 @@ def filesystem(url: str, storage: Storage = NOTHING) -> tuple[Any, str]:
         near = nearest(protocol, fsspec.available_protocols())
         raise ConfigError("no file system is known for this URL", where=url, found=protocol, todo=near) from error
     return fs, path
+
+
+def check_no_credentials(url: str, where: str) -> None:
+    """Raise ConfigError for a URL that holds some: it stands in tables, plans and messages."""
+    if holds_credentials(url):
+        kind = url.partition("://")[0]
+        raise ConfigError(
+            "credentials do not belong in a URL",
+            where=where,
+            expected="a URL that says only where",
+            found=url,
+            todo=f"write them as `storage: {{{kind}: {{...: ${{NAME}}}}}}`, from the environment",
+        )
 
 
 def _s3fs_options(s3: Mapping[str, str]) -> dict[str, Any]:
@@ -233,6 +256,6 @@ def read_through(url: str, storage: Storage) -> None:
 
 
 def plain(error: BaseException | None) -> str:
-    """What an error says, on one line, without colours and without the stack of a library."""
+    """What an error says, on one line, without colours, credentials and the stack of a library."""
     text = STACK.split(re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)))[0].strip() or type(error).__name__
-    return re.sub(r"\s+", " ", text).strip()[:300]
+    return masked(re.sub(r"\s+", " ", text).strip())[:300]

@@ -22,6 +22,7 @@ from sli.aggregation import grouping, named, prepare, states_of
 from sli.chunks import Chunk, Job
 from sli.config import Config
 from sli.errors import EngineError
+from sli.expression import shut_in
 from sli.inputs import LogFile
 from sli.intervals import Interval, union, without, zone
 from sli.match import Spec, match
@@ -88,7 +89,11 @@ def tell(made: pa.Table, what: str, seconds: float) -> None:
 
 
 def tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:
-    """All rows of `schemas.TILES` of a task whose marks, shadowed and strays, and pairs if any, are ready."""
+    """All rows of `schemas.TILES` of a task whose marks, shadowed and strays, and pairs if any, are ready.
+
+    From here on its connection reads no file: the SQL of the config's own states comes next.
+    """
+    shut_in(con)
     parts = [_side(con, "pairs"), _side(con, "feedback")]
     if paired:
         fine = prepare(con, spec)

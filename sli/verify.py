@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sli.checks import check_code
 from sli.config import Config
 from sli.errors import ConfigError, StoreError
 from sli.inputs import Files, Inputs, LogFile
@@ -81,6 +82,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     Values must agree to a relative 1e-9, within the row's error bound where it has one. Raises SliError.
     """
     config = load_config(config, settings)
+    check_code(config)
     store = Store(config.store, config.storage)
     published = store.published()
     if published is None:

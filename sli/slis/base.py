@@ -20,6 +20,8 @@ from sli.intervals import Interval
 from sli.slis.states import Flags, Floats, Merged, Objects, Spread, State
 
 TASKS = ("binary", "multiclass", "regression", "ranking")
+PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
+"""Columns of a pair beside the log's own."""
 NO_LABELS = "no labelled predictions"
 NO_VALUES = "no values"
 NO_REFERENCE = "no reference values"
@@ -230,9 +232,14 @@ class Sli:
     reference: Reference | None = None
     better: Better | None = None
 
+    @property
+    def meaning(self) -> Mapping[str, Any]:
+        """What the definition rests on, beside the config's own meaning."""
+        return self.declaration
+
     def definition(self, base: str) -> str:
         """Content hash of the declaration and of what it rests on (`base`: the config's own meaning)."""
-        content = json.dumps([base, dict(self.declaration)], sort_keys=True, default=str)
+        content = json.dumps([base, dict(self.meaning)], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -15,12 +15,14 @@ from types import ModuleType
 from typing import Any
 
 from sli.errors import ConfigError, nearest
+from sli.trust import check_code_allowed
 
 EXPECTED = "module:function or module.function"
 
 
 def load(call: str, folder: Path | None) -> Any:
     """The function `module:name` or `module.name`, its module looked for beside the config too. Raises ConfigError."""
+    check_code_allowed([f"'{call}'"])
     module_name, _, name = call.partition(":") if ":" in call else call.rpartition(".")
     if not module_name or not name:
         raise ConfigError(f"'{call}' names no function", expected=EXPECTED, found=call)
@@ -49,21 +51,22 @@ def _module(name: str, folder: Path | None) -> ModuleType:
         importlib.invalidate_caches()
         loaded = sys.modules.get(top)
         # A process that runs several models may hold the module of that name from another config's folder.
-        other = loaded is not None and not _installed(loaded) and not _within(loaded, beside)
+        other = loaded is not None and not is_installed(loaded) and not is_within(loaded, beside)
         if other and ((beside / f"{top}.py").exists() or (beside / top).is_dir()):
             for each in [each for each in sys.modules if each == top or each.startswith(f"{top}.")]:
                 del sys.modules[each]
     return importlib.import_module(name)
 
 
-def _installed(module: ModuleType) -> bool:
+def is_installed(module: ModuleType) -> bool:
     """Whether workers have the module as this process does: it is Python's, or of a package."""
     file = vars(module).get("__file__")
     parts = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
     return file is None or module.__name__.partition(".")[0] == "sli" or any(part in file for part in parts)
 
 
-def _within(module: ModuleType, folder: Path) -> bool:
+def is_within(module: ModuleType, folder: Path) -> bool:
+    """Whether the module's file lies in the folder."""
     return Path(str(module.__file__)).resolve().is_relative_to(folder)
 
 
@@ -88,8 +91,8 @@ def by_value(what: Any, function: Any, folder: Path) -> bytes:
     modules = [
         each
         for name, each in list(sys.modules.items())
-        if isinstance(each, ModuleType) and each.__name__ == name and not _installed(each)
-        if each is own or _within(each, inside)
+        if isinstance(each, ModuleType) and each.__name__ == name and not is_installed(each)
+        if each is own or is_within(each, inside)
     ]
     for each in modules:
         cloudpickle.register_pickle_by_value(each)

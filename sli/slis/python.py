@@ -14,7 +14,7 @@ import json
 import math
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,19 @@ from sli.slices import quoted, text_of
 from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
 from sli.slis.class_scores import NO_SCORES, scores_of
 from sli.slis.loaded import by_value, load, source
-from sli.slis.mergeable import from_mergeable, is_mergeable
+from sli.slis.mergeable import (
+    Mergeable,
+    from_mergeable,
+    groups,
+    histogram,
+    is_mergeable,
+    largest,
+    smallest,
+    total,
+)
 from sli.slis.sql import needs_labels, over
 from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
+from sli.slis.written import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,11 +127,62 @@ def pickled(call: str, folder: str) -> bytes:
     """What a window state's `call` describes, by value, so that workers need not have its module."""
     made, beside = json.loads(call), Path(folder)
     function = load(made["python"], beside)
-    return by_value(_called(function, made), function, beside)
-
-
-def _called(function: Callable[..., Any], made: Mapping[str, Any]) -> Called:
     takes = inspect.signature(function).parameters if made["weight"] else ()
+    return by_value(_called(function, made, takes), function, beside)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function that is imported where it is called first."""
+
+    call: str
+    folder: Path
+
+    @functools.cached_property
+    def function(self) -> Callable[..., Any]:
+        found: Callable[..., Any] = load(self.call, self.folder)
+        return found
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self.function(*given, **named)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a definition and a plan need of a function: its `source`, its parameters, the states of a mergeable one."""
+
+    source: str
+    parameters: tuple[inspect.Parameter, ...]
+    states: Mapping[str, State] | None = None
+
+
+MAKERS: dict[str, Callable[..., State]] = {
+    "count": count,
+    "groups": groups,
+    "histogram": histogram,
+    "largest": largest,
+    "smallest": smallest,
+    "total": total,
+}
+"""What `sli.mergeable` makes states with."""
+COMPILED = (inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL),)
+"""Parameters of a compiled function, which may not tell its own."""
+
+
+def _known(call: str, folder: Path) -> Known:
+    """Read from the function's file if that tells, else from the function. Raises ConfigError."""
+    if told := written(call, folder, MAKERS):
+        return Known(told.source, told.parameters, told.states)
+    function = load(call, folder)
+    if is_mergeable(function):
+        return Known(source(function.value), (), function.states)
+    try:
+        return Known(source(function), tuple(inspect.signature(function).parameters.values()))
+    except (TypeError, ValueError):
+        return Known(source(function), COMPILED)
+
+
+def _called(function: Callable[..., Any], made: Mapping[str, Any], takes: Collection[str]) -> Called:
     weight_as = next((name for name in WEIGHTS if name in takes), "")
     scores = made.get("scores", {"columns": (), "as": ""})
     return Called(
@@ -138,18 +199,18 @@ def _called(function: Callable[..., Any], made: Mapping[str, Any]) -> Called:
 
 def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
     """Hash of what an entry's function is, for the SLI's definition."""
-    found = load(str(entry["python"]), folder)
-    parts = [source(found)]
-    if is_mergeable(found):
-        needs = f"needs labels: {needs_labels(found.states.values())}"
-        parts = [source(found.value), needs, *sorted(f"{name}={state.id}" for name, state in found.states.items())]
+    known = _known(str(entry["python"]), folder)
+    parts = [known.source]
+    if known.states is not None:
+        parts.append(f"needs labels: {needs_labels(known.states.values())}")
+        parts += sorted(f"{name}={state.id}" for name, state in known.states.items())
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def y_pred(entry: Mapping[str, Any], folder: Path, task: str) -> str:
     """What a function gets beside the labels unless `of` says: decision, prediction or scores. Raises ConfigError."""
     if task == "multiclass":
-        second = [p.name for p in _parameters(load(str(entry["python"]), folder))[1:2]]
+        second = [p.name for p in _known(str(entry["python"]), folder).parameters[1:2]]
         return "scores" if set(second) & set(SCORES) else "prediction"
     return "decision" if task == "binary" else "prediction"
 
@@ -166,15 +227,16 @@ def from_python(
     `of` says what y_pred is: decision, prediction or scores. `scores` names the column of each class's.
     """
     entry = {key: value for key, value in entry.items() if value is not None}
-    function = load(str(entry["python"]), folder)
-    if is_mergeable(function):
-        return from_mergeable(function, entry)
-    scores_as = _scores_as(function, of, classes, entry.get("with"), bool(scores))
+    function = Later(str(entry["python"]), folder)
+    known = _known(function.call, folder)
+    if known.states is not None:
+        return from_mergeable(Mergeable(known.states, function), entry)
+    scores_as = _scores_as(known.parameters, of, classes, entry.get("with"), bool(scores))
     scored = scores_of(str(entry["python"]), classes, scores) if of == "scores" or scores_as else None
-    made = _checked(entry, function, classes, [scores_as] if scores_as else [])
+    made = _checked(entry, known.parameters, classes, [scores_as] if scores_as else [])
     if scored is not None:
         made["scores"] = {"columns": list(scored.columns), "as": scores_as}
-    given = _called(function, made)
+    given = _called(function, made, [each.name for each in known.parameters])
     columns = tuple(sorted({*([given.weight] if given.weight else []), *given.slices, *given.scores}))
     where = "usable" if scored is None else f"usable AND {scored.known}"
     of = "decision" if of == "decision" else "prediction"
@@ -188,25 +250,22 @@ def from_python(
     return Formula(states, functools.partial(_value, given), on_rows, entry.get("against"))
 
 
-def _scores_as(function: Callable[..., Any], of: str, classes: tuple[str, ...], constants: Any, there: bool) -> str:
+def _scores_as(
+    parameters: Sequence[inspect.Parameter], of: str, classes: tuple[str, ...], constants: Any, there: bool
+) -> str:
     """The parameter beyond the second one that gets the scores: it must have them, or may and they are `there`."""
     if not classes or of == "scores":
         return ""
     own = constants if isinstance(constants, Mapping) else {}
-    named = {p.name: p for p in _parameters(function)[2:] if p.kind is not p.POSITIONAL_ONLY and p.name not in own}
+    named = {p.name: p for p in parameters[2:] if p.kind is not p.POSITIONAL_ONLY and p.name not in own}
     return next((name for name in SCORES if name in named and (there or named[name].default is named[name].empty)), "")
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        # Compiled functions may not tell.
-        return [inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)]
-
-
 def _checked(
-    entry: Mapping[str, Any], function: Callable[..., Any], classes: tuple[str, ...], filled: Sequence[str]
+    entry: Mapping[str, Any],
+    parameters: Sequence[inspect.Parameter],
+    classes: tuple[str, ...],
+    filled: Sequence[str],
 ) -> dict[str, Any]:
     """What the function gets, as plain values, once its signature agrees; `filled` are parameters it has got."""
     call = str(entry["python"])
@@ -231,7 +290,7 @@ def _checked(
             found=repr(constants),
         )
     given = {key: entry[key] for key in ("weight", "columns", "against") if entry.get(key)}
-    _agree(call, function, given, constants, filled)
+    _agree(call, parameters, given, constants, filled)
     return {
         "python": call,
         "weight": weight,
@@ -250,13 +309,12 @@ def _plain(of: Any) -> bool:
 
 def _agree(
     call: str,
-    function: Callable[..., Any],
+    parameters: Sequence[inspect.Parameter],
     given: Mapping[str, Any],
     constants: Mapping[str, Any],
     already: Sequence[str],
 ) -> None:
     """The function takes what the entry gives and needs nothing else."""
-    parameters = _parameters(function)
     by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(by_place) < 2 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         raise ConfigError(f"'{call}' does not take two arrays", where="python", expected="function(y_true, y_pred)")

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError
+from sli.expression import bounded, check, sealed, shown
 from sli.slices import quoted
-from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, because, count, plain, total
+from sli.slis.base import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
 from sli.slis.states import Floats, Merged, State
 
 if TYPE_CHECKING:
@@ -27,33 +28,36 @@ OF_LABELS = re.compile(r"\b(label|labelled|usable|delay|known_at)\b|\bcolumns\s*
 LITERAL = re.compile(r"'(?:[^']|'')*'")
 NULL = "the value is null"
 INFINITE = "the value is infinite"
+COUNTS = ("predictions", "labelled")
+"""What `value` sees beside the states."""
+VALUE_SECONDS = 60.0
+"""How long all values of a batch of windows may take."""
+ENDLESS = f"`value` does not end within {VALUE_SECONDS:g} s"
 
 
-def aggregate(text: str) -> State:
-    """The state of one SQL aggregate such as `sum(fare * tip)`. Raises ConfigError."""
+def aggregate(text: str, columns: Collection[str]) -> State:
+    """The state of one SQL aggregate such as `sum(fare * tip)` over these columns. Raises ConfigError."""
     found = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
     name, inner = (found[1].lower(), found[2].strip()) if found else ("", "")
-    if name not in MERGEABLE or not _balanced(inner):
+    if name not in MERGEABLE:
         raise ConfigError(
             "a state must be one mergeable aggregate",
             expected="sum(...), count(...), min(...) or max(...) over a pair's columns",
-            found=text,
+            found=shown(text),
             todo="keep a mean as its sum and count, and divide them in `value`",
         )
+    if name == "count" and inner in ("", "*"):
+        return count("true")
+    try:
+        check(inner, columns, missing="list {} under predictions.columns")
+    except ConfigError as error:
+        error.found = shown(text)
+        raise
     if name == "count":
-        return count("true" if inner in ("", "*") else f"({inner}) IS NOT NULL")
+        return count(f"({inner}) IS NOT NULL")
     if name == "sum":
         return total(f"({inner})::DOUBLE", f"({inner}) IS NOT NULL")
     return State("min" if name == "min" else "max", of=f"({inner})::DOUBLE")
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for character in LITERAL.sub("", text):
-        depth += (character == "(") - (character == ")")
-        if depth < 0:
-            return False
-    return depth == 0
 
 
 def needs_labels(states: Iterable[State]) -> bool:
@@ -65,27 +69,27 @@ def needs_labels(states: Iterable[State]) -> bool:
     return any(OF_LABELS.search(LITERAL.sub("", text)) for text in texts)
 
 
-def from_sql(states: Mapping[str, str], value: str) -> Formula:
-    """A mergeable SLI: named aggregates, and an SQL expression over them, `predictions` and `labelled`."""
-    import duckdb
+def from_sql(states: Mapping[str, str], value: str, columns: Collection[str] = ()) -> Formula:
+    """A mergeable SLI: named aggregates over a pair's own columns and these, and an SQL expression over them.
 
-    merged = {name: aggregate(text) for name, text in states.items()}
-    known = [*merged, "predictions", "labelled"]
-    for name in ("predictions", "labelled"):
+    Raises ConfigError.
+    """
+    merged = {}
+    for name, text in states.items():
+        try:
+            merged[name] = aggregate(str(text), (*PAIR_COLUMNS, *columns))
+        except ConfigError as error:
+            error.where = f"states.{name}"
+            raise
+    known = [*merged, *COUNTS]
+    for name in COUNTS:
         if name in merged:
             raise ConfigError(f"'{name}' is there already", where=f"states.{name}", todo="give the state another name")
-    columns = ", ".join(f"1::DOUBLE AS {quoted(name)}" for name in known)
     try:
-        # TRY takes no aggregate, no window function, no subquery and nothing by chance: what would see other rows.
-        duckdb.connect().execute(f"SELECT TRY(({value})::DOUBLE) FROM (SELECT {columns})")
-    except duckdb.Error as error:
-        wrong = re.search(r'column "([^"]+)"', str(error))
-        raise ConfigError(
-            "the value is no SQL expression over the SLI's states",
-            expected=f"an expression over {', '.join(known)} of one window, without aggregates, subqueries or chance",
-            found=value,
-            todo=nearest(wrong[1], known) if wrong else str(error).splitlines()[0],
-        ) from error
+        check(value, known, numbers=True)
+    except ConfigError as error:
+        error.where = "value"
+        raise
     needs = needs_labels(merged.values())
     on_rows = functools.partial(_on_rows, dict(states), value, needs)
     return Formula(merged, functools.partial(_value, value, needs), on_rows)
@@ -98,13 +102,25 @@ def _value(value: str, needs: bool, s: Merged) -> Values:
     columns = {"predictions": s.predictions, "labelled": s.labelled, **s.states}
     frame = pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
     frame["sli:position"] = np.arange(len(frame))
-    found = (
-        duckdb.connect()
-        .execute(f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"')
-        .fetchnumpy()["value"]
-    )
+    con = sealed(duckdb.connect())
+    con.register("frame", frame)
+    # Without TRY a window whose numbers it fails on would cost the others theirs.
+    query = f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"'
+    try:
+        found = bounded(con, VALUE_SECONDS, lambda: con.execute(query).fetchnumpy()["value"])
+        con.close()
+    except TimeoutError:
+        # What may still be at work cannot be closed.
+        return _nothing(len(frame), ENDLESS)
+    except duckdb.Error as error:
+        # Out of memory, say: one SLI must not end the run.
+        return _nothing(len(frame), str(error).splitlines()[0][:200])
     numbers = np.ma.filled(np.ma.asarray(found, dtype=np.float64), np.nan)
     return plain(numbers, undefined(numbers, s, needs))
+
+
+def _nothing(rows: int, why: str) -> Values:
+    return plain(np.full(rows, np.nan), np.full(rows, why, dtype=object))
 
 
 def undefined(numbers: Floats, s: Merged, needs: bool) -> Any:
@@ -125,13 +141,13 @@ def undefined(numbers: Floats, s: Merged, needs: bool) -> Any:
 
 
 def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the rows as `pairs`, its clock set as the kernel's is."""
+    """DuckDB with the rows as `pairs` and nothing else, its clock set as the kernel's is."""
     import duckdb
 
     con = duckdb.connect()
     con.execute("SET TimeZone='UTC'")
     con.register("pairs", pairs)
-    return con
+    return sealed(con)
 
 
 def _on_rows(states: Mapping[str, str], value: str, needs: bool, pairs: pd.DataFrame) -> float:
@@ -141,5 +157,5 @@ def _on_rows(states: Mapping[str, str], value: str, needs: bool, pairs: pd.DataF
     counts = "count(*) AS predictions, count(*) FILTER (labelled) AS labelled"
     inner = f"SELECT {', '.join(each for each in (named, counts) if each)} FROM pairs"
     with over(pairs) as con:
-        found = con.execute(f"SELECT ({value})::DOUBLE FROM ({inner})").fetchall()[0][0]
+        found = con.execute(f"SELECT TRY(({value})::DOUBLE) FROM ({inner})").fetchall()[0][0]
     return float("nan") if found is None or not np.isfinite(found) else float(found)

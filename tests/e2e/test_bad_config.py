@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import time
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from desk import Desk, N
+import yaml
+from desk import BASE, Desk, N
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sli
+from sli.errors import ConfigError
+from sli.loading import checked, load_config
 
 ANIMALS: dict[str, Any] = {
     "task": "multiclass",
@@ -154,9 +163,44 @@ def test_a_column_of_scores_that_no_file_has_is_named(desk: Desk) -> None:
     desk.feedback(label=["cat", "dog"] * 3)
     desk.configure(**ANIMALS, predictions__scores={"cat": "fare", "dog": "fair"}, slis=["log_loss"])
     said = desk.run()
-    assert said.code == 4
-    assert said.has("missing column: no column 'fair'", "a.parquet", "did you mean 'fare'?")
+    assert said.code == 2
+    assert said.has("predictions.scores", "has a column 'fair'", "a.parquet", "did you mean 'fare'?")
     assert desk.untouched
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "backfill"])
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"predictions__id": "output_di"}, ["predictions.id", "of the predictions log", "did you mean 'output_id'?"]),
+        ({"predictions__time": "predicted"}, ["predictions.time", "did you mean 'predicted_at'?"]),
+        ({"predictions__value": "scores"}, ["predictions.value", "did you mean 'score'?"]),
+        ({"feedback__id": "id"}, ["feedback.id", "one of output_id, known_at, label", "check the name"]),
+        ({"feedback__time": "known"}, ["feedback.time", "did you mean 'known_at'?"]),
+        ({"feedback__value": "labels"}, ["feedback.value", "of the feedback log", "did you mean 'label'?"]),
+        ({"slice_by": [[], ["regoin"]]}, ["slice_by", "'regoin'", "did you mean 'region'?"]),
+        ({"predictions__columns": ["fair"]}, ["predictions.columns", "'fair'", "did you mean 'fare'?"]),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_a_column_that_no_file_has_is_a_config_error(
+    desk: Desk, command: str, changes: dict[str, Any], parts: list[str]
+) -> None:
+    desk.configure(**changes)
+    span = ["--start", "2024-01-15", "--end", "2024-01-16"] if command == "backfill" else []
+    said = desk.call(command, str(desk.config), "--as-of", "2024-02-01", *span)
+    assert said.code == 2
+    assert said.has("no file of the", *parts)
+    assert desk.untouched
+
+
+def test_a_column_that_some_files_lack_sets_those_aside(desk: Desk) -> None:
+    desk.predictions("b.parquet", prefix="b")
+    desk.configure(slice_by=[[], ["region"]])
+    said = desk.run()
+    assert said.code == 3
+    assert said.has("missing column", "b.parquet", "no column 'region'")
+    assert desk.counts() == (6, 6)
 
 
 @pytest.mark.parametrize(
@@ -199,3 +243,159 @@ def test_classes_may_be_whole_numbers_or_booleans(desk: Desk) -> None:
         assert desk.run().code == 0
         assert sli.read(desk.config, sli="accuracy").value.tolist() == [1.0]
         assert desk.call("verify", str(desk.config)).code == 0
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghij")
+)
+SHAPES: list[tuple[str, str | bytes, list[str]]] = [
+    ("number", "1: 2\n", ["a key must be text, found 1", "line 1", 'write "1"']),
+    ("null", "model: m\n~: 2\n", ["a key must be text, found ~", "line 2"]),
+    ("truth", "on: 2\n", ["a key must be text, found on"]),
+    ("deep number", "slis:\n- sli: accuracy\n  3: 2\n", ["a key must be text, found 3", "line 3"]),
+    ("list as key", "[a]: 1\n", ["a key must be text, found a list or a mapping"]),
+    ("itself", "slis: &a [*a]\n", ["'a' holds itself", "line 1"]),
+    ("itself, deeper", "x: &a {b: {c: [*a]}}\n", ["'a' holds itself"]),
+    ("merged into itself", "x: &a {<<: *a}\n", ["'a' holds itself"]),
+    ("brackets", "slis: " + "[" * 5000 + "]" * 5000, ["more than 50 lists and mappings within each other"]),
+    ("open brackets", "[" * 5000, ["more than 50 lists and mappings within each other"]),
+    ("steps", "".join(f"{' ' * i}a:\n" for i in range(300)), ["more than 50", "line 50"]),
+    ("bomb", BOMB, ["more than 20,000 values", "line 5"]),
+    ("many", "slis: [" + "a, " * 30_000 + "]", ["more than 20,000 values"]),
+    ("twice", "model: m\nhorizon: 1d\nmodel: n\n", ["the key 'model' stands in lines 1 and 3", "remove one"]),
+    ("twice, deeper", "slis:\n- {sli: cost, name: a, name: b}\n", ["the key 'name' stands in line 2, twice"]),
+    ("python", "model: !!python/object/apply:os.system ['touch x']\n", ["!!python/object/apply:os.system", "line 1"]),
+    ("python name", "model: !!python/name:os.system\n", ["!!python/name:os.system"]),
+    ("bytes", "model: !!binary aGVsbG8=\n", ["a value of type !!binary"]),
+    ("set", "slis: !!set {a, b}\n", ["a value of type !!set"]),
+    ("tag", "model: !mine x\n", ["a value of type !mine"]),
+    ("unknown anchor", "model: *x\n", ["found undefined alias 'x'", "line 1"]),
+    ("two documents", "model: m\n---\nmodel: n\n", ["expected a single document", "line 2"]),
+    ("tab", "slis:\n\t- accuracy\n", ["invalid YAML", "'\\t'", "line 2"]),
+    ("quote", "model: 'm\n", ["invalid YAML", "quoted scalar"]),
+    ("no date", "since: 2024-99-99\n", ["invalid YAML: month must be in 1..12", "line 1"]),
+    ("digits", "min_support: " + "9" * 5000 + "\n", ["invalid YAML", "5000 digits"]),
+    ("large", "min_support: 9223372036854775808\n", ["a whole number is too large"]),
+    ("sixties", "min_support: 1" + ":59" * 3000 + "\n", ["a whole number is too large"]),
+    ("NUL", "model: \0\n", ["invalid YAML", "#x0000"]),
+    ("escape", "model: \x1b[2J\n", ["invalid YAML", "#x001b"]),
+    ("no UTF-8", b"model: \xff\n", ["no text in UTF-8"]),
+    ("UTF-16", "model: m\n".encode("utf-16"), ["no text in UTF-8"]),
+    ("empty", "", ["must be a mapping", "found: nothing"]),
+    ("comment", "# nothing\n", ["must be a mapping", "found: nothing"]),
+    ("list", "- accuracy\n", ["must be a mapping", "found: list"]),
+    ("text", "accuracy\n", ["must be a mapping", "found: str"]),
+    ("huge", "# " + "x" * (300 << 10), ["the config is too large", "at most 256 KiB"]),
+]
+
+
+@pytest.mark.parametrize(("text", "parts"), [each[1:] for each in SHAPES], ids=[each[0] for each in SHAPES])
+def test_a_yaml_of_another_shape_is_a_clear_error_in_time(desk: Desk, text: str | bytes, parts: list[str]) -> None:
+    desk.config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    began = time.monotonic()
+    said = desk.run()
+    assert time.monotonic() - began < 5
+    assert said.code == 2
+    assert said.has(str(desk.config), *parts)
+    assert len(said.err) < 1000
+
+
+@pytest.mark.parametrize("name", ["predictions", "no\0thing.yaml", "nowhere.yaml", "a" * 5000])
+def test_a_config_that_is_no_file_is_a_clear_error(desk: Desk, name: str) -> None:
+    said = desk.call("run", f"{desk.root}/{name}")
+    assert said.code == 2
+    assert said.has("the config cannot be read" if "\0" not in name else "the config")
+
+
+@pytest.mark.parametrize(
+    "setting", ["slis=[[[[", "slis=&a [*a]", "horizon={1: 2}", "horizon={a: 1, a: 2}", "x=!!python/name:os"]
+)
+def test_a_setting_of_another_shape_is_a_clear_error(desk: Desk, setting: str) -> None:
+    said = desk.run("--set", setting)
+    assert said.code == 2
+    assert said.has("--set", setting)
+
+
+SQL: dict[str, Any] = {
+    "name": "cost",
+    "states": {"loss": "sum(label::INT)"},
+    "value": "loss / labelled",
+    "objective": "< 5",
+}
+WHOLE: dict[str, Any] = {
+    **BASE,
+    "timezone": "UTC",
+    "threshold": 0.5,
+    "level": 0.9,
+    "min_support": 1,
+    "memory": "1GB",
+    "dask": {"workers": 2},
+    "storage": {"s3": {"endpoint": "http://minio:9000", "key": "a", "secret": "b"}},
+    "slice_by": [[], ["region"], {"columns": ["region", "fare"], "top": 2}],
+    "bins": {"fare": [1, 2]},
+    "grains": ["hour", {"size": "7d", "every": "1d"}],
+    "slis": [
+        "accuracy",
+        {"sli": "recall", "threshold": [0.3, 0.5]},
+        SQL,
+        {"sli": "psi", "of": "fare", "against": "previous"},
+    ],
+    "predictions": {**BASE["predictions"], "columns": ["fare"], "keep": "first"},
+}
+NOTHING = [None, "", [], {}, [[]], [None]]
+NUMBERS = [True, 0, -1, 1e400, float("nan"), 2**62]
+TEXTS = ["x", "\n", "a\0b", "é" * 50, "1d", "*", "../..", "${X}", "-", "SELECT 1", "a://b", "9999999999999999d", "1e9d"]
+OTHERWISE = [{"a": 1}, ["x"] * 3, {"size": "1h"}, date(1, 1, 1), "9999-12-31", "0001-01-01"]
+STRANGE = st.sampled_from([*NOTHING, *NUMBERS, *TEXTS, *OTHERWISE])
+KEYS = st.sampled_from(["x", "", "objective", "name", "value", "sli", "against", "python", "of"])
+BITS = ["", "\t", "[", "{", "&a ", "*a", "!!", ": ", "- ", "'", "\n", "#", "%", "1", "\x00", "💥", "<<: "]
+
+
+def places(tree: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    return [*([at] if at else []), *(each for key in keys for each in places(tree[key], (*at, key)))]
+
+
+@given(data=st.data())
+def test_a_config_with_anything_at_any_place_is_a_config_or_a_config_error(data: st.DataObject) -> None:
+    tree = copy.deepcopy(WHOLE)
+    for _ in range(data.draw(st.integers(1, 2))):
+        *above, last = data.draw(st.sampled_from(places(tree)))
+        at = tree
+        for key in above:
+            at = at[key]
+        how = data.draw(st.sampled_from(["replace", "remove", "add"]))
+        if how == "replace":
+            at[last] = data.draw(STRANGE)
+        elif how == "remove":
+            del at[last]
+        elif isinstance(at, dict):
+            at[data.draw(KEYS)] = data.draw(STRANGE)
+        else:
+            at.insert(last, data.draw(STRANGE))
+    try:
+        checked(tree).base  # noqa: B018 - works out the edges of bins
+    except ConfigError as error:
+        told = str(error)
+    else:
+        told = "a config"
+    assert 0 < len(told) < 3000
+
+
+@given(data=st.data())
+def test_a_config_with_characters_changed_is_a_config_or_a_config_error(
+    data: st.DataObject, tmp_path_factory: Any
+) -> None:
+    text = list(yaml.safe_dump(WHOLE))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(text) - 1))
+        text[place] = data.draw(st.sampled_from(BITS))
+    path = tmp_path_factory.getbasetemp() / "changed.yaml"
+    path.write_text("".join(text))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        told = str(error)
+    else:
+        told = "a config"
+    assert 0 < len(told) < 3000

@@ -40,8 +40,10 @@ def spoil(path: Path, column: str) -> None:
 def test_a_path_that_does_not_exist_is_named_with_its_key(desk: Desk, log: str) -> None:
     desk.configure(**{f"{log}__path": "nowhere"})
     said = desk.run()
-    assert said.code == 4
-    assert said.has(f"the path of the {log} log does not exist", str(desk.root / "nowhere"), f"check `{log}.path`")
+    assert said.code == 2
+    assert said.has(
+        f"the path of the {log} log does not exist", f"{log}.path", str(desk.root / "nowhere"), f"check `{log}.path`"
+    )
     assert desk.untouched
 
 
@@ -316,7 +318,7 @@ def test_an_unset_environment_variable_is_named(desk: Desk, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"a: [1,\nb", "the config is no YAML"),
+        (b"a: [1,\nb", "invalid YAML"),
         (b"- 1", "the config must be a mapping"),
         (b"", "the config must be a mapping"),
         (b"\xff\xfe\x00", "the config"),

@@ -640,7 +640,7 @@ def examples():
 def test_the_examples_of_the_docs_can_be_declared(title, tree, entry):
     entry = {key: value for key, value in entry.items() if key != "objective"}
     if title.endswith("SQL"):
-        assert from_sql(entry["states"], entry["value"]).states
+        assert from_sql(entry["states"], entry["value"], ["fare"]).states
     else:
         of = entry.get("of") or y_pred(entry, ROOT / "configs", tree.get("task", "regression"))
         scores = tree.get("predictions", {}).get("scores")

@@ -14,8 +14,10 @@ from scenario import DAY, Scenario, at, config_of
 
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
-    ["errors", "panics", "signals", "spill", "bars", "grid"],
-    ["formats", "intervals", "slices"],
+    ["masking", "panics", "signals", "spill", "grid"],
+    ["errors", "bars"],
+    ["formats", "intervals", "slices", "functions", "document", "trust"],
+    ["expression"],
     ["windows", "schemas", "request"],
     ["columns"],
     ["inputs"],

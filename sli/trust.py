@@ -1,0 +1,39 @@
+"""Whether this process, and those it starts, may run Python that a config names. Limit: all of it, or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sli.errors import ConfigError
+
+NO_CODE = "SLI_NO_CODE"
+
+
+def is_code_allowed() -> bool:
+    return os.environ.get(NO_CODE, "") in ("", "0")
+
+
+def check_code_allowed(called: Sequence[str]) -> None:
+    """Raise ConfigError where code is named and none is to be run."""
+    if called and not is_code_allowed():
+        raise ConfigError(
+            "the config names Python code, and none is to be run",
+            found=", ".join(called),
+            todo=f"leave out --no-code or {NO_CODE}, if you trust the code",
+        )
+
+
+@contextmanager
+def no_code(refused: bool) -> Iterator[None]:
+    """Refuse it within the block, or leave it as it is."""
+    before = os.environ.get(NO_CODE)
+    if refused:
+        os.environ[NO_CODE] = "1"
+    try:
+        yield
+    finally:
+        if refused:
+            os.environ.pop(NO_CODE)
+            os.environ.update({} if before is None else {NO_CODE: before})

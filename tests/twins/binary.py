@@ -159,7 +159,7 @@ TARGETS = (
 )
 PARAMETERS = {
     **{name: [{}, {"threshold": 0.25}] for name in DECISIONS},
-    **{name: [{"target": 0.9}, {"target": 0.25}] for name in TARGETS},
+    **{name: [{"target": 0.9}] for name in TARGETS},
     "cost": [
         *({}, {"false_positive": 5}, {"false_positive": 0.5, "false_negative": 2, "threshold": 1}),
         {"false_positive": 2, "false_negative": 8, "true_positive": -5, "true_negative": -0.5},

@@ -283,7 +283,7 @@ def _backfill(given: argparse.Namespace) -> int:
         print(json.dumps(digest.backfill_dict(outcome)))
     else:
         _say(report.backfill_lines(outcome, config))
-    return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
+    return _warned(given, [*dict.fromkeys(line for each in outcome.runs for line in report.warning_lines(each))])
 
 
 def _plan(given: argparse.Namespace) -> int:

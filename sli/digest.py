@@ -33,6 +33,7 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "causes": dict(Counter(outcome.revised.column("cause").to_pylist()).most_common()),
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "failing": list(outcome.failing),
+        "warnings": list(outcome.warnings),
         "plan": outcome.plan.to_dict(),
     }
 

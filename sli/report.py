@@ -244,8 +244,8 @@ def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
 
 
 def warning_lines(outcome: Outcome) -> list[str]:
-    """Bad input that this run set aside, and Python functions that failed."""
-    lines = []
+    """Bad input that this run set aside, a log that says nothing, and Python functions that failed."""
+    lines = list(outcome.warnings)
     for row in outcome.newly_bad.to_pylist()[:SHOWN]:
         samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""
         where = f" in {row['file']}" if row["file"] else ""

@@ -17,7 +17,8 @@ EPILOG = """\
 exit codes:
   0  done, also when nothing had to be done
   2  the config or an argument is wrong; nothing was done
-  3  done, but this run set bad input aside or a Python SLI failed (see `sli show CONFIG --table audit`)
+  3  done, but this run set bad input aside or a Python SLI failed (see `sli show CONFIG --table audit`),
+     or no feedback can be used
   4  failed; nothing was published, or no more of a backfill than it said
   5  verify found rows that differ from a recomputation
 

@@ -217,11 +217,11 @@ def _with_footer(footer: _Footer, file: LogFile, opened_by: Callable[[LogFile], 
             return _timed(footer, read, metadata, schema, opened) if read.usable else read
     except Exception as error:
         remote = "://" in file.path
-        # Arrow tells of a footer that makes no sense by an OSError of no number.
-        broken = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError) or (
+        # Arrow tells of a footer that makes no sense by an OSError of no number, Python by names that are no text.
+        broken = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError | ValueError) or (
             type(error) is OSError and error.errno is None
         )
-        if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError):
+        if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError | ValueError):
             raise
         if not broken and (remote or not isinstance(error, PermissionError | IsADirectoryError)):
             # The file may be whole and its storage away: to set it aside would lose what was published of it.

@@ -6,10 +6,13 @@ checksums the needed pages are read once more, but not decoded. Limit: the heade
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+import pyarrow.parquet as pq
 
 from sli.intervals import Interval
 
@@ -118,6 +121,15 @@ def _header(opened: Opened, start: int, end: int) -> tuple[Mapping[int, Any], in
         except ValueError:
             return None
     return None
+
+
+def damage(opened: Opened, columns: frozenset[str]) -> str:
+    """Which page of these columns of a file is not what its checksum says; empty if none, or if it has none."""
+    if not has_checksum(opened):
+        return ""
+    opened.seek(0)
+    groups = chunks(pq.read_metadata(opened), columns, (), Interval(0, 0))
+    return broken(opened, itertools.chain.from_iterable(groups))
 
 
 def encrypted(opened: Opened, size: int, metadata: Any, columns: Iterable[str]) -> str:

@@ -176,3 +176,12 @@ def test_the_pages_of_remote_files_are_held_to_their_checksums_as_they_are_fetch
     assert said.has("predictions, damaged, 6 rows", "b.parquet", "checksum")
     assert desk.counts() == (6, 6)
     assert sli.read(desk.config, table="audit").check.tolist() == ["damaged"]
+
+
+def test_a_reference_table_is_held_to_its_checksums_too(desk: Desk) -> None:
+    desk.configure(slis=["accuracy", {"name": "psi", "sli": "psi", "against": {"table": str(desk.root / "t.parquet")}}])
+    path = desk.predictions("b.parquet", prefix="b").rename(desk.root / "t.parquet")
+    spoiled(path, "score", write_page_checksum=True)
+    said = desk.run()
+    assert said.code == 2
+    assert said.has("the reference table cannot be used", str(path), "the checksum of page 0 of column 'score'")

@@ -232,7 +232,9 @@ class _Spread:
 
     def __init__(self, files: Files) -> None:
         file, first, last = files.ranges
-        self.first, self.end = first.astype(float), (last + 1).astype(float)
+        # Far from 1970 a float tells no single microseconds: a stretch of one would have no length.
+        self.first = first.astype(float)
+        self.end = np.maximum((last + 1).astype(float), np.nextafter(self.first, np.inf))
         self.size = (files.column_bytes / np.maximum(1, np.bincount(file, minlength=len(files))))[file]
 
     @cached_property

@@ -21,7 +21,7 @@ exit codes:
   0  done, also when nothing had to be done
   2  the config or an argument is wrong; nothing was done
   3  done, but this run set bad input aside, found many rows in conflict, or a Python SLI failed
-     (see `sli show CONFIG --table audit`)
+     (see `sli show CONFIG --table audit`); or no feedback can be used
   4  failed; nothing was published, or no more of a backfill than it said
   5  verify found rows that differ from a recomputation
 
@@ -277,7 +277,7 @@ def _backfill(given: argparse.Namespace) -> int:
         print(json.dumps(masked_tree(digest.backfill_dict(outcome) | seconds)))
     else:
         _say(report.backfill_lines(outcome, config, given.began))
-    return _warned(given, [line for each in outcome.runs for line in report.warning_lines(each)])
+    return _warned(given, [*dict.fromkeys(line for each in outcome.runs for line in report.warning_lines(each))])
 
 
 def _plan(given: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "conflicts": [asdict(each) | {"share": each.share} for each in outcome.conflicts],
         "failing": list(outcome.failing),
+        "warnings": list(outcome.warnings),
         "plan": outcome.plan.to_dict(),
     }
 

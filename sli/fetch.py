@@ -22,6 +22,7 @@ from fsspec.asyn import sync
 from sli.inputs import LogFile
 from sli.intervals import Interval
 from sli.logs import TAIL
+from sli.pages import Chunk, broken, chunks, has_checksum
 from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, on_s3
 
@@ -167,7 +168,13 @@ def fetched(batch: Sequence[tuple[Wanted, Object]]) -> list[Parts]:
         stretches = [_stretches(each, parts) for (each, _), parts in zip(batch, held, strict=True)]
         add([(place, stretch) for place, each in enumerate(stretches) for stretch in each])
         check()
+    for (each, _), parts in zip(batch, held, strict=True):
+        _check_pages(each, parts)
     return held
+
+
+def _chunks(wanted: Wanted, held: Parts) -> list[list[Chunk]]:
+    return chunks(pq.read_metadata(Handle(held)), wanted.columns, wanted.file.ranges, wanted.span)
 
 
 def _stretches(wanted: Wanted, held: Parts) -> list[tuple[int, int]]:
@@ -175,15 +182,9 @@ def _stretches(wanted: Wanted, held: Parts) -> list[tuple[int, int]]:
     tail = held.starts[0]
     if not tail:
         return []
-    metadata = pq.read_metadata(Handle(held))
-    needed = [i for i, path in enumerate(metadata.schema.names) if path.split(".")[0] in wanted.columns]
-    ranges = wanted.file.ranges if len(wanted.file.ranges) == metadata.num_row_groups else None
     joined: list[tuple[int, int]] = []
-    for group in range(metadata.num_row_groups):
-        if ranges is not None and not (ranges[group][0] < wanted.span.end and ranges[group][1] >= wanted.span.start):
-            continue
-        rows = metadata.row_group(group)
-        for start, end in sorted(_stretch(rows.column(i)) for i in needed):
+    for group in _chunks(wanted, held):
+        for _, start, end in group:
             if joined and 0 <= start - joined[-1][1] <= GAP:
                 joined[-1] = joined[-1][0], end
             elif start < tail:
@@ -191,8 +192,14 @@ def _stretches(wanted: Wanted, held: Parts) -> list[tuple[int, int]]:
     return joined
 
 
-def _stretch(column: Any) -> tuple[int, int]:
-    start = column.data_page_offset
-    if column.has_dictionary_page and column.dictionary_page_offset:
-        start = min(start, column.dictionary_page_offset)
-    return start, start + column.total_compressed_size
+def _check_pages(wanted: Wanted, held: Parts) -> None:
+    """Raise OSError where a page is not what its checksum says. Only bytes that are held are looked at."""
+    opened = Handle(held)
+    whole = held.starts[0] == 0
+    if whole and not has_checksum(opened):
+        return
+    for group in _chunks(wanted, held):
+        if not whole and group and not has_checksum(opened, group[0].start, group[0].end):
+            return
+        if problem := broken(opened, group):
+            raise OSError(f"{wanted.file.path}: {problem}")

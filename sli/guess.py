@@ -122,7 +122,7 @@ def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
     samples = _look("predictions", predictions), _look("feedback", feedback)
     ids, times = _ids(*samples), tuple(map(_time, samples))
     taken = [{id.value, time.value} for id, time in zip(ids, times, strict=True)]
-    *values, classes = _values(samples, taken)
+    *values, classes = _values(samples, taken, (ids[0].value, ids[1].value))
     made = tuple(Columns(*each) for each in zip(ids, times, values, strict=True))
     columns = made[0], made[1]
     task = _task(samples, columns, classes)
@@ -141,15 +141,14 @@ def _look(log: str, given: str) -> Sample:
     if listed is None:
         raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
     fs, root = filesystem(given)
-    files = [filesystem(path)[1] for path in listed.paths]
+    files = [filesystem(path)[1] for path in listed.paths if path not in listed.refused]
     if not files:
-        others = listed.others
-        other = f"{len(others):,} other files, such as {posixpath.basename(others[0])}" if others else "an empty folder"
+        refused = [f"{path}: {why}" for path, why in listed.refused.items()]
         raise InputError(
             f"the {log} log has no Parquet files",
             where=given,
             expected="files ending in .parquet, .pq or .parq",
-            found=other,
+            found=refused[0] if refused else listed.contents,
         )
     hive: dict[str, set[str]] = {}
     for file in files:
@@ -255,7 +254,9 @@ def _time(sample: Sample) -> Guess:
     return _best(sample, "time", found, TIMES[sample.log].split(), stem, what, "a timestamp or date column")
 
 
-def _values(samples: tuple[Sample, Sample], taken: Sequence[Collection[str]]) -> tuple[Guess, Guess, tuple[str, ...]]:
+def _values(
+    samples: tuple[Sample, Sample], taken: Sequence[Collection[str]], ids: tuple[str, str]
+) -> tuple[Guess, Guess, tuple[str, ...]]:
     """The value of each log, and the classes if they are classes: values that both logs have a column of."""
     predictions, feedback = samples
     known = [
@@ -273,15 +274,52 @@ def _values(samples: tuple[Sample, Sample], taken: Sequence[Collection[str]]) ->
         )
         for sample, t in zip(samples, taken, strict=True)
     ]
+    agreeing = {
+        truth: [name for name in outputs if name != truth or not _copies(samples, ids, name, truth)]
+        for truth, outputs in agreeing.items()
+    }
     texts = [name for name, outputs in agreeing.items() if outputs and name not in numbers[1]]
     label = _best_value(feedback, [*numbers[1], *texts])
+    same = [name for name in known[0].keys() | {*numbers[0]} if _copies(samples, ids, name, label.value)]
     outputs = agreeing.get(label.value)
     if not outputs:
-        return _best_value(predictions, numbers[0]), label, ()
-    output = _best_value(predictions, outputs)
+        return _score(predictions, numbers[0], same, label), label, ()
+    output = _score(predictions, outputs, same, label)
     seen = known[0][output.value] | known[1][label.value]
     whole = all(re.fullmatch(r"-?\d+", each) for each in seen)
     return output, label, tuple(sorted(seen, key=int if whole else str))
+
+
+def _copies(samples: tuple[Sample, Sample], ids: tuple[str, str], output: str, label: str) -> bool:
+    """Whether a column of the predictions says of every id what the label says: a table of both logs holds it too."""
+    if not all(name in sample.rows.schema.names for sample, name in zip(samples, (output, label), strict=True)):
+        return False
+    (keys, values), (known_keys, labels) = (
+        (sample.rows.column(id).to_pylist(), sample.rows.column(name).to_pylist())
+        for sample, id, name in zip(samples, ids, (output, label), strict=True)
+    )
+    known = {key: each for key, each in zip(known_keys, labels, strict=True) if each is not None}
+    pairs = [(each, known[key]) for key, each in zip(keys, values, strict=True) if each is not None and key in known]
+    return bool(pairs) and all(one == other for one, other in pairs)
+
+
+def _score(sample: Sample, found: Sequence[str], same: Sequence[str], label: Guess) -> Guess:
+    """The best of the columns that are no copy of the label, which are named. Raises InputError.
+
+    One that is called otherwise than the label may be a prediction that is always right, if there is no other.
+    """
+    other = [name for name in found if name not in same] or [name for name in found if name != label.value]
+    left = f"not {' or '.join(sorted(same))}, equal to the label {label.value} of the feedback for every id"
+    try:
+        best = _best_value(sample, other)
+    except InputError as error:
+        error.found += f"; {left}" * bool(same)
+        raise
+    if not same:
+        return best
+    if best.value in same:
+        left = f"equal to the label {label.value} of the feedback for every id: is it the prediction?"
+    return Guess(best.value, f"{best.check}; {left}" if best.check else left)
 
 
 def _likely(sample: Sample, name: str) -> bool:

@@ -46,6 +46,10 @@ class LogFile(NamedTuple):
     def usable(self) -> bool:
         return not self.problem
 
+    def set_aside(self, check: str, explanation: str) -> LogFile:
+        """The same, for this reason not used."""
+        return self._replace(problem=check, explanation=explanation)
+
     @property
     def intervals(self) -> list[Interval]:
         """The stretches of time the file has rows in."""
@@ -59,6 +63,13 @@ class LogFile(NamedTuple):
     def types(self) -> dict[str, str]:
         """Type of each needed column; `hive` for one that is part of the path."""
         return dict(self.columns)
+
+
+class Problem(NamedTuple):
+    """Why a file is set aside: the name of the check that the audit has, and what is the matter with this file."""
+
+    check: str
+    explanation: str
 
 
 class Ranges(NamedTuple):
@@ -270,18 +281,15 @@ class Inputs:
             told.update(text_bytes(column))
         return told.hexdigest()
 
-    def without(self, broken: Mapping[str, str]) -> Inputs:
+    def without(self, broken: Mapping[str, Problem]) -> Inputs:
         """The same with files set aside that turned out unreadable beyond their footer."""
         if not broken:
             return self
         return Inputs(*(_set_aside(files, broken) for files in self.logs))
 
 
-def _set_aside(files: Files, broken: Mapping[str, str]) -> Files:
+def _set_aside(files: Files, broken: Mapping[str, Problem]) -> Files:
     places = files.places(text_column([*broken]))
     places = places[places >= 0]
-    marked = (
-        each._replace(problem="damaged", explanation=f"a page is damaged: {broken[each.path]}")
-        for each in files.take(places)
-    )
+    marked = (each.set_aside(*broken[each.path]) for each in files.take(places))
     return files.with_replaced(places, marked)

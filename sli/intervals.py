@@ -29,6 +29,8 @@ DAY = 24 * HOUR
 BEGINNING = -62_135_596_800 * SECOND
 END = 253_402_300_800 * SECOND
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CLOCKS = -5_364_662_400 * SECOND
+"""1800: no zone knows of an earlier change, and one time of the year 1 would have all weeks since looked at."""
 
 
 def instant(moment: datetime) -> int:
@@ -171,6 +173,7 @@ class Zone:
     def changes(self, start: int, end: int) -> list[int]:
         """Instants in `(start, end]` from which another offset is in force."""
         found: list[int] = []
+        start = min(max(start, CLOCKS), end)
         step, at, before = 7 * DAY, start, self.offset(start)
         while at < end:
             after = min(at + step, end)

@@ -6,10 +6,11 @@ statistics of the time column costs one read of that column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sli.agreement import agreed
 from sli.columns import Flags, Rows, flags, text_column
 from sli.config import Config, Feedback, Predictions
 from sli.errors import ConfigError, InputError, nearest
 from sli.inputs import Files, Inputs, LogFile
-from sli.intervals import Zone
-from sli.listing import ENDINGS, is_current, listing
+from sli.intervals import BEGINNING, DAY, END, SECOND, Zone, moment
+from sli.listing import ENDINGS, Listing, is_current, listing
 from sli.masking import masked
+from sli.pages import encrypted
 from sli.parts import Handle, Parts
 from sli.storage import READERS, Storage, filesystem, plain
 
 TAIL = 64 << 10
 """Bytes fetched from the end of a remote file: most footers are shorter."""
+ATTEMPTS = 5
+"""How often a log is listed anew because a file of it was replaced or removed before it was read."""
+NUMBERED = ("file_row_number", "file_index")
+"""What DuckDB calls the numbers of a file's rows, which tell equal rows apart."""
+NEAREST, FARTHEST = -(2**63) // 1000, 2**63 // 1000
+"""Between them, from 1677 to 2262, times are taken for times: a file without any in there has another unit, or none."""
+MICROS = {"s": SECOND, "ms": SECOND // 1000, "us": 1}
+"""Microseconds in the units of time."""
 
 
 def discover(config: Config, known: Inputs | None = None) -> Inputs:
@@ -44,9 +55,16 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
             "the predictions log is empty",
             where=config.predictions.path,
             expected=f"Parquet files that end in {', '.join(ENDINGS)}",
+            found=_contents(config, "predictions"),
             todo="check `predictions.path`",
         )
-    return _same_ids(config, found)
+    return agreed(config, found)
+
+
+def _contents(config: Config, log: str) -> str:
+    """What lies at the path of a log, in a few words."""
+    found = listing(log, getattr(config, log).path, config.storage)
+    return found.contents if found else "nothing"
 
 
 TODO = {
@@ -57,16 +75,33 @@ TODO = {
 
 
 def check_usable(inputs: Inputs) -> None:
-    """Raise InputError where a log has files and none of them can be used."""
+    """Raise InputError where a log has files and none of them can be used.
+
+    Without predictions there is nothing to publish. Without feedback there is, unless the config asks for columns that
+    no file of it has.
+    """
     for name, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
-        if files and not files.usable.any():
-            first = next(iter(files))
+        if not files or files.usable.any():
+            continue
+        first = next(iter(files))
+        if name == "predictions" or all(file.problem == "missing column" for file in files):
             raise InputError(
                 f"no file of the {name} log can be used",
                 where=first.path,
                 found=f"{first.problem}: {first.explanation}",
                 todo=TODO.get(first.problem, f"compare the columns under `{name}:` in the config with the files"),
             )
+
+
+def without_feedback(config: Config, inputs: Inputs) -> tuple[str, ...]:
+    """A sentence that says so where no file of the feedback log can be used, so that nothing has a label."""
+    files = inputs.feedback
+    if files.usable.any():
+        return ()
+    found = (
+        f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, set aside" if files else _contents(config, "feedback")
+    )
+    return (f"nothing is labelled: no usable feedback at {config.feedback.path}, only {found}",)
 
 
 @dataclass(frozen=True)
@@ -86,15 +121,38 @@ class _Footer:
         return tuple(dict.fromkeys((self.source.id, self.source.time, self.source.value, *self.columns)))
 
 
+class _Moved(Exception):
+    """A file was replaced or removed between the listing of its log and the look at its footer."""
+
+
 def _listed(footer: _Footer, before: Files) -> Files:
     """The files of a log. Of those that are as they were before, the very same rows."""
-    found = listing(footer.log, footer.source.path, footer.storage)
-    if found is None:
-        what, key = f"the path of the {footer.log} log does not exist", f"{footer.log}.path"
-        if before:
-            # There was a log, so this is not a typing error: its storage may be away.
-            raise InputError(what, where=footer.source.path, todo=f"check `{key}`")
-        raise ConfigError(what, where=key, found=footer.source.path, todo=f"check `{key}`")
+    for _ in range(ATTEMPTS):
+        found = listing(footer.log, footer.source.path, footer.storage)
+        if found is None:
+            raise _missing(footer, before)
+        try:
+            return _described(footer, found, before)
+        except _Moved as moved:
+            last = moved
+    raise InputError(
+        f"a file of the {footer.log} log was replaced or removed while it was read",
+        where=str(last),
+        todo="run again",
+        passes=True,
+    ) from last
+
+
+def _missing(footer: _Footer, before: Files) -> InputError | ConfigError:
+    what, key = f"the path of the {footer.log} log does not exist", f"{footer.log}.path"
+    if before:
+        # There was a log, so this is not a typing error: its storage may be away.
+        return InputError(what, where=footer.source.path, todo=f"check `{key}`")
+    return ConfigError(what, where=key, found=footer.source.path, todo=f"check `{key}`")
+
+
+def _described(footer: _Footer, found: Listing, before: Files) -> Files:
+    """The files listed, with what their footers tell. Raises _Moved."""
     places = before.places(text_column(found.paths))
     fingerprints = text_column(found.fingerprints)
     new = ~_as_before(footer, before, places, fingerprints)
@@ -105,25 +163,35 @@ def _listed(footer: _Footer, before: Files) -> Files:
         for i in np.flatnonzero(new)
     ]
     places[new] = len(before) + np.arange(len(unseen))
-    return before.with_more(Files.of(_with_footers(footer, unseen))).take(places)
+    return before.with_more(Files.of(_with_footers(footer, unseen, found.refused))).take(places)
 
 
 def _as_before(footer: _Footer, before: Files, places: Rows, fingerprints: pa.Array) -> Flags:
     """Which of the files listed, each of them at its place among those before, need no look at their footers."""
     needed = set(footer.needed)
     enough = np.array([needed <= {name for name, _ in each} for each in before.kinds.every], bool)
-    again = pc.is_in(before.rows.column("problem"), value_set=text_column(["wrong id type", "unreadable"]))
+    again = pc.or_(
+        pc.is_in(before.rows.column("problem"), value_set=text_column(["wrong id type", "wrong type", "unreadable"])),
+        # What earlier versions called so they only could not read.
+        pc.starts_with(before.rows.column("explanation"), "a page is damaged: "),
+    )
     known = np.append(enough[before.kinds.of] & ~flags(again), False)
     same: Flags = before.same(places, "fingerprint", fingerprints) & known[places]
     return same
 
 
-def _with_footers(footer: _Footer, files: list[LogFile]) -> Iterator[LogFile]:
-    if "://" not in footer.source.path:
-        return (_with_footer(footer, file, _opened) for file in files)
-    fs = filesystem(footer.source.path, footer.storage)[0]
+def _with_footers(footer: _Footer, files: list[LogFile], refused: Mapping[str, str]) -> Iterator[LogFile]:
+    fs = filesystem(footer.source.path, footer.storage)[0] if "://" in footer.source.path else None
+
+    def read(file: LogFile) -> LogFile:
+        if file.path in refused:
+            return file.set_aside("unreadable", refused[file.path])
+        return _with_footer(footer, file, _opened if fs is None else functools.partial(_tail, fs))
+
+    if fs is None:
+        return map(read, files)
     with ThreadPoolExecutor(READERS) as pool:
-        return iter(list(pool.map(lambda file: _with_footer(footer, file, lambda each: _tail(fs, each)), files)))
+        return iter(list(pool.map(read, files)))
 
 
 def _opened(file: LogFile) -> Any:
@@ -147,20 +215,18 @@ def _with_footer(footer: _Footer, file: LogFile, opened_by: Callable[[LogFile], 
     try:
         with opened_by(file) as opened:
             metadata = pq.read_metadata(opened)
-            read = _typed(footer, file._replace(rows=metadata.num_rows), metadata.schema.to_arrow_schema())
-            return _timed(footer, read, metadata, opened) if read.usable else read
-    except (OverflowError, ValueError) as error:
-        if isinstance(error, pa.ArrowException):
-            return _unreadable(footer, file, error)
-        years = "a time beyond the years 1 to 9999; was it written in another unit?"
-        return file._replace(problem="wrong type", explanation=f"column '{footer.source.time}' holds {years}")
+            schema = metadata.schema.to_arrow_schema()
+            read = _typed(footer, file._replace(rows=metadata.num_rows), schema)
+            if secret := encrypted(opened, file.bytes, metadata, footer.needed):
+                return read.set_aside("unreadable", f"column '{secret}' is encrypted")
+            return _timed(footer, read, metadata, schema, opened) if read.usable else read
     except Exception as error:
         remote = "://" in file.path
-        # Arrow tells of a footer that makes no sense by an OSError of no number.
-        broken = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError) or (
+        # Arrow tells of a footer that makes no sense by an OSError of no number, Python by names that are no text.
+        broken = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError | ValueError) or (
             type(error) is OSError and error.errno is None
         )
-        if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError):
+        if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError | ValueError):
             raise
         if not broken and (remote or not isinstance(error, PermissionError | IsADirectoryError)):
             # The file may be whole and its storage away: to set it aside would lose what was published of it.
@@ -175,28 +241,31 @@ def _with_footer(footer: _Footer, file: LogFile, opened_by: Callable[[LogFile], 
 
 
 def _unreadable(footer: _Footer, file: LogFile, error: Exception) -> LogFile:
-    """The file set aside. Raises InputError where it was replaced since it was listed, and may be whole."""
+    """The file set aside. Raises _Moved where it was replaced since it was listed, and may be whole."""
     if not is_current(file.path, file.fingerprint, footer.storage):
-        raise InputError(
-            f"a file of the {file.log} log was replaced or removed while it was read",
-            where=file.path,
-            todo="run again",
-            passes=True,
-        ) from error
+        raise _Moved(file.path) from error
+    if isinstance(error, PermissionError):
+        return file.set_aside("unreadable", "the permission is missing to read it")
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return file._replace(problem="unreadable", explanation=masked(text)[:200])
+    return file.set_aside("unreadable", masked(text)[:200])
 
 
 def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
+    names = Counter(map(str.lower, schema.names))
+    for name in footer.needed:
+        if names[name.lower()] > 1:
+            # SQL, for which a and A are one, means the first of them.
+            found = [each for each in schema.names if each.lower() == name.lower()]
+            return file.set_aside("ambiguous column", f"'{name}' is one of {', '.join(found)}: SQL sees no difference")
+    if reserved := [name for name in NUMBERED if names[name]]:
+        return file.set_aside("ambiguous column", f"column '{reserved[0]}' has a name of the engine's own")
     types = {name: schema.field(name).type for name in footer.needed if name in schema.names}
     hive = {part.split("=", 1)[0] for part in file.path.split("/") if "=" in part}
     for name in footer.needed:
         if name not in types and name not in hive:
             near = nearest(name, [*schema.names, *hive])
-            return file._replace(
-                problem="missing column",
-                explanation=f"no column '{name}', only {', '.join(schema.names)}; {near}".rstrip("; "),
-            )
+            there = f"only {', '.join(schema.names)}" if names else "no column at all"
+            return file.set_aside("missing column", f"no column '{name}', {there}; {near}".rstrip("; "))
     source = footer.source
     rules: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         (source.id, lambda t: _is_text(t) or pa.types.is_integer(t), "text or integers"),
@@ -205,9 +274,9 @@ def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
     )
     for name, allowed, expected in rules:
         if name in types and not allowed(types[name]):
-            return file._replace(
-                problem="wrong type", explanation=f"column '{name}' is {types[name]}, expected {expected}"
-            )
+            return file.set_aside("wrong type", f"column '{name}' is {types[name]}, expected {expected}")
+    if source.time not in types:
+        return file.set_aside("wrong type", f"column '{source.time}' is part of the path, expected timestamps")
     named = tuple((name, str(types[name]) if name in types else "hive") for name in footer.needed)
     return file._replace(columns=named)
 
@@ -240,78 +309,55 @@ def _is_number(kind: Any) -> bool:
     )
 
 
-def _timed(footer: _Footer, file: LogFile, metadata: Any, opened: Any) -> LogFile:
+def _timed(footer: _Footer, file: LogFile, metadata: Any, schema: pa.Schema, opened: Any) -> LogFile:
     names = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     needed = [names[name] for name in footer.needed if name in names]
-    ranges: list[tuple[int, int]] = []
+    kind = schema.field(footer.source.time).type
+    bounds: list[tuple[int, int]] = []
     nulls, size = 0, 0
     for g in range(metadata.num_row_groups):
         group = metadata.row_group(g)
         size += sum(group.column(i).total_compressed_size for i in needed)
         found = group.column(names[footer.source.time]).statistics
         if found is None or (not found.has_min_max and found.null_count != group.num_rows) or not found.has_null_count:
-            ranges, nulls = _read_times(footer, opened)
+            bounds, nulls = _read_times(footer, opened)
             break
         nulls += found.null_count
         if found.has_min_max:
-            ranges.append((_earliest(found.min, footer.zone), _latest(found.max, footer.zone)))
-    return file._replace(ranges=tuple(ranges), null_times=nulls, row_bytes=size / max(1, metadata.num_rows))
+            bounds.append((_micros(found.min_raw, kind), _micros(found.max_raw, kind)))
+    if bounds and not any(low < FARTHEST and high >= NEAREST for low, high in bounds):
+        what = f"every time of column '{footer.source.time}' lies before the year 1678 or after 2261"
+        return file.set_aside("wrong time", f"{what}; was it written in another unit, or for want of a time?")
+    zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+    ranges = tuple(_instants(*each, footer.zone, zoned) for each in bounds)
+    return file._replace(ranges=ranges, null_times=nulls, row_bytes=size / max(1, metadata.num_rows))
 
 
 def _read_times(footer: _Footer, opened: Any) -> tuple[list[tuple[int, int]], int]:
     opened.seek(0)
-    column = pq.read_table(opened, columns=[footer.source.time]).column(0)
+    # INT96, which has no statistics, can tell more than nanoseconds in 64 bits.
+    column = pq.read_table(opened, columns=[footer.source.time], coerce_int96_timestamp_unit="us").column(0)
     if column.null_count == len(column):
         return [], column.null_count
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-    bounds = pc.min_max(column).as_py()
-    return [(_earliest(bounds["min"], footer.zone), _latest(bounds["max"], footer.zone))], column.null_count
+    bounds = pc.min_max(column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64()))
+    low, high = (_micros(bounds[name].as_py(), column.type) for name in ("min", "max"))
+    return [(low, high)], column.null_count
 
 
-def _earliest(value: Any, zone: Zone) -> int:
-    return zone.parse(_as_datetime(value))
+def _micros(stored: int, kind: Any) -> int:
+    """A time as Parquet stores it in microseconds, what is smaller cut off: of any year, whatever datetime can hold."""
+    if pa.types.is_date(kind):
+        return stored * DAY
+    return stored // 1000 if kind.unit == "ns" else stored * MICROS[kind.unit]
 
 
-def _latest(value: Any, zone: Zone) -> int:
-    value = _as_datetime(value)
-    # The last of a group may be a local time that exists twice, or a nanosecond past its microsecond.
-    return max(zone.parse(value), zone.parse(value.replace(fold=1))) + 1
+def _instants(low: int, high: int, zone: Zone, zoned: bool) -> tuple[int, int]:
+    """First and last instant of times that are local ones unless they have a zone.
 
-
-def _as_datetime(value: Any) -> datetime:
-    if hasattr(value, "to_pydatetime"):
-        value = value.to_pydatetime(warn=False)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)
-    raise OSError(f"a time statistic of an unknown kind: {value!r}")
-
-
-def _same_ids(config: Config, inputs: Inputs) -> Inputs:
-    """Set files aside whose ids are of another kind than those of the first predictions file."""
-    first = inputs.predictions.first_usable
-    if first is None:
-        return inputs
-    known = first.types[config.predictions.id]
-
-    def check(files: Files, column: str) -> Files:
-        other = [_kind(dict(each).get(column, "")) != _kind(known) for each in files.kinds.every]
-        wrong = np.flatnonzero(files.usable & np.array(other, bool)[files.kinds.of])
-        if not len(wrong):
-            return files
-        marked = (
-            each._replace(
-                problem="wrong id type",
-                explanation=f"ids ('{column}') are {each.types[column]}; those of {first.path} are {known}",
-            )
-            for each in files.take(wrong)
-        )
-        return files.with_replaced(wrong, marked)
-
-    return Inputs(check(inputs.predictions, config.predictions.id), check(inputs.feedback, config.feedback.id))
-
-
-def _kind(id_type: str) -> str:
-    return "integer" if "int" in id_type and "dictionary" not in id_type else "text"
+    The last one may be a local time that exists twice.
+    """
+    low, high = (min(max(each, BEGINNING), END - DAY) for each in (low, high))
+    if zoned:
+        return low, high + 1
+    first, last = moment(low).replace(tzinfo=None), moment(high).replace(tzinfo=None)
+    return zone.parse(first), max(zone.parse(last), zone.parse(last.replace(fold=1))) + 1

@@ -7,8 +7,9 @@ beliefs there were. Limit: rows are compared to the bit; states are exact, so eq
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from sli import schemas
 from sli.config import Config
 from sli.daily import added_up
-from sli.inputs import LogFile
+from sli.inputs import Files, LogFile
 from sli.intervals import inside
 from sli.plan import Plan, compared_with
 from sli.rollup import ROLLED, Choose, too_few
@@ -182,7 +183,23 @@ def stored(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def audited(days: pa.Table, files: Iterable[LogFile]) -> pa.Table:
+def without_slices(columns: Mapping[str, str], predictions: Files) -> list[dict[str, Any]]:
+    """Rows of the audit for columns, with their types, by which there can be no slices."""
+    count = sum(file.rows for file in predictions if file.usable) if columns else 0
+    return [
+        {
+            "log": "predictions",
+            "check": f"wrong type: {name}",
+            "file": None,
+            "count": count,
+            "samples": [],
+            "explanation": f"column '{name}' is {kind} in every file: nothing is sliced by it, all else is published",
+        }
+        for name, kind in columns.items()
+    ]
+
+
+def audited(days: pa.Table, files: Iterable[LogFile], more: Iterable[dict[str, Any]] = ()) -> pa.Table:
     """The standing audit of both logs, from the marks of all days: one row a log, check and file."""
     con = duckdb.connect()
     con.register("days_arrow", days.select(["marks"]))
@@ -210,6 +227,7 @@ def audited(days: pa.Table, files: Iterable[LogFile]) -> pa.Table:
                     "samples": [],
                 }
             )
+    found += more
     for row in found:
         if "explanation" not in row:  # a file set aside brings its own
             row["explanation"] = explain(row["check"])
@@ -219,7 +237,17 @@ def audited(days: pa.Table, files: Iterable[LogFile]) -> pa.Table:
     )
 
 
-BAD = ("invalid", "unreadable", "damaged", "missing column", "wrong type", "wrong id type")
+BAD = (
+    "invalid",
+    "unreadable",
+    "damaged",
+    "unsupported",
+    "missing column",
+    "ambiguous column",
+    "wrong type",
+    "wrong time",
+    "wrong id type",
+)
 EXPLAIN = {
     "duplicate": "another prediction with this id won",
     "superseded": "other feedback for the same prediction won",

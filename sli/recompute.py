@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from sli import ahead, publish, turns
+from sli.agreement import nested, sliceable
 from sli.checks import check_code, check_names, check_states, load_code
 from sli.config import Config
 from sli.conflicts import Conflicts, conflicting
@@ -29,10 +30,10 @@ from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
 from sli.history import known_at
 from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, step, with_edges
-from sli.inputs import Inputs
+from sli.inputs import Inputs, Problem
 from sli.intervals import END, SECOND, Duration, Interval, Zone, iso, union
 from sli.loading import load_config
-from sli.logs import check_usable, discover
+from sli.logs import check_usable, discover, without_feedback
 from sli.plan import Plan, affected, reaches_all
 from sli.plan import plan as make_plan
 from sli.reference import reference_tables
@@ -53,7 +54,10 @@ When = str | date | datetime | None
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did. `revised` holds the rows added, changed and removed, as in the table `revisions`."""
+    """What a run did. `revised` holds the rows added, changed and removed, as in the table `revisions`.
+
+    `newly_bad` is told by the run that finds it; `warnings` are told by each run as long as they hold.
+    """
 
     plan: Plan
     published: bool
@@ -64,6 +68,7 @@ class Outcome:
     audit: pa.Table
     newly_bad: pa.Table
     failing: tuple[str, ...]
+    warnings: tuple[str, ...]
     seconds: float
     """By the clock on the wall, from the call to its end: with failed attempts, a cluster's start and its end."""
     inputs: Inputs = field(repr=False)
@@ -147,6 +152,7 @@ def planned(config: Config, request: Request) -> Plan:
     inputs = discover(config, seen)
     check_names(config, inputs)
     check_usable(inputs)
+    config = sliceable(config, inputs)
     check_states(config, inputs.predictions)
     return make_plan(config, inputs, published, seen, request)
 
@@ -161,7 +167,7 @@ def _with_readable(config: Config, request: Request, turn: turns.Turn, progress:
     And knowing of hours that turn out to be held beside which states or slices must not be made, and without amending
     tiles that do not tell what would be left of them. And, once, where another run published meanwhile.
     """
-    broken: dict[str, str] = {}
+    broken: dict[str, Problem] = {}
     held: list[Interval] = []
     amend = True
     while True:
@@ -182,7 +188,7 @@ def _with_readable(config: Config, request: Request, turn: turns.Turn, progress:
 def _once(
     config: Config,
     request: Request,
-    broken: Mapping[str, str],
+    broken: Mapping[str, Problem],
     known: Sequence[Interval],
     amend: bool,
     turn: turns.Turn,
@@ -192,10 +198,11 @@ def _once(
     transaction, seen, inputs = _listed(config, broken, progress)
     published = transaction.published
     ahead.check_publication(published, request, config.store)
+    unsliced, config = nested(config, inputs), sliceable(config, inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
     chosen = make_plan(config, inputs, basis, seen, request, amend)
     if chosen.empty:
-        return _nothing(chosen, inputs, began)
+        return _nothing(config, chosen, inputs, began)
     _wait_for(config, transaction, chosen, turn, inputs)
     load_code(config)
     if chosen.news is None:
@@ -212,7 +219,7 @@ def _once(
     tiles = with_edges(config, transaction, worked, passes, newest)
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
     changes = _compared(config, transaction, chosen, newest, rolled, passes, progress)
-    audit, audited = _audit(inputs, chosen, days), transaction.rows("audit", only=publish.standing(published))
+    audit, audited = _audit(inputs, chosen, days, unsliced), transaction.rows("audit", only=publish.standing(published))
     keys = new_keys(inputs, chosen, seen, published)
     state = state_of(config, chosen, newest, published, keys)
     same_audit = publish.same_audit(audit, audited)
@@ -284,10 +291,12 @@ def _request(config: Config, as_of: When, look_back: str | Duration | None, futu
     return Request(as_of_instant(config, as_of, future), back, now=as_of is None, future=future)
 
 
-def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
+def _nothing(config: Config, chosen: Plan, inputs: Inputs, began: float) -> Outcome:
     # Not `empty_table`, which imports pandas.
     revised, audit = (pa.Table.from_batches([], schema) for schema in (REVISIONS, AUDIT))
-    return Outcome(chosen, False, chosen.run_id, 0, 0, revised, audit, audit, (), time.monotonic() - began, inputs)
+    warnings = without_feedback(config, inputs)
+    seconds = time.monotonic() - began
+    return Outcome(chosen, False, chosen.run_id, 0, 0, revised, audit, audit, (), warnings, seconds, inputs)
 
 
 def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:
@@ -374,8 +383,8 @@ def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: in
     return publish.believed(transaction, first)
 
 
-def _audit(inputs: Inputs, chosen: Plan, days: pa.Table) -> pa.Table:
-    rows = publish.audited(days, inputs.files.told_of)
+def _audit(inputs: Inputs, chosen: Plan, days: pa.Table, unsliced: Mapping[str, str]) -> pa.Table:
+    rows = publish.audited(days, inputs.files.told_of, publish.without_slices(unsliced, inputs.predictions))
     as_of = pa.array([chosen.as_of] * len(rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     return rows.append_column("run_id", pa.array([chosen.run_id] * len(rows), pa.string())).append_column(
         "as_of", as_of
@@ -403,6 +412,7 @@ def _outcome(
         audit,
         publish.newly_bad(audit, previous),
         failing,
+        without_feedback(config, inputs),
         time.monotonic() - began,
         inputs,
     )

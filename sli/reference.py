@@ -17,6 +17,7 @@ from sli.errors import ConfigError
 from sli.expression import shut_in
 from sli.inputs import Files
 from sli.match import Spec, invalid_code, paired
+from sli.pages import damage
 from sli.scan import connect, pattern_of, place_of
 from sli.schemas import UTC
 from sli.slices import quoted
@@ -72,6 +73,10 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
             f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
         )
         made = pa.concat_tables([states_of(con, columns, spec) for columns in config.slice_sets])
+        fs, place = filesystem(path, config.storage)
+        with fs.open(place, "rb") as opened:
+            if problem := damage(opened, frozenset(there)):
+                raise OSError(problem)
         return made.append_column("start", pa.array([0] * len(made), pa.int64()).cast(UTC))
     except (duckdb.Error, OSError) as error:
         raise ConfigError(

@@ -255,8 +255,8 @@ def _largest(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
 
 
 def warning_lines(outcome: Outcome) -> list[str]:
-    """Bad input that this run set aside, rows in conflict, and Python functions that failed."""
-    lines = []
+    """Bad input that this run set aside, a log that says nothing, rows in conflict, and Python functions that failed."""
+    lines = list(outcome.warnings)
     for row in outcome.newly_bad.to_pylist()[:SHOWN]:
         samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""
         where = f" in {row['file']}" if row["file"] else ""

@@ -1,10 +1,12 @@
 """Reading the logs in SQL: rows of files in a span of time as id, t, value and declared columns, whatever their types.
 
+Why a file cannot be read is told by the one who reads it: pyarrow tells damage from what only this program cannot read.
 Limit: ids are compared as text, so the integer 7 and the text "7" would be one id; discovery keeps them from meeting.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +16,20 @@ from weakref import WeakKeyDictionary
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sli.config import Config
 from sli.errors import EngineError, SliError
 from sli.fetch import Fetched, Wanted
-from sli.inputs import LogFile
+from sli.inputs import LogFile, Problem
 from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
 from sli.masking import masked
+from sli.pages import broken, chunks, has_checksum
 from sli.signals import stoppable
 from sli.slices import literal, quoted, text_of
 from sli.spill import spill_folder
-from sli.storage import NOTHING, Storage, plain, read_through
+from sli.storage import NOTHING, Storage, filesystem, plain, read_through
 
 FETCHED = 5
 """The share of a task's memory that bytes of remote files may take: one in so many."""
@@ -42,6 +46,11 @@ class Source:
     classes: tuple[str, ...] = ()
     """Of a multiclass task: a value is the position of its class among them, -1 for any other."""
     storage: Storage = NOTHING
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """All columns that are read."""
+        return frozenset((self.id, self.time, self.value, *self.columns))
 
     @property
     def value_sql(self) -> str:
@@ -68,7 +77,7 @@ def feedback_source(config: Config) -> Source:
 class BrokenFiles(SliError):
     """Files that turned out unreadable beyond their footer."""
 
-    def __init__(self, what: str, files: Mapping[str, str] | None = None) -> None:
+    def __init__(self, what: str, files: Mapping[str, Problem] | None = None) -> None:
         super().__init__(what)
         self.files = dict(files or {})
 
@@ -108,17 +117,40 @@ def failed(error: Exception, where: str) -> EngineError:
     return EngineError("a task failed", where=where, found=plain(error), passes=passes)
 
 
-def _problem(file: LogFile, source: Source, zone_name: str) -> str:
-    """Why the rows of a file cannot be read; empty if they can."""
+def _problem(file: LogFile, source: Source, zone_name: str) -> Problem | None:
+    """Why the rows of a file cannot be read; None if they can."""
     con = connect(1, 0)
     try:
         rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
         con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
-    except (duckdb.Error, OSError) as problem:
-        return masked(str(problem).splitlines()[0])[:200]
+    except BrokenFiles as found:
+        return found.files[file.path]
+    except duckdb.OutOfMemoryException:
+        return None  # a matter of the machine
+    except (duckdb.Error, OSError) as error:
+        return _reason(file, source, error)
     finally:
         con.close()
-    return ""
+    return None
+
+
+def _reason(file: LogFile, source: Source, error: Exception) -> Problem:
+    """Whether a file that DuckDB fails on is damaged: only where pyarrow, which reads it anew, fails too."""
+    stored = [name for name, kind in file.columns if kind != "hive" and name in source.needed]
+    try:
+        fs, place = filesystem(file.path, source.storage)
+        with fs.open(place, "rb") as opened:
+            for _ in pq.ParquetFile(opened, page_checksum_verification=True).iter_batches(columns=stored):
+                pass
+    except FileNotFoundError:
+        return Problem("unreadable", "it was removed while it was read")
+    except (pa.ArrowException, OSError, EOFError) as problem:
+        return Problem("damaged", _first_line(problem))
+    return Problem("unsupported", f"it is not damaged, but DuckDB cannot read it: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return masked((str(error).splitlines() or [type(error).__name__])[0])[:200]
 
 
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
@@ -141,7 +173,11 @@ def session(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"SET {setting}")
 
 
+NANOSECONDS = 2**63 // 1000 - 1
+"""As many microseconds as 64 bits of nanoseconds can tell."""
 MIDDLE = np.uint32(1 << 31)
+FILE = "sli:file"
+"""What the column of paths is called where files are read: they may have one called `filename` themselves."""
 ROW = '"sli:row"'
 """SQL of the column that numbers rows."""
 
@@ -158,14 +194,15 @@ def rows_of(
 
     With `numbered` also ROW, a number of its own for each row of these files.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[LogFile]] = {}
+    groups: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], list[LogFile]] = {}
     files = list(files)
     for each in files:
-        groups.setdefault(each.columns, []).append(each)
+        groups.setdefault((each.columns, _partitions(each)), []).append(each)
+    _check_pages(con, files, source, span)
     _announce(con, files, source, span)
     selects = [
         _select(dict(types), group, source, zone_name, span, place if numbered else None)
-        for place, (types, group) in enumerate(groups.items())
+        for place, ((types, _), group) in enumerate(groups.items())
     ]
     if not selects:
         columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
@@ -174,6 +211,13 @@ def rows_of(
             f"(SELECT NULL::VARCHAR AS id, NULL::BIGINT AS t, NULL::DOUBLE AS value{columns}, NULL AS filename LIMIT 0)"
         )
     return f"({' UNION ALL '.join(selects)})"
+
+
+def _partitions(file: LogFile) -> tuple[str, ...]:
+    """The names that folders of its path give values to: DuckDB reads only files of the same ones together."""
+    if "hive" not in file.types.values():
+        return ()
+    return tuple(part.partition("=")[0] for part in file.path.split("/")[:-1] if "=" in part)
 
 
 def count_of(
@@ -193,9 +237,42 @@ _REMOTE: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Fetched]] = Weak
 """File systems of each connection, by protocol."""
 
 
+_CHECKED: WeakKeyDictionary[duckdb.DuckDBPyConnection, set[tuple[str, frozenset[str], Interval]]] = WeakKeyDictionary()
+"""What of local files each connection has held to the checksums of its pages."""
+
+
+def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, span: Interval) -> None:
+    """Hold the pages of local files to their checksums, where they have any; remote ones are when they are fetched.
+
+    Raises BrokenFiles.
+    """
+    checked, found = _CHECKED.setdefault(con, set()), {}
+    for file in files:
+        what = file.path, source.needed, span
+        if "://" in file.path or what in checked:
+            continue
+        checked.add(what)
+        try:
+            with open(file.path, "rb") as opened:
+                if not has_checksum(opened):
+                    continue
+                groups = chunks(pq.read_metadata(file.path), source.needed, file.ranges, _named(file, source, span))
+                problem = broken(opened, itertools.chain.from_iterable(groups))
+        except (OSError, pa.ArrowException):
+            continue  # whoever reads it next says why it cannot be
+        if problem:
+            found[file.path] = Problem("damaged", problem)
+    if found:
+        raise BrokenFiles("files cannot be read", found)
+
+
+def _named(file: LogFile, source: Source, span: Interval) -> Interval:
+    """The times of rows to read as a file names them: a local time may lie up to a day from the instant of its name."""
+    return span if "tz=" in file.types.get(source.time, "") else span.grown(DAY, DAY)
+
+
 def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, span: Interval) -> None:
     """Tell the file systems of a connection which bytes of remote files it is about to read."""
-    needed = frozenset((source.id, source.time, source.value, *source.columns))
     for file in files:
         protocol, remote, _ = file.path.partition("://")
         if not remote:
@@ -205,9 +282,7 @@ def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: 
             memory = con.execute("SELECT getvariable('memory')").fetchall()[0][0]
             known[protocol] = Fetched(protocol, source.storage, memory // FETCHED)
             con.register_filesystem(known[protocol])
-        # A local time may lie up to a day from the instant of its name.
-        local = "tz=" not in file.types.get(source.time, "")
-        known[protocol].want(Wanted(file, needed, span.grown(DAY, DAY) if local else span))
+        known[protocol].want(Wanted(file, source.needed, _named(file, source, span)))
 
 
 def _select(
@@ -218,34 +293,41 @@ def _select(
     span: Interval,
     place: int | None,
 ) -> str:
-    time, kind = quoted(source.time), types[source.time]
-    low, high = max(span.start, -(2**56)), min(span.end, 2**56)
-    if "tz=" in kind:
-        t, bounds = f"epoch_us({time})", f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})"
-        within = ""
-    else:
-        # Of a zone's changes only those within what the files hold: a span may be all of time.
-        instants = [instant for file in files for both in file.ranges for instant in both] or [low]
-        low = min(max(low, min(instants)), high)
-        high = max(min(high, max(instants) + 1), low)
-        t = zone(zone_name).to_utc(f"{time}::TIMESTAMP", low - DAY, high + DAY)
-        bounds = (
-            f"{time}::TIMESTAMP >= make_timestamp({low - DAY}) AND {time}::TIMESTAMP < make_timestamp({high + DAY})"
-        )
-        within = f" WHERE t >= {span.start} AND t < {span.end}"
+    t, bounds, within = _times(files, quoted(source.time), types[source.time], zone_name, span)
     columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
     if place is not None:
         columns += f", {place << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
     hive = "true" if "hive" in types.values() else "false"
     read = (
         f"read_parquet([{', '.join(place_of(file.path) for file in files)}], "
-        f"filename=true, hive_partitioning={hive}, hive_types_autocast=false)"
+        f"filename={literal(FILE)}, hive_partitioning={hive}, hive_types_autocast=false)"
     )
     return (
         f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, "
-        f"{source.value_sql} AS value{columns}, filename "
+        f"{source.value_sql} AS value{columns}, {quoted(FILE)} AS filename "
         f"FROM {read} WHERE {bounds}){within}"
     )
+
+
+def _times(files: Iterable[LogFile], time: str, kind: str, zone_name: str, span: Interval) -> tuple[str, str, str]:
+    """SQL of a time as UTC microseconds, of which rows to read, and of which of these lie in the span.
+
+    What is smaller than a microsecond is cut off, before 1970 too. No cast does that: they round.
+    """
+    reach = NANOSECONDS if kind.startswith("timestamp[ns") else 2**56
+    low, high = (min(max(at, -reach), reach) for at in (span.start, span.end))
+    if "tz=" in kind:
+        nanos = f"epoch_ns({time})"
+        t = f"{nanos} // 1000 - ({nanos} % 1000 < 0)::BIGINT" if reach == NANOSECONDS else f"epoch_us({time})"
+        return t, f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})", ""
+    # Of a zone's changes only those within what the files hold: a span may be all of time.
+    instants = [instant for file in files for both in file.ranges for instant in both] or [low]
+    low = min(max(low, min(instants)), high)
+    high = max(min(high, max(instants) + 1), low)
+    t = zone(zone_name).to_utc(time, low - DAY, high + DAY)
+    first, last = max(low - DAY, -reach), min(high + DAY, reach)
+    bounds = f"{time}::TIMESTAMP >= make_timestamp({first}) AND {time}::TIMESTAMP < make_timestamp({last})"
+    return t, bounds, f" WHERE t >= {span.start} AND t < {span.end}"
 
 
 def place_of(path: str) -> str:

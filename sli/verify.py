@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sli.agreement import sliceable
 from sli.checks import check_code
 from sli.config import Config
 from sli.errors import ConfigError, StoreError
@@ -91,13 +92,14 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     series = {each.name: config.definition(each) for each in config.declared}
     if published.base != config.base or dict(published.series) != series:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
+    inputs = store.inputs(published)
+    config = sliceable(config, inputs)
     frame = read(config)
     declared = frame.grain.isin([each.name for each in config.all_grains]) & frame.slice_by.isin(config.slice_sets)
     chosen, total = _chosen(frame, windows)
     found = Verification(published.as_of, 0, total)
     if not declared.all():
         found.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that are not declared")
-    inputs = store.inputs(published)
     pairs, tables = _pairs(config, inputs, published.as_of), _tables(config, inputs.predictions)
     for (grain, start, end), rows in chosen:
         if _waiting(published, start, end):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,48 @@ def test_a_log_of_a_classifier_runs_and_verifies(folder: Path) -> None:
     found = sli.read(folder / "c.yaml", sli="accuracy", grain="cumulative").value.iloc[-1]
     assert found == pytest.approx(sum(i % 3 != 0 for i in range(N)) / N)
     assert sli.verify(folder / "c.yaml", windows=None).equal
+
+
+@pytest.mark.parametrize(
+    ("label", "score"),
+    [
+        ({"label": LABELS}, {"score": SCORES}),
+        ({"actual": [float(each) for each in LABELS]}, {"p": SCORES}),
+        ({"outcome": [int(each) for each in LABELS]}, {"churn_risk": SCORES}),
+        ({"true_class": ["a", "b"] * (N // 2)}, {"guess": ["a"] * N}),
+    ],
+)
+def test_of_one_table_for_both_logs_the_label_is_never_the_score(
+    folder: Path, label: dict[str, Any], score: dict[str, Any]
+) -> None:
+    log(folder / "one.parquet", output_id=IDS, timestamp=times(), **label, **score)
+    said = write_config(folder / "one.yaml", "one.parquet", "one.parquet", "./results", "UTC")
+    config = load_config(folder / "one.yaml")
+    [truth], [output] = label, score
+    assert (config.predictions.value, config.feedback.value) == (output, truth)
+    left_out = f"not {truth}, equal to the label {truth} of the feedback for every id"
+    assert left_out in (folder / "one.yaml").read_text()
+    assert any(left_out in line for line in said)
+    sli.run(config, as_of="2024-04-01")
+    assert sli.read(config, sli="accuracy", grain="cumulative").value.iloc[-1] < 1
+
+
+def test_the_label_under_another_name_is_the_prediction_only_if_nothing_else_can_be(folder: Path) -> None:
+    rows = {"output_id": IDS, "predicted_at": times(), "prediction": LABELS}
+    log(folder / "p/date=2024-03-01/a.parquet", **rows, risk=SCORES)
+    assert "value: risk" in write(folder)
+    log(folder / "p/date=2024-03-01/a.parquet", **rows)
+    [line] = [line for line in write(folder, name="d.yaml").splitlines() if "value: prediction" in line]
+    assert "# check: equal to the label late of the feedback for every id" in line
+
+
+def test_a_table_of_labels_alone_has_no_score(folder: Path) -> None:
+    log(folder / "one.parquet", output_id=IDS, timestamp=times(), label=LABELS)
+    with pytest.raises(InputError, match="no column of the predictions log can be its value") as caught:
+        write_config(folder / "one.yaml", "one.parquet", "one.parquet", "./results", "UTC")
+    assert "not label, equal to the label label" in caught.value.found
+
+
+def test_a_fifo_beside_a_log_is_not_opened(folder: Path) -> None:
+    os.mkfifo(folder / "p/a.parquet")
+    assert "value: score" in write(folder)

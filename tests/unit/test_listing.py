@@ -59,15 +59,17 @@ def test_hidden_files_and_folders_are_no_part_of_a_log_and_others_are_told_apart
     assert alone[:3] == tuple(column[:1] for column in found[:3])
 
 
-def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_none(tmp_path: Path) -> None:
+def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
     target, logs = tmp_path / "target", tmp_path / "logs"
     logs.mkdir()
     target.write_bytes(b"one")
     (logs / "a.parquet").symlink_to(target)
     (logs / "b.parquet").symlink_to(tmp_path / "nowhere")
     (logs / "c").symlink_to(logs)
-    assert names(logs) == ["a.parquet"]
+    assert names(logs) == ["a.parquet", "b.parquet"]
     before = listing("predictions", str(logs))
+    assert before is not None
+    assert before.refused == {str(logs / "b.parquet"): "a link that leads nowhere"}
     target.write_bytes(b"two")
     os.utime(target, (1, 1))
     assert listing("predictions", str(logs)) != before, "of one size, and the link itself is as it was"

@@ -255,7 +255,7 @@ def _largest(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
 
 
 def warning_lines(outcome: Outcome) -> list[str]:
-    """Bad input that this run set aside, a log that says nothing, rows in conflict, and Python functions that failed."""
+    """Bad input that this run set aside, a log that says nothing, rows in conflict, Python functions that failed."""
     lines = list(outcome.warnings)
     for row in outcome.newly_bad.to_pylist()[:SHOWN]:
         samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""

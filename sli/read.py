@@ -68,7 +68,7 @@ def read(
         if not len(rows):
             # What is no longer declared has a history, too.
             _check(published, sli, grain)
-        return framed(rows if slice is slice_by is None else _chosen(rows, slice, slice_by, ordered=False))
+        return framed(rows if slice is None and slice_by is None else _chosen(rows, slice, slice_by, ordered=False))
     _check(published, sli, grain)
     within, only = _within(published, grain, at, start, end), _filter(sli, grain, at, start, end)
     if as_of is None:

@@ -27,7 +27,7 @@ def check_meant(as_of: int, future: bool) -> None:
             where="as_of",
             expected=f"{iso(limit())} or earlier",
             found=iso(as_of),
-            todo="leave it out for now; `sli plan --future` shows what would be done then",
+            todo="leave it out, which means now; `sli plan --future` shows what a run would do then",
         )
 
 
@@ -37,7 +37,7 @@ def check_store(published: Published | None, request: Request, where: str) -> No
         raise StoreError(
             "the store is published as of a time to come, so nothing known until then would replace it",
             where=where,
-            expected=f"an as_of of {iso(limit())} or earlier",
+            expected=f"an as_of of {iso(limit())} or earlier, by the clock of this machine",
             found=iso(published.as_of),
             todo="`sli run CONFIG --undo-future` takes that back and goes on from the belief before it; "
             "or --future, if the times in the logs are made up",

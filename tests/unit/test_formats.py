@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import fsspec
 import pytest
 import yaml
 from deltalake import CommitProperties, write_deltalake
+from fixtures import make_store
 
 import sli
 from sli import formats, schemas
@@ -33,9 +33,6 @@ from sli.tables import KEY, LAYOUT, Published, Store, Transaction
 from sli.verify import verify
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-sys.path.insert(0, str(FIXTURES))
-import make_store  # noqa: E402
-
 AS_OF = make_store.BEGIN + timedelta(days=4)
 WRITTEN_BY = {int(path.name.split(".")[0].rsplit("-", 1)[1]): path for path in FIXTURES.glob("store-format-*")}
 SHAPE = "68fe2b3aa82f"

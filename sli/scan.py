@@ -5,11 +5,7 @@ Limit: ids are compared as text, so the integer 7 and the text "7" would be one 
 
 from __future__ import annotations
 
-import atexit
-import functools
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +23,7 @@ from sli.intervals import DAY, Interval, zone
 from sli.listing import is_current
 from sli.signals import stoppable
 from sli.slices import literal, quoted, text_of
+from sli.spill import spill_folder
 from sli.storage import NOTHING, Storage, plain, read_through
 
 FETCHED = 5
@@ -123,21 +120,13 @@ def _problem(file: LogFile, source: Source, zone_name: str) -> str:
     return ""
 
 
-@functools.cache
-def _spill() -> str:
-    """Where this process spills; gone when it ends."""
-    folder = tempfile.mkdtemp(prefix="sli-spill-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     """A private in-memory database that spills to disk beyond its memory."""
     con = duckdb.connect()
     con.execute(f"SET threads={threads}")
     con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
     con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
-    con.execute(f"SET temp_directory={literal(_spill())}")
+    con.execute(f"SET temp_directory={literal(spill_folder())}")
     for setting in ("preserve_insertion_order=false", "enable_external_file_cache=false"):
         con.execute(f"SET {setting}")
     session(con)

@@ -23,6 +23,8 @@ exit codes:
 
 Times are ISO 8601; without a zone they are read in the config's time zone. Intervals are [start, end)."""
 BAD_INPUT = 3
+TOLD = ("sli.cluster", "sli.store")
+"""Loggers whose messages people see."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,6 +112,16 @@ def _parser() -> argparse.ArgumentParser:
             metavar="LENGTH",
             help="leave stale hours this far behind the newest published one for a run without it, such as 1d",
         )
+        each.add_argument(
+            "--future",
+            action="store_true",
+            help="allow an --as-of that is still to come, in a store where nothing is published as of today",
+        )
+    run.add_argument(
+        "--undo-future",
+        action="store_true",
+        help="first take back what was published as of a time that is still to come",
+    )
     _backfill_arguments(backfill)
     _show_arguments(show)
     _query_arguments(query)
@@ -207,9 +219,9 @@ class _Bars(logging.Handler):
         self.bars: dict[str, Any] = {}
 
     def __enter__(self) -> Callable[[str, int, int], None]:
-        log = logging.getLogger("sli.cluster")
-        log.addHandler(self)
-        log.setLevel(logging.INFO)
+        for log in map(logging.getLogger, TOLD):
+            log.addHandler(self)
+            log.setLevel(logging.INFO)
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress
@@ -219,7 +231,8 @@ class _Bars(logging.Handler):
         return self.step
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("sli.cluster").removeHandler(self)
+        for log in map(logging.getLogger, TOLD):
+            log.removeHandler(self)
         if self.shown is not None:
             self.shown.stop()
 
@@ -242,8 +255,9 @@ def _run(given: argparse.Namespace) -> int:
     from sli.recompute import run
 
     config = load_config(given.config, given.settings)
+    asked = {"as_of": given.as_of, "look_back": given.look_back, "future": given.future}
     with _Bars() as progress:
-        outcome = run(config, as_of=given.as_of, look_back=given.look_back, progress=progress)
+        outcome = run(config, **asked, undo_future=given.undo_future, progress=progress)
     if given.json:
         print(json.dumps(digest.outcome_dict(outcome)))
     else:
@@ -292,7 +306,7 @@ def _plan(given: argparse.Namespace) -> int:
     from sli.recompute import plan
 
     config = load_config(given.config, given.settings)
-    made = plan(config, as_of=given.as_of, look_back=given.look_back)
+    made = plan(config, as_of=given.as_of, look_back=given.look_back, future=given.future)
     if given.json:
         print(json.dumps(made.to_dict()))
     else:

@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from sli import schemas
 from sli.declaration import Context, declared, located
 from sli.errors import ConfigError, nearest
 from sli.intervals import Duration, Zone, instant, zone
@@ -32,6 +31,10 @@ Length = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
 ]
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
+HASHED_SINCE = 4
+"""The format whose hash of a config still holds: it is no business of the hash what format a store has now."""
+HASHED_ALWAYS = ("id", "time", "value", "keep", "scores", "query", "nulls")
+"""Keys of a log that the hash held then. One that came later counts where it is set: a new key changes no hash."""
 CLUSTER_MEMORY = 1 << 30
 """Bytes of a task on a cluster elsewhere: what nearly every worker has for each of its threads."""
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -272,12 +275,12 @@ class Config(Closed):
     def base(self) -> str:
         """Hash of what the tiles rest on: change it and everything is computed anew from the logs."""
         meaning = {
-            "format": schemas.FORMAT,
+            "format": HASHED_SINCE,
             "timezone": self.timezone,
             "since": self.since_instant,
             "horizon": self.horizon.micros,
-            "predictions": self.predictions.model_dump(exclude={"path", "columns"}),
-            "feedback": {**self.feedback.model_dump(exclude={"path", "early"}), "early": self.feedback.early.micros},
+            "predictions": _meaning(self.predictions, "columns"),
+            "feedback": {**_meaning(self.feedback, "early"), "early": self.feedback.early.micros},
             "task": self.task,
             "classes": self.classes,
             "threshold": self.threshold,
@@ -416,6 +419,16 @@ class Config(Closed):
                         expected=f"a multiple of {self.tile // 60_000_000} minutes",
                         found=length.text,
                     )
+
+
+def _meaning(log: Predictions | Feedback, beside: str) -> dict[str, Any]:
+    """What of a log's keys the tiles rest on, but for `path` and one told apart."""
+    later = {
+        name
+        for name, key in type(log).model_fields.items()
+        if name not in HASHED_ALWAYS and getattr(log, name) == key.get_default(call_default_factory=True)
+    }
+    return log.model_dump(exclude={"path", beside, *later})
 
 
 def machine_memory() -> int:

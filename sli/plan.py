@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from sli.chunks import FACTOR, Job, jobs_for
 from sli.config import Config
+from sli.errors import StoreError
+from sli.formats import Migration
 from sli.inputs import Inputs
 from sli.intervals import BEGINNING, END, Instants, Interval, Zone, common, inside, iso, union, without
 from sli.request import Backfill, Request
@@ -76,6 +78,8 @@ class Plan:
     winners_may_change: bool
     """Whether another prediction of an id may win than the tiles remember."""
     from_scratch: bool
+    migration: Migration | None
+    """What it does to a store of an older format."""
     files_changed: int
     tile: int
     existing: tuple[Interval, ...]
@@ -89,7 +93,8 @@ class Plan:
     @property
     def empty(self) -> bool:
         return not (
-            self.progressed
+            self.migration
+            or self.progressed
             or self.jobs
             or self.pairs
             or self.checked
@@ -133,6 +138,7 @@ class Plan:
             "as_of": iso(self.as_of),
             "asked": spans([self.request.chunk])[0] if self.request.chunk else None,
             "backfill": self.request.backfill.id if self.request.backfill else None,
+            "migration": self.migration.to_dict() if self.migration else None,
             "causes": [{"what": c.what, "files": list(c.files), "intervals": spans(c.intervals)} for c in self.causes],
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
@@ -161,12 +167,11 @@ def plan(
 ) -> Plan:
     """Decide what to recompute. `seen` are the files the published run saw; `amend` allows to amend tiles."""
     request = request if published is None else request.not_before(published.as_of)
-    as_of = request.as_of
-    older = published is not None and as_of < published.as_of
-    from_scratch = published is None or older or published.base != config.base
+    older = published is not None and request.as_of < published.as_of
+    from_scratch = published is None or older or published.outdated or published.base != config.base
     basis = None if published is None or from_scratch else published
-    causes = causes_of(inputs, basis, seen, as_of, published)
-    existing = existing_of(config, inputs, as_of)
+    causes = causes_of(inputs, basis, seen, request.as_of, published)
+    existing = existing_of(config, inputs, request.as_of)
     sets = _slice_sets(config, basis, request)
     new_sets = [each for each in sets if basis and each not in basis.slice_sets]
     tiles = _tiles(config, basis, causes, existing, request)
@@ -203,7 +208,7 @@ def plan(
         unchecked=tuple(tiles.unchecked),
         held=tuple(tiles.held),
         frozen_before=tiles.frozen_before,
-        matured=_matured(config, basis, as_of),
+        matured=_matured(config, basis, request.as_of),
         fresh_series=tuple(_fresh(config, None if older else published, bool(new_sets))),
         fresh_grains=tuple(each.name for each in config.all_grains if basis and each.name not in basis.grains),
         gone_series=() if published is None or older else tuple(_gone(config, published)),
@@ -212,12 +217,25 @@ def plan(
         progressed=backfills != (basis.backfills if basis else ()),
         winners_may_change=_winners_may_change(basis, causes, request),
         from_scratch=from_scratch,
+        migration=_migration(published, older),
         files_changed=0 if older else sum(len(cause.files) for cause in causes),
         tile=config.tile,
         existing=tuple(existing),
         bytes=sum(int(file.row_bytes * file.rows) for file in read.values()) + (news.bytes if news else 0),
         run_id=_run_id(config, inputs, request),
     )
+
+
+def _migration(published: Published | None, older: bool) -> Migration | None:
+    """What to do to a store of an older format. Raises StoreError where a run of an older as_of cannot do it."""
+    found = None if published is None else published.migration
+    if found is not None and found.recompute and older:
+        raise StoreError(
+            "the store has an older format, which a run of an older as_of leaves as it is",
+            found=f"format {found.found}",
+            todo="run without --as-of first, which migrates it",
+        )
+    return found
 
 
 def _news(

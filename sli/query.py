@@ -162,6 +162,7 @@ def _asked(
     published = store.published()
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
+    published.check_current(store.root)
     if published.base != config.base:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     chosen = [_sli(config, published, name) for name in names]

@@ -52,7 +52,7 @@ def read(
     Raises SliError.
     """
     store, at = _opened(source)
-    results = store.handle("results")
+    results = store.results()
     published = store.published_in(results)
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sli import publish
+from sli import ahead, publish, turns
 from sli.checks import check_states
 from sli.config import Config
 from sli.daily import renewed
@@ -44,6 +45,8 @@ from sli.staging import Staged, commit, new_keys, state_of
 from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
+"""Times that a run loses to others before it gives up, or more of them within PATIENCE."""
+LOG = logging.getLogger("sli.store")
 When = str | date | datetime | None
 
 
@@ -71,27 +74,36 @@ def run(
     look_back: str | Duration | None = None,
     settings: Sequence[str] = (),
     progress: Progress | None = None,
+    future: bool = False,
+    undo_future: bool = False,
 ) -> Outcome:
     """Bring the tables up to date with the logs, as known at `as_of` (default: now).
 
     With `look_back`, such as `1d`, stale hours that lie further back from the newest published one are left for a
-    run without; hours never published are always computed. Raises SliError.
+    run without; hours never published are always computed. `future` allows an `as_of` that is still to come, where
+    nothing is published as of today; `undo_future` first takes back what was published as of such a time. Raises
+    SliError.
     """
     config = load_config(config, settings)
-    return carry_out(config, _request(config, as_of, look_back), progress)
+    request = _request(config, as_of, look_back, future)
+    if undo_future and (before := Store(config.store, config.storage).undo_since(ahead.limit())):
+        LOG.info(f"took back what was published as of the future; the newest belief is as of {iso(before.as_of)} again")
+    return carry_out(config, request, progress)
 
 
 @delivered()
 @one_cluster()
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
-    """Plan and publish one request; plan again where another run published first. Raises SliError."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return _with_readable(config, request, progress or (lambda *_: None))
-        except ConflictError:
-            if attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(random.uniform(0.05, 0.5) * 2**attempt)
+    """Plan and publish one request in its turn; plan again where another run published first. Raises SliError."""
+    began = time.monotonic()
+    with turns.Turn(config.store, config.storage) as turn:
+        for attempt in itertools.count(1):
+            try:
+                return _with_readable(config, request, turn, progress or (lambda *_: None))
+            except ConflictError:
+                if attempt >= ATTEMPTS and time.monotonic() - began >= turns.PATIENCE:
+                    raise
+                time.sleep(random.uniform(0.05, 0.5) * 2 ** min(attempt, 4))
     raise AssertionError
 
 
@@ -101,10 +113,11 @@ def plan(
     as_of: When = None,
     look_back: str | Duration | None = None,
     settings: Sequence[str] = (),
+    future: bool = False,
 ) -> Plan:
     """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
     config = load_config(config, settings)
-    return planned(config, _request(config, as_of, look_back))
+    return planned(config, _request(config, as_of, look_back, future))
 
 
 def check_reachable(config: Config) -> None:
@@ -117,6 +130,7 @@ def planned(config: Config, request: Request) -> Plan:
     """The plan of a request, as things stand. Raises SliError."""
     store = Store(config.store, config.storage)
     published = store.published()
+    ahead.check_store(published, request, store.root)
     seen = store.inputs(published)
     inputs = discover(config, seen)
     check_usable(inputs)
@@ -124,18 +138,24 @@ def planned(config: Config, request: Request) -> Plan:
     return make_plan(config, inputs, published, seen, request)
 
 
-def _with_readable(config: Config, request: Request, progress: Progress) -> Outcome:
+class Overtaken(Exception):
+    """Another run published while this one waited for its turn, or just before."""
+
+
+def _with_readable(config: Config, request: Request, turn: turns.Turn, progress: Progress) -> Outcome:
     """Begin anew without the files that turn out broken beyond their footer, until none does.
 
     And knowing of hours that turn out to be held beside which states or slices must not be made, and without amending
-    tiles that do not tell what would be left of them.
+    tiles that do not tell what would be left of them. And, once, where another run published meanwhile.
     """
     broken: dict[str, str] = {}
     held: list[Interval] = []
     amend = True
     while True:
         try:
-            return _once(config, request, broken, held, amend, progress)
+            return _once(config, request, broken, held, amend, turn, progress)
+        except Overtaken:
+            continue
         except NotTold:
             amend = False
         except BrokenFiles as error:
@@ -152,11 +172,13 @@ def _once(
     broken: Mapping[str, str],
     known: Sequence[Interval],
     amend: bool,
+    turn: turns.Turn,
     progress: Progress,
 ) -> Outcome:
     began = time.monotonic()
     transaction = Store(config.store, config.storage).begin()
     published = transaction.published
+    ahead.check_publication(published, request, config.store)
     seen = Inputs.of_rows(transaction.rows("inputs"))
     inputs = discover(config, seen).without(broken)
     check_usable(inputs)
@@ -164,10 +186,8 @@ def _once(
     chosen = make_plan(config, inputs, basis, seen, request, amend)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
+    _wait_for(config, transaction, chosen, turn, inputs)
     if chosen.news is None:
-        check_states(config, inputs.predictions)
-        if chosen.jobs:
-            check_cluster(config)
         worked = made_anew(config, transaction, chosen, inputs, known, progress)
     else:
         worked = amended(config, transaction, chosen, chosen.news, progress)
@@ -188,6 +208,18 @@ def _once(
     return _outcome(config, chosen, visible, changes, audit, audited, inputs, began)
 
 
+def _wait_for(config: Config, transaction: Transaction, chosen: Plan, turn: turns.Turn, inputs: Inputs) -> None:
+    """All that can fail before the work begins, and the turn to do it. Raises Overtaken, once at most, and SliError."""
+    if chosen.news is None:
+        check_states(config, inputs.predictions)
+        if chosen.jobs:
+            check_cluster(config)
+    if turn.take() and transaction.overtaken:
+        raise Overtaken
+    if chosen.migration is not None:
+        LOG.info(str(chosen.migration))
+
+
 def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
     """An instant; a naive time is read in the zone. Raises ConfigError."""
     try:
@@ -201,12 +233,13 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
         ) from error
 
 
-def as_of_instant(config: Config, as_of: When) -> int:
-    """as_of as an instant, now where it is None. Raises ConfigError."""
+def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
+    """as_of as an instant, now where it is None; one still to come only if that is meant. Raises ConfigError."""
     wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
     if wanted < config.since_instant:
         todo = f"use a time after since ({iso(config.since_instant)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
+    ahead.check_meant(wanted, future)
     return wanted
 
 
@@ -220,9 +253,9 @@ def length(name: str, value: str | Duration) -> Duration:
         ) from error
 
 
-def _request(config: Config, as_of: When, look_back: str | Duration | None) -> Request:
+def _request(config: Config, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
     back = None if look_back is None else length("look_back", look_back).micros
-    return Request(as_of_instant(config, as_of), back, now=as_of is None)
+    return Request(as_of_instant(config, as_of, future), back, now=as_of is None, future=future)
 
 
 def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:

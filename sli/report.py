@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,9 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     lines = [f"as of {iso(plan.as_of)}{older}"]
     if plan.request.look_back is not None:
         lines.append(f"looking back {plan.request.look_back / HOUR:g} hours from the newest published one")
-    if plan.empty:
+    if plan.migration is not None:
+        lines.append(str(plan.migration))
+    if replace(plan, migration=None).empty:
         return [*lines, "nothing to do: the tables are up to date with the logs", *_waiting(plan)]
     lines.append(_work(plan))
     for cause in plan.causes:
@@ -140,6 +143,8 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
         f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} "
         f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
     ]
+    if plan.migration is not None:
+        lines.append(str(plan.migration))
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
         lines += _revisions(rows.to_pandas(), config, "revisions")
@@ -164,7 +169,7 @@ def _p_values(rows: pa.Table, config: Config) -> list[str]:
 def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
     """The dry run of a backfill in words: its chunks, its windows and why each is recomputed."""
     plan = chosen.plan
-    lines = [_backfill_name(chosen.backfill)]
+    lines = [_backfill_name(chosen.backfill), *([str(plan.migration)] if plan.migration else [])]
     if chosen.resumed:
         lines.append(f"continues where it was interrupted: done up to {iso(chosen.backfill.done)}")
     if not chosen.chunks:

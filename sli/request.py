@@ -62,6 +62,8 @@ class Request:
     """Whether as_of was not asked for: it is the moment, and no older than what is published meanwhile."""
     continues: bool = False
     """Whether the backfill was begun before: then it is one that another process has finished if it is not recorded."""
+    future: bool = False
+    """Whether an as_of that is still to come is meant."""
 
     @property
     def slis(self) -> tuple[str, ...]:

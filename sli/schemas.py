@@ -14,9 +14,6 @@ UTC = pa.timestamp("us", tz="UTC")
 TEXT = pa.string()
 SLICE = pa.map_(TEXT, TEXT)
 
-FORMAT = 4
-"""Version of the stored form; a store of another one is recomputed from the logs."""
-
 BELIEF = [
     ("model", TEXT),
     ("sli", TEXT),

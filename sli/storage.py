@@ -91,6 +91,8 @@ def on_s3(url: str) -> bool:
     return url.startswith(("s3://", "s3a://"))
 
 
+STACK = re.compile(r"\n\s*(?:stack backtrace:|0: )")
+"""Where the stack begins that the table library adds to some of its errors."""
 NOTHING = Storage()
 """All options left to the environment."""
 
@@ -193,11 +195,8 @@ def check_exclusive_writes(url: str, storage: Storage = NOTHING) -> None:
     try:
         fs.pipe_file(probe, b"", mode="create")
         try:
-            fs.pipe_file(probe, b"", mode="create")
-        except OSError as refused:
-            if isinstance(refused, FileExistsError) or "PreconditionFailed" in f"{refused!r} {refused.__cause__!r}":
+            if not created(fs, probe, b""):
                 return
-            raise
         finally:
             fs.rm_file(probe)
     except Exception as error:
@@ -209,6 +208,17 @@ def check_exclusive_writes(url: str, storage: Storage = NOTHING) -> None:
         found="it was accepted, so one of two runs at once could be lost",
         todo="use a store that honours it, such as Amazon S3, MinIO or SeaweedFS, or a folder",
     )
+
+
+def created(fs: Any, path: str, content: bytes) -> bool:
+    """Write an object unless there is one; whether it was written. Raises whatever else the file system does."""
+    try:
+        fs.pipe_file(path, content, mode="create")
+    except OSError as refused:
+        if isinstance(refused, FileExistsError) or "PreconditionFailed" in f"{refused!r} {refused.__cause__!r}":
+            return False
+        raise
+    return True
 
 
 def read_through(url: str, storage: Storage) -> None:
@@ -223,6 +233,6 @@ def read_through(url: str, storage: Storage) -> None:
 
 
 def plain(error: BaseException | None) -> str:
-    """What an error says, on one line, without colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)) or type(error).__name__
+    """What an error says, on one line, without colours and without the stack of a library."""
+    text = STACK.split(re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)))[0].strip() or type(error).__name__
     return re.sub(r"\s+", " ", text).strip()[:300]

@@ -7,20 +7,21 @@ on local disks it is safe against kills, not shown safe against power loss.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import os
+import re
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli import schemas
+from sli import panics, schemas
 from sli.errors import ConflictError, StoreError
 from sli.inputs import Inputs
-from sli.intervals import Interval
-from sli.request import Backfill
+from sli.published import Published as Published
 from sli.storage import NOTHING, Storage, check_exclusive_writes, delta_options, plain
 
 APP = "sli"
@@ -37,62 +38,19 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
 Within = Sequence[tuple[str, str, Any]]
+REMOVE = "remove the whole store, and the next run starts anew without its history"
+RESTORE = f"restore it from a copy; or {REMOVE}"
 SMALL_FILES = {"keys": 64, "inputs": 8}
 """Files of a table that is appended to every hour, before they are put together."""
 FEW_FILES = 12
 """Files that are read one after the other."""
+LOGGED = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
+NEWEST = 24
+"""Files of a table's log that are looked at: commits since the last checkpoint, and more."""
+DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|Invalid JSON|EOF while parsing")
+"""What the table library says of a log that makes no sense."""
 TARGET_BYTES = 16 << 20
 """Size of files put together: larger ones would be written again too often."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """What the last visible run left: all that the next plan rests on besides the inputs it saw."""
-
-    sequence: int
-    run_id: str
-    as_of: int
-    base: str
-    newest: int
-    states: tuple[str, ...]
-    slice_sets: tuple[tuple[str, ...], ...]
-    grains: tuple[str, ...]
-    series: Mapping[str, str]
-    objectives: Mapping[str, str | None]
-    pending: tuple[Interval, ...] = ()
-    unchecked: tuple[Interval, ...] = ()
-    held: tuple[Interval, ...] = ()
-    gaps: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
-    """For each state the tiles that lack it."""
-    backfills: tuple[Backfill, ...] = ()
-    """The unfinished ones."""
-    audited: int = 0
-    """The publication whose audit stands."""
-    keyed: str = ""
-    """The hash that `keys` holds of every id of the files seen; empty where it does not."""
-    timezone: str = ""
-    """Of the days; empty in a store of an older form."""
-    versions: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @staticmethod
-    def from_json(text: str) -> Published:
-        tree = json.loads(text)
-        for name in ("pending", "unchecked", "held"):
-            tree[name] = tuple(Interval(**each) for each in tree.get(name, ()))
-        tree["gaps"] = {
-            state: tuple(Interval(**each) for each in where) for state, where in tree.get("gaps", {}).items()
-        }
-        tree["backfills"] = tuple(
-            Backfill(each["id"], Interval(**each["interval"]), tuple(each["slis"]), each["done"])
-            for each in tree.get("backfills", ())
-        )
-        for name in ("states", "grains"):
-            tree[name] = tuple(tree[name])
-        tree["slice_sets"] = tuple(tuple(each) for each in tree["slice_sets"])
-        return Published(**tree)
 
 
 class Store:
@@ -114,11 +72,15 @@ class Store:
 
         if self.local and not Path(self.uri(name)).is_dir():
             return None
+        if self.local:
+            self._check_log(name)
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self.options)
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
+            if isinstance(error, DeltaError) and DAMAGED.search(str(error)):
+                raise self._damaged(name, plain(error)) from error
             raise StoreError(
                 "the store cannot be read",
                 where=self.uri(name),
@@ -127,21 +89,67 @@ class Store:
                 passes=True,
             ) from error
 
+    def _check_log(self, name: str) -> None:
+        """Raise StoreError where a commit is an empty file, as a power cut leaves it: it would read as no commit."""
+        with suppress(FileNotFoundError), os.scandir(f"{self.uri(name)}/_delta_log") as entries:
+            files = sorted((each for each in entries if LOGGED.fullmatch(each.name)), key=lambda each: each.name)
+            for file in files[-NEWEST:]:
+                if file.stat().st_size == 0:
+                    raise self._damaged(name, f"{file.name} is empty")
+
+    def _damaged(self, name: str, found: str) -> StoreError:
+        what = "the store cannot be read, since the log of a table is damaged"
+        return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=RESTORE)
+
     def published(self) -> Published | None:
         """The last published state, or None before the first publication. Raises StoreError."""
-        return self.published_in(self.handle("results"))
+        return self.published_in(self.results())
+
+    def results(self) -> Any:
+        """The table of results, or None where there is no store yet. Raises StoreError where only it is missing."""
+        found = self.handle("results")
+        if found is None and any(self.handle(name) is not None for name in LAYOUT if name != "results"):
+            # It is made before any other: by now another run has made it, or it is lost.
+            found = self.handle("results")
+            if found is None:
+                raise self.missing("results")
+        return found
 
     def published_in(self, results: Any) -> Published | None:
         """The same of an open table, or of none."""
         if results is None:
             return None
-        with _errors(self.uri("results"), "read"):
+        where = self.uri("results")
+        with _errors(where, "read"):
             # Mostly the newest commit, unless it is one of maintenance; all of them only if need be.
             for limit in (1, 20, None):
                 for commit in results.history(limit):
                     if KEY in commit:
-                        return Published.from_json(commit[KEY])
+                        return Published.from_json(commit[KEY], where)
+        if results.version() > 0:
+            raise StoreError("the history of the results is lost", where=where, todo=RESTORE)
         return None
+
+    def undo_since(self, limit: int) -> Published | None:
+        """Make the last publication as of `limit` or earlier the newest one; None where it is that already.
+
+        What other tables gained since is rolled back by the next writer, as is what a killed run left. Raises
+        StoreError.
+        """
+        from deltalake import CommitProperties
+
+        results = self.results()
+        published = self.published_in(results)
+        if published is None or published.as_of <= limit:
+            return None
+        with _errors(self.uri("results")):
+            for commit in results.history():
+                before = Published.from_json(commit[KEY], self.uri("results")) if KEY in commit else published
+                if before.as_of <= limit:
+                    properties = CommitProperties(custom_metadata={KEY: commit[KEY]}, max_commit_retries=0)
+                    results.restore(commit["version"], commit_properties=properties)
+                    return before
+        raise StoreError("no earlier publication is remembered", where=self.uri("results"), todo=REMOVE)
 
     def rows(
         self,
@@ -222,7 +230,15 @@ class Store:
         return pa.concat_tables(parts, promote_options="default") if parts else LAYOUT[name][0].empty_table()
 
     def missing(self, name: str) -> StoreError:
-        return StoreError("a table of the store is missing", where=self.uri(name), todo="restore it from a copy")
+        return StoreError("a table of the store is missing", where=self.uri(name), todo=RESTORE)
+
+    def unseen(self, name: str, size: int) -> AbstractContextManager[None]:
+        """To write so many bytes to a table, without the panics of a library. Raises OSError where none can be."""
+        if not self.local:
+            return nullcontext()
+        if not os.access(self.uri(name), os.W_OK):
+            raise OSError("the folder is read-only, or its owner lets nobody write there")
+        return panics.unseen(self.uri(name), size)
 
     def inputs(self, published: Published | None) -> Inputs:
         """The files the last published run saw."""
@@ -238,12 +254,18 @@ class Transaction:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        results = store.handle("results")
+        results = store.results()
         self.published = store.published_in(results)
         # Opened after it, so that none is behind what is published and a rollback only goes back.
         self._handles = {name: results if name == "results" else store.handle(name) for name in LAYOUT}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether another run published since this one began."""
+        results, now = self._handles["results"], self.store.handle("results")
+        return now is not None and (results is None or now.version() != results.version())
 
     def write(self, name: str, rows: pa.Table, replacing: str | None = None, state: Published | None = None) -> None:
         """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError."""
@@ -257,21 +279,24 @@ class Transaction:
         with _errors(self.store.uri(name)):
             if self._handles[name] is None and self.versions.get(name):
                 raise self.store.missing(name)
+            # First of all, so that a store without it has lost it.
+            self._handles["results"] = self._handles["results"] or self._created("results")
             table = self._handles[name] = self._handles[name] or self._created(name)
             if name != "results" and table.version() != self.versions.get(name, 0):
                 # A run that was killed, or lost the race, left this behind.
                 table.restore(self.versions.get(name, 0))
-            write_deltalake(
-                table,
-                made,
-                **how,
-                schema_mode=_schema_mode(table, made, replacing),
-                commit_properties=CommitProperties(
-                    custom_metadata={KEY: state.to_json()} if state else None,
-                    app_transactions=[AppTransaction(APP, self.sequence)],
-                    max_commit_retries=0,
-                ),
-            )
+            with self.store.unseen(name, made.nbytes):
+                write_deltalake(
+                    table,
+                    made,
+                    **how,
+                    schema_mode=_schema_mode(table, made, replacing),
+                    commit_properties=CommitProperties(
+                        custom_metadata={KEY: state.to_json()} if state else None,
+                        app_transactions=[AppTransaction(APP, self.sequence)],
+                        max_commit_retries=0,
+                    ),
+                )
         self.versions[name] = table.version()
 
     def rows(
@@ -309,7 +334,7 @@ class Transaction:
             and table.version() == self.versions.get(name)
             and len(table.file_uris()) > SMALL_FILES[name]
         ):
-            with _errors(self.store.uri(name)):
+            with _errors(self.store.uri(name)), self.store.unseen(name, TARGET_BYTES):
                 table.optimize.compact(target_size=TARGET_BYTES)
             self.versions[name] = table.version()
 
@@ -373,9 +398,15 @@ class _errors:
                 todo="run again",
                 passes=True,
             ) from error
-        if isinstance(error, DeltaError | OSError | pa.ArrowException):
+        panicked = type(error).__name__ == "PanicException"
+        if isinstance(error, DeltaError | OSError | pa.ArrowException) or panicked:
+            full = "No space left" in str(error)
             raise StoreError(
-                f"the store cannot be {self.done}", where=self.where, found=plain(error), passes=True
+                f"the store cannot be {self.done}",
+                where=self.where,
+                found=plain(error),
+                todo="make room on its disk, then run again; nothing of this run is visible" if full else "",
+                passes=True,
             ) from error
 
 

@@ -85,6 +85,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     published = store.published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
+    published.check_current(config.store)
     series = {each.name: config.definition(each) for each in config.declared}
     if published.base != config.base or dict(published.series) != series:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")

@@ -308,7 +308,7 @@ def test_a_killed_first_run_leaves_nothing_to_read_and_the_next_run_completes_it
 
 def test_a_first_run_killed_again_and_again_is_completed_once(scenario: Scenario, dying: Callable[..., None]) -> None:
     shutil.rmtree(scenario.config.store)
-    for point in ["after runs", "restored audit", "created results"]:
+    for point in ["created results", "after runs", "restored audit"]:
         dying(scenario, SECOND, point)
     with pytest.raises(StoreError, match="nothing is published yet"):
         sli.read(scenario.config)

@@ -24,7 +24,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli import recompute
+from sli import recompute, turns
 from sli.errors import InputError, StoreError
 from sli.tables import Store, Transaction
 
@@ -80,7 +80,9 @@ def scenario(template: Scenario) -> Scenario:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go on beside each other instead of waiting for their turn: the commit alone decides."""
     monkeypatch.setattr(recompute.time, "sleep", lambda _: None)
+    monkeypatch.setattr(turns, "PATIENCE", 0)
 
 
 def assert_sound(scenario: Scenario, *as_ofs: int) -> None:

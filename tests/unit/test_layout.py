@@ -14,18 +14,19 @@ from scenario import DAY, Scenario, at, config_of
 
 SLI = Path(__file__).parents[2] / "sli"
 ORDER = [
-    ["errors", "signals"],
-    ["intervals", "slices"],
+    ["errors", "panics", "signals", "spill"],
+    ["formats", "intervals", "slices"],
     ["windows", "schemas", "request"],
     ["columns"],
     ["inputs"],
     ["storage", "parts"],
-    ["slis"],
+    ["slis", "turns", "published"],
     ["declaration", "mergeable"],
     ["config"],
     ["loading", "listing"],
     ["logs"],
     ["tables", "fetch", "cluster", "chunks"],
+    ["ahead"],
     ["scan", "engine"],
     ["stale", "keys"],
     ["plan"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -900,7 +901,7 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
     s.log_predictions("p.parquet", [p("a", TEN)])
     s.log_feedback("f.parquet", [f("a", TEN, 1.0), f("nobody", TEN)])
     with monkeypatch.context() as patch:
-        patch.setattr("sli.schemas.FORMAT", 2)
+        patch.setattr("sli.config.HASHED_SINCE", 2)
         s.run(MONDAY + DAY)
     # As version 2 had it: strays without their reason.
     tiles = DeltaTable(s.config.store + "/tiles")
@@ -908,7 +909,9 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
     write_deltalake(tiles, old.empty_table(), mode="overwrite", schema_mode="overwrite")
     store = Store(s.config.store)
     state = replace(store.published(), versions=store.published().versions | {"tiles": tiles.version()})
-    write = CommitProperties(custom_metadata={"sli_published": state.to_json()})
+    # Nor did a state name its format.
+    tree = {name: value for name, value in json.loads(state.to_json()).items() if name != "format"}
+    write = CommitProperties(custom_metadata={"sli_published": json.dumps(tree)})
     write_deltalake(store.handle("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
     assert [each.what for each in s.run(MONDAY + DAY).plan.causes][:1] == ["config changed: predictions"]
     s.check(MONDAY + DAY)

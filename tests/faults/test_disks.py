@@ -1,0 +1,207 @@
+"""Disks that are full or read-only, logs of tables that were cut, folders that killed processes left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, config_of, text
+
+import sli
+from sli import panics, spill
+from sli.errors import StoreError
+from sli.tables import LAYOUT
+
+ROOT = Path(__file__).parents[2]
+START = at("2024-03-08T00:00")
+WORLD = World(
+    task="binary",
+    horizon=2 * DAY,
+    since=START,
+    zone="UTC",
+    slice_by=((), ("a",)),
+    grains=("day", "cumulative"),
+    slis=("accuracy", "mean"),
+)
+
+
+def logged(scenario: Scenario, day: int) -> None:
+    rows = [Prediction(f"{day}-{i}", START + day * DAY + i * HOUR, i / 24, {"a": "xy"[i % 2]}) for i in range(24)]
+    scenario.log_predictions(f"{day}.parquet", rows)
+    scenario.log_feedback(f"{day}.parquet", [Feedback(row.id, (row.time or 0) + HOUR, 1.0) for row in rows[::2]])
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+    made = Scenario(tmp_path_factory.mktemp("disks") / "world", WORLD)
+    logged(made, 0)
+    made.run(START + DAY)
+    logged(made, 1)
+    made.run(START + 2 * DAY)
+    logged(made, 2)
+    return made
+
+
+@pytest.fixture
+def scenario(template: Scenario, tmp_path: Path) -> Scenario:
+    """Something published twice, and logs that have grown since, in a store of its own."""
+    shutil.copytree(template.config.store, tmp_path / "store")
+    made = Scenario(template.root, WORLD, {"store": str(tmp_path / "store")})
+    made.predictions, made.feedback = template.predictions, template.feedback
+    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(WORLD, made.root) | dict(made.settings)))
+    return made
+
+
+FULL = """
+import resource, sys
+import sli, sli.hours, sli.panics, sli.storage
+from sli.cli import main
+
+# Files that may not grow stand for a disk that is full. What little room is left decides whether panics are kept off.
+sli.panics.ROOM = 1 << 60
+config, as_of = sys.argv[1:]
+sys.stderr.write("before\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+sys.exit(main(["run", config, "--as-of", as_of]))
+"""
+
+
+def test_a_full_disk_is_told_by_an_error_and_not_by_a_panic(scenario: Scenario, tmp_path: Path) -> None:
+    before = sli.read(scenario.config)
+    given = [str(tmp_path / "sli.yaml"), text(START + 3 * DAY)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RUST_BACKTRACE": "1"}
+    done = subprocess.run([sys.executable, "-c", FULL, *given], capture_output=True, text=True, env=environment)
+    assert done.returncode == 4, done.stderr
+    first, error, *rest = done.stderr.splitlines()
+    assert (first, error) == ("before", "sli: the store cannot be written")
+    assert all(line.startswith("  ") for line in rest), done.stderr
+    assert sli.read(scenario.config).equals(before)
+    scenario.run(START + 3 * DAY)
+    scenario.check(START + 3 * DAY)
+
+
+PANIC = """
+thread 'tokio-rt-worker' (19808) panicked at /home/runner/object_store-0.13.2/src/buffered.rs:369:41:
+Already shut down
+stack backtrace:
+   0: rust_begin_unwind
+             at /rustc/library/std/src/panicking.rs
+note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.
+"""
+
+
+def test_what_others_print_beside_a_panic_is_kept(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert panics.without_panics(f"one\n{PANIC}{PANIC}two\n  three\n{PANIC}") == "one\ntwo\n  three\n"
+
+    def failing() -> None:
+        with panics.unseen(str(tmp_path), 0):
+            os.write(2, f"kept\n{PANIC}".encode())
+            raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(panics, "ROOM", 1 << 60)
+        with pytest.raises(ZeroDivisionError):
+            failing()
+    assert capfd.readouterr().err == "kept\n"
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert capfd.readouterr().err == f"kept\n{PANIC}", "with room left nothing is held back"
+
+
+def test_a_read_only_store_is_told_by_an_error_before_anything_is_written(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sli.tables.os.access", lambda *_: False)
+    with pytest.raises(StoreError, match="the store cannot be written") as caught:
+        scenario.run(START + 3 * DAY)
+    assert "read-only" in caught.value.found
+
+
+def newest(scenario: Scenario, table: str) -> Path:
+    return max(Path(scenario.config.store, table, "_delta_log").glob("*.json"))
+
+
+@pytest.mark.parametrize("size", [0, 1, 300])
+@pytest.mark.parametrize("table", ["results", "tiles", "runs"])
+def test_a_log_of_a_table_that_was_cut_is_an_error_that_says_so_and_nothing_is_written(
+    scenario: Scenario, table: str, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.truncate(newest(scenario, table), size)
+    before = {path: path.stat().st_mtime_ns for path in Path(scenario.config.store).rglob("*")}
+    with pytest.raises(StoreError, match="the log of a table is damaged") as caught:
+        scenario.run(START + 3 * DAY)
+    assert caught.value.where.endswith(f"{table}/_delta_log")
+    assert not caught.value.passes
+    assert "restore it from a copy" in caught.value.todo
+    assert "unknown" not in str(caught.value)
+    assert {path: path.stat().st_mtime_ns for path in Path(scenario.config.store).rglob("*")} == before
+    assert capsys.readouterr().err == ""
+    if table == "results":
+        with pytest.raises(StoreError, match="the log of a table is damaged"):
+            sli.read(scenario.config.store)
+
+
+@pytest.mark.parametrize("table", list(LAYOUT))
+@pytest.mark.parametrize("lost", ["all of it", "its log"])
+def test_a_store_that_lost_any_of_its_tables_is_told_so(scenario: Scenario, table: str, lost: str) -> None:
+    shutil.rmtree(Path(scenario.config.store, table, "" if lost == "all of it" else "_delta_log"))
+    calls = [lambda: scenario.run(START + 3 * DAY)]
+    if table == "results":
+        calls += [
+            lambda: sli.read(scenario.config.store),
+            lambda: sli.plan(scenario.config, as_of=text(START + 3 * DAY)),
+        ]
+    for call in calls:
+        with pytest.raises(StoreError, match="a table of the store is missing") as caught:
+            call()
+        assert caught.value.where == f"{scenario.config.store}/{table}"
+        assert "restore it from a copy" in caught.value.todo
+    assert not any(Path(scenario.config.store, table).rglob("*.json")), "nothing was begun anew"
+
+
+SPILLING = """
+import sys, time
+from sli.spill import spill_folder
+print(spill_folder(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def spilling(folder: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that spills below a folder, and where."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPILLING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_killed_processes_spilled_is_removed_by_the_next_and_that_of_living_ones_is_not(tmp_path: Path) -> None:
+    other = tmp_path / f"{spill.PREFIX}of-nobody"
+    other.write_text("a file is no folder of ours")
+    living, its = spilling(tmp_path)
+    killed, left = spilling(tmp_path)
+    (left / "duckdb_temp_storage-0.tmp").write_text("spilled")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert left.is_dir()
+    following, own = spilling(tmp_path)
+    assert not left.exists()
+    assert its.is_dir()
+    assert own.is_dir()
+    for each in (living, following):
+        each.communicate("\n")
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]

@@ -18,7 +18,7 @@ from sli.intervals import Interval, Zone, tiles_named
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.base import Objective
 from sli.slis.python import PYTHON_KEYS, UNSCORED, from_python, source_hash, y_pred
-from sli.slis.sql import from_sql
+from sli.slis.sql import from_sql, needs_labels
 from sli.storage import NOTHING, Storage, filesystem, plain
 
 INJECTED = ("classes", "scores")
@@ -217,7 +217,8 @@ def _from_sql(entry: dict[str, Any]) -> Sli:
             expected='{loss: "sum(...)"}',
             found=str(entry["states"]),
         )
-    return Sli(str(entry["name"]), from_sql(entry["states"], str(entry["value"])), entry, objective)
+    formula = from_sql(entry["states"], str(entry["value"]))
+    return Sli(str(entry["name"]), formula, {**entry, "labels": needs_labels(formula.states.values())}, objective)
 
 
 def _from_python(entry: dict[str, Any], context: Context) -> Sli:

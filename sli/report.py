@@ -344,14 +344,14 @@ def show_query(frame: pd.DataFrame, config: Config, sli: str, rows: int) -> None
         table.add_column(name, no_wrap=True, justify="right" if numeric else "left")
     shown: Any = _largest(frame[frame.window_end.isin(ends[-rows:])].assign(name=frame["slice"].map(slice_name)))
     for row in shown.sort_values(["window_end", "name"], kind="stable").itertuples():
-        open_ended = row.missing_low < row.value or row.missing_high > row.value
+        settled = row.missing_low == row.missing_high == row.value
         table.add_row(
             local(row.window_start, config, "hour"),
             local(row.window_end, config, "hour"),
             row.name,
             _cell(row),
             _range(row.ci_low, row.ci_high),
-            _range(row.missing_low, row.missing_high) if open_ended else "",
+            "" if settled else _range(row.missing_low, row.missing_high),
             f"{row.predictions:,}",
             f"{row.coverage:.1%}",
             row.maturity,

@@ -31,7 +31,8 @@ class Values:
     """Values of n rows. Undefined is NaN with a reason; `bound` is 0 where exact and NaN where no bound is known.
 
     `low` and `high` are the confidence interval; `missing_low` and `missing_high` the least and greatest value there
-    would be, whatever the labels still missing turn out to be (Manski 1989). NaN where there are none.
+    would be once every label that is missing were known, whatever they turn out to be (Manski 1989): the present value
+    need not lie between them. NaN where there are none.
     """
 
     value: Floats
@@ -53,8 +54,20 @@ class Values:
         return replace(self, low=np.minimum(low, self.value), high=np.maximum(high, self.value))
 
     def missing(self, low: Floats, high: Floats) -> Values:
-        """With worst-case bounds over the missing labels."""
-        return replace(self, missing_low=np.minimum(low, self.value), missing_high=np.maximum(high, self.value))
+        """With worst-case bounds over the missing labels; of two ends, one of them NaN, the other is both."""
+        return replace(self, missing_low=np.fmin(low, high), missing_high=np.fmax(low, high))
+
+    def clipped(self, least: float, most: float) -> Values:
+        """Cut to what is possible: an interval may reach beyond, and rounding may carry anything there."""
+
+        def cut(of: Floats) -> Floats:
+            # Not np.clip: which of the two zeros it takes is the processor's choice.
+            return np.where(of < least, least, np.where(of > most, most, of))
+
+        value, low, high, missing_low, missing_high = map(
+            cut, (self.value, self.low, self.high, self.missing_low, self.missing_high)
+        )
+        return replace(self, value=value, low=low, high=high, missing_low=missing_low, missing_high=missing_high)
 
     def of(self, function: Callable[[Floats], Floats]) -> Values:
         """An increasing function of an exact value, its interval and its worst-case bounds."""
@@ -67,6 +80,21 @@ class Values:
 
 Value = Callable[[Merged], Values]
 OnRows = Callable[..., float]
+Range = tuple[float, float]
+UNLIMITED: Range = (-math.inf, math.inf)
+NOT_NEGATIVE: Range = (0.0, math.inf)
+SHARE: Range = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class _InRange:
+    """A value cut to what is possible."""
+
+    value: Value
+    range: Range
+
+    def __call__(self, s: Merged) -> Values:
+        return self.value(s).clipped(*self.range)
 
 
 @dataclass(frozen=True)
@@ -87,14 +115,19 @@ class Formula:
     of a `tile` as pandas text. It returns NaN where undefined; `verify` and the laws hold the two to each other.
     `against`, as written in the config, says that the value compares the window with a reference, whose pairs
     `on_rows` gets as a second frame. `range` is the least and the greatest value possible; infinite where there is no
-    limit.
+    limit. What `value` gives is cut to it.
     """
 
     states: Mapping[str, State]
     value: Value
     on_rows: OnRows
     against: Any = None
-    range: tuple[float, float] = (-math.inf, math.inf)
+    range: Range = UNLIMITED
+
+    def __post_init__(self) -> None:
+        # One with another range, made by `replace`, has that range instead.
+        value = self.value.value if isinstance(self.value, _InRange) else self.value
+        object.__setattr__(self, "value", value if self.range == UNLIMITED else _InRange(value, self.range))
 
 
 Better = Literal["higher", "lower"]

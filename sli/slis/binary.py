@@ -7,12 +7,24 @@ introduction to ROC analysis", unless an entry names another source.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sli.slis.base import NO_LABELS, NO_VALUES, Better, Formula, Values, because, count, entry, plain
+from sli.slis.base import (
+    NO_LABELS,
+    NO_VALUES,
+    NOT_NEGATIVE,
+    SHARE,
+    Better,
+    Formula,
+    Range,
+    Values,
+    because,
+    count,
+    entry,
+    plain,
+)
 from sli.slis.inference import of_counts, proportion, wilson
 from sli.slis.scores import NO_POSITIVES, ONE_CLASS, number, usable
 from sli.slis.states import Floats, Merged, State
@@ -66,25 +78,30 @@ def cells(s: Merged) -> Cells:
 
 
 def completions(s: Merged) -> Iterator[Cells]:
-    """The counts once the missing labels are known: all positive or all negative on either side of the threshold."""
+    """The counts once the missing labels are known, where on either side of the threshold all, all but one, one or none
+    of them is positive."""
     c, up, down = cells(s), s["open_positive"], s["open_negative"]
-    for p in (0, up):
-        for n in (0, down):
+    for p in (0, np.minimum(1, up), np.maximum(up - 1, 0), up):
+        for n in (0, np.minimum(1, down), np.maximum(down - 1, 0), down):
             yield Cells(c.tp + p, c.fp + up - p, c.tn + down - n, c.fn + n)
 
 
 def worst_case(found: Values, s: Merged, function: Callable[[Cells], Any]) -> Values:
     """With the least and greatest value over all labels still missing, of a function monotone in each side's positives.
 
-    Then both lie where a side has all or none.
+    Then both lie where a side has all or none or, where the function is undefined there since all labels are of one
+    class, next to it. Without any pair it is undefined.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ends = [function(c) for c in completions(s)]
-    return found.missing(np.minimum.reduce(ends), np.maximum.reduce(ends))
+        ends = [np.where(c.all == 0, np.nan, function(c)) for c in completions(s)]
+    return found.missing(np.fmin.reduce(ends), np.fmax.reduce(ends))
 
 
 def _decided(
-    threshold: float | None, value: Callable[[Merged, Cells], Values], on_rows: Callable[[pd.Series, pd.Series], float]
+    threshold: float | None,
+    value: Callable[[Merged, Cells], Values],
+    on_rows: Callable[[pd.Series, pd.Series], float],
+    range: Range = SHARE,
 ) -> Formula:
     """A formula of the counts; `on_rows` sees labels and decisions of at least one usable pair."""
 
@@ -93,7 +110,7 @@ def _decided(
         decision = kept.decision if threshold is None else kept.prediction >= threshold
         return float(on_rows(kept.label, decision)) if len(kept) else float("nan")
 
-    return Formula(states(threshold), lambda s: value(s, cells(s)), on_pairs)
+    return Formula(states(threshold), lambda s: value(s, cells(s)), on_pairs, range=range)
 
 
 class Rate(NamedTuple):
@@ -134,14 +151,14 @@ def _rate(rate: Rate, threshold: float | None) -> Formula:
         found = proportion(s, rate.part(c), rate.whole(c), *cases)
         return worst_case(found, s, lambda c: rate.part(c) / rate.whole(c))
 
-    return replace(_decided(threshold, value, lambda y, z: rate.flags(y, z).mean()), range=(0.0, 1.0))
+    return _decided(threshold, value, lambda y, z: rate.flags(y, z).mean())
 
 
 def _register_rate(name: str, rate: Rate) -> None:
     def make(threshold: float | None = None) -> Formula:
         return _rate(rate, threshold)
 
-    entry(name, "binary", parameters=("threshold",), better=rate.better)(make)
+    entry(name, "binary", parameters=("threshold",), better=rate.better, version=2)(make)
 
 
 def _register_count(name: str, of: Callable[[Cells], Any], flags: Callable[[Any, Any], Any]) -> None:
@@ -149,9 +166,9 @@ def _register_count(name: str, of: Callable[[Cells], Any], flags: Callable[[Any,
         return worst_case(plain(of(c), because((c.all == 0, NO_LABELS))), s, of)
 
     def make(threshold: float | None = None) -> Formula:
-        return _decided(threshold, value, lambda y, z: flags(y, z).sum())
+        return _decided(threshold, value, lambda y, z: flags(y, z).sum(), NOT_NEGATIVE)
 
-    entry(name, "binary", parameters=("threshold",))(make)
+    entry(name, "binary", parameters=("threshold",), version=2)(make)
 
 
 for _name, _of_rate in RATES.items():
@@ -160,12 +177,12 @@ for _name, (_of, _flags) in COUNTS.items():
     _register_count(_name, _of, _flags)
 
 
-@entry("positive_rate", "binary")
+@entry("positive_rate", "binary", version=2)
 def positive_rate() -> Formula:
     return _rate(Rate(lambda c: c.positive, lambda c: c.all, lambda y, _: y), None)
 
 
-@entry("prediction_rate", "binary", parameters=("threshold",))
+@entry("prediction_rate", "binary", parameters=("threshold",), version=2)
 def prediction_rate(threshold: float | None = None) -> Formula:
     def value(s: Merged, c: Cells) -> Values:
         decided = c.all + s["open_positive"] + s["open_negative"]
@@ -176,10 +193,10 @@ def prediction_rate(threshold: float | None = None) -> Formula:
         at = pairs.decision.dropna().astype(bool) if threshold is None else score >= threshold
         return float(at.mean()) if len(at) else float("nan")
 
-    return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows)
+    return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows, range=SHARE)
 
 
-@entry("f1", "binary", parameters=("threshold",), better="higher")
+@entry("f1", "binary", parameters=("threshold",), better="higher", version=2)
 def f1(threshold: float | None = None) -> Formula:
     """2 J / (1 + J), J = TP / (TP + FP + FN) being a proportion (van Rijsbergen 1979; Jaccard 1901)."""
 
@@ -196,7 +213,7 @@ def f1(threshold: float | None = None) -> Formula:
     return _decided(threshold, value, on_rows)
 
 
-@entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher")
+@entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher", version=2)
 def balanced_accuracy(threshold: float | None = None) -> Formula:
     """Mean of recall and specificity (Brodersen et al. 2010).
 
@@ -218,7 +235,7 @@ def balanced_accuracy(threshold: float | None = None) -> Formula:
     return _decided(threshold, value, lambda y, z: (z[y].mean() + (~z[~y]).mean()) / 2)
 
 
-@entry("mcc", "binary", parameters=("threshold",), better="higher")
+@entry("mcc", "binary", parameters=("threshold",), better="higher", version=2)
 def mcc(threshold: float | None = None) -> Formula:
     """Matthews' correlation of label and decision (Matthews 1975), its interval by the delta method on Fisher's z.
 
@@ -244,7 +261,7 @@ def mcc(threshold: float | None = None) -> Formula:
         varied = label.nunique() == 2 and decision.nunique() == 2
         return float(np.corrcoef(label, decision)[0, 1]) if varied else float("nan")
 
-    return _decided(threshold, value, on_rows)
+    return _decided(threshold, value, on_rows, (-1.0, 1.0))
 
 
 PRICES = 1e12
@@ -256,6 +273,7 @@ PRICES = 1e12
     "binary",
     parameters=("false_positive", "false_negative", "true_positive", "true_negative", "threshold"),
     better="lower",
+    version=2,
 )
 def cost(
     false_positive: float = 1,
@@ -292,7 +310,7 @@ def cost(
         shares = Cells((y & z).mean(), (~y & z).mean(), (~y & ~z).mean(), (y & ~z).mean())
         return float(sum(price * getattr(shares, cell) for cell, price in prices.items()))
 
-    return replace(_decided(threshold, value, on_rows), range=(min(prices.values()), max(prices.values())))
+    return _decided(threshold, value, on_rows, (min(prices.values()), max(prices.values())))
 
 
 def _apart(c: Cells, prices: dict[str, float], level: float, end: int) -> Floats:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 SMOOTHING = 0.5
 """Added to the count of every bin, as Jeffreys's prior does, where an empty one would make a distance infinite."""
-STIRLING = 15.0
-"""From here on four terms of Stirling's series are good to 2e-14."""
 
 
 @dataclass(frozen=True)
@@ -213,78 +211,16 @@ def chi_squared(of: Pairing) -> tuple[Floats, Integers]:
     return of.sums((p - q) ** 2 / (of.now + of.then)) * n * m, np.maximum(of.lengths - 1, 0)
 
 
-def kolmogorov_tail(x: Floats) -> Floats:
-    """P(K > x) of Kolmogorov's distribution, by the one of its two series that converges at once (Kolmogorov 1933)."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        far = 2 * sum((-1) ** (k - 1) * np.exp(-2 * (k * x) ** 2) for k in range(1, 7))
-        near = sum(np.exp(-(((2 * k - 1) * math.pi) ** 2) / (8 * x**2)) for k in range(1, 6))
-        tail: Floats = np.where(x < 1.2, 1 - math.sqrt(2 * math.pi) / x * near, far)
-    return np.where(x <= 0, 1.0, np.clip(tail, 0.0, 1.0))
-
-
 def smirnov_p(distance: Floats, n: Integers, m: Integers) -> Floats:
     """Asymptotic two-sided p-value of a Kolmogorov-Smirnov distance of n and m values (Smirnov 1948)."""
+    from scipy.special import kolmogorov
+
     with np.errstate(invalid="ignore"):
-        return kolmogorov_tail(distance * np.sqrt(n / (n + m) * m))
+        return np.asarray(kolmogorov(distance * np.sqrt(n / (n + m) * m)), dtype=np.float64)
 
 
-def chi_squared_tail(x: Floats, freedom: Integers) -> Floats:
-    """P(X > x) of the chi-squared distribution: the regularized upper incomplete gamma function of freedom / 2, x / 2.
+def chi_squared_p(x: Floats, freedom: Integers) -> Floats:
+    """P(X > x) of the chi-squared distribution; 1 without any freedom, NaN where x is."""
+    from scipy.special import chdtrc
 
-    Below its mean 1 minus the series DLMF 8.7.1, above the continued fraction DLMF 8.9.2. 1 without any freedom; NaN
-    where x is.
-    """
-    found = np.where(np.isnan(x), np.nan, 1.0)
-    a, half = np.asarray(freedom, dtype=np.float64) / 2, np.asarray(x, dtype=np.float64) / 2
-    low = (a > 0) & (half > 0) & (half < a + 1)
-    high = (a > 0) & (half >= a + 1)
-    found[low] = 1 - _term(a[low], half[low]) * _series(a[low], half[low])
-    found[high] = _term(a[high], half[high]) * a[high] * _fraction(a[high], half[high])
-    return np.clip(found, 0.0, 1.0)
-
-
-def _correction(a: float) -> float:
-    """ln gamma(a + 1) less Stirling's formula."""
-    return math.lgamma(a + 1) - (a + 0.5) * math.log(a) + a - math.log(2 * math.pi) / 2
-
-
-_CORRECTIONS = np.array([math.nan, *(_correction(d / 2) for d in range(1, int(2 * STIRLING) + 1))])
-
-
-def _term(a: Floats, x: Floats) -> Floats:
-    """x^a e^-x / gamma(a + 1) for whole 2 a, from the deviance of x from a, so that nothing large cancels."""
-    series = (1 / 12 - (1 / 360 - (1 / 1260 - 1 / (1680 * a**2)) / a**2) / a**2) / a
-    small = _CORRECTIONS[np.minimum(2 * a, 2 * STIRLING).astype(np.int64)]
-    beyond = (x - a) / a
-    deviance = a * (beyond - np.log1p(beyond))
-    with np.errstate(under="ignore"):
-        term: Floats = np.exp(-deviance - np.where(a < STIRLING, small, series)) / np.sqrt(2 * math.pi * a)
-    return term
-
-
-def _series(a: Floats, x: Floats) -> Floats:
-    """1 + x / (a + 1) + x^2 / ((a + 1) (a + 2)) + ..."""
-    total, term, k = np.ones_like(a), np.ones_like(a), 0
-    while np.any(term > total * 2.0**-54):
-        k += 1
-        term = term * (x / (a + k))
-        total = total + term
-    return total
-
-
-def _fraction(a: Floats, x: Floats) -> Floats:
-    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / ...)), by Lentz's method (Thompson and Barnett 1986)."""
-    tiny = 1e-300
-    b = x + 1 - a
-    c, d = np.full_like(b, 1 / tiny), 1 / b
-    found, k, factor = d.copy(), 0, np.full_like(b, np.inf)
-    while np.any(np.abs(factor - 1) > 2.0**-50):
-        k += 1
-        top, b = -k * (k - a), b + 2
-        d = top * d + b
-        d = 1 / np.where(np.abs(d) < tiny, tiny, d)
-        c = b + top / c
-        c = np.where(np.abs(c) < tiny, tiny, c)
-        factor = c * d
-        found = found * factor
-    return found
+    return np.where((freedom == 0) & ~np.isnan(x), 1.0, chdtrc(freedom, x))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +19,14 @@ from sli.slis import distances
 from sli.slis.base import (
     NO_REFERENCE,
     NO_VALUES,
+    NOT_NEGATIVE,
+    SHARE,
     TASKS,
     UNDEFINED_SUM,
+    UNLIMITED,
     Better,
     Formula,
+    Range,
     Values,
     because,
     count,
@@ -36,6 +39,7 @@ from sli.slis.base import (
 from sli.slis.distances import Pairing
 from sli.slis.inference import student, symmetric
 from sli.slis.states import Flags, Floats, Histograms, Integers, Merged, State, rounded
+from sli.slis.values import of_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,14 +65,26 @@ def _compared(now: Integers, then: Integers, value: Floats, bound: Floats | None
     return plain(value, because((now == 0, NO_VALUES), (then == 0, NO_REFERENCE), *cases), bound)
 
 
-def _comparing(states: Mapping[str, State], value: Callable[[Merged], Values], on_rows: Rows, against: Any) -> Formula:
+def _comparing(
+    states: Mapping[str, State], value: Callable[[Merged], Values], on_rows: Rows, against: Any, range: Range
+) -> Formula:
     if against is None:
         raise ConfigError("a drift SLI compares with something", where="against", expected="previous, or leave it out")
-    return Formula(states, value, on_rows, against)
+    return Formula(states, value, on_rows, against, range)
 
 
-def _registered(name: str, better: Better | None, parameters: tuple[str, ...], text: str) -> Callable[[Make], Make]:
-    """Register a comparison of numbers: where a prediction is text it refuses it and says what to write, `text`."""
+def _registered(
+    name: str,
+    better: Better | None,
+    parameters: tuple[str, ...],
+    text: str,
+    scores: Range | None = None,
+    version: int = 1,
+) -> Callable[[Make], Make]:
+    """Register a comparison of numbers: where a prediction is text it refuses it and says what to write, `text`.
+
+    `scores` is its range where the prediction is a score from 0 to 1, if it is another there.
+    """
 
     def register(make: Make) -> Make:
         @functools.wraps(make)
@@ -77,16 +93,19 @@ def _registered(name: str, better: Better | None, parameters: tuple[str, ...], t
                 raise ConfigError(f"{name} compares numbers and a class is none", expected=text, found="of: prediction")
             return make(**given)
 
-        entry(name, *(task for task in TASKS if task != "multiclass"), parameters=parameters, better=better)(make)
-        entry(name, "multiclass", parameters=parameters, better=better)(of_a_column)
+        for task in TASKS:
+            of_task = of_a_column if task == "multiclass" else make
+            if task == "binary" and scores is not None:
+                of_task = of_scores(make, scores)
+            entry(name, task, parameters=parameters, better=better, version=version)(of_task)
         return make
 
     return register
 
 
-def _numeric(name: str, better: Better | None) -> Callable[[Make], Make]:
+def _numeric(name: str, better: Better | None, scores: Range | None = None, version: int = 1) -> Callable[[Make], Make]:
     text = "of: a column of numbers, or an SLI that compares classes, such as chi_squared or l_infinity"
-    return _registered(name, better, ("of", "against"), text)
+    return _registered(name, better, ("of", "against"), text, scores, version)
 
 
 def _binned(name: str) -> Callable[[Make], Make]:
@@ -113,6 +132,7 @@ def _of_numbers(
     against: Any,
     distance: Callable[[Pairing, Flags], tuple[Floats, Floats]],
     on_values: Callable[[Floats, Floats], float],
+    range: Range = SHARE,
 ) -> Formula:
     def value(s: Merged) -> Values:
         now: Histograms = s["values"]
@@ -121,7 +141,7 @@ def _of_numbers(
         found, bound = distance(distances.of_numbers(now, then, exact), exact)
         return _compared(now.totals, then.totals, found, bound, (~np.isfinite(found), UNDEFINED_SUM))
 
-    return _comparing(_values(of), value, _on_numbers(of, on_values), against)
+    return _comparing(_values(of), value, _on_numbers(of, on_values), against, range)
 
 
 def _functions(now: Floats, then: Floats) -> tuple[Floats, Floats, Floats]:
@@ -141,7 +161,7 @@ def ks(of: str = "prediction", against: Any = "previous") -> Formula:
     return _of_numbers(of, against, distances.kolmogorov_smirnov, _ks)
 
 
-@_numeric("ks_p", "higher")
+@_numeric("ks_p", "higher", version=2)
 def ks_p(of: str = "prediction", against: Any = "previous") -> Formula:
     """Asymptotic two-sided p-value of `ks` (Smirnov 1948): too large, if anything, for few values or many ties."""
 
@@ -158,7 +178,7 @@ def ks_p(of: str = "prediction", against: Any = "previous") -> Formula:
     return _of_numbers(of, against, distance, on_values)
 
 
-@_numeric("wasserstein", "lower")
+@_numeric("wasserstein", "lower", scores=SHARE)
 def wasserstein(of: str = "prediction", against: Any = "previous") -> Formula:
     def on_values(now: Floats, then: Floats) -> float:
         at, ours, theirs = _functions(now, then)
@@ -166,10 +186,10 @@ def wasserstein(of: str = "prediction", against: Any = "previous") -> Formula:
             area = float((np.abs(ours - theirs)[:-1] * np.diff(at)).sum())
         return area if np.isfinite(area) else float("nan")
 
-    return _of_numbers(of, against, distances.wasserstein, on_values)
+    return _of_numbers(of, against, distances.wasserstein, on_values, NOT_NEGATIVE)
 
 
-@_numeric("mean_difference", None)
+@_numeric("mean_difference", None, scores=(-1.0, 1.0), version=2)
 def mean_difference(of: str = "prediction", against: Any = "previous") -> Formula:
     """Mean less the mean of the reference, with Welch's interval (Welch 1947)."""
     column = f"{quoted(of)}::DOUBLE"
@@ -195,6 +215,7 @@ def mean_difference(of: str = "prediction", against: Any = "previous") -> Formul
         value,
         _on_numbers(of, lambda now, then: math.fsum(now) / len(now) - math.fsum(then) / len(then)),
         against,
+        UNLIMITED,
     )
 
 
@@ -240,7 +261,9 @@ def _on_bins(of: str, bins: int, function: Shares) -> Rows:
     return _on_numbers(of, on_values)
 
 
-def _of_bins(of: str, bins: Any, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares) -> Formula:
+def _of_bins(
+    of: str, bins: Any, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares, range: Range = SHARE
+) -> Formula:
     def by_values(s: Merged) -> Values:
         pairing = distances.of_texts(s["values"], _reference(s)["values"])
         return _compared(*pairing.totals, distance(pairing), None)
@@ -253,10 +276,10 @@ def _of_bins(of: str, bins: Any, against: Any, distance: Callable[[Pairing], Flo
         return _compared(*pairing.totals, value, None, (constant, CONSTANT))
 
     if bins == "values":
-        return _comparing(_groups(of), by_values, _on_categories(of, on_counts), against)
+        return _comparing(_groups(of), by_values, _on_categories(of, on_counts), against, range)
     if isinstance(bins, bool) or not isinstance(bins, int) or not 2 <= bins <= MOST_BINS:
         raise ConfigError("bins must be a number of bins", expected=f"2 to {MOST_BINS}, or values", found=repr(bins))
-    return _comparing(_values(of), by_quantiles, _on_bins(of, bins, on_counts), against)
+    return _comparing(_values(of), by_quantiles, _on_bins(of, bins, on_counts), against, range)
 
 
 def _smoothed(counts: Floats) -> Floats:
@@ -270,7 +293,7 @@ def psi(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Fo
         p, q = _smoothed(now), _smoothed(then)
         return float(((p - q) * (np.log(p) - np.log(q))).sum())
 
-    return _of_bins(of, bins, against, distances.stability, on_counts)
+    return _of_bins(of, bins, against, distances.stability, on_counts, NOT_NEGATIVE)
 
 
 @_binned("kl_divergence")
@@ -279,7 +302,7 @@ def kl_divergence(of: str = "prediction", bins: Any = 10, against: Any = "previo
         p, q = _smoothed(now), _smoothed(then)
         return float((p * (np.log(p) - np.log(q))).sum())
 
-    return _of_bins(of, bins, against, distances.kullback_leibler, on_counts)
+    return _of_bins(of, bins, against, distances.kullback_leibler, on_counts, NOT_NEGATIVE)
 
 
 @_binned("jensen_shannon")
@@ -306,11 +329,13 @@ def total_variation(of: str = "prediction", bins: Any = 10, against: Any = "prev
     def on_counts(now: Floats, then: Floats) -> float:
         return float(np.abs(now / now.sum() - then / then.sum()).sum() / 2)
 
-    return replace(_of_bins(of, bins, against, distances.total_variation, on_counts), range=(0.0, 1.0))
+    return _of_bins(of, bins, against, distances.total_variation, on_counts, SHARE)
 
 
-def _of_categories(of: str, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares) -> Formula:
-    return _of_bins(of, "values", against, distance, on_counts)
+def _of_categories(
+    of: str, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares, range: Range = SHARE
+) -> Formula:
+    return _of_bins(of, "values", against, distance, on_counts, range)
 
 
 def _pearson(now: Floats, then: Floats) -> tuple[float, int]:
@@ -321,18 +346,21 @@ def _pearson(now: Floats, then: Floats) -> tuple[float, int]:
 
 @entry("chi_squared", parameters=("of", "against"), better="lower")
 def chi_squared(of: str = "prediction", against: Any = "previous") -> Formula:
-    return _of_categories(of, against, lambda p: distances.chi_squared(p)[0], lambda *counts: _pearson(*counts)[0])
+    def on_counts(now: Floats, then: Floats) -> float:
+        return _pearson(now, then)[0]
+
+    return _of_categories(of, against, lambda p: distances.chi_squared(p)[0], on_counts, NOT_NEGATIVE)
 
 
-@entry("chi_squared_p", parameters=("of", "against"), better="higher")
+@entry("chi_squared_p", parameters=("of", "against"), better="higher", version=2)
 def chi_squared_p(of: str = "prediction", against: Any = "previous") -> Formula:
     """Asymptotic p-value of `chi_squared`; 1 for one category on both sides, as SciPy has it."""
 
     def on_counts(now: Floats, then: Floats) -> float:
         statistic, freedom = _pearson(now, then)
-        return float(distances.chi_squared_tail(np.array([statistic]), np.array([freedom]))[0])
+        return float(distances.chi_squared_p(np.array([statistic]), np.array([freedom]))[0])
 
-    return _of_categories(of, against, lambda p: distances.chi_squared_tail(*distances.chi_squared(p)), on_counts)
+    return _of_categories(of, against, lambda p: distances.chi_squared_p(*distances.chi_squared(p)), on_counts)
 
 
 @entry("l_infinity", parameters=("of", "against"), better="lower")

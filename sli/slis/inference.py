@@ -2,42 +2,33 @@
 
 All are at the config's level and suppose that pairs are independent; labels that arrive late for reasons of their own
 bias a value, which no interval tells. Limit: all but Wilson's rest on large numbers, and say nothing below two pairs.
+SciPy is imported where it is needed, since it costs a quarter of a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from sli.slis.base import UNDEFINED_SUM, Values, because, plain
+from sli.slis.base import UNDEFINED_SUM, UNLIMITED, Range, Values, because, plain
 from sli.slis.states import Flags, Floats, Histograms, Integers, Merged
 
 
 def normal(level: float) -> float:
     """z with a share `level` of the standard normal distribution within -z..z: 1.96 for 0.95."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+    from scipy.special import ndtri
+
+    return float(ndtri((1 + level) / 2))
 
 
 def student(level: float, freedom: Any) -> Floats:
-    """The same of Student's t distribution, from its expansion in 1 / freedom (Abramowitz and Stegun 26.7.5).
+    """The same of Student's t distribution, also of a fraction of a degree of freedom; NaN below 1."""
+    from scipy.special import stdtrit
 
-    Off by less than 1 % from 3 degrees of freedom on; NaN below 1.
-    """
-    z = normal(level)
-    v: Floats = np.where(np.asarray(freedom) < 1, np.nan, np.asarray(freedom, dtype=np.float64))
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    found: Floats = z + v * 0
-    for i, term in enumerate(terms):
-        found = found + term / v ** (i + 1)
-    return found
+    v = np.asarray(freedom, dtype=np.float64)
+    return np.asarray(stdtrit(np.where(v < 1, np.nan, v), (1 + level) / 2), dtype=np.float64)
 
 
 def wilson(part: Any, whole: Any, level: float) -> tuple[Floats, Floats]:
@@ -66,20 +57,47 @@ def symmetric(found: Values, error: Floats, factor: Any) -> Values:
     return found.within(found.value - factor * error, found.value + factor * error)
 
 
-def mean_of(s: Merged, sums: Any, squares: Any, number: Any, missing: str) -> Values:
+def mean_of(s: Merged, sums: Any, squares: Any, number: Any, missing: str, range: Range = UNLIMITED) -> Values:
     """sum / number with Student's interval; undefined without rows or where the sum is.
 
-    `squares` is the sum of the squared terms; where it is undefined the interval is null.
+    `squares` is the sum of the squared terms; where it is undefined the interval is null. The mean of few terms that
+    lie in a `range` is far from normal near its end. With two ends the interval is that of the terms and one more at
+    each end, as Agresti and Caffo (2000) add one success and one failure to a share; with an end at 0 it is symmetric
+    in the logarithm of the value.
     """
     number = np.asarray(number)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = sums / number
-        variance = (squares - sums * value) / (number - 1)
+    found = plain(value, because((number == 0, missing), (np.isnan(value) & (number > 0), UNDEFINED_SUM)))
+    factor = student(s.level, number - 1)
+    least, most = range
+    if np.isfinite(most):
+        middle, error = _spread(sums + (least + most), squares + (least**2 + most**2), number + 2)
+        return found.within(middle - factor * error, middle + factor * error)
+    middle, error = _spread(sums, squares, number)
+    return found.within(*on_log_scale(middle, error, factor)) if least == 0 else symmetric(found, error, factor)
+
+
+def _spread(sums: Any, squares: Any, number: Any) -> tuple[Floats, Floats]:
+    """The mean of so many terms and its standard error."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums / number
+        variance = (squares - sums * mean) / (number - 1)
         # Rounding of the squares is noise of up to this size: where it drowns the variance the interval grows with it.
         variance = np.maximum(variance, 0) + squares * 2.0**-50 / (number - 1)
-        error = np.sqrt(variance / number)
-    found = plain(value, because((number == 0, missing), (np.isnan(value) & (number > 0), UNDEFINED_SUM)))
-    return symmetric(found, error, student(s.level, number - 1))
+        return mean, np.sqrt(variance / number)
+
+
+def on_log_scale(value: Floats, error: Floats, factor: Floats) -> tuple[Floats, Floats]:
+    """Ends of the interval of a positive value whose logarithm is nearer to normal than it is itself.
+
+    None where so little is known that an end has no number.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        times = np.exp(factor * error / value)
+        low, high = value / times, value * times
+    known = np.isfinite(high)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def delta(value: Floats, counts: list[Integers], gradient: list[Floats]) -> Floats:

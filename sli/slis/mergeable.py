@@ -17,7 +17,7 @@ import numpy as np
 from sli.errors import ConfigError
 from sli.slices import text_of
 from sli.slis.base import Formula, Values, grouped, plain
-from sli.slis.sql import over, undefined
+from sli.slis.sql import needs_labels, over, undefined
 from sli.slis.states import LIMIT, Floats, Groups, Histograms, Merged, Spread, State
 
 if TYPE_CHECKING:
@@ -102,12 +102,13 @@ def _value(found: Mergeable, s: Merged) -> Values:
     try:
         with np.errstate(all="ignore"):
             given = found.value(_sealed(s))
-        return _finished(given, s) if isinstance(given, Values) else _plain(given, s)
+        needs = needs_labels(found.states.values())
+        return _finished(given, s, needs) if isinstance(given, Values) else _plain(given, s, needs)
     except Exception as error:
         return plain(np.full(rows, np.nan), np.full(rows, f"{type(error).__name__}: {error}"[:200], dtype=object))
 
 
-def _plain(given: Any, s: Merged) -> Values:
+def _plain(given: Any, s: Merged, needs: bool) -> Values:
     numbers = _numbers(given, len(s.predictions))
     # A rounded histogram makes a value that is near the true one, by how much only its author could tell.
     rounded = np.zeros(len(numbers), dtype=bool)
@@ -115,21 +116,22 @@ def _plain(given: Any, s: Merged) -> Values:
         for state in each.states.values() if each is not None else ():
             if isinstance(state, Histograms):
                 rounded |= ~state.exact
-    return plain(numbers, undefined(numbers, s), np.where(rounded, np.nan, 0.0))
+    return plain(numbers, undefined(numbers, s, needs), np.where(rounded, np.nan, 0.0))
 
 
-def _finished(given: Values, s: Merged) -> Values:
+def _finished(given: Values, s: Merged, needs: bool) -> Values:
     """The author's `Values` with the law kept: NaN exactly where there is a reason, nothing infinite."""
     rows = len(s.predictions)
     numbers = _numbers(given.value, rows)
     why = np.broadcast_to(np.asarray(given.reason, dtype=object), (rows,))
     told = np.array([each is not None for each in why], dtype=bool)
-    made = plain(numbers, np.where(told, why, undefined(numbers, s)), _numbers(given.bound, rows))
+    made = plain(numbers, np.where(told, why, undefined(numbers, s, needs)), _numbers(given.bound, rows))
 
     def end(of: Any) -> Floats:
         found = _numbers(of, rows)
-        return np.where(np.isfinite(found) & ~np.isnan(made.value), found, np.nan)
+        return np.where(np.isfinite(found), found, np.nan)
 
+    # Labels still missing may define a value that is undefined now; chance has no say in it.
     return made.within(end(given.low), end(given.high)).missing(end(given.missing_low), end(given.missing_high))
 
 

@@ -7,15 +7,30 @@ cells that are not empty. Limit: pairs whose label or prediction is none of `cla
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sli.errors import ConfigError, nearest
-from sli.slis.base import NO_LABELS, Formula, OnRows, Values, because, count, entry, grouped, plain, total
+from sli.slis.base import (
+    NO_LABELS,
+    NOT_NEGATIVE,
+    SHARE,
+    Formula,
+    OnRows,
+    Range,
+    Values,
+    because,
+    count,
+    entry,
+    grouped,
+    plain,
+    total,
+)
 from sli.slis.class_scores import NO_SCORES, Classes, Scored, scores_of
 from sli.slis.inference import mean_of, normal, proportion
+from sli.slis.scores import EPS, WORST
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects
 
 if TYPE_CHECKING:
@@ -24,7 +39,6 @@ if TYPE_CHECKING:
 BETWEEN = "\x1f"
 CELLS = grouped("label || chr(31) || prediction", "usable")
 WAITING = grouped("prediction", "NOT labelled AND prediction IS NOT NULL")
-EPS = float(np.finfo(np.float64).eps)
 
 OnClasses = Callable[[Objects, Objects], float]
 """A value from the labels and predictions of pairs, at least one."""
@@ -85,8 +99,8 @@ def _error(t: Table, slopes: Slopes, more: float) -> Floats:
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0) / (n + more)), dtype=np.float64)
 
 
-def of_shares(s: Merged, t: Table, function: OfShares, least: float, *cases: tuple[Flags, str]) -> Values:
-    """A function of a confusion matrix within [least, 1], with a delta-method interval.
+def of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]) -> Values:
+    """A function of a confusion matrix with a delta-method interval.
 
     The interval is that of the matrix with z^2 more pairs, spread as if labels and predictions were independent (the
     pseudo-Bayes estimator of Bishop, Fienberg and Holland 1975, chapter 12): the delta method alone gives a matrix
@@ -99,8 +113,8 @@ def of_shares(s: Merged, t: Table, function: OfShares, least: float, *cases: tup
         value, _ = function(d, r, c)
         middle, slopes = function((n * d + more * r * c) / (n + more), r, c)
         half = normal(s.level) * _error(t, slopes, more)
-    found = plain(np.clip(value, least, 1.0), because((t.pairs == 0, NO_LABELS), *cases))
-    return found.within(np.clip(middle - half, least, 1.0), np.clip(middle + half, least, 1.0))
+    found = plain(value, because((t.pairs == 0, NO_LABELS), *cases))
+    return found.within(middle - half, middle + half)
 
 
 def _on_rows(classes: Classes, function: OnClasses) -> OnRows:
@@ -124,7 +138,7 @@ def place_of(name: object, classes: Classes, where: str) -> int:
     return list(classes).index(str(name))
 
 
-@entry("accuracy", "multiclass", better="higher")
+@entry("accuracy", "multiclass", better="higher", version=2)
 def accuracy(classes: Classes) -> Formula:
     def value(s: Merged) -> Values:
         t, waiting = table(s["cells"], classes), s["waiting"].dense(classes)[0].sum(axis=1)
@@ -133,7 +147,8 @@ def accuracy(classes: Classes) -> Formula:
             worst, best = right / (n + waiting), (right + waiting) / (n + waiting)
         return proportion(s, right, n, (n == 0, NO_LABELS)).missing(worst, best)
 
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, _on_rows(classes, lambda y, z: np.mean(y == z)))
+    on_rows = _on_rows(classes, lambda y, z: np.mean(y == z))
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=SHARE)
 
 
 Rate = Literal["precision", "recall", "f1"]
@@ -168,7 +183,7 @@ def _of_class(rate: Rate, classes: Classes, k: int) -> Formula:
         return found.of(lambda j: 2 * j / (1 + j)) if rate == "f1" else found
 
     on_rows = _on_rows(classes, lambda y, z: _of_class_on_rows(rate, y, z, classes[k]))
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows)
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=SHARE)
 
 
 def _average_of(rate: Rate, weighted: bool) -> OfShares:
@@ -197,7 +212,7 @@ def _averaged(rate: Rate, classes: Classes, weighted: bool) -> Formula:
         t = table(s["cells"], classes)
         apart = np.where(t.decisions > 0, t.labels, 0).sum(axis=1) == 0
         cases = [(apart, "no predicted class has labels")] if weighted and rate == "precision" else []
-        return of_shares(s, t, _average_of(rate, weighted), 0.0, *cases)
+        return of_shares(s, t, _average_of(rate, weighted), *cases)
 
     def on_classes(y: Objects, z: Objects) -> float:
         import pandas as pd
@@ -206,7 +221,7 @@ def _averaged(rate: Rate, classes: Classes, weighted: bool) -> Formula:
         weights = pd.Series({name: np.sum(y == name) if weighted else 1 for name in each.index}, dtype=float)
         return float((each * weights).sum() / weights.sum()) if weights.sum() else float("nan")
 
-    return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes))
+    return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes), range=SHARE)
 
 
 def one_or_average(
@@ -235,39 +250,40 @@ def _rate(rate: Rate, classes: Classes, label: str | None, average: str | None) 
     return _averaged(rate, classes, averaged == "weighted")
 
 
-@entry("precision", "multiclass", parameters=("label", "average"), better="higher")
+@entry("precision", "multiclass", parameters=("label", "average"), better="higher", version=2)
 def precision(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     return _rate("precision", classes, label, average)
 
 
-@entry("recall", "multiclass", parameters=("label", "average"), better="higher")
+@entry("recall", "multiclass", parameters=("label", "average"), better="higher", version=2)
 def recall(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     return _rate("recall", classes, label, average)
 
 
-@entry("f1", "multiclass", parameters=("label", "average"), better="higher")
+@entry("f1", "multiclass", parameters=("label", "average"), better="higher", version=2)
 def f1(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     """Macro f1 is the mean of the classes' f1 (not the f1 of mean precision and recall): Opitz and Burst (2019)."""
     return _rate("f1", classes, label, average)
 
 
-@entry("balanced_accuracy", "multiclass", better="higher")
+@entry("balanced_accuracy", "multiclass", better="higher", version=2)
 def balanced_accuracy(classes: Classes) -> Formula:
     """Mean recall of the classes that have labels: Brodersen et al. (2010)."""
     return _averaged("recall", classes, weighted=False)
 
 
-@entry("confusion", "multiclass", parameters=("label", "decision"))
+@entry("confusion", "multiclass", parameters=("label", "decision"), version=2)
 def confusion(classes: Classes, label: str, decision: str) -> Formula:
     i, j = place_of(label, classes, "confusion"), place_of(decision, classes, "confusion")
 
     def value(s: Merged) -> Values:
         cell = s["cells"].dense([f"{classes[i]}{BETWEEN}{classes[j]}"])[0][:, 0].astype(np.float64)
-        none = table(s["cells"], classes).pairs == 0
-        return plain(cell, because((none, NO_LABELS))).missing(cell, cell + s["waiting"].dense(classes)[0][:, j])
+        pairs, waiting = table(s["cells"], classes).pairs, s["waiting"].dense(classes)[0]
+        low = np.where(pairs + waiting.sum(axis=1) == 0, np.nan, cell)
+        return plain(cell, because((pairs == 0, NO_LABELS))).missing(low, low + waiting[:, j])
 
     on_rows = _on_rows(classes, lambda y, z: np.sum((y == classes[i]) & (z == classes[j])))
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows)
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=NOT_NEGATIVE)
 
 
 def _mcc(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
@@ -278,14 +294,14 @@ def _mcc(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
     return value[:, 0], slopes
 
 
-@entry("mcc", "multiclass", better="higher")
+@entry("mcc", "multiclass", better="higher", version=2)
 def mcc(classes: Classes) -> Formula:
     """Matthews' correlation of K classes: Gorodkin (2004), "Comparing two K-category assignments"."""
 
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
         one = (t.labels.max(axis=1) == t.pairs) | (t.decisions.max(axis=1) == t.pairs)
-        return of_shares(s, t, _mcc, -1.0, (one, "labels or predictions of only one class"))
+        return of_shares(s, t, _mcc, (one, "labels or predictions of only one class"))
 
     def on_classes(y: Objects, z: Objects) -> float:
         x, p = (np.array([each == name for name in classes], dtype=float) for each in (y, z))
@@ -294,7 +310,7 @@ def mcc(classes: Classes) -> Formula:
             return float("nan")
         return float((x * p).sum() / np.sqrt((x * x).sum() * (p * p).sum()))
 
-    return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes))
+    return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes), range=(-1.0, 1.0))
 
 
 def _kappa(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
@@ -303,27 +319,30 @@ def _kappa(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
     return ((agreed - chance) / (1 - chance))[:, 0], (1 / (1 - chance) + 0 * d, by_chance * c, by_chance * r)
 
 
-@entry("cohen_kappa", "multiclass", better="higher")
+@entry("cohen_kappa", "multiclass", better="higher", version=2)
 def cohen_kappa(classes: Classes) -> Formula:
     """Agreement beyond chance: Cohen (1960), "A coefficient of agreement for nominal scales"."""
 
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
         same = (t.right.max(axis=1) == t.pairs) & (t.pairs > 0)
-        return of_shares(s, t, _kappa, -1.0, (same, "labels and predictions all of one class"))
+        return of_shares(s, t, _kappa, (same, "labels and predictions all of one class"))
 
     def on_classes(y: Objects, z: Objects) -> float:
         crossed = 1 - sum(np.mean(y == name) * np.mean(z == name) for name in classes)
         return float(1 - np.mean(y != z) / crossed) if len({*y, *z}) > 1 else float("nan")
 
-    return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes))
+    return Formula({"cells": CELLS}, value, _on_rows(classes, on_classes), range=(-1.0, 1.0))
 
 
-def _mean_loss(scored: Scored, sql: str, function: Callable[[Floats, Integers], Floats]) -> Formula:
+def _mean_loss(
+    scored: Scored, sql: str, function: Callable[[Floats, Integers], Floats], range: Range, known: Range
+) -> Formula:
+    """Mean of a loss; `known` is the range that its interval counts on."""
+
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["loss"], s["squares"], s["scored"], NO_SCORES)
-        reason = np.where(s["usable"] == 0, NO_LABELS, found.reason)
-        return Values(found.value, reason, found.low, found.high, found.bound, found.missing_low, found.missing_high)
+        found = mean_of(s, s["loss"], s["squares"], s["scored"], NO_SCORES, known)
+        return replace(found, reason=np.where(s["usable"] == 0, NO_LABELS, found.reason))
 
     states = {
         "loss": total(sql, scored.counts),
@@ -331,26 +350,35 @@ def _mean_loss(scored: Scored, sql: str, function: Callable[[Floats, Integers], 
         "scored": count(scored.counts),
         "usable": count("usable"),
     }
-    return Formula(states, value, scored.on_rows(function))
+    return Formula(states, value, scored.on_rows(function), range=range)
 
 
-@entry("log_loss", "multiclass", better="lower")
+@entry("log_loss", "multiclass", better="lower", version=2)
 def log_loss(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     """Mean of -ln of the label's score: Good (1952), "Rational decisions"; clipped as scikit-learn does."""
     scored = scores_of("log_loss", classes, scores)
     share = f"least(greatest({scored.all}[{scored.at}], {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
-    return _mean_loss(scored, f"-ln({share})", lambda p, at: -np.log(np.clip(p[np.arange(len(at)), at], EPS, 1 - EPS)))
+    return _mean_loss(
+        scored,
+        f"-ln({share})",
+        lambda p, at: -np.log(np.clip(p[np.arange(len(at)), at], EPS, 1 - EPS)),
+        (0.0, WORST),
+        NOT_NEGATIVE,
+    )
 
 
-@entry("brier", "multiclass", better="lower")
+@entry("brier", "multiclass", better="lower", version=2)
 def brier(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
-    """Sum over the classes of (score - 1 where it is the label's)^2, from 0 to 2, as Brier (1950) wrote it."""
+    """Sum over the classes of (score - 1 where it is the label's)^2, as Brier (1950) wrote it: from 0 to 2, unless the
+    scores of a pair add up to more than 1."""
     scored = scores_of("brier", classes, scores)
     off = f"(x - (i = {scored.at})::INT)"
     return _mean_loss(
         scored,
         f"list_sum(list_transform({scored.all}, lambda x, i: {off} * {off}))",
         lambda p, at: ((p - np.eye(p.shape[1])[at]) ** 2).sum(axis=1),
+        (0.0, float(len(classes))),
+        (0.0, 2.0),
     )
 
 
@@ -359,7 +387,7 @@ def _hit(p: Floats, at: Integers, k: int) -> Floats:
     return np.asarray((order[:, :k] == at[:, None]).any(axis=1), dtype=np.float64)
 
 
-@entry("top_k_accuracy", "multiclass", parameters=("k",), better="higher")
+@entry("top_k_accuracy", "multiclass", parameters=("k",), better="higher", version=2)
 def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     """Share of labels among the k classes with the highest scores; of equal scores the last name is the higher."""
     scored = scores_of("top_k_accuracy", classes, scores)
@@ -381,4 +409,4 @@ def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = 
         "waiting": count(f"NOT labelled AND prediction IS NOT NULL AND {scored.known}"),
         "usable": count("usable"),
     }
-    return Formula(states, value, scored.on_rows(lambda p, at: _hit(p, at, k)))
+    return Formula(states, value, scored.on_rows(lambda p, at: _hit(p, at, k)), range=SHARE)

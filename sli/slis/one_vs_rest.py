@@ -13,7 +13,7 @@ import numpy as np
 
 from sli.slices import literal, quoted
 from sli.slis import curves
-from sli.slis.base import NO_LABELS, Formula, OnRows, Values, because, count, entry, histogram, plain
+from sli.slis.base import NO_LABELS, SHARE, Formula, OnRows, Values, because, count, entry, histogram, plain
 from sli.slis.class_scores import NO_SCORES, Classes, Scored, scores_of
 from sli.slis.curves import Curve
 from sli.slis.inference import proportion
@@ -77,7 +77,7 @@ def _of_class(classes: Classes, k: int) -> Formula:
         return found.missing(np.fmin(*ends), np.fmax(*ends))
 
     on_rows = _on_rows(classes, lambda each, _: each[k])
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=(0.0, 1.0))
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=SHARE)
 
 
 def _micro(classes: Classes) -> Formula:
@@ -107,9 +107,9 @@ def _averaged(classes: Classes, weighted: bool) -> Formula:
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
         alone = t.labels.max(axis=1) == t.pairs
-        return of_shares(s, t, function, 0.0, *([(alone, ONE_CLASS)] if weighted else []))
+        return of_shares(s, t, function, *([(alone, ONE_CLASS)] if weighted else []))
 
-    return Formula({"cells": CELLS}, value, _on_rows(classes, _mean_on_rows(weighted)), range=(0.0, 1.0))
+    return Formula({"cells": CELLS}, value, _on_rows(classes, _mean_on_rows(weighted)), range=SHARE)
 
 
 OnEach = Callable[[Floats, Floats], float]
@@ -195,7 +195,7 @@ def _area(name: str, area: Area, scored: Scored, label: str | None, average: str
         return float(each[0]) if k is not None else _mean_on_rows(weighted)(each, labels)
 
     states = {f"scores_{i}": _histogram(scored, i) for i in wanted}
-    return Formula({**states, "usable": count("usable")}, value, on_rows, range=(0.0, 1.0))
+    return Formula({**states, "usable": count("usable")}, value, on_rows, range=SHARE)
 
 
 def _histogram(scored: Scored, i: int) -> State:

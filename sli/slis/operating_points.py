@@ -7,7 +7,6 @@ of exactly 9 in 10 reaches 0.9. Limit: the threshold is chosen from the window's
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,7 +49,7 @@ def _at_target(
         with np.errstate(divide="ignore", invalid="ignore"):
             return on_rows(Decided(top, depth - top, positives, len(kept) - positives), target)
 
-    return replace(curved(value, on_pairs), range=(0.0, 1.0))
+    return curved(value, on_pairs)
 
 
 def _greatest(of: Floats, allowed: Flags) -> float:

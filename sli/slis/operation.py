@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sli.errors import ConfigError, nearest
-from sli.slis.base import NO_LABELS, Formula, Values, because, entry, histogram, plain
+from sli.slis.base import NO_LABELS, NOT_NEGATIVE, SHARE, Formula, Values, because, entry, histogram, plain
 from sli.slis.inference import proportion
 from sli.slis.states import Integers, Merged, State
 from sli.slis.values import checked, quantile_of
@@ -28,24 +28,25 @@ def _number(of: Integers) -> Values:
 
 @entry("count")
 def count_() -> Formula:
-    return Formula({}, lambda s: _number(s.predictions), lambda d: float(len(d)))
+    return Formula({}, lambda s: _number(s.predictions), lambda d: float(len(d)), range=NOT_NEGATIVE)
 
 
 @entry("labelled")
 def labelled() -> Formula:
-    return Formula({}, lambda s: _number(s.labelled), lambda d: float(d.labelled.sum()))
+    return Formula({}, lambda s: _number(s.labelled), lambda d: float(d.labelled.sum()), range=NOT_NEGATIVE)
 
 
-@entry("coverage", better="higher")
+@entry("coverage", better="higher", version=2)
 def coverage() -> Formula:
     return Formula(
         {},
         lambda s: proportion(s, s.labelled, s.predictions, (s.predictions == 0, NO_PREDICTIONS)),
         lambda d: float(d.labelled.mean()),
+        range=SHARE,
     )
 
 
-@entry("feedback_delay", parameters=("q",), better="lower")
+@entry("feedback_delay", parameters=("q",), better="lower", version=2)
 def feedback_delay(q: float = 0.5) -> Formula:
     """Quantile of the seconds from a prediction to the feedback that labels it."""
     q = checked(q)
@@ -76,4 +77,5 @@ def freshness(log: str = "predictions") -> Formula:
         times = pairs.predicted_at[pairs.labelled] if log == "feedback" else pairs.predicted_at
         return float((pairs.attrs["end"] - times.max()).total_seconds()) if len(times) else float("nan")
 
-    return Formula({"newest": State("max", of="epoch_us(predicted_at)::DOUBLE", where=where)}, value, on_rows)
+    states = {"newest": State("max", of="epoch_us(predicted_at)::DOUBLE", where=where)}
+    return Formula(states, value, on_rows, range=NOT_NEGATIVE)

@@ -27,7 +27,7 @@ from sli.slis.base import NO_LABELS, NO_REFERENCE, Formula, Values, count
 from sli.slis.class_scores import NO_SCORES, scores_of
 from sli.slis.loaded import by_value, load, source
 from sli.slis.mergeable import from_mergeable, is_mergeable
-from sli.slis.sql import over
+from sli.slis.sql import needs_labels, over
 from sli.slis.states import SAMPLE_ROWS, Merged, Samples, State
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def source_hash(entry: Mapping[str, Any], folder: Path) -> str:
     found = load(str(entry["python"]), folder)
     parts = [source(found)]
     if is_mergeable(found):
-        parts = [source(found.value), *sorted(f"{name}={state.id}" for name, state in found.states.items())]
+        needs = f"needs labels: {needs_labels(found.states.values())}"
+        parts = [source(found.value), needs, *sorted(f"{name}={state.id}" for name, state in found.states.items())]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 

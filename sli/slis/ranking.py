@@ -8,12 +8,13 @@ with one id in one hour and slice; those without an id belong to none. Limit: in
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sli.errors import ConfigError
-from sli.slis.base import Formula, OnRows, Values, entry, plain
+from sli.slis.base import NOT_NEGATIVE, SHARE, Formula, OnRows, Values, entry, plain
 from sli.slis.inference import mean_of, proportion
 from sli.slis.states import Floats, Merged, State
 
@@ -50,17 +51,8 @@ def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
     """Mean over the queries where `where` holds: `RELEVANT`, or `complete` for all that count."""
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["sum"], s["squares"], s["n"], undefined)
-        reason = np.where(s["complete"] == 0, NO_COMPLETE, found.reason)
-        return Values(
-            found.value,
-            reason,
-            np.maximum(found.low, 0.0),
-            np.minimum(found.high, 1.0),
-            found.bound,
-            found.missing_low,
-            found.missing_high,
-        )
+        found = mean_of(s, s["sum"], s["squares"], s["n"], undefined, SHARE)
+        return replace(found, reason=np.where(s["complete"] == 0, NO_COMPLETE, found.reason))
 
     return Formula(
         {
@@ -71,6 +63,7 @@ def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
         },
         value,
         _mean_on_rows(on_ranked, among=lambda ranked: where != RELEVANT or bool((ranked > 0).any())),
+        range=SHARE,
     )
 
 
@@ -101,7 +94,7 @@ def _gain_on_rows(labels: Floats, k: int) -> float:
     return float((labels[:k] / np.log2(np.arange(len(labels[:k])) + 2)).sum())
 
 
-@entry("ndcg", "ranking", parameters=("k",), better="higher")
+@entry("ndcg", "ranking", parameters=("k",), better="higher", version=2)
 def ndcg(k: int = 10) -> Formula:
     """Gain of the first k over that of the best order: Jarvelin and Kekalainen (2002), linear gain, log2 discount."""
     k = _checked(k)
@@ -113,7 +106,7 @@ def ndcg(k: int = 10) -> Formula:
     )
 
 
-@entry("mrr", "ranking", better="higher")
+@entry("mrr", "ranking", better="higher", version=2)
 def mrr() -> Formula:
     """1 / place of the first relevant prediction, 0 without one: Voorhees (1999), "The TREC-8 QA track report"."""
     first = "list_position(list_transform(ranked, lambda x: x > 0), true)"
@@ -124,7 +117,7 @@ def mrr() -> Formula:
     return _mean(f"coalesce(1.0::DOUBLE / {first}, 0.0::DOUBLE)", "complete", NO_COMPLETE, on_ranked)
 
 
-@entry("precision_at_k", "ranking", parameters=("k",), better="higher")
+@entry("precision_at_k", "ranking", parameters=("k",), better="higher", version=2)
 def precision_at_k(k: int) -> Formula:
     """Relevant ones among the first k, over k however many there are: Manning et al. (2008), section 8.4."""
     k = _checked(k)
@@ -136,7 +129,7 @@ def precision_at_k(k: int) -> Formula:
     )
 
 
-@entry("recall_at_k", "ranking", parameters=("k",), better="higher")
+@entry("recall_at_k", "ranking", parameters=("k",), better="higher", version=2)
 def recall_at_k(k: int) -> Formula:
     """Relevant ones among the first k, over all relevant ones: Manning et al. (2008), section 8.4."""
     k = _checked(k)
@@ -148,7 +141,7 @@ def recall_at_k(k: int) -> Formula:
     )
 
 
-@entry("average_precision", "ranking", better="higher")
+@entry("average_precision", "ranking", better="higher", version=2)
 def average_precision() -> Formula:
     """Mean average precision (MAP): Manning et al. (2008), section 8.4."""
     places = "list_filter(list_transform(ranked, lambda x, i: CASE WHEN x > 0 THEN i END), lambda p: p IS NOT NULL)"
@@ -160,7 +153,7 @@ def average_precision() -> Formula:
     )
 
 
-@entry("hit_rate", "ranking", parameters=("k",), better="higher")
+@entry("hit_rate", "ranking", parameters=("k",), better="higher", version=2)
 def hit_rate(k: int) -> Formula:
     """Share of queries with a relevant one among the first k: Deshpande and Karypis (2004)."""
     k = _checked(k)
@@ -168,6 +161,7 @@ def hit_rate(k: int) -> Formula:
         {"hit": _count(f"complete AND {_relevant(f'ranked[1:{k}]')} > 0"), "complete": _count("complete")},
         lambda s: proportion(s, s["hit"], s["complete"], (s["complete"] == 0, NO_COMPLETE)),
         _mean_on_rows(lambda ranked: float((ranked[:k] > 0).any()), among=lambda _: True),
+        range=SHARE,
     )
 
 
@@ -177,10 +171,11 @@ def queries() -> Formula:
         {"complete": _count("complete")},
         lambda s: plain(s["complete"].astype(np.float64), np.full(len(s["complete"]), None, dtype=object)),
         lambda pairs: float(sum(complete for complete, _ in _queries(pairs))),
+        range=NOT_NEGATIVE,
     )
 
 
-@entry("query_coverage", "ranking", better="higher")
+@entry("query_coverage", "ranking", better="higher", version=2)
 def query_coverage() -> Formula:
     """Share of queries that are complete."""
 
@@ -191,4 +186,5 @@ def query_coverage() -> Formula:
         {"complete": _count("complete"), "queries": _count("true")},
         lambda s: proportion(s, s["complete"], s["queries"], (s["queries"] == 0, NO_QUERIES)),
         on_rows,
+        range=SHARE,
     )

@@ -5,17 +5,18 @@ Limit: no worst-case bounds over missing labels, since one missing label can mak
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sli.slis.base import (
     NO_LABELS,
+    NOT_NEGATIVE,
     UNDEFINED_SUM,
+    UNLIMITED,
     Formula,
+    Range,
     Values,
     because,
     count,
@@ -24,9 +25,9 @@ from sli.slis.base import (
     plain,
     total,
 )
-from sli.slis.inference import mean_of, student, symmetric
+from sli.slis.inference import mean_of, on_log_scale, student
 from sli.slis.states import Floats, Merged, State
-from sli.slis.values import NEGLIGIBLE, UNIT, checked, on_log_scale, polynomial_error, quantile_of, std_of
+from sli.slis.values import NEGLIGIBLE, UNIT, checked, polynomial_error, quantile_of, std_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,24 +61,27 @@ def _error(pairs: pd.DataFrame) -> pd.Series:
     return pairs.prediction.astype(float) - pairs.label.astype(float)
 
 
-def _not_below_zero(found: Values) -> Values:
-    return replace(found, low=np.maximum(found.low, 0.0))
-
-
 # Means
 
 
-def _mean_loss(sums: State, squares: State, on_usable: OnUsable, unless: str = "", reason: str = "") -> Formula:
+def _mean_loss(
+    sums: State,
+    squares: State,
+    on_usable: OnUsable,
+    unless: str = "",
+    reason: str = "",
+    range: Range = NOT_NEGATIVE,
+) -> Formula:
     """Mean of a loss, undefined where a usable pair satisfies the SQL condition `unless`."""
     states = {"sum": sums, "squares": squares, "usable": USABLE}
     if unless:
         states["outside"] = count(f"usable AND ({unless})")
 
     def value(s: Merged) -> Values:
-        found = _not_below_zero(mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS))
+        found = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
         return _undefined_where(found, s["outside"] > 0, reason) if unless else found
 
-    return Formula(states, value, _kept(on_usable))
+    return Formula(states, value, _kept(on_usable), range=range)
 
 
 def _undefined_where(found: Values, holds: Any, reason: str) -> Values:
@@ -86,25 +90,30 @@ def _undefined_where(found: Values, holds: Any, reason: str) -> Values:
 
 
 def _root(of: Formula) -> Formula:
-    return Formula(of.states, lambda s: of.value(s).of(lambda x: np.sqrt(x)), lambda d: float(np.sqrt(of.on_rows(d))))
+    return Formula(
+        of.states,
+        lambda s: of.value(s).of(lambda x: np.sqrt(x)),
+        lambda d: float(np.sqrt(of.on_rows(d))),
+        range=NOT_NEGATIVE,
+    )
 
 
-@entry("mae", "regression", better="lower")
+@entry("mae", "regression", better="lower", version=2)
 def mae() -> Formula:
     return _mean_loss(total(ABSOLUTE, "usable"), SQUARES, lambda d: _error(d).abs().mean())
 
 
-@entry("mse", "regression", better="lower")
+@entry("mse", "regression", better="lower", version=2)
 def mse() -> Formula:
     return _mean_loss(SQUARES, _moment(4, 0), lambda d: (_error(d) ** 2).mean())
 
 
-@entry("rmse", "regression", better="lower")
+@entry("rmse", "regression", better="lower", version=2)
 def rmse() -> Formula:
     return _root(mse())
 
 
-@entry("bias", "regression")
+@entry("bias", "regression", version=2)
 def bias() -> Formula:
     return Formula(
         {"sum": _moment(1, 0), "squares": SQUARES, "usable": USABLE},
@@ -122,11 +131,11 @@ def error_std() -> Formula:
         {**powers, **ends, "n": USABLE},
         lambda s: std_of(s, NO_LABELS, "error"),
         _kept(lambda d: _error(d).std(ddof=1)),
-        range=(0.0, math.inf),
+        range=NOT_NEGATIVE,
     )
 
 
-@entry("pinball", "regression", parameters=("q",), better="lower")
+@entry("pinball", "regression", parameters=("q",), better="lower", version=2)
 def pinball(q: float) -> Formula:
     """Loss of a forecast of the q-quantile (Koenker and Bassett 1978)."""
     q = checked(q)
@@ -139,7 +148,7 @@ def pinball(q: float) -> Formula:
     return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
 
 
-@entry("mape", "regression", better="lower")
+@entry("mape", "regression", better="lower", version=2)
 def mape() -> Formula:
     """Mean of |e| / |y| (de Myttenaere et al. 2016)."""
     where, loss = "usable AND label <> 0", f"{ABSOLUTE} / abs(label)"
@@ -151,7 +160,7 @@ def mape() -> Formula:
     return _mean_loss(sums, squares, on_usable, "label = 0", "a label is 0")
 
 
-@entry("smape", "regression", better="lower")
+@entry("smape", "regression", better="lower", version=2)
 def smape() -> Formula:
     """Mean of 2 |e| / (|y| + |p|), 0 where label and prediction are 0 (Makridakis 1993; as a share, up to 2)."""
     part = f"2.0::DOUBLE * {ABSOLUTE} / (abs(label) + abs(prediction))"
@@ -161,7 +170,7 @@ def smape() -> Formula:
         e, size = _error(d).abs(), d.label.astype(float).abs() + d.prediction.astype(float).abs()
         return np.divide(2 * e, size, out=np.zeros(len(d)), where=size.to_numpy() > 0).mean()
 
-    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable, range=(0.0, 2.0))
 
 
 def _log1p(x: str) -> str:
@@ -170,7 +179,7 @@ def _log1p(x: str) -> str:
     return f"(CASE WHEN {one} = 1.0::DOUBLE THEN {x} ELSE ln({one}) * ({x} / ({one} - 1.0::DOUBLE)) END)"
 
 
-@entry("msle", "regression", better="lower")
+@entry("msle", "regression", better="lower", version=2)
 def msle() -> Formula:
     """Mean of (ln(1 + p) - ln(1 + y))^2."""
     outside = "label <= -1 OR prediction <= -1"
@@ -184,7 +193,7 @@ def msle() -> Formula:
     return _mean_loss(sums, squares, on_usable, outside, "a label or prediction is -1 or less")
 
 
-@entry("rmsle", "regression", better="lower")
+@entry("rmsle", "regression", better="lower", version=2)
 def rmsle() -> Formula:
     return _root(msle())
 
@@ -200,10 +209,11 @@ def _wape(s: Merged) -> Values:
         reason = because((n == 0, NO_LABELS), (labels == 0, "all labels are 0"), (np.isnan(value), UNDEFINED_SUM))
         influence = {(1, 0): 1.0, (0, 1): -value}
         error = polynomial_error(influence, lambda a, b: sums[a, b] / n, n) / (labels / n)
-        return _not_below_zero(symmetric(plain(value, reason), error, student(s.level, n - 1)))
+        found = plain(value, reason)
+        return found.within(*on_log_scale(found.value, error, student(s.level, n - 1)))
 
 
-@entry("wape", "regression", better="lower")
+@entry("wape", "regression", better="lower", version=2)
 def wape() -> Formula:
     """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); the variance of a ratio of two means (Cochran 1977, 6.4)."""
 
@@ -219,7 +229,7 @@ def wape() -> Formula:
         "02": _moment(0, 2),
         "usable": USABLE,
     }
-    return Formula(states, _wape, _kept(on_usable))
+    return Formula(states, _wape, _kept(on_usable), range=NOT_NEGATIVE)
 
 
 def _explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
@@ -256,10 +266,10 @@ def _of_moments(value: Callable[[Merged], Values], names: str, on_usable: OnUsab
     """From the sums of e^a y^b, named such as `21`, and what tells whether labels vary."""
     states = {name: _moment(int(name[0]), int(name[1])) for name in names.split()}
     ends = {"low": State("min", of="label", where="usable"), "high": State("max", of="label", where="usable")}
-    return Formula({**states, **ends, "usable": USABLE}, value, _kept(on_usable))
+    return Formula({**states, **ends, "usable": USABLE}, value, _kept(on_usable), range=(-np.inf, 1.0))
 
 
-@entry("r2", "regression", better="higher")
+@entry("r2", "regression", better="higher", version=2)
 def r2() -> Formula:
     """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n (Wright 1921)."""
 
@@ -270,7 +280,7 @@ def r2() -> Formula:
     return _of_moments(lambda s: _explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04", on_usable)
 
 
-@entry("explained_variance", "regression", better="higher")
+@entry("explained_variance", "regression", better="higher", version=2)
 def explained_variance() -> Formula:
     """1 - var e / var y: `r2` but for the bias."""
 
@@ -290,27 +300,28 @@ def explained_variance() -> Formula:
 # Quantiles
 
 
-def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series]) -> Formula:
+def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series], range: Range) -> Formula:
     return Formula(
         {"errors": histogram(of, "usable")},
         lambda s: quantile_of(s, s["errors"], q, NO_LABELS),
         _kept(lambda d: on_error(_error(d)).quantile(q)),
+        range=range,
     )
 
 
-@entry("error_quantile", "regression", parameters=("q",))
+@entry("error_quantile", "regression", parameters=("q",), version=2)
 def error_quantile(q: float) -> Formula:
-    return _quantile("prediction - label", checked(q), lambda e: e)
+    return _quantile("prediction - label", checked(q), lambda e: e, UNLIMITED)
 
 
-@entry("absolute_error_quantile", "regression", parameters=("q",), better="lower")
+@entry("absolute_error_quantile", "regression", parameters=("q",), better="lower", version=2)
 def absolute_error_quantile(q: float) -> Formula:
-    return _quantile(ABSOLUTE, checked(q), lambda e: e.abs())
+    return _quantile(ABSOLUTE, checked(q), lambda e: e.abs(), NOT_NEGATIVE)
 
 
-@entry("median_absolute_error", "regression", better="lower")
+@entry("median_absolute_error", "regression", better="lower", version=2)
 def median_absolute_error() -> Formula:
-    return _quantile(ABSOLUTE, 0.5, lambda e: e.abs())
+    return _quantile(ABSOLUTE, 0.5, lambda e: e.abs(), NOT_NEGATIVE)
 
 
 @entry("max_error", "regression", better="lower")
@@ -318,4 +329,5 @@ def max_error() -> Formula:
     def value(s: Merged) -> Values:
         return plain(s["x"], because((np.isnan(s["x"]), NO_LABELS), (np.isinf(s["x"]), UNDEFINED_SUM)))
 
-    return Formula({"x": State("max", of=ABSOLUTE, where="usable")}, value, _kept(lambda d: _error(d).abs().max()))
+    states = {"x": State("max", of=ABSOLUTE, where="usable")}
+    return Formula(states, value, _kept(lambda d: _error(d).abs().max()), range=NOT_NEGATIVE)

@@ -6,15 +6,29 @@ and what is read from it has a stated error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sli.errors import ConfigError
 from sli.slis import curves
-from sli.slis.base import NO_LABELS, Formula, Values, because, count, entry, grouped, histogram, plain, total
+from sli.slis.base import (
+    NO_LABELS,
+    NOT_NEGATIVE,
+    SHARE,
+    Formula,
+    Range,
+    Values,
+    because,
+    count,
+    entry,
+    grouped,
+    histogram,
+    plain,
+    total,
+)
 from sli.slis.curves import Curve, Estimate
 from sli.slis.inference import mean_of, normal, proportion, student
 from sli.slis.states import Flags, Floats, Groups, Integers, Merged
@@ -46,13 +60,21 @@ def number(name: str, given: Any, low: float, high: float, whole: bool = False) 
     return given
 
 
-def _mean_loss(loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame], pd.Series]) -> Formula:
-    """Mean of a loss; `least` and `most` are the lower and the higher one of the two labels a pair may get."""
+def _mean_loss(
+    loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame], pd.Series], range: Range, known: Range
+) -> Formula:
+    """Mean of a loss; `least` and `most` are the lower and the higher one of the two labels a pair may get.
+
+    `known` is the range that its interval counts on.
+    """
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["loss"], s["squares"], s["usable"], NO_LABELS)
+        found = mean_of(s, s["loss"], s["squares"], s["usable"], NO_LABELS, known)
+        # A sum of no term is null.
+        loss = np.where(s["usable"] == 0, 0.0, s["loss"])
+        ends = [loss + np.where(s["open"] == 0, 0.0, s[name]) for name in ("least", "most")]
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = ((s["loss"] + s[name]) / (s["usable"] + s["open"]) for name in ("least", "most"))
+            low, high = (each / (s["usable"] + s["open"]) for each in ends)
         return found.missing(low, high)
 
     def on_pairs(pairs: pd.DataFrame) -> float:
@@ -69,10 +91,15 @@ def _mean_loss(loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame
         },
         value,
         on_pairs,
+        range=range,
     )
 
 
-@entry("log_loss", "binary", better="lower")
+WORST = -math.log(EPS)
+"""The greatest loss of a probability that is clipped."""
+
+
+@entry("log_loss", "binary", better="lower", version=2)
 def log_loss() -> Formula:
     """Mean of -ln of the probability given to the label (Good 1952), clipped as scikit-learn does."""
     p = f"least(greatest(prediction, {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
@@ -84,12 +111,18 @@ def log_loss() -> Formula:
         score = kept.prediction.clip(EPS, 1 - EPS)
         return pd.Series(-np.log(score.where(kept.label, 1 - score)))
 
+    # The greatest loss is so far from all usual ones that an interval must not count on it.
     return _mean_loss(
-        f"-ln(CASE WHEN label THEN {p} ELSE {q} END)", f"-ln(greatest({p}, {q}))", f"-ln(least({p}, {q}))", on_rows
+        f"-ln(CASE WHEN label THEN {p} ELSE {q} END)",
+        f"-ln(greatest({p}, {q}))",
+        f"-ln(least({p}, {q}))",
+        on_rows,
+        (0.0, WORST),
+        NOT_NEGATIVE,
     )
 
 
-@entry("brier", "binary", better="lower")
+@entry("brier", "binary", better="lower", version=2)
 def brier() -> Formula:
     """Mean of (score - label)^2 (Brier 1950)."""
     near, far = (f"{of}(prediction, 1.0::DOUBLE - prediction)" for of in ("least", "greatest"))
@@ -98,6 +131,8 @@ def brier() -> Formula:
         f"{near} * {near}",
         f"{far} * {far}",
         lambda kept: (kept.prediction - kept.label) ** 2,
+        SHARE,
+        SHARE,
     )
 
 
@@ -124,10 +159,10 @@ def _binned(
         kept = usable(pairs)
         return float(on_rows((np.ceil(kept.prediction * bins) - 1).clip(lower=0), kept)) if len(kept) else float("nan")
 
-    return Formula({"bins": state}, of_groups, on_pairs)
+    return Formula({"bins": state}, of_groups, on_pairs, range=SHARE)
 
 
-@entry("ece", "binary", parameters=("bins",), better="lower")
+@entry("ece", "binary", parameters=("bins",), better="lower", version=2)
 def ece(bins: int = 10) -> Formula:
     """Expected calibration error: mean distance, weighted by pairs, of each bin's mean score to its rate of positives
     (Naeini et al. 2015; Guo et al. 2017). The bins are ((i - 1) / bins, i / bins], 0 in the first."""
@@ -166,7 +201,7 @@ def _empty(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
     return (s.labelled == 0, NO_LABELS), (labelled == 0, "no labelled predictions in the bin")
 
 
-@entry("calibration", "binary", parameters=("bin", "bins"))
+@entry("calibration", "binary", parameters=("bin", "bins"), version=2)
 def calibration(bin: int, bins: int = 10) -> Formula:
     """Rate of positives among the pairs whose score lies in a bin: a point of the reliability diagram (Murphy and
     Winkler 1977)."""
@@ -197,7 +232,9 @@ def calibration_score(bin: int, bins: int = 10) -> Formula:
 
 
 def curved(
-    value: Callable[[Merged, Curve, tuple[Flags, str]], Values], on_rows: Callable[[pd.DataFrame], float]
+    value: Callable[[Merged, Curve, tuple[Flags, str]], Values],
+    on_rows: Callable[[pd.DataFrame], float],
+    range: Range = SHARE,
 ) -> Formula:
     """`value` also gets the case that is without labels; `on_rows` sees at least one pair."""
 
@@ -210,7 +247,7 @@ def curved(
         return float(on_rows(kept)) if len(kept) else float("nan")
 
     scores = histogram("prediction", "usable", "probability", mark="label")
-    return Formula({"scores": scores}, of_histogram, on_pairs)
+    return Formula({"scores": scores}, of_histogram, on_pairs, range=range)
 
 
 def at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
@@ -241,7 +278,7 @@ def roc_auc_on_rows(kept: pd.DataFrame) -> float:
     return float((ranks - high * (high + 1) / 2) / (high * low)) if high and low else float("nan")
 
 
-@entry("roc_auc", "binary", better="higher")
+@entry("roc_auc", "binary", better="higher", version=2)
 def roc_auc() -> Formula:
     return curved(lambda s, of, unlabelled: roc_auc_of(s, of, unlabelled, (one_class(of), ONE_CLASS)), roc_auc_on_rows)
 
@@ -265,7 +302,7 @@ def average_precision_on_rows(kept: pd.DataFrame) -> float:
     return float((by.positives * by.top / by.depth).sum() / kept.label.sum())
 
 
-@entry("average_precision", "binary", better="higher")
+@entry("average_precision", "binary", better="higher", version=2)
 def average_precision() -> Formula:
     def value(s: Merged, of: Curve, unlabelled: tuple[Flags, str]) -> Values:
         cases = unlabelled, (of.positives == 0, NO_POSITIVES)
@@ -288,14 +325,14 @@ def pr_auc() -> Formula:
         by, every = at_or_above(kept), kept.label.sum()
         return float(np.trapezoid(np.append(1, by.top / by.depth), np.append(0, by.top / every)))
 
-    return replace(curved(value, on_rows), range=(0.0, 1.0))
+    return curved(value, on_rows)
 
 
 LEAST_TOP = 10
 """Pairs in the top below which `lift` has no interval."""
 
 
-@entry("lift", "binary", parameters=("k",), better="higher")
+@entry("lift", "binary", parameters=("k",), better="higher", version=2)
 def lift(k: float) -> Formula:
     """Precision among the k % highest scores over the rate of positives; ties at the cut and a fraction of a pair are
     shared out evenly. Interval by the influence function, in the logarithm."""
@@ -320,7 +357,7 @@ def lift(k: float) -> Formula:
         gained = np.interp(depth, np.append(0, by.depth), np.append(0, by.top))
         return float(gained / depth / kept.label.mean())
 
-    return curved(value, on_rows)
+    return curved(value, on_rows, (0.0, 1 / share))
 
 
 def _at_precision(

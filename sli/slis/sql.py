@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MERGEABLE = {"sum", "count", "min", "max"}
+OF_LABELS = re.compile(r"\b(label|labelled|usable|delay|known_at)\b|\bcolumns\s*\(", re.IGNORECASE)
+"""The columns of a pair that feedback fills, and what may stand for any column."""
+LITERAL = re.compile(r"'(?:[^']|'')*'")
 NULL = "the value is null"
 INFINITE = "the value is infinite"
 
@@ -46,11 +49,20 @@ def aggregate(text: str) -> State:
 
 def _balanced(text: str) -> bool:
     depth = 0
-    for character in re.sub(r"'(?:[^']|'')*'", "", text):
+    for character in LITERAL.sub("", text):
         depth += (character == "(") - (character == ")")
         if depth < 0:
             return False
     return depth == 0
+
+
+def needs_labels(states: Iterable[State]) -> bool:
+    """Whether states look at feedback: where nothing is labelled they hold 0 for what is not known.
+
+    `labelled` as the number of a window is not meant, for it is known.
+    """
+    texts = (text for state in states for text in (state.of, state.where, state.mark, state.amount))
+    return any(OF_LABELS.search(LITERAL.sub("", text)) for text in texts)
 
 
 def from_sql(states: Mapping[str, str], value: str) -> Formula:
@@ -73,10 +85,12 @@ def from_sql(states: Mapping[str, str], value: str) -> Formula:
             found=value,
             todo=nearest(wrong[1], known) if wrong else str(error).splitlines()[0],
         ) from error
-    return Formula(merged, functools.partial(_value, value), functools.partial(_on_rows, dict(states), value))
+    needs = needs_labels(merged.values())
+    on_rows = functools.partial(_on_rows, dict(states), value, needs)
+    return Formula(merged, functools.partial(_value, value, needs), on_rows)
 
 
-def _value(value: str, s: Merged) -> Values:
+def _value(value: str, needs: bool, s: Merged) -> Values:
     import duckdb
     import pandas as pd
 
@@ -89,15 +103,23 @@ def _value(value: str, s: Merged) -> Values:
         .fetchnumpy()["value"]
     )
     numbers = np.ma.filled(np.ma.asarray(found, dtype=np.float64), np.nan)
-    return plain(numbers, undefined(numbers, s))
+    return plain(numbers, undefined(numbers, s, needs))
 
 
-def undefined(numbers: Floats, s: Merged) -> Any:
-    """Why a number that the user's own arithmetic gave is none; None where it is one."""
+def undefined(numbers: Floats, s: Merged, needs: bool) -> Any:
+    """Why a number that the user's own arithmetic gave is none; None where it is one.
+
+    What needs labels is none without them, whatever it is.
+    """
     none = ~np.isfinite(numbers)
-    lone = np.zeros(len(numbers), dtype=bool) if s.reference is None else s.reference.predictions == 0
+    lone = np.zeros(len(numbers), dtype=bool)
+    if s.reference is not None:
+        lone = (none & (s.reference.predictions == 0)) | (needs & (s.reference.labelled == 0))
     return because(
-        (none & (s.labelled == 0), NO_LABELS), (none & lone, NO_REFERENCE), (np.isinf(numbers), INFINITE), (none, NULL)
+        ((none | needs) & (s.labelled == 0), NO_LABELS),
+        (lone, NO_REFERENCE),
+        (np.isinf(numbers), INFINITE),
+        (none, NULL),
     )
 
 
@@ -111,7 +133,9 @@ def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def _on_rows(states: Mapping[str, str], value: str, pairs: pd.DataFrame) -> float:
+def _on_rows(states: Mapping[str, str], value: str, needs: bool, pairs: pd.DataFrame) -> float:
+    if needs and not pairs.labelled.any():
+        return float("nan")
     named = ", ".join(f"({text})::DOUBLE AS {quoted(name)}" for name, text in states.items())
     counts = "count(*) AS predictions, count(*) FILTER (labelled) AS labelled"
     inner = f"SELECT {', '.join(each for each in (named, counts) if each)} FROM pairs"

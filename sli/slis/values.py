@@ -19,8 +19,12 @@ from sli.errors import ConfigError
 from sli.slices import literal, quoted, text_of
 from sli.slis.base import (
     NO_VALUES,
+    NOT_NEGATIVE,
+    SHARE,
     UNDEFINED_SUM,
+    UNLIMITED,
     Formula,
+    Range,
     Values,
     because,
     count,
@@ -34,6 +38,7 @@ from sli.slis.inference import (
     Moment,
     mean_of,
     normal,
+    on_log_scale,
     order_statistics,
     polynomial_variance,
     proportion,
@@ -59,8 +64,24 @@ CLEAR = 64.0
 Make = Callable[..., Formula]
 
 
-def numeric(name: str, parameters: tuple[str, ...], listed: tuple[str, ...] = ()) -> Callable[[Make], Make]:
-    """Register an SLI of a column of numbers, which the prediction of a multiclass task is not."""
+def of_scores(make: Make, range: Range) -> Make:
+    """The SLI of a column in a binary task, whose prediction is a score from 0 to 1: of it the value is in `range`."""
+
+    @functools.wraps(make)
+    def made(**given: Any) -> Formula:
+        formula = make(**given)
+        return replace(formula, range=range) if given.get("of", "prediction") == "prediction" else formula
+
+    return made
+
+
+def numeric(
+    name: str, parameters: tuple[str, ...], listed: tuple[str, ...] = (), scores: Range = UNLIMITED, version: int = 1
+) -> Callable[[Make], Make]:
+    """Register an SLI of a column of numbers, which the prediction of a multiclass task is not.
+
+    `scores` is its range where that is a score from 0 to 1.
+    """
 
     def register(make: Make) -> Make:
         @functools.wraps(make)
@@ -74,8 +95,10 @@ def numeric(name: str, parameters: tuple[str, ...], listed: tuple[str, ...] = ()
                 )
             return make(**given)
 
-        entry(name, *NUMERIC, parameters=parameters, listed=listed)(make)
-        entry(name, "multiclass", parameters=parameters, listed=listed)(of_column)
+        entry(name, "regression", "ranking", parameters=parameters, listed=listed, version=version)(make)
+        of_binary = of_scores(make, scores)
+        entry(name, "binary", parameters=parameters, listed=listed, version=version)(of_binary)
+        entry(name, "multiclass", parameters=parameters, listed=listed, version=version)(of_column)
         return make
 
     return register
@@ -111,14 +134,25 @@ def texts(pairs: pd.DataFrame, of: str) -> pd.Series:
 # Moments
 
 
-@numeric("mean", ("of",))
-def mean(of: str = "prediction") -> Formula:
+def _mean(of: str, range: Range) -> Formula:
     x = number(of)
     return Formula(
         {"sum": total(x, present(of)), "squares": total(f"{x} * {x}", present(of)), "n": count(present(of))},
-        lambda s: mean_of(s, s["sum"], s["squares"], s["n"], NO_VALUES),
+        lambda s: mean_of(s, s["sum"], s["squares"], s["n"], NO_VALUES, range),
         lambda d: float(numbers(d, of).mean()),
+        range=range,
     )
+
+
+@numeric("mean", ("of",), scores=SHARE, version=2)
+def mean(of: str = "prediction") -> Formula:
+    return _mean(of, UNLIMITED)
+
+
+@entry("mean", "binary", parameters=("of",), version=2)
+def mean_of_scores(of: str = "prediction") -> Formula:
+    """The interval of scores, too, knows their range."""
+    return _mean(of, SHARE if of == "prediction" else UNLIMITED)
 
 
 def polynomial_error(terms: Mapping[tuple[int, int], Any], moment: Moment, n: Integers) -> Floats:
@@ -133,13 +167,6 @@ def polynomial_error(terms: Mapping[tuple[int, int], Any], moment: Moment, n: In
         noise = len(terms) * size
         error: Floats = np.sqrt(variance / (n - 1))
     return np.where(variance > CLEAR * noise, error, np.nan)
-
-
-def on_log_scale(value: Floats, error: Floats, factor: Floats) -> tuple[Floats, Floats]:
-    """Ends of the interval of a positive value whose logarithm is nearer to normal than it is itself."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        times = np.exp(factor * error / value)
-        return value / times, value * times
 
 
 def std_of(s: Merged, missing: str = NO_VALUES, what: str = "value") -> Values:
@@ -171,7 +198,7 @@ def std_of(s: Merged, missing: str = NO_VALUES, what: str = "value") -> Values:
     return found.within(*on_log_scale(found.value, error, student(s.level, n - 1)))
 
 
-@numeric("std", ("of",))
+@numeric("std", ("of",), scores=(0.0, math.sqrt(0.5)), version=2)
 def std(of: str = "prediction") -> Formula:
     """Square root of (sum x^2 - (sum x)^2 / n) / (n - 1)."""
     x = number(of)
@@ -180,6 +207,7 @@ def std(of: str = "prediction") -> Formula:
         {**powers, "n": count(present(of)), "low": _extreme("min", of), "high": _extreme("max", of)},
         std_of,
         lambda d: float(numbers(d, of).std(ddof=1)),
+        range=NOT_NEGATIVE,
     )
 
 
@@ -204,12 +232,12 @@ def _of_extreme(kind: str, of: str) -> Formula:
     )
 
 
-@numeric("min", ("of",))
+@numeric("min", ("of",), scores=SHARE)
 def min_(of: str = "prediction") -> Formula:
     return _of_extreme("min", of)
 
 
-@numeric("max", ("of",))
+@numeric("max", ("of",), scores=SHARE)
 def max_(of: str = "prediction") -> Formula:
     return _of_extreme("max", of)
 
@@ -266,7 +294,7 @@ def quantile_of(s: Merged, of: Histograms, q: float, missing: str) -> Values:
     return found.within(*quantile_interval(of, q, s.level))
 
 
-@numeric("quantile", ("q", "of"))
+@numeric("quantile", ("q", "of"), scores=SHARE, version=2)
 def quantile(q: float, of: str = "prediction") -> Formula:
     q = checked(q)
     return Formula(
@@ -279,12 +307,13 @@ def quantile(q: float, of: str = "prediction") -> Formula:
 # Shares
 
 
-@entry("null_rate", parameters=("of",), better="lower")
+@entry("null_rate", parameters=("of",), better="lower", version=2)
 def null_rate(of: str = "prediction") -> Formula:
     return Formula(
         {"null": count(f"{quoted(of)} IS NULL")},
         lambda s: proportion(s, s["null"], s.predictions, (s.predictions == 0, "no predictions")),
         lambda d: float(d[of].isna().mean()),
+        range=SHARE,
     )
 
 
@@ -294,7 +323,7 @@ def missing_count(of: str = "prediction") -> Formula:
         {"null": count(f"{quoted(of)} IS NULL")},
         lambda s: plain(s["null"].astype(np.float64), np.full(len(s["null"]), None, dtype=object)),
         lambda d: float(d[of].isna().sum()),
-        range=(0.0, math.inf),
+        range=NOT_NEGATIVE,
     )
 
 
@@ -304,10 +333,11 @@ def _share(of: str, condition: str, on_values: Callable[[pd.DataFrame], pd.Serie
         {"part": count(f"{present(of)} AND ({condition})"), "n": count(present(of))},
         lambda s: proportion(s, s["part"], s["n"], (s["n"] == 0, NO_VALUES)),
         lambda d: float(on_values(d).mean()),
+        range=SHARE,
     )
 
 
-@entry("share", *NUMERIC, parameters=("of", "value"))
+@entry("share", *NUMERIC, parameters=("of", "value"), version=2)
 def share(of: str, value: Any) -> Formula:
     """Values equal to `value`: as numbers if it is one, otherwise as text, so that 3 finds 3.0 and `true` a boolean."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -326,12 +356,12 @@ def share(of: str, value: Any) -> Formula:
     return _share(of, f"coalesce(TRY_CAST({quoted(of)}::VARCHAR AS DOUBLE) = {wanted!r}::DOUBLE, false)", on_numbers)
 
 
-@entry("share", "multiclass", parameters=("of", "value"))
+@entry("share", "multiclass", parameters=("of", "value"), version=2)
 def share_of_class(value: Any, of: str = "prediction") -> Formula:
     return share(of, value)
 
 
-@numeric("histogram", ("of", "edges", "bin"), listed=("edges",))
+@numeric("histogram", ("of", "edges", "bin"), scores=SHARE, listed=("edges",), version=2)
 def histogram_(edges: Sequence[float], bin: int, of: str = "prediction") -> Formula:
     """Share of the values in one bin, low edge inside: 0 is below the first edge, the last is from the last one on."""
     rising = isinstance(edges, list | tuple) and len(edges) > 0 and all(isinstance(e, int | float) for e in edges)
@@ -347,7 +377,7 @@ def histogram_(edges: Sequence[float], bin: int, of: str = "prediction") -> Form
     return _share(of, " AND ".join(sides), lambda d: (numbers(d, of) >= low) & (numbers(d, of) < high))
 
 
-@entry("mode_share", *NUMERIC, parameters=("of", "rank"))
+@entry("mode_share", *NUMERIC, parameters=("of", "rank"), version=2)
 def mode_share(of: str, rank: int = 1) -> Formula:
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ConfigError("rank must be a position", where="rank", expected="1, 2, 3, ...", found=repr(rank))
@@ -365,15 +395,15 @@ def mode_share(of: str, rank: int = 1) -> Formula:
         shares = texts(pairs, of).value_counts(normalize=True)
         return float(shares.iloc[rank - 1]) if len(shares) >= rank else math.nan
 
-    return Formula({"groups": grouped(text_of(quoted(of)), present(of))}, value, on_rows)
+    return Formula({"groups": grouped(text_of(quoted(of)), present(of))}, value, on_rows, range=SHARE)
 
 
-@entry("mode_share", "multiclass", parameters=("of", "rank"))
+@entry("mode_share", "multiclass", parameters=("of", "rank"), version=2)
 def mode_share_of_classes(of: str = "prediction", rank: int = 1) -> Formula:
     return mode_share(of, rank)
 
 
-@entry("distinct_count", parameters=("of",))
+@entry("distinct_count", parameters=("of",), version=2)
 def distinct_count(of: str = "prediction") -> Formula:
     """Number of different values: the hashes kept or, where that is all a set keeps, (k - 1) / the largest of them.
 
@@ -392,6 +422,5 @@ def distinct_count(of: str = "prediction") -> Formula:
         within = symmetric(found, error, normal(s.level))
         return replace(within, low=np.maximum(within.low, DISTINCT))
 
-    return Formula(
-        {"values": State("distinct", of=quoted(of), where=present(of))}, value, lambda d: float(d[of].nunique())
-    )
+    values = State("distinct", of=quoted(of), where=present(of))
+    return Formula({"values": values}, value, lambda d: float(d[of].nunique()), range=NOT_NEGATIVE)

@@ -1,6 +1,5 @@
-"""Laws of the SLIs of a binary task on states made by hand: twins, missing labels by brute force, parameters."""
+"""Laws of the SLIs of a binary task on states made by hand: twins, intervals, parameters."""
 
-import itertools
 import math
 from functools import partial
 
@@ -16,15 +15,6 @@ from sli.slis import entries
 from sli.slis.states import Groups, Histograms, Merged
 
 CASES = [(name, given) for name in twins.TWINS for given in twins.PARAMETERS.get(name, [{}])]
-BOUNDED = [
-    (name, given)
-    for name, given in CASES
-    if name
-    not in {
-        *("prediction_rate", "roc_auc", "average_precision", "calibration_score", "lift"),
-        *("threshold_at_precision", "recall_at_precision", "pr_auc", *twins.TARGETS),
-    }
-]
 WITHOUT_INTERVAL = {
     *("true_positives", "false_positives", "true_negatives", "false_negatives", "ece", "calibration_score"),
     *("threshold_at_precision", "recall_at_precision", *twins.TARGETS),
@@ -113,26 +103,6 @@ def test_intervals_hold_the_value_and_exist_unless_the_docs_say_none(name, given
     assert not known[np.isnan(found.value)].any()
     assert (found.low[known] <= found.value[known]).all()
     assert (found.value[known] <= found.high[known]).all()
-
-
-@pytest.mark.parametrize(("name", "given"), BOUNDED)
-def test_worst_case_bounds_are_the_extremes_over_all_labellings(name, given):
-    formula = made(name, given)
-    frames = [each for each in random_frames(15, 10, 0.3, seed=2) if (~each.labelled).sum() <= 4]
-    found = formula.value(merged(formula, frames))
-    for i, each in enumerate(frames):
-        if math.isnan(found.value[i]):
-            assert math.isnan(found.missing_low[i])
-            assert math.isnan(found.missing_high[i])
-            continue
-        values = [found.value[i]]
-        open_rows = np.flatnonzero(~each.labelled & each.prediction.notna())
-        for labels in itertools.product([False, True], repeat=len(open_rows)):
-            label = each.label.copy()
-            label.iloc[open_rows] = list(labels)
-            values.append(formula.on_rows(frame(label, each.prediction)))
-        assert found.missing_low[i] == pytest.approx(min(values), abs=1e-12)
-        assert found.missing_high[i] == pytest.approx(max(values), abs=1e-12)
 
 
 @pytest.mark.parametrize(

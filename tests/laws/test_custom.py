@@ -17,9 +17,21 @@ import yaml
 from sklearn import metrics
 
 from sli.errors import ConfigError
-from sli.mergeable import Groups, Histograms, Merged, groups, histogram, largest, mergeable, smallest, total
+from sli.mergeable import (
+    Groups,
+    Histograms,
+    Merged,
+    count,
+    groups,
+    histogram,
+    largest,
+    mergeable,
+    proportion,
+    smallest,
+    total,
+)
 from sli.slis.loaded import load
-from sli.slis.mergeable import is_mergeable
+from sli.slis.mergeable import from_mergeable, is_mergeable
 from sli.slis.python import UNSCORED, called, from_python, pickled, source_hash, y_pred
 from sli.slis.sql import from_sql
 from sli.slis.states import SAMPLE_ROWS, Samples
@@ -456,8 +468,6 @@ def counted(function, n=3, reference=None, **states):
 
 
 def from_mergeable_of(function, **states):
-    from sli.slis.mergeable import from_mergeable
-
     return from_mergeable(mergeable(n=total("label"), **states)(function), {"name": "x", "python": "m:f"})
 
 
@@ -553,6 +563,67 @@ def test_sql_reads_clocks_in_utc_wherever_it_runs(monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)
     pairs = pairs_of(2).assign(predicted_at=pd.to_datetime(["2024-01-01T03:00Z", "2024-01-01T04:00Z"], utc=True))
     assert from_sql({"hours": "sum(hour(predicted_at))"}, "hours").on_rows(pairs) == 7
+
+
+# What feedback tells: a sum of it is 0 where it tells nothing.
+OF_LABELS = [
+    ({"hits": "sum(CASE WHEN label THEN 1 ELSE 0 END)"}, "hits / predictions"),
+    ({"hits": "count(CASE WHEN labelled AND decision THEN 1 END)"}, "hits"),
+    ({"late": "count(CASE WHEN known_at > predicted_at THEN 1 END)"}, "late"),
+    ({"slow": 'count(CASE WHEN "delay" > 60 THEN 1 END)'}, "coalesce(slow, 0)"),
+    ({"kept": "sum(USABLE::INT)", "n": "count(*)"}, "kept / n"),
+]
+OF_PREDICTIONS = [
+    ({"n": "count(*)"}, "n / 2"),
+    ({"high": "sum(CASE WHEN prediction > 0 THEN 1 ELSE 0 END)"}, "high / predictions"),
+    ({"named": "count(CASE WHEN query = 'label' THEN 1 END)"}, "named"),
+    ({"n": "count(*)"}, "labelled / n"),
+]
+
+
+def window(formula, labelled):
+    """A window of four predictions, so many labelled, in which no state found anything."""
+    states = {name: np.array([0.0]) for name in formula.states} | {"n": np.array([4.0])}
+    return formula.value(Merged(np.array([4]), np.array([labelled]), states, np.zeros(1, int)))
+
+
+@pytest.mark.parametrize(("states", "value"), OF_LABELS)
+def test_what_looks_at_labels_is_null_and_not_0_where_nothing_is_labelled(states, value):
+    found = from_sql(states, value)
+    assert list(window(found, 0).reason) == ["no labelled predictions"]
+    assert math.isnan(window(found, 0).value[0])
+    assert window(found, 1).value[0] == 0
+    pairs = pairs_of(40).assign(known_at=pd.Timestamp("2024-01-02"), predicted_at=pd.Timestamp("2024-01-01"), delay=1.0)
+    none = pairs.assign(label=None, labelled=False, usable=False, known_at=pd.NaT, delay=math.nan)
+    assert math.isfinite(found.on_rows(pairs))
+    assert math.isnan(found.on_rows(none))
+
+
+@pytest.mark.parametrize(("states", "value"), OF_PREDICTIONS)
+def test_what_looks_at_predictions_alone_has_a_value_without_labels(states, value):
+    found, none = from_sql(states, value), pairs_of(40).assign(labelled=False, usable=False, query="label")
+    assert window(found, 0).value[0] in (0, 2)
+    assert math.isfinite(found.on_rows(none))
+
+
+def test_a_mergeable_function_of_labels_is_null_where_nothing_is_labelled():
+    hits = mergeable(hits=count("usable AND label > 0"))(lambda s: s["hits"] / s.predictions)
+    high = mergeable(high=count("prediction > 0"))(lambda s: s["high"] / s.predictions)
+    finished = mergeable(hits=count("usable"))(lambda s: proportion(s, s["hits"], s.predictions, (s["hits"] < 0, "")))
+    pairs = pairs_of(40)
+    none = pairs.assign(label=math.nan, labelled=False, usable=False)
+    for of, needs in ((hits, True), (high, False), (finished, True)):
+        found = from_mergeable(of, {"python": "m:f"})
+        assert math.isfinite(found.on_rows(pairs))
+        assert math.isnan(found.on_rows(none)) == needs
+
+
+def test_a_comparison_of_labels_needs_them_on_both_sides():
+    gap = mergeable(hits=count("usable AND label > 0"))(lambda s: s["hits"] - s.reference["hits"])
+    found, pairs = from_mergeable(gap, {"python": "m:f", "against": "previous"}), pairs_of(40)
+    none = pairs.assign(label=math.nan, labelled=False, usable=False)
+    assert found.on_rows(pairs, pairs) == 0
+    assert math.isnan(found.on_rows(pairs, none))
 
 
 def examples():

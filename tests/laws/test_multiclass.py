@@ -1,6 +1,5 @@
-"""Laws of the multiclass SLIs beyond those of every SLI: worst-case bounds are attained, a class must be one."""
+"""Laws of the multiclass SLIs beyond those of every SLI: an interval has a width, a class must be one."""
 
-import itertools
 from collections import Counter
 
 import numpy as np
@@ -13,16 +12,7 @@ from sli.slis.states import Groups, Merged
 
 CLASSES = ("a", "b", "c")
 RATES = [multiclass.precision, multiclass.recall, multiclass.f1]
-BOUNDED = [
-    *((make, {"label": name}) for make in RATES for name in CLASSES),
-    *((make, {"average": "micro"}) for make in RATES),
-    (multiclass.accuracy, {}),
-    (multiclass.recall, {"average": "weighted"}),
-    (multiclass.confusion, {"label": "a", "decision": "b"}),
-    (one_vs_rest.specificity, {"label": "b"}),
-    (one_vs_rest.specificity, {"average": "micro"}),
-]
-UNBOUNDED = [one_vs_rest.specificity, multiclass.mcc, multiclass.cohen_kappa, multiclass.balanced_accuracy, *RATES]
+WITHOUT_ERRORS = [one_vs_rest.specificity, multiclass.mcc, multiclass.cohen_kappa, multiclass.balanced_accuracy, *RATES]
 
 
 def groups(keys):
@@ -44,26 +34,7 @@ def pairs(labels, predictions):
     return made.assign(usable=made.label.notna() & made.prediction.notna())
 
 
-@pytest.mark.parametrize(("make", "parameters"), BOUNDED)
-def test_worst_case_bounds_are_the_extremes_over_all_labellings(make, parameters):
-    random, formula, seen = np.random.default_rng(11), make(classes=CLASSES, **parameters), 0
-    for _ in range(40):
-        known, open_ = random.integers(1, 6), random.integers(0, 4)
-        labels = list(random.choice(CLASSES, known))
-        predictions = list(random.choice([*CLASSES, None], known + open_))
-        found = formula.value(merged(pairs([*labels, *[None] * open_], predictions)))
-        if found.reason[0] is not None:
-            assert np.isnan([found.missing_low[0], found.missing_high[0]]).all()
-            continue
-        labellings = itertools.product(CLASSES, repeat=int(open_))
-        values = [formula.on_rows(pairs([*labels, *each], predictions)) for each in labellings]
-        assert found.missing_low[0] == pytest.approx(min(values), abs=1e-12)
-        assert found.missing_high[0] == pytest.approx(max(values), abs=1e-12)
-        seen += 1
-    assert seen > 10
-
-
-@pytest.mark.parametrize("make", UNBOUNDED)
+@pytest.mark.parametrize("make", WITHOUT_ERRORS)
 def test_a_window_without_errors_does_not_have_an_interval_without_width(make):
     labels = ["a", "b", "c"] * 20
     found = make(classes=CLASSES).value(merged(pairs(labels, labels)))

@@ -82,7 +82,7 @@ def test_the_library_knows_nothing_of_prefect(path: Path) -> None:
     assert not any(name.split(".")[0] in ("prefect", "flows") for name in imported(path))
 
 
-HEAVY = ("pandas", "pyarrow", "duckdb", "dask", "distributed", "deltalake", "prefect", "pydantic", "numpy")
+HEAVY = ("pandas", "pyarrow", "duckdb", "dask", "distributed", "deltalake", "prefect", "pydantic", "numpy", "scipy")
 
 
 def loaded(code: str) -> set[str]:
@@ -94,6 +94,7 @@ def loaded(code: str) -> set[str]:
 
 def test_importing_sli_loads_nothing_heavy() -> None:
     assert loaded("import sli") == set()
+    assert "scipy" not in loaded("import sli.slis, sli.rollup"), "only an interval or a p-value needs it"
 
 
 def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
@@ -109,4 +110,4 @@ def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     first, nothing_to_do = loaded(run), loaded(run)
     assert "pandas" in first
     assert not first & {"dask", "distributed", "prefect"}
-    assert not nothing_to_do & {"pandas", "dask", "distributed", "prefect"}
+    assert not nothing_to_do & {"pandas", "dask", "distributed", "prefect", "scipy"}

@@ -323,7 +323,7 @@ def missing_count(of: str = "prediction") -> Formula:
         {"null": count(f"{quoted(of)} IS NULL")},
         lambda s: plain(s["null"].astype(np.float64), np.full(len(s["null"]), None, dtype=object)),
         lambda d: float(d[of].isna().sum()),
-        range=(0.0, math.inf),
+        range=NOT_NEGATIVE,
     )
 
 

@@ -21,8 +21,9 @@ BOUNDED = {
         *("accuracy", "precision", "recall", "specificity", "false_positive_rate", "false_negative_rate"),
         *("positive_rate", "f1", "balanced_accuracy", "mcc", "cost", "log_loss", "brier", "ece", "calibration"),
         *("true_positives", "false_positives", "true_negatives", "false_negatives"),
+        *("negative_predictive_value", "false_discovery_rate", "false_omission_rate"),
     },
-    "multiclass": {"accuracy", "precision", "recall", "f1", "confusion", "top_k_accuracy"},
+    "multiclass": {"accuracy", "precision", "recall", "specificity", "f1", "confusion", "top_k_accuracy"},
 }
 LABELS = {"binary": (0.0, 1.0), "multiclass": CLASSES}
 SCORES = (0.0, 0.1, 0.25, 0.3, 0.5, 0.8, 1.0)

@@ -12,13 +12,7 @@ from sli.slis.states import Groups, Merged
 
 CLASSES = ("a", "b", "c")
 RATES = [multiclass.precision, multiclass.recall, multiclass.f1]
-WITHOUT_ERRORS = [
-    one_vs_rest.specificity,
-    multiclass.mcc,
-    multiclass.cohen_kappa,
-    multiclass.balanced_accuracy,
-    *RATES,
-]
+WITHOUT_ERRORS = [one_vs_rest.specificity, multiclass.mcc, multiclass.cohen_kappa, multiclass.balanced_accuracy, *RATES]
 
 
 def groups(keys):

@@ -329,7 +329,7 @@ def total_variation(of: str = "prediction", bins: Any = 10, against: Any = "prev
     def on_counts(now: Floats, then: Floats) -> float:
         return float(np.abs(now / now.sum() - then / then.sum()).sum() / 2)
 
-    return _of_bins(of, bins, against, distances.total_variation, on_counts, SHARE)
+    return _of_bins(of, bins, against, distances.total_variation, on_counts)
 
 
 def _of_categories(

@@ -140,7 +140,7 @@ def test_a_column_that_no_file_has_fails_before_any_work(desk: Desk) -> None:
     said = desk.run()
     assert said.code == 2
     assert said.has(
-        "no file of the predictions log can be used", "a.parquet", "no column 'scor'", "did you mean 'score'?"
+        "no file of the predictions log has a column 'scor'", "predictions.value", "a.parquet", "did you mean 'score'?"
     )
     assert desk.untouched
 
@@ -188,7 +188,7 @@ def test_a_slice_column_that_no_file_has_is_named(desk: Desk) -> None:
     desk.configure(slice_by=[[], ["region"]])
     said = desk.run()
     assert said.code == 2
-    assert said.has("no column 'region'")
+    assert said.has("no file of the predictions log has a column 'region'", "slice_by")
 
 
 # Values

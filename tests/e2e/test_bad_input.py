@@ -140,9 +140,9 @@ def test_a_file_without_a_needed_column_is_set_aside_and_names_the_nearest_one(d
 def test_a_column_that_no_file_has_fails_before_any_work(desk: Desk) -> None:
     desk.configure(predictions__value="scor")
     said = desk.run()
-    assert said.code == 4
+    assert said.code == 2
     assert said.has(
-        "no file of the predictions log can be used", "a.parquet", "no column 'scor'", "did you mean 'score'?"
+        "no file of the predictions log has a column 'scor'", "predictions.value", "a.parquet", "did you mean 'score'?"
     )
     assert desk.untouched
 
@@ -189,8 +189,8 @@ def test_times_written_as_text_are_named(desk: Desk) -> None:
 def test_a_slice_column_that_no_file_has_is_named(desk: Desk) -> None:
     desk.configure(slice_by=[[], ["region"]])
     said = desk.run()
-    assert said.code == 4
-    assert said.has("no column 'region'")
+    assert said.code == 2
+    assert said.has("no file of the predictions log has a column 'region'", "slice_by")
 
 
 # Values

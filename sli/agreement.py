@@ -44,10 +44,13 @@ def sliceable(config: Config, inputs: Inputs) -> Config:
 
 
 def nested(config: Config, inputs: Inputs) -> dict[str, str]:
-    """The columns of slices that are lists or structs in every usable file, and their type in the first one."""
-    first = inputs.predictions.first_usable
-    types = first.types if first else {}
-    return {name: types[name] for name in _sliced(config) if _family(types.get(name, "")).startswith(NESTED)}
+    """The columns of slices that are lists or structs in every usable file that has values of them, and their type."""
+    files = inputs.predictions
+    found = {}
+    for place in np.unique(files.kinds.of[files.usable]):
+        types = {name: kind for name, kind in files.kinds.every[place] if _family(kind).startswith(NESTED)}
+        found.update({name: types[name] for name in _sliced(config) if name in types})
+    return found
 
 
 def _sliced(config: Config) -> list[str]:

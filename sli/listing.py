@@ -12,7 +12,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ class Listing(NamedTuple):
 
     def in_order(self) -> Listing:
         """The same by path, each of them text that can be written down."""
-        if not all(map(_is_text, self.paths)):
+        if not _is_text("".join(self.paths)):
             return self._as_text().in_order()
         order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
         paths, fingerprints = ([column[i] for i in order] for column in (self.paths, self.fingerprints))
@@ -129,7 +129,7 @@ def _local(root: str) -> Listing | None:
                 named += [folder for folder in folders if folder.endswith(ENDINGS)]
         _refuse_empty(named, found)
     elif root.endswith(ENDINGS) and os.path.lexists(root):
-        _add(root, found, lambda: os.stat(root))
+        _add_odd(root, found)
     elif not os.path.exists(root):
         return None
     else:
@@ -147,7 +147,13 @@ def _scanned(folder: str, found: Listing) -> list[str]:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             elif entry.name.endswith(ENDINGS):
-                _add(entry.path, found, entry.stat)
+                if entry.is_file(follow_symlinks=False):
+                    try:
+                        found.add(entry.path, *_stamped(entry.stat()))
+                    except FileNotFoundError:
+                        continue  # gone since
+                else:
+                    _add_odd(entry.path, found)
             else:
                 found.others.append(entry.path)
     return folders
@@ -172,10 +178,10 @@ KINDS = (
 LINKS = {errno.ELOOP: "a link that leads to itself", errno.EACCES: "the permission is missing to look at it"}
 
 
-def _add(path: str, found: Listing, look: Callable[[], os.stat_result]) -> None:
-    """Add a file, or what bears the name of one, without opening it."""
+def _add_odd(path: str, found: Listing) -> None:
+    """Add what a link leads to, or refuse what only bears the name of a file, without opening it."""
     try:
-        status = look()
+        status = os.stat(path)
     except FileNotFoundError:
         if os.path.islink(path):  # else it is gone since
             found.refuse(path, "a link that leads nowhere")
@@ -220,7 +226,7 @@ def _remote(log: str, url: str, storage: Storage) -> Listing | None:
             found.add(f"{prefix}{path}", *_remotely_stamped(log, f"{prefix}{path}", entries[path] or fs.info(path)))
         else:
             found.others.append(path)
-    return found if all(map(_is_text, found.paths)) else found.in_order()
+    return found if _is_text("".join(found.paths)) else found.in_order()
 
 
 def _prefixed(fs: LocalFileSystem, found: Listing | None) -> Listing | None:

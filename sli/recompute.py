@@ -230,7 +230,7 @@ def _once(
     return replace(outcome, conflicts=conflicts)
 
 
-def _listed(config: Config, broken: Mapping[str, str], progress: Progress) -> tuple[Transaction, Inputs, Inputs]:
+def _listed(config: Config, broken: Mapping[str, Problem], progress: Progress) -> tuple[Transaction, Inputs, Inputs]:
     """The store as it stands, the files that its last run saw, and those there are now. Raises InputError."""
     with step(progress, "listing files"):
         transaction = Store(config.store, config.storage).begin()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -26,12 +27,12 @@ from sli.engine import check_cluster, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
 from sli.history import known_at
-from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, with_edges
+from sli.hours import FoundHeld, Progress, TooLarge, amended, days_before, made_anew, newest_end, with_edges
 from sli.inputs import Inputs
 from sli.intervals import SECOND, Duration, Interval, Zone, iso, union
 from sli.loading import load_config
 from sli.logs import check_usable, discover
-from sli.plan import Plan, affected, reaches_all
+from sli.plan import Plan, Way, affected, reaches_all
 from sli.plan import plan as make_plan
 from sli.reference import reference_tables
 from sli.request import Request
@@ -44,6 +45,9 @@ from sli.staging import Staged, commit, new_keys, state_of
 from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
+SMALLEST = 8
+"""Where tasks run out of memory they are cut into halves, and these again, down to one in so many."""
+LOG = logging.getLogger("sli")
 When = str | date | datetime | None
 
 
@@ -127,17 +131,22 @@ def planned(config: Config, request: Request) -> Plan:
 def _with_readable(config: Config, request: Request, progress: Progress) -> Outcome:
     """Begin anew without the files that turn out broken beyond their footer, until none does.
 
-    And knowing of hours that turn out to be held beside which states or slices must not be made, and without amending
-    tiles that do not tell what would be left of them.
+    And knowing of hours that turn out to be held beside which states or slices must not be made, without amending
+    tiles that cannot be, and in smaller tasks where these run out of memory.
     """
     broken: dict[str, str] = {}
     held: list[Interval] = []
-    amend = True
+    way = Way()
     while True:
         try:
-            return _once(config, request, broken, held, amend, progress)
+            return _once(config, request, broken, held, way, progress)
         except NotTold:
-            amend = False
+            way = replace(way, amend=False)
+        except TooLarge as found:
+            if way.smaller >= SMALLEST:
+                raise found.error from None
+            way = replace(way, smaller=2 * way.smaller)
+            LOG.warning("a task takes more than `memory:` (%s), so tasks are halved", found.error.found)
         except BrokenFiles as error:
             if error.files.keys() <= broken.keys():
                 raise
@@ -151,7 +160,7 @@ def _once(
     request: Request,
     broken: Mapping[str, str],
     known: Sequence[Interval],
-    amend: bool,
+    way: Way,
     progress: Progress,
 ) -> Outcome:
     began = time.monotonic()
@@ -161,7 +170,7 @@ def _once(
     inputs = discover(config, seen).without(broken)
     check_usable(inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
-    chosen = make_plan(config, inputs, basis, seen, request, amend)
+    chosen = make_plan(config, inputs, basis, seen, request, way)
     if chosen.empty:
         return _nothing(chosen, inputs, began)
     if chosen.news is None:

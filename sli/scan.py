@@ -10,8 +10,9 @@ import functools
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config import Config
-from sli.errors import EngineError, SliError
+from sli.errors import EngineError, OutOfMemory, SliError
 from sli.fetch import Fetched, Wanted
 from sli.inputs import LogFile
 from sli.intervals import DAY, Interval, zone
@@ -82,6 +83,8 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
     """
     if isinstance(error, duckdb.InterruptException):
         raise error
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return
     found = {}
     for file in files:
         if not _problem(file, source, zone_name):
@@ -106,8 +109,29 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
 
 def failed(error: Exception, where: str) -> EngineError:
     """What to raise where all files can be read after all."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return out_of_memory(where, plain(error))
     passes = isinstance(error, duckdb.IOException | OSError)
     return EngineError("a task failed", where=where, found=plain(error), passes=passes)
+
+
+def out_of_memory(where: str, found: str) -> OutOfMemory:
+    """What to raise where a query takes more than `memory:`, even with what it can spill on disk."""
+    return OutOfMemory(
+        "a task ran out of memory",
+        where=where,
+        found=found,
+        todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+    )
+
+
+@contextmanager
+def within_memory(where: str) -> Iterator[None]:
+    """Raises OutOfMemory where a query inside the block takes more than there is."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise out_of_memory(where, plain(error)) from error
 
 
 def _problem(file: LogFile, source: Source, zone_name: str) -> str:

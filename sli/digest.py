@@ -5,7 +5,6 @@ Limit: numbers in tables for people are cut to four digits; the tables of the st
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +28,8 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "run_id": outcome.run_id,
         "seconds": outcome.seconds,
         "tiles_recomputed": outcome.tiles,
-        "results_revised": len(outcome.revised),
-        "causes": dict(Counter(outcome.revised.column("cause").to_pylist()).most_common()),
+        "results_revised": len(outcome.changes.revised),
+        "causes": dict(outcome.changes.counts("cause").most_common()),
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "failing": list(outcome.failing),
         "plan": outcome.plan.to_dict(),

@@ -7,7 +7,6 @@ one that loses the race plans again, a few times.
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import random
 import time
@@ -36,9 +35,9 @@ from sli.plan import Plan, Way, affected, reaches_all
 from sli.plan import plan as make_plan
 from sli.reference import reference_tables
 from sli.request import Request
-from sli.rollup import roll_up
+from sli.rollup import roll_up, windows_of
 from sli.scan import BrokenFiles
-from sli.schemas import AUDIT, REVISIONS
+from sli.schemas import AUDIT
 from sli.signals import delivered
 from sli.slis import Sli
 from sli.staging import Staged, commit, new_keys, state_of
@@ -53,19 +52,24 @@ When = str | date | datetime | None
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did. `revised` holds the rows added, changed and removed, as in the table `revisions`."""
+    """What a run did: `results` is how many rows there are now in the partitions it touched."""
 
     plan: Plan
     published: bool
     run_id: str
     tiles: int
     results: int
-    revised: pa.Table
     audit: pa.Table
     newly_bad: pa.Table
     failing: tuple[str, ...]
     seconds: float
+    changes: publish.Difference = field(repr=False)
     inputs: Inputs = field(repr=False)
+
+    @functools.cached_property
+    def revised(self) -> pa.Table:
+        """The rows added, changed and removed, as in the table `revisions`."""
+        return publish.stored(self.changes.revised)
 
 
 def run(
@@ -188,6 +192,7 @@ def _once(
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
     believed = _believed(config, transaction, chosen, newest)
     changes = publish.difference(believed, rolled, publish.Scope(config, chosen, passes), published is None)
+    del rolled
     audit, audited = _audit(inputs, chosen, days), transaction.rows("audit", only=publish.standing(published))
     keys = new_keys(inputs, chosen, seen, published)
     state = state_of(config, chosen, newest, published, keys)
@@ -236,8 +241,9 @@ def _request(config: Config, as_of: When, look_back: str | Duration | None) -> R
 
 def _nothing(chosen: Plan, inputs: Inputs, began: float) -> Outcome:
     # Not `empty_table`, which imports pandas.
-    revised, audit = (pa.Table.from_batches([], schema) for schema in (REVISIONS, AUDIT))
-    return Outcome(chosen, False, chosen.run_id, 0, 0, revised, audit, audit, (), time.monotonic() - began, inputs)
+    audit = pa.Table.from_batches([], AUDIT)
+    seconds, changes = time.monotonic() - began, publish.unchanged()
+    return Outcome(chosen, False, chosen.run_id, 0, 0, audit, audit, (), seconds, changes, inputs)
 
 
 def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:
@@ -269,27 +275,31 @@ def _rolled_up(
     passes: Sequence[publish.Pass],
     inputs: Inputs,
     progress: Progress,
-) -> pa.Table:
-    """New rows of every window affected."""
-    steps, total = itertools.count(1), sum(len(each.grains) for each in passes)
+) -> dict[str, pa.Table]:
+    """New rows of every window affected, by grain."""
+    total = sum(windows_of(config, newest, each.grains, each.choose) for each in passes)
     references = reference_tables(config, [sli for each in passes for sli in each.slis], inputs.predictions)
+    reached = 0
 
-    def done() -> None:
-        progress("rolling up", next(steps), total)
+    def done(windows: int) -> None:
+        nonlocal reached
+        reached += windows
+        progress("rolling up", reached, total)
 
-    return pa.concat_tables(
-        [
-            roll_up(config, tiles, days, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done)
-            for each in passes
-        ]
-    )
+    found: dict[str, list[pa.Table]] = {}
+    for each in passes:
+        for rows in roll_up(
+            config, tiles, days, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done
+        ):
+            found.setdefault(rows.column("grain")[0].as_py(), []).append(rows)
+    return {grain: pa.concat_tables(parts) for grain, parts in found.items()}
 
 
-def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> pa.Table:
-    """The published rows to compare with: the newest belief, or what was believed at an older as_of."""
+def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> dict[str, publish.Read]:
+    """The published rows to compare with, by grain: the newest belief, or what was believed at an older as_of."""
     published = transaction.published
     if chosen.older:
-        return known_at(transaction.store, published, chosen.as_of)
+        return publish.by_grain(known_at(transaction.store, published, chosen.as_of))
     first = None
     if published is not None and not (
         chosen.from_scratch
@@ -330,10 +340,10 @@ def _outcome(
         chosen.run_id,
         chosen.tiles,
         len(changes.rows),
-        changes.revised,
         audit,
         publish.newly_bad(audit, previous),
         failing,
         time.monotonic() - began,
+        replace(changes, rows=changes.rows.slice(0, 0)),
         inputs,
     )

@@ -5,7 +5,6 @@ Limit: a plot shows one SLI over one grain; slices are its lines, coverage its s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -134,15 +133,14 @@ def outcome_lines(outcome: Outcome, config: Config) -> list[str]:
             else "nothing changed: recomputed and found equal"
         )
         return [f"{done} ({outcome.seconds:.1f} s)", *_waiting(plan)]
-    rows = outcome.revised
-    causes = Counter(rows.column("cause").to_pylist())
+    rows, causes = outcome.changes.revised, outcome.changes.counts("cause")
     lines = [
         f"published {outcome.run_id} in {outcome.seconds:.1f} s: {plan.tiles:,} of {plan.tiles_total:,} "
         f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
     ]
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
-        lines += _revisions(rows.to_pandas(), config, "revisions")
+        lines += _revisions(outcome.revised.to_pandas(), config, "revisions")
     return lines + _p_values(rows, config) + _waiting(plan)
 
 
@@ -151,7 +149,7 @@ def _p_values(rows: pa.Table, config: Config) -> list[str]:
     lines = []
     for each in config.declared:
         if each.declaration.get("sli") in P_VALUES:
-            mine = rows.filter(pc.equal(rows.column("sli"), each.name))
+            mine = rows.select(["sli", "predictions"]).filter(pc.field("sli") == each.name)
             largest = pc.max(mine.column("predictions")).as_py() or 0
             if largest >= MANY:
                 lines.append(
@@ -198,8 +196,10 @@ def _backfill_name(backfill: Backfill) -> str:
 def chunk_line(number: int, of: int, outcome: Outcome) -> str:
     """One chunk of a backfill that is done."""
     asked = outcome.plan.request.chunk
-    matured = outcome.revised.column("cause").to_pylist().count("matured")
-    what = f"{_many(len(outcome.revised) - matured, 'result')} revised" + f", {matured:,} became final" * bool(matured)
+    matured = outcome.changes.counts("cause")["matured"]
+    what = f"{_many(len(outcome.changes.revised) - matured, 'result')} revised" + f", {matured:,} became final" * bool(
+        matured
+    )
     return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
 
 

@@ -8,7 +8,7 @@ on local disks it is safe against kills, not shown safe against power loss.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -245,12 +245,26 @@ class Transaction:
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
 
-    def write(self, name: str, rows: pa.Table, replacing: str | None = None, state: Published | None = None) -> None:
-        """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError."""
+    def write(
+        self,
+        name: str,
+        rows: pa.Table | Iterable[pa.Table],
+        replacing: str | None = None,
+        state: Published | None = None,
+    ) -> None:
+        """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError.
+
+        Of a table without states they may come piece by piece.
+        """
         from deltalake import CommitProperties, write_deltalake
         from deltalake import Transaction as AppTransaction
 
-        made = _with_columns(rows, LAYOUT[name][0])
+        layout = LAYOUT[name][0]
+        if isinstance(rows, pa.Table):
+            made = _with_columns(rows, layout)
+        else:
+            pieces = (batch for piece in rows for batch in _with_columns(piece, layout).to_batches())
+            made = pa.RecordBatchReader.from_batches(layout, pieces)
         how: dict[str, Any] = {"mode": "append" if replacing is None else "overwrite"}
         if replacing not in (None, "true"):
             how["predicate"] = replacing
@@ -313,7 +327,7 @@ class Transaction:
                 table.optimize.compact(target_size=TARGET_BYTES)
             self.versions[name] = table.version()
 
-    def publish(self, state: Published, rows: pa.Table, replacing: str | None) -> Published:
+    def publish(self, state: Published, rows: Iterable[pa.Table], replacing: str | None) -> Published:
         """The one atomic commit: from here on every reader sees all that was written. Raises ConflictError."""
         state = replace(
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
@@ -346,7 +360,9 @@ class Transaction:
         )
 
 
-def _schema_mode(table: Any, rows: pa.Table, replacing: str | None) -> Literal["merge", "overwrite"] | None:
+def _schema_mode(
+    table: Any, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
+) -> Literal["merge", "overwrite"] | None:
     """What becomes of a table's columns: one written anew takes the types of its rows, another gains columns."""
     if replacing == "true" and pa.schema(table.schema()) != rows.schema.remove_metadata():
         return "overwrite"

@@ -30,7 +30,7 @@ began = time.perf_counter()
 outcome = sli.run(config, as_of="2026-02-15", progress=progress)
 print(json.dumps({"seconds": time.perf_counter() - began, "results": outcome.results, "progress": calls}))
 """
-SLICES = "region:5,device:20,plan:3"
+SLICES = "region:5,device:50,plan:3"
 SLICE_BY = [[], ["region"], ["device"], ["plan"], ["plan", "region"], ["device", "region"]]
 GRAINS = [
     "hour",

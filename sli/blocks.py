@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli.intervals import Instants
 from sli.lists import flattened, list_column
@@ -171,6 +172,7 @@ class Blocks:
         self._cap(caps)
         self.slices = int(con.execute("SELECT count(*) FROM slices").fetchall()[0][0])
         self.starts = [np.sort(mine * tile), *([] if days is None else [_starts(days)])]
+        self.values_of: dict[str, int] = {}
         self.built = {0: 0, DAYS: 0}
         """How many times hour tiles (0) and day tiles (DAYS) were put together to larger blocks."""
         self._leaves()
@@ -254,6 +256,14 @@ class Blocks:
                 source = f"SELECT {group}, {names} FROM {state.id} WHERE level = {below}"
                 merged = _together(state, source, "level, number, code", f"{state.id}_totals")
                 self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {names} FROM ({merged})")
+
+    def distinct(self, state: State) -> int:
+        """How many values the lists of a state have in all tiles together."""
+        if state.id not in self.values_of:
+            elements = pc.list_flatten(self.placed.column(state.id))
+            found = pc.unique(pc.struct_field(elements, 0))
+            self.values_of[state.id] = len(found)
+        return self.values_of[state.id]
 
     def most_rows(self, starts: Instants, ends: Instants) -> Integers:
         """At most how many rows each window has."""

@@ -27,11 +27,11 @@ from sli.windows import Grain
 
 CACHED = 1 << 18
 """Elements of a list state evaluated at a time: few enough to stay near the processor."""
-MERGING, BATCH = 2, 8
+MERGING, BATCH = 2, 4
 """The shares of a task's memory, one in so many, that merging tiles and the rows of a batch may take."""
-ELEMENT = {"histogram": (150, 8192), "groups": (400, 1 << 20), "distinct": (40, DISTINCT), "sample": (150, SAMPLE_ROWS)}
+ELEMENT = {"histogram": (100, 8192), "groups": (150, 1 << 20), "distinct": (30, DISTINCT), "sample": (100, SAMPLE_ROWS)}
 """About how many bytes an element of a list takes with its copies, and how many elements a row has at most."""
-TEXT = 300
+TEXT = 200
 """About how many bytes a text of a sample takes with its copies."""
 ADDED, FOUND = 100, 500
 """About how many bytes a row takes for each state that adds up, and for each SLI's values."""
@@ -131,10 +131,10 @@ class Evaluation:
         rows = self.blocks.merge(*windows)
         references = dict.fromkeys(each.reference for each in self.slis if each.reference is not None)
         compared = {each: self._compared(each, grain, rows, *windows) for each in references}
-        weights = row_bytes(self.states.values(), rows.predictions) + FOUND * len(self.slis)
+        weights = row_bytes(self.blocks, self.states.values(), rows.predictions) + FOUND * len(self.slis)
         for reference, other in compared.items():
             if other.rows is not None and len(other.rows):
-                mine = row_bytes(self._of(reference).values(), other.rows.predictions)
+                mine = row_bytes(self.blocks, self._of(reference).values(), other.rows.predictions)
                 weights += np.where(other.at < 0, 0, mine[other.at])
         reached = 0
         for begin, end in stretches(weights, self._budget):
@@ -253,12 +253,14 @@ def stretches(weights: Integers | Floats, most: float, fewest: int = 1) -> Itera
         first = last
 
 
-def row_bytes(states: Iterable[State], predictions: Integers) -> Floats:
+def row_bytes(blocks: Blocks, states: Iterable[State], predictions: Integers) -> Floats:
     """About how many bytes the lists of rows take while they are merged and evaluated."""
     total = np.zeros(len(predictions))
     for state in states:
         if state.kind in ELEMENT:
             size, most = ELEMENT[state.kind]
+            if state.kind in ("histogram", "groups"):
+                most = min(most, blocks.distinct(state))
             total += FOUND + (size + TEXT * len(state.columns)) * np.minimum(predictions, most)
     return total
 

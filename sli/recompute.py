@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli import publish
 from sli.checks import check_states
@@ -25,6 +26,7 @@ from sli.daily import renewed
 from sli.engine import check_cluster, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
+from sli.expected import Expected, expected
 from sli.history import known_at
 from sli.hours import FoundHeld, Progress, TooLarge, amended, days_before, made_anew, newest_end, with_edges
 from sli.inputs import Inputs
@@ -113,6 +115,17 @@ def plan(
     """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
     config = load_config(config, settings)
     return planned(config, _request(config, as_of, look_back))
+
+
+def expected_of(config: Config, plan: Plan) -> Expected:
+    """How many results a plan will write, and how often it will call Python functions. Raises SliError."""
+    store = Store(config.store, config.storage)
+    published = store.published()
+    slices = None
+    if published is not None and not plan.from_scratch:
+        named = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
+        slices = publish.counted(named.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
+    return expected(config, plan, discover(config, store.inputs(published)), published, slices)
 
 
 def check_reachable(config: Config) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.chunks import Job, size_text
 from sli.config import Config
+from sli.expected import Expected
 from sli.intervals import HOUR, MINUTE, Interval, iso, union
 from sli.plan import Plan
 from sli.plot import plot, slice_name
@@ -74,6 +75,21 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     if plan.matured and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.matured)}")
     return lines + _waiting(plan)
+
+
+def expected_lines(found: Expected, config: Config) -> list[str]:
+    """How much a run will write, and how often it will call Python functions, in words."""
+    windows = f"{_many(found.windows, 'window')}, {found.for_each_slice:,} results"
+    if config.slice_sets == ((),):
+        lines = [f"about {windows} to compute"]
+    else:
+        lines = [f"about {windows} for each slice, up to {found.results:,} in all, to compute"]
+    if found.calls:
+        named = ", ".join(found.functions)
+        lines.append(
+            f"Python functions ({named}): up to {found.calls:,} calls, those of bootstrap intervals among them"
+        )
+    return lines
 
 
 def _work(plan: Plan) -> str:

@@ -27,7 +27,7 @@ from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql, out_of_memory
 from sli.slices import literal, quoted, sql_text, text_of
-from sli.slis.python import called
+from sli.slis.python import called, hushed
 from sli.slis.states import SAMPLE_ROWS, integers
 
 LOG = logging.getLogger("sli")
@@ -143,7 +143,8 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
             texts = {
                 name: np.array(found.column(f"column_{place[name]}")[i].as_py(), dtype=object) for name in state.columns
             }
-            value, reason = called(function, truth, prediction, texts)
+            with hushed():
+                value, reason = called(function, truth, prediction, texts)
             content.append({"value": None if np.isnan(value) else value, "reason": reason})
         made = made.append_column(state.id, pa.array(content, type=schemas.state_type("window")))
     return made

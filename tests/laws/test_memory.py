@@ -1,15 +1,19 @@
 """Memory follows the work: little is amended within little, and what does not fit is cut until it does."""
 
+import sys
 from dataclasses import replace
 
 import duckdb
 import numpy as np
 import pytest
 from oracle import Feedback, Prediction, World
-from scenario import DAY, HOUR, Scenario, at, published
+from scenario import DAY, HOUR, Scenario, at, config_of, published
 
-from sli import hours
+import sli
+from sli import evaluation, hours, recompute, report
 from sli.errors import EngineError, OutOfMemory
+from sli.loading import checked
+from sli.tables import Store
 
 START = at("2024-01-01T00:00")
 AS_OF = START + 12 * DAY
@@ -103,3 +107,105 @@ def test_tasks_that_run_out_of_memory_however_small_name_the_key_to_raise(tmp_pa
     with pytest.raises(EngineError, match="memory:"):
         told(tmp_path)
     assert not done
+
+
+OWN = """
+calls = 0
+
+
+def gap(label, score):
+    global calls
+    calls += 1
+    return float(score[label == 1].sum() - score[label == 0].sum())
+"""
+
+
+def wide(folder, store, **more):
+    """SLIs of each kind of state, compared with nothing, the window before and a fixed one; 1,200 predictions."""
+    if not (folder / "own.py").exists():
+        (folder / "own.py").write_text(OWN)
+        random = np.random.default_rng(1)
+        s = Scenario(folder, replace(WORLD, slice_by=((), ("region", "shop"))))
+        slices = [{"region": "abc"[i % 3], "shop": str(random.integers(5))} for i in range(1200)]
+        rows = [Prediction(f"id{i}", START + i * DAY // 600, random.random(), slices[i]) for i in range(1200)]
+        s.log_predictions("p.parquet", rows)
+        s.log_feedback("f.parquet", [Feedback(row.id, row.time, float(random.random() < row.value)) for row in rows])
+    fixed = {"start": "2024-01-01", "end": "2024-01-02"}
+    slis = [
+        *("accuracy", "roc_auc", "mean", {"sli": "distinct_count", "of": "shop"}, {"sli": "mode_share", "of": "shop"}),
+        *({"sli": "ks"}, {"sli": "psi", "against": fixed, "bins": 4}, {"name": "gap", "python": "own:gap"}),
+    ]
+    tree = config_of(WORLD, folder) | {"store": str(folder / store), "folder": str(folder), "slis": slis}
+    tree |= {"slice_by": [[], ["region"], ["region", "shop"]], "memory": "64MB"}
+    return checked(tree | {"grains": ["day", "cumulative", {"size": "2d", "every": "12h"}], **more})
+
+
+def results_of(config):
+    store = Store(config.store)
+    rows = store.rows("results", store.published())
+    names = [name for name in rows.schema.names if name not in ("run_id", "day")]
+    keys = ("sli", "grain", "window_end", "window_start", "slice")
+    return sorted(rows.select(names).to_pylist(), key=lambda row: [str(row[name]) for name in keys])
+
+
+def test_batches_keep_within_their_share_of_memory_and_change_no_bit(tmp_path, monkeypatch):
+    sizes, told_of = [], []
+    real = evaluation.Evaluation._of_rows
+
+    def spied(self, first, last, grain, rows, *given):
+        weights = evaluation.row_bytes(self.blocks, self.states.values(), rows.predictions[first:last])
+        sizes.append((last - first, weights.sum(), self.config.task_memory // evaluation.BATCH))
+        return real(self, first, last, grain, rows, *given)
+
+    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", spied)
+    whole, cut = wide(tmp_path, "whole", memory="8GB"), wide(tmp_path, "cut")
+    sli.run(whole, as_of="2024-01-08")
+    few, sizes[:] = len(sizes), []
+    monkeypatch.setattr(evaluation, "BATCH", 400)
+    sli.run(cut, as_of="2024-01-08", progress=lambda what, *of: told_of.append((what, of)))
+    assert len(sizes) > 3 * few
+    assert all(rows == 1 or weight <= budget for rows, weight, budget in sizes)
+    steps = [of for what, of in told_of if what == "rolling up"]
+    assert len(steps) > 3 * few
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+    # Text, so that a NaN equals itself and no digit is lost.
+    assert repr(results_of(cut)) == repr(results_of(whole))
+
+
+def test_a_batch_that_runs_out_of_memory_is_halved(tmp_path, monkeypatch):
+    real, most = evaluation.Evaluation._of_rows, []
+
+    def limited(self, first, last, *given):
+        if last - first > 50:
+            raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+        most.append(last - first)
+        return real(self, first, last, *given)
+
+    whole, cut = wide(tmp_path, "whole"), wide(tmp_path, "cut")
+    sli.run(whole, as_of="2024-01-08")
+    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", limited)
+    sli.run(cut, as_of="2024-01-08")
+    assert 25 < max(most) <= 50
+    assert repr(results_of(cut)) == repr(results_of(whole))
+    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", lambda *_: limited(None, 0, 51))
+    with pytest.raises(EngineError, match="memory:"):
+        sli.run(wide(tmp_path, "none"), as_of="2024-01-08")
+
+
+def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp_path):
+    config = wide(tmp_path, "store")
+    first = recompute.expected_of(config, sli.plan(config, as_of="2024-01-08"))
+    outcome = sli.run(config, as_of="2024-01-08")
+    own = sys.modules["own"]
+    assert first.functions == ("gap",)
+    assert own.calls <= first.calls
+    assert outcome.results <= first.results
+    alone = wide(tmp_path, "alone", slice_by=[[]], slis=["accuracy", "roc_auc"])
+    found = recompute.expected_of(alone, sli.plan(alone, as_of="2024-01-08"))
+    assert found.results == found.for_each_slice == sli.run(alone, as_of="2024-01-08").results
+    # Once tiles are there, so are their slices: 1, 3 and 15.
+    again = wide(tmp_path, "store", slis=["accuracy", "precision"])
+    known = recompute.expected_of(again, sli.plan(again, as_of="2024-01-08"))
+    assert known.results == 19 * known.windows
+    assert report.expected_lines(first, config)[0].startswith(f"about {first.windows} windows")

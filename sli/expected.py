@@ -78,7 +78,7 @@ def _is_function(sli: Sli) -> bool:
 def _shares(starts: Instants, ends: Instants, span: Interval) -> np.ndarray:
     """The share of the predictions in each window, were they spread evenly."""
     inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
-    return np.maximum(inside, 0) / max(1, span.end - span.start)
+    return np.asarray(np.maximum(inside, 0) / max(1, span.end - span.start))
 
 
 def _rows(config: Config, held: np.ndarray, slices: Mapping[str, int] | None) -> int:

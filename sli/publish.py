@@ -72,7 +72,7 @@ def counted(column: pa.ChunkedArray) -> Counter[str]:
     # Chunk by chunk: Arrow counts by the places in their dictionaries, which are not the same.
     for chunk in column.chunks:
         found.update({each["values"]: each["counts"] for each in chunk.value_counts().to_pylist()})
-    del found[None]  # type: ignore[arg-type]
+    del found[None]
     return found
 
 

@@ -169,5 +169,8 @@ ROLLED = {
     "day": pa.string(),
 }
 TEXT = pa.dictionary(pa.int32(), pa.string())
-NOTHING = pa.table({name: pa.array([], TEXT if pa.types.is_string(kind) else kind) for name, kind in ROLLED.items()})
+# Not of empty arrays, which import pandas.
+NOTHING = pa.Table.from_batches(
+    [], pa.schema([(name, TEXT if pa.types.is_string(kind) else kind) for name, kind in ROLLED.items()])
+)
 """No result."""

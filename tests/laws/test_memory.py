@@ -207,5 +207,5 @@ def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp
     # Once tiles are there, so are their slices: 1, 3 and 15.
     again = wide(tmp_path, "store", slis=["accuracy", "precision"])
     known = recompute.expected_of(again, sli.plan(again, as_of="2024-01-08"))
-    assert known.results == 19 * known.windows
+    assert known.results == 19 * known.for_each_slice
     assert report.expected_lines(first, config)[0].startswith(f"about {first.windows} windows")

@@ -47,9 +47,8 @@ def corrected(s):
     return AS_OF + DAY
 
 
-@pytest.mark.parametrize("memory", ["64MB", "256MB"])
-def test_a_thousand_corrections_and_doubles_amend_within_little_memory(tmp_path, memory):
-    s = told(tmp_path, memory)
+def test_corrections_and_doubles_amend_within_little_memory(tmp_path):
+    s = told(tmp_path, "64MB")
     outcome = s.run(corrected(s))
     assert outcome.plan.news is not None
     s.check(AS_OF + DAY)
@@ -91,12 +90,11 @@ def limited(monkeypatch, most):
     return done
 
 
-@pytest.mark.parametrize(("days", "tasks"), [(6, 2), (1.3, 8)])
-def test_tasks_that_run_out_of_memory_are_halved_until_they_do_not(tmp_path, monkeypatch, days, tasks):
+def test_tasks_that_run_out_of_memory_are_halved_until_they_do_not(tmp_path, monkeypatch):
     """One group of rows of ten days, which nothing else would cut, also where the parts end within days."""
-    done = limited(monkeypatch, days * DAY)
+    done = limited(monkeypatch, 1.3 * DAY)
     s = told(tmp_path)
-    assert len(done) == tasks
+    assert len(done) == 8
     monkeypatch.undo()
     same_from_nothing(s, tmp_path, AS_OF)
     s.check(AS_OF)
@@ -148,7 +146,19 @@ def results_of(config):
     return sorted(rows.select(names).to_pylist(), key=lambda row: [str(row[name]) for name in keys])
 
 
-def test_batches_keep_within_their_share_of_memory_and_change_no_bit(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder of logs, and the results of a run with memory enough for few batches, as text."""
+    folder = tmp_path_factory.mktemp("wide")
+    config = wide(folder, "whole", memory="8GB")
+    steps = []
+    sli.run(config, as_of="2024-01-08", progress=lambda what, *of: steps.append(what))
+    # Text, so that a NaN equals itself and no digit is lost.
+    return folder, repr(results_of(config)), steps.count("rolling up")
+
+
+def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monkeypatch):
+    folder, expected, few = whole
     sizes, told_of = [], []
     real = evaluation.Evaluation._of_rows
 
@@ -158,9 +168,7 @@ def test_batches_keep_within_their_share_of_memory_and_change_no_bit(tmp_path, m
         return real(self, first, last, grain, rows, *given)
 
     monkeypatch.setattr(evaluation.Evaluation, "_of_rows", spied)
-    whole, cut = wide(tmp_path, "whole", memory="8GB"), wide(tmp_path, "cut")
-    sli.run(whole, as_of="2024-01-08")
-    few, sizes[:] = len(sizes), []
+    cut = wide(folder, "cut")
     monkeypatch.setattr(evaluation, "BATCH", 400)
     sli.run(cut, as_of="2024-01-08", progress=lambda what, *of: told_of.append((what, of)))
     assert len(sizes) > 3 * few
@@ -169,11 +177,10 @@ def test_batches_keep_within_their_share_of_memory_and_change_no_bit(tmp_path, m
     assert len(steps) > 3 * few
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
-    # Text, so that a NaN equals itself and no digit is lost.
-    assert repr(results_of(cut)) == repr(results_of(whole))
+    assert repr(results_of(cut)) == expected
 
 
-def test_a_batch_that_runs_out_of_memory_is_halved(tmp_path, monkeypatch):
+def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
     real, most = evaluation.Evaluation._of_rows, []
 
     def limited(self, first, last, *given):
@@ -182,15 +189,15 @@ def test_a_batch_that_runs_out_of_memory_is_halved(tmp_path, monkeypatch):
         most.append(last - first)
         return real(self, first, last, *given)
 
-    whole, cut = wide(tmp_path, "whole"), wide(tmp_path, "cut")
-    sli.run(whole, as_of="2024-01-08")
+    folder, expected, _ = whole
+    cut = wide(folder, "halved")
     monkeypatch.setattr(evaluation.Evaluation, "_of_rows", limited)
     sli.run(cut, as_of="2024-01-08")
     assert 25 < max(most) <= 50
-    assert repr(results_of(cut)) == repr(results_of(whole))
+    assert repr(results_of(cut)) == expected
     monkeypatch.setattr(evaluation.Evaluation, "_of_rows", lambda *_: limited(None, 0, 51))
     with pytest.raises(EngineError, match="memory:"):
-        sli.run(wide(tmp_path, "none"), as_of="2024-01-08")
+        sli.run(wide(folder, "none"), as_of="2024-01-08")
 
 
 def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp_path):

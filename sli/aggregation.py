@@ -219,13 +219,19 @@ def _groups(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     )
 
 
+def _room(most: int) -> str:
+    """SQL of how many of the smallest a cell keeps: at most all it has, since room for so many is taken at once."""
+    return f"least({most}, c.predictions)"
+
+
 def _distinct(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
     """The DISTINCT smallest hashes of the values."""
     # MD5, since it stays the same with every version of DuckDB; the lowest bit goes, for a signed integer.
     source = _in_cells(f"{text_of(state.of)} AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
-    hashed = f"SELECT cell, (md5_number_lower(x) >> 1)::BIGINT AS h FROM (SELECT DISTINCT c.cell, x FROM {source})"
+    values = f"SELECT DISTINCT c.cell, {_room(DISTINCT)} AS room, x FROM {source}"
+    hashed = f"SELECT DISTINCT cell, room, (md5_number_lower(x) >> 1)::BIGINT AS h FROM ({values})"
     return (
-        f"SELECT cell, unnest(min(h, {DISTINCT})) AS hash FROM (SELECT DISTINCT * FROM ({hashed})) GROUP BY cell",
+        f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell",
         "hash",
     )
 
@@ -239,7 +245,7 @@ def _sample(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
         f"'columns': [{kept}]::VARCHAR[]}} AS x"
     )
     source = _in_cells(of, state.where, columns, spec)
-    least = f"SELECT c.cell, unnest(min(x, {SAMPLE_ROWS})) AS x FROM {source} GROUP BY c.cell"
+    least = f"SELECT c.cell, unnest(min(x, {_room(SAMPLE_ROWS)})) AS x FROM {source} GROUP BY c.cell"
     parts = ", ".join(f"x.{name} AS {name}" for name in ("key", "truth", "prediction", "columns"))
     return f"SELECT cell, {parts} FROM ({least})", "key, truth, prediction"
 

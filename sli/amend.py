@@ -27,8 +27,6 @@ from sli.stale import News
 from sli.tile import kernel, tiles
 
 LOG = logging.getLogger("sli")
-EVERY = 999_999
-"""All ids beside a count of the audit: what is taken away must be known in full."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ def shares(news: News, spec: Spec, segments: Segments) -> Shares:
 
     Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
     """
-    spec = replace(spec, samples=EVERY, windows=())
+    # What is taken away from the audit must be known in full.
+    spec = replace(spec, samples=None, windows=())
     began = time.monotonic()
     predictions = news.seen_predictions.with_more(news.predictions)
     feedback = news.seen_feedback.with_more(news.feedback)

@@ -1,8 +1,8 @@
 """Blocks: tiles merged into blocks of 4, 16, 64, ... tiles, and any window as the merge of the few that cover it.
 
 So an hour, a day, 30 sliding days and the time since deployment cost about the same. Where day tiles are given, a
-window takes them for its whole days and hour tiles for its edges only. Limit: all tiles of the windows asked for
-are held in DuckDB, which spills to disk beyond the memory of a task.
+window takes them for its whole days and hour tiles for its edges only. Lists are merged for some rows at a time. Limit:
+all tiles of the windows asked for are held in DuckDB, which spills to disk beyond its memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli.intervals import Instants
 from sli.lists import flattened, list_column
@@ -37,6 +38,7 @@ from sli.slis.states import (
     Samples,
     integers,
     rounded_sql,
+    smallest,
     sum_sql,
     totals_by,
 )
@@ -84,11 +86,15 @@ SHAPES = {
 }
 
 
-class Rows:
-    """The (window, slice) rows of a grain, ordered by window and slice."""
+OWN = "own"
+"""The side of the windows asked for; those they are compared with may be merged beside them."""
 
-    def __init__(self, found: pa.Table) -> None:
-        self.table = found
+
+class Rows:
+    """The (window, slice) rows of some windows, ordered by window and slice; of a part of them all from `first` on."""
+
+    def __init__(self, found: pa.Table, side: str = OWN, first: int = 0) -> None:
+        self.table, self.side, self.first = found, side, first
         self.window = integers(found.column("w"))
         self.code = integers(found.column("code"))
         self.slice_by = found.column("slice_by")
@@ -98,6 +104,13 @@ class Rows:
         single = found.column("position").null_count == 0 and bool((integers(found.column("parts")) == 1).all())
         self.position = integers(found.column("position")) if single else None
         """Where the tile of each row lies, if each is a single one."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def part(self, first: int, last: int) -> Rows:
+        """The rows from `first` up to `last`."""
+        return Rows(self.table.slice(first, last - first), self.side, self.first + first)
 
 
 def cover(lo: Integers, hi: Integers) -> tuple[Integers, Integers, Integers]:
@@ -157,6 +170,9 @@ class Blocks:
             "FROM (SELECT DISTINCT slice_by, slice FROM tiles_arrow WHERE span = 'tile')"
         )
         self._cap(caps)
+        self.slices = int(con.execute("SELECT count(*) FROM slices").fetchall()[0][0])
+        self.starts = [np.sort(mine * tile), *([] if days is None else [_starts(days)])]
+        self.values_of: dict[str, int] = {}
         self.built = {0: 0, DAYS: 0}
         """How many times hour tiles (0) and day tiles (DAYS) were put together to larger blocks."""
         self._leaves()
@@ -241,8 +257,21 @@ class Blocks:
                 merged = _together(state, source, "level, number, code", f"{state.id}_totals")
                 self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {names} FROM ({merged})")
 
-    def merge(self, starts: Instants, ends: Instants, once: bool = False, capped: bool = True) -> Rows:
-        """Choose the windows: merges of the additive states, one row a window and slice that holds predictions.
+    def distinct(self, state: State) -> int:
+        """How many values the lists of a state have in all tiles together."""
+        if state.id not in self.values_of:
+            elements = pc.list_flatten(self.placed.column(state.id))
+            found = pc.unique(pc.struct_field(elements, 0))
+            self.values_of[state.id] = len(found)
+        return self.values_of[state.id]
+
+    def most_rows(self, starts: Instants, ends: Instants) -> Integers:
+        """At most how many rows each window has."""
+        tiles = sum(np.searchsorted(of, ends) - np.searchsorted(of, starts) for of in self.starts)
+        return np.minimum(tiles, self.slices).astype(np.int64)
+
+    def merge(self, starts: Instants, ends: Instants, once: bool = False, capped: bool = True, side: str = OWN) -> Rows:
+        """Choose the windows of a side: merges of the additive states, one row a window and slice with predictions.
 
         `once` says that the windows share no tile, so that larger blocks would serve nobody; without `capped` every
         slice stands for itself.
@@ -251,19 +280,19 @@ class Blocks:
         self._grow(0, int(levels.max(initial=0)))
         self._grow(DAYS, DAYS - int(levels.min(initial=DAYS)))
         self.con.register("cover_arrow", pa.table({"w": windows, "level": levels, "number": numbers}))
-        self.con.execute("CREATE OR REPLACE TEMP TABLE cover AS FROM cover_arrow")
-        self._place(capped)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE cover_{side} AS FROM cover_arrow")
+        self._place(capped, side)
         self.con.execute(
             f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row, any_value(position) AS position, count(*) AS parts"
-            f"{self._merged()} FROM cover JOIN blocks USING (level, number) JOIN placed USING (w, code) GROUP BY row"
+            f"{self._merged()} FROM cover_{side} JOIN blocks USING (level, number) JOIN placed_{side} USING (w, code) "
+            "GROUP BY row"
         )
         names = ", ".join(self._finished(name) for name in self.columns)
-        return Rows(
-            self.con.sql(
-                f"SELECT w, p.target AS code, s.slice_by, s.slice, position, parts, {names} FROM merged "
-                f"JOIN {PLACES} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
-            ).to_arrow_table()
-        )
+        found = self.con.sql(
+            f"SELECT w, p.target AS code, s.slice_by, s.slice, position, parts, {names} FROM merged "
+            f"JOIN {_places(side)} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
+        ).to_arrow_table()
+        return Rows(found, side)
 
     def _cover(self, starts: Instants, ends: Instants, once: bool) -> tuple[Integers, Integers, Integers]:
         """The blocks of each window: of whole days, where there are day tiles, and of hours."""
@@ -295,14 +324,14 @@ class Blocks:
         at, levels, numbers = cover(lo, hi)
         return windows[at], levels, numbers
 
-    def _place(self, capped: bool) -> None:
-        """Table `placed`: the row of each window and slice; slices beyond a cap share the row of the rest."""
+    def _place(self, capped: bool, side: str) -> None:
+        """Table `placed_<side>`: the row of each window and slice; slices beyond a cap share the row of the rest."""
         beyond = "c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top"
         target = f"CASE WHEN {beyond} THEN c.other ELSE code END" if capped else "code"
         self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE placed AS SELECT w, code, target, "
-            f"dense_rank() OVER (ORDER BY w, target) - 1 AS row FROM (SELECT w, code, {target} AS target FROM "
-            "(SELECT w, code, sum(predictions) AS n FROM cover JOIN blocks USING (level, number) GROUP BY w, code) "
+            f"CREATE OR REPLACE TEMP TABLE placed_{side} AS SELECT w, code, target, "
+            f"dense_rank() OVER (ORDER BY w, target) - 1 AS row FROM (SELECT w, code, {target} AS target FROM (SELECT "
+            f"w, code, sum(predictions) AS n FROM cover_{side} JOIN blocks USING (level, number) GROUP BY w, code) "
             "LEFT JOIN capped c USING (code))"
         )
 
@@ -311,19 +340,21 @@ class Blocks:
             return f"{name}::DOUBLE AS {name}"
         return f"{name}::BIGINT AS {name}" if not name.startswith(("min_", "max_")) else name
 
-    def _list(self, state: State) -> str:
-        """SQL of a list state's columns in the rows just merged; a histogram's with `total`, the number of values."""
+    def _list(self, state: State, rows: Rows) -> str:
+        """SQL of a list state's columns in merged rows; a histogram's with `total`, the number of values."""
         self._spread()
-        placed = "USING (level, number) JOIN placed p USING (w, code)"
+        within = f"(FROM placed_{rows.side} WHERE row >= {rows.first} AND row < {rows.first + len(rows)})"
+        placed = f"USING (level, number) JOIN {within} p USING (w, code)"
         if state.kind == "histogram":
             self.con.execute(
                 "CREATE OR REPLACE TEMP TABLE row_totals AS SELECT row, sum(total)::BIGINT AS total "
-                f"FROM cover JOIN {state.id}_totals {placed} GROUP BY row"
+                f"FROM cover_{rows.side} c JOIN {state.id}_totals {placed} GROUP BY row"
             )
         names = ", ".join(f"{state.id}.{name}" for name in SHAPES[state.kind].columns)
-        return _together(state, f"SELECT row, {names} FROM cover JOIN {state.id} {placed}", "row", "row_totals")
+        source = f"SELECT row, {names} FROM cover_{rows.side} c JOIN {state.id} {placed}"
+        return _together(state, source, "row", "row_totals")
 
-    def packed(self) -> pa.Table:
+    def packed(self, rows: Rows) -> pa.Table:
         """The rows just merged in the form of tiles: columns w, slice_by, slice, predictions, labelled, one a state."""
         values = ""
         for state in self.states.values():
@@ -333,12 +364,13 @@ class Blocks:
                 values += f", {self._finished(state.id)}"
         made = self.con.sql(
             "SELECT w, s.slice_by, s.slice, predictions::BIGINT AS predictions, labelled::BIGINT AS labelled"
-            f"{values} FROM merged JOIN {PLACES} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
+            f"{values} FROM merged JOIN {_places(rows.side)} p USING (row) JOIN slices s ON s.code = p.target "
+            "ORDER BY row"
         ).to_arrow_table()
         for state in self._of(*SHAPES):
             shape = SHAPES[state.kind]
             flat = self.con.sql(
-                f"SELECT row, {shape.names} FROM ({self._list(state)}) ORDER BY row, {shape.order}"
+                f"SELECT row, {shape.names} FROM ({self._list(state, rows)}) ORDER BY row, {shape.order}"
             ).to_arrow_table()
             column = list_column(
                 flat.drop_columns(["row"]), integers(flat.column("row")), len(made), state_type(state.kind)
@@ -367,8 +399,8 @@ class Blocks:
         if rows.position is not None:
             # Each row is one tile, whose list is there in order.
             return flattened(self.placed.column(state.id), rows.position, list(shape.columns))
-        found = self.con.sql(f"SELECT * FROM ({self._list(state)}) ORDER BY row, {shape.order}").to_arrow_table()
-        offsets = np.searchsorted(integers(found.column("row")), np.arange(len(rows.window) + 1))
+        found = self.con.sql(f"SELECT * FROM ({self._list(state, rows)}) ORDER BY row, {shape.order}").to_arrow_table()
+        offsets = np.searchsorted(integers(found.column("row")), rows.first + np.arange(len(rows) + 1))
         return offsets, {name: found.column(name) for name in shape.columns}
 
     def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> tuple[Any, Any]:
@@ -381,11 +413,11 @@ class Blocks:
             f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t "
             "JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice "
             "JOIN starts_arrow w ON w.start = epoch_us(t.start) "
-            "JOIN placed p ON p.w = w.w AND p.code = s.code AND p.target = s.code "
-            f"WHERE t.span = ? AND t.{state.id} IS NOT NULL",
-            params=[grain],
+            f"JOIN placed_{rows.side} p ON p.w = w.w AND p.code = s.code AND p.target = s.code "
+            f"WHERE t.span = ? AND t.{state.id} IS NOT NULL AND row >= ? AND row < ?",
+            params=[grain, rows.first, rows.first + len(rows)],
         ).to_arrow_table()
-        row = found.column("row").to_numpy()
+        row = found.column("row").to_numpy() - rows.first
         value[row] = found.column("value").to_numpy(zero_copy_only=False)
         reason[row] = found.column("reason").to_pylist()
         return value, reason
@@ -393,8 +425,16 @@ class Blocks:
 
 HERE = "FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice WHERE t.span = 'tile'"
 """SQL of the tiles with the codes of their slices."""
-PLACES = "(SELECT DISTINCT row, w, target FROM placed)"
-"""SQL of each row's window and slice."""
+
+
+def _places(side: str) -> str:
+    """SQL of each row's window and slice."""
+    return f"(SELECT DISTINCT row, w, target FROM placed_{side})"
+
+
+def _starts(days: pa.Table) -> Instants:
+    """The first instants of day tiles, in order."""
+    return np.sort(days.column("start").cast(pa.int64()).to_numpy())
 
 
 def _placed(tiles: pa.Table, level: int, numbers: Integers) -> pa.Table:
@@ -466,6 +506,6 @@ def _together(state: State, source: str, group: str, totals: str) -> str:
         return f"SELECT {group}, key, {summed} FROM ({source}) GROUP BY {group}, key"
     if state.kind == "distinct":
         distinct = f"SELECT DISTINCT {group}, hash FROM ({source})"
-        return f"SELECT {group}, unnest(min(hash, {DISTINCT})) AS hash FROM ({distinct}) GROUP BY {group}"
+        return f"SELECT {group}, unnest({smallest('hash', DISTINCT)}) AS hash FROM ({distinct}) GROUP BY {group}"
     place = f"row_number() OVER (PARTITION BY {group} ORDER BY key, truth, prediction)"
     return f"SELECT {group}, key, truth, prediction, columns FROM ({source}) QUALIFY {place} <= {SAMPLE_ROWS}"

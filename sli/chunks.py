@@ -146,13 +146,16 @@ def jobs_for(
     strays: list[Interval],
     states: Iterable[str],
     slice_sets: Sequence[tuple[str, ...]],
+    smaller: int = 1,
 ) -> list[Job]:
-    """One job, or none where there is nothing to do."""
+    """One job, or none where there is nothing to do; its tasks are so many times `smaller` than memory should allow."""
     if not slice_sets or not (pairs or strays):
         return []
     volume, states = _Volume(inputs), tuple(states)
-    parts = _parts(config, inputs, volume, pairs, strays)
-    reached = [_reached(config, *part) for part in parts]
+    by_days = any(config.states[each].kind == "window" for each in states)
+    whole = _parts(config, inputs, volume, pairs, strays)
+    tasks = [each for task in whole for each in _cut(task, config, inputs, smaller, by_days)]
+    reached = [_reached(config, *task) for task in tasks]
     estimate = Estimate(
         int(sum(volume.read(*each) for each in reached)),
         int(volume.read(*_reached(config, pairs, strays))),
@@ -160,11 +163,10 @@ def jobs_for(
         max(KERNEL, config.task_memory),
     )
     if not estimate.shuffles:
-        chunks = tuple(_chunk(config, inputs, *part) for part in parts)
+        chunks = tuple(_chunk(config, inputs, *task) for task in tasks)
         return [Job(chunks, states, tuple(slice_sets), estimate, None)]
-    whole = _chunk(config, inputs, pairs, strays)
-    by_days = any(config.states[each].kind == "window" for each in states)
-    return [Job((whole,), states, tuple(slice_sets), estimate, _shuffle(config, whole, estimate, by_days))]
+    every = _chunk(config, inputs, pairs, strays)
+    return [Job((every,), states, tuple(slice_sets), estimate, _shuffle(config, every, estimate, by_days, smaller))]
 
 
 _Part = tuple[list[Interval], list[Interval]]
@@ -200,6 +202,20 @@ def _days(config: Config, inputs: Inputs) -> list[Interval]:
         # The next day's midnight is worked out from its own first group.
         at = max(at + 1, int(np.searchsorted(firsts, midnight + DAY - DAY // 8)))
     return [Interval(a, b) for a, b in itertools.pairwise([*sorted(set(edges)), END]) if a < b]
+
+
+def _cut(task: _Part, config: Config, inputs: Inputs, parts: int, by_days: bool) -> list[_Part]:
+    """A task's tiles in so many parts of equal time: of whole tiles, or of whole days."""
+    _, first, last = inputs.files.ranges
+    if parts == 1 or not len(first):
+        return [task]
+    whole = _hull([*task[0], *task[1]])
+    low, high = max(whole.start, int(first.min())), min(whole.end, int(last.max()) + 1)
+    inner = [low + (high - low) * i // parts for i in range(1, parts)] if low < high else []
+    at = [config.zone.midnight(config.zone.date(i)) if by_days else i // config.tile * config.tile for i in inner]
+    edges = sorted({BEGINNING, *at, END})
+    pieces = ((common(task[0], [each]), common(task[1], [each])) for each in map(Interval, edges, edges[1:]))
+    return [each for each in pieces if any(each)]
 
 
 def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> Chunk:
@@ -281,10 +297,10 @@ class _Volume:
         return self.predictions.read(reach) + self.feedback.read(known)
 
 
-def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool) -> Shuffle:
+def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool, smaller: int) -> Shuffle:
     """Tasks of a shuffle that keep within their memory; stretches are of whole days where a state is."""
     # Half is for rows on their way: those of the next task, and those made of the ones before. Text joined takes more.
-    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4
+    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / smaller
     pieces = [
         *_pieces("predictions", whole.predictions, whole.reach, budget),
         *_pieces("feedback", whole.feedback, whole.known, budget),

@@ -283,14 +283,15 @@ def _backfill(given: argparse.Namespace) -> int:
 def _plan(given: argparse.Namespace) -> int:
     from sli import report
     from sli.loading import load_config
-    from sli.recompute import plan
+    from sli.recompute import expected_of, plan
 
     config = load_config(given.config, given.settings)
     made = plan(config, as_of=given.as_of, look_back=given.look_back, future=given.future)
+    found = None if made.empty else expected_of(config, made)
     if given.json:
-        print(json.dumps(made.to_dict()))
+        print(json.dumps({**made.to_dict(), "expected": found and found.to_dict()}))
     else:
-        _say(report.plan_lines(made, config))
+        _say(report.plan_lines(made, config) + (report.expected_lines(found, config) if found else []))
     return 0
 
 

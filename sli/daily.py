@@ -44,8 +44,7 @@ def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tabl
     con = connect(config.parallel, config.task_memory)
     try:
         blocks = Blocks(con, mine, states, config.tile, {})
-        blocks.merge(starts, ends, once=True)
-        packed = blocks.packed()
+        packed = blocks.packed(blocks.merge(starts, ends, once=True))
     finally:
         con.close()
     at = integers(packed.column("w"))

@@ -5,7 +5,6 @@ Limit: numbers in tables for people are cut to a few digits; the tables of the s
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,8 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "run_id": outcome.run_id,
         "seconds": outcome.seconds,
         "tiles_recomputed": outcome.tiles,
-        "results_revised": len(outcome.revised),
-        "causes": dict(Counter(outcome.revised.column("cause").to_pylist()).most_common()),
+        "results_revised": len(outcome.changes.revised),
+        "causes": dict(outcome.changes.counts("cause").most_common()),
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "conflicts": [asdict(each) | {"share": each.share} for each in outcome.conflicts],
         "failing": list(outcome.failing),

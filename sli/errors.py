@@ -65,6 +65,10 @@ class EngineError(SliError):
     """A task could not be carried out: out of memory, a lost worker, an SQL expression that fails on the rows."""
 
 
+class OutOfMemory(EngineError):
+    """What a task needs is more than `memory:`; smaller tasks may do."""
+
+
 class StoreError(SliError):
     """The tables cannot be read or written."""
 

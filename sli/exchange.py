@@ -22,7 +22,7 @@ from sli.match import SAMPLES
 from sli.scan import connect
 from sli.schemas import MARK, SHADOW, STRAY, UTC, state_type
 from sli.slis import State
-from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, sum_sql
+from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, smallest, sum_sql
 
 SIDES = {"stored": 1, "before": -1, "after": 1}
 KEY = "start, slice_by, slice"
@@ -30,7 +30,7 @@ ON = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in ("start", "slice_by
 
 
 class NotTold(Exception):
-    """Tiles that do not tell what is left of them."""
+    """Tiles cannot be amended: they do not tell what is left of them, or it takes more memory than there is."""
 
 
 def changed(before: pa.Table, after: pa.Table, states: Iterable[str]) -> pa.Table:
@@ -161,8 +161,8 @@ class Exchange:
         before, after, stored = (side.format(id=state.id, side=each) for each in ("before", "after", "stored"))
         self._none(f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
         return (
-            f"SELECT row, unnest(min(x, {DISTINCT})) AS hash FROM (SELECT * FROM {stored} UNION SELECT * FROM {after}) "
-            "GROUP BY row ORDER BY row, hash"
+            f"SELECT row, unnest({smallest('x', DISTINCT)}) AS hash "
+            f"FROM (SELECT * FROM {stored} UNION SELECT * FROM {after}) GROUP BY row ORDER BY row, hash"
         )
 
     def _sample(self, state: State) -> str:

@@ -7,6 +7,7 @@ anew is made beside all stored tiles, in memory at once.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from sli.amend import Shares, shares
 from sli.chunks import Job
 from sli.config import Config
 from sli.engine import execute
+from sli.errors import OutOfMemory
 from sli.exchange import NotTold, changed, differing, exchanged, side_rows, sides
 from sli.inputs import Inputs
 from sli.intervals import BEGINNING, Interval, common, inside, union, without
@@ -27,11 +29,13 @@ from sli.keys import HASH, Segments, keys_of
 from sli.match import Spec
 from sli.plan import Plan, extended
 from sli.rollup import newest_hour
+from sli.scan import within_memory
 from sli.schemas import DAYS, KEYS, TILES, with_states
 from sli.stale import News
 from sli.tables import LAYOUT, Transaction, Within
 from sli.tile import renewed, replaced, task
 
+LOG = logging.getLogger("sli")
 Progress = Callable[[str, int, int], None]
 
 
@@ -49,6 +53,14 @@ class FoundHeld(Exception):
     def __init__(self, intervals: Sequence[Interval]) -> None:
         super().__init__("held")
         self.intervals = intervals
+
+
+class TooLarge(Exception):
+    """Tasks that ran out of memory: `error` is what there is to say if smaller ones do, too."""
+
+    def __init__(self, error: OutOfMemory) -> None:
+        super().__init__("too large")
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -69,11 +81,14 @@ def made_anew(
     known: Sequence[Interval],
     progress: Progress,
 ) -> Worked:
-    """Tiles computed anew from all their pairs."""
+    """Tiles computed anew from all their pairs. Raises TooLarge where tasks run out of memory."""
     before = _tiles_before(config, transaction, chosen)
-    with step(progress, "looking for repeated ids"):
-        chosen, excluded = _settled(config, inputs, chosen, before)
-    made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
+    try:
+        with step(progress, "looking for repeated ids"):
+            chosen, excluded = _settled(config, inputs, chosen, before)
+        made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
+    except OutOfMemory as error:
+        raise TooLarge(error) from error
     tiles, held = replaced(config, before, made, chosen)
     if chosen.extends and without(held, known):
         raise FoundHeld(held)
@@ -101,6 +116,15 @@ def amended(config: Config, transaction: Transaction, chosen: Plan, news: News, 
         return Worked(
             replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
         )
+    try:
+        with within_memory("new rows"):
+            return _by_new_rows(config, transaction, chosen, news, progress)
+    except OutOfMemory as error:
+        LOG.warning("amending takes more than `memory:`, so its hours are recomputed (%s)", error.found)
+        raise NotTold from error
+
+
+def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> Worked:
     # In this process whatever the config says of Dask: to start a cluster would take longer.
     spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
     found = shares(news, spec, _segments(config, transaction, news))

@@ -58,8 +58,8 @@ class Spec:
     functions: Mapping[str, bytes] = field(default_factory=dict)
     memory: int = 1 << 30
     threads: int = 1
-    samples: int = SAMPLES
-    """Ids named beside a count."""
+    samples: int | None = SAMPLES
+    """Ids named beside a count; None: all."""
 
     @staticmethod
     def of(
@@ -176,6 +176,12 @@ def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
     return f"CASE WHEN id IS NULL THEN 1 WHEN NOT isfinite({value}) THEN 2 {outside} ELSE 0 END"
 
 
+def named_ids(spec: Spec) -> str:
+    """SQL of the ids that are named beside a count."""
+    # `min` of n takes room for n in every group, whether there are so many or not.
+    return "list(id ORDER BY id) FILTER (WHERE id IS NOT NULL)" if spec.samples is None else f"min(id, {spec.samples})"
+
+
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """Table `joined`: predictions and feedback by id, each also alone; invalid rows have no id and so stay alone.
 
@@ -225,7 +231,7 @@ def _set_aside(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None
         bad = invalid_code(log, spec)
         con.execute(
             f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {bad} {reasons} END AS reason, "
-            f"filename, count(*), coalesce(min(id, {spec.samples}), []) "
+            f"filename, count(*), coalesce({named_ids(spec)}, []) "
             f"FROM {rows} WHERE {bad} > 0 AND {own} GROUP BY ALL"
         )
     con.execute("DELETE FROM joined WHERE id IS NULL")
@@ -287,7 +293,7 @@ def _settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec
     for check, where in (("duplicate", "true"), ("conflict", "differs")):
         con.execute(
             f"INSERT INTO marks SELECT 'pairs', {tile}, 'predictions', '{check}', NULL, "
-            f"count(*), min(id, {spec.samples}) FROM lost WHERE {where} GROUP BY ALL"
+            f"count(*), {named_ids(spec)} FROM lost WHERE {where} GROUP BY ALL"
         )
 
 
@@ -308,7 +314,7 @@ def _settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -
     for check, where in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
             f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
-            f"count(*), min(id, {spec.samples}) "
+            f"count(*), {named_ids(spec)} "
             f"FROM reached WHERE place > 1 AND {where} AND {sides.pairs} GROUP BY ALL"
         )
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)

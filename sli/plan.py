@@ -6,6 +6,7 @@ change shows only when they are computed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,15 @@ from sli.slis import Reference
 from sli.stale import Cause, News, causes_of, existing_of, floor, limits, news_of, strays_of, touched, whole_days
 from sli.tables import Published
 from sli.windows import Grain
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to go about it, as earlier attempts taught: whether tiles may be amended, and how many times smaller tasks
+    are than their memory should allow."""
+
+    amend: bool = True
+    smaller: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ class Plan:
     existing: tuple[Interval, ...]
     bytes: int
     run_id: str
+    smaller: int
+    """How many times smaller tasks are than their memory should allow."""
     changed: tuple[Interval, ...] | None = None
     """Of the tiles recomputed those whose windows may change; None before they are computed, or where all tiles are."""
 
@@ -174,9 +186,9 @@ def plan(
     published: Published | None,
     seen: Inputs,
     request: Request,
-    amend: bool = True,
+    way: Way = Way(),
 ) -> Plan:
-    """Decide what to recompute. `seen` are the files the published run saw; `amend` allows to amend tiles."""
+    """Decide what to recompute. `seen` are the files the published run saw."""
     request = request if published is None else request.not_before(published.as_of)
     older = published is not None and request.as_of < published.as_of
     from_scratch = published is None or older or published.outdated or published.base != config.base
@@ -186,17 +198,14 @@ def plan(
     sets = _slice_sets(config, basis, request)
     new_sets = [each for each in sets if basis and each not in basis.slice_sets]
     tiles = _tiles(config, basis, causes, existing, request)
-    news = _news(config, inputs, basis, seen, causes, tiles, request) if amend and not new_sets else None
+    news = _news(config, inputs, basis, seen, causes, tiles, request) if way.amend and not new_sets else None
     every = [] if news else union([*tiles.pairs, *tiles.checked])
     old_sets = tuple(each for each in sets if each not in new_sets)
+    cut = functools.partial(jobs_for, config, inputs, smaller=way.smaller)
     jobs = [
-        *jobs_for(config, inputs, every, [] if news else tiles.strays, config.states, sets),
-        *(
-            job
-            for states, where in _grouped(tiles.filled)
-            for job in jobs_for(config, inputs, where, [], states, old_sets)
-        ),
-        *jobs_for(config, inputs, without(existing, [*tiles.pairs, *tiles.pending]), [], config.states, new_sets),
+        *cut(every, [] if news else tiles.strays, config.states, sets),
+        *(job for states, where in _grouped(tiles.filled) for job in cut(where, [], states, old_sets)),
+        *cut(without(existing, [*tiles.pairs, *tiles.pending]), [], config.states, new_sets),
     ]
     read = {file.path: file for job in jobs for chunk in job.chunks for file in chunk.predictions + chunk.feedback}
     asked_for = [Cause("asked", tuple(tiles.pairs))] if request.chunk and tiles.pairs else []
@@ -234,6 +243,7 @@ def plan(
         existing=tuple(existing),
         bytes=sum(int(file.row_bytes * file.rows) for file in read.values()) + (news.bytes if news else 0),
         run_id=_run_id(config, inputs, request),
+        smaller=way.smaller,
     )
 
 
@@ -511,7 +521,7 @@ def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -
     frozen = [Interval(BEGINNING, plan.frozen_before)]
     pairs = whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
     checked = without(whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
-    first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets)
+    first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets, plan.smaller)
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
     held = tuple(without(plan.held, [*pairs, *checked]))

@@ -1,13 +1,15 @@
 """Publication: what changed, by comparing what was rolled up with what is believed, and the audit beside it.
 
 A row is rewritten only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the
-beliefs there were. Limit: rows are compared to the bit; states are exact, so equal inputs give equal bits.
+beliefs there were. Rows are compared grain by grain, and spelt out only as they are written. Limit: rows are compared
+to the bit; states are exact, so equal inputs give equal bits.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +22,12 @@ import pyarrow.compute as pc
 from sli import schemas
 from sli.config import Config
 from sli.daily import added_up
+from sli.evaluation import too_few
 from sli.inputs import Files, LogFile
 from sli.intervals import inside
 from sli.plan import Plan, compared_with
-from sli.rollup import ROLLED, Choose, too_few
+from sli.rollup import NOTHING, ROLLED, TEXT, Choose, encoded
+from sli.scan import connect
 from sli.slices import literal, parse
 from sli.slis import Sli
 from sli.slis.base import NO_LABELS, NO_REFERENCE
@@ -33,16 +37,44 @@ from sli.windows import Grain
 
 KEY = ("sli", "definition", "grain", "window_start", "window_end", "slice_by", "slice")
 COMPARED = tuple(name for name in ROLLED if name not in (*KEY, "day"))
+PIECE = 1 << 16
+"""Rows spelt out at a time."""
+Read = Callable[[], pa.Table]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`rows`: all rows of the partitions touched, as they shall be; `revised`: what was added, changed, removed."""
+    """`rows`: all rows of the partitions touched, as they shall be; `revised`: what was added, changed, removed.
+
+    Both are plain, their texts dictionaries; `stored` gives them the form of the tables.
+    """
 
     rows: pa.Table
     revised: pa.Table
     partitions: dict[str, list[str]]
     """For each grain the days to replace."""
+
+    def counts(self, column: str) -> Counter[str]:
+        """How often each text of a column occurs in `revised`; nulls are left out."""
+        return counted(self.revised.column(column))
+
+
+def unchanged() -> Difference:
+    """No row, and none revised."""
+    stamp = {"as_of": pa.int64(), "run_id": TEXT, "change": TEXT, "cause": TEXT, "old_value": pa.float64()}
+    more = [pa.field(name, kind) for name, kind in {**stamp, "old_verdict": TEXT}.items()]
+    nothing = pa.Table.from_batches([], pa.schema([pa.field("model", TEXT), *NOTHING.schema, *more]))
+    return Difference(nothing, nothing, {})
+
+
+def counted(column: pa.ChunkedArray) -> Counter[str]:
+    """How often each text occurs; nulls are left out."""
+    found: Counter[str] = Counter()
+    # Chunk by chunk: Arrow counts by the places in their dictionaries, which are not the same.
+    for chunk in column.chunks:
+        found.update({each["values"]: each["counts"] for each in chunk.value_counts().to_pylist()})
+    del found[None]
+    return found
 
 
 def plain(beliefs: pa.Table) -> pa.Table:
@@ -57,40 +89,61 @@ def plain(beliefs: pa.Table) -> pa.Table:
     ).to_arrow_table()
 
 
-def difference(
-    old: pa.Table,
-    new: pa.Table,
-    in_scope: Scope,
-    first: bool,
-) -> Difference:
-    """Compare `new` rows with the `old` (plain) ones in scope; old rows out of scope stay as they are."""
-    return all_new(new, in_scope) if first and len(old) == 0 else compared(old, new, in_scope, first)
+def difference(old: Mapping[str, Read], new: Mapping[str, pa.Table], in_scope: Scope, first: bool) -> Difference:
+    """Compare `new` rows with the `old` (plain) ones in scope, by grain; old rows out of scope stay as they are."""
+    parts = []
+    for grain in sorted({*old, *new}):
+        before, now = old[grain]() if grain in old else None, new.get(grain, NOTHING)
+        alone = first and before is None
+        parts.append(all_new(now, in_scope) if alone else compared(before, now, in_scope, first))
+    days = {grain: days for each in parts for grain, days in each.partitions.items()}
+    if not parts:
+        parts = [all_new(NOTHING, in_scope)]
+    rows, revised = (
+        pa.concat_tables([getattr(each, name) for each in parts], promote_options="permissive")
+        for name in ("rows", "revised")
+    )
+    return Difference(rows, revised, days)
+
+
+def same(value: Any, kind: pa.DataType, rows: int) -> pa.ChunkedArray:
+    """A column of one value, which is held once for every PIECE rows."""
+    n = min(rows, PIECE)
+    if value is None:
+        piece = pa.nulls(n, kind)
+    elif pa.types.is_dictionary(kind):
+        piece = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), [value])
+    else:
+        piece = pa.repeat(pa.scalar(value, kind), n)
+    whole, rest = divmod(rows, PIECE)
+    return pa.chunked_array([piece] * whole + [piece.slice(0, rest)], kind)
 
 
 def all_new(new: pa.Table, in_scope: Scope) -> Difference:
     """What `compared` finds where nothing was published: the same rows, in the order they come."""
-    stamp = {"as_of": pa.scalar(in_scope.plan.as_of), "run_id": pa.scalar(in_scope.plan.run_id)}
-    rows = new.select(list(ROLLED)).add_column(0, "model", pa.repeat(in_scope.config.model, len(new)))
-    for name, value in stamp.items():
-        rows = rows.append_column(name, pa.repeat(value, len(new)))
-    rows = stored(rows)
+    n, plan = len(new), in_scope.plan
+    rows = new.select(list(ROLLED)).add_column(0, "model", same(in_scope.config.model, TEXT, n))
+    rows = rows.append_column("as_of", same(plan.as_of, pa.int64(), n))
+    rows = rows.append_column("run_id", same(plan.run_id, TEXT, n))
     revised = rows
-    for name, value in {"change": "added", "cause": "first run"}.items():
-        revised = revised.append_column(name, pa.repeat(value, len(new)))
-    for name, kind in {"old_value": pa.float64(), "old_verdict": pa.string()}.items():
-        revised = revised.append_column(name, pa.nulls(len(new), kind))
-    partitions: dict[str, list[str]] = {}
-    for row in new.select(["grain", "day"]).group_by(["grain", "day"]).aggregate([]).sort_by("day").to_pylist():
-        partitions.setdefault(row["grain"], []).append(row["day"])
-    return Difference(rows, revised, partitions)
+    for name, value, kind in (
+        ("change", "added", TEXT),
+        ("cause", "first run", TEXT),
+        ("old_value", None, pa.float64()),
+        ("old_verdict", None, TEXT),
+    ):
+        revised = revised.append_column(name, same(value, kind, n))
+    grains = sorted(counted(new.column("grain")))
+    return Difference(rows, revised, {grain: sorted(counted(new.column("day"))) for grain in grains})
 
 
-def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Difference:
-    """The rows added, changed and removed, and all rows of the partitions these lie in."""
-    plan, model = in_scope.plan, in_scope.config.model.replace("'", "''")
+def compared(old: pa.Table | None, new: pa.Table, in_scope: Scope, first: bool) -> Difference:
+    """The rows of a grain added, changed and removed, and all rows of the partitions these lie in."""
+    plan, config = in_scope.plan, in_scope.config
+    model = config.model.replace("'", "''")
+    old = plain(schemas.RESULTS.empty_table()) if old is None else old
     scope = in_scope(old) if len(old) else np.array([], dtype=bool)
-    con = duckdb.connect()
-    con.execute("SET TimeZone='UTC'")
+    con = connect(config.parallel, config.task_memory)
     con.register("old_arrow", old.append_column("in_scope", pa.array(scope, pa.bool_())))
     con.register("new_arrow", _resting(in_scope.config, plan, new))
     con.register("current_arrow", in_scope.current())
@@ -101,7 +154,7 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
     con.execute(
         f"CREATE TEMP TABLE revised AS SELECT '{model}' AS model, {names}, {stamp}, "
         f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(in_scope.config, in_scope.plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
+        f"{_cause(config, plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
         f"FROM new_arrow n LEFT JOIN old_arrow o ON {key} WHERE o.sli IS NULL OR {changed}"
     )
     olds = ", ".join(f"o.{name}" for name in ROLLED)
@@ -124,7 +177,35 @@ def compared(old: pa.Table, new: pa.Table, in_scope: Scope, first: bool) -> Diff
     order = "grain, day, sli, slice_by, slice, window_end, window_start"
     rows = con.sql(f"FROM final ORDER BY {order}").to_arrow_table()
     revised = con.sql(f"FROM revised ORDER BY {order}").to_arrow_table()
-    return Difference(stored(rows), stored(revised), partitions)
+    con.close()
+    return Difference(encoded_texts(rows), encoded_texts(revised), partitions)
+
+
+def encoded_texts(rows: pa.Table) -> pa.Table:
+    """Rows whose texts are dictionaries: most of them occur many times."""
+    for i, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type):
+            rows = rows.set_column(i, field.name, encoded(rows.column(i)))
+    return rows
+
+
+def spelt(rows: pa.Table) -> pa.Table:
+    """The same, the texts as they are."""
+    for i, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(i, field.name, rows.column(i).cast(pa.string()))
+    return rows
+
+
+def written(rows: pa.Table, stamp: Mapping[str, Any]) -> Iterator[pa.Table]:
+    """Plain rows in the form of the tables, PIECE rows at a time, with further columns of one value each."""
+    for batch in rows.to_batches(max_chunksize=PIECE):
+        piece = stored(pa.Table.from_batches([batch]))
+        for name, value in stamp.items():
+            piece = piece.append_column(
+                name, pa.repeat(pa.scalar(value, schemas.REVISIONS.field(name).type), len(piece))
+            )
+        yield piece
 
 
 def _cause(config: Config, plan: Plan, first: bool) -> str:
@@ -175,12 +256,10 @@ def stored(rows: pa.Table) -> pa.Table:
         ("slice_by", pa.list_(pa.string()), lambda text: text.split(",") if text else []),
         ("slice", schemas.SLICE, lambda text: list(parse(text).items())),
     ):
-        encoded = pc.dictionary_encode(rows.column(name)).combine_chunks()
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
-        distinct = pa.array([read(text) for text in encoded.dictionary.to_pylist()], kind)
-        rows = rows.set_column(rows.schema.get_field_index(name), name, distinct.take(encoded.indices))
-    return rows
+        column = encoded(rows.column(name))
+        distinct = pa.array([read(text) for text in column.dictionary.to_pylist()], kind)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, distinct.take(column.indices))
+    return spelt(rows)
 
 
 def without_slices(columns: Mapping[str, str], predictions: Files) -> list[dict[str, Any]]:
@@ -364,15 +443,27 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
     found = []
     for each in config.declared:
         if "sli" not in each.declaration:
-            mine = rows.filter(pc.and_(pc.equal(rows.column("sli"), each.name), pc.is_valid(rows.column("reason"))))
+            mine = rows.select(["sli", "reason"]).filter(pc.field("sli") == each.name)
             none = (NULL, INFINITE) if "states" in each.declaration else ()
-            usual = (NO_LABELS, NO_REFERENCE, too_few(config.min_support), *none)
-            counts = Counter(reason for reason in mine.column("reason").to_pylist() if reason not in usual)
+            counts = counted(mine.column("reason"))
+            for reason in (NO_LABELS, NO_REFERENCE, too_few(config.min_support), *none):
+                counts.pop(reason, None)
             found += [f"{each.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
     return tuple(found)
 
 
-def believed(transaction: Transaction, first_day: str | None) -> pa.Table:
-    """The newest belief from a day on (None: all), in plain form."""
-    within = [] if first_day is None else [("day", ">=", first_day)]
-    return plain(transaction.rows("results", schemas.RESULTS.names, within=within))
+def believed(transaction: Transaction, first_day: str | None) -> dict[str, Read]:
+    """How to read the newest belief from a day on (None: all) by grain, in plain form."""
+    later = [] if first_day is None else [("day", ">=", first_day)]
+
+    def read(grain: str) -> pa.Table:
+        return plain(transaction.rows("results", schemas.RESULTS.names, within=[("grain", "=", grain), *later]))
+
+    grains = transaction.published.grains if transaction.published else ()
+    return {grain: functools.partial(read, grain) for grain in grains}
+
+
+def by_grain(beliefs: pa.Table) -> dict[str, Read]:
+    """How to find those of each grain among plain rows."""
+    grains = sorted(counted(beliefs.column("grain")))
+    return {each: functools.partial(beliefs.filter, pc.field("grain") == each) for each in grains}

@@ -22,13 +22,14 @@ from sli import publish, schemas
 from sli.config import Config
 from sli.declaration import FromPython, declared, known_entry
 from sli.errors import ConfigError, StoreError, nearest
+from sli.evaluation import Evaluation
 from sli.history import framed
 from sli.intervals import DAY, Duration, Instants, iso, tiles_named
 from sli.loading import load_config
 from sli.plan import resting_on
 from sli.recompute import When, length, parsed
 from sli.reference import reference_tables
-from sli.rollup import Evaluation, nothing
+from sli.rollup import NOTHING, results
 from sli.slices import OTHER, SliceBy, parse, slice_by_of, text
 from sli.slis import Sli
 from sli.tables import Published, Store
@@ -61,8 +62,10 @@ def query(
     names = [sli] if isinstance(sli, str) else list(sli)
     asked = _asked(load_config(config, settings), names, (size, every, start, end), slice, slice_by)
     with asked.evaluation() as evaluation:
-        parts = list(evaluation.results(asked.grain, asked.starts, asked.ends, asked.published.as_of))
-    rows = pa.concat_tables([_waiting(asked, *each) for each in zip(asked.slis, parts, strict=False)] or [nothing()])
+        batches = evaluation.batches(asked.grain, asked.starts, asked.ends)
+        found = [each for batch in batches for each in results(asked.config, asked.grain, batch, asked.published.as_of)]
+    rows = pa.concat_tables([_waiting(asked, sli, publish.spelt(part)) for sli, part in found] or [NOTHING])
+    rows = publish.spelt(rows)
     if asked.wanted is not None:
         rows = rows.filter(pc.equal(rows.column("slice"), asked.wanted))
     stamp = {"model": asked.config.model, "as_of": asked.published.as_of, "run_id": asked.published.run_id}

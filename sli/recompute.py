@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli import ahead, publish, turns
 from sli.agreement import nested, sliceable
@@ -28,19 +29,20 @@ from sli.daily import renewed
 from sli.engine import check_cluster, one_cluster
 from sli.errors import ConfigError, ConflictError
 from sli.exchange import NotTold
+from sli.expected import Expected, expected
 from sli.history import known_at
-from sli.hours import FoundHeld, Progress, amended, days_before, made_anew, newest_end, step, with_edges
+from sli.hours import FoundHeld, Progress, TooLarge, amended, days_before, made_anew, newest_end, step, with_edges
 from sli.inputs import Inputs, Problem
 from sli.intervals import END, SECOND, Duration, Interval, Zone, iso, union
 from sli.loading import load_config
 from sli.logs import check_usable, discover, without_feedback
-from sli.plan import Plan, affected, reaches_all
+from sli.plan import Plan, Way, affected, reaches_all
 from sli.plan import plan as make_plan
 from sli.reference import reference_tables
 from sli.request import Request
-from sli.rollup import roll_up
+from sli.rollup import roll_up, windows_of
 from sli.scan import BrokenFiles
-from sli.schemas import AUDIT, REVISIONS
+from sli.schemas import AUDIT
 from sli.signals import delivered
 from sli.slis import Sli
 from sli.staging import Staged, commit, new_keys, state_of
@@ -48,13 +50,15 @@ from sli.tables import Published, Store, Transaction
 
 ATTEMPTS = 6
 """Times that a run loses to others before it gives up, or more of them within PATIENCE."""
+SMALLEST = 8
+"""Where tasks run out of memory they are cut into halves, and these again, down to one in so many."""
 LOG = logging.getLogger("sli.store")
 When = str | date | datetime | None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did. `revised` holds the rows added, changed and removed, as in the table `revisions`.
+    """What a run did: `results` is how many rows there are now in the partitions it touched.
 
     `newly_bad` is told by the run that finds it; `warnings` are told by each run as long as they hold.
     """
@@ -64,16 +68,21 @@ class Outcome:
     run_id: str
     tiles: int
     results: int
-    revised: pa.Table
     audit: pa.Table
     newly_bad: pa.Table
     failing: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
     """By the clock on the wall, from the call to its end: with failed attempts, a cluster's start and its end."""
+    changes: publish.Difference = field(repr=False)
     inputs: Inputs = field(repr=False)
     conflicts: tuple[Conflicts, ...] = ()
     """Too many rows that lost to others of the same id, found by this run."""
+
+    @functools.cached_property
+    def revised(self) -> pa.Table:
+        """The rows added, changed and removed, as in the table `revisions`."""
+        return publish.stored(self.changes.revised)
 
 
 def run(
@@ -137,6 +146,17 @@ def plan(
     return planned(config, _request(config, as_of, look_back, future))
 
 
+def expected_of(config: Config, plan: Plan) -> Expected:
+    """How many results a plan will write, and how often it will call Python functions. Raises SliError."""
+    store = Store(config.store, config.storage)
+    published = store.published()
+    slices = None
+    if published is not None and not plan.from_scratch:
+        named = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
+        slices = publish.counted(named.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
+    return expected(config, plan, discover(config, store.inputs(published)), published, slices)
+
+
 def check_reachable(config: Config) -> None:
     """Raise StoreError or EngineError, within seconds, where the store or the Dask scheduler does not answer."""
     Store(config.store, config.storage).published()
@@ -164,19 +184,25 @@ class Overtaken(Exception):
 def _with_readable(config: Config, request: Request, turn: turns.Turn, progress: Progress, began: float) -> Outcome:
     """Begin anew without the files that turn out broken beyond their footer, until none does.
 
-    And knowing of hours that turn out to be held beside which states or slices must not be made, and without amending
-    tiles that do not tell what would be left of them. And, once, where another run published meanwhile.
+    And knowing of hours that turn out to be held beside which states or slices must not be made, without amending
+    tiles that cannot be, in smaller tasks where these run out of memory, and, once, where another run published
+    meanwhile.
     """
     broken: dict[str, Problem] = {}
     held: list[Interval] = []
-    amend = True
+    way = Way()
     while True:
         try:
-            return _once(config, request, broken, held, amend, turn, progress, began)
+            return _once(config, request, broken, held, way, turn, progress, began)
         except Overtaken:
             continue
         except NotTold:
-            amend = False
+            way = replace(way, amend=False)
+        except TooLarge as found:
+            if way.smaller >= SMALLEST:
+                raise found.error from None
+            way = replace(way, smaller=2 * way.smaller)
+            LOG.warning("a task takes more than `memory:` (%s), so tasks are halved", found.error.found)
         except BrokenFiles as error:
             if error.files.keys() <= broken.keys():
                 raise
@@ -190,7 +216,7 @@ def _once(
     request: Request,
     broken: Mapping[str, Problem],
     known: Sequence[Interval],
-    amend: bool,
+    way: Way,
     turn: turns.Turn,
     progress: Progress,
     began: float,
@@ -200,7 +226,7 @@ def _once(
     ahead.check_publication(published, request, config.store)
     unsliced, config = nested(config, inputs), sliceable(config, inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
-    chosen = make_plan(config, inputs, basis, seen, request, amend)
+    chosen = make_plan(config, inputs, basis, seen, request, way)
     if chosen.empty:
         return _nothing(config, chosen, inputs, began)
     _wait_for(config, transaction, chosen, turn, inputs)
@@ -219,6 +245,7 @@ def _once(
     tiles = with_edges(config, transaction, worked, passes, newest)
     rolled = _rolled_up(config, chosen, tiles, days, newest, passes, inputs, progress)
     changes = _compared(config, transaction, chosen, newest, rolled, passes, progress)
+    del rolled
     audit, audited = _audit(inputs, chosen, days, unsliced), transaction.rows("audit", only=publish.standing(published))
     keys = new_keys(inputs, chosen, seen, published)
     state = state_of(config, chosen, newest, published, keys)
@@ -293,10 +320,10 @@ def _request(config: Config, as_of: When, look_back: str | Duration | None, futu
 
 def _nothing(config: Config, chosen: Plan, inputs: Inputs, began: float) -> Outcome:
     # Not `empty_table`, which imports pandas.
-    revised, audit = (pa.Table.from_batches([], schema) for schema in (REVISIONS, AUDIT))
-    warnings = without_feedback(config, inputs)
+    audit = pa.Table.from_batches([], AUDIT)
+    warnings, changes = without_feedback(config, inputs), publish.unchanged()
     seconds = time.monotonic() - began
-    return Outcome(chosen, False, chosen.run_id, 0, 0, revised, audit, audit, (), warnings, seconds, inputs)
+    return Outcome(chosen, False, chosen.run_id, 0, 0, audit, audit, (), warnings, seconds, changes, inputs)
 
 
 def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:
@@ -331,20 +358,24 @@ def _rolled_up(
     passes: Sequence[publish.Pass],
     inputs: Inputs,
     progress: Progress,
-) -> pa.Table:
-    """New rows of every window affected."""
-    steps, total = itertools.count(1), sum(len(each.grains) for each in passes)
+) -> dict[str, pa.Table]:
+    """New rows of every window affected, by grain."""
+    total = sum(windows_of(config, newest, each.grains, each.choose) for each in passes)
     references = reference_tables(config, [sli for each in passes for sli in each.slis], inputs.predictions)
+    reached = 0
 
-    def done() -> None:
-        progress("rolling up", next(steps), total)
+    def done(windows: int) -> None:
+        nonlocal reached
+        reached += windows
+        progress("rolling up", reached, total)
 
-    return pa.concat_tables(
-        [
-            roll_up(config, tiles, days, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done)
-            for each in passes
-        ]
-    )
+    found: dict[str, list[pa.Table]] = {}
+    for each in passes:
+        for rows in roll_up(
+            config, tiles, days, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done
+        ):
+            found.setdefault(rows.column("grain")[0].as_py(), []).append(rows)
+    return {grain: pa.concat_tables(parts) for grain, parts in found.items()}
 
 
 def _compared(
@@ -352,7 +383,7 @@ def _compared(
     transaction: Transaction,
     chosen: Plan,
     newest: int,
-    rolled: pa.Table,
+    rolled: dict[str, pa.Table],
     passes: Sequence[publish.Pass],
     progress: Progress,
 ) -> publish.Difference:
@@ -363,11 +394,11 @@ def _compared(
         return publish.difference(believed, rolled, scope, transaction.published is None)
 
 
-def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> pa.Table:
-    """The published rows to compare with: the newest belief, or what was believed at an older as_of."""
+def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> dict[str, publish.Read]:
+    """The published rows to compare with, by grain: the newest belief, or what was believed at an older as_of."""
     published = transaction.published
     if chosen.older:
-        return known_at(transaction.store, published, chosen.as_of)
+        return publish.by_grain(known_at(transaction.store, published, chosen.as_of))
     first = None
     if published is not None and not (
         chosen.from_scratch
@@ -408,11 +439,11 @@ def _outcome(
         chosen.run_id,
         chosen.tiles,
         len(changes.rows),
-        changes.revised,
         audit,
         publish.newly_bad(audit, previous),
         failing,
         without_feedback(config, inputs),
         time.monotonic() - began,
+        replace(changes, rows=changes.rows.slice(0, 0)),
         inputs,
     )

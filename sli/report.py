@@ -6,7 +6,6 @@ Limit: examples of many are the largest; all of them are in the tables.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from sli.backfill import BackfillOutcome, BackfillPlan
 from sli.chunks import Job, size_text
 from sli.config import Config
 from sli.conflicts import Conflicts
+from sli.expected import Expected
 from sli.figures import change_text, kept_value, largest_first, local, window_name
 from sli.intervals import HOUR, MINUTE, Interval, iso, union
 from sli.plan import Plan
@@ -64,6 +64,21 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     if plan.matured and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.matured)}")
     return lines + _waiting(plan)
+
+
+def expected_lines(found: Expected, config: Config) -> list[str]:
+    """How much a run will write, and how often it will call Python functions, in words."""
+    windows = f"{_many(found.windows, 'window')}, {found.for_each_slice:,} results"
+    if config.slice_sets == ((),):
+        lines = [f"about {windows} to compute"]
+    else:
+        lines = [f"about {windows} for each slice, up to {found.results:,} in all, to compute"]
+    if found.calls:
+        named = ", ".join(found.functions)
+        lines.append(
+            f"Python functions ({named}): up to {found.calls:,} calls, those of bootstrap intervals among them"
+        )
+    return lines
 
 
 def _work(plan: Plan) -> str:
@@ -126,12 +141,11 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
             else "nothing changed: recomputed and found equal"
         )
         return [f"{done} ({_seconds(outcome, began)})", *_waiting(plan)]
-    rows = outcome.revised
-    causes = Counter({each["values"]: each["counts"] for each in rows.column("cause").value_counts().to_pylist()})
+    rows, causes = outcome.changes.revised, outcome.changes.counts("cause")
     lines = [str(plan.migration)] if plan.migration is not None else []
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
-        lines += _revisions(rows.to_pandas(), config, "revisions")
+        lines += _revisions(outcome.revised.to_pandas(), config, "revisions")
     lines += _p_values(rows, config) + _waiting(plan)
     # Last, since to tell of many changes takes its time, too.
     head = (
@@ -150,7 +164,7 @@ def _p_values(rows: pa.Table, config: Config) -> list[str]:
     lines = []
     for each in config.declared:
         if each.declaration.get("sli") in P_VALUES:
-            mine = rows.filter(pc.equal(rows.column("sli"), each.name))
+            mine = rows.select(["sli", "predictions"]).filter(pc.field("sli") == each.name)
             largest = pc.max(mine.column("predictions")).as_py() or 0
             if largest >= MANY:
                 lines.append(
@@ -197,8 +211,10 @@ def _backfill_name(backfill: Backfill) -> str:
 def chunk_line(number: int, of: int, outcome: Outcome) -> str:
     """One chunk of a backfill that is done."""
     asked = outcome.plan.request.chunk
-    matured = outcome.revised.column("cause").to_pylist().count("matured")
-    what = f"{_many(len(outcome.revised) - matured, 'result')} revised" + f", {matured:,} became final" * bool(matured)
+    matured = outcome.changes.counts("cause")["matured"]
+    what = f"{_many(len(outcome.changes.revised) - matured, 'result')} revised" + f", {matured:,} became final" * bool(
+        matured
+    )
     return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
 
 

@@ -1,14 +1,12 @@
 """Roll-up: every window is a merge of tiles; no raw row is touched and nothing is ever subtracted.
 
-The merging is that of `blocks`; here the merged states become values, compared with their references where an SLI asks
-for it. Limit: all rows of a grain are held in memory at once.
+The merging is that of `blocks`, batches and values are those of `evaluation`; here they become rows of the tables.
+Limit: a window that reaches over all of time is merged from all of its tiles at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,18 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.blocks import Blocks, Rows
 from sli.config import Config
+from sli.evaluation import Batch, Evaluation
 from sli.intervals import Instants, Zone
-from sli.scan import connect
-from sli.slices import SliceBy
-from sli.slis import Reference, Sli, State
-from sli.slis.base import Values
-from sli.slis.states import Flags, Integers, Merged
+from sli.slis import Sli
+from sli.slis.states import Floats, Objects
 from sli.windows import Grain
 
-BATCH = 1 << 18
-"""Elements of a list state evaluated at a time: few enough to stay near the processor."""
 Choose = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
 
 
@@ -52,23 +45,27 @@ def roll_up(
     choose: Choose,
     as_of: int,
     references: Mapping[str, pa.Table],
-    done: Callable[[], None],
-) -> pa.Table:
+    done: Callable[[int], None],
+) -> Iterator[pa.Table]:
     """Results of the chosen windows: one row a window, slice and SLI, without as_of and run_id, slices as text.
 
-    `references` holds the tiles of each reference table by its path. `done` is called after each grain.
+    They come in batches, by grain. `references` holds the tiles of each reference table by its path. `done` is called
+    after each batch with the number of windows that are done with it. Raises OutOfMemory.
     """
-    parts: list[pa.Table] = []
     days = days.filter(pc.equal(days.column("span"), "tile"))
     midnights = midnights_of(config.zone, days)
     with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
         for grain in grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
             chosen = choose(grain, starts, ends)
-            if chosen.any():
-                parts.extend(evaluation.results(grain, starts[chosen], ends[chosen], as_of))
-            done()
-    return pa.concat_tables(parts) if parts else nothing()
+            for batch in evaluation.batches(grain, starts[chosen], ends[chosen]):
+                yield from (rows for _, rows in results(config, grain, batch, as_of))
+                done(batch.done)
+
+
+def windows_of(config: Config, newest: int, grains: Iterable[Grain], choose: Choose) -> int:
+    """How many windows `roll_up` is about to do."""
+    return sum(int(choose(each, *each.windows(config.zone, config.since_instant, newest)).sum()) for each in grains)
 
 
 def midnights_of(zone: Zone, days: pa.Table) -> Instants:
@@ -80,198 +77,72 @@ def midnights_of(zone: Zone, days: pa.Table) -> Instants:
     return np.array(zone.midnights(first, last), dtype=np.int64)
 
 
-def nothing() -> pa.Table:
-    """No result."""
-    return pa.table({name: pa.array([], kind) for name, kind in ROLLED.items()})
+def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[tuple[Sli, pa.Table]]:
+    """The rows of a batch, a table an SLI; its texts are dictionaries, and what SLIs share is held once."""
+    n = len(batch.rows)
+    if not batch.found:
+        return
+    same = pa.array(np.zeros(n, dtype=np.int32))
+    texts, numbers = pa.nulls(n, TEXT), pa.nulls(n, pa.float64())
+    common = _common(config, batch, as_of)
+
+    def told(column: Objects) -> pa.Array:
+        known = np.flatnonzero(column != None)  # noqa: E711 - of each element
+        return pa.array(column, pa.string()).dictionary_encode() if len(known) else texts
+
+    def number(column: Floats) -> pa.Array:
+        return numbers if np.isnan(column).all() else pa.array(column, pa.float64(), from_pandas=True)
+
+    def constant(text: str | None) -> pa.Array:
+        return texts if text is None else pa.DictionaryArray.from_arrays(same, [text])
+
+    for sli, found in batch.found:
+        columns = {
+            **common,
+            "sli": constant(sli.name),
+            "definition": constant(config.definition(sli)),
+            "grain": constant(grain.name),
+            "value": number(found.value),
+            "reason": told(found.reason),
+            "ci_low": number(found.low),
+            "ci_high": number(found.high),
+            "missing_low": number(found.missing_low),
+            "missing_high": number(found.missing_high),
+            "error_bound": number(found.bound),
+            "objective": constant(sli.objective.text if sli.objective else None),
+            "verdict": told(sli.objective.verdicts(found)) if sli.objective else texts,
+        }
+        yield sli, pa.table({name: columns[name] for name in ROLLED})
 
 
-class Evaluation:
-    """The values of SLIs over windows of tiles."""
-
-    def __init__(
-        self,
-        config: Config,
-        caps: Mapping[SliceBy, int],
-        tiles: pa.Table,
-        slis: Iterable[Sli],
-        references: Mapping[str, pa.Table],
-        days: pa.Table,
-        midnights: Instants,
-    ) -> None:
-        self.config, self.slis = config, list(slis)
-        self.con = connect(config.parallel, config.task_memory)
-        states = _states(self.slis)
-        self.blocks = Blocks(self.con, tiles, states, config.tile, caps, days, midnights)
-        self.tables: dict[str, Blocks] = {}
-        for each in self.slis:
-            if each.reference is not None and each.reference.kind == "table" and each.reference.path not in self.tables:
-                path = each.reference.path
-                con = connect(config.parallel, config.task_memory)
-                compared = _states(s for s in self.slis if s.reference is not None and s.reference.path == path)
-                self.tables[path] = Blocks(con, references[path], compared, config.tile, {})
-
-    def __enter__(self) -> Evaluation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for blocks in (self.blocks, *self.tables.values()):
-            blocks.con.close()
-
-    def results(self, grain: Grain, starts: Instants, ends: Instants, as_of: int) -> Iterator[pa.Table]:
-        """Rows of `ROLLED`, a table an SLI, for the windows that hold predictions."""
-        rows, found = self.values(grain, starts, ends)
-        common = _common(self.config, grain, rows, starts, ends, as_of) if found else {}
-        for each, values in found:
-            yield _table(self.config, each, common, values)
-
-    def values(self, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, list[tuple[Sli, Values]]]:
-        """One row a window and slice, and for each SLI its values in these rows."""
-        rows = self.blocks.merge(starts, ends)
-        if len(rows.window) == 0:
-            return rows, []
-        merged = self._merged(self.blocks, rows, grain.name, starts, ends)
-        slices = self.blocks.con.execute("SELECT slice_by, slice FROM slices ORDER BY code").fetchall()
-        references = dict.fromkeys(each.reference for each in self.slis if each.reference is not None)
-        compared = {each: self._compared(each, grain, rows, slices, starts, ends) for each in references}
-
-        rows_at_once = _batch(merged)
-
-        def evaluated(first: int) -> list[Values]:
-            last = min(first + rows_at_once, len(rows.window))
-            own = merged.part(first, last)
-            others = {each: of.part(first, last) for each, of in compared.items()}
-            return [
-                each.formula.value(_named(each, own, None if each.reference is None else others[each.reference]))
-                for each in self.slis
-            ]
-
-        # NumPy lets go of the interpreter while it works.
-        with ThreadPoolExecutor(self.config.parallel) as pool:
-            batches = list(pool.map(evaluated, range(0, len(rows.window), rows_at_once)))
-        found = [Values.joined([batch[i] for batch in batches]) for i in range(len(self.slis))]
-        if self.config.min_support:
-            small = _small(rows, self.config.min_support)
-            found = [_without(each, small, too_few(self.config.min_support)) for each in found]
-        return rows, list(zip(self.slis, found, strict=True))
-
-    def state(self, state: State, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Any]:
-        """One row a window and slice, and one state of these rows."""
-        rows = self.blocks.merge(starts, ends)
-        return rows, self.blocks.values(state, rows, grain.name, starts)
-
-    def _merged(
-        self,
-        blocks: Blocks,
-        rows: Rows,
-        grain: str,
-        starts: Instants,
-        ends: Instants,
-        only: Iterable[str] | None = None,
-    ) -> Merged:
-        """The states, by their ids, of rows just merged."""
-        chosen = blocks.states if only is None else {each: blocks.states[each] for each in only}
-        states = {id: blocks.values(state, rows, grain, starts) for id, state in chosen.items()}
-        return Merged(rows.predictions, rows.labelled, states, ends[rows.window], self.config.level)
-
-    def _compared(
-        self, reference: Reference, grain: Grain, rows: Rows, slices: list[Any], starts: Instants, ends: Instants
-    ) -> Merged:
-        """The states of the reference, row by row; empty ones where it has no such slice."""
-        mine = _states(each for each in self.slis if each.reference == reference)
-        only = [id for id, state in mine.items() if state.kind != "window"]
-        blocks = self.tables[reference.path] if reference.kind == "table" else self.blocks
-        if reference.kind == "previous":
-            first, last = grain.before(self.config.zone, starts, ends), starts
-        elif reference.interval is not None:
-            first, last = np.array([reference.interval.start]), np.array([reference.interval.end])
-        else:
-            first, last = np.array([0]), np.array([self.config.tile])
-        # Each slice told apart is compared with itself, also where the reference would have it among the rest.
-        other = blocks.merge(first, last, capped=False)
-        if reference.kind == "table":
-            codes = {pair: code for code, pair in enumerate(slices)}
-            named = zip(other.slice_by.to_pylist(), other.slice.to_pylist(), strict=True)
-            code = np.array([codes.get(each, -1) for each in named], dtype=np.int64)
-        else:
-            code = other.code
-        window = other.window if reference.kind == "previous" else None
-        at = _positions(rows, window, code, len(slices))
-        return self._merged(blocks, other, grain.name, first, last, only).take(at)
-
-
-def _positions(rows: Rows, window: Integers | None, code: Integers, codes: int) -> Integers:
-    """For each row the position of its slice (and window) among others, -1 where it is not there."""
-    mine = rows.code if window is None else rows.window * codes + rows.code
-    theirs = code if window is None else window * codes + code
-    order = np.argsort(theirs, kind="stable")
-    if len(order) == 0:
-        return np.full(len(mine), -1, dtype=np.int64)
-    at = np.minimum(np.searchsorted(theirs[order], mine), len(order) - 1)
-    found: Integers = np.where(theirs[order][at] == mine, order[at], -1)
-    return found
-
-
-def _batch(merged: Merged) -> int:
-    """Rows to evaluate at a time."""
-    elements = max((int(of.offsets[-1]) for of in merged.states.values() if hasattr(of, "offsets")), default=0)
-    rows = len(merged.predictions)
-    return min(rows, max(64, rows * BATCH // max(1, elements)))
-
-
-def _states(slis: Iterable[Sli]) -> dict[str, State]:
-    return {state.id: state for each in slis for state in each.formula.states.values()}
-
-
-def _named(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
-    """What an SLI sees: its own states by its own names."""
-    states = sli.formula.states.items()
-    other = None
-    if reference is not None:
-        theirs = {name: reference[state.id] for name, state in states if state.kind != "window"}
-        other = replace(reference, states=theirs)
-    return replace(merged, states={name: merged[state.id] for name, state in states}, reference=other)
-
-
-def too_few(support: int) -> str:
-    """Why the values of a small slice are null."""
-    return f"fewer than {support} predictions"
-
-
-def _small(rows: Rows, support: int) -> Flags:
-    """Slices of fewer predictions than `support`; the whole is never one."""
-    small: Flags = rows.predictions < support
-    small &= np.array([each != "" for each in rows.slice_by.to_pylist()], dtype=bool)
-    return small
-
-
-def _without(found: Values, rows: Flags, why: str) -> Values:
-    """Null in these rows, for one reason."""
-    reason = found.reason.copy()
-    reason[rows] = why
-    numbers = ("value", "low", "high", "bound", "missing_low", "missing_high")
-    return Values(reason=reason, **{name: np.where(rows, np.nan, getattr(found, name)) for name in numbers})
-
-
-def _common(
-    config: Config, grain: Grain, rows: Rows, starts: Instants, ends: Instants, as_of: int
-) -> Mapping[str, Any]:
+def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Any]:
     """The columns that all SLIs share."""
-    end = ends[rows.window]
-    days = {int(each): config.zone.date(int(each) - 1).isoformat() for each in np.unique(end)}
+    rows, end = batch.rows, batch.ends[batch.rows.window]
+    distinct, at = np.unique(end, return_inverse=True)
+    days = [config.zone.date(int(each) - 1).isoformat() for each in distinct]
+    final = (end + config.horizon.micros <= as_of).astype(np.int32)
     with np.errstate(invalid="ignore"):
         coverage = rows.labelled / rows.predictions
     return {
-        "grain": pa.repeat(grain.name, len(end)),
-        "window_start": starts[rows.window],
-        "window_end": end,
-        "slice_by": rows.slice_by,
-        "slice": rows.slice,
-        "predictions": rows.predictions,
-        "labelled": rows.labelled,
-        "coverage": coverage,
-        "maturity": np.where(end + config.horizon.micros <= as_of, "final", "provisional"),
-        "day": np.array([days[int(each)] for each in end], dtype=object),
+        "window_start": pa.array(batch.starts[rows.window]),
+        "window_end": pa.array(end),
+        "slice_by": encoded(rows.slice_by),
+        "slice": encoded(rows.slice),
+        "predictions": pa.array(rows.predictions),
+        "labelled": pa.array(rows.labelled),
+        "coverage": pa.array(coverage, from_pandas=True),
+        "maturity": pa.DictionaryArray.from_arrays(pa.array(final), ["provisional", "final"]),
+        "day": pa.DictionaryArray.from_arrays(pa.array(at.astype(np.int32)), pa.array(days, pa.string())),
     }
+
+
+def encoded(texts: pa.ChunkedArray) -> pa.Array:
+    """A column of texts as one dictionary and the places in it."""
+    found = (texts if pa.types.is_dictionary(texts.type) else pc.dictionary_encode(texts)).unify_dictionaries()
+    whole = found.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        return whole.chunk(0) if whole.num_chunks else pa.array([], TEXT)
+    return whole
 
 
 ROLLED = {
@@ -297,30 +168,9 @@ ROLLED = {
     "verdict": pa.string(),
     "day": pa.string(),
 }
-
-
-def _table(config: Config, sli: Sli, common: Mapping[str, Any], found: Values) -> pa.Table:
-    n = len(found.value)
-    verdict = sli.objective.verdicts(found) if sli.objective else np.full(n, None, dtype=object)
-    columns = {
-        **common,
-        "sli": pa.repeat(sli.name, n),
-        "definition": pa.repeat(config.definition(sli), n),
-        "value": found.value,
-        "reason": found.reason,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "missing_low": found.missing_low,
-        "missing_high": found.missing_high,
-        "error_bound": found.bound,
-        "objective": pa.repeat(pa.scalar(sli.objective.text if sli.objective else None, pa.string()), n),
-        "verdict": verdict,
-    }
-
-    def column(name: str, kind: pa.DataType) -> Any:
-        given = columns[name]
-        if isinstance(given, pa.Array | pa.ChunkedArray):
-            return given.cast(kind)
-        return pa.array(given, kind, from_pandas=True)
-
-    return pa.table({name: column(name, kind) for name, kind in ROLLED.items()})
+TEXT = pa.dictionary(pa.int32(), pa.string())
+# Not of empty arrays, which import pandas.
+NOTHING = pa.Table.from_batches(
+    [], pa.schema([(name, TEXT if pa.types.is_string(kind) else kind) for name, kind in ROLLED.items()])
+)
+"""No result."""

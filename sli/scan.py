@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sli.config import Config
-from sli.errors import EngineError, SliError
+from sli.errors import EngineError, OutOfMemory, SliError
 from sli.fetch import Fetched, Wanted
 from sli.inputs import LogFile, Problem
 from sli.intervals import DAY, Interval, zone
@@ -89,6 +90,8 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
     """
     if isinstance(error, duckdb.InterruptException):
         raise error
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return
     found = {}
     for file in files:
         if not _problem(file, source, zone_name):
@@ -113,8 +116,29 @@ def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, err
 
 def failed(error: Exception, where: str) -> EngineError:
     """What to raise where all files can be read after all."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return out_of_memory(where, plain(error))
     passes = isinstance(error, duckdb.IOException | OSError)
     return EngineError("a task failed", where=where, found=plain(error), passes=passes)
+
+
+def out_of_memory(where: str, found: str) -> OutOfMemory:
+    """What to raise where a query takes more than `memory:`, even with what it can spill on disk."""
+    return OutOfMemory(
+        "a task ran out of memory",
+        where=where,
+        found=found,
+        todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+    )
+
+
+@contextmanager
+def within_memory(where: str) -> Iterator[None]:
+    """Raises OutOfMemory where a query inside the block takes more than there is."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise out_of_memory(where, plain(error)) from error
 
 
 def _problem(file: LogFile, source: Source, zone_name: str) -> Problem | None:

@@ -20,7 +20,7 @@ from sli.inputs import Files, Inputs
 from sli.intervals import moment
 from sli.keys import HASH, keys_of
 from sli.plan import Plan
-from sli.publish import Difference
+from sli.publish import Difference, written
 from sli.tables import Published, Transaction
 
 
@@ -96,12 +96,13 @@ def commit(
     unchanged = _unchanged(transaction.published, state) and not chosen.files_changed and staged.same_audit
     if len(changes.revised) == 0 and (chosen.older or unchanged):
         return False
-    n, backfill = len(changes.revised), chosen.request.backfill
-    revised = changes.revised.append_column("sequence", pa.array([transaction.sequence] * n, pa.int64()))
-    revised = revised.append_column("backfill", pa.array([backfill.id if backfill else None] * n, pa.string()))
+    backfill = chosen.request.backfill
+    stamp = {"sequence": transaction.sequence, "backfill": backfill.id if backfill else None}
+    revised = written(changes.revised, stamp)
     if chosen.older:
-        later = restated(transaction.store, transaction.published, revised, chosen.as_of, transaction.sequence)
-        revised = pa.concat_tables([revised, later], promote_options="permissive")
+        whole = pa.concat_tables(revised, promote_options="permissive")
+        later = restated(transaction.store, transaction.published, whole, chosen.as_of, transaction.sequence)
+        revised = iter([whole, later])
     else:
         _write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
         for rows in keys_of(config, staged.keys.files or ()):
@@ -115,7 +116,9 @@ def commit(
     transaction.write("revisions", revised)
     transaction.write("runs", _run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began))
     rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
-    transaction.publish(state, rows, None if chosen.older or not changes.partitions else _replacing(changes.partitions))
+    transaction.publish(
+        state, written(rows, {}), None if chosen.older or not changes.partitions else _replacing(changes.partitions)
+    )
     return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,10 @@ DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|In
 """What the table library says of a log that makes no sense."""
 TARGET_BYTES = 16 << 20
 """Size of files put together: larger ones would be written again too often."""
+
+
+PIECES = 1 << 30
+"""Bytes that rows written piece by piece are taken to be: nobody knows before they are written."""
 
 
 class Store:
@@ -267,12 +271,27 @@ class Transaction:
         results, now = self._handles["results"], self.store.handle("results")
         return now is not None and (results is None or now.version() != results.version())
 
-    def write(self, name: str, rows: pa.Table, replacing: str | None = None, state: Published | None = None) -> None:
-        """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError."""
+    def write(
+        self,
+        name: str,
+        rows: pa.Table | Iterable[pa.Table],
+        replacing: str | None = None,
+        state: Published | None = None,
+    ) -> None:
+        """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError.
+
+        Of a table without states they may come piece by piece.
+        """
         from deltalake import CommitProperties, write_deltalake
         from deltalake import Transaction as AppTransaction
 
-        made = _with_columns(rows, LAYOUT[name][0])
+        layout = LAYOUT[name][0]
+        if isinstance(rows, pa.Table):
+            made = _with_columns(rows, layout)
+            size = made.nbytes
+        else:
+            pieces = (batch for piece in rows for batch in _with_columns(piece, layout).to_batches())
+            made, size = pa.RecordBatchReader.from_batches(layout, pieces), PIECES
         how: dict[str, Any] = {"mode": "append" if replacing is None else "overwrite"}
         if replacing not in (None, "true"):
             how["predicate"] = replacing
@@ -285,7 +304,7 @@ class Transaction:
             if name != "results" and table.version() != self.versions.get(name, 0):
                 # A run that was killed, or lost the race, left this behind.
                 table.restore(self.versions.get(name, 0))
-            with self.store.unseen(name, made.nbytes):
+            with self.store.unseen(name, size):
                 write_deltalake(
                     table,
                     made,
@@ -338,7 +357,7 @@ class Transaction:
                 table.optimize.compact(target_size=TARGET_BYTES)
             self.versions[name] = table.version()
 
-    def publish(self, state: Published, rows: pa.Table, replacing: str | None) -> Published:
+    def publish(self, state: Published, rows: Iterable[pa.Table], replacing: str | None) -> Published:
         """The one atomic commit: from here on every reader sees all that was written. Raises ConflictError."""
         state = replace(
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
@@ -371,7 +390,9 @@ class Transaction:
         )
 
 
-def _schema_mode(table: Any, rows: pa.Table, replacing: str | None) -> Literal["merge", "overwrite"] | None:
+def _schema_mode(
+    table: Any, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
+) -> Literal["merge", "overwrite"] | None:
     """What becomes of a table's columns: one written anew takes the types of its rows, another gains columns."""
     if replacing == "true" and pa.schema(table.schema()) != rows.schema.remove_metadata():
         return "overwrite"

@@ -21,13 +21,12 @@ from sli import schemas
 from sli.aggregation import grouping, named, prepare, states_of
 from sli.chunks import Chunk, Job
 from sli.config import Config
-from sli.errors import EngineError
 from sli.expression import shut_in
 from sli.inputs import LogFile
 from sli.intervals import Interval, union, without, zone
 from sli.match import Spec, match
 from sli.plan import Plan
-from sli.scan import check_readable, connect, failed, inside_sql
+from sli.scan import check_readable, connect, failed, inside_sql, out_of_memory
 from sli.slices import literal, quoted, sql_text, text_of
 from sli.slis.python import Called, called
 from sli.slis.states import SAMPLE_ROWS, State, integers
@@ -57,18 +56,13 @@ def kernel(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection of a task that reads these files.
 
-    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    Raises BrokenFiles for files unreadable beyond their footer, OutOfMemory, EngineError for anything else.
     """
     con = connect(spec.threads, spec.memory)
     try:
         yield con
     except duckdb.OutOfMemoryException as error:
-        raise EngineError(
-            "a task ran out of memory",
-            where=where,
-            found=f"memory limit {max(64, spec.memory >> 20)} MiB",
-            todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
-        ) from error
+        raise out_of_memory(where, f"memory limit {max(64, spec.memory >> 20)} MiB") from error
     except (duckdb.Error, OSError) as error:
         check_readable(predictions, spec.predictions, spec.zone, error)
         check_readable(feedback, spec.feedback, spec.zone, error)
@@ -177,7 +171,8 @@ def _on_all(function: Called, lists: dict[str, pa.ListScalar]) -> dict[str, floa
         name: np.array(of.as_py(), dtype=object) if function.texts(name) else np.asarray(of.values, dtype=np.float64)
         for name, of in lists.items()
     }
-    value, reason = called(function, truth, prediction, columns)
+    with hushed():
+        value, reason = called(function, truth, prediction, columns)
     return {"value": None if np.isnan(value) else value, "reason": reason}
 
 

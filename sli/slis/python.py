@@ -14,7 +14,8 @@ import json
 import math
 import threading
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,18 +110,24 @@ class Called:
         return np.array(of, dtype=np.float64)
 
 
-def called(
-    function: Called, truth: Any, prediction: Any, columns: Mapping[str, Any], reference: Any = None
-) -> tuple[float, str | None]:
-    """The function's value, or NaN and the reason. Its warnings are not shown: one a window would be noise."""
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Show no warning of a function: one a window would be noise."""
     # Python's filters of warnings are one for all threads: a thread must not restore them while another hushes.
     with TURN, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            value = function(truth, prediction, columns, reference)
-        except Exception as error:
-            return math.nan, f"{type(error).__name__}: {error}"[:200]
-    return (value, None) if np.isfinite(value) else (math.nan, f"the function returned {value}")
+        yield
+
+
+def called(
+    function: Called, truth: Any, prediction: Any, columns: Mapping[str, Any], reference: Any = None
+) -> tuple[float, str | None]:
+    """The function's value, or NaN and the reason; to be called when `hushed`."""
+    try:
+        value = function(truth, prediction, columns, reference)
+    except Exception as error:
+        return math.nan, f"{type(error).__name__}: {error}"[:200]
+    return (value, None) if math.isfinite(value) else (math.nan, f"the function returned {value}")
 
 
 def pickled(call: str, folder: str) -> bytes:
@@ -358,14 +365,17 @@ def _value(function: Called, s: Merged) -> Values:
     rows = len(s.predictions)
     value, low, high, bound = (np.full(rows, np.nan) for _ in range(4))
     reason = np.full(rows, None, dtype=object)
-    for i in range(rows):
-        value[i], reason[i], low[i], high[i], bound[i] = _row(function, s, i)
+    # Windows that slide hold the same pairs again and again where slices are small.
+    known: dict[Any, Any] = {}
+    with hushed():
+        for i in range(rows):
+            value[i], reason[i], low[i], high[i], bound[i] = _row(function, s, i, known)
     none = np.full(rows, np.nan)
     return Values(value, reason, none, none, bound, none, none).within(low, high)
 
 
-def _row(function: Called, s: Merged, i: int) -> tuple[float, str | None, float, float, float]:
-    """Value, reason, interval and bound of one row."""
+def _row(function: Called, s: Merged, i: int, known: dict[Any, Any]) -> tuple[float, str | None, float, float, float]:
+    """Value, reason, interval and bound of one row; `known` are values and intervals of samples met before."""
     nan = math.nan
     if s["usable"][i] == 0:
         unscored = UNSCORED in s.states and s[UNSCORED][i] > 0
@@ -377,14 +387,19 @@ def _row(function: Called, s: Merged, i: int) -> tuple[float, str | None, float,
         value, reason = s["window"][0][i], s["window"][1][i]
     sampled = math.isnan(value) and reason is None
     sides = [_Side.of(s["sample"], i), *([] if s.reference is None else [_Side.of(s.reference["sample"], i)])]
+    content = tuple(each.content for each in sides) if sampled else ()
     if sampled:
-        value, reason = _on(function, sides)
+        if content not in known:
+            known[content] = _on(function, sides)
+        value, reason = known[content]
     if reason is not None:
         return nan, reason, nan, nan, nan
     whole = all(each["usable"][i] <= SAMPLE_ROWS for each in (s, s.reference) if each is not None)
     if not sampled or whole:
         return value, None, nan, nan, 0.0
-    return value, None, *_bootstrap(function, sides, s.level), nan
+    if (content, s.level) not in known:
+        known[content, s.level] = _bootstrap(function, sides, s.level)
+    return value, None, *known[content, s.level], nan
 
 
 @dataclass(frozen=True)
@@ -400,11 +415,22 @@ class _Side:
     def of(samples: Samples, i: int) -> _Side:
         return _Side(samples.truth[i], samples.prediction[i], samples.keys[i], samples.columns[i])
 
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What a function's value and its interval follow from."""
+        columns = tuple(tuple(texts) for texts in self.columns.values())
+        return self.truth.tobytes(), self.prediction.tobytes(), self.keys.tobytes(), columns
+
     def drawn(self, random: np.random.Generator) -> _Side:
         """As many pairs of it, drawn with replacement."""
         at = random.integers(0, len(self.truth), len(self.truth))
         columns = {name: texts[at] for name, texts in self.columns.items()}
         return _Side(self.truth[at], self.prediction[at], self.keys, columns)
+
+
+def resamples(level: float) -> int:
+    """How many resamples an interval of this level takes: a call of the function each."""
+    return max(199, round(2 * TAIL / (1 - level)) - 1)
 
 
 def _on(function: Called, sides: list[_Side]) -> tuple[float, str | None]:
@@ -419,10 +445,10 @@ def _bootstrap(function: Called, sides: list[_Side], level: float) -> tuple[floa
     section 5.3). The draws follow from the samples' own keys, so that every run draws the same.
     """
     random = np.random.default_rng(np.concatenate([np.asarray(each.keys) for each in sides]).view(np.uint32))
-    resamples = max(199, round(2 * TAIL / (1 - level)) - 1)
-    found = [_on(function, [each.drawn(random) for each in sides])[0] for _ in range(resamples)]
+    drawn = resamples(level)
+    found = [_on(function, [each.drawn(random) for each in sides])[0] for _ in range(drawn)]
     kept = np.array([each for each in found if not math.isnan(each)])
-    if len(kept) < DEFINED * resamples:
+    if len(kept) < DEFINED * drawn:
         return math.nan, math.nan
     low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2], method="weibull")
     return float(low), float(high)
@@ -439,7 +465,8 @@ def _on_rows(
     if any(each.empty for each in sides):
         return math.nan
     arrays = [(*_arrays(each, of, function.classes), _texts(each, columns)) for each in sides]
-    return called(function, *arrays[0], arrays[1] if len(arrays) > 1 else None)[0]
+    with hushed():
+        return called(function, *arrays[0], arrays[1] if len(arrays) > 1 else None)[0]
 
 
 def _kept(function: Called, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -109,6 +109,11 @@ def sum_sql(part: Callable[[str], str]) -> str:
     return f"{{{parts}}}"
 
 
+def smallest(of: str, most: int) -> str:
+    """SQL of the smallest values of a group whose values are few: DuckDB's own `min` takes room for `most` at once."""
+    return f"list_slice(list_sort(list({of})), 1, {most})"
+
+
 def rounded_sql(value: str, spread: Spread) -> str:
     """SQL twin of `rounded`."""
 

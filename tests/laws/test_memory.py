@@ -1,0 +1,218 @@
+"""Memory follows the work: little is amended within little, and what does not fit is cut until it does."""
+
+import sys
+from dataclasses import replace
+
+import duckdb
+import numpy as np
+import pytest
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, config_of, published
+
+import sli
+from sli import evaluation, hours, recompute, report
+from sli.errors import EngineError, OutOfMemory
+from sli.loading import checked
+from sli.tables import Store
+
+START = at("2024-01-01T00:00")
+AS_OF = START + 12 * DAY
+WORLD = World(
+    task="binary",
+    horizon=30 * DAY,
+    since=START,
+    zone="UTC",
+    slice_by=((),),
+    grains=("hour", "day"),
+    slis=("accuracy", "roc_auc"),
+)
+
+
+def told(folder, memory="256MB", **changes):
+    """A thousand predictions over ten days, in one file; the first run is done."""
+    random = np.random.default_rng(0)
+    s = Scenario(folder, replace(WORLD, **changes), {"memory": memory})
+    rows = [Prediction(f"id{i}", START + i * DAY // 100, round(random.random(), 2), {}) for i in range(1000)]
+    s.log_predictions("p.parquet", rows)
+    s.log_feedback("f.parquet", [Feedback(row.id, row.time + HOUR, float(i % 3 > 0)) for i, row in enumerate(rows)])
+    s.run(AS_OF)
+    return s
+
+
+def corrected(s):
+    """New rows: labels corrected, some of them twice, all over the ten days."""
+    first = s.feedback["f.parquet"][::2]
+    rows = [Feedback(row.id, AS_OF + HOUR, 1 - row.value) for row in first]
+    s.log_feedback("g.parquet", rows + [Feedback(row.id, row.time + 1, row.value) for row in rows[::2]])
+    return AS_OF + DAY
+
+
+def test_corrections_and_doubles_amend_within_little_memory(tmp_path):
+    s = told(tmp_path, "64MB")
+    outcome = s.run(corrected(s))
+    assert outcome.plan.news is not None
+    s.check(AS_OF + DAY)
+
+
+def same_from_nothing(s, folder, as_of):
+    afresh = Scenario(s.root, s.world, {"store": str(folder / "afresh")})
+    afresh.run(as_of)
+    assert published(s.config) == published(afresh.config)
+
+
+@pytest.mark.parametrize("step", ["shares", "exchanged"])
+def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypatch, caplog, step):
+    def fails(*_):
+        raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+
+    s = told(tmp_path)
+    as_of = corrected(s)
+    monkeypatch.setattr(hours, step, fails)
+    outcome = s.run(as_of)
+    assert outcome.plan.news is None
+    assert outcome.plan.jobs
+    assert "recomputed" in caplog.text
+    same_from_nothing(s, tmp_path, as_of)
+
+
+def limited(monkeypatch, most):
+    """Tasks that make tiles of more time than that run out of memory; gives the lengths of those that did not."""
+    real, done = hours.task, []
+
+    def task(chunk, *given):
+        length = sum(each.end - each.start for each in chunk.pairs)
+        if length > most:
+            raise OutOfMemory("a task ran out of memory", todo="raise `memory:` in the config")
+        done.append(length)
+        return real(chunk, *given)
+
+    monkeypatch.setattr(hours, "task", task)
+    return done
+
+
+def test_tasks_that_run_out_of_memory_are_halved_until_they_do_not(tmp_path, monkeypatch):
+    """One group of rows of ten days, which nothing else would cut, also where the parts end within days."""
+    done = limited(monkeypatch, 1.3 * DAY)
+    s = told(tmp_path)
+    assert len(done) == 8
+    monkeypatch.undo()
+    same_from_nothing(s, tmp_path, AS_OF)
+    s.check(AS_OF)
+
+
+def test_tasks_that_run_out_of_memory_however_small_name_the_key_to_raise(tmp_path, monkeypatch):
+    done = limited(monkeypatch, HOUR)
+    with pytest.raises(EngineError, match="memory:"):
+        told(tmp_path)
+    assert not done
+
+
+OWN = """
+calls = 0
+
+
+def gap(label, score):
+    global calls
+    calls += 1
+    return float(score[label == 1].sum() - score[label == 0].sum())
+"""
+
+
+def wide(folder, store, **more):
+    """SLIs of each kind of state, compared with nothing, the window before and a fixed one; 1,200 predictions."""
+    if not (folder / "own.py").exists():
+        (folder / "own.py").write_text(OWN)
+        random = np.random.default_rng(1)
+        s = Scenario(folder, replace(WORLD, slice_by=((), ("region", "shop"))))
+        slices = [{"region": "abc"[i % 3], "shop": str(random.integers(5))} for i in range(1200)]
+        rows = [Prediction(f"id{i}", START + i * DAY // 600, random.random(), slices[i]) for i in range(1200)]
+        s.log_predictions("p.parquet", rows)
+        s.log_feedback("f.parquet", [Feedback(row.id, row.time, float(random.random() < row.value)) for row in rows])
+    fixed = {"start": "2024-01-01", "end": "2024-01-02"}
+    slis = [
+        *("accuracy", "roc_auc", "mean", {"sli": "distinct_count", "of": "shop"}, {"sli": "mode_share", "of": "shop"}),
+        *({"sli": "ks"}, {"sli": "psi", "against": fixed, "bins": 4}, {"name": "gap", "python": "own:gap"}),
+    ]
+    tree = config_of(WORLD, folder) | {"store": str(folder / store), "folder": str(folder), "slis": slis}
+    tree |= {"slice_by": [[], ["region"], ["region", "shop"]], "memory": "64MB"}
+    return checked(tree | {"grains": ["day", "cumulative", {"size": "2d", "every": "12h"}], **more})
+
+
+def results_of(config):
+    store = Store(config.store)
+    rows = store.rows("results", store.published())
+    names = [name for name in rows.schema.names if name not in ("run_id", "day")]
+    keys = ("sli", "grain", "window_end", "window_start", "slice")
+    return sorted(rows.select(names).to_pylist(), key=lambda row: [str(row[name]) for name in keys])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder of logs, and the results of a run with memory enough for few batches, as text."""
+    folder = tmp_path_factory.mktemp("wide")
+    config = wide(folder, "whole", memory="8GB")
+    steps = []
+    sli.run(config, as_of="2024-01-08", progress=lambda what, *of: steps.append(what))
+    # Text, so that a NaN equals itself and no digit is lost.
+    return folder, repr(results_of(config)), steps.count("rolling up")
+
+
+def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monkeypatch):
+    folder, expected, few = whole
+    sizes, told_of = [], []
+    real = evaluation.Evaluation._of_rows
+
+    def spied(self, first, last, grain, rows, *given):
+        weights = evaluation.row_bytes(self.blocks, self.states.values(), rows.predictions[first:last])
+        sizes.append((last - first, weights.sum(), self.config.task_memory // evaluation.BATCH))
+        return real(self, first, last, grain, rows, *given)
+
+    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", spied)
+    cut = wide(folder, "cut")
+    monkeypatch.setattr(evaluation, "BATCH", 400)
+    sli.run(cut, as_of="2024-01-08", progress=lambda what, *of: told_of.append((what, of)))
+    assert len(sizes) > 3 * few
+    assert all(rows == 1 or weight <= budget for rows, weight, budget in sizes)
+    steps = [of for what, of in told_of if what == "rolling up"]
+    assert len(steps) > 3 * few
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+    assert repr(results_of(cut)) == expected
+
+
+def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
+    real, most = evaluation.Evaluation._of_rows, []
+
+    def limited(self, first, last, *given):
+        if last - first > 50:
+            raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+        most.append(last - first)
+        return real(self, first, last, *given)
+
+    folder, expected, _ = whole
+    cut = wide(folder, "halved")
+    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", limited)
+    sli.run(cut, as_of="2024-01-08")
+    assert 25 < max(most) <= 50
+    assert repr(results_of(cut)) == expected
+    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", lambda *_: limited(None, 0, 51))
+    with pytest.raises(EngineError, match="memory:"):
+        sli.run(wide(folder, "none"), as_of="2024-01-08")
+
+
+def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp_path):
+    config = wide(tmp_path, "store")
+    first = recompute.expected_of(config, sli.plan(config, as_of="2024-01-08"))
+    outcome = sli.run(config, as_of="2024-01-08")
+    own = sys.modules["own"]
+    assert first.functions == ("gap",)
+    assert own.calls <= first.calls
+    assert outcome.results <= first.results
+    alone = wide(tmp_path, "alone", slice_by=[[]], slis=["accuracy", "roc_auc"])
+    found = recompute.expected_of(alone, sli.plan(alone, as_of="2024-01-08"))
+    assert found.results == found.for_each_slice == sli.run(alone, as_of="2024-01-08").results
+    # Once tiles are there, so are their slices: 1, 3 and 15.
+    again = wide(tmp_path, "store", slis=["accuracy", "precision"])
+    known = recompute.expected_of(again, sli.plan(again, as_of="2024-01-08"))
+    assert known.results == 19 * known.for_each_slice
+    assert report.expected_lines(first, config)[0].startswith(f"about {first.windows} windows")

@@ -28,7 +28,7 @@ from sli.match import Spec, match
 from sli.plan import Plan
 from sli.scan import check_readable, connect, failed, inside_sql, out_of_memory
 from sli.slices import literal, quoted, sql_text, text_of
-from sli.slis.python import Called, called
+from sli.slis.python import Called, called, hushed
 from sli.slis.states import SAMPLE_ROWS, State, integers
 
 LOG = logging.getLogger("sli")

@@ -44,7 +44,9 @@ class _Closed(BaseModel):
             key, _, value = setting.partition("=")
             if holds_credentials(value) or (SECRET_NAME.search(key) and not VARIABLE.fullmatch(value.strip("\"' "))):
                 keep_secret(value)
-                raise ValueError(f"'{key}' would be kept by Prefect; write {key}=${{NAME}}, from the environment")
+                raise ValueError(
+                    f"'{key}' would be stored by Prefect; write {key}=${{NAME}} and set NAME on the worker"
+                )
         return settings
 
     config: str = Field(title="Config", description="Path of the YAML config, as the worker sees it.")
@@ -59,8 +61,8 @@ class Recompute(_Closed):
     look_back: Length | None = Field(
         default=None,
         title="Look back",
-        description="Leave stale hours that lie further back than this from the newest published one, such as 1d, "
-        "for a run without it. Empty: everything that is stale.",
+        description="Only recompute stale hours of this last stretch, such as 1d; older ones wait for a run without. "
+        "Empty: everything that is stale.",
     )
     as_of: datetime | None = Field(
         default=None, title="As of", description=f"Use only what was known then. Empty: now. {Zoneless}"

@@ -33,11 +33,11 @@ def sliceable(config: Config, inputs: Inputs) -> Config:
     if not kept:
         name, kind = next(iter(found.items()))
         raise ConfigError(
-            "there is nothing to slice by",
+            "no column of `slice_by` can be sliced by",
             where="slice_by",
             expected="columns of text, numbers, booleans or times",
             found=f"'{name}' is {kind}",
-            todo="list [] for all predictions together",
+            todo="write `slice_by: [[]]` for all predictions together",
         )
     sets = tuple(each for each in config.slice_sets if not found.keys() & set(each))
     return config.model_copy(update={"slice_by": tuple(kept), "slice_sets": sets})

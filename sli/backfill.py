@@ -67,7 +67,7 @@ class BackfillOutcome:
     runs: tuple[Outcome, ...]
     """One a chunk."""
     seconds: float
-    """By the clock on the wall, from the call to its end, that of the cluster included."""
+    """Wall-clock time from the call to its end, start and end of the cluster included."""
     store: Store = field(repr=False)
 
     @functools.cached_property
@@ -192,7 +192,7 @@ def _begun(
             where="as_of",
             expected=f"{iso(published.as_of)} or later",
             found=iso(wanted),
-            todo="leave as_of out; `sli run --as-of` adds an older belief to the history",
+            todo="leave as_of out; `sli run --as-of` adds an older as_of to the history",
         )
     return Backfill.begun(interval, slis, config.base, published.sequence if published is not None else 0), False
 

@@ -1,5 +1,4 @@
-"""How far the work is: bars on a terminal, silence elsewhere; above them what is said of the cluster and of
-the store.
+"""How far the work is: bars on a terminal, silence elsewhere; messages about cluster and store stand above them.
 
 Limit: a step that cannot be counted only shows how long it has taken.
 """
@@ -59,7 +58,7 @@ class Bars(logging.Handler):
         """`done` of `total` of one kind of work; 0 of 1 where it cannot be counted."""
         if self.shown is None:
             return
-        # A step tried anew, or of a further chunk, begins anew.
+        # A step that is tried again, or of a further chunk, begins again.
         if what in self.bars and done < self.done[what]:
             self.shown.remove_task(self.bars.pop(what))
         if what not in self.bars:

@@ -55,7 +55,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
             except (duckdb.Error, TimeoutError) as error:
                 columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
                 columns = [each for each in columns if each not in KERNEL_COLUMNS]
-                told = str(error).partition("\n")[0] or "looking at it does not end"
+                told = str(error).partition("\n")[0] or "checking it takes too long"
                 wrong = re.search(r'column "([^"]+)"', str(error))
                 near = nearest(wrong[1], columns) if wrong else ""
                 raise ConfigError(
@@ -102,7 +102,7 @@ def _key_of(config: Config, log: str, name: str) -> str:
 
 
 def check_code(config: Config) -> None:
-    """Raise ConfigError where the config names Python code and none is to be run."""
+    """Raise ConfigError where the config names Python code and none may run."""
     named = [
         f"slis, {each.name}: {each.declaration['python']}" for each in config.declared if "python" in each.declaration
     ]

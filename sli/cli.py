@@ -118,17 +118,17 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--look-back",
             metavar="LENGTH",
-            help="leave stale hours this far behind the newest published one for a run without it, such as 1d",
+            help="only recompute stale hours of the last LENGTH, such as 1d; older ones wait for a run without it",
         )
         each.add_argument(
             "--future",
             action="store_true",
-            help="allow an --as-of that is still to come, in a store where nothing is published as of today",
+            help="allow an --as-of in the future; run does so only in a store where nothing is published as of today",
         )
     run.add_argument(
         "--undo-future",
         action="store_true",
-        help="first take back what was published as of a time that is still to come",
+        help="first take back what was published as of a time in the future",
     )
     _backfill_arguments(backfill)
     _show_arguments(show)
@@ -193,18 +193,18 @@ def _show_arguments(show: argparse.ArgumentParser) -> None:
     show.add_argument("--end", metavar="TIME", help="windows that start before it; of runs, those as of before it")
     show.add_argument("--slice", action="append", metavar="COLUMN=VALUE", help="one slice; repeat for crossed ones")
     show.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
-    show.add_argument("--as-of", metavar="TIME", help="what was believed then")
+    show.add_argument("--as-of", metavar="TIME", help="what was known then")
     show.add_argument(
         "--rows",
         type=_natural,
         metavar="N",
-        help="newest windows of results, runs, changes or checks listed (default: 14; with --json all)",
+        help="how many newest windows, runs, changes or checks to list (default: 14; with --json all)",
     )
     show.add_argument(
         "--table",
         choices=("results", "revisions", "audit", "runs", "backfills"),
         default="results",
-        help="print another table; changes (revisions, backfills) the newest first, of each publication the largest",
+        help="which table (default: results); revisions and backfills: newest run first, its largest change first",
     )
 
 
@@ -218,7 +218,10 @@ def _query_arguments(query: argparse.ArgumentParser) -> None:
     query.add_argument("--by", metavar="COLUMN[,COLUMN]", help="all slices of these columns (default: the whole)")
     query.add_argument("--values", action="store_true", help="how often each value occurs in what the SLI keeps")
     query.add_argument(
-        "--rows", type=_natural, metavar="N", help="newest windows, or values, listed (default: 14; with --json all)"
+        "--rows",
+        type=_natural,
+        metavar="N",
+        help="how many newest windows, or values, to list (default: 14; with --json all)",
     )
 
 

@@ -337,7 +337,9 @@ class Config(Closed):
                 "a class is listed twice", where="classes", found=", ".join(twice), todo="list each class once"
             )
         if len(classes) == 1:
-            raise ConfigError("one class is no task", where="classes", expected="two or more", found=classes[0])
+            raise ConfigError(
+                "`classes` needs at least two classes", where="classes", expected="two or more", found=classes[0]
+            )
         if predictions.scores and not classes:
             raise ConfigError(
                 f"a {self.task} task has no scores of classes",

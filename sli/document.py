@@ -36,7 +36,7 @@ def read(path: Path) -> str:
         raise ConfigError(f"the config cannot be read: {error.strerror}", where=where, todo=todo) from error
     except ValueError as error:
         # A text that is no UTF-8, or a path that holds a NUL.
-        raise ConfigError("the config is no text in UTF-8", where=where) from error
+        raise ConfigError("the config is not UTF-8 text", where=where) from error
     if len(raw) > BYTES:
         raise ConfigError("the config is too large", where=where, expected=f"at most {BYTES >> 10} KiB")
     return text
@@ -79,12 +79,12 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         before, alias = self.values, isinstance(event, yaml.AliasEvent)
         if self.depth == DEEPEST:
-            raise _Refused(f"invalid YAML: more than {DEEPEST} lists and mappings within each other", event)
+            raise _Refused(f"invalid YAML: lists and mappings nested more than {DEEPEST} deep", event)
         self.depth += 1
         node: Any = super().compose_node(parent, index)
         self.depth -= 1
         if alias and id(node) not in self.sizes:
-            raise _Refused(f"invalid YAML: '{event.anchor}' holds itself", event)
+            raise _Refused(f"invalid YAML: the anchor '{event.anchor}' contains itself", event)
         self.values += self.sizes[id(node)] if alias else 1
         if self.values > VALUES:
             raise _Refused(f"invalid YAML: more than {VALUES:,} values", event)
@@ -107,8 +107,8 @@ class _Loader(yaml.SafeLoader):
                     raise _Refused(f"invalid YAML: a key must be text, found {found or 'nothing'}", key, todo)
                 line = key.start_mark.line + 1
                 if key.value in lines:
-                    both = f"lines {lines[key.value]} and {line}" if lines[key.value] != line else f"line {line}, twice"
-                    raise _Refused(f"the key '{key.value}' stands in {both}", key, "remove one of them")
+                    both = f"lines {lines[key.value]} and {line}" if lines[key.value] != line else f"line {line}"
+                    raise _Refused(f"the key '{key.value}' is given twice, in {both}", key, "remove one of them")
                 lines[key.value] = line
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:

@@ -30,7 +30,7 @@ ON = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in ("start", "slice_by
 
 
 class NotTold(Exception):
-    """Tiles cannot be amended: they do not tell what is left of them, or it takes more memory than there is."""
+    """Raised where tiles cannot be amended: a state cannot be subtracted, for example a minimum, or memory is short."""
 
 
 def changed(before: pa.Table, after: pa.Table, states: Iterable[str]) -> pa.Table:

@@ -30,7 +30,7 @@ DEEPEST = 200
 """Brackets within brackets."""
 _DEPTH = {**dict.fromkeys("([{", 1), **dict.fromkeys(")]}", -1)}
 CHECK_SECONDS = 3.0
-"""How long looking at one may take."""
+"""How long checking one may take."""
 FORMS = ("SELECT ({})", "SELECT CASE WHEN true THEN {} END")
 """Statements around a text that its own brackets could close in one way only."""
 OPERATORS = {
@@ -56,7 +56,7 @@ NAMED = {
     "SUBQUERY": "a query within it",
     "WINDOW": "a window function",
 }
-"""What people call the parts of SQL that have no place in an expression."""
+"""What people call the parts of SQL that are not allowed in an expression."""
 
 
 class Refused(Exception):
@@ -139,7 +139,7 @@ def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -
         raise ConfigError(f"{what}: {error}", expected=expected, found=found, todo=todo) from None
     except TimeoutError:
         _engine.cache_clear()
-        raise ConfigError(f"{what}: looking at it does not end", expected=expected, found=found) from None
+        raise ConfigError(f"{what}: checking it takes too long", expected=expected, found=found) from None
     except RecursionError:
         raise ConfigError(f"{what}: it is nested too deeply", expected=expected, found=found) from None
     except duckdb.Error as error:
@@ -158,14 +158,14 @@ def _looked_at(con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ..
     if not text.strip():
         raise Refused("it is empty")
     if len(text) > LENGTH:
-        raise Refused(f"it has {len(text):,} characters, and {LENGTH:,} is the most")
+        raise Refused(f"it has {len(text):,} characters, at most {LENGTH:,} are allowed")
     if max(itertools.accumulate(_DEPTH.get(character, 0) for character in text), default=0) > DEEPEST:
         raise Refused("it is nested too deeply")
     if strange := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
         raise Refused(f"it holds the control character {strange[0]!r}")
     first, second = (_tree(con, form, text) for form in FORMS)
     if second.get("class") != "CASE" or [each["then_expr"] for each in second["case_checks"]] != [first]:
-        raise Refused("its brackets or comments reach beyond it")
+        raise Refused("it closes a bracket or comment that it did not open")
     known = {name.lower(): name for name in columns}
     used = frozenset(_columns(first, known, frozenset()))
     if numbers:
@@ -237,7 +237,7 @@ def _columns(node: Any, known: Mapping[str, str], own: frozenset[str], lambdas: 
     if kind == "OPERATOR" and node["type"] not in OPERATORS:
         raise Refused(f"it holds {node['type'].replace('_', ' ').lower()}")
     if kind == "TYPE" and (node["type_name"].upper() not in TYPES or len(node["qualified_name"]["path"]) != 1):
-        raise Refused(f"there is no type '{node['type_name']}' for it", nearest(node["type_name"].upper(), TYPES))
+        raise Refused(f"unknown type '{node['type_name']}'", nearest(node["type_name"].upper(), TYPES))
     takes = kind == "FUNCTION" and node["function_name"].lower() in LAMBDAS
     for each in node.values():
         yield from _columns(each, known, own, takes)
@@ -251,7 +251,7 @@ def _named(path: list[str], known: Mapping[str, str], own: frozenset[str]) -> It
         whole = ".".join(path)
         if name in REFUSED:
             raise Refused(f"'{whole}' {REFUSED[name]}")
-        raise Refused(f"there is no column '{whole}' for it", nearest(path[0], known.values()), path[0])
+        raise Refused(f"unknown column '{whole}'", nearest(path[0], known.values()), path[0])
     yield known[name]
 
 
@@ -273,6 +273,6 @@ def _check_function(node: Mapping[str, Any]) -> None:
     if name not in ALLOWED:
         if name in REFUSED:
             raise Refused(f"'{name}' {REFUSED[name]}")
-        raise Refused(f"'{name}' is no function that it may call", nearest(name, ALLOWED))
+        raise Refused(f"'{name}' is not a function that SQL of a config may call", nearest(name, ALLOWED))
     if node["distinct"] or node["filter"] or node["order_bys"]["orders"] or node["export_state"]:
         raise Refused(f"'{name}' takes neither DISTINCT, FILTER nor ORDER BY")

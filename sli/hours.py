@@ -41,7 +41,7 @@ Progress = Callable[[str, int, int], None]
 
 @contextmanager
 def step(progress: Progress, what: str) -> Iterator[None]:
-    """Tell of work that cannot be counted that it has begun, and that it has ended."""
+    """Report the begin and the end of work that cannot be counted."""
     progress(what, 0, 1)
     yield
     progress(what, 1, 1)
@@ -56,7 +56,7 @@ class FoundHeld(Exception):
 
 
 class TooLarge(Exception):
-    """Tasks that ran out of memory: `error` is what there is to say if smaller ones do, too."""
+    """Tasks that ran out of memory: `error` is raised if smaller ones do, too."""
 
     def __init__(self, error: OutOfMemory) -> None:
         super().__init__("too large")
@@ -81,7 +81,7 @@ def made_anew(
     known: Sequence[Interval],
     progress: Progress,
 ) -> Worked:
-    """Tiles computed anew from all their pairs. Raises TooLarge where tasks run out of memory."""
+    """Tiles recomputed from all their pairs. Raises TooLarge where tasks run out of memory."""
     before = _tiles_before(config, transaction, chosen)
     try:
         with step(progress, "looking for repeated ids"):
@@ -120,7 +120,7 @@ def amended(config: Config, transaction: Transaction, chosen: Plan, news: News, 
         with within_memory("new rows"):
             return _by_new_rows(config, transaction, chosen, news, progress)
     except OutOfMemory as error:
-        LOG.warning("amending takes more than `memory:`, so its hours are recomputed (%s)", error.found)
+        LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
         raise NotTold from error
 
 

@@ -175,7 +175,7 @@ KINDS = (
     (stat.S_ISBLK, "a device, not a file"),
     (stat.S_ISDIR, "a link to a folder, which is not followed lest it leads in circles"),
 )
-LINKS = {errno.ELOOP: "a link that leads to itself", errno.EACCES: "the permission is missing to look at it"}
+LINKS = {errno.ELOOP: "a link that leads to itself", errno.EACCES: "no permission to look at it"}
 
 
 def _add_odd(path: str, found: Listing) -> None:

@@ -72,11 +72,11 @@ def _expanded(tree: Any, where: str, at: tuple[str, ...] = ()) -> Any:
         return tree
     if not any(map(functools.partial(_lies_in, at), EXPANDED)):
         raise ConfigError(
-            "no environment variable is read here",
+            "environment variables are not read here",
             where=f"{where}, key {'.'.join(at)}",
             expected="`${NAME}` only in `store`, `path`, `table`, `storage`, and the scheduler or options of `dask`",
             found=tree,
-            todo="write the value, or give it by --set",
+            todo="write the value itself, or pass it with --set",
         )
 
     def value(found: re.Match[str]) -> str:

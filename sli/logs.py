@@ -33,7 +33,7 @@ from sli.storage import READERS, Storage, filesystem, plain
 TAIL = 64 << 10
 """Bytes fetched from the end of a remote file: most footers are shorter."""
 ATTEMPTS = 5
-"""How often a log is listed anew because a file of it was replaced or removed before it was read."""
+"""How often a log is listed again because a file of it was replaced or removed before it was read."""
 NUMBERED = ("file_row_number", "file_index")
 """What DuckDB calls the numbers of a file's rows, which tell equal rows apart."""
 NEAREST, FARTHEST = -(2**63) // 1000, 2**63 // 1000
@@ -94,7 +94,7 @@ def check_usable(inputs: Inputs) -> None:
 
 
 def without_feedback(config: Config, inputs: Inputs) -> tuple[str, ...]:
-    """A sentence that says so where no file of the feedback log can be used, so that nothing has a label."""
+    """A warning if no file of the feedback log can be used, so that nothing has a label."""
     files = inputs.feedback
     if files.usable.any():
         return ()
@@ -245,7 +245,7 @@ def _unreadable(footer: _Footer, file: LogFile, error: Exception) -> LogFile:
     if not is_current(file.path, file.fingerprint, footer.storage):
         raise _Moved(file.path) from error
     if isinstance(error, PermissionError):
-        return file.set_aside("unreadable", "the permission is missing to read it")
+        return file.set_aside("unreadable", "no permission to read it")
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return file.set_aside("unreadable", masked(text)[:200])
 
@@ -258,7 +258,7 @@ def _typed(footer: _Footer, file: LogFile, schema: pa.Schema) -> LogFile:
             found = [each for each in schema.names if each.lower() == name.lower()]
             return file.set_aside("ambiguous column", f"'{name}' is one of {', '.join(found)}: SQL sees no difference")
     if reserved := [name for name in NUMBERED if names[name]]:
-        return file.set_aside("ambiguous column", f"column '{reserved[0]}' has a name of the engine's own")
+        return file.set_aside("ambiguous column", f"column '{reserved[0]}' has a name that DuckDB reserves")
     types = {name: schema.field(name).type for name in footer.needed if name in schema.names}
     hive = {part.split("=", 1)[0] for part in file.path.split("/") if "=" in part}
     for name in footer.needed:
@@ -326,8 +326,8 @@ def _timed(footer: _Footer, file: LogFile, metadata: Any, schema: pa.Schema, ope
         if found.has_min_max:
             bounds.append((_micros(found.min_raw, kind), _micros(found.max_raw, kind)))
     if bounds and not any(low < FARTHEST and high >= NEAREST for low, high in bounds):
-        what = f"every time of column '{footer.source.time}' lies before the year 1678 or after 2261"
-        return file.set_aside("wrong time", f"{what}; was it written in another unit, or for want of a time?")
+        what = f"every time in column '{footer.source.time}' lies before the year 1678 or after 2261"
+        return file.set_aside("wrong time", f"{what}; was it written in another unit, or as a placeholder?")
     zoned = pa.types.is_timestamp(kind) and kind.tz is not None
     ranges = tuple(_instants(*each, footer.zone, zoned) for each in bounds)
     return file._replace(ranges=ranges, null_times=nulls, row_bytes=size / max(1, metadata.num_rows))
@@ -345,7 +345,7 @@ def _read_times(footer: _Footer, opened: Any) -> tuple[list[tuple[int, int]], in
 
 
 def _micros(stored: int, kind: Any) -> int:
-    """A time as Parquet stores it in microseconds, what is smaller cut off: of any year, whatever datetime can hold."""
+    """A time as Parquet stores it in microseconds, smaller parts cut off; of any year, also beyond datetime's."""
     if pa.types.is_date(kind):
         return stored * DAY
     return stored // 1000 if kind.unit == "ns" else stored * MICROS[kind.unit]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ROOM = 256 << 20
-"""Bytes beside those to be written: with as much left on the disk nothing is held back."""
+"""Spare bytes, beside those to be written: with that many free on the disk, stderr is left alone."""
 HEAD = re.compile(r"thread '.*' (\(\d+\) )?panicked at ")
 REST = re.compile(r"stack backtrace:|\s+\d+: |\s+at |note: |$")
 _ONE = threading.Lock()
@@ -45,7 +45,7 @@ def unseen(folder: str, size: int) -> Iterator[None]:
 
 
 def without_panics(text: str) -> str:
-    """The lines of a text that tell of no panic."""
+    """The lines of a text that do not belong to a panic."""
     lines: list[str] = []
     message = within = False
     for line in text.splitlines(keepends=True):

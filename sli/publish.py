@@ -272,7 +272,7 @@ def without_slices(columns: Mapping[str, str], predictions: Files) -> list[dict[
             "file": None,
             "count": count,
             "samples": [],
-            "explanation": f"column '{name}' is {kind} in every file: nothing is sliced by it, all else is published",
+            "explanation": f"column '{name}' is {kind} in every file: no slices by it, everything else is published",
         }
         for name, kind in columns.items()
     ]
@@ -453,7 +453,7 @@ def failing_functions(config: Config, rows: pa.Table) -> tuple[str, ...]:
 
 
 def believed(transaction: Transaction, first_day: str | None) -> dict[str, Read]:
-    """How to read the newest belief from a day on (None: all) by grain, in plain form."""
+    """How to read the published rows from a day on (None: all) by grain, in plain form."""
     later = [] if first_day is None else [("day", ">=", first_day)]
 
     def read(grain: str) -> pa.Table:
@@ -464,6 +464,6 @@ def believed(transaction: Transaction, first_day: str | None) -> dict[str, Read]
 
 
 def by_grain(beliefs: pa.Table) -> dict[str, Read]:
-    """How to find those of each grain among plain rows."""
+    """How to find the rows of each grain among plain rows."""
     grains = sorted(counted(beliefs.column("grain")))
     return {each: functools.partial(beliefs.filter, pc.field("grain") == each) for each in grains}

@@ -53,12 +53,12 @@ class Published:
 
     @staticmethod
     def from_json(text: str, where: str = "") -> Published:
-        """Raises StoreError where it is of a newer format or makes no sense."""
+        """Raises StoreError where it is of a newer format or cannot be read."""
         try:
             return Published._of(formats.migrated(json.loads(text), where))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(
-                "the published state of the store makes no sense",
+                "the published state of the store cannot be read",
                 where=where,
                 found=f"{type(error).__name__}: {plain(error)}",
                 todo="restore the store from a copy, or upgrade sli",

@@ -73,7 +73,7 @@ class Outcome:
     failing: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
-    """By the clock on the wall, from the call to its end: with failed attempts, a cluster's start and its end."""
+    """Wall-clock time from the call to its end: with failed attempts, a cluster's start and its end."""
     changes: publish.Difference = field(repr=False)
     inputs: Inputs = field(repr=False)
     conflicts: tuple[Conflicts, ...] = ()
@@ -97,16 +97,16 @@ def run(
 ) -> Outcome:
     """Bring the tables up to date with the logs, as known at `as_of` (default: now).
 
-    With `look_back`, such as `1d`, stale hours that lie further back from the newest published one are left for a
-    run without; hours never published are always computed. `future` allows an `as_of` that is still to come, where
-    nothing is published as of today; `undo_future` first takes back what was published as of such a time. Raises
-    SliError.
+    With `look_back`, such as `1d`, only stale hours of that last stretch before the newest published one are
+    recomputed; older ones wait for a run without it, and hours never published are always computed. `future` allows
+    an `as_of` in the future, where nothing is published as of today; `undo_future` first takes back what was
+    published as of the future. Raises SliError.
     """
     began = time.monotonic()
     config = load_config(config, settings)
     request = _request(config, as_of, look_back, future)
     if undo_future and (before := Store(config.store, config.storage).undo_since(ahead.limit())):
-        LOG.info(f"took back what was published as of the future; the newest belief is as of {iso(before.as_of)} again")
+        LOG.info(f"took back what was published as of the future; the results are as of {iso(before.as_of)} again")
     outcome = carry_out(config, request, progress)
     return replace(outcome, seconds=time.monotonic() - began)
 
@@ -294,7 +294,7 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
 
 
 def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
-    """as_of as an instant, now where it is None; one still to come only if that is meant. Raises ConfigError."""
+    """as_of as an instant, now where it is None; one in the future only if that is meant. Raises ConfigError."""
     wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
     if wanted < config.since_instant:
         todo = f"use a time after since ({iso(config.since_instant)})"
@@ -387,7 +387,7 @@ def _compared(
     passes: Sequence[publish.Pass],
     progress: Progress,
 ) -> publish.Difference:
-    """What the rolled-up rows change of what is believed."""
+    """What the rolled-up rows change of the published ones."""
     with step(progress, "comparing"):
         believed = _believed(config, transaction, chosen, newest)
         scope = publish.Scope(config, chosen, passes)
@@ -395,7 +395,7 @@ def _compared(
 
 
 def _believed(config: Config, transaction: Transaction, chosen: Plan, newest: int) -> dict[str, publish.Read]:
-    """The published rows to compare with, by grain: the newest belief, or what was believed at an older as_of."""
+    """The published rows to compare with, by grain: the newest ones, or those known at an older as_of."""
     published = transaction.published
     if chosen.older:
         return publish.by_grain(known_at(transaction.store, published, chosen.as_of))

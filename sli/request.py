@@ -63,7 +63,7 @@ class Request:
     continues: bool = False
     """Whether the backfill was begun before: then it is one that another process has finished if it is not recorded."""
     future: bool = False
-    """Whether an as_of that is still to come is meant."""
+    """Whether an as_of in the future is meant."""
 
     @property
     def slis(self) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ class Request:
         return self.backfill.slis if self.backfill else ()
 
     def not_before(self, published: int) -> Request:
-        """The same as known when it is carried out: an older belief would not replace what is published meanwhile."""
+        """The same as known when it is carried out: an older as_of would not replace what is published meanwhile."""
         return replace(self, as_of=max(self.as_of, published)) if self.now or self.chunk else self
 
     @property

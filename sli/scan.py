@@ -123,7 +123,7 @@ def failed(error: Exception, where: str) -> EngineError:
 
 
 def out_of_memory(where: str, found: str) -> OutOfMemory:
-    """What to raise where a query takes more than `memory:`, even with what it can spill on disk."""
+    """The error for a query that takes more than `memory:` although it can spill to disk."""
     return OutOfMemory(
         "a task ran out of memory",
         where=where,
@@ -134,7 +134,7 @@ def out_of_memory(where: str, found: str) -> OutOfMemory:
 
 @contextmanager
 def within_memory(where: str) -> Iterator[None]:
-    """Raises OutOfMemory where a query inside the block takes more than there is."""
+    """Raise OutOfMemory where a query inside the block takes more memory than it may."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -159,7 +159,7 @@ def _problem(file: LogFile, source: Source, zone_name: str) -> Problem | None:
 
 
 def _reason(file: LogFile, source: Source, error: Exception) -> Problem:
-    """Whether a file that DuckDB fails on is damaged: only where pyarrow, which reads it anew, fails too."""
+    """Whether a file that DuckDB fails on is damaged: only where pyarrow, which reads it again, fails too."""
     stored = [name for name, kind in file.columns if kind != "hive" and name in source.needed]
     try:
         fs, place = filesystem(file.path, source.storage)
@@ -201,7 +201,7 @@ NANOSECONDS = 2**63 // 1000 - 1
 """As many microseconds as 64 bits of nanoseconds can tell."""
 MIDDLE = np.uint32(1 << 31)
 FILE = "sli:file"
-"""What the column of paths is called where files are read: they may have one called `filename` themselves."""
+"""Name of the column of paths where files are read: a file may have a column `filename` of its own."""
 ROW = '"sli:row"'
 """SQL of the column that numbers rows."""
 
@@ -238,7 +238,7 @@ def rows_of(
 
 
 def _partitions(file: LogFile) -> tuple[str, ...]:
-    """The names that folders of its path give values to: DuckDB reads only files of the same ones together."""
+    """Names of the hive columns in its path: DuckDB reads only files with the same ones together."""
     if "hive" not in file.types.values():
         return ()
     return tuple(part.partition("=")[0] for part in file.path.split("/")[:-1] if "=" in part)
@@ -262,11 +262,11 @@ _REMOTE: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Fetched]] = Weak
 
 
 _CHECKED: WeakKeyDictionary[duckdb.DuckDBPyConnection, set[tuple[str, frozenset[str], Interval]]] = WeakKeyDictionary()
-"""What of local files each connection has held to the checksums of its pages."""
+"""Which parts of local files each connection has checked against the checksums of their pages."""
 
 
 def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, span: Interval) -> None:
-    """Hold the pages of local files to their checksums, where they have any; remote ones are when they are fetched.
+    """Check the pages of local files against their checksums, if any; those of remote files are checked when fetched.
 
     Raises BrokenFiles.
     """
@@ -360,7 +360,7 @@ def place_of(path: str) -> str:
 
 
 def pattern_of(path: str) -> str:
-    """The pattern that one path meets: DuckDB takes `*`, `?` and `[` in that of a local file for one."""
+    """The pattern that matches one path only: DuckDB takes `*`, `?` and `[` in local paths for wildcards."""
     return path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path)
 
 

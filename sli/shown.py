@@ -166,7 +166,7 @@ def query(frame: pd.DataFrame, config: Config, sli: str, rows: int, width: int |
     """The plot of several windows, and a table with intervals and worst cases of the newest."""
     drawn = _plotted(frame, config, sli, width) if frame.window_end.nunique() > 1 else []
     interval = f"{config.level:.0%} interval"
-    names = ("from", "until", "slice", sli, interval, "whatever is missing", "predictions", "coverage", "maturity")
+    names = ("from", "until", "slice", sli, interval, "if labels arrive", "predictions", "coverage", "maturity")
     texts = []
     shown: Any = newest(_largest(frame), rows).sort_values(["window_end", "name"], kind="stable")
     for row in shown.itertuples():

@@ -31,7 +31,7 @@ def spill_folder() -> str:
 
 
 def _remove_left() -> None:
-    """Remove the folders of this user's processes that are dead."""
+    """Remove the folders of this user's processes that were killed."""
     with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             with suppress(OSError):

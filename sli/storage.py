@@ -101,7 +101,7 @@ def on_s3(url: str) -> bool:
 
 
 STACK = re.compile(r"\n\s*(?:stack backtrace:|0: )")
-"""Where the stack begins that the table library adds to some of its errors."""
+"""Begin of the stack that the table library adds to some of its errors."""
 NOTHING = Storage()
 """All options left to the environment."""
 
@@ -135,15 +135,15 @@ def filesystem(url: str, storage: Storage = NOTHING) -> tuple[Any, str]:
 
 
 def check_no_credentials(url: str, where: str) -> None:
-    """Raise ConfigError for a URL that holds some: it stands in tables, plans and messages."""
+    """Raise ConfigError for a URL with credentials: URLs stand in tables, plans and messages."""
     if holds_credentials(url):
         kind = url.partition("://")[0]
         raise ConfigError(
             "credentials do not belong in a URL",
             where=where,
-            expected="a URL that says only where",
+            expected="a URL without credentials",
             found=url,
-            todo=f"write them as `storage: {{{kind}: {{...: ${{NAME}}}}}}`, from the environment",
+            todo=f"write them as `storage: {{{kind}: {{...: ${{NAME}}}}}}` and set NAME in the environment",
         )
 
 

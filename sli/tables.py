@@ -38,7 +38,7 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
 Within = Sequence[tuple[str, str, Any]]
-REMOVE = "remove the whole store, and the next run starts anew without its history"
+REMOVE = "remove the whole store: the next run recomputes everything, without the history"
 RESTORE = f"restore it from a copy; or {REMOVE}"
 SMALL_FILES = {"keys": 64, "inputs": 8}
 """Files of a table that is appended to every hour, before they are put together."""
@@ -131,7 +131,7 @@ class Store:
                     if KEY in commit:
                         return Published.from_json(commit[KEY], where)
         if results.version() > 0:
-            raise StoreError("the history of the results is lost", where=where, todo=RESTORE)
+            raise StoreError("the history of `results` is lost", where=where, todo=RESTORE)
         return None
 
     def undo_since(self, limit: int) -> Published | None:
@@ -153,7 +153,7 @@ class Store:
                     properties = CommitProperties(custom_metadata={KEY: commit[KEY]}, max_commit_retries=0)
                     results.restore(commit["version"], commit_properties=properties)
                     return before
-        raise StoreError("no earlier publication is remembered", where=self.uri("results"), todo=REMOVE)
+        raise StoreError("the store has no earlier publication to go back to", where=self.uri("results"), todo=REMOVE)
 
     def rows(
         self,

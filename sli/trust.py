@@ -16,18 +16,18 @@ def is_code_allowed() -> bool:
 
 
 def check_code_allowed(called: Sequence[str]) -> None:
-    """Raise ConfigError where code is named and none is to be run."""
+    """Raise ConfigError where code is named and none may run."""
     if called and not is_code_allowed():
         raise ConfigError(
-            "the config names Python code, and none is to be run",
+            "the config names Python code, but --no-code or SLI_NO_CODE refuses it",
             found=", ".join(called),
-            todo=f"leave out --no-code or {NO_CODE}, if you trust the code",
+            todo=f"leave out --no-code and {NO_CODE} if you trust the code",
         )
 
 
 @contextmanager
 def no_code(refused: bool) -> Iterator[None]:
-    """Refuse it within the block, or leave it as it is."""
+    """Refuse code within the block, or change nothing."""
     before = os.environ.get(NO_CODE)
     if refused:
         os.environ[NO_CODE] = "1"

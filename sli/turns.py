@@ -2,7 +2,7 @@
 
 In a folder that is a lock, which the system takes back when its holder dies; on S3 an object that its holder renews.
 Limit: it only saves work. Two runs that both believe it is their turn lose time and nothing else, since the commit
-decides; so where no lock can be had, and after PATIENCE, a run goes on without.
+decides; so where no lock can be had, and after PATIENCE, a run goes on without a turn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POLL = {True: 0.1, False: 1.0}
 BEAT = 5.0
 """Seconds after which the holder of an object renews it."""
 STALE = 25.0
-"""Seconds without that after which its holder is taken for dead."""
+"""Seconds without a renewal after which its holder counts as dead."""
 
 
 class Turn:
@@ -54,11 +54,11 @@ class Turn:
         told = False
         while not self._held.take():
             if time.monotonic() - began >= PATIENCE:
-                LOG.info("another run is still at work on the store; going on beside it")
+                LOG.info("another run still works on the store; no longer waiting for it")
                 break
             if not told:
                 told = True
-                LOG.info("another run is at work on the store; waiting for it to end")
+                LOG.info("another run works on the store; waiting until it ends")
             time.sleep(POLL[self._local] * random.uniform(0.5, 1.5))
         return True
 

@@ -100,7 +100,7 @@ class Called:
         return self._scores(columns) if self.scores and not self.scores_as else self._array(prediction)
 
     def _scores(self, columns: Mapping[str, Any]) -> Any:
-        """A row a pair, a column a class."""
+        """One row for each pair, one column for each class."""
         return np.column_stack([np.array(columns[name], dtype=object).astype(np.float64) for name in self.scores])
 
     def _array(self, of: Any) -> Any:
@@ -112,7 +112,7 @@ class Called:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Show no warning of a function: one a window would be noise."""
+    """Show no warnings of a function: one for each window would be noise."""
     # Python's filters of warnings are one for all threads: a thread must not restore them while another hushes.
     with TURN, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -375,7 +375,7 @@ def _value(function: Called, s: Merged) -> Values:
 
 
 def _row(function: Called, s: Merged, i: int, known: dict[Any, Any]) -> tuple[float, str | None, float, float, float]:
-    """Value, reason, interval and bound of one row; `known` are values and intervals of samples met before."""
+    """Value, reason, interval and bound of one row; `known` are values and intervals of samples seen before."""
     nan = math.nan
     if s["usable"][i] == 0:
         unscored = UNSCORED in s.states and s[UNSCORED][i] > 0

@@ -32,7 +32,7 @@ COUNTS = ("predictions", "labelled")
 """What `value` sees beside the states."""
 VALUE_SECONDS = 60.0
 """How long all values of a batch of windows may take."""
-ENDLESS = f"`value` does not end within {VALUE_SECONDS:g} s"
+ENDLESS = f"`value` takes longer than {VALUE_SECONDS:g} s"
 
 
 def aggregate(text: str, columns: Collection[str]) -> State:

@@ -151,7 +151,7 @@ def mean(of: str = "prediction") -> Formula:
 
 @entry("mean", "binary", parameters=("of",), version=2)
 def mean_of_scores(of: str = "prediction") -> Formula:
-    """The interval of scores, too, knows their range."""
+    """The interval of scores keeps to their range, too."""
     return _mean(of, SHARE if of == "prediction" else UNLIMITED)
 
 

@@ -262,7 +262,7 @@ def test_slices_by_a_column_that_is_nested_everywhere_are_set_aside_and_all_else
     desk.predictions(region=NESTED["list"], site=["s"] * N)
     said = desk.run()
     assert said.code == 3
-    assert said.has("wrong type: region, 6 rows", "column 'region' is list<", "nothing is sliced by it")
+    assert said.has("wrong type: region, 6 rows", "column 'region' is list<", "no slices by it")
     assert desk.counts() == (6, 6)
     assert sli.read(desk.config, slice={"site": "s"}).predictions.tolist() == [6]
     assert desk.audit() == {("predictions", "wrong type: region"): 6}
@@ -280,7 +280,7 @@ def test_only_slices_by_nested_columns_are_an_error_of_the_config(desk: Desk) ->
     desk.predictions(region=NESTED["list"])
     said = desk.run()
     assert said.code == 2
-    assert said.has("there is nothing to slice by", "'region' is list<", "list []")
+    assert said.has("no column of `slice_by` can be sliced by", "'region' is list<", "[[]]")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An as_of still to come: refused where it would hide what becomes known until then, and taken back where it does."""
+"""An as_of in the future: refused where it would hide what becomes known until then, and taken back where it does."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_future_shows_what_would_be_done_then_and_publishes_nothing_over_a_belie
     assert main(["plan", *command]) == 0
     assert "became final" in capsys.readouterr().out
     assert main(["run", *command]) == 2
-    assert "would hide all that becomes known until then" in capsys.readouterr().err
+    assert "would hide everything that becomes known until then" in capsys.readouterr().err
     assert sli.read(scenario.config).equals(before)
     assert main(["run", config]) == 0
 
@@ -108,9 +108,9 @@ def test_a_store_of_made_up_times_takes_runs_that_say_so(scenario: Scenario) -> 
     scenario.check(FAR + DAY)
     logged(scenario, 2)
     assert sli.run(scenario.config, future=True).plan.as_of == FAR + DAY
-    with pytest.raises(StoreError, match="as of a time to come"):
+    with pytest.raises(StoreError, match="as of a time in the future"):
         sli.run(scenario.config)
-    with pytest.raises(StoreError, match="no earlier publication is remembered"):
+    with pytest.raises(StoreError, match="no earlier publication to go back to"):
         sli.run(scenario.config, undo_future=True)
     scenario.check(FAR + DAY)
 
@@ -127,7 +127,7 @@ def test_a_store_frozen_by_a_far_as_of_says_so_and_the_remedy_works(
         assert "`sli run CONFIG --undo-future`" in told
     logged(scenario, 3)
     assert main(["run", config, "--undo-future"]) == 0
-    assert "the newest belief is as of 2024-03-10T00:00Z again" in capsys.readouterr().err
+    assert "the results are as of 2024-03-10T00:00Z again" in capsys.readouterr().err
     published = Store(scenario.config.store).published()
     assert published is not None
     assert as_ofs(scenario) == as_ofs(scenario, "revisions") == [START + 2 * DAY, published.as_of]

@@ -305,7 +305,7 @@ def test_the_commands_print_windows_and_slices(published: Scenario, capsys: pyte
     assert main(["query", str(path), "accuracy", "--size", "1d", "--slice", "a=x"]) == 0
     shown = capsys.readouterr().out
     assert "95% interval" in shown
-    assert "whatever is missing" in shown
+    assert "if labels arrive" in shown
     assert main(["slices", str(path), "--sli", "accuracy", "--support", "5"]) == 0
     assert "worst first" in capsys.readouterr().out
     assert main(["query", str(path), "acuracy"]) == 2

@@ -283,8 +283,7 @@ def test_a_value_that_fails_on_a_row_leaves_the_others() -> None:
     found = from_sql({"n": "sum(fare)"}, "n::TINYINT", COLUMNS).value(merged([1.0, 300.0]))
     assert found.value[0] == 1
     assert np.isnan(found.value[1])
-    assert found.reason[0] is None
-    assert "out of range" in found.reason[1]
+    assert found.reason.tolist() == [None, sql.NULL]
 
 
 def test_a_value_that_does_not_end_is_undefined_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +292,7 @@ def test_a_value_that_does_not_end_is_undefined_and_says_so(monkeypatch: pytest.
     for i in range(7):
         nested = f"list_sum([{nested} FOR x{i} IN [{', '.join(['1'] * 20)}]])"
     found = from_sql({"n": "sum(fare)"}, nested, COLUMNS).value(merged([1.0]))
-    assert found.reason.tolist() == ["`value` does not end within 0.1 s"]
+    assert found.reason.tolist() == [sql.ENDLESS]
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "show"])

@@ -161,7 +161,7 @@ def compared(old: pa.Table | None, new: pa.Table, in_scope: Scope, first: bool) 
     con.execute(
         f"INSERT INTO revised SELECT '{model}', {olds}, {stamp}, 'removed', CASE WHEN s.definition IS NULL "
         f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value, o.verdict FROM old_arrow o "
-        f"LEFT JOIN current_arrow s ON s.definition = o.definition AND s.grain = o.grain AND s.slice_by = o.slice_by "
+        "LEFT JOIN current_arrow s USING (sli, definition, grain, slice_by) "
         f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {key})"
     )
     partitions: dict[str, list[str]] = {}
@@ -368,10 +368,10 @@ class Scope:
         self.config, self.plan, self.passes = config, plan, passes
 
     def current(self) -> pa.Table:
-        """Every definition, grain and slice_by the config declares."""
+        """Every SLI with its definition, grain and slice_by the config declares."""
         sets = [",".join(each) for each in self.config.slice_sets]
         rows = [
-            {"definition": self.config.definition(each), "grain": grain.name, "slice_by": by}
+            {"sli": each.name, "definition": self.config.definition(each), "grain": grain.name, "slice_by": by}
             for each in self.config.declared
             for grain in self.config.all_grains
             for by in sets
@@ -381,7 +381,10 @@ class Scope:
     def __call__(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         sets = [",".join(each) for each in self.config.slice_sets]
-        current = _among(rows, "definition", [self.config.definition(each) for each in self.config.declared])
+        current = np.zeros(len(rows), dtype=bool)
+        for each in self.config.declared:
+            # Two names may have one definition, as an SLI has that was called otherwise before.
+            current |= _among(rows, "sli", [each.name]) & _among(rows, "definition", [self.config.definition(each)])
         current &= _among(rows, "grain", [grain.name for grain in self.config.all_grains]) & _among(
             rows, "slice_by", sets
         )

@@ -589,6 +589,19 @@ def test_a_changed_definition_is_a_new_series_and_the_old_one_stays_in_the_histo
     assert list(history[history.definition == new.definition].cause) == ["new definition"]
 
 
+def test_an_sli_called_otherwise_leaves_no_rows_of_its_old_name(make: Make) -> None:
+    s = make()
+    s.log_predictions("p.parquet", [p("a", TEN), p("b", TEN)])
+    s.log_feedback("f.parquet", [f("a", TEN + 1), f("b", TEN + 1)])
+    s.settings = {"slis": [{"name": "old", "sli": "accuracy"}, {"name": "same", "sli": "accuracy"}]}
+    s.run(LATER)
+    s.settings = {"slis": [{"name": "new", "sli": "accuracy"}, {"name": "same", "sli": "accuracy"}]}
+    s.run(LATER)
+    assert set(sli.read(s.config).sli) == {"new", "same"}
+    history = sli.read(s.config, table="revisions")
+    assert list(history[history.change == "removed"].cause.unique()) == ["no longer declared"]
+
+
 def test_a_changed_objective_changes_the_verdict_and_not_the_series(make: Make) -> None:
     s = make()
     s.log_predictions("p.parquet", [p("a", TEN), p("b", TEN)])

@@ -154,7 +154,8 @@ def expected_of(config: Config, plan: Plan) -> Expected:
     if published is not None and not plan.from_scratch:
         named = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
         slices = publish.counted(named.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
-    return expected(config, plan, discover(config, store.inputs(published)), published, slices)
+    inputs = discover(config, store.inputs(published))
+    return expected(sliceable(config, inputs), plan, inputs, published, slices)
 
 
 def check_reachable(config: Config) -> None:

@@ -394,15 +394,15 @@ class Scope:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         sets = [",".join(each) for each in self.config.slice_sets]
         current = np.zeros(len(rows), dtype=bool)
-        for each in self.config.declared:
+        for sli in self.config.declared:
             # Two names may have one definition, as an SLI has that was called otherwise before.
-            current |= _among(rows, "sli", [each.name]) & _among(rows, "definition", [self.config.definition(each)])
+            current |= _among(rows, "sli", [sli.name]) & _among(rows, "definition", [self.config.definition(sli)])
         current &= _among(rows, "grain", [grain.name for grain in self.config.all_grains]) & _among(
             rows, "slice_by", sets
         )
         rolled = np.zeros(len(rows), dtype=bool)
         for each in self.passes:
-            mine = _among(rows, "sli", [sli.name for sli in each.slis])
+            mine = _among(rows, "sli", [one.name for one in each.slis])
             for grain in each.grains:
                 at = np.flatnonzero(mine & _among(rows, "grain", [grain.name]))
                 rolled[at] |= each.choose(grain, starts[at], ends[at])

@@ -41,7 +41,7 @@ from sli.plan import plan as make_plan
 from sli.reference import reference_tables
 from sli.request import Request
 from sli.rollup import roll_up, windows_of
-from sli.scan import BrokenFiles
+from sli.scan import BrokenFiles, within_memory
 from sli.schemas import AUDIT
 from sli.signals import delivered
 from sli.slis import Sli
@@ -389,7 +389,7 @@ def _compared(
     progress: Progress,
 ) -> publish.Difference:
     """What the rolled-up rows change of what is believed."""
-    with step(progress, "comparing"):
+    with step(progress, "comparing"), within_memory("the comparison of results"):
         believed = _believed(config, transaction, chosen, newest)
         scope = publish.Scope(config, chosen, passes)
         return publish.difference(believed, rolled, scope, transaction.published is None)

@@ -40,7 +40,8 @@ def sliceable(config: Config, inputs: Inputs) -> Config:
             todo="write `slice_by: [[]]` for all predictions together",
         )
     sets = tuple(each for each in config.slice_sets if not found.keys() & set(each))
-    return config.model_copy(update={"slice_by": tuple(kept), "slice_sets": sets})
+    # Its definitions stay those of the config as it stands, by which results are looked for.
+    return config.model_copy(update={"slice_by": tuple(kept), "slice_sets": sets, "caps": config.caps})
 
 
 def nested(config: Config, inputs: Inputs) -> dict[str, str]:

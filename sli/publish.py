@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from sli.inputs import Files, LogFile
 from sli.intervals import inside
 from sli.plan import Plan, compared_with
 from sli.rollup import NOTHING, ROLLED, TEXT, Choose, encoded
-from sli.scan import connect
+from sli.scan import connect, session
 from sli.slices import literal, parse
 from sli.slis import Sli
 from sli.slis.base import NO_LABELS, NO_REFERENCE
@@ -77,25 +78,36 @@ def counted(column: pa.ChunkedArray) -> Counter[str]:
     return found
 
 
+@functools.cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """A database that is kept open: to open one takes longer than to rewrite the rows of an hour."""
+    return duckdb.connect()
+
+
 def plain(beliefs: pa.Table) -> pa.Table:
     """Published rows in the form of rolled-up ones: instants as integers, slices as text."""
-    con = duckdb.connect()
-    con.execute("SET TimeZone='UTC'")
-    con.register("beliefs", beliefs)
-    return con.sql(
-        "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, "
-        "epoch_us(as_of) AS as_of, "
-        "array_to_string(slice_by, ',') AS slice_by, to_json(slice)::VARCHAR AS slice) FROM beliefs"
-    ).to_arrow_table()
+    with _engine().cursor() as con:
+        con.execute("SET TimeZone='UTC'")
+        con.register("beliefs", beliefs)
+        return con.sql(
+            "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, "
+            "epoch_us(as_of) AS as_of, "
+            "array_to_string(slice_by, ',') AS slice_by, to_json(slice)::VARCHAR AS slice) FROM beliefs"
+        ).to_arrow_table()
 
 
 def difference(old: Mapping[str, Read], new: Mapping[str, pa.Table], in_scope: Scope, first: bool) -> Difference:
     """Compare `new` rows with the `old` (plain) ones in scope, by grain; old rows out of scope stay as they are."""
-    parts = []
-    for grain in sorted({*old, *new}):
-        before, now = old[grain]() if grain in old else None, new.get(grain, NOTHING)
-        alone = first and before is None
-        parts.append(all_new(now, in_scope) if alone else compared(before, now, in_scope, first))
+    parts, config = [], in_scope.config
+    with connect(config.parallel, config.task_memory) if old or not first else nullcontext() as con:
+        for grain in sorted({*old, *new}):
+            before, now = old[grain]() if grain in old else None, new.get(grain, NOTHING)
+            if con is None:
+                parts.append(all_new(now, in_scope))
+                continue
+            with con.cursor() as own:
+                session(own)
+                parts.append(compared(own, before, now, in_scope, first))
     days = {grain: days for each in parts for grain, days in each.partitions.items()}
     if not parts:
         parts = [all_new(NOTHING, in_scope)]
@@ -137,13 +149,14 @@ def all_new(new: pa.Table, in_scope: Scope) -> Difference:
     return Difference(rows, revised, {grain: sorted(counted(new.column("day"))) for grain in grains})
 
 
-def compared(old: pa.Table | None, new: pa.Table, in_scope: Scope, first: bool) -> Difference:
+def compared(
+    con: duckdb.DuckDBPyConnection, old: pa.Table | None, new: pa.Table, in_scope: Scope, first: bool
+) -> Difference:
     """The rows of a grain added, changed and removed, and all rows of the partitions these lie in."""
     plan, config = in_scope.plan, in_scope.config
     model = config.model.replace("'", "''")
     old = plain(schemas.RESULTS.empty_table()) if old is None else old
     scope = in_scope(old) if len(old) else np.array([], dtype=bool)
-    con = connect(config.parallel, config.task_memory)
     con.register("old_arrow", old.append_column("in_scope", pa.array(scope, pa.bool_())))
     con.register("new_arrow", _resting(in_scope.config, plan, new))
     con.register("current_arrow", in_scope.current())
@@ -161,7 +174,7 @@ def compared(old: pa.Table | None, new: pa.Table, in_scope: Scope, first: bool) 
     con.execute(
         f"INSERT INTO revised SELECT '{model}', {olds}, {stamp}, 'removed', CASE WHEN s.definition IS NULL "
         f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value, o.verdict FROM old_arrow o "
-        f"LEFT JOIN current_arrow s ON s.definition = o.definition AND s.grain = o.grain AND s.slice_by = o.slice_by "
+        "LEFT JOIN current_arrow s USING (sli, definition, grain, slice_by) "
         f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {key})"
     )
     partitions: dict[str, list[str]] = {}
@@ -177,7 +190,6 @@ def compared(old: pa.Table | None, new: pa.Table, in_scope: Scope, first: bool) 
     order = "grain, day, sli, slice_by, slice, window_end, window_start"
     rows = con.sql(f"FROM final ORDER BY {order}").to_arrow_table()
     revised = con.sql(f"FROM revised ORDER BY {order}").to_arrow_table()
-    con.close()
     return Difference(encoded_texts(rows), encoded_texts(revised), partitions)
 
 
@@ -368,10 +380,10 @@ class Scope:
         self.config, self.plan, self.passes = config, plan, passes
 
     def current(self) -> pa.Table:
-        """Every definition, grain and slice_by the config declares."""
+        """Every SLI with its definition, grain and slice_by the config declares."""
         sets = [",".join(each) for each in self.config.slice_sets]
         rows = [
-            {"definition": self.config.definition(each), "grain": grain.name, "slice_by": by}
+            {"sli": each.name, "definition": self.config.definition(each), "grain": grain.name, "slice_by": by}
             for each in self.config.declared
             for grain in self.config.all_grains
             for by in sets
@@ -381,13 +393,16 @@ class Scope:
     def __call__(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         sets = [",".join(each) for each in self.config.slice_sets]
-        current = _among(rows, "definition", [self.config.definition(each) for each in self.config.declared])
+        current = np.zeros(len(rows), dtype=bool)
+        for sli in self.config.declared:
+            # Two names may have one definition, as an SLI has that was called otherwise before.
+            current |= _among(rows, "sli", [sli.name]) & _among(rows, "definition", [self.config.definition(sli)])
         current &= _among(rows, "grain", [grain.name for grain in self.config.all_grains]) & _among(
             rows, "slice_by", sets
         )
         rolled = np.zeros(len(rows), dtype=bool)
         for each in self.passes:
-            mine = _among(rows, "sli", [sli.name for sli in each.slis])
+            mine = _among(rows, "sli", [one.name for one in each.slis])
             for grain in each.grains:
                 at = np.flatnonzero(mine & _among(rows, "grain", [grain.name]))
                 rolled[at] |= each.choose(grain, starts[at], ends[at])

@@ -41,7 +41,7 @@ from sli.plan import plan as make_plan
 from sli.reference import reference_tables
 from sli.request import Request
 from sli.rollup import roll_up, windows_of
-from sli.scan import BrokenFiles
+from sli.scan import BrokenFiles, within_memory
 from sli.schemas import AUDIT
 from sli.signals import delivered
 from sli.slis import Sli
@@ -154,7 +154,8 @@ def expected_of(config: Config, plan: Plan) -> Expected:
     if published is not None and not plan.from_scratch:
         named = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
         slices = publish.counted(named.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
-    return expected(config, plan, discover(config, store.inputs(published)), published, slices)
+    inputs = discover(config, store.inputs(published))
+    return expected(sliceable(config, inputs), plan, inputs, published, slices)
 
 
 def check_reachable(config: Config) -> None:
@@ -388,7 +389,7 @@ def _compared(
     progress: Progress,
 ) -> publish.Difference:
     """What the rolled-up rows change of the published ones."""
-    with step(progress, "comparing"):
+    with step(progress, "comparing"), within_memory("the comparison of results"):
         believed = _believed(config, transaction, chosen, newest)
         scope = publish.Scope(config, chosen, passes)
         return publish.difference(believed, rolled, scope, transaction.published is None)

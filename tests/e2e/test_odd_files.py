@@ -258,7 +258,7 @@ def test_files_whose_slice_column_is_nested_are_set_aside(desk: Desk) -> None:
 
 
 def test_slices_by_a_column_that_is_nested_everywhere_are_set_aside_and_all_else_is_published(desk: Desk) -> None:
-    desk.configure(slice_by=[[], ["region"], ["region", "site"], ["site"]])
+    desk.configure(slice_by=[[], {"columns": ["region"], "top": 2}, ["region", "site"], ["site"]])
     desk.predictions(region=NESTED["list"], site=["s"] * N)
     said = desk.run()
     assert said.code == 3

@@ -6,6 +6,7 @@ hold DEEPEST mappings and lists within each other and VALUES values, those that 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ BYTES = 256 << 10
 DEEPEST = 50
 VALUES = 20_000
 LARGEST = 1 << 63
+SURROGATES = re.compile("[\ud800-\udfff]")
 TAGS = {
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge")
 }
@@ -97,6 +99,9 @@ class _Loader(yaml.SafeLoader):
         if node.tag not in TAGS:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             raise _Refused(f"invalid YAML: a value of type {tag}", node, "write texts, numbers, lists and mappings")
+        if isinstance(node, yaml.ScalarNode) and SURROGATES.search(node.value):
+            # Half a character, by an escape such as \ud800: neither a file nor a table can hold it.
+            raise _Refused("invalid YAML: a text holds half a character", node, "write the character itself")
         if isinstance(node, yaml.MappingNode):
             lines: dict[str, int] = {}
             for key, _ in node.value:
@@ -117,6 +122,10 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, OverflowError) as error:
             # A date that there is none of, a whole number of thousands of digits.
             raise _Refused(f"invalid YAML: {str(error)[:100]}", node, "put a text in quotes") from error
+        except (AttributeError, LookupError) as error:
+            # What PyYAML makes of a text that is none of the tag written before it.
+            kind = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise _Refused(f"invalid YAML: '{node.value[:40]}' is no {kind}", node, f"remove {kind}") from error
         if isinstance(value, int) and abs(value) >= LARGEST:
             raise _Refused("a whole number is too large", node, "put a text in quotes")
         return value

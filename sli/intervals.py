@@ -129,6 +129,8 @@ def inside(starts: Instants, ends: Instants, intervals: Iterable[Interval]) -> n
     return hit
 
 
+LONGEST = 36_525 * DAY
+"""The longest duration: beyond it times do not fit what dates and 64 bits can tell."""
 _UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
 
 
@@ -150,6 +152,8 @@ class Duration:
         found = re.fullmatch(r"\s*(\d+)\s*([dhms])\s*", str(text))
         if not found:
             raise ValueError(f"'{text}' is not a duration; write a whole number and d, h, m or s, such as 7d, 6h, 15m")
+        if len(found[1]) > 18 or int(found[1]) * _UNITS[found[2]] > LONGEST:
+            raise ValueError(f"'{text[:40]}' is longer than {LONGEST // DAY:,} days, which is 100 years")
         count, unit = int(found[1]), found[2]
         return Duration(f"{count}{unit}", count * _UNITS[unit], count if unit == "d" else None)
 

@@ -152,13 +152,19 @@ def audit_rows(audit: pd.DataFrame, rows: int | None) -> pd.DataFrame:
 
 
 def audit_lines(audit: pd.DataFrame, rows: int | None = None, width: int | None = None) -> list[str]:
-    """The standing audit, summed over files."""
+    """The standing audit, summed over files, of which the first is named."""
     if audit.empty:
         return ["audit: nothing to report"]
-    total = audit.groupby(["log", "check", "explanation"], sort=True)["count"].sum().reset_index()
+    grouped = audit.groupby(["log", "check", "explanation"], sort=True)
+    total = grouped.agg(count=("count", "sum"), file=("file", "first"), files=("file", "nunique")).reset_index()
     shown = audit_rows(total, rows).rename(columns={"count": "count_"})
     more = len(total) - len(shown)
-    told = [f"  {row.log}: {row.count_:,} {row.check} ({row.explanation})" for row in shown.itertuples()]
+    told = []
+    for row in shown.itertuples():
+        rows = "rows unknown," if row.check == "unreadable" else f"{row.count_:,}"
+        others = f" and {row.files - 1:,} more" if row.files > 1 else ""
+        where = f" in {row.file.rpartition('/')[2]}{others}" if row.files else ""
+        told.append(f"  {row.log}: {rows} {row.check}{where} ({row.explanation})")
     return ["audit:", *(shortened(line, width) for line in told), *[f"  {more:,} more, of fewer rows"] * bool(more)]
 
 

@@ -281,12 +281,35 @@ SHAPES: list[tuple[str, str | bytes, list[str]]] = [
     ("escape", "model: \x1b[2J\n", ["invalid YAML", "#x001b"]),
     ("no UTF-8", b"model: \xff\n", ["not UTF-8 text"]),
     ("UTF-16", "model: m\n".encode("utf-16"), ["not UTF-8 text"]),
+    (
+        "no time",
+        "since: !!timestamp soon\n",
+        ["invalid YAML: 'soon' is no !!timestamp", "line 1", "remove !!timestamp"],
+    ),
+    ("no truth", "min_support: !!bool maybe\n", ["invalid YAML: 'maybe' is no !!bool", "line 1"]),
+    ("no number", "min_support: !!int ''\n", ["invalid YAML: '' is no !!int", "line 1"]),
+    ("half a character", 'model: "\\ud800"\n', ["a text holds half a character", "line 1"]),
+    ("half a character in a key", '"\\udfff": 1\n', ["a text holds half a character", "line 1"]),
     ("empty", "", ["must be a mapping", "found: nothing"]),
     ("comment", "# nothing\n", ["must be a mapping", "found: nothing"]),
     ("list", "- accuracy\n", ["must be a mapping", "found: list"]),
     ("text", "accuracy\n", ["must be a mapping", "found: str"]),
     ("huge", "# " + "x" * (300 << 10), ["the config is too large", "at most 256 KiB"]),
 ]
+
+
+@pytest.mark.parametrize("length", ["36526d", "9999999999999999d", "9" * 5000 + "s"])
+def test_a_length_of_more_than_a_century_is_refused(desk: Desk, length: str) -> None:
+    desk.configure(horizon=length)
+    said = desk.run()
+    assert said.code == 2
+    assert said.has("horizon", "is longer than 36,525 days, which is 100 years")
+
+
+def test_a_length_of_a_century_is_not_refused(desk: Desk) -> None:
+    desk.configure(horizon="36525d")
+    assert desk.run().code == 0
+    assert desk.counts() == (6, 6)
 
 
 @pytest.mark.parametrize(("text", "parts"), [each[1:] for each in SHAPES], ids=[each[0] for each in SHAPES])

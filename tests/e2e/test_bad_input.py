@@ -254,6 +254,15 @@ def test_many_orphans_are_counted_and_five_are_named(desk: Desk) -> None:
     assert shown.has("20,000 orphan", "no prediction has this id")
 
 
+def test_the_audit_as_shown_names_a_file_and_no_count_that_is_unknown(desk: Desk) -> None:
+    for name in ("broken.parquet", "torn.parquet"):
+        (desk.root / "predictions" / name).write_bytes(b"hello")
+    assert desk.run().code == 3
+    shown = desk.call("show", str(desk.config), "--table", "audit")
+    assert shown.has("predictions: rows unknown, unreadable in broken.parquet and 1 more (")
+    assert "0 unreadable" not in shown.out
+
+
 def test_a_slice_column_of_many_values_gives_a_row_for_each(desk: Desk) -> None:
     desk.configure(slice_by=[[], ["user"]])
     desk.predictions(n=5_000, user=[f"u{i}" for i in range(5_000)])

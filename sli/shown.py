@@ -157,7 +157,7 @@ def audit_lines(audit: pd.DataFrame, rows: int | None = None, width: int | None 
         return ["audit: nothing to report"]
     grouped = audit.groupby(["log", "check", "explanation"], sort=True)
     total = grouped.agg(count=("count", "sum"), file=("file", "first"), files=("file", "nunique")).reset_index()
-    shown = audit_rows(total, rows).rename(columns={"count": "count_"})
+    shown: Any = audit_rows(total, rows).rename(columns={"count": "count_"})
     more = len(total) - len(shown)
     told = []
     for row in shown.itertuples():

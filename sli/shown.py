@@ -157,14 +157,14 @@ def audit_lines(audit: pd.DataFrame, rows: int | None = None, width: int | None 
         return ["audit: nothing to report"]
     grouped = audit.groupby(["log", "check", "explanation"], sort=True)
     total = grouped.agg(count=("count", "sum"), file=("file", "first"), files=("file", "nunique")).reset_index()
-    shown = audit_rows(total, rows).rename(columns={"count": "count_"})
+    shown: Any = audit_rows(total, rows).rename(columns={"count": "count_"})
     more = len(total) - len(shown)
     told = []
     for row in shown.itertuples():
-        rows = "rows unknown," if row.check == "unreadable" else f"{row.count_:,}"
+        count = "rows unknown," if row.check == "unreadable" else f"{row.count_:,}"
         others = f" and {row.files - 1:,} more" if row.files > 1 else ""
         where = f" in {row.file.rpartition('/')[2]}{others}" if row.files else ""
-        told.append(f"  {row.log}: {rows} {row.check}{where} ({row.explanation})")
+        told.append(f"  {row.log}: {count} {row.check}{where} ({row.explanation})")
     return ["audit:", *(shortened(line, width) for line in told), *[f"  {more:,} more, of fewer rows"] * bool(more)]
 
 

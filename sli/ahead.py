@@ -39,8 +39,8 @@ def check_store(published: Published | None, request: Request, where: str) -> No
             where=where,
             expected=f"an as_of of {iso(limit())} or earlier, by the clock of this machine",
             found=iso(published.as_of),
-            todo="`sli run CONFIG --undo-future` takes that back and goes on from what was published before; "
-            "add --future if the times in the logs are made up",
+            todo="`sli run CONFIG --undo-future` takes that back and goes on from what was published before (if "
+            "nothing was, remove the store and run again); add --future if the times in the logs are made up",
         )
 
 

@@ -47,6 +47,8 @@ OPERATORS = {
     "OPERATOR_TRY",
     "STRUCT_EXTRACT",
 }
+NUMBER = re.compile(r"\"NULL\"|BOOLEAN|DOUBLE|FLOAT|DECIMAL\(.*\)|U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
+"""The types of numbers, and that of nothing but null."""
 CLASSES = {"BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
 CLASSES |= {"OPERATOR", "TYPE"}
 NAMED = {
@@ -171,7 +173,9 @@ def _looked_at(con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ..
     if numbers:
         values = ", ".join(f"NULL::DOUBLE AS {quoted(name)}" for name in columns)
         # Described, it is bound and not run: no constant in it is worked out.
-        con.execute(f"DESCRIBE SELECT ({text})::DOUBLE FROM (SELECT {values})")
+        [described] = con.execute(f"DESCRIBE SELECT ({text}) FROM (SELECT {values})").fetchall()
+        if not NUMBER.fullmatch(described[1]):
+            raise Refused(f"its value is {described[1]}, not a number")
     return used
 
 

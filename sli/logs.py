@@ -94,13 +94,12 @@ def check_usable(inputs: Inputs) -> None:
 
 
 def without_feedback(config: Config, inputs: Inputs) -> tuple[str, ...]:
-    """A warning if no file of the feedback log can be used, so that nothing has a label."""
+    """A warning if no file of the feedback log has a row that can be used, so that nothing has a label."""
     files = inputs.feedback
-    if files.usable.any():
+    if pc.sum(files.take(files.usable).rows.column("rows")).as_py():
         return ()
-    found = (
-        f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, set aside" if files else _contents(config, "feedback")
-    )
+    why = "without rows" if files.usable.all() else "set aside or without rows" if files.usable.any() else "set aside"
+    found = f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}" if files else _contents(config, "feedback")
     return (f"nothing is labelled: no usable feedback at {config.feedback.path}, only {found}",)
 
 

@@ -6,6 +6,7 @@ Limit: an aggregate is one sum, count, min or max; what does not merge is a Pyth
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def aggregate(text: str, columns: Collection[str]) -> State:
     """The state of one SQL aggregate such as `sum(fare * tip)` over these columns. Raises ConfigError."""
     found = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
     name, inner = (found[1].lower(), found[2].strip()) if found else ("", "")
-    if name not in MERGEABLE:
+    if name not in MERGEABLE or not _is_whole(inner):
         raise ConfigError(
             "a state must be one mergeable aggregate",
             expected="sum(...), count(...), min(...) or max(...) over a pair's columns",
@@ -58,6 +59,12 @@ def aggregate(text: str, columns: Collection[str]) -> State:
     if name == "sum":
         return total(f"({inner})::DOUBLE", f"({inner}) IS NOT NULL")
     return State("min" if name == "min" else "max", of=f"({inner})::DOUBLE")
+
+
+def _is_whole(text: str) -> bool:
+    """Whether no bracket closes what begins before the text, as between the aggregates of `sum(a) + sum(b)`."""
+    depth = itertools.accumulate((c == "(") - (c == ")") for c in LITERAL.sub("", text))
+    return min(depth, default=0) >= 0
 
 
 def needs_labels(states: Iterable[State]) -> bool:

@@ -226,6 +226,18 @@ def test_an_expression_over_states_is_accepted(text: str) -> None:
     assert from_sql(states, text, COLUMNS).states.keys() == states.keys()
 
 
+@pytest.mark.parametrize("text", ["[a]", "'abc'", "INTERVAL 1 DAY", "{'x': a}", "DATE '2024-01-01'", "a::VARCHAR"])
+def test_a_value_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not a number"):
+        from_sql({"a": "sum(fare)"}, text, COLUMNS)
+
+
+@pytest.mark.parametrize("text", ["sum(fare) + sum(tip)", "sum(fare) / count(*)", "max(fare) - min(')' || region)"])
+def test_several_aggregates_are_no_state(text: str) -> None:
+    with pytest.raises(ConfigError, match="one mergeable aggregate"):
+        from_sql({"a": text}, "a", COLUMNS)
+
+
 @pytest.mark.parametrize("text", PAIRS)
 def test_an_aggregate_over_columns_is_accepted(text: str) -> None:
     [state] = from_sql({"x": text}, "x", COLUMNS).states.values()

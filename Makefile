@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check format lock bench clean
+.PHONY: install demo test soak check format lock bench clean
 
 install: $(VENV)/installed
 
@@ -18,7 +18,11 @@ demo: install
 
 # The same examples each time: `pytest` alone looks for new ones.
 test: install
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m "not soak"
+
+# What takes longer, run by hand: long simulations, backfills through a server, every window verified.
+soak: install
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m soak
 
 check: install
 	$(BIN)/ruff format --check .

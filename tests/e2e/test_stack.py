@@ -117,12 +117,14 @@ def artifact(stack: Stack, run: str, key: str) -> Any:
     return found[-1] if found else None
 
 
+@pytest.mark.soak
 def test_deploy_says_what_it_made(stack: Stack) -> None:
     said = stack.log("deploy")
     for name in ("recompute/hourly", "recompute/nightly", "backfill/backfill"):
         assert f"Deployment '{name}' successfully created" in said
 
 
+@pytest.mark.soak
 def test_the_schedules_create_runs(stack: Stack) -> None:
     deadline, names = time.monotonic() + 90, set[str]()
     while time.monotonic() < deadline and names != {"hourly", "nightly"}:
@@ -136,12 +138,14 @@ def test_the_schedules_create_runs(stack: Stack) -> None:
     assert names == {"hourly", "nightly"}
 
 
+@pytest.mark.soak
 def test_the_pages_of_the_server_are_there_and_reach_its_api(stack: Stack) -> None:
     root = stack.api.removesuffix("/api")
     assert "<html" in httpx.get(root, follow_redirects=True, timeout=30).raise_for_status().text
     assert httpx.get(f"{root}/ui-settings", timeout=30).raise_for_status().json()["api_url"] == stack.api
 
 
+@pytest.mark.soak
 def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_does(
     stack: Stack, config: Config, folder: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +177,7 @@ def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_do
     assert {"window", "slice", "SLI", "old", "new", "cause"} == set(yaml.safe_load(rows)[0])
 
 
+@pytest.mark.soak
 def test_a_second_run_has_nothing_to_do(stack: Stack, config: Config) -> None:
     before = Store(config.store).published()
     ended = stack.ended(stack.start("recompute/nightly"))
@@ -180,6 +185,7 @@ def test_a_second_run_has_nothing_to_do(stack: Stack, config: Config) -> None:
     assert Store(config.store).published() == before
 
 
+@pytest.mark.soak
 def test_a_backfill_through_prefect_is_planned_cancelled_continued_and_told(
     stack: Stack, config: Config, folder: Path, tmp_path: Path
 ) -> None:
@@ -224,6 +230,7 @@ def wait(true: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_a_flow_run_that_is_killed_leaves_the_store_clean_and_the_next_completes_it(
     stack: Stack, config: Config, folder: Path, tmp_path: Path
 ) -> None:
@@ -263,6 +270,7 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
         return {}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("deployment", "job", "env", "parts"),
     [
@@ -300,6 +308,7 @@ def test_what_cannot_be_is_a_failed_state_with_a_message_within_seconds(
     assert time.monotonic() - began < 45
 
 
+@pytest.mark.soak
 def test_events_tell_of_publications_breaches_and_bad_input(stack: Stack) -> None:
     for name in ("sli.run.published", "sli.objective.breached", "sli.audit.bad_input"):
         wait(lambda name=name: len(stack.events(name)) > 0, 30)

@@ -95,6 +95,7 @@ def test_first_labels_and_new_predictions_amend_every_state(task, tmp_path):
     check_equal(chosen, tmp_path, as_of)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("task", TASKS)
 def test_what_replaces_older_rows_is_taken_away_exactly(task, tmp_path):
     predictions, known = logs_of(task)

@@ -275,6 +275,7 @@ def test_the_worlds_reach_beyond_what_is_kept_exactly(worlds, task):
     assert rows.coverage.between(0, 1).all()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("task", ["binary", "ranking"])
 def test_many_small_tasks_publish_the_same_bits_as_one(worlds, task, monkeypatch):
     world, settings = worlds[task], ["store=small"]

@@ -224,6 +224,7 @@ def independent(task, n):
     return made.assign(labelled=~unlabelled)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("task", TASKS)
 def test_intervals_hold_the_true_value_93_to_97_times_in_a_hundred(task, tmp_path):
     chosen = config(task, tmp_path)

@@ -1,7 +1,6 @@
 """Laws of batches, for every SLI: what a row says has the same bits whatever stands beside it, in whatever order, and
 on however many threads."""
 
-import importlib
 from dataclasses import fields, replace
 
 import numpy as np
@@ -9,9 +8,10 @@ import pytest
 from laws.test_merging import HOUR, blocks, config, numbered, tiled
 from worlds import built_in, columns_of, pairs_of
 
+from sli import evaluation
 from sli.errors import ConfigError
+from sli.evaluation import Evaluation
 from sli.reference import reference_tiles
-from sli.rollup import Evaluation
 from sli.slis import TASKS
 from sli.slis.base import Values
 from sli.slis.sql import from_sql
@@ -143,8 +143,9 @@ def test_other_neighbours_in_another_order_change_nothing(world):
         world.check(world.of(rows), rows)
 
 
+@pytest.mark.soak
 def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, monkeypatch):
-    rollup, starts = importlib.import_module("sli.rollup"), np.arange(TILES) * HOUR
+    starts = np.arange(TILES) * HOUR
     grain = next(each for each in world.config.all_grains if each.name == "hour")
     tables = world.tables()
 
@@ -158,14 +159,20 @@ def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, m
             world.tiles.slice(0, 0),
             np.array([], int),
         )
-        with Evaluation(*given) as evaluation:
-            rows, found = evaluation.values(grain, starts, starts + HOUR)
-        at = [(int(starts[window]), code) for window, code in zip(rows.window, rows.code, strict=True)]
-        return {(sli.name, *where): said for sli, of in found for where, said in zip(at, bits(of), strict=True)}
+        said = {}
+        with Evaluation(*given) as parts:
+            for part in parts.batches(grain, starts, starts + HOUR):
+                at = [
+                    (int(part.starts[window]), code)
+                    for window, code in zip(part.rows.window, part.rows.code, strict=True)
+                ]
+                for sli, of in part.found:
+                    said |= {(sli.name, *where): each for where, each in zip(at, bits(of), strict=True)}
+        return said
 
     whole = rolled(starts)
     assert len(whole) > TILES / 2 * len(world.config.declared)
-    monkeypatch.setattr(rollup, "BATCH", 1)
+    monkeypatch.setattr(evaluation, "CACHED", 1)
     monkeypatch.setitem(vars(world.config), "parallel", 3)
     assert rolled(starts) == whole
     found = rolled(starts[::-7])

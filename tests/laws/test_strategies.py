@@ -119,6 +119,7 @@ def test_random_histories_come_out_alike_and_as_the_oracle_says(
             pair[1].check(as_of)
 
 
+@pytest.mark.soak
 def test_ids_match_across_any_distance(tmp_path: Path, shuffling: Callable[[bool], None]) -> None:
     """Feedback comes up to eleven months later, in files of its own; the same id is logged again months later."""
     world = World(
@@ -232,6 +233,7 @@ def mixed(folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.soak
 def test_columns_of_all_kinds_bad_rows_and_functions_of_whole_days_come_out_alike(
     tmp_path: Path, shuffling: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

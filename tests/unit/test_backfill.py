@@ -284,6 +284,7 @@ def test_a_backfill_needs_both_ends(scenario: Scenario) -> None:
         sli.backfill(scenario.config, start="2024-01-15", end=None)
 
 
+@pytest.mark.soak
 def test_a_backfill_of_an_sli_that_changed_or_went_meanwhile_does_not_skip_hours_or_linger(scenario: Scenario) -> None:
     scenario.run(AS_OF)
     first = {"name": "extra", "states": {"n": "count(*)"}, "value": "n / labelled"}
@@ -306,6 +307,7 @@ def test_a_backfill_of_an_sli_that_changed_or_went_meanwhile_does_not_skip_hours
     assert left.slis == ()
 
 
+@pytest.mark.soak
 def test_a_backfill_that_another_process_finishes_meanwhile_stays_finished(scenario: Scenario) -> None:
     scenario.run(AS_OF)
     late(scenario)

@@ -49,6 +49,7 @@ def published(folder: Path, task: str, **changes: Any) -> Path:
     return folder / "c.yaml"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("task", TASKS)
 def test_all_windows_are_equal_with_drift_bins_caps_and_min_support(tmp_path: Path, task: str) -> None:
     config = published(tmp_path, task)

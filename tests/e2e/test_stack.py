@@ -86,9 +86,11 @@ def config(stack: Stack) -> Config:
 
 
 @pytest.fixture(autouse=True)
-def storage(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in stack.storage.items():
-        monkeypatch.setenv(name, value)
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests of the compose file need no servers.
+    if "stack" in request.fixturenames:
+        for name, value in request.getfixturevalue("stack").storage.items():
+            monkeypatch.setenv(name, value)
 
 
 def upload(folder: Path) -> None:

@@ -105,6 +105,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, P
         yield address, folder
 
 
+@pytest.mark.soak
 def test_the_tables_are_the_same_bits_wherever_tasks_run_and_whoever_is_killed(
     scheduler: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

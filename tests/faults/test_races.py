@@ -531,8 +531,8 @@ def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_
     assert main(["run", str(path), "--as-of", text(SECOND)]) == 0
     lasted = time.monotonic() - began
     [told] = re.findall(r"published \S+ in ([\d.]+) s", capsys.readouterr().out)
-    assert 1.2 <= float(told) + 0.05 <= lasted + 0.1
-    assert sli.read(scenario.config, table="runs").seconds.iloc[-1] >= 0.9
+    assert lasted - 0.2 <= float(told) + 0.05 <= lasted + 0.1
+    assert sli.read(scenario.config, table="runs").seconds.iloc[-1] >= 0.6
 
 
 def test_every_step_of_a_run_shows_that_it_has_begun_and_ended(scenario: Scenario) -> None:

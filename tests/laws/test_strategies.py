@@ -336,6 +336,7 @@ def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() 
     assert spans[-1].end >= MONDAY + DAY
 
 
+@pytest.mark.soak
 def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logs three times larger than a task's memory; each worker process has two tasks' and what it needs to live."""
     size = 1_600_000

@@ -88,6 +88,7 @@ def rows(config: Any) -> pd.DataFrame:
     return sli.read(config).drop(columns=["run_id", "as_of"])
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("task", SETTINGS)
 def test_types_of_numbers_do_not_show(tmp_path: Path, task: str) -> None:
     write(tmp_path / "plain", task, ["text"] * FILES)

@@ -515,13 +515,16 @@ def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_
 ) -> None:
     once, failures = recompute._once, [ConflictError("another run published at the same time"), NotTold()]
 
+    # `time.sleep` does nothing in this file.
+    rest = threading.Event().wait
+
     def slow(*given: Any) -> recompute.Outcome:
-        time.sleep(0.3)
+        rest(0.3)
         if failures:
             raise failures.pop(0)
         kept = engine._KEPT.get()
         assert kept is not None
-        kept.stack.callback(time.sleep, 0.3)
+        kept.stack.callback(rest, 0.3)
         return once(*given)
 
     monkeypatch.setattr(recompute, "_once", slow)
@@ -531,8 +534,8 @@ def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_
     assert main(["run", str(path), "--as-of", text(SECOND)]) == 0
     lasted = time.monotonic() - began
     [told] = re.findall(r"published \S+ in ([\d.]+) s", capsys.readouterr().out)
-    assert lasted - 0.2 <= float(told) + 0.05 <= lasted + 0.1
-    assert sli.read(scenario.config, table="runs").seconds.iloc[-1] >= 0.6
+    assert 1.2 <= float(told) + 0.05 <= lasted + 0.1
+    assert sli.read(scenario.config, table="runs").seconds.iloc[-1] >= 0.9
 
 
 def test_every_step_of_a_run_shows_that_it_has_begun_and_ended(scenario: Scenario) -> None:

@@ -122,7 +122,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
 
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "waiting for it" in record.getMessage():
+            if "waiting until it ends" in record.getMessage():
                 waiting.set()
 
     monkeypatch.setattr("sli.recompute.made_anew", working)

@@ -18,13 +18,14 @@ from flows.naming import slug
 from flows.parameters import Backfill, checked, first_name
 from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
 from flows.work import refused, worked
-from sli import report
-from sli.config import Config
+from sli.calendar.interval import iso
+from sli.command import text as report
+from sli.config.arguments import parsed
+from sli.config.load import load_config
+from sli.config.model import Config
 from sli.errors import SliError
-from sli.intervals import iso
-from sli.loading import load_config
 from sli.masking import masked
-from sli.recompute import Outcome, as_of_instant, check_reachable, parsed
+from sli.runs.recompute import Outcome, as_of_instant, check_reachable
 
 
 @flow(name="backfill", flow_run_name=first_name, description=__doc__, validate_parameters=False)

@@ -16,11 +16,12 @@ from prefect.states import Completed
 from flows.parameters import Recompute, checked, first_name
 from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
 from flows.work import refused, worked
-from sli import report, run
+from sli import run
+from sli.command import text as report
+from sli.config.load import load_config
 from sli.errors import SliError
-from sli.loading import load_config
 from sli.masking import masked
-from sli.recompute import as_of_instant, check_reachable
+from sli.runs.recompute import as_of_instant, check_reachable
 
 
 @flow(name="recompute", flow_run_name=first_name, description=__doc__, validate_parameters=False)

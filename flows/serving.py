@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.naming import slug
-from sli.config import Config
+from sli.config.load import load_config
+from sli.config.model import Config
 from sli.errors import ConfigError, EngineError, SliError
-from sli.loading import load_config
 
 HOURLY = "7 * * * *"
 NIGHTLY = "23 3 * * *"

@@ -23,13 +23,15 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from flows.naming import slug
-from sli import digest, read, report
-from sli.config import Config
-from sli.intervals import DAY, iso, moment
+from sli import read
+from sli.calendar.interval import DAY, iso, moment
+from sli.command import plain as digest
+from sli.command import text as report
+from sli.config.model import Config
+from sli.engine.storage import plain
 from sli.masking import masked, masked_tree
-from sli.recompute import Outcome
-from sli.storage import plain
-from sli.tables import Store
+from sli.publishing.store import Store
+from sli.runs.recompute import Outcome
 
 ROWS = 500
 """Rows of a table artifact."""

@@ -5,9 +5,9 @@ Limit: the function sees arrays, one element a window and slice; it must not loo
 
 from __future__ import annotations
 
-from sli.slis.base import Values, because, count, plain
-from sli.slis.inference import mean_of, of_counts, proportion, wilson
-from sli.slis.mergeable import groups, histogram, largest, mergeable, smallest, total
+from sli.slis.custom.mergeable import groups, histogram, largest, mergeable, smallest, total
+from sli.slis.formula import Values, because, count, plain
+from sli.slis.maths.confidence import mean_of, of_counts, proportion, wilson
 from sli.slis.states import Groups, Histograms, Merged
 
 __all__ = [

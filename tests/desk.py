@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import sli
-from sli.cli import main
+from sli.command.cli import main
 
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 ZONED = pa.timestamp("us", tz="UTC")

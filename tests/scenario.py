@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from oracle import Feedback, Prediction, World, oracle
 
 import sli
-from sli.config import Config
-from sli.loading import checked
-from sli.read import standing_audit
-from sli.recompute import Outcome
+from sli.config.load import checked
+from sli.config.model import Config
+from sli.reading.read import standing_audit
+from sli.runs.recompute import Outcome
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -8,7 +8,7 @@ import pandas as pd
 from twins import binary, drift, multiclass, operation, ranking, regression, values
 from twins.common import nan
 
-from sli.declaration import INJECTED
+from sli.config.entries import INJECTED
 from sli.errors import ConfigError
 from sli.slis import CATALOGUE
 

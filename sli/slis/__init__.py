@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sli.slis import (
+from sli.slis.catalogue import (
     binary,
     drift,
     multiclass,
@@ -13,7 +13,7 @@ from sli.slis import (
     regression,
     values,
 )
-from sli.slis.base import CATALOGUE, TASKS, Entry, Formula, Reference, Sli, entries
+from sli.slis.formula import CATALOGUE, TASKS, Entry, Formula, Reference, Sli, entries
 from sli.slis.states import State
 
 __all__ = [

@@ -21,7 +21,7 @@ from sli.slis import entries
 RUN = """
 import json, sys, time
 import sli, sli.recompute
-from sli.loading import checked
+from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 started = time.perf_counter()
 sli.run(config, as_of="2026-03-01")
@@ -39,7 +39,7 @@ def every_sli(distributions: bool = True) -> list[Any]:
     """
     found = []
     for name, entry in entries("binary").items():
-        if entry.make.__module__ in ("sli.slis.binary", "sli.slis.scores"):
+        if entry.make.__module__ in ("sli.slis.catalogue.binary", "sli.slis.catalogue.scores"):
             needed = [p.name for p in inspect.signature(entry.make).parameters.values() if p.default is p.empty]
             given = {key: NEEDED[key] for key in needed}
             listed = any(state.kind in ("histogram", "groups") for state in entry.make(**given).states.values())

@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 RUN = """
 import json, sys, time
 import sli, sli.recompute
-from sli.loading import checked
+from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 if profiled := sys.argv[3:]:
     import cProfile, pstats

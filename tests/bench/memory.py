@@ -15,7 +15,7 @@ from pathlib import Path
 from full import ENVIRONMENT, HERE
 from measure import generated, measured, record
 
-from sli.cluster import BASE
+from sli.matching.cluster import BASE
 
 WORKERS = 2
 

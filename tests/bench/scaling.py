@@ -53,8 +53,8 @@ def nothing(*_: Any) -> None:
 
 def scheduled(tree: dict[str, Any], chunk: Any, spec: Any, excluded: Any, tasks: int) -> dict[str, float]:
     """Seconds that each further task costs the driver, the scheduler and two workers, all on this machine."""
-    from sli.engine import execute
-    from sli.loading import checked
+    from sli.config.load import checked
+    from sli.matching.execute import execute
 
     workers = checked({**tree, "dask": {"workers": 2}})
     seconds = {}
@@ -69,11 +69,11 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
     """The plans of the large service: all of its days, and one of them."""
     import cloudpickle
 
-    from sli.chunks import jobs_for
-    from sli.inputs import Files, Inputs, LogFile
-    from sli.intervals import Interval
-    from sli.loading import checked
-    from sli.logs import discover
+    from sli.calendar.interval import Interval
+    from sli.config.load import checked
+    from sli.logs.discovery import discover
+    from sli.logs.files import Files, Inputs, LogFile
+    from sli.planning.tasks import jobs_for
 
     chosen = checked({**tree, "dask": {"workers": PAPER["workers"]}, "memory": PAPER["memory"]})
     seen = discover(chosen)
@@ -153,13 +153,13 @@ def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, float]:
     import pickle
 
     import sli
-    from sli.chunks import jobs_for
-    from sli.intervals import Interval
-    from sli.loading import checked
-    from sli.logs import discover
-    from sli.match import Spec
+    from sli.calendar.interval import Interval
+    from sli.config.load import checked
+    from sli.logs.discovery import discover
+    from sli.matching.join import Spec
+    from sli.planning.tasks import jobs_for
+    from sli.publishing.store import Store
     from sli.schemas import TILES
-    from sli.tables import Store
 
     chosen = checked(tree)
     sli.run(chosen, as_of="2026-06-01")

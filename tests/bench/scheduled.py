@@ -17,7 +17,7 @@ from typing import Any
 from measure import config, generated, paired, record
 
 import sli
-from sli.loading import checked
+from sli.config.load import checked
 
 BEFORE, AFTER = "2026-01-21T12:00Z", "2026-01-21T13:00Z"
 WHOLE = {"start": "2026-01-01", "end": "2026-01-21", "as_of": BEFORE}

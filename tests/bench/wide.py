@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 RUN = """
 import json, sys, time
 import sli, sli.recompute
-from sli.loading import checked
+from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 calls = 0
 def progress(*_):

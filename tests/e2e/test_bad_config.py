@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sli
+from sli.config.load import checked, load_config
 from sli.errors import ConfigError
-from sli.loading import checked, load_config
 
 ANIMALS: dict[str, Any] = {
     "task": "multiclass",

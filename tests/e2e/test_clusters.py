@@ -29,10 +29,10 @@ from scenario import DAY, HOUR, Scenario, at, text
 from servers import BIN, process
 
 import sli
-from sli import hours
-from sli.cluster import EXACT, MINOR
-from sli.engine import execute
 from sli.errors import EngineError
+from sli.matching.cluster import EXACT, MINOR
+from sli.matching.execute import execute
+from sli.runs import hour_tiles as hours
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.search(r"## Clusters\n(.*?)(?=\n## |\Z)", (ROOT / "docs" / "scaling.md").read_text(), flags=re.DOTALL)[1]

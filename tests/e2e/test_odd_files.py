@@ -18,9 +18,9 @@ import pytest
 from desk import TEN, Desk, N
 
 import sli
-from sli import logs
-from sli.loading import load_config
-from sli.read import standing_audit
+from sli.config.load import load_config
+from sli.logs import discovery as logs
+from sli.reading.read import standing_audit
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_a_file_that_goes_while_its_rows_are_read_is_as_if_it_had_gone_before(
 ) -> None:
     path = desk.predictions("b.parquet", prefix="b")
     check = logs.check_usable
-    monkeypatch.setattr("sli.recompute.check_usable", lambda inputs: (check(inputs), path.unlink(missing_ok=True)))
+    monkeypatch.setattr("sli.runs.recompute.check_usable", lambda inputs: (check(inputs), path.unlink(missing_ok=True)))
     assert desk.run().code == 0
     assert desk.counts() == (6, 6)
     assert desk.audit() == {}

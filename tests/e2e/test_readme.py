@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sli.cli import main
+from sli.command.cli import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -39,7 +39,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "configs", root / "configs")
     found = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "sli.cli", "demo", "--folder", str(root / "demo-flights")],
+        [sys.executable, "-W", "error", "-m", "sli.command.cli", "demo", "--folder", str(root / "demo-flights")],
         capture_output=True,
         text=True,
         timeout=300,
@@ -58,7 +58,7 @@ def test_the_demo_prints_what_the_readme_shows(clone: Path) -> None:
 
 def test_the_picture_is_what_the_command_beside_it_prints(clone: Path) -> None:
     command = re.findall(r"After it, `sli (.*?)` draws", README)[0]
-    lines = on_terminal([sys.executable, "-m", "sli.cli", *command.split()], clone, 120)
+    lines = on_terminal([sys.executable, "-m", "sli.command.cli", *command.split()], clone, 120)
     assert lines == blocks("text")[1].splitlines()
 
 

@@ -68,7 +68,7 @@ def records(desk: Desk, *arguments: str) -> list[dict[str, Any]]:
 def test_a_table_of_24_slis_on_a_terminal_shows_every_value_beside_its_date(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    monkeypatch.setattr("sli.grid.terminal_width", lambda: width)
+    monkeypatch.setattr("sli.command.grid.terminal_width", lambda: width)
     found = shown(desk, "--by", "site")
     assert max(map(len, found)) <= width
     assert found[0].startswith("m: accuracy, day")
@@ -151,7 +151,7 @@ def test_the_tables_of_runs_are_summed_up_in_words_and_chosen_by_as_of(
     [last] = records(desk, "--table", "runs", "--rows", "1")
     assert last["as_of"].startswith(THIRD)
     assert json.loads(last["plan"])["backfill"] == last["backfill"]
-    monkeypatch.setattr("sli.grid.terminal_width", lambda: 80)
+    monkeypatch.setattr("sli.command.grid.terminal_width", lambda: 80)
     assert max(map(len, shown(desk, "--table", "runs"))) <= 80
     assert max(map(len, shown(desk, "--table", "backfills"))) <= 80
 

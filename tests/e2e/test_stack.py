@@ -22,10 +22,10 @@ import yaml
 from stack import COMPOSE, ROOT, Stack, interpolated
 
 import sli
-from sli.config import Config
-from sli.loading import load_config
-from sli.storage import filesystem
-from sli.tables import Store
+from sli.config.load import load_config
+from sli.config.model import Config
+from sli.engine.storage import filesystem
+from sli.publishing.store import Store
 
 DAYS = 20
 UTC_TIME = pa.timestamp("us", tz="UTC")

@@ -15,7 +15,8 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli.tables import Published, Store
+from sli.planning.published import Published
+from sli.publishing.store import Store
 
 ROOT = Path(__file__).parents[2]
 MONDAY = at("2024-01-15T00:00")
@@ -54,7 +55,7 @@ def scenario(tmp_path: Path) -> Scenario:
 def started(scenario: Scenario) -> subprocess.Popen[str]:
     asked = ["--start", "2024-01-15", "--end", "2024-01-21", "--chunk", "1d", "--as-of", text(AS_OF)]
     return subprocess.Popen(
-        [sys.executable, "-m", "sli.cli", "backfill", str(scenario.root / "c.yaml"), *asked],
+        [sys.executable, "-m", "sli.command.cli", "backfill", str(scenario.root / "c.yaml"), *asked],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

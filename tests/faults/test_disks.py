@@ -15,9 +15,9 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli import panics, spill
+from sli.engine import panics, spill
 from sli.errors import StoreError
-from sli.tables import LAYOUT
+from sli.publishing.store import LAYOUT
 
 ROOT = Path(__file__).parents[2]
 START = at("2024-03-08T00:00")
@@ -61,11 +61,11 @@ def scenario(template: Scenario, tmp_path: Path) -> Scenario:
 
 FULL = """
 import resource, sys
-import sli, sli.hours, sli.panics, sli.storage
-from sli.cli import main
+import sli, sli.runs.hour_tiles, sli.engine.panics, sli.storage
+from sli.command.cli import main
 
 # Files that may not grow stand for a disk that is full. What little room is left decides whether panics are kept off.
-sli.panics.ROOM = 1 << 60
+sli.engine.panics.ROOM = 1 << 60
 config, as_of = sys.argv[1:]
 sys.stderr.write("before\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
@@ -120,7 +120,7 @@ def test_what_others_print_beside_a_panic_is_kept(
 def test_a_read_only_store_is_told_by_an_error_before_anything_is_written(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sli.tables.os.access", lambda *_: False)
+    monkeypatch.setattr("sli.publishing.store.os.access", lambda *_: False)
     with pytest.raises(StoreError, match="the store cannot be written") as caught:
         scenario.run(START + 3 * DAY)
     assert "read-only" in caught.value.found
@@ -170,7 +170,7 @@ def test_a_store_that_lost_any_of_its_tables_is_told_so(scenario: Scenario, tabl
 
 SPILLING = """
 import sys, time
-from sli.spill import spill_folder
+from sli.engine.spill import spill_folder
 print(spill_folder(), flush=True)
 sys.stdin.readline()
 """

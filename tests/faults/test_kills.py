@@ -23,11 +23,11 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli.cli import main
-from sli.config import Config
+from sli.command.cli import main
+from sli.config.model import Config
+from sli.engine.interrupts import delivered
 from sli.errors import StoreError
-from sli.signals import delivered
-from sli.tables import LAYOUT, Store, Transaction
+from sli.publishing.store import LAYOUT, Store, Transaction
 
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 9 * DAY
@@ -110,8 +110,8 @@ def assert_equal(scenario: Scenario, expected: dict[str, Any]) -> None:
 CHILD = """
 import json, os, signal, sys
 import sli
-from sli.loading import checked
-from sli.tables import Transaction
+from sli.config.load import checked
+from sli.publishing.store import Transaction
 
 tree, as_of, point = json.loads(sys.argv[1])
 write = Transaction.write
@@ -461,7 +461,7 @@ def test_a_signal_ends_a_run_as_its_handler_says_wherever_it_comes(
     logged_first(scenario)
     path = tmp_path / "sli.yaml"
     path.write_text(json.dumps(config_of(scenario.world, tmp_path)))
-    monkeypatch.setattr("sli.recompute.roll_up", lambda *_: come())
+    monkeypatch.setattr("sli.runs.recompute.roll_up", lambda *_: come())
     before = signal.signal(signal.SIGTERM, handler)
     try:
         if handler is stop:

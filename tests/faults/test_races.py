@@ -25,11 +25,13 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli import engine, recompute, turns
-from sli.cli import main
+from sli.command.cli import main
 from sli.errors import ConflictError, InputError, StoreError
-from sli.exchange import NotTold
-from sli.tables import Store, Transaction
+from sli.matching import execute as engine
+from sli.publishing import turns
+from sli.publishing.store import Store, Transaction
+from sli.runs import recompute
+from sli.tiles.delta import NotTold
 
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY
@@ -258,7 +260,7 @@ def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario) ->
 CHILD = """
 import json, sys
 import sli
-from sli.loading import checked
+from sli.config.load import checked
 
 tree, as_of = json.loads(sys.argv[1])
 print("ready", flush=True)

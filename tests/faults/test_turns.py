@@ -19,9 +19,9 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli import turns
-from sli.tables import Store
-from sli.turns import Turn
+from sli.publishing import turns
+from sli.publishing.store import Store
+from sli.publishing.turns import Turn
 
 ROOT = Path(__file__).parents[2]
 START = at("2024-03-08T00:00")
@@ -37,8 +37,8 @@ WORLD = World(
 AT_ONCE = 8
 CHILDREN = """
 import json, os, sys, time
-import sli.recompute, sli.hours, deltalake, duckdb, pandas, pyarrow.dataset
-from sli.loading import checked
+import sli.runs.recompute, sli.runs.hour_tiles, deltalake, duckdb, pandas, pyarrow.dataset
+from sli.config.load import checked
 
 config, as_ofs = json.loads(sys.argv[1])
 began = time.time() + 0.2
@@ -48,7 +48,7 @@ for as_of in as_ofs:
     if not child:
         time.sleep(max(0, began - time.time()))
         try:
-            sli.recompute.run(checked(config), as_of=as_of)
+            sli.runs.recompute.run(checked(config), as_of=as_of)
         except BaseException as error:
             print(as_of, error, flush=True)
             os._exit(1)
@@ -112,7 +112,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 2)
     monkeypatch.setattr(turns, "POLL", {True: 0.001, False: 0.001})
-    made, made_anew = [], sli.recompute.made_anew
+    made, made_anew = [], sli.runs.recompute.made_anew
     waiting, done = threading.Event(), threading.Event()
 
     def working(*given: Any) -> Any:
@@ -125,7 +125,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
             if "waiting until it ends" in record.getMessage():
                 waiting.set()
 
-    monkeypatch.setattr("sli.recompute.made_anew", working)
+    monkeypatch.setattr("sli.runs.recompute.made_anew", working)
     told = Told()
     turns.LOG.addHandler(told)
     caplog.set_level(logging.INFO, "sli.store")
@@ -145,7 +145,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
 
 HOLDER = """
 import sys, time
-from sli.turns import Turn
+from sli.publishing.turns import Turn
 turn = Turn(sys.argv[1])
 turn.take()
 print("has it", flush=True)
@@ -201,7 +201,7 @@ def test_a_run_gives_its_turn_back_also_where_it_fails(tmp_path: Path, monkeypat
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 1)
     with monkeypatch.context() as patch:
-        patch.setattr("sli.recompute.made_anew", lambda *_: 1 // 0)
+        patch.setattr("sli.runs.recompute.made_anew", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             scenario.run(START + 2 * DAY)
     with Turn(scenario.config.store) as turn:

@@ -12,8 +12,8 @@ import pytest
 from sklearn import metrics
 
 import sli
-from sli.demo import flights, taxi
-from sli.loading import load_config
+from sli.command.demo import flights, taxi
+from sli.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT.parent / "shared" / "data" / "taxi_yellow_2020_sample.parquet"
@@ -144,7 +144,7 @@ def test_scored_taxi_rides_with_late_labels_equal_scikit_learn(tmp_path: Path, t
         "slis": list(twins),
         "grains": ["day", "cumulative"],
     }
-    from sli.loading import checked
+    from sli.config.load import checked
 
     made = checked(config)
     sli.run(made, as_of="2020-11-15T12:00")

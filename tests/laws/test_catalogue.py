@@ -20,12 +20,12 @@ from twins.common import values as of_column
 from worlds import ZONE, built_in, config_of, pairs_of, series, twin_of, write_logs
 
 import sli
-from sli.config import Config
-from sli.declaration import INJECTED
-from sli.loading import load_config
+from sli.config.entries import INJECTED
+from sli.config.load import load_config
+from sli.config.model import Config
+from sli.publishing.store import Store
 from sli.slis import CATALOGUE, TASKS
 from sli.slis.states import EXACT_ROWS, SAMPLE_ROWS
-from sli.tables import Store
 
 AS_OF = "2024-04-01"
 DOCS = Path(__file__).parents[2] / "docs" / "sli.md"
@@ -280,7 +280,7 @@ def test_the_worlds_reach_beyond_what_is_kept_exactly(worlds, task):
 def test_many_small_tasks_publish_the_same_bits_as_one(worlds, task, monkeypatch):
     world, settings = worlds[task], ["store=small"]
     assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) == 1
-    monkeypatch.setattr(importlib.import_module("sli.chunks"), "FACTOR", 1e9)  # a task's memory holds almost nothing
+    monkeypatch.setattr(importlib.import_module("sli.planning.tasks"), "FACTOR", 1e9)  # small tasks
     assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) > 2
     run(world.path, settings)
     found = sli.read(world.path.parent / "small")

@@ -18,7 +18,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
 import sli
-from sli.tables import Store
+from sli.publishing.store import Store
 
 START = at("2024-03-08T00:00")
 BINARY = [

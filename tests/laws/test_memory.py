@@ -10,10 +10,13 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, published
 
 import sli
-from sli import evaluation, hours, recompute, report
+from sli.command import text as report
+from sli.config.load import checked
 from sli.errors import EngineError, OutOfMemory
-from sli.loading import checked
-from sli.tables import Store
+from sli.publishing.store import Store
+from sli.rollup import evaluate as evaluation
+from sli.runs import hour_tiles as hours
+from sli.runs import recompute
 
 START = at("2024-01-01T00:00")
 AS_OF = START + 12 * DAY

@@ -8,13 +8,13 @@ import pytest
 from laws.test_merging import HOUR, blocks, config, numbered, tiled
 from worlds import built_in, columns_of, pairs_of
 
-from sli import evaluation
 from sli.errors import ConfigError
-from sli.evaluation import Evaluation
-from sli.reference import reference_tiles
+from sli.rollup import evaluate as evaluation
+from sli.rollup.evaluate import Evaluation
+from sli.rollup.reference import reference_tiles
 from sli.slis import TASKS
-from sli.slis.base import Values
-from sli.slis.sql import from_sql
+from sli.slis.custom.sql import from_sql
+from sli.slis.formula import Values
 from sli.slis.states import Merged, across, sums_by
 
 TILES = 200

@@ -17,10 +17,10 @@ import pytest
 from scenario import DAY, HOUR, at, text
 
 import sli
-from sli.intervals import Interval, moment
-from sli.loading import checked
-from sli.logs import discover
-from sli.scan import connect, predictions_source, rows_of
+from sli.calendar.interval import Interval, moment
+from sli.config.load import checked
+from sli.logs.discovery import discover
+from sli.logs.reader import connect, predictions_source, rows_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 MONDAY = at("2024-01-15T05:00")

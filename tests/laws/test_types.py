@@ -15,7 +15,7 @@ import pytest
 from scenario import DAY, HOUR, at, text
 
 import sli
-from sli.loading import checked
+from sli.config.load import checked
 
 MONDAY = at("2024-01-15T00:00")
 UTC_TIME = pa.timestamp("us", tz="UTC")

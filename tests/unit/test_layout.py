@@ -12,52 +12,48 @@ import yaml
 from oracle import Feedback, Prediction, World
 from scenario import DAY, Scenario, at, config_of
 
+import sli
+
 SLI = Path(__file__).parents[2] / "sli"
-ORDER = [
-    ["masking", "panics", "signals", "spill", "grid"],
-    ["errors", "bars"],
-    ["formats", "intervals", "slices", "functions", "document", "trust"],
-    ["expression"],
-    ["windows", "schemas", "request"],
-    ["columns"],
-    ["inputs"],
-    ["storage", "parts", "pages"],
-    ["slis", "turns", "published"],
-    ["declaration", "mergeable"],
-    ["config"],
-    ["loading", "listing", "agreement"],
-    ["logs"],
-    ["tables", "fetch", "cluster", "chunks"],
-    ["ahead"],
-    ["scan", "engine"],
-    ["stale", "keys"],
-    ["plan"],
-    ["match"],
-    ["lists"],
-    ["aggregation", "blocks", "exchange", "expected"],
-    ["checks", "reference", "tile", "evaluation", "daily"],
-    ["rollup"],
-    ["census", "shuffle"],
-    ["amend"],
-    ["publish", "conflicts"],
-    ["history", "hours"],
-    ["staging"],
-    ["recompute"],
-    ["guess"],
-    ["read", "plot", "figures", "init", "backfill"],
-    ["query"],
-    ["comparison"],
-    ["report", "shown", "verify"],
-    ["digest"],
-    ["demo"],
-    ["cli"],
+WINGS = [
+    "calendar",
+    "engine",
+    "slis",
+    "config",
+    "logs",
+    "planning",
+    "matching",
+    "tiles",
+    "rollup",
+    "publishing",
+    "runs",
+    "reading",
+    "command",
 ]
-RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-FILES = sorted(path for path in SLI.rglob("*.py") if path != SLI / "__init__.py")
+RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}
+ROOT = {"errors", "masking", "schemas", "slices"}
+"""Below every wing."""
+FACES = {"__init__", "mergeable"}
+"""What users import: above the wings they pass on."""
+ROOMS = {
+    "dask": {"matching.cluster", "matching.execute", "tiles.shuffle"},
+    "distributed": {"matching.cluster", "matching.execute", "tiles.shuffle"},
+    "deltalake": {"publishing.store"},
+    "rich": {"command"},
+    "prefect": set[str](),
+    "flows": set[str](),
+}
+FILES = sorted(SLI.rglob("*.py"))
 
 
 def module_of(path: Path) -> str:
-    return path.relative_to(SLI).parts[0].removesuffix(".py")
+    return ".".join(path.relative_to(SLI).with_suffix("").parts)
+
+
+def rank_of(module: str) -> int:
+    """Where a module stands; a name at the root that is no wing is below all."""
+    wing = module.split(".")[0]
+    return RANK.get(wing, 0)
 
 
 def imported(path: Path) -> set[str]:
@@ -72,18 +68,37 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SLI)))
-def test_a_module_imports_only_lower_ones(path: Path) -> None:
+def test_every_package_is_a_wing_and_says_what_it_is_for() -> None:
+    assert {path.parent.name for path in SLI.glob("*/__init__.py")} == set(WINGS)
+    assert {path.stem for path in SLI.glob("*.py")} == ROOT | FACES
+    for path in SLI.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_wing_imports_only_lower_ones(path: Path) -> None:
     own = module_of(path)
+    if own in FACES:
+        return
     for name in imported(path):
         if name.startswith("sli."):
-            other = name.split(".")[1]
-            assert other == own or RANK[other] < RANK[own], f"{own} imports {other}"
+            other = name.removeprefix("sli.")
+            assert other.split(".")[0] in RANK.keys() | ROOT, f"{own} imports {other}"
+            assert rank_of(other) <= rank_of(own), f"{own} imports {other}"
+            assert {own.split(".")[0], other.split(".")[0]} != {"runs", "reading"}, f"{own} imports {other}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SLI)))
-def test_the_library_knows_nothing_of_prefect(path: Path) -> None:
-    assert not any(name.split(".")[0] in ("prefect", "flows") for name in imported(path))
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_dask_deltalake_rich_and_prefect_keep_to_their_rooms(path: Path) -> None:
+    own = module_of(path)
+    for name in imported(path):
+        rooms = ROOMS.get(name.split(".")[0])
+        if rooms is not None:
+            assert own in rooms or own.split(".")[0] in rooms, f"{own} imports {name}"
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    assert not {path.stem for path in SLI.iterdir()} & set(sli.__all__)
 
 
 HEAVY = ("pandas", "pyarrow", "duckdb", "dask", "distributed", "deltalake", "prefect", "pydantic", "numpy", "scipy")
@@ -98,7 +113,7 @@ def loaded(code: str) -> set[str]:
 
 def test_importing_sli_loads_nothing_heavy() -> None:
     assert loaded("import sli") == set()
-    assert "scipy" not in loaded("import sli.slis, sli.rollup"), "only an interval or a p-value needs it"
+    assert "scipy" not in loaded("import sli.slis, sli.rollup.results"), "only an interval or a p-value needs it"
 
 
 def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
@@ -110,7 +125,7 @@ def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     scenario.log_predictions("a.parquet", [Prediction("a", day, 0.5, {})])
     scenario.log_feedback("a.parquet", [Feedback("a", day, 1.0)])
     (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(world, tmp_path)))
-    run = f"from sli.cli import main; assert main(['run', {str(tmp_path / 'sli.yaml')!r}]) == 0"
+    run = f"from sli.command.cli import main; assert main(['run', {str(tmp_path / 'sli.yaml')!r}]) == 0"
     first, nothing_to_do = loaded(run), loaded(run)
     assert "pandas" in first
     assert not first & {"dask", "distributed", "prefect"}

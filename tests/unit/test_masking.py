@@ -10,12 +10,13 @@ import pytest
 import yaml
 from desk import BASE, Desk
 
-from sli import cluster, masking
-from sli.cli import main
+from sli import masking
+from sli.command.cli import main
+from sli.config.load import checked, load_config
+from sli.engine.storage import Storage, plain
 from sli.errors import ConfigError, EngineError, StoreError
-from sli.loading import checked, load_config
 from sli.masking import holds_credentials, keep_secret, masked
-from sli.storage import Storage, plain
+from sli.matching import cluster
 
 SECRETS = ["AKIDEXAMPLE9", "wJalr/XUtnFEMI+K7", "hunter2hunter2", "sessiontoken77", "env-secret-value", "q5"]
 

@@ -23,12 +23,12 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
-from sli.config import Config
+from sli.config.load import checked
+from sli.config.model import Config
+from sli.engine.storage import Storage, check_exclusive_writes, filesystem
 from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
-from sli.loading import checked
-from sli.scan import predictions_source
-from sli.storage import Storage, check_exclusive_writes, filesystem
-from sli.tables import Store
+from sli.logs.reader import predictions_source
+from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = World(

@@ -24,7 +24,7 @@ from scenario import DAY, HOUR, UTC_TIME, Scenario, at, text
 import sli
 from sli import schemas
 from sli.errors import OutOfMemory, StoreError
-from sli.tables import Store
+from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
 TEN = MONDAY + 10 * HOUR
@@ -592,7 +592,7 @@ def test_a_changed_definition_is_a_new_series_and_the_old_one_stays_in_the_histo
 
 
 def test_a_comparison_that_runs_out_of_memory_says_what_to_do(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sli import publish
+    from sli.publishing import rows as publish
 
     def full(*_: Any) -> Any:
         raise duckdb.OutOfMemoryException("failed to allocate")
@@ -885,8 +885,8 @@ def test_the_audit_that_stands_is_that_of_one_publication_also_where_content_ret
 def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sli import publish
-    from sli.scan import connect
+    from sli.logs.reader import connect
+    from sli.publishing import rows as publish
 
     seen = []
 
@@ -930,7 +930,7 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
     s.log_predictions("p.parquet", [p("a", TEN)])
     s.log_feedback("f.parquet", [f("a", TEN, 1.0), f("nobody", TEN)])
     with monkeypatch.context() as patch:
-        patch.setattr("sli.config.HASHED_SINCE", 2)
+        patch.setattr("sli.config.model.HASHED_SINCE", 2)
         s.run(MONDAY + DAY)
     # As version 2 had it: strays without their reason.
     tiles = DeltaTable(s.config.store + "/tiles")

@@ -6,13 +6,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import sli.recompute
 from measure import config
 from windows import Windows, report
 
 import sli
-import sli.recompute
-from sli.config import Config
-from sli.loading import checked
+from sli.config.load import checked
+from sli.config.model import Config
 
 SLIS = ("accuracy", "precision", "recall")
 

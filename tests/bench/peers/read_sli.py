@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import sli.recompute
 from deltalake import DeltaTable
 from measure import config
 
 import sli
-import sli.recompute
-from sli.loading import checked
+from sli.config.load import checked
 
 logs, rounds = sys.argv[1:]
 READS = 5 * int(rounds)  # they take milliseconds

@@ -1,0 +1,98 @@
+"""Grains and their windows: which half-open stretches of time a result is published for.
+
+Limit: `size/every` counts whole days on the calendar and everything else in physical time from `since`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from sli.calendar.interval import DAY, Duration, Instants, Zone
+
+TUMBLING = ("hour", "day", "week", "month")
+"""Grains whose windows do not overlap: they are known by their start, all others by their end."""
+
+
+@dataclass(frozen=True)
+class Grain:
+    """`hour`, `day`, `week` (from Monday), `month`, `cumulative`, or sliding ones of `size`, each `every` so often."""
+
+    name: str
+    size: Duration | None = None
+    every: Duration | None = None
+
+    @staticmethod
+    def sliding(size: Duration, every: Duration) -> Grain:
+        return Grain(f"{size.text}/{every.text}", size, every)
+
+    def windows(self, zone: Zone, since: int, newest: int) -> tuple[Instants, Instants]:
+        """Starts and ends of all windows of data in `[since, newest)`, in order of their ends."""
+        if newest <= since:
+            return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+        if self.name == "hour":
+            edges = zone.hours(since, newest)
+            return edges[:-1], edges[1:]
+        if self.name in ("week", "month"):
+            edges = _calendar(zone, self.name, since, newest)
+            return edges[:-1], edges[1:]
+        midnights = _midnights(zone, since, newest)
+        if self.name == "day":
+            return midnights[:-1], midnights[1:]
+        if self.name == "cumulative":
+            ends = np.append(midnights[(midnights > since) & (midnights < newest)], newest)
+            return np.full(len(ends), since, dtype=np.int64), ends
+        return self._sliding(zone, since, newest)
+
+    def _sliding(self, zone: Zone, since: int, newest: int) -> tuple[Instants, Instants]:
+        assert self.size is not None
+        assert self.every is not None
+        if self.every.days is not None:
+            first = zone.date(since)
+            steps = -(-((zone.date(newest - 1) - first).days + 1) // self.every.days)
+            last = first + timedelta(days=steps * self.every.days)
+            ends = np.array(zone.midnights(first, last, self.every.days)[1:], dtype=np.int64)
+        else:
+            ends = np.arange(since + self.every.micros, newest + self.every.micros, self.every.micros, dtype=np.int64)
+        if self.size.days is None:
+            return ends - self.size.micros, ends
+        return _shifted(zone, ends, -self.size.days), ends
+
+    def before(self, zone: Zone, starts: Instants, ends: Instants) -> Instants:
+        """Start of the window before each, which ends where that one starts."""
+        if self.name == "cumulative":
+            return starts
+        if self.size is not None:
+            if self.size.days is None:
+                return starts - self.size.micros
+            return _shifted(zone, starts, -self.size.days)
+        if len(starts) == 0:
+            return starts
+        first, last = int(starts.min()) - 33 * DAY, int(ends.max())
+        edges, _ = Grain(self.name).windows(zone, first, last)
+        found: Instants = edges[np.searchsorted(edges, starts, side="left") - 1]
+        return found
+
+
+def _shifted(zone: Zone, instants: Instants, days: int) -> Instants:
+    distinct, at = np.unique(instants, return_inverse=True)
+    return np.array([zone.shifted(int(each), days) for each in distinct], dtype=np.int64)[at]
+
+
+def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:
+    """The first instants of the weeks or months that cover `[start, end)`, and of the one after."""
+    day, last = zone.date(start), zone.date(end - 1)
+    at = day - timedelta(days=day.weekday()) if name == "week" else day.replace(day=1)
+    days = [at]
+    while at <= last:
+        at = at + timedelta(days=7) if name == "week" else (at + timedelta(days=31)).replace(day=1)
+        days.append(at)
+    return np.array([zone.midnight(each) for each in days], dtype=np.int64)
+
+
+def _midnights(zone: Zone, start: int, end: int) -> Instants:
+    """The first instants of the days that cover `[start, end)`, and of the day after."""
+    last = zone.date(end - 1) + timedelta(days=1)
+    return np.array(zone.midnights(zone.date(start), last), dtype=np.int64)

@@ -1,0 +1,126 @@
+"""The demo: prepare real logs, run the job, show the answer, run it again, let feedback come late.
+
+Limit: it needs the demo extra (`pip install sli[demo]`) and the example configs of a clone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sli.command import tables as shown
+from sli.command import text as report
+from sli.command.grid import terminal_width
+from sli.config.load import load_config
+from sli.config.model import Config
+from sli.errors import ConfigError, InputError
+from sli.reading.read import read
+from sli.runs.recompute import plan, run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+AS_OF = {"flights": "2014-01-02T00:00", "taxi": None}
+LATER = "2014-01-02T06:00"
+
+
+def demo(which: str, folder: str | None, source: str | None) -> None:
+    """Print the whole session. Raises SliError."""
+    at = Path(folder or f"demo-{which}").resolve()
+    if not (CONFIGS / f"{which}.yaml").exists():
+        raise ConfigError(
+            "the demo needs the example configs", where=str(CONFIGS), todo="run it from a clone of the repository"
+        )
+    config = load_config(
+        CONFIGS / f"{which}.yaml",
+        [f"store={at}/results", f"predictions.path={at}/predictions", f"feedback.path={at}/feedback"],
+    )
+    for name in ("predictions", "feedback", "results"):
+        shutil.rmtree(at / name, ignore_errors=True)
+    if which == "flights":
+        _flights(config, at)
+    else:
+        _taxi(config, at, source)
+
+
+def _flights(config: Config, at: Path) -> None:
+    flights = _imported()
+    _say("309,772 flights out of New York in 2013, scored at departure; the truth is known at arrival")
+    _timed("train on January, write both logs", lambda: flights.prepare(at))
+    _say(f"sli run configs/flights.yaml --as-of {AS_OF['flights']}")
+    _run(config, AS_OF["flights"])
+    _say("sli show configs/flights.yaml --by origin --sli accuracy --sli recall --sli roc_auc")
+    chosen = ["accuracy", "recall", "roc_auc"]
+    _show(read(config, sli=chosen, grain="day", slice_by=["origin"]), config, chosen, 5)
+    _say("the same again")
+    _run(config, AS_OF["flights"])
+    _say("59 landings at LaGuardia are reported late, in one file")
+    print(flights.deliver_late(at).relative_to(at))
+    for line in report.plan_lines(plan(config, as_of=LATER), config):
+        print(line)
+    _say(f"sli run configs/flights.yaml --as-of {LATER}")
+    _run(config, LATER)
+    _say("what was believed before, and what is believed now, of accuracy at LaGuardia on that day")
+    day = {"sli": "accuracy", "grain": "day", "start": "2013-12-30", "end": "2013-12-31", "slice": {"origin": "LGA"}}
+    for when in (AS_OF["flights"], LATER):
+        row = read(config, as_of=when, **day).iloc[0]  # type: ignore[arg-type]
+        print(f"as of {when}: {row.value:.4f} on {row.labelled} of {row.predictions} flights, {row.maturity}")
+
+
+def _taxi(config: Config, at: Path, source: str | None) -> None:
+    if source is None:
+        raise ConfigError(
+            "the taxi demo needs TLC yellow-taxi files",
+            where="--source",
+            expected="a folder, file or URL of Parquet files that include January 2020",
+            todo="download them from the TLC trip record page",
+        )
+    taxi = _imported("taxi")
+    _say("New York taxi rides: will the rider tip more than 20 % of the fare?")
+    try:
+        _timed("train on January 2020, write both logs", lambda: taxi.prepare(source, at))
+    except (ValueError, OSError) as error:
+        raise InputError("the taxi files cannot be used", where=source, found=str(error)) from error
+    _say("sli run configs/taxi.yaml")
+    _run(config, AS_OF["taxi"])
+    for line in shown.audit_lines(read(config, table="audit")):
+        print(line)
+    chosen = ["accuracy", "precision", "recall", "roc_auc"]
+    _show(read(config, sli=chosen, grain="day", slice_by=[]), config, chosen, 7)
+    _say("the same again")
+    _run(config, AS_OF["taxi"])
+
+
+def _imported(which: str = "flights"):  # type: ignore[no-untyped-def]
+    import importlib
+
+    try:
+        importlib.import_module("sklearn")
+        return importlib.import_module(f"sli.command.demo.{which}")
+    except ImportError as error:
+        raise ConfigError(f"the demo needs {error.name}", todo="pip install 'sli[demo]'") from error
+
+
+def _say(text: str) -> None:
+    print(f"\n# {text}")
+
+
+def _timed(what: str, call: Callable[[], object]) -> None:
+    began = time.monotonic()
+    call()
+    print(f"{what}: {time.monotonic() - began:.0f} s")
+
+
+def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
+    for line in shown.results(frame, config, slis, rows, terminal_width()):
+        print(line)
+
+
+def _run(config: Config, as_of: str | None) -> None:
+    outcome = run(config, as_of=as_of)
+    for line in [*report.outcome_lines(outcome, config), *report.warning_lines(outcome)]:
+        print(line)

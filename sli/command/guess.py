@@ -1,0 +1,467 @@
+"""What two logs look like: columns, task, classes and slices, guessed from the Parquet files themselves.
+
+Limit: names and types come from the first readable file of each log and `SAMPLE` of its rows; only the time span is
+taken from the footers of all files.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sli.calendar.interval import DAY, iso, zone
+from sli.config.load import checked
+from sli.engine.storage import filesystem
+from sli.errors import ConfigError, InputError
+from sli.logs import discovery as logs
+from sli.logs.listing import listing
+from sli.masking import masked
+from sli.slis.formula import PAIR_COLUMNS
+
+SAMPLE = 5_000
+FEW = 20
+"""A text column of at most so many values is worth slicing by, whole numbers of at most so many may be classes."""
+MANY = 100
+"""Texts of more values than that are no classes."""
+
+IDS = ("output_id", "prediction_id", "inference_id", "request_id", "uuid", "id", "event_id", "key")
+TIMES = {
+    "predictions": (
+        "predicted_at prediction_time prediction_ts prediction_timestamp inference_time scored_at served_at "
+        "logged_at timestamp ts time event_time event_timestamp created_at datetime"
+    ),
+    "feedback": (
+        "known_at feedback_at feedback_time feedback_ts feedback_timestamp labelled_at labeled_at label_time label_ts "
+        "observed_at received_at outcome_at logged_at updated_at timestamp ts time event_time created_at datetime"
+    ),
+}
+VALUES = {
+    "predictions": (
+        "score prediction probability proba prob predicted y_score y_prob y_pred y_hat yhat pred output value "
+        "predicted_class predicted_label class label"
+    ),
+    "feedback": "label target actual y_true truth ground_truth outcome feedback y observed value true_class class",
+}
+EXPECTED = "a number or boolean column, or classes (text or integers) of which both logs have a column"
+STEMS = {"predictions": "score|pred|prob|class", "feedback": "label|target|actual|true|truth|outcome|class"}
+MEANINGS = {"predictions": "the model's output", "feedback": "the true value"}
+SCORES = ("p_{}", "prob_{}", "proba_{}", "probability_{}", "score_{}", "{}_score", "{}_prob", "{}_proba", "{}")
+"""What columns of the classes' probabilities are called."""
+QUERY = re.compile(r"(.*_)?(query|session|request|search)_?(id|uuid|guid|key|hash)?")
+PARTITION = re.compile(r"(date|day|dt|ds|hour|hr|month|year|week|time|ts|y|m|d|h)")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is seen of one log: its first readable file, columns with their types, some rows, all paths."""
+
+    log: str
+    given: str
+    file: str
+    types: Mapping[str, Any]
+    rows: pa.Table
+    hive: Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A value for a key and, where it is doubtful, what to check."""
+
+    value: str
+    check: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The guessed columns of one log."""
+
+    id: Guess
+    time: Guess
+    value: Guess
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """All that is guessed from the two logs, predictions first."""
+
+    samples: tuple[Sample, Sample]
+    columns: tuple[Columns, Columns]
+    task: Guess
+    classes: tuple[str, ...]
+    scores: Mapping[str, str]
+    """By class, where each has a column."""
+    query: str
+    """A column that may say which predictions were ranked together, or empty."""
+    slices: Sequence[str]
+    since: Guess
+    timezone: Guess
+    warnings: Sequence[str]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the classes are whole numbers."""
+        return all(re.fullmatch(r"-?\d+", each) for each in self.classes)
+
+    @property
+    def choices(self) -> Mapping[str, Guess]:
+        """The guessed keys that stand at the config's top."""
+        doubt = "these were seen; list every class, rows with any other are set aside" if self.classes else ""
+        classes = {"classes": Guess(", ".join(self.classes), doubt)} if self.classes else {}
+        return {"task": self.task, **classes, "since": self.since, "timezone": self.timezone}
+
+
+def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
+    """Look at both logs. Raises InputError or ConfigError."""
+    samples = _look("predictions", predictions), _look("feedback", feedback)
+    ids, times = _ids(*samples), tuple(map(_time, samples))
+    taken = [{id.value, time.value} for id, time in zip(ids, times, strict=True)]
+    *values, classes = _values(samples, taken, (ids[0].value, ids[1].value))
+    made = tuple(Columns(*each) for each in zip(ids, times, values, strict=True))
+    columns = made[0], made[1]
+    task = _task(samples, columns, classes)
+    since, warnings = _since(samples, columns, task.value, classes, timezone)
+    naive = [c.time.value for sample, c in zip(samples, columns, strict=True) if _naive(sample.types[c.time.value])]
+    doubt = f"{' and '.join(dict.fromkeys(naive))} without a zone: is it UTC?" if naive and timezone == "UTC" else ""
+    scores, query = _scores(samples[0], classes), _query(samples[0], columns[0])
+    slices = _slices(samples[0], columns[0])
+    zoned = Guess(timezone, doubt)
+    return Guesses(samples, columns, task, classes, scores, query, slices, since, zoned, warnings)
+
+
+def _look(log: str, given: str) -> Sample:
+    """The first readable file of a log. Raises InputError or ConfigError."""
+    listed = listing(log, given)
+    if listed is None:
+        raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
+    fs, root = filesystem(given)
+    files = [filesystem(path)[1] for path in listed.paths if path not in listed.refused]
+    if not files:
+        refused = [f"{path}: {why}" for path, why in listed.refused.items()]
+        raise InputError(
+            f"the {log} log has no Parquet files",
+            where=given,
+            expected="files ending in .parquet, .pq or .parq",
+            found=refused[0] if refused else listed.contents,
+        )
+    hive: dict[str, set[str]] = {}
+    for file in files:
+        for part in posixpath.relpath(file, root).split("/")[:-1]:
+            if "=" in part:
+                hive.setdefault(part.split("=", 1)[0], set()).add(part.split("=", 1)[1])
+    return _first_readable(log, given, fs, files, hive)
+
+
+def _first_readable(log: str, given: str, fs: Any, files: Sequence[str], hive: Mapping[str, Collection[str]]) -> Sample:
+    """Prefers a file with rows; an empty one still tells the columns."""
+    empty, problem = None, ""
+    for file in files[:100]:
+        try:
+            with fs.open(file, "rb") as opened:
+                parquet = pq.ParquetFile(opened)
+                schema = parquet.schema_arrow
+                batch = next(parquet.iter_batches(SAMPLE), None) if parquet.metadata.num_rows else None
+        except (OSError, pa.ArrowException, EOFError) as error:
+            problem = problem or (str(error).splitlines() or [type(error).__name__])[0]
+            problem = masked(problem)[:200]
+            continue
+        rows = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
+        types = {**dict.fromkeys(hive, pa.string()), **{field.name: field.type for field in schema}}
+        sample = Sample(log, given, file, types, rows, hive)
+        if len(rows):
+            return sample
+        empty = empty or sample
+    if empty is None:
+        raise InputError(f"no file of the {log} log can be read", where=files[0], expected="Parquet", found=problem)
+    return empty
+
+
+def _ids(predictions: Sample, feedback: Sample) -> tuple[Guess, Guess]:
+    """The id of each log: a known name or one that sounds like an id, in both logs rather than in one."""
+    common = [n for n in predictions.types if n in feedback.types and _can_be_id(predictions, n)]
+    common = [n for n in sorted(common, key=_id_rank) if _can_be_id(feedback, n)]
+    unique = [n for n in common if _unique(predictions, n)]
+    # A number that merely does not repeat may be anything; a text that does not is hardly anything but an id.
+    chosen = [n for n in unique if _id_rank(n) <= len(IDS) or _is_text(predictions.types[n])]
+    chosen += [n for n in common if n.lower() in IDS]
+    if chosen:
+        sure = chosen[0].lower() in IDS and chosen[0] in unique
+        return (Guess(chosen[0], "" if sure else "the id that joins both logs"),) * 2
+    return tuple(_lone_id(sample) for sample in (predictions, feedback))  # type: ignore[return-value]
+
+
+def _lone_id(sample: Sample) -> Guess:
+    found = [name for name in sample.types if _can_be_id(sample, name)]
+    named = [name for name in sorted(found, key=_id_rank) if _id_rank(name) <= len(IDS)]
+    named = [name for name in named if _unique(sample, name)] or named
+    chosen = named or [name for name in found if _unique(sample, name)][:1]
+    if not chosen:
+        raise _no_candidate(sample, "id", "a text or integer column that is unique for each prediction")
+    return Guess(chosen[0], "the id that joins both logs; the other log calls it otherwise")
+
+
+def _id_rank(name: str) -> int:
+    """Known names first, in their order; then names that end like an id; then the others."""
+    lower = name.lower()
+    sounds = re.search(r"(^|_)(id|uuid|guid|key)$", lower) or re.search(r"[a-z]I[dD]$", name)
+    return IDS.index(lower) if lower in IDS else len(IDS) + (0 if sounds else 1)
+
+
+def _can_be_id(sample: Sample, name: str) -> bool:
+    kind = sample.types[name]
+    return name not in sample.hive and (_is_text(kind) or bool(pa.types.is_integer(kind)))
+
+
+def _unique(sample: Sample, name: str) -> bool:
+    """Whether hardly any value repeats; feedback may repeat an id for a correction."""
+    column = sample.rows.column(name)
+    return len(column) == 0 or _distinct(column) > 0.5 * len(column)
+
+
+def _distinct(column: Any) -> int:
+    return len(_unique_values(column))
+
+
+def _unique_values(column: Any) -> Any:
+    column = column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
+    return pc.unique(column.combine_chunks())
+
+
+def _is_text(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_number(kind: Any) -> bool:
+    t = pa.types
+    return bool(t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind) or t.is_decimal(kind))
+
+
+def _naive(kind: Any) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz is None)
+
+
+def _time(sample: Sample) -> Guess:
+    found = [name for name, kind in sample.types.items() if pa.types.is_timestamp(kind) or pa.types.is_date(kind)]
+    stem = "predict|score|infer|serve" if sample.log == "predictions" else "feedback|label|known|outcome|actual|observe"
+    what = "when the prediction was made" if sample.log == "predictions" else "when the true value became known"
+    return _best(sample, "time", found, TIMES[sample.log].split(), stem, what, "a timestamp or date column")
+
+
+def _values(
+    samples: tuple[Sample, Sample], taken: Sequence[Collection[str]], ids: tuple[str, str]
+) -> tuple[Guess, Guess, tuple[str, ...]]:
+    """The value of each log, and the classes if they are classes: values that both logs have a column of."""
+    predictions, feedback = samples
+    known = [
+        {name: seen for name in sample.types if name not in t and (seen := _classes(sample, name))}
+        for sample, t in zip(samples, taken, strict=True)
+    ]
+    agreeing = {
+        truth: [name for name, seen in known[0].items() if _agree(samples, (name, seen), (truth, labels))]
+        for truth, labels in known[1].items()
+    }
+    numbers = [
+        sorted(
+            (name for name, kind in sample.types.items() if _is_number(kind) and name not in t),
+            key=lambda name, s=sample: not _likely(s, name),  # type: ignore[misc]
+        )
+        for sample, t in zip(samples, taken, strict=True)
+    ]
+    agreeing = {
+        truth: [name for name in outputs if name != truth or not _copies(samples, ids, name, truth)]
+        for truth, outputs in agreeing.items()
+    }
+    texts = [name for name, outputs in agreeing.items() if outputs and name not in numbers[1]]
+    label = _best_value(feedback, [*numbers[1], *texts])
+    same = [name for name in known[0].keys() | {*numbers[0]} if _copies(samples, ids, name, label.value)]
+    outputs = agreeing.get(label.value)
+    if not outputs:
+        return _score(predictions, numbers[0], same, label), label, ()
+    output = _score(predictions, outputs, same, label)
+    seen = known[0][output.value] | known[1][label.value]
+    whole = all(re.fullmatch(r"-?\d+", each) for each in seen)
+    return output, label, tuple(sorted(seen, key=int if whole else str))
+
+
+def _copies(samples: tuple[Sample, Sample], ids: tuple[str, str], output: str, label: str) -> bool:
+    """Whether a column of the predictions says of every id what the label says: a table of both logs holds it too."""
+    if not all(name in sample.rows.schema.names for sample, name in zip(samples, (output, label), strict=True)):
+        return False
+    (keys, values), (known_keys, labels) = (
+        (sample.rows.column(id).to_pylist(), sample.rows.column(name).to_pylist())
+        for sample, id, name in zip(samples, ids, (output, label), strict=True)
+    )
+    known = {key: each for key, each in zip(known_keys, labels, strict=True) if each is not None}
+    pairs = [(each, known[key]) for key, each in zip(keys, values, strict=True) if each is not None and key in known]
+    return bool(pairs) and all(one == other for one, other in pairs)
+
+
+def _score(sample: Sample, found: Sequence[str], same: Sequence[str], label: Guess) -> Guess:
+    """The best of the columns that are no copy of the label, which are named. Raises InputError.
+
+    One that is called otherwise than the label may be a prediction that is always right, if there is no other.
+    """
+    other = [name for name in found if name not in same] or [name for name in found if name != label.value]
+    left = f"not {' or '.join(sorted(same))}, equal to the label {label.value} of the feedback for every id"
+    try:
+        best = _best_value(sample, other)
+    except InputError as error:
+        error.found += f"; {left}" * bool(same)
+        raise
+    if not same:
+        return best
+    if best.value in same:
+        left = f"equal to the label {label.value} of the feedback for every id: is it the prediction?"
+    return Guess(best.value, f"{best.check}; {left}" if best.check else left)
+
+
+def _likely(sample: Sample, name: str) -> bool:
+    """Whether a number is of the type that a prediction or a label most often is."""
+    kind = sample.types[name]
+    return bool(pa.types.is_floating(kind) if sample.log == "predictions" else pa.types.is_boolean(kind))
+
+
+def _classes(sample: Sample, name: str) -> set[str]:
+    """The values of a column, as text, if they may be classes; else none."""
+    kind = sample.types[name]
+    if name in sample.hive or not (_is_text(kind) or pa.types.is_integer(kind)):
+        return set()
+    found = {str(each) for each in _unique_values(sample.rows.column(name)).to_pylist() if each is not None}
+    return found if len(found) <= (MANY if _is_text(kind) else FEW) else set()
+
+
+def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple[str, set[str]]) -> bool:
+    """Whether two columns hold the same classes; numbers only if called a prediction, and not 0 and 1."""
+    common, seen = output[1] & label[1], output[1] | label[1]
+    if 2 * len(common) < min(len(output[1]), len(label[1])) or len(seen) < 2 or len(seen) > MANY:
+        return False
+    if _is_text(samples[0].types[output[0]]) and _is_text(samples[1].types[label[0]]):
+        return True
+    named = output[0].lower() in VALUES["predictions"].split() or "pred" in output[0].lower()
+    return named and 2 < len(seen) <= FEW and not label[1] <= {"0", "1"}
+
+
+def _best_value(sample: Sample, found: Sequence[str]) -> Guess:
+    log = sample.log
+    return _best(sample, "value", found, VALUES[log].split(), STEMS[log], MEANINGS[log], EXPECTED)
+
+
+def _best(
+    sample: Sample, key: str, found: Sequence[str], known: Sequence[str], stem: str, what: str, expected: str
+) -> Guess:
+    """A known name, else the only candidate, both without doubt; else one that sounds right, else the first."""
+    if not found:
+        raise _no_candidate(sample, key, expected)
+    named = sorted((name for name in found if name.lower() in known), key=lambda name: known.index(name.lower()))
+    sounding = [name for name in found if re.search(stem, name.lower())]
+    chosen = [*named, *sounding, *found][0]
+    others = [name for name in found if name != chosen]
+    if named or not others:
+        return Guess(chosen)
+    return Guess(chosen, f"{what}; it could also be {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
+
+
+def _no_candidate(sample: Sample, key: str, expected: str) -> InputError:
+    return InputError(
+        f"no column of the {sample.log} log can be its {key}",
+        where=sample.file,
+        expected=expected,
+        found=", ".join(f"{name} ({kind})" for name, kind in sample.types.items()) or "no columns",
+        todo=f"log one, or write the config by hand with `{sample.log}.{key}`",
+    )
+
+
+def _task(samples: Sequence[Sample], columns: Sequence[Columns], classes: Collection[str]) -> Guess:
+    """Binary where labels are booleans or only 0 and 1, multiclass where the logs have classes in common."""
+    label, score = columns[1].value.value, columns[0].value.value
+    if classes:
+        amounts = not _is_text(samples[1].types[label]) and not _is_text(samples[0].types[score])
+        doubt = f"{label} and {score} are few whole numbers; if they are amounts, this is a regression"
+        return Guess("multiclass", doubt if amounts else "")
+    kind = samples[1].types[label]
+    inside = _all_between(samples[0], score)
+    if pa.types.is_boolean(kind):
+        return Guess("binary", "" if inside else f"{label} is a boolean, but {score} is not always in 0..1")
+    seen = {float(each) for each in pc.unique(samples[1].rows.column(label)).to_pylist() if each is not None}
+    if seen and seen <= {0.0, 1.0}:
+        return Guess("binary", "" if inside else f"{label} is 0 or 1, but {score} is not always in 0..1")
+    if not seen:
+        return Guess("binary" if inside else "regression", f"no value of {label} was seen")
+    few = pa.types.is_integer(kind) and len(seen) <= FEW
+    doubt = f"{label} has only {len(seen)} values; if they are classes, {score} must be the predicted one"
+    return Guess("regression", doubt if few else "")
+
+
+def _scores(sample: Sample, classes: Sequence[str]) -> Mapping[str, str]:
+    """The columns named after the classes, if there is one way to name them that gives each its own."""
+    columns: dict[str, list[str]] = {}
+    for name, kind in sample.types.items():
+        if pa.types.is_floating(kind) and name not in sample.hive and _all_between(sample, name):
+            columns.setdefault(name.lower(), []).append(name)
+    found = []
+    for pattern in SCORES:
+        wanted = [pattern.format(re.sub(r"\W+", "_", each.lower())) for each in classes]
+        if len(set(wanted)) == len(wanted) and all(len(columns.get(each, ())) == 1 for each in wanted):
+            found.append({name: columns[each][0] for name, each in zip(classes, wanted, strict=True)})
+    return found[0] if len(found) == 1 and classes else {}
+
+
+def _query(sample: Sample, columns: Columns) -> str:
+    """A column that is called like the id of a query and whose values several predictions share."""
+    for name, kind in sample.types.items():
+        if name in {columns.id.value, columns.value.value, *sample.hive} or not QUERY.fullmatch(name.lower()):
+            continue
+        values = _distinct(sample.rows.column(name)) if _is_text(kind) or pa.types.is_integer(kind) else 0
+        if 1 < values < len(sample.rows):
+            return name
+    return ""
+
+
+def _all_between(sample: Sample, name: str) -> bool:
+    bounds = pc.min_max(pc.cast(sample.rows.column(name), pa.float64(), safe=False)).as_py()
+    return bounds["min"] is None or (bounds["min"] >= 0 and bounds["max"] <= 1)
+
+
+def _since(
+    samples: Sequence[Sample], columns: Sequence[Columns], task: str, classes: Sequence[str], timezone: str
+) -> tuple[Guess, list[str]]:
+    """The local date of the earliest prediction in all footers, and a line for each log with unusable files."""
+    sources = {
+        sample.log: {"path": sample.given, "id": c.id.value, "time": c.time.value, "value": c.value.value}
+        for sample, c in zip(samples, columns, strict=True)
+    }
+    probe = checked(
+        {"model": "", "since": "2020-01-01", "store": "", "horizon": "7d", "timezone": timezone, "task": task}
+        | {"slis": ("count",), "classes": classes, **sources}
+    )
+    inputs = logs.discover(probe)
+    span = inputs.predictions.span
+    if span is None:
+        raise InputError("the predictions log holds no rows", where=samples[0].given, todo="log some predictions first")
+    bad = inputs.files.take(~inputs.files.usable)
+    lines = [f"set aside would be {len(bad):,} files, such as {each.path}: {each.explanation}" for each in bad][:1]
+    long = span.end - span.start > 3 * 366 * DAY
+    check = f"predictions span {iso(span.start)} to {iso(span.end)}; are the earliest real?" if long else ""
+    return Guess(zone(timezone).date(span.start).isoformat(), check), lines
+
+
+def _slices(sample: Sample, columns: Columns) -> list[str]:
+    """Text columns of few values, but not those that only partition the log by time."""
+    found = []
+    for name, kind in sample.types.items():
+        if not _is_text(kind) or name in {*PAIR_COLUMNS, columns.id.value, columns.value.value}:
+            continue
+        if name in sample.hive:
+            values = len(sample.hive[name]) if not PARTITION.fullmatch(name.lower()) else 0
+        else:
+            values = _distinct(sample.rows.column(name))
+        if (2 if "version" not in name.lower() else 1) <= values <= FEW:
+            found.append(name)
+    return found

@@ -1,0 +1,180 @@
+"""`sli init`: a commented config from what the logs look like; every doubtful guess says `# check:`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from sli.calendar.interval import zone
+from sli.command.guess import Columns, Guesses, Sample, guess
+from sli.config.load import load_config
+from sli.errors import ConfigError, SliError
+
+SLIS = {
+    "binary": (
+        ("accuracy", "", "share of right decisions"),
+        ("precision", "", "of the predicted positives, how many were"),
+        ("recall", '{sli: recall, objective: ">= 0.8"}', "of the true positives, how many were found"),
+        ("roc_auc", "", "how well the score ranks, whatever the threshold"),
+        ("log_loss", "", "how good the probabilities are"),
+    ),
+    "multiclass": (
+        ("accuracy", '{sli: accuracy, objective: ">= 0.9"}', "share of right decisions"),
+        ("f1", "", "precision and recall in one, the mean of all classes"),
+        ("{sli: recall, label: [CLASSES]}", "", "one SLI a class: of its true ones, how many were found"),
+    ),
+    "regression": (
+        ("mae", '{sli: mae, objective: "<= 1.5"}', "mean absolute error"),
+        ("rmse", "", "root of the mean squared error"),
+        ("bias", "", "mean of prediction minus truth"),
+        ("r2", "", "share of the variance explained"),
+    ),
+}
+VALUE_MEANINGS = {
+    "binary": ("probability of the positive class", "the true value: 0/1 or boolean"),
+    "multiclass": ("the predicted class", "the true class"),
+    "regression": ("the predicted number", "the true value"),
+}
+"""Of a task's predictions and of its feedback."""
+
+
+def write_config(path: Path, predictions: str, feedback: str, store: str, timezone: str) -> list[str]:
+    """Write the config and say what was guessed and what to do next. Raises SliError; never overwrites a file."""
+    zone(timezone)
+    if path.exists():
+        raise ConfigError("the file exists already", where=str(path), todo="name another file, or remove this one")
+    if not path.resolve().parent.is_dir():
+        raise ConfigError("there is no such folder", where=str(path.resolve().parent), todo="make it first")
+    found = guess(predictions, feedback, timezone)
+    text = _text(path, found, store)
+    try:
+        with path.open("x") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigError(f"the config cannot be written: {error.strerror}", where=str(path)) from error
+    try:
+        load_config(path)
+    except SliError:
+        path.unlink()
+        raise
+    return _said(path, found)
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML, quoted where it must be."""
+    return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True).strip()[1:-1]
+
+
+def _written_path(given: str, folder: Path) -> str:
+    """A path as it must stand in the config: relative ones are relative to the config's folder."""
+    if "://" in given or given.startswith("~") or os.path.isabs(given) or folder == Path.cwd():
+        return given
+    return os.path.relpath(Path.cwd() / given, folder)
+
+
+def _line(key: str, value: str, meaning: str, check: str = "") -> str:
+    return f"{f'{key}: {value}':<40}  # {meaning}" + (f"  # check: {check}" if check else "")
+
+
+def _log_lines(sample: Sample, columns: Columns, folder: Path, meanings: Sequence[str]) -> list[str]:
+    path = _scalar(_written_path(sample.given, folder))
+    guesses = zip(("id", "time", "value"), (columns.id, columns.time, columns.value), meanings, strict=True)
+    return [
+        f"{sample.log}:",
+        _line("  path", path, "folder, file or URL of Parquet; hive-partitioned or flat"),
+        *(_line(f"  {key}", _scalar(guess.value), meaning, guess.check) for key, guess, meaning in guesses),
+    ]
+
+
+def _score_lines(found: Guesses) -> list[str]:
+    pairs = ", ".join(f"{_class(found, name)}: {_scalar(column)}" for name, column in found.scores.items())
+    return [f"  # scores: {{{pairs}}}  # check: each class's probability, for roc_auc, log_loss, top_k_accuracy"]
+
+
+def _class(found: Guesses, name: str) -> str:
+    return name if found.whole else _scalar(name)
+
+
+def _slice_lines(names: Sequence[str]) -> list[str]:
+    lines = [_line("slice_by", "[[]]", "which slices to compute; [] is all predictions together")]
+    if names:
+        sets = ", ".join(["[]", *(f"[{_scalar(name)}]" for name in names[:5])])
+        lines.append(f"# slice_by: [{sets}]  # check: text columns of few values; [a, b] crosses two")
+        lines.append(_line("# min_support", "30", "slices of fewer predictions get no value"))
+    return lines
+
+
+def _sli_lines(task: str, classes: str) -> list[str]:
+    lines = ["slis:  # what to compute; `sli run` names what there is if one is unknown"]
+    lines += [f"  - {name.replace('CLASSES', classes):<36}  # {meaning}" for name, _, meaning in SLIS[task]]
+    lines.append(f"  - {'{sli: feedback_delay, q: 0.9}':<36}  # seconds until nine in ten labels are there")
+    examples = [example for _, example, _ in SLIS[task] if example]
+    return lines + [f"  # - {each:<34}  # an objective gives every value a verdict" for each in examples]
+
+
+def _task_lines(found: Guesses, classes: str) -> list[str]:
+    choices = found.choices
+    lines = [_line("task", found.task.value, "binary, multiclass, regression or ranking", found.task.check)]
+    if found.query:
+        key = f"`query: {_scalar(found.query)}`"
+        lines.append(f"# Ranked within one {found.query}? Then task: ranking, and under predictions {key}.")
+    if found.task.value == "binary":
+        meaning = "value >= threshold is the positive class"
+        lines.append(_line("threshold", "0.5", meaning, "the one your service decides by"))
+    if found.classes:
+        lines.append(_line("classes", f"[{classes}]", "all there are", choices["classes"].check))
+    return lines
+
+
+def _text(path: Path, found: Guesses, store: str) -> str:
+    """The config, a comment on every key."""
+    folder, task, choices = path.resolve().parent, found.task.value, found.choices
+    (predictions, feedback), columns = found.samples, found.columns
+    classes = ", ".join(_class(found, name) for name in found.classes)
+    output, truth = VALUE_MEANINGS[task]
+    zone_meaning = "days are this zone's days; times without a zone are read in it"
+    horizon_check = "how long after its prediction may feedback arrive?"
+    lines = [
+        f"# Written by `sli init` from {predictions.given} and {feedback.given}. Look at the lines that say check.",
+        _line("model", _scalar(path.stem), "names the results"),
+        _line("timezone", _scalar(found.timezone.value), zone_meaning, choices["timezone"].check),
+        _line("since", found.since.value, "deployment: earlier is left out", found.since.check),
+        _line("store", _scalar(_written_path(store, folder)), "where the results go; may be s3://bucket/prefix"),
+        _line("horizon", "7d", "feedback later than this after its prediction does not count", horizon_check),
+        "",
+        *_log_lines(predictions, columns[0], folder, ("joins the two logs", "when it was predicted", output)),
+        *(_score_lines(found) if found.scores else []),
+        "",
+        *_log_lines(feedback, columns[1], folder, ("joins the two logs", "when it became known", truth)),
+        "",
+        *_task_lines(found, classes),
+        *_slice_lines(found.slices),
+        _line("grains", "[hour, day, cumulative, {size: 7d, every: 1d}]", "or week, month; the last one slides"),
+        *_sli_lines(task, classes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _said(path: Path, found: Guesses) -> list[str]:
+    """What was written, what it rests on, what to look at, what to do next."""
+    lines = [f"wrote {path}"]
+    for sample, each in zip(found.samples, found.columns, strict=True):
+        lines.append(
+            f"  {sample.log}: id {each.id.value}, time {each.time.value}, value {each.value.value} (from {sample.file})"
+        )
+        guesses = {"id": each.id, "time": each.time, "value": each.value}
+        lines += [f"  check {sample.log}.{key}: {guess.check}" for key, guess in guesses.items() if guess.check]
+    lines.append(f"  task {found.task.value}, since {found.since.value}")
+    lines += [f"  check {key}: {guess.check}" for key, guess in found.choices.items() if guess.check]
+    shown = shlex.quote(str(path))
+    return [
+        *lines,
+        "look at the lines that say `# check:`, among them horizon" + ", threshold" * (found.task.value == "binary"),
+        f"next: sli plan {shown}",
+        f"then: sli run {shown}",
+        *found.warnings,
+    ]

@@ -1,0 +1,33 @@
+"""The arguments of public functions: texts as instants and durations."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from sli.calendar.interval import Duration, Zone
+from sli.errors import ConfigError
+
+When = str | date | datetime | None
+
+
+def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
+    """An instant; a naive time is read in the zone. Raises ConfigError."""
+    try:
+        return at.parse(value)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"{name} is no date or time",
+            where=name,
+            expected="ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z",
+            found=str(value),
+        ) from error
+
+
+def length(name: str, value: str | Duration) -> Duration:
+    """A duration such as `1d`. Raises ConfigError."""
+    try:
+        return value if isinstance(value, Duration) else Duration.parse(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"{name} is no duration", where=name, expected="such as 1d or 6h", found=str(value)
+        ) from error

@@ -1,0 +1,104 @@
+"""Key segments: where each id of both logs lies, as hashes, so that new ids are looked up in all of history at once.
+
+A key that no row has any more does no harm: what is found is looked at in the logs. Limit: the hash is that of this
+version of DuckDB; after another one has run, all keys are made anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from fsspec.implementations.dirfs import DirFileSystem
+
+from sli.calendar.interval import BEGINNING, END, Interval
+from sli.config.model import Config
+from sli.engine.storage import Storage, filesystem
+from sli.logs.files import Files, LogFile
+from sli.logs.reader import check_readable, connect, failed, feedback_source, place_of, predictions_source, rows_of
+from sli.schemas import KEYS
+from sli.slices import literal
+from sli.slis.states import Integers
+
+HASH = f"duckdb {duckdb.__version__}"
+"""Names the hash of the keys that are stored."""
+KEY = "(hash(id) >> 1)::BIGINT"
+"""SQL of the key of an id."""
+ALWAYS = Interval(BEGINNING, END)
+BATCH = 4_000_000
+"""Rows whose keys are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The files of the keys of each log, below the root of a store."""
+
+    root: str
+    storage: Storage
+    predictions: tuple[str, ...]
+    feedback: tuple[str, ...]
+
+    def of(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
+        """SQL of the keys of a log: columns tile and key."""
+        names: tuple[str, ...] = getattr(self, log)
+        if not names:
+            return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
+        root = self.root
+        if "://" in root:
+            # By a protocol of its own: that of the logs is fetched ahead as they announce it.
+            if not con.filesystem_is_registered(DirFileSystem.protocol):
+                fs, path = filesystem(root, self.storage)
+                con.register_filesystem(DirFileSystem(path, fs))
+            root = f"{DirFileSystem.protocol}:/"
+        return f"read_parquet([{', '.join(place_of(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
+
+
+def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
+    """The keys of all rows of files: tables of `schemas.KEYS`, about BATCH rows at a time.
+
+    Raises BrokenFiles for files unreadable beyond their footer.
+    """
+    sources = {"predictions": replace(predictions_source(config), columns=()), "feedback": feedback_source(config)}
+    for batch in _batches(files):
+        log = batch[0].log
+        con = connect(config.parallel, config.task_memory)
+        try:
+            rows = rows_of(con, batch, sources[log], config.timezone, ALWAYS)
+            made = con.sql(
+                # Rounded down, as by `holding`: `//` alone rounds times before 1970 up.
+                f"SELECT {literal(log)} AS log, t // {config.tile} - (t % {config.tile} < 0)::BIGINT AS tile, "
+                f"{KEY} AS key FROM {rows} WHERE id IS NOT NULL"
+            ).to_arrow_table()
+        except (duckdb.Error, OSError) as error:
+            check_readable(batch, sources[log], config.timezone, error)
+            raise failed(error, batch[0].path) from error
+        finally:
+            con.close()
+        yield made.cast(KEYS)
+
+
+def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
+    """Files of one log that hold about BATCH rows together."""
+    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda file: file.log):
+        batch: list[LogFile] = []
+        rows = 0
+        for each in group:
+            batch.append(each)
+            rows += each.rows
+            if rows >= BATCH:
+                yield batch
+                batch, rows = [], 0
+        if batch:
+            yield batch
+
+
+def holding(files: Files, numbers: Integers, tile: int) -> Files:
+    """The files that have rows in any of these tiles, by their numbers in ascending order."""
+    file, first, last = files.ranges
+    # Beyond all of them where there is none.
+    hit = np.append(numbers, END)[np.searchsorted(numbers, first // tile)]
+    return files.take(np.unique(file[hit <= last // tile]))

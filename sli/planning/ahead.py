@@ -1,0 +1,57 @@
+"""An as_of in the future: what is published as of it would hide everything that becomes known until then.
+
+So it is refused unless `future` says that it is meant, and even then where it would hide values published as of today.
+Limit: a day ahead is let pass, since clocks differ.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sli.calendar.interval import DAY, SECOND, iso
+from sli.errors import ConfigError, StoreError
+from sli.planning.published import Published
+from sli.planning.request import Request
+
+
+def limit() -> int:
+    """The latest as_of that needs no `future`."""
+    return int(time.time()) * SECOND + DAY
+
+
+def check_meant(as_of: int, future: bool) -> None:
+    """Raise ConfigError for an as_of in the future that nobody said is meant."""
+    if as_of > limit() and not future:
+        raise ConfigError(
+            "as_of lies in the future",
+            where="as_of",
+            expected=f"{iso(limit())} or earlier",
+            found=iso(as_of),
+            todo="leave it out, which means now; `sli plan --future` shows what a run would do then",
+        )
+
+
+def check_store(published: Published | None, request: Request, where: str) -> None:
+    """Raise StoreError for a store published as of the future, unless the request says that this is meant."""
+    if published is not None and published.as_of > limit() and not request.future:
+        raise StoreError(
+            "the store is published as of a time in the future, so nothing known until then would replace it",
+            where=where,
+            expected=f"an as_of of {iso(limit())} or earlier, by the clock of this machine",
+            found=iso(published.as_of),
+            todo="`sli run CONFIG --undo-future` takes that back and goes on from what was published before (if "
+            "nothing was, remove the store and run again); add --future if the times in the logs are made up",
+        )
+
+
+def check_publication(published: Published | None, request: Request, where: str) -> None:
+    """Raise ConfigError where values published as of the future would hide those as of today."""
+    check_store(published, request, where)
+    if published is not None and request.as_of > limit() >= published.as_of:
+        raise ConfigError(
+            "as_of lies in the future: published, it would hide everything that becomes known until then",
+            where="as_of",
+            expected="a store in which nothing is published yet, or only as of the future",
+            found=f"{iso(request.as_of)}; the store is published as of {iso(published.as_of)}",
+            todo="use another store, such as `--set store=PATH`, or `sli plan --future`, which writes nothing",
+        )

@@ -1,0 +1,157 @@
+"""Whose turn it is: one run at a time works on a store, the others wait, then plan again what is left to do.
+
+In a folder that is a lock, which the system takes back when its holder dies; on S3 an object that its holder renews.
+Limit: it only saves work. Two runs that both believe it is their turn lose time and nothing else, since the commit
+decides; so where no lock can be had, and after PATIENCE, a run goes on without a turn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import Any
+
+from sli.engine.storage import NOTHING, Storage, created, filesystem
+
+LOG = logging.getLogger("sli.store")
+PATIENCE = 600.0
+"""Seconds a run waits for its turn, and goes on losing to others."""
+POLL = {True: 0.1, False: 1.0}
+"""Seconds between two looks, by whether the store is a local folder."""
+BEAT = 5.0
+"""Seconds after which the holder of an object renews it."""
+STALE = 25.0
+"""Seconds without a renewal after which its holder counts as dead."""
+
+
+class Turn:
+    """The turn of one run. Used as a context, which gives it back."""
+
+    def __init__(self, root: str, storage: Storage = NOTHING) -> None:
+        self._local = "://" not in root
+        self._held: _Folder | _Object = _Folder(root) if self._local else _Object(root, storage)
+        self._asked = False
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.give_back()
+
+    def take(self) -> bool:
+        """Wait until it is this run's turn, the first time it is called; whether it is the first time."""
+        if self._asked:
+            return False
+        self._asked = True
+        began = time.monotonic()
+        told = False
+        while not self._held.take():
+            if time.monotonic() - began >= PATIENCE:
+                LOG.info("another run still works on the store; no longer waiting for it")
+                break
+            if not told:
+                told = True
+                LOG.info("another run works on the store; waiting until it ends")
+            time.sleep(POLL[self._local] * random.uniform(0.5, 1.5))
+        return True
+
+
+class _Folder:
+    """A lock on the folder of the store itself: no file is left behind."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.descriptor: int | None = None
+
+    def take(self) -> bool:
+        descriptor = None
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            descriptor = os.open(self.root, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            assert descriptor is not None
+            os.close(descriptor)
+            return False
+        except OSError:
+            # No such lock here, or no such folder: what is wrong shows where the tables are written.
+            if descriptor is not None:
+                os.close(descriptor)
+            return True
+        self.descriptor = descriptor
+        return True
+
+    def give_back(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+class _Object:
+    """An object `_turn` below the root of the store, made where there is none, and renewed by a thread."""
+
+    def __init__(self, root: str, storage: Storage) -> None:
+        self.url, self.storage = f"{root.rstrip('/')}/_turn", storage
+        self.name = uuid.uuid4().hex
+        self.ended = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.seen: tuple[bytes, float] = (b"", 0.0)
+        """What the object of another run held, and since when."""
+
+    def take(self) -> bool:
+        try:
+            fs, path = filesystem(self.url, self.storage)
+            if not created(fs, path, self._content(0)):
+                self._remove_stale(fs, path)
+                return False
+        except Exception:
+            # What is wrong with the storage shows where the tables are written.
+            return True
+        self.thread = threading.Thread(target=self._renew, args=(fs, path), daemon=True)
+        self.thread.start()
+        return True
+
+    def give_back(self) -> None:
+        if self.thread is None:
+            return
+        self.ended.set()
+        self.thread.join(BEAT)
+        self.thread = None
+        with suppress(Exception):
+            fs, path = filesystem(self.url, self.storage)
+            if self._is_ours(fs.cat_file(path)):
+                fs.rm_file(path)
+
+    def _content(self, beat: int) -> bytes:
+        return json.dumps({"run": self.name, "beat": beat}).encode()
+
+    def _is_ours(self, content: bytes) -> bool:
+        return bool(json.loads(content)["run"] == self.name)
+
+    def _remove_stale(self, fs: Any, path: str) -> None:
+        """Remove the object of another run that has not renewed it for long, by this machine's clock alone."""
+        try:
+            content = fs.cat_file(path)
+        except FileNotFoundError:
+            return
+        now = time.monotonic()
+        if content != self.seen[0]:
+            self.seen = (content, now)
+        elif now - self.seen[1] > STALE:
+            fs.rm_file(path)
+
+    def _renew(self, fs: Any, path: str) -> None:
+        beat = 0
+        while not self.ended.wait(BEAT):
+            beat += 1
+            with suppress(Exception):  # its storage may be away for a moment
+                if not self._is_ours(fs.cat_file(path)):
+                    return
+                fs.pipe_file(path, self._content(beat))

@@ -1,0 +1,105 @@
+"""Reference tables: the states of a Parquet file, such as the training data, that windows are compared with.
+
+Limit: a table is read anew by every run that rolls up an SLI compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import duckdb
+import pyarrow as pa
+
+from sli.config.model import Config
+from sli.engine.expression import shut_in
+from sli.engine.storage import filesystem, plain
+from sli.errors import ConfigError
+from sli.logs.files import Files
+from sli.logs.pages import damage
+from sli.logs.reader import connect, pattern_of, place_of
+from sli.matching.join import Spec, invalid_code, paired
+from sli.schemas import UTC
+from sli.slices import quoted
+from sli.slis import Sli, State
+from sli.tiles.aggregate import states_of
+
+
+def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[str, pa.Table]:
+    """The states of each reference table that SLIs are compared with, by its path. Raises ConfigError.
+
+    Its columns are read as those of the logs' files: the texts of 1 and 1.0 differ.
+    """
+    first = files.first_usable
+    types = first.types if first else {}
+    found: dict[str, dict[str, State]] = {}
+    for each in slis:
+        if each.reference is not None and each.reference.kind == "table":
+            states = [state for state in each.formula.states.values() if state.kind != "window"]
+            found.setdefault(each.reference.path, {}).update({state.id: state for state in states})
+    return {path: reference_tiles(config, path, states.values(), types) for path, states in found.items()}
+
+
+def reference_tiles(config: Config, path: str, states: Iterable[State], types: Mapping[str, str]) -> pa.Table:
+    """The states of a reference table, a Parquet file with the columns of the predictions log, all in one tile.
+
+    Its pairs have a prediction and a label where the file has the logs' value columns. Raises ConfigError.
+    """
+    spec = replace(Spec.of(config, 0, [], config.slice_sets, 1), states=tuple(states), windows=())
+    con = connect(config.parallel, config.task_memory)
+    try:
+        places = [path, pattern_of(path)]
+        if "://" in path:
+            fs, place = filesystem(path, config.storage)
+            con.register_filesystem(fs)
+            places.append(fs.unstrip_protocol(place))
+        shut_in(con, places)
+        read = f"read_parquet({place_of(path)}, file_row_number=true)"
+        there = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
+        columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
+        kept = "".join(f", {quoted(name)}" for name in config.columns)
+        given, known = (
+            source.value_sql if source.value in there else "NULL::DOUBLE"
+            for source in (spec.predictions, spec.feedback)
+        )
+        # What a log would set aside is no value here.
+        value, truth = (
+            f"CASE WHEN {invalid_code(log, spec, quoted(name))} = 0 THEN {quoted(name)} END"
+            for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))
+        )
+        con.execute(
+            f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM (SELECT 0 AS tile, k, 0 AS t, {value} AS value, 0 AS f_t, "
+            f"{truth} AS truth{kept} FROM (SELECT hash(file_row_number) AS k, '' AS id, "
+            f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
+        )
+        made = pa.concat_tables([states_of(con, columns, spec) for columns in config.slice_sets])
+        fs, place = filesystem(path, config.storage)
+        with fs.open(place, "rb") as opened:
+            if problem := damage(opened, frozenset(there)):
+                raise OSError(problem)
+        return made.append_column("start", pa.array([0] * len(made), pa.int64()).cast(UTC))
+    except (duckdb.Error, OSError) as error:
+        raise ConfigError(
+            "the reference table cannot be used",
+            where=path,
+            expected="a Parquet file with the value and the declared columns of the predictions log",
+            found=plain(error),
+        ) from error
+    finally:
+        con.close()
+
+
+def _as_logged(name: str, kind: str) -> str:
+    """A column as the logs hold it."""
+    kinds = {
+        "bool": "BOOLEAN",
+        "int": "BIGINT",
+        "uint": "UBIGINT",
+        "string": "VARCHAR",
+        "large": "VARCHAR",
+        "hive": "VARCHAR",
+    }
+    if kind in ("float", "double", "halffloat"):
+        return f"CASE WHEN isfinite({quoted(name)}::DOUBLE) THEN {quoted(name)}::DOUBLE + 0.0 END"
+    cast = next((sql for start, sql in kinds.items() if kind.startswith(start)), None)
+    return f"{quoted(name)}::{cast}" if cast else quoted(name)

@@ -1,0 +1,176 @@
+"""Roll-up: every window is a merge of tiles; no raw row is touched and nothing is ever subtracted.
+
+The merging is that of `blocks`, batches and values are those of `evaluation`; here they become rows of the tables.
+Limit: a window that reaches over all of time is merged from all of its tiles at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.calendar.grain import Grain
+from sli.calendar.interval import Instants, Zone
+from sli.config.model import Config
+from sli.rollup.evaluate import Batch, Evaluation
+from sli.slis import Sli
+from sli.slis.states import Floats, Objects
+
+Choose = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
+
+
+def newest_hour(config: Config, tiles: pa.Table) -> int:
+    """End of the local hour that holds the newest prediction; `since` if there is none."""
+    spans = tiles.column("span").to_numpy(zero_copy_only=False)
+    starts = tiles.column("start").cast(pa.int64()).to_numpy()[spans == "tile"]
+    if len(starts) == 0:
+        return config.since_instant
+    last = int(starts.max())
+    return int(config.zone.hours(last, last + 1)[-1])
+
+
+def roll_up(
+    config: Config,
+    tiles: pa.Table,
+    days: pa.Table,
+    newest: int,
+    slis: Iterable[Sli],
+    grains: Iterable[Grain],
+    choose: Choose,
+    as_of: int,
+    references: Mapping[str, pa.Table],
+    done: Callable[[int], None],
+) -> Iterator[pa.Table]:
+    """Results of the chosen windows: one row a window, slice and SLI, without as_of and run_id, slices as text.
+
+    They come in batches, by grain. `references` holds the tiles of each reference table by its path. `done` is called
+    after each batch with the number of windows that are done with it. Raises OutOfMemory.
+    """
+    days = days.filter(pc.equal(days.column("span"), "tile"))
+    midnights = midnights_of(config.zone, days)
+    with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
+        for grain in grains:
+            starts, ends = grain.windows(config.zone, config.since_instant, newest)
+            chosen = choose(grain, starts, ends)
+            for batch in evaluation.batches(grain, starts[chosen], ends[chosen]):
+                yield from (rows for _, rows in results(config, grain, batch, as_of))
+                done(batch.done)
+
+
+def windows_of(config: Config, newest: int, grains: Iterable[Grain], choose: Choose) -> int:
+    """How many windows `roll_up` is about to do."""
+    return sum(int(choose(each, *each.windows(config.zone, config.since_instant, newest)).sum()) for each in grains)
+
+
+def midnights_of(zone: Zone, days: pa.Table) -> Instants:
+    """The first instants of the first to the last day tile, and of the day after."""
+    starts = days.column("start").cast(pa.int64()).to_numpy()
+    if len(starts) == 0:
+        return np.array([], dtype=np.int64)
+    first, last = zone.date(int(starts.min())), zone.date(int(starts.max())) + timedelta(days=1)
+    return np.array(zone.midnights(first, last), dtype=np.int64)
+
+
+def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[tuple[Sli, pa.Table]]:
+    """The rows of a batch, a table an SLI; its texts are dictionaries, and what SLIs share is held once."""
+    n = len(batch.rows)
+    if not batch.found:
+        return
+    same = pa.array(np.zeros(n, dtype=np.int32))
+    texts, numbers = pa.nulls(n, TEXT), pa.nulls(n, pa.float64())
+    common = _common(config, batch, as_of)
+
+    def told(column: Objects) -> pa.Array:
+        known = np.flatnonzero(column != None)  # noqa: E711 - of each element
+        return pa.array(column, pa.string()).dictionary_encode() if len(known) else texts
+
+    def number(column: Floats) -> pa.Array:
+        return numbers if np.isnan(column).all() else pa.array(column, pa.float64(), from_pandas=True)
+
+    def constant(text: str | None) -> pa.Array:
+        return texts if text is None else pa.DictionaryArray.from_arrays(same, [text])
+
+    for sli, found in batch.found:
+        columns = {
+            **common,
+            "sli": constant(sli.name),
+            "definition": constant(config.definition(sli)),
+            "grain": constant(grain.name),
+            "value": number(found.value),
+            "reason": told(found.reason),
+            "ci_low": number(found.low),
+            "ci_high": number(found.high),
+            "missing_low": number(found.missing_low),
+            "missing_high": number(found.missing_high),
+            "error_bound": number(found.bound),
+            "objective": constant(sli.objective.text if sli.objective else None),
+            "verdict": told(sli.objective.verdicts(found)) if sli.objective else texts,
+        }
+        yield sli, pa.table({name: columns[name] for name in ROLLED})
+
+
+def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Any]:
+    """The columns that all SLIs share."""
+    rows, end = batch.rows, batch.ends[batch.rows.window]
+    distinct, at = np.unique(end, return_inverse=True)
+    days = [config.zone.date(int(each) - 1).isoformat() for each in distinct]
+    final = (end + config.horizon.micros <= as_of).astype(np.int32)
+    with np.errstate(invalid="ignore"):
+        coverage = rows.labelled / rows.predictions
+    return {
+        "window_start": pa.array(batch.starts[rows.window]),
+        "window_end": pa.array(end),
+        "slice_by": encoded(rows.slice_by),
+        "slice": encoded(rows.slice),
+        "predictions": pa.array(rows.predictions),
+        "labelled": pa.array(rows.labelled),
+        "coverage": pa.array(coverage, from_pandas=True),
+        "maturity": pa.DictionaryArray.from_arrays(pa.array(final), ["provisional", "final"]),
+        "day": pa.DictionaryArray.from_arrays(pa.array(at.astype(np.int32)), pa.array(days, pa.string())),
+    }
+
+
+def encoded(texts: pa.ChunkedArray) -> pa.Array:
+    """A column of texts as one dictionary and the places in it."""
+    found = (texts if pa.types.is_dictionary(texts.type) else pc.dictionary_encode(texts)).unify_dictionaries()
+    whole = found.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        return whole.chunk(0) if whole.num_chunks else pa.array([], TEXT)
+    return whole
+
+
+ROLLED = {
+    "sli": pa.string(),
+    "definition": pa.string(),
+    "grain": pa.string(),
+    "window_start": pa.int64(),
+    "window_end": pa.int64(),
+    "slice_by": pa.string(),
+    "slice": pa.string(),
+    "value": pa.float64(),
+    "reason": pa.string(),
+    "ci_low": pa.float64(),
+    "ci_high": pa.float64(),
+    "missing_low": pa.float64(),
+    "missing_high": pa.float64(),
+    "error_bound": pa.float64(),
+    "predictions": pa.int64(),
+    "labelled": pa.int64(),
+    "coverage": pa.float64(),
+    "maturity": pa.string(),
+    "objective": pa.string(),
+    "verdict": pa.string(),
+    "day": pa.string(),
+}
+TEXT = pa.dictionary(pa.int32(), pa.string())
+# Not of empty arrays, which import pandas.
+NOTHING = pa.Table.from_batches(
+    [], pa.schema([(name, TEXT if pa.types.is_string(kind) else kind) for name, kind in ROLLED.items()])
+)
+"""No result."""

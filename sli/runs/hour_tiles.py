@@ -1,0 +1,276 @@
+"""Hour tiles of a run: made anew from all their pairs, or amended by the new rows, and those it reads beside them.
+
+Hours of days that a run does not touch are read only where a window begins or ends within them. Limit: what is made
+anew is made beside all stored tiles, in memory at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.calendar.interval import BEGINNING, Interval, common, inside, union, without
+from sli.config.model import Config
+from sli.errors import OutOfMemory
+from sli.logs.files import Inputs
+from sli.logs.reader import within_memory
+from sli.matching import orphans as census
+from sli.matching.execute import execute
+from sli.matching.id_index import HASH, Segments, keys_of
+from sli.matching.join import Spec
+from sli.planning.plan import Plan, extended
+from sli.planning.stale import News
+from sli.planning.tasks import Job
+from sli.publishing import rows as publish
+from sli.publishing.store import LAYOUT, Transaction, Within
+from sli.rollup.results import newest_hour
+from sli.schemas import DAYS, KEYS, TILES, with_states
+from sli.tiles.amend import Shares, shares
+from sli.tiles.build import renewed, replaced, task
+from sli.tiles.delta import NotTold, changed, differing, exchanged, side_rows, sides
+
+LOG = logging.getLogger("sli")
+Progress = Callable[[str, int, int], None]
+
+
+@contextmanager
+def step(progress: Progress, what: str) -> Iterator[None]:
+    """Report the begin and the end of work that cannot be counted."""
+    progress(what, 0, 1)
+    yield
+    progress(what, 1, 1)
+
+
+class FoundHeld(Exception):
+    """Hours whose input changed nothing while other states or slices of them were made from it."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        super().__init__("held")
+        self.intervals = intervals
+
+
+class TooLarge(Exception):
+    """Tasks that ran out of memory: `error` is raised if smaller ones do, too."""
+
+    def __init__(self, error: OutOfMemory) -> None:
+        super().__init__("too large")
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Worked:
+    """Hour tiles after a run's work: all of them, or those of `only` these local days; `touched` are those written."""
+
+    plan: Plan
+    tiles: pa.Table
+    touched: set[str]
+    only: set[str] | None = None
+
+
+def made_anew(
+    config: Config,
+    transaction: Transaction,
+    chosen: Plan,
+    inputs: Inputs,
+    known: Sequence[Interval],
+    progress: Progress,
+) -> Worked:
+    """Tiles recomputed from all their pairs. Raises TooLarge where tasks run out of memory."""
+    before = _tiles_before(config, transaction, chosen)
+    try:
+        with step(progress, "looking for repeated ids"):
+            chosen, excluded = _settled(config, inputs, chosen, before)
+        made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
+    except OutOfMemory as error:
+        raise TooLarge(error) from error
+    tiles, held = replaced(config, before, made, chosen)
+    if chosen.extends and without(held, known):
+        raise FoundHeld(held)
+    changed = _changed(config, transaction, chosen, before, tiles)
+    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
+    with step(progress, "looking for the predictions of unmatched feedback"):
+        tiles, moved = census.explained(config, inputs, chosen.as_of, tiles)
+    return Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | moved)
+
+
+def _changed(
+    config: Config, transaction: Transaction, chosen: Plan, before: pa.Table, tiles: pa.Table
+) -> tuple[Interval, ...] | None:
+    """Of the tiles recomputed those whose windows may change: their states did, or windows waited for them."""
+    published = transaction.published
+    if published is None or chosen.from_scratch:
+        return None
+    waited = common([*published.pending, *(i for where in published.gaps.values() for i in where)], chosen.pairs)
+    return tuple(union([*renewed(config, before, tiles, chosen.pairs), *waited]))
+
+
+def amended(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> Worked:
+    """Tiles of which only what the new rows change is computed. Raises NotTold."""
+    if not news.any:
+        return Worked(
+            replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
+        )
+    try:
+        with within_memory("new rows"):
+            return _by_new_rows(config, transaction, chosen, news, progress)
+    except OutOfMemory as error:
+        LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
+        raise NotTold from error
+
+
+def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> Worked:
+    # In this process whatever the config says of Dask: to start a cluster would take longer.
+    spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
+    found = shares(news, spec, _segments(config, transaction, news))
+    progress("matching", 1, 1)
+    rows = changed(found.before, found.after, config.states)
+    tiles, touched, held = _exchanged(config, transaction, chosen, found, rows, [])
+    if held:
+        rows = rows.filter(pa.array(~_among(rows, held)))
+        tiles, touched, _ = _exchanged(config, transaction, chosen, found, rows, held)
+    exact = replace(
+        chosen,
+        pairs=tuple(_tiles_at(config, rows)),
+        checked=(),
+        held=tuple(union([*chosen.held, *held])),
+    )
+    return Worked(exact, with_states(tiles, config.kinds), touched, touched)
+
+
+def _exchanged(
+    config: Config, transaction: Transaction, chosen: Plan, found: Shares, rows: pa.Table, held: Sequence[Interval]
+) -> tuple[pa.Table, set[str], list[Interval]]:
+    """Tiles after these `rows` and the marks beside them changed, the days touched, and the final tiles among them.
+
+    Nothing of tiles `held` changes. Raises NotTold.
+    """
+    before, after = (sides(each, held) for each in (found.before, found.after))
+    marked = differing(before, after)
+    # What a tile held before does not know of cannot be taken away from it.
+    unheld = differing(*(sides(each, [*chosen.held, *held]) for each in (found.before, found.after)))
+    if common(_tiles_at(config, rows), chosen.held) or marked != unheld:
+        raise NotTold
+    touched = {*rows.column("day").to_pylist(), *marked.values()}
+    stored = with_states(_stored(config, transaction, touched), config.kinds)
+    marks = side_rows(sides(stored, ()), before, after, marked)
+    tiles = exchanged(config, stored, found.before, found.after, rows, marks, marked)
+    final = [Interval(BEGINNING, chosen.frozen_before)]
+    if not _among(rows, final).any():
+        return tiles, touched, []
+    # A pair may change and its tile not: a sample or an extreme need not hold it.
+    differs = changed(stored, tiles, config.states)
+    return tiles, touched, common(_tiles_at(config, differs), final)
+
+
+def _among(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
+    """Which rows are of these tiles."""
+    starts = rows.column("start").cast(pa.int64()).to_numpy()
+    return inside(starts, starts + 1, tiles)
+
+
+def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
+    return union(Interval(each, each + config.tile) for each in set(rows.column("start").cast(pa.int64()).to_pylist()))
+
+
+def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
+    """The keys of all rows of the files seen, which are made anew where they are not there."""
+    published = transaction.published
+    if published is None or published.keyed != HASH:
+        transaction.write("keys", KEYS.empty_table(), replacing="true")
+        for rows in keys_of(config, (*news.seen_predictions, *news.seen_feedback)):
+            transaction.write("keys", rows)
+    files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))
+    return Segments(transaction.store.root, transaction.store.storage, *files)
+
+
+def newest_end(config: Config, transaction: Transaction, worked: Worked, days: pa.Table) -> int:
+    """End of the newest hour with predictions; that of the published run may have lost its own."""
+    if worked.only is None:
+        return newest_hour(config, worked.tiles)
+    last = pc.max(days.filter(pc.equal(days.column("span"), "tile")).column("day")).as_py()
+    tiles = worked.tiles if last is None or last in worked.only else _stored(config, transaction, {last})
+    return newest_hour(config, tiles)
+
+
+def with_edges(
+    config: Config, transaction: Transaction, worked: Worked, passes: Sequence[publish.Pass], newest: int
+) -> pa.Table:
+    """Hour tiles that the windows to roll up rest on: with those of days a window begins or ends within."""
+    if worked.only is None:
+        return worked.tiles
+    zone, edges = config.zone, [np.array([], dtype=np.int64)]
+    for each in passes:
+        references = [sli.reference for sli in each.slis if sli.reference is not None]
+        for grain in each.grains:
+            starts, ends = grain.windows(zone, config.since_instant, newest)
+            chosen = each.choose(grain, starts, ends)
+            edges += [starts[chosen], ends[chosen]]
+            if any(reference.kind == "previous" for reference in references):
+                edges.append(grain.before(zone, starts[chosen], ends[chosen]))
+        edges += [np.array([r.interval.start, r.interval.end]) for r in references if r.interval is not None]
+    days = {zone.date(int(at)) for at in np.unique(np.concatenate(edges)) if at != zone.midnight(zone.date(int(at)))}
+    more = _stored(config, transaction, {day.isoformat() for day in days} - worked.only)
+    return pa.concat_tables([worked.tiles, more], promote_options="permissive")
+
+
+def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
+    """The published tiles this run builds on, of what is still declared: none if it starts from scratch."""
+    if transaction.published is None or chosen.from_scratch:
+        return TILES.empty_table()
+    return _stored(config, transaction, None)
+
+
+def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> pa.Table:
+    """Published hour tiles of what is still declared, all or those of some local days.
+
+    What was declared once and left out since may have been skipped by runs in between: it is computed anew.
+    """
+    if days is not None and not days:
+        return TILES.empty_table()
+    return _declared(config, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))])
+
+
+def days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
+    """The published day tiles this run builds on, of what is still declared."""
+    if transaction.published is None or chosen.from_scratch:
+        return DAYS.empty_table()
+    return _declared(config, transaction, "days", [])
+
+
+def _declared(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
+    """Published rows of a table of tiles: the states and slices that are still declared, and the marks."""
+    published = transaction.published
+    assert published is not None
+    columns = {*LAYOUT[name][0].names, *(state for state in config.states if state in published.states)}
+    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
+    sided = pc.field("span").isin(["pairs", "feedback"])
+    only = sided | pc.field("slice_by").isin(pa.array(kept, pa.string()))
+    return transaction.rows(name, columns, only, within)
+
+
+def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
+    """Find predictions that lose to one in another tile; plan the tiles where that changed."""
+    known = census.published_exclusions(before, config.tile)
+    now = census.excluded(config, inputs, chosen, known)
+    return extended(config, inputs, chosen, census.moved(config, now, known)), now
+
+
+def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
+    # In this process one task after another has all threads: fewer, larger tasks read less twice.
+    threads = config.parallel if config.dask == "in-process" else 1
+    spec = Spec.of(config, as_of, job.states, job.slice_sets, threads)
+    done = functools.partial(progress, "matching")
+    if job.shuffle:
+        from sli.tiles.shuffle import shuffled  # which needs pandas, and most runs do not
+
+        made = shuffled(config, job, spec, excluded, done)
+    else:
+        made = execute(config, [functools.partial(task, chunk, spec, excluded) for chunk in job.chunks], done)
+    return pa.concat_tables(made, promote_options="permissive")

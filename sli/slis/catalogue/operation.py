@@ -1,0 +1,81 @@
+"""SLIs of how the logs arrive: how much there is, how much of it is labelled, how late and how recent.
+
+Limit: all is by the time of the predictions, as windows are; what is late for every window shows in none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sli.errors import ConfigError, nearest
+from sli.slis.catalogue.values import checked, quantile_of
+from sli.slis.formula import NO_LABELS, NOT_NEGATIVE, SHARE, Formula, Values, because, entry, histogram, plain
+from sli.slis.maths.confidence import proportion
+from sli.slis.states import Integers, Merged, State
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_PREDICTIONS = "no predictions"
+LOGS = {"predictions": ("true", NO_PREDICTIONS), "feedback": ("labelled", NO_LABELS)}
+
+
+def _number(of: Integers) -> Values:
+    return plain(of.astype(np.float64), np.full(len(of), None, dtype=object))
+
+
+@entry("count")
+def count_() -> Formula:
+    return Formula({}, lambda s: _number(s.predictions), lambda d: float(len(d)), range=NOT_NEGATIVE)
+
+
+@entry("labelled")
+def labelled() -> Formula:
+    return Formula({}, lambda s: _number(s.labelled), lambda d: float(d.labelled.sum()), range=NOT_NEGATIVE)
+
+
+@entry("coverage", better="higher", version=2)
+def coverage() -> Formula:
+    return Formula(
+        {},
+        lambda s: proportion(s, s.labelled, s.predictions, (s.predictions == 0, NO_PREDICTIONS)),
+        lambda d: float(d.labelled.mean()),
+        range=SHARE,
+    )
+
+
+@entry("feedback_delay", parameters=("q",), better="lower", version=2)
+def feedback_delay(q: float = 0.5) -> Formula:
+    """Quantile of the seconds from a prediction to the feedback that labels it."""
+    q = checked(q)
+    return Formula(
+        {"delays": histogram("delay", "labelled")},
+        lambda s: quantile_of(s, s["delays"], q, NO_LABELS),
+        lambda d: float(d.delay[d.labelled].quantile(q)),
+    )
+
+
+@entry("freshness", parameters=("log",), better="lower")
+def freshness(log: str = "predictions") -> Formula:
+    """Seconds from the newest prediction (log `feedback`: the newest that has a label) to the window's end."""
+    if log not in LOGS:
+        raise ConfigError(
+            f"there is no log '{log}'",
+            where="log",
+            expected="predictions or feedback",
+            todo=nearest(str(log), LOGS),
+        )
+    where, missing = LOGS[log]
+
+    def value(s: Merged) -> Values:
+        # Microseconds of our time are whole numbers below 2^53, so a double holds them.
+        return plain((s.ends - s["newest"]) / 1e6, because((np.isnan(s["newest"]), missing)))
+
+    def on_rows(pairs: pd.DataFrame) -> float:
+        times = pairs.predicted_at[pairs.labelled] if log == "feedback" else pairs.predicted_at
+        return float((pairs.attrs["end"] - times.max()).total_seconds()) if len(times) else float("nan")
+
+    states = {"newest": State("max", of="epoch_us(predicted_at)::DOUBLE", where=where)}
+    return Formula(states, value, on_rows, range=NOT_NEGATIVE)

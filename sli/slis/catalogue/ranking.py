@@ -1,0 +1,190 @@
+"""SLIs of a ranking task: each query's predictions, best score first, judged by their labels (relevance, 0 or more).
+
+A prediction is relevant if its label is above 0. Only complete queries count: those whose every prediction has a score
+and a label. Equal scores are ordered worst first, so that a constant score gains nothing. A query is the predictions
+with one id in one hour and slice; those without an id belong to none. Limit: intervals suppose independent queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sli.errors import ConfigError
+from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, OnRows, Values, entry, plain
+from sli.slis.maths.confidence import mean_of, proportion
+from sli.slis.states import Floats, Merged, State
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_QUERIES = "no queries"
+NO_COMPLETE = "no complete queries"
+NO_RELEVANT = "no complete queries with a relevant prediction"
+RELEVANT = "complete AND ideal[1] > 0"
+"""SQL condition of complete queries in which something is relevant."""
+
+OfRanked = Callable[[Floats], float]
+"""A value from the labels of a complete query, best score first."""
+
+
+def _count(where: str) -> State:
+    return State("count", where=where, unit="query")
+
+
+def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
+    """Of each query whether it is complete, and its labels by descending score, equal ones by ascending label."""
+    import pandas as pd
+
+    tile = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor(pairs.attrs["tile"])
+    rows = pairs.assign(label=pairs.label.astype(float), score=pairs.prediction.astype(float))
+    rows = rows.sort_values(["score", "label"], ascending=[False, True])
+    return [
+        (bool(each.usable.all()), each.label.to_numpy(dtype=np.float64)) for _, each in rows.groupby(["query", tile])
+    ]
+
+
+def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
+    """Mean over the queries where `where` holds: `RELEVANT`, or `complete` for all that count."""
+
+    def value(s: Merged) -> Values:
+        found = mean_of(s, s["sum"], s["squares"], s["n"], undefined, SHARE)
+        return replace(found, reason=np.where(s["complete"] == 0, NO_COMPLETE, found.reason))
+
+    return Formula(
+        {
+            "sum": State("sum", of=of, where=where, unit="query"),
+            "squares": State("sum", of=f"({of}) * ({of})", where=where, unit="query"),
+            "n": _count(where),
+            "complete": _count("complete"),
+        },
+        value,
+        _mean_on_rows(on_ranked, among=lambda ranked: where != RELEVANT or bool((ranked > 0).any())),
+        range=SHARE,
+    )
+
+
+def _mean_on_rows(on_ranked: OfRanked, among: Callable[[Floats], bool]) -> OnRows:
+    def on_rows(pairs: pd.DataFrame) -> float:
+        each = [on_ranked(ranked) for complete, ranked in _queries(pairs) if complete and among(ranked)]
+        return float(np.mean(each)) if each else float("nan")
+
+    return on_rows
+
+
+def _checked(k: int) -> int:
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise ConfigError("k must be a number of predictions", expected="an integer from 1", found=repr(k))
+    return k
+
+
+def _relevant(of: str) -> str:
+    """SQL of the number of relevant labels in a list."""
+    return f"len(list_filter({of}, lambda x: x > 0))"
+
+
+def _gain(of: str, k: int) -> str:
+    return f"list_sum(list_transform({of}[1:{k}], lambda x, i: x / log2((i + 1)::DOUBLE)))"
+
+
+def _gain_on_rows(labels: Floats, k: int) -> float:
+    return float((labels[:k] / np.log2(np.arange(len(labels[:k])) + 2)).sum())
+
+
+@entry("ndcg", "ranking", parameters=("k",), better="higher", version=2)
+def ndcg(k: int = 10) -> Formula:
+    """Gain of the first k over that of the best order: Jarvelin and Kekalainen (2002), linear gain, log2 discount."""
+    k = _checked(k)
+    return _mean(
+        f"{_gain('ranked', k)} / {_gain('ideal', k)}",
+        RELEVANT,
+        NO_RELEVANT,
+        lambda ranked: _gain_on_rows(ranked, k) / _gain_on_rows(np.sort(ranked)[::-1], k),
+    )
+
+
+@entry("mrr", "ranking", better="higher", version=2)
+def mrr() -> Formula:
+    """1 / place of the first relevant prediction, 0 without one: Voorhees (1999), "The TREC-8 QA track report"."""
+    first = "list_position(list_transform(ranked, lambda x: x > 0), true)"
+
+    def on_ranked(ranked: Floats) -> float:
+        return float(1 / (np.argmax(ranked > 0) + 1)) if (ranked > 0).any() else 0.0
+
+    return _mean(f"coalesce(1.0::DOUBLE / {first}, 0.0::DOUBLE)", "complete", NO_COMPLETE, on_ranked)
+
+
+@entry("precision_at_k", "ranking", parameters=("k",), better="higher", version=2)
+def precision_at_k(k: int) -> Formula:
+    """Relevant ones among the first k, over k however many there are: Manning et al. (2008), section 8.4."""
+    k = _checked(k)
+    return _mean(
+        f"{_relevant(f'ranked[1:{k}]')}::DOUBLE / {k}",
+        "complete",
+        NO_COMPLETE,
+        lambda ranked: float((ranked[:k] > 0).sum() / k),
+    )
+
+
+@entry("recall_at_k", "ranking", parameters=("k",), better="higher", version=2)
+def recall_at_k(k: int) -> Formula:
+    """Relevant ones among the first k, over all relevant ones: Manning et al. (2008), section 8.4."""
+    k = _checked(k)
+    return _mean(
+        f"{_relevant(f'ranked[1:{k}]')}::DOUBLE / {_relevant('ranked')}",
+        RELEVANT,
+        NO_RELEVANT,
+        lambda ranked: float((ranked[:k] > 0).sum() / (ranked > 0).sum()),
+    )
+
+
+@entry("average_precision", "ranking", better="higher", version=2)
+def average_precision() -> Formula:
+    """Mean average precision (MAP): Manning et al. (2008), section 8.4."""
+    places = "list_filter(list_transform(ranked, lambda x, i: CASE WHEN x > 0 THEN i END), lambda p: p IS NOT NULL)"
+    return _mean(
+        f"list_sum(list_transform({places}, lambda p, i: i::DOUBLE / p)) / {_relevant('ranked')}",
+        RELEVANT,
+        NO_RELEVANT,
+        lambda ranked: float((np.cumsum(ranked > 0) / (np.arange(len(ranked)) + 1))[ranked > 0].mean()),
+    )
+
+
+@entry("hit_rate", "ranking", parameters=("k",), better="higher", version=2)
+def hit_rate(k: int) -> Formula:
+    """Share of queries with a relevant one among the first k: Deshpande and Karypis (2004)."""
+    k = _checked(k)
+    return Formula(
+        {"hit": _count(f"complete AND {_relevant(f'ranked[1:{k}]')} > 0"), "complete": _count("complete")},
+        lambda s: proportion(s, s["hit"], s["complete"], (s["complete"] == 0, NO_COMPLETE)),
+        _mean_on_rows(lambda ranked: float((ranked[:k] > 0).any()), among=lambda _: True),
+        range=SHARE,
+    )
+
+
+@entry("queries", "ranking")
+def queries() -> Formula:
+    return Formula(
+        {"complete": _count("complete")},
+        lambda s: plain(s["complete"].astype(np.float64), np.full(len(s["complete"]), None, dtype=object)),
+        lambda pairs: float(sum(complete for complete, _ in _queries(pairs))),
+        range=NOT_NEGATIVE,
+    )
+
+
+@entry("query_coverage", "ranking", better="higher", version=2)
+def query_coverage() -> Formula:
+    """Share of queries that are complete."""
+
+    def on_rows(pairs: pd.DataFrame) -> float:
+        return float(np.mean([complete for complete, _ in _queries(pairs)])) if pairs["query"].notna().any() else np.nan
+
+    return Formula(
+        {"complete": _count("complete"), "queries": _count("true")},
+        lambda s: proportion(s, s["complete"], s["queries"], (s["queries"] == 0, NO_QUERIES)),
+        on_rows,
+        range=SHARE,
+    )

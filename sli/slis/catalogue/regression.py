@@ -1,0 +1,333 @@
+"""SLIs of a regression task: errors are `prediction - label` over the pairs that have both.
+
+Limit: no worst-case bounds over missing labels, since one missing label can make any of these as large as one likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sli.slis.catalogue.values import NEGLIGIBLE, UNIT, checked, polynomial_error, quantile_of, std_of
+from sli.slis.formula import (
+    NO_LABELS,
+    NOT_NEGATIVE,
+    UNDEFINED_SUM,
+    UNLIMITED,
+    Formula,
+    Range,
+    Values,
+    because,
+    count,
+    entry,
+    histogram,
+    plain,
+    total,
+)
+from sli.slis.maths.confidence import mean_of, on_log_scale, student
+from sli.slis.states import Floats, Merged, State
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OnUsable = Callable[["pd.DataFrame"], Any]
+
+USABLE = count("usable")
+ERROR = "(prediction - label)"
+ABSOLUTE = "abs(prediction - label)"
+
+
+def _moment(a: int, b: int) -> State:
+    """Sum of e^a y^b."""
+    return total(" * ".join([ERROR] * a + ["label"] * b), "usable")
+
+
+SQUARES = _moment(2, 0)
+
+
+def _kept(on_usable: OnUsable) -> Callable[[pd.DataFrame], float]:
+    """`on_rows` of a function of the usable pairs."""
+
+    def on_rows(pairs: pd.DataFrame) -> float:
+        kept = pairs[pairs.usable]
+        return float(on_usable(kept)) if len(kept) else float("nan")
+
+    return on_rows
+
+
+def _error(pairs: pd.DataFrame) -> pd.Series:
+    return pairs.prediction.astype(float) - pairs.label.astype(float)
+
+
+# Means
+
+
+def _mean_loss(
+    sums: State,
+    squares: State,
+    on_usable: OnUsable,
+    unless: str = "",
+    reason: str = "",
+    range: Range = NOT_NEGATIVE,
+) -> Formula:
+    """Mean of a loss, undefined where a usable pair satisfies the SQL condition `unless`."""
+    states = {"sum": sums, "squares": squares, "usable": USABLE}
+    if unless:
+        states["outside"] = count(f"usable AND ({unless})")
+
+    def value(s: Merged) -> Values:
+        found = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
+        return _undefined_where(found, s["outside"] > 0, reason) if unless else found
+
+    return Formula(states, value, _kept(on_usable), range=range)
+
+
+def _undefined_where(found: Values, holds: Any, reason: str) -> Values:
+    why = np.where(holds, reason, found.reason)
+    return plain(found.value, why, found.bound).within(*(np.where(holds, np.nan, x) for x in (found.low, found.high)))
+
+
+def _root(of: Formula) -> Formula:
+    return Formula(
+        of.states,
+        lambda s: of.value(s).of(lambda x: np.sqrt(x)),
+        lambda d: float(np.sqrt(of.on_rows(d))),
+        range=NOT_NEGATIVE,
+    )
+
+
+@entry("mae", "regression", better="lower", version=2)
+def mae() -> Formula:
+    return _mean_loss(total(ABSOLUTE, "usable"), SQUARES, lambda d: _error(d).abs().mean())
+
+
+@entry("mse", "regression", better="lower", version=2)
+def mse() -> Formula:
+    return _mean_loss(SQUARES, _moment(4, 0), lambda d: (_error(d) ** 2).mean())
+
+
+@entry("rmse", "regression", better="lower", version=2)
+def rmse() -> Formula:
+    return _root(mse())
+
+
+@entry("bias", "regression", version=2)
+def bias() -> Formula:
+    return Formula(
+        {"sum": _moment(1, 0), "squares": SQUARES, "usable": USABLE},
+        lambda s: mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS),
+        _kept(lambda d: _error(d).mean()),
+    )
+
+
+@entry("error_std", "regression", better="lower")
+def error_std() -> Formula:
+    """Standard deviation of e: `rmse` but for the bias, with n - 1 as `std` has it."""
+    powers = {str(a): _moment(a, 0) for a in range(1, 5)}
+    ends = {"low": State("min", of=ERROR, where="usable"), "high": State("max", of=ERROR, where="usable")}
+    return Formula(
+        {**powers, **ends, "n": USABLE},
+        lambda s: std_of(s, NO_LABELS, "error"),
+        _kept(lambda d: _error(d).std(ddof=1)),
+        range=NOT_NEGATIVE,
+    )
+
+
+@entry("pinball", "regression", parameters=("q",), better="lower", version=2)
+def pinball(q: float) -> Formula:
+    """Loss of a forecast of the q-quantile (Koenker and Bassett 1978)."""
+    q = checked(q)
+    loss = f"greatest({q!r}::DOUBLE * (label - prediction), {1 - q!r}::DOUBLE * (prediction - label))"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        e = _error(d)
+        return np.where(e < 0, -q * e, (1 - q) * e).mean()
+
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
+
+
+@entry("mape", "regression", better="lower", version=2)
+def mape() -> Formula:
+    """Mean of |e| / |y| (de Myttenaere et al. 2016)."""
+    where, loss = "usable AND label <> 0", f"{ABSOLUTE} / abs(label)"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        return (_error(d) / d.label.astype(float)).abs().mean() if (d.label != 0).all() else np.nan
+
+    sums, squares = total(loss, where), total(f"{loss} * {loss}", where)
+    return _mean_loss(sums, squares, on_usable, "label = 0", "a label is 0")
+
+
+@entry("smape", "regression", better="lower", version=2)
+def smape() -> Formula:
+    """Mean of 2 |e| / (|y| + |p|), 0 where label and prediction are 0 (Makridakis 1993; as a share, up to 2)."""
+    part = f"2.0::DOUBLE * {ABSOLUTE} / (abs(label) + abs(prediction))"
+    loss = f"(CASE WHEN label = 0 AND prediction = 0 THEN 0.0::DOUBLE ELSE {part} END)"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        e, size = _error(d).abs(), d.label.astype(float).abs() + d.prediction.astype(float).abs()
+        return np.divide(2 * e, size, out=np.zeros(len(d)), where=size.to_numpy() > 0).mean()
+
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable, range=(0.0, 2.0))
+
+
+def _log1p(x: str) -> str:
+    """SQL of ln(1 + x), as exact for a small x (Kahan's correction; Higham 2002, problem 1.5)."""
+    one = f"(1.0::DOUBLE + {x})"
+    return f"(CASE WHEN {one} = 1.0::DOUBLE THEN {x} ELSE ln({one}) * ({x} / ({one} - 1.0::DOUBLE)) END)"
+
+
+@entry("msle", "regression", better="lower", version=2)
+def msle() -> Formula:
+    """Mean of (ln(1 + p) - ln(1 + y))^2."""
+    outside = "label <= -1 OR prediction <= -1"
+    where, gap = f"usable AND NOT ({outside})", f"({_log1p('prediction')} - {_log1p('label')})"
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        y, p = d.label.astype(float), d.prediction.astype(float)
+        return ((np.log1p(p) - np.log1p(y)) ** 2).mean() if ((y > -1) & (p > -1)).all() else np.nan
+
+    sums, squares = total(f"pow({gap}, 2)", where), total(f"pow({gap}, 4)", where)
+    return _mean_loss(sums, squares, on_usable, outside, "a label or prediction is -1 or less")
+
+
+@entry("rmsle", "regression", better="lower", version=2)
+def rmsle() -> Formula:
+    return _root(msle())
+
+
+# Ratios
+
+
+def _wape(s: Merged) -> Values:
+    n, errors, labels = s["usable"], s["errors"], s["labels"]
+    sums = {(1, 0): errors, (0, 1): labels, (2, 0): s["20"], (1, 1): s["11"], (0, 2): s["02"]}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = errors / labels
+        reason = because((n == 0, NO_LABELS), (labels == 0, "all labels are 0"), (np.isnan(value), UNDEFINED_SUM))
+        influence = {(1, 0): 1.0, (0, 1): -value}
+        error = polynomial_error(influence, lambda a, b: sums[a, b] / n, n) / (labels / n)
+        found = plain(value, reason)
+        return found.within(*on_log_scale(found.value, error, student(s.level, n - 1)))
+
+
+@entry("wape", "regression", better="lower", version=2)
+def wape() -> Formula:
+    """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); the variance of a ratio of two means (Cochran 1977, 6.4)."""
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        size = d.label.astype(float).abs().sum()
+        return _error(d).abs().sum() / size if size > 0 else np.nan
+
+    states = {
+        "errors": total(ABSOLUTE, "usable"),
+        "labels": total("abs(label)", "usable"),
+        "20": SQUARES,
+        "11": total(f"{ABSOLUTE} * abs(label)", "usable"),
+        "02": _moment(0, 2),
+        "usable": USABLE,
+    }
+    return Formula(states, _wape, _kept(on_usable), range=NOT_NEGATIVE)
+
+
+def _explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
+    """1 - residual / sum of (y - mean y)^2; the residual is the sum of (e - middle)^2, off by at most `lost`.
+
+    The sums are exact but for the rounding of each term and of the last step, together at most 2^-51 of the sum of
+    y^2 and a unit for each term: the bound is what that does to the value. The influence function of the value is
+    -((e - middle)^2 - K (y - mean y)^2) / var y with K = residual / spread, a polynomial of e and y.
+    """
+    n = s["usable"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = s["01"] / n
+        spread, off = s["02"] - s["01"] * y, s["02"] * 2.0**-51 + n * UNIT
+        left = residual / spread
+        bound = (lost + left * off) / (spread - off)
+    reason = because(
+        (n == 0, NO_LABELS),
+        ((n < 2) | (s["low"] == s["high"]), "labels do not vary"),
+        (np.isnan(residual) | np.isnan(spread), UNDEFINED_SUM),
+        (~(spread > off), "labels vary too little for their size"),
+    )
+    found = plain(1 - left, reason, np.where(bound > NEGLIGIBLE * np.maximum(1.0, left), bound, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = {(2, 0): 1.0, (0, 2): -left, (0, 1): 2 * left * y, (0, 0): -left * y**2}
+        if middle is not None:
+            terms |= {(1, 0): -2 * middle, (0, 0): middle**2 - left * y**2}
+        error = polynomial_error(terms, lambda a, b: s[f"{a}{b}"] / n if a + b else 1.0, n) / (spread / n)
+    low, high = on_log_scale(left, error, student(s.level, n - 1))
+    undefined = np.isnan(found.value)
+    return found.within(*(np.where(undefined, np.nan, 1 - end) for end in (high, low)))
+
+
+def _of_moments(value: Callable[[Merged], Values], names: str, on_usable: OnUsable) -> Formula:
+    """From the sums of e^a y^b, named such as `21`, and what tells whether labels vary."""
+    states = {name: _moment(int(name[0]), int(name[1])) for name in names.split()}
+    ends = {"low": State("min", of="label", where="usable"), "high": State("max", of="label", where="usable")}
+    return Formula({**states, **ends, "usable": USABLE}, value, _kept(on_usable), range=(-np.inf, 1.0))
+
+
+@entry("r2", "regression", better="higher", version=2)
+def r2() -> Formula:
+    """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n (Wright 1921)."""
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        y = d.label.astype(float)
+        return 1 - (_error(d) ** 2).sum() / ((y - y.mean()) ** 2).sum() if y.nunique() > 1 else np.nan
+
+    return _of_moments(lambda s: _explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04", on_usable)
+
+
+@entry("explained_variance", "regression", better="higher", version=2)
+def explained_variance() -> Formula:
+    """1 - var e / var y: `r2` but for the bias."""
+
+    def value(s: Merged) -> Values:
+        n = s["usable"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            middle = s["10"] / n
+            residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
+        return _explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
+
+    def on_usable(d: pd.DataFrame) -> Any:
+        return 1 - _error(d).var() / d.label.astype(float).var() if d.label.nunique() > 1 else np.nan
+
+    return _of_moments(value, "10 20 30 40 11 21 12 22 01 02 03 04", on_usable)
+
+
+# Quantiles
+
+
+def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series], range: Range) -> Formula:
+    return Formula(
+        {"errors": histogram(of, "usable")},
+        lambda s: quantile_of(s, s["errors"], q, NO_LABELS),
+        _kept(lambda d: on_error(_error(d)).quantile(q)),
+        range=range,
+    )
+
+
+@entry("error_quantile", "regression", parameters=("q",), version=2)
+def error_quantile(q: float) -> Formula:
+    return _quantile("prediction - label", checked(q), lambda e: e, UNLIMITED)
+
+
+@entry("absolute_error_quantile", "regression", parameters=("q",), better="lower", version=2)
+def absolute_error_quantile(q: float) -> Formula:
+    return _quantile(ABSOLUTE, checked(q), lambda e: e.abs(), NOT_NEGATIVE)
+
+
+@entry("median_absolute_error", "regression", better="lower", version=2)
+def median_absolute_error() -> Formula:
+    return _quantile(ABSOLUTE, 0.5, lambda e: e.abs(), NOT_NEGATIVE)
+
+
+@entry("max_error", "regression", better="lower")
+def max_error() -> Formula:
+    def value(s: Merged) -> Values:
+        return plain(s["x"], because((np.isnan(s["x"]), NO_LABELS), (np.isinf(s["x"]), UNDEFINED_SUM)))
+
+    states = {"x": State("max", of=ABSOLUTE, where="usable")}
+    return Formula(states, value, _kept(lambda d: _error(d).abs().max()), range=NOT_NEGATIVE)

@@ -1,0 +1,300 @@
+"""Tiles: one pass over the pairs of a task makes every state of every hour and slice.
+
+Limit: a Python function is called here once an hour and a day whose pairs outgrow a sample; SQL does all the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli import schemas
+from sli.calendar.interval import Interval, union, without, zone
+from sli.config.model import Config
+from sli.engine.expression import shut_in
+from sli.logs.files import LogFile
+from sli.logs.reader import check_readable, connect, failed, inside_sql, out_of_memory
+from sli.matching.join import Spec, match
+from sli.planning.plan import Plan
+from sli.planning.tasks import Chunk, Job
+from sli.slices import literal, quoted, sql_text, text_of
+from sli.slis.custom.python import Called, called, hushed
+from sli.slis.states import SAMPLE_ROWS, State, integers
+from sli.tiles.aggregate import grouping, named, prepare, states_of
+
+LOG = logging.getLogger("sli")
+
+
+def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
+    """Match one chunk and make its tiles: a table of `schemas.TILES` and the states' columns.
+
+    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    """
+    with kernel(spec, chunk.predictions, chunk.feedback, str(chunk.reach)) as con:
+        began = time.monotonic()
+        match(con, chunk, spec, excluded)
+        # Without a file of predictions there is no pair, and no column has a type that states could be made of.
+        made = tiles(con, spec, bool(chunk.pairs and chunk.predictions))
+        span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
+        files = len(chunk.predictions) + len(chunk.feedback)
+        tell(made, f"{span}, {files} files", time.monotonic() - began)
+        return made
+
+
+@contextmanager
+def kernel(
+    spec: Spec, predictions: Iterable[LogFile], feedback: Iterable[LogFile], where: str
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of a task that reads these files.
+
+    Raises BrokenFiles for files unreadable beyond their footer, OutOfMemory, EngineError for anything else.
+    """
+    con = connect(spec.threads, spec.memory)
+    try:
+        yield con
+    except duckdb.OutOfMemoryException as error:
+        raise out_of_memory(where, f"memory limit {max(64, spec.memory >> 20)} MiB") from error
+    except (duckdb.Error, OSError) as error:
+        check_readable(predictions, spec.predictions, spec.zone, error)
+        check_readable(feedback, spec.feedback, spec.zone, error)
+        raise failed(error, where) from error
+    finally:
+        con.close()
+        # What Arrow would keep for later counts as memory of the worker.
+        pa.default_memory_pool().release_unused()
+
+
+def tell(made: pa.Table, what: str, seconds: float) -> None:
+    """Log what a task matched, going by its tiles."""
+    own = made.filter(pc.equal(made.column("span"), "tile"))
+    # Each set of slices holds all pairs.
+    first = own.filter(pc.equal(own.column("slice_by"), own.column("slice_by")[0])) if len(own) else own
+    predictions, labelled = (pc.sum(first.column(name)).as_py() or 0 for name in ("predictions", "labelled"))
+    LOG.info("matched %s: %s predictions, %s labelled, %.1f s", what, predictions, labelled, seconds)
+
+
+def tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:
+    """All rows of `schemas.TILES` of a task whose marks, shadowed and strays, and pairs if any, are ready.
+
+    From here on its connection reads no file: the SQL of the config's own states comes next.
+    """
+    shut_in(con)
+    parts = [_side(con, "pairs"), _side(con, "feedback")]
+    if paired:
+        fine = prepare(con, spec)
+        for columns in spec.slice_sets:
+            parts.append(states_of(con, columns, spec, fine))
+            parts.extend(_windows(con, columns, spec, grain) for grain in spec.windows)
+    whole = pa.concat_tables(parts, promote_options="default")
+    return _with_days(whole, spec)
+
+
+def _side(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
+    """Rows of marks, and of the shadowed ids (span pairs) or the strays (span feedback)."""
+    listed = (
+        "list({'id': id, 'winner': winner} ORDER BY id) AS shadowed FROM shadowed"
+        if span == "pairs"
+        else "list({'id': id, 'time': make_timestamptz(t), 'reason': reason} ORDER BY id, t) AS strays FROM strays"
+    )
+    name = "shadowed" if span == "pairs" else "strays"
+    return con.sql(
+        f"SELECT '{span}' AS span, tile, '' AS slice_by, '' AS slice, "
+        f"0::BIGINT AS predictions, 0::BIGINT AS labelled, marks, {name} "
+        "FROM (SELECT tile, "
+        "list({'log': log, 'check': \"check\", 'file': file, 'count': \"count\", 'samples': samples} "
+        'ORDER BY log, "check", file) AS marks '
+        f"FROM marks WHERE span = '{span}' GROUP BY tile) "
+        f"FULL JOIN (SELECT tile, {listed} GROUP BY tile) USING (tile)"
+    ).to_arrow_table()
+
+
+def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec, grain: str) -> pa.Table:
+    """Values of Python functions on all pairs of an hour or a day, where a sample would not hold them."""
+    states = [state for state in spec.states if state.kind == "window"]
+    if not states:
+        return pa.table({"span": pa.array([], pa.string()), "tile": pa.array([], pa.int64())})
+    _register_windows(con, spec, grain)
+    functions = {state.id: pickle.loads(spec.functions[state.call]) for state in states}
+    flags = {where: f'"sli:kept_{i}"' for i, where in enumerate(dict.fromkeys(state.where for state in states))}
+    lists: dict[tuple[str, str], str] = {}
+    own = {state.id: _listed(state, functions[state.id], flags, lists) for state in states}
+    numbers = "".join(f", count(*) FILTER (WHERE {flag}) AS n_{i}" for i, flag in enumerate(flags.values()))
+    listed = "".join(f", list({sql} ORDER BY k, t) FILTER (WHERE {flag}) AS {at}" for (sql, flag), at in lists.items())
+    kept = "".join(f", {quoted(name)}" for name in dict.fromkeys(name for state in states for name in state.columns))
+    marked = "".join(f", ({where}) AS {flag}" for where, flag in flags.items())
+    large = " OR ".join(f"n_{i} > {SAMPLE_ROWS}" for i in range(len(flags)))
+    found = con.sql(
+        f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
+        f"count(*) AS predictions{numbers}{listed} "
+        f'FROM (SELECT "sli:start" // {spec.tile} AS tile{named(columns, spec)}{kept}{marked}, truth, value, decision, '
+        'k, t FROM pairs JOIN window_of ON "sli:tile" = tile WHERE usable) '
+        f"GROUP BY tile{grouping(columns)} HAVING {large} ORDER BY tile, slice"
+    ).to_arrow_table()
+    made = found.select(["span", "tile", "slice_by", "slice", "predictions"])
+    for state in states:
+        number = found.column(f"n_{list(flags).index(state.where)}").to_pylist()
+        content = [
+            _on_all(functions[state.id], {name: found.column(at)[i] for name, at in own[state.id].items()})
+            if number[i] > SAMPLE_ROWS
+            else None
+            for i in range(len(found))
+        ]
+        made = made.append_column(state.id, pa.array(content, type=schemas.state_type("window")))
+    return made
+
+
+TRUTH, PREDICTION = "sli:truth", "sli:prediction"
+
+
+def _listed(state: State, function: Called, flags: dict[str, str], lists: dict[tuple[str, str], str]) -> dict[str, str]:
+    """Where in `lists`, of SQL by the flag of its rows, what a function gets is: labels, predictions, its columns."""
+    of = {TRUTH: "truth", PREDICTION: "value::DOUBLE" if state.of == "prediction" else "decision::DOUBLE"}
+    for name in state.columns:
+        of[name] = text_of(quoted(name)) if function.texts(name) else f"({text_of(quoted(name))})::DOUBLE"
+    flag = flags[state.where]
+    return {name: lists.setdefault((sql, flag), f"list_{len(lists)}") for name, sql in of.items()}
+
+
+def _on_all(function: Called, lists: dict[str, pa.ListScalar]) -> dict[str, float | str | None]:
+    """What a function says of all pairs of a window."""
+    truth, prediction = (np.asarray(lists.pop(name).values, dtype=np.float64) for name in (TRUTH, PREDICTION))
+    columns = {
+        name: np.array(of.as_py(), dtype=object) if function.texts(name) else np.asarray(of.values, dtype=np.float64)
+        for name, of in lists.items()
+    }
+    with hushed():
+        value, reason = called(function, truth, prediction, columns)
+    return {"value": None if np.isnan(value) else value, "reason": reason}
+
+
+def _register_windows(con: duckdb.DuckDBPyConnection, spec: Spec, grain: str) -> None:
+    """Table `window_of`: the start of the hour or day each tile belongs to."""
+    found = integers(con.execute("SELECT DISTINCT tile FROM pairs").fetchnumpy()["tile"])
+    starts = found * spec.tile
+    if len(starts):
+        at = zone(spec.zone)
+        edges = (
+            at.hours(int(starts.min()), int(starts.max()) + 1)
+            if grain == "hour"
+            else np.array(
+                at.midnights(at.date(int(starts.min())), at.date(int(starts.max())) + timedelta(days=1)), dtype=np.int64
+            )
+        )
+        starts = edges[np.searchsorted(edges, starts, side="right") - 1]
+    con.register("windows_arrow", pa.table({"sli:tile": found, "sli:start": starts}))
+    con.execute("CREATE OR REPLACE TEMP TABLE window_of AS FROM windows_arrow")
+    con.unregister("windows_arrow")
+
+
+def _with_days(rows: pa.Table, spec: Spec) -> pa.Table:
+    """Replace the number of each tile by its start and the local date it lies in, the partition column."""
+    at = zone(spec.zone)
+    number = integers(rows.column("tile"))
+    distinct, position = np.unique(number, return_inverse=True)
+    days = np.array([at.date(int(each) * spec.tile).isoformat() for each in distinct], dtype=object)
+    start = pa.array(number * spec.tile, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    placed = rows.drop_columns(["tile"]).append_column("start", start)
+    return placed.append_column("day", pa.array(days[position] if len(days) else [], pa.string()))
+
+
+def replaced(
+    config: Config, before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan
+) -> tuple[pa.Table, list[Interval]]:
+    """All tiles after a run, and the final ones that input would change and an explicit interval must.
+
+    Tiles recomputed are replaced, new states join the rows of the others.
+    """
+    con = duckdb.connect()
+    con.execute("SET TimeZone='UTC'")
+    con.register("before_arrow", before)
+    held: list[Interval] = []
+    whole = before
+    if plan.pairs or plan.checked or plan.strays:
+        made, jobs = jobs[0][1], jobs[1:]
+        con.register("made_arrow", made)
+        held = _differing(con, before, made, plan, config.tile)
+        done = inside_sql("epoch_us(start)", without([*plan.pairs, *plan.checked], held))
+        fed = inside_sql("epoch_us(start)", plan.strays)
+        mine = f"((span <> 'feedback' AND {done}) OR (span = 'feedback' AND {fed}))"
+        kept = con.sql(f"SELECT * FROM before_arrow WHERE NOT {mine}").to_arrow_table()
+        new = con.sql(f"SELECT * FROM made_arrow WHERE {mine}").to_arrow_table()
+        whole = pa.concat_tables([kept, new], promote_options="permissive")
+    for job, made in jobs:
+        whole = _joined(con, whole, made, job)
+    return schemas.with_states(whole, config.kinds), held
+
+
+def _differing(
+    con: duckdb.DuckDBPyConnection, before: pa.Table, made: pa.Table, plan: Plan, tile: int
+) -> list[Interval]:
+    """Tiles among those checked whose states would change."""
+    if not plan.checked or not plan.known_sets:
+        return []
+    names = ["start", "slice_by", "slice", "predictions", "labelled"]
+    # A state that tiles have yet to gain differs from nothing.
+    comparable = set(before.schema.names) - set(plan.partial)
+    names += [name for name in made.schema.names if name in comparable and "_" in name and name != "slice_by"]
+    sets = ", ".join(literal(",".join(each)) for each in plan.known_sets)
+    mine = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.checked)}"
+    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {mine}"
+    old, new = rows.format("before_arrow"), rows.format("made_arrow")
+    found = con.execute(
+        f"SELECT DISTINCT epoch_us(start) FROM (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old})) ORDER BY ALL"
+    ).fetchall()
+    return union(Interval(start, start + tile) for (start,) in found)
+
+
+def renewed(config: Config, before: pa.Table, after: pa.Table, among: Sequence[Interval]) -> list[Interval]:
+    """Of these tiles those whose states, or values of Python functions, are not what they were."""
+    names = ["span", "start", "slice_by", "slice", "predictions", "labelled", *config.kinds]
+    after = after.select(names)
+    # Two different states have one hash once in 2^64 times; to lay the states side by side takes ten times as long.
+    old, new = (
+        f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
+        f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', among)})"
+        for name in ("before_arrow", "after_arrow")
+    )
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone='UTC'")
+        con.register("after_arrow", after)
+        con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
+        found = con.execute(
+            f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING (span, start, slice_by, slice) "
+            "WHERE o.content IS DISTINCT FROM n.content"
+        ).fetchall()
+    return union(Interval(start, start + config.tile) for (start,) in found)
+
+
+def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job: Job) -> pa.Table:
+    """Add columns of new states to the rows there are, and rows of new slices or windows."""
+    con.register("whole_arrow", whole)
+    con.register("made_arrow", made)
+    keys = ("span", "start", "slice_by", "slice")
+    old, new = whole.schema.names, made.schema.names
+    columns = ", ".join(
+        name
+        if name in keys
+        else f"coalesce(w.{name}, m.{name}) AS {name}"
+        if name in old and name in new
+        else f"w.{name}"
+        if name in old
+        else f"m.{name}"
+        for name in dict.fromkeys([*old, *(name for name in new if name in job.states)])
+    )
+    known = ", ".join(literal(",".join(each)) for each in job.slice_sets)
+    return con.sql(
+        f"SELECT {columns} FROM whole_arrow w FULL JOIN (SELECT * FROM made_arrow "
+        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice) "
+        # A held tile has predictions in the logs that its published row does not know of: it gains no row here.
+        "WHERE w.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN "
+        "(SELECT DISTINCT slice_by FROM before_arrow WHERE span = 'tile')"
+    ).to_arrow_table()

@@ -1,0 +1,164 @@
+"""Before any work: what SLIs and bins ask of the logs' columns, tried on their types.
+
+Limit: only the first usable file is looked at; one of other types fails where it is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+
+from sli.calendar.interval import Interval
+from sli.config.entries import FromPython
+from sli.config.model import KERNEL_COLUMNS, Config, Factory
+from sli.engine.expression import CHECK_SECONDS, bounded, shut_in
+from sli.errors import ConfigError, nearest
+from sli.logs.files import Inputs, LogFile
+from sli.logs.reader import check_readable, connect, failed, rows_of
+from sli.matching.join import Spec, paired
+from sli.slices import quoted
+from sli.slis import Sli
+from sli.slis.custom.trust import check_code_allowed
+from sli.tiles.aggregate import queries, trial
+
+
+def check_states(config: Config, files: Iterable[LogFile]) -> None:
+    """Try every state's SQL on an empty table of the logs' types, before any work. Raises ConfigError."""
+    files = [file for file in files if file.usable]
+    first = next(iter(files), None)
+    if first is None:
+        return
+    _check_numbers(config, first)
+    _check_partitions(config, files)
+    con = connect(1, 1 << 28)
+    spec = Spec.of(config, 0, [], (), 1)
+    rows = rows_of(con, [first], spec.predictions, config.timezone, Interval(0, 0))
+    try:
+        con.execute(
+            f"CREATE TEMP TABLE pairs AS {paired(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
+            f"NULL::DOUBLE AS truth, NULL::BIGINT AS f_t FROM {rows} LIMIT 0)"
+        )
+        con.execute(f"CREATE TEMP VIEW queries AS {queries((), spec)}")
+    except (duckdb.Error, OSError) as error:
+        check_readable([first], spec.predictions, config.timezone, error)
+        raise failed(error, first.path) from error
+    shut_in(con)
+    for sli in config.declared:
+        for name, state in sli.formula.states.items():
+            try:
+                # Described, it is bound and not run: no constant in it is worked out.
+                bounded(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial(state)}"))
+            except (duckdb.Error, TimeoutError) as error:
+                columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
+                columns = [each for each in columns if each not in KERNEL_COLUMNS]
+                told = str(error).partition("\n")[0] or "checking it takes too long"
+                wrong = re.search(r'column "([^"]+)"', str(error))
+                near = nearest(wrong[1], columns) if wrong else ""
+                raise ConfigError(
+                    "the SQL of a state cannot be used",
+                    where=f"slis, {sli.name}, states.{name}",
+                    expected=f"SQL over the columns {', '.join(columns)}",
+                    found=f"{_as_written(sli, name)}: {told}",
+                    todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
+                ) from error
+
+
+MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
+
+
+def check_names(config: Config, inputs: Inputs) -> None:
+    """Raise ConfigError for a column that every file of a log lacks: the config misspells it."""
+    for log, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
+        if files.usable.any():
+            continue
+        lacking = [each for each in files if each.problem not in ("unreadable", "damaged")]
+        told = [MISSING.fullmatch(each.explanation) for each in lacking if each.problem == "missing column"]
+        names = {each["name"] for each in told if each}
+        if not told or len(told) < len(lacking) or len(names) != 1 or told[0] is None:
+            continue
+        [name], there = names, told[0]["there"]
+        raise ConfigError(
+            f"no file of the {log} log has a column '{name}'",
+            where=_key_of(config, log, name),
+            expected=f"one of {there}",
+            found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)} such as {lacking[0].path}",
+            todo=nearest(name, there.split(", ")) or "check the name, or log the column",
+        )
+
+
+def _key_of(config: Config, log: str, name: str) -> str:
+    """The key of the config by which a column is asked for."""
+    source = config.predictions if log == "predictions" else config.feedback
+    for key in ("id", "time", "value", "query"):
+        if getattr(source, key, None) == name:
+            return f"{log}.{key}"
+    if any(name in each for each in config.slice_sets):
+        return "slice_by"
+    return "predictions.scores" if name in config.predictions.scores.values() else "predictions.columns"
+
+
+def check_code(config: Config) -> None:
+    """Raise ConfigError where the config names Python code and none may run."""
+    named = [
+        f"slis, {each.name}: {each.declaration['python']}" for each in config.declared if "python" in each.declaration
+    ]
+    factory = [f"dask: {config.dask.factory}"] if isinstance(config.dask, Factory) else []
+    check_code_allowed([*named, *factory])
+
+
+def load_code(config: Config) -> None:
+    """Import the functions of the config's own SLIs: one that is not there ends a run before its work."""
+    for each in config.declared:
+        if isinstance(each, FromPython):
+            each.load()
+
+
+NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")
+"""How the types of columns begin that bins can be made of."""
+
+
+def _check_numbers(config: Config, file: LogFile) -> None:
+    """Refuse a text column where a number is needed: its cast would fail on the rows only."""
+    for name, kind in file.types.items():
+        if name in config.edges and not kind.startswith(NUMBERS):
+            raise ConfigError("this column has no bins", where=f"bins.{name}", expected="a number", found=kind)
+        if name not in config.columns or not kind.startswith(("string", "large_string", "dictionary")):
+            continue
+        number = f"{quoted(name)}::DOUBLE"
+        wanting = [
+            f"slis, {sli.name}"
+            for sli in config.declared
+            if "states" not in sli.declaration
+            and any(number in part for state in sli.formula.states.values() for part in (state.of, state.amount))
+        ]
+        if wanting:
+            raise ConfigError(
+                f"'{name}' is text where a number is needed", where=wanting[0], expected="a numeric column", found=kind
+            )
+
+
+def _check_partitions(config: Config, files: Iterable[LogFile]) -> None:
+    """Refuse bins of a column that is part of the path and no number there."""
+    for file in files:
+        for part in file.path.split("/"):
+            name, _, text = part.partition("=")
+            if name in config.edges and file.types.get(name) == "hive" and not _is_number(text):
+                raise ConfigError(
+                    "this column has no bins", where=f"bins.{name}", expected="a number", found=f"{part} in {file.path}"
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text) == float(text))
+    except ValueError:
+        return text == "__HIVE_DEFAULT_PARTITION__"
+
+
+def _as_written(sli: Sli, name: str) -> Any:
+    written = sli.declaration.get("states")
+    return written[name] if isinstance(written, Mapping) and name in written else sli.formula.states[name].of

@@ -1,0 +1,178 @@
+"""`sli verify` recomputes what is published, for every task and every key, and names a row that was tampered with."""
+
+from __future__ import annotations
+
+import decimal
+import importlib
+import math
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from desk import Desk
+from worlds import config_of, pairs_of, write_logs
+
+import sli
+from sli.slis import TASKS
+
+AS_OF = "2024-04-01"
+DRIFT = [
+    {"sli": "psi", "of": "fare", "bins": 4},
+    {"sli": "l_infinity", "of": "kind", "against": {"table": "reference.parquet"}},
+    {"sli": "ks", "of": "fare", "against": {"start": "2024-03-10", "end": "2024-03-12"}},
+]
+OWN: dict[str, list[Any]] = {
+    "binary": ["accuracy", "roc_auc", {"sli": "recall", "threshold": [0.3, 0.7]}],
+    "multiclass": ["accuracy", "log_loss", {"sli": "recall", "label": ["a", "b", "c"]}, "mcc"],
+    "regression": ["mae", "r2", {"sli": "error_quantile", "q": 0.9}],
+    "ranking": [{"sli": "ndcg", "k": 3}, "queries"],
+}
+
+
+def published(folder: Path, task: str, **changes: Any) -> Path:
+    """The config of a world of that task whose results are published."""
+    write_logs(folder, pairs_of(task), task)
+    tree = config_of(task, [*OWN[task], "count", {"sli": "feedback_delay", "q": 0.9}, *DRIFT])
+    tree |= {
+        "slice_by": [[], ["region"], {"columns": ["kind", "region"], "top": 3}, ["fare"]],
+        "bins": {"fare": {"quantiles": 3, "table": "reference.parquet"}},
+        "min_support": 30,
+        "grains": ["day", "week", "month", "cumulative", {"size": "2d", "every": "1d"}],
+    }
+    (folder / "c.yaml").write_text(yaml.safe_dump(tree | changes))
+    sli.run(folder / "c.yaml", as_of=AS_OF)
+    return folder / "c.yaml"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("task", TASKS)
+def test_all_windows_are_equal_with_drift_bins_caps_and_min_support(tmp_path: Path, task: str) -> None:
+    config = published(tmp_path, task)
+    rows = sli.read(config)
+    found = sli.verify(config, windows=None)
+    assert found.differences == []
+    assert found.windows == found.windows_total == len(rows.groupby(["grain", "window_start", "window_end"]))
+    assert found.rows + found.estimates == len(rows)
+    assert found.rows > 0.95 * len(rows)
+    reasons = rows[rows.slice_by == ("region",)].reason.dropna()
+    assert reasons.str.contains("30").any(), "some slice is below min_support"
+    assert any("(other)" in each.values() for each in rows.slice)
+
+
+@pytest.mark.parametrize(
+    ("sli_name", "slice"), [("recall_b", {}), ("psi", {"region": "north"}), ("mcc", {"fare": None})]
+)
+def test_a_manipulated_row_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sli_name: str, slice: dict[str, Any]
+) -> None:
+    config = published(tmp_path, "multiclass", min_support=0)
+    rows = sli.read(config)
+    mine = (rows.sli == sli_name) & (rows.grain == "day") & rows.value.notna()
+    at = rows[mine & rows.slice.map(lambda each: each == slice)].index[-1]
+    before = rows.value[at]
+    rows.loc[at, "value"] += 1e-3
+    monkeypatch.setattr(importlib.import_module("sli.reading.verify"), "read", lambda config: rows)
+    found = sli.verify(config, windows=None)
+    [difference] = found.differences
+    assert difference.startswith(f"{sli_name}, day ")
+    assert f"{before + 1e-3} published, " in difference
+    assert str(slice or "all") in difference
+
+
+def test_a_count_that_is_off_and_a_row_that_is_missing_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = published(tmp_path, "multiclass")
+    rows = sli.read(config)
+    rows.loc[0, "labelled"] += 1
+    rows = rows.drop(index=5)
+    monkeypatch.setattr(importlib.import_module("sli.reading.verify"), "read", lambda config: rows)
+    first, second = sorted(sli.verify(config, windows=None).differences, key=lambda each: "not published" in each)
+    assert f"{rows.labelled[0]} labelled; found {rows.predictions[0]}, {rows.labelled[0] - 1}" in first
+    assert "not published, " in second
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk.made(tmp_path, capsys)
+
+
+def agreed(desk: Desk) -> bool:
+    assert desk.run().code in (0, 3)
+    found = sli.verify(desk.config, windows=None)
+    assert found.differences == []
+    return found.rows > 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1, None, 2] * 2),
+        pa.array([1, None, 255] * 2, pa.uint8()),
+        pa.array([True, None, False] * 2),
+        pa.array([0.1, 1e10, None, math.nan, -0.0, 0.0]),
+        pa.array([0.1, 1e10, None, math.inf, -0.0, 0.0], pa.float32()),
+        pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("20.00")] * 2),
+        pa.array([date(2024, 1, 2), None, date(2024, 1, 3)] * 2),
+        pa.array(["a", None, "b"] * 2).dictionary_encode(),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_slices_of_every_type_have_the_same_text(desk: Desk, values: pa.Array) -> None:
+    desk.predictions(kind=values)
+    slis = ["accuracy", {"sli": "distinct_count", "of": "kind"}, {"sli": "share", "of": "kind", "value": "1.5"}]
+    desk.configure(slice_by=[[], ["kind"]], slis=slis)
+    assert agreed(desk)
+
+
+def test_a_column_of_whole_numbers_in_one_file_and_of_others_in_another(desk: Desk) -> None:
+    desk.predictions(kind=pa.array([1, None, 2] * 2))
+    desk.predictions("b.parquet", prefix="b", kind=pa.array([1.0, None, 2.5] * 2))
+    desk.configure(slice_by=[["kind"]])
+    assert agreed(desk)
+
+
+@pytest.mark.parametrize("values", [[1, 2, None, 1, 2, 1], [True, False, None, True, False, True]])
+def test_classes_beside_nulls(desk: Desk, values: list[Any]) -> None:
+    desk.predictions(animal=pa.array(values))
+    desk.feedback(label=pa.array(values[::-1]))
+    names = {"classes": [1, 2] if values[0] is not True else ["true", "false"], "predictions__value": "animal"}
+    desk.configure(task="multiclass", **names)
+    assert agreed(desk)
+    assert desk.counts() == (6, 5)
+
+
+def test_what_the_kernel_sets_aside_is_set_aside(desk: Desk) -> None:
+    desk.predictions(
+        output_id=pa.array([1, 2, None, 4, 5, 6]), score=pa.array([0.2, None, 0.1, math.nan, math.inf, 1.5])
+    )
+    desk.feedback(output_id=[1, 2, 3, 4, 5, 6], label=pa.array([1.0, math.nan, None, 1.0, 0.0, 0.5]))
+    assert agreed(desk)
+    assert desk.counts() == (2, 1)
+
+
+@pytest.mark.parametrize("reference", [["1", "2", "1"], [1.0, 2.0, 1.0]])
+def test_a_reference_table_is_read_with_the_types_of_the_logs(desk: Desk, reference: list[Any]) -> None:
+    pq.write_table(pa.table({"kind": reference}), desk.root / "reference.parquet")
+    desk.predictions(kind=pa.array([1, None, 2] * 2))
+    against = {"table": "reference.parquet"}
+    desk.configure(
+        predictions__columns=["kind"],
+        slis=[{"sli": "l_infinity", "of": "kind", "against": against}, {"sli": "psi", "against": against}],
+    )
+    assert agreed(desk)
+    values = sli.read(desk.config).set_index("sli").value
+    assert values["l_infinity"] == pytest.approx(2 / 3 - 1 / 2)
+    assert pd.isna(values["psi"]), "the table has no predictions"
+
+
+def test_predictions_of_no_query(desk: Desk) -> None:
+    desk.predictions(shown=pa.array(["a", None, "b"] * 2))
+    desk.feedback(label=[0, 1, 2, 0, 1, 0])
+    desk.configure(task="ranking", predictions__query="shown", slis=["mrr", "queries", {"sli": "ndcg", "k": 2}])
+    assert agreed(desk)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from sli.calendar.interval import Interval, Zone, tiles_named
-from sli.engine.storage import NOTHING, Storage, filesystem, plain
+from sli.calendar.interval import Zone
+from sli.config.references import parse_reference
+from sli.engine.storage import NOTHING, Storage
 from sli.errors import ConfigError, nearest
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.custom.loaded import load
@@ -42,6 +43,10 @@ class Context:
     storage: Storage = NOTHING
     where: str = ""
     """Of the entry."""
+
+    def reference(self, against: object) -> tuple[Reference, object]:
+        """What a window is compared with, and what the definition says of it. Raises ConfigError."""
+        return parse_reference(against, self.zone, self.tile, self.folder, self.storage)
 
 
 def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
@@ -157,55 +162,8 @@ def _with_reference(
 ) -> Sli:
     if formula.against is None:
         return Sli(name, formula, declaration, objective, None, better)
-    reference, meaning = _reference(formula.against, context)
+    reference, meaning = context.reference(formula.against)
     return Sli(name, formula, {**declaration, "against": meaning}, objective, reference, better)
-
-
-def _reference(against: Any, context: Context) -> tuple[Reference, Any]:
-    """What a window is compared with, and what the definition says of it. Raises ConfigError."""
-    expected = "previous, {start: TIME, end: TIME} or {table: PATH}"
-    found = str(dict(against) if isinstance(against, Mapping) else against)
-    if against == "previous":
-        return Reference("previous"), against
-    if isinstance(against, Mapping) and set(against) == {"start", "end"}:
-        try:
-            start, end = (context.zone.parse(against[key]) for key in ("start", "end"))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                "start or end is no date or time", where="against", expected="ISO 8601, such as 2026-02-01", found=found
-            ) from error
-        if start >= end:
-            raise ConfigError("the reference is empty", where="against", expected="a start before the end", found=found)
-        if start % context.tile or end % context.tile:
-            whole = f"whole {tiles_named(context.tile)}"
-            raise ConfigError("start or end lies within a tile", where="against", expected=whole, found=found)
-        return Reference("window", Interval(start, end)), [start, end]
-    if isinstance(against, Mapping) and set(against) == {"table"}:
-        path = located(str(against["table"]), context.folder)
-        return Reference("table", None, path), ["table", fingerprint(path, context.storage)]
-    near = nearest(against, ["previous"]) if isinstance(against, str) else ""
-    raise ConfigError("this is no reference", where="against", expected=expected, found=found, todo=near)
-
-
-def located(path: str, folder: str) -> str:
-    """A path of the config: relative ones are relative to its folder."""
-    return path if "://" in path else str((Path(folder) / Path(path).expanduser()).resolve())
-
-
-def fingerprint(path: str, storage: Storage) -> str:
-    """What tells a file from a later one of the same path: its size and time or ETag. Raises ConfigError."""
-    try:
-        fs, place = filesystem(path, storage)
-        found = fs.info(place)
-    except Exception as error:
-        raise ConfigError(
-            "the reference table cannot be found",
-            where="against" if isinstance(error, FileNotFoundError) else path,
-            expected="a Parquet file",
-            found=path if isinstance(error, FileNotFoundError) else plain(error),
-            todo="check the path of `against`",
-        ) from error
-    return f"{found.get('size')}:{found.get('ETag') or found.get('mtime') or found.get('LastModified')}"
 
 
 def _from_sql(entry: dict[str, Any], context: Context) -> Sli:
@@ -249,7 +207,7 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
     formula = cast(Formula, _Deferred(context.where, made))
     reference = None
     if (against := entry.get("against")) is not None:
-        reference, declaration["against"] = _reference(against, context)
+        reference, declaration["against"] = context.reference(against)
     return FromPython(name, formula, declaration, objective, reference, context=context)
 
 

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sli.calendar.interval import BEGINNING, DAY, END, SECOND, Zone, moment
-from sli.config.model import Config, Feedback, Predictions
+from sli.config.model import Config
+from sli.config.sections import Feedback, Predictions
 from sli.engine.arrow import Flags, Rows, flags, text_column
 from sli.engine.storage import READERS, Storage, filesystem, plain
 from sli.errors import ConfigError, InputError, nearest

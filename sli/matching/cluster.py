@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sli.config.model import Config, Factory, Scheduler, Workers
+from sli.config.model import Config
+from sli.config.sections import Factory, Scheduler, Workers
 from sli.engine.storage import plain
 from sli.errors import ConfigError, EngineError, SliError
 from sli.masking import masked

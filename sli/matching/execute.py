@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from sli.config.model import Config, Factory, Scheduler, Workers
+from sli.config.model import Config
+from sli.config.sections import Factory, Scheduler, Workers
 from sli.engine.interrupts import in_thread
 from sli.engine.storage import plain
 from sli.errors import EngineError

@@ -13,8 +13,10 @@ from typing import Any
 import duckdb
 
 from sli.calendar.interval import Interval
+from sli.config.checks import KERNEL_COLUMNS
 from sli.config.entries import FromPython
-from sli.config.model import KERNEL_COLUMNS, Config, Factory
+from sli.config.model import Config
+from sli.config.sections import Factory
 from sli.engine.expression import CHECK_SECONDS, bounded, shut_in
 from sli.errors import ConfigError, nearest
 from sli.logs.files import Inputs, LogFile

@@ -11,8 +11,8 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
+from sli.config.checks import UNREACHABLE
 from sli.config.load import checked
-from sli.config.model import UNREACHABLE
 from sli.errors import ConfigError, EngineError, InputError
 from sli.logs import prefetch as fetch
 

@@ -1,0 +1,162 @@
+"""What must fit together across the keys of a config: places, the task and its keys, slices and grains.
+
+Limit: these checks see the config alone. Whether a log has a column is checked when the logs are discovered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from sli.calendar.grain import Grain
+from sli.config.sections import Cluster, Scheduler
+from sli.engine.storage import check_no_credentials
+from sli.errors import ConfigError, nearest
+from sli.masking import keep_secrets
+from sli.slices import SliceBy
+from sli.slis.formula import PAIR_COLUMNS
+
+UNREACHABLE = "#%?[\\]^|"
+"""Characters in a path at which the table library fails, or finds no history of what it wrote."""
+KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
+"""Names that mean something else inside a task."""
+
+
+def check_store(store: str) -> None:
+    """Raise ConfigError where tables cannot be kept."""
+    scheme = store.partition("://")[0] if "://" in store else "file"
+    if scheme not in ("file", "s3", "s3a"):
+        raise ConfigError(
+            "the store cannot lie there", where="store", expected="a folder, or an s3:// URL", found=f"{scheme}://"
+        )
+    if strange := sorted(set(store) & set(UNREACHABLE)):
+        raise ConfigError(
+            "the table library cannot keep tables at a path with such characters",
+            where="store",
+            expected=f"a path without any of {' '.join(UNREACHABLE)}",
+            found=f"{' '.join(strange)} in {store}",
+        )
+    check_no_credentials(store, "store")
+
+
+def check_logs(paths: Mapping[str, str], dask: Cluster) -> None:
+    """Raise ConfigError where a log, by the key of its path, cannot be read."""
+    for key, path in paths.items():
+        check_no_credentials(path, key)
+        if path.startswith("memory://") and dask != "in-process":
+            raise ConfigError(
+                "other processes cannot read the memory of this one",
+                where=key,
+                found=path,
+                todo="set `dask: in-process`, or log to a folder or an s3:// URL",
+            )
+
+
+def keep_cluster_secrets(dask: Cluster) -> None:
+    """Mask what an address or options hold in all messages from now on."""
+    keep_secrets(dask.scheduler if isinstance(dask, Scheduler) else getattr(dask, "options", {}))
+
+
+def check_classes(task: str, classes: Sequence[str]) -> None:
+    """Raise ConfigError unless a multiclass task, and only that, names its classes."""
+    if (task == "multiclass") != bool(classes):
+        raise ConfigError(
+            "a multiclass task needs its classes" if not classes else f"a {task} task has no classes",
+            where="classes",
+            expected="" if classes else "the names of all classes, such as [cat, dog]",
+            found=", ".join(classes),
+            todo="remove them, or write `task: multiclass`" if classes else "list them",
+        )
+    if len(set(classes)) != len(classes):
+        twice = sorted({name for name in classes if classes.count(name) > 1})
+        raise ConfigError(
+            "a class is listed twice", where="classes", found=", ".join(twice), todo="list each class once"
+        )
+    if len(classes) == 1:
+        raise ConfigError(
+            "`classes` needs at least two classes", where="classes", expected="two or more", found=classes[0]
+        )
+
+
+def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> None:
+    """Raise ConfigError where `predictions.scores` names what is not a class."""
+    if scores and not classes:
+        raise ConfigError(
+            f"a {task} task has no scores of classes",
+            where="predictions.scores",
+            todo="remove them, or write `task: multiclass` and its classes",
+        )
+    for name in scores:
+        if name not in classes:
+            raise ConfigError(
+                f"'{name}' is none of the classes",
+                where="predictions.scores",
+                expected=", ".join(classes),
+                todo=nearest(name, classes),
+            )
+
+
+def check_query(task: str, query: str | None) -> None:
+    """Raise ConfigError unless a ranking, and only that, has `predictions.query`."""
+    if task == "ranking" and query is None:
+        raise ConfigError(
+            "a ranking needs the column that groups the predictions of a query",
+            where="predictions.query",
+            expected="such as `query: session_id`",
+            todo="name the column",
+        )
+    if task != "ranking" and query is not None:
+        raise ConfigError(
+            "only a ranking has queries",
+            where="predictions.query",
+            found=query,
+            todo="remove it, or write `task: ranking`",
+        )
+
+
+def check_slices(slice_sets: Sequence[SliceBy]) -> None:
+    """Raise ConfigError where a set of slices is listed twice or names a column twice."""
+    if not slice_sets:
+        raise ConfigError("no slice is listed", where="slice_by", expected="[[]] for all predictions together")
+    for columns in slice_sets:
+        if len(set(columns)) != len(columns):
+            raise ConfigError("a slice names a column twice", where="slice_by", found=str(list(columns)))
+        if slice_sets.count(columns) > 1:
+            raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(columns)))
+
+
+def check_columns(columns: Sequence[str], query: str | None) -> None:
+    """Raise ConfigError where a column of slices or SLIs has a name that sli gives a meaning."""
+    for name in columns:
+        if "," in name:
+            raise ConfigError(
+                f"the column '{name}' has a comma in its name",
+                where="slice_by or predictions.columns",
+                todo="log the column under another name",
+            )
+        if re.fullmatch(r"slice_\d+|own_\d+", name) or (
+            name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS) and name != query
+        ):
+            raise ConfigError(
+                f"'{name}' is a name of sli's own",
+                where="slice_by or predictions.columns",
+                todo="log the column under another name",
+            )
+
+
+def check_grains(grains: Sequence[Grain], tile: int) -> None:
+    """Raise ConfigError where a grain is listed twice or its windows do not consist of whole tiles."""
+    names = [grain.name for grain in grains]
+    if not names:
+        raise ConfigError("no grain is listed", where="grains", expected="one or more of hour, day, cumulative")
+    for grain in grains:
+        if names.count(grain.name) > 1:
+            raise ConfigError("a grain is listed twice", where="grains", found=grain.name)
+        for length in (grain.size, grain.every):
+            if length is not None and (length.micros == 0 or length.micros % tile):
+                raise ConfigError(
+                    "a sliding window must be made of whole tiles",
+                    where="grains",
+                    expected=f"a multiple of {tile // 60_000_000} minutes",
+                    found=length.text,
+                )

@@ -1,0 +1,66 @@
+"""References of SLIs: what `against` says a window is compared with, a fixed interval, the previous window or a table.
+
+Limit: only that a table exists is checked here. Whether its columns fit is checked when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sli.calendar.interval import Interval, Zone, tiles_named
+from sli.engine.storage import Storage, filesystem, plain
+from sli.errors import ConfigError, nearest
+from sli.slis import Reference
+
+
+def parse_reference(against: object, zone: Zone, tile: int, folder: str, storage: Storage) -> tuple[Reference, object]:
+    """What a window is compared with, and what the definition says of it. Raises ConfigError."""
+    expected = "previous, {start: TIME, end: TIME} or {table: PATH}"
+    found = str(dict(against) if isinstance(against, Mapping) else against)
+    if against == "previous":
+        return Reference("previous"), against
+    if isinstance(against, Mapping) and set(against) == {"start", "end"}:
+        interval = _interval(against["start"], against["end"], zone, tile, found)
+        return Reference("window", interval), [interval.start, interval.end]
+    if isinstance(against, Mapping) and set(against) == {"table"}:
+        path = located(str(against["table"]), folder)
+        return Reference("table", None, path), ["table", fingerprint(path, storage)]
+    near = nearest(against, ["previous"]) if isinstance(against, str) else ""
+    raise ConfigError("this is no reference", where="against", expected=expected, found=found, todo=near)
+
+
+def _interval(start: object, end: object, zone: Zone, tile: int, found: str) -> Interval:
+    try:
+        first, last = zone.parse(start), zone.parse(end)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            "start or end is no date or time", where="against", expected="ISO 8601, such as 2026-02-01", found=found
+        ) from error
+    if first >= last:
+        raise ConfigError("the reference is empty", where="against", expected="a start before the end", found=found)
+    if first % tile or last % tile:
+        whole = f"whole {tiles_named(tile)}"
+        raise ConfigError("start or end lies within a tile", where="against", expected=whole, found=found)
+    return Interval(first, last)
+
+
+def located(path: str, folder: str) -> str:
+    """A path of the config: relative ones are relative to its folder."""
+    return path if "://" in path else str((Path(folder) / Path(path).expanduser()).resolve())
+
+
+def fingerprint(path: str, storage: Storage) -> str:
+    """Size and time or ETag of a file, which change when the file does. Raises ConfigError."""
+    try:
+        fs, place = filesystem(path, storage)
+        info = fs.info(place)
+    except Exception as error:
+        raise ConfigError(
+            "the reference table cannot be found",
+            where="against" if isinstance(error, FileNotFoundError) else path,
+            expected="a Parquet file",
+            found=path if isinstance(error, FileNotFoundError) else plain(error),
+            todo="check the path of `against`",
+        ) from error
+    return f"{info.get('size')}:{info.get('ETag') or info.get('mtime') or info.get('LastModified')}"

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from laws.test_merging import HOUR, blocks, config, numbered, tiled
+from laws.slis.test_merging import HOUR, blocks, config, numbered, tiled
 from worlds import built_in, columns_of, pairs_of
 
 from sli.errors import ConfigError

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from laws.test_merging import config, merged, numbered, tiled, values_of
+from laws.slis.test_merging import config, merged, numbered, tiled, values_of
 from worlds import CLASSES
 
 from sli.mergeable import Values, because, count, mergeable, plain

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from laws.test_merging import config, merged, numbered, tiled, values_of
+from laws.slis.test_merging import config, merged, numbered, tiled, values_of
 from worlds import pairs_of
 
 from sli.slis import TASKS, entries

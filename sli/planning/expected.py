@@ -15,7 +15,8 @@ import numpy as np
 from sli.calendar.interval import Instants, Interval
 from sli.config.model import Config
 from sli.logs.files import Inputs
-from sli.planning.plan import Plan, affected
+from sli.planning.affected import SliChange, affected
+from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slis import Sli
 from sli.slis.custom.python import resamples
@@ -54,9 +55,7 @@ def expected(
     for each in config.declared:
         for grain in config.all_grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            fresh = plan.from_scratch or each.name in plan.fresh_series or grain.name in plan.fresh_grains
-            filled, lacking = plan.filled.get(each.name, ()), plan.lacking.get(each.name, ())
-            chosen = affected(config, plan, grain, starts, ends, settled, fresh, filled, lacking, each.reference)
+            chosen = affected(config.zone, plan, SliChange.of(plan, each), settled, grain, starts, ends)
             starts, ends = starts[chosen], ends[chosen]
             every.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
             held = predictions * _shares(starts, ends, span)

@@ -19,6 +19,7 @@ import numpy as np
 from sli.calendar.interval import BEGINNING, DAY, END, Interval, common, union
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs, LogFile
+from sli.planning.late_feedback import Horizon
 
 FACTOR = 5
 """Memory of a task is about this many times the compressed bytes it reads."""
@@ -232,10 +233,10 @@ def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[I
 
 def _reached(config: Config, pairs: list[Interval], strays: list[Interval]) -> tuple[Interval, Interval]:
     """Times of predictions and of feedback that tiles rest on."""
-    horizon, early = config.horizon.micros, config.feedback.early.micros
+    horizon = Horizon.of(config)
     return (
-        _hull([*pairs, *(each.grown(horizon, early) for each in strays)]),
-        _hull([*strays, *(each.grown(early, horizon) for each in pairs)]),
+        _hull([*pairs, *(horizon.predictions_for(each) for each in strays)]),
+        _hull([*strays, *(horizon.feedback_for(each) for each in pairs)]),
     )
 
 

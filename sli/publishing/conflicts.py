@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from sli.config.model import Config
-from sli.matching.join import SAMPLES
+from sli.matching.spec import SAMPLES
 from sli.slices import literal
 
 

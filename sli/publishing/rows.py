@@ -26,7 +26,8 @@ from sli.calendar.interval import inside
 from sli.config.model import Config
 from sli.logs.files import Files, LogFile
 from sli.logs.reader import connect, session
-from sli.planning.plan import Plan, compared_with
+from sli.planning.affected import compared_with
+from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.store import Transaction
 from sli.rollup.days import added_up

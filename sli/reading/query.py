@@ -26,7 +26,7 @@ from sli.config.entries import FromPython, declared, known_entry
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
-from sli.planning.plan import resting_on
+from sli.planning.affected import resting_on
 from sli.planning.published import Published
 from sli.publishing import rows as publish
 from sli.publishing.history import framed

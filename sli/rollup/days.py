@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from sli.config.model import Config
 from sli.logs.reader import connect
-from sli.matching.join import SAMPLES
+from sli.matching.spec import SAMPLES
 from sli.rollup.merge import Blocks
 from sli.schemas import UTC, with_states
 from sli.slis.states import integers

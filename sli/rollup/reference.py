@@ -18,7 +18,9 @@ from sli.errors import ConfigError
 from sli.logs.files import Files
 from sli.logs.pages import damage
 from sli.logs.reader import connect, pattern_of, place_of
-from sli.matching.join import Spec, invalid_code, paired
+from sli.matching.pairs import paired
+from sli.matching.sides import invalid_code
+from sli.matching.spec import Spec
 from sli.schemas import UTC
 from sli.slices import quoted
 from sli.slis import Sli, State

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, Zone
 from sli.config.model import Config
+from sli.planning.late_feedback import Horizon
 from sli.rollup.evaluate import Batch, Evaluation
 from sli.slis import Sli
 from sli.slis.states import Floats, Objects
@@ -120,7 +121,7 @@ def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Any]:
     rows, end = batch.rows, batch.ends[batch.rows.window]
     distinct, at = np.unique(end, return_inverse=True)
     days = [config.zone.date(int(each) - 1).isoformat() for each in distinct]
-    final = (end + config.horizon.micros <= as_of).astype(np.int32)
+    final = Horizon.of(config).final(end, as_of).astype(np.int32)
     with np.errstate(invalid="ignore"):
         coverage = rows.labelled / rows.predictions
     return {

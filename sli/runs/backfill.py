@@ -20,14 +20,16 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, nearest
 from sli.matching.execute import one_cluster
-from sli.planning.plan import Plan, affected, resting_on
+from sli.planning.affected import SliChange, affected, resting_on
+from sli.planning.as_of import as_of_instant
+from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stale import aligned, limits
 from sli.publishing.history import backfilled, framed
 from sli.publishing.store import Store
 from sli.runs.hour_tiles import Progress
-from sli.runs.recompute import Outcome, as_of_instant, carry_out, planned
+from sli.runs.recompute import Outcome, carry_out, planned
 from sli.tiles.dry_run import check_code
 
 if TYPE_CHECKING:
@@ -239,9 +241,9 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         starts, ends = grain.windows(config.zone, config.since_instant, newest)
         alike: dict[tuple[bool, ...], list[str]] = {}
         for each in config.declared:
-            filled, lacking = plan.filled.get(each.name, ()), plan.lacking.get(each.name, ())
-            hit = affected(config, plan, grain, starts, ends, newest, False, filled, lacking, each.reference)
-            hit &= resting_on(config.zone, grain, starts, ends, [*plan.pairs, *filled], each.reference)
+            change = SliChange.of(plan, each)
+            hit = affected(config.zone, plan, change, newest, grain, starts, ends)
+            hit &= resting_on(config.zone, grain, starts, ends, [*plan.pairs, *change.filled], each.reference)
             alike.setdefault(tuple(hit.tolist()), []).append(each.name)
         for chosen, slis in alike.items():
             for start, end, rolled in zip(starts.tolist(), ends.tolist(), chosen, strict=True):

@@ -21,12 +21,14 @@ from sli.config.model import Config
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.logs.reader import within_memory
-from sli.matching import orphans as census
+from sli.matching.duplicates import excluded, moved, published_exclusions
 from sli.matching.execute import execute
 from sli.matching.id_index import HASH, Segments, keys_of
-from sli.matching.join import Spec
-from sli.planning.plan import Plan, extended
-from sli.planning.stale import News
+from sli.matching.orphans import explained
+from sli.matching.spec import Spec
+from sli.planning.new_rows import News
+from sli.planning.plan import Plan
+from sli.planning.planner import extended
 from sli.planning.tasks import Job
 from sli.publishing import rows as publish
 from sli.publishing.store import LAYOUT, Transaction, Within
@@ -86,8 +88,8 @@ def made_anew(
     before = _tiles_before(config, transaction, chosen)
     try:
         with step(progress, "looking for repeated ids"):
-            chosen, excluded = _settled(config, inputs, chosen, before)
-        made = [(job, _matched(config, job, excluded, chosen.as_of, progress)) for job in chosen.jobs]
+            chosen, losers = _settled(config, inputs, chosen, before)
+        made = [(job, _matched(config, job, losers, chosen.as_of, progress)) for job in chosen.jobs]
     except OutOfMemory as error:
         raise TooLarge(error) from error
     tiles, held = replaced(config, before, made, chosen)
@@ -96,8 +98,8 @@ def made_anew(
     changed = _changed(config, transaction, chosen, before, tiles)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
-        tiles, moved = census.explained(config, inputs, chosen.as_of, tiles)
-    return Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | moved)
+        tiles, reclassified = explained(config, inputs, chosen.as_of, tiles)
+    return Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | reclassified)
 
 
 def _changed(
@@ -257,9 +259,9 @@ def _declared(config: Config, transaction: Transaction, name: str, within: Withi
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
     """Find predictions that lose to one in another tile; plan the tiles where that changed."""
-    known = census.published_exclusions(before, config.tile)
-    now = census.excluded(config, inputs, chosen, known)
-    return extended(config, inputs, chosen, census.moved(config, now, known)), now
+    known = published_exclusions(before, config.tile)
+    now = excluded(config, inputs, chosen, known)
+    return extended(config, inputs, chosen, moved(config, now, known)), now
 
 
 def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:

@@ -14,26 +14,27 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.interval import END, SECOND, Duration, Interval, iso, union
-from sli.config.arguments import When, length, parsed
+from sli.calendar.interval import END, Duration, Interval, iso, union
+from sli.config.arguments import When, length
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.interrupts import delivered
-from sli.errors import ConfigError, ConflictError
+from sli.errors import ConflictError
 from sli.logs.agreement import nested, sliceable
 from sli.logs.discovery import check_usable, discover, without_feedback
 from sli.logs.files import Inputs, Problem
 from sli.logs.reader import BrokenFiles, within_memory
 from sli.matching.execute import check_cluster, one_cluster
-from sli.planning import ahead
+from sli.planning.affected import SliChange, affected, reaches_all
+from sli.planning.as_of import as_of_instant, check_publication, check_published, latest_as_of
 from sli.planning.expected import Expected, expected
-from sli.planning.plan import Plan, Way, affected, reaches_all
-from sli.planning.plan import plan as make_plan
+from sli.planning.plan import Plan
+from sli.planning.planner import Way
+from sli.planning.planner import plan as make_plan
 from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.publishing import rows as publish
@@ -117,7 +118,7 @@ def run(
     began = time.monotonic()
     config = load_config(config, settings)
     request = _request(config, as_of, look_back, future)
-    if undo_future and (before := Store(config.store, config.storage).undo_since(ahead.limit())):
+    if undo_future and (before := Store(config.store, config.storage).undo_since(latest_as_of())):
         LOG.info(f"took back what was published as of the future; the results are as of {iso(before.as_of)} again")
     outcome = carry_out(config, request, progress)
     return replace(outcome, seconds=time.monotonic() - began)
@@ -180,7 +181,7 @@ def planned(config: Config, request: Request) -> Plan:
     """The plan of a request, as things stand. Raises SliError."""
     store = Store(config.store, config.storage)
     published = store.published()
-    ahead.check_store(published, request, store.root)
+    check_published(published, request, store.root)
     seen = store.inputs(published)
     inputs = discover(config, seen)
     check_names(config, inputs)
@@ -236,7 +237,7 @@ def _once(
 ) -> Outcome:
     transaction, seen, inputs = _listed(config, broken, progress)
     published = transaction.published
-    ahead.check_publication(published, request, config.store)
+    check_publication(published, request, config.store)
     unsliced, config = nested(config, inputs), sliceable(config, inputs)
     basis = published and replace(published, held=tuple(union([*published.held, *known])))
     chosen = make_plan(config, inputs, basis, seen, request, way)
@@ -293,16 +294,6 @@ def _wait_for(config: Config, transaction: Transaction, chosen: Plan, turn: turn
         LOG.info(str(chosen.migration))
 
 
-def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
-    """as_of as an instant, now where it is None; one in the future only if that is meant. Raises ConfigError."""
-    wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
-    if wanted < config.since_instant:
-        todo = f"use a time after since ({iso(config.since_instant)})"
-        raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
-    ahead.check_meant(wanted, future)
-    return wanted
-
-
 def _request(config: Config, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
     back = None if look_back is None else length("look_back", look_back).micros
     return Request(as_of_instant(config, as_of, future), back, now=as_of is None, future=future)
@@ -322,21 +313,13 @@ def _passes(config: Config, chosen: Plan, newest: int, published: Published | No
     if published is not None and not chosen.from_scratch:
         # Where the newest hour is the same, no window reaches beyond what it reached.
         settled = END if newest == published.newest else min(newest, published.newest)
-    old = tuple(grain for grain in config.all_grains if grain.name not in chosen.fresh_grains)
-    added = tuple(grain for grain in config.all_grains if grain.name in chosen.fresh_grains)
-    alike: dict[Any, list[Sli]] = {}
-    for each in config.declared:
-        fresh = chosen.from_scratch or each.name in chosen.fresh_series
-        filled, lacking = chosen.filled.get(each.name, ()), chosen.lacking.get(each.name, ())
-        alike.setdefault((fresh, filled, lacking, each.reference), []).append(each)
-    passes = []
-    for (fresh, filled, lacking, reference), slis in alike.items():
-        choose = functools.partial(
-            affected, config, chosen, newest=settled, filled=filled, lacking=lacking, reference=reference
-        )
-        passes.append(publish.Pass(tuple(slis), old, functools.partial(choose, everywhere=fresh)))
-        passes.append(publish.Pass(tuple(slis), added, functools.partial(choose, everywhere=True)))
-    return [each for each in passes if each.grains]
+    alike: dict[SliChange, list[Sli]] = {}
+    for sli in config.declared:
+        alike.setdefault(SliChange.of(chosen, sli), []).append(sli)
+    return [
+        publish.Pass(tuple(slis), config.all_grains, functools.partial(affected, config.zone, chosen, change, settled))
+        for change, slis in alike.items()
+    ]
 
 
 def _rolled_up(

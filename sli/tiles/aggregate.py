@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from sli.engine.lists import list_column
-from sli.matching.join import Spec
+from sli.matching.spec import Spec
 from sli.schemas import state_type
 from sli.slices import literal, quoted, sql_text, text_of, value_sql
 from sli.slis import State

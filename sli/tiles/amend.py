@@ -18,10 +18,13 @@ import pyarrow as pa
 from sli.calendar.interval import BEGINNING, Interval
 from sli.logs.files import Files
 from sli.logs.reader import ROW, Source, rows_of, session
+from sli.matching.duplicates import EXCLUDED
 from sli.matching.id_index import ALWAYS, KEY, Segments, holding
-from sli.matching.join import EXCLUDED, Sides, Spec, invalid_code, settle
+from sli.matching.join import settle
 from sli.matching.orphans import reasons
-from sli.planning.stale import News
+from sli.matching.sides import Sides, invalid_code
+from sli.matching.spec import Spec
+from sli.planning.new_rows import News
 from sli.schemas import with_states
 from sli.slis.states import integers
 from sli.tiles.build import kernel, tiles

@@ -23,7 +23,8 @@ from sli.config.model import Config
 from sli.engine.expression import shut_in
 from sli.logs.files import LogFile
 from sli.logs.reader import check_readable, connect, failed, inside_sql, out_of_memory
-from sli.matching.join import Spec, match
+from sli.matching.join import match
+from sli.matching.spec import Spec
 from sli.planning.plan import Plan
 from sli.planning.tasks import Chunk, Job
 from sli.slices import literal, quoted, sql_text, text_of

@@ -19,7 +19,7 @@ from sli.calendar.interval import Interval, inside
 from sli.config.model import Config
 from sli.engine.lists import list_column
 from sli.logs.reader import connect
-from sli.matching.join import SAMPLES
+from sli.matching.spec import SAMPLES
 from sli.schemas import MARK, SHADOW, STRAY, UTC, state_type
 from sli.slis import State
 from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, smallest, sum_sql

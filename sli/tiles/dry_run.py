@@ -21,7 +21,8 @@ from sli.engine.expression import CHECK_SECONDS, bounded, shut_in
 from sli.errors import ConfigError, nearest
 from sli.logs.files import Inputs, LogFile
 from sli.logs.reader import check_readable, connect, failed, rows_of
-from sli.matching.join import Spec, paired
+from sli.matching.pairs import paired
+from sli.matching.spec import Spec
 from sli.slices import quoted
 from sli.slis import Sli
 from sli.slis.custom.trust import check_code_allowed

@@ -32,8 +32,12 @@ from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, inside_sql, rows_of
 from sli.matching.cluster import module, name_of
+from sli.matching.duplicates import EXCLUDED
 from sli.matching.execute import Report, connected, forwarded, unopened
-from sli.matching.join import EXCLUDED, SAMPLES, Sides, Spec, invalid_code, make_asides, settle, show_pairs, spans
+from sli.matching.join import make_asides, settle
+from sli.matching.pairs import show_pairs
+from sli.matching.sides import Sides, invalid_code, spans
+from sli.matching.spec import SAMPLES, Spec
 from sli.planning.tasks import Job, Piece
 from sli.slices import quoted
 from sli.slis.states import Integers, integers

@@ -156,7 +156,7 @@ def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, float]:
     from sli.calendar.interval import Interval
     from sli.config.load import checked
     from sli.logs.discovery import discover
-    from sli.matching.join import Spec
+    from sli.matching.spec import Spec
     from sli.planning.tasks import jobs_for
     from sli.publishing.store import Store
     from sli.schemas import TILES

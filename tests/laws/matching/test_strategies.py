@@ -29,7 +29,7 @@ from sli.config.model import Config
 from sli.logs.files import Files, Inputs, LogFile
 from sli.matching import cluster
 from sli.planning import tasks as chunks
-from sli.planning.plan import plan
+from sli.planning.planner import plan
 from sli.planning.request import Request
 from sli.publishing.store import Store
 from sli.reading.read import standing_audit

@@ -10,7 +10,8 @@ from worlds import CLASSES, built_in, config_of, pairs_of
 
 from sli.config.load import checked
 from sli.logs.reader import connect
-from sli.matching.join import Spec, paired
+from sli.matching.pairs import paired
+from sli.matching.spec import Spec
 from sli.rollup.merge import Blocks
 from sli.slis import TASKS
 from sli.slis.states import Merged

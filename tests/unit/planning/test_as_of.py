@@ -15,7 +15,7 @@ from scenario import DAY, HOUR, Scenario, at, config_of, text
 import sli
 from sli.command.cli import main
 from sli.errors import ConfigError, StoreError
-from sli.planning import ahead
+from sli.planning import as_of
 from sli.publishing.store import Store
 from sli.reading.verify import verify
 from sli.runs.backfill import plan_backfill
@@ -58,7 +58,7 @@ def frozen(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> tuple[Scenari
     before = sli.read(scenario.config)
     logged(scenario, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(ahead, "limit", lambda: FAR + DAY)
+        patch.setattr(as_of, "latest_as_of", lambda: FAR + DAY)
         scenario.run(FAR)
         logged(scenario, 2)
         scenario.run(FAR + HOUR)
@@ -133,7 +133,7 @@ def test_a_store_frozen_by_a_far_as_of_says_so_and_the_remedy_works(
     assert published is not None
     assert as_ofs(scenario) == as_ofs(scenario, "revisions") == [START + 2 * DAY, published.as_of]
     assert published.sequence == 2
-    assert published.as_of <= ahead.limit()
+    assert published.as_of <= as_of.latest_as_of()
     scenario.check(published.as_of)
     assert sli.read(scenario.config, as_of=text(START + 2 * DAY)).equals(before)
     assert verify(scenario.config, windows=None).equal

@@ -9,35 +9,47 @@ from __future__ import annotations
 import time
 
 from sli.calendar.interval import DAY, SECOND, iso
+from sli.config.arguments import When, parsed
+from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.planning.published import Published
 from sli.planning.request import Request
 
 
-def limit() -> int:
+def latest_as_of() -> int:
     """The latest as_of that needs no `future`."""
     return int(time.time()) * SECOND + DAY
 
 
-def check_meant(as_of: int, future: bool) -> None:
+def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
+    """as_of as an instant, now where it is None; one in the future only if that is meant. Raises ConfigError."""
+    wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
+    if wanted < config.since_instant:
+        todo = f"use a time after since ({iso(config.since_instant)})"
+        raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
+    _check_meant(wanted, future)
+    return wanted
+
+
+def _check_meant(as_of: int, future: bool) -> None:
     """Raise ConfigError for an as_of in the future that nobody said is meant."""
-    if as_of > limit() and not future:
+    if as_of > latest_as_of() and not future:
         raise ConfigError(
             "as_of lies in the future",
             where="as_of",
-            expected=f"{iso(limit())} or earlier",
+            expected=f"{iso(latest_as_of())} or earlier",
             found=iso(as_of),
             todo="leave it out, which means now; `sli plan --future` shows what a run would do then",
         )
 
 
-def check_store(published: Published | None, request: Request, where: str) -> None:
+def check_published(published: Published | None, request: Request, where: str) -> None:
     """Raise StoreError for a store published as of the future, unless the request says that this is meant."""
-    if published is not None and published.as_of > limit() and not request.future:
+    if published is not None and published.as_of > latest_as_of() and not request.future:
         raise StoreError(
             "the store is published as of a time in the future, so nothing known until then would replace it",
             where=where,
-            expected=f"an as_of of {iso(limit())} or earlier, by the clock of this machine",
+            expected=f"an as_of of {iso(latest_as_of())} or earlier, by the clock of this machine",
             found=iso(published.as_of),
             todo="`sli run CONFIG --undo-future` takes that back and goes on from what was published before (if "
             "nothing was, remove the store and run again); add --future if the times in the logs are made up",
@@ -46,8 +58,8 @@ def check_store(published: Published | None, request: Request, where: str) -> No
 
 def check_publication(published: Published | None, request: Request, where: str) -> None:
     """Raise ConfigError where values published as of the future would hide those as of today."""
-    check_store(published, request, where)
-    if published is not None and request.as_of > limit() >= published.as_of:
+    check_published(published, request, where)
+    if published is not None and request.as_of > latest_as_of() >= published.as_of:
         raise ConfigError(
             "as_of lies in the future: published, it would hide everything that becomes known until then",
             where="as_of",

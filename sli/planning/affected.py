@@ -1,0 +1,90 @@
+"""Which windows a run rolls up: those that rest on a tile that changes, or are compared with one that does.
+
+A window that rests on a tile still waiting, or on one that lacks a state, waits with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sli.calendar.grain import Grain
+from sli.calendar.interval import Instants, Interval, Zone, common, inside
+from sli.config.model import Config
+from sli.engine.arrow import Flags
+from sli.planning.plan import Plan
+from sli.slis import Reference, Sli
+
+
+@dataclass(frozen=True)
+class SliChange:
+    """What a plan changes for an SLI; SLIs with equal ones have the same affected windows."""
+
+    everywhere: bool
+    """Whether every window is rolled up: the SLI is new, or everything is."""
+    filled: tuple[Interval, ...]
+    """Tiles that gain its states."""
+    lacking: tuple[Interval, ...]
+    """Tiles that lack its states still."""
+    reference: Reference | None
+    """What its windows are compared with."""
+
+    @staticmethod
+    def of(plan: Plan, sli: Sli) -> SliChange:
+        return SliChange(
+            plan.from_scratch or sli.name in plan.fresh_series,
+            plan.filled.get(sli.name, ()),
+            plan.lacking.get(sli.name, ()),
+            sli.reference,
+        )
+
+
+def affected(
+    zone: Zone, plan: Plan, change: SliChange, newest: int, grain: Grain, starts: Instants, ends: Instants
+) -> Flags:
+    """Which windows of a grain must be rolled up for SLIs with this change.
+
+    Those of a new SLI or grain all; else those that rest on a tile that changes or is filled, that become final, or
+    that reach `newest`, the end of the newest hour. None that rests on a tile that waits or lacks a state.
+    """
+    if change.everywhere or grain.name in plan.fresh_grains:
+        hit = np.ones(len(starts), dtype=bool)
+    else:
+        changed = [*plan.renewed, *change.filled]
+        hit = resting_on(zone, grain, starts, ends, changed, change.reference) | (ends >= newest)
+        if plan.matured is not None:
+            hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
+    return hit & ~resting_on(zone, grain, starts, ends, [*plan.pending, *change.lacking], change.reference)
+
+
+def resting_on(
+    zone: Zone,
+    grain: Grain,
+    starts: Instants,
+    ends: Instants,
+    intervals: Iterable[Interval],
+    reference: Reference | None,
+) -> Flags:
+    """Which windows hold an instant of the intervals, or are compared with one that does."""
+    intervals = list(intervals)
+    return inside(starts, ends, intervals) | compared_with(zone, grain, starts, ends, intervals, reference)
+
+
+def compared_with(
+    zone: Zone, grain: Grain, starts: Instants, ends: Instants, intervals: list[Interval], reference: Reference | None
+) -> Flags:
+    """Which windows are compared with one that holds an instant of the intervals."""
+    if reference is not None and reference.kind == "previous":
+        first = grain.before(zone, starts, ends)
+        return inside(first, starts, intervals) & (first < starts)
+    fixed = None if reference is None else reference.interval
+    return np.full(len(starts), fixed is not None and bool(common([fixed], intervals)))
+
+
+def reaches_all(config: Config, plan: Plan) -> bool:
+    """Whether tiles change that every window of some SLI is compared with."""
+    changed = [*plan.pairs, *plan.gaining]
+    intervals = [each.reference.interval for each in config.declared if each.reference and each.reference.interval]
+    return bool(common(intervals, changed))

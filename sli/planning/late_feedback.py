@@ -1,0 +1,61 @@
+"""The rule for late feedback. All of it is here; whoever needs it asks a `Horizon`.
+
+Feedback counts for a prediction if it becomes known at most `horizon` after it. Later feedback does not count: the
+audit lists it as `late`. So a window is final once its end lies the horizon back: no feedback can change it, only a
+backfill does. Where clocks differ, feedback may also be known up to `feedback.early` before its prediction.
+
+For example, with a horizon of 7d the window of 1 March is final as of 9 March, 0:00. Limit: the rule knows times, not
+rows; which of several feedback rows counts is settled in `matching.duplicates`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sli.calendar.interval import BEGINNING, Instants, Interval
+from sli.config.model import Config
+from sli.engine.arrow import Flags
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long `before` and `after` its prediction feedback may become known and count, in microseconds."""
+
+    before: int
+    after: int
+
+    @staticmethod
+    def of(config: Config) -> Horizon:
+        return Horizon(config.feedback.early.micros, config.horizon.micros)
+
+    def feedback_for(self, predictions: Interval) -> Interval:
+        """When feedback becomes known that may count for predictions of these times."""
+        return predictions.grown(self.before, self.after)
+
+    def predictions_for(self, feedback: Interval) -> Interval:
+        """Times of the predictions that feedback known in this interval may count for."""
+        return feedback.grown(self.after, self.before)
+
+    def counts(self, feedback: str = "f_t", prediction: str = "t") -> str:
+        """SQL condition: feedback known at `feedback` may count for a prediction made at `prediction`."""
+        return f"{feedback} >= {prediction} - {self.before} AND {feedback} <= {prediction} + {self.after}"
+
+    def final(self, ends: Instants, as_of: int) -> Flags:
+        """Which windows, given by their ends, are final as of an instant."""
+        return ends + self.after <= as_of
+
+    def final_before(self, as_of: int, tile: int) -> int:
+        """The tiles before this instant are final as of `as_of`."""
+        return max(BEGINNING, as_of - self.after) // tile * tile
+
+    def newly_final(self, before: int, as_of: int) -> Interval:
+        """Where the ends of windows lie that are final as of `as_of` and were not as of `before`."""
+        return Interval(before - self.after + 1, as_of - self.after + 1)
+
+
+def why_unmatched(feedback: str, prediction: str, since: int) -> str:
+    """SQL of why feedback known at `feedback` counts for no prediction; `prediction`: when that of its id was made."""
+    return (
+        f"CASE WHEN {prediction} IS NULL THEN 'orphan' WHEN {prediction} < {since} THEN 'before since' "
+        f"WHEN {feedback} > {prediction} THEN 'late' ELSE 'before prediction' END"
+    )

@@ -329,6 +329,6 @@ def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(stack
 
 
 def test_the_library_loads_no_prefect() -> None:
-    code = "import sys, sli.command.cli, sli.runs.recompute, sli.backfill; print('prefect' in sys.modules)"
+    code = "import sys, sli.command.cli, sli.runs.recompute, sli.runs.backfill; print('prefect' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
     assert found.stdout.strip() == "False"

@@ -61,7 +61,7 @@ def scenario(template: Scenario, tmp_path: Path) -> Scenario:
 
 FULL = """
 import resource, sys
-import sli, sli.runs.hour_tiles, sli.engine.panics, sli.storage
+import sli, sli.runs.hour_tiles, sli.engine.panics, sli.engine.storage
 from sli.command.cli import main
 
 # Files that may not grow stand for a disk that is full. What little room is left decides whether panics are kept off.

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import schemas
-from sli.calendar.grain import Grain
 from sli.calendar.interval import inside
 from sli.config.model import Config
 from sli.logs.files import Files, LogFile
@@ -32,9 +31,8 @@ from sli.planning.published import Published
 from sli.publishing.store import Transaction
 from sli.rollup.days import added_up
 from sli.rollup.evaluate import too_few
-from sli.rollup.results import NOTHING, ROLLED, TEXT, Choose, encoded
+from sli.rollup.results import NOTHING, ROLLED, TEXT, Pass, encoded
 from sli.slices import literal, parse
-from sli.slis import Sli
 from sli.slis.custom.sql import INFINITE, NULL
 from sli.slis.formula import NO_LABELS, NO_REFERENCE
 
@@ -364,15 +362,6 @@ def explain(check: str) -> str:
 def is_bad(check: str) -> bool:
     """Whether a check is bad input, as opposed to what logs do."""
     return check.startswith(BAD)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """SLIs and grains that are rolled up over the same windows."""
-
-    slis: tuple[Sli, ...]
-    grains: tuple[Grain, ...]
-    choose: Choose
 
 
 class Scope:

@@ -32,6 +32,7 @@ from sli.publishing import rows as publish
 from sli.publishing.history import framed
 from sli.publishing.store import Store
 from sli.rollup.evaluate import Evaluation
+from sli.rollup.merge import TileTables
 from sli.rollup.reference import reference_tables
 from sli.rollup.results import NOTHING, results
 from sli.slices import OTHER, SliceBy, parse, slice_by_of, text
@@ -153,7 +154,7 @@ class _Asked:
         compared = (
             reference_tables(self.config, self.slis, self.store.inputs(self.published).predictions) if tables else {}
         )
-        return Evaluation(self.config, caps, tiles, self.slis, compared, days, midnights)
+        return Evaluation(self.config, TileTables(tiles, days, midnights, compared), self.slis, caps)
 
 
 def _asked(

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from sli.config.model import Config
 from sli.logs.reader import connect
 from sli.matching.spec import SAMPLES
-from sli.rollup.merge import Blocks
+from sli.rollup.merge import TileTables, TileTree
 from sli.schemas import UTC, with_states
 from sli.slis.states import integers
 
@@ -43,8 +43,8 @@ def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tabl
     states = {id: state for id, state in config.states.items() if state.kind != "window"}
     con = connect(config.parallel, config.task_memory)
     try:
-        blocks = Blocks(con, mine, states, config.tile, {})
-        packed = blocks.packed(blocks.merge(starts, ends, once=True))
+        tree = TileTree(con, TileTables(mine), states, config.tile, {})
+        packed = tree.packed(tree.merge(starts, ends, disjoint=True))
     finally:
         con.close()
     at = integers(packed.column("w"))

@@ -13,13 +13,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.config.model import Config
 from sli.logs.reader import connect, failed
-from sli.rollup.merge import Blocks, Rows
+from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
 from sli.slis.formula import Values
@@ -67,45 +66,41 @@ class Evaluation:
     def __init__(
         self,
         config: Config,
-        caps: Mapping[SliceBy, int],
-        tiles: pa.Table,
+        tables: TileTables,
         slis: Iterable[Sli],
-        references: Mapping[str, pa.Table],
-        days: pa.Table,
-        midnights: Instants,
+        caps: Mapping[SliceBy, int],
     ) -> None:
         self.config, self.slis = config, list(slis)
         self.con = connect(config.parallel, config.task_memory // MERGING)
         self.states = states_of(self.slis)
-        self.blocks = Blocks(self.con, tiles, self.states, config.tile, caps, days, midnights)
-        self.tables: dict[str, Blocks] = {}
+        self.tree = TileTree(self.con, tables, self.states, config.tile, caps)
+        self.reference_trees: dict[str, TileTree] = {}
         self.fixed: dict[Reference, tuple[Merged, Integers]] = {}
         """References that are the same for every window, once they are merged, and the codes of their slices."""
-        for each in self.slis:
-            if each.reference is not None and each.reference.kind == "table" and each.reference.path not in self.tables:
-                path = each.reference.path
-                con = connect(config.parallel, config.task_memory // MERGING)
-                compared = states_of(s for s in self.slis if s.reference is not None and s.reference.path == path)
-                self.tables[path] = Blocks(con, references[path], compared, config.tile, {})
+        paths = (sli.reference.path for sli in self.slis if sli.reference is not None and sli.reference.kind == "table")
+        for path in dict.fromkeys(paths):
+            con = connect(config.parallel, config.task_memory // MERGING)
+            compared = states_of(s for s in self.slis if s.reference is not None and s.reference.path == path)
+            self.reference_trees[path] = TileTree(con, TileTables(tables.references[path]), compared, config.tile, {})
         self.slices = self.con.execute("SELECT slice_by, slice FROM slices ORDER BY code").fetchall()
 
     def __enter__(self) -> Evaluation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for blocks in (self.blocks, *self.tables.values()):
-            blocks.con.close()
+        for tree in (self.tree, *self.reference_trees.values()):
+            tree.con.close()
 
     def batches(self, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
         """The rows of the windows with predictions, one a window and slice, ordered by these. Raises OutOfMemory."""
-        most = self.blocks.most_rows(starts, ends) * ADDED * (4 + len(self.blocks.columns))
+        most = self.tree.most_rows(starts, ends) * ADDED * (4 + len(self.tree.columns))
         for first, last in stretches(most, self._budget):
             yield from self._halving(self._of_windows, first, last, grain, starts, ends)
 
     def state(self, state: State, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Any]:
         """One row a window and slice, and one state of these rows."""
-        rows = self.blocks.merge(starts, ends)
-        return rows, self.blocks.values(state, rows, grain.name, starts)
+        rows = self.tree.merge(starts, ends)
+        return rows, self.tree.values(state, rows, grain.name, starts)
 
     @property
     def _budget(self) -> int:
@@ -128,13 +123,13 @@ class Evaluation:
     def _of_windows(self, first: int, last: int, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
         """The batches of the windows `[first, last)`, which are merged together."""
         windows = starts[first:last], ends[first:last]
-        rows = self.blocks.merge(*windows)
+        rows = self.tree.merge(*windows)
         references = dict.fromkeys(each.reference for each in self.slis if each.reference is not None)
         compared = {each: self._compared(each, grain, rows, *windows) for each in references}
-        weights = row_bytes(self.blocks, self.states.values(), rows.predictions) + FOUND * len(self.slis)
+        weights = row_bytes(self.tree, self.states.values(), rows.predictions) + FOUND * len(self.slis)
         for reference, other in compared.items():
             if other.rows is not None and len(other.rows):
-                mine = row_bytes(self.blocks, self._of(reference).values(), other.rows.predictions)
+                mine = row_bytes(self.tree, self._of(reference).values(), other.rows.predictions)
                 weights += np.where(other.at < 0, 0, mine[other.at])
         reached = 0
         for begin, end in stretches(weights, self._budget):
@@ -157,7 +152,7 @@ class Evaluation:
     ) -> Iterator[Batch]:
         """The batch of the rows `[first, last)`."""
         mine = rows.part(first, last)
-        own = self._merged(self.blocks, mine, grain, *windows)
+        own = self._merged(self.tree, mine, grain, *windows)
         others = {each: self._part(each, of, first, last, grain) for each, of in compared.items()}
 
         def evaluated(span: tuple[int, int]) -> list[Values]:
@@ -180,7 +175,7 @@ class Evaluation:
 
     def _merged(
         self,
-        blocks: Blocks,
+        tree: TileTree,
         rows: Rows,
         grain: Grain,
         starts: Instants,
@@ -188,8 +183,8 @@ class Evaluation:
         only: Iterable[str] | None = None,
     ) -> Merged:
         """The states, by their ids, of merged rows."""
-        chosen = blocks.states if only is None else {each: blocks.states[each] for each in only}
-        states = {id: blocks.values(state, rows, grain.name, starts) for id, state in chosen.items()}
+        chosen = tree.states if only is None else {each: tree.states[each] for each in only}
+        states = {id: tree.values(state, rows, grain.name, starts) for id, state in chosen.items()}
         return Merged(rows.predictions, rows.labelled, states, ends[rows.window], self.config.level)
 
     def _of(self, reference: Reference) -> dict[str, State]:
@@ -204,7 +199,7 @@ class Evaluation:
             return _Compared(_positions(rows, None, code, len(self.slices)), None, merged, ends)
         # Each slice told apart is compared with itself, also where the reference would have it among the rest.
         before = grain.before(self.config.zone, starts, ends)
-        other = self.blocks.merge(before, starts, capped=False, side="other")
+        other = self.tree.merge(before, starts, capped=False, side="other")
         at = _positions(rows, other.window, other.code, len(self.slices))
         return _Compared(at, other, None, starts)
 
@@ -215,17 +210,17 @@ class Evaluation:
         only = self._of(reference)
         if reference.interval is not None:
             first, last = np.array([reference.interval.start]), np.array([reference.interval.end])
-            blocks = self.blocks
+            tree = self.tree
         else:
             first, last = np.array([0]), np.array([self.config.tile])
-            blocks = self.tables[reference.path]
-        other = blocks.merge(first, last, capped=False, side="fixed")
+            tree = self.reference_trees[reference.path]
+        other = tree.merge(first, last, capped=False, side="fixed")
         code = other.code
         if reference.kind == "table":
             codes = {pair: code for code, pair in enumerate(self.slices)}
             named = zip(other.slice_by.to_pylist(), other.slice.to_pylist(), strict=True)
             code = np.array([codes.get(each, -1) for each in named], dtype=np.int64)
-        self.fixed[reference] = self._merged(blocks, other, grain, first, last, only), code
+        self.fixed[reference] = self._merged(tree, other, grain, first, last, only), code
         return self.fixed[reference]
 
     def _part(
@@ -238,7 +233,7 @@ class Evaluation:
         assert of.rows is not None
         there = at[at >= 0]
         low, high = (int(there.min()), int(there.max()) + 1) if len(there) else (0, 0)
-        merged = self._merged(self.blocks, of.rows.part(low, high), grain, of.ends, of.ends, self._of(reference))
+        merged = self._merged(self.tree, of.rows.part(low, high), grain, of.ends, of.ends, self._of(reference))
         return merged, np.where(at < 0, -1, at - low)
 
 
@@ -253,14 +248,14 @@ def stretches(weights: Integers | Floats, most: float, fewest: int = 1) -> Itera
         first = last
 
 
-def row_bytes(blocks: Blocks, states: Iterable[State], predictions: Integers) -> Floats:
+def row_bytes(tree: TileTree, states: Iterable[State], predictions: Integers) -> Floats:
     """About how many bytes the lists of rows take while they are merged and evaluated."""
     total = np.zeros(len(predictions))
     for state in states:
         if state.kind in ELEMENT:
             size, most = ELEMENT[state.kind]
             if state.kind in ("histogram", "groups"):
-                most = min(most, blocks.distinct(state))
+                most = min(most, tree.distinct(state))
             total += FOUND + (size + TEXT * len(state.columns)) * np.minimum(predictions, most)
     return total
 

@@ -1,6 +1,6 @@
-"""Reference tables: the states of a Parquet file, such as the training data, that windows are compared with.
+"""Reference tables: the states of a Parquet file, for example the training data, that windows are compared with.
 
-Limit: a table is read anew by every run that rolls up an SLI compared with it.
+Limit: every run that rolls up an SLI compared with such a table reads the whole table again.
 """
 
 from __future__ import annotations
@@ -28,58 +28,37 @@ from sli.tiles.aggregate import states_of
 
 
 def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[str, pa.Table]:
-    """The states of each reference table that SLIs are compared with, by its path. Raises ConfigError.
+    """The tiles of each reference table that SLIs are compared with, by its path. Raises ConfigError.
 
-    Its columns are read as those of the logs' files: the texts of 1 and 1.0 differ.
+    A column is read with the type it has in the predictions log, because as slices 1 and 1.0 differ.
     """
     first = files.first_usable
     types = first.types if first else {}
-    found: dict[str, dict[str, State]] = {}
-    for each in slis:
-        if each.reference is not None and each.reference.kind == "table":
-            states = [state for state in each.formula.states.values() if state.kind != "window"]
-            found.setdefault(each.reference.path, {}).update({state.id: state for state in states})
-    return {path: reference_tiles(config, path, states.values(), types) for path, states in found.items()}
+    states_by_path: dict[str, dict[str, State]] = {}
+    for sli in slis:
+        if sli.reference is not None and sli.reference.kind == "table":
+            states = [state for state in sli.formula.states.values() if state.kind != "window"]
+            states_by_path.setdefault(sli.reference.path, {}).update({state.id: state for state in states})
+    return {path: reference_tiles(config, path, states.values(), types) for path, states in states_by_path.items()}
 
 
 def reference_tiles(config: Config, path: str, states: Iterable[State], types: Mapping[str, str]) -> pa.Table:
     """The states of a reference table, a Parquet file with the columns of the predictions log, all in one tile.
 
-    Its pairs have a prediction and a label where the file has the logs' value columns. Raises ConfigError.
+    Its pairs have a prediction and a label where the file has the value columns of the logs. `types` are the types of
+    the predictions log. Raises ConfigError.
     """
     spec = replace(Spec.of(config, 0, [], config.slice_sets, 1), states=tuple(states), windows=())
     con = connect(config.parallel, config.task_memory)
     try:
-        places = [path, pattern_of(path)]
-        if "://" in path:
-            fs, place = filesystem(path, config.storage)
-            con.register_filesystem(fs)
-            places.append(fs.unstrip_protocol(place))
-        shut_in(con, places)
-        read = f"read_parquet({place_of(path)}, file_row_number=true)"
-        there = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
-        columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
-        kept = "".join(f", {quoted(name)}" for name in config.columns)
-        given, known = (
-            source.value_sql if source.value in there else "NULL::DOUBLE"
-            for source in (spec.predictions, spec.feedback)
-        )
-        # What a log would set aside is no value here.
-        value, truth = (
-            f"CASE WHEN {invalid_code(log, spec, quoted(name))} = 0 THEN {quoted(name)} END"
-            for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))
-        )
-        con.execute(
-            f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM (SELECT 0 AS tile, k, 0 AS t, {value} AS value, 0 AS f_t, "
-            f"{truth} AS truth{kept} FROM (SELECT hash(file_row_number) AS k, '' AS id, "
-            f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
-        )
-        made = pa.concat_tables([states_of(con, columns, spec) for columns in config.slice_sets])
+        _open(con, config, path)
+        names = _show_pairs(con, config, path, spec, types)
+        tiles = pa.concat_tables([states_of(con, columns, spec) for columns in config.slice_sets])
         fs, place = filesystem(path, config.storage)
-        with fs.open(place, "rb") as opened:
-            if problem := damage(opened, frozenset(there)):
+        with fs.open(place, "rb") as file:
+            if problem := damage(file, frozenset(names)):
                 raise OSError(problem)
-        return made.append_column("start", pa.array([0] * len(made), pa.int64()).cast(UTC))
+        return tiles.append_column("start", pa.array([0] * len(tiles), pa.int64()).cast(UTC))
     except (duckdb.Error, OSError) as error:
         raise ConfigError(
             "the reference table cannot be used",
@@ -91,8 +70,42 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
         con.close()
 
 
+def _open(con: duckdb.DuckDBPyConnection, config: Config, path: str) -> None:
+    """Let a connection read this file and nothing else."""
+    places = [path, pattern_of(path)]
+    if "://" in path:
+        fs, place = filesystem(path, config.storage)
+        con.register_filesystem(fs)
+        places.append(fs.unstrip_protocol(place))
+    shut_in(con, places)
+
+
+def _show_pairs(
+    con: duckdb.DuckDBPyConnection, config: Config, path: str, spec: Spec, types: Mapping[str, str]
+) -> list[str]:
+    """Make view `pairs` of the rows of a file, all in tile 0. Returns the names of its columns."""
+    read = f"read_parquet({place_of(path)}, file_row_number=true)"
+    names = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
+    columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
+    kept = "".join(f", {quoted(name)}" for name in config.columns)
+    given, known = (
+        source.value_sql if source.value in names else "NULL::DOUBLE" for source in (spec.predictions, spec.feedback)
+    )
+    # A value that would be set aside in a log is null here.
+    value, truth = (
+        f"CASE WHEN {invalid_code(log, spec, quoted(name))} = 0 THEN {quoted(name)} END"
+        for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))
+    )
+    con.execute(
+        f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM (SELECT 0 AS tile, k, 0 AS t, {value} AS value, 0 AS f_t, "
+        f"{truth} AS truth{kept} FROM (SELECT hash(file_row_number) AS k, '' AS id, "
+        f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
+    )
+    return names
+
+
 def _as_logged(name: str, kind: str) -> str:
-    """A column as the logs hold it."""
+    """SQL of a column with the type it has in the logs."""
     kinds = {
         "bool": "BOOLEAN",
         "int": "BIGINT",

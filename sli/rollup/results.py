@@ -1,12 +1,13 @@
-"""Roll-up: every window is a merge of tiles; no raw row is touched and nothing is ever subtracted.
+"""Roll-up: the values of SLIs over windows become rows of the results table.
 
-The merging is that of `blocks`, batches and values are those of `evaluation`; here they become rows of the tables.
-Limit: a window that reaches over all of time is merged from all of its tiles at once.
+Every window is a merge of tiles: no row of a log is read and nothing is subtracted. Limit: a window over all of time is
+merged from all of its tiles at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from sli.calendar.interval import Instants, Zone
 from sli.config.model import Config
 from sli.planning.late_feedback import Horizon
 from sli.rollup.evaluate import Batch, Evaluation
+from sli.rollup.merge import TileTables
 from sli.slis import Sli
 from sli.slis.states import Floats, Objects
 
@@ -36,37 +38,42 @@ def newest_hour(config: Config, tiles: pa.Table) -> int:
     return int(config.zone.hours(last, last + 1)[-1])
 
 
-def roll_up(
-    config: Config,
-    tiles: pa.Table,
-    days: pa.Table,
-    newest: int,
-    slis: Iterable[Sli],
-    grains: Iterable[Grain],
-    choose: Choose,
-    as_of: int,
-    references: Mapping[str, pa.Table],
-    done: Callable[[int], None],
-) -> Iterator[pa.Table]:
-    """Results of the chosen windows: one row a window, slice and SLI, without as_of and run_id, slices as text.
+@dataclass(frozen=True)
+class Pass:
+    """SLIs and grains that are rolled up over the same windows."""
 
-    They come in batches, by grain. `references` holds the tiles of each reference table by its path. `done` is called
-    after each batch with the number of windows that are done with it. Raises OutOfMemory.
-    """
-    days = days.filter(pc.equal(days.column("span"), "tile"))
-    midnights = midnights_of(config.zone, days)
-    with Evaluation(config, config.caps, tiles, slis, references, days, midnights) as evaluation:
-        for grain in grains:
+    slis: tuple[Sli, ...]
+    grains: tuple[Grain, ...]
+    choose: Choose
+    """Which windows of a grain, given by their starts and ends."""
+
+    def windows(self, config: Config, newest: int) -> Iterator[tuple[Grain, Instants, Instants]]:
+        """Each grain with the starts and ends of its chosen windows; `newest` is the end of the newest hour."""
+        for grain in self.grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            chosen = choose(grain, starts, ends)
-            for batch in evaluation.batches(grain, starts[chosen], ends[chosen]):
+            chosen = self.choose(grain, starts, ends)
+            yield grain, starts[chosen], ends[chosen]
+
+
+def roll_up(
+    config: Config, tables: TileTables, part: Pass, newest: int, as_of: int, done: Callable[[int], None]
+) -> Iterator[pa.Table]:
+    """The results of a pass in batches, by grain: one row a window, slice and SLI, with the columns ROLLED.
+
+    `newest` is the end of the newest hour with predictions. `done` is called after each batch with the number of
+    windows that are finished. Raises OutOfMemory.
+    """
+    with Evaluation(config, tables, part.slis, config.caps) as evaluation:
+        for grain, starts, ends in part.windows(config, newest):
+            for batch in evaluation.batches(grain, starts, ends):
                 yield from (rows for _, rows in results(config, grain, batch, as_of))
                 done(batch.done)
 
 
-def windows_of(config: Config, newest: int, grains: Iterable[Grain], choose: Choose) -> int:
-    """How many windows `roll_up` is about to do."""
-    return sum(int(choose(each, *each.windows(config.zone, config.since_instant, newest)).sum()) for each in grains)
+def tile_tables(config: Config, tiles: pa.Table, days: pa.Table, references: Mapping[str, pa.Table]) -> TileTables:
+    """What `roll_up` merges, from rows of the tables `tiles` and `days`, and the reference tables by their path."""
+    days = days.filter(pc.equal(days.column("span"), pa.scalar("tile")))
+    return TileTables(tiles, days, midnights_of(config.zone, days), references)
 
 
 def midnights_of(zone: Zone, days: pa.Table) -> Instants:

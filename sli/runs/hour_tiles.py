@@ -32,11 +32,12 @@ from sli.planning.planner import extended
 from sli.planning.tasks import Job
 from sli.publishing import rows as publish
 from sli.publishing.store import LAYOUT, Transaction, Within
-from sli.rollup.results import newest_hour
+from sli.rollup.results import Pass, newest_hour
 from sli.schemas import DAYS, KEYS, TILES, with_states
 from sli.tiles.amend import Shares, shares
-from sli.tiles.build import renewed, replaced, task
+from sli.tiles.build import task
 from sli.tiles.delta import NotTold, changed, differing, exchanged, side_rows, sides
+from sli.tiles.replace import renewed, replaced
 
 LOG = logging.getLogger("sli")
 Progress = Callable[[str, int, int], None]
@@ -202,7 +203,7 @@ def newest_end(config: Config, transaction: Transaction, worked: Worked, days: p
 
 
 def with_edges(
-    config: Config, transaction: Transaction, worked: Worked, passes: Sequence[publish.Pass], newest: int
+    config: Config, transaction: Transaction, worked: Worked, passes: Sequence[Pass], newest: int
 ) -> pa.Table:
     """Hour tiles that the windows to roll up rest on: with those of days a window begins or ends within."""
     if worked.only is None:
@@ -210,12 +211,10 @@ def with_edges(
     zone, edges = config.zone, [np.array([], dtype=np.int64)]
     for each in passes:
         references = [sli.reference for sli in each.slis if sli.reference is not None]
-        for grain in each.grains:
-            starts, ends = grain.windows(zone, config.since_instant, newest)
-            chosen = each.choose(grain, starts, ends)
-            edges += [starts[chosen], ends[chosen]]
+        for grain, starts, ends in each.windows(config, newest):
+            edges += [starts, ends]
             if any(reference.kind == "previous" for reference in references):
-                edges.append(grain.before(zone, starts[chosen], ends[chosen]))
+                edges.append(grain.before(zone, starts, ends))
         edges += [np.array([r.interval.start, r.interval.end]) for r in references if r.interval is not None]
     days = {zone.date(int(at)) for at in np.unique(np.concatenate(edges)) if at != zone.midnight(zone.date(int(at)))}
     more = _stored(config, transaction, {day.isoformat() for day in days} - worked.only)

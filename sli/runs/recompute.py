@@ -45,7 +45,7 @@ from sli.publishing.history import known_at
 from sli.publishing.store import Store, Transaction
 from sli.rollup.days import renewed
 from sli.rollup.reference import reference_tables
-from sli.rollup.results import roll_up, windows_of
+from sli.rollup.results import Pass, roll_up, tile_tables
 from sli.runs.hour_tiles import (
     FoundHeld,
     Progress,
@@ -307,7 +307,7 @@ def _nothing(config: Config, chosen: Plan, inputs: Inputs, began: float) -> Outc
     return Outcome(chosen, False, chosen.run_id, 0, 0, audit, audit, (), warnings, seconds, changes, inputs)
 
 
-def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[publish.Pass]:
+def _passes(config: Config, chosen: Plan, newest: int, published: Published | None) -> list[Pass]:
     """Which SLIs are rolled up over which windows."""
     settled = newest
     if published is not None and not chosen.from_scratch:
@@ -317,7 +317,7 @@ def _passes(config: Config, chosen: Plan, newest: int, published: Published | No
     for sli in config.declared:
         alike.setdefault(SliChange.of(chosen, sli), []).append(sli)
     return [
-        publish.Pass(tuple(slis), config.all_grains, functools.partial(affected, config.zone, chosen, change, settled))
+        Pass(tuple(slis), config.all_grains, functools.partial(affected, config.zone, chosen, change, settled))
         for change, slis in alike.items()
     ]
 
@@ -328,13 +328,14 @@ def _rolled_up(
     tiles: pa.Table,
     days: pa.Table,
     newest: int,
-    passes: Sequence[publish.Pass],
+    passes: Sequence[Pass],
     inputs: Inputs,
     progress: Progress,
 ) -> dict[str, pa.Table]:
     """New rows of every window affected, by grain."""
-    total = sum(windows_of(config, newest, each.grains, each.choose) for each in passes)
+    total = sum(len(starts) for each in passes for _, starts, _ in each.windows(config, newest))
     references = reference_tables(config, [sli for each in passes for sli in each.slis], inputs.predictions)
+    tables = tile_tables(config, tiles, days, references)
     reached = 0
 
     def done(windows: int) -> None:
@@ -344,9 +345,7 @@ def _rolled_up(
 
     found: dict[str, list[pa.Table]] = {}
     for each in passes:
-        for rows in roll_up(
-            config, tiles, days, newest, each.slis, each.grains, each.choose, chosen.as_of, references, done
-        ):
+        for rows in roll_up(config, tables, each, newest, chosen.as_of, done):
             found.setdefault(rows.column("grain")[0].as_py(), []).append(rows)
     return {grain: pa.concat_tables(parts) for grain, parts in found.items()}
 
@@ -357,7 +356,7 @@ def _compared(
     chosen: Plan,
     newest: int,
     rolled: dict[str, pa.Table],
-    passes: Sequence[publish.Pass],
+    passes: Sequence[Pass],
     progress: Progress,
 ) -> publish.Difference:
     """What the rolled-up rows change of the published ones."""

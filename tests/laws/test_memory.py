@@ -166,7 +166,7 @@ def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monk
     real = evaluation.Evaluation._of_rows
 
     def spied(self, first, last, grain, rows, *given):
-        weights = evaluation.row_bytes(self.blocks, self.states.values(), rows.predictions[first:last])
+        weights = evaluation.row_bytes(self.tree, self.states.values(), rows.predictions[first:last])
         sizes.append((last - first, weights.sum(), self.config.task_memory // evaluation.BATCH))
         return real(self, first, last, grain, rows, *given)
 

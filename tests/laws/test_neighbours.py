@@ -5,12 +5,13 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from laws.slis.test_merging import HOUR, blocks, config, numbered, tiled
+from laws.slis.test_merging import HOUR, config, numbered, tiled, tree
 from worlds import built_in, columns_of, pairs_of
 
 from sli.errors import ConfigError
 from sli.rollup import evaluate as evaluation
 from sli.rollup.evaluate import Evaluation
+from sli.rollup.merge import TileTables
 from sli.rollup.reference import reference_tiles
 from sli.slis import TASKS
 from sli.slis.custom.sql import from_sql
@@ -85,7 +86,7 @@ class World:
         self.tiles = tiled(self.config, numbered(pairs, task), random.permutation(TILES)[of_unit[of]])
         starts = np.r_[np.arange(TILES), random.integers(0, TILES, 40), 0]
         ends = np.minimum(starts + np.r_[np.ones(TILES, int), random.integers(2, TILES, 40), TILES], TILES)
-        made = blocks(self.config, self.tiles)
+        made = tree(self.config, self.tiles)
         rows = made.merge(starts * HOUR, ends * HOUR)
         states = {id: made.values(state, rows, "", starts) for id, state in made.states.items()}
         made.con.close()
@@ -150,17 +151,9 @@ def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, m
     tables = world.tables()
 
     def rolled(starts):
-        given = (
-            world.config,
-            {},
-            world.tiles,
-            world.config.declared,
-            tables,
-            world.tiles.slice(0, 0),
-            np.array([], int),
-        )
+        tiles = TileTables(world.tiles, world.tiles.slice(0, 0), np.array([], int), tables)
         said = {}
-        with Evaluation(*given) as parts:
+        with Evaluation(world.config, tiles, world.config.declared, {}) as parts:
             for part in parts.batches(grain, starts, starts + HOUR):
                 at = [
                     (int(part.starts[window]), code)

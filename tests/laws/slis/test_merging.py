@@ -12,7 +12,7 @@ from sli.config.load import checked
 from sli.logs.reader import connect
 from sli.matching.pairs import paired
 from sli.matching.spec import Spec
-from sli.rollup.merge import Blocks
+from sli.rollup.merge import TileTables, TileTree
 from sli.slis import TASKS
 from sli.slis.states import Merged
 from sli.tiles.aggregate import states_of
@@ -55,14 +55,14 @@ def tiled(config, raw, tiles):
     return made.drop_columns(["tile"]).append_column("start", start)
 
 
-def blocks(config, tiles):
+def tree(config, tiles):
     states = {id: state for id, state in config.states.items() if state.kind != "window"}
-    return Blocks(connect(2, 1 << 30), tiles, states, HOUR, {})
+    return TileTree(connect(2, 1 << 30), TileTables(tiles), states, HOUR, {})
 
 
 def merged(config, tiles, starts, ends):
     """What SLIs see of windows of tiles."""
-    made = blocks(config, tiles)
+    made = tree(config, tiles)
     rows = made.merge(np.asarray(starts) * HOUR, np.asarray(ends) * HOUR)
     states = {id: made.values(state, rows, "", np.asarray(starts)) for id, state in made.states.items()}
     packed = made.packed(rows)

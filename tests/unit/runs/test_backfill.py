@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -334,7 +333,7 @@ def test_what_a_backfill_changed_is_read_when_asked_for_so_that_failing_to_tell_
 
     with monkeypatch.context() as patch:
         patch.setattr("sli.publishing.history.backfilled", away)
-        patch.setattr(sys.modules["sli.runs.backfill"], "backfilled", away)
+        patch.setattr("sli.runs.backfill.backfilled", away)
         outcome = sli.backfill(scenario.config, **WHOLE, as_of=text(AS_OF))
         with pytest.raises(StoreError):
             _ = outcome.changes

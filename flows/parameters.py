@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sli.calendar.interval import Duration
+from sli.calendar.duration import Duration
 from sli.config.load import VARIABLE
 from sli.errors import ConfigError, nearest
 from sli.masking import SECRET_NAME, holds_credentials, keep_secret

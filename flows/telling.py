@@ -24,7 +24,8 @@ from prefect.runtime import flow_run
 
 from flows.naming import slug
 from sli import read
-from sli.calendar.interval import DAY, iso, moment
+from sli.calendar.duration import DAY
+from sli.calendar.interval import iso, moment
 from sli.command import plain as digest
 from sli.command import text as report
 from sli.config.model import Config

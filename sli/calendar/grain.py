@@ -10,7 +10,9 @@ from datetime import timedelta
 
 import numpy as np
 
-from sli.calendar.interval import DAY, Duration, Instants, Zone
+from sli.calendar.duration import DAY, Duration
+from sli.calendar.interval import Instants
+from sli.calendar.zone import Zone
 
 TUMBLING = ("hour", "day", "week", "month")
 """Grains whose windows do not overlap: they are known by their start, all others by their end."""

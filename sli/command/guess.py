@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sli.calendar.interval import DAY, iso, zone
+from sli.calendar.duration import DAY
+from sli.calendar.interval import iso
+from sli.calendar.zone import zone
 from sli.config.load import checked
 from sli.engine.storage import filesystem
 from sli.errors import ConfigError, InputError

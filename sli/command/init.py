@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from sli.calendar.interval import zone
+from sli.calendar.zone import zone
 from sli.command.guess import Columns, Guesses, Sample, guess
 from sli.config.load import load_config
 from sli.errors import ConfigError, SliError

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING
-from sli.calendar.interval import HOUR, MINUTE, Interval, iso, union
+from sli.calendar.interval import Interval, iso, union
 from sli.command.figures import change_text, kept_value, largest_first, local, window_name
 from sli.command.plot import slice_name
 from sli.config.model import Config

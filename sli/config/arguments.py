@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sli.calendar.interval import Duration, Zone
+from sli.calendar.duration import Duration
+from sli.calendar.zone import Zone
 from sli.errors import ConfigError
 
 When = str | date | datetime | None

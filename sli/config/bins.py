@@ -10,9 +10,9 @@ from math import isfinite
 
 from sli.config.references import located
 from sli.config.sections import Quantiles
+from sli.engine.sql import quoted
 from sli.engine.storage import Storage, filesystem
 from sli.errors import ConfigError, nearest
-from sli.slices import quoted
 
 Bins = Mapping[str, tuple[float, ...] | Quantiles]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from sli.calendar.interval import Zone
+from sli.calendar.zone import Zone
 from sli.config.references import parse_reference
 from sli.engine.storage import NOTHING, Storage
 from sli.errors import ConfigError, nearest

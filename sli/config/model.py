@@ -8,18 +8,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import date, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import Zone, instant, zone
+from sli.calendar.interval import instant
+from sli.calendar.zone import Zone, zone
 from sli.config import checks
 from sli.config.bins import check_bins, edges_of
 from sli.config.entries import Context, declared
@@ -39,6 +37,7 @@ from sli.config.sections import (
     Sliding,
     Workers,
 )
+from sli.engine.machine import machine_cores, machine_memory
 from sli.engine.storage import NOTHING, Storage
 from sli.errors import ConfigError
 from sli.slices import SliceBy, slice_by_of
@@ -51,8 +50,6 @@ HASHED_ALWAYS = ("id", "time", "value", "keep", "scores", "query", "nulls")
 """Keys of a log that the hash held then. One that came later counts where it is set: a new key changes no hash."""
 CLUSTER_MEMORY = 1 << 30
 """Bytes of a task on a cluster elsewhere: what nearly every worker has for each of its threads."""
-CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux tells how much memory a container may use, by either version of its control groups."""
 
 
 class Config(Section):
@@ -184,8 +181,7 @@ class Config(Section):
         """How many threads work on this machine: one each of its worker processes, or all on one task at a time."""
         if isinstance(self.dask, Workers):
             return self.dask.workers
-        # Fewer than the machine has where the process is pinned; not every system can tell.
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return machine_cores()
 
     @functools.cached_property
     def task_memory(self) -> int:
@@ -238,12 +234,3 @@ def _meaning(log: Predictions | Feedback, beside: str) -> dict[str, Any]:
         if name not in HASHED_ALWAYS and getattr(log, name) == key.get_default(call_default_factory=True)
     }
     return log.model_dump(exclude={"path", beside, *later})
-
-
-def machine_memory() -> int:
-    """Bytes of memory of this machine, or of the container around this process."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in CONTAINER_LIMITS:
-        with suppress(OSError, ValueError):  # no such file, or a limit of "max"
-            found.append(int(Path(path).read_text()))
-    return min(found)

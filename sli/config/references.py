@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sli.calendar.interval import Interval, Zone, tiles_named
+from sli.calendar.duration import tiles_named
+from sli.calendar.interval import Interval
+from sli.calendar.zone import Zone
 from sli.engine.storage import Storage, filesystem, plain
 from sli.errors import ConfigError, nearest
 from sli.slis import Reference

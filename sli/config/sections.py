@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sli.calendar.interval import Duration
+from sli.calendar.duration import Duration
 
 Length = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))

@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sli.engine.functions import ALLOWED, LAMBDAS, REFUSED, TYPES
+from sli.engine.sql import literal, quoted
 from sli.errors import ConfigError, nearest
-from sli.slices import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.interval import Instants, Interval
 from sli.engine.arrow import Flags, Rows, flags, floats, number_column, numbers, text_bytes, text_column
+from sli.errors import SliError
 from sli.schemas import INPUTS
 
 Columns = tuple[tuple[str, str], ...]
@@ -70,6 +71,14 @@ class Problem(NamedTuple):
 
     check: str
     explanation: str
+
+
+class UnreadableFiles(SliError):
+    """Files that turned out unreadable beyond their footer."""
+
+    def __init__(self, what: str, files: Mapping[str, Problem] | None = None) -> None:
+        super().__init__(what)
+        self.files = dict(files or {})
 
 
 class Ranges(NamedTuple):

@@ -21,8 +21,8 @@ from fsspec.asyn import sync
 
 from sli.calendar.interval import Interval
 from sli.engine.storage import READERS, Storage, filesystem, on_s3
-from sli.logs.discovery import TAIL
 from sli.logs.files import LogFile
+from sli.logs.footer import TAIL
 from sli.logs.pages import Chunk, broken, chunks, has_checksum
 from sli.logs.parts import Handle, Parts
 

@@ -7,37 +7,30 @@ Limit: ids are compared as text, so the integer 7 and the text "7" would be one 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sli.calendar.interval import DAY, Interval, zone
+from sli.calendar.duration import DAY
+from sli.calendar.interval import Interval
+from sli.calendar.zone import zone
 from sli.config.model import Config
-from sli.engine.interrupts import stoppable
-from sli.engine.spill import spill_folder
-from sli.engine.storage import NOTHING, Storage, filesystem, plain, read_through
-from sli.errors import EngineError, OutOfMemory, SliError
-from sli.logs.files import LogFile, Problem
-from sli.logs.listing import is_current
+from sli.engine.sql import literal, path_sql, quoted, text_of
+from sli.engine.storage import NOTHING, Storage
+from sli.logs.files import LogFile, Problem, UnreadableFiles
 from sli.logs.pages import broken, chunks, has_checksum
 from sli.logs.prefetch import Fetched, Wanted
-from sli.masking import masked
-from sli.slices import literal, quoted, text_of
 
 FETCHED = 5
 """The share of a task's memory that bytes of remote files may take: one in so many."""
 
 
 @dataclass(frozen=True)
-class Source:
+class Log:
     """One log as the kernel reads it."""
 
     id: str
@@ -63,153 +56,30 @@ class Source:
         return f"CASE WHEN {quoted(self.value)} IS NOT NULL THEN {place} END::DOUBLE"
 
 
-def predictions_source(config: Config) -> Source:
+def predictions_log(config: Config) -> Log:
     """The predictions log, with every column the config asks for."""
     p = config.predictions
-    return Source(p.id, p.time, p.value, config.columns, config.classes, config.storage)
+    return Log(p.id, p.time, p.value, config.columns, config.classes, config.storage)
 
 
-def feedback_source(config: Config) -> Source:
+def feedback_log(config: Config) -> Log:
     """The feedback log."""
     f = config.feedback
-    return Source(f.id, f.time, f.value, (), config.classes, config.storage)
-
-
-class BrokenFiles(SliError):
-    """Files that turned out unreadable beyond their footer."""
-
-    def __init__(self, what: str, files: Mapping[str, Problem] | None = None) -> None:
-        super().__init__(what)
-        self.files = dict(files or {})
-
-
-def check_readable(files: Iterable[LogFile], source: Source, zone_name: str, error: Exception) -> None:
-    """Raise BrokenFiles from the error for those files that cannot be read to their end; return if all can.
-
-    Raises EngineError where their storage does not answer: a file is broken only if its bytes are there.
-    """
-    if isinstance(error, duckdb.InterruptException):
-        raise error
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return
-    found = {}
-    for file in files:
-        if not _problem(file, source, zone_name):
-            continue
-        if "://" in file.path:
-            try:
-                current = is_current(file.path, file.fingerprint, source.storage)
-                read_through(file.path, source.storage)
-            except Exception as away:
-                raise EngineError(
-                    "a file of the logs could not be fetched", where=file.path, found=plain(away), passes=True
-                ) from away
-            if not current:
-                raise EngineError(
-                    "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
-                ) from error
-        if problem := _problem(file, source, zone_name):
-            found[file.path] = problem
-    if found:
-        raise BrokenFiles("files cannot be read", found) from error
-
-
-def failed(error: Exception, where: str) -> EngineError:
-    """What to raise where all files can be read after all."""
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return out_of_memory(where, plain(error))
-    passes = isinstance(error, duckdb.IOException | OSError)
-    return EngineError("a task failed", where=where, found=plain(error), passes=passes)
-
-
-def out_of_memory(where: str, found: str) -> OutOfMemory:
-    """The error for a query that takes more than `memory:` although it can spill to disk."""
-    return OutOfMemory(
-        "a task ran out of memory",
-        where=where,
-        found=found,
-        todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
-    )
-
-
-@contextmanager
-def within_memory(where: str) -> Iterator[None]:
-    """Raise OutOfMemory where a query inside the block takes more memory than it may."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise out_of_memory(where, plain(error)) from error
-
-
-def _problem(file: LogFile, source: Source, zone_name: str) -> Problem | None:
-    """Why the rows of a file cannot be read; None if they can."""
-    con = connect(1, 0)
-    try:
-        rows = rows_of(con, [file], source, zone_name, Interval(-(2**56), 2**56))
-        con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
-    except BrokenFiles as found:
-        return found.files[file.path]
-    except duckdb.OutOfMemoryException:
-        return None  # a matter of the machine
-    except (duckdb.Error, OSError) as error:
-        return _reason(file, source, error)
-    finally:
-        con.close()
-    return None
-
-
-def _reason(file: LogFile, source: Source, error: Exception) -> Problem:
-    """Whether a file that DuckDB fails on is damaged: only where pyarrow, which reads it again, fails too."""
-    stored = [name for name, kind in file.columns if kind != "hive" and name in source.needed]
-    try:
-        fs, place = filesystem(file.path, source.storage)
-        with fs.open(place, "rb") as opened:
-            for _ in pq.ParquetFile(opened, page_checksum_verification=True).iter_batches(columns=stored):
-                pass
-    except FileNotFoundError:
-        return Problem("unreadable", "it was removed while it was read")
-    except (pa.ArrowException, OSError, EOFError) as problem:
-        return Problem("damaged", _first_line(problem))
-    return Problem("unsupported", f"it is not damaged, but DuckDB cannot read it: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return masked((str(error).splitlines() or [type(error).__name__])[0])[:200]
-
-
-def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
-    """A private in-memory database that spills to disk beyond its memory."""
-    con = duckdb.connect()
-    con.execute(f"SET threads={threads}")
-    con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
-    con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
-    con.execute(f"SET temp_directory={literal(spill_folder())}")
-    for setting in ("preserve_insertion_order=false", "enable_external_file_cache=false"):
-        con.execute(f"SET {setting}")
-    session(con)
-    return con
-
-
-def session(con: duckdb.DuckDBPyConnection) -> None:
-    """What each cursor of a connection needs."""
-    stoppable(con)
-    for setting in ("enable_progress_bar=false", "TimeZone='UTC'"):
-        con.execute(f"SET {setting}")
+    return Log(f.id, f.time, f.value, (), config.classes, config.storage)
 
 
 NANOSECONDS = 2**63 // 1000 - 1
 """As many microseconds as 64 bits of nanoseconds can tell."""
-MIDDLE = np.uint32(1 << 31)
 FILE = "sli:file"
 """Name of the column of paths where files are read: a file may have a column `filename` of its own."""
 ROW = '"sli:row"'
 """SQL of the column that numbers rows."""
 
 
-def rows_of(
+def rows_sql(
     con: duckdb.DuckDBPyConnection,
     files: Iterable[LogFile],
-    source: Source,
+    log: Log,
     zone_name: str,
     span: Interval,
     numbered: bool = False,
@@ -222,14 +92,14 @@ def rows_of(
     files = list(files)
     for each in files:
         groups.setdefault((each.columns, _partitions(each)), []).append(each)
-    _check_pages(con, files, source, span)
-    _announce(con, files, source, span)
+    _check_pages(con, files, log, span)
+    _announce(con, files, log, span)
     selects = [
-        _select(dict(types), group, source, zone_name, span, place if numbered else None)
+        _select(dict(types), group, log, zone_name, span, place if numbered else None)
         for place, ((types, _), group) in enumerate(groups.items())
     ]
     if not selects:
-        columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in source.columns)
+        columns = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in log.columns)
         columns += f", NULL::BIGINT AS {ROW}" * numbered
         return (
             f"(SELECT NULL::VARCHAR AS id, NULL::BIGINT AS t, NULL::DOUBLE AS value{columns}, NULL AS filename LIMIT 0)"
@@ -244,17 +114,17 @@ def _partitions(file: LogFile) -> tuple[str, ...]:
     return tuple(part.partition("=")[0] for part in file.path.split("/")[:-1] if "=" in part)
 
 
-def count_of(
-    con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, zone_name: str, span: Interval
+def count_sql(
+    con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone_name: str, span: Interval
 ) -> str:
-    """SQL of how many rows `rows_of` gives: footers tell it of all files but those that lie in the span in part."""
+    """SQL of how many rows `rows_sql` gives: footers tell it of all files but those that lie in the span in part."""
     known, parts = 0, []
     for file in files:
         if all(span.start <= first and last < span.end for first, last in file.ranges):
             known += file.rows - file.null_times
         elif file.meets(span):
             parts.append(file)
-    return f"{known} + (SELECT count(*) FROM {rows_of(con, parts, source, zone_name, span)})" if parts else str(known)
+    return f"{known} + (SELECT count(*) FROM {rows_sql(con, parts, log, zone_name, span)})" if parts else str(known)
 
 
 _REMOTE: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Fetched]] = WeakKeyDictionary()
@@ -265,14 +135,14 @@ _CHECKED: WeakKeyDictionary[duckdb.DuckDBPyConnection, set[tuple[str, frozenset[
 """Which parts of local files each connection has checked against the checksums of their pages."""
 
 
-def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, span: Interval) -> None:
+def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> None:
     """Check the pages of local files against their checksums, if any; those of remote files are checked when fetched.
 
-    Raises BrokenFiles.
+    Raises UnreadableFiles.
     """
     checked, found = _CHECKED.setdefault(con, set()), {}
     for file in files:
-        what = file.path, source.needed, span
+        what = file.path, log.needed, span
         if "://" in file.path or what in checked:
             continue
         checked.add(what)
@@ -280,22 +150,22 @@ def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], sourc
             with open(file.path, "rb") as opened:
                 if not has_checksum(opened):
                     continue
-                groups = chunks(pq.read_metadata(file.path), source.needed, file.ranges, _named(file, source, span))
+                groups = chunks(pq.read_metadata(file.path), log.needed, file.ranges, _named(file, log, span))
                 problem = broken(opened, itertools.chain.from_iterable(groups))
         except (OSError, pa.ArrowException):
             continue  # whoever reads it next says why it cannot be
         if problem:
             found[file.path] = Problem("damaged", problem)
     if found:
-        raise BrokenFiles("files cannot be read", found)
+        raise UnreadableFiles("files cannot be read", found)
 
 
-def _named(file: LogFile, source: Source, span: Interval) -> Interval:
+def _named(file: LogFile, log: Log, span: Interval) -> Interval:
     """The times of rows to read as a file names them: a local time may lie up to a day from the instant of its name."""
-    return span if "tz=" in file.types.get(source.time, "") else span.grown(DAY, DAY)
+    return span if "tz=" in file.types.get(log.time, "") else span.grown(DAY, DAY)
 
 
-def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: Source, span: Interval) -> None:
+def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> None:
     """Tell the file systems of a connection which bytes of remote files it is about to read."""
     for file in files:
         protocol, remote, _ = file.path.partition("://")
@@ -304,31 +174,31 @@ def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], source: 
         known = _REMOTE.setdefault(con, {})
         if protocol not in known:
             memory = con.execute("SELECT getvariable('memory')").fetchall()[0][0]
-            known[protocol] = Fetched(protocol, source.storage, memory // FETCHED)
+            known[protocol] = Fetched(protocol, log.storage, memory // FETCHED)
             con.register_filesystem(known[protocol])
-        known[protocol].want(Wanted(file, source.needed, _named(file, source, span)))
+        known[protocol].want(Wanted(file, log.needed, _named(file, log, span)))
 
 
 def _select(
     types: dict[str, str],
     files: Iterable[LogFile],
-    source: Source,
+    log: Log,
     zone_name: str,
     span: Interval,
     place: int | None,
 ) -> str:
-    t, bounds, within = _times(files, quoted(source.time), types[source.time], zone_name, span)
-    columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in source.columns)
+    t, bounds, within = _times(files, quoted(log.time), types[log.time], zone_name, span)
+    columns = "".join(f", {_clean(name, types[name])} AS {quoted(name)}" for name in log.columns)
     if place is not None:
         columns += f", {place << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"
     hive = "true" if "hive" in types.values() else "false"
     read = (
-        f"read_parquet([{', '.join(place_of(file.path) for file in files)}], "
+        f"read_parquet([{', '.join(path_sql(file.path) for file in files)}], "
         f"filename={literal(FILE)}, hive_partitioning={hive}, hive_types_autocast=false)"
     )
     return (
-        f"SELECT * FROM (SELECT {quoted(source.id)}::VARCHAR AS id, {t} AS t, "
-        f"{source.value_sql} AS value{columns}, {quoted(FILE)} AS filename "
+        f"SELECT * FROM (SELECT {quoted(log.id)}::VARCHAR AS id, {t} AS t, "
+        f"{log.value_sql} AS value{columns}, {quoted(FILE)} AS filename "
         f"FROM {read} WHERE {bounds}){within}"
     )
 
@@ -354,16 +224,6 @@ def _times(files: Iterable[LogFile], time: str, kind: str, zone_name: str, span:
     return t, bounds, f" WHERE t >= {span.start} AND t < {span.end}"
 
 
-def place_of(path: str) -> str:
-    """SQL of a path as it is."""
-    return literal(pattern_of(path))
-
-
-def pattern_of(path: str) -> str:
-    """The pattern that matches one path only: DuckDB takes `*`, `?` and `[` in local paths for wildcards."""
-    return path if "://" in path else re.sub(r"[*?[]", r"[\g<0>]", path)
-
-
 def _clean(name: str, kind: str) -> str:
     """A declared column; NaN and infinities of a float column are null, and -0.0 is 0.0, whose text is another."""
     return (
@@ -371,28 +231,3 @@ def _clean(name: str, kind: str) -> str:
         if kind in ("float", "double", "halffloat")
         else quoted(name)
     )
-
-
-def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
-    """SQL condition: an instant lies in one of the intervals."""
-    parts = [f"({column} >= {each.start} AND {column} < {each.end})" for each in intervals]
-    return f"({' OR '.join(parts)})" if parts else "false"
-
-
-def repeated(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
-    """Column `k`: the 64-bit integers that occur more than once in the column `k` of a query.
-
-    Sorting is the cheapest way to see that none does; their upper halves, sorted, leave few that could.
-    """
-    con.execute(f"CREATE OR REPLACE TEMP TABLE keys AS {keys}")
-    short = con.execute("SELECT (k >> 32)::UINTEGER AS short FROM keys").fetchnumpy()["short"]
-    parts = [short[short < MIDDLE], short[short >= MIDDLE]]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        twice = [np.unique(each[1:][each[1:] == each[:-1]]) for each in pool.map(np.sort, parts)]
-    con.register("twice_arrow", pa.table({"short": np.concatenate(twice)}))
-    found = con.sql(
-        "SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING count(*) > 1"
-    ).to_arrow_table()
-    con.unregister("twice_arrow")
-    con.execute("DROP TABLE keys")
-    return found

@@ -11,14 +11,16 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from sli.calendar.interval import Interval, without
+from sli.calendar.interval import Interval, difference
 from sli.config.model import Config
+from sli.engine.connection import connect, repeated, task_error
+from sli.engine.sql import inside_sql, quoted, text_of
+from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs
-from sli.logs.reader import ROW, check_readable, connect, failed, inside_sql, predictions_source, repeated, rows_of
+from sli.logs.reader import ROW, predictions_log, rows_sql
 from sli.matching.sides import Sides, one_number
 from sli.matching.spec import Spec, named_ids
 from sli.planning.plan import Plan
-from sli.slices import quoted, text_of
 
 EXCLUDED = pa.schema([("id", pa.string()), ("tile", pa.int64()), ("winner", pa.float64())])
 """Predictions that lost to one in another tile: their id, their tile, the winner's value."""
@@ -148,7 +150,7 @@ def excluded(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> pa
         )
     except duckdb.Error as error:
         check_predictions_readable(config, inputs, error)
-        raise failed(error, config.predictions.path) from error
+        raise task_error(error, config.predictions.path) from error
     finally:
         con.close()
 
@@ -158,7 +160,7 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
     size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
     shares = max(1, -(-size // config.task_memory))
     computed = [*plan.pairs, *plan.checked]
-    anywhere = not without(plan.existing, computed)
+    anywhere = not difference(plan.existing, computed)
     near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', computed)})"
     found = (
         repeated(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
@@ -170,7 +172,7 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
 def _one_task_sees_all(plan: Plan) -> bool:
     """Whether every tile there is is recomputed by a single task, or by one shuffle: then all duplicates meet."""
     chunks = [chunk for job in plan.jobs for chunk in job.chunks]
-    return len(chunks) == 1 and not without(plan.existing, chunks[0].pairs)
+    return len(chunks) == 1 and not difference(plan.existing, chunks[0].pairs)
 
 
 def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:
@@ -197,8 +199,8 @@ def published_exclusions(tiles: pa.Table, tile: int) -> pa.Table:
 
 
 def valid_predictions(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, span: Interval) -> str:
-    source = predictions_source(config)
-    rows = rows_of(con, [f for f in inputs.predictions if f.usable], source, config.timezone, span)
+    source = predictions_log(config)
+    rows = rows_sql(con, [f for f in inputs.predictions if f.usable], source, config.timezone, span)
     allowed = {"binary": "value BETWEEN 0 AND 1", "multiclass": "value >= 0"}.get(config.task)
     inside = f" AND (value IS NULL OR {allowed})" if allowed else ""
     valid = f"id IS NOT NULL AND (value IS NULL OR isfinite(value)){inside}"
@@ -206,5 +208,5 @@ def valid_predictions(con: duckdb.DuckDBPyConnection, config: Config, inputs: In
 
 
 def check_predictions_readable(config: Config, inputs: Inputs, error: Exception) -> None:
-    source = predictions_source(config)
+    source = predictions_log(config)
     check_readable([f for f in inputs.predictions if f.usable], source, config.timezone, error)

@@ -17,11 +17,13 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 from sli.calendar.interval import BEGINNING, END, Interval
 from sli.config.model import Config
+from sli.engine.connection import connect, task_error
+from sli.engine.sql import literal, path_sql
 from sli.engine.storage import Storage, filesystem
+from sli.logs.damaged import check_readable
 from sli.logs.files import Files, LogFile
-from sli.logs.reader import check_readable, connect, failed, feedback_source, place_of, predictions_source, rows_of
+from sli.logs.reader import feedback_log, predictions_log, rows_sql
 from sli.schemas import KEYS
-from sli.slices import literal
 from sli.slis.states import Integers
 
 HASH = f"duckdb {duckdb.__version__}"
@@ -54,20 +56,20 @@ class Segments:
                 fs, path = filesystem(root, self.storage)
                 con.register_filesystem(DirFileSystem(path, fs))
             root = f"{DirFileSystem.protocol}:/"
-        return f"read_parquet([{', '.join(place_of(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
+        return f"read_parquet([{', '.join(path_sql(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
 
 
 def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
     """The keys of all rows of files: tables of `schemas.KEYS`, about BATCH rows at a time.
 
-    Raises BrokenFiles for files unreadable beyond their footer.
+    Raises UnreadableFiles for files unreadable beyond their footer.
     """
-    sources = {"predictions": replace(predictions_source(config), columns=()), "feedback": feedback_source(config)}
+    sources = {"predictions": replace(predictions_log(config), columns=()), "feedback": feedback_log(config)}
     for batch in _batches(files):
         log = batch[0].log
         con = connect(config.parallel, config.task_memory)
         try:
-            rows = rows_of(con, batch, sources[log], config.timezone, ALWAYS)
+            rows = rows_sql(con, batch, sources[log], config.timezone, ALWAYS)
             made = con.sql(
                 # Rounded down, as by `holding`: `//` alone rounds times before 1970 up.
                 f"SELECT {literal(log)} AS log, t // {config.tile} - (t % {config.tile} < 0)::BIGINT AS tile, "
@@ -75,7 +77,7 @@ def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
             ).to_arrow_table()
         except (duckdb.Error, OSError) as error:
             check_readable(batch, sources[log], config.timezone, error)
-            raise failed(error, batch[0].path) from error
+            raise task_error(error, batch[0].path) from error
         finally:
             con.close()
         yield made.cast(KEYS)

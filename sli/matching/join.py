@@ -9,13 +9,13 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
+from sli.engine.sql import quoted
 from sli.logs.reader import ROW
 from sli.matching.duplicates import settle_feedback, settle_predictions, take_out_repeated
 from sli.matching.pairs import show_pairs, view_matched
 from sli.matching.sides import Sides, invalid_code, joinable_feedback, one_number, set_aside_invalid
 from sli.matching.spec import Spec
 from sli.planning.tasks import Chunk
-from sli.slices import quoted
 
 
 def match(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec, excluded: pa.Table) -> None:

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, Interval
 from sli.config.model import Config
-from sli.engine.lists import list_column
+from sli.engine.arrow import list_column
+from sli.engine.connection import connect, task_error
 from sli.logs.files import Inputs
-from sli.logs.reader import connect, failed
 from sli.matching.duplicates import check_predictions_readable, prediction_order, valid_predictions
 from sli.planning.late_feedback import why_unmatched
 from sli.schemas import STRAY
@@ -44,7 +44,7 @@ def explained(config: Config, inputs: Inputs, as_of: int, tiles: pa.Table) -> tu
         ).to_arrow_table()
     except duckdb.Error as error:
         check_predictions_readable(config, inputs, error)
-        raise failed(error, config.predictions.path) from error
+        raise task_error(error, config.predictions.path) from error
     finally:
         con.close()
     kind = pa.list_(STRAY)

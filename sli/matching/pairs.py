@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import duckdb
 
+from sli.engine.sql import literal, quoted, text_of
 from sli.matching.sides import Sides
 from sli.matching.spec import Spec
-from sli.slices import literal, quoted, text_of
 
 
 def show_pairs(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import duckdb
 
 from sli.calendar.interval import Interval
-from sli.logs.reader import count_of, inside_sql, rows_of
+from sli.engine.sql import inside_sql, literal
+from sli.logs.reader import count_sql, rows_sql
 from sli.matching.spec import Spec, named_ids
 from sli.planning.tasks import Chunk
-from sli.slices import literal
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Sides:
         predicted = chunk.predictions, spec.predictions, spec.zone, reach
         fed = chunk.feedback, spec.feedback, spec.zone, known
         return Sides(
-            rows_of(con, *predicted, numbered=True),
-            rows_of(con, *fed),
-            (count_of(con, *predicted), count_of(con, *fed)),
+            rows_sql(con, *predicted, numbered=True),
+            rows_sql(con, *fed),
+            (count_sql(con, *predicted), count_sql(con, *fed)),
             inside_sql("t", chunk.pairs),
             inside_sql("t", chunk.strays),
             inside_sql("f_t", chunk.strays),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sli.config.model import Config
-from sli.logs.reader import Source, feedback_source, predictions_source
+from sli.logs.reader import Log, feedback_log, predictions_log
 from sli.planning.late_feedback import Horizon
 from sli.slis import State
 
@@ -18,8 +18,8 @@ SAMPLES = 5
 class Spec:
     """All a task needs to know of the config and the run, in plain values that travel."""
 
-    predictions: Source
-    feedback: Source
+    predictions: Log
+    feedback: Log
     zone: str
     tile: int
     since: int
@@ -50,8 +50,8 @@ class Spec:
         p, f = config.predictions, config.feedback
         chosen = tuple(config.states[each] for each in states)
         return Spec(
-            predictions_source(config),
-            feedback_source(config),
+            predictions_log(config),
+            feedback_log(config),
             config.timezone,
             config.tile,
             config.since_instant,

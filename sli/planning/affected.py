@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import Instants, Interval, Zone, common, inside
+from sli.calendar.interval import Instants, Interval, intersection, meets_any
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.arrow import Flags
 from sli.planning.plan import Plan
@@ -69,7 +70,7 @@ def resting_on(
 ) -> Flags:
     """Which windows hold an instant of the intervals, or are compared with one that does."""
     intervals = list(intervals)
-    return inside(starts, ends, intervals) | compared_with(zone, grain, starts, ends, intervals, reference)
+    return meets_any(starts, ends, intervals) | compared_with(zone, grain, starts, ends, intervals, reference)
 
 
 def compared_with(
@@ -78,13 +79,13 @@ def compared_with(
     """Which windows are compared with one that holds an instant of the intervals."""
     if reference is not None and reference.kind == "previous":
         first = grain.before(zone, starts, ends)
-        return inside(first, starts, intervals) & (first < starts)
+        return meets_any(first, starts, intervals) & (first < starts)
     fixed = None if reference is None else reference.interval
-    return np.full(len(starts), fixed is not None and bool(common([fixed], intervals)))
+    return np.full(len(starts), fixed is not None and bool(intersection([fixed], intervals)))
 
 
 def reaches_all(config: Config, plan: Plan) -> bool:
     """Whether tiles change that every window of some SLI is compared with."""
     changed = [*plan.pairs, *plan.gaining]
     intervals = [each.reference.interval for each in config.declared if each.reference and each.reference.interval]
-    return bool(common(intervals, changed))
+    return bool(intersection(intervals, changed))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 
-from sli.calendar.interval import DAY, SECOND, iso
+from sli.calendar.duration import DAY, SECOND
+from sli.calendar.interval import iso
 from sli.config.arguments import When, parsed
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sli.calendar.interval import Interval, common, union
+from sli.calendar.interval import Interval, intersection, union
 from sli.engine.arrow import Flags, Rows
 from sli.logs.files import Columns, Files, Inputs
 from sli.planning.published import Published
@@ -60,7 +60,7 @@ def causes_of(
             elif changed[place]:
                 spans = [*next(replaced).intervals, *file.intervals]
                 groups.setdefault(f"rewritten {file.log}", []).append((file.path, spans))
-            elif newly := common(file.intervals, [later]):
+            elif newly := intersection(file.intervals, [later]):
                 groups.setdefault(f"newly known {file.log}", []).append(("", newly))
     for files, before in zip(inputs.logs, seen.logs, strict=True):
         for old in before.take(~before.as_in(files)):

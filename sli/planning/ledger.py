@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sli.calendar.interval import BEGINNING, END, Interval, common, union, without
+from sli.calendar.interval import BEGINNING, END, Interval, difference, intersection, union
 from sli.config.model import Config
 from sli.planning.changes import Cause
 from sli.planning.late_feedback import Horizon
@@ -35,27 +35,27 @@ def ledger_of(
     waiting, unchecked, held = (list(basis.pending), list(basis.unchecked), list(basis.held)) if basis else ([], [], [])
     frozen_before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
     frozen = [Interval(BEGINNING, frozen_before)]
-    due = union([*without(stale, [*waiting, *frozen]), *waiting])
-    doubtful = union([*common(without(stale, waiting), frozen), *unchecked])
+    due = union([*difference(stale, [*waiting, *frozen]), *waiting])
+    doubtful = union([*intersection(difference(stale, waiting), frozen), *unchecked])
     within = _within(config, basis, request)
     if request.chunk is None:
-        pairs, checked = common(due, within), common(doubtful, within)
+        pairs, checked = intersection(due, within), intersection(doubtful, within)
     else:
         pairs, checked = ([], []) if request.slis else (within, [])
         strays = union([*strays, *strays_of(config, pairs, request.as_of)])
     pairs, checked = whole_days(config, pairs), whole_days(config, checked)
-    checked = without(checked, pairs)
-    pending, unchecked = without(due, pairs), without(doubtful, [*pairs, *checked])
+    checked = difference(checked, pairs)
+    pending, unchecked = difference(due, pairs), difference(doubtful, [*pairs, *checked])
     filled, gaps = _extended(config, basis, existing, request, within, union([*pairs, *pending]))
     return Ledger(
-        pairs, checked, strays, filled, gaps, pending, unchecked, without(held, [*pairs, *checked]), frozen_before
+        pairs, checked, strays, filled, gaps, pending, unchecked, difference(held, [*pairs, *checked]), frozen_before
     )
 
 
 def _within(config: Config, basis: Published | None, request: Request) -> list[Interval]:
     """The tiles a run may recompute. Hours never published lie within every look-back."""
     if request.chunk is not None:
-        return common([request.chunk], limits(config, request.as_of))
+        return intersection([request.chunk], limits(config, request.as_of))
     if basis is None or request.look_back is None:
         return [Interval(BEGINNING, END)]
     return [Interval(floor(max(BEGINNING, basis.newest - request.look_back), config.tile), END)]
@@ -81,10 +81,10 @@ def _extended(
         state.id for each in config.declared if each.name in request.slis for state in each.formula.states.values()
     }
     for state in config.states:
-        lacking = without(basis.gaps.get(state, ()) if state in basis.states else existing, recomputed)
-        now = common(lacking, within) if request.chunk is None or state in asked else []
-        if now := without(whole_days(config, now), basis.held):
+        lacking = difference(basis.gaps.get(state, ()) if state in basis.states else existing, recomputed)
+        now = intersection(lacking, within) if request.chunk is None or state in asked else []
+        if now := difference(whole_days(config, now), basis.held):
             filled[state] = now
-        if left := without(lacking, filled.get(state, ())):
+        if left := difference(lacking, filled.get(state, ())):
             gaps[state] = left
     return filled, gaps

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sli.calendar.interval import Interval, common, iso, union
+from sli.calendar.interval import Interval, intersection, iso, union
 from sli.masking import masked
 from sli.planning.changes import Cause
 from sli.planning.formats import Migration
@@ -118,7 +118,7 @@ class Plan:
     @property
     def tiles(self) -> int:
         """How many tiles that may hold predictions are recomputed, or gain a state."""
-        worked = common(union([*self.pairs, *self.gaining]), self.existing)
+        worked = intersection(union([*self.pairs, *self.gaining]), self.existing)
         return sum((each.end - each.start) // self.tile for each in worked)
 
     @property

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sli.calendar.interval import BEGINNING, Interval, common, iso, union, without
+from sli.calendar.interval import BEGINNING, Interval, difference, intersection, iso, union
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.logs.files import Inputs
@@ -61,7 +61,7 @@ def plan(
     jobs = [
         *cut(every, [] if news else tiles.strays, config.states, sets),
         *(job for states, where in _grouped(tiles.filled) for job in cut(where, [], states, old_sets)),
-        *cut(without(existing, [*tiles.pairs, *tiles.pending]), [], config.states, new_sets),
+        *cut(difference(existing, [*tiles.pairs, *tiles.pending]), [], config.states, new_sets),
     ]
     read = {file.path: file for job in jobs for chunk in job.chunks for file in chunk.predictions + chunk.feedback}
     asked_for = [Cause("asked", tuple(tiles.pairs))] if request.chunk and tiles.pairs else []
@@ -105,17 +105,17 @@ def plan(
 
 def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
     """The plan with tiles whose winning predictions changed because of rows elsewhere, and the feedback they reach."""
-    extra = without(more, [*plan.pairs, *plan.checked])
+    extra = difference(more, [*plan.pairs, *plan.checked])
     strays = union([*plan.strays, *strays_of(config, more, plan.as_of)])
     if not extra and strays == list(plan.strays):
         return plan
     frozen = [Interval(BEGINNING, plan.frozen_before)]
-    pairs = whole_days(config, union([*plan.pairs, *without(extra, frozen)]))
-    checked = without(whole_days(config, union([*plan.checked, *common(extra, frozen)])), pairs)
+    pairs = whole_days(config, union([*plan.pairs, *difference(extra, frozen)]))
+    checked = difference(whole_days(config, union([*plan.checked, *intersection(extra, frozen)])), pairs)
     first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets, plan.smaller)
     rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
     causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
-    held = tuple(without(plan.held, [*pairs, *checked]))
+    held = tuple(difference(plan.held, [*pairs, *checked]))
     return replace(
         plan,
         pairs=tuple(pairs),
@@ -153,7 +153,7 @@ def _news(
         return None
     if basis.pending or basis.unchecked or _partial(config, basis) or not _amendable(config):
         return None
-    if common(basis.held, [*tiles.pairs, *tiles.checked]):
+    if intersection(basis.held, [*tiles.pairs, *tiles.checked]):
         return None
     news = news_of(inputs, basis, seen, causes, request.as_of)
     return news if news is not None and news.bytes * FACTOR <= config.task_memory else None

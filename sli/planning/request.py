@@ -11,7 +11,9 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sli.calendar.interval import DAY, Interval, Zone
+from sli.calendar.duration import DAY
+from sli.calendar.interval import Interval
+from sli.calendar.zone import Zone
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sli.calendar.interval import BEGINNING, Interval, common, joined, union
+from sli.calendar.interval import BEGINNING, Interval, intersection, union, union_of
 from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.changes import Cause
@@ -32,22 +32,24 @@ def touched(config: Config, causes: list[Cause], as_of: int) -> tuple[list[Inter
     whole = limits(config, as_of)
     known = [Interval(BEGINNING, whole[0].end)]
     tile = config.tile
-    return common((aligned(i, tile) for i in pairs), whole), common((aligned(i, tile) for i in strays), known)
+    return intersection((aligned(i, tile) for i in pairs), whole), intersection(
+        (aligned(i, tile) for i in strays), known
+    )
 
 
 def strays_of(config: Config, pairs: Iterable[Interval], as_of: int) -> list[Interval]:
     """Tiles of feedback that predictions of these tiles may reach."""
     horizon = Horizon.of(config)
     reached = [aligned(horizon.feedback_for(each), config.tile) for each in pairs]
-    return common(reached, [aligned(Interval(BEGINNING, as_of + 1), config.tile)])
+    return intersection(reached, [aligned(Interval(BEGINNING, as_of + 1), config.tile)])
 
 
 def existing_of(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
     """Tiles that may hold predictions."""
     tile = config.tile
     _, first, last = inputs.predictions.ranges
-    tiles = joined(first // tile * tile, np.maximum(BEGINNING, last // tile * tile + tile))
-    return common(tiles, limits(config, as_of))
+    tiles = union_of(first // tile * tile, np.maximum(BEGINNING, last // tile * tile + tile))
+    return intersection(tiles, limits(config, as_of))
 
 
 def whole_days(config: Config, pairs: list[Interval]) -> list[Interval]:

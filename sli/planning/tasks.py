@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from sli.calendar.interval import BEGINNING, DAY, END, Interval, common, union
+from sli.calendar.duration import DAY
+from sli.calendar.interval import BEGINNING, END, Interval, intersection, union
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.late_feedback import Horizon
@@ -182,7 +183,7 @@ def _parts(
     made: list[_Part] = []
     held: _Part = ([], [])
     for span in _days(config, inputs):
-        mine = common(pairs, [span]), common(strays, [span])
+        mine = intersection(pairs, [span]), intersection(strays, [span])
         if not any(mine):
             continue
         grown = union([*held[0], *mine[0]]), union([*held[1], *mine[1]])
@@ -215,7 +216,9 @@ def _cut(task: _Part, config: Config, inputs: Inputs, parts: int, by_days: bool)
     inner = [low + (high - low) * i // parts for i in range(1, parts)] if low < high else []
     at = [config.zone.midnight(config.zone.date(i)) if by_days else i // config.tile * config.tile for i in inner]
     edges = sorted({BEGINNING, *at, END})
-    pieces = ((common(task[0], [each]), common(task[1], [each])) for each in map(Interval, edges, edges[1:]))
+    pieces = (
+        (intersection(task[0], [each]), intersection(task[1], [each])) for each in map(Interval, edges, edges[1:])
+    )
     return [each for each in pieces if any(each)]
 
 
@@ -327,7 +330,7 @@ def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float)
         if size > budget:
             edges = [BEGINNING, *_Spread(Files.of([file])).cuts(budget), END]
             parts = (Interval(a, b) for a, b in itertools.pairwise(sorted(set(edges))))
-            made += [Piece(log, (file,), mine) for part in parts for mine in common([part], [span])]
+            made += [Piece(log, (file,), mine) for part in parts for mine in intersection([part], [span])]
         else:
             held.append(file)
             filled += size

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from sli.config.model import Config
+from sli.engine.sql import literal
 from sli.matching.spec import SAMPLES
-from sli.slices import literal
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import schemas
-from sli.calendar.interval import inside
+from sli.calendar.interval import meets_any
 from sli.config.model import Config
+from sli.engine.connection import connect, prepare_cursor
+from sli.engine.sql import literal
 from sli.logs.files import Files, LogFile
-from sli.logs.reader import connect, session
 from sli.planning.affected import compared_with
 from sli.planning.plan import Plan
 from sli.planning.published import Published
@@ -32,7 +33,7 @@ from sli.publishing.store import Transaction
 from sli.rollup.days import added_up
 from sli.rollup.evaluate import too_few
 from sli.rollup.results import NOTHING, ROLLED, TEXT, Pass, encoded
-from sli.slices import literal, parse
+from sli.slices import parse_slice
 from sli.slis.custom.sql import INFINITE, NULL
 from sli.slis.formula import NO_LABELS, NO_REFERENCE
 
@@ -106,7 +107,7 @@ def difference(old: Mapping[str, Read], new: Mapping[str, pa.Table], in_scope: S
                 parts.append(all_new(now, in_scope))
                 continue
             with con.cursor() as own:
-                session(own)
+                prepare_cursor(own)
                 parts.append(compared(own, before, now, in_scope, first))
     days = {grain: days for each in parts for grain, days in each.partitions.items()}
     if not parts:
@@ -253,7 +254,7 @@ def _resting(config: Config, plan: Plan, rows: pa.Table) -> pa.Table:
         of_mine = rows.select(["grain"]).take(pa.array(mine))
         for grain in config.all_grains:
             at = mine[_among(of_mine, "grain", [grain.name])]
-            own[at] = inside(starts[at], ends[at], changed)
+            own[at] = meets_any(starts[at], ends[at], changed)
             compared[at] = compared_with(config.zone, grain, starts[at], ends[at], changed, each.reference)
     return rows.append_column("own", pa.array(own)).append_column("compared", pa.array(compared))
 
@@ -266,7 +267,7 @@ def stored(rows: pa.Table) -> pa.Table:
         )
     for name, kind, read in (
         ("slice_by", pa.list_(pa.string()), lambda text: text.split(",") if text else []),
-        ("slice", schemas.SLICE, lambda text: list(parse(text).items())),
+        ("slice", schemas.SLICE, lambda text: list(parse_slice(text).items())),
     ):
         column = encoded(rows.column(name))
         distinct = pa.array([read(text) for text in column.dictionary.to_pylist()], kind)
@@ -420,7 +421,7 @@ def touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
     found: set[str] = set()
     for rows in (before, tiles):
         starts = rows.column("start").cast(pa.int64()).to_numpy()
-        found.update(rows.column("day").filter(pa.array(inside(starts, starts + 1, touched))).to_pylist())
+        found.update(rows.column("day").filter(pa.array(meets_any(starts, starts + 1, touched))).to_pylist())
     return found
 
 

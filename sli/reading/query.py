@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import schemas
+from sli.calendar.duration import DAY, Duration, tiles_named
 from sli.calendar.grain import Grain
-from sli.calendar.interval import DAY, Duration, Instants, iso, tiles_named
+from sli.calendar.interval import Instants, iso
 from sli.config.arguments import When, length, parsed
 from sli.config.entries import FromPython, declared, known_entry
 from sli.config.load import load_config
@@ -35,7 +36,7 @@ from sli.rollup.evaluate import Evaluation
 from sli.rollup.merge import TileTables
 from sli.rollup.reference import reference_tables
 from sli.rollup.results import NOTHING, results
-from sli.slices import OTHER, SliceBy, parse, slice_by_of, text
+from sli.slices import OTHER, SliceBy, parse_slice, slice_by_of, slice_text
 from sli.slis import Sli
 
 WINDOWS = 100_000
@@ -146,7 +147,7 @@ class _Asked:
         fixed = [[each.interval.start, each.interval.end] for each in references if each.interval is not None]
         edges = np.concatenate([self.starts, self.ends, *before, *fixed], dtype=np.int64, casting="unsafe")
         # Whoever asks for one slice by name is told it, also where the tables have it among the rest.
-        caps = {} if self.wanted is not None and OTHER not in parse(self.wanted).values() else self.config.caps
+        caps = {} if self.wanted is not None and OTHER not in parse_slice(self.wanted).values() else self.config.caps
         reader = _Tiles(self, None if self.by in caps else self.wanted)
         midnights = reader.midnights(int(edges.min()), int(edges.max()))
         tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
@@ -182,7 +183,7 @@ def _asked(
             found=" x ".join(by) or "all",
             todo=f"list [{', '.join(by)}] under `slice_by` and run once",
         )
-    wanted = None if slice is None else text(slice)
+    wanted = None if slice is None else slice_text(slice)
     return _Asked(config, store, published, chosen, by, wanted, *_windows(config, published, *windows))
 
 

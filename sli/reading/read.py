@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import schemas
+from sli.calendar.duration import DAY
 from sli.calendar.grain import TUMBLING
-from sli.calendar.interval import DAY, Zone, moment, zone
+from sli.calendar.interval import moment
+from sli.calendar.zone import Zone, zone
 from sli.config.arguments import When, parsed
 from sli.config.load import load_config
 from sli.config.model import Config

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sli.calendar.interval import MINUTE, iso, moment
+from sli.calendar.duration import MINUTE
+from sli.calendar.interval import iso, moment
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.storage import filesystem
@@ -28,7 +29,7 @@ from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.read import read
-from sli.slices import OTHER, SliceBy, bin_names, text
+from sli.slices import OTHER, SliceBy, bin_names, slice_text
 from sli.slis import Reference
 from sli.tiles.dry_run import check_code
 
@@ -201,7 +202,7 @@ def _capped(groups: Groups, top: int | None) -> Groups:
         return groups
     # Ties go by the canonical text of the slice, as in the tables.
     names = [str(i) for i in range(len(next(iter(groups))))]
-    order = sorted(groups, key=lambda key: (-len(groups[key]), text(dict(zip(names, key, strict=True)))))
+    order = sorted(groups, key=lambda key: (-len(groups[key]), slice_text(dict(zip(names, key, strict=True)))))
     rest = (OTHER,) * len(names)
     small = [groups[key].assign(query=_of(groups[key]["query"], i)) for i, key in enumerate(order[top:])]
     return {key: groups[key] for key in order[:top]} | {rest: pd.concat(small)}

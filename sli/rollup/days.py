@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.logs.reader import connect
+from sli.engine.connection import connect
 from sli.matching.spec import SAMPLES
 from sli.rollup.merge import TileTables, TileTree
 from sli.schemas import UTC, with_states

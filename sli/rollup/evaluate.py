@@ -17,7 +17,7 @@ import numpy as np
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.config.model import Config
-from sli.logs.reader import connect, failed
+from sli.engine.connection import connect, task_error
 from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
@@ -115,7 +115,7 @@ class Evaluation:
                 done += 1
         except duckdb.OutOfMemoryException as error:
             if last - first < 2 or done:
-                raise failed(error, "the roll-up of windows") from error
+                raise task_error(error, "the roll-up of windows") from error
             middle = (first + last) // 2
             yield from self._halving(work, first, middle, *given)
             yield from self._halving(work, middle, last, *given)

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import Instants
-from sli.engine.lists import flattened, list_column
+from sli.engine.arrow import flattened, list_column
 from sli.rollup.cover import DAYS, RADIX, Timeline
 from sli.rollup.list_states import READERS, SHAPES, merge_sql
 from sli.schemas import state_type
-from sli.slices import OTHER, SliceBy, text
+from sli.slices import OTHER, SliceBy, slice_text
 from sli.slis import State
 from sli.slis.states import FRACTION, SUM_PARTS, Integers, integers, sum_sql
 
@@ -107,7 +107,7 @@ class TileTree:
 
     def _cap(self, caps: Mapping[SliceBy, int]) -> None:
         """Table `capped`: for each slice of a capped set how many slices stay, and the code of the rest."""
-        named = [(",".join(by), top, text(dict.fromkeys(by, OTHER))) for by, top in caps.items()]
+        named = [(",".join(by), top, slice_text(dict.fromkeys(by, OTHER))) for by, top in caps.items()]
         self.con.execute("CREATE TEMP TABLE caps (slice_by VARCHAR, top BIGINT, other VARCHAR)")
         if named:
             self.con.executemany("INSERT INTO caps VALUES (?, ?, ?)", named)

@@ -12,17 +12,17 @@ import duckdb
 import pyarrow as pa
 
 from sli.config.model import Config
+from sli.engine.connection import connect
 from sli.engine.expression import shut_in
+from sli.engine.sql import path_pattern, path_sql, quoted
 from sli.engine.storage import filesystem, plain
 from sli.errors import ConfigError
 from sli.logs.files import Files
 from sli.logs.pages import damage
-from sli.logs.reader import connect, pattern_of, place_of
 from sli.matching.pairs import paired
 from sli.matching.sides import invalid_code
 from sli.matching.spec import Spec
 from sli.schemas import UTC
-from sli.slices import quoted
 from sli.slis import Sli, State
 from sli.tiles.aggregate import states_of
 
@@ -72,7 +72,7 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
 
 def _open(con: duckdb.DuckDBPyConnection, config: Config, path: str) -> None:
     """Let a connection read this file and nothing else."""
-    places = [path, pattern_of(path)]
+    places = [path, path_pattern(path)]
     if "://" in path:
         fs, place = filesystem(path, config.storage)
         con.register_filesystem(fs)
@@ -84,7 +84,7 @@ def _show_pairs(
     con: duckdb.DuckDBPyConnection, config: Config, path: str, spec: Spec, types: Mapping[str, str]
 ) -> list[str]:
     """Make view `pairs` of the rows of a file, all in tile 0. Returns the names of its columns."""
-    read = f"read_parquet({place_of(path)}, file_row_number=true)"
+    read = f"read_parquet({path_sql(path)}, file_row_number=true)"
     names = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
     columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
     kept = "".join(f", {quoted(name)}" for name in config.columns)

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import Instants, Zone
+from sli.calendar.interval import Instants
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.planning.late_feedback import Horizon
 from sli.rollup.evaluate import Batch, Evaluation

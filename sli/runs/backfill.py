@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sli.calendar.interval import DAY, Duration, Interval, common, iso, moment
+from sli.calendar.duration import DAY, Duration
+from sli.calendar.interval import Interval, intersection, iso, moment
 from sli.config.arguments import When, length, parsed
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -153,7 +154,7 @@ def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: in
     """The chunks in which there is something to do; the last one reaches the end, and so closes the backfill."""
     chunks = begun.chunks(config.zone, days, limits(config, plan.as_of)[0])
     if begun.slis:
-        chunks = [each for each in chunks if common([each], plan.gaining)]
+        chunks = [each for each in chunks if intersection([each], plan.gaining)]
         if not chunks and (resumed or plan.fresh_series):
             chunks = [begun.left]
     return [*chunks[:-1], *(Interval(each.start, begun.interval.end) for each in chunks[-1:])]
@@ -223,7 +224,7 @@ def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
 def _days(plan: Plan, chunk: str | Duration | None) -> int:
     """Length of a chunk."""
     if chunk is None:
-        asked = sum(each.end - each.start for each in common([*plan.pairs, *plan.gaining], plan.existing))
+        asked = sum(each.end - each.start for each in intersection([*plan.pairs, *plan.gaining], plan.existing))
         return max(1, int(asked / DAY * CHUNK / max(1, plan.bytes)) + 1)
     found = length("chunk", chunk)
     if not found.days:
@@ -263,18 +264,18 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
 
 def _reason(plan: Plan, window: Interval) -> str:
     def holds(intervals: Iterable[Interval]) -> bool:
-        return bool(common([window], intervals))
+        return bool(intersection([window], intervals))
 
     if not holds(plan.pairs):
         return "new definition"
     stale = {cause.what for cause in plan.causes if cause.what != "asked" and holds(cause.intervals)}
-    asked = "asked" if common([window], plan.pairs) == [window] else "holds asked hours"
+    asked = "asked" if intersection([window], plan.pairs) == [window] else "holds asked hours"
     return ", ".join([asked, *sorted(stale)])
 
 
 def _newest(config: Config, plan: Plan, published: Published | None) -> int:
     """End of the newest local hour after the backfill."""
-    asked = common(plan.existing, plan.pairs)
+    asked = intersection(plan.existing, plan.pairs)
     before = published.newest if published is not None else config.since_instant
     if not asked or asked[-1].end <= before:
         return before

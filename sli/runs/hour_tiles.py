@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.interval import BEGINNING, Interval, common, inside, union, without
+from sli.calendar.interval import BEGINNING, Interval, difference, intersection, meets_any, union
 from sli.config.model import Config
+from sli.engine.connection import within_memory
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
-from sli.logs.reader import within_memory
 from sli.matching.duplicates import excluded, moved, published_exclusions
 from sli.matching.execute import execute
 from sli.matching.id_index import HASH, Segments, keys_of
@@ -94,7 +94,7 @@ def made_anew(
     except OutOfMemory as error:
         raise TooLarge(error) from error
     tiles, held = replaced(config, before, made, chosen)
-    if chosen.extends and without(held, known):
+    if chosen.extends and difference(held, known):
         raise FoundHeld(held)
     changed = _changed(config, transaction, chosen, before, tiles)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
@@ -110,7 +110,7 @@ def _changed(
     published = transaction.published
     if published is None or chosen.from_scratch:
         return None
-    waited = common([*published.pending, *(i for where in published.gaps.values() for i in where)], chosen.pairs)
+    waited = intersection([*published.pending, *(i for where in published.gaps.values() for i in where)], chosen.pairs)
     return tuple(union([*renewed(config, before, tiles, chosen.pairs), *waited]))
 
 
@@ -158,7 +158,7 @@ def _exchanged(
     marked = differing(before, after)
     # What a tile held before does not know of cannot be taken away from it.
     unheld = differing(*(sides(each, [*chosen.held, *held]) for each in (found.before, found.after)))
-    if common(_tiles_at(config, rows), chosen.held) or marked != unheld:
+    if intersection(_tiles_at(config, rows), chosen.held) or marked != unheld:
         raise NotTold
     touched = {*rows.column("day").to_pylist(), *marked.values()}
     stored = with_states(_stored(config, transaction, touched), config.kinds)
@@ -169,13 +169,13 @@ def _exchanged(
         return tiles, touched, []
     # A pair may change and its tile not: a sample or an extreme need not hold it.
     differs = changed(stored, tiles, config.states)
-    return tiles, touched, common(_tiles_at(config, differs), final)
+    return tiles, touched, intersection(_tiles_at(config, differs), final)
 
 
 def _among(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
     """Which rows are of these tiles."""
     starts = rows.column("start").cast(pa.int64()).to_numpy()
-    return inside(starts, starts + 1, tiles)
+    return meets_any(starts, starts + 1, tiles)
 
 
 def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:

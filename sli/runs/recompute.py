@@ -18,16 +18,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.interval import END, Duration, Interval, iso, union
+from sli.calendar.duration import Duration
+from sli.calendar.interval import END, Interval, iso, union
 from sli.config.arguments import When, length
 from sli.config.load import load_config
 from sli.config.model import Config
+from sli.engine.connection import within_memory
 from sli.engine.interrupts import delivered
 from sli.errors import ConflictError
 from sli.logs.agreement import nested, sliceable
 from sli.logs.discovery import check_usable, discover, without_feedback
-from sli.logs.files import Inputs, Problem
-from sli.logs.reader import BrokenFiles, within_memory
+from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
 from sli.planning.affected import SliChange, affected, reaches_all
 from sli.planning.as_of import as_of_instant, check_publication, check_published, latest_as_of
@@ -217,7 +218,7 @@ def _with_readable(config: Config, request: Request, turn: turns.Turn, progress:
                 raise found.error from None
             way = replace(way, smaller=2 * way.smaller)
             LOG.warning("a task takes more than `memory:` (%s), so tasks are halved", found.error.found)
-        except BrokenFiles as error:
+        except UnreadableFiles as error:
             if error.files.keys() <= broken.keys():
                 raise
             broken |= error.files

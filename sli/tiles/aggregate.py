@@ -6,15 +6,17 @@ keeps each of its values, so it is meant for columns of few.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import duckdb
 import pyarrow as pa
 
-from sli.engine.lists import list_column
+from sli.engine.arrow import list_column
+from sli.engine.sql import literal, quoted, text_of
 from sli.matching.spec import Spec
 from sli.schemas import state_type
-from sli.slices import literal, quoted, sql_text, text_of, value_sql
+from sli.slices import ALL, SliceBy, bin_names
 from sli.slis import State
 from sli.slis.states import (
     DISTINCT,
@@ -78,7 +80,7 @@ def trial(state: State) -> str:
 
 def named(columns: tuple[str, ...], spec: Spec) -> str:
     """The slice columns' values as text: SLIs see the columns as they are."""
-    return "".join(f", {value_sql(name, spec.edges.get(name))} AS slice_{i}" for i, name in enumerate(columns))
+    return "".join(f", {slice_value_sql(name, spec.edges.get(name))} AS slice_{i}" for i, name in enumerate(columns))
 
 
 def grouping(columns: tuple[str, ...]) -> str:
@@ -166,7 +168,7 @@ def states_of(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Sp
         joins = " LEFT JOIN ranked USING (cell)"
         values += "".join(f", coalesce(ranked.{state.id}, {NOTHING[state.kind]}) AS {state.id}" for state in ranked)
     made = con.sql(
-        f"SELECT 'tile' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
+        f"SELECT 'tile' AS span, tile, {literal(','.join(columns))} AS slice_by, {slice_sql(columns)} AS slice, "
         f"predictions, labelled{values} FROM cells{joins} ORDER BY cell"
     ).to_arrow_table()
     for state in spec.states:
@@ -274,3 +276,22 @@ def _of_queries(states: list[State], columns: tuple[str, ...], spec: Spec) -> st
         f"SELECT c.cell{expressions} FROM (SELECT *{terms} FROM ({queries(columns, spec)})) q "
         f"JOIN cells c ON c.tile = q.tile{on} GROUP BY c.cell"
     )
+
+
+def slice_sql(columns: SliceBy) -> str:
+    """SQL that makes the canonical JSON from VARCHAR columns `slice_0`, `slice_1`, ... in the order of `columns`."""
+    if not columns:
+        return f"'{ALL}'"
+    parts = ", ".join(f"{literal(name)}, slice_{i}" for i, name in enumerate(columns))
+    return f"json_object({parts})::VARCHAR"
+
+
+def slice_value_sql(name: str, edges: Sequence[float] | None) -> str:
+    """SQL of a slice column's value as text; a column with edges is binned, its null stays null."""
+    if edges is None:
+        return text_of(quoted(name))
+    column, names = f"{quoted(name)}::DOUBLE", bin_names(edges)
+    cases = "".join(
+        f" WHEN {column} < {edge!r}::DOUBLE THEN {literal(bin)}" for edge, bin in zip(edges, names, strict=False)
+    )
+    return f"CASE WHEN {quoted(name)} IS NULL THEN NULL{cases} ELSE {literal(names[-1])} END"

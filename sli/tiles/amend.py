@@ -16,8 +16,9 @@ import duckdb
 import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, Interval
+from sli.engine.connection import prepare_cursor
 from sli.logs.files import Files
-from sli.logs.reader import ROW, Source, rows_of, session
+from sli.logs.reader import ROW, Log, rows_sql
 from sli.matching.duplicates import EXCLUDED
 from sli.matching.id_index import ALWAYS, KEY, Segments, holding
 from sli.matching.join import settle
@@ -43,7 +44,7 @@ class Shares:
 def shares(news: News, spec: Spec, segments: Segments) -> Shares:
     """Match the ids of the new rows as known to the published run and as known now.
 
-    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
     """
     # What is taken away from the audit must be known in full.
     spec = replace(spec, samples=None, windows=())
@@ -62,7 +63,7 @@ def shares(news: News, spec: Spec, segments: Segments) -> Shares:
         return found
 
 
-def _sources(news: News, spec: Spec) -> tuple[tuple[str, Source, Files, Files], ...]:
+def _sources(news: News, spec: Spec) -> tuple[tuple[str, Log, Files, Files], ...]:
     return (
         ("predictions", spec.predictions, news.predictions, news.seen_predictions),
         ("feedback", spec.feedback, news.feedback, news.seen_feedback),
@@ -75,14 +76,14 @@ def _new_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec) -> None:
     for log, source, new, _ in _sources(news, spec):
         parts = [(new, known), (revealed.of_log(log), news.later)]
         selects = [
-            f"SELECT * FROM {rows_of(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
+            f"SELECT * FROM {rows_sql(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
         ]
         _keep(con, f"new_{log}", _rows(con, selects, source, spec))
 
 
-def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Source, spec: Spec) -> str:
+def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Log, spec: Spec) -> str:
     """SQL of all these rows; where there are none, of the columns without a row."""
-    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_of(con, [], source, spec.zone, ALWAYS)}"
+    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_sql(con, [], source, spec.zone, ALWAYS)}"
 
 
 def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
@@ -102,7 +103,7 @@ def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: 
         if len(files):
             start, end = int(numbers[0]) * spec.tile, (int(numbers[-1]) + 1) * spec.tile
             span = Interval(min(start, news.known + 1), min(end, news.known + 1))
-            rows = rows_of(con, files, source, spec.zone, span)
+            rows = rows_sql(con, files, source, spec.zone, span)
             selects = [f"SELECT * FROM {rows} WHERE {KEY} IN (SELECT key FROM hits)"]
         _keep(con, f"old_{log}", _rows(con, selects, source, spec))
 
@@ -111,7 +112,7 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
     """The tiles of the rows in these tables."""
     own = con.cursor()  # the kernel's temporary tables are those of a cursor
     try:
-        session(own)
+        prepare_cursor(own)
         filled = {log: _filled(own, kept, log) for log in ("predictions", "feedback")}
         predictions, feedback = (_together(names or [f"{kept[0]}_{log}"]) for log, names in filled.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"

@@ -18,17 +18,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import schemas
-from sli.calendar.interval import zone
+from sli.calendar.zone import zone
+from sli.engine.connection import connect, out_of_memory, task_error
 from sli.engine.expression import shut_in
+from sli.engine.sql import literal, quoted, text_of
+from sli.logs.damaged import check_readable
 from sli.logs.files import LogFile
-from sli.logs.reader import check_readable, connect, failed, out_of_memory
 from sli.matching.join import match
 from sli.matching.spec import Spec
 from sli.planning.tasks import Chunk
-from sli.slices import literal, quoted, sql_text, text_of
 from sli.slis.custom.python import Called, called, hushed
 from sli.slis.states import SAMPLE_ROWS, State, integers
-from sli.tiles.aggregate import grouping, named, prepare, states_of
+from sli.tiles.aggregate import grouping, named, prepare, slice_sql, states_of
 
 LOG = logging.getLogger("sli")
 
@@ -36,7 +37,7 @@ LOG = logging.getLogger("sli")
 def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
     """Match one chunk and make its tiles: a table of `schemas.TILES` and the states' columns.
 
-    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
     """
     with kernel(spec, chunk.predictions, chunk.feedback, str(chunk.reach)) as con:
         began = time.monotonic()
@@ -55,7 +56,7 @@ def kernel(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection of a task that reads these files.
 
-    Raises BrokenFiles for files unreadable beyond their footer, OutOfMemory, EngineError for anything else.
+    Raises UnreadableFiles for files unreadable beyond their footer, OutOfMemory, EngineError for anything else.
     """
     con = connect(spec.threads, spec.memory)
     try:
@@ -65,7 +66,7 @@ def kernel(
     except (duckdb.Error, OSError) as error:
         check_readable(predictions, spec.predictions, spec.zone, error)
         check_readable(feedback, spec.feedback, spec.zone, error)
-        raise failed(error, where) from error
+        raise task_error(error, where) from error
     finally:
         con.close()
         # What Arrow would keep for later counts as memory of the worker.
@@ -132,7 +133,7 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
     marked = "".join(f", ({where}) AS {flag}" for where, flag in flags.items())
     large = " OR ".join(f"n_{i} > {SAMPLE_ROWS}" for i in range(len(flags)))
     found = con.sql(
-        f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {sql_text(columns)} AS slice, "
+        f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {slice_sql(columns)} AS slice, "
         f"count(*) AS predictions{numbers}{listed} "
         f'FROM (SELECT "sli:start" // {spec.tile} AS tile{named(columns, spec)}{kept}{marked}, truth, value, decision, '
         'k, t FROM pairs JOIN window_of ON "sli:tile" = tile WHERE usable) '

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.interval import Interval, inside
+from sli.calendar.interval import Interval, meets_any
 from sli.config.model import Config
-from sli.engine.lists import list_column
-from sli.logs.reader import connect
+from sli.engine.arrow import list_column
+from sli.engine.connection import connect
 from sli.matching.spec import SAMPLES
 from sli.schemas import MARK, SHADOW, STRAY, UTC, state_type
 from sli.slis import State
@@ -245,7 +245,7 @@ def sides(tiles: pa.Table, held: Iterable[Interval]) -> dict[tuple[str, Any], di
         [name for name in ("day", "span", "start", "marks", "shadowed", "strays") if name in mine.schema.names]
     )
     starts = mine.column("start").cast(pa.int64()).to_numpy()
-    out = inside(starts, starts + 1, held) & np.array(
+    out = meets_any(starts, starts + 1, held) & np.array(
         [each == "pairs" for each in mine.column("span").to_pylist()], dtype=bool
     )
     return {(row["span"], row["start"]): row for row in rows.filter(pa.array(~out)).to_pylist()}

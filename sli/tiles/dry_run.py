@@ -17,13 +17,15 @@ from sli.config.checks import KERNEL_COLUMNS
 from sli.config.entries import FromPython
 from sli.config.model import Config
 from sli.config.sections import Factory
+from sli.engine.connection import connect, task_error
 from sli.engine.expression import CHECK_SECONDS, bounded, shut_in
+from sli.engine.sql import quoted
 from sli.errors import ConfigError, nearest
+from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs, LogFile
-from sli.logs.reader import check_readable, connect, failed, rows_of
+from sli.logs.reader import rows_sql
 from sli.matching.pairs import paired
 from sli.matching.spec import Spec
-from sli.slices import quoted
 from sli.slis import Sli
 from sli.slis.custom.trust import check_code_allowed
 from sli.tiles.aggregate import queries, trial
@@ -39,7 +41,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     _check_partitions(config, files)
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
-    rows = rows_of(con, [first], spec.predictions, config.timezone, Interval(0, 0))
+    rows = rows_sql(con, [first], spec.predictions, config.timezone, Interval(0, 0))
     try:
         con.execute(
             f"CREATE TEMP TABLE pairs AS {paired(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
@@ -48,7 +50,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
         con.execute(f"CREATE TEMP VIEW queries AS {queries((), spec)}")
     except (duckdb.Error, OSError) as error:
         check_readable([first], spec.predictions, config.timezone, error)
-        raise failed(error, first.path) from error
+        raise task_error(error, first.path) from error
     shut_in(con)
     for sli in config.declared:
         for name, state in sli.formula.states.items():

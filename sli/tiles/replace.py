@@ -12,12 +12,11 @@ import duckdb
 import pyarrow as pa
 
 from sli import schemas
-from sli.calendar.interval import Interval, union, without
+from sli.calendar.interval import Interval, difference, union
 from sli.config.model import Config
-from sli.logs.reader import inside_sql
+from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
 from sli.planning.tasks import Job
-from sli.slices import literal
 
 
 def replaced(
@@ -36,7 +35,7 @@ def replaced(
         made, jobs = jobs[0][1], jobs[1:]
         con.register("made_arrow", made)
         held = _differing(con, before, made, plan, config.tile)
-        done = inside_sql("epoch_us(start)", without([*plan.pairs, *plan.checked], held))
+        done = inside_sql("epoch_us(start)", difference([*plan.pairs, *plan.checked], held))
         fed = inside_sql("epoch_us(start)", plan.strays)
         mine = f"((span <> 'feedback' AND {done}) OR (span = 'feedback' AND {fed}))"
         kept = con.sql(f"SELECT * FROM before_arrow WHERE NOT {mine}").to_arrow_table()

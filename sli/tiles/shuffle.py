@@ -27,10 +27,11 @@ import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, END, Interval
 from sli.config.model import Config
+from sli.engine.sql import inside_sql, quoted
 from sli.engine.storage import plain
 from sli.errors import EngineError
 from sli.logs.files import LogFile
-from sli.logs.reader import ROW, inside_sql, rows_of
+from sli.logs.reader import ROW, rows_sql
 from sli.matching.cluster import module, name_of
 from sli.matching.duplicates import EXCLUDED
 from sli.matching.execute import Report, connected, forwarded, unopened
@@ -39,7 +40,6 @@ from sli.matching.pairs import show_pairs
 from sli.matching.sides import Sides, invalid_code, spans
 from sli.matching.spec import SAMPLES, Spec
 from sli.planning.tasks import Job, Piece
-from sli.slices import quoted
 from sli.slis.states import Integers, integers
 from sli.tiles.build import kernel, tell, tiles
 
@@ -55,7 +55,7 @@ Block = tuple[int, str, bytes]
 def shuffled(config: Config, job: Job, spec: Spec, excluded: pa.Table, progress: Report) -> list[pa.Table]:
     """The tiles of a job, a table for each of its stretches of time, as `sli.tiles.build.task` makes them.
 
-    Raises BrokenFiles for files unreadable beyond their footer, EngineError for anything else.
+    Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
     """
     # The other half of a task's memory is for rows on their way, which are not DuckDB's.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
@@ -155,9 +155,9 @@ class _Read:
         span = Interval(start, max(start, min(given.span.end, within.end)))
         files = (*like, *given.files)
         with kernel(self.spec, files if predicted else (), () if predicted else files, str(given.span)) as con:
-            rows = rows_of(con, given.files, source, self.spec.zone, span)
+            rows = rows_sql(con, given.files, source, self.spec.zone, span)
             if like:
-                rows = f"((FROM {rows_of(con, like, source, self.spec.zone, span)} LIMIT 0) UNION ALL (FROM {rows}))"
+                rows = f"((FROM {rows_sql(con, like, source, self.spec.zone, span)} LIMIT 0) UNION ALL (FROM {rows}))"
             bad = f"CASE WHEN {invalid_code(given.log, self.spec)} > 0 THEN filename END AS filename"
             return _frame(self._by_id(con, given.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
 
@@ -175,7 +175,7 @@ def _settle(blocks: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ..
     with kernel(spec, (), (), f"partition {blocks.index[0]} of the ids") as con:
         for name, source in (("predictions", spec.predictions), ("feedback", spec.feedback)):
             if not _load(con, name, blocks, name):
-                con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_of(con, (), source, spec.zone, Interval(0, 0))}")
+                con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_sql(con, (), source, spec.zone, Interval(0, 0))}")
         excluded = [EXCLUDED.empty_table(), *(each.select(EXCLUDED.names) for each in _tables(blocks, "excluded"))]
         settle(con, sides, spec, pa.concat_tables(excluded))
 

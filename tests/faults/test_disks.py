@@ -15,7 +15,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
-from sli.engine import panics, spill
+from sli.engine import connection, panics
 from sli.errors import StoreError
 from sli.publishing.store import LAYOUT
 
@@ -170,7 +170,7 @@ def test_a_store_that_lost_any_of_its_tables_is_told_so(scenario: Scenario, tabl
 
 SPILLING = """
 import sys, time
-from sli.engine.spill import spill_folder
+from sli.engine.connection import spill_folder
 print(spill_folder(), flush=True)
 sys.stdin.readline()
 """
@@ -190,7 +190,7 @@ def spilling(folder: Path) -> tuple[subprocess.Popen[str], Path]:
 
 
 def test_what_killed_processes_spilled_is_removed_by_the_next_and_that_of_living_ones_is_not(tmp_path: Path) -> None:
-    other = tmp_path / f"{spill.PREFIX}of-nobody"
+    other = tmp_path / f"{connection.PREFIX}of-nobody"
     other.write_text("a file is no folder of ours")
     living, its = spilling(tmp_path)
     killed, left = spilling(tmp_path)

@@ -19,8 +19,9 @@ from scenario import DAY, HOUR, at, text
 import sli
 from sli.calendar.interval import Interval, moment
 from sli.config.load import checked
+from sli.engine.connection import connect
 from sli.logs.discovery import discover
-from sli.logs.reader import connect, predictions_source, rows_of
+from sli.logs.reader import predictions_log, rows_sql
 
 NEW_YORK = ZoneInfo("America/New_York")
 MONDAY = at("2024-01-15T05:00")
@@ -159,7 +160,7 @@ def test_what_is_smaller_than_a_microsecond_is_cut_off_towards_the_past(
     assert file.ranges == ((micros[0], micros[-1] + 1),)
     for span in (Interval(-(2**56), 2**56), Interval(micros[1], micros[-1])):
         con = connect(1, 1 << 26)
-        sql = rows_of(con, [file], predictions_source(made), made.timezone, span)
+        sql = rows_sql(con, [file], predictions_log(made), made.timezone, span)
         found = con.execute(f"SELECT t FROM {sql} ORDER BY id::BIGINT").fetchall()
         con.close()
         assert [each for (each,) in found] == [each for each in micros if span.start <= each < span.end]

@@ -27,7 +27,7 @@ from sli.config.load import checked
 from sli.config.model import Config
 from sli.engine.storage import Storage, check_exclusive_writes, filesystem
 from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
-from sli.logs.reader import predictions_source
+from sli.logs.reader import predictions_log
 from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
@@ -127,7 +127,7 @@ def test_credentials_of_the_config_reach_the_workers_and_are_told_to_nobody(
     fs, root = filesystem(f"{s3}/store", there.storage)
     stored = b"".join(fs.cat_file(path) for path in fs.find(root))
     assert stored
-    shown = [repr(there), repr(outcome), json.dumps(outcome.plan.to_dict()), repr(predictions_source(there))]
+    shown = [repr(there), repr(outcome), json.dumps(outcome.plan.to_dict()), repr(predictions_log(there))]
     for each in (stored, pickle.dumps(outcome.plan), *(one.encode() for one in shown)):
         assert SECRET.encode() not in each
     wrong = {"s3": {**storage["s3"], "secret": "a-wrong-secret"}}

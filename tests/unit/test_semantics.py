@@ -885,7 +885,7 @@ def test_the_audit_that_stands_is_that_of_one_publication_also_where_content_ret
 def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sli.logs.reader import connect
+    from sli.engine.connection import connect
     from sli.publishing import rows as publish
 
     seen = []

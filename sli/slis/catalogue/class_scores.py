@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sli.engine.sql import literal, quoted
 from sli.errors import ConfigError
-from sli.slices import literal, quoted
 from sli.slis.formula import OnRows
 from sli.slis.states import Floats, Integers
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sli.engine.sql import quoted, text_of
 from sli.errors import ConfigError
-from sli.slices import quoted, text_of
 from sli.slis.catalogue.values import of_scores
 from sli.slis.formula import (
     NO_REFERENCE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sli.slices import literal, quoted
+from sli.engine.sql import literal, quoted
 from sli.slis.catalogue.class_scores import NO_SCORES, Classes, Scored, scores_of
 from sli.slis.catalogue.multiclass import (
     CELLS,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sli.engine.sql import literal, quoted, text_of
 from sli.errors import ConfigError
-from sli.slices import literal, quoted, text_of
 from sli.slis.formula import (
     NO_VALUES,
     NOT_NEGATIVE,

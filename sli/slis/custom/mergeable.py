@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sli.engine.sql import text_of
 from sli.errors import ConfigError
-from sli.slices import text_of
 from sli.slis.custom.sql import needs_labels, over, undefined
 from sli.slis.formula import Formula, Values, grouped, plain
 from sli.slis.states import LIMIT, Floats, Groups, Histograms, Merged, Spread, State

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sli.engine.sql import quoted, text_of
 from sli.errors import ConfigError, nearest
-from sli.slices import quoted, text_of
 from sli.slis.catalogue.class_scores import NO_SCORES, scores_of
 from sli.slis.custom.loaded import by_value, load, source
 from sli.slis.custom.mergeable import (

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sli.engine.expression import bounded, check, sealed, shown
+from sli.engine.sql import quoted
 from sli.errors import ConfigError
-from sli.slices import quoted
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
 from sli.slis.states import Floats, Merged, State
 

@@ -9,7 +9,7 @@ import pytest
 from worlds import CLASSES, built_in, config_of, pairs_of
 
 from sli.config.load import checked
-from sli.logs.reader import connect
+from sli.engine.connection import connect
 from sli.matching.pairs import paired
 from sli.matching.spec import Spec
 from sli.rollup.merge import TileTables, TileTree

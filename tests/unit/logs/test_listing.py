@@ -15,10 +15,11 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
 
 from sli.calendar.interval import Interval, union
+from sli.engine.connection import connect
 from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs, LogFile
 from sli.logs.listing import listing
-from sli.logs.reader import connect, count_of, predictions_source, rows_of
+from sli.logs.reader import count_sql, predictions_log, rows_sql
 from sli.publishing.store import SMALL_FILES, Store
 
 MONDAY = at("2024-01-01T00:00")
@@ -156,12 +157,12 @@ def test_footers_tell_how_many_rows_a_span_holds_where_no_file_lies_in_it_in_par
         pq.write_table(table, tmp_path / "predictions" / f"{hour}.parquet", row_group_size=25)
     scenario.log_feedback("a", [Feedback("0-0", MONDAY, 1.0)])
     config = scenario.config
-    files, source = discover(config).predictions, predictions_source(config)
+    files, source = discover(config).predictions, predictions_log(config)
     con = connect(1, 1 << 30)
     for first, last in ((0, 240), (60, 120), (30, 90), (61, 119), (0, 1), (500, 600)):
         span = Interval(MONDAY + first * HOUR // 60, MONDAY + last * HOUR // 60)
-        told = count_of(con, files, source, "UTC", span)
-        read = con.execute(f"SELECT count(*) FROM {rows_of(con, files, source, 'UTC', span)}").fetchall()
+        told = count_sql(con, files, source, "UTC", span)
+        read = con.execute(f"SELECT count(*) FROM {rows_sql(con, files, source, 'UTC', span)}").fetchall()
         assert con.execute(f"SELECT {told}").fetchall() == read == [(max(0, min(240, last) - first),)]
         assert ("read_parquet" in told) == (first < 240 and (first % 60 > 0 or last % 60 > 0))
 

@@ -163,7 +163,7 @@ def test_the_pages_of_remote_files_are_held_to_their_checksums_as_they_are_fetch
 ) -> None:
     if large:
         monkeypatch.setattr("sli.logs.prefetch.TAIL", 1_000)
-        monkeypatch.setattr("sli.logs.discovery.TAIL", 1_000)
+        monkeypatch.setattr("sli.logs.footer.TAIL", 1_000)
     fs = fsspec.filesystem("memory")
     root = f"/{desk.root.name}"
     path = desk.predictions("b.parquet", prefix="b")

@@ -25,8 +25,11 @@ from scenario import DAY, at, config_of
 from sli.command import bars
 from sli.config.load import checked
 from sli.config.model import Config
+from sli.engine.connection import connect
 from sli.errors import ConfigError, EngineError, InputError, SliError
-from sli.logs.reader import BrokenFiles, check_readable, connect, predictions_source
+from sli.logs.damaged import check_readable
+from sli.logs.files import UnreadableFiles
+from sli.logs.reader import predictions_log
 from sli.matching import execute as engine
 from sli.matching.cluster import PATIENCE, worker_memory
 from sli.matching.execute import connected, execute, forwarded
@@ -110,8 +113,8 @@ def test_an_error_for_the_user_arrives_as_it_was_raised(places: dict[str, Config
 
 @PLACES
 def test_broken_files_arrive_with_their_names(places: dict[str, Config], place: str) -> None:
-    with pytest.raises(BrokenFiles) as caught:
-        execute(places[place], [failing(BrokenFiles("files cannot be read", {"a.parquet": "cut off"}))], silent)
+    with pytest.raises(UnreadableFiles) as caught:
+        execute(places[place], [failing(UnreadableFiles("files cannot be read", {"a.parquet": "cut off"}))], silent)
     assert caught.value.files == {"a.parquet": "cut off"}
 
 
@@ -343,7 +346,7 @@ def test_tasks_share_half_the_memory_of_the_machine_or_of_the_container(
 ) -> None:
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr("sli.config.model.CONTAINER_LIMITS", (str(tmp_path / "none"), str(limit)))
+    monkeypatch.setattr("sli.engine.machine.CONTAINER_LIMITS", (str(tmp_path / "none"), str(limit)))
     assert config().task_memory == machine // 2
     limit.write_text("max\n")
     assert config().task_memory == machine // 2
@@ -364,7 +367,7 @@ def test_a_signal_stops_what_a_task_in_this_process_is_doing() -> None:
             con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1_000_000) a, range(20_000) b").fetchall()
         except duckdb.Error as error:
             ended.append(error)
-            check_readable([], predictions_source(config()), "UTC", error)
+            check_readable([], predictions_log(config()), "UTC", error)
 
     with pytest.raises(KeyboardInterrupt):
         execute(config(), [task, task], silent)

@@ -12,7 +12,7 @@ import pytest
 from scenario import at
 
 import sli
-from sli.calendar.interval import zone
+from sli.calendar.zone import zone
 from sli.command.cli import main
 from sli.errors import ConfigError
 from sli.slis.formula import Objective

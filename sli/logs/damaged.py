@@ -1,0 +1,88 @@
+"""Why a file that a task failed on cannot be read: its storage is away, it was replaced, or it is damaged.
+
+Limit: pyarrow has the last word on damage. A file that it reads and DuckDB does not is unsupported, not damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sli.calendar.interval import Interval
+from sli.engine.connection import connect
+from sli.engine.storage import filesystem, plain, read_through
+from sli.errors import EngineError
+from sli.logs.files import LogFile, Problem, UnreadableFiles
+from sli.logs.listing import is_current
+from sli.logs.reader import Log, rows_sql
+from sli.masking import masked
+
+
+def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Exception) -> None:
+    """Raise UnreadableFiles from the error for those files that cannot be read to their end; return if all can.
+
+    Raises EngineError where their storage does not answer: a file is broken only if its bytes are there.
+    """
+    if isinstance(error, duckdb.InterruptException):
+        raise error
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return
+    found = {}
+    for file in files:
+        if not _problem(file, log, zone_name):
+            continue
+        if "://" in file.path:
+            try:
+                current = is_current(file.path, file.fingerprint, log.storage)
+                read_through(file.path, log.storage)
+            except Exception as away:
+                raise EngineError(
+                    "a file of the logs could not be fetched", where=file.path, found=plain(away), passes=True
+                ) from away
+            if not current:
+                raise EngineError(
+                    "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
+                ) from error
+        if problem := _problem(file, log, zone_name):
+            found[file.path] = problem
+    if found:
+        raise UnreadableFiles("files cannot be read", found) from error
+
+
+def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
+    """Why the rows of a file cannot be read; None if they can."""
+    con = connect(1, 0)
+    try:
+        rows = rows_sql(con, [file], log, zone_name, Interval(-(2**56), 2**56))
+        con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
+    except UnreadableFiles as found:
+        return found.files[file.path]
+    except duckdb.OutOfMemoryException:
+        return None  # a matter of the machine
+    except (duckdb.Error, OSError) as error:
+        return _reason(file, log, error)
+    finally:
+        con.close()
+    return None
+
+
+def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
+    """Whether a file that DuckDB fails on is damaged: only where pyarrow, which reads it again, fails too."""
+    stored = [name for name, kind in file.columns if kind != "hive" and name in log.needed]
+    try:
+        fs, place = filesystem(file.path, log.storage)
+        with fs.open(place, "rb") as opened:
+            for _ in pq.ParquetFile(opened, page_checksum_verification=True).iter_batches(columns=stored):
+                pass
+    except FileNotFoundError:
+        return Problem("unreadable", "it was removed while it was read")
+    except (pa.ArrowException, OSError, EOFError) as problem:
+        return Problem("damaged", _first_line(problem))
+    return Problem("unsupported", f"it is not damaged, but DuckDB cannot read it: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return masked((str(error).splitlines() or [type(error).__name__])[0])[:200]

@@ -43,7 +43,7 @@ def checked(tree: dict[str, Any], where: str = "config") -> Config:
     try:
         return Config(**tree)
     except ValidationError as error:
-        raise explained(error, where, tree) from error
+        raise explained(error, where) from error
     except ConfigError as error:
         error.where = f"{where}, {error.where}" if error.where else where
         raise

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -22,19 +22,19 @@ from sli.config import checks
 from sli.config.bins import check_bins, edges_of
 from sli.config.entries import Context, declared
 from sli.config.sections import (
+    BinSetting,
     ClassName,
     Cluster,
+    DurationSetting,
     Factory,
     Feedback,
-    GrainName,
-    Length,
+    GrainSetting,
     Predictions,
-    Quantiles,
     Scheduler,
     Section,
     SliceSet,
     SliceSetting,
-    Sliding,
+    TimeSetting,
     Workers,
 )
 from sli.engine.machine import machine_cores, machine_memory
@@ -56,26 +56,30 @@ class Config(Section):
     """One model's job. Paths are absolute or URLs once loaded."""
 
     model: str
-    since: str | datetime | date
+    since: TimeSetting = Field(description="ISO 8601, for example 2013-02-01")
     store: str
-    horizon: Length
+    horizon: DurationSetting
     predictions: Predictions
     feedback: Feedback
     task: Literal["binary", "multiclass", "regression", "ranking"]
-    slis: tuple[Any, ...]
-    classes: tuple[ClassName, ...] = ()
+    slis: tuple[Any, ...] = Field(description="a list, for example [accuracy]")
+    classes: tuple[ClassName, ...] = Field((), description="a list of names, for example [cat, dog]")
     timezone: str = "UTC"
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    slice_by: tuple[SliceSetting, ...] = (SliceSet(columns=()),)
-    bins: Mapping[str, tuple[float, ...] | Quantiles] = Field(default_factory=dict)
-    min_support: Annotated[int, Field(ge=0)] = 0
-    max_conflicts: Annotated[float, Field(ge=0, le=1)] = 0.01
+    threshold: float = Field(0.5, ge=0, le=1, description="a number from 0 to 1")
+    level: float = Field(0.95, gt=0, lt=1, description="a number between 0 and 1, for example 0.95")
+    slice_by: tuple[SliceSetting, ...] = Field(((),), description="a list of lists, for example [[], [region]]")
+    bins: Mapping[str, BinSetting] = Field({}, description="{column: edges}, for example {fare: [10, 20, 50]}")
+    min_support: int = Field(0, ge=0, description="a whole number, 0 or more")
+    max_conflicts: float = Field(0.01, ge=0, le=1, description="a share from 0 to 1, for example 0.01")
     """Share of a day's rows that may lose to a row of the same id with another value before a run warns."""
-    grains: tuple[GrainName | Sliding, ...] = ("hour", "day", "cumulative")
+    grains: tuple[GrainSetting, ...] = Field(
+        ("hour", "day", "cumulative"), description="a list, for example [hour, day, {size: 7d}]"
+    )
     dask: Cluster = "in-process"
     storage: Annotated[Storage, BeforeValidator(Storage.of)] = NOTHING
-    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")] | None = None
+    memory: str | None = Field(
+        None, pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="a size, for example 2GB or 512MiB"
+    )
     folder: str = Field(default=".", exclude=True)
 
     @model_validator(mode="after")
@@ -107,11 +111,11 @@ class Config(Section):
                 "since is no date or time",
                 where="since",
                 expected="ISO 8601, such as 2013-02-01",
-                found=str(self.since),
+                found=self.since,
             ) from error
         if found % self.zone.tile(found, FOREVER):
             raise ConfigError(
-                "since must begin an hour", where="since", found=str(self.since), todo="use a date or a whole hour"
+                "since must begin an hour", where="since", found=self.since, todo="use a date or a whole hour"
             )
         return found
 
@@ -122,12 +126,18 @@ class Config(Section):
 
     @functools.cached_property
     def slice_sets(self) -> tuple[SliceBy, ...]:
-        return tuple(slice_by_of(each.columns) for each in self.slice_by)
+        return tuple(
+            slice_by_of(setting.columns if isinstance(setting, SliceSet) else setting) for setting in self.slice_by
+        )
 
     @functools.cached_property
     def caps(self) -> dict[SliceBy, int]:
         """How many slices of a set are told apart, where that is limited."""
-        return {slice_by_of(each.columns): each.top for each in self.slice_by if each.top is not None}
+        return {
+            slice_by_of(setting.columns): setting.top
+            for setting in self.slice_by
+            if isinstance(setting, SliceSet) and setting.top is not None
+        }
 
     @functools.cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:

@@ -1,26 +1,34 @@
 """The sections of a config: what may stand under `predictions`, `feedback`, `grains`, `slice_by`, `bins` and `dask`.
 
-Limit: a section knows only its own keys. What must fit together across keys is in `checks`.
+The description of a field is what a message says was expected there. Limit: a section knows only its own keys. What
+must fit together across keys is in `checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from sli.calendar.duration import Duration
-
-Length = Annotated[
-    Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
-]
 
 
 class Section(BaseModel):
     """A mapping of the config: an unknown key is an error, and values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+DurationSetting = Annotated[
+    Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
+]
+TimeSetting = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
+"""ISO 8601: YAML reads most of them as a date or a time."""
+GrainName = Literal["hour", "day", "week", "month", "cumulative"]
+ClassName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+"""A class. What YAML reads as true, false or null is refused, since the logs spell it in another way."""
 
 
 class Predictions(Section):
@@ -31,8 +39,8 @@ class Predictions(Section):
     time: str
     value: str
     keep: Literal["first", "latest"] = "first"
-    columns: tuple[str, ...] = ()
-    scores: Mapping[str, str] = Field(default_factory=dict)
+    columns: tuple[str, ...] = Field((), description="a list of columns, for example [region]")
+    scores: Mapping[str, str] = Field({}, description="{class: column}, for example {cat: p_cat, dog: p_dog}")
     """Multiclass: the column of each class's probability."""
     query: str | None = None
     """Ranking: the column that says which predictions were ranked together."""
@@ -47,48 +55,92 @@ class Feedback(Section):
     value: str
     keep: Literal["latest", "first"] = "latest"
     nulls: Literal["withdraw", "ignore"] = "withdraw"
-    early: Length = Duration.parse("0s")
+    early: DurationSetting = Duration.parse("0s")
 
 
 class Sliding(Section):
-    size: Length
-    every: Length = Duration.parse("1d")
+    """Windows of one size, a new one every so often."""
+
+    size: DurationSetting
+    every: DurationSetting = Duration.parse("1d")
 
 
 class SliceSet(Section):
-    """Slice columns; of their slices only the `top` largest of each window, and the rest together."""
+    """Columns whose values make slices. With `top`, the smaller slices of a window count as one."""
 
-    columns: tuple[str, ...]
-    top: Annotated[int, Field(ge=1)] | None = None
+    columns: tuple[str, ...] = Field(description="a list of columns, for example [region]")
+    top: Annotated[int, Field(ge=1)] | None = Field(None, description="a whole number, 1 or more")
 
 
 class Quantiles(Section):
-    """Bins of about equal counts in a reference table, a Parquet file such as the training data."""
+    """Bins of about equal counts in a reference table, a Parquet file, for example the training data."""
 
-    quantiles: Annotated[int, Field(ge=2, le=100)]
+    quantiles: int = Field(ge=2, le=100, description="a whole number from 2 to 100")
     table: str
 
 
 class Workers(Section):
-    workers: Annotated[int, Field(ge=1, le=10_000)]
+    """A cluster of so many processes on this machine."""
+
+    workers: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10000")
 
 
 class Scheduler(Section):
-    scheduler: str
+    """A running cluster, by the address of its scheduler."""
+
+    scheduler: str = Field(description="an address, for example tcp://host:8786")
 
 
 class Factory(Section):
-    """A function of the user's that returns a Dask client, and its keyword arguments."""
+    """A user's function that returns a Dask client, and its keyword arguments."""
 
-    factory: str
-    options: Mapping[str, Any] = Field(default_factory=dict)
+    factory: str = Field(description="module:function, for example my_cluster:client")
+    options: Mapping[str, Any] = Field({}, description="keyword arguments, for example {workers: 20}")
 
 
-Cluster = Literal["in-process"] | Workers | Scheduler | Factory
-"""Where tasks run."""
-SliceSetting = Annotated[
-    SliceSet, BeforeValidator(lambda value: {"columns": value} if isinstance(value, list | tuple) else value)
+def tag_of(plain: str, *sections: type[Section]) -> Callable[[object], str]:
+    """How to read a value that may be one of these sections or something plain: as which of them, by its tag.
+
+    A mapping is read as the section that has most of its keys. So a message is about what the user meant.
+    """
+
+    def tag(value: object) -> str:
+        if isinstance(value, Section):
+            return f"<{type(value).__name__}>"
+        if not isinstance(value, Mapping):
+            return plain
+        return f"<{max(sections, key=lambda section: len(section.model_fields.keys() & value.keys())).__name__}>"
+
+    return tag
+
+
+CLUSTERS = (Workers, Scheduler, Factory)
+Cluster = Annotated[
+    Annotated[Literal["in-process"], Tag("<cluster>")]
+    | Annotated[Workers, Tag("<Workers>")]
+    | Annotated[Scheduler, Tag("<Scheduler>")]
+    | Annotated[Factory, Tag("<Factory>")],
+    Discriminator(tag_of("<cluster>", *CLUSTERS)),
 ]
-GrainName = Literal["hour", "day", "week", "month", "cumulative"]
-ClassName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
-"""A class; what YAML reads as true, false or null is refused, since the logs say it otherwise."""
+"""Where tasks run."""
+GrainSetting = Annotated[
+    Annotated[GrainName, Tag("<grain>")] | Annotated[Sliding, Tag("<Sliding>")],
+    Discriminator(tag_of("<grain>", Sliding)),
+]
+SliceSetting = Annotated[
+    Annotated[tuple[str, ...], Tag("<columns>")] | Annotated[SliceSet, Tag("<SliceSet>")],
+    Discriminator(tag_of("<columns>", SliceSet)),
+]
+BinSetting = Annotated[
+    Annotated[tuple[float, ...], Tag("<edges>")] | Annotated[Quantiles, Tag("<Quantiles>")],
+    Discriminator(tag_of("<edges>", Quantiles)),
+]
+SECTION_OF_TAG: Mapping[str, type[Section]] = {
+    f"<{section.__name__}>": section for section in (*CLUSTERS, Sliding, SliceSet, Quantiles)
+}
+EXPECTED_OF_TAG = {
+    "<cluster>": "in-process or {workers: 4} or {scheduler: ADDRESS} or {factory: MODULE:FUNCTION}",
+    "<grain>": "hour or day or week or month or cumulative or {size: 7d}",
+    "<columns>": "a list of columns, for example [region], or {columns: [region], top: 20}",
+    "<edges>": "edges, for example [10, 20, 50], or {quantiles: 4, table: train.parquet}",
+}

@@ -29,7 +29,11 @@ def sliceable(config: Config, inputs: Inputs) -> Config:
     found = nested(config, inputs)
     if not found:
         return config
-    kept = [each for each in config.slice_by if not found.keys() & set(each.columns)]
+    kept = [
+        setting
+        for setting, columns in zip(config.slice_by, config.slice_sets, strict=True)
+        if not found.keys() & set(columns)
+    ]
     if not kept:
         name, kind = next(iter(found.items()))
         raise ConfigError(

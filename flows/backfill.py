@@ -26,7 +26,8 @@ from sli.config.model import Config
 from sli.errors import SliError
 from sli.masking import masked
 from sli.planning.as_of import as_of_instant
-from sli.runs.recompute import Outcome, check_reachable
+from sli.runs.outcome import Outcome
+from sli.runs.preview import check_reachable
 
 
 @flow(name="backfill", flow_run_name=first_name, description=__doc__, validate_parameters=False)

@@ -22,7 +22,7 @@ from sli.config.load import load_config
 from sli.errors import SliError
 from sli.masking import masked
 from sli.planning.as_of import as_of_instant
-from sli.runs.recompute import check_reachable
+from sli.runs.preview import check_reachable
 
 
 @flow(name="recompute", flow_run_name=first_name, description=__doc__, validate_parameters=False)

@@ -32,7 +32,7 @@ from sli.config.model import Config
 from sli.engine.storage import plain
 from sli.masking import masked, masked_tree
 from sli.publishing.store import Store
-from sli.runs.recompute import Outcome
+from sli.runs.outcome import Outcome
 
 ROWS = 500
 """Rows of a table artifact."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sli.reading.verify import verify as verify
     from sli.runs.backfill import backfill as backfill
     from sli.runs.backfill import plan_backfill as plan_backfill
-    from sli.runs.recompute import plan as plan
+    from sli.runs.preview import plan as plan
     from sli.runs.recompute import run as run
 
 __all__ = ["backfill", "compare_slices", "distribution", "plan", "plan_backfill", "query", "read", "run", "verify"]
@@ -23,7 +23,7 @@ _HOME = {
     "backfill": "sli.runs.backfill",
     "compare_slices": "sli.reading.compare",
     "distribution": "sli.reading.query",
-    "plan": "sli.runs.recompute",
+    "plan": "sli.runs.preview",
     "plan_backfill": "sli.runs.backfill",
     "query": "sli.reading.query",
     "read": "sli.reading.read",

@@ -17,7 +17,7 @@ import sli
 from sli.config.load import checked
 from sli.config.model import Config
 from sli.reading.read import standing_audit
-from sli.runs.recompute import Outcome
+from sli.runs.outcome import Outcome
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -288,11 +288,11 @@ def _backfill(given: argparse.Namespace) -> int:
 def _plan(given: argparse.Namespace) -> int:
     from sli.command import text as report
     from sli.config.load import load_config
-    from sli.runs.recompute import expected_of, plan
+    from sli.runs.preview import expected_results, plan
 
     config = load_config(given.config, given.settings)
     made = plan(config, as_of=given.as_of, look_back=given.look_back, future=given.future)
-    found = None if made.empty else expected_of(config, made)
+    found = None if made.empty else expected_results(config, made)
     if given.json:
         print(json.dumps({**made.to_dict(), "expected": found and found.to_dict()}))
     else:

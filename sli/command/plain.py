@@ -15,7 +15,7 @@ from sli.command.figures import largest_first, number, numbers, window_name
 from sli.command.plot import slice_name
 from sli.config.model import Config
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
-from sli.runs.recompute import Outcome
+from sli.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd

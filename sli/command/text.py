@@ -25,7 +25,7 @@ from sli.planning.request import Backfill
 from sli.planning.tasks import Job, size_text
 from sli.publishing.conflicts import Conflicts
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
-from sli.runs.recompute import Outcome
+from sli.runs.outcome import Outcome
 from sli.slis.catalogue.drift import P_VALUES
 
 if TYPE_CHECKING:

@@ -1,4 +1,15 @@
-"""What changed, and the one commit that makes it visible: store, transaction, rows, audit, history.
+"""What changed since the last run, and the one commit that makes it visible.
 
-Imports `rollup` and the wings below it. The only wing that writes to the store and that imports `deltalake`.
+It may import `rollup` and the wings below it. It must not import `runs`, `reading` or `command`. It is the only wing
+that imports `deltalake`, and the only one that writes to the store.
+
+- `store`: reads the Delta tables under one root.
+- `transaction`: the writes of one run, and their one commit.
+- `rows`: the forms of result rows: flat, stored, and pandas.
+- `diff`: what the rolled-up rows change of the published ones.
+- `audit`: the rows and files that did not count, and why.
+- `conflicts`: days with too many rows of one id that contradict each other.
+- `history`: results as known at an earlier instant, and what backfills changed.
+- `turns`: one run at a time works on a store.
+- `commit`: what a run writes to each table, and the state for the next plan.
 """

@@ -20,9 +20,10 @@ from sli.logs.files import Files, Inputs
 from sli.matching.id_index import HASH, keys_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
-from sli.publishing.history import restated
-from sli.publishing.rows import Difference, written
-from sli.publishing.store import Transaction
+from sli.publishing.diff import Difference
+from sli.publishing.history import restated_rows
+from sli.publishing.rows import stored_batches
+from sli.publishing.transaction import Transaction
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ def commit(
         return False
     backfill = chosen.request.backfill
     stamp = {"sequence": transaction.sequence, "backfill": backfill.id if backfill else None}
-    revised = written(changes.revised, stamp)
+    revised = stored_batches(changes.revised, stamp)
     if chosen.older:
         whole = pa.concat_tables(revised, promote_options="permissive")
-        later = restated(transaction.store, transaction.published, whole, chosen.as_of, transaction.sequence)
+        later = restated_rows(transaction.store, transaction.published, whole, chosen.as_of, transaction.sequence)
         revised = iter([whole, later])
     else:
         _write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
@@ -118,7 +119,9 @@ def commit(
     transaction.write("runs", _run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began))
     rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
     transaction.publish(
-        state, written(rows, {}), None if chosen.older or not changes.partitions else _replacing(changes.partitions)
+        state,
+        stored_batches(rows, {}),
+        None if chosen.older or not changes.partitions else _replacing(changes.partitions),
     )
     return True
 

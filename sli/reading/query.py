@@ -29,8 +29,7 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.planning.affected import resting_on
 from sli.planning.published import Published
-from sli.publishing import rows as publish
-from sli.publishing.history import framed
+from sli.publishing.rows import decode_texts, stored_rows, to_pandas
 from sli.publishing.store import Store
 from sli.rollup.evaluate import Evaluation
 from sli.rollup.merge import TileTables
@@ -68,15 +67,15 @@ def query(
     with asked.evaluation() as evaluation:
         batches = evaluation.batches(asked.grain, asked.starts, asked.ends)
         found = [each for batch in batches for each in results(asked.config, asked.grain, batch, asked.published.as_of)]
-    rows = pa.concat_tables([_waiting(asked, sli, publish.spelt(part)) for sli, part in found] or [NOTHING])
-    rows = publish.spelt(rows)
+    rows = pa.concat_tables([_waiting(asked, sli, decode_texts(part)) for sli, part in found] or [NOTHING])
+    rows = decode_texts(rows)
     if asked.wanted is not None:
         rows = rows.filter(pc.equal(rows.column("slice"), asked.wanted))
     stamp = {"model": asked.config.model, "as_of": asked.published.as_of, "run_id": asked.published.run_id}
     for name, value in stamp.items():
         rows = rows.append_column(name, pa.repeat(value, len(rows)))
     order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
-    return framed(publish.stored(rows.sort_by(order).select([name for name, _ in schemas.BELIEF])))
+    return to_pandas(stored_rows(rows.sort_by(order).select([name for name, _ in schemas.BELIEF])))
 
 
 def distribution(
@@ -120,7 +119,7 @@ def distribution(
         table = table.filter(pc.equal(table.column("slice"), asked.wanted))
     keys = ("slice", "window_end", "window_start", "count", "value")
     order = [(name, "descending" if name == "count" else "ascending") for name in keys]
-    return framed(publish.stored(table.sort_by(order)))
+    return to_pandas(stored_rows(table.sort_by(order)))
 
 
 @dataclass(frozen=True)

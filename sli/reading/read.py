@@ -25,8 +25,9 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.planning.published import Published
-from sli.publishing import rows as publish
-from sli.publishing.history import backfilled, framed, known_at
+from sli.publishing.audit import current_audit
+from sli.publishing.history import backfill_changes, rows_known_at
+from sli.publishing.rows import stored_rows, to_pandas
 from sli.publishing.store import Store
 from sli.slices import slice_by_of
 
@@ -72,14 +73,14 @@ def read(
         if not len(rows):
             # What is no longer declared has a history, too.
             _check(published, sli, grain)
-        return framed(rows if slice is None and slice_by is None else _chosen(rows, slice, slice_by, ordered=False))
+        return to_pandas(rows if slice is None and slice_by is None else _chosen(rows, slice, slice_by, ordered=False))
     _check(published, sli, grain)
     within, only = _within(published, grain, at, start, end), _filter(sli, grain, at, start, end)
     if as_of is None:
         rows = store.rows_in("results", results, only=only, within=within)
     else:
-        rows = publish.stored(known_at(store, published, parsed(at, "as_of", as_of), only))
-    return framed(_chosen(rows, slice, slice_by))
+        rows = stored_rows(rows_known_at(store, published, parsed(at, "as_of", as_of), only))
+    return to_pandas(_chosen(rows, slice, slice_by))
 
 
 def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
     store = Store(config.store, config.storage)
     published = store.published()
     if as_of is None:
-        return framed(store.rows("audit", published, only=publish.standing(published)))
+        return to_pandas(store.rows("audit", published, only=current_audit(published)))
     limit, newest, standing = parsed(config.zone, "as_of", as_of), -1, 0
     runs = store.rows("runs", published, ["sequence", "as_of"]).sort_by("sequence")
     for sequence, at in zip(
@@ -96,7 +97,7 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
         # A run of an older as_of than those before it writes no audit.
         if at >= newest:
             newest, standing = at, sequence if at <= limit else standing
-    return framed(store.rows("audit", published, only=pc.field("sequence") == standing))
+    return to_pandas(store.rows("audit", published, only=pc.field("sequence") == standing))
 
 
 def _chosen(
@@ -138,7 +139,7 @@ def _changes(store: Store, published: Published, table: str, only: pc.Expression
             f"there is no table '{table}'", expected=f"one of {', '.join(TABLES)}", todo=nearest(table, TABLES)
         )
     if table == "backfills":
-        rows = backfilled(store, published)
+        rows = backfill_changes(store, published)
         return rows if only is None else rows.filter(only)
     columns = [*COLUMNS, "sequence", "change", "cause", "old_value", "old_verdict", "backfill"]
     return store.rows(table, published, only=only).select(columns).sort_by("sequence")
@@ -157,7 +158,7 @@ def _of_runs(
         found.append(of <= _instant(at, "as_of", as_of))
     only = functools.reduce(operator.and_, found) if found else None
     names = (schemas.AUDIT if table == "audit" else schemas.RUNS).names
-    return framed(store.rows(table, published, only=only).select(names).sort_by("sequence"))
+    return to_pandas(store.rows(table, published, only=only).select(names).sort_by("sequence"))
 
 
 def check_windowless(table: str, given: Mapping[str, object], allowed: str) -> None:

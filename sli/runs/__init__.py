@@ -1,4 +1,11 @@
 """The job itself: discover, plan, match, tile, roll up, publish; and backfills, which do it part by part.
 
-Imports `publishing` and the wings below it. Knows nothing of `reading` and of `command`.
+It may import `publishing` and the wings below it. It must not import `reading` or `command`.
+
+- `recompute`: a run, from top to bottom.
+- `preview`: what a run would do, without doing it.
+- `hour_tiles`: the hour tiles of a run, recomputed or amended.
+- `passes`: which SLIs are rolled up over which windows, and what that changes.
+- `outcome`: what a run did.
+- `backfill`: an interval recomputed part by part, or the tiles that an SLI lacks filled.
 """

@@ -27,10 +27,13 @@ from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stale import aligned, limits
-from sli.publishing.history import backfilled, framed
+from sli.publishing.history import backfill_changes
+from sli.publishing.rows import to_pandas
 from sli.publishing.store import Store
 from sli.runs.hour_tiles import Progress
-from sli.runs.recompute import Outcome, carry_out, planned
+from sli.runs.outcome import Outcome
+from sli.runs.preview import current_plan
+from sli.runs.recompute import carry_out
 from sli.tiles.dry_run import check_code
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class BackfillOutcome:
 
         Read when they are asked for, so that a backfill that is done is not done again where they cannot be read.
         """
-        return framed(backfilled(self.store, self.store.published(), self.backfill.id))
+        return to_pandas(backfill_changes(self.store, self.store.published(), self.backfill.id))
 
 
 def plan_backfill(
@@ -99,7 +102,7 @@ def plan_backfill(
     wanted = as_of_instant(config, as_of)
     published = Store(config.store, config.storage).published()
     begun, resumed = _begun(config, published, wanted, as_of is not None, start, end, sli)
-    plan = planned(config, Request(wanted, None, begun, begun.left))
+    plan = current_plan(config, Request(wanted, None, begun, begun.left))
     chunks = _chunks(config, begun, resumed, plan, _days(plan, chunk))
     return BackfillPlan(begun, resumed, tuple(chunks), plan, config, published)
 

@@ -30,8 +30,8 @@ from sli.planning.new_rows import News
 from sli.planning.plan import Plan
 from sli.planning.planner import extended
 from sli.planning.tasks import Job
-from sli.publishing import rows as publish
-from sli.publishing.store import LAYOUT, Transaction, Within
+from sli.publishing.store import LAYOUT, Within
+from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
 from sli.schemas import DAYS, KEYS, TILES, with_states
 from sli.tiles.amend import Shares, shares
@@ -68,7 +68,7 @@ class TooLarge(Exception):
 
 
 @dataclass(frozen=True)
-class Worked:
+class HourTiles:
     """Hour tiles after a run's work: all of them, or those of `only` these local days; `touched` are those written."""
 
     plan: Plan
@@ -77,14 +77,14 @@ class Worked:
     only: set[str] | None = None
 
 
-def made_anew(
+def recompute_tiles(
     config: Config,
     transaction: Transaction,
     chosen: Plan,
     inputs: Inputs,
     known: Sequence[Interval],
     progress: Progress,
-) -> Worked:
+) -> HourTiles:
     """Tiles recomputed from all their pairs. Raises TooLarge where tasks run out of memory."""
     before = _tiles_before(config, transaction, chosen)
     try:
@@ -100,7 +100,24 @@ def made_anew(
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
         tiles, reclassified = explained(config, inputs, chosen.as_of, tiles)
-    return Worked(chosen, tiles, publish.touched_days(chosen, before, tiles) | reclassified)
+    return HourTiles(chosen, tiles, _touched_days(chosen, before, tiles) | reclassified)
+
+
+def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
+    """Local days whose tiles a run recomputed, filled or removed; `before` are the tiles it began with."""
+    if plan.from_scratch:
+        return set(tiles.column("day").to_pylist())
+    touched = [
+        *plan.pairs,
+        *plan.checked,
+        *plan.strays,
+        *(interval for job in plan.jobs for chunk in job.chunks for interval in chunk.pairs),
+    ]
+    days: set[str] = set()
+    for rows in (before, tiles):
+        starts = rows.column("start").cast(pa.int64()).to_numpy()
+        days.update(rows.column("day").filter(pa.array(meets_any(starts, starts + 1, touched))).to_pylist())
+    return days
 
 
 def _changed(
@@ -114,10 +131,10 @@ def _changed(
     return tuple(union([*renewed(config, before, tiles, chosen.pairs), *waited]))
 
 
-def amended(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> Worked:
+def amend_tiles(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> HourTiles:
     """Tiles of which only what the new rows change is computed. Raises NotTold."""
     if not news.any:
-        return Worked(
+        return HourTiles(
             replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
         )
     try:
@@ -128,7 +145,7 @@ def amended(config: Config, transaction: Transaction, chosen: Plan, news: News, 
         raise NotTold from error
 
 
-def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> Worked:
+def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> HourTiles:
     # In this process whatever the config says of Dask: to start a cluster would take longer.
     spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
     found = shares(news, spec, _segments(config, transaction, news))
@@ -144,7 +161,7 @@ def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: N
         checked=(),
         held=tuple(union([*chosen.held, *held])),
     )
-    return Worked(exact, with_states(tiles, config.kinds), touched, touched)
+    return HourTiles(exact, with_states(tiles, config.kinds), touched, touched)
 
 
 def _exchanged(
@@ -193,7 +210,7 @@ def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
     return Segments(transaction.store.root, transaction.store.storage, *files)
 
 
-def newest_end(config: Config, transaction: Transaction, worked: Worked, days: pa.Table) -> int:
+def newest_end(config: Config, transaction: Transaction, worked: HourTiles, days: pa.Table) -> int:
     """End of the newest hour with predictions; that of the published run may have lost its own."""
     if worked.only is None:
         return newest_hour(config, worked.tiles)
@@ -203,7 +220,7 @@ def newest_end(config: Config, transaction: Transaction, worked: Worked, days: p
 
 
 def with_edges(
-    config: Config, transaction: Transaction, worked: Worked, passes: Sequence[Pass], newest: int
+    config: Config, transaction: Transaction, worked: HourTiles, passes: Sequence[Pass], newest: int
 ) -> pa.Table:
     """Hour tiles that the windows to roll up rest on: with those of days a window begins or ends within."""
     if worked.only is None:

@@ -27,7 +27,8 @@ from sli.command.cli import main
 from sli.config.model import Config
 from sli.engine.interrupts import delivered
 from sli.errors import StoreError
-from sli.publishing.store import LAYOUT, Store, Transaction
+from sli.publishing.store import LAYOUT, Store
+from sli.publishing.transaction import Transaction
 
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 9 * DAY
@@ -111,7 +112,7 @@ CHILD = """
 import json, os, signal, sys
 import sli
 from sli.config.load import checked
-from sli.publishing.store import Transaction
+from sli.publishing.transaction import Transaction
 
 tree, as_of, point = json.loads(sys.argv[1])
 write = Transaction.write
@@ -322,7 +323,7 @@ def test_more_kills_than_versions_between_two_checkpoints_are_rolled_back(
     scenario: Scenario, old: Any, new: Any
 ) -> None:
     for _ in range(6):
-        dead = Store(scenario.config.store).begin()
+        dead = Transaction(Store(scenario.config.store))
         for name in STAGED:
             dead.write(name, dead.store.rows(name, dead.published))
     assert belief(scenario.config) == old
@@ -461,7 +462,7 @@ def test_a_signal_ends_a_run_as_its_handler_says_wherever_it_comes(
     logged_first(scenario)
     path = tmp_path / "sli.yaml"
     path.write_text(json.dumps(config_of(scenario.world, tmp_path)))
-    monkeypatch.setattr("sli.runs.recompute.roll_up", lambda *_: come())
+    monkeypatch.setattr("sli.runs.passes.roll_up", lambda *_: come())
     before = signal.signal(signal.SIGTERM, handler)
     try:
         if handler is stop:

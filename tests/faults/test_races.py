@@ -29,8 +29,10 @@ from sli.command.cli import main
 from sli.errors import ConflictError, InputError, StoreError
 from sli.matching import execute as engine
 from sli.publishing import turns
-from sli.publishing.store import Store, Transaction
+from sli.publishing.store import Store
+from sli.publishing.transaction import Transaction
 from sli.runs import recompute
+from sli.runs.outcome import Outcome
 from sli.tiles.delta import NotTold
 
 START = at("2024-03-08T00:00")
@@ -520,7 +522,7 @@ def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_
     # `time.sleep` does nothing in this file.
     rest = threading.Event().wait
 
-    def slow(*given: Any) -> recompute.Outcome:
+    def slow(*given: Any) -> Outcome:
         rest(0.3)
         if failures:
             raise failures.pop(0)

@@ -112,7 +112,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 2)
     monkeypatch.setattr(turns, "POLL", {True: 0.001, False: 0.001})
-    made, made_anew = [], sli.runs.recompute.made_anew
+    made, made_anew = [], sli.runs.recompute.recompute_tiles
     waiting, done = threading.Event(), threading.Event()
 
     def working(*given: Any) -> Any:
@@ -125,7 +125,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
             if "waiting until it ends" in record.getMessage():
                 waiting.set()
 
-    monkeypatch.setattr("sli.runs.recompute.made_anew", working)
+    monkeypatch.setattr("sli.runs.recompute.recompute_tiles", working)
     told = Told()
     turns.LOG.addHandler(told)
     caplog.set_level(logging.INFO, "sli.store")
@@ -201,7 +201,7 @@ def test_a_run_gives_its_turn_back_also_where_it_fails(tmp_path: Path, monkeypat
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 1)
     with monkeypatch.context() as patch:
-        patch.setattr("sli.runs.recompute.made_anew", lambda *_: 1 // 0)
+        patch.setattr("sli.runs.recompute.recompute_tiles", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             scenario.run(START + 2 * DAY)
     with Turn(scenario.config.store) as turn:

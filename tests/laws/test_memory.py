@@ -16,7 +16,7 @@ from sli.errors import EngineError, OutOfMemory
 from sli.publishing.store import Store
 from sli.rollup import evaluate as evaluation
 from sli.runs import hour_tiles as hours
-from sli.runs import recompute
+from sli.runs import preview
 
 START = at("2024-01-01T00:00")
 AS_OF = START + 12 * DAY
@@ -205,17 +205,17 @@ def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
 
 def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp_path):
     config = wide(tmp_path, "store")
-    first = recompute.expected_of(config, sli.plan(config, as_of="2024-01-08"))
+    first = preview.expected_results(config, sli.plan(config, as_of="2024-01-08"))
     outcome = sli.run(config, as_of="2024-01-08")
     own = sys.modules["own"]
     assert first.functions == ("gap",)
     assert own.calls <= first.calls
     assert outcome.results <= first.results
     alone = wide(tmp_path, "alone", slice_by=[[]], slis=["accuracy", "roc_auc"])
-    found = recompute.expected_of(alone, sli.plan(alone, as_of="2024-01-08"))
+    found = preview.expected_results(alone, sli.plan(alone, as_of="2024-01-08"))
     assert found.results == found.for_each_slice == sli.run(alone, as_of="2024-01-08").results
     # Once tiles are there, so are their slices: 1, 3 and 15.
     again = wide(tmp_path, "store", slis=["accuracy", "precision"])
-    known = recompute.expected_of(again, sli.plan(again, as_of="2024-01-08"))
+    known = preview.expected_results(again, sli.plan(again, as_of="2024-01-08"))
     assert known.results == 19 * known.for_each_slice
     assert report.expected_lines(first, config)[0].startswith(f"about {first.windows} windows")

@@ -38,7 +38,7 @@ FACES = {"__init__", "mergeable"}
 ROOMS = {
     "dask": {"matching.cluster", "matching.execute", "tiles.shuffle"},
     "distributed": {"matching.cluster", "matching.execute", "tiles.shuffle"},
-    "deltalake": {"publishing.store"},
+    "deltalake": {"publishing.store", "publishing.transaction"},
     "rich": {"command"},
     "prefect": set[str](),
     "flows": set[str](),

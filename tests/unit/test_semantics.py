@@ -592,12 +592,12 @@ def test_a_changed_definition_is_a_new_series_and_the_old_one_stays_in_the_histo
 
 
 def test_a_comparison_that_runs_out_of_memory_says_what_to_do(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sli.publishing import rows as publish
+    from sli.runs import passes
 
     def full(*_: Any) -> Any:
         raise duckdb.OutOfMemoryException("failed to allocate")
 
-    monkeypatch.setattr(publish, "difference", full)
+    monkeypatch.setattr(passes, "difference", full)
     s = make()
     s.log_predictions("p.parquet", [p("a", TEN)])
     with pytest.raises(OutOfMemory, match="raise `memory:`"):
@@ -886,7 +886,7 @@ def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sli.engine.connection import connect
-    from sli.publishing import rows as publish
+    from sli.publishing import diff
 
     seen = []
 
@@ -896,12 +896,12 @@ def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
         for name in ("model", "run_id"):
             nothing = nothing.append_column(name, pa.array([], pa.string()))
         with connect(1, 1 << 28) as con:
-            slow = publish.compared(con, nothing, new, scope, True)
+            slow = diff.compare_grain(con, nothing, new, scope, True)
         seen.append((quick, slow))
         return quick
 
-    made_new = publish.all_new
-    monkeypatch.setattr(publish, "all_new", both)
+    made_new = diff.all_added
+    monkeypatch.setattr(diff, "all_added", both)
     s = make(grains=("hour", "day", "cumulative"), slice_by=((), ("site",)), slis=("accuracy", "log_loss"))
     s.log_predictions("a.parquet", [p(f"{i}", TEN + i * HOUR, i / 40, site="ab"[i % 2]) for i in range(40)])
     s.log_feedback("a.parquet", [f(f"{i}", TEN + i * HOUR, float(i % 3 == 0)) for i in range(30)])

@@ -18,7 +18,8 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, InputError
 from sli.reading.read import read
-from sli.runs.recompute import plan, run
+from sli.runs.preview import plan
+from sli.runs.recompute import run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,8 @@ from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs, LogFile
 from sli.logs.listing import listing
 from sli.logs.reader import count_sql, predictions_log, rows_sql
-from sli.publishing.store import SMALL_FILES, Store
+from sli.publishing.store import Store
+from sli.publishing.transaction import SMALL_FILES
 
 MONDAY = at("2024-01-01T00:00")
 WORLD = World(

@@ -19,7 +19,7 @@ from sli.planning import as_of
 from sli.publishing.store import Store
 from sli.reading.verify import verify
 from sli.runs.backfill import plan_backfill
-from sli.runs.recompute import plan
+from sli.runs.preview import plan
 
 START = at("2024-03-08T00:00")
 FAR = at("2199-01-01T00:00")
@@ -155,8 +155,8 @@ def test_what_is_taken_back_is_taken_back_in_one_step(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("sli.runs.recompute.made_anew", killed)
-        patch.setattr("sli.runs.recompute.amended", killed)
+        patch.setattr("sli.runs.recompute.recompute_tiles", killed)
+        patch.setattr("sli.runs.recompute.amend_tiles", killed)
         with pytest.raises(Killed):
             sli.run(scenario.config, undo_future=True)
     assert sli.read(scenario.config).equals(before)

@@ -28,11 +28,12 @@ from sli.errors import StoreError
 from sli.planning import formats
 from sli.planning.published import Published
 from sli.planning.request import Backfill
-from sli.publishing.store import KEY, LAYOUT, Store, Transaction
+from sli.publishing.store import KEY, LAYOUT, Store
+from sli.publishing.transaction import Transaction
 from sli.reading.compare import compare_slices
 from sli.reading.verify import verify
 from sli.runs.backfill import plan_backfill
-from sli.runs.recompute import plan
+from sli.runs.preview import plan
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 AS_OF = make_store.BEGIN + timedelta(days=4)

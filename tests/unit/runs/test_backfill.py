@@ -332,8 +332,8 @@ def test_what_a_backfill_changed_is_read_when_asked_for_so_that_failing_to_tell_
         raise StoreError("the store cannot be read", passes=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sli.publishing.history.backfilled", away)
-        patch.setattr("sli.runs.backfill.backfilled", away)
+        patch.setattr("sli.publishing.history.backfill_changes", away)
+        patch.setattr("sli.runs.backfill.backfill_changes", away)
         outcome = sli.backfill(scenario.config, **WHOLE, as_of=text(AS_OF))
         with pytest.raises(StoreError):
             _ = outcome.changes

@@ -1,0 +1,259 @@
+"""What changed: the rows that a run rolled up, compared with the published rows.
+
+A row is published again only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the
+values that were ever published. Rows are compared grain by grain, in the flat form. Limit: values are compared to the
+bit; states are exact, so equal inputs give equal bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli import schemas
+from sli.calendar.interval import meets_any
+from sli.config.model import Config
+from sli.engine.connection import connect, prepare_cursor
+from sli.engine.sql import literal
+from sli.planning.affected import compared_with
+from sli.planning.plan import Plan
+from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
+from sli.publishing.transaction import Transaction
+from sli.rollup.results import NOTHING, ROLLED, TEXT, Pass
+
+ReadRows = Callable[[], pa.Table]
+"""Reads the published rows of one grain, in the flat form."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`rows`: all rows of the partitions that change, as they shall be; `revised`: the rows added, changed, removed.
+
+    Both are flat and their texts are dictionary-encoded.
+    """
+
+    rows: pa.Table
+    revised: pa.Table
+    partitions: dict[str, list[str]]
+    """For each grain the days to replace."""
+
+    def counts(self, column: str) -> Counter[str]:
+        """How often each text of a column occurs in `revised`, without nulls."""
+        return text_counts(self.revised.column(column))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which published rows a run replaces: those of the windows and series it rolled up, and of what is gone."""
+
+    config: Config
+    plan: Plan
+    passes: Sequence[Pass]
+
+    def declared(self) -> pa.Table:
+        """Each SLI, definition, grain and slice_by that the config declares."""
+        rows = [
+            {"sli": sli.name, "definition": self.config.definition(sli), "grain": grain.name, "slice_by": slice_by}
+            for sli in self.config.declared
+            for grain in self.config.all_grains
+            for slice_by in self._slice_sets
+        ]
+        return pa.Table.from_pylist(rows)
+
+    @property
+    def _slice_sets(self) -> list[str]:
+        return [",".join(columns) for columns in self.config.slice_sets]
+
+    def contains(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """For each published (flat) row whether it is in scope."""
+        starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
+        declared = np.zeros(len(rows), dtype=bool)
+        for sli in self.config.declared:
+            # By name and definition: a renamed SLI keeps its definition.
+            declared |= _is_in(rows, "sli", [sli.name]) & _is_in(rows, "definition", [self.config.definition(sli)])
+        declared &= _is_in(rows, "grain", [grain.name for grain in self.config.all_grains])
+        declared &= _is_in(rows, "slice_by", self._slice_sets)
+        rolled_up = np.zeros(len(rows), dtype=bool)
+        for one in self.passes:
+            of_slis = _is_in(rows, "sli", [sli.name for sli in one.slis])
+            for grain in one.grains:
+                at = np.flatnonzero(of_slis & _is_in(rows, "grain", [grain.name]))
+                rolled_up[at] |= one.choose(grain, starts[at], ends[at])
+        return rolled_up | ~declared
+
+
+def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: Scope, first: bool) -> Difference:
+    """Compare `new` rows with the `old` rows in scope, by grain; old rows out of scope stay as they are.
+
+    `first`: nothing was published before.
+    """
+    parts, config = [], scope.config
+    with connect(config.parallel, config.task_memory) if old or not first else nullcontext() as con:
+        for grain in sorted({*old, *new}):
+            before, now = old[grain]() if grain in old else None, new.get(grain, NOTHING)
+            if con is None:
+                parts.append(all_added(now, scope))
+                continue
+            with con.cursor() as cursor:
+                prepare_cursor(cursor)
+                parts.append(compare_grain(cursor, before, now, scope, first))
+    if not parts:
+        parts = [all_added(NOTHING, scope)]
+    rows, revised = (
+        pa.concat_tables([getattr(part, name) for part in parts], promote_options="permissive")
+        for name in ("rows", "revised")
+    )
+    return Difference(rows, revised, {grain: days for part in parts for grain, days in part.partitions.items()})
+
+
+def no_difference() -> Difference:
+    """No row, and none revised."""
+    stamp = {"as_of": pa.int64(), "run_id": TEXT, "change": TEXT, "cause": TEXT, "old_value": pa.float64()}
+    more = [pa.field(name, kind) for name, kind in {**stamp, "old_verdict": TEXT}.items()]
+    nothing = pa.Table.from_batches([], pa.schema([pa.field("model", TEXT), *NOTHING.schema, *more]))
+    return Difference(nothing, nothing, {})
+
+
+def all_added(new: pa.Table, scope: Scope) -> Difference:
+    """What `compare_grain` returns where nothing was published: the same rows, in the order they come."""
+    n, plan = len(new), scope.plan
+    rows = new.select(list(ROLLED)).add_column(0, "model", constant_column(scope.config.model, TEXT, n))
+    rows = rows.append_column("as_of", constant_column(plan.as_of, pa.int64(), n))
+    rows = rows.append_column("run_id", constant_column(plan.run_id, TEXT, n))
+    revised = rows
+    for name, value, kind in (
+        ("change", "added", TEXT),
+        ("cause", "first run", TEXT),
+        ("old_value", None, pa.float64()),
+        ("old_verdict", None, TEXT),
+    ):
+        revised = revised.append_column(name, constant_column(value, kind, n))
+    grains = sorted(text_counts(new.column("grain")))
+    return Difference(rows, revised, {grain: sorted(text_counts(new.column("day"))) for grain in grains})
+
+
+def compare_grain(
+    con: duckdb.DuckDBPyConnection, old: pa.Table | None, new: pa.Table, scope: Scope, first: bool
+) -> Difference:
+    """The rows of a grain added, changed and removed, and all rows of the partitions these lie in."""
+    old = flat_rows(schemas.RESULTS.empty_table()) if old is None else old
+    in_scope = scope.contains(old) if len(old) else np.array([], dtype=bool)
+    con.register("old_arrow", old.append_column("in_scope", pa.array(in_scope, pa.bool_())))
+    con.register("new_arrow", _with_changed_windows(scope.config, scope.plan, new))
+    con.register("declared_arrow", scope.declared())
+    _find_revised(con, scope, first)
+    partitions: dict[str, list[str]] = {}
+    for grain, day in con.execute("SELECT DISTINCT grain, day FROM revised ORDER BY ALL").fetchall():
+        partitions.setdefault(grain, []).append(day)
+    columns = ", ".join(f"o.{name}" for name in ROLLED)
+    con.execute(
+        f"CREATE TEMP TABLE final AS SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM revised "
+        f"WHERE change <> 'removed' UNION ALL SELECT o.model, {columns}, o.as_of, o.run_id FROM old_arrow o "
+        f"JOIN (SELECT DISTINCT grain, day FROM revised) d USING (grain, day) "
+        f"WHERE NOT EXISTS (FROM revised n WHERE {_SAME_KEY})"
+    )
+    order = "grain, day, sli, slice_by, slice, window_end, window_start"
+    rows = con.sql(f"FROM final ORDER BY {order}").to_arrow_table()
+    revised = con.sql(f"FROM revised ORDER BY {order}").to_arrow_table()
+    return Difference(encode_texts(rows), encode_texts(revised), partitions)
+
+
+_SAME_KEY = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
+
+
+def _find_revised(con: duckdb.DuckDBPyConnection, scope: Scope, first: bool) -> None:
+    """Create the table `revised`, the rows added, changed and removed, from old_arrow, new_arrow, declared_arrow."""
+    plan, model = scope.plan, literal(scope.config.model)
+    changed = " OR ".join(f"o.{name} IS DISTINCT FROM n.{name}" for name in COMPARED)
+    stamp = f"{plan.as_of}::BIGINT AS as_of, '{plan.run_id}' AS run_id"
+    new_columns, old_columns = (", ".join(f"{table}.{name}" for name in ROLLED) for table in "no")
+    con.execute(
+        f"CREATE TEMP TABLE revised AS SELECT {model} AS model, {new_columns}, {stamp}, "
+        f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
+        f"{_cause(scope.config, plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
+        f"FROM new_arrow n LEFT JOIN old_arrow o ON {_SAME_KEY} WHERE o.sli IS NULL OR {changed}"
+    )
+    con.execute(
+        f"INSERT INTO revised SELECT {model}, {old_columns}, {stamp}, 'removed', CASE WHEN s.definition IS NULL "
+        f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value, o.verdict FROM old_arrow o "
+        "LEFT JOIN declared_arrow s USING (sli, definition, grain, slice_by) "
+        f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {_SAME_KEY})"
+    )
+
+
+def _cause(config: Config, plan: Plan, first: bool) -> str:
+    """SQL for the cause of a change: from what differs, and from the columns that `_with_changed_windows` adds."""
+    # Built-in SLIs with a reference do not depend on labels.
+    with_reference = [
+        sli.name for sli in config.declared if sli.reference is not None and "python" not in sli.declaration
+    ]
+    compared = ", ".join(map(literal, [*with_reference, ""]))
+    fresh = ", ".join(map(literal, [*plan.fresh_series, *plan.filled, ""]))
+    grains = ", ".join(map(literal, [*plan.fresh_grains, ""]))
+    return (
+        f"CASE WHEN {first} THEN 'first run' "
+        f"WHEN o.sli IS NULL AND (n.sli IN ({fresh}) OR n.grain IN ({grains})) THEN 'new definition' "
+        "WHEN o.sli IS NULL THEN 'new predictions' "
+        "WHEN o.predictions < n.predictions THEN 'new predictions' "
+        "WHEN o.predictions > n.predictions THEN 'removed predictions' "
+        "WHEN o.labelled < n.labelled THEN 'late feedback' WHEN o.labelled > n.labelled THEN 'withdrawn feedback' "
+        "WHEN o.value IS DISTINCT FROM n.value OR o.reason IS DISTINCT FROM n.reason THEN CASE "
+        f"WHEN n.reference_changed AND (n.sli IN ({compared}) OR NOT n.window_changed) THEN 'changed reference' "
+        f"WHEN n.sli IN ({compared}) THEN 'changed predictions' ELSE 'corrected feedback' END "
+        "WHEN o.maturity <> n.maturity THEN 'matured' "
+        "WHEN o.objective IS DISTINCT FROM n.objective THEN 'new objective' ELSE 'corrected feedback' END"
+    )
+
+
+def _with_changed_windows(config: Config, plan: Plan, rows: pa.Table) -> pa.Table:
+    """Rows with two more columns: `window_changed` and `reference_changed`.
+
+    They say whether a tile of the window changed, and a tile of the window that it is compared with.
+    """
+    starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
+    window, reference = (np.full(len(rows), plan.from_scratch) for _ in range(2))
+    comparing = [] if plan.from_scratch else [sli for sli in config.declared if sli.reference is not None]
+    for sli in comparing:
+        changed = [*plan.renewed, *plan.filled.get(sli.name, ())]
+        of_sli = np.flatnonzero(_is_in(rows, "sli", [sli.name]))
+        grains = rows.select(["grain"]).take(pa.array(of_sli))
+        for grain in config.all_grains:
+            at = of_sli[_is_in(grains, "grain", [grain.name])]
+            window[at] = meets_any(starts[at], ends[at], changed)
+            reference[at] = compared_with(config.zone, grain, starts[at], ends[at], changed, sli.reference)
+    return rows.append_column("window_changed", pa.array(window)).append_column(
+        "reference_changed", pa.array(reference)
+    )
+
+
+def _is_in(rows: pa.Table, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+    result: npt.NDArray[np.bool_] = pc.is_in(rows.column(column), pa.array(list(values), pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return result
+
+
+def published_by_grain(transaction: Transaction, first_day: str | None) -> dict[str, ReadRows]:
+    """For each grain how to read its published rows from a day on (None: all)."""
+    later = [] if first_day is None else [("day", ">=", first_day)]
+
+    def read(grain: str) -> pa.Table:
+        return flat_rows(transaction.rows("results", schemas.RESULTS.names, within=[("grain", "=", grain), *later]))
+
+    grains = transaction.published.grains if transaction.published else ()
+    return {grain: functools.partial(read, grain) for grain in grains}
+
+
+def by_grain(flat: pa.Table) -> dict[str, ReadRows]:
+    """For each grain how to find its rows among flat rows."""
+    grains = sorted(text_counts(flat.column("grain")))
+    return {grain: functools.partial(flat.filter, pc.field("grain") == grain) for grain in grains}

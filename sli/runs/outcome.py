@@ -1,0 +1,119 @@
+"""Outcome: what a run did, and what its user should look at.
+
+Limit: it says which results changed, not why a model became better or worse.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.config.model import Config
+from sli.logs.discovery import without_feedback
+from sli.logs.files import Inputs
+from sli.planning.plan import Plan
+from sli.publishing.audit import newly_bad
+from sli.publishing.conflicts import Conflicts
+from sli.publishing.diff import Difference, no_difference
+from sli.publishing.rows import stored_rows, text_counts
+from sli.rollup.evaluate import too_few
+from sli.schemas import AUDIT
+from sli.slis.custom.sql import INFINITE, NULL
+from sli.slis.formula import NO_LABELS, NO_REFERENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run did. `results` is how many rows the partitions that it wrote hold now.
+
+    `newly_bad` and `conflicts` list what this run found first; `warnings` hold what every run repeats while it lasts.
+    """
+
+    plan: Plan
+    published: bool
+    run_id: str
+    tiles: int
+    """How many hour tiles it recomputed."""
+    results: int
+    audit: pa.Table
+    newly_bad: pa.Table
+    """The rows of the audit that are bad input and count more than before."""
+    failing: tuple[str, ...]
+    """The config's own SLIs that failed, each as `name: reason (n windows)`."""
+    warnings: tuple[str, ...]
+    seconds: float = 0.0
+    """Wall-clock time from the call to its end: with failed attempts, and with the start and end of a cluster."""
+    changes: Difference = field(repr=False)
+    inputs: Inputs = field(repr=False)
+    conflicts: tuple[Conflicts, ...] = ()
+    """Too many rows in conflict: they lost to another row of the same id that says otherwise."""
+
+    @functools.cached_property
+    def revised(self) -> pa.Table:
+        """The rows added, changed and removed, with the columns of the table `revisions`."""
+        return stored_rows(self.changes.revised)
+
+
+def published_outcome(
+    config: Config,
+    plan: Plan,
+    visible: bool,
+    changes: Difference,
+    audit: pa.Table,
+    audit_before: pa.Table,
+    inputs: Inputs,
+    conflicts: tuple[Conflicts, ...],
+) -> Outcome:
+    """The outcome of a run that worked; `visible`: it had something to publish."""
+    return Outcome(
+        plan=plan,
+        published=visible,
+        run_id=plan.run_id,
+        tiles=plan.tiles,
+        results=len(changes.rows),
+        audit=audit,
+        newly_bad=newly_bad(audit, audit_before),
+        failing=failing_slis(config, changes.rows),
+        warnings=without_feedback(config, inputs),
+        # Without the unchanged rows, which may be many.
+        changes=replace(changes, rows=changes.rows.slice(0, 0)),
+        inputs=inputs,
+        conflicts=conflicts,
+    )
+
+
+def nothing_to_do(config: Config, plan: Plan, inputs: Inputs) -> Outcome:
+    """The outcome of a run whose plan is empty."""
+    # Not `AUDIT.empty_table()`, which imports pandas.
+    audit = pa.Table.from_batches([], AUDIT)
+    return Outcome(
+        plan=plan,
+        published=False,
+        run_id=plan.run_id,
+        tiles=0,
+        results=0,
+        audit=audit,
+        newly_bad=audit,
+        failing=(),
+        warnings=without_feedback(config, inputs),
+        changes=no_difference(),
+        inputs=inputs,
+    )
+
+
+def failing_slis(config: Config, rows: pa.Table) -> tuple[str, ...]:
+    """`name: reason (n windows)` for each SLI of the config's own that raised, failed or returned no number."""
+    failing = []
+    for sli in config.declared:
+        if "sli" in sli.declaration:
+            continue
+        of_sli = rows.select(["sli", "reason"]).filter(pc.field("sli") == sli.name)
+        counts = text_counts(of_sli.column("reason"))
+        expected = (NULL, INFINITE) if "states" in sli.declaration else ()
+        for reason in (NO_LABELS, NO_REFERENCE, too_few(config.min_support), *expected):
+            counts.pop(reason, None)
+        failing += [f"{sli.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
+    return tuple(failing)

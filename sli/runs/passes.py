@@ -1,0 +1,102 @@
+"""Passes: which SLIs a run rolls up over which windows, and what that changes of the published results.
+
+SLIs with the same windows to roll up share a pass, so their states are merged once. Limit: all rows of a run's results
+are in memory until they are compared.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from sli.calendar.interval import END
+from sli.config.model import Config
+from sli.engine.connection import within_memory
+from sli.logs.files import Files
+from sli.planning.affected import SliChange, affected, reaches_all
+from sli.planning.plan import Plan
+from sli.planning.published import Published
+from sli.publishing.diff import Difference, ReadRows, Scope, by_grain, difference, published_by_grain
+from sli.publishing.history import rows_known_at
+from sli.publishing.transaction import Transaction
+from sli.rollup.reference import reference_tables
+from sli.rollup.results import Pass, roll_up, tile_tables
+from sli.runs.hour_tiles import Progress, step
+from sli.slis import Sli
+
+
+def passes_of(config: Config, plan: Plan, newest: int, published: Published | None) -> list[Pass]:
+    """The passes of a run; `newest` is the end of the newest hour with predictions."""
+    reached = newest
+    if published is not None and not plan.from_scratch:
+        # Where the newest hour is the same, no window reaches further than before.
+        reached = END if newest == published.newest else min(newest, published.newest)
+    slis_by_change: dict[SliChange, list[Sli]] = {}
+    for sli in config.declared:
+        slis_by_change.setdefault(SliChange.of(plan, sli), []).append(sli)
+    return [
+        Pass(tuple(slis), config.all_grains, functools.partial(affected, config.zone, plan, change, reached))
+        for change, slis in slis_by_change.items()
+    ]
+
+
+def roll_up_passes(
+    config: Config,
+    as_of: int,
+    tiles: pa.Table,
+    days: pa.Table,
+    newest: int,
+    passes: Sequence[Pass],
+    predictions: Files,
+    progress: Progress,
+) -> dict[str, pa.Table]:
+    """The new rows of every window of the passes, by grain, in the flat form."""
+    total = sum(len(starts) for one in passes for _, starts, _ in one.windows(config, newest))
+    references = reference_tables(config, [sli for one in passes for sli in one.slis], predictions)
+    tables = tile_tables(config, tiles, days, references)
+    reached = 0
+
+    def done(windows: int) -> None:
+        nonlocal reached
+        reached += windows
+        progress("rolling up", reached, total)
+
+    batches: dict[str, list[pa.Table]] = {}
+    for one in passes:
+        for rows in roll_up(config, tables, one, newest, as_of, done):
+            batches.setdefault(rows.column("grain")[0].as_py(), []).append(rows)
+    return {grain: pa.concat_tables(tables) for grain, tables in batches.items()}
+
+
+def compare(
+    config: Config,
+    transaction: Transaction,
+    plan: Plan,
+    newest: int,
+    passes: Sequence[Pass],
+    rolled_up: dict[str, pa.Table],
+    progress: Progress,
+) -> Difference:
+    """What the rolled-up rows change of the published ones."""
+    with step(progress, "comparing"), within_memory("the comparison of results"):
+        published = _published_rows(config, transaction, plan, newest)
+        return difference(published, rolled_up, Scope(config, plan, passes), transaction.published is None)
+
+
+def _published_rows(config: Config, transaction: Transaction, plan: Plan, newest: int) -> dict[str, ReadRows]:
+    """The published rows to compare with, by grain: the newest ones, or those known at an older as_of."""
+    published = transaction.published
+    if plan.older:
+        return by_grain(rows_known_at(transaction.store, published, plan.as_of))
+    first = None
+    if published is not None and not (
+        plan.from_scratch or plan.fresh_series or plan.fresh_grains or plan.gone_series or reaches_all(config, plan)
+    ):
+        # No window that ends before the earliest change can differ.
+        matured = [plan.matured.start] if plan.matured else []
+        changed = (interval.start for interval in (*plan.pairs, *plan.gaining))
+        earliest = min([newest, published.newest, *matured, *changed])
+        first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
+    return published_by_grain(transaction, first)

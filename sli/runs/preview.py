@@ -1,0 +1,78 @@
+"""Preview: what a run would do, as a plan and in numbers, without doing it.
+
+It reads listings and footers of files and writes nothing. Limit: which results really change shows only in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from sli.calendar.duration import Duration
+from sli.config.arguments import When, length
+from sli.config.load import load_config
+from sli.config.model import Config
+from sli.logs.agreement import sliceable
+from sli.logs.discovery import check_usable, discover
+from sli.matching.execute import check_cluster
+from sli.planning.as_of import as_of_instant, check_published
+from sli.planning.expected import Expected, expected
+from sli.planning.plan import Plan
+from sli.planning.planner import plan as plan_request
+from sli.planning.request import Request
+from sli.publishing.rows import text_counts
+from sli.publishing.store import Store
+from sli.tiles.dry_run import check_names, check_states
+
+
+def plan(
+    config: str | Path | Config,
+    *,
+    as_of: When = None,
+    look_back: str | Duration | None = None,
+    settings: Sequence[str] = (),
+    future: bool = False,
+) -> Plan:
+    """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
+    config = load_config(config, settings)
+    return current_plan(config, request_of(config, as_of, look_back, future))
+
+
+def current_plan(config: Config, request: Request) -> Plan:
+    """The plan of a request for the logs and the store as they are now. Raises SliError."""
+    store = Store(config.store, config.storage)
+    published = store.published()
+    check_published(published, request, store.root)
+    seen = store.inputs(published)
+    inputs = discover(config, seen)
+    check_names(config, inputs)
+    check_usable(inputs)
+    config = sliceable(config, inputs)
+    check_states(config, inputs.predictions)
+    return plan_request(config, inputs, published, seen, request)
+
+
+def expected_results(config: Config, plan: Plan) -> Expected:
+    """How many results a plan will write, and how often it will call Python functions. Raises SliError."""
+    store = Store(config.store, config.storage)
+    published = store.published()
+    slices = None
+    if published is not None and not plan.from_scratch:
+        rows = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
+        slices = text_counts(rows.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
+    inputs = discover(config, store.inputs(published))
+    return expected(sliceable(config, inputs), plan, inputs, published, slices)
+
+
+def check_reachable(config: Config) -> None:
+    """Raise StoreError or EngineError, within seconds, where the store or the Dask scheduler does not answer."""
+    Store(config.store, config.storage).published()
+    check_cluster(config)
+
+
+def request_of(config: Config, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
+    """The request of a run with these arguments. Raises ConfigError."""
+    back = None if look_back is None else length("look_back", look_back).micros
+    return Request(as_of_instant(config, as_of, future), back, now=as_of is None, future=future)

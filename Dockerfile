@@ -3,7 +3,7 @@ FROM python:3.11-slim
 
 WORKDIR /app
 COPY configs/constraints.txt .
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY sli sli
 COPY flows flows
 RUN pip install --no-cache-dir --constraint constraints.txt '.[prefect]'

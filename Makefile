@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test soak check format lock bench clean
+.PHONY: install demo test soak check format dist lock bench clean
 
 install: $(VENV)/installed
 
@@ -33,11 +33,16 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The wheel and the source distribution, in dist/.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build
+
 # What the image of docker-compose.yml installs, to the version.
 lock: install
 	$(BIN)/pip install --quiet --dry-run --ignore-installed --report .lock.json '.[prefect]'
 	$(BIN)/python -c "import json; print(*sorted(f'{i[\"metadata\"][\"name\"]}=={i[\"metadata\"][\"version\"]}' \
-	  for i in json.load(open('.lock.json'))['install'] if i['metadata']['name'] != 'sli'), sep='\n')" > configs/constraints.txt
+	  for i in json.load(open('.lock.json'))['install'] if i['metadata']['name'] != 'sli-recompute'), sep='\n')" > configs/constraints.txt
 	rm .lock.json
 
 # Peers live in environments of their own; logs are kept in LOGS for the next time. Sizes by argument:

@@ -34,17 +34,18 @@ def told(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the README refers to, after the demo."""
+def clone(tmp_path_factory: pytest.TempPathFactory, unpacked: Path) -> Path:
+    """A copy of what the README refers to, after the demo; the demo is run from the wheel: it needs no repository."""
     root = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "configs", root / "configs")
     found = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "sli.command.cli", "demo", "--folder", str(root / "demo-flights")],
+        [sys.executable, "-W", "error", "-m", "sli.command.cli", "demo"],
+        cwd=root,
         capture_output=True,
         text=True,
         timeout=300,
         check=True,
-        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(unpacked)},
     )
     (root / "demo.txt").write_text(found.stdout)
     return root

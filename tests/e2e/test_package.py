@@ -71,7 +71,8 @@ def test_the_wheel_holds_the_package_its_license_and_no_tests(wheel: Path) -> No
 
 def test_the_command_runs_from_the_wheel_alone(unpacked: Path, tmp_path: Path) -> None:
     small_job(tmp_path)
-    code = "import sli.command.cli as c; print(c.__file__); assert 0 == c.main(['run', 'sli.yaml']) == c.main(['show', 'sli.yaml'])"
+    code = "from sli.command import cli; print(cli.__file__); "
+    code += "assert 0 == cli.main(['run', 'sli.yaml']) == cli.main(['show', 'sli.yaml'])"
     env = {**os.environ, "PYTHONPATH": str(unpacked)}
     printed = answers([sys.executable, "-W", "error", "-c", code], tmp_path, env)
     assert Path(printed.splitlines()[0]) == unpacked / "sli/command/cli.py"

@@ -19,7 +19,7 @@ from flows.parameters import Backfill, checked, first_name
 from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
 from flows.work import refused, worked
 from sli.calendar.interval import iso
-from sli.command import text as report
+from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
 from sli.config.arguments import parsed
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -50,7 +50,7 @@ def backfill(job: Backfill) -> State[Any]:
     progress = Progress(config)
 
     def done(number: int, of: int, outcome: Outcome) -> None:
-        get_run_logger().info(report.chunk_line(number, of, outcome))
+        get_run_logger().info(part_line(number, of, outcome))
         with best_effort("the events of a chunk"):
             emit_run(config, outcome)
         progress.chunk(number, of)
@@ -59,12 +59,12 @@ def backfill(job: Backfill) -> State[Any]:
     if isinstance(outcome, SliError):
         return refused(outcome)
     try:
-        lines = report.backfill_lines(outcome, config)
+        lines = backfill_lines(outcome, config)
     except SliError as error:
         # All of it is published; only what it changed cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be shown now: {error}")
     get_run_logger().info(masked("\n".join(lines)))
-    warnings = [line for each in outcome.runs for line in report.warning_lines(each)]
+    warnings = [line for each in outcome.runs for line in warning_lines(each)]
     for line in warnings:
         get_run_logger().warning(masked(line))
     # Of the whole: a window longer than a chunk may have breached on the way only.
@@ -82,7 +82,7 @@ def _now(config: Config) -> int:
 
 def _planned(config: Config, asked: dict[str, Any]) -> State[Any]:
     """The dry run: the same lines as the command's, as an artifact."""
-    lines = report.backfill_plan_lines(sli.plan_backfill(config, **asked), config)
+    lines = backfill_plan_lines(sli.plan_backfill(config, **asked), config)
     get_run_logger().info(masked("\n".join(lines)))
     said = masked("\n".join(lines))
     create_markdown_artifact(f"```text\n{said}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])

@@ -17,7 +17,7 @@ from flows.parameters import Recompute, checked, first_name
 from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
 from flows.work import refused, worked
 from sli import run
-from sli.command import text as report
+from sli.command.text import outcome_lines, warning_lines
 from sli.config.load import load_config
 from sli.errors import SliError
 from sli.masking import masked
@@ -48,7 +48,7 @@ def recompute(job: Recompute) -> State[Any]:
     emit_run(config, outcome)
     if not outcome.plan.older:
         emit_breaches(config, changes, outcome.plan.as_of)
-    lines, warnings = report.outcome_lines(outcome, config), report.warning_lines(outcome)
+    lines, warnings = outcome_lines(outcome, config), warning_lines(outcome)
     log = get_run_logger()
     log.info(masked("\n".join(lines)))
     for line in warnings:

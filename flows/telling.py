@@ -26,8 +26,8 @@ from flows.naming import slug
 from sli import read
 from sli.calendar.duration import DAY
 from sli.calendar.interval import iso, moment
-from sli.command import plain as digest
-from sli.command import text as report
+from sli.command.plain import breaches, change_rows, latest_markdown, outcome_dict
+from sli.command.text import warning_lines
 from sli.config.model import Config
 from sli.engine.storage import plain
 from sli.masking import masked, masked_tree
@@ -132,7 +132,7 @@ class _ToRun(logging.Handler):
 def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
     """The table artifact: window, slice, SLI, old value, new value, cause."""
     changes = changes[changes.cause != "matured"]
-    rows = digest.change_rows(changes, config, ROWS)
+    rows = change_rows(changes, config, ROWS)
     more = f"; {ROWS} of {len(changes):,}, all in the table `revisions`" if len(changes) > ROWS else ""
     if rows:
         create_table_artifact(rows, key=f"{slug(config.model)}-changes", description=f"{what}{more}")
@@ -147,25 +147,25 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
     frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
     said = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
-    text = f"{title}\n\n```text\n{said}\n```\n\n{digest.latest_markdown(frame, config)}\n"
+    text = f"{title}\n\n```text\n{said}\n```\n\n{latest_markdown(frame, config)}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
 
 
 def emit_run(config: Config, outcome: Outcome) -> None:
     """Events of a publication and of the bad input it set aside."""
     model = {"prefect.resource.id": f"sli.model.{slug(config.model)}", "prefect.resource.name": config.model}
-    told = digest.outcome_dict(outcome)
+    told = outcome_dict(outcome)
     run = {"model": config.model, "run_id": outcome.run_id, "as_of": iso(outcome.plan.as_of)}
     if outcome.published:
         kept = ("tiles_recomputed", "results_revised", "causes", "seconds")
         emit_event("sli.run.published", model, payload=run | {name: told[name] for name in kept})
-    if warnings := report.warning_lines(outcome):
+    if warnings := warning_lines(outcome):
         emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": masked_tree(warnings)})
 
 
 def emit_breaches(config: Config, changes: pd.DataFrame, as_of: int) -> None:
     """An event for each SLI of which windows breach the objective that did not before."""
-    for each in digest.breaches(changes, config):
+    for each in breaches(changes, config):
         resource = {
             "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(each['sli'])}",
             "prefect.resource.name": f"{config.model}: {each['sli']}",

@@ -1,11 +1,12 @@
 """Numbers, times and changes as people read them.
 
-Limit: so many digits as are needed to tell two numbers apart, at least four; the tables of the store hold all of them.
+Limit: a number gets at least four digits, and as many more as show that two numbers differ; the tables hold all digits.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -17,32 +18,74 @@ if TYPE_CHECKING:
 
 DIGITS = 4
 ALL_DIGITS = 17
-"""Of a double: no two are alike in all of these."""
+"""Enough to tell any two doubles apart."""
 LARGE = 9_999.5
-"""From here on numbers are told as whole ones."""
+"""Larger numbers are printed without decimals."""
+
+
+class Row(Protocol):
+    """A row of `results` or `revisions`, as pandas' `itertuples` gives it: the columns that are printed."""
+
+    sli: str
+    grain: str
+    window_start: pd.Timestamp
+    window_end: pd.Timestamp
+    slice: dict[str, str | None]
+    value: float
+    reason: str | None
+    ci_low: float
+    ci_high: float
+    missing_low: float
+    missing_high: float
+    error_bound: float
+    predictions: int
+    coverage: float
+    maturity: str
+    objective: str | None
+    verdict: str | None
+    as_of: pd.Timestamp
+    change: str
+    cause: str
+    old_value: float
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[Row]:
+    """The rows of `results` or `revisions` one by one."""
+    # pandas types the fields of its tuples as any scalar.
+    return cast("Iterator[Row]", frame.itertuples())
 
 
 def local(at: pd.Timestamp, config: Config, grain: str) -> str:
-    """A window's time in the config's zone: a date for days, with the hour otherwise."""
+    """A window's time in the config's zone: a date for days and at midnight, with the time otherwise."""
     here = at.tz_convert(config.timezone)
     return here.strftime("%Y-%m-%d" if grain == "day" or (here.hour == 0 and here.minute == 0) else "%Y-%m-%d %H:%M")
 
 
-def window_name(row: Any, config: Config) -> str:
-    """A row's window as people say it: the day, the hour, or until when."""
+def window_name(row: Row, config: Config) -> str:
+    """The start of an hour, day, week or month; `until` and the end of any other window."""
     tumbling = row.grain in TUMBLING
     return ("" if tumbling else "until ") + local(row.window_start if tumbling else row.window_end, config, row.grain)
 
 
+def slice_name(slice: dict[str, str | None]) -> str:
+    """`JFK`, or `AA, JFK`, or `all`."""
+    return ", ".join("null" if value is None else value for value in slice.values()) or "all"
+
+
+def counted(count: int, name: str) -> str:
+    """`1 hour`, `2,000 hours`."""
+    return f"{count:,} {name}{'s' * (count != 1)}"
+
+
 def number(value: float | None, reason: str | None = None) -> str:
-    """A value to four significant digits, or why there is none."""
+    """A value to four significant digits, or `-` and the reason why there is none."""
     if value is None or np.isnan(value):
         return f"- ({reason})" if reason else "-"
     return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.{DIGITS}g}"
 
 
 def numbers(old: float | None, new: float | None, reason: str | None = None) -> tuple[str, str]:
-    """Two values, with as many digits as it takes to see that they differ: `0.74830`, `0.74834`."""
+    """Two values with enough digits to see that they differ: `0.74830`, `0.74834`."""
     texts = number(old), number(new, reason)
     if texts[0] != texts[1] or old is None or new is None or old == new or not np.isfinite([old, new]).all():
         return texts
@@ -56,34 +99,34 @@ def numbers(old: float | None, new: float | None, reason: str | None = None) -> 
 
 
 def largest_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Changed results, those first whose value changed most: by |new - old| as a share of the larger of both.
+    """Changed results, ordered by |new - old| / max(|new|, |old|), the largest first.
 
-    Equal shares by |new - old|, then the newest window. What got or lost its value comes after all that have both;
-    what kept its value comes last.
+    Equal shares are ordered by |new - old|, then by window, the newest first. Results that gained or lost their value
+    follow, then those whose value did not change.
     """
     old, new = (rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("old_value", "value"))
-    # A removed row still holds the value it had.
+    # A removed row still has the value it had.
     new = np.where(rows["change"] == "removed", np.nan, new)
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.abs(new - old)
         share = change / np.maximum(np.abs(old), np.abs(new))
-    one = np.isnan(old) != np.isnan(new)
-    same = ((old == new) | (np.isnan(old) & np.isnan(new))) & ~one
-    place = np.where(same, 2, np.where(one, 1, 0))
-    ranked = rows.assign(_place=place, _share=-np.nan_to_num(share), _change=-np.nan_to_num(change))
+    one_missing = np.isnan(old) != np.isnan(new)
+    same = ((old == new) | (np.isnan(old) & np.isnan(new))) & ~one_missing
+    group = np.where(same, 2, np.where(one_missing, 1, 0))
+    ranked = rows.assign(_group=group, _share=-np.nan_to_num(share), _change=-np.nan_to_num(change))
     ranked = ranked.sort_values(
-        ["_place", "_share", "_change", "window_end"], ascending=[True, True, True, False], kind="stable"
+        ["_group", "_share", "_change", "window_end"], ascending=[True, True, True, False], kind="stable"
     )
-    return ranked.drop(columns=["_place", "_share", "_change"])
+    return ranked.drop(columns=["_group", "_share", "_change"])
 
 
-def kept_value(rows: pd.DataFrame) -> pd.Series:
-    """Which changed results have the value they had: what changed is their interval, coverage or maturity."""
+def kept_value(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which changed results kept their value: only their interval, coverage, verdict or maturity changed."""
     return (rows.value == rows.old_value) | (rows.value.isna() & rows.old_value.isna())
 
 
-def change_text(row: Any) -> str:
-    """`0.74830 -> 0.74834`, or what else became of a value."""
+def change_text(row: Row) -> str:
+    """`0.74830 -> 0.74834`, `0.75 -> removed` or `0.75, as before`."""
     if row.change == "removed":
         return f"{number(row.old_value)} -> removed"
     if row.value == row.old_value:

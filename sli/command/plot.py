@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sli.calendar.grain import TUMBLING
+from sli.command.figures import slice_name
 from sli.config.model import Config
 
 if TYPE_CHECKING:
@@ -49,11 +50,6 @@ class Canvas:
     left: int
     columns: int
     every: int
-
-
-def slice_name(slice: dict[str, str | None]) -> str:
-    """`JFK`, or `AA, JFK`, or `all`."""
-    return ", ".join("null" if value is None else value for value in slice.values()) or "all"
 
 
 def plot(frame: pd.DataFrame, config: Config, sli: str, width: int, height: int = 20) -> str:

@@ -1,21 +1,31 @@
-"""What `show`, `query` and `slices` print: the tables of the store, and plots, for a terminal or a pipe.
+"""What `show`, `query` and `slices` print: tables and, on a terminal, a plot.
 
-Without a terminal (`width` None) there is no plot and every value is whole. Limit: a table of results holds the slices
-with the most predictions, and says so.
+Without a terminal (`width` is None) there is no plot and no text is cut. Limit: a table of results shows the `SLICES`
+slices with the most predictions, and says so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 import numpy as np
 
 from sli.calendar.grain import TUMBLING
-from sli.command.figures import change_text, largest_first, local, number, window_name
+from sli.command.figures import (
+    Row,
+    change_text,
+    counted,
+    largest_first,
+    local,
+    number,
+    rows_of,
+    slice_name,
+    window_name,
+)
 from sli.command.grid import Column, columns, lines, shortened
-from sli.command.plot import plot, slice_name
+from sli.command.plot import plot
 from sli.config.model import Config
 from sli.slices import OTHER
 
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS = 14
-"""Windows, or rows, in a table."""
+"""Windows, or rows, in a table, unless asked otherwise."""
 SLICES = 20
 """Slices in a table."""
 PLOT_WIDTH = 120
@@ -35,66 +45,65 @@ def newest(frame: pd.DataFrame, windows: int) -> pd.DataFrame:
     return frame[frame.window_end.isin(ends[max(0, len(ends) - windows) :])]
 
 
-def results(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int, width: int | None) -> list[str]:
-    """The plot of the first SLI and the table of all: a line a window and slice, a column an SLI."""
+def result_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int, width: int | None) -> list[str]:
+    """The plot of the first SLI and a table of all: a line for each window and slice, a column for each SLI."""
     slices = frame["slice"].map(slice_name).nunique()
-    marks = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
-    marks += _rest(frame, config)
+    notes = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
+    notes += _rest_note(frame, config)
     if frame.objective.notna().any():
-        marks.append("objective ok: met, !!: breached, ?: undecided")
+        notes.append("objective ok: met, !!: breached, ?: undecided")
     if (frame.error_bound > 0).any():
-        marks.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
-    drawn = _plotted(frame, config, slis[0], width)
-    return [*drawn, *lines(_values(frame, config, slis, rows), width, keys=2), *["; ".join(marks)] * bool(marks)]
+        notes.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
+    plot_lines = _plot_lines(frame, config, slis[0], width)
+    return [*plot_lines, *lines(_values(frame, config, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
 
 
-def _plotted(frame: pd.DataFrame, config: Config, sli: str, width: int | None) -> list[str]:
+def _plot_lines(frame: pd.DataFrame, config: Config, sli: str, width: int | None) -> list[str]:
     return [] if width is None else plot(frame, config, sli, min(width, PLOT_WIDTH)).split("\n")
 
 
 def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> list[Column]:
-    """One line a window and slice, one column an SLI, then coverage and maturity."""
+    """One line for each window and slice, one column for each SLI, then coverage and maturity."""
     grain = str(frame.grain.iloc[0])
     names = ("window" if grain in TUMBLING else "until", "slice", *slis, "predictions", "coverage", "maturity")
     texts = []
-    at: Any
-    for at, group in newest(_largest(frame), rows).groupby(["window_end", "name"], sort=True):
-        end, name = at
-        first = group.iloc[0]
-        of_sli = {row.sli: row for row in group.itertuples()}
-        when = local(first.window_start if grain in TUMBLING else end, config, grain)
-        cells = [_cell(of_sli.get(each)) for each in slis]
+    for _, group in newest(_largest(frame), rows).groupby(["window_end", "name"], sort=True):
+        values = list(rows_of(group))
+        first, by_sli = values[0], {row.sli: row for row in values}
+        name = slice_name(first.slice)
+        when = local(first.window_start if grain in TUMBLING else first.window_end, config, grain)
+        cells = [_cell(by_sli.get(sli)) for sli in slis]
         texts.append((when, name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity))
     return columns(names, texts, whole=names[:1], left=("slice", "maturity"))
 
 
 def _largest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The slices with the most predictions, as many as a table can show, by `name`."""
+    """The `SLICES` slices with the most predictions; their texts are in a new column `name`."""
     frame = frame.assign(name=frame["slice"].map(slice_name))
     sizes = frame.groupby("name")["predictions"].sum().nlargest(SLICES)
     return frame[frame["name"].isin(sizes.index)]
 
 
-def _cell(row: Any) -> str:
+def _cell(row: Row | None) -> str:
+    """A value with `~` before it if it is approximate, and the sign of its verdict after it."""
     if row is None:
         return ""
-    mark = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
-    unknown = np.isnan(row.error_bound) and not np.isnan(row.value)
-    about = "~" if unknown or row.error_bound > 0 else ""
-    return about + number(row.value, row.reason) + mark
+    sign = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
+    unknown_error = np.isnan(row.error_bound) and not np.isnan(row.value)
+    approximate = "~" if unknown_error or row.error_bound > 0 else ""
+    return approximate + number(row.value, row.reason) + sign
 
 
 def changes(frame: pd.DataFrame, rows: int | None) -> pd.DataFrame:
-    """Rows of `revisions` or `backfills`: the newest publication first, in each the largest change first."""
+    """Rows of `revisions` or `backfills`: the newest publication first, and the largest change of each first."""
     ordered = largest_first(frame).sort_values("sequence", ascending=False, kind="stable")
     return ordered if rows is None else ordered.head(rows)
 
 
 def change_lines(frame: pd.DataFrame, config: Config, width: int | None) -> list[str]:
     """Rows of `revisions` or `backfills`, from old value to new."""
-    by = "backfill" if "run_id" not in frame.columns else "run_id"
-    names = ("window", "slice", "SLI", "change", "because", "coverage", "maturity", "as of", by.split("_")[0])
-    rows: Any = frame
+    publication = "run_id" if "run_id" in frame.columns else "backfill"
+    names = ("window", "slice", "SLI", "change", "because", "coverage", "maturity", "as of", publication.split("_")[0])
     texts = [
         (
             f"{row.grain} {window_name(row, config)}",
@@ -105,21 +114,32 @@ def change_lines(frame: pd.DataFrame, config: Config, width: int | None) -> list
             f"{row.coverage:.1%}",
             row.maturity,
             _instant(row.as_of),
-            getattr(row, by),
+            id,
         )
-        for row in rows.itertuples()
+        for row, id in zip(rows_of(frame), frame[publication], strict=True)
     ]
     return lines(columns(names, texts, whole=("window", "change"), left=names), width, must=5)
 
 
-def _instant(at: pd.Timestamp) -> str:
-    return at.strftime("%Y-%m-%dT%H:%MZ" if at.second == 0 else "%Y-%m-%dT%H:%M:%SZ")
+def _instant(time: pd.Timestamp) -> str:
+    return time.strftime("%Y-%m-%dT%H:%MZ" if time.second == 0 else "%Y-%m-%dT%H:%M:%SZ")
+
+
+class _RunRow(Protocol):
+    """A row of `runs`: the columns that are printed."""
+
+    as_of: pd.Timestamp
+    tiles_recomputed: int
+    results_changed: int
+    seconds: float
+    plan: str
+    backfill: str | None
+    run_id: str
 
 
 def run_lines(frame: pd.DataFrame, width: int | None) -> list[str]:
-    """Rows of `runs`: what each was to do, in words, and what it did."""
+    """Rows of `runs`: what each run recomputed and changed, and why."""
     names = ("as of", "tiles", "changed", "seconds", "because", "backfill", "run")
-    rows: Any = frame
     texts = [
         (
             _instant(row.as_of),
@@ -130,73 +150,99 @@ def run_lines(frame: pd.DataFrame, width: int | None) -> list[str]:
             row.backfill if isinstance(row.backfill, str) else "",
             row.run_id,
         )
-        for row in rows.itertuples()
+        for row in cast("Iterable[_RunRow]", frame.itertuples())
     ]
     return lines(columns(names, texts, whole=names[:1], left=("because", "backfill", "run")), width, must=5)
 
 
-def _causes(plan: dict[str, Any]) -> str:
+class _Cause(TypedDict):
+    what: str
+    files: list[str]
+
+
+class _StoredPlan(TypedDict, total=False):
+    """What is printed of the plan that a row of `runs` holds as JSON."""
+
+    causes: list[_Cause]
+    new_series: list[str]
+
+
+def _causes(plan: _StoredPlan) -> str:
     """Why a run computed what it did: `new feedback (2 files), asked`."""
-    told = []
+    causes = []
     for cause in plan.get("causes", ()):
-        files = len(cause["files"])
-        told.append(cause["what"] + (f" ({files:,} file{'s' * (files != 1)})" if files else ""))
-    return ", ".join(told) or ", ".join(["new SLIs", *plan["new_series"]] if plan.get("new_series") else [])
+        files = f" ({counted(len(cause['files']), 'file')})" if cause["files"] else ""
+        causes.append(f"{cause['what']}{files}")
+    return ", ".join(causes or (["new SLIs", *plan["new_series"]] if plan.get("new_series") else []))
 
 
 def audit_rows(audit: pd.DataFrame, rows: int | None) -> pd.DataFrame:
-    """The rows of an audit with the largest counts."""
+    """The rows of an audit with the largest counts, in their order."""
     if rows is None or len(audit) <= rows:
         return audit
     return audit.loc[audit["count"].sort_values(ascending=False, kind="stable").index[:rows]].sort_index()
 
 
+class _AuditRow(Protocol):
+    """Rows of one log, check and explanation: how many in all, the first file, how many files."""
+
+    log: str
+    check: str
+    explanation: str
+    rows: int
+    file: str
+    files: int
+
+
 def audit_lines(audit: pd.DataFrame, rows: int | None = None, width: int | None = None) -> list[str]:
-    """The standing audit, summed over files, of which the first is named."""
+    """The audit, summed over files; the first file is named."""
     if audit.empty:
         return ["audit: nothing to report"]
     grouped = audit.groupby(["log", "check", "explanation"], sort=True)
     total = grouped.agg(count=("count", "sum"), file=("file", "first"), files=("file", "nunique")).reset_index()
-    shown: Any = audit_rows(total, rows).rename(columns={"count": "count_"})
+    shown = audit_rows(total, rows).rename(columns={"count": "rows"})
     more = len(total) - len(shown)
-    told = []
-    for row in shown.itertuples():
-        count = "rows unknown," if row.check == "unreadable" else f"{row.count_:,}"
+    checks = []
+    for row in cast("Iterable[_AuditRow]", shown.itertuples()):
+        count = "rows unknown," if row.check == "unreadable" else f"{row.rows:,}"
         others = f" and {row.files - 1:,} more" if row.files > 1 else ""
         where = f" in {row.file.rpartition('/')[2]}{others}" if row.files else ""
-        told.append(f"  {row.log}: {count} {row.check}{where} ({row.explanation})")
-    return ["audit:", *(shortened(line, width) for line in told), *[f"  {more:,} more, of fewer rows"] * bool(more)]
+        checks.append(f"  {row.log}: {count} {row.check}{where} ({row.explanation})")
+    return ["audit:", *(shortened(line, width) for line in checks), *[f"  {more:,} more, of fewer rows"] * bool(more)]
 
 
-def query(frame: pd.DataFrame, config: Config, sli: str, rows: int, width: int | None) -> list[str]:
-    """The plot of several windows, and a table with intervals and worst cases of the newest."""
-    drawn = _plotted(frame, config, sli, width) if frame.window_end.nunique() > 1 else []
+def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width: int | None) -> list[str]:
+    """The plot of several windows, and a table of the newest with their intervals.
+
+    `if labels arrive` is the range the value can still reach, depending on the missing labels.
+    """
+    plot_lines = _plot_lines(frame, config, sli, width) if frame.window_end.nunique() > 1 else []
     interval = f"{config.level:.0%} interval"
     names = ("from", "until", "slice", sli, interval, "if labels arrive", "predictions", "coverage", "maturity")
+    shown = newest(_largest(frame), rows).sort_values(["window_end", "name"], kind="stable")
     texts = []
-    shown: Any = newest(_largest(frame), rows).sort_values(["window_end", "name"], kind="stable")
-    for row in shown.itertuples():
-        settled = row.missing_low == row.missing_high == row.value
+    for row in rows_of(shown):
+        complete = row.missing_low == row.missing_high == row.value
         texts.append(
             (
                 local(row.window_start, config, "hour"),
                 local(row.window_end, config, "hour"),
-                row.name,
+                slice_name(row.slice),
                 _cell(row),
                 _range(row.ci_low, row.ci_high),
-                "" if settled else _range(row.missing_low, row.missing_high),
+                "" if complete else _range(row.missing_low, row.missing_high),
                 f"{row.predictions:,}",
                 f"{row.coverage:.1%}",
                 row.maturity,
             )
         )
     table = columns(names, texts, whole=names[:2], left=("slice", "maturity"))
-    return [*drawn, *lines(table, width, keys=3), *_rest(frame, config)[:1]]
+    return [*plot_lines, *lines(table, width, keys=3), *_rest_note(frame, config)[:1]]
 
 
-def _rest(frame: pd.DataFrame, config: Config) -> list[str]:
-    """What `(other)` is, where it is shown."""
-    tops = {config.caps.get(tuple(each), 0) for each in frame["slice"] if OTHER in each.values()} - {0}
+def _rest_note(frame: pd.DataFrame, config: Config) -> list[str]:
+    """What `(other)` means, if it is shown."""
+    tops = {config.caps.get(tuple(slice), 0) for slice in frame["slice"] if OTHER in slice.values()} - {0}
     return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
 
 
@@ -204,38 +250,51 @@ def _range(low: float, high: float) -> str:
     return "" if np.isnan(low) and np.isnan(high) else f"{number(low)} .. {number(high)}"
 
 
-def slices(frame: pd.DataFrame, rows: int, width: int | None) -> list[str]:
-    """The worst slices beside the whole."""
+class _SliceRow(Protocol):
+    """A row of `compare_slices`: the columns that are printed."""
+
+    slice: dict[str, str | None]
+    value: float
+    ci_low: float
+    ci_high: float
+    behind: float
+    surely: float
+    labelled: int
+    coverage: float
+
+
+def slice_lines(frame: pd.DataFrame, rows: int, width: int | None) -> list[str]:
+    """The slices of `compare_slices`, the worst first, below the value of the whole."""
     first = frame.iloc[0]
-    head = f"{first.sli}: {number(first.whole)} over all; {len(frame):,} slices with enough labels, worst first"
+    slices = counted(len(frame), "slice")
+    head = f"{first.sli}: {number(first.whole)} over all; {slices} with enough labels, worst first"
     names = ("slice", "value", "interval", "behind", "surely", "labelled", "coverage")
     texts = []
-    shown: Any = frame.head(rows)
-    for row in shown.itertuples():
-        named = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
+    for row in cast("Iterable[_SliceRow]", frame.head(rows).itertuples()):
+        slice = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
         interval = _range(row.ci_low, row.ci_high)
         behind = (number(row.behind), number(row.surely))
-        texts.append((named, number(row.value), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}"))
+        texts.append((slice, number(row.value), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}"))
     return [shortened(head, width), *lines(columns(names, texts, left=("slice",)), width, keys=1)]
 
 
 def most_common(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Of each window and slice the most common values."""
+    """The most common values of each window and slice."""
     return frame.groupby([frame.window_start, frame.window_end, frame["slice"].map(str)], sort=False).head(rows)
 
 
-def values(frame: pd.DataFrame, config: Config, rows: int, width: int | None) -> list[str]:
+def value_lines(frame: pd.DataFrame, config: Config, rows: int, width: int | None) -> list[str]:
     """The most common values of the newest window, by slice."""
-    mine = frame[frame.window_end == frame.window_end.max()]
-    start, end = (local(mine[name].max(), config, "hour") for name in ("window_start", "window_end"))
+    frame = frame[frame.window_end == frame.window_end.max()]
+    start, end = (local(frame[name].max(), config, "hour") for name in ("window_start", "window_end"))
     texts: list[tuple[str, ...]] = []
-    for name, found in mine.groupby(mine["slice"].map(slice_name), sort=True):
-        total = int(found["count"].sum())
-        for value, count in found[["value", "count"]].head(rows).itertuples(index=False):
+    for name, of_slice in frame.groupby(frame["slice"].map(slice_name), sort=True):
+        total = int(of_slice["count"].sum())
+        for value, count in of_slice[["value", "count"]].head(rows).itertuples(index=False):
             text = value if isinstance(value, str) else number(value)
             texts.append((str(name), text, f"{count:,}", f"{count / total:.1%}"))
-        if len(found) > rows:
-            left = int(found["count"].iloc[rows:].sum())
-            texts.append((str(name), f"{len(found) - rows:,} more", f"{left:,}", f"{left / total:.1%}"))
+        if len(of_slice) > rows:
+            left = int(of_slice["count"].iloc[rows:].sum())
+            texts.append((str(name), f"{len(of_slice) - rows:,} more", f"{left:,}", f"{left / total:.1%}"))
     table = columns(("slice", "value", "count", "share"), texts, left=("slice",))
     return [f"most common values, {start} .. {end}", *lines(table, width, keys=1)]

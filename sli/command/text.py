@@ -1,6 +1,6 @@
-"""Plans and outcomes in words: what a run would do, what it did, what changed, what it warns of.
+"""Plans and outcomes as text: what a run would do, what it did, what changed, what it warns about.
 
-Limit: examples of many are the largest; all of them are in the tables.
+Limit: of many changes only the largest are printed; the tables of the store hold all of them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING
 from sli.calendar.interval import Interval, iso, union
-from sli.command.figures import change_text, kept_value, largest_first, local, window_name
-from sli.command.plot import slice_name
+from sli.command.figures import change_text, counted, kept_value, largest_first, local, rows_of, slice_name, window_name
 from sli.config.model import Config
 from sli.planning.expected import Expected
 from sli.planning.plan import Plan
@@ -32,275 +31,275 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 8
-"""Examples shown of many."""
+"""Examples printed, and windows named, of many."""
 MANY = 10_000
-"""Predictions from which on a p-value says nothing: differences of 2 % of a standard deviation are significant."""
-NAMED = 8
-"""Windows named of many."""
+"""Predictions from which on a p-value says nothing: even 2 % of a standard deviation is a significant difference."""
+NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
 def plan_lines(plan: Plan, config: Config) -> list[str]:
-    """The plan in words."""
-    older = " (older than what is published: only the history gains rows)" if plan.older else ""
+    """What `sli plan` prints, without what is expected."""
+    older = " (older than what is published, so only the history changes)" if plan.older else ""
     lines = [f"as of {iso(plan.as_of)}{older}"]
     if plan.request.look_back is not None:
-        lines.append(f"looking back {plan.request.look_back / HOUR:g} hours from the newest published one")
+        lines.append(f"look back {plan.request.look_back / HOUR:g} hours from the newest published one")
     if plan.migration is not None:
         lines.append(str(plan.migration))
     if replace(plan, migration=None).empty:
-        return [*lines, "nothing to do: the tables are up to date with the logs", *_waiting(plan)]
-    lines.append(_work(plan))
+        return [*lines, NOTHING_TO_DO, *_left_lines(plan)]
+    lines.append(_work_line(plan))
     for cause in plan.causes:
-        files = f", {len(cause.files):,} file{'s' * (len(cause.files) != 1)}" if cause.files else ""
+        files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
-    lines += dict.fromkeys(_strategy(job, config) for job in plan.jobs)
+    lines += dict.fromkeys(_strategy_line(job, config.predictions.id) for job in plan.jobs)
     if plan.pairs:
         grains = ", ".join(grain.name for grain in config.all_grains)
-        lines.append(f"then roll up the windows ({grains}) that hold any of {_spans(plan.pairs)}")
+        lines.append(f"then roll up the windows ({grains}) that contain any of {_spans(plan.pairs)}")
     if plan.checked:
-        lines.append(f"final hours to check, since the input might belong to them: {_spans(plan.checked)}")
+        lines.append(f"final hours to confirm, because new input may belong to them: {_spans(plan.checked)}")
     if plan.fresh_series and not plan.from_scratch:
-        lines.append(f"new or changed: {', '.join(plan.fresh_series)}")
-    lines += [f"compute {name} alone: {_spans(where)}" for name, where in plan.filled.items()]
+        lines.append(f"new or changed SLIs: {', '.join(plan.fresh_series)}")
+    lines += [f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.filled.items()]
     if plan.matured and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.matured)}")
-    return lines + _waiting(plan)
+    return lines + _left_lines(plan)
 
 
-def expected_lines(found: Expected, config: Config) -> list[str]:
-    """How much a run will write, and how often it will call Python functions, in words."""
-    windows = f"{_many(found.windows, 'window')}, {found.for_each_slice:,} results"
+def expected_lines(expected: Expected, config: Config) -> list[str]:
+    """How many results a run will write at most, and how often it will call Python functions."""
+    windows = f"about {counted(expected.windows, 'window')}"
     if config.slice_sets == ((),):
-        lines = [f"about {windows} to compute"]
+        lines = [f"{windows}, {expected.for_each_slice:,} results to compute"]
     else:
-        lines = [f"about {windows} for each slice, up to {found.results:,} in all, to compute"]
-    if found.calls:
-        named = ", ".join(found.functions)
-        lines.append(
-            f"Python functions ({named}): up to {found.calls:,} calls, those of bootstrap intervals among them"
-        )
+        lines = [
+            f"{windows}, {expected.for_each_slice:,} results for each slice, at most {expected.results:,} in all, "
+            "to compute"
+        ]
+    if expected.calls:
+        names = ", ".join(expected.functions)
+        lines.append(f"Python functions ({names}): at most {expected.calls:,} calls, bootstrap intervals included")
     return lines
 
 
-def _work(plan: Plan) -> str:
-    """How much is done, and how."""
-    hours = f"{plan.tiles:,} of {plan.tiles_total:,} {'hours' if plan.tile == HOUR else 'tiles'}"
+def _work_line(plan: Plan) -> str:
+    """How many hours are recomputed or amended, and how much is read for it."""
+    hours = f"{plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}"
     size = size_text(plan.bytes)
     if plan.news is not None:
-        return f"amend at most {hours} by {size} of new rows, and by older rows of the same ids:"
-    return f"recompute {hours}, reading {size} in {_many(sum(job.tasks for job in plan.jobs), 'task')}:"
+        return f"amend at most {hours} by {size} of new rows and the older rows with the same ids:"
+    return f"recompute {hours}, reading {size} in {counted(sum(job.tasks for job in plan.jobs), 'task')}:"
 
 
-def _strategy(job: Job, config: Config) -> str:
-    """How the rows of an id are brought together, and why."""
+def _hours(plan: Plan) -> str:
+    return "hours" if plan.tile == HOUR else "tiles"
+
+
+def _strategy_line(job: Job, id: str) -> str:
+    """How the rows with the same id meet, and why so."""
     if job.shuffle:
-        how = f"shuffle on {config.predictions.id}, {_many(job.tasks, 'partition')}"
+        how = f"shuffle on {id}, {counted(job.tasks, 'partition')}"
     else:
-        how = f"co-located, {_many(job.tasks, 'task')}"
+        how = f"co-located, {counted(job.tasks, 'task')}"
     return f"strategy: {how} ({job.estimate.reason})"
 
 
-def _waiting(plan: Plan) -> list[str]:
+def _left_lines(plan: Plan) -> list[str]:
+    """What a plan leaves undone, and the command that does it."""
     lines = []
     if plan.held:
         first, last = plan.held[0].start, plan.held[-1].end
-        lines.append(f"held: input came for hours that are final, so it changed nothing: {_spans(plan.held)}")
+        lines.append(f"held: input came for final hours, which only a backfill changes: {_spans(plan.held)}")
         lines.append(f"  to apply it: sli backfill CONFIG --start {iso(first)} --end {iso(last)}")
     if plan.pending or plan.unchecked:
-        lines.append(f"left for a run without limits: {_spans(union([*plan.pending, *plan.unchecked]))}")
-    for name, where in plan.lacking.items():
-        lines.append(f"left for a run without limits, or `sli backfill --sli {name}`: {name} of {_spans(where)}")
-    for each in plan.backfills:
-        slis = "".join(f" --sli {name}" for name in each.slis)
-        asked = f"--start {iso(each.interval.start)} --end {iso(each.interval.end)}{slis}"
-        lines.append(f"unfinished: a backfill of {_span(each.interval)}, done up to {iso(each.done)}")
-        lines.append(f"  to finish it: sli backfill CONFIG {asked}")
+        waiting = union([*plan.pending, *plan.unchecked])
+        lines.append(f"waiting for a run without a look-back: {_spans(waiting)}")
+    for name, intervals in plan.lacking.items():
+        commands = f"a run without a look-back, or `sli backfill --sli {name}`"
+        lines.append(f"waiting for {commands}: {name} of {_spans(intervals)}")
+    for backfill in plan.backfills:
+        slis = "".join(f" --sli {name}" for name in backfill.slis)
+        options = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}{slis}"
+        lines.append(f"unfinished: the backfill of {_span(backfill.interval)}, done up to {iso(backfill.done)}")
+        lines.append(f"  to continue it: sli backfill CONFIG {options}")
     return lines
 
 
 def _spans(intervals: Sequence[Interval]) -> str:
-    """Stretches of time, to the minute."""
-    shown = ", ".join(_span(each) for each in intervals[:3])
+    """The first three intervals, to the minute, and how many more there are."""
+    spans = ", ".join(_span(interval) for interval in intervals[:3])
     more = f" and {len(intervals) - 3} more" if len(intervals) > 3 else ""
-    return shown + more if intervals else "no time"
+    return spans + more if intervals else "no time"
 
 
-def _span(each: Interval) -> str:
-    return f"{iso(each.start // MINUTE * MINUTE)} .. {iso(-(-each.end // MINUTE) * MINUTE)}"
+def _span(interval: Interval) -> str:
+    return f"{iso(interval.start // MINUTE * MINUTE)} .. {iso(-(-interval.end // MINUTE) * MINUTE)}"
 
 
 def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) -> list[str]:
-    """What a run did: how many of how many, why, and the largest changes by name.
+    """What a run did: how many hours and results, why, and the largest changes.
 
-    The time told is the run's; with `began`, by the monotonic clock, all the time since then.
+    The time printed is the run's; with `began`, a time of the monotonic clock, all the time since then.
     """
     plan = outcome.plan
     if not outcome.published:
-        done = (
-            "nothing to do: the tables are up to date with the logs"
-            if plan.empty
-            else "nothing changed: recomputed and found equal"
-        )
-        return [f"{done} ({_seconds(outcome, began)})", *_waiting(plan)]
+        done = NOTHING_TO_DO if plan.empty else "nothing changed: recomputed and found equal"
+        return [f"{done} ({_seconds(outcome, began)})", *_left_lines(plan)]
     rows, causes = outcome.changes.revised, outcome.changes.counts("cause")
     lines = [str(plan.migration)] if plan.migration is not None else []
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
-        lines += _revisions(outcome.revised.to_pandas(), config, "revisions")
-    lines += _p_values(rows, config) + _waiting(plan)
-    # Last, since to tell of many changes takes its time, too.
-    head = (
+        lines += _change_lines(outcome.revised.to_pandas(), config, "revisions")
+    lines += _p_value_lines(rows, config) + _left_lines(plan)
+    # The first line is made last: its time counts the others, which take long if there are many changes.
+    first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
-        f"{'hours' if plan.tile == HOUR else 'tiles'} recomputed, {len(rows):,} results revised"
+        f"{_hours(plan)} recomputed, {counted(len(rows), 'result')} changed"
     )
-    return [head, *lines]
+    return [first, *lines]
 
 
 def _seconds(outcome: Outcome | BackfillOutcome, began: float | None) -> str:
     return f"{outcome.seconds if began is None else time.monotonic() - began:.1f} s"
 
 
-def _p_values(rows: pa.Table, config: Config) -> list[str]:
-    """A warning for each p-value that windows are too large for."""
+def _p_value_lines(rows: pa.Table, config: Config) -> list[str]:
+    """A warning for each p-value whose windows are too large for it."""
     lines = []
-    for each in config.declared:
-        if each.declaration.get("sli") in P_VALUES:
-            mine = rows.select(["sli", "predictions"]).filter(pc.field("sli") == each.name)
-            largest = pc.max(mine.column("predictions")).as_py() or 0
+    for sli in config.declared:
+        if sli.declaration.get("sli") in P_VALUES:
+            sizes = rows.select(["sli", "predictions"]).filter(pc.field("sli") == sli.name).column("predictions")
+            largest = pc.max(sizes).as_py() or 0
             if largest >= MANY:
                 lines.append(
-                    f"{each.name}: with {largest:,} predictions in a window any difference is significant; "
-                    f"judge by {each.declaration['sli'].removesuffix('_p')}"
+                    f"{sli.name}: with {largest:,} predictions in a window even a tiny difference is significant; "
+                    f"judge by {sli.declaration['sli'].removesuffix('_p')} instead"
                 )
     return lines
 
 
-def backfill_plan_lines(chosen: BackfillPlan, config: Config) -> list[str]:
-    """The dry run of a backfill in words: its chunks, its windows and why each is recomputed."""
-    plan = chosen.plan
-    lines = [_backfill_name(chosen.backfill), *([str(plan.migration)] if plan.migration else [])]
-    if chosen.resumed:
-        lines.append(f"continues where it was interrupted: done up to {iso(chosen.backfill.done)}")
-    if not chosen.chunks:
-        complete = ", ".join(chosen.backfill.slis)
-        todo = "leave --sli out to recompute all of it"
-        return [*lines, f"nothing to do: {complete} lacks no hour there; {todo}", *_waiting(plan)]
-    hours = "hours" if plan.tile == HOUR else "tiles"
-    size = f"reading {size_text(plan.bytes)}"
+def backfill_plan_lines(planned: BackfillPlan, config: Config) -> list[str]:
+    """The dry run of a backfill: its parts, its windows, and why each window is recomputed."""
+    plan = planned.plan
+    lines = [_backfill_name(planned.backfill), *([str(plan.migration)] if plan.migration else [])]
+    if planned.resumed:
+        lines.append(f"continues where it was interrupted: done up to {iso(planned.backfill.done)}")
+    if not planned.chunks:
+        names = ", ".join(planned.backfill.slis)
+        done = f"nothing to do: no hour lacks {names}; leave out --sli to recompute everything"
+        return [*lines, done, *_left_lines(plan)]
     lines.append(
-        f"recompute {plan.tiles:,} of {plan.tiles_total:,} {hours}, {size}, in {_many(len(chosen.chunks), 'chunk')}:"
+        f"recompute {plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}, reading {size_text(plan.bytes)}, "
+        f"in {counted(len(planned.chunks), 'part')}:"
     )
-    lines += [f"  {number:>3}  {_span(each)}" for number, each in enumerate(chosen.chunks, 1)]
+    lines += [f"  {number:>3}  {_span(part)}" for number, part in enumerate(planned.chunks, 1)]
     lines.append("windows, and why:")
-    group: Any
-    for group, rows in chosen.windows.groupby(["grain", "slis", "reason"], sort=False):
-        grain, slis, reason = group
-        column = "window_start" if grain in TUMBLING else "window_end"
-        first, last = (local(each, config, grain) for each in (rows[column].min(), rows[column].max()))
-        until = "" if column == "window_start" else "until "
-        span = f"{until}{first}" + f" .. {last}" * (first != last)
+    for _, rows in planned.windows.groupby(["grain", "slis", "reason"], sort=False):
+        grain, slis, reason = rows[["grain", "slis", "reason"]].iloc[0]
         only = "" if len(slis) == len(config.declared) else f" ({', '.join(slis)})"
+        until, times = _window_times(rows, config, grain)
+        first, last = times[0], times[-1]
+        span = f"{until}{first}" + f" .. {last}" * (first != last)
         lines.append(f"  {grain:<10} {len(rows):>7,}  {span}: {reason}{only}")
     return lines
 
 
+def _window_times(rows: pd.DataFrame, config: Config, grain: str) -> tuple[str, list[str]]:
+    """The windows of one grain by their start, or `until ` and their end where they overlap; in order, each once."""
+    column = "window_start" if grain in TUMBLING else "window_end"
+    times = [local(time, config, grain) for time in sorted(rows[column].unique())]
+    return "" if grain in TUMBLING else "until ", times
+
+
 def _backfill_name(backfill: Backfill) -> str:
-    slis = f" of {', '.join(backfill.slis)} alone" if backfill.slis else ""
+    slis = f" of only {', '.join(backfill.slis)}" if backfill.slis else ""
     return f"backfill {backfill.id}{slis}: {_span(backfill.interval)}"
 
 
-def chunk_line(number: int, of: int, outcome: Outcome) -> str:
-    """One chunk of a backfill that is done."""
-    asked = outcome.plan.request.chunk
+def part_line(number: int, parts: int, outcome: Outcome) -> str:
+    """One line about a part of a backfill that is published."""
+    part = outcome.plan.request.chunk
     matured = outcome.changes.counts("cause")["matured"]
-    what = f"{_many(len(outcome.changes.revised) - matured, 'result')} revised" + f", {matured:,} became final" * bool(
-        matured
-    )
-    return f"  {number:>3} of {of}  {_span(asked) if asked else ''}: {what} ({outcome.seconds:.1f} s)"
+    changed = f"{counted(len(outcome.changes.revised) - matured, 'result')} changed"
+    final = f", {matured:,} became final" if matured else ""
+    return f"  {number:>3} of {parts}  {_span(part) if part else ''}: {changed}{final} ({outcome.seconds:.1f} s)"
 
 
 def backfill_lines(outcome: BackfillOutcome, config: Config, began: float | None = None) -> list[str]:
     """What a backfill changed: how many results, why, and the largest changes from old value to new.
 
-    The time told is the backfill's; with `began`, by the monotonic clock, all the time since then.
+    The time printed is the backfill's; with `began`, a time of the monotonic clock, all the time since then.
     """
     changes = outcome.changes
     lines = [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
-    lines += _revisions(changes, config, "backfills")
-    lines += _waiting(outcome.runs[-1].plan) if outcome.runs else []
-    done = f"{_many(len(changes), 'result')} changed" if len(changes) else "nothing changed"
+    lines += _change_lines(changes, config, "backfills")
+    lines += _left_lines(outcome.runs[-1].plan) if outcome.runs else []
+    done = f"{counted(len(changes), 'result')} changed" if len(changes) else "nothing changed"
     return [f"{_backfill_name(outcome.backfill)}: {done} ({_seconds(outcome, began)})", *lines]
 
 
-def _many(count: int, name: str) -> str:
-    return f"{count:,} {name}{'s' * (count != 1)}"
-
-
-def _revisions(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
-    """The windows that changed, by name, and the largest changes from old value to new."""
+def _change_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
+    """The windows that changed, and the largest changes from old value to new."""
     rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
     if rows.empty:
         return []
     lines = ["changed windows:"]
     for grain in config.all_grains:
-        mine = rows[rows.grain == grain.name]
-        if len(mine):
-            column = "window_start" if grain.name in TUMBLING else "window_end"
-            names = [local(each, config, grain.name) for each in sorted(mine[column].unique())]
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            lines.append(
-                f"  {grain.name:<10} {'' if column == 'window_start' else 'until '}{', '.join(names[:NAMED])}{more}"
-            )
-    return [*lines, *_largest(rows, config, table)]
+        of_grain = rows[rows.grain == grain.name]
+        if len(of_grain):
+            until, times = _window_times(of_grain, config, grain.name)
+            more = f" and {len(times) - SHOWN} more" if len(times) > SHOWN else ""
+            lines.append(f"  {grain.name:<10} {until}{', '.join(times[:SHOWN])}{more}")
+    return [*lines, *_largest_lines(rows, config, table)]
 
 
-def _largest(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
-    """The largest changes of values from old to new, of days if any day changed."""
-    moved = rows[~kept_value(rows)]
-    days = moved[moved.grain == "day"]
-    examples: Any = largest_first(days if len(days) else moved).head(SHOWN)
+def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
+    """The largest changes of values, of days if the value of any day changed."""
+    changed = rows[~kept_value(rows)]
+    days = changed[changed.grain == "day"]
+    examples = largest_first(days if len(days) else changed).head(SHOWN)
     lines = [
         f"  {row.grain} {window_name(row, config)} {slice_name(dict(row.slice))}, {row.sli}: "
         f"{change_text(row)} ({row.cause})"
-        for row in examples.itertuples()
+        for row in rows_of(examples)
     ]
-    if moved.empty:
-        lines.append("  no value among them: only coverage, intervals or verdicts")
+    if changed.empty:
+        lines.append("  no value changed, only coverage, intervals or verdicts")
     if len(rows) > len(examples):
         lines.append(f"  all of them, the largest first: sli show CONFIG --table {table}")
     return lines
 
 
 def warning_lines(outcome: Outcome) -> list[str]:
-    """Bad input that this run set aside, a log that says nothing, rows in conflict, Python functions that failed."""
+    """Input set aside, logs without a usable row, rows in conflict, Python functions that failed."""
     lines = list(outcome.warnings)
     for row in outcome.newly_bad.to_pylist()[:SHOWN]:
-        samples = f", such as {', '.join(row['samples'][:3])}" if row["samples"] else ""
-        where = f" in {row['file']}" if row["file"] else ""
-        rows = "rows unknown" if row["check"] == "unreadable" else f"{row['count']:,} row{'s' * (row['count'] != 1)}"
-        lines.append(f"set aside: {row['log']}, {row['check']}, {rows}{where}{samples}: {row['explanation']}")
+        examples = f", for example {', '.join(row['samples'][:3])}" if row["samples"] else ""
+        file = f" in {row['file']}" if row["file"] else ""
+        rows = "rows unknown" if row["check"] == "unreadable" else counted(row["count"], "row")
+        lines.append(f"set aside: {row['log']}, {row['check']}, {rows}{file}{examples}: {row['explanation']}")
     more = len(outcome.newly_bad) - SHOWN
     if more > 0:
         lines.append(f"... {more:,} more: sli show CONFIG --table audit")
-    lines += [_conflict_line(each) for each in outcome.conflicts]
-    return lines + [f"no value from {each}" for each in outcome.failing]
+    lines += [_conflict_line(conflicts) for conflicts in outcome.conflicts]
+    return lines + [f"no value from {failure}" for failure in outcome.failing]
 
 
-def _conflict_line(found: Conflicts) -> str:
-    """How large a share of a log lost to rows of the same id, where, and what to do."""
-    days = found.days[0] if len(found.days) == 1 else f"{len(found.days)} days ({found.days[0]} .. {found.days[-1]})"
+def _conflict_line(conflicts: Conflicts) -> str:
+    """How large a share of a log does not count because of other rows with the same id, where, and what to do."""
+    days = conflicts.days
+    when = days[0] if len(days) == 1 else f"{len(days)} days ({days[0]} .. {days[-1]})"
     what, todo = {
         "predictions": (
-            "share an id with another prediction of another value, so only one of them counts",
-            "log one model a folder with a config each, or make the ids unique",
+            "share an id with a prediction of another value, and only one of them counts",
+            "log each model to a folder of its own, with a config of its own, or make the ids unique",
         ),
         "feedback": (
-            "came for the same prediction at the same time as another value, so only the greatest counts",
+            "came for the same prediction at the same time as another value, and only the greatest value counts",
             "log one value for each id and time",
         ),
-    }[found.log]
-    share = f"{found.share:.2g}" if found.share < 0.01 else f"{found.share:.1%}"
+    }[conflicts.log]
+    share = f"{conflicts.share:.2g}" if conflicts.share < 0.01 else f"{conflicts.share:.1%}"
     return (
-        f"in conflict: {found.log}, {found.conflicts:,} of {found.rows:,} rows ({share}) of {days} {what}, "
-        f"such as {', '.join(found.samples[:3])}; {todo}, or raise `max_conflicts`"
+        f"in conflict: {conflicts.log}, {conflicts.conflicts:,} of {conflicts.rows:,} rows ({share}) of {when} {what}, "
+        f"for example {', '.join(conflicts.samples[:3])}; {todo}, or raise `max_conflicts`"
     )

@@ -213,7 +213,9 @@ def test_a_value_that_is_none_of_the_classes_is_set_aside(desk: Desk, log: str, 
     desk.configure(**ANIMALS)
     said = desk.run()
     assert said.code == 3
-    assert said.has(f"set aside: {log}, invalid: value is none of the classes, 2 rows", "a.parquet", "such as p2, p4")
+    assert said.has(
+        f"set aside: {log}, invalid: value is none of the classes, 2 rows", "a.parquet", "for example p2, p4"
+    )
     assert desk.counts() == counts
     assert desk.audit()[log, "invalid: value is none of the classes"] == 2
 
@@ -231,7 +233,7 @@ def test_a_relevance_below_0_is_set_aside(desk: Desk) -> None:
     desk.configure(task="ranking", predictions__query="region", slis=["mrr"])
     said = desk.run()
     assert said.code == 3
-    assert said.has("set aside: feedback, invalid: relevance below 0, 1 row", "such as p0")
+    assert said.has("set aside: feedback, invalid: relevance below 0, 1 row", "for example p0")
     assert desk.audit() == {("feedback", "invalid: relevance below 0"): 1}
 
 

@@ -200,7 +200,7 @@ def test_a_label_of_one_half_in_a_binary_task_is_set_aside_with_its_ids(desk: De
     desk.feedback(label=[0.5, 1.0, 0.0, 1.0, 0.0, 1.0])
     said = desk.run()
     assert said.code == 3
-    assert said.has("invalid: label is neither 0 nor 1", "a.parquet", "such as p0")
+    assert said.has("invalid: label is neither 0 nor 1", "a.parquet", "for example p0")
     assert desk.counts() == (6, 5)
     assert desk.audit() == {("feedback", "invalid: label is neither 0 nor 1"): 1}
 
@@ -209,7 +209,7 @@ def test_scores_that_are_no_probabilities_are_set_aside_by_reason(desk: Desk) ->
     desk.predictions(score=[math.nan, math.inf, -math.inf, 1.5, 0.2, 0.3])
     said = desk.run()
     assert said.code == 3
-    assert said.has("value is NaN or infinite, 3 rows", "value outside 0..1", "such as p3", "a.parquet")
+    assert said.has("value is NaN or infinite, 3 rows", "value outside 0..1", "for example p3", "a.parquet")
     assert desk.counts() == (2, 2)
 
 
@@ -423,7 +423,7 @@ def test_a_backfill_as_of_before_what_is_published_is_refused(desk: Desk) -> Non
     [
         (["--sli", "acuracy"], ["no SLI 'acuracy' is published", "did you mean 'accuracy'?"]),
         (["--grain", "huor"], ["no grain 'huor' is published", "did you mean 'hour'?"]),
-        (["--slice", "region"], ["a slice is COLUMN=VALUE", "--slice"]),
+        (["--slice", "region"], ["COLUMN=VALUE", "--slice"]),
         (["--as-of", "soon"], ["soon", "ISO 8601"]),
         (["--start", "soon"], ["soon", "ISO 8601"]),
         (["--end", "soon"], ["soon", "ISO 8601"]),

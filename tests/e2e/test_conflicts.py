@@ -34,7 +34,7 @@ def test_champion_and_challenger_with_the_same_ids_are_a_warning_with_share_samp
     assert said.code == 3
     [line] = [line for line in said.err.splitlines() if "in conflict" in line]
     assert "predictions, 200 of 400 rows (50.0%) of 2024-01-15 share an id" in line
-    assert "such as p0, p1, p10; log one model a folder with a config each" in line
+    assert "for example p0, p1, p10; log each model to a folder of its own, with a config of its own" in line
     assert desk.counts() == (200, 6)
     assert desk.audit() == {("predictions", "duplicate"): 200, ("predictions", "conflict"): 200}
     again = desk.run()
@@ -84,7 +84,7 @@ def test_one_bad_day_among_many_good_ones_is_told_and_told_once(desk: Desk) -> N
     scored(desk, "challenger", "d4-", 20, 0.1, 4)
     said = desk.run()
     assert said.code == 3
-    assert said.has("20 of 320 rows (6.2%) of 2024-01-19 share an id", "such as d4-0")
+    assert said.has("20 of 320 rows (6.2%) of 2024-01-19 share an id", "for example d4-0")
     scored(desk, "later", "d11-", 300, 0.9, 11)
     assert desk.run("--as-of", "2024-02-02").code == 0
 
@@ -95,7 +95,9 @@ def test_feedback_at_the_same_time_with_another_value_is_a_conflict_and_a_correc
     desk.feedback("twice.parquet", label=[0] * 6, known_at=times(6, hours=2))
     said = desk.run()
     assert said.code == 3
-    assert said.has("in conflict: feedback, 6 of 18 rows (33.3%) of 2024-01-15", "such as p0", "one value for each id")
+    assert said.has(
+        "in conflict: feedback, 6 of 18 rows (33.3%) of 2024-01-15", "for example p0", "one value for each id"
+    )
     assert sli.read(desk.config).value.tolist() == [3 / 6]
 
 

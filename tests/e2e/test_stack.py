@@ -195,13 +195,13 @@ def test_a_backfill_through_prefect_is_planned_cancelled_continued_and_told(
     upload(folder)
     nightly = stack.ended(stack.start("recompute/nightly"))
     assert nightly["state_type"] == "COMPLETED"
-    assert "held: input came for hours that are final" in artifact(stack, nightly["id"], "latest")["data"]
+    assert "held: input came for final hours" in artifact(stack, nightly["id"], "latest")["data"]
     before = sli.read(config)
 
     dry = stack.ended(stack.start("backfill/backfill", {**BACKFILL, "dry_run": True}))
     assert dry["state_type"] == "COMPLETED", dry["state"]["message"]
     plan = artifact(stack, dry["id"], "backfill-plan")["data"]
-    assert "in 3 chunks" in plan
+    assert "in 3 parts" in plan
     assert re.search(r"day +20  2013-02-01 \.\. 2013-02-20: asked", plan)
     assert sli.read(config).equals(before)
 

@@ -113,5 +113,5 @@ def test_ctrl_c_ends_a_backfill_with_a_word_and_no_traceback(scenario: Scenario)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert "the same command goes on" in errors
+    assert "the same command continues" in errors
     assert state(scenario).backfills

@@ -10,7 +10,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, config_of, published
 
 import sli
-from sli.command import text as report
+from sli.command.text import expected_lines
 from sli.config.load import checked
 from sli.errors import EngineError, OutOfMemory
 from sli.publishing.store import Store
@@ -218,4 +218,4 @@ def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp
     again = wide(tmp_path, "store", slis=["accuracy", "precision"])
     known = preview.expected_results(again, sli.plan(again, as_of="2024-01-08"))
     assert known.results == 19 * known.for_each_slice
-    assert report.expected_lines(first, config)[0].startswith(f"about {first.windows} windows")
+    assert expected_lines(first, config)[0].startswith(f"about {first.windows} windows")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sli.command import tables as shown
-from sli.command import text as report
 from sli.command.grid import terminal_width
+from sli.command.tables import audit_lines, result_lines
+from sli.command.text import outcome_lines, plan_lines, warning_lines
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, InputError
@@ -66,7 +66,7 @@ def _flights(at: Path) -> None:
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
     print(flights.deliver_late(at).relative_to(at))
-    for line in report.plan_lines(plan(config, as_of=LATER), config):
+    for line in plan_lines(plan(config, as_of=LATER), config):
         print(line)
     _say(f"sli run {path} --as-of {LATER}")
     _run(config, LATER)
@@ -95,7 +95,7 @@ def _taxi(at: Path, source: str | None) -> None:
         raise InputError("the taxi files cannot be used", where=source, found=str(error)) from error
     _say(f"sli run {path}")
     _run(config, AS_OF["taxi"])
-    for line in shown.audit_lines(read(config, table="audit")):
+    for line in audit_lines(read(config, table="audit")):
         print(line)
     chosen = ["accuracy", "precision", "recall", "roc_auc"]
     _show(read(config, sli=chosen, grain="day", slice_by=[]), config, chosen, 7)
@@ -121,11 +121,11 @@ def _timed(what: str, call: Callable[[], object]) -> None:
 
 
 def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
-    for line in shown.results(frame, config, slis, rows, terminal_width()):
+    for line in result_lines(frame, config, slis, rows, terminal_width()):
         print(line)
 
 
 def _run(config: Config, as_of: str | None) -> None:
     outcome = run(config, as_of=as_of)
-    for line in [*report.outcome_lines(outcome, config), *report.warning_lines(outcome)]:
+    for line in [*outcome_lines(outcome, config), *warning_lines(outcome)]:
         print(line)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sli.command.plot import PANELS, plot, slice_name
+from sli.command.figures import slice_name
+from sli.command.plot import PANELS, plot
 from sli.config.load import checked
 from sli.config.model import Config
 

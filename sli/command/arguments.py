@@ -1,0 +1,253 @@
+"""The arguments of `sli` and of each subcommand, and their help.
+
+Limit: it only parses; what depends on the config (SLIs, grains, slices, times) is checked by the library.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+EPILOG = """\
+exit codes:
+  0  done, or there was nothing to do
+  2  the config or an argument is wrong; nothing was done
+  3  done and published, with warnings: bad input was set aside, many rows are in conflict, a Python SLI failed,
+     or no feedback can be used (see also: sli show CONFIG --table audit)
+  4  failed; nothing was published (a backfill keeps the parts that it reported as published)
+  5  verify found results that differ from a recomputation
+
+TIME is ISO 8601, for example 2013-06-01 or 2013-06-01T18:00Z; without a zone it is read in the config's time zone.
+A time from --start to --end includes its start and excludes its end."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; `command` of what it parses is the name of the subcommand."""
+    main = argparse.ArgumentParser(
+        prog="sli",
+        description="How good was a model really? Joins the predictions it made with the feedback that came later,\n"
+        "and publishes its service-level indicators (SLIs) for every hour, day and longer window.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = main.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+
+    def command(name: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=description.split(".")[0],
+            description=description,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    run = command("run", "Bring the results up to date with the logs. Recomputes only what changed.")
+    plan = command("plan", "Print what `sli run` would do, and why. Reads listings and file footers, writes nothing.")
+    backfill = command(
+        "backfill",
+        "Recompute an interval from the logs, final hours too, and print what changed.\n"
+        "If it is interrupted, the same command continues it.",
+    )
+    show = command("show", "Print published results as a table and, on a terminal, a plot.")
+    query = command("query", "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.")
+    slices = command("slices", "List the slices that are worse than the whole, the worst first. Reads no logs.")
+    verify = command("verify", "Recompute published windows from the raw logs with plain pandas, and compare.")
+    init = command("init", "Write a commented config from what your Parquet files look like.")
+    demo = command("demo", "Run everything on real data: flights out of New York, or taxi rides (with --source).")
+    for subcommand in (run, plan, backfill, show, query, slices, verify):
+        _common(subcommand)
+    for subcommand in (run, plan):
+        _recompute(subcommand)
+    run.add_argument(
+        "--undo-future",
+        action="store_true",
+        help="first take back everything published with an as_of in the future",
+    )
+    _backfill(backfill)
+    _show(show)
+    _query(query)
+    _slices(slices)
+    verify.add_argument(
+        "--windows",
+        type=_natural,
+        default=50,
+        metavar="N",
+        help="how many windows to check, picked at random but always the same (default: 50; 0: all)",
+    )
+    _init(init)
+    _demo(demo)
+    return main
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, found '{text}'")
+    return int(text)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="path of the YAML config")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the config, for example horizon=2d or predictions.path=logs; repeatable",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument(
+        "--no-code",
+        action="store_true",
+        help="run no Python code that the config names (like SLI_NO_CODE=1); published results can still be read",
+    )
+
+
+def _recompute(parser: argparse.ArgumentParser) -> None:
+    _as_of(parser)
+    parser.add_argument(
+        "--look-back",
+        metavar="DURATION",
+        help="only recompute hours of the last DURATION (for example 1d); older stale hours wait for a run without "
+        "this option",
+    )
+    parser.add_argument(
+        "--future",
+        action="store_true",
+        help="allow an --as-of in the future; `sli run` does so only where nothing is published as of today or earlier",
+    )
+
+
+def _as_of(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="TIME", help="use only what was known at TIME (default: now)")
+
+
+def _backfill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", required=True, metavar="TIME", help="start of the interval")
+    parser.add_argument("--end", required=True, metavar="TIME", help="end of the interval")
+    parser.add_argument(
+        "--sli",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only compute this SLI, in the hours that lack it; repeatable (default: recompute everything)",
+    )
+    parser.add_argument(
+        "--chunk",
+        metavar="DAYS",
+        help="publish in parts of so many days, for example 30d (default: parts that read about as many bytes each)",
+    )
+    _as_of(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the parts, the windows and the reasons; write nothing"
+    )
+
+
+def _slice_choice(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--slice",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="one slice, for example origin=JFK; repeat it for a slice by several columns",
+    )
+    parser.add_argument("--by", metavar="COLUMN[,COLUMN]", help=f"all slices by these columns (default: {default})")
+
+
+def _show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sli", action="append", metavar="NAME", help="show this SLI; repeatable, the first is plotted (default: all)"
+    )
+    parser.add_argument(
+        "--grain", metavar="GRAIN", help="hour, day, week, month, cumulative, or SIZE/EVERY like 7d/1d (default: day)"
+    )
+    parser.add_argument(
+        "--start", metavar="TIME", help="only windows that end after TIME; of runs: as of TIME or later"
+    )
+    parser.add_argument("--end", metavar="TIME", help="only windows that start before TIME; of runs: as of before TIME")
+    _slice_choice(parser, "the first entry of `slice_by`")
+    parser.add_argument("--as-of", metavar="TIME", help="what was published as of TIME (default: the newest)")
+    parser.add_argument(
+        "--rows",
+        type=_natural,
+        metavar="N",
+        help="how many windows, changes, runs or checks to list, the newest (default: 14; with --json all)",
+    )
+    parser.add_argument(
+        "--table",
+        choices=("results", "revisions", "audit", "runs", "backfills"),
+        default="results",
+        help="results (default); revisions: every change of a result, newest run first; audit: rows set aside or not "
+        "counted; runs: what each run did; backfills: what each backfill changed in all",
+    )
+
+
+def _query(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sli", metavar="SLI", help="an SLI of the config, or a built-in one that needs no further data")
+    parser.add_argument(
+        "--size", metavar="DURATION", help="length of a window, for example 6h or 7d (default: one window over all)"
+    )
+    parser.add_argument(
+        "--every", metavar="DURATION", help="distance from one window's start to the next (default: the size)"
+    )
+    parser.add_argument("--start", metavar="TIME", help="start of the first window (default: `since` of the config)")
+    parser.add_argument("--end", metavar="TIME", help="latest end of the last window (default: end of the newest hour)")
+    _slice_choice(parser, "all predictions together")
+    parser.add_argument(
+        "--values",
+        action="store_true",
+        help="print how often each value occurs, for an SLI that keeps them (for example quantile)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=_natural,
+        metavar="N",
+        help="how many windows to list, the newest, or values, the most common (default: 14; with --json all)",
+    )
+
+
+def _slices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sli",
+        metavar="NAME",
+        help="compare by this SLI (default: the first whose better direction is known, for example by an objective)",
+    )
+    parser.add_argument("--start", metavar="TIME", help="start of the time compared (default: `since` of the config)")
+    parser.add_argument("--end", metavar="TIME", help="end of the time compared (default: end of the newest hour)")
+    parser.add_argument(
+        "--support",
+        type=_natural,
+        default=30,
+        metavar="N",
+        help="leave out slices with fewer than N labelled predictions (default: 30)",
+    )
+    parser.add_argument(
+        "--rows", type=_natural, metavar="N", help="how many slices to list (default: 10; with --json all)"
+    )
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="path of the config to write; must not exist yet")
+    parser.add_argument(
+        "--predictions", required=True, metavar="PATH", help="folder, file or URL of the predictions log"
+    )
+    parser.add_argument("--feedback", required=True, metavar="PATH", help="folder, file or URL of the feedback log")
+    parser.add_argument(
+        "--store", default="./results", metavar="PATH", help="where to publish results (default: ./results)"
+    )
+    parser.add_argument(
+        "--timezone",
+        default="UTC",
+        metavar="ZONE",
+        help="zone whose days count, for example Europe/Paris (default: UTC)",
+    )
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("which", nargs="?", choices=("flights", "taxi"), default="flights", help="(default: flights)")
+    parser.add_argument(
+        "--folder", metavar="PATH", help="where to write logs and results (default: ./demo-flights or ./demo-taxi)"
+    )
+    parser.add_argument(
+        "--source",
+        metavar="URL",
+        help="for taxi: folder, file or URL of TLC yellow-taxi Parquet files that include January 2020",
+    )

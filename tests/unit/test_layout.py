@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,9 @@ ROOMS = {
     "prefect": set[str](),
     "flows": set[str](),
 }
+UNKNOWN = "?"
+BY_NAME = {"__init__", "matching.cluster", "slis.custom.loaded"}
+"""Import what a public function or the config names."""
 FILES = sorted(SLI.rglob("*.py"))
 
 
@@ -51,21 +56,64 @@ def module_of(path: Path) -> str:
 
 
 def rank_of(module: str) -> int:
-    """Where a module stands; a name at the root that is no wing is below all."""
-    wing = module.split(".")[0]
-    return RANK.get(wing, 0)
+    """Where a module stands; a name at the root that is not a wing is below all."""
+    return RANK.get(module.split(".")[0], 0)
 
 
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    """The full names of all that a module imports."""
+    return frozenset(imports(path.read_text(), ".".join(("sli", *path.relative_to(SLI).parent.parts))))
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """The full names of what a module of a package imports: at its top or in a function, for types only, by a call."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"sli.{alias.name}" for alias in node.names] if node.module == "sli" else [node.module]
-        found |= set(names)
-    return found
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            # Of `from sli import runs` and `from . import runs` the names are the modules.
+            modules = (base.count(".") == 0 and base == "sli") or node.module is None
+            yield from (f"{base}.{alias.name}" for alias in node.names) if modules else [base]
+        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__") and node.args:
+            yield written(node.args[0])
+
+
+def called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def written(name: ast.expr) -> str:
+    """A module's name in a call, or its start where the rest is computed; UNKNOWN where all is."""
+    if isinstance(name, ast.JoinedStr):
+        name = name.values[0]
+    return name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("import sli.runs.recompute", "sli.runs.recompute"),
+        ("import os, sli.runs as r", "sli.runs"),
+        ("from sli.runs.recompute import run", "sli.runs.recompute"),
+        ("from sli import runs", "sli.runs"),
+        ("import sli", "sli"),
+        ("from . import pairs", "sli.matching.pairs"),
+        ("from .pairs import usable", "sli.matching.pairs"),
+        ("from .. import runs", "sli.runs"),
+        ("from ..runs import recompute", "sli.runs"),
+        ("if TYPE_CHECKING:\n    from sli.runs.recompute import Outcome", "sli.runs.recompute"),
+        ("def join():\n    import sli.runs", "sli.runs"),
+        ("importlib.import_module('sli.runs')", "sli.runs"),
+        ("import_module(f'sli.runs.{name}')", "sli.runs."),
+        ("__import__('dask')", "dask"),
+        ("import_module(name)", "?"),
+    ],
+)
+def test_no_way_to_import_is_overlooked(source: str, module: str) -> None:
+    assert module in set(imports(source, "sli.matching"))
 
 
 def test_every_package_is_a_wing_and_says_what_it_is_for() -> None:
@@ -81,6 +129,7 @@ def test_a_wing_imports_only_lower_ones(path: Path) -> None:
     if own in FACES:
         return
     for name in imported(path):
+        assert name != "sli", f"{own} imports the face of the package, which leads to every wing"
         if name.startswith("sli."):
             other = name.removeprefix("sli.")
             assert other.split(".")[0] in RANK.keys() | ROOT, f"{own} imports {other}"
@@ -92,6 +141,7 @@ def test_a_wing_imports_only_lower_ones(path: Path) -> None:
 def test_dask_deltalake_rich_and_prefect_keep_to_their_rooms(path: Path) -> None:
     own = module_of(path)
     for name in imported(path):
+        assert name != UNKNOWN or own in BY_NAME, f"{own} imports what its source does not name"
         rooms = ROOMS.get(name.split(".")[0])
         if rooms is not None:
             assert own in rooms or own.split(".")[0] in rooms, f"{own} imports {name}"

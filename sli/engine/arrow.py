@@ -8,77 +8,97 @@ text without nulls; lists of fewer than 2^31 elements.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 Flags = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
-"""Places of rows."""
+Integers = npt.NDArray[np.int64]
+Rows = Integers
+"""Positions of rows."""
+Column: TypeAlias = "pa.Array[Any]"
+"""A column of any type, in one piece."""
+ChunkedColumn: TypeAlias = "pa.ChunkedArray[Any]"
+"""A column of any type, as tables have them."""
+ListColumn: TypeAlias = "pa.ListArray[Any]"
 
 
-def numbers(column: pa.Array) -> Rows:
-    """A column of integers."""
+def integers(column: Column) -> Integers:
+    """A column of integers as an array."""
     return np.asarray(np.from_dlpack(column), np.int64)
 
 
-def floats(column: pa.Array) -> npt.NDArray[np.float64]:
-    """A column of floats."""
+def floats(column: Column) -> npt.NDArray[np.float64]:
+    """A column of floats as an array."""
     return np.asarray(np.from_dlpack(column), np.float64)
 
 
-def flags(column: pa.Array) -> Flags:
-    """A column of booleans."""
+def flags(column: Column) -> Flags:
+    """A column of booleans as an array."""
     return np.asarray(np.from_dlpack(column.cast(pa.uint8())), np.bool_)
 
 
-def number_column(values: Rows) -> pa.Array:
-    """The integers as a column."""
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int64))])
+def integer_column(values: Integers) -> Column:
+    """A column of these integers."""
+    buffer = pa.py_buffer(np.ascontiguousarray(values, np.int64).data)
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
 
 
-def text_column(values: Sequence[str]) -> pa.Array:
-    """The texts as a column. They may hold 2 GB."""
-    written = [each.encode() for each in values]
-    ends = np.cumsum([0, *map(len, written)], dtype=np.int32)
-    return pa.StringArray.from_buffers(len(written), pa.py_buffer(ends), pa.py_buffer(b"".join(written)))
+def text_column(values: Sequence[str]) -> Column:
+    """A column of these texts, of at most 2 GB together."""
+    texts = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends.data), pa.py_buffer(b"".join(texts)))
 
 
-def text_bytes(column: pa.Array) -> memoryview:
-    """A column's texts, one after the other."""
-    _, ends, held = column.buffers()
-    first, last = np.frombuffer(ends, np.int32)[[column.offset, column.offset + len(column)]] if len(column) else (0, 0)
-    return memoryview(held or b"")[first:last]
+def text_bytes(column: Column) -> memoryview:
+    """The texts of a column, one after the other without separator."""
+    _, ends, text = column.buffers()
+    if not len(column) or ends is None or text is None:
+        return memoryview(b"")
+    first, last = np.frombuffer(memoryview(ends), np.int32)[[column.offset, column.offset + len(column)]]
+    return memoryview(text)[first:last]
 
 
-def list_column(flat: pa.Table, owner: Rows, rows: int, kind: pa.DataType) -> pa.Array:
-    """A column of `rows` lists of type `kind`: element i of `flat` belongs to list `owner[i]`, ascending.
+def list_column(flat: pa.Table, owner: Integers, rows: int, kind: pa.DataType) -> Column:
+    """A column of `rows` lists of type `kind`: element i of `flat` belongs to list `owner[i]`; `owner` ascends.
 
-    The columns of `flat` are the fields of the element, in their order; a single one is the element itself.
+    The columns of `flat` are the fields of a list's element, in their order; a single column is the element itself.
     """
+    if not isinstance(kind, pa.ListType):
+        raise TypeError(f"expected a type of lists, found {kind}")
     offsets = pa.array(np.searchsorted(owner, np.arange(rows + 1)), pa.int32())
-    of = kind.value_type
-    if not pa.types.is_struct(of):
-        return pa.ListArray.from_arrays(offsets, _whole(flat.column(0), of)).cast(kind)
-    fields = [of.field(i) for i in range(of.num_fields)]
-    parts = [_whole(flat.column(i), field.type) for i, field in enumerate(fields)]
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(parts, fields=fields)).cast(kind)
+    element: pa.DataType = kind.value_type
+    if not isinstance(element, pa.StructType):
+        return pa.ListArray.from_arrays(offsets, _combined(flat.column(0).cast(element))).cast(kind)
+    fields = [element.field(i) for i in range(element.num_fields)]
+    values = [_combined(flat.column(i).cast(field.type)) for i, field in enumerate(fields)]
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, fields=fields)).cast(kind)
 
 
-def flattened(column: pa.ChunkedArray, rows: Rows, names: Sequence[str]) -> tuple[Rows, dict[str, pa.Array]]:
-    """Offsets of the lists of these rows, laid end to end, and their elements' fields by name."""
-    lists = column.take(pa.array(rows, pa.int64())).combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):
-        lists = pa.concat_arrays(lists.chunks) if lists.num_chunks else pa.array([], column.type)
+def flatten_lists(column: ChunkedColumn, rows: Rows, names: Sequence[str]) -> tuple[Integers, dict[str, Column]]:
+    """The lists of these rows end to end: the offset of each list, and the fields of their elements by name.
+
+    List i takes elements `offsets[i]` up to `offsets[i + 1]`. A single name is that of the element itself.
+    """
+    lists = _combined(column.take(pa.array(rows, pa.int64())))
+    assert isinstance(lists, pa.ListArray)
     sizes = np.nan_to_num(lists.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
-    elements = lists.flatten()
-    parts = [elements] if len(names) == 1 else elements.flatten()
-    return np.concatenate([[0], np.cumsum(sizes)]), dict(zip(names, parts, strict=True))
+    elements: Column = lists.flatten()
+    fields = [elements] if len(names) == 1 else _fields(elements)
+    return np.concatenate([[0], np.cumsum(sizes)]), dict(zip(names, fields, strict=True))
 
 
-def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    array = column.cast(kind).combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], kind)
+def _fields(elements: Column) -> list[Column]:
+    assert isinstance(elements, pa.StructArray)
+    return elements.flatten()
+
+
+def _combined(column: ChunkedColumn) -> Column:
+    """A column in one piece."""
+    array: Column | ChunkedColumn = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # of no chunks, or of more bytes than one piece can have
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
     return array

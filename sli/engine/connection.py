@@ -27,11 +27,13 @@ from sli.engine.storage import plain
 from sli.errors import EngineError, OutOfMemory
 
 PREFIX = "sli-spills-"
+"""How the names of these folders begin."""
 MIDDLE = np.uint32(1 << 31)
+"""Half of the range of 32 bits: the two halves are sorted in parallel."""
 
 
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
-    """A private in-memory database that spills to disk beyond its memory."""
+    """A private in-memory database that uses at most `memory` bytes, at least 64 MiB, and spills the rest to disk."""
     con = duckdb.connect()
     con.execute(f"SET threads={threads}")
     con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
@@ -44,14 +46,14 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
 
 
 def prepare_cursor(con: duckdb.DuckDBPyConnection) -> None:
-    """What each cursor of a connection needs."""
+    """Set up a cursor: settings of the session are not inherited from its connection, and a signal must stop it."""
     stoppable(con)
     for setting in ("enable_progress_bar=false", "TimeZone='UTC'"):
         con.execute(f"SET {setting}")
 
 
 def task_error(error: Exception, where: str) -> EngineError:
-    """What to raise where all files can be read after all."""
+    """The error to raise for a query that failed although all of its files can be read."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return out_of_memory(where, plain(error))
     passes = isinstance(error, duckdb.IOException | OSError)
@@ -77,18 +79,19 @@ def within_memory(where: str) -> Iterator[None]:
         raise out_of_memory(where, plain(error)) from error
 
 
-def repeated(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
+def repeated_keys(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
     """Column `k`: the 64-bit integers that occur more than once in the column `k` of a query.
 
-    Sorting is the cheapest way to see that none does; their upper halves, sorted, leave few that could.
+    In most cases no key does, and sorting is the cheapest way to find that out. Only the upper halves of the keys are
+    sorted; the few keys whose upper half occurs twice are then counted.
     """
     con.execute(f"CREATE OR REPLACE TEMP TABLE keys AS {keys}")
-    short = con.execute("SELECT (k >> 32)::UINTEGER AS short FROM keys").fetchnumpy()["short"]
-    parts = [short[short < MIDDLE], short[short >= MIDDLE]]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        twice = [np.unique(each[1:][each[1:] == each[:-1]]) for each in pool.map(np.sort, parts)]
-    con.register("twice_arrow", pa.table({"short": np.concatenate(twice)}))
-    found = con.sql(
+    upper = con.execute("SELECT (k >> 32)::UINTEGER AS upper FROM keys").fetchnumpy()["upper"]
+    halves = [upper[upper < MIDDLE], upper[upper >= MIDDLE]]
+    with ThreadPoolExecutor(len(halves)) as pool:
+        twice = [np.unique(half[1:][half[1:] == half[:-1]]) for half in pool.map(np.sort, halves)]
+    con.register("twice_arrow", pa.table({"upper": pa.array(np.concatenate(twice))}))
+    found: pa.Table = con.sql(
         "SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING count(*) > 1"
     ).to_arrow_table()
     con.unregister("twice_arrow")
@@ -98,32 +101,32 @@ def repeated(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
 
 @functools.cache
 def spill_folder() -> str:
-    """The folder of this process."""
-    _remove_left()
-    made = tempfile.mkdtemp(prefix="sli-new-")
-    # Locked before it has the name by which others look for what was left.
-    _locked(made)
-    folder = os.path.join(os.path.dirname(made), PREFIX + os.path.basename(made).removeprefix("sli-new-"))
-    os.rename(made, folder)
+    """The folder to which this process spills."""
+    _remove_abandoned()
+    new = tempfile.mkdtemp(prefix="sli-new-")
+    # Lock it before it gets the name by which other processes look for abandoned folders.
+    _lock(new)
+    folder = os.path.join(os.path.dirname(new), PREFIX + os.path.basename(new).removeprefix("sli-new-"))
+    os.rename(new, folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def _remove_left() -> None:
-    """Remove the folders of this user's processes that were killed."""
+def _remove_abandoned() -> None:
+    """Remove the folders that killed processes of this user left."""
     with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             with suppress(OSError):
                 if not entry.name.startswith(PREFIX) or entry.stat(follow_symlinks=False).st_uid != os.getuid():
                     continue
-                lock = _locked(entry.path)
+                lock = _lock(entry.path)
                 if lock is not None:
                     shutil.rmtree(entry.path, ignore_errors=True)
                     os.close(lock)
 
 
-def _locked(folder: str) -> int | None:
-    """The lock of a folder, held until it is closed or the process ends; None where another process has it."""
+def _lock(folder: str) -> int | None:
+    """Lock a folder until the returned descriptor is closed or the process ends; None if another process has it."""
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import Instants, Interval
-from sli.engine.arrow import Flags, Rows, flags, floats, number_column, numbers, text_bytes, text_column
+from sli.engine.arrow import Flags, Rows, flags, floats, integer_column, integers, text_bytes, text_column
 from sli.errors import SliError
 from sli.schemas import INPUTS
 
@@ -130,7 +130,7 @@ class Files:
         if (np.diff(places) == 1).all():
             # Nothing is copied where they lie side by side, as those of a log do.
             return Files(self.rows.slice(int(places[0]) if len(places) else 0, len(places)))
-        return Files(self.rows.take(number_column(places)))
+        return Files(self.rows.take(integer_column(places)))
 
     def with_more(self, more: Files) -> Files:
         """These, and others after them."""
@@ -151,7 +151,7 @@ class Files:
     @cached_property
     def usable(self) -> Flags:
         """Which are not set aside."""
-        usable: Flags = numbers(pc.binary_length(self.rows.column("problem"))) == 0
+        usable: Flags = integers(pc.binary_length(self.rows.column("problem"))) == 0
         return usable
 
     @property
@@ -162,13 +162,13 @@ class Files:
     @property
     def told_of(self) -> Files:
         """Those set aside, or with rows of no time."""
-        return self.take(~self.usable | (numbers(self.rows.column("null_times")) > 0))
+        return self.take(~self.usable | (integers(self.rows.column("null_times")) > 0))
 
     @cached_property
     def ranges(self) -> Ranges:
         """When the usable ones have rows."""
-        instants = numbers(self.rows.column("ranges").flatten())
-        counts = numbers(pc.list_value_length(self.rows.column("ranges"))) // 2
+        instants = integers(self.rows.column("ranges").flatten())
+        counts = integers(pc.list_value_length(self.rows.column("ranges"))) // 2
         file = np.repeat(np.arange(len(self)), counts)
         mine = self.usable[file]
         return Ranges(file[mine], instants[::2][mine], instants[1::2][mine])
@@ -176,7 +176,7 @@ class Files:
     @property
     def column_bytes(self) -> npt.NDArray[np.float64]:
         """Compressed bytes of the needed columns of each."""
-        return floats(self.rows.column("row_bytes")) * numbers(self.rows.column("rows"))
+        return floats(self.rows.column("row_bytes")) * integers(self.rows.column("rows"))
 
     @property
     def span(self) -> Interval | None:
@@ -194,9 +194,9 @@ class Files:
     def kinds(self) -> Kinds:
         """The different `columns` of all these files."""
         maps = self.rows.column("columns")
-        starts = numbers(maps.offsets)
+        starts = integers(maps.offsets)
         held = (each.slice(starts[0], starts[-1] - starts[0]) for each in (maps.keys, maps.items))
-        names, types = (numbers(each.dictionary_encode().indices) for each in held)
+        names, types = (integers(each.dictionary_encode().indices) for each in held)
         starts = starts - starts[0]
         lengths = np.diff(starts)
         changes = lengths[1:] != lengths[:-1]
@@ -207,7 +207,7 @@ class Files:
             changes[there] |= (names[here] != names[before]) | (types[here] != types[before])
         firsts = np.flatnonzero(np.concatenate([[len(self) > 0], changes]))
         known: dict[Columns, int] = {}
-        found = [known.setdefault(tuple(each), len(known)) for each in maps.take(number_column(firsts)).to_pylist()]
+        found = [known.setdefault(tuple(each), len(known)) for each in maps.take(integer_column(firsts)).to_pylist()]
         ends = np.append(firsts[1:], len(self))
         return Kinds(np.repeat(np.array(found, np.int64), ends - firsts), list(known))
 
@@ -215,7 +215,7 @@ class Files:
         """Where the files of these paths are among these, -1 where they are not."""
         found = pc.index_in(paths, value_set=self.rows.column("path"))
         places: Rows = np.full(len(paths), -1)
-        places[flags(found.is_valid())] = numbers(found.drop_null())
+        places[flags(found.is_valid())] = integers(found.drop_null())
         return places
 
     def as_in(self, others: Files, *columns: str) -> Flags:
@@ -229,9 +229,9 @@ class Files:
     def same(self, places: Rows, name: str, values: pa.Array) -> Flags:
         """Which of these places hold the given value in a column."""
         found = np.flatnonzero(places >= 0)
-        held = self.rows.column(name).take(number_column(places[found]))
+        held = self.rows.column(name).take(integer_column(places[found]))
         same: Flags = np.zeros(len(places), bool)
-        same[found] = flags(pc.equal(held, values.take(number_column(found))))
+        same[found] = flags(pc.equal(held, values.take(integer_column(found))))
         return same
 
     def of_log(self, log: str) -> Files:
@@ -286,7 +286,7 @@ class Inputs:
         told = hashlib.sha256()
         for name in ("log", "path", "fingerprint", "problem"):
             column = self.files.rows.column(name)
-            told.update(numbers(pc.binary_length(column)).tobytes())
+            told.update(integers(pc.binary_length(column)).tobytes())
             told.update(text_bytes(column))
         return told.hexdigest()
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sli.calendar.interval import Interval, difference
 from sli.config.model import Config
-from sli.engine.connection import connect, repeated, task_error
+from sli.engine.connection import connect, repeated_keys, task_error
 from sli.engine.sql import inside_sql, quoted, text_of
 from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs
@@ -36,7 +36,7 @@ def prediction_order(columns: Iterable[str], keep: str) -> str:
 def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, excluded: pa.Table, once: bool) -> bool:
     """Move ids that occur more than once from `joined` to tables `p` and `f`. False if there are none."""
     doubtful = " WHERE t IS NULL OR f_t IS NULL" if once else ""
-    con.register("repeated_arrow", repeated(con, f"SELECT hash(id) AS k FROM joined{doubtful}"))
+    con.register("repeated_arrow", repeated_keys(con, f"SELECT hash(id) AS k FROM joined{doubtful}"))
     con.register("excluded_arrow", excluded)
     con.execute(
         "CREATE TEMP TABLE repeated AS "
@@ -163,7 +163,7 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
     anywhere = not difference(plan.existing, computed)
     near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', computed)})"
     found = (
-        repeated(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
+        repeated_keys(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
         for share in range(shares)
     )
     return pa.concat_tables(found)

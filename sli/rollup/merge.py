@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import Instants
-from sli.engine.arrow import flattened, list_column
+from sli.engine.arrow import flatten_lists, list_column
 from sli.rollup.cover import DAYS, RADIX, Timeline
 from sli.rollup.list_states import READERS, SHAPES, merge_sql
 from sli.schemas import state_type
@@ -297,7 +297,7 @@ class TileTree:
         shape = SHAPES[state.kind]
         if rows.position is not None:
             # Each row is one tile, whose list is there in order.
-            return flattened(self.placed.column(state.id), rows.position, list(shape.columns))
+            return flatten_lists(self.placed.column(state.id), rows.position, list(shape.columns))
         flat = self.con.sql(
             f"SELECT * FROM ({self._list_sql(state, rows)}) ORDER BY row, {shape.order}"
         ).to_arrow_table()

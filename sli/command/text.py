@@ -52,16 +52,16 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
     lines += dict.fromkeys(_strategy_line(job, config.predictions.id) for job in plan.jobs)
-    if plan.pairs:
+    if plan.to_recompute:
         grains = ", ".join(grain.name for grain in config.all_grains)
-        lines.append(f"then roll up the windows ({grains}) that contain any of {_spans(plan.pairs)}")
-    if plan.checked:
-        lines.append(f"final hours to confirm, because new input may belong to them: {_spans(plan.checked)}")
-    if plan.fresh_series and not plan.from_scratch:
-        lines.append(f"new or changed SLIs: {', '.join(plan.fresh_series)}")
-    lines += [f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.filled.items()]
-    if plan.matured and not plan.from_scratch:
-        lines.append(f"became final: windows that end in {_span(plan.matured)}")
+        lines.append(f"then roll up the windows ({grains}) that contain any of {_spans(plan.to_recompute)}")
+    if plan.to_confirm:
+        lines.append(f"final hours to confirm, because new input may belong to them: {_spans(plan.to_confirm)}")
+    if plan.new_series and not plan.from_scratch:
+        lines.append(f"new or changed SLIs: {', '.join(plan.new_series)}")
+    lines += [f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.to_fill.items()]
+    if plan.newly_final and not plan.from_scratch:
+        lines.append(f"became final: windows that end in {_span(plan.newly_final)}")
     return lines + _left_lines(plan)
 
 
@@ -85,7 +85,7 @@ def _work_line(plan: Plan) -> str:
     """How many hours are recomputed or amended, and how much is read for it."""
     hours = f"{plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}"
     size = size_text(plan.bytes)
-    if plan.news is not None:
+    if plan.new_rows is not None:
         return f"amend at most {hours} by {size} of new rows and the older rows with the same ids:"
     return f"recompute {hours}, reading {size} in {counted(sum(job.tasks for job in plan.jobs), 'task')}:"
 
@@ -110,8 +110,8 @@ def _left_lines(plan: Plan) -> list[str]:
         first, last = plan.held[0].start, plan.held[-1].end
         lines.append(f"held: input came for final hours, which only a backfill changes: {_spans(plan.held)}")
         lines.append(f"  to apply it: sli backfill CONFIG --start {iso(first)} --end {iso(last)}")
-    if plan.pending or plan.unchecked:
-        waiting = union([*plan.pending, *plan.unchecked])
+    if plan.waiting or plan.waiting_to_confirm:
+        waiting = union([*plan.waiting, *plan.waiting_to_confirm])
         lines.append(f"waiting for a run without a look-back: {_spans(waiting)}")
     for name, intervals in plan.lacking.items():
         commands = f"a run without a look-back, or `sli backfill --sli {name}`"
@@ -217,7 +217,7 @@ def _backfill_name(backfill: Backfill) -> str:
 
 def part_line(number: int, parts: int, outcome: Outcome) -> str:
     """One line about a part of a backfill that is published."""
-    part = outcome.plan.request.chunk
+    part = outcome.plan.request.part
     matured = outcome.changes.counts("cause")["matured"]
     changed = f"{counted(len(outcome.changes.revised) - matured, 'result')} changed"
     final = f", {matured:,} became final" if matured else ""

@@ -159,8 +159,8 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
     """Hashes of ids logged more than once, at least once in the tiles to compute; a share of the hashes at a time."""
     size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
     shares = max(1, -(-size // config.task_memory))
-    computed = [*plan.pairs, *plan.checked]
-    anywhere = not difference(plan.existing, computed)
+    computed = [*plan.to_recompute, *plan.to_confirm]
+    anywhere = not difference(plan.with_predictions, computed)
     near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', computed)})"
     found = (
         repeated_keys(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
@@ -172,7 +172,7 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
 def _one_task_sees_all(plan: Plan) -> bool:
     """Whether every tile there is is recomputed by a single task, or by one shuffle: then all duplicates meet."""
     chunks = [chunk for job in plan.jobs for chunk in job.chunks]
-    return len(chunks) == 1 and not difference(plan.existing, chunks[0].pairs)
+    return len(chunks) == 1 and not difference(plan.with_predictions, chunks[0].pairs)
 
 
 def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:

@@ -25,7 +25,7 @@ class SliChange:
 
     everywhere: bool
     """Whether every window is rolled up: the SLI is new, or everything is."""
-    filled: tuple[Interval, ...]
+    to_fill: tuple[Interval, ...]
     """Tiles that gain its states."""
     lacking: tuple[Interval, ...]
     """Tiles that lack its states still."""
@@ -35,8 +35,8 @@ class SliChange:
     @staticmethod
     def of(plan: Plan, sli: Sli) -> SliChange:
         return SliChange(
-            plan.from_scratch or sli.name in plan.fresh_series,
-            plan.filled.get(sli.name, ()),
+            plan.from_scratch or sli.name in plan.new_series,
+            plan.to_fill.get(sli.name, ()),
             plan.lacking.get(sli.name, ()),
             sli.reference,
         )
@@ -50,14 +50,14 @@ def affected(
     Those of a new SLI or grain all; else those that rest on a tile that changes or is filled, that become final, or
     that reach `newest`, the end of the newest hour. None that rests on a tile that waits or lacks a state.
     """
-    if change.everywhere or grain.name in plan.fresh_grains:
+    if change.everywhere or grain.name in plan.new_grains:
         hit = np.ones(len(starts), dtype=bool)
     else:
-        changed = [*plan.renewed, *change.filled]
+        changed = [*plan.may_change, *change.to_fill]
         hit = resting_on(zone, grain, starts, ends, changed, change.reference) | (ends >= newest)
-        if plan.matured is not None:
-            hit |= (ends >= plan.matured.start) & (ends < plan.matured.end)
-    return hit & ~resting_on(zone, grain, starts, ends, [*plan.pending, *change.lacking], change.reference)
+        if plan.newly_final is not None:
+            hit |= (ends >= plan.newly_final.start) & (ends < plan.newly_final.end)
+    return hit & ~resting_on(zone, grain, starts, ends, [*plan.waiting, *change.lacking], change.reference)
 
 
 def resting_on(
@@ -86,6 +86,6 @@ def compared_with(
 
 def reaches_all(config: Config, plan: Plan) -> bool:
     """Whether tiles change that every window of some SLI is compared with."""
-    changed = [*plan.pairs, *plan.gaining]
+    changed = [*plan.to_recompute, *plan.tiles_to_fill]
     intervals = [each.reference.interval for each in config.declared if each.reference and each.reference.interval]
     return bool(intersection(intervals, changed))

@@ -1,7 +1,12 @@
-"""The ledger of tiles: which a run recomputes, confirms or fills, and which it leaves waiting or held."""
+"""The ledger of tiles: which a run recomputes, confirms or fills, and which wait, are held or still lack a state.
+
+Stale tiles that are final are not recomputed but confirmed: they are computed, and held for a backfill if they would
+change (`late_feedback` has the rule). Limit: the ledger says what to do with a tile, not what is in it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sli.calendar.interval import BEGINNING, END, Interval, difference, intersection, union
@@ -10,81 +15,92 @@ from sli.planning.changes import Cause
 from sli.planning.late_feedback import Horizon
 from sli.planning.published import Published
 from sli.planning.request import Request
-from sli.planning.stale import floor, limits, strays_of, touched, whole_days
+from sli.planning.stale import feedback_tiles_for, stale_tiles, tiles_until, whole_days
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """Which tiles of predictions to recompute, check, extend by states, leave for later, or hold back."""
+    """What is to be done with which tiles; `Plan` says what each field means."""
 
-    pairs: list[Interval]
-    checked: list[Interval]
-    strays: list[Interval]
-    filled: dict[str, list[Interval]]
-    gaps: dict[str, list[Interval]]
-    pending: list[Interval]
-    unchecked: list[Interval]
+    to_recompute: list[Interval]
+    to_confirm: list[Interval]
+    feedback_tiles: list[Interval]
+    to_fill: Mapping[str, list[Interval]]
+    """For each state the tiles that gain it."""
+    lacking_states: Mapping[str, list[Interval]]
+    waiting: list[Interval]
+    waiting_to_confirm: list[Interval]
     held: list[Interval]
-    frozen_before: int
+    final_before: int
 
 
 def ledger_of(
-    config: Config, basis: Published | None, causes: list[Cause], existing: list[Interval], request: Request
+    config: Config, basis: Published | None, causes: Iterable[Cause], with_predictions: list[Interval], request: Request
 ) -> Ledger:
-    stale, strays = touched(config, causes, request.as_of)
-    waiting, unchecked, held = (list(basis.pending), list(basis.unchecked), list(basis.held)) if basis else ([], [], [])
-    frozen_before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
-    frozen = [Interval(BEGINNING, frozen_before)]
-    due = union([*difference(stale, [*waiting, *frozen]), *waiting])
-    doubtful = union([*intersection(difference(stale, waiting), frozen), *unchecked])
+    """What a request comes to. `basis` is the published run it builds on; None: it starts from scratch."""
+    stale, feedback_tiles = stale_tiles(config, causes, request.as_of)
+    waiting, unconfirmed, held = (basis.waiting, basis.waiting_to_confirm, basis.held) if basis else ((), (), ())
+    final_before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
+    final = [Interval(BEGINNING, final_before)]
+    due = union([*difference(stale, [*waiting, *final]), *waiting])
+    doubtful = union([*intersection(difference(stale, waiting), final), *unconfirmed])
     within = _within(config, basis, request)
-    if request.chunk is None:
-        pairs, checked = intersection(due, within), intersection(doubtful, within)
+    if request.part is None:
+        to_recompute, to_confirm = intersection(due, within), intersection(doubtful, within)
     else:
-        pairs, checked = ([], []) if request.slis else (within, [])
-        strays = union([*strays, *strays_of(config, pairs, request.as_of)])
-    pairs, checked = whole_days(config, pairs), whole_days(config, checked)
-    checked = difference(checked, pairs)
-    pending, unchecked = difference(due, pairs), difference(doubtful, [*pairs, *checked])
-    filled, gaps = _extended(config, basis, existing, request, within, union([*pairs, *pending]))
+        to_recompute, to_confirm = ([], []) if request.slis else (within, [])
+        feedback_tiles = union([*feedback_tiles, *feedback_tiles_for(config, to_recompute, request.as_of)])
+    to_recompute = whole_days(config, to_recompute)
+    to_confirm = difference(whole_days(config, to_confirm), to_recompute)
+    still_waiting = difference(due, to_recompute)
+    lacking = _lacking(config, basis, with_predictions, complete=[*to_recompute, *still_waiting])
+    to_fill = _to_fill(config, lacking, request, within, held)
+    left = {state: difference(tiles, to_fill.get(state, ())) for state, tiles in lacking.items()}
     return Ledger(
-        pairs, checked, strays, filled, gaps, pending, unchecked, difference(held, [*pairs, *checked]), frozen_before
+        to_recompute=to_recompute,
+        to_confirm=to_confirm,
+        feedback_tiles=feedback_tiles,
+        to_fill=to_fill,
+        lacking_states={state: tiles for state, tiles in left.items() if tiles},
+        waiting=still_waiting,
+        waiting_to_confirm=difference(doubtful, [*to_recompute, *to_confirm]),
+        held=difference(held, [*to_recompute, *to_confirm]),
+        final_before=final_before,
     )
 
 
 def _within(config: Config, basis: Published | None, request: Request) -> list[Interval]:
-    """The tiles a run may recompute. Hours never published lie within every look-back."""
-    if request.chunk is not None:
-        return intersection([request.chunk], limits(config, request.as_of))
+    """The tiles that a run may recompute. Hours never published lie within every look-back."""
+    if request.part is not None:
+        return intersection([request.part], [tiles_until(config, request.as_of)])
     if basis is None or request.look_back is None:
         return [Interval(BEGINNING, END)]
-    return [Interval(floor(max(BEGINNING, basis.newest - request.look_back), config.tile), END)]
+    return [Interval(max(BEGINNING, basis.newest - request.look_back) // config.tile * config.tile, END)]
 
 
-def _extended(
+def _lacking(
+    config: Config, basis: Published | None, with_predictions: list[Interval], complete: list[Interval]
+) -> dict[str, list[Interval]]:
+    """For each state the tiles that lack it; tiles in `complete` get every state anyway, now or later."""
+    if basis is None:
+        return {}
+    return {
+        state: difference(basis.lacking_states.get(state, ()) if state in basis.states else with_predictions, complete)
+        for state in config.states
+    }
+
+
+def _to_fill(
     config: Config,
-    basis: Published | None,
-    existing: list[Interval],
+    lacking: Mapping[str, list[Interval]],
     request: Request,
     within: list[Interval],
-    recomputed: list[Interval],
-) -> tuple[dict[str, list[Interval]], dict[str, list[Interval]]]:
-    """For each state that tiles lack: those that gain it now, those that lack it still.
-
-    `recomputed` are tiles that gain every state anyway, now or later.
-    """
-    filled: dict[str, list[Interval]] = {}
-    gaps: dict[str, list[Interval]] = {}
-    if basis is None:
-        return filled, gaps
-    asked = {
-        state.id for each in config.declared if each.name in request.slis for state in each.formula.states.values()
-    }
-    for state in config.states:
-        lacking = difference(basis.gaps.get(state, ()) if state in basis.states else existing, recomputed)
-        now = intersection(lacking, within) if request.chunk is None or state in asked else []
-        if now := difference(whole_days(config, now), basis.held):
-            filled[state] = now
-        if left := difference(lacking, filled.get(state, ())):
-            gaps[state] = left
-    return filled, gaps
+    held: Iterable[Interval],
+) -> dict[str, list[Interval]]:
+    """For each state the tiles that gain it now: a part of a backfill fills only the states of its SLIs."""
+    asked = {state.id for sli in config.declared if sli.name in request.slis for state in sli.formula.states.values()}
+    to_fill = {}
+    for state, tiles in lacking.items():
+        if request.part is None or state in asked:
+            to_fill[state] = difference(whole_days(config, intersection(tiles, within)), held)
+    return {state: tiles for state, tiles in to_fill.items() if tiles}

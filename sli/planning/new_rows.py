@@ -15,7 +15,7 @@ from sli.planning.published import Published
 
 
 @dataclass(frozen=True)
-class News:
+class NewRows:
     """The rows that came since the published run: those of new files, and those of files seen that are known only now.
 
     Everything else is as it was, so the tiles can be amended by these rows' ids.
@@ -26,17 +26,17 @@ class News:
     feedback: Files
     seen_predictions: Files
     seen_feedback: Files
-    known: int
-    """as_of of the published run: later rows of files seen are new, too."""
+    published_as_of: int
+    """Rows of files seen that became known later are new, too."""
     as_of: int
 
     @property
     def later(self) -> Interval:
         """Times of the rows of files seen that are known only now."""
-        return Interval(self.known + 1, max(self.known, self.as_of) + 1)
+        return Interval(self.published_as_of + 1, max(self.published_as_of, self.as_of) + 1)
 
     @functools.cached_property
-    def revealed(self) -> Files:
+    def newly_known(self) -> Files:
         """Files seen that have such rows."""
         seen = self.seen_predictions.with_more(self.seen_feedback)
         return seen.take(seen.meeting(self.later))
@@ -44,15 +44,15 @@ class News:
     @property
     def any(self) -> bool:
         """Whether there may be any new row."""
-        return bool(self.predictions or self.feedback or self.revealed)
+        return bool(self.predictions or self.feedback or self.newly_known)
 
     @property
     def bytes(self) -> int:
         """What is read for certain."""
-        return sum(int(f.row_bytes * f.rows) for f in (*self.predictions, *self.feedback, *self.revealed))
+        return sum(int(f.row_bytes * f.rows) for f in (*self.predictions, *self.feedback, *self.newly_known))
 
 
-def news_of(inputs: Inputs, basis: Published, seen: Inputs, causes: list[Cause], as_of: int) -> News | None:
+def new_rows_of(inputs: Inputs, basis: Published, seen: Inputs, causes: list[Cause], as_of: int) -> NewRows | None:
     """The new rows, or None where files seen were rewritten or removed, or new ones hold columns of other types."""
     if not all(cause.what.startswith(("new ", "newly known ")) for cause in causes):
         return None
@@ -66,4 +66,4 @@ def news_of(inputs: Inputs, basis: Published, seen: Inputs, causes: list[Cause],
             return None
         new.append(added)
         old.append(known)
-    return News(new[0], new[1], old[0], old[1], basis.as_of, as_of)
+    return NewRows(new[0], new[1], old[0], old[1], basis.as_of, as_of)

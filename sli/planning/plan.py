@@ -13,72 +13,76 @@ from sli.calendar.interval import Interval, intersection, iso, union
 from sli.masking import masked
 from sli.planning.changes import Cause
 from sli.planning.formats import Migration
-from sli.planning.new_rows import News
+from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
 from sli.planning.tasks import Job
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run will do and why. Empty when everything published is up to date."""
 
     request: Request
     older: bool
-    """Whether as_of lies before what is published: then only `revisions` gains rows."""
+    """Whether as_of lies before the published one: then only table `revisions` gains rows."""
     causes: tuple[Cause, ...]
-    pairs: tuple[Interval, ...]
-    """Tiles of predictions to recompute."""
-    checked: tuple[Interval, ...]
-    """Final tiles that input may have come for: computed, and held back if they would change."""
-    strays: tuple[Interval, ...]
-    """Tiles of feedback to recompute."""
+    to_recompute: tuple[Interval, ...]
+    """Tiles of predictions."""
+    to_confirm: tuple[Interval, ...]
+    """Final tiles that input may have come for: they are computed, and held if they would change."""
+    feedback_tiles: tuple[Interval, ...]
+    """Tiles of feedback in which unmatched feedback is counted again."""
     jobs: tuple[Job, ...]
-    news: News | None
-    """The new rows, where tiles are amended by them: the hours planned are those they could belong to. None where hours
-    are computed anew."""
-    filled: Mapping[str, tuple[Interval, ...]]
-    """For an SLI the tiles that gain its states."""
+    new_rows: NewRows | None
+    """The rows by which tiles are amended; `to_recompute` are then the tiles they could belong to. None: tiles are
+    recomputed from all their rows."""
+    to_fill: Mapping[str, tuple[Interval, ...]]
+    """For each SLI the tiles that gain its states."""
     lacking: Mapping[str, tuple[Interval, ...]]
-    """For an SLI the tiles that lack its states still: its windows that hold any wait."""
-    gaps: Mapping[str, tuple[Interval, ...]]
+    """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
+    lacking_states: Mapping[str, tuple[Interval, ...]]
     """The same for each state."""
-    partial: tuple[str, ...]
+    incomplete_states: tuple[str, ...]
     """States that some published tiles lack."""
-    known_sets: tuple[tuple[str, ...], ...]
-    """Slices that published tiles have."""
-    pending: tuple[Interval, ...]
-    """Stale tiles left for a later run: windows that hold any wait."""
-    unchecked: tuple[Interval, ...]
+    published_slice_sets: tuple[tuple[str, ...], ...]
+    """Slice sets that published tiles have."""
+    waiting: tuple[Interval, ...]
+    """Stale tiles left for a later run: windows that rest on them wait."""
+    waiting_to_confirm: tuple[Interval, ...]
     """Final tiles that input may have come for, left for a later run."""
     held: tuple[Interval, ...]
-    frozen_before: int
-    matured: Interval | None
-    """Window ends that became final since the last publication."""
-    fresh_series: tuple[str, ...]
-    """SLIs whose every window is rolled up: new definitions, or new objectives."""
-    fresh_grains: tuple[str, ...]
+    """Final tiles that input would change: they wait for a backfill."""
+    final_before: int
+    """Tiles before this instant were final when the last run was published."""
+    newly_final: Interval | None
+    """Where the ends of windows lie that became final since the last publication; None if there are none."""
+    new_series: tuple[str, ...]
+    """SLIs whose every window is rolled up: their definition or their objective is new."""
+    new_grains: tuple[str, ...]
     gone_series: tuple[str, ...]
-    """Definitions no longer declared."""
+    """Definitions, grains and slice sets that the config no longer declares."""
     slice_sets: tuple[tuple[str, ...], ...]
-    """Slices computed; those new to the config wait for a run without limits."""
+    """Slice sets to compute; those new to the config wait for a run without limits."""
     backfills: tuple[Backfill, ...]
-    """Unfinished ones, once this run is published."""
-    progressed: bool
-    """Whether that differs from what is published."""
+    """The backfills that are unfinished once this run is published."""
+    backfills_progressed: bool
+    """Whether these differ from the published ones."""
     winners_may_change: bool
-    """Whether another prediction of an id may win than the tiles remember."""
+    """Whether another prediction of an id may win than the published tiles have."""
     from_scratch: bool
     migration: Migration | None
-    """What it does to a store of an older format."""
-    files_changed: int
+    """What the run does to a store of an older format."""
     tile: int
-    existing: tuple[Interval, ...]
+    """Length of a tile in microseconds."""
+    with_predictions: tuple[Interval, ...]
+    """Tiles that may hold predictions."""
     bytes: int
+    """Bytes to read, roughly."""
     run_id: str
-    smaller: int
-    """How many times smaller tasks are than their memory should allow."""
+    split: int
+    """Each task is cut into so many smaller ones, where earlier attempts ran out of memory."""
     changed: tuple[Interval, ...] | None = None
-    """Of the tiles recomputed those whose windows may change; None before they are computed, or where all tiles are."""
+    """The recomputed tiles whose windows may change; None before they are computed, or if all tiles are."""
 
     @property
     def as_of(self) -> int:
@@ -88,43 +92,48 @@ class Plan:
     def empty(self) -> bool:
         return not (
             self.migration
-            or self.progressed
+            or self.backfills_progressed
             or self.jobs
-            or self.pairs
-            or self.checked
-            or self.strays
-            or self.matured
-            or self.fresh_series
-            or self.fresh_grains
+            or self.to_recompute
+            or self.to_confirm
+            or self.feedback_tiles
+            or self.newly_final
+            or self.new_series
+            or self.new_grains
             or self.gone_series
             or self.files_changed
         )
 
     @property
-    def renewed(self) -> tuple[Interval, ...]:
-        """Recomputed tiles whose windows may change: all of them before it is known which do."""
-        return self.pairs if self.changed is None else self.changed
+    def files_changed(self) -> int:
+        """How many files are new, rewritten or removed."""
+        return 0 if self.older else sum(len(cause.files) for cause in self.causes)
 
     @property
-    def gaining(self) -> tuple[Interval, ...]:
+    def may_change(self) -> tuple[Interval, ...]:
+        """The recomputed tiles whose windows may change: all of them until it is known which."""
+        return self.to_recompute if self.changed is None else self.changed
+
+    @property
+    def tiles_to_fill(self) -> tuple[Interval, ...]:
         """Tiles that gain a state of any SLI."""
-        return tuple(union(each for where in self.filled.values() for each in where))
+        return tuple(union(each for tiles in self.to_fill.values() for each in tiles))
 
     @property
-    def extends(self) -> bool:
+    def fills(self) -> bool:
         """Whether tiles gain states or slices without being recomputed."""
-        return bool(self.filled) or not (self.from_scratch or set(self.slice_sets) <= set(self.known_sets))
+        return bool(self.to_fill) or not (self.from_scratch or set(self.slice_sets) <= set(self.published_slice_sets))
 
     @property
     def tiles(self) -> int:
         """How many tiles that may hold predictions are recomputed, or gain a state."""
-        worked = intersection(union([*self.pairs, *self.gaining]), self.existing)
+        worked = intersection(union([*self.to_recompute, *self.tiles_to_fill]), self.with_predictions)
         return sum((each.end - each.start) // self.tile for each in worked)
 
     @property
     def tiles_total(self) -> int:
         """How many tiles may hold predictions."""
-        return sum((each.end - each.start) // self.tile for each in self.existing)
+        return sum((each.end - each.start) // self.tile for each in self.with_predictions)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, instants as ISO 8601."""
@@ -135,7 +144,7 @@ class Plan:
         return {
             "run_id": self.run_id,
             "as_of": iso(self.as_of),
-            "asked": spans([self.request.chunk])[0] if self.request.chunk else None,
+            "asked": spans([self.request.part])[0] if self.request.part else None,
             "backfill": self.request.backfill.id if self.request.backfill else None,
             "migration": self.migration.to_dict() if self.migration else None,
             "causes": [
@@ -144,14 +153,14 @@ class Plan:
             ],
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
-            "recompute": spans(self.pairs),
-            "check": spans(self.checked),
-            "new_series": list(self.fresh_series),
+            "recompute": spans(self.to_recompute),
+            "check": spans(self.to_confirm),
+            "new_series": list(self.new_series),
             "gone_series": list(self.gone_series),
             "held": spans(self.held),
-            "pending": spans(self.pending),
-            "unchecked": spans(self.unchecked),
-            "filled": {name: spans(found) for name, found in self.filled.items()},
+            "pending": spans(self.waiting),
+            "unchecked": spans(self.waiting_to_confirm),
+            "filled": {name: spans(found) for name, found in self.to_fill.items()},
             "lacking": {name: spans(found) for name, found in self.lacking.items()},
             "tasks": sum(job.tasks for job in self.jobs),
             "bytes": self.bytes,

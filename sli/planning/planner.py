@@ -1,15 +1,16 @@
-"""Makes the plan: a pure function from (config, inputs, published state, request) to what to recompute and why.
+"""Makes the plan: a pure function from (config, files, published state, request) to what to recompute and why.
 
-It reads no rows and writes nothing.
+It reads no rows and writes nothing. Limit: duplicate predictions show only in the rows; `with_more_tiles` adds the
+tiles that they change.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sli.calendar.interval import BEGINNING, Interval, difference, intersection, iso, union
 from sli.config.model import Config
@@ -19,21 +20,20 @@ from sli.planning.changes import Cause, causes_of
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
 from sli.planning.ledger import Ledger, ledger_of
-from sli.planning.new_rows import News, news_of
+from sli.planning.new_rows import NewRows, new_rows_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
-from sli.planning.stale import existing_of, strays_of, whole_days
-from sli.planning.tasks import FACTOR, jobs_for
+from sli.planning.stale import feedback_tiles_for, tiles_with_predictions, whole_days
+from sli.planning.tasks import FACTOR, Job, jobs_for
 
 
 @dataclass(frozen=True)
-class Way:
-    """How to go about it, as earlier attempts taught: whether tiles may be amended, and how many times smaller tasks
-    are than their memory should allow."""
+class Approach:
+    """What earlier attempts of the run taught: whether tiles may be amended, and into how many tasks to split each."""
 
     amend: bool = True
-    smaller: int = 1
+    split: int = 1
 
 
 def plan(
@@ -42,126 +42,199 @@ def plan(
     published: Published | None,
     seen: Inputs,
     request: Request,
-    way: Way = Way(),
+    approach: Approach = Approach(),
 ) -> Plan:
-    """Decide what to recompute. `seen` are the files the published run saw."""
-    request = request if published is None else request.not_before(published.as_of)
-    older = published is not None and request.as_of < published.as_of
-    from_scratch = published is None or older or published.outdated or published.base != config.base
-    basis = None if published is None or from_scratch else published
-    causes = causes_of(inputs, basis, seen, request.as_of, published)
-    existing = existing_of(config, inputs, request.as_of)
-    sets = _slice_sets(config, basis, request)
-    new_sets = [each for each in sets if basis and each not in basis.slice_sets]
-    tiles = ledger_of(config, basis, causes, existing, request)
-    news = _news(config, inputs, basis, seen, causes, tiles, request) if way.amend and not new_sets else None
-    every = [] if news else union([*tiles.pairs, *tiles.checked])
-    old_sets = tuple(each for each in sets if each not in new_sets)
-    cut = functools.partial(jobs_for, config, inputs, smaller=way.smaller)
-    jobs = [
-        *cut(every, [] if news else tiles.strays, config.states, sets),
-        *(job for states, where in _grouped(tiles.filled) for job in cut(where, [], states, old_sets)),
-        *cut(difference(existing, [*tiles.pairs, *tiles.pending]), [], config.states, new_sets),
-    ]
-    read = {file.path: file for job in jobs for chunk in job.chunks for file in chunk.predictions + chunk.feedback}
-    asked_for = [Cause("asked", tuple(tiles.pairs))] if request.chunk and tiles.pairs else []
-    backfills = _backfills(config, basis, request)
-    return Plan(
-        request=request,
-        older=older,
-        causes=(*causes, *asked_for),
-        pairs=tuple(tiles.pairs),
-        checked=tuple(tiles.checked),
-        strays=tuple(tiles.strays),
-        jobs=tuple(jobs),
-        news=news,
-        filled=_of_slis(config, tiles.filled),
-        lacking=_of_slis(config, tiles.gaps),
-        gaps={state: tuple(where) for state, where in tiles.gaps.items()},
-        partial=_partial(config, basis) if basis else (),
-        known_sets=old_sets,
-        pending=tuple(tiles.pending),
-        unchecked=tuple(tiles.unchecked),
-        held=tuple(tiles.held),
-        frozen_before=tiles.frozen_before,
-        matured=_matured(config, basis, request.as_of),
-        fresh_series=tuple(_fresh(config, None if older else published, bool(new_sets))),
-        fresh_grains=tuple(each.name for each in config.all_grains if basis and each.name not in basis.grains),
-        gone_series=() if published is None or older else tuple(_gone(config, published)),
-        slice_sets=sets,
-        backfills=backfills,
-        progressed=backfills != (basis.backfills if basis else ()),
-        winners_may_change=_winners_may_change(basis, causes, request),
-        from_scratch=from_scratch,
-        migration=_migration(published, older),
-        files_changed=0 if older else sum(len(cause.files) for cause in causes),
-        tile=config.tile,
-        existing=tuple(existing),
-        bytes=sum(int(file.row_bytes * file.rows) for file in read.values()) + (news.bytes if news else 0),
-        run_id=_run_id(config, inputs, request),
-        smaller=way.smaller,
-    )
+    """Decide what to recompute. `inputs` are the files there are, `seen` those that the published run saw.
+
+    Raises StoreError if a run of an older as_of meets a store that must be migrated first.
+    """
+    return _Planner(config, inputs, published, seen, request, approach).plan()
 
 
-def extended(config: Config, inputs: Inputs, plan: Plan, more: list[Interval]) -> Plan:
-    """The plan with tiles whose winning predictions changed because of rows elsewhere, and the feedback they reach."""
-    extra = difference(more, [*plan.pairs, *plan.checked])
-    strays = union([*plan.strays, *strays_of(config, more, plan.as_of)])
-    if not extra and strays == list(plan.strays):
+class _Planner:
+    """The parts of a plan, each made once from those before it."""
+
+    def __init__(
+        self,
+        config: Config,
+        inputs: Inputs,
+        published: Published | None,
+        seen: Inputs,
+        request: Request,
+        approach: Approach,
+    ) -> None:
+        self.config, self.inputs, self.published, self.seen = config, inputs, published, seen
+        self.request = request if published is None else request.not_before(published.as_of)
+        self.approach = approach
+        self.older = published is not None and self.request.as_of < published.as_of
+        anew = published is None or self.older or published.outdated or published.base != config.base
+        self.basis = None if anew else published
+        """The published run to build on; None: everything is computed from scratch."""
+
+    def plan(self) -> Plan:
+        config, basis, ledger, request = self.config, self.basis, self.ledger, self.request
+        backfills = _backfills(config, basis, request)
+        published = None if self.older else self.published
+        asked = [Cause("asked", tuple(ledger.to_recompute))] if request.part and ledger.to_recompute else []
+        return Plan(
+            request=request,
+            older=self.older,
+            causes=(*self.causes, *asked),
+            to_recompute=tuple(ledger.to_recompute),
+            to_confirm=tuple(ledger.to_confirm),
+            feedback_tiles=tuple(ledger.feedback_tiles),
+            jobs=tuple(self.jobs),
+            new_rows=self.new_rows,
+            to_fill=_by_sli(config, ledger.to_fill),
+            lacking=_by_sli(config, ledger.lacking_states),
+            lacking_states={state: tuple(tiles) for state, tiles in ledger.lacking_states.items()},
+            incomplete_states=_incomplete_states(config, basis),
+            published_slice_sets=self.old_slice_sets,
+            waiting=tuple(ledger.waiting),
+            waiting_to_confirm=tuple(ledger.waiting_to_confirm),
+            held=tuple(ledger.held),
+            final_before=ledger.final_before,
+            newly_final=_newly_final(config, basis, request.as_of),
+            new_series=tuple(_new_series(config, published, bool(self.new_slice_sets))),
+            new_grains=tuple(grain.name for grain in config.all_grains if basis and grain.name not in basis.grains),
+            gone_series=tuple(_gone_series(config, published)),
+            slice_sets=self.slice_sets,
+            backfills=backfills,
+            backfills_progressed=backfills != (basis.backfills if basis else ()),
+            winners_may_change=self.winners_may_change,
+            from_scratch=basis is None,
+            migration=self.migration,
+            tile=config.tile,
+            with_predictions=tuple(self.with_predictions),
+            bytes=self.bytes,
+            run_id=_run_id(config, self.inputs, request),
+            split=self.approach.split,
+        )
+
+    @cached_property
+    def causes(self) -> list[Cause]:
+        return causes_of(self.inputs, self.basis, self.seen, self.request.as_of, self.published)
+
+    @cached_property
+    def with_predictions(self) -> list[Interval]:
+        return tiles_with_predictions(self.config, self.inputs, self.request.as_of)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return ledger_of(self.config, self.basis, self.causes, self.with_predictions, self.request)
+
+    @cached_property
+    def slice_sets(self) -> tuple[tuple[str, ...], ...]:
+        """The slice sets to compute. New ones come with a run that reaches every tile while none is held."""
+        declared, basis = self.config.slice_sets, self.basis
+        # Tiles of new slices made beside held input would know more than those of the others.
+        if basis is None or (self.request.part is None and self.request.look_back is None and not basis.held):
+            return declared
+        return tuple(columns for columns in declared if columns in basis.slice_sets) or declared
+
+    @cached_property
+    def new_slice_sets(self) -> tuple[tuple[str, ...], ...]:
+        basis = self.basis
+        return tuple(columns for columns in self.slice_sets if basis and columns not in basis.slice_sets)
+
+    @cached_property
+    def old_slice_sets(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(columns for columns in self.slice_sets if columns not in self.new_slice_sets)
+
+    @cached_property
+    def new_rows(self) -> NewRows | None:
+        """The new rows, if all there is to do follows from them and they fit one task."""
+        basis, request, config = self.basis, self.request, self.config
+        if not self.approach.amend or self.new_slice_sets:
+            return None
+        if basis is None or request.part is not None or request.look_back is not None:
+            return None
+        if basis.waiting or basis.waiting_to_confirm or _incomplete_states(config, basis) or not _amendable(config):
+            return None
+        if intersection(basis.held, [*self.ledger.to_recompute, *self.ledger.to_confirm]):
+            return None
+        rows = new_rows_of(self.inputs, basis, self.seen, self.causes, request.as_of)
+        return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """Tasks for the tiles to recompute, then for those to fill with states, then for those to fill with slices."""
+        ledger = self.ledger
+        recomputed = [*ledger.to_recompute, *ledger.to_confirm]
+        jobs = [] if self.new_rows else self._jobs(union(recomputed), self.slice_sets, feedback=ledger.feedback_tiles)
+        for states, tiles in _grouped(ledger.to_fill):
+            jobs += self._jobs(tiles, self.old_slice_sets, states)
+        rest = difference(self.with_predictions, [*ledger.to_recompute, *ledger.waiting])
+        return [*jobs, *self._jobs(rest, self.new_slice_sets)]
+
+    def _jobs(
+        self,
+        tiles: list[Interval],
+        slice_sets: tuple[tuple[str, ...], ...],
+        states: Iterable[str] | None = None,
+        feedback: list[Interval] | None = None,
+    ) -> list[Job]:
+        wanted = self.config.states if states is None else states
+        return jobs_for(self.config, self.inputs, tiles, feedback or [], wanted, slice_sets, self.approach.split)
+
+    @property
+    def bytes(self) -> int:
+        chunks = (chunk for job in self.jobs for chunk in job.chunks)
+        files = {file.path: file for chunk in chunks for file in chunk.predictions + chunk.feedback}
+        amending = self.new_rows.bytes if self.new_rows else 0
+        return sum(int(file.row_bytes * file.rows) for file in files.values()) + amending
+
+    @property
+    def winners_may_change(self) -> bool:
+        """Whether another prediction of an id may win than the published tiles have."""
+        basis, request = self.basis, self.request
+        if basis is None or basis.waiting or basis.waiting_to_confirm or basis.held:
+            return True
+        backfills_hours = request.part is not None and not request.slis
+        return backfills_hours or any("prediction" in cause.what for cause in self.causes)
+
+    @property
+    def migration(self) -> Migration | None:
+        """What the run does to a store of an older format. Raises StoreError if it cannot do it."""
+        migration = None if self.published is None else self.published.migration
+        if migration is not None and migration.recompute and self.older:
+            raise StoreError(
+                "the store has an older format, which a run of an older as_of leaves as it is",
+                found=f"format {migration.found}",
+                todo="run without --as-of first, which migrates it",
+            )
+        return migration
+
+
+def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[Interval]) -> Plan:
+    """The plan with further tiles, those whose winning predictions changed because of rows in other tiles."""
+    extra = difference(changed, [*plan.to_recompute, *plan.to_confirm])
+    feedback_tiles = union([*plan.feedback_tiles, *feedback_tiles_for(config, changed, plan.as_of)])
+    if not extra and feedback_tiles == list(plan.feedback_tiles):
         return plan
-    frozen = [Interval(BEGINNING, plan.frozen_before)]
-    pairs = whole_days(config, union([*plan.pairs, *difference(extra, frozen)]))
-    checked = difference(whole_days(config, union([*plan.checked, *intersection(extra, frozen)])), pairs)
-    first = jobs_for(config, inputs, union([*pairs, *checked]), strays, config.states, plan.slice_sets, plan.smaller)
-    rest = plan.jobs[1:] if plan.pairs or plan.checked or plan.strays else plan.jobs
+    final = [Interval(BEGINNING, plan.final_before)]
+    to_recompute = whole_days(config, union([*plan.to_recompute, *difference(extra, final)]))
+    to_confirm = difference(whole_days(config, union([*plan.to_confirm, *intersection(extra, final)])), to_recompute)
+    tiles = union([*to_recompute, *to_confirm])
+    first = jobs_for(config, inputs, tiles, feedback_tiles, config.states, plan.slice_sets, plan.split)
+    rest = plan.jobs[1:] if plan.to_recompute or plan.to_confirm or plan.feedback_tiles else plan.jobs
     causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
-    held = tuple(difference(plan.held, [*pairs, *checked]))
     return replace(
         plan,
-        pairs=tuple(pairs),
-        checked=tuple(checked),
-        strays=tuple(strays),
-        held=held,
+        to_recompute=tuple(to_recompute),
+        to_confirm=tuple(to_confirm),
+        feedback_tiles=tuple(feedback_tiles),
+        held=tuple(difference(plan.held, tiles)),
         jobs=(*first, *rest),
         causes=(*plan.causes, *causes),
     )
 
 
-def _migration(published: Published | None, older: bool) -> Migration | None:
-    """What to do to a store of an older format. Raises StoreError where a run of an older as_of cannot do it."""
-    found = None if published is None else published.migration
-    if found is not None and found.recompute and older:
-        raise StoreError(
-            "the store has an older format, which a run of an older as_of leaves as it is",
-            found=f"format {found.found}",
-            todo="run without --as-of first, which migrates it",
-        )
-    return found
-
-
-def _news(
-    config: Config,
-    inputs: Inputs,
-    basis: Published | None,
-    seen: Inputs,
-    causes: list[Cause],
-    tiles: Ledger,
-    request: Request,
-) -> News | None:
-    """The new rows, if all there is to do follows from them and they fit one task."""
-    if basis is None or request.chunk is not None or request.look_back is not None:
-        return None
-    if basis.pending or basis.unchecked or _partial(config, basis) or not _amendable(config):
-        return None
-    if intersection(basis.held, [*tiles.pairs, *tiles.checked]):
-        return None
-    news = news_of(inputs, basis, seen, causes, request.as_of)
-    return news if news is not None and news.bytes * FACTOR <= config.task_memory else None
-
-
-def _partial(config: Config, basis: Published) -> tuple[str, ...]:
-    """States that some published tiles lack, also where they would gain them by being computed anew."""
-    return tuple(state for state in config.states if state not in basis.states or state in basis.gaps)
+def _incomplete_states(config: Config, basis: Published | None) -> tuple[str, ...]:
+    """States that some published tiles lack, also tiles that gain them by being recomputed."""
+    if basis is None:
+        return ()
+    return tuple(state for state in config.states if state not in basis.states or state in basis.lacking_states)
 
 
 def _amendable(config: Config) -> bool:
@@ -169,67 +242,55 @@ def _amendable(config: Config) -> bool:
     return not any(state.kind == "window" or state.unit == "query" for state in config.states.values())
 
 
-def _winners_may_change(basis: Published | None, causes: list[Cause], request: Request) -> bool:
-    left = basis is None or basis.pending or basis.unchecked or basis.held
-    backfill = request.chunk is not None and not request.slis
-    return bool(left) or backfill or any("prediction" in cause.what for cause in causes)
-
-
-def _slice_sets(config: Config, basis: Published | None, request: Request) -> tuple[tuple[str, ...], ...]:
-    """The slices to compute. New ones enter with a run that reaches every tile, not with one of some tiles or beside
-    held ones."""
-    # Tiles of new slices made beside held input would know more than those of the others.
-    if basis is None or (request.chunk is None and request.look_back is None and not basis.held):
-        return config.slice_sets
-    return tuple(each for each in config.slice_sets if each in basis.slice_sets) or config.slice_sets
-
-
-def _of_slis(config: Config, tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:
+def _by_sli(config: Config, tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:
     """For each SLI the tiles of any of its states."""
-    found = {
-        each.name: tuple(union(i for state in each.formula.states.values() for i in tiles.get(state.id, ())))
-        for each in config.declared
+    by_sli = {
+        sli.name: tuple(union(i for state in sli.formula.states.values() for i in tiles.get(state.id, ())))
+        for sli in config.declared
     }
-    return {name: where for name, where in found.items() if where}
+    return {name: intervals for name, intervals in by_sli.items() if intervals}
 
 
-def _grouped(filled: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
+def _grouped(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
     """States that the same tiles gain, together."""
     groups: dict[tuple[Interval, ...], list[str]] = {}
-    for state, where in filled.items():
-        groups.setdefault(tuple(where), []).append(state)
-    return [(states, list(where)) for where, states in groups.items()]
+    for state, tiles in to_fill.items():
+        groups.setdefault(tuple(tiles), []).append(state)
+    return [(states, list(tiles)) for tiles, states in groups.items()]
 
 
 def _backfills(config: Config, basis: Published | None, request: Request) -> tuple[Backfill, ...]:
     """The unfinished backfills after a run; one of SLIs that are no longer declared has nothing left to do."""
-    known = {each.id: each for each in (basis.backfills if basis else ())}
+    backfills = {backfill.id: backfill for backfill in (basis.backfills if basis else ())}
     reached = request.reached
-    if reached is not None and (reached.id in known or not request.continues):
-        known[reached.id] = max(reached, known.get(reached.id, reached), key=lambda each: each.done)
-    declared = {each.name for each in config.declared}
-    return tuple(each for each in known.values() if not each.over and declared.issuperset(each.slis))
+    if reached is not None and (reached.id in backfills or not request.continues):
+        backfills[reached.id] = max(reached, backfills.get(reached.id, reached), key=lambda backfill: backfill.done)
+    declared = {sli.name for sli in config.declared}
+    return tuple(one for one in backfills.values() if not one.over and declared.issuperset(one.slis))
 
 
-def _fresh(config: Config, published: Published | None, new_sets: bool) -> Iterable[str]:
+def _new_series(config: Config, published: Published | None, new_slice_sets: bool) -> Iterable[str]:
     """SLIs whose every window is rolled up."""
-    for each in config.declared:
-        objective = each.objective.text if each.objective else None
-        known = published is not None and published.series.get(each.name) == config.definition(each)
-        if not known or new_sets or (published is not None and published.objectives.get(each.name) != objective):
-            yield each.name
+    for sli in config.declared:
+        objective = sli.objective.text if sli.objective else None
+        known = published is not None and published.series.get(sli.name) == config.definition(sli)
+        if not known or new_slice_sets or (published is not None and published.objectives.get(sli.name) != objective):
+            yield sli.name
 
 
-def _gone(config: Config, published: Published) -> Iterable[str]:
-    """Definitions, grains and slices published and no longer declared."""
-    declared = {each.name: config.definition(each) for each in config.declared}
+def _gone_series(config: Config, published: Published | None) -> Iterable[str]:
+    """Definitions, grains and slice sets that are published and no longer declared."""
+    if published is None:
+        return
+    declared = {sli.name: config.definition(sli) for sli in config.declared}
     yield from (definition for name, definition in published.series.items() if declared.get(name) != definition)
     grains = {grain.name for grain in config.all_grains}
     yield from (grain for grain in published.grains if grain not in grains)
-    yield from (",".join(each) for each in published.slice_sets if each not in config.slice_sets)
+    yield from (",".join(columns) for columns in published.slice_sets if columns not in config.slice_sets)
 
 
-def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | None:
+def _newly_final(config: Config, basis: Published | None, as_of: int) -> Interval | None:
+    """Where the ends of windows lie that became final since the published run; None if no window did."""
     if basis is None or as_of <= basis.as_of:
         return None
     span = Horizon.of(config).newly_final(basis.as_of, as_of)
@@ -241,15 +302,15 @@ def _matured(config: Config, basis: Published | None, as_of: int) -> Interval | 
 
 
 def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
-    """Content of a run: the same question to the same inputs has the same id."""
+    """Content of a run: the same question to the same files has the same id."""
     content = [
         config.base,
-        [config.definition(each) for each in config.declared],
-        [each.objective.text if each.objective else None for each in config.declared],
-        [list(each) for each in config.slice_sets],
-        [each.name for each in config.all_grains],
+        [config.definition(sli) for sli in config.declared],
+        [sli.objective.text if sli.objective else None for sli in config.declared],
+        [list(columns) for columns in config.slice_sets],
+        [grain.name for grain in config.all_grains],
         inputs.digest,
-        [request.chunk.start, request.chunk.end] if request.chunk else None,
+        [request.part.start, request.part.end] if request.part else None,
         request.backfill.id if request.backfill else None,
         request.look_back,
         request.as_of,

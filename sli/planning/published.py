@@ -1,4 +1,4 @@
-"""The state that a publication leaves: all that the next plan rests on, as JSON beside the commit of `results`.
+"""The state that a run publishes: all that the next plan rests on, as JSON beside the commit of `results`.
 
 Limit: whoever adds a key here, or changes what one means, gives the store a new format (`formats`).
 """
@@ -16,44 +16,62 @@ from sli.errors import StoreError
 from sli.planning import formats
 from sli.planning.request import Backfill
 
+STORED_AS = {
+    "waiting": "pending",
+    "waiting_to_confirm": "unchecked",
+    "lacking_states": "gaps",
+    "audit_sequence": "audited",
+    "id_hash": "keyed",
+}
+"""The keys in stored JSON of the fields that have another name here; what is stored keeps its names."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
-    """What the last visible run left: all that the next plan rests on besides the inputs it saw."""
+    """What the last visible run left: all that the next plan rests on, beside the files that it saw."""
 
     sequence: int
+    """The number of the publication; each one counts one up."""
     run_id: str
     as_of: int
     base: str
+    """Content hash of all in the config that tiles rest on; another one recomputes everything."""
     newest: int
+    """End of the newest hour with predictions."""
     states: tuple[str, ...]
     slice_sets: tuple[tuple[str, ...], ...]
     grains: tuple[str, ...]
     series: Mapping[str, str]
+    """The definition of each SLI."""
     objectives: Mapping[str, str | None]
-    pending: tuple[Interval, ...] = ()
-    unchecked: tuple[Interval, ...] = ()
+    waiting: tuple[Interval, ...] = ()
+    """Stale tiles left for a later run."""
+    waiting_to_confirm: tuple[Interval, ...] = ()
+    """Final tiles that input may have come for, left for a later run."""
     held: tuple[Interval, ...] = ()
-    gaps: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+    """Final tiles that input would change; they wait for a backfill."""
+    lacking_states: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
     """For each state the tiles that lack it."""
     backfills: tuple[Backfill, ...] = ()
     """The unfinished ones."""
-    audited: int = 0
-    """The publication whose audit stands."""
-    keyed: str = ""
-    """The hash that `keys` holds of every id of the files seen; empty where it does not."""
+    audit_sequence: int = 0
+    """The publication whose audit still holds."""
+    id_hash: str = ""
+    """Names the hash with which table `keys` has every id of the files seen; empty if it lacks some."""
     timezone: str = ""
-    """Of the days; empty in a store of an older form."""
+    """The zone of the days; empty in a store of an older format."""
     versions: Mapping[str, int] = field(default_factory=dict)
+    """The version of each other table that this publication rests on."""
     format: int = field(default_factory=lambda: formats.FORMAT)
-    """The one it was found in; it is written in that of this program."""
+    """The format it was found in; `to_json` writes the current one."""
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "format": formats.FORMAT}, sort_keys=True)
+        tree = {STORED_AS.get(name, name): value for name, value in asdict(self).items()}
+        return json.dumps({**tree, "format": formats.FORMAT}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str, where: str = "") -> Published:
-        """Raises StoreError where it is of a newer format or cannot be read."""
+        """Raises StoreError if it has a newer format or cannot be read."""
         try:
             return Published._of(formats.migrated(json.loads(text), where))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -65,19 +83,21 @@ class Published:
             ) from error
 
     @staticmethod
-    def _of(tree: dict[str, Any]) -> Published:
-        for name in ("pending", "unchecked", "held"):
-            tree[name] = tuple(Interval(**each) for each in tree.get(name, ()))
-        tree["gaps"] = {
-            state: tuple(Interval(**each) for each in where) for state, where in tree.get("gaps", {}).items()
-        }
+    def _of(stored: dict[str, Any]) -> Published:
+        tree = dict(stored)
+        for name, key in STORED_AS.items():
+            if key in tree:
+                tree[name] = tree.pop(key)
+        for name in ("waiting", "waiting_to_confirm", "held"):
+            tree[name] = _intervals(tree.get(name, ()))
+        tree["lacking_states"] = {state: _intervals(tiles) for state, tiles in tree.get("lacking_states", {}).items()}
         tree["backfills"] = tuple(
             Backfill(each["id"], Interval(**each["interval"]), tuple(each["slis"]), each["done"])
             for each in tree.get("backfills", ())
         )
         for name in ("states", "grains"):
             tree[name] = tuple(tree[name])
-        tree["slice_sets"] = tuple(tuple(each) for each in tree["slice_sets"])
+        tree["slice_sets"] = tuple(tuple(columns) for columns in tree["slice_sets"])
         return Published(**tree)
 
     @property
@@ -87,11 +107,11 @@ class Published:
 
     @property
     def outdated(self) -> bool:
-        """Whether that recomputes everything."""
+        """Whether the migration recomputes everything."""
         return self.migration is not None and self.migration.recompute
 
     def check_current(self, where: str) -> None:
-        """Raise StoreError where tiles are of an older format and must be recomputed before they are read."""
+        """Raise StoreError if the tiles have an older format and must be recomputed before they are read."""
         if self.outdated:
             raise StoreError(
                 "the store has an older format",
@@ -100,3 +120,7 @@ class Published:
                 found=f"format {self.format}",
                 todo="`sli run CONFIG` migrates it",
             )
+
+
+def _intervals(stored: list[dict[str, int]]) -> tuple[Interval, ...]:
+    return tuple(Interval(**ends) for ends in stored)

@@ -1,4 +1,4 @@
-"""What a run is asked for: everything stale, everything stale that is young enough, or a chunk of a backfill.
+"""What a run is asked for: everything stale, everything stale that is young enough, or a part of a backfill.
 
 Limit: a backfill works through its interval in order, so one instant says how far it has come.
 """
@@ -41,7 +41,7 @@ class Backfill:
         """What is still to do. What single SLIs lack, the tiles themselves know."""
         return self.interval if self.slis else Interval(self.done, self.interval.end)
 
-    def chunks(self, zone: Zone, days: int, limits: Interval) -> list[Interval]:
+    def parts(self, zone: Zone, days: int, limits: Interval) -> list[Interval]:
         """What is left, cut at a midnight of the zone every so many days of those within `limits`."""
         edges, end = [self.left.start], min(self.interval.end, limits.end)
         at = max(self.left.start, limits.start)
@@ -58,7 +58,7 @@ class Request:
     as_of: int
     look_back: int | None = None
     backfill: Backfill | None = None
-    chunk: Interval | None = None
+    part: Interval | None = None
     """The part of the backfill to do now; it begins where the backfill has come to."""
     now: bool = False
     """Whether as_of was not asked for: it is the moment, and no older than what is published meanwhile."""
@@ -74,11 +74,11 @@ class Request:
 
     def not_before(self, published: int) -> Request:
         """The same as known when it is carried out: an older as_of would not replace what is published meanwhile."""
-        return replace(self, as_of=max(self.as_of, published)) if self.now or self.chunk else self
+        return replace(self, as_of=max(self.as_of, published)) if self.now or self.part else self
 
     @property
     def reached(self) -> Backfill | None:
         """The backfill once this run is published."""
-        if self.backfill is None or self.chunk is None:
+        if self.backfill is None or self.part is None:
             return None
-        return replace(self.backfill, done=self.chunk.end)
+        return replace(self.backfill, done=self.part.end)

@@ -93,7 +93,7 @@ def unsliced_rows(columns: Mapping[str, str], predictions: Files) -> list[dict[s
 
 def current_audit(published: Published | None) -> pc.Expression:
     """A filter for the rows of table `audit` that hold now: those of the last run that did not have an older as_of."""
-    return pc.field("sequence") == (published.audited if published is not None else 0)
+    return pc.field("sequence") == (published.audit_sequence if published is not None else 0)
 
 
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:

@@ -36,8 +36,8 @@ class NewKeys:
 
 def new_keys(inputs: Inputs, chosen: Plan, seen: Inputs, published: Published | None) -> NewKeys:
     """The keys of the files that came since the published run."""
-    looked_up = chosen.news is not None and chosen.news.any
-    if published is None or chosen.from_scratch or (published.keyed != HASH and not looked_up):
+    looked_up = chosen.new_rows is not None and chosen.new_rows.any
+    if published is None or chosen.from_scratch or (published.id_hash != HASH and not looked_up):
         return NewKeys("")
     new = [
         files.take(files.usable & ~files.as_in(before, "fingerprint", "problem"))
@@ -65,22 +65,22 @@ def state_of(config: Config, chosen: Plan, newest: int, published: Published | N
     if chosen.older and published is not None:
         return published
     return Published(
-        0,
-        chosen.run_id,
-        chosen.as_of,
-        config.base,
-        newest,
-        tuple(config.states),
-        chosen.slice_sets,
-        tuple(grain.name for grain in config.all_grains),
-        {each.name: config.definition(each) for each in config.declared},
-        {each.name: each.objective.text if each.objective else None for each in config.declared},
-        chosen.pending,
-        chosen.unchecked,
-        chosen.held,
-        chosen.gaps,
-        chosen.backfills,
-        keyed=keys.hash,
+        sequence=0,
+        run_id=chosen.run_id,
+        as_of=chosen.as_of,
+        base=config.base,
+        newest=newest,
+        states=tuple(config.states),
+        slice_sets=chosen.slice_sets,
+        grains=tuple(grain.name for grain in config.all_grains),
+        series={each.name: config.definition(each) for each in config.declared},
+        objectives={each.name: each.objective.text if each.objective else None for each in config.declared},
+        waiting=chosen.waiting,
+        waiting_to_confirm=chosen.waiting_to_confirm,
+        held=chosen.held,
+        lacking_states=chosen.lacking_states,
+        backfills=chosen.backfills,
+        id_hash=keys.hash,
         timezone=config.timezone,
     )
 
@@ -114,7 +114,7 @@ def commit(
         audit = staged.audit
         sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
         transaction.write("audit", audit.append_column("sequence", sequence))
-        state = replace(state, audited=transaction.sequence)
+        state = replace(state, audit_sequence=transaction.sequence)
     transaction.write("revisions", revised)
     transaction.write("runs", _run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began))
     rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
@@ -130,7 +130,7 @@ def _unchanged(before: Published | None, state: Published) -> bool:
     """Whether the next plan would rest on the same."""
     if before is None:
         return False
-    same = {name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audited", "versions")}
+    same = {name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")}
     return replace(state, **same) == before
 
 
@@ -167,7 +167,7 @@ def _write_tiles(
 
 def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:
     """The row of `runs`."""
-    asked = plan.request.chunk
+    asked = plan.request.part
     row = {
         "run_id": plan.run_id,
         "sequence": sequence,

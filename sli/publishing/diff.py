@@ -197,8 +197,8 @@ def _cause(config: Config, plan: Plan, first: bool) -> str:
         sli.name for sli in config.declared if sli.reference is not None and "python" not in sli.declaration
     ]
     compared = ", ".join(map(literal, [*with_reference, ""]))
-    fresh = ", ".join(map(literal, [*plan.fresh_series, *plan.filled, ""]))
-    grains = ", ".join(map(literal, [*plan.fresh_grains, ""]))
+    fresh = ", ".join(map(literal, [*plan.new_series, *plan.to_fill, ""]))
+    grains = ", ".join(map(literal, [*plan.new_grains, ""]))
     return (
         f"CASE WHEN {first} THEN 'first run' "
         f"WHEN o.sli IS NULL AND (n.sli IN ({fresh}) OR n.grain IN ({grains})) THEN 'new definition' "
@@ -223,7 +223,7 @@ def _with_changed_windows(config: Config, plan: Plan, rows: pa.Table) -> pa.Tabl
     window, reference = (np.full(len(rows), plan.from_scratch) for _ in range(2))
     comparing = [] if plan.from_scratch else [sli for sli in config.declared if sli.reference is not None]
     for sli in comparing:
-        changed = [*plan.renewed, *plan.filled.get(sli.name, ())]
+        changed = [*plan.may_change, *plan.to_fill.get(sli.name, ())]
         of_sli = np.flatnonzero(_is_in(rows, "sli", [sli.name]))
         grains = rows.select(["grain"]).take(pa.array(of_sli))
         for grain in config.all_grains:

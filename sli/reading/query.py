@@ -290,9 +290,9 @@ def _later(config: Config, at: int, by: Duration) -> int:
 def _waiting(asked: _Asked, sli: Sli, rows: pa.Table) -> pa.Table:
     """With null and a reason where a window rests on tiles still to be computed."""
     published, zone = asked.published, asked.config.zone
-    gaps = [each for state in sli.formula.states.values() for each in published.gaps.get(state.id, ())]
+    gaps = [each for state in sli.formula.states.values() for each in published.lacking_states.get(state.id, ())]
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
-    waits = resting_on(zone, asked.grain, starts, ends, [*published.pending, *gaps], sli.reference)
+    waits = resting_on(zone, asked.grain, starts, ends, [*published.waiting, *gaps], sli.reference)
     if not waits.any():
         return rows
     for name in ("value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "verdict"):

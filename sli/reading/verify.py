@@ -121,7 +121,7 @@ def _chosen(frame: pd.DataFrame, windows: int | None) -> tuple[list[tuple[Any, p
 
 
 def _waiting(published: Published, start: pd.Timestamp, end: pd.Timestamp) -> bool:
-    stretches = [*published.pending, *published.held]
+    stretches = [*published.waiting, *published.held]
     return any(pd.Timestamp(moment(each.start)) < end and pd.Timestamp(moment(each.end)) > start for each in stretches)
 
 

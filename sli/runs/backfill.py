@@ -26,7 +26,7 @@ from sli.planning.as_of import as_of_instant
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
-from sli.planning.stale import aligned, limits
+from sli.planning.stale import aligned, tiles_until
 from sli.publishing.history import backfill_changes
 from sli.publishing.rows import to_pandas
 from sli.publishing.store import Store
@@ -155,10 +155,10 @@ def _carried_out(
 
 def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:
     """The chunks in which there is something to do; the last one reaches the end, and so closes the backfill."""
-    chunks = begun.chunks(config.zone, days, limits(config, plan.as_of)[0])
+    chunks = begun.parts(config.zone, days, tiles_until(config, plan.as_of))
     if begun.slis:
-        chunks = [each for each in chunks if intersection([each], plan.gaining)]
-        if not chunks and (resumed or plan.fresh_series):
+        chunks = [each for each in chunks if intersection([each], plan.tiles_to_fill)]
+        if not chunks and (resumed or plan.new_series):
             chunks = [begun.left]
     return [*chunks[:-1], *(Interval(each.start, begun.interval.end) for each in chunks[-1:])]
 
@@ -179,7 +179,7 @@ def _begun(
     if low >= high:
         found = f"{iso(low)} .. {iso(high)}"
         raise ConfigError("the end must come after the start", where="start, end", found=found)
-    whole = limits(config, wanted)[0]
+    whole = tiles_until(config, wanted)
     interval = aligned(Interval(low, high), config.tile)
     if not interval.meets(whole):
         raise ConfigError(
@@ -227,7 +227,10 @@ def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
 def _days(plan: Plan, chunk: str | Duration | None) -> int:
     """Length of a chunk."""
     if chunk is None:
-        asked = sum(each.end - each.start for each in intersection([*plan.pairs, *plan.gaining], plan.existing))
+        asked = sum(
+            each.end - each.start
+            for each in intersection([*plan.to_recompute, *plan.tiles_to_fill], plan.with_predictions)
+        )
         return max(1, int(asked / DAY * CHUNK / max(1, plan.bytes)) + 1)
     found = length("chunk", chunk)
     if not found.days:
@@ -247,7 +250,7 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         for each in config.declared:
             change = SliChange.of(plan, each)
             hit = affected(config.zone, plan, change, newest, grain, starts, ends)
-            hit &= resting_on(config.zone, grain, starts, ends, [*plan.pairs, *change.filled], each.reference)
+            hit &= resting_on(config.zone, grain, starts, ends, [*plan.to_recompute, *change.to_fill], each.reference)
             alike.setdefault(tuple(hit.tolist()), []).append(each.name)
         for chosen, slis in alike.items():
             for start, end, rolled in zip(starts.tolist(), ends.tolist(), chosen, strict=True):
@@ -269,16 +272,16 @@ def _reason(plan: Plan, window: Interval) -> str:
     def holds(intervals: Iterable[Interval]) -> bool:
         return bool(intersection([window], intervals))
 
-    if not holds(plan.pairs):
+    if not holds(plan.to_recompute):
         return "new definition"
     stale = {cause.what for cause in plan.causes if cause.what != "asked" and holds(cause.intervals)}
-    asked = "asked" if intersection([window], plan.pairs) == [window] else "holds asked hours"
+    asked = "asked" if intersection([window], plan.to_recompute) == [window] else "holds asked hours"
     return ", ".join([asked, *sorted(stale)])
 
 
 def _newest(config: Config, plan: Plan, published: Published | None) -> int:
     """End of the newest local hour after the backfill."""
-    asked = intersection(plan.existing, plan.pairs)
+    asked = intersection(plan.with_predictions, plan.to_recompute)
     before = published.newest if published is not None else config.since_instant
     if not asked or asked[-1].end <= before:
         return before

@@ -26,9 +26,9 @@ from sli.matching.execute import execute
 from sli.matching.id_index import HASH, Segments, keys_of
 from sli.matching.orphans import explained
 from sli.matching.spec import Spec
-from sli.planning.new_rows import News
+from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
-from sli.planning.planner import extended
+from sli.planning.planner import with_more_tiles
 from sli.planning.tasks import Job
 from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
@@ -94,7 +94,7 @@ def recompute_tiles(
     except OutOfMemory as error:
         raise TooLarge(error) from error
     tiles, held = replaced(config, before, made, chosen)
-    if chosen.extends and difference(held, known):
+    if chosen.fills and difference(held, known):
         raise FoundHeld(held)
     changed = _changed(config, transaction, chosen, before, tiles)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
@@ -108,9 +108,9 @@ def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
     if plan.from_scratch:
         return set(tiles.column("day").to_pylist())
     touched = [
-        *plan.pairs,
-        *plan.checked,
-        *plan.strays,
+        *plan.to_recompute,
+        *plan.to_confirm,
+        *plan.feedback_tiles,
         *(interval for job in plan.jobs for chunk in job.chunks for interval in chunk.pairs),
     ]
     days: set[str] = set()
@@ -127,28 +127,37 @@ def _changed(
     published = transaction.published
     if published is None or chosen.from_scratch:
         return None
-    waited = intersection([*published.pending, *(i for where in published.gaps.values() for i in where)], chosen.pairs)
-    return tuple(union([*renewed(config, before, tiles, chosen.pairs), *waited]))
+    waited = intersection(
+        [*published.waiting, *(i for where in published.lacking_states.values() for i in where)], chosen.to_recompute
+    )
+    return tuple(union([*renewed(config, before, tiles, chosen.to_recompute), *waited]))
 
 
-def amend_tiles(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> HourTiles:
+def amend_tiles(
+    config: Config, transaction: Transaction, chosen: Plan, new_rows: NewRows, progress: Progress
+) -> HourTiles:
     """Tiles of which only what the new rows change is computed. Raises NotTold."""
-    if not news.any:
+    if not new_rows.any:
         return HourTiles(
-            replace(chosen, pairs=(), checked=()), with_states(TILES.empty_table(), config.kinds), set(), set()
+            replace(chosen, to_recompute=(), to_confirm=()),
+            with_states(TILES.empty_table(), config.kinds),
+            set(),
+            set(),
         )
     try:
         with within_memory("new rows"):
-            return _by_new_rows(config, transaction, chosen, news, progress)
+            return _by_new_rows(config, transaction, chosen, new_rows, progress)
     except OutOfMemory as error:
         LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
         raise NotTold from error
 
 
-def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: News, progress: Progress) -> HourTiles:
+def _by_new_rows(
+    config: Config, transaction: Transaction, chosen: Plan, new_rows: NewRows, progress: Progress
+) -> HourTiles:
     # In this process whatever the config says of Dask: to start a cluster would take longer.
     spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
-    found = shares(news, spec, _segments(config, transaction, news))
+    found = shares(new_rows, spec, _segments(config, transaction, new_rows))
     progress("matching", 1, 1)
     rows = changed(found.before, found.after, config.states)
     tiles, touched, held = _exchanged(config, transaction, chosen, found, rows, [])
@@ -157,8 +166,8 @@ def _by_new_rows(config: Config, transaction: Transaction, chosen: Plan, news: N
         tiles, touched, _ = _exchanged(config, transaction, chosen, found, rows, held)
     exact = replace(
         chosen,
-        pairs=tuple(_tiles_at(config, rows)),
-        checked=(),
+        to_recompute=tuple(_tiles_at(config, rows)),
+        to_confirm=(),
         held=tuple(union([*chosen.held, *held])),
     )
     return HourTiles(exact, with_states(tiles, config.kinds), touched, touched)
@@ -181,7 +190,7 @@ def _exchanged(
     stored = with_states(_stored(config, transaction, touched), config.kinds)
     marks = side_rows(sides(stored, ()), before, after, marked)
     tiles = exchanged(config, stored, found.before, found.after, rows, marks, marked)
-    final = [Interval(BEGINNING, chosen.frozen_before)]
+    final = [Interval(BEGINNING, chosen.final_before)]
     if not _among(rows, final).any():
         return tiles, touched, []
     # A pair may change and its tile not: a sample or an extreme need not hold it.
@@ -199,12 +208,12 @@ def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
     return union(Interval(each, each + config.tile) for each in set(rows.column("start").cast(pa.int64()).to_pylist()))
 
 
-def _segments(config: Config, transaction: Transaction, news: News) -> Segments:
+def _segments(config: Config, transaction: Transaction, new_rows: NewRows) -> Segments:
     """The keys of all rows of the files seen, which are made anew where they are not there."""
     published = transaction.published
-    if published is None or published.keyed != HASH:
+    if published is None or published.id_hash != HASH:
         transaction.write("keys", KEYS.empty_table(), replacing="true")
-        for rows in keys_of(config, (*news.seen_predictions, *news.seen_feedback)):
+        for rows in keys_of(config, (*new_rows.seen_predictions, *new_rows.seen_feedback)):
             transaction.write("keys", rows)
     files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))
     return Segments(transaction.store.root, transaction.store.storage, *files)
@@ -277,7 +286,7 @@ def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> 
     """Find predictions that lose to one in another tile; plan the tiles where that changed."""
     known = published_exclusions(before, config.tile)
     now = excluded(config, inputs, chosen, known)
-    return extended(config, inputs, chosen, moved(config, now, known)), now
+    return with_more_tiles(config, inputs, chosen, moved(config, now, known)), now
 
 
 def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:

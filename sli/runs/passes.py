@@ -92,11 +92,11 @@ def _published_rows(config: Config, transaction: Transaction, plan: Plan, newest
         return by_grain(rows_known_at(transaction.store, published, plan.as_of))
     first = None
     if published is not None and not (
-        plan.from_scratch or plan.fresh_series or plan.fresh_grains or plan.gone_series or reaches_all(config, plan)
+        plan.from_scratch or plan.new_series or plan.new_grains or plan.gone_series or reaches_all(config, plan)
     ):
         # No window that ends before the earliest change can differ.
-        matured = [plan.matured.start] if plan.matured else []
-        changed = (interval.start for interval in (*plan.pairs, *plan.gaining))
+        matured = [plan.newly_final.start] if plan.newly_final else []
+        changed = (interval.start for interval in (*plan.to_recompute, *plan.tiles_to_fill))
         earliest = min([newest, published.newest, *matured, *changed])
         first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
     return published_by_grain(transaction, first)

@@ -29,7 +29,7 @@ from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
 from sli.planning.as_of import check_publication, latest_as_of
 from sli.planning.plan import Plan
-from sli.planning.planner import Way
+from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
 from sli.planning.published import Published
 from sli.planning.request import Request
@@ -126,7 +126,7 @@ class Learned:
     """Files that turned out broken beyond their footer."""
     held: tuple[Interval, ...] = ()
     """Final tiles that turned out to be held, for which no states or slices may be computed."""
-    way: Way = field(default_factory=Way)
+    approach: Approach = field(default_factory=Approach)
 
 
 def _until_learned(config: Config, request: Request, turn: turns.Turn, progress: Progress, began: float) -> Outcome:
@@ -138,11 +138,11 @@ def _until_learned(config: Config, request: Request, turn: turns.Turn, progress:
         except Overtaken:
             continue
         except NotTold:
-            learned = replace(learned, way=replace(learned.way, amend=False))
+            learned = replace(learned, approach=replace(learned.approach, amend=False))
         except TooLarge as error:
-            if learned.way.smaller >= SMALLEST:
+            if learned.approach.split >= SMALLEST:
                 raise error.error from None
-            learned = replace(learned, way=replace(learned.way, smaller=2 * learned.way.smaller))
+            learned = replace(learned, approach=replace(learned.approach, split=2 * learned.approach.split))
             LOG.warning("a task takes more than `memory:` (%s), so tasks are halved", error.error.found)
         except UnreadableFiles as error:
             if error.files.keys() <= learned.broken.keys():
@@ -159,7 +159,7 @@ def _once(
     check_publication(transaction.published, request, config.store)
     unsliced, config = nested(config, inputs), sliceable(config, inputs)
     basis = _with_held(transaction.published, learned.held)
-    plan = plan_request(config, inputs, basis, seen, request, learned.way)
+    plan = plan_request(config, inputs, basis, seen, request, learned.approach)
     if plan.empty:
         return nothing_to_do(config, plan, inputs)
     _prepare(config, transaction, plan, turn, inputs)
@@ -203,7 +203,7 @@ def _with_held(published: Published | None, held: Sequence[Interval]) -> Publish
 
 def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.Turn, inputs: Inputs) -> None:
     """Check what can fail before the work begins, and wait for the turn. Raises Overtaken (at most once), SliError."""
-    if plan.news is None:
+    if plan.new_rows is None:
         check_states(config, inputs.predictions)
         if plan.jobs:
             check_cluster(config)
@@ -222,9 +222,9 @@ def _match_and_tile(
     held: Sequence[Interval],
     progress: Progress,
 ) -> HourTiles:
-    if plan.news is None:
+    if plan.new_rows is None:
         return recompute_tiles(config, transaction, plan, inputs, held, progress)
-    return amend_tiles(config, transaction, plan, plan.news, progress)
+    return amend_tiles(config, transaction, plan, plan.new_rows, progress)
 
 
 def _audits(

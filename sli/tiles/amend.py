@@ -25,7 +25,7 @@ from sli.matching.join import settle
 from sli.matching.orphans import reasons
 from sli.matching.sides import Sides, invalid_code
 from sli.matching.spec import Spec
-from sli.planning.new_rows import News
+from sli.planning.new_rows import NewRows
 from sli.schemas import with_states
 from sli.slis.states import integers
 from sli.tiles.build import kernel, tiles
@@ -41,7 +41,7 @@ class Shares:
     after: pa.Table
 
 
-def shares(news: News, spec: Spec, segments: Segments) -> Shares:
+def shares(new_rows: NewRows, spec: Spec, segments: Segments) -> Shares:
     """Match the ids of the new rows as known to the published run and as known now.
 
     Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
@@ -49,32 +49,32 @@ def shares(news: News, spec: Spec, segments: Segments) -> Shares:
     # What is taken away from the audit must be known in full.
     spec = replace(spec, samples=None, windows=())
     began = time.monotonic()
-    predictions = news.seen_predictions.with_more(news.predictions)
-    feedback = news.seen_feedback.with_more(news.feedback)
-    with kernel(spec, predictions, feedback, f"new rows as of {news.as_of}") as con:
-        _new_rows(con, news, spec)
+    predictions = new_rows.seen_predictions.with_more(new_rows.predictions)
+    feedback = new_rows.seen_feedback.with_more(new_rows.feedback)
+    with kernel(spec, predictions, feedback, f"new rows as of {new_rows.as_of}") as con:
+        _new_rows(con, new_rows, spec)
         con.execute(
             f"CREATE TABLE changed AS SELECT {KEY} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
             f"SELECT {KEY} FROM new_feedback WHERE id IS NOT NULL"
         )
-        _old_rows(con, news, spec, segments)
+        _old_rows(con, new_rows, spec, segments)
         found = Shares(_share(con, spec, ["old"]), _share(con, spec, ["old", "new"]))
         _told(con, time.monotonic() - began)
         return found
 
 
-def _sources(news: News, spec: Spec) -> tuple[tuple[str, Log, Files, Files], ...]:
+def _sources(new_rows: NewRows, spec: Spec) -> tuple[tuple[str, Log, Files, Files], ...]:
     return (
-        ("predictions", spec.predictions, news.predictions, news.seen_predictions),
-        ("feedback", spec.feedback, news.feedback, news.seen_feedback),
+        ("predictions", spec.predictions, new_rows.predictions, new_rows.seen_predictions),
+        ("feedback", spec.feedback, new_rows.feedback, new_rows.seen_feedback),
     )
 
 
-def _new_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec) -> None:
+def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> None:
     """Tables `new_predictions` and `new_feedback`."""
-    known, revealed = Interval(BEGINNING, news.as_of + 1), news.revealed
-    for log, source, new, _ in _sources(news, spec):
-        parts = [(new, known), (revealed.of_log(log), news.later)]
+    known, revealed = Interval(BEGINNING, new_rows.as_of + 1), new_rows.newly_known
+    for log, source, new, _ in _sources(new_rows, spec):
+        parts = [(new, known), (revealed.of_log(log), new_rows.later)]
         selects = [
             f"SELECT * FROM {rows_sql(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
         ]
@@ -90,9 +90,9 @@ def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
     con.execute(f"CREATE TABLE {name} AS {sql}")
 
 
-def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: Segments) -> None:
+def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, segments: Segments) -> None:
     """Tables `old_predictions` and `old_feedback`: the rows known to the published run whose ids have new ones."""
-    for log, source, _, seen in _sources(news, spec):
+    for log, source, _, seen in _sources(new_rows, spec):
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {segments.of(con, log)} "
             "WHERE key IN (FROM changed)"
@@ -102,7 +102,7 @@ def _old_rows(con: duckdb.DuckDBPyConnection, news: News, spec: Spec, segments: 
         selects = []
         if len(files):
             start, end = int(numbers[0]) * spec.tile, (int(numbers[-1]) + 1) * spec.tile
-            span = Interval(min(start, news.known + 1), min(end, news.known + 1))
+            span = Interval(min(start, new_rows.published_as_of + 1), min(end, new_rows.published_as_of + 1))
             rows = rows_sql(con, files, source, spec.zone, span)
             selects = [f"SELECT * FROM {rows} WHERE {KEY} IN (SELECT key FROM hits)"]
         _keep(con, f"old_{log}", _rows(con, selects, source, spec))

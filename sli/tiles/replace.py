@@ -31,12 +31,12 @@ def replaced(
     con.register("before_arrow", before)
     held: list[Interval] = []
     whole = before
-    if plan.pairs or plan.checked or plan.strays:
+    if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
         made, jobs = jobs[0][1], jobs[1:]
         con.register("made_arrow", made)
         held = _differing(con, before, made, plan, config.tile)
-        done = inside_sql("epoch_us(start)", difference([*plan.pairs, *plan.checked], held))
-        fed = inside_sql("epoch_us(start)", plan.strays)
+        done = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
+        fed = inside_sql("epoch_us(start)", plan.feedback_tiles)
         mine = f"((span <> 'feedback' AND {done}) OR (span = 'feedback' AND {fed}))"
         kept = con.sql(f"SELECT * FROM before_arrow WHERE NOT {mine}").to_arrow_table()
         new = con.sql(f"SELECT * FROM made_arrow WHERE {mine}").to_arrow_table()
@@ -50,14 +50,14 @@ def _differing(
     con: duckdb.DuckDBPyConnection, before: pa.Table, made: pa.Table, plan: Plan, tile: int
 ) -> list[Interval]:
     """Tiles among those checked whose states would change."""
-    if not plan.checked or not plan.known_sets:
+    if not plan.to_confirm or not plan.published_slice_sets:
         return []
     names = ["start", "slice_by", "slice", "predictions", "labelled"]
     # A state that tiles have yet to gain differs from nothing.
-    comparable = set(before.schema.names) - set(plan.partial)
+    comparable = set(before.schema.names) - set(plan.incomplete_states)
     names += [name for name in made.schema.names if name in comparable and "_" in name and name != "slice_by"]
-    sets = ", ".join(literal(",".join(each)) for each in plan.known_sets)
-    mine = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.checked)}"
+    sets = ", ".join(literal(",".join(each)) for each in plan.published_slice_sets)
+    mine = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.to_confirm)}"
     rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {mine}"
     old, new = rows.format("before_arrow"), rows.format("made_arrow")
     found = con.execute(

@@ -192,7 +192,7 @@ def test_a_run_that_amends_asks_for_no_cluster(tmp_path: Path) -> None:
     scenario.run(LATER)
     scenario.settings = {"dask": {"scheduler": "tcp://127.0.0.1:9"}}
     scenario.log_feedback("late.parquet", [Feedback("2-0", MONDAY + 2 * DAY + 12 * HOUR, 1.0)])
-    assert sli.plan(scenario.config, as_of=text(LATER + HOUR)).news is not None
+    assert sli.plan(scenario.config, as_of=text(LATER + HOUR)).new_rows is not None
     scenario.run(LATER + HOUR)
 
 

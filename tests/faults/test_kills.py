@@ -401,7 +401,7 @@ def test_a_killed_run_that_amends_is_completed_by_the_next(scenario: Scenario, d
         as_of += HOUR
         dying(scenario, as_of, point)
         outcome = scenario.run(as_of)
-        assert outcome.plan.news is not None
+        assert outcome.plan.new_rows is not None
         scenario.check(as_of)
 
 

@@ -192,7 +192,7 @@ def test_a_run_as_known_now_that_a_later_one_overtakes_does_its_work_and_does_no
     later = int(time.time()) * 1_000_000 + DAY
     with rival_at("writing results", lambda: scenario.run(later, look_back="0h")) as rivals:
         outcome = sli.run(scenario.config)
-    assert rivals[0].plan.pending
+    assert rivals[0].plan.waiting
     assert (outcome.published, outcome.plan.older, outcome.plan.as_of) == (True, False, later)
     scenario.check(later)
 

@@ -53,7 +53,7 @@ def corrected(s):
 def test_corrections_and_doubles_amend_within_little_memory(tmp_path):
     s = told(tmp_path, "64MB")
     outcome = s.run(corrected(s))
-    assert outcome.plan.news is not None
+    assert outcome.plan.new_rows is not None
     s.check(AS_OF + DAY)
 
 
@@ -72,7 +72,7 @@ def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypa
     as_of = corrected(s)
     monkeypatch.setattr(hours, step, fails)
     outcome = s.run(as_of)
-    assert outcome.plan.news is None
+    assert outcome.plan.new_rows is None
     assert outcome.plan.jobs
     assert "recomputed" in caplog.text
     same_from_nothing(s, tmp_path, as_of)

@@ -111,7 +111,7 @@ def test_a_store_on_s3_is_amended_by_keys_read_from_there(scenario: Scenario, s3
     late = (scenario.root / "feedback" / "late.parquet").read_bytes()
     fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).pipe_file(f"{s3}/feedback/late.parquet", late)
     scenario.run(as_of)
-    assert sli.run(there, as_of=text(as_of)).plan.news is not None
+    assert sli.run(there, as_of=text(as_of)).plan.new_rows is not None
     assert published(there) == published(scenario.config)
 
 

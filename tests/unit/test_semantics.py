@@ -652,9 +652,9 @@ def test_a_limited_run_leaves_the_rest_pending_and_the_next_run_completes_it(mak
     s.run(as_of)
     s.log_feedback("f.parquet", [f("a", TEN + HOUR), f("b", TEN + DAY + HOUR)])
     limited = s.backfill(as_of, "2024-01-16", "2024-01-17")
-    assert limited.plan.pending
+    assert limited.plan.waiting
     assert list(results(s).labelled) == [0, 1]
-    assert not s.run(as_of).plan.pending
+    assert not s.run(as_of).plan.waiting
     assert list(results(s).labelled) == [1, 1]
     s.check(as_of)
 

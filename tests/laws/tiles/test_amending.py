@@ -65,7 +65,7 @@ def rows_of(config, table):
 def check_equal(config, folder, as_of):
     """The stored tiles are those of a run from nothing."""
     afresh = config.model_copy(update={"store": str(folder / f"afresh-{as_of:%d%H%M}")})
-    assert sli.run(afresh, as_of=str(as_of)).plan.news is None
+    assert sli.run(afresh, as_of=str(as_of)).plan.new_rows is None
     for table in TABLES:
         mine, theirs = rows_of(config, table), rows_of(afresh, table)
         assert mine.keys() == theirs.keys()
@@ -85,12 +85,12 @@ def test_first_labels_and_new_predictions_amend_every_state(task, tmp_path):
     write(tmp_path, "predictions", "old", predictions[predictions.predicted_at < middle])
     write(tmp_path, "feedback", "old", known[known.known_at < middle])
     chosen = config(task, tmp_path)
-    assert sli.run(chosen, as_of=str(middle)).plan.news is None
+    assert sli.run(chosen, as_of=str(middle)).plan.new_rows is None
     write(tmp_path, "predictions", "new", predictions[predictions.predicted_at >= middle])
     write(tmp_path, "feedback", "new", known[known.known_at >= middle])
     as_of = known.known_at.max() + SECOND
     outcome = sli.run(chosen, as_of=str(as_of))
-    assert outcome.plan.news is not None
+    assert outcome.plan.new_rows is not None
     assert set(chosen.kinds.values()) > INVERTIBLE
     check_equal(chosen, tmp_path, as_of)
 
@@ -120,7 +120,7 @@ def test_what_replaces_older_rows_is_taken_away_exactly(task, tmp_path):
     write(tmp_path, "predictions", "new", pd.concat([earlier, later]))
     as_of += 3 * SECOND
     outcomes = [sli.run(each, as_of=str(as_of)) for each in tried]
-    assert outcomes[0].plan.news is not None
+    assert outcomes[0].plan.new_rows is not None
     assert {each.change for each in outcomes[0].revised.select(["change"]).to_pandas().itertuples()} >= {"changed"}
     for each in tried:
         check_equal(each, tmp_path, as_of)
@@ -151,7 +151,7 @@ def small(folder, settings=None, **changes):
 
 def amends(s, as_of):
     outcome = s.run(as_of)
-    assert outcome.plan.news is not None
+    assert outcome.plan.new_rows is not None
     return outcome
 
 
@@ -185,7 +185,7 @@ def test_local_times_of_a_zone_with_clock_changes_are_keyed(tmp_path):
         label=1,
     )
     as_of = pd.Timestamp("2024-03-12", tz="UTC")
-    assert sli.run(s.config, as_of=str(as_of)).plan.news is not None
+    assert sli.run(s.config, as_of=str(as_of)).plan.new_rows is not None
     check_equal(s.config, tmp_path, as_of)
 
 
@@ -214,7 +214,7 @@ def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tm
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + DAY)))
     # The same of hours computed anew that no file of predictions has rows of.
     s.log_feedback("later.parquet", [Feedback("nobody", TEN + 5 * DAY, 1.0)])
-    assert s.run(TEN + 6 * DAY, look_back="9d").plan.news is None
+    assert s.run(TEN + 6 * DAY, look_back="9d").plan.new_rows is None
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 6 * DAY)))
 
 

@@ -26,7 +26,7 @@ from sli.config.load import checked
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.planning import formats
-from sli.planning.published import Published
+from sli.planning.published import STORED_AS, Published
 from sli.planning.request import Backfill
 from sli.publishing.store import KEY, LAYOUT, Store
 from sli.publishing.transaction import Transaction
@@ -112,7 +112,7 @@ def test_a_store_of_an_older_version_goes_on_with_new_files(old: tuple[int, Conf
     make_store.log(make_store.logs(3))
     outcome = sli.run(config, as_of=AS_OF + timedelta(hours=1))
     assert 0 < outcome.plan.tiles < outcome.plan.tiles_total
-    assert not outcome.plan.fresh_series
+    assert not outcome.plan.new_series
     assert len(sli.read(config, table="revisions")) == len(before) + len(outcome.revised)
     assert verify(config, windows=None).equal
 
@@ -222,7 +222,10 @@ def test_the_hash_of_a_config_is_the_one_of_format_4_and_new_keys_at_their_defau
 def test_whoever_changes_what_is_stored_gives_it_a_new_format() -> None:
     shape = {
         "tables": {name: [str(schema), partitions] for name, (schema, partitions) in LAYOUT.items()},
-        "state": {kind.__name__: [each.name for each in fields(kind)] for kind in (Published, Interval, Backfill)},
+        "state": {
+            kind.__name__: [STORED_AS.get(each.name, each.name) for each in fields(kind)]
+            for kind in (Published, Interval, Backfill)
+        },
     }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]
     assert (formats.FORMAT, digest) == (5, SHAPE), (

@@ -292,7 +292,7 @@ def test_a_backfill_with_nothing_new_revises_nothing(tmp_path: Path) -> None:
     third = {"start": "2024-03-03", "end": "2024-03-04", "as_of": "2024-03-12"}
     for settings in ([], ["memory=64MB"]):
         outcome = sli.backfill(path, **third, settings=settings)
-        assert outcome.runs[0].plan.pairs
+        assert outcome.runs[0].plan.to_recompute
         assert outcome.changes.empty
     pd.testing.assert_frame_equal(rows(path), before, check_exact=True)
 

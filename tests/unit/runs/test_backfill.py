@@ -168,7 +168,7 @@ def test_a_new_sli_is_backfilled_alone(scenario: Scenario) -> None:
     states = set(scenario.config.states) - known
     for each in outcome.runs:
         assert [set(job.states) for job in each.plan.jobs] == [states]
-        assert not each.plan.pairs
+        assert not each.plan.to_recompute
     pd.testing.assert_frame_equal(rows(scenario, without=("roc_auc",)), before)
     assert set(outcome.changes.sli) == {"roc_auc"}
     assert set(outcome.changes.cause) == {"new definition"}
@@ -192,8 +192,8 @@ def test_a_new_sli_backfilled_in_part_waits_where_it_lacks_hours(scenario: Scena
     again = sli.backfill(scenario.config, **part, sli=["brier"], as_of=text(AS_OF))
     assert again.runs == ()
     filled = scenario.run(AS_OF)
-    assert not filled.plan.pairs
-    assert list(filled.plan.filled) == ["brier"]
+    assert not filled.plan.to_recompute
+    assert list(filled.plan.to_fill) == ["brier"]
     scenario.check(AS_OF)
 
 
@@ -220,7 +220,7 @@ def test_a_look_back_leaves_older_hours_for_a_run_without(scenario: Scenario) ->
     late(scenario)
     hourly = scenario.run(AS_OF, look_back="1d")
     newest = Store(scenario.config.store).published().newest  # type: ignore[union-attr]
-    assert {each.start >= newest - DAY for each in hourly.plan.pairs} == {True}
+    assert {each.start >= newest - DAY for each in hourly.plan.to_recompute} == {True}
     found = sli.read(scenario.config, grain="hour", sli="accuracy", slice={})
     recent = found.window_start > pd.Timestamp(newest - DAY - HOUR, unit="us", tz="UTC")
     assert set(found[recent].coverage) == {1.0}

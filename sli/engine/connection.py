@@ -45,6 +45,21 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     return con
 
 
+@functools.cache
+def _scratch_database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
+
+
+def scratch() -> duckdb.DuckDBPyConnection:
+    """A connection for queries on small Arrow tables, without limits of its own; what it registers only it sees.
+
+    All share one database, since opening one takes 30 ms: create only temporary tables, and change no global setting.
+    """
+    con = _scratch_database().cursor()
+    con.execute("SET TimeZone='UTC'")
+    return con
+
+
 def prepare_cursor(con: duckdb.DuckDBPyConnection) -> None:
     """Set up a cursor: settings of the session are not inherited from its connection, and a signal must stop it."""
     stoppable(con)

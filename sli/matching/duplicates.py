@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sli.calendar.interval import Interval, difference
 from sli.config.model import Config
-from sli.engine.connection import connect, repeated_keys, task_error
+from sli.engine.connection import connect, repeated_keys, scratch, task_error
 from sli.engine.sql import inside_sql, quoted, text_of
 from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs
@@ -177,7 +177,7 @@ def _one_task_sees_all(plan: Plan) -> bool:
 
 def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:
     """Tiles whose excluded predictions differ."""
-    con = duckdb.connect()
+    con = scratch()
     con.register("a", now)
     con.register("b", before)
     sql = "SELECT DISTINCT tile FROM ((FROM a EXCEPT FROM b) UNION (FROM b EXCEPT FROM a)) ORDER BY tile"
@@ -186,7 +186,7 @@ def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:
 
 def published_exclusions(tiles: pa.Table, tile: int) -> pa.Table:
     """The excluded predictions that tiles remember."""
-    con = duckdb.connect()
+    con = scratch()
     con.register("tiles_arrow", tiles)
     return (
         con.sql(

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import schemas
+from sli.engine.connection import scratch
 from sli.logs.files import Files, LogFile
 from sli.planning.published import Published
 from sli.rollup.days import added_up
@@ -51,7 +51,7 @@ def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict
 
     `days` are all day tiles, `files` those of both logs that may have a problem, `unsliced` rows of `unsliced_rows`.
     """
-    con = duckdb.connect()
+    con = scratch()
     con.register("days_arrow", days.select(["marks"]))
     marked = "(SELECT unnest(marks) AS m FROM days_arrow)"
     rows = con.sql(f"{added_up(marked)} ORDER BY ALL").to_arrow_table().to_pylist()

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 
 from sli.config.model import Config
+from sli.engine.connection import scratch
 from sli.engine.sql import literal
 from sli.matching.spec import SAMPLES
 
@@ -40,7 +40,7 @@ def conflicting(config: Config, before: pa.Table, days: pa.Table, touched: Colle
     Rows of predictions are those that count and the duplicates; of feedback those of labels, withdrawals and what they
     superseded, each on the day of its prediction.
     """
-    con = duckdb.connect()
+    con = scratch()
     con.register("now_days", days)
     con.register("before_days", before)
     by = literal(",".join(config.slice_sets[0]))

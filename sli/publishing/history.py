@@ -5,11 +5,11 @@ Limit: a belief is known at the as_of of the run that published it, not at the w
 
 from __future__ import annotations
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import moment
+from sli.engine.connection import scratch
 from sli.planning.published import Published
 from sli.publishing.rows import KEY, flat_rows, stored_rows
 from sli.publishing.store import Store
@@ -20,7 +20,7 @@ def rows_known_at(store: Store, published: Published | None, as_of: int, only: p
     """The rows (plain) believed at an instant: of each key the newest revision, unless it removed the row."""
     where = pc.field("as_of") <= pa.scalar(moment(as_of), pa.timestamp("us", tz="UTC"))
     rows = flat_rows(store.rows("revisions", published, only=where if only is None else where & only))
-    con = duckdb.connect()
+    con = scratch()
     con.register("rows", rows)
     return con.sql(
         f"SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM rows QUALIFY row_number() OVER "
@@ -41,7 +41,7 @@ def restated_rows(store: Store, published: Published | None, revised: pa.Table, 
     if not later or len(revised) == 0:
         return revised.slice(0, 0)
     at = min(later)
-    con = duckdb.connect()
+    con = scratch()
     con.register("beliefs", rows_known_at(store, published, at))
     con.register("revised", flat_rows(revised))
     key = " AND ".join(f"b.{name} = r.{name}" for name in KEY)
@@ -61,7 +61,7 @@ def backfill_changes(store: Store, published: Published | None, only: str | None
     Rows that only became final meanwhile are left out.
     """
     made = pc.field("backfill").is_valid() if only is None else pc.field("backfill") == only
-    con = duckdb.connect()
+    con = scratch()
     con.register("rows", flat_rows(store.rows("revisions", published, only=made & (pc.field("cause") != "matured"))))
     key, order = ", ".join(KEY), "ORDER BY sequence"
     rows = con.sql(

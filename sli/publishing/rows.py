@@ -6,16 +6,15 @@ Limit: nothing here knows which rows changed.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from sli import schemas
+from sli.engine.connection import scratch
 from sli.rollup.results import ROLLED, encoded
 from sli.slices import parse_slice
 
@@ -30,16 +29,9 @@ BATCH_ROWS = 1 << 16
 """Rows brought into the stored form at a time."""
 
 
-@functools.cache
-def _database() -> duckdb.DuckDBPyConnection:
-    """A database that stays open: opening one takes longer than converting the rows of an hour."""
-    return duckdb.connect()
-
-
 def flat_rows(stored: pa.Table) -> pa.Table:
     """Stored rows in the flat form."""
-    with _database().cursor() as con:
-        con.execute("SET TimeZone='UTC'")
+    with scratch() as con:
         con.register("stored", stored)
         return con.sql(
             "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, "

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import date, timedelta
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.engine.connection import connect
+from sli.engine.connection import connect, scratch
 from sli.matching.spec import SAMPLES
 from sli.rollup.merge import TileTables, TileTree
 from sli.schemas import UTC, with_states
@@ -60,7 +59,7 @@ def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tabl
 
 def day_marks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
     """The marks of these local days, one row a day and span; strays are counted by their reason."""
-    con = duckdb.connect()
+    con = scratch()
     mine = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
     con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]).filter(mine))
     told = "{'log': 'feedback', 'check': s.reason, 'file': NULL::VARCHAR, 'count': 1::BIGINT, 'samples': [s.id]}"

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from sli.calendar.interval import Interval, meets_any
 from sli.config.model import Config
 from sli.engine.arrow import list_column
-from sli.engine.connection import connect
+from sli.engine.connection import connect, scratch
 from sli.matching.spec import SAMPLES
 from sli.schemas import MARK, SHADOW, STRAY, UTC, state_type
 from sli.slis import State
@@ -35,8 +34,7 @@ class NotTold(Exception):
 
 def changed(before: pa.Table, after: pa.Table, states: Iterable[str]) -> pa.Table:
     """The tiles (`day`, `start`, `slice_by`, `slice`) to which some pairs gave something else than they give now."""
-    con = duckdb.connect()
-    con.execute("SET TimeZone='UTC'")
+    con = scratch()
     names = ", ".join(["day", "start", "slice_by", "slice", "predictions", "labelled", *states])
     con.register("before_arrow", before)
     con.register("after_arrow", after)
@@ -208,8 +206,7 @@ def exchanged(
 ) -> pa.Table:
     """`stored` with the tiles that `rows` names, and with `marks` for the rows of spans and starts `marked`."""
     made = Exchange(config, stored, before, after, rows).tiles()
-    con = duckdb.connect()
-    con.execute("SET TimeZone='UTC'")
+    con = scratch()
     names = ["span", "start", "slice_by", "slice"]
     con.register(
         "stored_arrow", stored.select(names).append_column("place", pa.array(np.arange(len(stored)), pa.int64()))

@@ -14,6 +14,7 @@ import pyarrow as pa
 from sli import schemas
 from sli.calendar.interval import Interval, difference, union
 from sli.config.model import Config
+from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
 from sli.planning.tasks import Job
@@ -26,8 +27,7 @@ def replaced(
 
     Tiles recomputed are replaced, new states join the rows of the others.
     """
-    con = duckdb.connect()
-    con.execute("SET TimeZone='UTC'")
+    con = scratch()
     con.register("before_arrow", before)
     held: list[Interval] = []
     whole = before
@@ -76,8 +76,7 @@ def renewed(config: Config, before: pa.Table, after: pa.Table, among: Sequence[I
         f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', among)})"
         for name in ("before_arrow", "after_arrow")
     )
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone='UTC'")
+    with scratch() as con:
         con.register("after_arrow", after)
         con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
         found = con.execute(

@@ -22,7 +22,7 @@ from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
 from sli.slis.formula import Values
-from sli.slis.states import DISTINCT, SAMPLE_ROWS, Flags, Floats, Integers, Merged
+from sli.slis.states import DISTINCT, SAMPLE_ROWS, Flags, Floats, Groups, Histograms, Integers, Merged
 
 CACHED = 1 << 18
 """Elements of a list state evaluated at a time: few enough to stay near the processor."""
@@ -156,7 +156,7 @@ class Evaluation:
         others = {each: self._part(each, of, first, last, grain) for each, of in compared.items()}
 
         def evaluated(span: tuple[int, int]) -> list[Values]:
-            now = own.part(*span)
+            now = own.between(*span)
             then = {each: merged.take(at[slice(*span)]) for each, (merged, at) in others.items()}
             return [
                 each.formula.value(_named(each, now, None if each.reference is None else then[each.reference]))
@@ -167,7 +167,7 @@ class Evaluation:
         # NumPy lets go of the interpreter while it works.
         with ThreadPoolExecutor(self.config.parallel) as pool:
             parts = list(pool.map(evaluated, stretches(elements, CACHED, FEWEST)))
-        found = [Values.joined([part[i] for part in parts]) for i in range(len(self.slis))]
+        found = [Values.concatenated([part[i] for part in parts]) for i in range(len(self.slis))]
         if self.config.min_support:
             small = _small(mine, self.config.min_support)
             found = [_without(each, small, too_few(self.config.min_support)) for each in found]
@@ -268,9 +268,9 @@ def states_of(slis: Iterable[Sli]) -> dict[str, State]:
 def _elements(merged: Merged, at: Integers | None = None) -> Floats:
     """For each row (each of those at these places) the elements of its largest list."""
     found = np.zeros(len(merged.predictions))
-    for of in merged.states.values():
-        if hasattr(of, "offsets"):
-            found = np.maximum(found, np.diff(of.offsets))
+    for state in merged.states.values():
+        if isinstance(state, Histograms | Groups):
+            found = np.maximum(found, np.diff(state.offsets))
     return found if at is None else np.append(found, 0.0)[at]
 
 

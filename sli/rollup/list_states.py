@@ -29,7 +29,7 @@ from sli.slis.states import (
     Samples,
     integers,
     rounded_sql,
-    smallest,
+    smallest_sql,
     totals_by,
 )
 
@@ -88,7 +88,7 @@ def merge_sql(state: State, source: str, group: str, totals: str) -> str:
         return f"SELECT {group}, key, {summed} FROM ({source}) GROUP BY {group}, key"
     if state.kind == "distinct":
         distinct = f"SELECT DISTINCT {group}, hash FROM ({source})"
-        return f"SELECT {group}, unnest({smallest('hash', DISTINCT)}) AS hash FROM ({distinct}) GROUP BY {group}"
+        return f"SELECT {group}, unnest({smallest_sql('hash', DISTINCT)}) AS hash FROM ({distinct}) GROUP BY {group}"
     place = f"row_number() OVER (PARTITION BY {group} ORDER BY key, truth, prediction)"
     return f"SELECT {group}, key, truth, prediction, columns FROM ({source}) QUALIFY {place} <= {SAMPLE_ROWS}"
 

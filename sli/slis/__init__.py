@@ -1,9 +1,21 @@
-"""The catalogue of SLIs: importing it registers every built-in one."""
+"""SLIs: what they are, the built-in ones, and those that users write; importing this package registers the catalogue.
+
+It may import `calendar`, `engine` and the modules at the root, and must not know a config, a log or a table: a config
+entry comes as a mapping, pairs come as merged states or as a frame.
+
+- `states`: the aggregates that a tile keeps, and the arrays that an SLI sees after merging
+- `formula`: an SLI's states, value, range and objective; the registry of the catalogue
+- `maths`: intervals, curves, distances, quantiles and moments that several SLIs share
+- `catalogue`: the built-in SLIs
+- `custom`: SLIs that users write in SQL or Python
+"""
 
 from __future__ import annotations
 
 from sli.slis.catalogue import (
     binary,
+    calibration,
+    class_scores,
     drift,
     multiclass,
     one_vs_rest,
@@ -11,6 +23,7 @@ from sli.slis.catalogue import (
     operation,
     ranking,
     regression,
+    scores,
     values,
 )
 from sli.slis.formula import CATALOGUE, TASKS, Entry, Formula, Reference, Sli, entries
@@ -25,6 +38,8 @@ __all__ = [
     "Sli",
     "State",
     "binary",
+    "calibration",
+    "class_scores",
     "drift",
     "entries",
     "multiclass",
@@ -33,5 +48,6 @@ __all__ = [
     "operation",
     "ranking",
     "regression",
+    "scores",
     "values",
 ]

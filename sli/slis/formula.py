@@ -1,7 +1,7 @@
-"""What an SLI is: states, a value from merged states, an interval, and the same meaning on plain rows.
+"""What an SLI is: states, a value computed from the merged states, and the same value computed from plain rows.
 
-The catalogue maps a task and a name to an `Entry`; a config entry plus its parameters makes an `Sli`. Limit: an SLI
-sees one window and one slice at a time, and at most one other window of that slice, its reference.
+The catalogue maps a task and a name to an `Entry`; an entry and the parameters of a config entry make an `Sli`. Limit:
+an SLI sees one window and slice, and at most one other window of that slice: its reference.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from sli.slis.states import Flags, Floats, Merged, Objects, Spread, State
 
 TASKS = ("binary", "multiclass", "regression", "ranking")
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
-"""Columns of a pair beside the log's own."""
+"""The columns of a pair that are not columns of the predictions log."""
 NO_LABELS = "no labelled predictions"
 NO_VALUES = "no values"
 NO_REFERENCE = "no reference values"
@@ -30,11 +30,16 @@ UNDEFINED_SUM = "a term is not finite or beyond 2^96"
 
 @dataclass(frozen=True)
 class Values:
-    """Values of n rows. Undefined is NaN with a reason; `bound` is 0 where exact and NaN where no bound is known.
+    """The values of n rows, each field an array of n elements. An undefined value is NaN and has a reason.
 
-    `low` and `high` are the confidence interval; `missing_low` and `missing_high` the least and greatest value there
-    would be once every label that is missing were known, whatever they turn out to be (Manski 1989): the present value
-    need not lie between them. NaN where there are none.
+    `low` and `high` are the confidence interval. `bound` is how far the value may lie from that of the plain rows: 0 if
+    it is exact, NaN if no bound is known. `missing_low` and `missing_high` are the least and the greatest value that is
+    possible once every missing label is known, whatever the labels turn out to be (Manski 1989); the present value need
+    not lie between them. NaN: there is no interval, or there are no such bounds.
+
+    >>> values = plain(np.array([0.8, np.nan]), np.array([None, "no labelled predictions"]))
+    >>> values.within(np.array([0.7, np.nan]), np.array([0.9, np.nan])).high
+    array([0.9, nan])
     """
 
     value: Floats
@@ -46,38 +51,41 @@ class Values:
     missing_high: Floats
 
     @staticmethod
-    def joined(parts: Sequence[Values]) -> Values:
-        """The rows of several, one after the other."""
-        names = ("value", "reason", "low", "high", "bound", "missing_low", "missing_high")
-        return Values(*(np.concatenate([getattr(each, name) for each in parts]) for name in names))
+    def concatenated(parts: Sequence[Values]) -> Values:
+        """The rows of all parts, in their order."""
+        return Values(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Values)))
 
     def within(self, low: Floats, high: Floats) -> Values:
-        """With a confidence interval, widened to the value should rounding have moved an end past it."""
+        """The same values with a confidence interval, widened to the value if rounding moved an end past it."""
         return replace(self, low=np.minimum(low, self.value), high=np.maximum(high, self.value))
 
     def missing(self, low: Floats, high: Floats) -> Values:
-        """With worst-case bounds over the missing labels; of two ends, one of them NaN, the other is both."""
+        """The same values with worst-case bounds over the missing labels. An end that is NaN becomes the other end."""
         return replace(self, missing_low=np.fmin(low, high), missing_high=np.fmax(low, high))
 
     def clipped(self, least: float, most: float) -> Values:
-        """Cut to what is possible: an interval may reach beyond, and rounding may carry anything there."""
+        """The same values cut to a range: an interval may reach beyond it, and rounding may carry a value beyond it."""
 
-        def cut(of: Floats) -> Floats:
-            # Not np.clip: which of the two zeros it takes is the processor's choice.
-            return np.where(of < least, least, np.where(of > most, most, of))
+        def clip(numbers: Floats) -> Floats:
+            # Not np.clip: which of the two zeros it returns depends on the processor.
+            return np.where(numbers < least, least, np.where(numbers > most, most, numbers))
 
-        value, low, high, missing_low, missing_high = map(
-            cut, (self.value, self.low, self.high, self.missing_low, self.missing_high)
-        )
-        return replace(self, value=value, low=low, high=high, missing_low=missing_low, missing_high=missing_high)
+        return self._with_each(clip)
 
-    def of(self, function: Callable[[Floats], Floats]) -> Values:
-        """An increasing function of an exact value, its interval and its worst-case bounds."""
+    def map(self, function: Callable[[Floats], Floats]) -> Values:
+        """An increasing function of the values, their intervals and their worst-case bounds, which must be exact."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            value, low, high, missing_low, missing_high = map(
-                function, (self.value, self.low, self.high, self.missing_low, self.missing_high)
-            )
-        return replace(self, value=value, low=low, high=high, missing_low=missing_low, missing_high=missing_high)
+            return self._with_each(function)
+
+    def _with_each(self, function: Callable[[Floats], Floats]) -> Values:
+        return replace(
+            self,
+            value=function(self.value),
+            low=function(self.low),
+            high=function(self.high),
+            missing_low=function(self.missing_low),
+            missing_high=function(self.missing_high),
+        )
 
 
 Value = Callable[[Merged], Values]
@@ -89,8 +97,8 @@ SHARE: Range = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class _InRange:
-    """A value cut to what is possible."""
+class _Clipped:
+    """A function of merged states whose values are cut to a range."""
 
     value: Value
     range: Range
@@ -101,7 +109,7 @@ class _InRange:
 
 @dataclass(frozen=True)
 class Reference:
-    """What each window is compared with: the one before it, a fixed stretch of time, or the rows of a Parquet file."""
+    """What a window is compared with: the previous window, a fixed interval of time, or the rows of a Parquet file."""
 
     kind: Literal["previous", "window", "table"]
     interval: Interval | None = None
@@ -110,26 +118,28 @@ class Reference:
 
 @dataclass(frozen=True)
 class Formula:
-    """The states by name, the value from them once merged, and `on_rows`: the same value from a window's plain pairs.
+    """How an SLI is computed: its states by name, and `value`, a function of the merged states.
 
-    `on_rows` gets a frame with columns label, prediction, decision, labelled, usable, delay (seconds), predicted_at,
-    known_at, query and the declared columns, one row a prediction; its `attrs` hold the window's `end` and the length
-    of a `tile` as pandas text. It returns NaN where undefined; `verify` and the laws hold the two to each other.
-    `against`, as written in the config, says that the value compares the window with a reference, whose pairs
-    `on_rows` gets as a second frame. `range` is the least and the greatest value possible; infinite where there is no
-    limit. What `value` gives is cut to it.
+    `on_rows` computes the same value from the plain pairs of one window, so that `sli verify` and the tests can compare
+    the two. It gets a frame with one row for each prediction and the columns label, prediction, decision, labelled,
+    usable, delay (seconds), predicted_at, known_at, query and the declared ones; the frame's `attrs` hold the `end` of
+    the window and the length of a `tile` as pandas text. It returns NaN if the value is undefined.
+
+    `against` is the config's key `against` if the SLI compares the window with a reference; `on_rows` then gets the
+    pairs of the reference as a second frame. `range` is the least and the greatest possible value; values are cut to
+    it.
     """
 
     states: Mapping[str, State]
     value: Value
     on_rows: OnRows
-    against: Any = None
+    against: object = None
     range: Range = UNLIMITED
 
     def __post_init__(self) -> None:
-        # One with another range, made by `replace`, has that range instead.
-        value = self.value.value if isinstance(self.value, _InRange) else self.value
-        object.__setattr__(self, "value", value if self.range == UNLIMITED else _InRange(value, self.range))
+        # `replace(formula, range=...)` must cut to the new range, not to both.
+        value = self.value.value if isinstance(self.value, _Clipped) else self.value
+        object.__setattr__(self, "value", value if self.range == UNLIMITED else _Clipped(value, self.range))
 
 
 Better = Literal["higher", "lower"]
@@ -137,10 +147,10 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A catalogue entry. `make` takes a config entry's parameters; `version` is raised when its meaning changes.
+    """An entry of the catalogue: `make` gives the formula for the `parameters` of a config entry.
 
-    `better` says which direction is good, where one is. `listed` names parameters whose value is a list; any other
-    parameter given a list makes an SLI for each of its values.
+    `better` is the direction that is good, if one is. `listed` names the parameters whose value is a list; a list for
+    any other parameter makes one SLI for each of its values. Raise `version` when the meaning of the SLI changes.
     """
 
     name: str
@@ -157,7 +167,7 @@ CATALOGUE: dict[tuple[str, str], Entry] = {}
 
 def entries(task: str) -> dict[str, Entry]:
     """The built-in SLIs of a task by name."""
-    return {name: each for (of, name), each in CATALOGUE.items() if of == task}
+    return {name: entry for (of_task, name), entry in CATALOGUE.items() if of_task == task}
 
 
 def entry(
@@ -168,9 +178,9 @@ def entry(
     listed: tuple[str, ...] = (),
     version: int = 1,
 ) -> Callable[[Callable[..., Formula]], Callable[..., Formula]]:
-    """Register a built-in SLI for the tasks (none named: every task).
+    """Register a built-in SLI for the given tasks, or for every task.
 
-    A function `make` with arguments `classes` or `scores` is also given the config's classes and score columns.
+    If the decorated function has arguments `classes` or `scores`, it gets the classes and score columns of the config.
     """
 
     def register(make: Callable[..., Formula]) -> Callable[..., Formula]:
@@ -186,15 +196,20 @@ _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operato
 
 @dataclass(frozen=True)
 class Objective:
-    """A target such as `>= 0.4` and its three verdicts."""
+    """A target, for example `>= 0.4`, and the verdicts on values: met, breached or undecided.
+
+    >>> Objective(">= 0.4").verdicts(plain(np.array([0.5, 0.3, np.nan]), np.array([None, None, "no values"])))
+    array(['met', 'breached', 'undecided'], dtype=object)
+    """
 
     text: str
 
     def __post_init__(self) -> None:
-        self.parts  # noqa: B018 - a wrong objective fails where it is declared
+        self.parts  # noqa: B018 - a wrong objective must fail where it is declared
 
     @property
     def parts(self) -> tuple[str, float]:
+        """The comparison and the target: (">=", 0.4). Raises ValueError if the text is not an objective."""
         for sign in (">=", "<=", ">", "<"):
             if self.text.strip().startswith(sign):
                 try:
@@ -203,11 +218,11 @@ class Objective:
                     break
                 if math.isfinite(target):
                     return sign, target
-        raise ValueError(f"'{self.text}' is not an objective; write one such as '>= 0.4'")
+        raise ValueError(f"'{self.text}' is not an objective; write for example '>= 0.4'")
 
     def verdicts(self, values: Values) -> Objects:
-        """`met` if the value and the whole of its interval satisfy the objective, `breached` if neither does any of it,
-        else `undecided`."""
+        """For each row: `met` if the value and its whole interval satisfy the objective, `breached` if the value and no
+        part of its interval do, else `undecided`."""
         sign, target = self.parts
         holds = _COMPARE[sign]
         with np.errstate(invalid="ignore"):
@@ -223,59 +238,79 @@ class Objective:
 
 @dataclass(frozen=True)
 class Sli:
-    """One declared SLI: a series of the tables."""
+    """One SLI that a config declares: one series of the tables."""
 
     name: str
     formula: Formula
-    declaration: Mapping[str, Any]
+    declaration: Mapping[str, object]
     objective: Objective | None = None
     reference: Reference | None = None
     better: Better | None = None
 
     @property
-    def meaning(self) -> Mapping[str, Any]:
-        """What the definition rests on, beside the config's own meaning."""
+    def meaning(self) -> Mapping[str, object]:
+        """What the definition depends on, besides keys of the config that all SLIs depend on."""
         return self.declaration
 
     def definition(self, base: str) -> str:
-        """Content hash of the declaration and of what it rests on (`base`: the config's own meaning)."""
+        """Content hash of `meaning` and of `base`: the keys of the config that all SLIs depend on."""
         content = json.dumps([base, dict(self.meaning)], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def count(where: str) -> State:
-    """Number of pairs where the SQL condition is true."""
+    """State: the number of pairs where the SQL condition holds.
+
+    >>> count("usable AND label").where
+    'usable AND label'
+    """
     return State("count", where=where)
 
 
 def total(of: str, where: str = "true") -> State:
-    """Exact sum of an SQL expression."""
+    """State: the exact sum of the SQL expression `of` over the pairs where `where` holds."""
     return State("sum", of=of, where=where)
 
 
 def histogram(of: str, where: str = "true", spread: Spread = "real", mark: str = "") -> State:
-    """Counts by value of an SQL expression, and of those where another holds."""
+    """State: the number of pairs by value of the SQL expression `of`, and of those where the condition `mark` holds."""
     return State("histogram", of=of, where=where, spread=spread, mark=mark)
 
 
-def because(*cases: tuple[Flags, str]) -> Objects:
-    """For each row the text of the first case that holds, or None."""
-    reason = np.full(len(cases[0][0]), None, dtype=object)
-    for holds, text in reversed(cases):
-        reason[holds] = text
-    return reason
-
-
-def grouped(of: str, where: str = "true", amount: str = "") -> State:
-    """Counts by an SQL expression's text, with the sum of another in each group."""
+def groups(of: str, where: str = "true", amount: str = "") -> State:
+    """State: the number of pairs by text of the SQL expression `of`, and the sum of `amount` for each text."""
     return State("groups", of=of, where=where, amount=amount)
 
 
+def because(*cases: tuple[Flags, str]) -> Objects:
+    """For each row the text of the first case whose flag is true, or None: the reasons of `Values`.
+
+    >>> n, positives = np.array([0, 5, 5]), np.array([0, 0, 2])
+    >>> because((n == 0, "no labelled predictions"), (positives == 0, "no positive labels")).tolist()
+    ['no labelled predictions', 'no positive labels', None]
+    """
+    reasons = np.full(len(cases[0][0]), None, dtype=object)
+    for flags, text in reversed(cases):
+        reasons[flags] = text
+    return reasons
+
+
 def plain(value: Floats, reason: Objects, bound: Floats | None = None) -> Values:
-    """Values without an interval; NaN wherever there is a reason."""
-    undefined = np.array([r is not None for r in reason], dtype=bool)
-    none = np.full(len(value), np.nan)
+    """Values without an interval: NaN where there is a reason, exact if no `bound` is given.
+
+    >>> reasons = because((np.array([False, True]), "no values"))
+    >>> plain(np.array([3.0, 0.0]), reasons).value
+    array([ 3., nan])
+    """
+    undefined = np.array([text is not None for text in reason], dtype=bool)
+    nothing = np.full(len(value), np.nan)
     exact = np.zeros(len(value)) if bound is None else bound
     return Values(
-        np.where(undefined, np.nan, value), reason, none, none, np.where(undefined, np.nan, exact), none, none
+        np.where(undefined, np.nan, value),
+        reason,
+        nothing,
+        nothing,
+        np.where(undefined, np.nan, exact),
+        nothing,
+        nothing,
     )

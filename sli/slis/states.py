@@ -1,8 +1,8 @@
-"""States: mergeable aggregates over the pairs of a tile, and what SLIs see of them after merging.
+"""States: the aggregates that a tile keeps for SLIs, and the arrays that an SLI sees once they are merged.
 
-Merging is associative and commutative to the bit: counts are integers, sums are exact fixed-point integers, histograms
-and groups are maps, samples and sets of distinct values keep the smallest keys. Limit: a sum's term must be below 2^96
-in size; beyond, the sum is undefined and says so.
+Merging in any order gives the same bits: counts are integers, sums are fixed-point integers, histograms and groups are
+maps, samples and distinct values keep the smallest hashes. Limit: a sum is undefined if the size of a term is 2^96 or
+more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,39 +21,46 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Objects = npt.NDArray[np.object_]
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+Element = TypeVar("Element")
+
 Kind = Literal["count", "sum", "min", "max", "histogram", "groups", "distinct", "sample", "window"]
 Spread = Literal["real", "probability"]
 Unit = Literal["pair", "query"]
 
 VERSION = 2
-"""Part of every state's identity: raise it when the stored form or its meaning changes."""
+"""Raise it when the stored form of a state or its meaning changes: it is part of every state's id."""
 
 EXACT_ROWS = 1024
-"""A histogram of at most this many rows keeps their exact values."""
+"""A histogram of at most this many values keeps them exactly."""
 SAMPLE_ROWS = 1000
 """A sample keeps this many pairs."""
 DISTINCT = 1024
-"""A set of distinct values keeps this many hashes."""
+"""A state of distinct values keeps this many hashes."""
 BITS = 10
-"""Significant bits of a rounded value: a relative error of at most 2**-BITS."""
+"""Significant bits of a rounded value: its relative error is at most 2**-BITS."""
 SPLIT = float(2 ** (53 - BITS) + 1)
 FRACTION = 2.0**80
 LIMIT = 2.0**96
 ROUNDABLE = 1e290
 SUM_PARTS = {"whole": "DECIMAL(38, 0)", "fraction": "DECIMAL(38, 0)", "undefined": "BIGINT", "terms": "BIGINT"}
-"""What a sum is kept as: its whole part, its fraction in 1 / FRACTION, the terms that do not fit, all terms."""
+"""The stored parts of a sum: whole part, fraction in units of 1 / FRACTION, number of terms that do not fit, of all."""
 
 
 @dataclass(frozen=True)
 class State:
-    """One aggregate: `kind` over the SQL expression `of` for the pairs where `where` holds.
+    """One aggregate: `kind` over the SQL expression `of` for the pairs where the SQL condition `where` holds.
 
-    `spread` says how a histogram rounds: `real` keeps BITS significant bits, `probability` does so from both ends of
-    0..1; it also counts, for each value, the pairs where `mark` holds. `groups` counts pairs by the text `of` and sums
-    `amount` in each group. `call` is the dotted name of a Python function for kind `window`, the one that does not
-    merge; `columns` are what a sample keeps beside label and prediction. With unit `query` a count or sum is over the
-    queries of a ranking: `of` and `where` see `ranked` (their labels by descending prediction, equal ones by ascending
-    label), `ideal` (by descending label), `n` and `complete` (every prediction has a value and a label).
+    - Kind `histogram` counts pairs by value and, for each value, those where `mark` holds. `spread` says how it rounds:
+      `real` keeps BITS significant bits, `probability` keeps them for the nearer of p and 1 - p.
+    - Kind `groups` counts pairs by the text `of` and sums `amount` in each group.
+    - Kind `sample` keeps label, prediction and the `columns` of some pairs.
+    - Kind `window` is the value of the Python function `call` (its dotted name). It is the only kind that does not
+      merge.
+
+    With unit `query` a count or sum is over the queries of a ranking. `of` and `where` then see `ranked` (the labels by
+    descending prediction, ties by ascending label), `ideal` (the labels, descending), `n` (their number) and `complete`
+    (every prediction has a value and a label).
     """
 
     kind: Kind
@@ -69,7 +76,7 @@ class State:
 
     @property
     def id(self) -> str:
-        """Column name in the tiles: equal states of several SLIs are one column."""
+        """The name of its column in the tiles. Equal states of several SLIs share one column."""
         parts = [
             self.kind,
             self.of,
@@ -85,13 +92,13 @@ class State:
         return f"{self.kind}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def integers(column: Any) -> Integers:
-    """A column of DuckDB or Arrow that holds integers and no null."""
+def integers(column: object) -> Integers:
+    """The integers of a DuckDB or Arrow column without nulls."""
     return np.asarray(column, dtype=np.int64)
 
 
 def rounded(values: Floats, spread: Spread = "real") -> Floats:
-    """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971), bit for bit as the kernel's SQL."""
+    """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971): the same bits as `rounded_sql`."""
     with np.errstate(over="ignore", invalid="ignore"):
         if spread == "probability":
             return np.where(values < 0.5, _significant(values), 1.0 - _significant(1.0 - values))
@@ -109,9 +116,10 @@ def sum_sql(part: Callable[[str], str]) -> str:
     return f"{{{parts}}}"
 
 
-def smallest(of: str, most: int) -> str:
-    """SQL of the smallest values of a group whose values are few: DuckDB's own `min` takes room for `most` at once."""
-    return f"list_slice(list_sort(list({of})), 1, {most})"
+def smallest_sql(of: str, number: int) -> str:
+    """SQL list of the smallest values of a group."""
+    # DuckDB's own min(x, n) reserves room for n values at once, which is too much where a group has few values.
+    return f"list_slice(list_sort(list({of})), 1, {number})"
 
 
 def rounded_sql(value: str, spread: Spread) -> str:
@@ -128,10 +136,18 @@ def rounded_sql(value: str, spread: Spread) -> str:
 
 @dataclass(frozen=True)
 class Histograms:
-    """For each of n rows a map from value to count, flat: row i holds `keys[offsets[i]:offsets[i + 1]]`, ascending.
+    """For each of n rows a map from value to count, in flat arrays.
 
-    `exact[i]` says that row i's keys are the very values; otherwise they are rounded ones. `marked` counts the values
-    that were marked, 0 where the state marks none.
+    Row i has the values `keys[offsets[i]:offsets[i + 1]]`, ascending, each once, and their `counts`. `exact[i]` is true
+    if the values of row i are not rounded. `marked` counts the pairs of a value that are marked: 0 if the state has no
+    `mark`.
+
+    >>> ages = Histograms(np.array([0, 2, 3]), np.array([30.0, 31.0, 25.0]), np.array([5, 1, 4]),
+    ...                   np.array([0, 0, 0]), np.array([True, True]))
+    >>> ages.totals
+    array([6, 4])
+    >>> ages.rows
+    array([0, 0, 1])
     """
 
     offsets: Integers
@@ -141,7 +157,7 @@ class Histograms:
     exact: Flags
     spread: Spread = "real"
 
-    # Several SLIs look at one histogram: what they all need of it is made once.
+    # Several SLIs read one histogram: the properties that they share are computed once.
 
     @functools.cached_property
     def rows(self) -> Integers:
@@ -165,23 +181,23 @@ class Histograms:
 
     def _below(self, counts: Integers) -> Integers:
         running = np.concatenate([[0], np.cumsum(counts)])[:-1]
-        found: Integers = running - running[self.offsets[:-1][self.rows]]
-        return found
+        before: Integers = running - running[self.offsets[:-1][self.rows]]
+        return before
 
-    def where_exact(self, exact: Flags) -> Floats:
-        """The keys, rounded in those rows where `exact` is false."""
+    def rounded_unless(self, exact: Flags) -> Floats:
+        """The keys, rounded in the rows where `exact` is false."""
         return np.where(exact[self.rows], self.keys, rounded(self.keys, self.spread))
 
     def take(self, rows: Integers) -> Histograms:
-        """These rows in this order; -1 is an empty one."""
-        offsets, at = taken(self.offsets, rows)
-        # The row beyond the last, -1, is the empty one.
+        """These rows in this order; -1 is an empty row."""
+        offsets, at = rows_at(self.offsets, rows)
+        # Index -1 finds the element appended here, which is that of an empty row.
         exact = np.append(self.exact, True)[rows]
         return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
 
-    def part(self, first: int, last: int) -> Histograms:
-        """The rows from `first` up to `last`."""
-        offsets, at = cut(self.offsets, first, last)
+    def between(self, first: int, last: int) -> Histograms:
+        """The rows from `first` up to, but not including, `last`."""
+        offsets, at = rows_between(self.offsets, first, last)
         exact = self.exact[first:last]
         return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
 
@@ -189,43 +205,56 @@ class Histograms:
 def totals_by(offsets: Integers, counts: Integers) -> Integers:
     """Sums of `counts` between consecutive offsets; 0 for an empty stretch."""
     running = np.concatenate([[0], np.cumsum(counts)])
-    found: Integers = running[offsets[1:]] - running[offsets[:-1]]
-    return found
+    totals: Integers = running[offsets[1:]] - running[offsets[:-1]]
+    return totals
 
 
 def sums_by(rows: Integers, terms: Floats | Integers, size: int) -> Floats:
-    """Sum of the terms of each of `size` rows; `rows` says whose each term is.
+    """Sum of the terms of each of `size` rows; `rows[i]` is the row of term i.
 
-    One after the other in their order, so that a row's sum has the same bits whatever stands beside it: a difference of
-    running sums would carry the rounding of all rows before. What adds up doubles of a row does it by this or `across`.
+    A row's sum has the same bits whatever the other rows hold. Add up doubles of a row with this function or with
+    `sum_last_axis` only: a difference of running sums would carry the rounding of all rows before.
     """
     return np.bincount(rows, weights=terms, minlength=size).astype(np.float64)
 
 
-def across(terms: Floats) -> Floats:
-    """Sum along the last axis, with the same bits for a row whatever stands beside it."""
-    # NumPy adds in the order in which the memory lies, which follows from how the terms were made.
-    found: Floats = np.ascontiguousarray(terms).sum(axis=-1)
-    return found
+def sum_last_axis(terms: Floats) -> Floats:
+    """Sum along the last axis. A row's sum has the same bits whatever the other rows hold."""
+    # NumPy adds in the order of the memory, which depends on how the array was built.
+    sums: Floats = np.ascontiguousarray(terms).sum(axis=-1)
+    return sums
 
 
-def cut(offsets: Integers, first: int, last: int) -> tuple[Integers, slice]:
-    """Offsets of the stretches from `first` up to `last`, and where their elements lie."""
+def rows_between(offsets: Integers, first: int, last: int) -> tuple[Integers, slice]:
+    """The rows from `first` up to, but not including, `last`: their new offsets, and the slice of their elements."""
     return offsets[first : last + 1] - offsets[first], slice(int(offsets[first]), int(offsets[last]))
 
 
-def taken(offsets: Integers, rows: Integers) -> tuple[Integers, Integers]:
-    """Offsets of the stretches of `rows` laid end to end, and where each element lies; a row of -1 is empty."""
+def rows_at(offsets: Integers, rows: Integers) -> tuple[Integers, Integers]:
+    """The rows `rows` in this order: their new offsets, and the indices of their elements. A row of -1 is empty."""
     sizes = np.where(rows < 0, 0, np.diff(offsets)[rows]) if len(offsets) > 1 else np.zeros(len(rows), dtype=np.int64)
-    made = np.concatenate([[0], np.cumsum(sizes)])
-    at = np.arange(made[-1]) - np.repeat(made[:-1] - np.where(rows < 0, 0, offsets[np.maximum(rows, 0)]), sizes)
-    return made, at
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    at = np.arange(ends[-1]) - np.repeat(ends[:-1] - np.where(rows < 0, 0, offsets[np.maximum(rows, 0)]), sizes)
+    return ends, at
 
 
 @dataclass(frozen=True)
 class Groups:
-    """For each of n rows a map from text to (count, exact sum), flat: row i holds `[offsets[i]:offsets[i + 1]]`,
-    ascending by key. A sum is NaN where a term of it does not fit."""
+    """For each of n rows a map from text to a count and a sum, in flat arrays.
+
+    Row i has the texts `keys[offsets[i]:offsets[i + 1]]`, ascending, each once, with their `counts` and `sums`. A sum
+    is NaN if one of its terms is not finite or 2^96 or more in size.
+
+    >>> fares = Groups(np.array([0, 2, 3]), np.array(["east", "west", "east"], dtype=object),
+    ...                np.array([2, 1, 4]), np.array([30.0, 8.0, 70.0]))
+    >>> counts, sums = fares.dense(["east", "west"])
+    >>> counts
+    array([[2, 1],
+           [4, 0]])
+    >>> sums / counts.sum(axis=1, keepdims=True)
+    array([[10.        ,  2.66666667],
+           [17.5       ,  0.        ]])
+    """
 
     offsets: Integers
     keys: Objects
@@ -243,7 +272,7 @@ class Groups:
         return totals_by(self.offsets, self.counts)
 
     def dense(self, keys: Sequence[str]) -> tuple[Integers, Floats]:
-        """Counts and sums as arrays of n rows and one column a key; keys not named are left out."""
+        """Counts and sums as tables with n rows and one column for each of `keys`; other keys are left out."""
         column = {key: i for i, key in enumerate(keys)}
         at = np.array([column.get(key, -1) for key in self.keys], dtype=np.int64)
         rows = self.rows[at >= 0]
@@ -254,107 +283,125 @@ class Groups:
         return counts, sums
 
     def take(self, rows: Integers) -> Groups:
-        """These rows in this order; -1 is an empty one."""
-        offsets, at = taken(self.offsets, rows)
+        """These rows in this order; -1 is an empty row."""
+        offsets, at = rows_at(self.offsets, rows)
         return Groups(offsets, self.keys[at], self.counts[at], self.sums[at])
 
-    def part(self, first: int, last: int) -> Groups:
-        """The rows from `first` up to `last`."""
-        offsets, at = cut(self.offsets, first, last)
+    def between(self, first: int, last: int) -> Groups:
+        """The rows from `first` up to, but not including, `last`."""
+        offsets, at = rows_between(self.offsets, first, last)
         return Groups(offsets, self.keys[at], self.counts[at], self.sums[at])
 
 
 @dataclass(frozen=True)
 class Distincts:
-    """For each of n rows how many distinct hashes were kept, at most DISTINCT, and the largest as a share of all."""
+    """For each of n rows the number of hashes kept, at most DISTINCT, and the largest as a share of the hash range."""
 
     kept: Integers
     largest: Floats
 
     def take(self, rows: Integers) -> Distincts:
-        """These rows in this order; -1 is an empty one."""
+        """These rows in this order; -1 is an empty row."""
         return Distincts(np.where(rows < 0, 0, self.kept[rows]), np.where(rows < 0, np.nan, self.largest[rows]))
 
-    def part(self, first: int, last: int) -> Distincts:
-        """The rows from `first` up to `last`."""
+    def between(self, first: int, last: int) -> Distincts:
+        """The rows from `first` up to, but not including, `last`."""
         return Distincts(self.kept[first:last], self.largest[first:last])
 
 
 @dataclass(frozen=True)
 class Samples:
-    """For each of n rows a uniform sample of its pairs, ordered by key: truth, prediction and, as text, columns."""
+    """For each of n rows a uniform sample of its pairs, ordered by `key`: labels, predictions and, as text, columns."""
 
-    truth: list[Any]
-    prediction: list[Any]
-    keys: list[Any]
-    columns: list[Mapping[str, Any]]
+    label: list[Floats]
+    prediction: list[Floats]
+    keys: list[Integers]
+    columns: list[Mapping[str, Objects]]
 
     def take(self, rows: Integers) -> Samples:
-        """These rows in this order; -1 is an empty one."""
-        none = np.array([])
+        """These rows in this order; -1 is an empty row."""
 
-        def chosen(of: list[Any], empty: Any) -> list[Any]:
-            return [empty if row < 0 else of[row] for row in rows]
+        def at(values: list[Element], empty: Element) -> list[Element]:
+            return [empty if row < 0 else values[row] for row in rows]
 
+        nothing: Floats = np.array([])
         return Samples(
-            chosen(self.truth, none), chosen(self.prediction, none), chosen(self.keys, none), chosen(self.columns, {})
+            at(self.label, nothing),
+            at(self.prediction, nothing),
+            at(self.keys, np.array([], dtype=np.int64)),
+            at(self.columns, {}),
         )
 
-    def part(self, first: int, last: int) -> Samples:
-        """The rows from `first` up to `last`."""
+    def between(self, first: int, last: int) -> Samples:
+        """The rows from `first` up to, but not including, `last`."""
         at = slice(first, last)
-        return Samples(self.truth[at], self.prediction[at], self.keys[at], self.columns[at])
+        return Samples(self.label[at], self.prediction[at], self.keys[at], self.columns[at])
+
+
+Array = npt.NDArray[np.generic]
+MergedState = Array | Histograms | Groups | Distincts | Samples | tuple[Floats, Objects]
+"""One state of n rows: an array (count, sum, min, max), a structure, or the values and reasons of kind `window`."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The states of n (window, slice) rows after merging, by the names an SLI gave them.
+    """What an SLI sees: n rows, one for each window and slice, with its merged states by the names the SLI gave them.
 
-    `ends` are the windows' ends (UTC microseconds), `level` is that of the intervals (0.95). `reference` holds the same
-    states of the window each row is compared with, empty ones where it has none; None for an SLI that compares nothing.
+    `predictions` and `labelled` are numbers of pairs, `ends` the ends of the windows (UTC microseconds), `level` the
+    level of the confidence intervals. `reference` holds the same states of the window that each row is compared with,
+    empty states where a row has no reference; it is None for an SLI that compares nothing.
+
+    >>> two_windows = Merged(np.array([10, 20]), np.array([8, 20]), {"right": np.array([6, 15])}, np.array([1, 2]))
+    >>> two_windows["right"] / two_windows.labelled
+    array([0.75, 0.75])
     """
 
     predictions: Integers
     labelled: Integers
-    states: Mapping[str, Any]
+    states: Mapping[str, MergedState]
     ends: Integers
     level: float = 0.95
     reference: Merged | None = None
 
+    # The type of a state follows from its kind, which only its SLI knows.
     def __getitem__(self, name: str) -> Any:
         return self.states[name]
 
     def take(self, rows: Integers) -> Merged:
-        """These rows in this order; -1 is one without predictions."""
-
-        def chosen(of: Any) -> Any:
-            if hasattr(of, "take") and not isinstance(of, np.ndarray):
-                return of.take(rows)
-            values = np.asarray(of)
-            nothing: Any = 0 if values.dtype.kind == "i" else np.nan
-            return np.where(rows < 0, nothing, values[rows]) if len(values) else np.full(len(rows), nothing)
-
+        """These rows in this order; -1 is a row without predictions."""
         return Merged(
-            chosen(self.predictions),
-            chosen(self.labelled),
-            {name: chosen(of) for name, of in self.states.items()},
-            chosen(self.ends),
+            _take(self.predictions, rows),
+            _take(self.labelled, rows),
+            {name: _take_state(state, rows) for name, state in self.states.items()},
+            _take(self.ends, rows),
             self.level,
         )
 
-    def part(self, first: int, last: int) -> Merged:
-        """The rows from `first` up to `last`."""
-
-        def of(state: Any) -> Any:
-            if isinstance(state, tuple):
-                return tuple(each[first:last] for each in state)
-            return state.part(first, last) if hasattr(state, "part") else state[first:last]
-
+    def between(self, first: int, last: int) -> Merged:
+        """The rows from `first` up to, but not including, `last`."""
         return Merged(
             self.predictions[first:last],
             self.labelled[first:last],
-            {name: of(state) for name, state in self.states.items()},
+            {name: _state_between(state, first, last) for name, state in self.states.items()},
             self.ends[first:last],
             self.level,
-            None if self.reference is None else self.reference.part(first, last),
+            None if self.reference is None else self.reference.between(first, last),
         )
+
+
+def _take(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
+    nothing: object = {"i": 0, "O": None}.get(values.dtype.kind, np.nan)
+    empty = np.full(len(rows), nothing, dtype=values.dtype)
+    return np.where(rows < 0, empty, values[rows]) if len(values) else empty
+
+
+def _take_state(state: MergedState, rows: Integers) -> MergedState:
+    if isinstance(state, tuple):
+        return _take(state[0], rows), _take(state[1], rows)
+    return _take(state, rows) if isinstance(state, np.ndarray) else state.take(rows)
+
+
+def _state_between(state: MergedState, first: int, last: int) -> MergedState:
+    if isinstance(state, tuple):
+        return state[0][first:last], state[1][first:last]
+    return state[first:last] if isinstance(state, np.ndarray) else state.between(first, last)

@@ -21,7 +21,7 @@ from sli.engine.connection import connect, scratch
 from sli.matching.spec import SAMPLES
 from sli.schemas import MARK, SHADOW, STRAY, UTC, state_type
 from sli.slis import State
-from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, smallest, sum_sql
+from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, smallest_sql, sum_sql
 
 SIDES = {"stored": 1, "before": -1, "after": 1}
 KEY = "start, slice_by, slice"
@@ -159,7 +159,7 @@ class Exchange:
         before, after, stored = (side.format(id=state.id, side=each) for each in ("before", "after", "stored"))
         self._none(f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
         return (
-            f"SELECT row, unnest({smallest('x', DISTINCT)}) AS hash "
+            f"SELECT row, unnest({smallest_sql('x', DISTINCT)}) AS hash "
             f"FROM (SELECT * FROM {stored} UNION SELECT * FROM {after}) GROUP BY row ORDER BY row, hash"
         )
 

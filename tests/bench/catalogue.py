@@ -39,7 +39,11 @@ def every_sli(distributions: bool = True) -> list[Any]:
     """
     found = []
     for name, entry in entries("binary").items():
-        if entry.make.__module__ in ("sli.slis.catalogue.binary", "sli.slis.catalogue.scores"):
+        if entry.make.__module__ in (
+            "sli.slis.catalogue.binary",
+            "sli.slis.catalogue.calibration",
+            "sli.slis.catalogue.scores",
+        ):
             needed = [p.name for p in inspect.signature(entry.make).parameters.values() if p.default is p.empty]
             given = {key: NEEDED[key] for key in needed}
             listed = any(state.kind in ("histogram", "groups") for state in entry.make(**given).states.values())

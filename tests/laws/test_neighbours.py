@@ -16,7 +16,7 @@ from sli.rollup.reference import reference_tiles
 from sli.slis import TASKS
 from sli.slis.custom.sql import from_sql
 from sli.slis.formula import Values
-from sli.slis.states import Merged, across, sums_by
+from sli.slis.states import Merged, sum_last_axis, sums_by
 
 TILES = 200
 SQL = [
@@ -197,14 +197,14 @@ def test_a_sum_has_the_same_bits_beside_others_and_however_it_lies_in_memory():
     random = np.random.default_rng(8)
     for columns in (2, 3, 8, 9, 31, 200):
         terms = random.random((40, columns)) * 10.0 ** random.integers(-8, 8, (40, columns))
-        whole = across(terms)
+        whole = sum_last_axis(terms)
         twice = np.repeat(terms[..., None], 3, axis=-1)
         for made in (np.asfortranarray(terms), np.ascontiguousarray(terms.T).T, twice[..., 1], twice[:, ::1, 2]):
-            assert across(made).tobytes() == whole.tobytes()
+            assert sum_last_axis(made).tobytes() == whole.tobytes()
         flat = sums_by(np.repeat(np.arange(40), columns), terms.ravel(), 41)
         assert flat[40] == 0
         for i in range(40):
-            assert across(terms[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
+            assert sum_last_axis(terms[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
             assert sums_by(np.zeros(columns, int), terms[i], 1).tobytes() == flat[i : i + 1].tobytes()
 
 

@@ -1,4 +1,11 @@
-"""The SLIs that come with the package, a family a module: each entry names its states, its value and its interval.
+"""The built-in SLIs by family; each module registers its entries when it is imported.
 
-Imports `slis.maths`, `slis.formula` and `slis.states`. A module registers its entries when it is imported.
+It imports `maths`, `formula`, `states` and lower wings, never a config. What the modules are for:
+
+- `parameters`, `columns`, `confusion`: checks of parameters, one column, the confusion matrix: what several families
+  share
+- `scores`, `calibration`, `binary`, `operating_points`: binary tasks: scores, calibration, decisions, best thresholds
+- `class_scores`, `multiclass`, `one_vs_rest`: multiclass tasks: scores, decisions, each class against all others
+- `regression`, `ranking`: these tasks
+- `values`, `operation`, `drift`: every task: the values of a column, the logs themselves, distance from a reference
 """

@@ -1,17 +1,19 @@
-"""SLIs of the decisions of a binary task: `decision` is `score >= threshold`, the config's or the SLI's own.
+"""SLIs of the decisions of a binary task: `score >= threshold`, with the threshold of the config or of the SLI.
 
-All but `prediction_rate` look at the usable pairs: those with a label and a score. Definitions: Fawcett (2006), "An
-introduction to ROC analysis", unless an entry names another source.
+All but `prediction_rate` use the usable pairs: those with a label and a score. Definitions are those of Fawcett
+(2006), "An introduction to ROC analysis", unless an entry names another source. Limit: one threshold; thresholds
+chosen from the labels are in `operating_points`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sli.slis.catalogue.scores import NO_POSITIVES, ONE_CLASS, number, usable
+from sli.slis.catalogue.parameters import number_in
+from sli.slis.catalogue.scores import NO_POSITIVES, ONE_CLASS, usable
 from sli.slis.formula import (
     NO_LABELS,
     NO_VALUES,
@@ -32,37 +34,44 @@ from sli.slis.states import Floats, Merged, State
 if TYPE_CHECKING:
     import pandas as pd
 
-
-NO_DECIDED = "no positive decisions"
-NO_NEGATED = "no negative decisions"
+NO_NEGATIVES = "no negative labels"
+NO_POSITIVE_DECISIONS = "no positive decisions"
+NO_NEGATIVE_DECISIONS = "no negative decisions"
 
 
 class Cells(NamedTuple):
-    """Numbers of usable pairs by label and decision."""
+    """Numbers of usable pairs by label and decision: of n rows, as doubles."""
 
-    tp: Any
-    fp: Any
-    tn: Any
-    fn: Any
+    tp: Floats
+    fp: Floats
+    tn: Floats
+    fn: Floats
 
     @property
-    def all(self) -> Any:
+    def all(self) -> Floats:
         return self.tp + self.fp + self.tn + self.fn
 
     @property
-    def positive(self) -> Any:
+    def positive(self) -> Floats:
         return self.tp + self.fn
 
     @property
-    def negative(self) -> Any:
+    def negative(self) -> Floats:
         return self.tn + self.fp
 
 
+OfCells = Callable[[Cells], Floats]
+OnDecisions = Callable[["pd.Series", "pd.Series"], float]
+"""A value from the labels and decisions of usable pairs, at least one."""
+Flagged = Callable[["pd.Series", "pd.Series"], "pd.Series"]
+"""Which pairs count, from their labels and decisions."""
+
+
 def states(threshold: float | None) -> dict[str, State]:
-    """The same six counts for every SLI at a threshold, so that they are computed once."""
+    """The same six counts for every SLI at a threshold, so that they are stored once."""
     decided = "decision"
     if threshold is not None:
-        decided = f"(prediction >= {float(number('threshold', threshold, 0, 1))!r}::DOUBLE)"
+        decided = f"(prediction >= {number_in('threshold', threshold, 0, 1)!r}::DOUBLE)"
     return {
         "tp": count(f"usable AND label AND {decided}"),
         "fp": count(f"usable AND NOT label AND {decided}"),
@@ -78,32 +87,32 @@ def cells(s: Merged) -> Cells:
 
 
 def completions(s: Merged) -> Iterator[Cells]:
-    """The counts once the missing labels are known, where on either side of the threshold all, all but one, one or none
-    of them is positive."""
+    """The counts with all labels known: of the missing ones on each side none, one, all but one or all are positive."""
     c, up, down = cells(s), s["open_positive"], s["open_negative"]
     for p in (0, np.minimum(1, up), np.maximum(up - 1, 0), up):
         for n in (0, np.minimum(1, down), np.maximum(down - 1, 0), down):
             yield Cells(c.tp + p, c.fp + up - p, c.tn + down - n, c.fn + n)
 
 
-def worst_case(found: Values, s: Merged, function: Callable[[Cells], Any]) -> Values:
-    """With the least and greatest value over all labels still missing, of a function monotone in each side's positives.
+def with_worst_case(values: Values, s: Merged, function: OfCells) -> Values:
+    """The values with their worst-case bounds over the missing labels; `function` computes them from the counts.
 
-    Then both lie where a side has all or none or, where the function is undefined there since all labels are of one
-    class, next to it. Without any pair it is undefined.
+    The function must rise or fall throughout with the positives on each side of the threshold. Then both bounds lie
+    where all or none of a side are positive or, if all labels would then be of one class and the function undefined,
+    next to it. Without any pair there are no bounds.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = [np.where(c.all == 0, np.nan, function(c)) for c in completions(s)]
-    return found.missing(np.fmin.reduce(ends), np.fmax.reduce(ends))
+    return values.missing(np.fmin.reduce(ends), np.fmax.reduce(ends))
 
 
-def _decided(
+def _of_cells(
     threshold: float | None,
     value: Callable[[Merged, Cells], Values],
-    on_rows: Callable[[pd.Series, pd.Series], float],
+    on_rows: OnDecisions,
     range: Range = SHARE,
 ) -> Formula:
-    """A formula of the counts; `on_rows` sees labels and decisions of at least one usable pair."""
+    """A formula of the counts by label and decision."""
 
     def on_pairs(pairs: pd.DataFrame) -> float:
         kept = usable(pairs)
@@ -114,30 +123,35 @@ def _decided(
 
 
 class Rate(NamedTuple):
-    """A proportion: part / whole of the counts, on rows the mean of `flags` of label and decision; `undefined` says why
-    there may be no whole though pairs are usable."""
+    """A share: part / whole of the counts, on rows the mean of `flags`; `undefined` is the reason if the whole is 0."""
 
-    part: Callable[[Cells], Any]
-    whole: Callable[[Cells], Any]
-    flags: Callable[[pd.Series, pd.Series], pd.Series]
+    part: OfCells
+    whole: OfCells
+    flags: Flagged
     better: Better = "higher"
     undefined: str = NO_LABELS
 
 
 RATES = {
     "accuracy": Rate(lambda c: c.tp + c.tn, lambda c: c.all, lambda y, z: y == z),
-    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, lambda y, z: y[z], undefined=NO_DECIDED),
+    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, lambda y, z: y[z], undefined=NO_POSITIVE_DECISIONS),
     "recall": Rate(lambda c: c.tp, lambda c: c.positive, lambda y, z: z[y], undefined=NO_POSITIVES),
-    "specificity": Rate(lambda c: c.tn, lambda c: c.negative, lambda y, z: ~z[~y], undefined="no negative labels"),
+    "specificity": Rate(lambda c: c.tn, lambda c: c.negative, lambda y, z: ~z[~y], undefined=NO_NEGATIVES),
     "false_positive_rate": Rate(
-        lambda c: c.fp, lambda c: c.negative, lambda y, z: z[~y], "lower", undefined="no negative labels"
+        lambda c: c.fp, lambda c: c.negative, lambda y, z: z[~y], "lower", undefined=NO_NEGATIVES
     ),
     "false_negative_rate": Rate(lambda c: c.fn, lambda c: c.positive, lambda y, z: ~z[y], "lower", NO_POSITIVES),
-    "negative_predictive_value": Rate(lambda c: c.tn, lambda c: c.tn + c.fn, lambda y, z: ~y[~z], undefined=NO_NEGATED),
-    "false_discovery_rate": Rate(lambda c: c.fp, lambda c: c.tp + c.fp, lambda y, z: ~y[z], "lower", NO_DECIDED),
-    "false_omission_rate": Rate(lambda c: c.fn, lambda c: c.tn + c.fn, lambda y, z: y[~z], "lower", NO_NEGATED),
+    "negative_predictive_value": Rate(
+        lambda c: c.tn, lambda c: c.tn + c.fn, lambda y, z: ~y[~z], undefined=NO_NEGATIVE_DECISIONS
+    ),
+    "false_discovery_rate": Rate(
+        lambda c: c.fp, lambda c: c.tp + c.fp, lambda y, z: ~y[z], "lower", NO_POSITIVE_DECISIONS
+    ),
+    "false_omission_rate": Rate(
+        lambda c: c.fn, lambda c: c.tn + c.fn, lambda y, z: y[~z], "lower", NO_NEGATIVE_DECISIONS
+    ),
 }
-COUNTS: dict[str, tuple[Callable[[Cells], Any], Callable[[pd.Series, pd.Series], pd.Series]]] = {
+COUNTS: dict[str, tuple[OfCells, Flagged]] = {
     "true_positives": (lambda c: c.tp, lambda y, z: y & z),
     "false_positives": (lambda c: c.fp, lambda y, z: ~y & z),
     "true_negatives": (lambda c: c.tn, lambda y, z: ~y & ~z),
@@ -148,10 +162,10 @@ COUNTS: dict[str, tuple[Callable[[Cells], Any], Callable[[pd.Series, pd.Series],
 def _rate(rate: Rate, threshold: float | None) -> Formula:
     def value(s: Merged, c: Cells) -> Values:
         cases = ((c.all == 0, NO_LABELS), (rate.whole(c) == 0, rate.undefined))
-        found = proportion(s, rate.part(c), rate.whole(c), *cases)
-        return worst_case(found, s, lambda c: rate.part(c) / rate.whole(c))
+        share = proportion(s, rate.part(c), rate.whole(c), *cases)
+        return with_worst_case(share, s, lambda c: rate.part(c) / rate.whole(c))
 
-    return _decided(threshold, value, lambda y, z: rate.flags(y, z).mean())
+    return _of_cells(threshold, value, lambda y, z: rate.flags(y, z).mean())
 
 
 def _register_rate(name: str, rate: Rate) -> None:
@@ -161,107 +175,112 @@ def _register_rate(name: str, rate: Rate) -> None:
     entry(name, "binary", parameters=("threshold",), better=rate.better, version=2)(make)
 
 
-def _register_count(name: str, of: Callable[[Cells], Any], flags: Callable[[Any, Any], Any]) -> None:
+def _register_count(name: str, number: OfCells, flags: Flagged) -> None:
     def value(s: Merged, c: Cells) -> Values:
-        return worst_case(plain(of(c), because((c.all == 0, NO_LABELS))), s, of)
+        return with_worst_case(plain(number(c), because((c.all == 0, NO_LABELS))), s, number)
 
     def make(threshold: float | None = None) -> Formula:
-        return _decided(threshold, value, lambda y, z: flags(y, z).sum(), NOT_NEGATIVE)
+        return _of_cells(threshold, value, lambda y, z: flags(y, z).sum(), NOT_NEGATIVE)
 
     entry(name, "binary", parameters=("threshold",), version=2)(make)
 
 
 for _name, _of_rate in RATES.items():
     _register_rate(_name, _of_rate)
-for _name, (_of, _flags) in COUNTS.items():
-    _register_count(_name, _of, _flags)
+for _name, (_number, _flags) in COUNTS.items():
+    _register_count(_name, _number, _flags)
 
 
 @entry("positive_rate", "binary", version=2)
 def positive_rate() -> Formula:
+    """Share of the usable pairs whose label is positive."""
     return _rate(Rate(lambda c: c.positive, lambda c: c.all, lambda y, _: y), None)
 
 
 @entry("prediction_rate", "binary", parameters=("threshold",), version=2)
 def prediction_rate(threshold: float | None = None) -> Formula:
+    """Share of the predictions, labelled or not, whose decision is positive."""
+
     def value(s: Merged, c: Cells) -> Values:
         decided = c.all + s["open_positive"] + s["open_negative"]
         return proportion(s, c.tp + c.fp + s["open_positive"], decided, (decided == 0, NO_VALUES))
 
     def on_rows(pairs: pd.DataFrame) -> float:
         score = pairs.prediction.dropna().astype(float)
-        at = pairs.decision.dropna().astype(bool) if threshold is None else score >= threshold
-        return float(at.mean()) if len(at) else float("nan")
+        decision = pairs.decision.dropna().astype(bool) if threshold is None else score >= threshold
+        return float(decision.mean()) if len(decision) else float("nan")
 
     return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows, range=SHARE)
 
 
 @entry("f1", "binary", parameters=("threshold",), better="higher", version=2)
 def f1(threshold: float | None = None) -> Formula:
-    """2 J / (1 + J), J = TP / (TP + FP + FN) being a proportion (van Rijsbergen 1979; Jaccard 1901)."""
+    """2 J / (1 + J) with the share J = TP / (TP + FP + FN) (van Rijsbergen 1979; Jaccard 1901)."""
 
     def value(s: Merged, c: Cells) -> Values:
         either = c.tp + c.fp + c.fn
         cases = ((c.all == 0, NO_LABELS), (either == 0, "no positive labels or decisions"))
-        shared = worst_case(proportion(s, c.tp, either, *cases), s, lambda c: c.tp / (c.tp + c.fp + c.fn))
-        return shared.of(lambda share: 2 * share / (1 + share))
+        jaccard = with_worst_case(proportion(s, c.tp, either, *cases), s, lambda c: c.tp / (c.tp + c.fp + c.fn))
+        return jaccard.map(lambda j: 2 * j / (1 + j))
 
     def on_rows(label: pd.Series, decision: pd.Series) -> float:
         either = label.sum() + decision.sum()
         return float(2 * (label & decision).sum() / either) if either else float("nan")
 
-    return _decided(threshold, value, on_rows)
+    return _of_cells(threshold, value, on_rows)
 
 
 @entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher", version=2)
 def balanced_accuracy(threshold: float | None = None) -> Formula:
     """Mean of recall and specificity (Brodersen et al. 2010).
 
-    Its interval squares and adds the distances of both to the ends of their Wilson intervals (Newcombe 1998; Zou and
+    The interval squares and adds the distances of both to the ends of their Wilson intervals (Newcombe 1998; Zou and
     Donner 2008).
     """
 
-    def balanced(c: Cells) -> Any:
+    def balanced(c: Cells) -> Floats:
         return (c.tp / c.positive + c.tn / c.negative) / 2
 
     def value(s: Merged, c: Cells) -> Values:
         with np.errstate(divide="ignore", invalid="ignore"):
             mean, recall, specificity = balanced(c), c.tp / c.positive, c.tn / c.negative
         (low, high), (lower, upper) = wilson(c.tp, c.positive, s.level), wilson(c.tn, c.negative, s.level)
-        found = plain(mean, because((c.all == 0, NO_LABELS), ((c.positive == 0) | (c.negative == 0), ONE_CLASS)))
+        values = plain(mean, because((c.all == 0, NO_LABELS), ((c.positive == 0) | (c.negative == 0), ONE_CLASS)))
         down, up = np.hypot(recall - low, specificity - lower) / 2, np.hypot(high - recall, upper - specificity) / 2
-        return worst_case(found.within(mean - down, mean + up), s, balanced)
+        return with_worst_case(values.within(mean - down, mean + up), s, balanced)
 
-    return _decided(threshold, value, lambda y, z: (z[y].mean() + (~z[~y]).mean()) / 2)
+    return _of_cells(threshold, value, lambda y, z: (z[y].mean() + (~z[~y]).mean()) / 2)
 
 
 @entry("mcc", "binary", parameters=("threshold",), better="higher", version=2)
 def mcc(threshold: float | None = None) -> Formula:
-    """Matthews' correlation of label and decision (Matthews 1975), its interval by the delta method on Fisher's z.
+    """Correlation of label and decision (Matthews 1975), with a delta-method interval of Fisher's z.
 
-    With a, c the positives among D positive and E negative decisions, s = a + c of n, it is (a E - c D) /
-    sqrt(D E s (n - s)). It rises with a: the derivative has the sign of E s (n - s) - (a E - c D) (n - 2 s) / 2, never
-    negative, since a E - c D is at most s E and at least -(D - a) c. Turned round, it falls with c.
+    Its worst case: with a, c the positives among D positive and E negative decisions, and s = a + c of n, it is
+    (a E - c D) / sqrt(D E s (n - s)). It rises with a: the derivative has the sign of
+    E s (n - s) - (a E - c D) (n - 2 s) / 2, which is never negative, since a E - c D is at most s E and at least
+    -(D - a) c. By symmetry it falls with c.
     """
 
-    def phi(c: Cells) -> Any:
+    def phi(c: Cells) -> Floats:
         margins = np.sqrt(c.tp + c.fp) * np.sqrt(c.tn + c.fn) * np.sqrt(c.positive) * np.sqrt(c.negative)
-        return np.clip((c.tp * c.tn - c.fp * c.fn) / margins, -1.0, 1.0)
+        correlation: Floats = np.clip((c.tp * c.tn - c.fp * c.fn) / margins, -1.0, 1.0)
+        return correlation
 
     def value(s: Merged, c: Cells) -> Values:
         one_class, one_decision = (c.positive == 0) | (c.negative == 0), (c.tp + c.fp == 0) | (c.tn + c.fn == 0)
         cases = ((c.all == 0, NO_LABELS), (one_class, ONE_CLASS), (one_decision, "only one decision"))
-        found = of_counts(s, lambda shares: phi(Cells(*np.moveaxis(shares, -1, 0))), list(c), *cases)
-        # At -1 and 1 the delta method knows no error.
-        r = np.where((c.fp + c.fn == 0) | (c.tp + c.tn == 0), np.nan, found.value)
-        half = (found.high - found.value) / (1 - r**2)
-        return worst_case(found.within(np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)), s, phi)
+        values = of_counts(s, lambda shares: phi(Cells(*np.moveaxis(shares, -1, 0))), list(c), *cases)
+        # At -1 and 1 the delta method gives no error.
+        r = np.where((c.fp + c.fn == 0) | (c.tp + c.tn == 0), np.nan, values.value)
+        half = (values.high - values.value) / (1 - r**2)
+        return with_worst_case(values.within(np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)), s, phi)
 
     def on_rows(label: pd.Series, decision: pd.Series) -> float:
         varied = label.nunique() == 2 and decision.nunique() == 2
         return float(np.corrcoef(label, decision)[0, 1]) if varied else float("nan")
 
-    return _decided(threshold, value, on_rows, (-1.0, 1.0))
+    return _of_cells(threshold, value, on_rows, (-1.0, 1.0))
 
 
 PRICES = 1e12
@@ -284,47 +303,52 @@ def cost(
 ) -> Formula:
     """Mean cost of the decisions per pair (Elkan 2001); a price below 0 is a gain.
 
-    It is the price of a true negative and, times the share of each other cell, what the cell's price is beyond that.
-    The interval is Zou and Donner's (2008) for a sum, from Wilson's of these shares and their correlations in a
-    multinomial, -sqrt(p q / ((1 - p) (1 - q))). No mean is below the least price or above the greatest.
+    The interval is that of Zou and Donner (2008) for a sum: the mean is the price of a true negative plus, for each
+    other cell, its share times how much its price is above that. It uses Wilson's intervals of these shares and their
+    correlations in a multinomial, -sqrt(p q / ((1 - p) (1 - q))).
     """
-    given = {
+    priced = {
         "fp": ("false_positive", false_positive),
         "fn": ("false_negative", false_negative),
         "tp": ("true_positive", true_positive),
         "tn": ("true_negative", true_negative),
     }
-    prices = {cell: float(number(name, price, -PRICES, PRICES)) for cell, (name, price) in given.items()}
-    beyond = {cell: price - prices["tn"] for cell, price in prices.items() if cell != "tn"}
+    prices = {cell: number_in(name, price, -PRICES, PRICES) for cell, (name, price) in priced.items()}
+    above = {cell: price - prices["tn"] for cell, price in prices.items() if cell != "tn"}
 
-    def mean(c: Cells) -> Any:
-        return sum(price * getattr(c, cell) for cell, price in prices.items()) / c.all
+    def mean(c: Cells) -> Floats:
+        return _priced(prices, c._asdict()) / c.all
 
     def value(s: Merged, c: Cells) -> Values:
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = plain(mean(c), because((c.all == 0, NO_LABELS)))
-            low, high = (_apart(c, beyond, s.level, end) for end in (0, 1))
-        return worst_case(found.within(found.value - low, found.value + high), s, mean)
+            values = plain(mean(c), because((c.all == 0, NO_LABELS)))
+            low, high = (_distance_to_end(c, above, s.level, end) for end in (0, 1))
+        return with_worst_case(values.within(values.value - low, values.value + high), s, mean)
 
     def on_rows(y: pd.Series, z: pd.Series) -> float:
-        shares = Cells((y & z).mean(), (~y & z).mean(), (~y & ~z).mean(), (y & ~z).mean())
-        return float(sum(price * getattr(shares, cell) for cell, price in prices.items()))
+        cells = {"tp": y & z, "fp": ~y & z, "tn": ~y & ~z, "fn": y & ~z}
+        return float(_priced(prices, {cell: np.asarray(flags.mean()) for cell, flags in cells.items()}))
 
-    return _decided(threshold, value, on_rows, (min(prices.values()), max(prices.values())))
+    return _of_cells(threshold, value, on_rows, (min(prices.values()), max(prices.values())))
 
 
-def _apart(c: Cells, prices: dict[str, float], level: float, end: int) -> Floats:
-    """How far the end (0: lower, 1: upper) of the interval of the sum of prices x shares lies from the sum."""
+def _priced(prices: Mapping[str, float], cells: Mapping[str, Floats]) -> Floats:
+    return sum((price * cells[cell] for cell, price in prices.items()), np.asarray(0.0))
+
+
+def _distance_to_end(c: Cells, prices: Mapping[str, float], level: float, end: int) -> Floats:
+    """Distance from the sum of price x share over some cells to an end of its interval: 0 the lower, 1 the upper."""
     squared = np.zeros(len(c.all))
     seen: list[tuple[float, Floats, Floats]] = []
     for cell, price in prices.items():
-        part = getattr(c, cell)
+        part: Floats = getattr(c, cell)
         share = part / c.all
-        away = price * (wilson(part, c.all, level)[end if price >= 0 else 1 - end] - share)
-        squared = squared + away**2
-        for sign, other, off in seen:
-            both = -np.where(share * other > 0, np.sqrt(share * other / ((1 - share) * (1 - other))), 0.0)
-            squared = squared + 2 * (both * sign * np.sign(price)) * off * away
-        seen.append((float(np.sign(price)), share, away))
-    found: Floats = np.sqrt(np.maximum(squared, 0.0))
-    return found
+        distance = price * (wilson(part, c.all, level)[end if price >= 0 else 1 - end] - share)
+        squared = squared + distance**2
+        for sign, other_share, other_distance in seen:
+            odds = share * other_share / ((1 - share) * (1 - other_share))
+            correlation = -np.where(share * other_share > 0, np.sqrt(odds), 0.0)
+            squared = squared + 2 * (correlation * sign * np.sign(price)) * other_distance * distance
+        seen.append((float(np.sign(price)), share, distance))
+    root: Floats = np.sqrt(np.maximum(squared, 0.0))
+    return root

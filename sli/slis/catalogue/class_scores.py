@@ -1,20 +1,33 @@
-"""The score of each class of a multiclass task: which pairs have all of them, in SQL and on plain rows.
+"""SLIs of the scores of a multiclass task, and the pairs that have a score for every class, in SQL and on plain rows.
 
-Limit: a score is a probability; a pair with one that is null or outside 0..1 counts for nothing that needs scores.
+Limit: a score is a probability; SLIs of scores leave out a pair with a score that is null or outside 0..1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sli.engine.sql import literal, quoted
 from sli.errors import ConfigError
-from sli.slis.formula import OnRows
-from sli.slis.states import Floats, Integers
+from sli.slis.catalogue.scores import EPS, WORST
+from sli.slis.formula import (
+    NO_LABELS,
+    NOT_NEGATIVE,
+    SHARE,
+    Formula,
+    OnRows,
+    Range,
+    Values,
+    count,
+    entry,
+    total,
+)
+from sli.slis.maths.confidence import mean_of, proportion
+from sli.slis.states import Floats, Integers, Merged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,33 +38,33 @@ Classes = Sequence[str]
 
 @dataclass(frozen=True)
 class Scored:
-    """Each class's score: as SQL, and on rows."""
+    """The classes by name, ascending, and the column of each class's score."""
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
 
     @property
     def all(self) -> str:
-        """SQL list of the scores."""
-        return f"[{', '.join(f'{quoted(each)}::DOUBLE' for each in self.columns)}]"
+        """SQL: the list of the scores."""
+        return f"[{', '.join(f'{quoted(column)}::DOUBLE' for column in self.columns)}]"
 
     @property
     def at(self) -> str:
-        """SQL of the label's place among the classes."""
+        """SQL: the place of the label among the classes, from 1; null if it is not a class."""
         return f"list_position([{', '.join(map(literal, self.names))}], label)"
 
     @property
     def known(self) -> str:
-        """SQL condition that every score is there."""
-        return " AND ".join(f"coalesce({quoted(each)}::DOUBLE BETWEEN 0 AND 1, false)" for each in self.columns)
+        """SQL condition: every score is from 0 to 1."""
+        return " AND ".join(f"coalesce({quoted(column)}::DOUBLE BETWEEN 0 AND 1, false)" for column in self.columns)
 
     @property
     def counts(self) -> str:
-        """SQL condition that the pair counts."""
+        """SQL condition: the pair counts."""
         return f"usable AND {self.at} IS NOT NULL AND {self.known}"
 
     def kept(self, pairs: pd.DataFrame) -> tuple[Floats, Integers]:
-        """The scores and the labels' places of the pairs that count."""
+        """The scores (one row for each pair that counts, one column for each class) and the places of the labels."""
         import pandas as pd
 
         scores = pairs[list(self.columns)].astype(float).to_numpy()
@@ -60,7 +73,7 @@ class Scored:
         return scores[kept], at[kept]
 
     def on_rows(self, function: Callable[[Floats, Integers], Floats]) -> OnRows:
-        """Mean of a function of the scores and the labels' places over the pairs that count."""
+        """`on_rows` of a formula: the mean of a function of what `kept` gives."""
 
         def on_rows(pairs: pd.DataFrame) -> float:
             scores, at = self.kept(pairs)
@@ -70,14 +83,94 @@ class Scored:
 
 
 def scores_of(name: str, classes: Classes, scores: Mapping[str, str] | None) -> Scored:
-    missing = [each for each in classes if each not in (scores or {})]
+    """The score columns of the classes; `name` is the SLI that needs them. Raises ConfigError."""
+    missing = [name for name in classes if name not in (scores or {})]
     if missing:
         raise ConfigError(
             f"{name} needs a score for every class",
             where="predictions.scores",
             found=f"none for {', '.join(missing)}",
-            todo="name the column of each class's probability, as in `scores: {cat: p_cat, dog: p_dog}`",
+            todo="name the column of each class's probability, for example `scores: {cat: p_cat, dog: p_dog}`",
         )
-    # Sorted, since scikit-learn breaks ties of scores by the classes' order, which is that of their names.
+    # Sorted, because scikit-learn breaks ties of scores by the order of the classes' names.
     names = tuple(sorted(classes))
-    return Scored(names, tuple((scores or {})[each] for each in names))
+    return Scored(names, tuple((scores or {})[name] for name in names))
+
+
+def _mean_loss(
+    scored: Scored, sql: str, function: Callable[[Floats, Integers], Floats], range: Range, known: Range
+) -> Formula:
+    """Mean of a loss, given in SQL and as a function; `known` is the range that the interval may rely on."""
+
+    def value(s: Merged) -> Values:
+        mean = mean_of(s, s["loss"], s["squares"], s["scored"], NO_SCORES, known)
+        return replace(mean, reason=np.where(s["usable"] == 0, NO_LABELS, mean.reason))
+
+    states = {
+        "loss": total(sql, scored.counts),
+        "squares": total(f"({sql}) * ({sql})", scored.counts),
+        "scored": count(scored.counts),
+        "usable": count("usable"),
+    }
+    return Formula(states, value, scored.on_rows(function), range=range)
+
+
+@entry("log_loss", "multiclass", better="lower", version=2)
+def log_loss(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
+    """Mean of -ln of the label's score (Good 1952, "Rational decisions"), clipped as in scikit-learn."""
+    scored = scores_of("log_loss", classes, scores)
+    share = f"least(greatest({scored.all}[{scored.at}], {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
+    return _mean_loss(
+        scored,
+        f"-ln({share})",
+        lambda p, at: -np.log(np.clip(p[np.arange(len(at)), at], EPS, 1 - EPS)),
+        (0.0, WORST),
+        NOT_NEGATIVE,
+    )
+
+
+@entry("brier", "multiclass", better="lower", version=2)
+def brier(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
+    """Mean of the sum over the classes of (score - (1 for the label, else 0))^2, the form of Brier (1950).
+
+    It is from 0 to 2, unless the scores of a pair add up to more than 1.
+    """
+    scored = scores_of("brier", classes, scores)
+    off = f"(x - (i = {scored.at})::INT)"
+    return _mean_loss(
+        scored,
+        f"list_sum(list_transform({scored.all}, lambda x, i: {off} * {off}))",
+        lambda p, at: ((p - np.eye(p.shape[1])[at]) ** 2).sum(axis=1),
+        (0.0, float(len(classes))),
+        (0.0, 2.0),
+    )
+
+
+def _hit(p: Floats, at: Integers, k: int) -> Floats:
+    order = np.argsort(p, axis=1, kind="stable")[:, ::-1]
+    return np.asarray((order[:, :k] == at[:, None]).any(axis=1), dtype=np.float64)
+
+
+@entry("top_k_accuracy", "multiclass", parameters=("k",), better="higher", version=2)
+def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
+    """Share of the labels among the k classes with the highest scores; of equal scores the last name wins."""
+    scored = scores_of("top_k_accuracy", classes, scores)
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k < len(classes):
+        raise ConfigError("k must be below the number of classes", expected=f"1 to {len(classes) - 1}", found=repr(k))
+    own = f"{scored.all}[{scored.at}]"
+    above = f"len(list_filter({scored.all}, lambda x, i: x > {own} OR (x = {own} AND i > {scored.at})))"
+
+    def value(s: Merged) -> Values:
+        hits, n, waiting = s["hits"], s["scored"], s["waiting"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            worst, best = hits / (n + waiting), (hits + waiting) / (n + waiting)
+        cases = (s["usable"] == 0, NO_LABELS), (n == 0, NO_SCORES)
+        return proportion(s, hits, n, *cases).missing(worst, best)
+
+    states = {
+        "hits": count(f"{scored.counts} AND {above} < {k}"),
+        "scored": count(scored.counts),
+        "waiting": count(f"NOT labelled AND prediction IS NOT NULL AND {scored.known}"),
+        "usable": count("usable"),
+    }
+    return Formula(states, value, scored.on_rows(lambda p, at: _hit(p, at, k)), range=SHARE)

@@ -1,7 +1,7 @@
-"""SLIs of drift: how far the values of a window lie from those of its reference, labelled or not.
+"""SLIs of drift: how far the values of a window, labelled or not, lie from those of its reference.
 
-Both sides are merged states, so a reference of any length costs no rows. Limit: what two windows have in common (a
-sliding window and the one before it) counts on both sides and makes them look alike.
+Both sides are merged states, so a long reference costs no rows. Limit: pairs that a window shares with its reference
+count on both sides and make them look more alike.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sli.engine.sql import quoted, text_of
 from sli.errors import ConfigError
-from sli.slis.catalogue.values import of_scores
+from sli.slis.catalogue.columns import Make, double, present, with_range_of_scores
 from sli.slis.formula import (
     NO_REFERENCE,
     NO_VALUES,
@@ -31,7 +31,7 @@ from sli.slis.formula import (
     because,
     count,
     entry,
-    grouped,
+    groups,
     histogram,
     plain,
     total,
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 P_VALUES = ("ks_p", "chi_squared_p")
-"""Where a window is large any difference is significant: these say little of it."""
+"""Of a large window these say little: any difference is significant."""
 CONSTANT = "reference values do not vary"
 MOST_BINS = 1000
 RESOLVED = 2.0**-40
 """A spread below this share of the sum of squares is mostly rounding."""
 
-Make = Callable[..., Formula]
+Bins = int | Literal["values"]
 Rows = Callable[["pd.DataFrame", "pd.DataFrame"], float]
 
 
@@ -61,15 +61,18 @@ def _reference(s: Merged) -> Merged:
     return s.reference
 
 
-def _compared(now: Integers, then: Integers, value: Floats, bound: Floats | None, *cases: tuple[Flags, str]) -> Values:
+def _distance(now: Integers, then: Integers, value: Floats, bound: Floats | None, *cases: tuple[Flags, str]) -> Values:
+    """Distances of windows of `now` values from references of `then` values."""
     return plain(value, because((now == 0, NO_VALUES), (then == 0, NO_REFERENCE), *cases), bound)
 
 
 def _comparing(
-    states: Mapping[str, State], value: Callable[[Merged], Values], on_rows: Rows, against: Any, range: Range
+    states: Mapping[str, State], value: Callable[[Merged], Values], on_rows: Rows, against: object, range: Range
 ) -> Formula:
     if against is None:
-        raise ConfigError("a drift SLI compares with something", where="against", expected="previous, or leave it out")
+        raise ConfigError(
+            "a drift SLI needs a reference to compare with", where="against", expected="previous, or leave it out"
+        )
     return Formula(states, value, on_rows, against, range)
 
 
@@ -81,22 +84,27 @@ def _registered(
     scores: Range | None = None,
     version: int = 1,
 ) -> Callable[[Make], Make]:
-    """Register a comparison of numbers: where a prediction is text it refuses it and says what to write, `text`.
+    """Register a comparison of numbers for every task.
 
-    `scores` is its range where the prediction is a score from 0 to 1, if it is another there.
+    In a multiclass task, whose prediction is a class, it refuses the prediction; `text` says what to write instead.
+    `scores` is the range of the SLI if the column is the score of a binary task and that range is narrower.
     """
 
     def register(make: Make) -> Make:
         @functools.wraps(make)
-        def of_a_column(**given: Any) -> Formula:
-            if given.get("of", "prediction") == "prediction" and given.get("bins") != "values":
-                raise ConfigError(f"{name} compares numbers and a class is none", expected=text, found="of: prediction")
-            return make(**given)
+        def of_column(**arguments: object) -> Formula:
+            if arguments.get("of", "prediction") == "prediction" and arguments.get("bins") != "values":
+                raise ConfigError(
+                    f"{name} compares numbers, but the prediction of a multiclass task is a class",
+                    expected=text,
+                    found="of: prediction",
+                )
+            return make(**arguments)
 
         for task in TASKS:
-            of_task = of_a_column if task == "multiclass" else make
+            of_task = of_column if task == "multiclass" else make
             if task == "binary" and scores is not None:
-                of_task = of_scores(make, scores)
+                of_task = with_range_of_scores(make, scores)
             entry(name, task, parameters=parameters, better=better, version=version)(of_task)
         return make
 
@@ -104,7 +112,7 @@ def _registered(
 
 
 def _numeric(name: str, better: Better | None, scores: Range | None = None, version: int = 1) -> Callable[[Make], Make]:
-    text = "of: a column of numbers, or an SLI that compares classes, such as chi_squared or l_infinity"
+    text = "of: a column of numbers, or an SLI that compares classes, for example chi_squared or l_infinity"
     return _registered(name, better, ("of", "against"), text, scores, version)
 
 
@@ -116,7 +124,7 @@ def _binned(name: str) -> Callable[[Make], Make]:
 
 
 def _values(of: str) -> dict[str, State]:
-    return {"values": histogram(f"{quoted(of)}::DOUBLE", f"{quoted(of)} IS NOT NULL")}
+    return {"values": histogram(double(of), present(of))}
 
 
 def _on_numbers(of: str, function: Callable[[Floats, Floats], float]) -> Rows:
@@ -129,26 +137,26 @@ def _on_numbers(of: str, function: Callable[[Floats, Floats], float]) -> Rows:
 
 def _of_numbers(
     of: str,
-    against: Any,
+    against: object,
     distance: Callable[[Pairing, Flags], tuple[Floats, Floats]],
     on_values: Callable[[Floats, Floats], float],
     range: Range = SHARE,
 ) -> Formula:
-    def value(s: Merged) -> Values:
+    def values(s: Merged) -> Values:
         now: Histograms = s["values"]
         then: Histograms = _reference(s)["values"]
         exact = now.exact & then.exact
-        found, bound = distance(distances.of_numbers(now, then, exact), exact)
-        return _compared(now.totals, then.totals, found, bound, (~np.isfinite(found), UNDEFINED_SUM))
+        value, bound = distance(distances.of_numbers(now, then, exact), exact)
+        return _distance(now.totals, then.totals, value, bound, (~np.isfinite(value), UNDEFINED_SUM))
 
-    return _comparing(_values(of), value, _on_numbers(of, on_values), against, range)
+    return _comparing(_values(of), values, _on_numbers(of, on_values), against, range)
 
 
 def _functions(now: Floats, then: Floats) -> tuple[Floats, Floats, Floats]:
-    """The values of both sides in order, and at each of them both distribution functions."""
-    at = np.sort(np.concatenate([now, then]))
-    ours, theirs = (np.searchsorted(np.sort(side), at, side="right") / len(side) for side in (now, then))
-    return at, ours, theirs
+    """The values of both sides, ascending, and both distribution functions at each of them."""
+    values = np.sort(np.concatenate([now, then]))
+    ours, theirs = (np.searchsorted(np.sort(side), values, side="right") / len(side) for side in (now, then))
+    return values, ours, theirs
 
 
 def _ks(now: Floats, then: Floats) -> float:
@@ -157,19 +165,20 @@ def _ks(now: Floats, then: Floats) -> float:
 
 
 @_numeric("ks", "lower")
-def ks(of: str = "prediction", against: Any = "previous") -> Formula:
+def ks(of: str = "prediction", against: object = "previous") -> Formula:
+    """Largest difference of the two distribution functions (Smirnov 1948)."""
     return _of_numbers(of, against, distances.kolmogorov_smirnov, _ks)
 
 
 @_numeric("ks_p", "higher", version=2)
-def ks_p(of: str = "prediction", against: Any = "previous") -> Formula:
+def ks_p(of: str = "prediction", against: object = "previous") -> Formula:
     """Asymptotic two-sided p-value of `ks` (Smirnov 1948): too large, if anything, for few values or many ties."""
 
     def distance(pairing: Pairing, exact: Flags) -> tuple[Floats, Floats]:
-        found, bound = distances.kolmogorov_smirnov(pairing, exact)
-        value = distances.smirnov_p(found, *pairing.totals)
-        # The distance is never too large and p falls with it.
-        return value, np.where(exact, 0.0, value - distances.smirnov_p(found + bound, *pairing.totals))
+        ks, bound = distances.kolmogorov_smirnov(pairing, exact)
+        value = distances.smirnov_p(ks, *pairing.totals)
+        # ks is never too large, and p falls with it.
+        return value, np.where(exact, 0.0, value - distances.smirnov_p(ks + bound, *pairing.totals))
 
     def on_values(now: Floats, then: Floats) -> float:
         sizes = (np.array([len(side)]) for side in (now, then))
@@ -179,36 +188,38 @@ def ks_p(of: str = "prediction", against: Any = "previous") -> Formula:
 
 
 @_numeric("wasserstein", "lower", scores=SHARE)
-def wasserstein(of: str = "prediction", against: Any = "previous") -> Formula:
+def wasserstein(of: str = "prediction", against: object = "previous") -> Formula:
+    """Area between the two distribution functions (Vallender 1974)."""
+
     def on_values(now: Floats, then: Floats) -> float:
-        at, ours, theirs = _functions(now, then)
+        values, ours, theirs = _functions(now, then)
         with np.errstate(over="ignore", invalid="ignore"):
-            area = float((np.abs(ours - theirs)[:-1] * np.diff(at)).sum())
+            area = float((np.abs(ours - theirs)[:-1] * np.diff(values)).sum())
         return area if np.isfinite(area) else float("nan")
 
     return _of_numbers(of, against, distances.wasserstein, on_values, NOT_NEGATIVE)
 
 
 @_numeric("mean_difference", None, scores=(-1.0, 1.0), version=2)
-def mean_difference(of: str = "prediction", against: Any = "previous") -> Formula:
-    """Mean less the mean of the reference, with Welch's interval (Welch 1947)."""
-    column = f"{quoted(of)}::DOUBLE"
-    given = f"{quoted(of)} IS NOT NULL"
+def mean_difference(of: str = "prediction", against: object = "previous") -> Formula:
+    """Mean of the window less the mean of the reference, with the interval of Welch (1947)."""
+    column, given = double(of), present(of)
 
     def value(s: Merged) -> Values:
         then = _reference(s)
         with np.errstate(divide="ignore", invalid="ignore"):
             means = [side["sum"] / side["n"] for side in (s, then)]
             difference = means[0] - means[1]
-            found = _compared(s["n"], then["n"], difference, None, (~np.isfinite(difference), UNDEFINED_SUM))
+            values = _distance(s["n"], then["n"], difference, None, (~np.isfinite(difference), UNDEFINED_SUM))
             variances = []
             for side, mean in zip((s, then), means, strict=True):
                 spread = side["squares"] - side["sum"] * mean
                 known = np.where(spread > RESOLVED * side["squares"], spread, np.nan)
                 variances.append(known / (side["n"] - 1) / side["n"])
             both = variances[0] + variances[1]
-            freedom = both**2 / sum(each**2 / (side["n"] - 1) for side, each in zip((s, then), variances, strict=True))
-            return symmetric(found, np.sqrt(both), student(s.level, freedom))
+            terms = (variance**2 / (side["n"] - 1) for side, variance in zip((s, then), variances, strict=True))
+            freedom = both**2 / sum(terms)
+            return symmetric(values, np.sqrt(both), student(s.level, freedom))
 
     return _comparing(
         {"sum": total(column, given), "squares": total(f"{column} * {column}", given), "n": count(given)},
@@ -223,18 +234,19 @@ def mean_difference(of: str = "prediction", against: Any = "previous") -> Formul
 
 
 def _groups(of: str) -> dict[str, State]:
-    return {"values": grouped(text_of(quoted(of)), f"{quoted(of)} IS NOT NULL")}
+    return {"values": groups(text_of(quoted(of)), present(of))}
 
 
-Shares = Callable[[Floats, Floats], float]
+OnCounts = Callable[[Floats, Floats], float]
+"""A distance from the counts of each bin or category, of the window and of the reference."""
 
 
-def _counted(codes: Integers, size: int) -> Floats:
+def _counts(codes: Integers, size: int) -> Floats:
     return np.bincount(codes, minlength=size).astype(np.float64)
 
 
-def _on_categories(of: str, function: Shares) -> Rows:
-    """A function of the counts of each value on both sides."""
+def _on_categories(of: str, function: OnCounts) -> Rows:
+    """`on_rows` of a distance whose bins are the different values."""
 
     def on_rows(pairs: pd.DataFrame, reference: pd.DataFrame) -> float:
         import pandas as pd
@@ -242,44 +254,59 @@ def _on_categories(of: str, function: Shares) -> Rows:
         now, then = (rows[of].dropna().to_numpy(object) for rows in (pairs, reference))
         if not len(now) or not len(then):
             return float("nan")
-        codes, found = pd.factorize(np.concatenate([now, then]))
-        return float(function(*(_counted(each, len(found)) for each in np.split(codes, [len(now)]))))
+        codes, categories = pd.factorize(np.concatenate([now, then]))
+        return float(function(*(_counts(side, len(categories)) for side in np.split(codes, [len(now)]))))
 
     return on_rows
 
 
-def _on_bins(of: str, bins: int, function: Shares) -> Rows:
-    """The same of the counts between quantiles of the rounded reference."""
+def _on_bins(of: str, bins: int, function: OnCounts) -> Rows:
+    """`on_rows` of a distance whose bins lie between quantiles of the rounded reference."""
 
     def on_values(now: Floats, then: Floats) -> float:
         now, then = rounded(now), np.sort(rounded(then))
         if then[0] == then[-1]:
             return float("nan")
         edges = np.unique([then[-(-i * len(then) // bins) - 1] for i in range(1, bins)])
-        return float(function(*(_counted(np.searchsorted(edges, each), len(edges) + 1) for each in (now, then))))
+        return float(function(*(_counts(np.searchsorted(edges, side), len(edges) + 1) for side in (now, then))))
 
     return _on_numbers(of, on_values)
 
 
 def _of_bins(
-    of: str, bins: Any, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares, range: Range = SHARE
+    of: str,
+    bins: Bins,
+    against: object,
+    distance: Callable[[Pairing], Floats],
+    on_counts: OnCounts,
+    range: Range = SHARE,
 ) -> Formula:
-    def by_values(s: Merged) -> Values:
-        pairing = distances.of_texts(s["values"], _reference(s)["values"])
-        return _compared(*pairing.totals, distance(pairing), None)
+    """A distance of bins between quantiles of the reference or, with bins `values`, of the different values."""
+    if bins == "values":
+        return _of_categories(of, against, distance, on_counts, range)
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 2 <= bins <= MOST_BINS:
+        raise ConfigError("bins must be a number of bins", expected=f"2 to {MOST_BINS}, or values", found=repr(bins))
 
-    def by_quantiles(s: Merged) -> Values:
+    def value(s: Merged) -> Values:
         now, then = s["values"], _reference(s)["values"]
         pairing = distances.of_numbers(now, then, np.zeros(len(now.exact), dtype=bool))
         constant = pairing.sums((pairing.then > 0).astype(np.float64)) < 2
-        value = distance(distances.in_bins(pairing, bins))
-        return _compared(*pairing.totals, value, None, (constant, CONSTANT))
+        apart = distance(distances.in_bins(pairing, bins))
+        return _distance(*pairing.totals, apart, None, (constant, CONSTANT))
 
-    if bins == "values":
-        return _comparing(_groups(of), by_values, _on_categories(of, on_counts), against, range)
-    if isinstance(bins, bool) or not isinstance(bins, int) or not 2 <= bins <= MOST_BINS:
-        raise ConfigError("bins must be a number of bins", expected=f"2 to {MOST_BINS}, or values", found=repr(bins))
-    return _comparing(_values(of), by_quantiles, _on_bins(of, bins, on_counts), against, range)
+    return _comparing(_values(of), value, _on_bins(of, bins, on_counts), against, range)
+
+
+def _of_categories(
+    of: str, against: object, distance: Callable[[Pairing], Floats], on_counts: OnCounts, range: Range = SHARE
+) -> Formula:
+    """A distance whose bins are the different values, compared by their text."""
+
+    def value(s: Merged) -> Values:
+        pairing = distances.of_texts(s["values"], _reference(s)["values"])
+        return _distance(*pairing.totals, distance(pairing), None)
+
+    return _comparing(_groups(of), value, _on_categories(of, on_counts), against, range)
 
 
 def _smoothed(counts: Floats) -> Floats:
@@ -288,7 +315,9 @@ def _smoothed(counts: Floats) -> Floats:
 
 
 @_binned("psi")
-def psi(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+def psi(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
+    """Population stability index of smoothed shares (Jeffreys 1946; Siddiqi 2006)."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         p, q = _smoothed(now), _smoothed(then)
         return float(((p - q) * (np.log(p) - np.log(q))).sum())
@@ -297,7 +326,9 @@ def psi(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Fo
 
 
 @_binned("kl_divergence")
-def kl_divergence(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+def kl_divergence(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
+    """Divergence of the window from the reference, of smoothed shares (Kullback and Leibler 1951)."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         p, q = _smoothed(now), _smoothed(then)
         return float((p * (np.log(p) - np.log(q))).sum())
@@ -306,7 +337,9 @@ def kl_divergence(of: str = "prediction", bins: Any = 10, against: Any = "previo
 
 
 @_binned("jensen_shannon")
-def jensen_shannon(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+def jensen_shannon(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
+    """Square root of the Jensen-Shannon divergence to base 2 (Lin 1991; Endres and Schindelin 2003)."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         p, q = now / now.sum(), then / then.sum()
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -317,7 +350,9 @@ def jensen_shannon(of: str = "prediction", bins: Any = 10, against: Any = "previ
 
 
 @_binned("hellinger")
-def hellinger(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+def hellinger(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
+    """Hellinger distance (Hellinger 1909)."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         return float(np.linalg.norm(np.sqrt(now / now.sum()) - np.sqrt(then / then.sum())) / np.sqrt(2))
 
@@ -325,17 +360,13 @@ def hellinger(of: str = "prediction", bins: Any = 10, against: Any = "previous")
 
 
 @_binned("total_variation")
-def total_variation(of: str = "prediction", bins: Any = 10, against: Any = "previous") -> Formula:
+def total_variation(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
+    """Half the sum of |p - q| (Levin and Peres 2017, section 4.1)."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         return float(np.abs(now / now.sum() - then / then.sum()).sum() / 2)
 
     return _of_bins(of, bins, against, distances.total_variation, on_counts)
-
-
-def _of_categories(
-    of: str, against: Any, distance: Callable[[Pairing], Floats], on_counts: Shares, range: Range = SHARE
-) -> Formula:
-    return _of_bins(of, "values", against, distance, on_counts, range)
 
 
 def _pearson(now: Floats, then: Floats) -> tuple[float, int]:
@@ -345,7 +376,9 @@ def _pearson(now: Floats, then: Floats) -> tuple[float, int]:
 
 
 @entry("chi_squared", parameters=("of", "against"), better="lower")
-def chi_squared(of: str = "prediction", against: Any = "previous") -> Formula:
+def chi_squared(of: str = "prediction", against: object = "previous") -> Formula:
+    """Pearson's statistic of the table of two sides and all categories (Pearson 1900)."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         return _pearson(now, then)[0]
 
@@ -353,8 +386,8 @@ def chi_squared(of: str = "prediction", against: Any = "previous") -> Formula:
 
 
 @entry("chi_squared_p", parameters=("of", "against"), better="higher", version=2)
-def chi_squared_p(of: str = "prediction", against: Any = "previous") -> Formula:
-    """Asymptotic p-value of `chi_squared`; 1 for one category on both sides, as SciPy has it."""
+def chi_squared_p(of: str = "prediction", against: object = "previous") -> Formula:
+    """Asymptotic p-value of `chi_squared`; 1 if both sides have one category, as in SciPy."""
 
     def on_counts(now: Floats, then: Floats) -> float:
         statistic, freedom = _pearson(now, then)
@@ -364,7 +397,9 @@ def chi_squared_p(of: str = "prediction", against: Any = "previous") -> Formula:
 
 
 @entry("l_infinity", parameters=("of", "against"), better="lower")
-def l_infinity(of: str = "prediction", against: Any = "previous") -> Formula:
+def l_infinity(of: str = "prediction", against: object = "previous") -> Formula:
+    """Largest difference of both shares of a category."""
+
     def on_counts(now: Floats, then: Floats) -> float:
         return float(np.abs(now / now.sum() - then / then.sum()).max())
 

@@ -1,6 +1,6 @@
-"""SLIs of how the logs arrive: how much there is, how much of it is labelled, how late and how recent.
+"""SLIs of how the logs arrive: how many predictions, how many of them labelled, how late the feedback, how recent.
 
-Limit: all is by the time of the predictions, as windows are; what is late for every window shows in none of them.
+Limit: they look at the predictions of a window, so a log that stopped altogether shows as missing windows only.
 """
 
 from __future__ import annotations
@@ -10,34 +10,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sli.errors import ConfigError, nearest
-from sli.slis.catalogue.values import checked, quantile_of
+from sli.slis.catalogue.parameters import number_in
 from sli.slis.formula import NO_LABELS, NOT_NEGATIVE, SHARE, Formula, Values, because, entry, histogram, plain
 from sli.slis.maths.confidence import proportion
+from sli.slis.maths.quantiles import quantile_of
 from sli.slis.states import Integers, Merged, State
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NO_PREDICTIONS = "no predictions"
-LOGS = {"predictions": ("true", NO_PREDICTIONS), "feedback": ("labelled", NO_LABELS)}
+LOGS: dict[str, tuple[str, str]] = {"predictions": ("true", NO_PREDICTIONS), "feedback": ("labelled", NO_LABELS)}
+"""For each log the SQL condition of the predictions that count for `freshness`, and the reason if none does."""
 
 
-def _number(of: Integers) -> Values:
-    return plain(of.astype(np.float64), np.full(len(of), None, dtype=object))
+def _number(counts: Integers) -> Values:
+    return plain(counts.astype(np.float64), np.full(len(counts), None, dtype=object))
 
 
 @entry("count")
 def count_() -> Formula:
+    """Number of predictions."""
     return Formula({}, lambda s: _number(s.predictions), lambda d: float(len(d)), range=NOT_NEGATIVE)
 
 
 @entry("labelled")
 def labelled() -> Formula:
+    """Number of labelled predictions."""
     return Formula({}, lambda s: _number(s.labelled), lambda d: float(d.labelled.sum()), range=NOT_NEGATIVE)
 
 
 @entry("coverage", better="higher", version=2)
 def coverage() -> Formula:
+    """Share of the predictions that are labelled."""
     return Formula(
         {},
         lambda s: proportion(s, s.labelled, s.predictions, (s.predictions == 0, NO_PREDICTIONS)),
@@ -48,8 +53,8 @@ def coverage() -> Formula:
 
 @entry("feedback_delay", parameters=("q",), better="lower", version=2)
 def feedback_delay(q: float = 0.5) -> Formula:
-    """Quantile of the seconds from a prediction to the feedback that labels it."""
-    q = checked(q)
+    """q-quantile of the seconds from a prediction to the feedback that labels it."""
+    q = number_in("q", q, 0, 1)
     return Formula(
         {"delays": histogram("delay", "labelled")},
         lambda s: quantile_of(s, s["delays"], q, NO_LABELS),
@@ -59,7 +64,7 @@ def feedback_delay(q: float = 0.5) -> Formula:
 
 @entry("freshness", parameters=("log",), better="lower")
 def freshness(log: str = "predictions") -> Formula:
-    """Seconds from the newest prediction (log `feedback`: the newest that has a label) to the window's end."""
+    """Seconds from the newest prediction (log `feedback`: the newest labelled one) to the end of the window."""
     if log not in LOGS:
         raise ConfigError(
             f"there is no log '{log}'",
@@ -70,7 +75,7 @@ def freshness(log: str = "predictions") -> Formula:
     where, missing = LOGS[log]
 
     def value(s: Merged) -> Values:
-        # Microseconds of our time are whole numbers below 2^53, so a double holds them.
+        # Doubles hold these microseconds exactly: they are whole numbers below 2^53.
         return plain((s.ends - s["newest"]) / 1e6, because((np.isnan(s["newest"]), missing)))
 
     def on_rows(pairs: pd.DataFrame) -> float:

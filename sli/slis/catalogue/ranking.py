@@ -1,8 +1,8 @@
-"""SLIs of a ranking task: each query's predictions, best score first, judged by their labels (relevance, 0 or more).
+"""SLIs of a ranking task: how the predictions of each query, best score first, are ordered by their labels.
 
-A prediction is relevant if its label is above 0. Only complete queries count: those whose every prediction has a score
-and a label. Equal scores are ordered worst first, so that a constant score gains nothing. A query is the predictions
-with one id in one hour and slice; those without an id belong to none. Limit: intervals suppose independent queries.
+A label is a relevance, 0 or more; a prediction is relevant if its label is above 0. A query is the predictions with one
+query id in one tile and slice. Only complete queries count: every prediction has a score and a label. Equal scores are
+ordered worst label first, so that a constant score gains nothing. Limit: intervals suppose independent queries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sli.errors import ConfigError
+from sli.slis.catalogue.parameters import whole_number_in
 from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, OnRows, Values, entry, plain
 from sli.slis.maths.confidence import mean_of, proportion
 from sli.slis.states import Floats, Merged, State
@@ -25,10 +25,10 @@ NO_QUERIES = "no queries"
 NO_COMPLETE = "no complete queries"
 NO_RELEVANT = "no complete queries with a relevant prediction"
 RELEVANT = "complete AND ideal[1] > 0"
-"""SQL condition of complete queries in which something is relevant."""
+"""SQL condition of complete queries with a relevant prediction."""
 
 OfRanked = Callable[[Floats], float]
-"""A value from the labels of a complete query, best score first."""
+"""The value of a complete query from its labels, best score first."""
 
 
 def _count(where: str) -> State:
@@ -36,23 +36,23 @@ def _count(where: str) -> State:
 
 
 def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
-    """Of each query whether it is complete, and its labels by descending score, equal ones by ascending label."""
+    """For each query: whether it is complete, and its labels by descending score, ties by ascending label."""
     import pandas as pd
 
     tile = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor(pairs.attrs["tile"])
     rows = pairs.assign(label=pairs.label.astype(float), score=pairs.prediction.astype(float))
     rows = rows.sort_values(["score", "label"], ascending=[False, True])
     return [
-        (bool(each.usable.all()), each.label.to_numpy(dtype=np.float64)) for _, each in rows.groupby(["query", tile])
+        (bool(query.usable.all()), query.label.to_numpy(dtype=np.float64)) for _, query in rows.groupby(["query", tile])
     ]
 
 
 def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
-    """Mean over the queries where `where` holds: `RELEVANT`, or `complete` for all that count."""
+    """Mean of the SQL expression `of` over the queries where `where` holds: `RELEVANT`, or `complete` for all."""
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["sum"], s["squares"], s["n"], undefined, SHARE)
-        return replace(found, reason=np.where(s["complete"] == 0, NO_COMPLETE, found.reason))
+        mean = mean_of(s, s["sum"], s["squares"], s["n"], undefined, SHARE)
+        return replace(mean, reason=np.where(s["complete"] == 0, NO_COMPLETE, mean.reason))
 
     return Formula(
         {
@@ -69,24 +69,19 @@ def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
 
 def _mean_on_rows(on_ranked: OfRanked, among: Callable[[Floats], bool]) -> OnRows:
     def on_rows(pairs: pd.DataFrame) -> float:
-        each = [on_ranked(ranked) for complete, ranked in _queries(pairs) if complete and among(ranked)]
-        return float(np.mean(each)) if each else float("nan")
+        values = [on_ranked(ranked) for complete, ranked in _queries(pairs) if complete and among(ranked)]
+        return float(np.mean(values)) if values else float("nan")
 
     return on_rows
 
 
-def _checked(k: int) -> int:
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ConfigError("k must be a number of predictions", expected="an integer from 1", found=repr(k))
-    return k
-
-
 def _relevant(of: str) -> str:
-    """SQL of the number of relevant labels in a list."""
+    """SQL: the number of relevant labels in a list."""
     return f"len(list_filter({of}, lambda x: x > 0))"
 
 
 def _gain(of: str, k: int) -> str:
+    """SQL: the sum over the first k labels of a list of label / log2(place + 1)."""
     return f"list_sum(list_transform({of}[1:{k}], lambda x, i: x / log2((i + 1)::DOUBLE)))"
 
 
@@ -96,8 +91,8 @@ def _gain_on_rows(labels: Floats, k: int) -> float:
 
 @entry("ndcg", "ranking", parameters=("k",), better="higher", version=2)
 def ndcg(k: int = 10) -> Formula:
-    """Gain of the first k over that of the best order: Jarvelin and Kekalainen (2002), linear gain, log2 discount."""
-    k = _checked(k)
+    """Gain of the first k over that of the best order (Järvelin and Kekäläinen 2002): linear gain, log2 discount."""
+    k = whole_number_in("k", k, 1)
     return _mean(
         f"{_gain('ranked', k)} / {_gain('ideal', k)}",
         RELEVANT,
@@ -108,7 +103,7 @@ def ndcg(k: int = 10) -> Formula:
 
 @entry("mrr", "ranking", better="higher", version=2)
 def mrr() -> Formula:
-    """1 / place of the first relevant prediction, 0 without one: Voorhees (1999), "The TREC-8 QA track report"."""
+    """1 / place of the first relevant prediction, 0 without one (Voorhees 1999, "The TREC-8 QA track report")."""
     first = "list_position(list_transform(ranked, lambda x: x > 0), true)"
 
     def on_ranked(ranked: Floats) -> float:
@@ -119,8 +114,8 @@ def mrr() -> Formula:
 
 @entry("precision_at_k", "ranking", parameters=("k",), better="higher", version=2)
 def precision_at_k(k: int) -> Formula:
-    """Relevant ones among the first k, over k however many there are: Manning et al. (2008), section 8.4."""
-    k = _checked(k)
+    """Number of relevant predictions among the first k, over k (Manning et al. 2008, section 8.4)."""
+    k = whole_number_in("k", k, 1)
     return _mean(
         f"{_relevant(f'ranked[1:{k}]')}::DOUBLE / {k}",
         "complete",
@@ -131,8 +126,8 @@ def precision_at_k(k: int) -> Formula:
 
 @entry("recall_at_k", "ranking", parameters=("k",), better="higher", version=2)
 def recall_at_k(k: int) -> Formula:
-    """Relevant ones among the first k, over all relevant ones: Manning et al. (2008), section 8.4."""
-    k = _checked(k)
+    """Share of the relevant predictions that are among the first k (Manning et al. 2008, section 8.4)."""
+    k = whole_number_in("k", k, 1)
     return _mean(
         f"{_relevant(f'ranked[1:{k}]')}::DOUBLE / {_relevant('ranked')}",
         RELEVANT,
@@ -143,7 +138,7 @@ def recall_at_k(k: int) -> Formula:
 
 @entry("average_precision", "ranking", better="higher", version=2)
 def average_precision() -> Formula:
-    """Mean average precision (MAP): Manning et al. (2008), section 8.4."""
+    """Mean over the relevant predictions of the precision down to their place: MAP (Manning et al. 2008, 8.4)."""
     places = "list_filter(list_transform(ranked, lambda x, i: CASE WHEN x > 0 THEN i END), lambda p: p IS NOT NULL)"
     return _mean(
         f"list_sum(list_transform({places}, lambda p, i: i::DOUBLE / p)) / {_relevant('ranked')}",
@@ -155,8 +150,8 @@ def average_precision() -> Formula:
 
 @entry("hit_rate", "ranking", parameters=("k",), better="higher", version=2)
 def hit_rate(k: int) -> Formula:
-    """Share of queries with a relevant one among the first k: Deshpande and Karypis (2004)."""
-    k = _checked(k)
+    """Share of the queries with a relevant prediction among the first k (Deshpande and Karypis 2004)."""
+    k = whole_number_in("k", k, 1)
     return Formula(
         {"hit": _count(f"complete AND {_relevant(f'ranked[1:{k}]')} > 0"), "complete": _count("complete")},
         lambda s: proportion(s, s["hit"], s["complete"], (s["complete"] == 0, NO_COMPLETE)),
@@ -167,6 +162,7 @@ def hit_rate(k: int) -> Formula:
 
 @entry("queries", "ranking")
 def queries() -> Formula:
+    """Number of complete queries."""
     return Formula(
         {"complete": _count("complete")},
         lambda s: plain(s["complete"].astype(np.float64), np.full(len(s["complete"]), None, dtype=object)),
@@ -177,7 +173,7 @@ def queries() -> Formula:
 
 @entry("query_coverage", "ranking", better="higher", version=2)
 def query_coverage() -> Formula:
-    """Share of queries that are complete."""
+    """Share of the queries that are complete."""
 
     def on_rows(pairs: pd.DataFrame) -> float:
         return float(np.mean([complete for complete, _ in _queries(pairs)])) if pairs["query"].notna().any() else np.nan

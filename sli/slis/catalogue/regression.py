@@ -1,22 +1,23 @@
-"""SLIs of a regression task: errors are `prediction - label` over the pairs that have both.
+"""SLIs of a regression task, over the pairs with a label y and a prediction p; the error e of a pair is p - y.
 
-Limit: no worst-case bounds over missing labels, since one missing label can make any of these as large as one likes.
+Limit: no worst-case bounds over missing labels, since one missing label can make any of these values arbitrarily large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sli.slis.catalogue.values import NEGLIGIBLE, UNIT, checked, polynomial_error, quantile_of, std_of
+from sli.slis.catalogue.parameters import number_in
 from sli.slis.formula import (
     NO_LABELS,
     NOT_NEGATIVE,
     UNDEFINED_SUM,
     UNLIMITED,
     Formula,
+    OnRows,
     Range,
     Values,
     because,
@@ -27,12 +28,15 @@ from sli.slis.formula import (
     total,
 )
 from sli.slis.maths.confidence import mean_of, on_log_scale, student
-from sli.slis.states import Floats, Merged, State
+from sli.slis.maths.moments import NEGLIGIBLE, UNIT, Coefficients, polynomial_error, standard_deviation
+from sli.slis.maths.quantiles import quantile_of
+from sli.slis.states import Flags, Floats, Merged, State
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OnUsable = Callable[["pd.DataFrame"], Any]
+OnUsable = Callable[["pd.DataFrame"], float]
+"""A value from the usable pairs, at least one."""
 
 USABLE = count("usable")
 ERROR = "(prediction - label)"
@@ -40,15 +44,15 @@ ABSOLUTE = "abs(prediction - label)"
 
 
 def _moment(a: int, b: int) -> State:
-    """Sum of e^a y^b."""
+    """State: the sum of e^a y^b."""
     return total(" * ".join([ERROR] * a + ["label"] * b), "usable")
 
 
 SQUARES = _moment(2, 0)
 
 
-def _kept(on_usable: OnUsable) -> Callable[[pd.DataFrame], float]:
-    """`on_rows` of a function of the usable pairs."""
+def _on_rows(on_usable: OnUsable) -> OnRows:
+    """`on_rows` of a formula from a function of the usable pairs."""
 
     def on_rows(pairs: pd.DataFrame) -> float:
         kept = pairs[pairs.usable]
@@ -72,78 +76,85 @@ def _mean_loss(
     reason: str = "",
     range: Range = NOT_NEGATIVE,
 ) -> Formula:
-    """Mean of a loss, undefined where a usable pair satisfies the SQL condition `unless`."""
+    """Mean of a loss; undefined for `reason` if a usable pair satisfies the SQL condition `unless`.
+
+    `sums` and `squares` are the states of the sum of the loss and of its square.
+    """
     states = {"sum": sums, "squares": squares, "usable": USABLE}
     if unless:
         states["outside"] = count(f"usable AND ({unless})")
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
-        return _undefined_where(found, s["outside"] > 0, reason) if unless else found
+        mean = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
+        return _undefined_where(mean, s["outside"] > 0, reason) if unless else mean
 
-    return Formula(states, value, _kept(on_usable), range=range)
-
-
-def _undefined_where(found: Values, holds: Any, reason: str) -> Values:
-    why = np.where(holds, reason, found.reason)
-    return plain(found.value, why, found.bound).within(*(np.where(holds, np.nan, x) for x in (found.low, found.high)))
+    return Formula(states, value, _on_rows(on_usable), range=range)
 
 
-def _root(of: Formula) -> Formula:
+def _undefined_where(values: Values, flags: Flags, reason: str) -> Values:
+    low, high = np.where(flags, np.nan, values.low), np.where(flags, np.nan, values.high)
+    return plain(values.value, np.where(flags, reason, values.reason), values.bound).within(low, high)
+
+
+def _root(formula: Formula) -> Formula:
     return Formula(
-        of.states,
-        lambda s: of.value(s).of(lambda x: np.sqrt(x)),
-        lambda d: float(np.sqrt(of.on_rows(d))),
+        formula.states,
+        lambda s: formula.value(s).map(lambda x: np.sqrt(x)),
+        lambda d: float(np.sqrt(formula.on_rows(d))),
         range=NOT_NEGATIVE,
     )
 
 
 @entry("mae", "regression", better="lower", version=2)
 def mae() -> Formula:
+    """Mean of |e|."""
     return _mean_loss(total(ABSOLUTE, "usable"), SQUARES, lambda d: _error(d).abs().mean())
 
 
 @entry("mse", "regression", better="lower", version=2)
 def mse() -> Formula:
+    """Mean of e^2."""
     return _mean_loss(SQUARES, _moment(4, 0), lambda d: (_error(d) ** 2).mean())
 
 
 @entry("rmse", "regression", better="lower", version=2)
 def rmse() -> Formula:
+    """Square root of the mean of e^2."""
     return _root(mse())
 
 
 @entry("bias", "regression", version=2)
 def bias() -> Formula:
+    """Mean of e."""
     return Formula(
         {"sum": _moment(1, 0), "squares": SQUARES, "usable": USABLE},
         lambda s: mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS),
-        _kept(lambda d: _error(d).mean()),
+        _on_rows(lambda d: _error(d).mean()),
     )
 
 
 @entry("error_std", "regression", better="lower")
 def error_std() -> Formula:
-    """Standard deviation of e: `rmse` but for the bias, with n - 1 as `std` has it."""
+    """Sample standard deviation of e: what is left of `rmse` without the bias."""
     powers = {str(a): _moment(a, 0) for a in range(1, 5)}
     ends = {"low": State("min", of=ERROR, where="usable"), "high": State("max", of=ERROR, where="usable")}
     return Formula(
         {**powers, **ends, "n": USABLE},
-        lambda s: std_of(s, NO_LABELS, "error"),
-        _kept(lambda d: _error(d).std(ddof=1)),
+        lambda s: standard_deviation(s, NO_LABELS, "error"),
+        _on_rows(lambda d: _error(d).std(ddof=1)),
         range=NOT_NEGATIVE,
     )
 
 
 @entry("pinball", "regression", parameters=("q",), better="lower", version=2)
 def pinball(q: float) -> Formula:
-    """Loss of a forecast of the q-quantile (Koenker and Bassett 1978)."""
-    q = checked(q)
+    """Mean loss of a forecast of the q-quantile (Koenker and Bassett 1978)."""
+    q = number_in("q", q, 0, 1)
     loss = f"greatest({q!r}::DOUBLE * (label - prediction), {1 - q!r}::DOUBLE * (prediction - label))"
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         e = _error(d)
-        return np.where(e < 0, -q * e, (1 - q) * e).mean()
+        return float(np.where(e < 0, -q * e, (1 - q) * e).mean())
 
     return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
 
@@ -153,7 +164,7 @@ def mape() -> Formula:
     """Mean of |e| / |y| (de Myttenaere et al. 2016)."""
     where, loss = "usable AND label <> 0", f"{ABSOLUTE} / abs(label)"
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         return (_error(d) / d.label.astype(float)).abs().mean() if (d.label != 0).all() else np.nan
 
     sums, squares = total(loss, where), total(f"{loss} * {loss}", where)
@@ -162,30 +173,30 @@ def mape() -> Formula:
 
 @entry("smape", "regression", better="lower", version=2)
 def smape() -> Formula:
-    """Mean of 2 |e| / (|y| + |p|), 0 where label and prediction are 0 (Makridakis 1993; as a share, up to 2)."""
+    """Mean of 2 |e| / (|y| + |p|), 0 where both are 0 (Makridakis 1993): from 0 to 2."""
     part = f"2.0::DOUBLE * {ABSOLUTE} / (abs(label) + abs(prediction))"
     loss = f"(CASE WHEN label = 0 AND prediction = 0 THEN 0.0::DOUBLE ELSE {part} END)"
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         e, size = _error(d).abs(), d.label.astype(float).abs() + d.prediction.astype(float).abs()
-        return np.divide(2 * e, size, out=np.zeros(len(d)), where=size.to_numpy() > 0).mean()
+        return float(np.divide(2 * e, size, out=np.zeros(len(d)), where=size.to_numpy() > 0).mean())
 
     return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable, range=(0.0, 2.0))
 
 
 def _log1p(x: str) -> str:
-    """SQL of ln(1 + x), as exact for a small x (Kahan's correction; Higham 2002, problem 1.5)."""
+    """SQL of ln(1 + x) that is exact for a small x, too (Kahan's correction; Higham 2002, problem 1.5)."""
     one = f"(1.0::DOUBLE + {x})"
     return f"(CASE WHEN {one} = 1.0::DOUBLE THEN {x} ELSE ln({one}) * ({x} / ({one} - 1.0::DOUBLE)) END)"
 
 
 @entry("msle", "regression", better="lower", version=2)
 def msle() -> Formula:
-    """Mean of (ln(1 + p) - ln(1 + y))^2."""
+    """Mean of (ln(1 + p) - ln(1 + y))^2, as in scikit-learn."""
     outside = "label <= -1 OR prediction <= -1"
     where, gap = f"usable AND NOT ({outside})", f"({_log1p('prediction')} - {_log1p('label')})"
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         y, p = d.label.astype(float), d.prediction.astype(float)
         return ((np.log1p(p) - np.log1p(y)) ** 2).mean() if ((y > -1) & (p > -1)).all() else np.nan
 
@@ -195,6 +206,7 @@ def msle() -> Formula:
 
 @entry("rmsle", "regression", better="lower", version=2)
 def rmsle() -> Formula:
+    """Square root of `msle`."""
     return _root(msle())
 
 
@@ -207,17 +219,17 @@ def _wape(s: Merged) -> Values:
     with np.errstate(divide="ignore", invalid="ignore"):
         value = errors / labels
         reason = because((n == 0, NO_LABELS), (labels == 0, "all labels are 0"), (np.isnan(value), UNDEFINED_SUM))
-        influence = {(1, 0): 1.0, (0, 1): -value}
+        influence: Coefficients = {(1, 0): 1.0, (0, 1): -value}
         error = polynomial_error(influence, lambda a, b: sums[a, b] / n, n) / (labels / n)
-        found = plain(value, reason)
-        return found.within(*on_log_scale(found.value, error, student(s.level, n - 1)))
+        values = plain(value, reason)
+        return values.within(*on_log_scale(values.value, error, student(s.level, n - 1)))
 
 
 @entry("wape", "regression", better="lower", version=2)
 def wape() -> Formula:
-    """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); the variance of a ratio of two means (Cochran 1977, 6.4)."""
+    """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); its variance is that of a ratio (Cochran 1977, 6.4)."""
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         size = d.label.astype(float).abs().sum()
         return _error(d).abs().sum() / size if size > 0 else np.nan
 
@@ -229,51 +241,56 @@ def wape() -> Formula:
         "02": _moment(0, 2),
         "usable": USABLE,
     }
-    return Formula(states, _wape, _kept(on_usable), range=NOT_NEGATIVE)
+    return Formula(states, _wape, _on_rows(on_usable), range=NOT_NEGATIVE)
 
 
 def _explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
-    """1 - residual / sum of (y - mean y)^2; the residual is the sum of (e - middle)^2, off by at most `lost`.
+    """1 - residual / sum of (y - mean y)^2; the residual is a sum of (e - middle)^2 whose error is at most `lost`.
 
-    The sums are exact but for the rounding of each term and of the last step, together at most 2^-51 of the sum of
-    y^2 and a unit for each term: the bound is what that does to the value. The influence function of the value is
-    -((e - middle)^2 - K (y - mean y)^2) / var y with K = residual / spread, a polynomial of e and y.
+    The bound is what rounding does to the value: the sums lose at most 2^-51 of the sum of y^2 and one unit for each
+    term. The influence function of the value is the polynomial -((e - middle)^2 - K (y - mean y)^2) / var y with
+    K = residual / sum of (y - mean y)^2.
     """
     n = s["usable"]
     with np.errstate(divide="ignore", invalid="ignore"):
         y = s["01"] / n
-        spread, off = s["02"] - s["01"] * y, s["02"] * 2.0**-51 + n * UNIT
+        spread, rounding = s["02"] - s["01"] * y, s["02"] * 2.0**-51 + n * UNIT
         left = residual / spread
-        bound = (lost + left * off) / (spread - off)
+        bound = (lost + left * rounding) / (spread - rounding)
     reason = because(
         (n == 0, NO_LABELS),
         ((n < 2) | (s["low"] == s["high"]), "labels do not vary"),
         (np.isnan(residual) | np.isnan(spread), UNDEFINED_SUM),
-        (~(spread > off), "labels vary too little for their size"),
+        (~(spread > rounding), "labels vary too little for their size"),
     )
-    found = plain(1 - left, reason, np.where(bound > NEGLIGIBLE * np.maximum(1.0, left), bound, 0.0))
+    values = plain(1 - left, reason, np.where(bound > NEGLIGIBLE * np.maximum(1.0, left), bound, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = {(2, 0): 1.0, (0, 2): -left, (0, 1): 2 * left * y, (0, 0): -left * y**2}
+        terms: dict[tuple[int, int], Floats | float] = {
+            (2, 0): 1.0,
+            (0, 2): -left,
+            (0, 1): 2 * left * y,
+            (0, 0): -left * y**2,
+        }
         if middle is not None:
             terms |= {(1, 0): -2 * middle, (0, 0): middle**2 - left * y**2}
         error = polynomial_error(terms, lambda a, b: s[f"{a}{b}"] / n if a + b else 1.0, n) / (spread / n)
     low, high = on_log_scale(left, error, student(s.level, n - 1))
-    undefined = np.isnan(found.value)
-    return found.within(*(np.where(undefined, np.nan, 1 - end) for end in (high, low)))
+    undefined = np.isnan(values.value)
+    return values.within(np.where(undefined, np.nan, 1 - high), np.where(undefined, np.nan, 1 - low))
 
 
 def _of_moments(value: Callable[[Merged], Values], names: str, on_usable: OnUsable) -> Formula:
-    """From the sums of e^a y^b, named such as `21`, and what tells whether labels vary."""
+    """A formula of sums of e^a y^b, each named by its exponents (`21` is e^2 y), and of the extremes of the labels."""
     states = {name: _moment(int(name[0]), int(name[1])) for name in names.split()}
     ends = {"low": State("min", of="label", where="usable"), "high": State("max", of="label", where="usable")}
-    return Formula({**states, **ends, "usable": USABLE}, value, _kept(on_usable), range=(-np.inf, 1.0))
+    return Formula({**states, **ends, "usable": USABLE}, value, _on_rows(on_usable), range=(-np.inf, 1.0))
 
 
 @entry("r2", "regression", better="higher", version=2)
 def r2() -> Formula:
     """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n (Wright 1921)."""
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         y = d.label.astype(float)
         return 1 - (_error(d) ** 2).sum() / ((y - y.mean()) ** 2).sum() if y.nunique() > 1 else np.nan
 
@@ -282,7 +299,7 @@ def r2() -> Formula:
 
 @entry("explained_variance", "regression", better="higher", version=2)
 def explained_variance() -> Formula:
-    """1 - var e / var y: `r2` but for the bias."""
+    """1 - var e / var y, as in scikit-learn: `r2` without the bias."""
 
     def value(s: Merged) -> Values:
         n = s["usable"]
@@ -291,7 +308,7 @@ def explained_variance() -> Formula:
             residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
         return _explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
 
-    def on_usable(d: pd.DataFrame) -> Any:
+    def on_usable(d: pd.DataFrame) -> float:
         return 1 - _error(d).var() / d.label.astype(float).var() if d.label.nunique() > 1 else np.nan
 
     return _of_moments(value, "10 20 30 40 11 21 12 22 01 02 03 04", on_usable)
@@ -304,30 +321,35 @@ def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series], ran
     return Formula(
         {"errors": histogram(of, "usable")},
         lambda s: quantile_of(s, s["errors"], q, NO_LABELS),
-        _kept(lambda d: on_error(_error(d)).quantile(q)),
+        _on_rows(lambda d: float(on_error(_error(d)).quantile(q))),
         range=range,
     )
 
 
 @entry("error_quantile", "regression", parameters=("q",), version=2)
 def error_quantile(q: float) -> Formula:
-    return _quantile("prediction - label", checked(q), lambda e: e, UNLIMITED)
+    """q-quantile of e (Hyndman and Fan 1996, type 7)."""
+    return _quantile("prediction - label", number_in("q", q, 0, 1), lambda e: e, UNLIMITED)
 
 
 @entry("absolute_error_quantile", "regression", parameters=("q",), better="lower", version=2)
 def absolute_error_quantile(q: float) -> Formula:
-    return _quantile(ABSOLUTE, checked(q), lambda e: e.abs(), NOT_NEGATIVE)
+    """q-quantile of |e| (Hyndman and Fan 1996, type 7)."""
+    return _quantile(ABSOLUTE, number_in("q", q, 0, 1), lambda e: e.abs(), NOT_NEGATIVE)
 
 
 @entry("median_absolute_error", "regression", better="lower", version=2)
 def median_absolute_error() -> Formula:
+    """Median of |e|."""
     return _quantile(ABSOLUTE, 0.5, lambda e: e.abs(), NOT_NEGATIVE)
 
 
 @entry("max_error", "regression", better="lower")
 def max_error() -> Formula:
+    """Largest |e|."""
+
     def value(s: Merged) -> Values:
         return plain(s["x"], because((np.isnan(s["x"]), NO_LABELS), (np.isinf(s["x"]), UNDEFINED_SUM)))
 
     states = {"x": State("max", of=ABSOLUTE, where="usable")}
-    return Formula(states, value, _kept(lambda d: _error(d).abs().max()), range=NOT_NEGATIVE)
+    return Formula(states, value, _on_rows(lambda d: _error(d).abs().max()), range=NOT_NEGATIVE)

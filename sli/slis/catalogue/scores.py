@@ -1,18 +1,19 @@
-"""SLIs of the scores of a binary task, whatever the threshold: losses, calibration and curves over all thresholds.
+"""SLIs of the scores of a binary task that need no threshold: losses, and curves over all thresholds.
 
-All look at the usable pairs: those with a label and a score. Limit: a histogram of more than 1024 scores is rounded,
-and what is read from it has a stated error.
+All use the usable pairs: those with a label and a score. Limit: a histogram of more than 1024 scores is rounded, so
+what is computed from it has a stated error bound.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sli.errors import ConfigError
+from sli.slis.catalogue.parameters import number_in
 from sli.slis.formula import (
     NO_LABELS,
     NOT_NEGATIVE,
@@ -23,15 +24,14 @@ from sli.slis.formula import (
     because,
     count,
     entry,
-    grouped,
     histogram,
     plain,
     total,
 )
 from sli.slis.maths import curves
-from sli.slis.maths.confidence import mean_of, normal, proportion, student
+from sli.slis.maths.confidence import mean_of, normal, student
 from sli.slis.maths.curves import Curve, Estimate
-from sli.slis.states import Flags, Floats, Groups, Integers, Merged, across
+from sli.slis.states import Flags, Merged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,38 +44,30 @@ UNLABELLED = "NOT labelled AND prediction IS NOT NULL"
 
 
 def usable(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs with a label and a prediction, both as plain booleans and floats."""
+    """The pairs with a label and a prediction; label and decision as booleans, the prediction as a float."""
     kept = pairs[pairs.usable]
     return kept.assign(
         label=kept.label.astype(bool), prediction=kept.prediction.astype(float), decision=kept.decision.astype(bool)
     )
 
 
-def number(name: str, given: Any, low: float, high: float, whole: bool = False) -> Any:
-    """A parameter that must be a number from low to high."""
-    kinds: Any = int if whole else int | float
-    if isinstance(given, bool) or not isinstance(given, kinds) or not low <= given <= high:
-        what = f"a{' whole' if whole else ''} number from {low:g} to {high:g}"
-        raise ConfigError(f"{name} is out of range", expected=what, found=repr(given))
-    return given
-
-
 def _mean_loss(
     loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame], pd.Series], range: Range, known: Range
 ) -> Formula:
-    """Mean of a loss; `least` and `most` are the lower and the higher one of the two labels a pair may get.
+    """Mean of a loss.
 
-    `known` is the range that its interval counts on.
+    `loss`, `least` and `most` are SQL: the loss, and the lower and the higher loss that an unlabelled pair may have.
+    `known` is the range of the loss that the interval may rely on.
     """
 
     def value(s: Merged) -> Values:
-        found = mean_of(s, s["loss"], s["squares"], s["usable"], NO_LABELS, known)
-        # A sum of no term is null.
-        loss = np.where(s["usable"] == 0, 0.0, s["loss"])
-        ends = [loss + np.where(s["open"] == 0, 0.0, s[name]) for name in ("least", "most")]
+        mean = mean_of(s, s["loss"], s["squares"], s["usable"], NO_LABELS, known)
+        # The sum of no terms is NaN.
+        sums = np.where(s["usable"] == 0, 0.0, s["loss"])
+        lows, highs = (sums + np.where(s["open"] == 0, 0.0, s[name]) for name in ("least", "most"))
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = (each / (s["usable"] + s["open"]) for each in ends)
-        return found.missing(low, high)
+            pairs = s["usable"] + s["open"]
+            return mean.missing(lows / pairs, highs / pairs)
 
     def on_pairs(pairs: pd.DataFrame) -> float:
         return float(on_rows(usable(pairs)).mean())
@@ -96,12 +88,12 @@ def _mean_loss(
 
 
 WORST = -math.log(EPS)
-"""The greatest loss of a probability that is clipped."""
+"""The greatest log loss of a clipped probability."""
 
 
 @entry("log_loss", "binary", better="lower", version=2)
 def log_loss() -> Formula:
-    """Mean of -ln of the probability given to the label (Good 1952), clipped as scikit-learn does."""
+    """Mean of -ln of the probability of the label (Good 1952), clipped as in scikit-learn."""
     p = f"least(greatest(prediction, {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
     q = f"(1.0::DOUBLE - {p})"
 
@@ -111,7 +103,7 @@ def log_loss() -> Formula:
         score = kept.prediction.clip(EPS, 1 - EPS)
         return pd.Series(-np.log(score.where(kept.label, 1 - score)))
 
-    # The greatest loss is so far from all usual ones that an interval must not count on it.
+    # The greatest loss is so far from all usual losses that the interval must not rely on it.
     return _mean_loss(
         f"-ln(CASE WHEN label THEN {p} ELSE {q} END)",
         f"-ln(greatest({p}, {q}))",
@@ -125,7 +117,7 @@ def log_loss() -> Formula:
 @entry("brier", "binary", better="lower", version=2)
 def brier() -> Formula:
     """Mean of (score - label)^2 (Brier 1950)."""
-    near, far = (f"{of}(prediction, 1.0::DOUBLE - prediction)" for of in ("least", "greatest"))
+    near, far = (f"{function}(prediction, 1.0::DOUBLE - prediction)" for function in ("least", "greatest"))
     return _mean_loss(
         "(prediction - label::INT) * (prediction - label::INT)",
         f"{near} * {near}",
@@ -136,99 +128,7 @@ def brier() -> Formula:
     )
 
 
-# From the scores by bin
-
-
-def _binned(
-    bins: int, value: Callable[[Merged, Integers, Floats], Values], on_rows: Callable[[pd.Series, pd.DataFrame], float]
-) -> Formula:
-    """`value` sees counts and sums of scores by row, bin and label: positive, negative, missing."""
-    bins = number("bins", bins, 1, 1000, whole=True)
-    place = f"greatest(ceil(prediction * {float(bins)!r}::DOUBLE)::INTEGER - 1, 0)"
-    state = grouped(
-        f"{place} * 3 + CASE WHEN label THEN 0 WHEN labelled THEN 1 ELSE 2 END", "prediction IS NOT NULL", "prediction"
-    )
-
-    def of_groups(s: Merged) -> Values:
-        groups: Groups = s["bins"]
-        counts, sums = groups.dense([str(i) for i in range(3 * bins)])
-        counts, sums = counts.reshape(-1, bins, 3), sums.reshape(-1, bins, 3)
-        return value(s, counts, sums)
-
-    def on_pairs(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        return float(on_rows((np.ceil(kept.prediction * bins) - 1).clip(lower=0), kept)) if len(kept) else float("nan")
-
-    return Formula({"bins": state}, of_groups, on_pairs, range=SHARE)
-
-
-@entry("ece", "binary", parameters=("bins",), better="lower", version=2)
-def ece(bins: int = 10) -> Formula:
-    """Expected calibration error: mean distance, weighted by pairs, of each bin's mean score to its rate of positives
-    (Naeini et al. 2015; Guo et al. 2017). The bins are ((i - 1) / bins, i / bins], 0 in the first."""
-
-    def value(_: Merged, counts: Integers, sums: Floats) -> Values:
-        labelled, missing = counts[..., :2].sum(axis=(1, 2)), counts[..., 2]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = across(np.abs(counts[..., 0] - across(sums[..., :2]))) / labelled
-            off = counts[..., 0] - across(sums)
-            nearest = np.clip(np.rint(-off), 0, missing)
-            least = across(np.abs(off + nearest)) / (labelled + missing.sum(axis=1))
-            most = across(np.maximum(np.abs(off), np.abs(off + missing))) / (labelled + missing.sum(axis=1))
-        return plain(error, because((labelled == 0, NO_LABELS))).missing(least, most)
-
-    def on_rows(place: pd.Series, kept: pd.DataFrame) -> float:
-        return float((kept.label - kept.prediction).groupby(place).sum().abs().sum() / len(kept))
-
-    return _binned(bins, value, on_rows)
-
-
-def _bin(
-    bin: int, bins: int, value: Callable[[Merged, Integers, Floats], Values], on_rows: Callable[[pd.DataFrame], float]
-) -> Formula:
-    """The same of one bin, counted from 0."""
-    bins = number("bins", bins, 1, 1000, whole=True)
-    at = number("bin", bin, 0, bins - 1, whole=True)
-    return _binned(
-        bins,
-        lambda s, counts, sums: value(s, counts[:, at], sums[:, at]),
-        lambda place, kept: on_rows(kept[place == at]),
-    )
-
-
-def _empty(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
-    # The labels of the other bins are not at hand here: those of the window tell whether there are any.
-    return (s.labelled == 0, NO_LABELS), (labelled == 0, "no labelled predictions in the bin")
-
-
-@entry("calibration", "binary", parameters=("bin", "bins"), version=2)
-def calibration(bin: int, bins: int = 10) -> Formula:
-    """Rate of positives among the pairs whose score lies in a bin: a point of the reliability diagram (Murphy and
-    Winkler 1977)."""
-
-    def value(s: Merged, counts: Integers, _: Floats) -> Values:
-        labelled, positive, missing = counts[:, :2].sum(axis=1), counts[:, 0], counts[:, 2]
-        found = proportion(s, positive, labelled, *_empty(s, labelled))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            every = labelled + missing
-            return found.missing(positive / every, (positive + missing) / every)
-
-    return _bin(bin, bins, value, lambda kept: kept.label.mean())
-
-
-@entry("calibration_score", "binary", parameters=("bin", "bins"))
-def calibration_score(bin: int, bins: int = 10) -> Formula:
-    """Mean score of the pairs whose score lies in a bin: what `calibration` would be of a calibrated model."""
-
-    def value(s: Merged, counts: Integers, sums: Floats) -> Values:
-        labelled = counts[:, :2].sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return plain(across(sums[:, :2]) / labelled, because(*_empty(s, labelled)))
-
-    return _bin(bin, bins, value, lambda kept: kept.prediction.mean())
-
-
-# From the histogram of the scores
+# Curves over all thresholds, from the histogram of the scores
 
 
 def curved(
@@ -236,11 +136,14 @@ def curved(
     on_rows: Callable[[pd.DataFrame], float],
     range: Range = SHARE,
 ) -> Formula:
-    """`value` also gets the case that is without labels; `on_rows` sees at least one pair."""
+    """A formula of the curve of the scores of usable pairs.
+
+    `value` also gets the case of `because` that there are no labels; `on_rows` gets the usable pairs, at least one.
+    """
 
     def of_histogram(s: Merged) -> Values:
-        of = curves.curve(s["scores"])
-        return value(s, of, (of.positives + of.negatives == 0, NO_LABELS))
+        curve = curves.curve_of(s["scores"])
+        return value(s, curve, (curve.positives + curve.negatives == 0, NO_LABELS))
 
     def on_pairs(pairs: pd.DataFrame) -> float:
         kept = usable(pairs)
@@ -251,27 +154,28 @@ def curved(
 
 
 def at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
-    """By distinct score, descending: positives at it, and positives and pairs at or above it."""
+    """For each distinct score, descending: `positives` on it, positives (`top`) and pairs (`depth`) at or above it."""
     import pandas as pd
 
     by = kept.label.groupby(kept.prediction).agg(["sum", "count"]).sort_index(ascending=False)
     return pd.DataFrame({"positives": by["sum"], "top": by["sum"].cumsum(), "depth": by["count"].cumsum()})
 
 
-def one_class(of: Curve) -> Flags:
-    """Whether a class has no labels, or no pair has one."""
-    found: Flags = (of.positives == 0) | (of.negatives == 0)
-    return found
+def one_class(curve: Curve) -> Flags:
+    """Whether a row has no positives or no negatives."""
+    lacking: Flags = (curve.positives == 0) | (curve.negatives == 0)
+    return lacking
 
 
-def roc_auc_of(s: Merged, of: Curve, *cases: tuple[Flags, str]) -> Values:
-    """The area under the ROC curve, undefined in these cases; its interval is in log odds."""
-    area = curves.roc_area(of)
-    found = plain(area.value, because(*cases), area.bound)
-    return found.within(*curves.logit_interval(area.value, area.error, normal(s.level)))
+def roc_auc_of(s: Merged, curve: Curve, *cases: tuple[Flags, str]) -> Values:
+    """The area under the ROC curve with its interval (DeLong et al. 1988) in log odds; undefined where a case holds."""
+    area = curves.roc_area(curve)
+    values = plain(area.value, because(*cases), area.bound)
+    return values.within(*curves.logit_interval(area.value, area.error, normal(s.level)))
 
 
 def roc_auc_on_rows(kept: pd.DataFrame) -> float:
+    """The same area from the ranks of the positives (Mann and Whitney 1947); NaN without positives or negatives."""
     high = kept.label.sum()
     low = len(kept) - high
     ranks = kept.prediction.rank()[kept.label].sum()
@@ -280,22 +184,28 @@ def roc_auc_on_rows(kept: pd.DataFrame) -> float:
 
 @entry("roc_auc", "binary", better="higher", version=2)
 def roc_auc() -> Formula:
-    return curved(lambda s, of, unlabelled: roc_auc_of(s, of, unlabelled, (one_class(of), ONE_CLASS)), roc_auc_on_rows)
+    """Share of (positive, negative) pairs whose scores are in the right order, ties half (Mann and Whitney 1947)."""
+
+    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        return roc_auc_of(s, curve, unlabelled, (one_class(curve), ONE_CLASS))
+
+    return curved(value, roc_auc_on_rows)
 
 
-def precision_recall_of(s: Merged, of: Curve, area: Estimate, *cases: tuple[Flags, str]) -> Values:
-    """An area under the precision-recall curve, undefined in these cases.
+def precision_recall_of(s: Merged, curve: Curve, area: Estimate, *cases: tuple[Flags, str]) -> Values:
+    """An area under the precision-recall curve with its interval; undefined where a case holds.
 
-    Interval by the influence function, in log odds, about the value less its bias. A normal one holds the true value
-    too seldom (92 to 94 %) where a class is small; Student's t with a third of the smaller class as degrees of freedom
-    was chosen by simulation.
+    The interval uses the influence function, in log odds, around the value less its bias. With the normal distribution
+    it held the true value too seldom (92 to 94 %) if a class is small; Student's t with a third of the smaller class as
+    degrees of freedom was chosen by simulation.
     """
-    found = plain(area.value, because(*cases), area.bound)
-    factor = student(s.level, (np.minimum(of.positives, of.negatives) - 1) / 3)
-    return found.within(*curves.logit_interval(area.value - area.bias, area.error, factor))
+    values = plain(area.value, because(*cases), area.bound)
+    factor = student(s.level, (np.minimum(curve.positives, curve.negatives) - 1) / 3)
+    return values.within(*curves.logit_interval(area.value - area.bias, area.error, factor))
 
 
 def average_precision_on_rows(kept: pd.DataFrame) -> float:
+    """Mean precision at the scores of the positives, as in scikit-learn; NaN without positives."""
     if not kept.label.any():
         return float("nan")
     by = at_or_above(kept)
@@ -304,20 +214,22 @@ def average_precision_on_rows(kept: pd.DataFrame) -> float:
 
 @entry("average_precision", "binary", better="higher", version=2)
 def average_precision() -> Formula:
-    def value(s: Merged, of: Curve, unlabelled: tuple[Flags, str]) -> Values:
-        cases = unlabelled, (of.positives == 0, NO_POSITIVES)
-        return precision_recall_of(s, of, curves.average_precision(of), *cases)
+    """Mean over the positives of the precision at their score, as in scikit-learn."""
+
+    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
+        return precision_recall_of(s, curve, curves.average_precision(curve), *cases)
 
     return curved(value, average_precision_on_rows)
 
 
 @entry("pr_auc", "binary", better="higher")
 def pr_auc() -> Formula:
-    """The points of the precision-recall curve joined by straight lines, as `auc` of scikit-learn does."""
+    """Area under the precision-recall curve by trapezoids, as `auc` of scikit-learn computes it."""
 
-    def value(s: Merged, of: Curve, unlabelled: tuple[Flags, str]) -> Values:
-        cases = unlabelled, (of.positives == 0, NO_POSITIVES)
-        return precision_recall_of(s, of, curves.precision_recall_area(of), *cases)
+    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
+        return precision_recall_of(s, curve, curves.precision_recall_area(curve), *cases)
 
     def on_rows(kept: pd.DataFrame) -> float:
         if not kept.label.any():
@@ -329,26 +241,29 @@ def pr_auc() -> Formula:
 
 
 LEAST_TOP = 10
-"""Pairs in the top below which `lift` has no interval."""
+"""With fewer pairs in the top, `lift` has no interval."""
 
 
 @entry("lift", "binary", parameters=("k",), better="higher", version=2)
 def lift(k: float) -> Formula:
-    """Precision among the k % highest scores over the rate of positives; ties at the cut and a fraction of a pair are
-    shared out evenly. Interval by the influence function, in the logarithm."""
-    share = float(number("k", k, 0, 100)) / 100
+    """Precision among the k % highest scores over the share of positives (Ling and Li 1998).
+
+    Ties at the cut and a fraction of a pair count evenly. The interval uses the influence function, in the logarithm.
+    """
+    share = number_in("k", k, 0, 100) / 100
     if share == 0:
         raise ConfigError("k is out of range", expected="a number above 0", found=repr(k))
 
-    def value(s: Merged, of: Curve, unlabelled: tuple[Flags, str]) -> Values:
-        ratio = curves.lift(of, share)
-        found = plain(ratio.value, because(unlabelled, (of.positives == 0, NO_POSITIVES)), ratio.bound)
+    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        ratio = curves.lift(curve, share)
+        values = plain(ratio.value, because(unlabelled, (curve.positives == 0, NO_POSITIVES)), ratio.bound)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            # No positive in the top, or none below: the influence function knows no error. Of few pairs in the top,
-            # too little of it.
-            known = (ratio.error > 0) & (ratio.value > 0) & (share * (of.positives + of.negatives) >= LEAST_TOP)
+            # Without a positive in the top, or below it, the influence function gives no error; with few pairs in the
+            # top it gives too small an error.
+            top = share * (curve.positives + curve.negatives)
+            known = (ratio.error > 0) & (ratio.value > 0) & (top >= LEAST_TOP)
             factor = np.where(known, np.exp(normal(s.level) * ratio.error / ratio.value), np.nan)
-            return found.within(ratio.value / factor, ratio.value * factor)
+            return values.within(ratio.value / factor, ratio.value * factor)
 
     def on_rows(kept: pd.DataFrame) -> float:
         if not kept.label.any():
@@ -361,20 +276,25 @@ def lift(k: float) -> Formula:
 
 
 def _at_precision(
-    target: float, chosen: Callable[[curves.AtPrecision], Estimate], on_rows: Callable[[pd.DataFrame, int], float]
+    target: float,
+    estimate: Callable[[curves.AtPrecision], Estimate],
+    on_rows: Callable[[pd.DataFrame, int], float],
 ) -> Formula:
-    """Of the lowest threshold that reaches a precision; `on_rows` sees the scores that do and how many positives."""
-    target = float(number("target", target, 0, 1))
+    """An estimate at the lowest threshold whose precision reaches the target.
 
-    def value(_: Merged, of: Curve, unlabelled: tuple[Flags, str]) -> Values:
-        found = curves.at_precision(of, target)
+    `on_rows` gets the scores whose precision does (see `at_or_above`), at least one, and the number of positives.
+    """
+    target = number_in("target", target, 0, 1)
+
+    def value(_: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        at_precision = curves.at_precision(curve, target)
         reason = because(
             unlabelled,
-            (of.positives == 0, NO_POSITIVES),
-            (found.doubtful, "rounded scores hide whether the target is reached"),
-            (np.isnan(found.threshold.value), "no threshold reaches the target"),
+            (curve.positives == 0, NO_POSITIVES),
+            (at_precision.doubtful, "rounded scores hide whether the target is reached"),
+            (np.isnan(at_precision.threshold.value), "no threshold reaches the target"),
         )
-        return plain(chosen(found).value, reason, chosen(found).bound)
+        return plain(estimate(at_precision).value, reason, estimate(at_precision).bound)
 
     def on_pairs(kept: pd.DataFrame) -> float:
         by = at_or_above(kept)
@@ -386,9 +306,11 @@ def _at_precision(
 
 @entry("threshold_at_precision", "binary", parameters=("target",))
 def threshold_at_precision(target: float) -> Formula:
-    return _at_precision(target, lambda found: found.threshold, lambda reached, _: float(reached.index.min()))
+    """The lowest score such that a share of `target` of the pairs at or above it is positive."""
+    return _at_precision(target, lambda at: at.threshold, lambda reached, _: float(reached.index.min()))
 
 
 @entry("recall_at_precision", "binary", parameters=("target",), better="higher")
 def recall_at_precision(target: float) -> Formula:
-    return _at_precision(target, lambda found: found.recall, lambda reached, all: float(reached.top.max() / all))
+    """Share of the positives at or above `threshold_at_precision`."""
+    return _at_precision(target, lambda at: at.recall, lambda reached, positives: float(reached.top.max() / positives))

@@ -17,7 +17,7 @@ import numpy as np
 from sli.engine.sql import text_of
 from sli.errors import ConfigError
 from sli.slis.custom.sql import needs_labels, over, undefined
-from sli.slis.formula import Formula, Values, grouped, plain
+from sli.slis.formula import Formula, Values, plain
 from sli.slis.states import LIMIT, Floats, Groups, Histograms, Merged, Spread, State
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def histogram(of: str, where: str = "true", spread: Spread = "real") -> State:
 
 def groups(of: str, where: str = "true", amount: str = "") -> State:
     """Counts by the text of an SQL expression, with the sum of another in each group."""
-    return grouped(text_of(of), f"({where}) AND ({of}) IS NOT NULL", f"({amount})::DOUBLE" if amount else "")
+    where = f"({where}) AND ({of}) IS NOT NULL"
+    return State("groups", of=text_of(of), where=where, amount=f"({amount})::DOUBLE" if amount else "")
 
 
 def is_mergeable(found: Any) -> bool:
@@ -106,7 +107,7 @@ def _value(found: Mergeable, s: Merged) -> Values:
         if rows < 2:
             return _none(rows, error)
         # A row must not lose its value because of those it stands beside.
-        return Values.joined([_value(found, s.part(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
+        return Values.concatenated([_value(found, s.between(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
     needs = needs_labels(found.states.values())
     try:
         return _finished(given, s, needs) if isinstance(given, Values) else _plain(given, s, needs)

@@ -413,7 +413,7 @@ class _Side:
 
     @staticmethod
     def of(samples: Samples, i: int) -> _Side:
-        return _Side(samples.truth[i], samples.prediction[i], samples.keys[i], samples.columns[i])
+        return _Side(samples.label[i], samples.prediction[i], samples.keys[i], samples.columns[i])
 
     @property
     def content(self) -> tuple[Any, ...]:

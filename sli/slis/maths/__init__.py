@@ -1,4 +1,10 @@
-"""The formulas that SLIs share: curves of scores, distances of distributions, confidence intervals.
+"""The mathematics that several SLIs share: intervals, curves over thresholds, distances, quantiles and moments.
 
-Imports `slis.formula` and `slis.states`. Takes and returns NumPy arrays; never sees a config or a file.
+It imports only `formula`, `states` and lower wings; it knows no task and no SLI of the catalogue.
+
+- `confidence`: confidence intervals of shares, means and functions of counts
+- `moments`: standard deviations and standard errors from sums of powers
+- `quantiles`: quantiles of histograms, and their intervals
+- `curves`: areas and thresholds from one histogram of scores
+- `distances`: distances between the values of a window and of its reference
 """

@@ -39,7 +39,7 @@ def histograms(rows, exact=True) -> Histograms:
 
 
 def curve(*rows, exact=True):
-    return curves.curve(histograms(rows, exact))
+    return curves.curve_of(histograms(rows, exact))
 
 
 def arrays(pairs):

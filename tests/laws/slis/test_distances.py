@@ -282,7 +282,7 @@ def test_the_interval_of_a_mean_difference_is_welchs_and_none_where_the_spread_i
 
 @pytest.mark.parametrize("name", DRIFT)
 def test_a_reference_of_nothing_is_refused(name):
-    with pytest.raises(ConfigError, match="compares with something"):
+    with pytest.raises(ConfigError, match="needs a reference to compare with"):
         make(name, against=None)
 
 

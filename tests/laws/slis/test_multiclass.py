@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sli.errors import ConfigError
-from sli.slis.catalogue import multiclass, one_vs_rest
+from sli.slis.catalogue import class_scores, multiclass, one_vs_rest
 from sli.slis.states import Groups, Merged
 
 CLASSES = ("a", "b", "c")
@@ -49,11 +49,11 @@ def test_a_window_without_errors_does_not_have_an_interval_without_width(make):
         (multiclass.f1, {"average": "makro"}, "did you mean 'macro'"),
         (multiclass.precision, {"label": "cat", "average": "macro"}, "either `label` or `average`"),
         (multiclass.confusion, {"label": "cat", "decision": "dgo"}, "did you mean 'dog'"),
-        (multiclass.log_loss, {"scores": {"cat": "p_cat"}}, "none for dog"),
+        (class_scores.log_loss, {"scores": {"cat": "p_cat"}}, "none for dog"),
         (one_vs_rest.specificity, {"label": "dgo"}, "did you mean 'dog'"),
         (one_vs_rest.roc_auc, {"scores": {"cat": "p_cat"}}, "none for dog"),
         (one_vs_rest.roc_auc, {"scores": {"cat": "p", "dog": "q"}, "average": "micro"}, "one of macro, weighted"),
-        (multiclass.top_k_accuracy, {"k": 2, "scores": {"cat": "p", "dog": "q"}}, "1 to 1"),
+        (class_scores.top_k_accuracy, {"k": 2, "scores": {"cat": "p", "dog": "q"}}, "1 to 1"),
     ],
 )
 def test_a_wrong_parameter_is_named(make, given, said):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sli.slis import CATALOGUE
-from sli.slis.catalogue.values import quantile_interval, quantiles
+from sli.slis.maths.quantiles import quantile_interval, quantiles
 from sli.slis.states import DISTINCT, Distincts, Histograms, Merged, rounded
 
 share = st.floats(0, 1)

@@ -1,0 +1,109 @@
+"""SLIs of how well the scores of a binary task are calibrated: positives against scores, bin by bin.
+
+Bin i of `bins`, counted from 0, is (i / bins, (i + 1) / bins], and the first includes 0. One state holds all bins.
+Limit: bins of equal width only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sli.slis.catalogue.parameters import whole_number_in
+from sli.slis.catalogue.scores import usable
+from sli.slis.formula import NO_LABELS, SHARE, Formula, Values, because, entry, groups, plain
+from sli.slis.maths.confidence import proportion
+from sli.slis.states import Flags, Floats, Integers, Merged, sum_last_axis
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OfBins = Callable[[Merged, Integers, Floats], Values]
+"""Values from counts and sums of scores of all bins or of one; the last axis is positive, negative, unlabelled."""
+
+
+def _of_bins(bins: int, value: OfBins, on_rows: Callable[[pd.Series, pd.DataFrame], float]) -> Formula:
+    """A formula of all bins; `on_rows` gets the bin of each usable pair and the pairs, at least one."""
+    bins = whole_number_in("bins", bins, 1, 1000)
+    place = f"greatest(ceil(prediction * {float(bins)!r}::DOUBLE)::INTEGER - 1, 0)"
+    state = groups(
+        f"{place} * 3 + CASE WHEN label THEN 0 WHEN labelled THEN 1 ELSE 2 END", "prediction IS NOT NULL", "prediction"
+    )
+
+    def of_groups(s: Merged) -> Values:
+        counts, sums = s["bins"].dense([str(i) for i in range(3 * bins)])
+        return value(s, counts.reshape(-1, bins, 3), sums.reshape(-1, bins, 3))
+
+    def on_pairs(pairs: pd.DataFrame) -> float:
+        kept = usable(pairs)
+        return float(on_rows((np.ceil(kept.prediction * bins) - 1).clip(lower=0), kept)) if len(kept) else float("nan")
+
+    return Formula({"bins": state}, of_groups, on_pairs, range=SHARE)
+
+
+@entry("ece", "binary", parameters=("bins",), better="lower", version=2)
+def ece(bins: int = 10) -> Formula:
+    """Expected calibration error (Naeini et al. 2015; Guo et al. 2017).
+
+    It is the mean distance between the mean score and the share of positives of a bin, weighted by the bin's pairs.
+    """
+
+    def value(_: Merged, counts: Integers, sums: Floats) -> Values:
+        labelled, missing = counts[..., :2].sum(axis=(1, 2)), counts[..., 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = sum_last_axis(np.abs(counts[..., 0] - sum_last_axis(sums[..., :2]))) / labelled
+            gap = counts[..., 0] - sum_last_axis(sums)
+            # So many of the unlabelled pairs of a bin must be positive to bring its gap nearest to 0.
+            nearest = np.clip(np.rint(-gap), 0, missing)
+            least = sum_last_axis(np.abs(gap + nearest)) / (labelled + missing.sum(axis=1))
+            most = sum_last_axis(np.maximum(np.abs(gap), np.abs(gap + missing))) / (labelled + missing.sum(axis=1))
+        return plain(error, because((labelled == 0, NO_LABELS))).missing(least, most)
+
+    def on_rows(place: pd.Series, kept: pd.DataFrame) -> float:
+        return float((kept.label - kept.prediction).groupby(place).sum().abs().sum() / len(kept))
+
+    return _of_bins(bins, value, on_rows)
+
+
+def _of_bin(bin: int, bins: int, value: OfBins, on_rows: Callable[[pd.DataFrame], float]) -> Formula:
+    """A formula of one bin, counted from 0; `on_rows` gets its usable pairs."""
+    bins = whole_number_in("bins", bins, 1, 1000)
+    at = whole_number_in("bin", bin, 0, bins - 1)
+    return _of_bins(
+        bins,
+        lambda s, counts, sums: value(s, counts[:, at], sums[:, at]),
+        lambda place, kept: on_rows(kept[place == at]),
+    )
+
+
+def _cases(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
+    """When a bin with so many labelled pairs is undefined."""
+    return (s.labelled == 0, NO_LABELS), (labelled == 0, "no labelled predictions in the bin")
+
+
+@entry("calibration", "binary", parameters=("bin", "bins"), version=2)
+def calibration(bin: int, bins: int = 10) -> Formula:
+    """Share of positives among the pairs of a bin: a point of the reliability diagram (Murphy and Winkler 1977)."""
+
+    def value(s: Merged, counts: Integers, _: Floats) -> Values:
+        labelled, positive, missing = counts[:, :2].sum(axis=1), counts[:, 0], counts[:, 2]
+        share = proportion(s, positive, labelled, *_cases(s, labelled))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pairs = labelled + missing
+            return share.missing(positive / pairs, (positive + missing) / pairs)
+
+    return _of_bin(bin, bins, value, lambda kept: kept.label.mean())
+
+
+@entry("calibration_score", "binary", parameters=("bin", "bins"))
+def calibration_score(bin: int, bins: int = 10) -> Formula:
+    """Mean score of the pairs of a bin: the value that `calibration` of a calibrated model is near to."""
+
+    def value(s: Merged, counts: Integers, sums: Floats) -> Values:
+        labelled = counts[:, :2].sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return plain(sum_last_axis(sums[:, :2]) / labelled, because(*_cases(s, labelled)))
+
+    return _of_bin(bin, bins, value, lambda kept: kept.prediction.mean())

@@ -316,7 +316,7 @@ def test_beyond_a_sample_the_interval_is_the_fifth_of_the_resamples_from_either_
     found, again = gap.value(given), gap.value(given)
     assert (found.low[0], found.high[0]) == (again.low[0], again.high[0])
     random = np.random.default_rng(given["sample"].keys[0].view(np.uint32))
-    errors = given["sample"].prediction[0] - given["sample"].truth[0]
+    errors = given["sample"].prediction[0] - given["sample"].label[0]
     drawn = sorted(errors[random.integers(0, SAMPLE_ROWS, SAMPLE_ROWS)].mean() for _ in range(resamples))
     beyond = round((resamples + 1) * (1 - level) / 2)
     assert [found.low[0], found.high[0]] == pytest.approx([drawn[beyond - 1], drawn[-beyond]], rel=1e-9)
@@ -340,9 +340,9 @@ def test_warnings_and_errors_of_a_function_end_nothing(folder):
 
 def test_a_function_that_changes_its_arrays_changes_only_its_own(folder):
     given = merged(pairs_of(50))
-    before = given["sample"].truth[0].copy()
+    before = given["sample"].label[0].copy()
     assert formula(folder, "custom_own:spoils").value(given).value[0] == 1
-    assert (given["sample"].truth[0] == before).all()
+    assert (given["sample"].label[0] == before).all()
 
 
 def test_functions_share_a_sample_and_have_windows_of_their_own(folder):

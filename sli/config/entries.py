@@ -20,8 +20,10 @@ from sli.config.references import parse_reference
 from sli.engine.storage import NOTHING, Storage
 from sli.errors import ConfigError, nearest
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
-from sli.slis.custom.loaded import load
-from sli.slis.custom.python import PYTHON_KEYS, UNSCORED, from_python, source_hash, y_pred
+from sli.slis.custom.imports import load
+from sli.slis.custom.python import PYTHON_KEYS, from_python
+from sli.slis.custom.sampled import UNSCORED
+from sli.slis.custom.signature import source_hash, y_pred
 from sli.slis.custom.sql import from_sql, needs_labels
 from sli.slis.formula import Objective
 
@@ -185,7 +187,7 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
     objective = _objective(entry)
     _closed(entry, PYTHON_KEYS, "a custom SLI")
     _needed(entry, "name", "python")
-    of = entry["of"] if "of" in entry else y_pred(entry, Path(context.folder), context.task)
+    of = y_pred(entry, Path(context.folder), context.task)
     valid = {"binary": ("decision", "prediction"), "multiclass": ("prediction", "scores")}
     if of not in valid.get(context.task, ("prediction",)):
         expected = " or ".join(valid.get(context.task, ("prediction",)))
@@ -202,18 +204,13 @@ def _from_python(entry: dict[str, Any], context: Context) -> Sli:
     folder, name, declaration = Path(context.folder), str(entry["name"]), dict(entry)
 
     def made() -> Formula:
-        return from_python(entry, folder, _y_pred(entry, folder, context.task), context.classes, context.scores)
+        return from_python(entry, folder, y_pred(entry, folder, context.task), context.classes, context.scores)
 
     formula = cast(Formula, _Deferred(context.where, made))
     reference = None
     if (against := entry.get("against")) is not None:
         reference, declaration["against"] = context.reference(against)
     return FromPython(name, formula, declaration, objective, reference, context=context)
-
-
-def _y_pred(entry: Mapping[str, Any], folder: Path, task: str) -> str:
-    """What the function gets beside the labels. Raises ConfigError."""
-    return str(entry["of"]) if "of" in entry else y_pred(entry, folder, task)
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,7 @@ class FromPython(Sli):
     def meaning(self) -> Mapping[str, Any]:
         folder = Path(self.context.folder)
         with _placed(self.context.where):
-            of = _y_pred(self.declaration, folder, self.context.task)
+            of = y_pred(self.declaration, folder, self.context.task)
             meaning = {**self.declaration, "of": of, "source": source_hash(self.declaration, folder)}
         if UNSCORED in self.formula.states:
             meaning["scores"] = dict(self.context.scores)

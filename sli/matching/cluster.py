@@ -20,7 +20,7 @@ from sli.config.sections import Factory, Scheduler, Workers
 from sli.engine.storage import plain
 from sli.errors import ConfigError, EngineError, SliError
 from sli.masking import masked
-from sli.slis.custom.loaded import load
+from sli.slis.custom.imports import load
 
 LOG = logging.getLogger("sli.cluster")
 """What there is to say of a cluster, whatever the tasks say."""

@@ -45,7 +45,7 @@ class Spec:
     def of(
         config: Config, as_of: int, states: Iterable[str], slice_sets: tuple[tuple[str, ...], ...], threads: int
     ) -> Spec:
-        from sli.slis.custom.python import pickled
+        from sli.slis.custom.function import pickled
 
         p, f = config.predictions, config.feedback
         chosen = tuple(config.states[each] for each in states)

@@ -19,7 +19,7 @@ from sli.planning.affected import SliChange, affected
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slis import Sli
-from sli.slis.custom.python import resamples
+from sli.slis.custom.sampled import resamples
 from sli.slis.states import SAMPLE_ROWS
 
 

@@ -27,7 +27,7 @@ from sli.logs.files import LogFile
 from sli.matching.join import match
 from sli.matching.spec import Spec
 from sli.planning.tasks import Chunk
-from sli.slis.custom.python import Called, called, hushed
+from sli.slis.custom.function import UserFunction, value_or_reason, without_warnings
 from sli.slis.states import SAMPLE_ROWS, State, integers
 from sli.tiles.aggregate import grouping, named, prepare, slice_sql, states_of
 
@@ -155,24 +155,28 @@ def _windows(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spe
 TRUTH, PREDICTION = "sli:truth", "sli:prediction"
 
 
-def _listed(state: State, function: Called, flags: dict[str, str], lists: dict[tuple[str, str], str]) -> dict[str, str]:
+def _listed(
+    state: State, function: UserFunction, flags: dict[str, str], lists: dict[tuple[str, str], str]
+) -> dict[str, str]:
     """Where in `lists`, of SQL by the flag of its rows, what a function gets is: labels, predictions, its columns."""
     of = {TRUTH: "truth", PREDICTION: "value::DOUBLE" if state.of == "prediction" else "decision::DOUBLE"}
     for name in state.columns:
-        of[name] = text_of(quoted(name)) if function.texts(name) else f"({text_of(quoted(name))})::DOUBLE"
+        of[name] = text_of(quoted(name)) if function.needs_texts(name) else f"({text_of(quoted(name))})::DOUBLE"
     flag = flags[state.where]
     return {name: lists.setdefault((sql, flag), f"list_{len(lists)}") for name, sql in of.items()}
 
 
-def _on_all(function: Called, lists: dict[str, pa.ListScalar]) -> dict[str, float | str | None]:
+def _on_all(function: UserFunction, lists: dict[str, pa.ListScalar]) -> dict[str, float | str | None]:
     """What a function says of all pairs of a window."""
     truth, prediction = (np.asarray(lists.pop(name).values, dtype=np.float64) for name in (TRUTH, PREDICTION))
     columns = {
-        name: np.array(of.as_py(), dtype=object) if function.texts(name) else np.asarray(of.values, dtype=np.float64)
+        name: np.array(of.as_py(), dtype=object)
+        if function.needs_texts(name)
+        else np.asarray(of.values, dtype=np.float64)
         for name, of in lists.items()
     }
-    with hushed():
-        value, reason = called(function, truth, prediction, columns)
+    with without_warnings():
+        value, reason = value_or_reason(function, truth, prediction, columns)
     return {"value": None if np.isnan(value) else value, "reason": reason}
 
 

@@ -473,7 +473,7 @@ def test_a_python_function_that_raises_costs_its_own_values_only(desk: Desk) -> 
     ("python", "parts"),
     [
         ("no_such_module:f", ["the module of 'no_such_module:f' cannot be imported", "No module named"]),
-        ("statistics:meen", ["'statistics:meen' names no function", "did you mean 'mean'?"]),
+        ("statistics:meen", ["'statistics:meen' does not name a function", "did you mean 'mean'?"]),
         ("statistics", ["module:function"]),
     ],
 )

@@ -46,7 +46,7 @@ ROOMS = {
     "flows": set[str](),
 }
 UNKNOWN = "?"
-BY_NAME = {"__init__", "matching.cluster", "slis.custom.loaded"}
+BY_NAME = {"__init__", "matching.cluster", "slis.custom.imports"}
 """Import what a public function or the config names."""
 FILES = sorted(SLI.rglob("*.py"))
 

@@ -10,71 +10,102 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from sli.engine.sql import text_of
 from sli.errors import ConfigError
 from sli.slis.custom.sql import needs_labels, over, undefined
-from sli.slis.formula import Formula, Values, plain
-from sli.slis.states import LIMIT, Floats, Groups, Histograms, Merged, Spread, State
+from sli.slis.formula import Formula, Values, count, plain
+from sli.slis.states import LIMIT, Floats, Groups, Histograms, Integers, Merged, Spread, State
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
+T = TypeVar("T")
+
 KINDS = ("count", "sum", "min", "max", "histogram", "groups")
+"""The kinds of state that a mergeable function can have."""
 KEYS = ("name", "python", "against")
 
 
 @dataclass(frozen=True)
 class Mergeable:
-    """States by name, and the value from them once merged: an array, or `Values` with an interval."""
+    """States by name, and a function of them once merged: it returns an array, or `Values` with an interval."""
 
     states: Mapping[str, State]
-    value: Callable[[Merged], Any]
+    value: Callable[[Merged], npt.ArrayLike | Values]
 
-    def __call__(self, s: Merged) -> Any:
+    def __call__(self, s: Merged) -> npt.ArrayLike | Values:
         return self.value(s)
 
 
-def mergeable(**states: State) -> Callable[[Callable[[Merged], Any]], Mergeable]:
-    """Make an SLI of a function of merged states."""
+def mergeable(**states: State) -> Callable[[Callable[[Merged], npt.ArrayLike | Values]], Mergeable]:
+    """Decorate a function of merged states, so that a config can name it as an SLI, exact in every window.
+
+    Each keyword names a state, made by `count`, `total`, `smallest`, `largest`, `histogram` or `groups` of this module.
+    The function gets them merged, as `s["name"]`, with an element for each of n windows and slices. It returns n
+    numbers, or `Values`, which also hold an interval.
+
+    >>> from sli.mergeable import mergeable, total
+    >>> @mergeable(wrong=total("fare", "label <> decision"), whole=total("fare", "usable"))
+    ... def share_of_fares_wrong(s):
+    ...     return s["wrong"] / s["whole"]
+    >>> sorted(share_of_fares_wrong.states)
+    ['whole', 'wrong']
+    """
     return functools.partial(Mergeable, states)
 
 
 def total(of: str, where: str = "true") -> State:
-    """Exact sum of an SQL expression; NaN without a term."""
+    """Exact sum of an SQL expression over the pairs where another holds; NaN without a term.
+
+    >>> from sli.mergeable import total
+    >>> total("fare", where="label <> decision").kind
+    'sum'
+    """
     return State("sum", of=f"({of})::DOUBLE", where=where)
 
 
 def smallest(of: str, where: str = "true") -> State:
-    """Least value of an SQL expression; NaN without one."""
+    """Least value of an SQL expression over the pairs where another holds; NaN without one."""
     return State("min", of=f"({of})::DOUBLE", where=where)
 
 
 def largest(of: str, where: str = "true") -> State:
-    """Greatest value of an SQL expression; NaN without one."""
+    """Greatest value of an SQL expression over the pairs where another holds; NaN without one."""
     return State("max", of=f"({of})::DOUBLE", where=where)
 
 
 def histogram(of: str, where: str = "true", spread: Spread = "real") -> State:
-    """Counts by value of an SQL expression."""
+    """How often each value of an SQL expression occurs: values of many rows are rounded to 10 significant bits.
+
+    With `spread="probability"` they are rounded relative to both ends of 0..1.
+    """
     return State("histogram", of=f"({of})::DOUBLE", where=f"({where}) AND ({of}) IS NOT NULL", spread=spread)
 
 
 def groups(of: str, where: str = "true", amount: str = "") -> State:
-    """Counts by the text of an SQL expression, with the sum of another in each group."""
+    """Counts by the text of an SQL expression, and the sum of `amount` in each group."""
     where = f"({where}) AND ({of}) IS NOT NULL"
     return State("groups", of=text_of(of), where=where, amount=f"({amount})::DOUBLE" if amount else "")
 
 
-def is_mergeable(found: Any) -> bool:
-    """Whether what a config names is made by `mergeable`."""
-    return isinstance(found, Mergeable)
+MAKERS: dict[str, Callable[..., State]] = {
+    "count": count,
+    "groups": groups,
+    "histogram": histogram,
+    "largest": largest,
+    "smallest": smallest,
+    "total": total,
+}
+"""What `sli.mergeable` makes states with."""
 
 
-def from_mergeable(found: Mergeable, entry: Mapping[str, Any]) -> Formula:
+def from_mergeable(function: Mergeable, entry: Mapping[str, object]) -> Formula:
     """The SLI of a config entry. Raises ConfigError."""
     call = entry["python"]
     for key in entry:
@@ -85,32 +116,35 @@ def from_mergeable(found: Mergeable, entry: Mapping[str, Any]) -> Formula:
                 expected=f"one of {', '.join(KEYS)}",
                 todo="its states name the columns they need",
             )
-    for name, state in found.states.items():
+    for name, state in function.states.items():
         if not isinstance(state, State) or state.kind not in KINDS or state.unit != "pair":
             raise ConfigError(
-                f"state '{name}' of '{call}' is none that a mergeable function can have",
+                f"a mergeable function cannot have the state '{name}' of '{call}'",
                 expected="count, total, smallest, largest, histogram or groups of sli.mergeable",
                 found=repr(state),
             )
     return Formula(
-        dict(found.states), functools.partial(_value, found), functools.partial(_on_rows, found), entry.get("against")
+        dict(function.states),
+        functools.partial(_value, function),
+        functools.partial(_on_rows, function),
+        entry.get("against"),
     )
 
 
-def _value(found: Mergeable, s: Merged) -> Values:
+def _value(function: Mergeable, s: Merged) -> Values:
     """The function's values; its mistakes are reasons, since one SLI must not end the run."""
     rows = len(s.predictions)
     try:
         with np.errstate(all="ignore"):
-            given = found.value(_sealed(s))
+            result = function.value(_read_only(s))
     except Exception as error:
         if rows < 2:
             return _none(rows, error)
-        # A row must not lose its value because of those it stands beside.
-        return Values.concatenated([_value(found, s.between(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
-    needs = needs_labels(found.states.values())
+        # A row must not lose its value because the function fails on another.
+        return Values.concatenated([_value(function, s.between(*half)) for half in ((0, rows // 2), (rows // 2, rows))])
+    needs = needs_labels(function.states.values())
     try:
-        return _finished(given, s, needs) if isinstance(given, Values) else _plain(given, s, needs)
+        return _checked(result, s, needs) if isinstance(result, Values) else _plain(result, s, needs)
     except Exception as error:
         return _none(rows, error)
 
@@ -119,82 +153,84 @@ def _none(rows: int, error: Exception) -> Values:
     return plain(np.full(rows, np.nan), np.full(rows, f"{type(error).__name__}: {error}"[:200], dtype=object))
 
 
-def _plain(given: Any, s: Merged, needs: bool) -> Values:
-    numbers = _numbers(given, len(s.predictions))
-    # A rounded histogram makes a value that is near the true one, by how much only its author could tell.
+def _plain(result: npt.ArrayLike, s: Merged, needs: bool) -> Values:
+    numbers = _numbers(result, len(s.predictions))
+    # With a rounded histogram a value is near the true one; how near, only the function's author could say.
     rounded = np.zeros(len(numbers), dtype=bool)
-    for each in (s, s.reference):
-        for state in each.states.values() if each is not None else ():
+    for merged in (s, s.reference):
+        for state in merged.states.values() if merged is not None else ():
             if isinstance(state, Histograms):
                 rounded |= ~state.exact
     return plain(numbers, undefined(numbers, s, needs), np.where(rounded, np.nan, 0.0))
 
 
-def _finished(given: Values, s: Merged, needs: bool) -> Values:
+def _checked(result: Values, s: Merged, needs: bool) -> Values:
     """The author's `Values` with the law kept: NaN exactly where there is a reason, nothing infinite."""
     rows = len(s.predictions)
-    numbers = _numbers(given.value, rows)
-    why = np.broadcast_to(np.asarray(given.reason, dtype=object), (rows,))
-    told = np.array([each is not None for each in why], dtype=bool)
-    made = plain(numbers, np.where(told, why, undefined(numbers, s, needs)), _numbers(given.bound, rows))
+    numbers = _numbers(result.value, rows)
+    reasons = np.broadcast_to(np.asarray(result.reason, dtype=object), (rows,))
+    has_reason = np.array([reason is not None for reason in reasons], dtype=bool)
+    bound = _numbers(result.bound, rows)
+    values = plain(numbers, np.where(has_reason, reasons, undefined(numbers, s, needs)), bound)
 
-    def end(of: Any) -> Floats:
-        found = _numbers(of, rows)
-        return np.where(np.isfinite(found), found, np.nan)
+    def end(numbers: Floats) -> Floats:
+        numbers = _numbers(numbers, rows)
+        return np.where(np.isfinite(numbers), numbers, np.nan)
 
-    # Labels still missing may define a value that is undefined now; chance has no say in it.
-    return made.within(end(given.low), end(given.high)).missing(end(given.missing_low), end(given.missing_high))
+    # Missing labels may define a value that is undefined now. A confidence interval cannot.
+    return values.within(end(result.low), end(result.high)).missing(end(result.missing_low), end(result.missing_high))
 
 
-def _numbers(given: Any, rows: int) -> Floats:
-    found = np.ma.filled(np.ma.asarray(given, dtype=np.float64), np.nan)
-    if found.shape not in ((), (rows,)):
+def _numbers(result: npt.ArrayLike, rows: int) -> Floats:
+    numbers = np.ma.filled(np.ma.asarray(result, dtype=np.float64), np.nan)
+    if numbers.shape not in ((), (rows,)):
         raise ValueError("the value is neither one number nor one a row")
-    return np.array(np.broadcast_to(found, (rows,)))
+    return np.array(np.broadcast_to(numbers, (rows,)))
 
 
-def _sealed(s: Merged) -> Merged:
-    """The same states, which a function cannot change: other SLIs may share them."""
-
-    def sealed(of: Any) -> Any:
-        if isinstance(of, np.ndarray):
-            view = of.view()
-            view.flags.writeable = False
-            return view
-        if isinstance(of, Histograms | Groups):
-            return dataclasses.replace(of, **{f.name: sealed(getattr(of, f.name)) for f in dataclasses.fields(of)})
-        return of
-
+def _read_only(s: Merged) -> Merged:
+    """The same states, which the function cannot change: other SLIs may share them."""
     return dataclasses.replace(
         s,
-        predictions=sealed(s.predictions),
-        labelled=sealed(s.labelled),
-        ends=sealed(s.ends),
-        states={name: sealed(of) for name, of in s.states.items()},
-        reference=None if s.reference is None else _sealed(s.reference),
+        predictions=_read_only_state(s.predictions),
+        labelled=_read_only_state(s.labelled),
+        ends=_read_only_state(s.ends),
+        states={name: _read_only_state(state) for name, state in s.states.items()},
+        reference=None if s.reference is None else _read_only(s.reference),
     )
 
 
-def _on_rows(found: Mergeable, pairs: pd.DataFrame, reference: pd.DataFrame | None = None) -> float:
-    merged = _merged(found.states, pairs)
+def _read_only_state(state: T) -> T:
+    if isinstance(state, np.ndarray):
+        view = state.view()
+        view.flags.writeable = False
+        return view
+    if isinstance(state, Histograms | Groups):
+        fields = {f.name: _read_only_state(getattr(state, f.name)) for f in dataclasses.fields(state)}
+        return dataclasses.replace(state, **fields)
+    return state
+
+
+def _on_rows(function: Mergeable, pairs: pd.DataFrame, reference: pd.DataFrame | None = None) -> float:
+    merged = _merged(function.states, pairs)
     if reference is not None:
-        merged = dataclasses.replace(merged, reference=_merged(found.states, reference))
-    return float(_value(found, merged).value[0])
+        merged = dataclasses.replace(merged, reference=_merged(function.states, reference))
+    return float(_value(function, merged).value[0])
 
 
 def _merged(states: Mapping[str, State], pairs: pd.DataFrame) -> Merged:
     """The states of plain rows, as one window of one slice."""
     end = pairs.attrs.get("end")
     with over(pairs) as con:
-        made = {name: _state(con, state) for name, state in states.items()}
+        merged = {name: _state(con, state) for name, state in states.items()}
     ends = np.array([0 if end is None else end.as_unit("us").value])
-    return Merged(np.array([len(pairs)]), np.array([int(pairs.labelled.sum())]), made, ends)
+    return Merged(np.array([len(pairs)]), np.array([int(pairs.labelled.sum())]), merged, ends)
 
 
-def _state(con: Any, state: State) -> Any:
+def _state(con: duckdb.DuckDBPyConnection, state: State) -> Integers | Floats | Histograms | Groups:
     if state.kind == "count":
-        found = con.execute(f"SELECT count(*) FROM pairs WHERE {state.where}").fetchall()
-        return np.array([found[0][0]])
+        [(number,)] = con.execute(f"SELECT count(*) FROM pairs WHERE {state.where}").fetchall()
+        return np.array([number])
     if state.kind == "groups":
         return _groups(con, state)
     rows = con.execute(f"SELECT ({state.of})::DOUBLE AS x FROM pairs WHERE ({state.where})").fetchnumpy()["x"]
@@ -210,7 +246,7 @@ def _state(con: Any, state: State) -> Any:
     return np.array([terms.min() if state.kind == "min" else terms.max()])
 
 
-def _groups(con: Any, state: State) -> Groups:
+def _groups(con: duckdb.DuckDBPyConnection, state: State) -> Groups:
     rows = con.execute(
         f"SELECT ({state.of})::VARCHAR AS key, ({state.amount or '0'})::DOUBLE AS amount "
         f"FROM pairs WHERE ({state.where}) AND ({state.of}) IS NOT NULL"

@@ -30,9 +30,12 @@ from sli.mergeable import (
     smallest,
     total,
 )
-from sli.slis.custom.loaded import load
-from sli.slis.custom.mergeable import from_mergeable, is_mergeable
-from sli.slis.custom.python import UNSCORED, called, from_python, pickled, source_hash, y_pred
+from sli.slis.custom.function import pickled, value_or_reason
+from sli.slis.custom.imports import load
+from sli.slis.custom.mergeable import Mergeable, from_mergeable
+from sli.slis.custom.python import from_python
+from sli.slis.custom.sampled import UNSCORED
+from sli.slis.custom.signature import source_hash, y_pred
 from sli.slis.custom.sql import from_sql
 from sli.slis.states import SAMPLE_ROWS, Samples
 
@@ -268,7 +271,7 @@ def test_scores_that_are_not_there_are_asked_for(folder):
 
 
 def test_constants_of_a_wrong_kind_are_named_for_functions_of_scores_too(folder):
-    with pytest.raises(ConfigError, match="`with` maps parameters to constants"):
+    with pytest.raises(ConfigError, match="`with` must map parameters to constants"):
         formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES, **{"with": 5})
 
 
@@ -360,9 +363,9 @@ def test_a_function_travels_with_all_it_needs_to_where_its_modules_are_not(folde
     assert json.loads(state.call)["with"] == {"factor": 3}
     (tmp_path / "function").write_bytes(pickled(state.call, str(folder)))
     code = (
-        "import pickle, numpy as np; from sli.slis.custom.python import called; "
+        "import pickle, numpy as np; from sli.slis.custom.function import value_or_reason; "
         f"f = pickle.load(open({str(tmp_path / 'function')!r}, 'rb')); "
-        "print(called(f, np.array([1., 2.]), np.array([2., 4.]), {}))"
+        "print(value_or_reason(f, np.array([1., 2.]), np.array([2., 4.]), {}))"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert found.stdout.strip() == "(9.0, None)", found.stderr
@@ -373,16 +376,16 @@ def test_a_pickled_function_of_weights_turns_texts_to_numbers(folder):
     assert state.columns == ("weight",)
     function = pickle.loads(pickled(state.call, str(folder)))
     columns = {"weight": np.array(["1", "3"], dtype=object)}
-    assert called(function, np.zeros(2), np.array([0.0, 4.0]), columns) == (3.0, None)
+    assert value_or_reason(function, np.zeros(2), np.array([0.0, 4.0]), columns) == (3.0, None)
     columns = {"weight": np.array(["1", "many"], dtype=object)}
-    assert called(function, np.zeros(2), np.ones(2), columns)[1].startswith("ValueError: could not convert")
+    assert value_or_reason(function, np.zeros(2), np.ones(2), columns)[1].startswith("ValueError: could not convert")
 
 
 @pytest.mark.parametrize(
     ("python", "entry", "parts"),
     [
-        ("sklearn.metrics:f1_scor", {}, ["names no function", "did you mean 'f1_score'?"]),
-        ("f1_score", {}, ["'f1_score' names no function", "module:function"]),
+        ("sklearn.metrics:f1_scor", {}, ["does not name a function", "did you mean 'f1_score'?"]),
+        ("f1_score", {}, ["'f1_score' does not name a function", "module:function"]),
         ("nowhere_at_all:f", {}, ["cannot be imported", "ModuleNotFoundError"]),
         ("custom_own:gap", {"wieght": "weight"}, ["no key 'wieght'", "did you mean 'weight'?"]),
         ("custom_own:gap", {"weight": "weight"}, ["'weight'", "'custom_own:gap'", "sample_weight or weight"]),
@@ -394,11 +397,11 @@ def test_a_pickled_function_of_weights_turns_texts_to_numbers(folder):
         ("custom_own:scaled", {}, ["needs 'factor'", "with: {factor: ...}"]),
         ("custom_own:scaled", {"with": {"facter": 1}}, ["no parameter 'facter'", "did you mean 'factor'?"]),
         ("custom_own:scaled", {"with": {"y_true": 1, "factor": 1}}, ["no parameter 'y_true'"]),
-        ("custom_own:scaled", {"with": [1]}, ["`with` maps parameters to constants"]),
-        ("custom_own:scaled", {"with": {"factor": pd.Timestamp(0)}}, ["`with` maps parameters to constants"]),
+        ("custom_own:scaled", {"with": [1]}, ["`with` must map parameters to constants"]),
+        ("custom_own:scaled", {"with": {"factor": pd.Timestamp(0)}}, ["`with` must map parameters to constants"]),
         ("custom_own:weighed", {"weight": "w", "with": {"weight": 1}}, ["'weight' and 'with' both give 'weight'"]),
-        ("custom_own:weighed", {"weight": ["w"]}, ["`weight` names a column"]),
-        ("custom_own:regions", {"columns": "region"}, ["`columns` is a list of columns"]),
+        ("custom_own:weighed", {"weight": ["w"]}, ["`weight` must be the name of a column"]),
+        ("custom_own:regions", {"columns": "region"}, ["`columns` must be a list of columns"]),
         ("custom_own:lone", {}, ["does not take two arrays", "function(y_true, y_pred)"]),
         ("custom_own:weighted_mae", {"weight": "w"}, ["is mergeable and takes no 'weight'", "its states name"]),
     ],
@@ -655,7 +658,7 @@ def test_the_python_of_the_docs_is_that_of_the_example_module(block):
 def test_the_example_module_gives_values():
     pairs = pairs_of(500).assign(carrier=lambda d: d.region)
     folder = ROOT / "configs"
-    assert is_mergeable(load("my_metrics:log_error", folder))
+    assert isinstance(load("my_metrics:log_error", folder), Mergeable)
     for entry in (
         {"python": "my_metrics:f2", "of": "decision"},
         {"python": "my_metrics:worst_mae", "columns": ["region"]},

@@ -33,7 +33,7 @@ from sli.logs.reader import predictions_log
 from sli.matching import execute as engine
 from sli.matching.cluster import PATIENCE, worker_memory
 from sli.matching.execute import connected, execute, forwarded
-from sli.slis.custom.loaded import load
+from sli.slis.custom.imports import load
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = World(
@@ -277,8 +277,8 @@ def test_a_cluster_that_a_factory_started_is_closed_afterwards_also_after_an_err
     ("name", "parts"),
     [
         ("nowhere:client", ["the module of 'nowhere:client' cannot be imported", "dask: {factory: nowhere:client}"]),
-        ("factories:of_adress", ["names no function", "did you mean 'of_address'?"]),
-        ("factories", ["names no function", "module:function"]),
+        ("factories:of_adress", ["does not name a function", "did you mean 'of_address'?"]),
+        ("factories", ["does not name a function", "module:function"]),
         (
             "factories:of_cluster",
             ["does not take its options", "factories:of_cluster()", "unexpected keyword argument 'address'"],

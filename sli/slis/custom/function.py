@@ -1,0 +1,158 @@
+"""A user's function with everything its SLI gives it, called so that a mistake of the function becomes a reason.
+
+Limit: warnings of the function are not shown, since there would be one for each window.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import json
+import math
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from sli.slis.custom.imports import by_value, load
+from sli.slis.states import Floats
+
+WEIGHTS = ("sample_weight", "weight")
+"""Parameters that get the column of weights."""
+FILTERS = threading.Lock()
+"""Python's filters of warnings are one for all threads: one thread must not restore them while another changes them."""
+
+Columns = Mapping[str, npt.NDArray[np.generic]]
+"""Columns of the log by name: texts, or numbers where these are enough."""
+Pairs = tuple[Floats, Floats, Columns]
+"""Labels, predictions and columns of the same pairs."""
+Scores = TypedDict("Scores", {"columns": list[str], "as": str})
+"""The columns of the classes' scores, and the parameter that gets them: empty where they are y_pred."""
+Call = TypedDict(
+    "Call",
+    {
+        "python": str,
+        "weight": str,
+        "columns": list[str],
+        "with": dict[str, object],
+        "classes": list[str],
+        "scores": NotRequired[Scores],
+    },
+)
+"""What a config says of a call. As JSON it is part of a state's identity, so its keys never change."""
+
+
+NO_SCORES: Scores = {"columns": [], "as": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserFunction:
+    """A function and its arguments but for the pairs. It travels to workers by value.
+
+    Labels and predictions come as doubles. With `classes` these are places among the classes, and the function gets
+    the names. `scores` are the columns of the classes' scores in the order of the classes. They go to the parameter
+    `scores_as`, or in place of the predictions where that is empty.
+    """
+
+    function: Callable[..., float]
+    weight: str = ""
+    weight_as: str = ""
+    slices: tuple[str, ...] = ()
+    constants: Mapping[str, object] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    scores_as: str = ""
+
+    def __call__(self, label: Floats, prediction: Floats, columns: Columns, reference: Pairs | None = None) -> float:
+        named = copy.deepcopy(dict(self.constants))
+        if self.weight:
+            # A null weight is NaN: unknown, which the function may refuse.
+            named[self.weight_as] = np.array(columns[self.weight], dtype=object).astype(np.float64)
+        if self.slices:
+            named["slices"] = {name: np.array(columns[name], dtype=object) for name in self.slices}
+        if self.scores_as:
+            named[self.scores_as] = self._scores(columns)
+        if reference is not None:
+            named["reference"] = (self._array(reference[0]), self._y_pred(reference[1], reference[2]))
+        return float(self.function(self._array(label), self._y_pred(prediction, columns), **named))
+
+    def needs_texts(self, column: str) -> bool:
+        """Whether a column is needed as texts; otherwise numbers do."""
+        return column == self.weight or column in self.slices
+
+    def _y_pred(self, prediction: Floats, columns: Columns) -> npt.NDArray[np.generic]:
+        return self._scores(columns) if self.scores and not self.scores_as else self._array(prediction)
+
+    def _scores(self, columns: Columns) -> Floats:
+        """One row for each pair, one column for each class."""
+        return np.column_stack([np.array(columns[name], dtype=object).astype(np.float64) for name in self.scores])
+
+    def _array(self, values: Floats) -> npt.NDArray[np.generic]:
+        """A copy, since a function may change what it gets while several share a sample."""
+        if self.classes:
+            return np.array(self.classes, dtype=object)[np.asarray(values).astype(np.int64)]
+        return np.array(values, dtype=np.float64)
+
+
+def user_function(function: Callable[..., float], call: Call, parameters: Collection[str]) -> UserFunction:
+    """The function with the arguments of a call; `parameters` are the names of its own parameters."""
+    scores = call.get("scores", NO_SCORES)
+    return UserFunction(
+        function=function,
+        weight=call["weight"],
+        weight_as=next((name for name in WEIGHTS if name in parameters), ""),
+        slices=tuple(call["columns"]),
+        constants=call["with"],
+        classes=tuple(call["classes"]),
+        scores=tuple(scores["columns"]),
+        scores_as=scores["as"],
+    )
+
+
+def pickled(call: str, folder: str) -> bytes:
+    """The user function of a window state's `call`, pickled by value, so that workers need not have its module."""
+    described: Call = json.loads(call)
+    function = load(described["python"], Path(folder))
+    parameters = inspect.signature(function).parameters if described["weight"] else ()
+    return by_value(user_function(function, described, parameters), function, Path(folder))
+
+
+@dataclass(frozen=True)
+class LazyFunction:
+    """A function that is imported when it is first called."""
+
+    call: str
+    folder: Path
+
+    @functools.cached_property
+    def function(self) -> Callable[..., float]:
+        return load(self.call, self.folder)
+
+    def __call__(self, *args: object, **named: object) -> float:
+        return self.function(*args, **named)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Show no warnings of a function."""
+    with FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def value_or_reason(
+    function: UserFunction, label: Floats, prediction: Floats, columns: Columns, reference: Pairs | None = None
+) -> tuple[float, str | None]:
+    """The function's value and None, or NaN and the reason. Call it within `without_warnings`."""
+    try:
+        value = function(label, prediction, columns, reference)
+    except Exception as error:
+        return math.nan, f"{type(error).__name__}: {error}"[:200]
+    return (value, None) if math.isfinite(value) else (math.nan, f"the function returned {value}")

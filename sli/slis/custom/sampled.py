@@ -1,0 +1,142 @@
+"""The value of a user's function from merged states: from all pairs of an hour or a day, else from a sample of them.
+
+Limit: an interval takes some hundred calls of the function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sli.slis.catalogue.class_scores import NO_SCORES
+from sli.slis.custom.function import Columns, Pairs, UserFunction, value_or_reason, without_warnings
+from sli.slis.formula import NO_LABELS, NO_REFERENCE, Values
+from sli.slis.states import SAMPLE_ROWS, Floats, Integers, Merged, Samples
+
+TAIL = 5
+"""Resamples beyond either end of an interval."""
+DEFINED = 0.9
+"""Share of the resamples that must have a value for there to be an interval."""
+UNSCORED = "sli:unscored"
+"""State of a function that gets scores: how many usable pairs lack one."""
+
+
+class _Row(NamedTuple):
+    """What a function gives for one window and slice. `bound` is NaN where the sample is not all of its pairs."""
+
+    value: float = math.nan
+    reason: str | None = None
+    low: float = math.nan
+    high: float = math.nan
+    bound: float = math.nan
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The sample of a window, or of its reference."""
+
+    label: Floats
+    prediction: Floats
+    keys: Integers
+    columns: Columns
+
+    @staticmethod
+    def of(samples: Samples, row: int) -> _Sample:
+        return _Sample(samples.label[row], samples.prediction[row], samples.keys[row], samples.columns[row])
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """A function's value and its interval follow from this alone."""
+        columns = tuple(tuple(texts) for texts in self.columns.values())
+        return self.label.tobytes(), self.prediction.tobytes(), self.keys.tobytes(), columns
+
+    @property
+    def pairs(self) -> Pairs:
+        return self.label, self.prediction, self.columns
+
+    def resampled(self, random: np.random.Generator) -> _Sample:
+        """As many pairs of it, drawn with replacement."""
+        at = random.integers(0, len(self.label), len(self.label))
+        columns = {name: texts[at] for name, texts in self.columns.items()}
+        return _Sample(self.label[at], self.prediction[at], self.keys, columns)
+
+
+class _Evaluation:
+    """Calls of one function. Windows that slide hold the same pairs again and again where slices are small."""
+
+    def __init__(self, function: UserFunction, level: float) -> None:
+        self.function, self.level = function, level
+        self.values: dict[tuple[object, ...], tuple[float, str | None]] = {}
+        self.intervals: dict[tuple[object, ...], tuple[float, float]] = {}
+
+    def row(self, s: Merged, i: int) -> _Row:
+        """One row. Raises nothing: a mistake of the function is the reason."""
+        if s["usable"][i] == 0:
+            return _Row(reason=NO_SCORES if UNSCORED in s.states and s[UNSCORED][i] > 0 else NO_LABELS)
+        if s.reference is not None and s.reference["usable"][i] == 0:
+            return _Row(reason=NO_REFERENCE)
+        if "window" in s.states:
+            value, reason = s["window"][0][i], s["window"][1][i]
+            if reason is not None:
+                return _Row(reason=reason)
+            if not math.isnan(value):
+                return _Row(value, bound=0.0)
+        sides = (s,) if s.reference is None else (s, s.reference)
+        whole = all(side["usable"][i] <= SAMPLE_ROWS for side in sides)
+        return self._sampled([_Sample.of(side["sample"], i) for side in sides], whole)
+
+    def _sampled(self, samples: Sequence[_Sample], whole: bool) -> _Row:
+        content = tuple(sample.content for sample in samples)
+        if content not in self.values:
+            self.values[content] = _value_on(self.function, samples)
+        value, reason = self.values[content]
+        if reason is not None:
+            return _Row(reason=reason)
+        if whole:
+            return _Row(value, bound=0.0)
+        if content not in self.intervals:
+            self.intervals[content] = _bootstrap(self.function, samples, self.level)
+        low, high = self.intervals[content]
+        return _Row(value, low=low, high=high)
+
+
+def sampled_values(function: UserFunction, s: Merged) -> Values:
+    """The function's value for each row, with a bootstrap interval where its sample is not all of its pairs."""
+    rows = len(s.predictions)
+    value, low, high, bound = (np.full(rows, np.nan) for _ in range(4))
+    reason = np.full(rows, None, dtype=object)
+    evaluation = _Evaluation(function, s.level)
+    with without_warnings():
+        for i in range(rows):
+            value[i], reason[i], low[i], high[i], bound[i] = evaluation.row(s, i)
+    none = np.full(rows, np.nan)
+    return Values(value, reason, none, none, bound, none, none).within(low, high)
+
+
+def resamples(level: float) -> int:
+    """How many resamples an interval of this level takes: a call of the function each."""
+    return max(199, round(2 * TAIL / (1 - level)) - 1)
+
+
+def _value_on(function: UserFunction, samples: Sequence[_Sample]) -> tuple[float, str | None]:
+    return value_or_reason(function, *samples[0].pairs, samples[1].pairs if len(samples) > 1 else None)
+
+
+def _bootstrap(function: UserFunction, samples: Sequence[_Sample], level: float) -> tuple[float, float]:
+    """Percentile interval (Efron 1979): the TAIL-th of the resamples from either end.
+
+    With B resamples the k-th smallest leaves k / (B + 1) below it, which B follows from (Davison and Hinkley 1997,
+    section 5.3). The draws follow from the samples' own keys, so that every run draws the same.
+    """
+    random = np.random.default_rng(np.concatenate([np.asarray(sample.keys) for sample in samples]).view(np.uint32))
+    drawn = resamples(level)
+    values = [_value_on(function, [sample.resampled(random) for sample in samples])[0] for _ in range(drawn)]
+    defined = np.array([value for value in values if not math.isnan(value)])
+    if len(defined) < DEFINED * drawn:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2], method="weibull")
+    return float(low), float(high)

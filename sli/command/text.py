@@ -21,7 +21,7 @@ from sli.config.model import Config
 from sli.planning.expected import Expected
 from sli.planning.plan import Plan
 from sli.planning.request import Backfill
-from sli.planning.tasks import Job, size_text
+from sli.planning.tasks import TaskSet, size_text
 from sli.publishing.conflicts import Conflicts
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
@@ -51,7 +51,7 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     for cause in plan.causes:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
-    lines += dict.fromkeys(_strategy_line(job, config.predictions.id) for job in plan.jobs)
+    lines += dict.fromkeys(_strategy_line(task_set, config.predictions.id) for task_set in plan.task_sets)
     if plan.to_recompute:
         grains = ", ".join(grain.name for grain in config.all_grains)
         lines.append(f"then roll up the windows ({grains}) that contain any of {_spans(plan.to_recompute)}")
@@ -87,20 +87,20 @@ def _work_line(plan: Plan) -> str:
     size = size_text(plan.bytes)
     if plan.new_rows is not None:
         return f"amend at most {hours} by {size} of new rows and the older rows with the same ids:"
-    return f"recompute {hours}, reading {size} in {counted(sum(job.tasks for job in plan.jobs), 'task')}:"
+    return f"recompute {hours}, reading {size} in {counted(plan.task_count, 'task')}:"
 
 
 def _hours(plan: Plan) -> str:
     return "hours" if plan.tile == HOUR else "tiles"
 
 
-def _strategy_line(job: Job, id: str) -> str:
+def _strategy_line(task_set: TaskSet, id: str) -> str:
     """How the rows with the same id meet, and why so."""
-    if job.shuffle:
-        how = f"shuffle on {id}, {counted(job.tasks, 'partition')}"
+    if task_set.shuffle:
+        how = f"shuffle on {id}, {counted(task_set.task_count, 'partition')}"
     else:
-        how = f"co-located, {counted(job.tasks, 'task')}"
-    return f"strategy: {how} ({job.estimate.reason})"
+        how = f"co-located, {counted(task_set.task_count, 'task')}"
+    return f"strategy: {how} ({task_set.estimate.reason})"
 
 
 def _left_lines(plan: Plan) -> list[str]:

@@ -171,8 +171,8 @@ def _repeated_keys(con: duckdb.DuckDBPyConnection, config: Config, inputs: Input
 
 def _one_task_sees_all(plan: Plan) -> bool:
     """Whether every tile there is is recomputed by a single task, or by one shuffle: then all duplicates meet."""
-    chunks = [chunk for job in plan.jobs for chunk in job.chunks]
-    return len(chunks) == 1 and not difference(plan.with_predictions, chunks[0].pairs)
+    tasks = [task for task_set in plan.task_sets for task in task_set.tasks]
+    return len(tasks) == 1 and not difference(plan.with_predictions, tasks[0].prediction_tiles)
 
 
 def moved(config: Config, now: pa.Table, before: pa.Table) -> list[Interval]:

@@ -15,12 +15,12 @@ from sli.matching.duplicates import settle_feedback, settle_predictions, take_ou
 from sli.matching.pairs import show_pairs, view_matched
 from sli.matching.sides import Sides, invalid_code, joinable_feedback, one_number, set_aside_invalid
 from sli.matching.spec import Spec
-from sli.planning.tasks import Chunk
+from sli.planning.tasks import Task
 
 
-def match(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec, excluded: pa.Table) -> None:
-    """Make view `pairs` and tables `marks`, `shadowed` and `strays` of a chunk."""
-    settle(con, Sides.of(con, chunk, spec), spec, excluded)
+def match(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec, excluded: pa.Table) -> None:
+    """Make view `pairs` and tables `marks`, `shadowed` and `strays` of a task."""
+    settle(con, Sides.of(con, task, spec), spec, excluded)
 
 
 def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: pa.Table) -> None:

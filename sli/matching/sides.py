@@ -10,12 +10,12 @@ from sli.calendar.interval import Interval
 from sli.engine.sql import inside_sql, literal
 from sli.logs.reader import count_sql, rows_sql
 from sli.matching.spec import Spec, named_ids
-from sli.planning.tasks import Chunk
+from sli.planning.tasks import Task
 
 
 @dataclass(frozen=True)
 class Sides:
-    """SQL of a chunk: rows of both logs, and which times `t` belong to its tiles of predictions and of feedback."""
+    """SQL of a task: rows of both logs, and which times `t` belong to its tiles of predictions and of feedback."""
 
     predictions: str
     feedback: str
@@ -33,25 +33,25 @@ class Sides:
         return Sides(predictions, feedback, counts, pairs, strays, strays_known)
 
     @staticmethod
-    def of(con: duckdb.DuckDBPyConnection, chunk: Chunk, spec: Spec) -> Sides:
-        reach, known = spans(chunk, spec)
-        predicted = chunk.predictions, spec.predictions, spec.zone, reach
-        fed = chunk.feedback, spec.feedback, spec.zone, known
+    def of(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec) -> Sides:
+        reach, known = spans(task, spec)
+        predicted = task.predictions, spec.predictions, spec.zone, reach
+        fed = task.feedback, spec.feedback, spec.zone, known
         return Sides(
             rows_sql(con, *predicted, numbered=True),
             rows_sql(con, *fed),
             (count_sql(con, *predicted), count_sql(con, *fed)),
-            inside_sql("t", chunk.pairs),
-            inside_sql("t", chunk.strays),
-            inside_sql("f_t", chunk.strays),
+            inside_sql("t", task.prediction_tiles),
+            inside_sql("t", task.feedback_tiles),
+            inside_sql("f_t", task.feedback_tiles),
         )
 
 
-def spans(chunk: Chunk, spec: Spec) -> tuple[Interval, Interval]:
-    """Times of predictions and of feedback to read: what the chunk reaches, from `since`, up to as_of."""
-    start = max(chunk.reach.start, spec.since)
-    reach = Interval(start, max(start, min(chunk.reach.end, spec.as_of + 1)))
-    return reach, Interval(chunk.known.start, max(chunk.known.start, min(chunk.known.end, spec.as_of + 1)))
+def spans(task: Task, spec: Spec) -> tuple[Interval, Interval]:
+    """Times of predictions and of feedback to read: what the task reaches, from `since`, up to as_of."""
+    start = max(task.predicted.start, spec.since)
+    reach = Interval(start, max(start, min(task.predicted.end, spec.as_of + 1)))
+    return reach, Interval(task.known.start, max(task.known.start, min(task.known.end, spec.as_of + 1)))
 
 
 INVALID = {

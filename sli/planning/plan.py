@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sli.calendar.interval import Interval, intersection, iso, union
 from sli.masking import masked
@@ -15,7 +14,7 @@ from sli.planning.changes import Cause
 from sli.planning.formats import Migration
 from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
-from sli.planning.tasks import Job
+from sli.planning.tasks import TaskSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Plan:
     """Final tiles that input may have come for: they are computed, and held if they would change."""
     feedback_tiles: tuple[Interval, ...]
     """Tiles of feedback in which unmatched feedback is counted again."""
-    jobs: tuple[Job, ...]
+    task_sets: tuple[TaskSet, ...]
     new_rows: NewRows | None
     """The rows by which tiles are amended; `to_recompute` are then the tiles they could belong to. None: tiles are
     recomputed from all their rows."""
@@ -93,7 +92,7 @@ class Plan:
         return not (
             self.migration
             or self.backfills_progressed
-            or self.jobs
+            or self.task_sets
             or self.to_recompute
             or self.to_confirm
             or self.feedback_tiles
@@ -131,11 +130,16 @@ class Plan:
         return sum((each.end - each.start) // self.tile for each in worked)
 
     @property
+    def task_count(self) -> int:
+        """How many tasks join rows."""
+        return sum(task_set.task_count for task_set in self.task_sets)
+
+    @property
     def tiles_total(self) -> int:
         """How many tiles may hold predictions."""
         return sum((each.end - each.start) // self.tile for each in self.with_predictions)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The plan as plain values, instants as ISO 8601."""
 
         def spans(intervals: Iterable[Interval]) -> list[list[str]]:
@@ -162,7 +166,7 @@ class Plan:
             "unchecked": spans(self.waiting_to_confirm),
             "filled": {name: spans(found) for name, found in self.to_fill.items()},
             "lacking": {name: spans(found) for name, found in self.lacking.items()},
-            "tasks": sum(job.tasks for job in self.jobs),
+            "tasks": self.task_count,
             "bytes": self.bytes,
-            "jobs": [job.to_dict() for job in self.jobs],
+            "jobs": [task_set.to_dict() for task_set in self.task_sets],
         }

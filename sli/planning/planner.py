@@ -25,7 +25,7 @@ from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stale import feedback_tiles_for, tiles_with_predictions, whole_days
-from sli.planning.tasks import FACTOR, Job, jobs_for
+from sli.planning.tasks import FACTOR, TaskSet, task_sets
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Planner:
             to_recompute=tuple(ledger.to_recompute),
             to_confirm=tuple(ledger.to_confirm),
             feedback_tiles=tuple(ledger.feedback_tiles),
-            jobs=tuple(self.jobs),
+            task_sets=tuple(self.task_sets),
             new_rows=self.new_rows,
             to_fill=_by_sli(config, ledger.to_fill),
             lacking=_by_sli(config, ledger.lacking_states),
@@ -157,30 +157,33 @@ class _Planner:
         return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None
 
     @cached_property
-    def jobs(self) -> list[Job]:
+    def task_sets(self) -> list[TaskSet]:
         """Tasks for the tiles to recompute, then for those to fill with states, then for those to fill with slices."""
         ledger = self.ledger
         recomputed = [*ledger.to_recompute, *ledger.to_confirm]
-        jobs = [] if self.new_rows else self._jobs(union(recomputed), self.slice_sets, feedback=ledger.feedback_tiles)
-        for states, tiles in _grouped(ledger.to_fill):
-            jobs += self._jobs(tiles, self.old_slice_sets, states)
+        first = [] if self.new_rows else self._cut(union(recomputed), self.slice_sets, feedback=ledger.feedback_tiles)
+        fills = [
+            task_set
+            for states, tiles in _grouped(ledger.to_fill)
+            for task_set in self._cut(tiles, self.old_slice_sets, states)
+        ]
         rest = difference(self.with_predictions, [*ledger.to_recompute, *ledger.waiting])
-        return [*jobs, *self._jobs(rest, self.new_slice_sets)]
+        return [*first, *fills, *self._cut(rest, self.new_slice_sets)]
 
-    def _jobs(
+    def _cut(
         self,
         tiles: list[Interval],
         slice_sets: tuple[tuple[str, ...], ...],
         states: Iterable[str] | None = None,
         feedback: list[Interval] | None = None,
-    ) -> list[Job]:
+    ) -> list[TaskSet]:
         wanted = self.config.states if states is None else states
-        return jobs_for(self.config, self.inputs, tiles, feedback or [], wanted, slice_sets, self.approach.split)
+        return task_sets(self.config, self.inputs, tiles, feedback or [], wanted, slice_sets, self.approach.split)
 
     @property
     def bytes(self) -> int:
-        chunks = (chunk for job in self.jobs for chunk in job.chunks)
-        files = {file.path: file for chunk in chunks for file in chunk.predictions + chunk.feedback}
+        tasks = (task for task_set in self.task_sets for task in task_set.tasks)
+        files = {file.path: file for task in tasks for file in task.predictions + task.feedback}
         amending = self.new_rows.bytes if self.new_rows else 0
         return sum(int(file.row_bytes * file.rows) for file in files.values()) + amending
 
@@ -216,8 +219,8 @@ def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[In
     to_recompute = whole_days(config, union([*plan.to_recompute, *difference(extra, final)]))
     to_confirm = difference(whole_days(config, union([*plan.to_confirm, *intersection(extra, final)])), to_recompute)
     tiles = union([*to_recompute, *to_confirm])
-    first = jobs_for(config, inputs, tiles, feedback_tiles, config.states, plan.slice_sets, plan.split)
-    rest = plan.jobs[1:] if plan.to_recompute or plan.to_confirm or plan.feedback_tiles else plan.jobs
+    first = task_sets(config, inputs, tiles, feedback_tiles, config.states, plan.slice_sets, plan.split)
+    rest = plan.task_sets[1:] if plan.to_recompute or plan.to_confirm or plan.feedback_tiles else plan.task_sets
     causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
     return replace(
         plan,
@@ -225,7 +228,7 @@ def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[In
         to_confirm=tuple(to_confirm),
         feedback_tiles=tuple(feedback_tiles),
         held=tuple(difference(plan.held, tiles)),
-        jobs=(*first, *rest),
+        task_sets=(*first, *rest),
         causes=(*plan.causes, *causes),
     )
 

@@ -1,9 +1,9 @@
-"""Cutting work into tasks, by one of two strategies: which files a task reads, for which tiles, within its memory.
+"""How work is cut into tasks that fit their memory: which files each reads, for which tiles. Two strategies:
 
-*Co-located*: a task reads the predictions of some days and all feedback that may belong to them, so feedback is read
-once for each task whose horizon reaches it. *Shuffle*: everything is read once and sent by its id to the task that
-settles it. The choice rests on estimated bytes alone. Limit: rows are taken as spread evenly over the time of their
-group, and co-located tasks are cut only at midnights of days in which a group of rows begins.
+*Co-located*: a task reads the predictions of some days and all feedback that may count for them, so feedback is read by
+every task whose horizon reaches it. *Shuffle*: each row is read once and sent by its id to the task that joins it. The
+choice rests on estimated bytes alone. Limit: rows are taken to lie evenly over the time of their row group, and
+co-located tasks begin only at midnights of days in which a row group begins.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, Interval, intersection, union
@@ -23,39 +23,40 @@ from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.late_feedback import Horizon
 
 FACTOR = 5
-"""Memory of a task is about this many times the compressed bytes it reads."""
+"""A task takes about this many times the compressed bytes that it reads in memory."""
 SHUFFLED = 3
-"""A shuffle takes as long as co-located tasks that read everything about so many times.
+"""A shuffle takes about as long as co-located tasks that read everything this many times.
 
-Measured in seconds of computing, of 3.0 million predictions and 2.6 million feedback rows: 18 to 22 for the shuffle; 9
-for co-located tasks that read everything once, 47 for such that read it 9.5 times.
+Measured in CPU seconds, with 3.0 million predictions and 2.6 million feedback rows: 18 to 22 for the shuffle; 9 for
+co-located tasks that read everything once, 47 for co-located tasks that read it 9.5 times.
 """
 SMALL = 32 << 20
-"""Bytes read in less time than a shuffle takes to begin."""
+"""Bytes that are read in less time than a shuffle takes to begin."""
 SPILLED = 3
-"""How many times its memory a co-located task may need: spilling to disk made 2.9 times cost 1.4 times the computing,
-4.8 times 1.9, about what a shuffle costs, and not every state can spill."""
+"""A co-located task may need this many times its memory: with spilling to disk 2.9 times cost 1.4 times the CPU, 4.8
+times 1.9, about what a shuffle costs, and not every state can spill."""
 KERNEL = 64 << 20
-"""Bytes the kernel always has."""
+"""Bytes that the kernel always has."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """What one task does: tiles of `pairs`, feedback tiles of `strays`, from these files."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one task does: it makes these tiles from these files."""
 
-    pairs: tuple[Interval, ...]
-    strays: tuple[Interval, ...]
+    prediction_tiles: tuple[Interval, ...]
+    feedback_tiles: tuple[Interval, ...]
+    """Tiles of feedback in which it counts unmatched feedback."""
     predictions: tuple[LogFile, ...]
     feedback: tuple[LogFile, ...]
-    reach: Interval
-    """Prediction times to read: the pairs' own and those strays could belong to."""
+    predicted: Interval
+    """Prediction times to read: of its tiles, and of predictions that its feedback may count for."""
     known: Interval
     """Feedback times to read."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one task of a shuffle reads: rows of one log's files in a stretch of time."""
+    """What one task of a shuffle reads: the rows of one log's files in a stretch of time."""
 
     log: str
     files: tuple[LogFile, ...]
@@ -64,7 +65,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """The tasks of a shuffle: they read pieces, settle partitions of ids, and make the tiles of stretches of time."""
+    """The tasks of a shuffle: they read pieces, join partitions of ids, and make the tiles of stretches of time."""
 
     pieces: tuple[Piece, ...]
     partitions: int
@@ -74,16 +75,16 @@ class Shuffle:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Compressed bytes of the needed columns, and memory."""
+    """Compressed bytes of the needed columns, and memory, all in bytes."""
 
     apart: int
     """What co-located tasks read in all."""
     once: int
-    """The same without what is read repeatedly."""
+    """The same if each row were read only once."""
     largest: int
-    """Memory of the largest co-located task, in bytes."""
+    """Memory that the largest co-located task takes."""
     memory: int
-    """What it has."""
+    """Memory that a task has."""
 
     @property
     def shuffles(self) -> bool:
@@ -104,30 +105,30 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Chunks for which the same states of the same slices are computed; of a shuffle one chunk that is all of it."""
+class TaskSet:
+    """Tasks that compute the same states of the same slice sets; a shuffle is one task that holds all of it."""
 
-    chunks: tuple[Chunk, ...]
+    tasks: tuple[Task, ...]
     states: tuple[str, ...]
     slice_sets: tuple[tuple[str, ...], ...]
     estimate: Estimate
     shuffle: Shuffle | None
 
     @property
-    def tasks(self) -> int:
-        """Tasks that join: of a shuffle one a partition of ids."""
-        return self.shuffle.partitions if self.shuffle else len(self.chunks)
+    def task_count(self) -> int:
+        """How many tasks join: in a shuffle one for each partition of ids."""
+        return self.shuffle.partitions if self.shuffle else len(self.tasks)
 
     @property
     def strategy(self) -> str:
         """How the rows of an id are brought together."""
         return "shuffle" if self.shuffle else "co-located"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The strategy and its reason, as plain values."""
         return {
             "strategy": self.strategy,
-            "tasks": self.tasks,
+            "tasks": self.task_count,
             "bytes_apart": self.estimate.apart,
             "bytes_once": self.estimate.once,
             "largest_task": self.estimate.largest,
@@ -141,61 +142,63 @@ def size_text(size: int) -> str:
     return f"{size / scale:,.1f} {unit}"
 
 
-def jobs_for(
+def task_sets(
     config: Config,
     inputs: Inputs,
-    pairs: list[Interval],
-    strays: list[Interval],
+    prediction_tiles: list[Interval],
+    feedback_tiles: list[Interval],
     states: Iterable[str],
     slice_sets: Sequence[tuple[str, ...]],
-    smaller: int = 1,
-) -> list[Job]:
-    """One job, or none where there is nothing to do; its tasks are so many times `smaller` than memory should allow."""
-    if not slice_sets or not (pairs or strays):
+    split: int = 1,
+) -> list[TaskSet]:
+    """One task set for these tiles, or none if there is nothing to do. Each task is cut into `split` smaller ones."""
+    if not slice_sets or not (prediction_tiles or feedback_tiles):
         return []
-    volume, states = _Volume(inputs), tuple(states)
-    by_days = any(config.states[each].kind == "window" for each in states)
-    whole = _parts(config, inputs, volume, pairs, strays)
-    tasks = [each for task in whole for each in _cut(task, config, inputs, smaller, by_days)]
-    reached = [_reached(config, *task) for task in tasks]
+    volume, states, all_tiles = _Volume(inputs), tuple(states), (prediction_tiles, feedback_tiles)
+    by_days = any(config.states[state].kind == "window" for state in states)
+    shares = [
+        share
+        for fitting in _fitting(config, inputs, volume, all_tiles)
+        for share in _split(fitting, config, inputs, split, by_days)
+    ]
+    reached = [_reached(config, share) for share in shares]
     estimate = Estimate(
-        int(sum(volume.read(*each) for each in reached)),
-        int(volume.read(*_reached(config, pairs, strays))),
-        int(max(volume.held(*each) for each in reached) * FACTOR),
+        int(sum(volume.read(*times) for times in reached)),
+        int(volume.read(*_reached(config, all_tiles))),
+        int(max(volume.within(*times) for times in reached) * FACTOR),
         max(KERNEL, config.task_memory),
     )
     if not estimate.shuffles:
-        chunks = tuple(_chunk(config, inputs, *task) for task in tasks)
-        return [Job(chunks, states, tuple(slice_sets), estimate, None)]
-    every = _chunk(config, inputs, pairs, strays)
-    return [Job((every,), states, tuple(slice_sets), estimate, _shuffle(config, every, estimate, by_days, smaller))]
+        tasks = tuple(_task(config, inputs, share) for share in shares)
+        return [TaskSet(tasks, states, tuple(slice_sets), estimate, None)]
+    whole = _task(config, inputs, all_tiles)
+    shuffle = _shuffle(config, whole, estimate, by_days, split)
+    return [TaskSet((whole,), states, tuple(slice_sets), estimate, shuffle)]
 
 
-_Part = tuple[list[Interval], list[Interval]]
-"""Tiles of predictions and of feedback that one task makes."""
+_Tiles = tuple[list[Interval], list[Interval]]
+"""Tiles of predictions and of feedback."""
 
 
-def _parts(
-    config: Config, inputs: Inputs, volume: _Volume, pairs: list[Interval], strays: list[Interval]
-) -> list[_Part]:
+def _fitting(config: Config, inputs: Inputs, volume: _Volume, tiles: _Tiles) -> list[_Tiles]:
     """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
     budget = config.task_memory / FACTOR
-    made: list[_Part] = []
-    held: _Part = ([], [])
+    shares: list[_Tiles] = []
+    share: _Tiles = ([], [])
     for span in _days(config, inputs):
-        mine = intersection(pairs, [span]), intersection(strays, [span])
-        if not any(mine):
+        more = intersection(tiles[0], [span]), intersection(tiles[1], [span])
+        if not any(more):
             continue
-        grown = union([*held[0], *mine[0]]), union([*held[1], *mine[1]])
-        if any(held) and volume.held(*_reached(config, *grown)) > budget:
-            made.append(held)
-            grown = mine
-        held = grown
-    return [*made, held]
+        grown = union([*share[0], *more[0]]), union([*share[1], *more[1]])
+        if any(share) and volume.within(*_reached(config, grown)) > budget:
+            shares.append(share)
+            grown = more
+        share = grown
+    return [*shares, share]
 
 
 def _days(config: Config, inputs: Inputs) -> list[Interval]:
-    """All of time, cut at the midnights of days in which a group of rows begins."""
+    """All of time, cut at the midnights of days in which a row group begins."""
     firsts = np.unique(inputs.files.ranges.first)
     edges, at = [BEGINNING], 0
     while at < len(firsts):
@@ -206,40 +209,44 @@ def _days(config: Config, inputs: Inputs) -> list[Interval]:
     return [Interval(a, b) for a, b in itertools.pairwise([*sorted(set(edges)), END]) if a < b]
 
 
-def _cut(task: _Part, config: Config, inputs: Inputs, parts: int, by_days: bool) -> list[_Part]:
-    """A task's tiles in so many parts of equal time: of whole tiles, or of whole days."""
+def _split(tiles: _Tiles, config: Config, inputs: Inputs, parts: int, by_days: bool) -> list[_Tiles]:
+    """The tiles in so many parts of equal time: of whole tiles, or of whole days."""
     _, first, last = inputs.files.ranges
     if parts == 1 or not len(first):
-        return [task]
-    whole = _hull([*task[0], *task[1]])
+        return [tiles]
+    whole = _hull([*tiles[0], *tiles[1]])
     low, high = max(whole.start, int(first.min())), min(whole.end, int(last.max()) + 1)
     inner = [low + (high - low) * i // parts for i in range(1, parts)] if low < high else []
-    at = [config.zone.midnight(config.zone.date(i)) if by_days else i // config.tile * config.tile for i in inner]
-    edges = sorted({BEGINNING, *at, END})
-    pieces = (
-        (intersection(task[0], [each]), intersection(task[1], [each])) for each in map(Interval, edges, edges[1:])
+    edges = sorted({BEGINNING, *_edges(config, inner, by_days), END})
+    spans = map(Interval, edges, edges[1:])
+    shares = ((intersection(tiles[0], [span]), intersection(tiles[1], [span])) for span in spans)
+    return [share for share in shares if any(share)]
+
+
+def _edges(config: Config, instants: Iterable[int], by_days: bool) -> set[int]:
+    """The beginnings of the tiles, or of the days, that hold these instants."""
+    zone, tile = config.zone, config.tile
+    return {zone.midnight(zone.date(at)) if by_days else at // tile * tile for at in instants}
+
+
+def _task(config: Config, inputs: Inputs, tiles: _Tiles) -> Task:
+    predicted, known = _reached(config, tiles)
+    return Task(
+        prediction_tiles=tuple(tiles[0]),
+        feedback_tiles=tuple(tiles[1]),
+        predictions=tuple(inputs.predictions.take(inputs.predictions.meeting(predicted))),
+        feedback=tuple(inputs.feedback.take(inputs.feedback.meeting(known))),
+        predicted=predicted,
+        known=known,
     )
-    return [each for each in pieces if any(each)]
 
 
-def _chunk(config: Config, inputs: Inputs, pairs: list[Interval], strays: list[Interval]) -> Chunk:
-    reach, known = _reached(config, pairs, strays)
-    return Chunk(
-        tuple(pairs),
-        tuple(strays),
-        tuple(inputs.predictions.take(inputs.predictions.meeting(reach))),
-        tuple(inputs.feedback.take(inputs.feedback.meeting(known))),
-        reach,
-        known,
-    )
-
-
-def _reached(config: Config, pairs: list[Interval], strays: list[Interval]) -> tuple[Interval, Interval]:
+def _reached(config: Config, tiles: _Tiles) -> tuple[Interval, Interval]:
     """Times of predictions and of feedback that tiles rest on."""
-    horizon = Horizon.of(config)
+    horizon, (predictions, feedback) = Horizon.of(config), tiles
     return (
-        _hull([*pairs, *(horizon.predictions_for(each) for each in strays)]),
-        _hull([*strays, *(horizon.feedback_for(each) for each in pairs)]),
+        _hull([*predictions, *map(horizon.predictions_for, feedback)]),
+        _hull([*feedback, *map(horizon.feedback_for, predictions)]),
     )
 
 
@@ -252,13 +259,13 @@ class _Spread:
 
     def __init__(self, files: Files) -> None:
         file, first, last = files.ranges
-        # Far from 1970 a float tells no single microseconds: a stretch of one would have no length.
+        # Far from 1970 a float cannot hold single microseconds: a stretch of one would have no length.
         self.first = first.astype(float)
         self.end = np.maximum((last + 1).astype(float), np.nextafter(self.first, np.inf))
         self.size = (files.column_bytes / np.maximum(1, np.bincount(file, minlength=len(files))))[file]
 
     @cached_property
-    def _bytes_before(self) -> tuple[np.ndarray, np.ndarray]:
+    def _bytes_before(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Instants, and the bytes before each; between them bytes grow evenly."""
         rate = self.size / (self.end - self.first)
         at, place = np.unique(np.concatenate([self.first, self.end]), return_inverse=True)
@@ -266,7 +273,7 @@ class _Spread:
         grown = np.cumsum(change)[:-1] * np.diff(at)
         return at, np.maximum.accumulate(np.concatenate([[0.0], np.cumsum(grown)]))
 
-    def held(self, span: Interval) -> float:
+    def within(self, span: Interval) -> float:
         """Bytes of the rows in a stretch of time."""
         if not len(self.size):
             return 0.0
@@ -274,7 +281,7 @@ class _Spread:
         return float(end - start)
 
     def read(self, span: Interval) -> float:
-        """Bytes of the groups that have rows in it."""
+        """Bytes of the row groups that have rows in a stretch of time."""
         return float(self.size[(self.first < span.end) & (self.end > span.start)].sum())
 
     def cuts(self, size: float) -> list[int]:
@@ -283,7 +290,7 @@ class _Spread:
             return []
         at, before = self._bytes_before
         parts = max(1, round(before[-1] / size + 0.5))
-        return [int(each) for each in np.interp(before[-1] * np.arange(1, parts) / parts, before, at)]
+        return [int(cut) for cut in np.interp(before[-1] * np.arange(1, parts) / parts, before, at)]
 
 
 class _Volume:
@@ -292,46 +299,43 @@ class _Volume:
     def __init__(self, inputs: Inputs) -> None:
         self.predictions, self.feedback = _Spread(inputs.predictions), _Spread(inputs.feedback)
 
-    def held(self, reach: Interval, known: Interval) -> float:
+    def within(self, predicted: Interval, known: Interval) -> float:
         """Bytes of the rows in these times of predictions and of feedback."""
-        return self.predictions.held(reach) + self.feedback.held(known)
+        return self.predictions.within(predicted) + self.feedback.within(known)
 
-    def read(self, reach: Interval, known: Interval) -> float:
-        """Bytes of the groups that have rows in them."""
-        return self.predictions.read(reach) + self.feedback.read(known)
+    def read(self, predicted: Interval, known: Interval) -> float:
+        """Bytes of the row groups that have rows in them."""
+        return self.predictions.read(predicted) + self.feedback.read(known)
 
 
-def _shuffle(config: Config, whole: Chunk, estimate: Estimate, by_days: bool, smaller: int) -> Shuffle:
-    """Tasks of a shuffle that keep within their memory; stretches are of whole days where a state is."""
+def _shuffle(config: Config, whole: Task, estimate: Estimate, by_days: bool, split: int) -> Shuffle:
+    """Tasks of a shuffle that keep within their memory; stretches are of whole days if a state is."""
     # Half is for rows on their way: those of the next task, and those made of the ones before. Text joined takes more.
-    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / smaller
+    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / split
     pieces = [
-        *_pieces("predictions", whole.predictions, whole.reach, budget),
+        *_pieces("predictions", whole.predictions, whole.predicted, budget),
         *_pieces("feedback", whole.feedback, whole.known, budget),
     ]
     partitions = max(config.parallel, -int(-estimate.once // budget))
-    cuts = [max(each, BEGINNING + 2 * DAY) for each in _Spread(Files.of(whole.predictions)).cuts(budget)]
-    edges = {
-        config.zone.midnight(config.zone.date(each)) if by_days else each // config.tile * config.tile for each in cuts
-    }
-    return Shuffle(tuple(pieces), partitions, tuple(sorted(edges)))
+    cuts = (max(cut, BEGINNING + 2 * DAY) for cut in _Spread(Files.of(whole.predictions)).cuts(budget))
+    return Shuffle(tuple(pieces), partitions, tuple(sorted(_edges(config, cuts, by_days))))
 
 
 def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float) -> list[Piece]:
     """Small files together, a large one in stretches of its time."""
-    made: list[Piece] = []
-    held: list[LogFile] = []
-    filled = 0.0
+    pieces: list[Piece] = []
+    together: list[LogFile] = []
+    total = 0.0
     for file in files:
         size = file.row_bytes * file.rows
-        if held and filled + size > budget:
-            made.append(Piece(log, tuple(held), span))
-            held, filled = [], 0.0
+        if together and total + size > budget:
+            pieces.append(Piece(log, tuple(together), span))
+            together, total = [], 0.0
         if size > budget:
             edges = [BEGINNING, *_Spread(Files.of([file])).cuts(budget), END]
-            parts = (Interval(a, b) for a, b in itertools.pairwise(sorted(set(edges))))
-            made += [Piece(log, (file,), mine) for part in parts for mine in intersection([part], [span])]
+            stretches = (Interval(a, b) for a, b in itertools.pairwise(sorted(set(edges))))
+            pieces += [Piece(log, (file,), part) for whole in stretches for part in intersection([whole], [span])]
         else:
-            held.append(file)
-            filled += size
-    return [*made, Piece(log, tuple(held), span)] if held else made
+            together.append(file)
+            total += size
+    return [*pieces, Piece(log, tuple(together), span)] if together else pieces

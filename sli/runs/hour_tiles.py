@@ -29,7 +29,7 @@ from sli.matching.spec import Spec
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
 from sli.planning.planner import with_more_tiles
-from sli.planning.tasks import Job
+from sli.planning.tasks import TaskSet
 from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
@@ -90,7 +90,7 @@ def recompute_tiles(
     try:
         with step(progress, "looking for repeated ids"):
             chosen, losers = _settled(config, inputs, chosen, before)
-        made = [(job, _matched(config, job, losers, chosen.as_of, progress)) for job in chosen.jobs]
+        made = [(task_set, _matched(config, task_set, losers, chosen.as_of, progress)) for task_set in chosen.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
     tiles, held = replaced(config, before, made, chosen)
@@ -111,7 +111,7 @@ def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
         *plan.to_recompute,
         *plan.to_confirm,
         *plan.feedback_tiles,
-        *(interval for job in plan.jobs for chunk in job.chunks for interval in chunk.pairs),
+        *(interval for task_set in plan.task_sets for work in task_set.tasks for interval in work.prediction_tiles),
     ]
     days: set[str] = set()
     for rows in (before, tiles):
@@ -289,15 +289,15 @@ def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> 
     return with_more_tiles(config, inputs, chosen, moved(config, now, known)), now
 
 
-def _matched(config: Config, job: Job, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
+def _matched(config: Config, task_set: TaskSet, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
     # In this process one task after another has all threads: fewer, larger tasks read less twice.
     threads = config.parallel if config.dask == "in-process" else 1
-    spec = Spec.of(config, as_of, job.states, job.slice_sets, threads)
+    spec = Spec.of(config, as_of, task_set.states, task_set.slice_sets, threads)
     done = functools.partial(progress, "matching")
-    if job.shuffle:
+    if task_set.shuffle:
         from sli.tiles.shuffle import shuffled  # which needs pandas, and most runs do not
 
-        made = shuffled(config, job, spec, excluded, done)
+        made = shuffled(config, task_set, spec, excluded, done)
     else:
-        made = execute(config, [functools.partial(task, chunk, spec, excluded) for chunk in job.chunks], done)
+        made = execute(config, [functools.partial(task, work, spec, excluded) for work in task_set.tasks], done)
     return pa.concat_tables(made, promote_options="permissive")

@@ -205,7 +205,7 @@ def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.T
     """Check what can fail before the work begins, and wait for the turn. Raises Overtaken (at most once), SliError."""
     if plan.new_rows is None:
         check_states(config, inputs.predictions)
-        if plan.jobs:
+        if plan.task_sets:
             check_cluster(config)
     if turn.take() and transaction.overtaken:
         raise Overtaken

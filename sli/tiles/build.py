@@ -26,7 +26,7 @@ from sli.logs.damaged import check_readable
 from sli.logs.files import LogFile
 from sli.matching.join import match
 from sli.matching.spec import Spec
-from sli.planning.tasks import Chunk
+from sli.planning.tasks import Task
 from sli.slis.custom.function import UserFunction, value_or_reason, without_warnings
 from sli.slis.states import SAMPLE_ROWS, State, integers
 from sli.tiles.aggregate import grouping, named, prepare, slice_sql, states_of
@@ -34,18 +34,18 @@ from sli.tiles.aggregate import grouping, named, prepare, slice_sql, states_of
 LOG = logging.getLogger("sli")
 
 
-def task(chunk: Chunk, spec: Spec, excluded: pa.Table) -> pa.Table:
-    """Match one chunk and make its tiles: a table of `schemas.TILES` and the states' columns.
+def task(work: Task, spec: Spec, excluded: pa.Table) -> pa.Table:
+    """Match one work and make its tiles: a table of `schemas.TILES` and the states' columns.
 
     Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
     """
-    with kernel(spec, chunk.predictions, chunk.feedback, str(chunk.reach)) as con:
+    with kernel(spec, work.predictions, work.feedback, str(work.predicted)) as con:
         began = time.monotonic()
-        match(con, chunk, spec, excluded)
+        match(con, work, spec, excluded)
         # Without a file of predictions there is no pair, and no column has a type that states could be made of.
-        made = tiles(con, spec, bool(chunk.pairs and chunk.predictions))
-        span = " and ".join(f"{each}" for each in chunk.pairs[:2]) or f"feedback of {chunk.known}"
-        files = len(chunk.predictions) + len(chunk.feedback)
+        made = tiles(con, spec, bool(work.prediction_tiles and work.predictions))
+        span = " and ".join(f"{each}" for each in work.prediction_tiles[:2]) or f"feedback of {work.known}"
+        files = len(work.predictions) + len(work.feedback)
         tell(made, f"{span}, {files} files", time.monotonic() - began)
         return made
 

@@ -17,11 +17,11 @@ from sli.config.model import Config
 from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
-from sli.planning.tasks import Job
+from sli.planning.tasks import TaskSet
 
 
 def replaced(
-    config: Config, before: pa.Table, jobs: list[tuple[Job, pa.Table]], plan: Plan
+    config: Config, before: pa.Table, task_sets: list[tuple[TaskSet, pa.Table]], plan: Plan
 ) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the final ones that input would change and an explicit interval must.
 
@@ -32,7 +32,7 @@ def replaced(
     held: list[Interval] = []
     whole = before
     if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
-        made, jobs = jobs[0][1], jobs[1:]
+        made, task_sets = task_sets[0][1], task_sets[1:]
         con.register("made_arrow", made)
         held = _differing(con, before, made, plan, config.tile)
         done = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
@@ -41,8 +41,8 @@ def replaced(
         kept = con.sql(f"SELECT * FROM before_arrow WHERE NOT {mine}").to_arrow_table()
         new = con.sql(f"SELECT * FROM made_arrow WHERE {mine}").to_arrow_table()
         whole = pa.concat_tables([kept, new], promote_options="permissive")
-    for job, made in jobs:
-        whole = _joined(con, whole, made, job)
+    for task_set, made in task_sets:
+        whole = _joined(con, whole, made, task_set)
     return schemas.with_states(whole, config.kinds), held
 
 
@@ -86,7 +86,7 @@ def renewed(config: Config, before: pa.Table, after: pa.Table, among: Sequence[I
     return union(Interval(start, start + config.tile) for (start,) in found)
 
 
-def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job: Job) -> pa.Table:
+def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, task_set: TaskSet) -> pa.Table:
     """Add columns of new states to the rows there are, and rows of new slices or windows."""
     con.register("whole_arrow", whole)
     con.register("made_arrow", made)
@@ -100,9 +100,9 @@ def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, job
         else f"w.{name}"
         if name in old
         else f"m.{name}"
-        for name in dict.fromkeys([*old, *(name for name in new if name in job.states)])
+        for name in dict.fromkeys([*old, *(name for name in new if name in task_set.states)])
     )
-    known = ", ".join(literal(",".join(each)) for each in job.slice_sets)
+    known = ", ".join(literal(",".join(each)) for each in task_set.slice_sets)
     return con.sql(
         f"SELECT {columns} FROM whole_arrow w FULL JOIN (SELECT * FROM made_arrow "
         f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice) "

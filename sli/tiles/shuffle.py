@@ -39,7 +39,7 @@ from sli.matching.join import make_asides, settle
 from sli.matching.pairs import show_pairs
 from sli.matching.sides import Sides, invalid_code, spans
 from sli.matching.spec import SAMPLES, Spec
-from sli.planning.tasks import Job, Piece
+from sli.planning.tasks import Piece, TaskSet
 from sli.slis.states import Integers, integers
 from sli.tiles.build import kernel, tell, tiles
 
@@ -52,15 +52,15 @@ Block = tuple[int, str, bytes]
 """Where rows go, what they are, and the rows."""
 
 
-def shuffled(config: Config, job: Job, spec: Spec, excluded: pa.Table, progress: Report) -> list[pa.Table]:
-    """The tiles of a job, a table for each of its stretches of time, as `sli.tiles.build.task` makes them.
+def shuffled(config: Config, task_set: TaskSet, spec: Spec, excluded: pa.Table, progress: Report) -> list[pa.Table]:
+    """The tiles of a task_set, a table for each of its stretches of time, as `sli.tiles.build.task` makes them.
 
     Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
     """
     # The other half of a task's memory is for rows on their way, which are not DuckDB's.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
-    with connected(config, job.tasks) as client, _quiet(), _failures(config):
-        futures = client.compute(_graph(client, job, spec, excluded))
+    with connected(config, task_set.task_count) as client, _quiet(), _failures(config):
+        futures = client.compute(_graph(client, task_set, spec, excluded))
         places = {future.key: place for place, future in enumerate(futures)}
         made: list[Any] = [None] * len(futures)
         for done, future in enumerate(module("distributed").as_completed(futures), 1):
@@ -70,13 +70,17 @@ def shuffled(config: Config, job: Job, spec: Spec, excluded: pa.Table, progress:
     return made
 
 
-def _graph(client: Any, job: Job, spec: Spec, excluded: pa.Table) -> list[Any]:
+def _graph(client: Any, task_set: TaskSet, spec: Spec, excluded: pa.Table) -> list[Any]:
     """The tasks that make tiles, one a stretch of time, and all they rest on."""
-    shuffle, (whole,), nothing = job.shuffle, job.chunks, _frame([])
+    shuffle, (whole,), nothing = task_set.shuffle, task_set.tasks, _frame([])
     assert shuffle is not None
     edges = (BEGINNING, *shuffle.edges, END)
     read = _Read(spec, _like(whole.predictions), _like(whole.feedback), *spans(whole, spec), shuffle.partitions)
-    within = inside_sql("t", whole.pairs), inside_sql("t", whole.strays), inside_sql("f_t", whole.strays)
+    within = (
+        inside_sql("t", whole.prediction_tiles),
+        inside_sql("t", whole.feedback_tiles),
+        inside_sql("f_t", whole.feedback_tiles),
+    )
     settled = functools.partial(_settle, spec=spec, sides=Sides.held(NUMBERED, "feedback", *within), edges=edges)
     tile = forwarded(client, functools.partial(_tile, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([excluded] if len(excluded) else [])]

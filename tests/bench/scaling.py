@@ -73,7 +73,7 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
     from sli.config.load import checked
     from sli.logs.discovery import discover
     from sli.logs.files import Files, Inputs, LogFile
-    from sli.planning.tasks import jobs_for
+    from sli.planning.tasks import task_sets
 
     chosen = checked({**tree, "dask": {"workers": PAPER["workers"]}, "memory": PAPER["memory"]})
     seen = discover(chosen)
@@ -104,9 +104,9 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
     found = {}
     for name, interval in cases.items():
         began = time.perf_counter()
-        (job,) = jobs_for(chosen, inputs, [interval], [], chosen.states, chosen.slice_sets)
+        (job,) = task_sets(chosen, inputs, [interval], [], chosen.states, chosen.slice_sets)
         seconds = time.perf_counter() - began
-        given = job.shuffle.pieces if job.shuffle else job.chunks
+        given = job.shuffle.pieces if job.shuffle else job.tasks
         found[name] = {
             "strategy": job.strategy,
             "tasks": tasks_of(job),
@@ -123,7 +123,7 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
 def tasks_of(job: Any) -> int:
     """Tasks the scheduler sees: of a shuffle those that read and send, settle and send, receive and make tiles."""
     if job.shuffle is None:
-        return len(job.chunks)
+        return len(job.tasks)
     pieces, partitions, stretches = len(job.shuffle.pieces), job.shuffle.partitions, len(job.shuffle.edges) + 1
     return 2 * pieces + 3 * partitions + 2 * stretches + 2
 
@@ -157,7 +157,7 @@ def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, float]:
     from sli.config.load import checked
     from sli.logs.discovery import discover
     from sli.matching.spec import Spec
-    from sli.planning.tasks import jobs_for
+    from sli.planning.tasks import task_sets
     from sli.publishing.store import Store
     from sli.schemas import TILES
 
@@ -166,11 +166,11 @@ def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, float]:
     store = Store(chosen.store)
     tiles = store.rows("tiles", store.published())
     since = chosen.since_instant
-    (job,) = jobs_for(chosen, discover(chosen), [Interval(since, since + DAY)], [], chosen.states, chosen.slice_sets)
+    (job,) = task_sets(chosen, discover(chosen), [Interval(since, since + DAY)], [], chosen.states, chosen.slice_sets)
     spec = Spec.of(chosen, since + 60 * DAY, job.states, job.slice_sets, 1)
     excluded = TILES.empty_table()
-    cost = scheduled(tree, job.chunks[0], spec, excluded, tasks)
-    task = functools.partial(nothing, job.chunks[0], spec, excluded)
+    cost = scheduled(tree, job.tasks[0], spec, excluded, tasks)
+    task = functools.partial(nothing, job.tasks[0], spec, excluded)
     return {**cost, "task_bytes": len(pickle.dumps(task)), "tile_bytes": tiles.nbytes / len(tiles), "tiles": len(tiles)}
 
 

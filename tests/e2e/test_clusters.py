@@ -131,7 +131,7 @@ def test_the_tables_are_the_same_bits_wherever_tasks_run_and_whoever_is_killed(
     for name, place in places.items():
         settings = {"memory": "1KB", "folder": str(tmp_path), **place}
         scenario = logged(Scenario(tmp_path / name, WORLD, settings))
-        assert len(sli.plan(scenario.config, as_of=text(LATER)).jobs[0].chunks) > 2
+        assert len(sli.plan(scenario.config, as_of=text(LATER)).task_sets[0].tasks) > 2
         if name in ("workers", "scheduler"):
             armed.touch()
         caplog.clear()

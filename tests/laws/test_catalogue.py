@@ -279,9 +279,9 @@ def test_the_worlds_reach_beyond_what_is_kept_exactly(worlds, task):
 @pytest.mark.parametrize("task", ["binary", "ranking"])
 def test_many_small_tasks_publish_the_same_bits_as_one(worlds, task, monkeypatch):
     world, settings = worlds[task], ["store=small"]
-    assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) == 1
+    assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).task_sets[0].tasks) == 1
     monkeypatch.setattr(importlib.import_module("sli.planning.tasks"), "FACTOR", 1e9)  # small tasks
-    assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).jobs[0].chunks) > 2
+    assert len(sli.plan(world.path, as_of=AS_OF, settings=settings).task_sets[0].tasks) > 2
     run(world.path, settings)
     found = sli.read(world.path.parent / "small")
     pd.testing.assert_frame_equal(found, world.results, check_exact=True)

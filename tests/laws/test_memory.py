@@ -73,7 +73,7 @@ def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypa
     monkeypatch.setattr(hours, step, fails)
     outcome = s.run(as_of)
     assert outcome.plan.new_rows is None
-    assert outcome.plan.jobs
+    assert outcome.plan.task_sets
     assert "recomputed" in caplog.text
     same_from_nothing(s, tmp_path, as_of)
 
@@ -82,12 +82,12 @@ def limited(monkeypatch, most):
     """Tasks that make tiles of more time than that run out of memory; gives the lengths of those that did not."""
     real, done = hours.task, []
 
-    def task(chunk, *given):
-        length = sum(each.end - each.start for each in chunk.pairs)
+    def task(work, *given):
+        length = sum(each.end - each.start for each in work.prediction_tiles)
         if length > most:
             raise OutOfMemory("a task ran out of memory", todo="raise `memory:` in the config")
         done.append(length)
-        return real(chunk, *given)
+        return real(work, *given)
 
     monkeypatch.setattr(hours, "task", task)
     return done

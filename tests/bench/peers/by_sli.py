@@ -37,5 +37,5 @@ if __name__ == "__main__":
         began = time.perf_counter()
         outcome = sli.run(chosen, as_of="2026-06-01")
         seconds = time.perf_counter() - began
-        (job,) = outcome.plan.jobs
-        report(read(chosen), seconds=seconds, strategy=job.strategy, tasks=job.tasks)
+        (job,) = outcome.plan.task_sets
+        report(read(chosen), seconds=seconds, strategy=job.strategy, tasks=job.task_count)

@@ -85,8 +85,8 @@ def run_both(pair: list[Scenario], shuffling: Callable[[bool], None], as_of: int
     for scenario, shuffles in zip(pair, (False, True), strict=True):
         shuffling(shuffles)
         plans.append(scenario.run(as_of).plan)
-    assert {job.strategy for job in plans[0].jobs} == {"co-located"}
-    assert {job.strategy for job in plans[1].jobs} == {"shuffle"}
+    assert {job.strategy for job in plans[0].task_sets} == {"co-located"}
+    assert {job.strategy for job in plans[1].task_sets} == {"shuffle"}
     return plans[1]
 
 
@@ -113,7 +113,7 @@ def test_random_histories_come_out_alike_and_as_the_oracle_says(
             pair[0].log_predictions(name, [histories.prediction(pick, ids, world.task) for _ in range(40)])
             pair[0].log_feedback(name, [histories.feedback(pick, ids, world.task) for _ in range(40)])
         as_of = histories.START + (step + 2) * DAY
-        job = run_both(pair, shuffling, as_of).jobs[0]
+        job = run_both(pair, shuffling, as_of).task_sets[0]
         assert job.shuffle.partitions > 2
         assert job.shuffle.edges
         assert_same(pair[0].config, pair[1].config)
@@ -147,14 +147,14 @@ def test_ids_match_across_any_distance(tmp_path: Path, shuffling: Callable[[bool
         pair[0].log_predictions(f"{month:02}.parquet", predictions)
         pair[0].log_feedback(f"{month:02}.parquet", feedback)
     chosen = run_both(pair, shuffling, MONDAY + 400 * DAY)
-    assert chosen.jobs[0].shuffle.partitions > 2
+    assert chosen.task_sets[0].shuffle.partitions > 2
     assert_same(pair[0].config, pair[1].config)
     pair[1].check(MONDAY + 400 * DAY)
     # Hours computed anew alone: predictions that won elsewhere still win.
     for scenario, shuffles in zip(pair, (False, True), strict=True):
         shuffling(shuffles)
         outcome = scenario.backfill(MONDAY + 800 * DAY, "2024-07-01", "2024-07-20")
-        assert {job.strategy for job in outcome.plan.jobs} == {"shuffle" if shuffles else "co-located"}
+        assert {job.strategy for job in outcome.plan.task_sets} == {"shuffle" if shuffles else "co-located"}
     assert_same(pair[0].config, pair[1].config)
 
 
@@ -252,10 +252,10 @@ def test_columns_of_all_kinds_bad_rows_and_functions_of_whole_days_come_out_alik
         config = checked(settings | {"store": str(tmp_path / f"store-{shuffles}")})
         shuffling(shuffles)
         outcome = sli.run(config, as_of="2024-03-01")
-        job = outcome.plan.jobs[0]
+        job = outcome.plan.task_sets[0]
         assert (job.strategy == "shuffle") == shuffles
         if shuffles:
-            assert min(job.tasks, len(job.shuffle.pieces)) > 2
+            assert min(job.task_count, len(job.shuffle.pieces)) > 2
             assert job.shuffle.edges
         assert "damaged" in set(outcome.audit.column("check").to_pylist())
         configs.append(config)
@@ -312,7 +312,7 @@ def test_the_plan_chooses_by_estimated_bytes_and_says_why(
     days: int, size: float, horizon: str, strategy: str, why: str
 ) -> None:
     chosen, config = planned(days, size, horizon=horizon)
-    (job,) = chosen.jobs
+    (job,) = chosen.task_sets
     told = next(line for line in plan_lines(chosen, config) if line.startswith("strategy"))
     assert (job.strategy, chosen.to_dict()["jobs"][0]["strategy"]) == (strategy, strategy)
     assert why in told
@@ -322,7 +322,7 @@ def test_the_plan_chooses_by_estimated_bytes_and_says_why(
 
 def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() -> None:
     chosen, config = planned(300, 1e7, horizon="90d")
-    (job,) = chosen.jobs
+    (job,) = chosen.task_sets
     budget = config.task_memory / chunks.FACTOR
     assert job.shuffle.partitions >= job.estimate.once / budget
     for log in ("predictions", "feedback"):
@@ -331,7 +331,7 @@ def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() 
     assert all(sum(f.rows * f.row_bytes for f in piece.files) <= budget for piece in job.shuffle.pieces)
     # A file that is too large by itself is read in stretches that leave nothing out.
     large, _ = planned(1, 3e9, horizon="90d")
-    spans = sorted(piece.span for piece in large.jobs[0].shuffle.pieces if piece.log == "feedback")
+    spans = sorted(piece.span for piece in large.task_sets[0].shuffle.pieces if piece.log == "feedback")
     assert len(spans) > 10
     assert all(a.end == b.start for a, b in itertools.pairwise(spans))
     assert spans[0].start <= MONDAY
@@ -385,7 +385,7 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
             told.append(client.run(resident))
 
     monkeypatch.setattr(shuffle, "connected", watched)
-    (job,) = sli.run(config, as_of="2025-06-01").plan.jobs
+    (job,) = sli.run(config, as_of="2025-06-01").plan.task_sets
     assert job.strategy == "shuffle"
     assert job.estimate.once > 2 * config.task_memory
     before, after = told

@@ -167,7 +167,7 @@ def test_a_new_sli_is_backfilled_alone(scenario: Scenario) -> None:
     # What it shares with the others is there already.
     states = set(scenario.config.states) - known
     for each in outcome.runs:
-        assert [set(job.states) for job in each.plan.jobs] == [states]
+        assert [set(job.states) for job in each.plan.task_sets] == [states]
         assert not each.plan.to_recompute
     pd.testing.assert_frame_equal(rows(scenario, without=("roc_auc",)), before)
     assert set(outcome.changes.sli) == {"roc_auc"}

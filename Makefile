@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test soak check format dist lock bench clean
+.PHONY: install demo test soak fuzz check format dist lock bench clean
 
 install: $(VENV)/installed
 
@@ -18,11 +18,15 @@ demo: install
 
 # The same examples each time: `pytest` alone looks for new ones.
 test: install
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m "not soak"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci -m "not soak"
 
 # What takes longer, run by hand: long simulations, backfills through a server, every window verified.
 soak: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m soak
+
+# The property tests with many more examples, new ones each time.
+fuzz: install
+	$(BIN)/pytest --numprocesses 2 --hypothesis-profile fuzz -m "hypothesis and not soak"
 
 check: install
 	$(BIN)/ruff format --check .

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import servers
+from hypothesis import settings
+
+# New examples each time, and many: `make fuzz`.
+settings.register_profile("fuzz", max_examples=2000, deadline=None)
 
 # A shell that starts the tests in the background has SIGINT ignored, by all they start too; some send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

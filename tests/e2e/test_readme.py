@@ -114,7 +114,7 @@ def test_the_example_slis_are_a_config_that_runs(clone: Path, tmp_path: Path) ->
     config["slis"] = yaml.safe_load(blocks("yaml")[0])["slis"]
     for log in ("predictions", "feedback"):
         config[log]["path"] = str(clone / "demo-flights" / log)
-    config["store"], config["grains"] = str(tmp_path / "results"), ["day"]
+    config["store"], config["grains"], config["since"] = str(tmp_path / "results"), ["day"], "2013-12-01"
     (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config))
     assert main(["run", str(tmp_path / "sli.yaml"), "--as-of", "2014-01-02"]) == 0
 

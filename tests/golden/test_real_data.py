@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import metrics
+from sklearn import config_context, metrics
 
 import sli
 from sli.command.demo import flights, taxi
@@ -41,6 +41,7 @@ REGRESSION: dict[str, Twin] = {
 }
 
 
+@config_context(skip_parameter_validation=True)  # half of the time of thousands of calls on small windows
 def compare(frame: pd.DataFrame, pairs: pd.DataFrame, twins: dict[str, Twin]) -> int:
     """Compare rows of the whole with twins on the pairs (time, label, prediction, decision); how many were."""
     compared = 0

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sli.slis.states import BITS, FRACTION, LIMIT, ROUNDABLE, SPLIT, State, rounded, rounded_sql
@@ -100,13 +100,11 @@ def summed(con, values) -> float:
 terms = st.lists(st.floats(-1e12, 1e12, allow_subnormal=False), max_size=50)
 
 
-@settings(max_examples=60)
 @given(values=st.lists(st.floats(1e-9, 1e20), max_size=50))
 def test_a_sum_of_positive_terms_equals_fsum(con, values):
     assert summed(con, values) == pytest.approx(math.fsum(values), rel=1e-12)
 
 
-@settings(max_examples=60)
 @given(values=terms)
 def test_a_sum_that_cancels_is_near_fsum_for_the_size_of_its_terms(con, values):
     # A term is kept in units of 2^-80; the merged whole and fraction are each rounded to a double once.
@@ -114,7 +112,6 @@ def test_a_sum_that_cancels_is_near_fsum_for_the_size_of_its_terms(con, values):
     assert abs(summed(con, values) - math.fsum(values)) <= allowed
 
 
-@settings(max_examples=40)
 @given(values=terms, random=st.randoms(use_true_random=False))
 def test_a_sum_is_the_same_bits_in_any_order(con, values, random):
     mixed = [*values, 1e-20, 1e28, -1e28, 0.1]

@@ -64,20 +64,25 @@ def test_all_windows_are_equal_with_drift_bins_caps_and_min_support(tmp_path: Pa
     assert any("(other)" in each.values() for each in rows.slice)
 
 
+@pytest.fixture(scope="module")
+def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config of a published world, which tests only read."""
+    return published(tmp_path_factory.mktemp("multiclass"), "multiclass", min_support=0)
+
+
 @pytest.mark.parametrize(
     ("sli_name", "slice"), [("recall_b", {}), ("psi", {"region": "north"}), ("mcc", {"fare": None})]
 )
 def test_a_manipulated_row_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sli_name: str, slice: dict[str, Any]
+    multiclass: Path, monkeypatch: pytest.MonkeyPatch, sli_name: str, slice: dict[str, Any]
 ) -> None:
-    config = published(tmp_path, "multiclass", min_support=0)
-    rows = sli.read(config)
+    rows = sli.read(multiclass)
     mine = (rows.sli == sli_name) & (rows.grain == "day") & rows.value.notna()
     at = rows[mine & rows.slice.map(lambda each: each == slice)].index[-1]
     before = rows.value[at]
     rows.loc[at, "value"] += 1e-3
     monkeypatch.setattr(importlib.import_module("sli.reading.verify"), "read", lambda config: rows)
-    found = sli.verify(config, windows=None)
+    found = sli.verify(multiclass, windows=None)
     [difference] = found.differences
     assert difference.startswith(f"{sli_name}, day ")
     assert f"{before + 1e-3} published, " in difference
@@ -85,14 +90,13 @@ def test_a_manipulated_row_is_named(
 
 
 def test_a_count_that_is_off_and_a_row_that_is_missing_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    multiclass: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = published(tmp_path, "multiclass")
-    rows = sli.read(config)
+    rows = sli.read(multiclass)
     rows.loc[0, "labelled"] += 1
     rows = rows.drop(index=5)
     monkeypatch.setattr(importlib.import_module("sli.reading.verify"), "read", lambda config: rows)
-    first, second = sorted(sli.verify(config, windows=None).differences, key=lambda each: "not published" in each)
+    first, second = sorted(sli.verify(multiclass, windows=None).differences, key=lambda each: "not published" in each)
     assert f"{rows.labelled[0]} labelled; found {rows.predictions[0]}, {rows.labelled[0] - 1}" in first
     assert "not published, " in second
 

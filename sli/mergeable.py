@@ -1,6 +1,6 @@
-"""What a mergeable SLI of your own is written with: states, and a function of them once merged.
+"""What you write a mergeable SLI of your own with: states, and functions that make values with intervals of them.
 
-Limit: the function sees arrays, one element a window and slice; it must not loop over rows of pairs, for it sees none.
+Limit: your function gets arrays with one element for each window and slice; it never sees the rows of pairs.
 """
 
 from __future__ import annotations

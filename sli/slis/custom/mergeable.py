@@ -71,25 +71,62 @@ def total(of: str, where: str = "true") -> State:
 
 
 def smallest(of: str, where: str = "true") -> State:
-    """Least value of an SQL expression over the pairs where another holds; NaN without one."""
+    """State: the least value of an SQL expression over the pairs where a condition holds; NaN without a value.
+
+    >>> from sli.mergeable import largest, mergeable, smallest
+    >>> @mergeable(low=smallest("fare", "labelled"), high=largest("fare", "labelled"))
+    ... def fare_range(s):
+    ...     return s["high"] - s["low"]
+    >>> fare_range.states["low"].kind
+    'min'
+    """
     return State("min", of=f"({of})::DOUBLE", where=where)
 
 
 def largest(of: str, where: str = "true") -> State:
-    """Greatest value of an SQL expression over the pairs where another holds; NaN without one."""
+    """State: the greatest value of an SQL expression over the pairs where a condition holds; NaN without a value.
+
+    >>> from sli.mergeable import largest, mergeable
+    >>> @mergeable(slowest=largest("delay"))
+    ... def days_until_the_last_label(s):
+    ...     return s["slowest"] / 86_400
+    >>> one_window = Merged(np.array([3]), np.array([2]), {"slowest": np.array([172_800.0])}, np.array([0]))
+    >>> days_until_the_last_label(one_window)
+    array([2.])
+    """
     return State("max", of=f"({of})::DOUBLE", where=where)
 
 
 def histogram(of: str, where: str = "true", spread: Spread = "real") -> State:
-    """How often each value of an SQL expression occurs: values of many rows are rounded to 10 significant bits.
+    """State: how often each value of an SQL expression occurs over the pairs where a condition holds: `Histograms`.
 
-    With `spread="probability"` they are rounded relative to both ends of 0..1.
+    Beyond 1024 values in a window they are rounded to 10 significant bits, with `spread="probability"` relative to both
+    ends of 0..1.
+
+    >>> from sli.mergeable import Histograms, Merged, histogram, mergeable
+    >>> @mergeable(fares=histogram("fare"))
+    ... def different_fares(s):
+    ...     return np.diff(s["fares"].offsets)
+    >>> keys, counts, marked = np.array([10.0, 30.0]), np.array([4, 1]), np.array([0, 0])
+    >>> fares = Histograms(np.array([0, 2]), keys, counts, marked, exact=np.array([True]))
+    >>> different_fares(Merged(np.array([5]), np.array([5]), {"fares": fares}, np.array([0])))
+    array([2])
     """
     return State("histogram", of=f"({of})::DOUBLE", where=f"({where}) AND ({of}) IS NOT NULL", spread=spread)
 
 
 def groups(of: str, where: str = "true", amount: str = "") -> State:
-    """Counts by the text of an SQL expression, and the sum of `amount` in each group."""
+    """State: the number of pairs by text of an SQL expression, and the sum of `amount` for each text: `Groups`.
+
+    >>> from sli.mergeable import Groups, Merged, groups, mergeable
+    >>> @mergeable(regions=groups("region", amount="fare"))
+    ... def mean_fare_in_the_north(s):
+    ...     counts, sums = s["regions"].dense(["north"])
+    ...     return sums[:, 0] / counts[:, 0]
+    >>> regions = Groups(np.array([0, 2]), np.array(["north", "south"]), np.array([4, 1]), np.array([60.0, 9.0]))
+    >>> mean_fare_in_the_north(Merged(np.array([5]), np.array([5]), {"regions": regions}, np.array([0])))
+    array([15.])
+    """
     where = f"({where}) AND ({of}) IS NOT NULL"
     return State("groups", of=text_of(of), where=where, amount=f"({amount})::DOUBLE" if amount else "")
 

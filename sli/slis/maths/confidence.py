@@ -84,7 +84,7 @@ def mean_of(s: Merged, sums: Floats, squares: Floats, number: Counts, missing: s
     >>> s = Merged(np.array([4]), np.array([4]), {}, np.array([1]))
     >>> mean = mean_of(s, np.array([20.0]), np.array([130.0]), np.array([4]), "no values")
     >>> mean.value, mean.low.round(2), mean.high.round(2)
-    (array([5.]), array([-0.14]), array([10.14]))
+    (array([5.]), array([-0.03]), array([10.03]))
     """
     number = np.asarray(number, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -146,7 +146,8 @@ def of_counts(
     shares. Its derivatives are central differences, with a step of 2^-20 of all pairs.
 
     >>> s = Merged(np.array([100]), np.array([100]), {}, np.array([1]))
-    >>> odds = of_counts(s, lambda cells: cells[..., 0] / cells[..., 1], [np.array([60]), np.array([40])])
+    >>> yes, no = np.array([60]), np.array([40])
+    >>> odds = of_counts(s, lambda cells: cells[..., 0] / cells[..., 1], [yes, no], (no == 0, "no noes"))
     >>> odds.value, odds.low.round(2), odds.high.round(2)
     (array([1.5]), array([0.9]), array([2.1]))
     """

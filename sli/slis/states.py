@@ -77,17 +77,8 @@ class State:
     @property
     def id(self) -> str:
         """The name of its column in the tiles. Equal states of several SLIs share one column."""
-        parts = [
-            self.kind,
-            self.of,
-            self.where,
-            self.spread,
-            self.mark,
-            self.amount,
-            self.unit,
-            self.call,
-            *self.columns,
-        ]
+        sql = [self.kind, self.of, self.where, self.spread, self.mark, self.amount]
+        parts = [*sql, self.unit, self.call, *self.columns]
         content = "\x1f".join([str(VERSION), *parts, self.source])
         return f"{self.kind}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
@@ -390,9 +381,8 @@ class Merged:
 
 
 def _take(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    nothing: object = {"i": 0, "O": None}.get(values.dtype.kind, np.nan)
-    empty = np.full(len(rows), nothing, dtype=values.dtype)
-    return np.where(rows < 0, empty, values[rows]) if len(values) else empty
+    nothing = np.array({"i": 0, "O": None}.get(values.dtype.kind, np.nan), dtype=values.dtype)
+    return np.where(rows < 0, nothing, values[rows]) if len(values) else np.full(len(rows), nothing)
 
 
 def _take_state(state: MergedState, rows: Integers) -> MergedState:

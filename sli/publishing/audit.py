@@ -7,7 +7,7 @@ check and file; which rows it counts shows only in a few samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,7 +46,7 @@ EXPLANATIONS = {
 _STAMPS = ("run_id", "sequence", "as_of")
 
 
-def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict[str, Any]] = ()) -> pa.Table:
+def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict[str, object]] = ()) -> pa.Table:
     """The audit of both logs: one row a log, check and file, without the columns run_id, sequence and as_of.
 
     `days` are all day tiles, `files` those of both logs that may have a problem, `unsliced` rows of `unsliced_rows`.
@@ -64,7 +64,7 @@ def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict
     return pa.Table.from_pylist(rows, schema=pa.schema([f for f in schemas.AUDIT if f.name not in _STAMPS]))
 
 
-def _file_row(file: LogFile) -> dict[str, Any] | None:
+def _file_row(file: LogFile) -> dict[str, object] | None:
     """The row of a file that is set aside, or that holds rows without a time."""
     if file.problem:
         row = {"check": file.problem, "count": file.rows, "explanation": file.explanation}
@@ -75,7 +75,7 @@ def _file_row(file: LogFile) -> dict[str, Any] | None:
     return {"log": file.log, "file": file.path, "samples": [], **row}
 
 
-def unsliced_rows(columns: Mapping[str, str], predictions: Files) -> list[dict[str, Any]]:
+def unsliced_rows(columns: Mapping[str, str], predictions: Files) -> list[dict[str, object]]:
     """The rows of columns by which there can be no slices; `columns` maps their names to their types."""
     count = sum(file.rows for file in predictions if file.usable) if columns else 0
     return [
@@ -99,8 +99,8 @@ def current_audit(published: Published | None) -> pc.Expression:
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:
     """Whether two audits differ at most in their run."""
     names = [name for name in schemas.AUDIT.names if name not in _STAMPS]
-    key = [(name, "ascending") for name in ("log", "check", "file")]
-    return bool(audit.select(names).sort_by(key).to_pylist() == before.select(names).sort_by(key).to_pylist())
+    key: list[tuple[str, Literal["ascending"]]] = [(name, "ascending") for name in ("log", "check", "file")]
+    return audit.select(names).sort_by(key).to_pylist() == before.select(names).sort_by(key).to_pylist()
 
 
 def newly_bad(audit: pa.Table, before: pa.Table) -> pa.Table:

@@ -1,13 +1,13 @@
-"""Staging and the commit: a run writes all of its tables, then one commit of `results` makes them visible.
+"""The commit: a run writes all of its tables, then one commit of `results` makes them visible.
 
-Nothing is written where a run has nothing to say. Limit: what another run published in between fails the commit.
+A run that changes nothing writes nothing. Limit: if another run published in between, the commit fails.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -27,60 +27,64 @@ from sli.publishing.transaction import Transaction
 
 
 @dataclass(frozen=True)
-class NewKeys:
-    """The files whose keys a run adds, and the hash of all keys once it has; none where there are no keys yet."""
+class IndexUpdate:
+    """The files whose ids a run adds to the index of ids, and the hash that the index then has."""
 
     hash: str
+    """Empty if the store has no index yet."""
     files: Files | None = None
 
 
-def new_keys(inputs: Inputs, chosen: Plan, seen: Inputs, published: Published | None) -> NewKeys:
-    """The keys of the files that came since the published run."""
-    looked_up = chosen.new_rows is not None and chosen.new_rows.any
-    if published is None or chosen.from_scratch or (published.id_hash != HASH and not looked_up):
-        return NewKeys("")
-    new = [
+def index_update(inputs: Inputs, plan: Plan, seen: Inputs, published: Published | None) -> IndexUpdate:
+    """What this run adds to the index of ids: the files that came since the published run."""
+    looked_up = plan.new_rows is not None and plan.new_rows.any
+    if published is None or plan.from_scratch or (published.id_hash != HASH and not looked_up):
+        return IndexUpdate("")
+    predictions, feedback = (
         files.take(files.usable & ~files.as_in(before, "fingerprint", "problem"))
         for files, before in zip(inputs.logs, seen.logs, strict=True)
-    ]
-    return NewKeys(HASH, new[0].with_more(new[1]))
+    )
+    return IndexUpdate(HASH, predictions.with_more(feedback))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Staged:
-    """What a run writes beside its results."""
+    """What a run writes besides its results. `tiles` and `days` may hold more days than the `touched` ones."""
 
     tiles: pa.Table
     days: pa.Table
     touched: set[str]
-    keys: NewKeys
+    index: IndexUpdate
     audit: pa.Table
     same_audit: bool
+    """Whether the audit is the one that is published."""
     inputs: Inputs
+    """The files there are now."""
     seen: Inputs
+    """The files that the published run saw."""
 
 
-def state_of(config: Config, chosen: Plan, newest: int, published: Published | None, keys: NewKeys) -> Published:
-    """What the next plan will rest on."""
-    if chosen.older and published is not None:
+def next_state(config: Config, plan: Plan, newest: int, published: Published | None, index: IndexUpdate) -> Published:
+    """The state that the next plan builds on; the commit adds its sequence and versions."""
+    if plan.older and published is not None:
         return published
     return Published(
         sequence=0,
-        run_id=chosen.run_id,
-        as_of=chosen.as_of,
+        run_id=plan.run_id,
+        as_of=plan.as_of,
         base=config.base,
         newest=newest,
         states=tuple(config.states),
-        slice_sets=chosen.slice_sets,
+        slice_sets=plan.slice_sets,
         grains=tuple(grain.name for grain in config.all_grains),
-        series={each.name: config.definition(each) for each in config.declared},
-        objectives={each.name: each.objective.text if each.objective else None for each in config.declared},
-        waiting=chosen.waiting,
-        waiting_to_confirm=chosen.waiting_to_confirm,
-        held=chosen.held,
-        lacking_states=chosen.lacking_states,
-        backfills=chosen.backfills,
-        id_hash=keys.hash,
+        series={sli.name: config.definition(sli) for sli in config.declared},
+        objectives={sli.name: sli.objective.text if sli.objective else None for sli in config.declared},
+        waiting=plan.waiting,
+        waiting_to_confirm=plan.waiting_to_confirm,
+        held=plan.held,
+        lacking_states=plan.lacking_states,
+        backfills=plan.backfills,
+        id_hash=index.hash,
         timezone=config.timezone,
     )
 
@@ -88,74 +92,84 @@ def state_of(config: Config, chosen: Plan, newest: int, published: Published | N
 def commit(
     config: Config,
     transaction: Transaction,
-    chosen: Plan,
+    plan: Plan,
     changes: Difference,
     staged: Staged,
     state: Published,
     began: float,
 ) -> bool:
-    """Stage every table, then make all of it visible at once. False if there is nothing to say."""
-    unchanged = _unchanged(transaction.published, state) and not chosen.files_changed and staged.same_audit
-    if len(changes.revised) == 0 and (chosen.older or unchanged):
+    """Write every table, then make all of it visible at once; return False if there is nothing to write.
+
+    `began` is the start of the run by `time.monotonic`. Raises ConflictError if another run published meanwhile.
+    """
+    unchanged = _same_state(transaction.published, state) and not plan.files_changed and staged.same_audit
+    if len(changes.revised) == 0 and (plan.older or unchanged):
         return False
-    backfill = chosen.request.backfill
-    stamp = {"sequence": transaction.sequence, "backfill": backfill.id if backfill else None}
-    revised = stored_batches(changes.revised, stamp)
-    if chosen.older:
-        whole = pa.concat_tables(revised, promote_options="permissive")
-        later = restated_rows(transaction.store, transaction.published, whole, chosen.as_of, transaction.sequence)
-        revised = iter([whole, later])
-    else:
-        _write_tiles(transaction, staged.tiles, staged.days, staged.touched, chosen)
-        for rows in keys_of(config, staged.keys.files or ()):
-            transaction.write("keys", rows)
-        transaction.compact("keys")
-        _remember(transaction, staged)
-        audit = staged.audit
-        sequence = pa.array([transaction.sequence] * len(audit), pa.int64())
-        transaction.write("audit", audit.append_column("sequence", sequence))
-        state = replace(state, audit_sequence=transaction.sequence)
-    transaction.write("revisions", revised)
-    transaction.write("runs", _run_row(chosen, transaction.sequence, len(changes.revised), time.monotonic() - began))
-    rows = changes.rows if not chosen.older else changes.rows.slice(0, 0)
-    transaction.publish(
-        state,
-        stored_batches(rows, {}),
-        None if chosen.older or not changes.partitions else _replacing(changes.partitions),
+    backfill = plan.request.backfill
+    revisions: Iterable[pa.Table] = stored_batches(
+        changes.revised, {"sequence": transaction.sequence, "backfill": backfill.id if backfill else None}
     )
+    if plan.older:
+        revisions = _with_restated(transaction, plan, revisions)
+    else:
+        state = _write_staged(config, transaction, plan, staged, state)
+    transaction.write("revisions", revisions)
+    transaction.write("runs", _run_row(plan, transaction.sequence, len(changes.revised), time.monotonic() - began))
+    rows = changes.rows if not plan.older else changes.rows.slice(0, 0)
+    replacing = None if plan.older or not changes.partitions else _replacing(changes.partitions)
+    transaction.publish(state, stored_batches(rows, {}), replacing)
     return True
 
 
-def _unchanged(before: Published | None, state: Published) -> bool:
-    """Whether the next plan would rest on the same."""
+def _same_state(before: Published | None, state: Published) -> bool:
+    """Whether the next plan would build on the same state."""
     if before is None:
         return False
-    same = {name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")}
-    return replace(state, **same) == before
+    of_each_run = {
+        name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")
+    }
+    return replace(state, **of_each_run) == before
 
 
-def _remember(transaction: Transaction, staged: Staged) -> None:
-    """Write which files this run saw: mostly only those that came to the ones seen before."""
-    more = staged.inputs.beside(staged.seen)
-    if more is None or "inputs" not in transaction.versions:
+def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:
+    """The revisions of a run of an older as_of, and those that keep what is known later as it is."""
+    revised = pa.concat_tables(revisions, promote_options="permissive")
+    restated = restated_rows(transaction.store, transaction.published, revised, plan.as_of, transaction.sequence)
+    return [revised, restated]
+
+
+def _write_staged(config: Config, transaction: Transaction, plan: Plan, staged: Staged, state: Published) -> Published:
+    """Write the tiles, the index of ids, the files seen and the audit; return the state that names this audit."""
+    _write_tiles(transaction, staged, plan)
+    for rows in keys_of(config, staged.index.files or ()):
+        transaction.write("keys", rows)
+    transaction.compact("keys")
+    _write_inputs(transaction, staged)
+    sequence = pa.array([transaction.sequence] * len(staged.audit), pa.int64())
+    transaction.write("audit", staged.audit.append_column("sequence", sequence))
+    return replace(state, audit_sequence=transaction.sequence)
+
+
+def _write_inputs(transaction: Transaction, staged: Staged) -> None:
+    """Write which files this run saw: usually only those that are new."""
+    new = staged.inputs.beside(staged.seen)
+    if new is None or "inputs" not in transaction.versions:
         transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
-    elif len(more):
-        transaction.write("inputs", pa.Table.from_batches([more.rows]))
+    elif len(new):
+        transaction.write("inputs", pa.Table.from_batches([new.rows]))
         transaction.compact("inputs")
 
 
-def _write_tiles(
-    transaction: Transaction, tiles: pa.Table, days: pa.Table, touched: Collection[str], plan: Plan
-) -> None:
+def _write_tiles(transaction: Transaction, staged: Staged, plan: Plan) -> None:
     """Write the partitions of the hour and day tiles that this run touched."""
     if plan.from_scratch:
         replacing = "true" if transaction.published else None
-        transaction.write("tiles", tiles, replacing=replacing)
-        transaction.write("days", days, replacing=replacing)
+        transaction.write("tiles", staged.tiles, replacing=replacing)
+        transaction.write("days", staged.days, replacing=replacing)
         return
     for name, rows, partition, values in (
-        ("tiles", tiles, "day", sorted(touched)),
-        ("days", days, "month", sorted({each[:7] for each in touched})),
+        ("tiles", staged.tiles, "day", sorted(staged.touched)),
+        ("days", staged.days, "month", sorted({day[:7] for day in staged.touched})),
     ):
         if values:
             transaction.write(

@@ -1,7 +1,7 @@
-"""Rows that lost to another of the same id that says otherwise: many of them mean that the ids are not ids.
+"""Conflicts: rows that lost to another row of the same id with another value. If there are many, ids are not unique.
 
-Two models that score the same requests under one id, or a feedback log that answers twice at the same time, lose half
-of their rows and bias what is left. Limit: told day by day, of the days a run touched, where it found more than before.
+Example: two models score the same requests under the same ids. Half of the rows lose, and the rest is biased. Limit:
+conflicts are reported by day, for the days that a run touched, where it found more than before.
 """
 
 from __future__ import annotations
@@ -19,45 +19,48 @@ from sli.matching.spec import SAMPLES
 
 @dataclass(frozen=True)
 class Conflicts:
-    """Of one log the rows in conflict, on the local days on which they are more than the config allows."""
+    """The rows of a log in conflict, on the local days on which they are more than the config allows."""
 
     log: str
     days: tuple[str, ...]
     rows: int
-    """All rows of these days: those that count and those that lost."""
+    """All rows of these days: those that count and those that lost to them."""
     conflicts: int
     samples: tuple[str, ...]
 
     @property
     def share(self) -> float:
-        """Rows in conflict, of all."""
+        """The rows in conflict as a share of all rows."""
         return self.conflicts / self.rows
 
 
-def conflicting(config: Config, before: pa.Table, days: pa.Table, touched: Collection[str]) -> tuple[Conflicts, ...]:
-    """Too many rows in conflict on days that a run touched, where there are more than in the day tiles `before`.
+def new_conflicts(config: Config, before: pa.Table, days: pa.Table, touched: Collection[str]) -> tuple[Conflicts, ...]:
+    """The conflicts on touched days that have more than `max_conflicts` allows, and more than the day tiles `before`.
 
-    Rows of predictions are those that count and the duplicates; of feedback those of labels, withdrawals and what they
-    superseded, each on the day of its prediction.
+    Rows of the predictions log are those that count and the duplicates; rows of the feedback log are labels,
+    withdrawals and what these superseded, on the day of their prediction.
     """
     con = scratch()
     con.register("now_days", days)
     con.register("before_days", before)
     by = literal(",".join(config.slice_sets[0]))
-    found = con.execute(
-        f"WITH now AS ({_counted('now_days', by)}), before AS ({_counted('before_days', by)}) "
+    logs = con.execute(
+        f"WITH now AS ({_counts_sql('now_days', by)}), before AS ({_counts_sql('before_days', by)}) "
         "SELECT now.log, list(now.day ORDER BY now.day), sum(now.rows)::BIGINT, sum(now.conflicts)::BIGINT, "
         f"list_slice(list_sort(list_distinct(flatten(list(now.samples)))), 1, {SAMPLES}) "
         "FROM now LEFT JOIN before USING (log, day) WHERE now.conflicts > coalesce(before.conflicts, 0) "
         "AND now.conflicts > $limit * now.rows AND list_contains($touched, now.day) GROUP BY now.log ORDER BY ALL DESC",
         {"limit": config.max_conflicts, "touched": sorted(touched)},
     ).fetchall()
-    return tuple(Conflicts(log, tuple(named), rows, n, tuple(samples)) for log, named, rows, n, samples in found)
+    return tuple(Conflicts(log, tuple(days), rows, n, tuple(samples)) for log, days, rows, n, samples in logs)
 
 
-def _counted(table: str, by: str) -> str:
-    """SQL of log, day, rows, conflicts and samples from the day tiles; each set of slices holds every prediction."""
-    marked = f"(SELECT day, unnest(marks) AS m FROM {table} WHERE span = 'pairs')"
+def _counts_sql(table: str, by: str) -> str:
+    """SQL of log, day, rows, conflicts and samples from day tiles.
+
+    `by` is any one entry of `slice_by`: its slices together hold every prediction.
+    """
+    marks = f"(SELECT day, unnest(marks) AS m FROM {table} WHERE span = 'pairs')"
     return (
         "SELECT log, day, sum(rows)::BIGINT AS rows, sum(conflicts)::BIGINT AS conflicts, "
         "flatten(list(samples)) AS samples FROM ("
@@ -66,5 +69,5 @@ def _counted(table: str, by: str) -> str:
         f"WHERE span = 'tile' AND slice_by = {by} UNION ALL SELECT m.log, day, "
         "CASE WHEN m.\"check\" IN ('duplicate', 'superseded', 'withdrawn') THEN m.\"count\" ELSE 0 END, "
         'CASE WHEN m."check" = \'conflict\' THEN m."count" ELSE 0 END, '
-        f"CASE WHEN m.\"check\" = 'conflict' THEN m.samples ELSE [] END FROM {marked}) GROUP BY log, day"
+        f"CASE WHEN m.\"check\" = 'conflict' THEN m.samples ELSE [] END FROM {marks}) GROUP BY log, day"
     )

@@ -1,6 +1,6 @@
-"""Beliefs over time: what was believed at an instant, from the revisions.
+"""History: results as they were known at an earlier instant, and what backfills changed, from the revisions.
 
-Limit: a belief is known at the as_of of the run that published it, not at the wall clock of that run.
+Limit: a revision counts from the as_of of the run that published it, not from that run's wall-clock time.
 """
 
 from __future__ import annotations
@@ -14,55 +14,56 @@ from sli.planning.published import Published
 from sli.publishing.rows import KEY, flat_rows, stored_rows
 from sli.publishing.store import Store
 from sli.rollup.results import ROLLED
+from sli.schemas import UTC
 
 
 def rows_known_at(store: Store, published: Published | None, as_of: int, only: pc.Expression | None = None) -> pa.Table:
-    """The rows (plain) believed at an instant: of each key the newest revision, unless it removed the row."""
-    where = pc.field("as_of") <= pa.scalar(moment(as_of), pa.timestamp("us", tz="UTC"))
+    """The results known at an instant as flat rows: for each key the newest revision, unless it removed the row."""
+    where = pc.field("as_of") <= pa.scalar(moment(as_of), UTC)
     rows = flat_rows(store.rows("revisions", published, only=where if only is None else where & only))
     con = scratch()
     con.register("rows", rows)
-    return con.sql(
+    known: pa.Table = con.sql(
         f"SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM rows QUALIFY row_number() OVER "
         f"(PARTITION BY {', '.join(KEY)} ORDER BY as_of DESC, sequence DESC) = 1 AND change <> 'removed'"
     ).to_arrow_table()
+    return known
 
 
 def restated_rows(store: Store, published: Published | None, revised: pa.Table, as_of: int, sequence: int) -> pa.Table:
-    """Rows that keep later beliefs as they were when an older as_of gets a revision of its own.
+    """Revisions that keep later results as they were when a run of an older `as_of` publishes `revised`.
 
-    Without them a reader of a later instant, whose run found nothing to change, would be shown the older run's value.
+    Example: the run of Wednesday found nothing to change, so no revision has its as_of. A run of Tuesday that comes
+    later would change what a reader sees as known on Wednesday, were it not for these rows.
     """
-    later = [
-        each
-        for each in store.rows("runs", published, ["as_of"]).column("as_of").cast(pa.int64()).to_pylist()
-        if each > as_of
-    ]
-    if not later or len(revised) == 0:
+    as_ofs = store.rows("runs", published, ["as_of"]).column("as_of").cast(pa.int64()).to_numpy()
+    later = as_ofs[as_ofs > as_of]
+    if len(later) == 0 or len(revised) == 0:
         return revised.slice(0, 0)
-    at = min(later)
+    at = int(later.min())
     con = scratch()
-    con.register("beliefs", rows_known_at(store, published, at))
+    con.register("known", rows_known_at(store, published, at))
     con.register("revised", flat_rows(revised))
-    key = " AND ".join(f"b.{name} = r.{name}" for name in KEY)
-    values = ", ".join(f"CASE WHEN b.sli IS NULL THEN r.{name} ELSE b.{name} END AS {name}" for name in ROLLED)
+    key = " AND ".join(f"k.{name} = r.{name}" for name in KEY)
+    values = ", ".join(f"CASE WHEN k.sli IS NULL THEN r.{name} ELSE k.{name} END AS {name}" for name in ROLLED)
     rows = con.sql(
-        f"SELECT r.model, {values}, {at}::BIGINT AS as_of, coalesce(b.run_id, r.run_id) AS run_id, "
-        "CASE WHEN b.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, 'restated' AS cause, "
+        f"SELECT r.model, {values}, {at}::BIGINT AS as_of, coalesce(k.run_id, r.run_id) AS run_id, "
+        "CASE WHEN k.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, 'restated' AS cause, "
         f"r.value AS old_value, r.verdict AS old_verdict, NULL::VARCHAR AS backfill, {sequence}::BIGINT AS sequence "
-        f"FROM revised r LEFT JOIN beliefs b ON {key} WHERE b.sli IS NULL OR b.as_of <= {as_of}"
+        f"FROM revised r LEFT JOIN known k ON {key} WHERE k.sli IS NULL OR k.as_of <= {as_of}"
     ).to_arrow_table()
     return stored_rows(rows)
 
 
 def backfill_changes(store: Store, published: Published | None, only: str | None = None) -> pa.Table:
-    """What backfills changed (of one id, or all): each row's value before the first chunk and after the last.
+    """What backfills changed (one, or all): each row's value before their first part and after their last.
 
-    Rows that only became final meanwhile are left out.
+    `only` is the id of a backfill. Rows that only became final meanwhile are left out.
     """
-    made = pc.field("backfill").is_valid() if only is None else pc.field("backfill") == only
+    by_backfill = pc.field("backfill").is_valid() if only is None else pc.field("backfill") == pc.scalar(only)
+    changed = pc.field("cause") != pc.scalar("matured")
     con = scratch()
-    con.register("rows", flat_rows(store.rows("revisions", published, only=made & (pc.field("cause") != "matured"))))
+    con.register("rows", flat_rows(store.rows("revisions", published, only=by_backfill & changed)))
     key, order = ", ".join(KEY), "ORDER BY sequence"
     rows = con.sql(
         f"SELECT backfill, any_value(model) AS model, {key}, "

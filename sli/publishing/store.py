@@ -1,8 +1,8 @@
 """The store: Delta tables under one root, made visible together by one commit of `results`.
 
-That commit names the versions of the other tables it rests on and carries what the next plan needs; whatever a killed
-run left in the others lies after those versions and is rolled back by the next writer. Limit: like all Delta writers
-on local disks it is safe against kills, not shown safe against power loss.
+That commit names the versions of the other tables that it rests on, and carries the state that the next plan needs.
+What a killed run wrote to the other tables lies after those versions, and the next writer rolls it back. Limit: like
+all Delta writers on local disks it is safe against kills, but not shown to be safe against power loss.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +24,13 @@ from sli.errors import ConflictError, StoreError
 from sli.logs.files import Inputs
 from sli.planning.published import Published
 
-KEY = "sli_published"
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    import pyarrow.fs as pa_fs
+    from deltalake import DeltaTable
+
+STATE_KEY = "sli_published"
+"""Where a commit of `results` carries the published state."""
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
@@ -36,16 +42,17 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "results": (schemas.RESULTS, ["grain", "day"]),
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
-Within = Sequence[tuple[str, str, Any]]
+Within = Sequence[tuple[str, str, str | list[str]]]
+"""Conditions on partition columns that choose the files to read, for example [("day", ">=", "2026-01-31")]."""
 REMOVE = "remove the whole store: the next run recomputes everything, without the history"
 RESTORE = f"restore it from a copy; or {REMOVE}"
 FEW_FILES = 12
-"""Files that are read one after the other."""
-LOGGED = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
-NEWEST = 24
-"""Files of a table's log that are looked at: commits since the last checkpoint, and more."""
+"""Up to this many files are read one after the other, without a dataset."""
+LOG_FILE = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
+NEWEST_LOG_FILES = 24
+"""How many files of a table's log are checked: the commits since the last checkpoint, and some more."""
 DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|Invalid JSON|EOF while parsing")
-"""What the table library says of a log that makes no sense."""
+"""Messages of the table library about a log that it cannot parse."""
 
 
 class Store:
@@ -60,8 +67,8 @@ class Store:
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"
 
-    def handle(self, name: str, version: int | None = None) -> Any:
-        """A DeltaTable, or None if there is none yet. Raises StoreError."""
+    def table(self, name: str, version: int | None = None) -> DeltaTable | None:
+        """A table at a version (default: the newest), or None if it does not exist yet. Raises StoreError."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -75,7 +82,7 @@ class Store:
             return None
         except (DeltaError, OSError) as error:
             if isinstance(error, DeltaError) and DAMAGED.search(str(error)):
-                raise self._damaged(name, plain(error)) from error
+                raise self._damaged_log(name, plain(error)) from error
             raise StoreError(
                 "the store cannot be read",
                 where=self.uri(name),
@@ -87,61 +94,66 @@ class Store:
     def _check_log(self, name: str) -> None:
         """Raise StoreError where a commit is an empty file, as a power cut leaves it: it would read as no commit."""
         with suppress(FileNotFoundError), os.scandir(f"{self.uri(name)}/_delta_log") as entries:
-            files = sorted((each for each in entries if LOGGED.fullmatch(each.name)), key=lambda each: each.name)
-            for file in files[-NEWEST:]:
+            files = sorted((file for file in entries if LOG_FILE.fullmatch(file.name)), key=lambda file: file.name)
+            for file in files[-NEWEST_LOG_FILES:]:
                 if file.stat().st_size == 0:
-                    raise self._damaged(name, f"{file.name} is empty")
+                    raise self._damaged_log(name, f"{file.name} is empty")
 
-    def _damaged(self, name: str, found: str) -> StoreError:
+    def _damaged_log(self, name: str, found: str) -> StoreError:
         what = "the store cannot be read, since the log of a table is damaged"
         return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=RESTORE)
 
+    def missing_table(self, name: str) -> StoreError:
+        """The error to raise for a table that should exist."""
+        return StoreError("a table of the store is missing", where=self.uri(name), todo=RESTORE)
+
     def published(self) -> Published | None:
         """The last published state, or None before the first publication. Raises StoreError."""
-        return self.published_in(self.results())
+        return self.published_state(self.results())
 
-    def results(self) -> Any:
-        """The table of results, or None where there is no store yet. Raises StoreError where only it is missing."""
-        found = self.handle("results")
-        if found is None and any(self.handle(name) is not None for name in LAYOUT if name != "results"):
-            # It is made before any other: by now another run has made it, or it is lost.
-            found = self.handle("results")
-            if found is None:
-                raise self.missing("results")
-        return found
+    def results(self) -> DeltaTable | None:
+        """The table of results, or None if there is no store yet. Raises StoreError if only this table is missing."""
+        results = self.table("results")
+        if results is None and any(self.table(name) is not None for name in LAYOUT if name != "results"):
+            # `results` is created before any other table: either another run just created it, or it is lost.
+            results = self.table("results")
+            if results is None:
+                raise self.missing_table("results")
+        return results
 
-    def published_in(self, results: Any) -> Published | None:
-        """The same of an open table, or of none."""
+    def published_state(self, results: DeltaTable | None) -> Published | None:
+        """The last published state that an open table of results carries. Raises StoreError."""
         if results is None:
             return None
         where = self.uri("results")
         with table_errors(where, "read"):
-            # Mostly the newest commit, unless it is one of maintenance; all of them only if need be.
+            # Usually the newest commit carries it. A commit of maintenance does not, so look further back if need be.
             for limit in (1, 20, None):
                 for commit in results.history(limit):
-                    if KEY in commit:
-                        return Published.from_json(commit[KEY], where)
+                    if STATE_KEY in commit:
+                        return Published.from_json(commit[STATE_KEY], where)
         if results.version() > 0:
             raise StoreError("the history of `results` is lost", where=where, todo=RESTORE)
         return None
 
-    def undo_since(self, limit: int) -> Published | None:
-        """Make the last publication as of `limit` or earlier the newest one; None where it is that already.
+    def undo_after(self, limit: int) -> Published | None:
+        """Go back to the last publication as of `limit` or earlier, and return it; None if it is the newest already.
 
-        What other tables gained since is rolled back by the next writer, as is what a killed run left. Raises
-        StoreError.
+        The next writer rolls back what the other tables gained since, as it does after a killed run. Raises StoreError.
         """
         from deltalake import CommitProperties
 
         results = self.results()
-        published = self.published_in(results)
-        if published is None or published.as_of <= limit:
+        published = self.published_state(results)
+        if results is None or published is None or published.as_of <= limit:
             return None
         with table_errors(self.uri("results")):
             for commit in results.history():
-                before = Published.from_json(commit[KEY], self.uri("results")) if KEY in commit else published
+                before = (
+                    Published.from_json(commit[STATE_KEY], self.uri("results")) if STATE_KEY in commit else published
+                )
                 if before.as_of <= limit:
-                    properties = CommitProperties(custom_metadata={KEY: commit[KEY]}, max_commit_retries=0)
+                    properties = CommitProperties(custom_metadata={STATE_KEY: commit[STATE_KEY]}, max_commit_retries=0)
                     results.restore(commit["version"], commit_properties=properties)
                     return before
         raise StoreError("the store has no earlier publication to go back to", where=self.uri("results"), todo=REMOVE)
@@ -154,64 +166,64 @@ class Store:
         only: pc.Expression | None = None,
         within: Within = (),
     ) -> pa.Table:
-        """Rows of a table: `results` at its newest, any other as of what `published` rests on.
+        """Rows of a table: `results` at its newest version, any other table at the version that `published` names.
 
-        Of `columns` those the table has; `within` says of partition columns what files are looked at at all, such as
-        [("day", ">=", "2026-01-31")].
+        `columns` (default: all) may name columns that the table lacks; `only` filters rows, `within` chooses files.
         Raises StoreError.
         """
         version = published.versions.get(name) if published is not None else None
-        table = None if name != "results" and version is None else self.handle(name, version)
+        table = None if name != "results" and version is None else self.table(name, version)
         if table is None and version:
-            raise self.missing(name)
-        return self.rows_in(name, table, columns, only, within)
+            raise self.missing_table(name)
+        return self.table_rows(name, table, columns, only, within)
 
-    def rows_in(
+    def table_rows(
         self,
         name: str,
-        table: Any,
+        table: DeltaTable | None,
         columns: Collection[str] | None = None,
         only: pc.Expression | None = None,
         within: Within = (),
     ) -> pa.Table:
-        """The same of an open table, or of none."""
+        """Rows of an open table as `rows` returns them; none if `table` is None. Raises StoreError."""
+        schema, partitions = LAYOUT[name]
         if table is None:
-            return LAYOUT[name][0].empty_table()
+            return schema.empty_table()
         with table_errors(self.uri(name), "read"):
-            if columns is None and only is None and not LAYOUT[name][1] and len(table.file_uris()) <= FEW_FILES:
-                rows = self._of_few_files(name, table)
-                there = rows.schema.names
+            if columns is None and only is None and not partitions and len(table.file_uris()) <= FEW_FILES:
+                rows = self._rows_of_few_files(name, table)
+                existing = rows.schema.names
             else:
-                found = table.to_pyarrow_dataset(
+                dataset = table.to_pyarrow_dataset(
                     file_pruning_predicate=list(within) or None, filesystem=self._folder(name)
                 )
-                there = found.schema.names
-                kept = None if columns is None else [each for each in there if each in columns]
-                rows = found.to_table(columns=kept, filter=only, fragment_scan_options=self._scanned())
-        # A store of an older form lacks columns that came later.
-        for each in LAYOUT[name][0]:
-            if each.name not in there and (columns is None or each.name in columns):
-                rows = rows.append_column(each, pa.nulls(len(rows), each.type))
+                existing = dataset.schema.names
+                chosen = None if columns is None else [column for column in existing if column in columns]
+                rows = dataset.to_table(columns=chosen, filter=only, fragment_scan_options=self._scan_options())
+        # A store of an older format lacks columns that were added later.
+        for field in schema:
+            if field.name not in existing and (columns is None or field.name in columns):
+                rows = rows.append_column(field, pa.nulls(len(rows), field.type))
         return rows
 
-    def _folder(self, name: str) -> Any:
-        """The files of a table on a local disk, which the table library reads in twice the time; None elsewhere."""
+    def _folder(self, name: str) -> pa_fs.FileSystem | None:
+        """The folder of a local table, which Arrow reads in half the time of the table library; None elsewhere."""
         import pyarrow.fs as pa_fs
 
         if not self.local:
             return None
         return pa_fs.SubTreeFileSystem(str(Path(self.uri(name)).absolute()), pa_fs.LocalFileSystem())
 
-    def _scanned(self) -> Any:
-        """Fetching ahead hides how long a request takes; on a local disk it only costs threads."""
+    def _scan_options(self) -> ds.ParquetFragmentScanOptions:
+        """Prefetching hides how long a request takes; on a local disk it only costs threads."""
         import pyarrow.dataset as ds
 
         return ds.ParquetFragmentScanOptions(pre_buffer=not self.local)
 
-    def _of_few_files(self, name: str, table: Any) -> pa.Table:
-        """All rows of a table of few files, not read as a dataset: that would import pandas.
+    def _rows_of_few_files(self, name: str, table: DeltaTable) -> pa.Table:
+        """All rows of a table with few files, without a dataset: that would import pandas.
 
-        A run that finds nothing to do reads no other, and the import would be a quarter of its time.
+        A run that finds nothing to do reads no other tables, and the import would take a quarter of its time.
         """
         import pyarrow.fs as pa_fs
         import pyarrow.parquet as pq
@@ -219,16 +231,13 @@ class Store:
 
         folder = self._folder(name) or pa_fs.PyFileSystem(DeltaStorageHandler(self.uri(name), self.options))
         parts = []
-        for file in table.file_uris():
-            with folder.open_input_file(file.rsplit("/", 1)[-1]) as opened:
-                parts.append(pq.ParquetFile(opened).read())
+        for uri in table.file_uris():
+            with folder.open_input_file(uri.rsplit("/", 1)[-1]) as file:
+                parts.append(pq.ParquetFile(file).read())
         return pa.concat_tables(parts, promote_options="default") if parts else LAYOUT[name][0].empty_table()
 
-    def missing(self, name: str) -> StoreError:
-        return StoreError("a table of the store is missing", where=self.uri(name), todo=RESTORE)
-
-    def unseen(self, name: str, size: int) -> AbstractContextManager[None]:
-        """To write so many bytes to a table, without the panics of a library. Raises OSError where none can be."""
+    def writing(self, name: str, size: int) -> AbstractContextManager[None]:
+        """A context to write `size` bytes to a table in, without panics of a library. Raises OSError if read-only."""
         if not self.local:
             return nullcontext()
         if not os.access(self.uri(name), os.W_OK):
@@ -236,12 +245,12 @@ class Store:
         return panics.unseen(self.uri(name), size)
 
     def inputs(self, published: Published | None) -> Inputs:
-        """The files the last published run saw."""
+        """The files that the last published run saw."""
         return Inputs.of_rows(self.rows("inputs", published))
 
 
 class table_errors:
-    """Turns the table library's errors into ours."""
+    """A context that turns the errors of the table library into StoreError and ConflictError."""
 
     def __init__(self, where: str, done: str = "written") -> None:
         self.where, self.done = where, done

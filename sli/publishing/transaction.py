@@ -1,7 +1,7 @@
 """Transaction: the writes of one run, made visible together by one commit of `results`.
 
-It opens every table first, so a run that publishes in between makes this one fail. Limit: it finds out only when it
-commits; nothing is locked.
+It opens every table first, so if another run publishes in between, this one fails. Limit: it finds out only when it
+commits; it locks nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,33 +17,36 @@ import pyarrow.compute as pc
 from sli.engine.storage import check_exclusive_writes
 from sli.errors import StoreError
 from sli.planning.published import Published
-from sli.publishing.store import KEY, LAYOUT, Store, Within, table_errors
+from sli.publishing.store import LAYOUT, STATE_KEY, Store, Within, table_errors
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
 
 APP = "sli"
 SMALL_FILES = {"keys": 64, "inputs": 8}
-"""Tables that every run appends to: with more files than this, small ones are merged."""
+"""Tables that every run appends to: beyond this many files, the small ones are merged."""
 TARGET_BYTES = 16 << 20
 """Size of merged files: larger ones would be rewritten too often."""
-PIECES = 1 << 30
-"""Bytes to expect of rows that are written batch by batch: the true size is unknown before they are written."""
+UNKNOWN_BYTES = 1 << 30
+"""Bytes to expect of rows that come batch by batch: their true size shows only when they are written."""
 
 
 class Transaction:
-    """Writes of one run. Handles are opened first, so that whoever publishes in between makes this one fail."""
+    """The writes of one run on top of what is published when it begins."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         results = store.results()
-        self.published = store.published_in(results)
-        # Opened after it, so that none is behind what is published and a rollback only goes back.
-        self._handles = {name: results if name == "results" else store.handle(name) for name in LAYOUT}
+        self.published = store.published_state(results)
+        # Opened after `results`, so none is older than what is published, and rolling back only ever goes back.
+        self._tables = {name: results if name == "results" else store.table(name) for name in LAYOUT}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
 
     @property
     def overtaken(self) -> bool:
         """Whether another run published since this one began."""
-        results, now = self._handles["results"], self.store.handle("results")
+        results, now = self._tables["results"], self.store.table("results")
         return now is not None and (results is None or now.version() != results.version())
 
     def write(
@@ -53,45 +56,44 @@ class Transaction:
         replacing: str | None = None,
         state: Published | None = None,
     ) -> None:
-        """Append rows, or replace those a predicate on partition columns names (`true`: all). Raises ConflictError.
+        """Append rows to a table, or replace the rows that `replacing` names. Raises ConflictError and StoreError.
 
-        Of a table without states they may come piece by piece.
+        `replacing` is a predicate on partition columns, or `true` for all rows. Rows of a table without states may
+        come batch by batch.
         """
-        from deltalake import CommitProperties, write_deltalake
+        data: pa.Table | pa.RecordBatchReader
+        if isinstance(rows, pa.Table):
+            data = _with_columns(rows, LAYOUT[name][0])
+            size = data.nbytes
+        else:
+            data, size = _reader(rows, LAYOUT[name][0]), UNKNOWN_BYTES
+        with table_errors(self.store.uri(name)):
+            table = self._table_to_write(name)
+            with self.store.writing(name, size):
+                _write(table, data, replacing, self._commit_properties(state))
+        self.versions[name] = table.version()
+
+    def _table_to_write(self, name: str) -> DeltaTable:
+        """The open table at the version it is published in, created if it does not exist. Raises StoreError."""
+        if self._tables[name] is None and self.versions.get(name):
+            raise self.store.missing_table(name)
+        # `results` is created before any other table, so a store without it has lost it.
+        self._tables["results"] = self._tables["results"] or self._create("results")
+        table = self._tables[name] = self._tables[name] or self._create(name)
+        if name != "results" and table.version() != self.versions.get(name, 0):
+            # A run that was killed, or that lost to another one, left this behind.
+            table.restore(self.versions.get(name, 0))
+        return table
+
+    def _commit_properties(self, state: Published | None) -> CommitProperties:
+        from deltalake import CommitProperties
         from deltalake import Transaction as AppTransaction
 
-        layout = LAYOUT[name][0]
-        if isinstance(rows, pa.Table):
-            made = _with_columns(rows, layout)
-            size = made.nbytes
-        else:
-            pieces = (batch for piece in rows for batch in _with_columns(piece, layout).to_batches())
-            made, size = pa.RecordBatchReader.from_batches(layout, pieces), PIECES
-        how: dict[str, Any] = {"mode": "append" if replacing is None else "overwrite"}
-        if replacing not in (None, "true"):
-            how["predicate"] = replacing
-        with table_errors(self.store.uri(name)):
-            if self._handles[name] is None and self.versions.get(name):
-                raise self.store.missing(name)
-            # First of all, so that a store without it has lost it.
-            self._handles["results"] = self._handles["results"] or self._created("results")
-            table = self._handles[name] = self._handles[name] or self._created(name)
-            if name != "results" and table.version() != self.versions.get(name, 0):
-                # A run that was killed, or lost the race, left this behind.
-                table.restore(self.versions.get(name, 0))
-            with self.store.unseen(name, size):
-                write_deltalake(
-                    table,
-                    made,
-                    **how,
-                    schema_mode=_schema_mode(table, made, replacing),
-                    commit_properties=CommitProperties(
-                        custom_metadata={KEY: state.to_json()} if state else None,
-                        app_transactions=[AppTransaction(APP, self.sequence)],
-                        max_commit_retries=0,
-                    ),
-                )
-        self.versions[name] = table.version()
+        return CommitProperties(
+            custom_metadata={STATE_KEY: state.to_json()} if state else None,
+            app_transactions=[AppTransaction(APP, self.sequence)],
+            max_commit_retries=0,
+        )
 
     def rows(
         self,
@@ -100,35 +102,36 @@ class Transaction:
         only: pc.Expression | None = None,
         within: Within = (),
     ) -> pa.Table:
-        """Rows of a table as this transaction sees it: what `Store.rows` gives, of a table that is open already."""
-        return self.store.rows_in(name, self._seen(name), columns, only, within)
+        """Rows of a table as this transaction sees it, chosen as in `Store.rows`."""
+        return self.store.table_rows(name, self._table_to_read(name), columns, only, within)
 
-    def _seen(self, name: str) -> Any:
-        """A table as this transaction sees it, or None."""
-        table = self._handles[name]
+    def _table_to_read(self, name: str) -> DeltaTable | None:
+        """A table as this transaction sees it, or None if it does not exist."""
+        table = self._tables[name]
         if table is None and self.versions.get(name):
-            raise self.store.missing(name)
+            raise self.store.missing_table(name)
         if name != "results" and table is not None and table.version() != self.versions.get(name, 0):
-            # A run that was killed left something behind, which may be anything.
-            return self.store.handle(name, self.versions.get(name, 0))
+            # A run that was killed left newer versions behind, with any content.
+            return self.store.table(name, self.versions.get(name, 0))
         return table
 
     def files(self, name: str, partition: tuple[str, str]) -> tuple[str, ...]:
-        """The files of a partition of a table as this transaction sees it, below the root of the store."""
-        table, below = self._seen(name), f"{name}/{partition[0]}={partition[1]}/"
+        """The files of a partition of a table as this transaction sees it, as paths below the root of the store."""
+        column, value = partition
+        table = self._table_to_read(name)
         with table_errors(self.store.uri(name), "read"):
-            found = () if table is None else table.file_uris(file_pruning_predicate=[(partition[0], "=", partition[1])])
-            return tuple(below + each.rsplit("/", 1)[-1] for each in found)
+            uris = [] if table is None else table.file_uris(file_pruning_predicate=[(column, "=", value)])
+            return tuple(f"{name}/{column}={value}/" + uri.rsplit("/", 1)[-1] for uri in uris)
 
     def compact(self, name: str) -> None:
-        """Put small files of a table together once there are many of them. Raises ConflictError."""
-        table = self._handles[name]
+        """Merge the small files of a table once there are many. Raises ConflictError."""
+        table = self._tables[name]
         if (
             table is not None
             and table.version() == self.versions.get(name)
             and len(table.file_uris()) > SMALL_FILES[name]
         ):
-            with table_errors(self.store.uri(name)), self.store.unseen(name, TARGET_BYTES):
+            with table_errors(self.store.uri(name)), self.store.writing(name, TARGET_BYTES):
                 table.optimize.compact(target_size=TARGET_BYTES)
             self.versions[name] = table.version()
 
@@ -140,16 +143,16 @@ class Transaction:
         try:
             self.write("results", rows, replacing, state)
         except StoreError:
-            # A commit may land and its answer be lost. The state names this run's own versions: no other is equal.
-            landed = self.store.published()
-            if landed is None or landed.to_json() != state.to_json():
+            # A commit may succeed and its answer be lost. No other state is equal: it names the versions of this run.
+            published = self.store.published()
+            if published is None or published.to_json() != state.to_json():
                 raise
         return state
 
-    def _created(self, name: str) -> Any:
+    def _create(self, name: str) -> DeltaTable:
         from deltalake import DeltaTable
 
-        if not any(self._handles.values()):
+        if not any(self._tables.values()):
             check_exclusive_writes(self.store.root, self.store.storage)
         schema, partitions = LAYOUT[name]
         if self.store.local:
@@ -165,19 +168,49 @@ class Transaction:
         )
 
 
+def _write(
+    table: DeltaTable,
+    data: pa.Table | pa.RecordBatchReader,
+    replacing: str | None,
+    properties: CommitProperties,
+) -> None:
+    """Append rows to a table, or replace those that `replacing` names."""
+    from deltalake import write_deltalake
+
+    schema_mode = _schema_mode(table, data, replacing)
+    if replacing is None:
+        write_deltalake(table, data, mode="append", schema_mode=schema_mode, commit_properties=properties)
+        return
+    write_deltalake(
+        table,
+        data,
+        mode="overwrite",
+        predicate=None if replacing == "true" else replacing,
+        schema_mode=schema_mode,
+        commit_properties=properties,
+    )
+
+
 def _schema_mode(
-    table: Any, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
+    table: DeltaTable, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
 ) -> Literal["merge", "overwrite"] | None:
-    """What becomes of a table's columns: one written anew takes the types of its rows, another gains columns."""
+    """Whether the write changes the table's columns: replacing all rows takes their types, others may add columns."""
     if replacing == "true" and pa.schema(table.schema()) != rows.schema.remove_metadata():
         return "overwrite"
-    return "merge" if {each.name for each in table.schema().fields} != set(rows.schema.names) else None
+    return "merge" if {field.name for field in table.schema().fields} != set(rows.schema.names) else None
 
 
 def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast to the table's types; state columns beyond them keep theirs."""
+    """Rows with the columns and types of a schema; further columns, the states, keep their types."""
     fixed = [
-        rows.column(f.name).cast(f.type) if f.name in rows.schema.names else pa.nulls(len(rows), f.type) for f in schema
+        rows.column(field.name).cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
+        for field in schema
     ]
-    extra = [f for f in rows.schema if f.name not in schema.names]
-    return pa.table(fixed + [rows.column(f.name) for f in extra], schema=pa.schema([*schema, *extra]))
+    states = [field for field in rows.schema if field.name not in schema.names]
+    return pa.table(fixed + [rows.column(field.name) for field in states], schema=pa.schema([*schema, *states]))
+
+
+def _reader(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.RecordBatchReader:
+    """The same batch by batch."""
+    batches = (batch for rows in tables for batch in _with_columns(rows, schema).to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)

@@ -1,8 +1,8 @@
-"""Whose turn it is: one run at a time works on a store, the others wait, then plan again what is left to do.
+"""Turns: one run at a time works on a store; the others wait, then plan again what is left to do.
 
-In a folder that is a lock, which the system takes back when its holder dies; on S3 an object that its holder renews.
-Limit: it only saves work. Two runs that both believe it is their turn lose time and nothing else, since the commit
-decides; so where no lock can be had, and after PATIENCE, a run goes on without a turn.
+In a folder the turn is a lock, which the system releases when its holder dies; on S3 it is an object that its holder
+renews. Limit: turns only save work. If two runs work at once they lose time and nothing else, since the commit decides.
+So a run goes on without a turn where locks do not work, and after PATIENCE.
 """
 
 from __future__ import annotations
@@ -16,55 +16,58 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sli.engine.storage import NOTHING, Storage, created, filesystem
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 LOG = logging.getLogger("sli.store")
 PATIENCE = 600.0
-"""Seconds a run waits for its turn, and goes on losing to others."""
+"""Seconds that a run waits for its turn, and that it keeps trying while it loses to others."""
 POLL = {True: 0.1, False: 1.0}
-"""Seconds between two looks, by whether the store is a local folder."""
+"""Seconds between two tries to take the turn, by whether the store is a local folder."""
 BEAT = 5.0
-"""Seconds after which the holder of an object renews it."""
+"""Seconds between two renewals of the object by its holder."""
 STALE = 25.0
-"""Seconds without a renewal after which its holder counts as dead."""
+"""Seconds without a renewal after which the holder counts as dead."""
 
 
 class Turn:
-    """The turn of one run. Used as a context, which gives it back."""
+    """The turn of one run: a context that gives the turn back at its end."""
 
     def __init__(self, root: str, storage: Storage = NOTHING) -> None:
         self._local = "://" not in root
-        self._held: _Folder | _Object = _Folder(root) if self._local else _Object(root, storage)
+        self._lock: _Folder | _Object = _Folder(root) if self._local else _Object(root, storage)
         self._asked = False
 
     def __enter__(self) -> Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.give_back()
+        self._lock.give_back()
 
     def take(self) -> bool:
-        """Wait until it is this run's turn, the first time it is called; whether it is the first time."""
+        """The first call waits until it is this run's turn and returns True; later calls return False at once."""
         if self._asked:
             return False
         self._asked = True
         began = time.monotonic()
-        told = False
-        while not self._held.take():
+        logged = False
+        while not self._lock.take():
             if time.monotonic() - began >= PATIENCE:
                 LOG.info("another run still works on the store; no longer waiting for it")
                 break
-            if not told:
-                told = True
+            if not logged:
+                logged = True
                 LOG.info("another run works on the store; waiting until it ends")
             time.sleep(POLL[self._local] * random.uniform(0.5, 1.5))
         return True
 
 
 class _Folder:
-    """A lock on the folder of the store itself: no file is left behind."""
+    """A lock on the folder of the store itself, so no file is left behind."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -81,7 +84,7 @@ class _Folder:
             os.close(descriptor)
             return False
         except OSError:
-            # No such lock here, or no such folder: what is wrong shows where the tables are written.
+            # Locks do not work here, or the folder cannot be opened: writing the tables raises the right error.
             if descriptor is not None:
                 os.close(descriptor)
             return True
@@ -95,7 +98,7 @@ class _Folder:
 
 
 class _Object:
-    """An object `_turn` below the root of the store, made where there is none, and renewed by a thread."""
+    """An object `_turn` below the root of the store, created if it does not exist, and renewed by a thread."""
 
     def __init__(self, root: str, storage: Storage) -> None:
         self.url, self.storage = f"{root.rstrip('/')}/_turn", storage
@@ -103,7 +106,7 @@ class _Object:
         self.ended = threading.Event()
         self.thread: threading.Thread | None = None
         self.seen: tuple[bytes, float] = (b"", 0.0)
-        """What the object of another run held, and since when."""
+        """What the object of another run contained when it last changed, and when that was."""
 
     def take(self) -> bool:
         try:
@@ -112,7 +115,7 @@ class _Object:
                 self._remove_stale(fs, path)
                 return False
         except Exception:
-            # What is wrong with the storage shows where the tables are written.
+            # Writing the tables raises the right error.
             return True
         self.thread = threading.Thread(target=self._renew, args=(fs, path), daemon=True)
         self.thread.start()
@@ -135,8 +138,8 @@ class _Object:
     def _is_ours(self, content: bytes) -> bool:
         return bool(json.loads(content)["run"] == self.name)
 
-    def _remove_stale(self, fs: Any, path: str) -> None:
-        """Remove the object of another run that has not renewed it for long, by this machine's clock alone."""
+    def _remove_stale(self, fs: AbstractFileSystem, path: str) -> None:
+        """Remove the object of another run that has not renewed it for STALE seconds of this machine's clock."""
         try:
             content = fs.cat_file(path)
         except FileNotFoundError:
@@ -147,11 +150,11 @@ class _Object:
         elif now - self.seen[1] > STALE:
             fs.rm_file(path)
 
-    def _renew(self, fs: Any, path: str) -> None:
+    def _renew(self, fs: AbstractFileSystem, path: str) -> None:
         beat = 0
         while not self.ended.wait(BEAT):
             beat += 1
-            with suppress(Exception):  # its storage may be away for a moment
+            with suppress(Exception):  # the storage may be unreachable for a moment
                 if not self._is_ours(fs.cat_file(path)):
                     return
                 fs.pipe_file(path, self._content(beat))

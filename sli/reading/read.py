@@ -59,7 +59,7 @@ def read(
     """
     store, at = _opened(source)
     results = store.results()
-    published = store.published_in(results)
+    published = store.published_state(results)
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
     if table in ("audit", "runs"):
@@ -77,7 +77,7 @@ def read(
     _check(published, sli, grain)
     within, only = _within(published, grain, at, start, end), _filter(sli, grain, at, start, end)
     if as_of is None:
-        rows = store.rows_in("results", results, only=only, within=within)
+        rows = store.table_rows("results", results, only=only, within=within)
     else:
         rows = stored_rows(rows_known_at(store, published, parsed(at, "as_of", as_of), only))
     return to_pandas(_chosen(rows, slice, slice_by))

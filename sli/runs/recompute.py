@@ -35,8 +35,8 @@ from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.publishing import turns
 from sli.publishing.audit import audit_rows, current_audit, same_audit, unsliced_rows
-from sli.publishing.commit import Staged, commit, new_keys, state_of
-from sli.publishing.conflicts import conflicting
+from sli.publishing.commit import Staged, commit, index_update, next_state
+from sli.publishing.conflicts import new_conflicts
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
 from sli.rollup.days import renewed
@@ -86,7 +86,7 @@ def run(
     began = time.monotonic()
     config = load_config(config, settings)
     request = request_of(config, as_of, look_back, future)
-    if undo_future and (before := Store(config.store, config.storage).undo_since(latest_as_of())):
+    if undo_future and (before := Store(config.store, config.storage).undo_after(latest_as_of())):
         LOG.info(f"took back what was published as of the future; the results are as of {iso(before.as_of)} again")
     outcome = carry_out(config, request, progress)
     return replace(outcome, seconds=time.monotonic() - began)
@@ -168,7 +168,7 @@ def _once(
     with step(progress, "adding up days"):
         before = days_before(config, transaction, plan)
         days = renewed(config, before, hours.tiles, hours.touched)
-    conflicts = conflicting(config, before, days, hours.touched)
+    conflicts = new_conflicts(config, before, days, hours.touched)
     newest = newest_end(config, transaction, hours, days)
     passes = passes_of(config, plan, newest, transaction.published)
     tiles = with_edges(config, transaction, hours, passes, newest)
@@ -176,10 +176,18 @@ def _once(
     changes = compare(config, transaction, plan, newest, passes, rolled_up, progress)
     del rolled_up
     audit, audit_before = _audits(transaction, plan, inputs, days, unsliced)
-    keys = new_keys(inputs, plan, seen, transaction.published)
-    unchanged = same_audit(audit, audit_before)
-    staged = Staged(tiles, days, hours.touched, keys, audit, unchanged, inputs, seen)
-    state = state_of(config, plan, newest, transaction.published, keys)
+    index = index_update(inputs, plan, seen, transaction.published)
+    staged = Staged(
+        tiles=tiles,
+        days=days,
+        touched=hours.touched,
+        index=index,
+        audit=audit,
+        same_audit=same_audit(audit, audit_before),
+        inputs=inputs,
+        seen=seen,
+    )
+    state = next_state(config, plan, newest, transaction.published, index)
     with step(progress, "writing"):
         visible = commit(config, transaction, plan, changes, staged, state, began)
     return published_outcome(config, plan, visible, changes, audit, audit_before, inputs, conflicts)

@@ -186,7 +186,7 @@ def watched(patch: pytest.MonkeyPatch, at_point: Callable[[str], None]) -> None:
     """Calls back between any two steps of publication."""
     import deltalake
 
-    write, created, commit = Transaction.write, Transaction._created, deltalake.write_deltalake
+    write, created, commit = Transaction.write, Transaction._create, deltalake.write_deltalake
     current = ""
 
     def writing(self: Transaction, name: str, *given: Any, **named: Any) -> None:
@@ -210,7 +210,7 @@ def watched(patch: pytest.MonkeyPatch, at_point: Callable[[str], None]) -> None:
         commit(*given, **named)
 
     patch.setattr(Transaction, "write", writing)
-    patch.setattr(Transaction, "_created", creating)
+    patch.setattr(Transaction, "_create", creating)
     patch.setattr(deltalake, "write_deltalake", committing)
 
 
@@ -327,7 +327,7 @@ def test_more_kills_than_versions_between_two_checkpoints_are_rolled_back(
         for name in STAGED:
             dead.write(name, dead.store.rows(name, dead.published))
     assert belief(scenario.config) == old
-    assert Store(scenario.config.store).handle("tiles").version() >= 10
+    assert Store(scenario.config.store).table("tiles").version() >= 10
     scenario.run(SECOND)
     assert_equal(scenario, new)
 

@@ -119,12 +119,12 @@ def rival_at(point: str, rival: Callable[[], Any]) -> Iterator[list[Any]]:
             entered = True
             outcomes.append(rival())
 
-    handle, write, discover = Store.handle, Transaction.write, recompute.discover
+    open_table, write, discover = Store.table, Transaction.write, recompute.discover
 
     def opening(self: Store, name: str, version: int | None = None) -> Any:
         if version is None:
             stand(f"opening {name}")
-        return handle(self, name, version)
+        return open_table(self, name, version)
 
     def writing(self: Transaction, name: str, *given: Any, **named: Any) -> None:
         stand(f"writing {name}")
@@ -136,7 +136,7 @@ def rival_at(point: str, rival: Callable[[], Any]) -> Iterator[list[Any]]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "handle", opening)
+        patch.setattr(Store, "table", opening)
         patch.setattr(Transaction, "write", writing)
         patch.setattr(recompute, "discover", discovering)
         yield outcomes

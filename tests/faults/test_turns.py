@@ -180,11 +180,11 @@ def test_the_turn_of_a_killed_process_is_free_at_once(
     monkeypatch.setattr(turns, "PATIENCE", 0.2)
     process = holder(str(tmp_path / "store"))
     with Turn(str(tmp_path / "store")) as turn:
-        assert not turn._held.take()
+        assert not turn._lock.take()
     process.send_signal(signal.SIGKILL)
     process.wait()
     with Turn(str(tmp_path / "store")) as turn:
-        assert turn._held.take()
+        assert turn._lock.take()
     assert list((tmp_path / "store").iterdir()) == []
 
 
@@ -205,7 +205,7 @@ def test_a_run_gives_its_turn_back_also_where_it_fails(tmp_path: Path, monkeypat
         with pytest.raises(ZeroDivisionError):
             scenario.run(START + 2 * DAY)
     with Turn(scenario.config.store) as turn:
-        assert turn._held.take()
+        assert turn._lock.take()
 
 
 def test_on_s3_a_holder_that_is_dead_is_overcome_and_a_living_one_is_not(
@@ -217,19 +217,19 @@ def test_on_s3_a_holder_that_is_dead_is_overcome_and_a_living_one_is_not(
         living.take()
         until = time.monotonic() + 1
         while time.monotonic() < until:
-            assert not other._held.take()
+            assert not other._lock.take()
     with Turn(s3) as next_:
-        assert next_._held.take()
+        assert next_._lock.take()
         # It dies: nothing renews the object, and nothing removes it.
-        assert isinstance(next_._held, turns._Object)
-        next_._held.ended.set()
+        assert isinstance(next_._lock, turns._Object)
+        next_._lock.ended.set()
         monkeypatch.setattr(turns, "PATIENCE", 10)
         monkeypatch.setattr(turns, "POLL", {False: 0.1})
         with Turn(s3) as heir:
             began = time.monotonic()
             heir.take()
             assert time.monotonic() - began < 10
-            assert heir._held.thread is not None  # type: ignore[union-attr]
+            assert heir._lock.thread is not None  # type: ignore[union-attr]
     assert Store(s3).published() is None
 
 

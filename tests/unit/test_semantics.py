@@ -941,7 +941,7 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
     # Nor did a state name its format.
     tree = {name: value for name, value in json.loads(state.to_json()).items() if name != "format"}
     write = CommitProperties(custom_metadata={"sli_published": json.dumps(tree)})
-    write_deltalake(store.handle("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
+    write_deltalake(store.table("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
     assert [each.what for each in s.run(MONDAY + DAY).plan.causes][:1] == ["config changed: predictions"]
     s.check(MONDAY + DAY)
 

@@ -28,7 +28,7 @@ from sli.errors import StoreError
 from sli.planning import formats
 from sli.planning.published import STORED_AS, Published
 from sli.planning.request import Backfill
-from sli.publishing.store import KEY, LAYOUT, Store
+from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.transaction import Transaction
 from sli.reading.compare import compare_slices
 from sli.reading.verify import verify
@@ -168,8 +168,8 @@ def given_format(config: Config, **change: Any) -> None:
     state = store.published()
     assert state is not None
     tree = json.loads(state.to_json()) | change
-    write = CommitProperties(custom_metadata={KEY: json.dumps(tree)})
-    write_deltalake(store.handle("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
+    write = CommitProperties(custom_metadata={STATE_KEY: json.dumps(tree)})
+    write_deltalake(store.table("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
 
 
 def test_a_store_of_a_newer_version_is_refused_untouched_by_whatever_opens_it(

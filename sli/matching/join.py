@@ -1,7 +1,7 @@
-"""The join: predictions with their feedback inside one task, in DuckDB.
+"""The join: finds each prediction's feedback inside one task, in DuckDB, by one full join on the id.
 
-A task has the rows of both logs that belong together, in files or in memory, settles duplicates and corrections, and
-hands plain `pairs` to `tiles`. Limit: the ids of a task's rows are in memory as text while it works, or on its disk.
+What the join finds more than once is settled afterwards (`duplicates`), so the common case pays nothing for it. Limit:
+the ids of a task's rows are in memory as text while it works, or on its disk.
 """
 
 from __future__ import annotations
@@ -12,33 +12,37 @@ import pyarrow as pa
 from sli.engine.sql import quoted
 from sli.logs.reader import ROW
 from sli.matching.duplicates import settle_feedback, settle_predictions, take_out_repeated
-from sli.matching.pairs import show_pairs, view_matched
+from sli.matching.pairs import create_matched, create_pairs
 from sli.matching.sides import Sides, invalid_code, joinable_feedback, one_number, set_aside_invalid
 from sli.matching.spec import Spec
 from sli.planning.tasks import Task
 
 
-def match(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec, excluded: pa.Table) -> None:
-    """Make view `pairs` and tables `marks`, `shadowed` and `strays` of a task."""
-    settle(con, Sides.of(con, task, spec), spec, excluded)
+def join_files(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec, losers: pa.Table) -> None:
+    """Join the rows in the files of a task. Creates what `join_rows` creates."""
+    join_rows(con, Sides.of(con, task, spec), spec, losers)
 
 
-def settle(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, excluded: pa.Table) -> None:
-    """The same of rows wherever they come from."""
-    make_asides(con)
+def join_rows(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, losers: pa.Table) -> None:
+    """Join the rows of both sides. `losers`: predictions that lose to one in another tile (`other_tiles.LOSERS`).
+
+    Creates view `pairs`, and tables `marks` (counts for the audit), `shadowed` (predictions of these tiles that lost
+    to one in another tile) and `strays` (unmatched feedback).
+    """
+    create_findings(con)
     _join(con, sides, spec)
     once = _joined_once(con, sides, spec)
     set_aside_invalid(con, sides, spec)
-    if take_out_repeated(con, spec, excluded, once):
+    if take_out_repeated(con, spec, losers, once):
         settle_predictions(con, sides, spec)
         settle_feedback(con, sides, spec)
-    _find_strays(con, sides, spec)
-    view_matched(con, sides, spec)
-    show_pairs(con, spec)
+    _find_unmatched(con, sides, spec)
+    create_matched(con, sides, spec)
+    create_pairs(con, spec)
 
 
-def make_asides(con: duckdb.DuckDBPyConnection) -> None:
-    """Empty tables of what is told of rows beside the pairs."""
+def create_findings(con: duckdb.DuckDBPyConnection) -> None:
+    """Empty tables for what is found beside the pairs: `marks`, `shadowed` and `strays`."""
     con.execute(
         'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
         '"count" BIGINT, samples VARCHAR[])'
@@ -48,10 +52,7 @@ def make_asides(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Table `joined`: predictions and feedback by id, each also alone; invalid rows have no id and so stay alone.
-
-    One full join serves the pairs and the strays; what occurs more than once is taken out and settled apart afterwards.
-    """
+    """Table `joined`: predictions and feedback by id, and each row that matches none. Invalid rows get no id."""
     names = [quoted(name) for name in spec.predictions.columns]
     columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
     predicted, fed = (
@@ -66,16 +67,16 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
 
 
 def _joined_once(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> bool:
-    """Whether no row was joined with two others: then only rows that stayed alone may share an id."""
+    """Whether no row was joined with two others: then only rows that matched none may share an id."""
     predictions, feedback = sides.counts
     if spec.ignore_nulls:
         feedback = f"(SELECT count(*) FROM {joinable_feedback(sides, spec)})"
     return bool(one_number(con, f"SELECT count(t) = {predictions} AND count(f_t) = {feedback} FROM joined"))
 
 
-def _find_strays(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Into table `strays`: feedback of the tiles that no prediction reaches."""
+def _find_unmatched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
+    """Into table `strays`: feedback of the tiles that counts for no prediction."""
     con.execute(
         f"INSERT INTO strays SELECT f_t // {spec.tile}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
-        f"AND {sides.strays_known} AND (t IS NULL OR NOT ({spec.horizon.counts()}))"
+        f"AND {sides.in_feedback_tiles_joined} AND (t IS NULL OR NOT ({spec.horizon.counts()}))"
     )

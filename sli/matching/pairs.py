@@ -1,4 +1,7 @@
-"""Pairs as SLIs see them: each prediction with its label, or with none yet."""
+"""Pairs as SLIs see them: each prediction with its label, or with none yet.
+
+View `matched` has plain numbers; view `pairs` has the columns that the SQL of an SLI may name.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,30 @@ from sli.matching.sides import Sides
 from sli.matching.spec import Spec
 
 
-def show_pairs(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
-    """View `pairs`: what is matched, as SLIs see it."""
-    con.execute(f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM matched")
+def create_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
+    """View `matched`: every winning prediction of the tiles with the feedback that counts, or with none yet.
+
+    Null feedback that counts withdraws the label; it is counted in table `marks`.
+    """
+    counts = f"f_t IS NOT NULL AND {spec.horizon.counts()}"
+    columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
+    con.execute(
+        f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, hash(id) AS k, t, prediction AS value{columns}, "
+        f"CASE WHEN {counts} THEN f_value END AS truth, CASE WHEN {counts} THEN f_t END AS f_t "
+        f"FROM joined WHERE t IS NOT NULL AND {sides.in_prediction_tiles}"
+    )
+    con.execute(
+        f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
+        f"WHERE f_value IS NULL AND t IS NOT NULL AND {counts} AND {sides.in_prediction_tiles} GROUP BY ALL"
+    )
 
 
-def paired(spec: Spec) -> str:
+def create_pairs(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
+    """View `pairs`, from view or table `matched`."""
+    con.execute(f"CREATE TEMP VIEW pairs AS {pairs_sql(spec)} FROM matched")
+
+
+def pairs_sql(spec: Spec) -> str:
     """SQL SELECT of the columns of a pair, from tile, k, t, value, truth and f_t (numbers) and the declared columns."""
     columns = [name for name in spec.predictions.columns if name != "query"]
     classes = f"[{', '.join(map(literal, spec.predictions.classes))}]"
@@ -30,19 +51,4 @@ def paired(spec: Spec) -> str:
         f"truth IS NOT NULL AND value IS NOT NULL AS usable, {query} AS query, truth, value, "
         "CASE WHEN truth IS NOT NULL THEN (f_t - t) / 1e6::DOUBLE END AS delay, "
         "make_timestamptz(t) AS predicted_at, make_timestamptz(f_t) AS known_at"
-    )
-
-
-def view_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """View `matched`: every winning prediction with the feedback that counts, or with none yet."""
-    reached = f"f_t IS NOT NULL AND {spec.horizon.counts()}"
-    columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
-    con.execute(
-        f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, hash(id) AS k, t, prediction AS value{columns}, "
-        f"CASE WHEN {reached} THEN f_value END AS truth, CASE WHEN {reached} THEN f_t END AS f_t "
-        f"FROM joined WHERE t IS NOT NULL AND {sides.pairs}"
-    )
-    con.execute(
-        f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
-        f"WHERE f_value IS NULL AND t IS NOT NULL AND {reached} AND {sides.pairs} GROUP BY ALL"
     )

@@ -12,48 +12,6 @@ from sli.logs.reader import count_sql, rows_sql
 from sli.matching.spec import Spec, named_ids
 from sli.planning.tasks import Task
 
-
-@dataclass(frozen=True)
-class Sides:
-    """SQL of a task: rows of both logs, and which times `t` belong to its tiles of predictions and of feedback."""
-
-    predictions: str
-    feedback: str
-    counts: tuple[str, str]
-    """How many rows of predictions and of feedback there are."""
-    pairs: str
-    strays: str
-    strays_known: str
-    """The same as `strays`, of a column `f_t`."""
-
-    @staticmethod
-    def held(predictions: str, feedback: str, pairs: str, strays: str, strays_known: str) -> Sides:
-        """Of rows that are counted in no time, such as those of tables in memory."""
-        counts = (f"(SELECT count(*) FROM {predictions})", f"(SELECT count(*) FROM {feedback})")
-        return Sides(predictions, feedback, counts, pairs, strays, strays_known)
-
-    @staticmethod
-    def of(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec) -> Sides:
-        reach, known = spans(task, spec)
-        predicted = task.predictions, spec.predictions, spec.zone, reach
-        fed = task.feedback, spec.feedback, spec.zone, known
-        return Sides(
-            rows_sql(con, *predicted, numbered=True),
-            rows_sql(con, *fed),
-            (count_sql(con, *predicted), count_sql(con, *fed)),
-            inside_sql("t", task.prediction_tiles),
-            inside_sql("t", task.feedback_tiles),
-            inside_sql("f_t", task.feedback_tiles),
-        )
-
-
-def spans(task: Task, spec: Spec) -> tuple[Interval, Interval]:
-    """Times of predictions and of feedback to read: what the task reaches, from `since`, up to as_of."""
-    start = max(task.predicted.start, spec.since)
-    reach = Interval(start, max(start, min(task.predicted.end, spec.as_of + 1)))
-    return reach, Interval(task.known.start, max(task.known.start, min(task.known.end, spec.as_of + 1)))
-
-
 INVALID = {
     1: "no id",
     2: "value is NaN or infinite",
@@ -62,10 +20,63 @@ INVALID = {
     5: "value is none of the classes",
     6: "relevance below 0",
 }
+"""Why a row is invalid, by the code that `invalid_code` gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """SQL of a task: the rows of both logs, and conditions on which of them belong to its tiles."""
+
+    predictions: str
+    feedback: str
+    counts: tuple[str, str]
+    """How many rows of predictions and of feedback there are."""
+    in_prediction_tiles: str
+    """Whether a prediction time `t` lies in the task's tiles of predictions."""
+    in_feedback_tiles: str
+    """Whether a feedback time `t` lies in the task's tiles of feedback."""
+    in_feedback_tiles_joined: str
+    """The same for a column `f_t`."""
+
+    @staticmethod
+    def in_memory(
+        predictions: str, feedback: str, in_prediction_tiles: str, in_feedback_tiles: str, in_feedback_tiles_joined: str
+    ) -> Sides:
+        """The sides of tables in memory, whose rows are counted in no time."""
+        return Sides(
+            predictions=predictions,
+            feedback=feedback,
+            counts=(f"(SELECT count(*) FROM {predictions})", f"(SELECT count(*) FROM {feedback})"),
+            in_prediction_tiles=in_prediction_tiles,
+            in_feedback_tiles=in_feedback_tiles,
+            in_feedback_tiles_joined=in_feedback_tiles_joined,
+        )
+
+    @staticmethod
+    def of(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec) -> Sides:
+        """The sides of the files of a task."""
+        predicted, known = times_to_read(task, spec)
+        predictions = task.predictions, spec.predictions, spec.zone, predicted
+        feedback = task.feedback, spec.feedback, spec.zone, known
+        return Sides(
+            predictions=rows_sql(con, *predictions, numbered=True),
+            feedback=rows_sql(con, *feedback),
+            counts=(count_sql(con, *predictions), count_sql(con, *feedback)),
+            in_prediction_tiles=inside_sql("t", task.prediction_tiles),
+            in_feedback_tiles=inside_sql("t", task.feedback_tiles),
+            in_feedback_tiles_joined=inside_sql("f_t", task.feedback_tiles),
+        )
+
+
+def times_to_read(task: Task, spec: Spec) -> tuple[Interval, Interval]:
+    """Times of predictions, from `since`, and of feedback that a task reads, both up to as_of."""
+    start, end = max(task.predicted.start, spec.since), spec.as_of + 1
+    predicted = Interval(start, max(start, min(task.predicted.end, end)))
+    return predicted, Interval(task.known.start, max(task.known.start, min(task.known.end, end)))
 
 
 def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
-    """SQL code of why a row is invalid, 0 where it is not."""
+    """SQL code of why a row is invalid, 0 if it is valid; INVALID has the words."""
     outside = {
         ("predictions", "binary"): f"WHEN {value} < 0 OR {value} > 1 THEN 3",
         ("feedback", "binary"): f"WHEN {value} NOT IN (0, 1) THEN 4",
@@ -77,33 +88,34 @@ def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
 
 
 def joinable_feedback(sides: Sides, spec: Spec) -> str:
-    """SQL of the feedback that is looked at at all."""
+    """SQL of the feedback that is joined: all of it, or without nulls if the config ignores them."""
     return f"{sides.feedback} WHERE value IS NOT NULL OR id IS NULL" if spec.ignore_nulls else sides.feedback
 
 
 def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Mark and delete invalid rows; count ignored nulls."""
+    """Delete invalid rows from `joined`, and count them and ignored nulls in `marks`."""
     if spec.ignore_nulls:
         con.execute(
             f"INSERT INTO marks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
             f"FROM {sides.feedback} "
-            f"WHERE value IS NULL AND {invalid_code('feedback', spec)} = 0 AND {sides.strays} GROUP BY ALL"
+            f"WHERE value IS NULL AND {invalid_code('feedback', spec)} = 0 AND {sides.in_feedback_tiles} GROUP BY ALL"
         )
     if not one_number(con, "SELECT count(*) FROM joined WHERE id IS NULL"):
         return
     reasons = " ".join(f"WHEN {code} THEN {literal('invalid: ' + text)}" for code, text in INVALID.items())
-    for log, span, rows, own in (
-        ("predictions", "pairs", sides.predictions, sides.pairs),
-        ("feedback", "feedback", sides.feedback, sides.strays),
+    for log, span, rows, inside in (
+        ("predictions", "pairs", sides.predictions, sides.in_prediction_tiles),
+        ("feedback", "feedback", sides.feedback, sides.in_feedback_tiles),
     ):
-        bad = invalid_code(log, spec)
+        code = invalid_code(log, spec)
         con.execute(
-            f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {bad} {reasons} END AS reason, "
+            f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {code} {reasons} END AS reason, "
             f"filename, count(*), coalesce({named_ids(spec)}, []) "
-            f"FROM {rows} WHERE {bad} > 0 AND {own} GROUP BY ALL"
+            f"FROM {rows} WHERE {code} > 0 AND {inside} GROUP BY ALL"
         )
     con.execute("DELETE FROM joined WHERE id IS NULL")
 
 
 def one_number(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """The number that a query gives."""
     return int(con.execute(sql).fetchall()[0][0])

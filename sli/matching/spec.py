@@ -11,35 +11,44 @@ from sli.planning.late_feedback import Horizon
 from sli.slis import State
 
 SAMPLES = 5
-"""Ids named beside a count in the audit."""
+"""How many ids the audit names beside a count."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
-    """All a task needs to know of the config and the run, in plain values that travel."""
+    """All a task needs to know, in plain values; times are in microseconds."""
 
     predictions: Log
     feedback: Log
     zone: str
     tile: int
+    """Length of a tile."""
     since: int
     as_of: int
     horizon: Horizon
     task: str
+    """`binary`, `multiclass`, `regression` or `ranking`."""
     threshold: float
     query: str | None
+    """The column whose value names the query of a ranking."""
     keep_prediction: str
+    """Which of several predictions with one id wins: the `first` or the `latest`."""
     keep_feedback: str
+    """Which of several feedback rows counts: the `latest` or the `first`."""
     ignore_nulls: bool
+    """Whether feedback without a value is ignored; otherwise it withdraws earlier feedback."""
     states: tuple[State, ...]
     slice_sets: tuple[tuple[str, ...], ...]
     edges: Mapping[str, tuple[float, ...]]
     windows: tuple[str, ...]
+    """The grains `hour` and `day`, if they are declared."""
     functions: Mapping[str, bytes] = field(default_factory=dict)
+    """The user's functions by their names, pickled."""
     memory: int = 1 << 30
+    """Bytes that a task may take."""
     threads: int = 1
     samples: int | None = SAMPLES
-    """Ids named beside a count; None: all."""
+    """How many ids are named beside a count; None: all."""
 
     @staticmethod
     def of(
@@ -47,33 +56,32 @@ class Spec:
     ) -> Spec:
         from sli.slis.custom.function import pickled
 
-        p, f = config.predictions, config.feedback
-        chosen = tuple(config.states[each] for each in states)
+        computed = tuple(config.states[state] for state in states)
         return Spec(
-            predictions_log(config),
-            feedback_log(config),
-            config.timezone,
-            config.tile,
-            config.since_instant,
-            as_of,
-            Horizon.of(config),
-            config.task,
-            config.threshold,
-            p.query,
-            p.keep,
-            f.keep,
-            f.nulls == "ignore",
-            chosen,
-            slice_sets,
-            config.edges,
-            tuple(g.name for g in config.all_grains if g.name in ("hour", "day")),
-            {s.call: pickled(s.call, config.folder) for s in chosen if s.call},
-            config.task_memory,
-            threads,
+            predictions=predictions_log(config),
+            feedback=feedback_log(config),
+            zone=config.timezone,
+            tile=config.tile,
+            since=config.since_instant,
+            as_of=as_of,
+            horizon=Horizon.of(config),
+            task=config.task,
+            threshold=config.threshold,
+            query=config.predictions.query,
+            keep_prediction=config.predictions.keep,
+            keep_feedback=config.feedback.keep,
+            ignore_nulls=config.feedback.nulls == "ignore",
+            states=computed,
+            slice_sets=slice_sets,
+            edges=config.edges,
+            windows=tuple(grain.name for grain in config.all_grains if grain.name in ("hour", "day")),
+            functions={state.call: pickled(state.call, config.folder) for state in computed if state.call},
+            memory=config.task_memory,
+            threads=threads,
         )
 
 
 def named_ids(spec: Spec) -> str:
-    """SQL of the ids that are named beside a count."""
+    """SQL aggregate: the ids that are named beside a count."""
     # `min` of n takes room for n in every group, whether there are so many or not.
     return "list(id ORDER BY id) FILTER (WHERE id IS NOT NULL)" if spec.samples is None else f"min(id, {spec.samples})"

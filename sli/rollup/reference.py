@@ -19,7 +19,7 @@ from sli.engine.storage import filesystem, plain
 from sli.errors import ConfigError
 from sli.logs.files import Files
 from sli.logs.pages import damage
-from sli.matching.pairs import paired
+from sli.matching.pairs import pairs_sql
 from sli.matching.sides import invalid_code
 from sli.matching.spec import Spec
 from sli.schemas import UTC
@@ -97,7 +97,7 @@ def _show_pairs(
         for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))
     )
     con.execute(
-        f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM (SELECT 0 AS tile, k, 0 AS t, {value} AS value, 0 AS f_t, "
+        f"CREATE TEMP VIEW pairs AS {pairs_sql(spec)} FROM (SELECT 0 AS tile, k, 0 AS t, {value} AS value, 0 AS f_t, "
         f"{truth} AS truth{kept} FROM (SELECT hash(file_row_number) AS k, '' AS id, "
         f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
     )

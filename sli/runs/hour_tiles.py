@@ -21,11 +21,11 @@ from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
-from sli.matching.duplicates import excluded, moved, published_exclusions
 from sli.matching.execute import execute
 from sli.matching.id_index import HASH, Segments, keys_of
-from sli.matching.orphans import explained
+from sli.matching.other_tiles import differing_tiles, losers, published_losers
 from sli.matching.spec import Spec
+from sli.matching.unmatched import with_reasons
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
 from sli.planning.planner import with_more_tiles
@@ -89,8 +89,8 @@ def recompute_tiles(
     before = _tiles_before(config, transaction, chosen)
     try:
         with step(progress, "looking for repeated ids"):
-            chosen, losers = _settled(config, inputs, chosen, before)
-        made = [(task_set, _matched(config, task_set, losers, chosen.as_of, progress)) for task_set in chosen.task_sets]
+            chosen, lost = _settled(config, inputs, chosen, before)
+        made = [(task_set, _matched(config, task_set, lost, chosen.as_of, progress)) for task_set in chosen.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
     tiles, held = replaced(config, before, made, chosen)
@@ -99,7 +99,7 @@ def recompute_tiles(
     changed = _changed(config, transaction, chosen, before, tiles)
     chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
-        tiles, reclassified = explained(config, inputs, chosen.as_of, tiles)
+        tiles, reclassified = with_reasons(config, inputs, chosen.as_of, tiles)
     return HourTiles(chosen, tiles, _touched_days(chosen, before, tiles) | reclassified)
 
 
@@ -284,12 +284,12 @@ def _declared(config: Config, transaction: Transaction, name: str, within: Withi
 
 def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
     """Find predictions that lose to one in another tile; plan the tiles where that changed."""
-    known = published_exclusions(before, config.tile)
-    now = excluded(config, inputs, chosen, known)
-    return with_more_tiles(config, inputs, chosen, moved(config, now, known)), now
+    published = published_losers(before, config.tile)
+    now = losers(config, inputs, chosen, published)
+    return with_more_tiles(config, inputs, chosen, differing_tiles(now, published, config.tile)), now
 
 
-def _matched(config: Config, task_set: TaskSet, excluded: pa.Table, as_of: int, progress: Progress) -> pa.Table:
+def _matched(config: Config, task_set: TaskSet, lost: pa.Table, as_of: int, progress: Progress) -> pa.Table:
     # In this process one task after another has all threads: fewer, larger tasks read less twice.
     threads = config.parallel if config.dask == "in-process" else 1
     spec = Spec.of(config, as_of, task_set.states, task_set.slice_sets, threads)
@@ -297,7 +297,7 @@ def _matched(config: Config, task_set: TaskSet, excluded: pa.Table, as_of: int, 
     if task_set.shuffle:
         from sli.tiles.shuffle import shuffled  # which needs pandas, and most runs do not
 
-        made = shuffled(config, task_set, spec, excluded, done)
+        made = shuffled(config, task_set, spec, lost, done)
     else:
-        made = execute(config, [functools.partial(task, work, spec, excluded) for work in task_set.tasks], done)
+        made = execute(config, [functools.partial(task, work, spec, lost) for work in task_set.tasks], done)
     return pa.concat_tables(made, promote_options="permissive")

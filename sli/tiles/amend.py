@@ -19,12 +19,12 @@ from sli.calendar.interval import BEGINNING, Interval
 from sli.engine.connection import prepare_cursor
 from sli.logs.files import Files
 from sli.logs.reader import ROW, Log, rows_sql
-from sli.matching.duplicates import EXCLUDED
 from sli.matching.id_index import ALWAYS, KEY, Segments, holding
-from sli.matching.join import settle
-from sli.matching.orphans import reasons
+from sli.matching.join import join_rows
+from sli.matching.other_tiles import LOSERS
 from sli.matching.sides import Sides, invalid_code
 from sli.matching.spec import Spec
+from sli.matching.unmatched import reasons_sql
 from sli.planning.new_rows import NewRows
 from sli.schemas import with_states
 from sli.slis.states import integers
@@ -116,12 +116,12 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
         filled = {log: _filled(own, kept, log) for log in ("predictions", "feedback")}
         predictions, feedback = (_together(names or [f"{kept[0]}_{log}"]) for log, names in filled.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
-        settle(own, Sides.held(since, feedback, "true", "true", "true"), spec, EXCLUDED.empty_table())
+        join_rows(own, Sides.in_memory(since, feedback, "true", "true", "true"), spec, LOSERS.empty_table())
         valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
         columns = spec.predictions.columns
         own.execute(
             f"CREATE OR REPLACE TEMP TABLE strays AS "
-            f"{reasons('strays', valid, columns, spec.keep_prediction, spec.since)}"
+            f"{reasons_sql('strays', valid, columns, spec.keep_prediction, spec.since)}"
         )
         made = tiles(own, spec, bool(filled["predictions"]))
         return with_states(made, {state.id: state.kind for state in spec.states})

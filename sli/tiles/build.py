@@ -24,7 +24,7 @@ from sli.engine.expression import shut_in
 from sli.engine.sql import literal, quoted, text_of
 from sli.logs.damaged import check_readable
 from sli.logs.files import LogFile
-from sli.matching.join import match
+from sli.matching.join import join_files
 from sli.matching.spec import Spec
 from sli.planning.tasks import Task
 from sli.slis.custom.function import UserFunction, value_or_reason, without_warnings
@@ -34,14 +34,14 @@ from sli.tiles.aggregate import grouping, named, prepare, slice_sql, states_of
 LOG = logging.getLogger("sli")
 
 
-def task(work: Task, spec: Spec, excluded: pa.Table) -> pa.Table:
+def task(work: Task, spec: Spec, losers: pa.Table) -> pa.Table:
     """Match one work and make its tiles: a table of `schemas.TILES` and the states' columns.
 
     Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
     """
     with kernel(spec, work.predictions, work.feedback, str(work.predicted)) as con:
         began = time.monotonic()
-        match(con, work, spec, excluded)
+        join_files(con, work, spec, losers)
         # Without a file of predictions there is no pair, and no column has a type that states could be made of.
         made = tiles(con, spec, bool(work.prediction_tiles and work.predictions))
         span = " and ".join(f"{each}" for each in work.prediction_tiles[:2]) or f"feedback of {work.known}"

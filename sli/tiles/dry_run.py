@@ -24,7 +24,7 @@ from sli.errors import ConfigError, nearest
 from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs, LogFile
 from sli.logs.reader import rows_sql
-from sli.matching.pairs import paired
+from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
 from sli.slis import Sli
 from sli.slis.custom.trust import check_code_allowed
@@ -44,7 +44,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     rows = rows_sql(con, [first], spec.predictions, config.timezone, Interval(0, 0))
     try:
         con.execute(
-            f"CREATE TEMP TABLE pairs AS {paired(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
+            f"CREATE TEMP TABLE pairs AS {pairs_sql(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
             f"NULL::DOUBLE AS truth, NULL::BIGINT AS f_t FROM {rows} LIMIT 0)"
         )
         con.execute(f"CREATE TEMP VIEW queries AS {queries((), spec)}")

@@ -33,11 +33,11 @@ from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, rows_sql
 from sli.matching.cluster import module, name_of
-from sli.matching.duplicates import EXCLUDED
 from sli.matching.execute import Report, connected, forwarded, unopened
-from sli.matching.join import make_asides, settle
-from sli.matching.pairs import show_pairs
-from sli.matching.sides import Sides, invalid_code, spans
+from sli.matching.join import create_findings, join_rows
+from sli.matching.other_tiles import LOSERS
+from sli.matching.pairs import create_pairs
+from sli.matching.sides import Sides, invalid_code, times_to_read
 from sli.matching.spec import SAMPLES, Spec
 from sli.planning.tasks import Piece, TaskSet
 from sli.slis.states import Integers, integers
@@ -52,7 +52,7 @@ Block = tuple[int, str, bytes]
 """Where rows go, what they are, and the rows."""
 
 
-def shuffled(config: Config, task_set: TaskSet, spec: Spec, excluded: pa.Table, progress: Report) -> list[pa.Table]:
+def shuffled(config: Config, task_set: TaskSet, spec: Spec, losers: pa.Table, progress: Report) -> list[pa.Table]:
     """The tiles of a task_set, a table for each of its stretches of time, as `sli.tiles.build.task` makes them.
 
     Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
@@ -60,7 +60,7 @@ def shuffled(config: Config, task_set: TaskSet, spec: Spec, excluded: pa.Table, 
     # The other half of a task's memory is for rows on their way, which are not DuckDB's.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
     with connected(config, task_set.task_count) as client, _quiet(), _failures(config):
-        futures = client.compute(_graph(client, task_set, spec, excluded))
+        futures = client.compute(_graph(client, task_set, spec, losers))
         places = {future.key: place for place, future in enumerate(futures)}
         made: list[Any] = [None] * len(futures)
         for done, future in enumerate(module("distributed").as_completed(futures), 1):
@@ -70,20 +70,20 @@ def shuffled(config: Config, task_set: TaskSet, spec: Spec, excluded: pa.Table, 
     return made
 
 
-def _graph(client: Any, task_set: TaskSet, spec: Spec, excluded: pa.Table) -> list[Any]:
+def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list[Any]:
     """The tasks that make tiles, one a stretch of time, and all they rest on."""
     shuffle, (whole,), nothing = task_set.shuffle, task_set.tasks, _frame([])
     assert shuffle is not None
     edges = (BEGINNING, *shuffle.edges, END)
-    read = _Read(spec, _like(whole.predictions), _like(whole.feedback), *spans(whole, spec), shuffle.partitions)
+    read = _Read(spec, _like(whole.predictions), _like(whole.feedback), *times_to_read(whole, spec), shuffle.partitions)
     within = (
         inside_sql("t", whole.prediction_tiles),
         inside_sql("t", whole.feedback_tiles),
         inside_sql("f_t", whole.feedback_tiles),
     )
-    settled = functools.partial(_settle, spec=spec, sides=Sides.held(NUMBERED, "feedback", *within), edges=edges)
+    settled = functools.partial(_settle, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges)
     tile = forwarded(client, functools.partial(_tile, spec=spec, edges=edges))
-    given = [*shuffle.pieces, *([excluded] if len(excluded) else [])]
+    given = [*shuffle.pieces, *([losers] if len(losers) else [])]
     rows = module("dask.dataframe").from_map(forwarded(client, read), given, meta=nothing, label="read")
     by_id = _sent(rows, shuffle.partitions)
     by_time = _sent(by_id.map_partitions(forwarded(client, settled), meta=nothing), len(edges) - 1)
@@ -180,8 +180,8 @@ def _settle(blocks: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ..
         for name, source in (("predictions", spec.predictions), ("feedback", spec.feedback)):
             if not _load(con, name, blocks, name):
                 con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_sql(con, (), source, spec.zone, Interval(0, 0))}")
-        excluded = [EXCLUDED.empty_table(), *(each.select(EXCLUDED.names) for each in _tables(blocks, "excluded"))]
-        settle(con, sides, spec, pa.concat_tables(excluded))
+        losers = [LOSERS.empty_table(), *(each.select(LOSERS.names) for each in _tables(blocks, "excluded"))]
+        join_rows(con, sides, spec, pa.concat_tables(losers))
 
         def place(tile: Integers) -> Integers:
             return np.searchsorted(np.array(edges[1:-1]), tile * spec.tile, side="right")
@@ -194,14 +194,14 @@ def _tile(blocks: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) 
     """The tiles of a stretch of time."""
     began, where = time.monotonic(), str(Interval(edges[place], edges[place + 1]))
     with kernel(spec, (), (), where) as con:
-        make_asides(con)
+        create_findings(con)
         for kind, together in ASIDES.items():
             if _load(con, "parts", blocks, kind):
                 con.execute(f"INSERT INTO {kind} {together}")
                 con.execute("DROP TABLE parts")
         paired = _load(con, "matched", blocks, "matched")
         if paired:
-            show_pairs(con, spec)
+            create_pairs(con, spec)
         made = tiles(con, spec, paired)
         if paired:
             tell(made, where, time.monotonic() - began)

@@ -10,7 +10,7 @@ from worlds import CLASSES, built_in, config_of, pairs_of
 
 from sli.config.load import checked
 from sli.engine.connection import connect
-from sli.matching.pairs import paired
+from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
 from sli.rollup.merge import TileTables, TileTree
 from sli.slis import TASKS
@@ -48,7 +48,7 @@ def tiled(config, raw, tiles):
     spec = Spec.of(config, 0, list(config.states), ((),), 1)
     con = connect(2, 1 << 30)
     con.register("raw", raw.assign(tile=tiles))
-    con.execute(f"CREATE TEMP VIEW pairs AS {paired(spec)} FROM raw")
+    con.execute(f"CREATE TEMP VIEW pairs AS {pairs_sql(spec)} FROM raw")
     made = states_of(con, (), spec)
     con.close()
     start = pa.array(made.column("tile").to_numpy() * HOUR, pa.int64()).cast(pa.timestamp("us", tz="UTC"))

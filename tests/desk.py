@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from builders import config_tree
 
 import sli
 from sli.command.cli import main
@@ -19,17 +19,6 @@ from sli.command.cli import main
 TEN = datetime(2024, 1, 15, 10, tzinfo=UTC)
 ZONED = pa.timestamp("us", tz="UTC")
 N = 6
-BASE = {
-    "model": "m",
-    "since": "2024-01-15",
-    "store": "store",
-    "horizon": "1d",
-    "task": "binary",
-    "predictions": {"path": "predictions", "id": "output_id", "time": "predicted_at", "value": "score"},
-    "feedback": {"path": "feedback", "id": "output_id", "time": "known_at", "value": "label"},
-    "slis": ["accuracy"],
-    "grains": ["hour"],
-}
 
 
 @dataclass(frozen=True)
@@ -70,14 +59,7 @@ class Desk:
 
     def configure(self, **changes: Any) -> None:
         """Write the config; `a__b=value` sets key b under a."""
-        tree = json.loads(json.dumps(BASE))
-        for key, value in changes.items():
-            *parents, last = key.split("__")
-            at = tree
-            for name in parents:
-                at = at[name]
-            at[last] = value
-        self.config.write_text(yaml.safe_dump(tree))
+        self.config.write_text(yaml.safe_dump(config_tree(**changes)))
 
     def predictions(self, name: str = "a.parquet", prefix: str = "p", n: int = N, **changes: Any) -> Path:
         columns = {

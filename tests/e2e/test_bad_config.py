@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from desk import BASE, Desk, N
+from builders import config_tree
+from desk import Desk, N
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -348,7 +349,7 @@ SQL: dict[str, Any] = {
     "objective": "< 5",
 }
 WHOLE: dict[str, Any] = {
-    **BASE,
+    **config_tree(),
     "timezone": "UTC",
     "threshold": 0.5,
     "level": 0.9,
@@ -365,7 +366,7 @@ WHOLE: dict[str, Any] = {
         SQL,
         {"sli": "psi", "of": "fare", "against": "previous"},
     ],
-    "predictions": {**BASE["predictions"], "columns": ["fare"], "keep": "first"},
+    "predictions": {**config_tree()["predictions"], "columns": ["fare"], "keep": "first"},
 }
 NOTHING = [None, "", [], {}, [[]], [None]]
 NUMBERS = [True, 0, -1, 1e400, float("nan"), 2**62]

@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, text
 from servers import BIN, process
 
@@ -38,11 +39,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = re.search(r"## Clusters\n(.*?)(?=\n## |\Z)", (ROOT / "docs" / "scaling.md").read_text(), flags=re.DOTALL)[1]
 MONDAY = at("2024-01-15T00:00")
 LATER = MONDAY + 10 * DAY
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
+WORLD = small_world(
     slice_by=((), ("site",)),
     grains=("hour", "day", "cumulative"),
     slis=("accuracy", "log_loss", "roc_auc", "quantile_50"),

@@ -20,8 +20,9 @@ import psutil
 import pytest
 import servers
 import yaml
-from oracle import Feedback, Prediction, World
-from scenario import DAY, HOUR, Scenario, at, config_of
+from builders import small_world
+from oracle import Feedback, Prediction
+from scenario import HOUR, Scenario, at, config_of
 from stack import ROOT, Stack
 
 from flows import serving
@@ -29,15 +30,7 @@ from sli.errors import ConfigError
 from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((),),
-    grains=("hour", "cumulative"),
-    slis=("accuracy",),
-)
+WORLD = small_world(grains=("hour", "cumulative"))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -21,15 +22,7 @@ from sli.publishing.store import Store
 ROOT = Path(__file__).parents[2]
 MONDAY = at("2024-01-15T00:00")
 AS_OF = MONDAY + 20 * DAY
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((), ("site",)),
-    grains=("hour", "day", "cumulative"),
-    slis=("accuracy", "roc_auc"),
-)
+WORLD = small_world(slice_by=((), ("site",)), grains=("hour", "day", "cumulative"), slis=("accuracy", "roc_auc"))
 
 
 @pytest.fixture(params=[3, pytest.param(6, marks=pytest.mark.soak)])

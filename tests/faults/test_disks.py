@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -21,14 +22,8 @@ from sli.publishing.store import LAYOUT
 
 ROOT = Path(__file__).parents[2]
 START = at("2024-03-08T00:00")
-WORLD = World(
-    task="binary",
-    horizon=2 * DAY,
-    since=START,
-    zone="UTC",
-    slice_by=((), ("a",)),
-    grains=("day", "cumulative"),
-    slis=("accuracy", "mean"),
+WORLD = small_world(
+    horizon=2 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import Template, small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -35,14 +36,8 @@ FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 9 * DAY
 STAGED = [name for name in LAYOUT if name not in ("keys", "results")]  # keys are written by runs that amend
 POINTS = [*(f"after {name}" for name in STAGED), "before results", "after results"]
 ROOT = Path(__file__).parents[2]
-WORLD = World(
-    task="binary",
-    horizon=2 * DAY,
-    since=START,
-    zone="UTC",
-    slice_by=((), ("a",)),
-    grains=("day", "cumulative"),
-    slis=("accuracy", "mean"),
+WORLD = small_world(
+    horizon=2 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
 
 
@@ -215,25 +210,21 @@ def watched(patch: pytest.MonkeyPatch, at_point: Callable[[str], None]) -> None:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, dict[str, Any], dict[str, Any]]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Template, dict[str, Any], dict[str, Any]]:
     """Something published as of FIRST, logs changed since; its belief; all that a run as of SECOND leaves."""
     scenario = Scenario(tmp_path_factory.mktemp("kills") / "world", WORLD)
     logged_first(scenario)
     scenario.run(FIRST)
     logged_second(scenario)
-    shutil.copytree(scenario.root, scenario.root.with_name("copy"))
+    template = Template(scenario)
     old = belief(scenario.config)
     scenario.run(SECOND)
-    return scenario, old, everything(scenario.config)
+    return template, old, everything(scenario.config)
 
 
 @pytest.fixture
-def scenario(template: tuple[Scenario, Any, Any]) -> Scenario:
-    """The template anew, in the same place: paths and times of files are part of what a run rests on."""
-    scenario, _, _ = template
-    shutil.rmtree(scenario.root)
-    shutil.copytree(scenario.root.with_name("copy"), scenario.root)
-    return replace(scenario, predictions=dict(scenario.predictions), feedback=dict(scenario.feedback))
+def scenario(template: tuple[Template, Any, Any]) -> Scenario:
+    return template[0].restored()
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import Template, small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -38,14 +39,8 @@ from sli.tiles.delta import NotTold
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY
 ROOT = Path(__file__).parents[2]
-WORLD = World(
-    task="binary",
-    horizon=30 * DAY,
-    since=START,
-    zone="UTC",
-    slice_by=((), ("a",)),
-    grains=("day", "cumulative"),
-    slis=("accuracy", "mean"),
+WORLD = small_world(
+    horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
 KEY = ["sli", "definition", "grain", "window_start", "window_end", "by", "at"]
 
@@ -63,7 +58,7 @@ def feedback(seed: int, day: int) -> list[Feedback]:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """Something published as of FIRST, and logs that have changed since."""
     scenario = Scenario(tmp_path_factory.mktemp("races") / "world", WORLD)
     scenario.log_predictions("0.parquet", predictions(1, 0))
@@ -73,16 +68,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     scenario.log_predictions("2.parquet", predictions(4, 2))
     scenario.log_feedback("0.parquet", [*feedback(3, 0), *feedback(5, 1)])
     scenario.log_feedback("1.parquet", feedback(6, 3))
-    shutil.copytree(scenario.root, scenario.root.with_name("copy"))
-    return scenario
+    return Template(scenario)
 
 
 @pytest.fixture
-def scenario(template: Scenario) -> Scenario:
-    """The template anew, in the same place: paths and times of files are part of what a run rests on."""
-    shutil.rmtree(template.root)
-    shutil.copytree(template.root.with_name("copy"), template.root)
-    return replace(template, predictions=dict(template.predictions), feedback=dict(template.feedback))
+def scenario(template: Template) -> Scenario:
+    return template.restored()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -25,14 +26,8 @@ from sli.publishing.turns import Turn
 
 ROOT = Path(__file__).parents[2]
 START = at("2024-03-08T00:00")
-WORLD = World(
-    task="binary",
-    horizon=30 * DAY,
-    since=START,
-    zone="UTC",
-    slice_by=((), ("a",)),
-    grains=("day", "cumulative"),
-    slis=("accuracy", "mean"),
+WORLD = small_world(
+    horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
 AT_ONCE = 8
 CHILDREN = """

@@ -81,7 +81,7 @@ CALLED = [(task, name) for task in TASKS for name in PYTHON[task]]
 
 
 @dataclass(frozen=True)
-class World:
+class PublishedWorld:
     """A published store and the pairs it was made of."""
 
     path: Path
@@ -161,7 +161,7 @@ class Worlds(dict):
         (folder / "config.yaml").write_text(yaml.safe_dump(tree(task)))
         run(folder / "config.yaml")
         config = load_config(folder / "config.yaml")
-        self[task] = World(folder / "config.yaml", config, pairs, sli.read(config))
+        self[task] = PublishedWorld(folder / "config.yaml", config, pairs, sli.read(config))
         return self[task]
 
 

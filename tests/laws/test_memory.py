@@ -6,7 +6,8 @@ from dataclasses import replace
 import duckdb
 import numpy as np
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, published
 
 import sli
@@ -20,15 +21,7 @@ from sli.runs import preview
 
 START = at("2024-01-01T00:00")
 AS_OF = START + 12 * DAY
-WORLD = World(
-    task="binary",
-    horizon=30 * DAY,
-    since=START,
-    zone="UTC",
-    slice_by=((),),
-    grains=("hour", "day"),
-    slis=("accuracy", "roc_auc"),
-)
+WORLD = small_world(horizon=30 * DAY, since=START, grains=("hour", "day"), slis=("accuracy", "roc_auc"))
 
 
 def told(folder, memory="256MB", **changes):

@@ -70,7 +70,7 @@ def bits(found):
     return [*zip(found.reason, map(bytes, np.where(np.isnan(numbers), np.nan, numbers)), strict=True)]
 
 
-class World:
+class Windows:
     """Tiles of a task, windows of one to all of them, and what each window is compared with."""
 
     def __init__(self, task, folder):
@@ -128,7 +128,7 @@ class World:
 
 @pytest.fixture(scope="module", params=TASKS)
 def world(request, tmp_path_factory):
-    return World(request.param, tmp_path_factory.mktemp(request.param))
+    return Windows(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def test_a_row_alone_says_what_it_says_among_many(world):

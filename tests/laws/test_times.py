@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import config_tree
 from scenario import DAY, HOUR, at, text
 
 import sli
@@ -92,21 +93,10 @@ def write(folder: Path, log: str, kinds: list[Kind]) -> None:
 
 
 def config(folder: Path, store: str) -> Any:
-    keys = {"id": "id", "time": "time", "value": "value"}
-    return checked(
-        {
-            "model": "times",
-            "since": "2024-01-15",
-            "timezone": "America/New_York",
-            "store": str(folder / store),
-            "task": "binary",
-            "horizon": "2h",
-            "grains": ["hour", "day"],
-            "slis": ["accuracy", {"sli": "feedback_delay", "q": 0.5}],
-            "predictions": {"path": str(folder / "predictions"), **keys},
-            "feedback": {"path": str(folder / "feedback"), **keys},
-        }
-    )
+    columns = {"id": "id", "time": "time", "value": "value"}
+    slis = ["accuracy", {"sli": "feedback_delay", "q": 0.5}]
+    more = {"timezone": "America/New_York", "horizon": "2h", "grains": ["hour", "day"], "slis": slis}
+    return checked(config_tree(folder, columns, columns, store=str(folder / store), **more))
 
 
 def rows(made: Any) -> pd.DataFrame:

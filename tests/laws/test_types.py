@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import config_tree
 from scenario import DAY, HOUR, at, text
 
 import sli
@@ -65,23 +66,10 @@ def config(folder: Path, store: str, task: str) -> Any:
         {"sli": "mode_share", "of": "device"},
         {"sli": "l_infinity", "of": "device", "against": "previous"},
     ]
-    keys = {"id": "output_id", "time": "time", "value": "value"}
-    return checked(
-        {
-            "model": "types",
-            "since": "2024-01-15",
-            "store": str(folder / store),
-            "task": task,
-            "grains": ["hour", "day", "cumulative"],
-            "slice_by": [[], ["device"]],
-            "predictions": {"path": str(folder / "predictions"), **keys, "columns": ["device"]}
-            | ({"query": "query"} if task == "ranking" else {}),
-            "feedback": {"path": str(folder / "feedback"), **keys},
-            "horizon": "1d",
-            **settings,
-            "slis": [*settings["slis"], *more],
-        }
-    )
+    columns = {"time": "time", "value": "value"}
+    predictions = columns | {"columns": ["device"]} | ({"query": "query"} if task == "ranking" else {})
+    tree = config_tree(folder, predictions, columns, store=str(folder / store), task=task, slice_by=[[], ["device"]])
+    return checked(tree | {"grains": ["hour", "day", "cumulative"], **settings, "slis": [*settings["slis"], *more]})
 
 
 def rows(config: Any) -> pd.DataFrame:
@@ -122,23 +110,9 @@ def test_functions_get_the_texts_that_slices_show_of_few_pairs_and_of_many(tmp_p
         "def sevens(y_true, y_pred, slices):\n    return (slices['device'] == '7').mean()\n"
     )
     function = {"name": "sevens", "python": "of_types:sevens", "columns": ["device"]}
-    tree = {
-        "model": "types",
-        "since": "2024-01-15",
-        "store": "store",
-        "task": "regression",
-        "grains": ["hour", "day"],
-        "predictions": {
-            "path": "predictions",
-            "id": "output_id",
-            "time": "time",
-            "value": "value",
-            "columns": ["device"],
-        },
-        "feedback": {"path": "feedback", "id": "output_id", "time": "time", "value": "value"},
-        "horizon": "1d",
-        "slis": [function],
-    }
+    columns = {"time": "time", "value": "value"}
+    more = {"task": "regression", "grains": ["hour", "day"], "slis": [function]}
+    tree = config_tree(None, columns | {"columns": ["device"]}, columns, **more)
     (tmp_path / "sli.yaml").write_text(json.dumps(tree))
     sli.run(tmp_path / "sli.yaml", as_of=text(MONDAY + 3 * DAY))
     found = sli.read(tmp_path / "sli.yaml")

@@ -1,13 +1,27 @@
 """Twins of the ranking SLIs, a query at a time."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 from sklearn import metrics
 from twins.common import nan
 
+_SEEN = {}
+
 
 def queries(d):
-    """Each query: whether it is complete, labels, and scores that rank them: distinct, equal ones worst label first."""
+    """Each query: whether it is complete, labels, and scores that rank them: distinct, equal ones worst label first.
+
+    The rows of a window are the same frame for every SLI: they are grouped once. The frame is kept with its queries,
+    since only a living frame has its id for itself.
+    """
+    if id(d) not in _SEEN:
+        _SEEN[id(d)] = (d, list(grouped(d)))
+    return _SEEN[id(d)][1]
+
+
+def grouped(d):
     for _, rows in d[d["query"].notna()].groupby([d["query"], pd.to_datetime(d.predicted_at, utc=True).dt.floor("h")]):
         label, score = rows.label.to_numpy(float), rows.prediction.to_numpy(float)
         place = np.argsort(np.lexsort((label, -score)))
@@ -17,8 +31,16 @@ def queries(d):
 def mean(function, relevant=False):
     """Mean of a function of labels and scores over the complete queries, or those of them with a relevant one."""
 
+    @functools.cache
+    def of_query(y, s, given):
+        return function(np.frombuffer(y), np.frombuffer(s), **dict(given))
+
     def twin(d, **given):
-        each = [function(y, s, **given) for complete, y, s in queries(d) if complete and (not relevant or y.any())]
+        each = [
+            of_query(y.tobytes(), s.tobytes(), tuple(given.items()))
+            for complete, y, s in queries(d)
+            if complete and (not relevant or y.any())
+        ]
         return float(np.mean(each)) if each else nan
 
     return twin

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from oracle import Feedback, Prediction, World
-from scenario import DAY, Scenario, at, config_of
+from builders import small_world
+from oracle import Feedback, Prediction
+from scenario import Scenario, at, config_of
 
 import sli
 
@@ -168,9 +169,7 @@ def test_importing_sli_loads_nothing_heavy() -> None:
 
 def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     day = at("2024-01-15T00:00")
-    world = World(
-        task="binary", horizon=DAY, since=day, zone="UTC", slice_by=((),), grains=("day",), slis=("accuracy", "roc_auc")
-    )
+    world = small_world(since=day, grains=("day",), slis=("accuracy", "roc_auc"))
     scenario = Scenario(tmp_path, world)
     scenario.log_predictions("a.parquet", [Prediction("a", day, 0.5, {})])
     scenario.log_feedback("a.parquet", [Feedback("a", day, 1.0)])

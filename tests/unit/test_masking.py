@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from desk import BASE, Desk
+from builders import config_tree
+from desk import Desk
 
 from sli import masking
 from sli.command.cli import main
@@ -118,7 +119,7 @@ def test_no_error_repeats_a_secret(
 
 def test_the_address_of_a_scheduler_is_shown_without_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", "0.1s")
-    config = checked({**BASE, "dask": {"scheduler": "tcp://me:hunter2hunter2@127.0.0.1:9"}})
+    config = checked({**config_tree(), "dask": {"scheduler": "tcp://me:hunter2hunter2@127.0.0.1:9"}})
     with pytest.raises(EngineError) as caught, cluster.opened(config, 2):
         pass
     assert "tcp://***@127.0.0.1:9" in str(caught.value)
@@ -176,7 +177,7 @@ def test_the_environment_is_not_read_where_it_would_be_published(
 ) -> None:
     monkeypatch.setenv("SLI_TEST_SECRET", SECRETS[4])
     path = tmp_path / "c.yaml"
-    path.write_text(yaml.safe_dump({**BASE, key: value}))
+    path.write_text(yaml.safe_dump({**config_tree(), key: value}))
     with pytest.raises(ConfigError, match="environment variables are not read here") as caught:
         load_config(path)
     assert f"key {key}" in caught.value.where
@@ -186,7 +187,7 @@ def test_the_environment_is_not_read_where_it_would_be_published(
 def test_a_setting_may_name_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLI_TEST_SECRET", SECRETS[4])
     path = tmp_path / "c.yaml"
-    path.write_text(yaml.safe_dump(BASE))
+    path.write_text(yaml.safe_dump(config_tree()))
     config = load_config(path, ["storage.s3.key=me-myself", "storage.s3.secret=${SLI_TEST_SECRET}"])
     assert config.storage.s3["secret"] == SECRETS[4]
     for setting in ("storage.s3=hunter2hunter2", "storage.s3.secret=[hunter2hunter2"):
@@ -196,7 +197,7 @@ def test_a_setting_may_name_the_environment(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_config_made_in_python_masks_too() -> None:
-    tree = json.loads(json.dumps(BASE)) | {"storage": {"s3": {"key": SECRETS[0], "secret": SECRETS[1]}}}
+    tree = config_tree() | {"storage": {"s3": {"key": SECRETS[0], "secret": SECRETS[1]}}}
     config = checked(tree)
     assert not [each for each in SECRETS if each in repr(config)]
     assert masked(f"x {SECRETS[1]} x") == "x *** x"

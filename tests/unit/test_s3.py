@@ -18,8 +18,9 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 import servers
+from builders import small_world
 from fsspec.implementations.memory import MemoryFileSystem
-from oracle import Feedback, Prediction, World
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
@@ -31,15 +32,7 @@ from sli.logs.reader import predictions_log
 from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((), ("site",)),
-    grains=("hour", "day", "cumulative"),
-    slis=("accuracy", "roc_auc"),
-)
+WORLD = small_world(slice_by=((), ("site",)), grains=("hour", "day", "cumulative"), slis=("accuracy", "roc_auc"))
 AS_OF = MONDAY + 10 * DAY
 KEY, SECRET = servers.KEYS["AWS_ACCESS_KEY_ID"], servers.KEYS["AWS_SECRET_ACCESS_KEY"]
 

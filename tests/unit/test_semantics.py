@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import small_world
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from oracle import Feedback, Prediction, World
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, UTC_TIME, Scenario, at, text
 
 import sli
@@ -29,15 +30,7 @@ from sli.publishing.store import Store
 MONDAY = at("2024-01-15T00:00")
 TEN = MONDAY + 10 * HOUR
 MINUTE = HOUR // 60
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((),),
-    grains=("hour",),
-    slis=("accuracy",),
-)
+WORLD = small_world()
 LATER = MONDAY + 10 * DAY
 """An as_of at which every window of January 15th is final."""
 Make = Callable[..., Scenario]

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import config_tree, small_world
 from distributed import LocalCluster
 from laws import test_histories as histories
 from oracle import Feedback, Prediction, World
@@ -124,10 +125,8 @@ def test_random_histories_come_out_alike_and_as_the_oracle_says(
 @pytest.mark.soak
 def test_ids_match_across_any_distance(tmp_path: Path, shuffling: Callable[[bool], None]) -> None:
     """Feedback comes up to eleven months later, in files of its own; the same id is logged again months later."""
-    world = World(
-        task="binary",
+    world = small_world(
         horizon=330 * DAY,
-        since=MONDAY,
         zone="Europe/Berlin",
         slice_by=((), ("site",)),
         grains=("month",),
@@ -279,20 +278,11 @@ def log_files(log: str, days: int, size: float, start: int = MONDAY) -> Files:
 
 
 def planned(days: int, size: float, **settings: Any) -> tuple[Any, Config]:
-    config = checked(
-        {
-            "model": "m",
-            "since": "2024-01-15",
-            "store": "/nowhere",
-            "task": "binary",
-            "predictions": {"path": "/p", "id": "order_id", "time": "t", "value": "s"},
-            "feedback": {"path": "/f", "id": "order_id", "time": "t", "value": "l"},
-            "slis": ["accuracy"],
-            "memory": "1GB",
-            "dask": {"workers": 4},
-        }
-        | settings
-    )
+    tree = config_tree(store="/nowhere", memory="1GB", dask={"workers": 4})
+    for log, value in (("predictions", "s"), ("feedback", "l")):
+        tree[log] = {"path": f"/{log[0]}", "id": "order_id", "time": "t", "value": value}
+    del tree["horizon"], tree["grains"]
+    config = checked(tree | settings)
     inputs = Inputs(log_files("predictions", days, size), log_files("feedback", days, size))
     return plan(config, inputs, None, Inputs.of([]), Request(MONDAY + 500 * DAY, None, now=False)), config
 
@@ -353,22 +343,9 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
                 f"make_timestamptz({MONDAY} + 1000000 * ({time})) AS time, {more} "
                 f"FROM range({size}) r(i) ORDER BY time) TO '{tmp_path}/{log}/all.parquet'"
             )
-    config = checked(
-        {
-            "model": "large",
-            "since": "2024-01-15",
-            "store": str(tmp_path / "store"),
-            "horizon": "300d",
-            "task": "binary",
-            "predictions": {"path": f"{tmp_path}/predictions", "id": "id", "time": "time", "value": "score"},
-            "feedback": {"path": f"{tmp_path}/feedback", "id": "id", "time": "time", "value": "label"},
-            "slice_by": [[], ["site"]],
-            "grains": ["day"],
-            "slis": ["accuracy"],
-            "memory": "96MB",
-            "dask": {"workers": 2},
-        }
-    )
+    columns = {"id": "id", "time": "time"}
+    more = {"horizon": "300d", "slice_by": [[], ["site"]], "grains": ["day"], "memory": "96MB", "dask": {"workers": 2}}
+    config = checked(config_tree(tmp_path, columns, columns, **more))
     told: list[dict[str, tuple[int, int]]] = []
     connected = shuffle.connected
 

@@ -6,8 +6,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from builders import small_world
 from deltalake import DeltaTable, write_deltalake
-from oracle import Feedback, Prediction, World
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, text
 from worlds import built_in, columns_of, config_of, pairs_of
 
@@ -128,15 +129,7 @@ def test_what_replaces_older_rows_is_taken_away_exactly(task, tmp_path):
 
 MONDAY = at("2024-01-15T00:00")
 TEN = MONDAY + 10 * HOUR
-WORLD = World(
-    task="binary",
-    horizon=20 * DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((),),
-    grains=("hour", "day", "cumulative"),
-    slis=("accuracy",),
-)
+WORLD = small_world(horizon=20 * DAY, grains=("hour", "day", "cumulative"))
 
 
 def small(folder, settings=None, **changes):

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at
 
 from sli.calendar.interval import Interval, union
@@ -24,15 +25,7 @@ from sli.publishing.store import Store
 from sli.publishing.transaction import SMALL_FILES
 
 MONDAY = at("2024-01-01T00:00")
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((),),
-    grains=("hour",),
-    slis=("accuracy",),
-)
+WORLD = small_world(since=MONDAY)
 
 
 def names(root: Path) -> list[str]:

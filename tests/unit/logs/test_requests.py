@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import config_tree
 from counting import Requests, counted
 
 import sli
@@ -61,16 +62,8 @@ def wide(hour: int, log: str, columns: int, seed: int = 0) -> bytes:
 
 
 def config(logs: str, store: Path, **settings: Any) -> Config:
-    tree = {
-        "model": "wide",
-        "since": "2024-01-15",
-        "store": str(store),
-        "horizon": "1d",
-        "task": "regression",
-        "slis": ["mae"],
-        "predictions": {"path": f"{logs}/predictions", "id": "id", "time": "at", "value": "score"},
-        "feedback": {"path": f"{logs}/feedback", "id": "id", "time": "at", "value": "label"},
-    }
+    columns = {"id": "id", "time": "at"}
+    tree = config_tree(logs, columns, columns, store=str(store), task="regression", slis=["mae"])
     return checked(tree | settings)
 
 

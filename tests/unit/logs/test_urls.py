@@ -7,7 +7,8 @@ from typing import Any
 
 import fsspec
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
 import sli
@@ -17,15 +18,7 @@ from sli.errors import ConfigError, EngineError, InputError
 from sli.logs import prefetch as fetch
 
 MONDAY = at("2024-01-01T00:00")
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
-    slice_by=((),),
-    grains=("hour", "cumulative"),
-    slis=("accuracy", "roc_auc"),
-)
+WORLD = small_world(since=MONDAY, grains=("hour", "cumulative"), slis=("accuracy", "roc_auc"))
 
 
 def test_logs_in_another_file_system_give_the_same_tables(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 import dask
 import duckdb
 import pytest
+from builders import small_world
 from distributed import LocalCluster
-from oracle import World
-from scenario import DAY, at, config_of
+from scenario import at, config_of
 
 from sli.command import bars
 from sli.config.load import checked
@@ -36,11 +36,7 @@ from sli.matching.execute import connected, execute, forwarded
 from sli.slis.custom.imports import load
 
 MONDAY = at("2024-01-15T00:00")
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
-    zone="UTC",
+WORLD = small_world(
     slice_by=((), ("site",)),
     grains=("hour", "day", "cumulative"),
     slis=("accuracy", "log_loss", "roc_auc", "quantile_50"),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -23,15 +24,7 @@ from sli.runs.preview import plan
 
 START = at("2024-03-08T00:00")
 FAR = at("2199-01-01T00:00")
-WORLD = World(
-    task="binary",
-    horizon=2 * DAY,
-    since=START,
-    zone="UTC",
-    slice_by=((),),
-    grains=("day", "cumulative"),
-    slis=("accuracy", "mean"),
-)
+WORLD = small_world(horizon=2 * DAY, since=START, grains=("day", "cumulative"), slis=("accuracy", "mean"))
 
 
 def logged(scenario: Scenario, *days: int) -> None:

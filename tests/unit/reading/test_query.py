@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from oracle import Feedback, Prediction, World, oracle
+from builders import config_tree, small_world
+from oracle import Feedback, Prediction, oracle
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
@@ -20,8 +21,7 @@ from sli.command.cli import main
 from sli.errors import ConfigError, StoreError
 
 START = at("2024-03-08T05:00")  # midnight in New York; the clocks change on the 10th
-WORLD = World(
-    task="binary",
+WORLD = small_world(
     horizon=2 * DAY,
     since=START,
     zone="America/New_York",
@@ -232,18 +232,8 @@ def binned(tmp_path: Path, bins: Any) -> Any:
     known = frame.assign(known_at=frame.predicted_at + pd.Timedelta("1h"), label=(frame.score > 0.4).astype(float))
     known[["output_id", "known_at", "label"]].to_parquet(tmp_path / "feedback" / "f.parquet")
     pd.DataFrame({"fare": fares}).to_parquet(tmp_path / "train.parquet")
-    tree = {
-        "model": "bins",
-        "since": "2024-03-08",
-        "store": "store",
-        "horizon": "1d",
-        "predictions": {"path": "predictions", "id": "output_id", "time": "predicted_at", "value": "score"},
-        "feedback": {"path": "feedback", "id": "output_id", "time": "known_at", "value": "label"},
-        "task": "binary",
-        "slice_by": [[], ["fare"]],
-        "bins": {"fare": bins},
-        "slis": ["accuracy", "count"],
-    }
+    tree = config_tree(since="2024-03-08", slice_by=[[], ["fare"]], bins={"fare": bins}, slis=["accuracy", "count"])
+    del tree["grains"]
     (tmp_path / "config.yaml").write_text(json.dumps(tree))
     sli.run(tmp_path / "config.yaml", as_of="2024-03-20")
     return tmp_path / "config.yaml", fares

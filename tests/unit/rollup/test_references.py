@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from builders import config_tree
 from scenario import at
 
 import sli
@@ -58,26 +59,16 @@ def world(folder: Path, rows: int = 1200, seed: int = 0) -> pd.DataFrame:
 
 
 def config(folder: Path, slis: list[Any], **changes: Any) -> Path:
-    tree = {
-        "model": "m",
-        "since": "2024-03-01",
-        "store": "store",
-        "horizon": "2d",
-        "task": "binary",
-        "predictions": {
-            "path": "predictions",
-            "id": "output_id",
-            "time": "predicted_at",
-            "value": "score",
-            "columns": ["start"],
-        },
-        "feedback": {"path": "feedback", "id": "output_id", "time": "known_at", "value": "label"},
-        "slice_by": [[], ["region"]],
-        "grains": ["hour", "day", "cumulative"],
-        "slis": slis,
-        **changes,
-    }
-    (folder / "config.yaml").write_text(json.dumps(tree))
+    grains = ["hour", "day", "cumulative"]
+    tree = config_tree(
+        since="2024-03-01",
+        horizon="2d",
+        slice_by=[[], ["region"]],
+        grains=grains,
+        slis=slis,
+        predictions__columns=["start"],
+    )
+    (folder / "config.yaml").write_text(json.dumps(tree | changes))
     return folder / "config.yaml"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from oracle import Feedback, Prediction, World
+from builders import small_world
+from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, text
 
 import sli
@@ -18,10 +19,7 @@ from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
 DAYS = 6
-WORLD = World(
-    task="binary",
-    horizon=DAY,
-    since=MONDAY,
+WORLD = small_world(
     zone="America/New_York",
     slice_by=((), ("site",)),
     grains=("hour", "day", "cumulative", ("sliding", "2d/1d", ("d", 2), ("d", 1))),

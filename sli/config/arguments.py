@@ -1,4 +1,7 @@
-"""The arguments of public functions: texts as instants and durations."""
+"""Arguments of public functions, which are texts, as instants and durations.
+
+Limit: an argument is checked alone; whether it lies within `since` and as_of is for the function to say.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
         return at.parse(value)
     except (ValueError, OverflowError) as error:
         raise ConfigError(
-            f"{name} is no date or time",
+            f"{name} is not a date or time",
             where=name,
-            expected="ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z",
+            expected="ISO 8601, for example 2013-03-01 or 2013-03-01T06:00Z",
             found=str(value),
         ) from error
 
 
 def length(name: str, value: str | Duration) -> Duration:
-    """A duration such as `1d`. Raises ConfigError."""
+    """A duration, for example `1d`. Raises ConfigError."""
     try:
         return value if isinstance(value, Duration) else Duration.parse(value)
     except ValueError as error:
         raise ConfigError(
-            f"{name} is no duration", where=name, expected="such as 1d or 6h", found=str(value)
+            f"{name} is not a duration", where=name, expected="for example 1d or 6h", found=str(value)
         ) from error

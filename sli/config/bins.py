@@ -23,20 +23,23 @@ def check_bins(bins: Bins, sliced: Collection[str]) -> None:
         where = f"bins.{name}"
         if name not in sliced:
             raise ConfigError(
-                f"no slice is made by '{name}'",
+                f"'{name}' has bins, but `slice_by` does not list it",
                 where=where,
-                expected=f"one of {', '.join(sorted(sliced))}" if sliced else "a column of slice_by",
-                todo=nearest(name, sliced) or f"list it, as in `slice_by: [[], [{name}]]`",
+                expected=f"one of {', '.join(sorted(sliced))}" if sliced else "a column of `slice_by`",
+                todo=nearest(name, sliced) or f"list it, for example `slice_by: [[], [{name}]]`",
             )
         if isinstance(bin_edges, Quantiles):
             continue
         if not bin_edges or list(bin_edges) != sorted(set(bin_edges)) or not all(map(isfinite, bin_edges)):
             raise ConfigError(
-                "edges must ascend", where=where, expected="such as [10, 20, 50]", found=str(list(bin_edges))
+                "edges must ascend", where=where, expected="for example [10, 20, 50]", found=str(list(bin_edges))
             )
         if len({f"{edge:g}" for edge in bin_edges}) != len(bin_edges):
             raise ConfigError(
-                "edges are too close", where=where, expected="six digits that differ", found=str(bin_edges)
+                "edges are too close",
+                where=where,
+                expected="edges that differ in six digits",
+                found=str(list(bin_edges)),
             )
 
 
@@ -62,7 +65,7 @@ def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage)
         quantiles = duckdb.connect().execute(sql).fetchall()[0][0]
     except Exception as error:
         raise ConfigError(
-            "the edges of bins cannot be read",
+            "the table for the edges of the bins cannot be read",
             where=f"bins.{name}",
             expected=f"a Parquet file with a numeric column '{name}'",
             found=f"{place}: {str(error).splitlines()[0]}",
@@ -70,6 +73,9 @@ def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage)
         ) from error
     if not quantiles:
         raise ConfigError(
-            "the table of quantiles holds no value", where=f"bins.{name}", expected=f"numbers in '{name}'", found=place
+            "the table for the edges of the bins holds no value",
+            where=f"bins.{name}",
+            expected=f"numbers in '{name}'",
+            found=place,
         )
     return tuple(sorted({float(f"{edge:.6g}") for edge in quantiles}))

@@ -27,11 +27,11 @@ def check_store(store: str) -> None:
     scheme = store.partition("://")[0] if "://" in store else "file"
     if scheme not in ("file", "s3", "s3a"):
         raise ConfigError(
-            "the store cannot lie there", where="store", expected="a folder, or an s3:// URL", found=f"{scheme}://"
+            "tables cannot be stored there", where="store", expected="a folder, or an s3:// URL", found=f"{scheme}://"
         )
     if strange := sorted(set(store) & set(UNREACHABLE)):
         raise ConfigError(
-            "the table library cannot keep tables at a path with such characters",
+            "tables cannot be stored at a path with such characters",
             where="store",
             expected=f"a path without any of {' '.join(UNREACHABLE)}",
             found=f"{' '.join(strange)} in {store}",
@@ -45,7 +45,7 @@ def check_logs(paths: Mapping[str, str], dask: Cluster) -> None:
         check_no_credentials(path, key)
         if path.startswith("memory://") and dask != "in-process":
             raise ConfigError(
-                "other processes cannot read the memory of this one",
+                "the processes of `dask` cannot read the memory of this process",
                 where=key,
                 found=path,
                 todo="set `dask: in-process`, or log to a folder or an s3:// URL",
@@ -63,7 +63,7 @@ def check_classes(task: str, classes: Sequence[str]) -> None:
         raise ConfigError(
             "a multiclass task needs its classes" if not classes else f"a {task} task has no classes",
             where="classes",
-            expected="" if classes else "the names of all classes, such as [cat, dog]",
+            expected="" if classes else "the names of all classes, for example [cat, dog]",
             found=", ".join(classes),
             todo="remove them, or write `task: multiclass`" if classes else "list them",
         )
@@ -82,16 +82,16 @@ def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> 
     """Raise ConfigError where `predictions.scores` names what is not a class."""
     if scores and not classes:
         raise ConfigError(
-            f"a {task} task has no scores of classes",
+            f"a {task} task has no scores for classes",
             where="predictions.scores",
             todo="remove them, or write `task: multiclass` and its classes",
         )
     for name in scores:
         if name not in classes:
             raise ConfigError(
-                f"'{name}' is none of the classes",
+                f"'{name}' is not one of `classes`",
                 where="predictions.scores",
-                expected=", ".join(classes),
+                expected=f"one of {', '.join(classes)}",
                 todo=nearest(name, classes),
             )
 
@@ -100,14 +100,14 @@ def check_query(task: str, query: str | None) -> None:
     """Raise ConfigError unless a ranking, and only that, has `predictions.query`."""
     if task == "ranking" and query is None:
         raise ConfigError(
-            "a ranking needs the column that groups the predictions of a query",
+            "a ranking task needs `query`, the column that groups the predictions that were ranked together",
             where="predictions.query",
-            expected="such as `query: session_id`",
+            expected="for example `query: session_id`",
             todo="name the column",
         )
     if task != "ranking" and query is not None:
         raise ConfigError(
-            "only a ranking has queries",
+            "only a ranking task has `query`",
             where="predictions.query",
             found=query,
             todo="remove it, or write `task: ranking`",
@@ -117,7 +117,9 @@ def check_query(task: str, query: str | None) -> None:
 def check_slices(slice_sets: Sequence[SliceBy]) -> None:
     """Raise ConfigError where a set of slices is listed twice or names a column twice."""
     if not slice_sets:
-        raise ConfigError("no slice is listed", where="slice_by", expected="[[]] for all predictions together")
+        raise ConfigError(
+            "`slice_by` lists no slice", where="slice_by", expected="at least [[]], all predictions together"
+        )
     for columns in slice_sets:
         if len(set(columns)) != len(columns):
             raise ConfigError("a slice names a column twice", where="slice_by", found=str(list(columns)))
@@ -130,7 +132,7 @@ def check_columns(columns: Sequence[str], query: str | None) -> None:
     for name in columns:
         if "," in name:
             raise ConfigError(
-                f"the column '{name}' has a comma in its name",
+                f"the name of the column '{name}' has a comma",
                 where="slice_by or predictions.columns",
                 todo="log the column under another name",
             )
@@ -138,7 +140,7 @@ def check_columns(columns: Sequence[str], query: str | None) -> None:
             name.lower() in (*PAIR_COLUMNS, *KERNEL_COLUMNS) and name != query
         ):
             raise ConfigError(
-                f"'{name}' is a name of sli's own",
+                f"the column name '{name}' is reserved",
                 where="slice_by or predictions.columns",
                 todo="log the column under another name",
             )
@@ -148,7 +150,7 @@ def check_grains(grains: Sequence[Grain], tile: int) -> None:
     """Raise ConfigError where a grain is listed twice or its windows do not consist of whole tiles."""
     names = [grain.name for grain in grains]
     if not names:
-        raise ConfigError("no grain is listed", where="grains", expected="one or more of hour, day, cumulative")
+        raise ConfigError("`grains` lists no grain", where="grains", expected="one or more of hour, day, cumulative")
     for grain in grains:
         if names.count(grain.name) > 1:
             raise ConfigError("a grain is listed twice", where="grains", found=grain.name)

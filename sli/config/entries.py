@@ -1,4 +1,4 @@
-"""Config entries to SLIs: a name, a mapping with parameters, SQL states or a Python function.
+"""Entries of `slis` to SLIs: a name, a mapping with parameters, SQL states or a Python function.
 
 A parameter given a list makes an SLI for each of its values, named after them. Limit: what depends on the logs' own
 columns (SQL, types) is checked when the logs are discovered.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from sli.calendar.zone import Zone
 from sli.config.references import parse_reference
@@ -25,15 +25,17 @@ from sli.slis.custom.python import PYTHON_KEYS, from_python
 from sli.slis.custom.sampled import UNSCORED
 from sli.slis.custom.signature import source_hash, y_pred
 from sli.slis.custom.sql import from_sql, needs_labels
-from sli.slis.formula import Objective
+from sli.slis.formula import Better, Objective
 
 INJECTED = ("classes", "scores")
 """Arguments that a catalogue entry gets from the config."""
+Y_PRED = {"binary": ("decision", "prediction"), "multiclass": ("prediction", "scores")}
+"""What `of` may say by task; of other tasks, only prediction."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
-    """What of the config the meaning of an entry rests on."""
+    """The part of the config that the meaning of an entry depends on."""
 
     task: str
     classes: tuple[str, ...]
@@ -44,50 +46,61 @@ class Context:
     tile: int
     storage: Storage = NOTHING
     where: str = ""
-    """Of the entry."""
+    """Place of the entry in the config, for messages."""
 
     def reference(self, against: object) -> tuple[Reference, object]:
         """What a window is compared with, and what the definition says of it. Raises ConfigError."""
         return parse_reference(against, self.zone, self.tile, self.folder, self.storage)
 
+    def check_column(self, column: object, where: str, others: Sequence[str] = ()) -> None:
+        """Raise ConfigError unless it is one of the declared columns, or of the others."""
+        if column not in self.columns and column not in others:
+            valid = [*others, *self.columns]
+            raise ConfigError(
+                f"'{column}' is not a declared column",
+                where=where,
+                expected=f"one of {', '.join(valid)}" if valid else "a column of `predictions.columns`, which has none",
+                todo=nearest(str(column), self.columns) or "list it under predictions.columns",
+            )
 
-def declared(slis: Sequence[Any], context: Context) -> tuple[Sli, ...]:
+
+def parse_slis(slis: Sequence[object], context: Context) -> tuple[Sli, ...]:
     """The SLIs in the config's order. Raises ConfigError."""
-    made = tuple(each for i, entry in enumerate(slis) for each in _at(entry, i, context))
-    names = [each.name for each in made]
+    parsed = tuple(sli for position, entry in enumerate(slis) for sli in _parse_at(position, entry, context))
+    names = [sli.name for sli in parsed]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two SLIs are called '{name}'", where="slis", todo="give one of them another `name`")
-    if not made:
+    if not parsed:
         valid = ", ".join(sorted(entries(context.task)))
-        raise ConfigError("no SLI is declared", where="slis", expected=f"one or more of {valid}")
-    return made
+        raise ConfigError("`slis` lists no SLI", where="slis", expected=f"one or more of {valid}")
+    return parsed
 
 
-def _at(entry: Any, position: int, context: Context) -> Iterator[Sli]:
+def _parse_at(position: int, entry: object, context: Context) -> Iterator[Sli]:
     where = f"slis[{position}]"
-    with _placed(where):
-        yield from _made({"sli": entry} if isinstance(entry, str) else entry, replace(context, where=where))
+    with _named_in_errors(where):
+        yield from _parse({"sli": entry} if isinstance(entry, str) else entry, replace(context, where=where))
 
 
-def _made(entry: Any, context: Context) -> Iterator[Sli]:
+def _parse(entry: object, context: Context) -> Iterator[Sli]:
     if not isinstance(entry, Mapping):
-        raise ConfigError("an SLI is a name or a mapping", found=repr(entry))
+        raise ConfigError("an SLI must be a name or a mapping", found=repr(entry))
     if "sli" in entry:
-        yield from _built_in(dict(entry), context)
+        yield from _built_in_slis(dict(entry), context)
     elif "states" in entry:
-        yield _from_sql(dict(entry), context)
+        yield _sql_sli(dict(entry), context)
     elif "python" in entry:
-        yield _from_python(dict(entry), context)
+        yield _python_sli(dict(entry), context)
     else:
         raise ConfigError(
-            "this is no SLI",
+            "this is not an SLI",
             expected="a name, `sli: NAME`, or `name` with `states` and `value` or with `python`",
             found=str(dict(entry)),
         )
 
 
-def _objective(entry: dict[str, Any]) -> Objective | None:
+def _pop_objective(entry: dict[str, object]) -> Objective | None:
     text = entry.pop("objective", None)
     try:
         return None if text is None else Objective(str(text))
@@ -95,72 +108,77 @@ def _objective(entry: dict[str, Any]) -> Objective | None:
         raise ConfigError(str(error), where="objective") from error
 
 
-def known_entry(kind: str, task: str) -> Entry:
+def built_in(name: object, task: str) -> Entry:
     """The built-in SLI of that name. Raises ConfigError."""
     valid = entries(task)
-    if not isinstance(kind, str):
-        raise ConfigError("an SLI is called by its name", where="sli", expected="such as accuracy", found=repr(kind))
-    if kind not in valid:
-        others = [of for of, name in CATALOGUE if name == kind]
+    if not isinstance(name, str):
         raise ConfigError(
-            f"there is no SLI '{kind}' for a {task} task",
-            expected=f"one of {', '.join(sorted(valid))}",
-            todo=f"it is for a {others[0]} task" if others else nearest(str(kind), valid),
+            "`sli` must be the name of a built-in SLI", where="sli", expected="for example accuracy", found=repr(name)
         )
-    return valid[kind]
+    if name not in valid:
+        others = [other_task for other_task, other_name in CATALOGUE if other_name == name]
+        raise ConfigError(
+            f"there is no SLI '{name}' for a {task} task",
+            expected=f"one of {', '.join(sorted(valid))}",
+            todo=f"it is for a {others[0]} task" if others else nearest(name, valid),
+        )
+    return valid[name]
 
 
-def _built_in(entry: dict[str, Any], context: Context) -> Iterator[Sli]:
-    objective = _objective(entry)
+def _built_in_slis(entry: dict[str, object], context: Context) -> Iterator[Sli]:
+    """One SLI, or one for each combination of the values of parameters given as lists."""
+    objective = _pop_objective(entry)
     kind = entry.pop("sli")
+    known = built_in(kind, context.task)
     name = str(entry.pop("name", kind))
-    known = known_entry(kind, context.task)
-    _closed(entry, known.parameters, kind)
-    needed = [
+    _check_keys(entry, known.parameters, known.name)
+    required = [
         p.name
         for p in inspect.signature(known.make).parameters.values()
         if p.default is p.empty and p.name not in entry and p.name not in INJECTED
     ]
-    if needed:
-        example = ", ".join(f"{each}: ..." for each in needed)
-        raise ConfigError(f"'{kind}' needs {', '.join(needed)}", todo=f"write {{sli: {kind}, {example}}}")
-    several = {
-        key: entry[key] for key in known.parameters if isinstance(entry.get(key), list) and key not in known.listed
+    if required:
+        example = ", ".join(f"{parameter}: ..." for parameter in required)
+        raise ConfigError(f"'{kind}' needs {', '.join(required)}", todo=f"write {{sli: {kind}, {example}}}")
+    listed = {
+        key: values
+        for key in known.parameters
+        if isinstance(values := entry.get(key), list) and key not in known.listed
     }
-    for key, listed in several.items():
-        texts = [str(value) for value in listed]
+    for key, values in listed.items():
+        texts = [str(value) for value in values]
         if not texts or len(set(texts)) < len(texts):
             what = f"{key} lists a value twice" if texts else f"{key} lists no value"
-            raise ConfigError(what, where=key, expected="one value, or several that differ", found=str(listed))
-    for values in itertools.product(*several.values()):
-        one = {**entry, **dict(zip(several, values, strict=True))}
-        yield _one(known, "_".join([name, *map(_text, values)]), one, objective, context)
+            raise ConfigError(what, where=key, expected="one value, or several that differ", found=str(values))
+    for combination in itertools.product(*listed.values()):
+        parameters = {**entry, **dict(zip(listed, combination, strict=True))}
+        yield _built_in_sli(known, "_".join([name, *map(_in_name, combination)]), parameters, objective, context)
 
 
-def _text(value: Any) -> str:
-    """A parameter's value in a name."""
+def _in_name(value: object) -> str:
+    """A parameter's value as part of an SLI's name."""
     return "_".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
 
 
-def _one(known: Entry, name: str, given: dict[str, Any], objective: Objective | None, context: Context) -> Sli:
-    column = given.get("of", "prediction")
-    if column != "prediction" and column not in context.columns:
-        raise ConfigError(
-            f"'{column}' is no declared column",
-            where="of",
-            expected=f"one of {', '.join(['prediction', *context.columns])}",
-            todo=nearest(str(column), context.columns) or "list it under predictions.columns",
-        )
-    wanted = inspect.signature(known.make).parameters
-    injected = {key: getattr(context, key) for key in INJECTED if key in wanted}
-    formula = known.make(**given, **injected)
-    rests_on = {key: given.get(key, value) for key, value in injected.items()}
-    declaration: dict[str, Any] = {"sli": known.name, "version": known.version, **given, **rests_on}
+def _built_in_sli(
+    known: Entry, name: str, parameters: Mapping[str, object], objective: Objective | None, context: Context
+) -> Sli:
+    context.check_column(parameters.get("of", "prediction"), "of", others=["prediction"])
+    accepted = inspect.signature(known.make).parameters
+    injected = {key: getattr(context, key) for key in INJECTED if key in accepted}
+    formula = known.make(**parameters, **injected)
+    injected = {key: parameters.get(key, value) for key, value in injected.items()}
+    declaration = {"sli": known.name, "version": known.version, **parameters, **injected}
     return _with_reference(name, formula, declaration, objective, known.better, context)
 
 
 def _with_reference(
-    name: str, formula: Formula, declaration: dict[str, Any], objective: Objective | None, better: Any, context: Context
+    name: str,
+    formula: Formula,
+    declaration: Mapping[str, object],
+    objective: Objective | None,
+    better: Better | None,
+    context: Context,
 ) -> Sli:
     if formula.against is None:
         return Sli(name, formula, declaration, objective, None, better)
@@ -168,61 +186,60 @@ def _with_reference(
     return Sli(name, formula, {**declaration, "against": meaning}, objective, reference, better)
 
 
-def _from_sql(entry: dict[str, Any], context: Context) -> Sli:
-    objective = _objective(entry)
-    _closed(entry, ("name", "states", "value"), "a custom SLI")
-    _needed(entry, "name", "value")
-    if not isinstance(entry["states"], Mapping):
+def _sql_sli(entry: dict[str, object], context: Context) -> Sli:
+    objective = _pop_objective(entry)
+    _check_keys(entry, ("name", "states", "value"), "a custom SLI")
+    _check_required(entry, "name", "value")
+    states = entry["states"]
+    if not isinstance(states, Mapping):
         raise ConfigError(
-            "states must map names to aggregates",
+            "`states` must map names to aggregates",
             where="states",
             expected='{loss: "sum(...)"}',
-            found=str(entry["states"]),
+            found=str(states),
         )
-    formula = from_sql(entry["states"], str(entry["value"]), context.columns)
+    formula = from_sql(states, str(entry["value"]), context.columns)
     return Sli(str(entry["name"]), formula, {**entry, "labels": needs_labels(formula.states.values())}, objective)
 
 
-def _from_python(entry: dict[str, Any], context: Context) -> Sli:
-    objective = _objective(entry)
-    _closed(entry, PYTHON_KEYS, "a custom SLI")
-    _needed(entry, "name", "python")
-    of = y_pred(entry, Path(context.folder), context.task)
-    valid = {"binary": ("decision", "prediction"), "multiclass": ("prediction", "scores")}
-    if of not in valid.get(context.task, ("prediction",)):
-        expected = " or ".join(valid.get(context.task, ("prediction",)))
-        raise ConfigError("`of` says what the function gets as y_pred", where="of", expected=expected, found=str(of))
-    sliced = entry.get("columns")
-    for column in [*([entry["weight"]] if entry.get("weight") else []), *(sliced if isinstance(sliced, list) else [])]:
-        if column not in context.columns:
-            raise ConfigError(
-                f"'{column}' is no declared column",
-                where="weight" if column == entry.get("weight") else "columns",
-                expected=f"one of {', '.join(context.columns)}" if context.columns else "none is declared",
-                todo=nearest(str(column), context.columns) or "list it under predictions.columns",
-            )
-    folder, name, declaration = Path(context.folder), str(entry["name"]), dict(entry)
+def _python_sli(entry: dict[str, object], context: Context) -> PythonSli:
+    objective = _pop_objective(entry)
+    _check_keys(entry, PYTHON_KEYS, "a custom SLI")
+    _check_required(entry, "name", "python")
+    folder = Path(context.folder)
+    of, valid = y_pred(entry, folder, context.task), Y_PRED.get(context.task, ("prediction",))
+    if of not in valid:
+        raise ConfigError(
+            "`of` must say what the function gets as y_pred", where="of", expected=" or ".join(valid), found=of
+        )
+    if weight := entry.get("weight"):
+        context.check_column(weight, "weight")
+    columns = entry.get("columns")
+    for column in columns if isinstance(columns, list) else []:
+        context.check_column(column, "columns")
+    declaration = dict(entry)
 
-    def made() -> Formula:
+    def make() -> Formula:
         return from_python(entry, folder, y_pred(entry, folder, context.task), context.classes, context.scores)
 
-    formula = cast(Formula, _Deferred(context.where, made))
+    # It has every attribute of a formula, and makes the formula when one is first asked for.
+    formula = cast(Formula, _LazyFormula(context.where, make))
     reference = None
     if (against := entry.get("against")) is not None:
         reference, declaration["against"] = context.reference(against)
-    return FromPython(name, formula, declaration, objective, reference, context=context)
+    return PythonSli(str(entry["name"]), formula, declaration, objective, reference, context=context)
 
 
 @dataclass(frozen=True)
-class FromPython(Sli):
-    """An SLI of the user's function: who reads results needs neither the function nor its file."""
+class PythonSli(Sli):
+    """An SLI of a user's function. To read its results neither the function nor its file is needed."""
 
     context: Context = field(kw_only=True)
 
     @functools.cached_property
-    def meaning(self) -> Mapping[str, Any]:
+    def meaning(self) -> Mapping[str, object]:
         folder = Path(self.context.folder)
-        with _placed(self.context.where):
+        with _named_in_errors(self.context.where):
             of = y_pred(self.declaration, folder, self.context.task)
             meaning = {**self.declaration, "of": of, "source": source_hash(self.declaration, folder)}
         if UNSCORED in self.formula.states:
@@ -231,30 +248,30 @@ class FromPython(Sli):
 
     def load(self) -> None:
         """Import the function. Raises ConfigError."""
-        with _placed(self.context.where):
+        with _named_in_errors(self.context.where):
             load(str(self.declaration["python"]), Path(self.context.folder))
 
 
-class _Deferred:
-    """A formula that is made where somebody first asks for a part of it. Raises ConfigError there."""
+class _LazyFormula:
+    """A formula that is made when one of its attributes is first asked for. Raises ConfigError then."""
 
     def __init__(self, where: str, make: Callable[[], Formula]) -> None:
         self.where, self.make = where, make
 
     @functools.cached_property
-    def made(self) -> Formula:
-        with _placed(self.where):
+    def formula(self) -> Formula:
+        with _named_in_errors(self.where):
             return self.make()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self.made, name)
+        return getattr(self.formula, name)
 
 
 @contextmanager
-def _placed(where: str) -> Iterator[None]:
-    """Tell of an error in the config where it is."""
+def _named_in_errors(where: str) -> Iterator[None]:
+    """Add the place in the config to an error."""
     try:
         yield
     except ConfigError as error:
@@ -262,15 +279,15 @@ def _placed(where: str) -> Iterator[None]:
         raise
 
 
-def _needed(entry: Mapping[str, Any], *keys: str) -> None:
+def _check_required(entry: Mapping[str, object], *keys: str) -> None:
     if missing := [key for key in keys if key not in entry]:
-        raise ConfigError(f"a custom SLI needs {', '.join(missing)}")
+        raise ConfigError(f"a custom SLI needs {' and '.join(f'`{key}`' for key in missing)}")
 
 
-def _closed(entry: Mapping[str, Any], valid: Sequence[str], what: str) -> None:
+def _check_keys(entry: Mapping[str, object], valid: Sequence[str], owner: str) -> None:
     for key in entry:
         if key not in valid:
             expected = f"one of {', '.join(valid)}" if valid else "no parameter"
             raise ConfigError(
-                f"{what} has no key '{key}'", where=str(key), expected=expected, todo=nearest(str(key), valid)
+                f"{owner} has no key '{key}'", where=str(key), expected=expected, todo=nearest(str(key), valid)
             )

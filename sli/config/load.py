@@ -1,22 +1,21 @@
-"""Reading a config: YAML, `${NAME}` from the environment, `key=value` settings.
+"""Reading a config: YAML, `${NAME}` from the environment, `key=value` settings, paths.
 
 Limit: environment variables are read only where something lies (EXPANDED), never in what is published.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from sli.config.document import parsed, read
+from sli.config.document import parse_yaml, read
 from sli.config.explain import explained
 from sli.config.model import Config
+from sli.config.references import located
 from sli.errors import ConfigError
 from sli.masking import keep_secret
 
@@ -26,22 +25,22 @@ def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Conf
     if isinstance(path, Config):
         return path
     path, where = Path(path), str(path)
-    tree = parsed(read(path), where)
+    tree = parse_yaml(read(path), where)
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else type(tree).__name__
         raise ConfigError("the config must be a mapping", where=where, found=found, todo="`sli init` writes one")
-    for each in settings:
-        _set(tree, each)
-    tree = _expanded(tree, where)
-    folder = path.resolve().parent
+    for setting in settings:
+        _set(tree, setting)
+    tree = {key: _expanded(value, where, (key,)) for key, value in tree.items()}
+    folder = str(path.resolve().parent)
     _resolve(tree, folder)
-    return checked({**tree, "folder": str(folder)}, where)
+    return checked({**tree, "folder": folder}, where)
 
 
-def checked(tree: dict[str, Any], where: str = "config") -> Config:
+def checked(tree: Mapping[str, object], where: str = "config") -> Config:
     """A Config from a plain mapping. Raises ConfigError naming every wrong key."""
     try:
-        return Config(**tree)
+        return Config.model_validate(dict(tree))
     except ValidationError as error:
         raise explained(error, where) from error
     except ConfigError as error:
@@ -54,70 +53,72 @@ EXPANDED = (
     ("store",),
     ("predictions", "path"),
     ("feedback", "path"),
-    ("storage", ...),
+    ("storage", "**"),
     ("dask", "scheduler"),
-    ("dask", "options", ...),
+    ("dask", "options", "**"),
     ("bins", "*", "table"),
     ("slis", "*", "against", "table"),
 )
-"""Keys whose texts may name environment variables: where things lie, never what is published. `...`: all below."""
+"""Keys whose texts may name environment variables: `*` is any one key, `**` all keys below."""
 
 
-def _expanded(tree: Any, where: str, at: tuple[str, ...] = ()) -> Any:
-    """The tree with `${NAME}` replaced from the environment where it may be. Raises ConfigError."""
+def _expanded(tree: object, where: str, at: tuple[str, ...] = ()) -> object:
+    """The tree with `${NAME}` replaced from the environment where that is allowed. Raises ConfigError."""
     if isinstance(tree, dict):
         return {key: _expanded(value, where, (*at, key)) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_expanded(value, where, (*at, str(place))) for place, value in enumerate(tree)]
     if not isinstance(tree, str) or not VARIABLE.search(tree):
         return tree
-    if not any(map(functools.partial(_lies_in, at), EXPANDED)):
+    if not any(_matches(at, pattern) for pattern in EXPANDED):
         raise ConfigError(
-            "environment variables are not read here",
+            "environment variables are not read in this key",
             where=f"{where}, key {'.'.join(at)}",
             expected="`${NAME}` only in `store`, `path`, `table`, `storage`, and the scheduler or options of `dask`",
             found=tree,
             todo="write the value itself, or pass it with --set",
         )
 
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in os.environ:
-            raise ConfigError(f"the environment has no variable {found[1]}", where=where, todo=f"export {found[1]}=...")
-        keep_secret(os.environ[found[1]], found[0])
-        return os.environ[found[1]]
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in os.environ:
+            raise ConfigError(f"the environment has no variable {name}", where=where, todo=f"export {name}=...")
+        keep_secret(os.environ[name], match[0])
+        return os.environ[name]
 
     text = VARIABLE.sub(value, tree)
     keep_secret(text, tree)
     return text
 
 
-def _lies_in(at: tuple[str, ...], place: tuple[Any, ...]) -> bool:
-    if place[-1] is ...:
-        return len(at) >= len(place) and _lies_in(at[: len(place) - 1], place[:-1])
-    return len(at) == len(place) and all(part in ("*", key) for part, key in zip(place, at, strict=True))
+def _matches(at: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if pattern[-1] == "**":
+        return len(at) >= len(pattern) and _matches(at[: len(pattern) - 1], pattern[:-1])
+    return len(at) == len(pattern) and all(part in ("*", key) for part, key in zip(pattern, at, strict=True))
 
 
-def _set(tree: dict[str, Any], setting: str) -> None:
+def _set(tree: dict[str, object], setting: str) -> None:
+    """Set a key, for example `predictions.path=logs`. Raises ConfigError."""
     key, equals, text = setting.partition("=")
     if not equals:
         raise ConfigError("a setting must be key=value", where="--set", found=setting)
-    # What is wrong may be a secret.
+    # The value may be a secret.
     found = key if key.strip().startswith("storage") else setting
-    at: Any = tree
+    section: object = tree
     *parents, last = key.strip().split(".")
     for name in parents:
-        at = at.setdefault(name, {}) if isinstance(at, dict) else None
-    if not isinstance(at, dict):
-        raise ConfigError(f"'{key}' cannot be set", where="--set", found=found)
+        section = section.setdefault(name, {}) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        raise ConfigError(f"'{key}' cannot be set", where="--set", expected="a key, or a key of a mapping", found=found)
     try:
-        at[last] = parsed(text, "--set")
+        section[last] = parse_yaml(text, "--set")
     except ConfigError as error:
         error.where, error.found = f"--set {key}", found
         raise
 
 
-def _resolve(tree: dict[str, Any], folder: Path) -> None:
-    """Make paths relative to the config's folder absolute; leave URLs and wrong types alone."""
-    for holder, key in ((tree, "store"), (tree.get("predictions"), "path"), (tree.get("feedback"), "path")):
-        if isinstance(holder, dict) and isinstance(holder.get(key), str) and "://" not in holder[key]:
-            holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
+def _resolve(tree: dict[str, object], folder: str) -> None:
+    """Make paths relative to the config's folder absolute; leave wrong types alone."""
+    for section, key in ((tree, "store"), (tree.get("predictions"), "path"), (tree.get("feedback"), "path")):
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = located(section[key], folder)

@@ -1,6 +1,7 @@
-"""The config: YAML, typed and closed. A wrong one fails here, before any work, naming key and nearest valid name.
+"""The config of one model, typed and checked, and the values that follow from it.
 
-Limit: what depends on the logs' own columns (custom SQL, slice columns) is checked when the logs are discovered.
+A wrong config fails here, before any work. Limit: what depends on the logs' own columns (custom SQL, slice columns)
+is checked when the logs are discovered.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from sli.calendar.interval import instant
 from sli.calendar.zone import Zone, zone
 from sli.config import checks
 from sli.config.bins import check_bins, edges_of
-from sli.config.entries import Context, declared
+from sli.config.entries import Context, parse_slis
 from sli.config.sections import (
     BinSetting,
     ClassName,
@@ -45,11 +45,11 @@ from sli.slis import Sli, State
 
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
 HASHED_SINCE = 4
-"""The format whose hash of a config still holds: it is no business of the hash what format a store has now."""
+"""The store format in which a config got its hash. A newer format leaves the hash as it is."""
 HASHED_ALWAYS = ("id", "time", "value", "keep", "scores", "query", "nulls")
-"""Keys of a log that the hash held then. One that came later counts where it is set: a new key changes no hash."""
+"""Keys of a log that were part of the hash then. A later key is part of it only if it is set, so old hashes hold."""
 CLUSTER_MEMORY = 1 << 30
-"""Bytes of a task on a cluster elsewhere: what nearly every worker has for each of its threads."""
+"""Bytes of a task on a cluster elsewhere: nearly every worker has that much for each of its threads."""
 
 
 class Config(Section):
@@ -105,19 +105,19 @@ class Config(Section):
     @functools.cached_property
     def since_instant(self) -> int:
         try:
-            found = self.zone.parse(self.since)
+            since = self.zone.parse(self.since)
         except ValueError as error:
             raise ConfigError(
-                "since is no date or time",
+                "since is not a date or time",
                 where="since",
-                expected="ISO 8601, such as 2013-02-01",
+                expected="ISO 8601, for example 2013-02-01",
                 found=self.since,
             ) from error
-        if found % self.zone.tile(found, FOREVER):
+        if since % self.zone.tile(since, FOREVER):
             raise ConfigError(
-                "since must begin an hour", where="since", found=self.since, todo="use a date or a whole hour"
+                "since must be the start of an hour", where="since", found=self.since, todo="use a date or a whole hour"
             )
-        return found
+        return since
 
     @functools.cached_property
     def tile(self) -> int:
@@ -132,7 +132,7 @@ class Config(Section):
 
     @functools.cached_property
     def caps(self) -> dict[SliceBy, int]:
-        """How many slices of a set are told apart, where that is limited."""
+        """How many slices of a set have rows of their own, for sets with `top`."""
         return {
             slice_by_of(setting.columns): setting.top
             for setting in self.slice_by
@@ -141,67 +141,65 @@ class Config(Section):
 
     @functools.cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:
-        """Ascending edges of the binned slice columns; those of quantiles are read from their table."""
+        """Ascending edges of each slice column that has bins; quantiles are read from their table."""
         return edges_of(self.bins, self.folder, self.storage)
 
     @functools.cached_property
     def all_grains(self) -> tuple[Grain, ...]:
         return tuple(
-            Grain(each) if isinstance(each, str) else Grain.sliding(each.size, each.every) for each in self.grains
+            Grain(grain) if isinstance(grain, str) else Grain.sliding(grain.size, grain.every) for grain in self.grains
         )
 
     @functools.cached_property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the predictions log that slices or SLIs ask for, beside id, time and value."""
-        named = {name for each in self.slice_sets for name in each} | set(self.predictions.columns)
+        """Columns of the predictions log that slices or SLIs need, besides id, time and value."""
+        named = {name for slice_by in self.slice_sets for name in slice_by} | set(self.predictions.columns)
         query = {self.predictions.query} if self.predictions.query else set()
         return tuple(sorted(named | set(self.predictions.scores.values()) | query))
 
     @functools.cached_property
     def declared(self) -> tuple[Sli, ...]:
         """The SLIs in the config's order."""
-        return declared(self.slis, self.context)
+        return parse_slis(self.slis, self.context)
 
     @functools.cached_property
     def context(self) -> Context:
-        """What an SLI's meaning rests on, beside its own declaration."""
+        """The part of the config that the meaning of an SLI depends on, besides its own declaration."""
         return Context(
-            self.task,
-            self.classes,
-            self.predictions.scores,
-            self.columns,
-            self.folder,
-            self.zone,
-            self.tile,
-            self.storage,
+            task=self.task,
+            classes=self.classes,
+            scores=self.predictions.scores,
+            columns=self.columns,
+            folder=self.folder,
+            zone=self.zone,
+            tile=self.tile,
+            storage=self.storage,
         )
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
-        """All states the SLIs need, each once."""
-        return {state.id: state for each in self.declared for state in each.formula.states.values()}
+        """All states the SLIs need by id, each once."""
+        return {state.id: state for sli in self.declared for state in sli.formula.states.values()}
 
     @functools.cached_property
     def kinds(self) -> dict[str, str]:
-        """The kind of each state."""
+        """The kind of each state by its id."""
         return {id: state.kind for id, state in self.states.items()}
 
     @functools.cached_property
     def parallel(self) -> int:
-        """How many threads work on this machine: one each of its worker processes, or all on one task at a time."""
-        if isinstance(self.dask, Workers):
-            return self.dask.workers
-        return machine_cores()
+        """How many threads work on this machine: one in each worker process, or all of them on one task at a time."""
+        return self.dask.workers if isinstance(self.dask, Workers) else machine_cores()
 
     @functools.cached_property
     def task_memory(self) -> int:
-        """Bytes one task may use: the config's `memory`, or half of the machine's, in equal shares for its workers.
+        """Bytes one task may use: the config's `memory`, or an equal share of half of the machine's memory.
 
-        On a cluster elsewhere, whose machines are not known when a plan is made, `CLUSTER_MEMORY`.
+        On a cluster elsewhere it is `CLUSTER_MEMORY`, since a plan does not know its machines.
         """
         if self.memory is not None:
-            number, unit = re.fullmatch(r"([\d.]+)\s*([KMGT])i?B", self.memory).groups()  # type: ignore[union-attr]
-            return int(float(number) * 1024 ** (" KMGT".index(unit)))
+            size = self.memory.rstrip("iB")
+            return int(float(size[:-1]) * 1024 ** " KMGT".index(size[-1]))
         if isinstance(self.dask, Scheduler | Factory):
             return CLUSTER_MEMORY
         shares = 2 * (self.dask.workers if isinstance(self.dask, Workers) else 1)
@@ -209,20 +207,20 @@ class Config(Section):
 
     @property
     def shuffle_memory(self) -> int:
-        """Bytes a task of a shuffle may use. In this process, too, several of these run at once."""
+        """Bytes a task of a shuffle may use: several of them run at once, in this process too."""
         shared = self.dask == "in-process" and self.memory is None
         return self.task_memory // (self.parallel if shared else 1)
 
     @functools.cached_property
     def base(self) -> str:
-        """Hash of what the tiles rest on: change it and everything is computed anew from the logs."""
+        """Hash of the keys that the tiles depend on. If it changes, every tile is recomputed from the logs."""
         meaning = {
             "format": HASHED_SINCE,
             "timezone": self.timezone,
             "since": self.since_instant,
             "horizon": self.horizon.micros,
-            "predictions": _meaning(self.predictions, "columns"),
-            "feedback": {**_meaning(self.feedback, "early"), "early": self.feedback.early.micros},
+            "predictions": _hashed_keys(self.predictions, "columns"),
+            "feedback": {**_hashed_keys(self.feedback, "early"), "early": self.feedback.early.micros},
             "task": self.task,
             "classes": self.classes,
             "threshold": self.threshold,
@@ -231,16 +229,16 @@ class Config(Section):
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
 
     def definition(self, sli: Sli) -> str:
-        """Hash of a series: change what its values mean and it is a new one, rolled up from the tiles there are."""
+        """Hash of what the values of a series mean. If it changes, a new series is rolled up from the stored tiles."""
         caps = sorted((",".join(columns), top) for columns, top in self.caps.items())
         return sli.definition(json.dumps([self.base, self.level, self.min_support, caps]))
 
 
-def _meaning(log: Predictions | Feedback, beside: str) -> dict[str, Any]:
-    """What of a log's keys the tiles rest on, but for `path` and one told apart."""
-    later = {
+def _hashed_keys(log: Predictions | Feedback, excluded: str) -> dict[str, object]:
+    """The keys of a log that are part of the hash, without `path` and the excluded one."""
+    unset = {
         name
         for name, key in type(log).model_fields.items()
         if name not in HASHED_ALWAYS and getattr(log, name) == key.get_default(call_default_factory=True)
     }
-    return log.model_dump(exclude={"path", beside, *later})
+    return log.model_dump(exclude={"path", excluded, *unset})

@@ -1,4 +1,4 @@
-"""References of SLIs: what `against` says a window is compared with, a fixed interval, the previous window or a table.
+"""What `against` of an SLI says that windows are compared with: the previous window, a fixed interval or a table.
 
 Limit: only that a table exists is checked here. Whether its columns fit is checked when it is read.
 """
@@ -29,7 +29,7 @@ def parse_reference(against: object, zone: Zone, tile: int, folder: str, storage
         path = located(str(against["table"]), folder)
         return Reference("table", None, path), ["table", fingerprint(path, storage)]
     near = nearest(against, ["previous"]) if isinstance(against, str) else ""
-    raise ConfigError("this is no reference", where="against", expected=expected, found=found, todo=near)
+    raise ConfigError("this is not a reference", where="against", expected=expected, found=found, todo=near)
 
 
 def _interval(start: object, end: object, zone: Zone, tile: int, found: str) -> Interval:
@@ -37,10 +37,15 @@ def _interval(start: object, end: object, zone: Zone, tile: int, found: str) -> 
         first, last = zone.parse(start), zone.parse(end)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ConfigError(
-            "start or end is no date or time", where="against", expected="ISO 8601, such as 2026-02-01", found=found
+            "start or end is not a date or time",
+            where="against",
+            expected="ISO 8601, for example 2026-02-01",
+            found=found,
         ) from error
     if first >= last:
-        raise ConfigError("the reference is empty", where="against", expected="a start before the end", found=found)
+        raise ConfigError(
+            "the reference interval is empty", where="against", expected="a start before the end", found=found
+        )
     if first % tile or last % tile:
         whole = f"whole {tiles_named(tile)}"
         raise ConfigError("start or end lies within a tile", where="against", expected=whole, found=found)
@@ -53,7 +58,7 @@ def located(path: str, folder: str) -> str:
 
 
 def fingerprint(path: str, storage: Storage) -> str:
-    """Size and time or ETag of a file, which change when the file does. Raises ConfigError."""
+    """Size and time or ETag of a file: another text once the file changes. Raises ConfigError."""
     try:
         fs, place = filesystem(path, storage)
         info = fs.info(place)

@@ -23,7 +23,7 @@ from sli.calendar.duration import DAY, Duration, tiles_named
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.config.arguments import When, length, parsed
-from sli.config.entries import FromPython, declared, known_entry
+from sli.config.entries import PythonSli, built_in, parse_slis
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
@@ -191,7 +191,7 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
     found = next((each for each in config.declared if each.name == name), None)
     if found is None:
         try:
-            known_entry(name, config.task)
+            built_in(name, config.task)
         except ConfigError as error:
             names = [each.name for each in config.declared]
             raise ConfigError(
@@ -210,7 +210,7 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
             found=f"no {', '.join(missing)}",
             todo="`sli run CONFIG` once" if name in {each.name for each in config.declared} else "list it under `slis`",
         )
-    if isinstance(found, FromPython):
+    if isinstance(found, PythonSli):
         found.load()
     return found
 
@@ -218,7 +218,7 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
 def _undeclared(config: Config, name: str) -> Sli:
     """A built-in SLI without parameters. Raises ConfigError."""
     try:
-        return declared([name], config.context)[0]
+        return parse_slis([name], config.context)[0]
     except ConfigError as error:
         error.where, error.todo = "SLI", f"list it under `slis`: {error.todo}".removesuffix(": ")
         raise

@@ -14,7 +14,7 @@ import duckdb
 
 from sli.calendar.interval import Interval
 from sli.config.checks import KERNEL_COLUMNS
-from sli.config.entries import FromPython
+from sli.config.entries import PythonSli
 from sli.config.model import Config
 from sli.config.sections import Factory
 from sli.engine.connection import connect, task_error
@@ -118,7 +118,7 @@ def check_code(config: Config) -> None:
 def load_code(config: Config) -> None:
     """Import the functions of the config's own SLIs: one that is not there ends a run before its work."""
     for each in config.declared:
-        if isinstance(each, FromPython):
+        if isinstance(each, PythonSli):
             each.load()
 
 

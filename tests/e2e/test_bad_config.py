@@ -70,10 +70,16 @@ CLASSES: list[tuple[dict[str, Any], list[str]]] = [
 ]
 OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"predictions__scores": {"dog": "fare"}}, ["predictions.scores", "a binary task has no scores", "`task: multi"]),
-    ({"predictions__query": "region"}, ["predictions.query", "only a ranking has queries", "`task: ranking`"]),
+    ({"predictions__query": "region"}, ["predictions.query", "only a ranking task has `query`", "`task: ranking`"]),
     ({"task": "ranking", "slis": ["mrr"]}, ["predictions.query", "groups the predictions", "`query: session_id`"]),
-    ({"bins": {"fare": [1, 2]}}, ["bins.fare", "no slice is made by 'fare'", "`slice_by: [[], [fare]]`"]),
-    ({**BY_FARE, "bins": {"fair": [1]}}, ["bins.fair", "no slice is made by 'fair'", "did you mean 'fare'?"]),
+    (
+        {"bins": {"fare": [1, 2]}},
+        ["bins.fare", "'fare' has bins, but `slice_by` does not list it", "`slice_by: [[], [fare]]`"],
+    ),
+    (
+        {**BY_FARE, "bins": {"fair": [1]}},
+        ["bins.fair", "'fair' has bins, but `slice_by` does not list it", "did you mean 'fare'?"],
+    ),
     ({**BY_FARE, "bins": {"fare": [2, 1]}}, ["bins.fare", "edges must ascend", "[10, 20, 50]", "[2.0, 1.0]"]),
     ({**BY_FARE, "bins": {"fare": []}}, ["bins.fare", "edges must ascend", "found: []"]),
     ({**BY_FARE, "bins": {"fare": [1, 1.0000001]}}, ["bins.fare", "edges are too close", "six digits"]),
@@ -114,14 +120,14 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"min_support": 2.5}, ["key min_support\n", "must be a whole number", "found: 2.5"]),
     ({"threshold": 1.5}, ["key threshold\n", "out of range", "from 0 to 1", "found: 1.5"]),
     ({"threshold": float("nan")}, ["key threshold\n", "out of range", "found: nan"]),
-    (drift("previuos"), ["slis[0]: against", "this is no reference", "{table: PATH}", "did you mean 'previous'?"]),
-    (drift({"start": "2024-01-01"}), ["slis[0]: against", "this is no reference", "{start: TIME, end: TIME}"]),
-    (drift({"start": "soon", "end": "2024-01-01"}), ["slis[0]: against", "no date or time", "ISO 8601", "soon"]),
+    (drift("previuos"), ["slis[0]: against", "this is not a reference", "{table: PATH}", "did you mean 'previous'?"]),
+    (drift({"start": "2024-01-01"}), ["slis[0]: against", "this is not a reference", "{start: TIME, end: TIME}"]),
+    (drift({"start": "soon", "end": "2024-01-01"}), ["slis[0]: against", "not a date or time", "ISO 8601", "soon"]),
     (drift({"start": "2024-01-02", "end": "2024-01-01"}), ["slis[0]: against", "empty", "a start before the end"]),
     (drift({"table": "none.parquet"}), ["slis[0]: against", "cannot be found", "none.parquet", "check the path"]),
     (drift({"table": "regions.parquet"}), ["regions.parquet", "cannot be used", "declared columns", '"fare"']),
     (drift({"table": "broken.parquet"}), ["broken.parquet", "cannot be used", "a Parquet file"]),
-    (drift(["previous", "last"]), ["slis[0]: against", "this is no reference", "found: last"]),
+    (drift(["previous", "last"]), ["slis[0]: against", "this is not a reference", "found: last"]),
     ({"slis": [{"sli": "psi", "of": "fair"}], "predictions__columns": ["fare"]}, ["slis[0]: of", "mean 'fare'?"]),
     ({"slis": [{"sli": "accuracy", "against": "previous"}]}, ["slis[0]: against", "accuracy has no key 'against'"]),
     ({"slis": [{"sli": "recall", "threshold": 1.5}]}, ["slis[0]", "threshold is out of range", "found: 1.5"]),
@@ -134,7 +140,10 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"slis": ["ndcg"]}, ["slis[0]", "no SLI 'ndcg' for a binary task", "it is for a ranking task"]),
     ({"slis": [{"sli": "recall", "label": "dog"}]}, ["slis[0]: label", "recall has no key 'label'"]),
-    ({"slis": [{"sli": ["recall"]}]}, ["slis[0]: sli", "called by its name", "such as accuracy", "['recall']"]),
+    (
+        {"slis": [{"sli": ["recall"]}]},
+        ["slis[0]: sli", "must be the name of a built-in SLI", "for example accuracy", "['recall']"],
+    ),
 ]
 
 
@@ -287,10 +296,10 @@ SHAPES: list[tuple[str, str | bytes, list[str]]] = [
     (
         "no time",
         "since: !!timestamp soon\n",
-        ["invalid YAML: 'soon' is no !!timestamp", "line 1", "remove !!timestamp"],
+        ["invalid YAML: 'soon' is not a !!timestamp", "line 1", "remove !!timestamp"],
     ),
-    ("no truth", "min_support: !!bool maybe\n", ["invalid YAML: 'maybe' is no !!bool", "line 1"]),
-    ("no number", "min_support: !!int ''\n", ["invalid YAML: '' is no !!int", "line 1"]),
+    ("no truth", "min_support: !!bool maybe\n", ["invalid YAML: 'maybe' is not a !!bool", "line 1"]),
+    ("no number", "min_support: !!int ''\n", ["invalid YAML: '' is not a !!int", "line 1"]),
     ("half a character", 'model: "\\ud800"\n', ["a text holds half a character", "line 1"]),
     ("half a character in a key", '"\\udfff": 1\n', ["a text holds half a character", "line 1"]),
     ("empty", "", ["must be a mapping", "found: nothing"]),

@@ -287,7 +287,7 @@ def test_a_slice_column_of_many_values_gives_a_row_for_each(desk: Desk) -> None:
         ({"slis": [{"sli": "quantile", "qq": 0.5}]}, ["quantile has no key 'qq'", "slis[0]", "did you mean 'q'?"]),
         ({"slis": [{"sli": "quantile"}]}, ["'quantile' needs q", "slis[0]"]),
         ({"slis": [{"sli": "accuracy", "objective": "> high"}]}, ["slis[0]", "objective", "'> high'", ">= 0.4"]),
-        ({"slis": []}, ["no SLI is declared"]),
+        ({"slis": []}, ["`slis` lists no SLI"]),
         ({"slis": "accuracy"}, ["key slis", "'accuracy'", "list"]),
         (
             {"grains": ["hour", "dya"]},
@@ -297,7 +297,7 @@ def test_a_slice_column_of_many_values_gives_a_row_for_each(desk: Desk) -> None:
         ({"slice_by": ["region"]}, ["slice_by.0", "'region'", "list"]),
         ({"task": "binry"}, ["key task", "binary or multiclass or regression or ranking", "did you mean 'binary'?"]),
         ({"horizon": "7 days"}, ["key horizon", "'7 days' is not a duration", "7d"]),
-        ({"since": "yesterday"}, ["since is no date or time", "2013-02-01"]),
+        ({"since": "yesterday"}, ["since is not a date or time", "2013-02-01"]),
         ({"timezone": "America/New_Yrk"}, ["'America/New_Yrk' is not a known IANA time zone", "America/New_York"]),
         ({"threshold": "half"}, ["key threshold", "number", "'half'"]),
         ({"memory": "lots"}, ["key memory", "'lots'", "2GB"]),
@@ -370,10 +370,10 @@ def test_a_wrong_setting_is_named(desk: Desk, setting: str, parts: list[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--as-of", "soon"], ["as_of is no date or time", "soon", "ISO 8601"]),
-        (["--as-of", "2024-13-01"], ["as_of is no date or time", "2024-13-01"]),
+        (["--as-of", "soon"], ["as_of is not a date or time", "soon", "ISO 8601"]),
+        (["--as-of", "2024-13-01"], ["as_of is not a date or time", "2024-13-01"]),
         (["--as-of", "2010-01-01"], ["since"]),
-        (["--look-back", "soon"], ["look_back is no duration", "soon", "1d"]),
+        (["--look-back", "soon"], ["look_back is not a duration", "soon", "1d"]),
     ],
 )
 def test_a_wrong_time_on_the_command_line_is_named(desk: Desk, arguments: list[str], parts: list[str]) -> None:
@@ -391,14 +391,14 @@ def test_a_wrong_time_on_the_command_line_is_named(desk: Desk, arguments: list[s
         ("2024-01-16", "2024-01-16", [], ["the end must come after the start"]),
         ("2025-01-01", "2025-02-01", [], ["the interval asked for holds nothing", "2025-01-01"]),
         ("2009-01-01", "2010-01-01", [], ["the interval asked for holds nothing", "2010-01-01"]),
-        ("soon", "2024-01-16", [], ["start is no date or time", "soon", "ISO 8601"]),
-        ("0001-01-01", "2024-01-16", [], ["start is no date or time", "0001-01-01"]),
-        ("2024-01-15", "later", [], ["end is no date or time", "later", "ISO 8601"]),
+        ("soon", "2024-01-16", [], ["start is not a date or time", "soon", "ISO 8601"]),
+        ("0001-01-01", "2024-01-16", [], ["start is not a date or time", "0001-01-01"]),
+        ("2024-01-15", "later", [], ["end is not a date or time", "later", "ISO 8601"]),
         ("2024-01-15", "2024-01-16", ["--sli", "acuracy"], ["there is no SLI 'acuracy'", "did you mean 'accuracy'?"]),
         ("2024-01-15", "2024-01-16", ["--sli", "accuracy"], ["nothing is published", "sli run"]),
         ("2024-01-15", "2024-01-16", ["--chunk", "6h"], ["a chunk is made of whole days", "30d"]),
         ("2024-01-15", "2024-01-16", ["--chunk", "0d"], ["a chunk is made of whole days", "30d"]),
-        ("2024-01-15", "2024-01-16", ["--chunk", "big"], ["chunk is no duration", "big"]),
+        ("2024-01-15", "2024-01-16", ["--chunk", "big"], ["chunk is not a duration", "big"]),
     ],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
@@ -585,4 +585,4 @@ def test_a_slice_column_with_a_name_of_slis_own_is_refused_before_any_work(desk:
     desk.configure(slice_by=[[name]])
     said = desk.run()
     assert said.code == 2
-    assert said.has(f"'{name}' is a name of sli's own", "slice_by", "another name")
+    assert said.has(f"the column name '{name}' is reserved", "slice_by", "another name")

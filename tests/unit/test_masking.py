@@ -178,7 +178,7 @@ def test_the_environment_is_not_read_where_it_would_be_published(
     monkeypatch.setenv("SLI_TEST_SECRET", SECRETS[4])
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump({**config_tree(), key: value}))
-    with pytest.raises(ConfigError, match="environment variables are not read here") as caught:
+    with pytest.raises(ConfigError, match="environment variables are not read in this key") as caught:
         load_config(path)
     assert f"key {key}" in caught.value.where
     assert SECRETS[4] not in str(caught.value)

@@ -82,7 +82,7 @@ def test_memory_of_this_process_is_not_for_workers_and_a_store_lies_in_a_folder_
     with pytest.raises(ConfigError, match=r"a folder, or an s3:// URL"):
         checked(tree | {"store": "gcs://bucket/store"})
     tree["feedback"]["path"] = "memory://logs"
-    with pytest.raises(ConfigError, match="cannot read the memory of this one") as caught:
+    with pytest.raises(ConfigError, match="cannot read the memory of this process") as caught:
         checked(tree | {"dask": {"workers": 2}})
     assert caught.value.where == "config, feedback.path"
 

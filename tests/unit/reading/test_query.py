@@ -158,7 +158,7 @@ def test_a_built_in_sli_that_needs_no_other_states_is_answered_though_nobody_dec
         ({"size": "400d"}, "no window fits"),
         ({"start": "2024-04-01"}, "the time asked for is empty"),
         ({"size": "1h", "every": "1h", "start": "1990-01-01"}, "too many windows"),
-        ({"size": "six hours"}, "size is no duration"),
+        ({"size": "six hours"}, "size is not a duration"),
     ],
 )
 def test_a_wrong_question_says_what_is_wrong(published: Scenario, asked: dict[str, Any], message: str) -> None:

@@ -212,8 +212,11 @@ def test_a_failing_function_is_named_whatever_it_is_compared_with_and_a_small_sl
     ("changes", "message"),
     [
         ({"slice_by": [[], ["a,b"]]}, "comma"),
-        ({"slice_by": [[], ["slice_0"]]}, "is a name of sli's own"),
-        ({"slice_by": [["predicted_at"]], "bins": {"predicted_at": [1, 2]}}, "a name of sli's own"),
+        ({"slice_by": [[], ["slice_0"]]}, "the column name 'slice_0' is reserved"),
+        (
+            {"slice_by": [["predicted_at"]], "bins": {"predicted_at": [1, 2]}},
+            "the column name 'predicted_at' is reserved",
+        ),
         ({"slice_by": [["seen_at"]], "bins": {"seen_at": [1, 2]}}, "this column has no bins"),
         ({"slice_by": [["region"]], "bins": {"region": [1, 2]}}, "this column has no bins"),
     ],

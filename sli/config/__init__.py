@@ -1,4 +1,13 @@
-"""What the user asks: the YAML file, read, checked and turned into one closed, typed value.
+"""What the user asks: the YAML file, read, checked and turned into one typed value that does not change.
 
-Imports `slis` and the wings below it. Never reads a log or a store.
+Imports `slis` and the wings below it. Never reads a log, and of a store only its address.
+
+- `document`: YAML text to plain data
+- `load`: environment variables, `--set`, paths; the entry point
+- `sections`: the mappings of a config and what is expected in each field
+- `model`: the whole config, and the values that follow from it
+- `checks`, `bins`: what must fit together across keys
+- `entries`, `references`: the SLIs that `slis` declares, and what they are compared with
+- `explain`: errors of pydantic in plain words
+- `arguments`: instants and durations that public functions take as text
 """

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -62,7 +62,7 @@ class Config(Section):
     predictions: Predictions
     feedback: Feedback
     task: Literal["binary", "multiclass", "regression", "ranking"]
-    slis: tuple[Any, ...] = Field(description="a list, for example [accuracy]")
+    slis: tuple[object, ...] = Field(description="a list, for example [accuracy]")
     classes: tuple[ClassName, ...] = Field((), description="a list of names, for example [cat, dog]")
     timezone: str = "UTC"
     threshold: float = Field(0.5, ge=0, le=1, description="a number from 0 to 1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
@@ -95,7 +95,7 @@ class Factory(Section):
     """A user's function that returns a Dask client, and its keyword arguments."""
 
     factory: str = Field(description="module:function, for example my_cluster:client")
-    options: Mapping[str, Any] = Field({}, description="keyword arguments, for example {workers: 20}")
+    options: Mapping[str, object] = Field({}, description="keyword arguments, for example {workers: 20}")
 
 
 def tag_of(plain: str, *sections: type[Section]) -> Callable[[object], str]:

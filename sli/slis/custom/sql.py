@@ -1,6 +1,6 @@
-"""SLIs in SQL: mergeable aggregates over the pairs, and an expression over the merged ones.
+"""SLIs in SQL: mergeable aggregates over the pairs, and an expression over the merged aggregates.
 
-Limit: an aggregate is one sum, count, min or max; what does not merge is a Python function's work.
+Limit: an aggregate is one sum, count, min or max. What does not merge needs a Python function.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import functools
 import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from sli.engine.expression import bounded, check, sealed, shown
 from sli.engine.sql import quoted
 from sli.errors import ConfigError
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
-from sli.slis.states import Floats, Merged, State
+from sli.slis.states import Floats, Merged, Objects, State
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 MERGEABLE = {"sum", "count", "min", "max"}
 OF_LABELS = re.compile(r"\b(label|labelled|usable|delay|known_at)\b|\bcolumns\s*\(", re.IGNORECASE)
-"""The columns of a pair that feedback fills, and what may stand for any column."""
+"""The columns of a pair that come from feedback, and `columns(...)`, which may name any column."""
 LITERAL = re.compile(r"'(?:[^']|'')*'")
 NULL = "the value is null"
 INFINITE = "the value is infinite"
 COUNTS = ("predictions", "labelled")
-"""What `value` sees beside the states."""
+"""What `value` may name besides the states."""
 VALUE_SECONDS = 60.0
 """How long all values of a batch of windows may take."""
 ENDLESS = f"`value` takes longer than {VALUE_SECONDS:g} s"
 
 
 def aggregate(text: str, columns: Collection[str]) -> State:
-    """The state of one SQL aggregate such as `sum(fare * tip)` over these columns. Raises ConfigError."""
-    found = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
-    name, inner = (found[1].lower(), found[2].strip()) if found else ("", "")
+    """The state of one SQL aggregate over these columns, for example `sum(fare * tip)`. Raises ConfigError."""
+    match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
+    name, inner = (match[1].lower(), match[2].strip()) if match else ("", "")
     if name not in MERGEABLE or not _is_whole(inner):
         raise ConfigError(
             "a state must be one mergeable aggregate",
@@ -62,24 +62,24 @@ def aggregate(text: str, columns: Collection[str]) -> State:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether no bracket closes what begins before the text, as between the aggregates of `sum(a) + sum(b)`."""
+    """Whether each bracket closes one of the text itself. In `sum(a) + sum(b)` the text is `a) + sum(b`: it is not."""
     depth = itertools.accumulate((c == "(") - (c == ")") for c in LITERAL.sub("", text))
     return min(depth, default=0) >= 0
 
 
 def needs_labels(states: Iterable[State]) -> bool:
-    """Whether states look at feedback: where nothing is labelled they hold 0 for what is not known.
+    """Whether any of the states depends on feedback. Without a label such a state is 0 for what is not known.
 
-    `labelled` as the number of a window is not meant, for it is known.
+    The number `labelled` of a window does not count, since it is always known.
     """
     texts = (text for state in states for text in (state.of, state.where, state.mark, state.amount))
     return any(OF_LABELS.search(LITERAL.sub("", text)) for text in texts)
 
 
 def from_sql(states: Mapping[str, str], value: str, columns: Collection[str] = ()) -> Formula:
-    """A mergeable SLI: named aggregates over a pair's own columns and these, and an SQL expression over them.
+    """A mergeable SLI from named aggregates, and from an expression over them, `predictions` and `labelled`.
 
-    Raises ConfigError.
+    An aggregate may name the columns of every pair and the given ones. Raises ConfigError.
     """
     merged = {}
     for name, text in states.items():
@@ -91,7 +91,11 @@ def from_sql(states: Mapping[str, str], value: str, columns: Collection[str] = (
     known = [*merged, *COUNTS]
     for name in COUNTS:
         if name in merged:
-            raise ConfigError(f"'{name}' is there already", where=f"states.{name}", todo="give the state another name")
+            raise ConfigError(
+                f"a state cannot be called '{name}', a count that every window has",
+                where=f"states.{name}",
+                todo="give the state another name",
+            )
     try:
         check(value, known, numbers=True)
     except ConfigError as error:
@@ -111,44 +115,44 @@ def _value(value: str, needs: bool, s: Merged) -> Values:
     frame["sli:position"] = np.arange(len(frame))
     con = sealed(duckdb.connect())
     con.register("frame", frame)
-    # Without TRY a window whose numbers it fails on would cost the others theirs.
+    # Without TRY one window whose numbers make it fail would take the values of all others.
     query = f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"'
     try:
-        found = bounded(con, VALUE_SECONDS, lambda: con.execute(query).fetchnumpy()["value"])
+        column = bounded(con, VALUE_SECONDS, lambda: con.execute(query).fetchnumpy()["value"])
         con.close()
     except TimeoutError:
-        # What may still be at work cannot be closed.
-        return _nothing(len(frame), ENDLESS)
+        # The connection may still be at work, so it cannot be closed.
+        return _without_value(len(frame), ENDLESS)
     except duckdb.Error as error:
-        # Out of memory, say: one SLI must not end the run.
-        return _nothing(len(frame), str(error).splitlines()[0][:200])
-    numbers = np.ma.filled(np.ma.asarray(found, dtype=np.float64), np.nan)
+        # For example out of memory: one SLI must not end the run.
+        return _without_value(len(frame), str(error).splitlines()[0][:200])
+    numbers = np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
     return plain(numbers, undefined(numbers, s, needs))
 
 
-def _nothing(rows: int, why: str) -> Values:
-    return plain(np.full(rows, np.nan), np.full(rows, why, dtype=object))
+def _without_value(rows: int, reason: str) -> Values:
+    return plain(np.full(rows, np.nan), np.full(rows, reason, dtype=object))
 
 
-def undefined(numbers: Floats, s: Merged, needs: bool) -> Any:
-    """Why a number that the user's own arithmetic gave is none; None where it is one.
+def undefined(numbers: Floats, s: Merged, needs: bool) -> Objects:
+    """The reasons of the numbers that are not values; None for each that is one.
 
-    What needs labels is none without them, whatever it is.
+    If the SLI `needs` labels, a number without labels is not a value, even if it is finite.
     """
-    none = ~np.isfinite(numbers)
-    lone = np.zeros(len(numbers), dtype=bool)
+    not_finite = ~np.isfinite(numbers)
+    no_reference = np.zeros(len(numbers), dtype=bool)
     if s.reference is not None:
-        lone = (none & (s.reference.predictions == 0)) | (needs & (s.reference.labelled == 0))
+        no_reference = (not_finite & (s.reference.predictions == 0)) | (needs & (s.reference.labelled == 0))
     return because(
-        ((none | needs) & (s.labelled == 0), NO_LABELS),
-        (lone, NO_REFERENCE),
+        ((not_finite | needs) & (s.labelled == 0), NO_LABELS),
+        (no_reference, NO_REFERENCE),
         (np.isinf(numbers), INFINITE),
-        (none, NULL),
+        (not_finite, NULL),
     )
 
 
 def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the rows as `pairs` and nothing else, its clock set as the kernel's is."""
+    """A connection that sees the rows as the table `pairs` and nothing else, its time zone UTC as in the tiles."""
     import duckdb
 
     con = duckdb.connect()
@@ -162,7 +166,7 @@ def _on_rows(states: Mapping[str, str], value: str, needs: bool, pairs: pd.DataF
         return float("nan")
     named = ", ".join(f"({text})::DOUBLE AS {quoted(name)}" for name, text in states.items())
     counts = "count(*) AS predictions, count(*) FILTER (labelled) AS labelled"
-    inner = f"SELECT {', '.join(each for each in (named, counts) if each)} FROM pairs"
+    inner = f"SELECT {', '.join(columns for columns in (named, counts) if columns)} FROM pairs"
     with over(pairs) as con:
-        found = con.execute(f"SELECT TRY(({value})::DOUBLE) FROM ({inner})").fetchall()[0][0]
-    return float("nan") if found is None or not np.isfinite(found) else float(found)
+        [(number,)] = con.execute(f"SELECT TRY(({value})::DOUBLE) FROM ({inner})").fetchall()
+    return float("nan") if number is None or not np.isfinite(number) else float(number)

@@ -1,4 +1,4 @@
-"""Whether this process, and those it starts, may run Python that a config names. Limit: all of it, or none."""
+"""Whether this process, and those it starts, may run Python code that a config names. Limit: all of it, or none."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ NO_CODE = "SLI_NO_CODE"
 
 
 def is_code_allowed() -> bool:
+    """Whether code that a config names may run."""
     return os.environ.get(NO_CODE, "") in ("", "0")
 
 
-def check_code_allowed(called: Sequence[str]) -> None:
-    """Raise ConfigError where code is named and none may run."""
-    if called and not is_code_allowed():
+def check_code_allowed(functions: Sequence[str]) -> None:
+    """Raise ConfigError if the config names functions and none may run."""
+    if functions and not is_code_allowed():
         raise ConfigError(
             "the config names Python code, but --no-code or SLI_NO_CODE refuses it",
-            found=", ".join(called),
+            found=", ".join(functions),
             todo=f"leave out --no-code and {NO_CODE} if you trust the code",
         )
 
 
 @contextmanager
 def no_code(refused: bool) -> Iterator[None]:
-    """Refuse code within the block, or change nothing."""
+    """Refuse code within the block if `refused`, else change nothing."""
     before = os.environ.get(NO_CODE)
     if refused:
         os.environ[NO_CODE] = "1"

@@ -20,7 +20,7 @@ from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_r
 from flows.work import refused, worked
 from sli.calendar.interval import iso
 from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
-from sli.config.arguments import parsed
+from sli.config.arguments import instant_of
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import SliError
@@ -39,7 +39,9 @@ def backfill(job: Backfill) -> State[Any]:
         config = load_config(job.config, job.settings)
         only = f" of {', '.join(job.sli)}" if job.sli else ""
         dry = "dry run of a " * job.dry_run
-        span = " .. ".join(iso(parsed(config.zone, name, at)) for name, at in (("start", job.start), ("end", job.end)))
+        span = " .. ".join(
+            iso(instant_of(config.zone, name, at)) for name, at in (("start", job.start), ("end", job.end))
+        )
         name_run(config, f"{dry}backfill {span}{only}", _now(config))
         check_reachable(config)
         asked: dict[str, Any] = {"start": job.start, "end": job.end, "sli": job.sli, "chunk": job.chunk}

@@ -14,10 +14,10 @@ from sli.errors import ConfigError
 When = str | date | datetime | None
 
 
-def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
+def instant_of(zone: Zone, name: str, value: str | date | datetime) -> int:
     """An instant; a naive time is read in the zone. Raises ConfigError."""
     try:
-        return at.parse(value)
+        return zone.parse(value)
     except (ValueError, OverflowError) as error:
         raise ConfigError(
             f"{name} is not a date or time",
@@ -27,7 +27,7 @@ def parsed(at: Zone, name: str, value: str | date | datetime) -> int:
         ) from error
 
 
-def length(name: str, value: str | Duration) -> Duration:
+def duration_of(name: str, value: str | Duration) -> Duration:
     """A duration, for example `1d`. Raises ConfigError."""
     try:
         return value if isinstance(value, Duration) else Duration.parse(value)

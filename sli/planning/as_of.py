@@ -10,7 +10,7 @@ import time
 
 from sli.calendar.duration import DAY, SECOND
 from sli.calendar.interval import iso
-from sli.config.arguments import When, parsed
+from sli.config.arguments import When, instant_of
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.planning.published import Published
@@ -24,7 +24,7 @@ def latest_as_of() -> int:
 
 def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
     """as_of as an instant, now where it is None; one in the future only if that is meant. Raises ConfigError."""
-    wanted = int(time.time()) * SECOND if as_of is None else parsed(config.zone, "as_of", as_of)
+    wanted = int(time.time()) * SECOND if as_of is None else instant_of(config.zone, "as_of", as_of)
     if wanted < config.since_instant:
         todo = f"use a time after since ({iso(config.since_instant)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)

@@ -22,7 +22,7 @@ from sli import schemas
 from sli.calendar.duration import DAY, Duration, tiles_named
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
-from sli.config.arguments import When, length, parsed
+from sli.config.arguments import When, duration_of, instant_of
 from sli.config.entries import PythonSli, built_in, parse_slis
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -233,8 +233,8 @@ def _windows(
     end: When,
 ) -> tuple[Grain, Instants, Instants]:
     """The windows asked for. Raises ConfigError."""
-    first = config.since_instant if start is None else parsed(config.zone, "start", start)
-    last = published.newest if end is None else parsed(config.zone, "end", end)
+    first = config.since_instant if start is None else instant_of(config.zone, "start", start)
+    last = published.newest if end is None else instant_of(config.zone, "end", end)
     if first >= last:
         raise ConfigError(
             "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
@@ -253,8 +253,8 @@ def _windows(
             raise ConfigError("`every` needs a `size`", where="every")
         span = f"{iso(first)}/{iso(last)}"
         return Grain(span, Duration(span, last - first, None)), np.array([first]), np.array([last])
-    step = length("every", every) if every is not None else length("size", size)
-    long = length("size", size)
+    step = duration_of("every", every) if every is not None else duration_of("size", size)
+    long = duration_of("size", size)
     for name, each in (("size", long), ("every", step)):
         if each.micros == 0 or each.micros % config.tile:
             raise ConfigError(f"{name} must be made of {tiles}", where=name, found=each.text)

@@ -20,7 +20,7 @@ from sli.calendar.duration import DAY
 from sli.calendar.grain import TUMBLING
 from sli.calendar.interval import moment
 from sli.calendar.zone import Zone, zone
-from sli.config.arguments import When, parsed
+from sli.config.arguments import When, instant_of
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
@@ -79,7 +79,7 @@ def read(
     if as_of is None:
         rows = store.table_rows("results", results, only=only, within=within)
     else:
-        rows = stored_rows(rows_known_at(store, published, parsed(at, "as_of", as_of), only))
+        rows = stored_rows(rows_known_at(store, published, instant_of(at, "as_of", as_of), only))
     return to_pandas(_chosen(rows, slice, slice_by))
 
 
@@ -89,7 +89,7 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
     published = store.published()
     if as_of is None:
         return to_pandas(store.rows("audit", published, only=current_audit(published)))
-    limit, newest, standing = parsed(config.zone, "as_of", as_of), -1, 0
+    limit, newest, standing = instant_of(config.zone, "as_of", as_of), -1, 0
     runs = store.rows("runs", published, ["sequence", "as_of"]).sort_by("sequence")
     for sequence, at in zip(
         runs.column("sequence").to_pylist(), runs.column("as_of").cast("int64").to_pylist(), strict=True
@@ -193,11 +193,11 @@ def _within(published: Published, grain: str | None, at: Zone, start: When, end:
     """The partitions to look at; the last day a little late, since `at` may not be the zone of the store's days."""
     found = [] if grain is None else [("grain", "=", grain)]
     if start is not None:
-        found.append(("day", ">=", _first_day(published, parsed(at, "start", start))))
+        found.append(("day", ">=", _first_day(published, instant_of(at, "start", start))))
     if end is not None:
         # A window that starts just before lies in the partition of the day it ends in.
         longest = {"hour": 1, "day": 1, "week": 7}.get(grain or "", 31)
-        found.append(("day", "<=", at.date(parsed(at, "end", end) + (longest + 1) * DAY).isoformat()))
+        found.append(("day", "<=", at.date(instant_of(at, "end", end) + (longest + 1) * DAY).isoformat()))
     return found
 
 
@@ -229,4 +229,4 @@ def _filter(
 
 def _instant(at: Zone, name: str, value: When) -> pa.Scalar:
     assert value is not None
-    return pa.scalar(moment(parsed(at, name, value)), schemas.UTC)
+    return pa.scalar(moment(instant_of(at, name, value)), schemas.UTC)

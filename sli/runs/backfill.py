@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sli.calendar.duration import DAY, Duration
 from sli.calendar.interval import Interval, intersection, iso, moment
-from sli.config.arguments import When, length, parsed
+from sli.config.arguments import When, duration_of, instant_of
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, nearest
@@ -175,7 +175,7 @@ def _begun(
     """The backfill that was asked for, and whether it is one that was interrupted. Raises ConfigError."""
     if start is None or end is None:
         raise ConfigError("a backfill needs both a start and an end", where="start, end")
-    low, high = parsed(config.zone, "start", start), parsed(config.zone, "end", end)
+    low, high = instant_of(config.zone, "start", start), instant_of(config.zone, "end", end)
     if low >= high:
         found = f"{iso(low)} .. {iso(high)}"
         raise ConfigError("the end must come after the start", where="start, end", found=found)
@@ -232,7 +232,7 @@ def _days(plan: Plan, chunk: str | Duration | None) -> int:
             for each in intersection([*plan.to_recompute, *plan.tiles_to_fill], plan.with_predictions)
         )
         return max(1, int(asked / DAY * CHUNK / max(1, plan.bytes)) + 1)
-    found = length("chunk", chunk)
+    found = duration_of("chunk", chunk)
     if not found.days:
         raise ConfigError("a chunk is made of whole days", where="chunk", expected="such as 30d", found=found.text)
     return found.days

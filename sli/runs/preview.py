@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from sli.calendar.duration import Duration
-from sli.config.arguments import When, length
+from sli.config.arguments import When, duration_of
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.logs.agreement import sliceable
@@ -74,5 +74,5 @@ def check_reachable(config: Config) -> None:
 
 def request_of(config: Config, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
     """The request of a run with these arguments. Raises ConfigError."""
-    back = None if look_back is None else length("look_back", look_back).micros
+    back = None if look_back is None else duration_of("look_back", look_back).micros
     return Request(as_of_instant(config, as_of, future), back, now=as_of is None, future=future)

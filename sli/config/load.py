@@ -21,7 +21,7 @@ from sli.masking import keep_secret
 
 
 def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Config:
-    """Read, apply `key=value` settings, expand `${NAME}`, check. Raises ConfigError."""
+    """The config of a YAML file, with `key=value` settings applied and `${NAME}` replaced. Raises ConfigError."""
     if isinstance(path, Config):
         return path
     path, where = Path(path), str(path)

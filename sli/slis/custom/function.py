@@ -27,7 +27,7 @@ from sli.slis.states import Floats
 WEIGHTS = ("sample_weight", "weight")
 """Parameters that get the column of weights."""
 FILTERS = threading.Lock()
-"""Python's filters of warnings are one for all threads: one thread must not restore them while another changes them."""
+"""All threads share Python's filters of warnings: one thread must not restore them while another changes them."""
 
 Columns = Mapping[str, npt.NDArray[np.generic]]
 """Columns of the log by name: texts, or numbers where these are enough."""

@@ -1,4 +1,4 @@
-"""What a definition and a plan need to know of a user's function: its source and its parameters, and if they fit.
+"""What a plan needs to know of a user's function: its source, its parameters, and whether they fit its entry.
 
 Limit: a compiled function may not say what its parameters are; then it is taken to accept any two arrays.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import small_world
+from builders import Template, small_world
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
@@ -34,24 +34,22 @@ def logged(scenario: Scenario, day: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
-    made = Scenario(tmp_path_factory.mktemp("disks") / "world", WORLD)
-    logged(made, 0)
-    made.run(START + DAY)
-    logged(made, 1)
-    made.run(START + 2 * DAY)
-    logged(made, 2)
-    return made
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Something published twice, and logs that have grown since."""
+    scenario = Scenario(tmp_path_factory.mktemp("disks") / "world", WORLD)
+    logged(scenario, 0)
+    scenario.run(START + DAY)
+    logged(scenario, 1)
+    scenario.run(START + 2 * DAY)
+    logged(scenario, 2)
+    return Template(scenario)
 
 
 @pytest.fixture
-def scenario(template: Scenario, tmp_path: Path) -> Scenario:
-    """Something published twice, and logs that have grown since, in a store of its own."""
-    shutil.copytree(template.config.store, tmp_path / "store")
-    made = Scenario(template.root, WORLD, {"store": str(tmp_path / "store")})
-    made.predictions, made.feedback = template.predictions, template.feedback
-    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(WORLD, made.root) | dict(made.settings)))
-    return made
+def scenario(template: Template, tmp_path: Path) -> Scenario:
+    scenario = template.restored()
+    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(WORLD, scenario.root)))
+    return scenario
 
 
 FULL = """

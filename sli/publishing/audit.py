@@ -99,7 +99,9 @@ def current_audit(published: Published | None) -> pc.Expression:
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:
     """Whether two audits differ at most in their run."""
     names = [name for name in schemas.AUDIT.names if name not in _STAMPS]
-    key: list[tuple[str, Literal["ascending"]]] = [(name, "ascending") for name in ("log", "check", "file")]
+    key: list[tuple[str, Literal["ascending", "descending"]]] = [
+        (name, "ascending") for name in ("log", "check", "file")
+    ]
     return audit.select(names).sort_by(key).to_pylist() == before.select(names).sort_by(key).to_pylist()
 
 

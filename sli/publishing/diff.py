@@ -225,7 +225,7 @@ def _with_changed_windows(config: Config, plan: Plan, rows: pa.Table) -> pa.Tabl
     for sli in comparing:
         changed = [*plan.may_change, *plan.to_fill.get(sli.name, ())]
         of_sli = np.flatnonzero(_is_in(rows, "sli", [sli.name]))
-        grains = rows.select(["grain"]).take(pa.array(of_sli))
+        grains = rows.select(["grain"]).take(pa.array(of_sli, pa.int64()))
         for grain in config.all_grains:
             at = of_sli[_is_in(grains, "grain", [grain.name])]
             window[at] = meets_any(starts[at], ends[at], changed)

@@ -60,8 +60,8 @@ def backfill_changes(store: Store, published: Published | None, only: str | None
 
     `only` is the id of a backfill. Rows that only became final meanwhile are left out.
     """
-    by_backfill = pc.field("backfill").is_valid() if only is None else pc.field("backfill") == pc.scalar(only)
-    changed = pc.field("cause") != pc.scalar("matured")
+    by_backfill = pc.is_valid(pc.field("backfill")) if only is None else pc.equal(pc.field("backfill"), pc.scalar(only))
+    changed = pc.not_equal(pc.field("cause"), pc.scalar("matured"))
     con = scratch()
     con.register("rows", flat_rows(store.rows("revisions", published, only=by_backfill & changed)))
     key, order = ", ".join(KEY), "ORDER BY sequence"

@@ -7,13 +7,15 @@ Limit: nothing here knows which rows changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli import schemas
+from sli.engine.arrow import ChunkedColumn, Column
 from sli.engine.connection import scratch
 from sli.rollup.results import ROLLED, encoded
 from sli.slices import parse_slice
@@ -33,11 +35,12 @@ def flat_rows(stored: pa.Table) -> pa.Table:
     """Stored rows in the flat form."""
     with scratch() as con:
         con.register("stored", stored)
-        return con.sql(
+        flat: pa.Table = con.sql(
             "SELECT * REPLACE (epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, "
             "epoch_us(as_of) AS as_of, "
             "array_to_string(slice_by, ',') AS slice_by, to_json(slice)::VARCHAR AS slice) FROM stored"
         ).to_arrow_table()
+    return flat
 
 
 def stored_rows(flat: pa.Table) -> pa.Table:
@@ -52,12 +55,13 @@ def stored_rows(flat: pa.Table) -> pa.Table:
         ("slice", schemas.SLICE, lambda text: list(parse_slice(text).items())),
     ):
         column = encoded(rows.column(name))
+        assert isinstance(column, pa.DictionaryArray)
         distinct = pa.array([read(text) for text in column.dictionary.to_pylist()], kind)
         rows = rows.set_column(rows.schema.get_field_index(name), name, distinct.take(column.indices))
     return decode_texts(rows)
 
 
-def stored_batches(flat: pa.Table, constants: Mapping[str, Any]) -> Iterator[pa.Table]:
+def stored_batches(flat: pa.Table, constants: Mapping[str, str | int | None]) -> Iterator[pa.Table]:
     """Flat rows in the stored form, BATCH_ROWS at a time; `constants` are further columns of one value each."""
     for batch in flat.to_batches(max_chunksize=BATCH_ROWS):
         rows = stored_rows(pa.Table.from_batches([batch]))
@@ -69,7 +73,8 @@ def stored_batches(flat: pa.Table, constants: Mapping[str, Any]) -> Iterator[pa.
 def to_pandas(stored: pa.Table) -> pd.DataFrame:
     """Stored rows as pandas: `slice_by` as tuples, `slice` as dicts, without the column `day`."""
     names = [name for name in stored.schema.names if name != "day"]
-    nested = {names.index(name): kind for name, kind in (("slice_by", tuple), ("slice", dict)) if name in names}
+    kinds: dict[str, Callable[..., object]] = {"slice_by": tuple, "slice": dict}
+    nested = {names.index(name): kind for name, kind in kinds.items() if name in names}
     flat = stored.select(names)
     for at in nested:
         flat = flat.set_column(at, names[at], pa.nulls(len(stored)))
@@ -96,24 +101,32 @@ def decode_texts(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def constant_column(value: Any, kind: pa.DataType, rows: int) -> pa.ChunkedArray:
-    """A column of one value. Memory holds it once per BATCH_ROWS rows."""
+def constant_column(value: str | int | None, kind: pa.DataType, rows: int) -> ChunkedColumn:
+    """A column of one value: a text (dictionary-encoded), an integer, or null of this kind.
+
+    Memory holds the value once per BATCH_ROWS rows.
+    """
     n = min(rows, BATCH_ROWS)
+    piece: Column
     if value is None:
-        piece = pa.nulls(n, kind)
-    elif pa.types.is_dictionary(kind):
-        piece = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), [value])
+        piece = pa.nulls(n, kind)  # type: ignore[call-overload]  # the stubs know only nulls of a fixed type
+    elif isinstance(value, str):
+        piece = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(n, np.int32), pa.int32()), pa.array([value], pa.string())
+        )
     else:
-        piece = pa.repeat(pa.scalar(value, kind), n)
+        piece = pa.array(np.full(n, value), pa.int64())
     whole, rest = divmod(rows, BATCH_ROWS)
-    return pa.chunked_array([piece] * whole + [piece.slice(0, rest)], kind)
+    return pa.chunked_array([piece] * whole + [piece.slice(0, rest)])
 
 
-def text_counts(column: pa.ChunkedArray) -> Counter[str]:
+def text_counts(column: ChunkedColumn) -> Counter[str]:
     """How often each text of a column occurs, without nulls."""
     counts: Counter[str] = Counter()
     # Chunk by chunk: Arrow counts positions in the dictionary, and each chunk may have a different dictionary.
     for chunk in column.chunks:
-        counts.update({entry["values"]: entry["counts"] for entry in chunk.value_counts().to_pylist()})
-    del counts[None]
+        texts, numbers = pc.value_counts(chunk).flatten()
+        for text, number in zip(texts.to_pylist(), numbers.to_pylist(), strict=True):
+            if text is not None and number is not None:
+                counts[text] += number
     return counts

@@ -106,7 +106,7 @@ def recompute_tiles(
 def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
     """Local days whose tiles a run recomputed, filled or removed; `before` are the tiles it began with."""
     if plan.from_scratch:
-        return set(tiles.column("day").to_pylist())
+        return _days_of(tiles)
     touched = [
         *plan.to_recompute,
         *plan.to_confirm,
@@ -116,8 +116,12 @@ def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
     days: set[str] = set()
     for rows in (before, tiles):
         starts = rows.column("start").cast(pa.int64()).to_numpy()
-        days.update(rows.column("day").filter(pa.array(meets_any(starts, starts + 1, touched))).to_pylist())
+        days |= _days_of(rows.select(["day"]).filter(pa.array(meets_any(starts, starts + 1, touched))))
     return days
+
+
+def _days_of(rows: pa.Table) -> set[str]:
+    return {str(day) for day in pc.unique(rows.column("day")).to_pylist()}
 
 
 def _changed(
@@ -186,7 +190,7 @@ def _exchanged(
     unheld = differing(*(sides(each, [*chosen.held, *held]) for each in (found.before, found.after)))
     if intersection(_tiles_at(config, rows), chosen.held) or marked != unheld:
         raise NotTold
-    touched = {*rows.column("day").to_pylist(), *marked.values()}
+    touched = {*_days_of(rows), *marked.values()}
     stored = with_states(_stored(config, transaction, touched), config.kinds)
     marks = side_rows(sides(stored, ()), before, after, marked)
     tiles = exchanged(config, stored, found.before, found.after, rows, marks, marked)
@@ -205,7 +209,8 @@ def _among(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
 
 
 def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
-    return union(Interval(each, each + config.tile) for each in set(rows.column("start").cast(pa.int64()).to_pylist()))
+    starts = np.unique(rows.column("start").cast(pa.int64()).to_numpy()).tolist()
+    return union(Interval(start, start + config.tile) for start in starts)
 
 
 def _segments(config: Config, transaction: Transaction, new_rows: NewRows) -> Segments:
@@ -223,7 +228,7 @@ def newest_end(config: Config, transaction: Transaction, worked: HourTiles, days
     """End of the newest hour with predictions; that of the published run may have lost its own."""
     if worked.only is None:
         return newest_hour(config, worked.tiles)
-    last = pc.max(days.filter(pc.equal(days.column("span"), "tile")).column("day")).as_py()
+    last = pc.max(days.filter(pc.equal(days.column("span"), pa.scalar("tile"))).column("day")).as_py()
     tiles = worked.tiles if last is None or last in worked.only else _stored(config, transaction, {last})
     return newest_hour(config, tiles)
 

@@ -181,9 +181,10 @@ def _with_reference(
     context: Context,
 ) -> Sli:
     if formula.against is None:
-        return Sli(name, formula, declaration, objective, None, better)
+        return Sli(name, formula, declaration, objective=objective, better=better)
     reference, meaning = context.reference(formula.against)
-    return Sli(name, formula, {**declaration, "against": meaning}, objective, reference, better)
+    declaration = {**declaration, "against": meaning}
+    return Sli(name, formula, declaration, objective=objective, reference=reference, better=better)
 
 
 def _sql_sli(entry: dict[str, object], context: Context) -> Sli:
@@ -199,7 +200,8 @@ def _sql_sli(entry: dict[str, object], context: Context) -> Sli:
             found=str(states),
         )
     formula = from_sql(states, str(entry["value"]), context.columns)
-    return Sli(str(entry["name"]), formula, {**entry, "labels": needs_labels(formula.states.values())}, objective)
+    declaration = {**entry, "labels": needs_labels(formula.states.values())}
+    return Sli(str(entry["name"]), formula, declaration, objective=objective)
 
 
 def _python_sli(entry: dict[str, object], context: Context) -> PythonSli:
@@ -227,7 +229,9 @@ def _python_sli(entry: dict[str, object], context: Context) -> PythonSli:
     reference = None
     if (against := entry.get("against")) is not None:
         reference, declaration["against"] = context.reference(against)
-    return PythonSli(str(entry["name"]), formula, declaration, objective, reference, context=context)
+    return PythonSli(
+        str(entry["name"]), formula, declaration, objective=objective, reference=reference, context=context
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -155,6 +155,7 @@ class Entry:
 
     name: str
     make: Callable[..., Formula]
+    _: KW_ONLY
     parameters: tuple[str, ...] = ()
     better: Better | None = None
     listed: tuple[str, ...] = ()
@@ -185,7 +186,9 @@ def entry(
 
     def register(make: Callable[..., Formula]) -> Callable[..., Formula]:
         for task in tasks or TASKS:
-            CATALOGUE[task, name] = Entry(name, make, parameters, better, listed, version)
+            CATALOGUE[task, name] = Entry(
+                name, make, parameters=parameters, better=better, listed=listed, version=version
+            )
         return make
 
     return register
@@ -243,6 +246,7 @@ class Sli:
     name: str
     formula: Formula
     declaration: Mapping[str, object]
+    _: KW_ONLY
     objective: Objective | None = None
     reference: Reference | None = None
     better: Better | None = None

@@ -1,7 +1,7 @@
-"""An as_of in the future: what is published as of it would hide everything that becomes known until then.
+"""The as_of of a run: not before `since`, and in the future only if the user says so.
 
-So it is refused unless `future` says that it is meant, and even then where it would hide values published as of today.
-Limit: a day ahead is let pass, since clocks differ.
+What is published as of the future would hide everything that becomes known until then. So it needs `future`, and even
+then it is refused where it would hide values published as of today. Limit: a day ahead is allowed, since clocks differ.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def latest_as_of() -> int:
 
 
 def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
-    """as_of as an instant, now where it is None; one in the future only if that is meant. Raises ConfigError."""
-    wanted = int(time.time()) * SECOND if as_of is None else instant_of(config.zone, "as_of", as_of)
-    if wanted < config.since_instant:
+    """An as_of as an instant in microseconds; None means now. Raises ConfigError before `since` or in the future."""
+    instant = int(time.time()) * SECOND if as_of is None else instant_of(config.zone, "as_of", as_of)
+    if instant < config.since_instant:
         todo = f"use a time after since ({iso(config.since_instant)})"
-        raise ConfigError("as_of lies before since", where="as_of", found=iso(wanted), todo=todo)
-    _check_meant(wanted, future)
-    return wanted
+        raise ConfigError("as_of lies before since", where="as_of", found=iso(instant), todo=todo)
+    _check_meant(instant, future)
+    return instant
 
 
 def _check_meant(as_of: int, future: bool) -> None:
-    """Raise ConfigError for an as_of in the future that nobody said is meant."""
+    """Raise ConfigError for an as_of in the future, unless the user gave `future`."""
     if as_of > latest_as_of() and not future:
         raise ConfigError(
             "as_of lies in the future",
@@ -45,7 +45,7 @@ def _check_meant(as_of: int, future: bool) -> None:
 
 
 def check_published(published: Published | None, request: Request, where: str) -> None:
-    """Raise StoreError for a store published as of the future, unless the request says that this is meant."""
+    """Raise StoreError for a store published as of the future, unless the request has `future`."""
     if published is not None and published.as_of > latest_as_of() and not request.future:
         raise StoreError(
             "the store is published as of a time in the future, so nothing known until then would replace it",
@@ -58,7 +58,7 @@ def check_published(published: Published | None, request: Request, where: str) -
 
 
 def check_publication(published: Published | None, request: Request, where: str) -> None:
-    """Raise ConfigError where values published as of the future would hide those as of today."""
+    """Raise ConfigError if values published as of the future would hide values as of today."""
     check_published(published, request, where)
     if published is not None and request.as_of > latest_as_of() >= published.as_of:
         raise ConfigError(
@@ -66,5 +66,5 @@ def check_publication(published: Published | None, request: Request, where: str)
             where="as_of",
             expected="a store in which nothing is published yet, or only as of the future",
             found=f"{iso(request.as_of)}; the store is published as of {iso(published.as_of)}",
-            todo="use another store, such as `--set store=PATH`, or `sli plan --future`, which writes nothing",
+            todo="use another store (`--set store=PATH`), or `sli plan --future`, which writes nothing",
         )

@@ -5,6 +5,8 @@ Limit: a file is known by the times in its footer, not by its rows.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,71 +22,84 @@ class Cause:
     """Why tiles are stale: what happened, to which files, for which stretch of time."""
 
     what: str
+    """For example `new feedback`; it ends with the name of the log."""
     intervals: tuple[Interval, ...]
     files: tuple[str, ...] = ()
 
 
 def causes_of(
-    inputs: Inputs,
-    basis: Published | None,
-    seen: Inputs,
-    as_of: int,
-    published: Published | None,
+    inputs: Inputs, basis: Published | None, seen: Inputs, as_of: int, published: Published | None
 ) -> list[Cause]:
-    """What happened to the files since the run that `basis` published; all of them where there is none to build on."""
+    """What happened to the files since the run that `basis` published, which saw the files `seen`.
+
+    Without a basis to build on: all files, with the reason why everything is computed from scratch.
+    """
     if basis is None:
-        what = (
-            "first run"
-            if published is None
-            else "as_of older than published"
-            if as_of < published.as_of
-            else "config changed"
-        )
-        return [
-            Cause(f"{what}: {log}", tuple(i for i in [files.span] if i), tuple(files.paths))
-            for log, files in zip(("predictions", "feedback"), inputs.logs, strict=True)
-        ]
-    groups: dict[str, list[tuple[str, list[Interval]]]] = {}
+        return _from_scratch(inputs, as_of, published)
     later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
-    for files, before in zip(inputs.logs, seen.logs, strict=True):
-        places = before.places(files.rows.column("path"))
-        changed = (places >= 0) & ~_unchanged(files, before, places)
-        known_now = np.zeros(len(files), bool)
-        known_now[files.meeting(later)] = True
-        replaced = iter(before.take(places[changed]))
-        # Most files are as they were, and all of their rows known already.
-        looked_at = np.flatnonzero((places < 0) | changed | known_now)
-        for file, place in zip(files.take(looked_at), looked_at, strict=True):
-            if places[place] < 0:
-                groups.setdefault(f"new {file.log}", []).append((file.path, file.intervals))
-            elif changed[place]:
-                spans = [*next(replaced).intervals, *file.intervals]
-                groups.setdefault(f"rewritten {file.log}", []).append((file.path, spans))
-            elif newly := intersection(file.intervals, [later]):
-                groups.setdefault(f"newly known {file.log}", []).append(("", newly))
-    for files, before in zip(inputs.logs, seen.logs, strict=True):
-        for old in before.take(~before.as_in(files)):
-            groups.setdefault(f"removed {old.log}", []).append((old.path, old.intervals))
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    intervals: defaultdict[str, list[Interval]] = defaultdict(list)
+    for what, path, spans in [*_changed(inputs, seen, later), *_removed(inputs, seen)]:
+        intervals[what] += spans
+        if path:
+            files[what].append(path)
+    return [Cause(what, tuple(union(spans)), tuple(files[what])) for what, spans in intervals.items()]
+
+
+def _from_scratch(inputs: Inputs, as_of: int, published: Published | None) -> list[Cause]:
+    if published is None:
+        why = "first run"
+    else:
+        why = "as_of older than published" if as_of < published.as_of else "config changed"
     return [
-        Cause(what, tuple(union(i for _, each in found for i in each)), tuple(path for path, _ in found if path))
-        for what, found in groups.items()
+        Cause(f"{why}: {log}", tuple(span for span in [files.span] if span), tuple(files.paths))
+        for log, files in zip(("predictions", "feedback"), inputs.logs, strict=True)
     ]
 
 
+def _changed(inputs: Inputs, seen: Inputs, later: Interval) -> Iterator[tuple[str, str, list[Interval]]]:
+    """For each file that is new, rewritten, or has rows known only `later`: what happened, its path, its times.
+
+    The path is empty for a file that only has rows known later: the file itself is as it was.
+    """
+    for files, before in zip(inputs.logs, seen.logs, strict=True):
+        places = before.places(files.rows.column("path"))
+        changed = (places >= 0) & ~_unchanged(files, before, places)
+        known_later = np.zeros(len(files), bool)
+        known_later[files.meeting(later)] = True
+        replaced = iter(before.take(places[changed]))
+        # Most files are as they were, and all of their rows are known already.
+        looked_at = np.flatnonzero((places < 0) | changed | known_later)
+        for file, place in zip(files.take(looked_at), looked_at, strict=True):
+            if places[place] < 0:
+                yield f"new {file.log}", file.path, file.intervals
+            elif changed[place]:
+                yield f"rewritten {file.log}", file.path, [*next(replaced).intervals, *file.intervals]
+            elif newly_known := intersection(file.intervals, [later]):
+                yield f"newly known {file.log}", "", newly_known
+
+
+def _removed(inputs: Inputs, seen: Inputs) -> Iterator[tuple[str, str, list[Interval]]]:
+    for files, before in zip(inputs.logs, seen.logs, strict=True):
+        for file in before.take(~before.as_in(files)):
+            yield f"removed {file.log}", file.path, file.intervals
+
+
 def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
-    """Which files, each of them at its place among those before, are as they were then."""
-    mine, theirs = files.kinds, before.kinds
-    found = np.flatnonzero(places >= 0)
-    pairs, of = np.unique(theirs.of[places[found]] * len(mine.every) + mine.of[found], return_inverse=True)
-    kinds = ((theirs.every[each // len(mine.every)], mine.every[each % len(mine.every)]) for each in pairs)
+    """Which files are as they were before; `places`: where each lies among `before`, negative if it does not."""
+    now, then = files.kinds, before.kinds
+    there = np.flatnonzero(places >= 0)
+    # Few kinds of columns occur in many files: each pair of kinds is compared once.
+    pairs, of = np.unique(then.of[places[there]] * len(now.every) + now.of[there], return_inverse=True)
+    kinds = ((then.every[pair // len(now.every)], now.every[pair % len(now.every)]) for pair in pairs)
     same: Flags = np.zeros(len(files), bool)
-    same[found] = np.array([not _retyped(*each) for each in kinds], bool)[of]
+    same[there] = np.array([not _retyped(*then_and_now) for then_and_now in kinds], bool)[of]
     for name in ("fingerprint", "problem"):
         same &= before.same(places, name, files.rows.column(name))
     return same
 
 
 def _retyped(old: Columns, new: Columns) -> bool:
-    """Whether a column is of another type; one that the config asks for anew changes no row."""
+    """Whether a column has another type; a column that only the new config reads changes no row."""
     types = dict(new)
     return any(types.get(name, kind) != kind for name, kind in old)

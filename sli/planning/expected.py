@@ -1,14 +1,13 @@
-"""What a run will write, told before it does any of it: windows, slices and SLIs, and calls of Python functions.
+"""What a run will write, estimated before it does any of it: windows, results, and calls of Python functions.
 
-Limit: how many slices a window has shows only in its rows. So the most there can be is told: as many as there are
-predictions by the files' footers, and, once something is published, as many as its tiles have.
+Limit: only the rows show how many slices a window has. So the estimate is the most there can be: by the number of
+predictions in the footers of the files, and, once something is published, by the number of slices in its tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,20 +19,25 @@ from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slis import Sli
 from sli.slis.custom.sampled import resamples
-from sli.slis.states import SAMPLE_ROWS
+from sli.slis.states import SAMPLE_ROWS, Floats
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Windows to roll up, their results for each slice, results in all at most, and calls of functions at most."""
+    """What a plan comes to, in numbers."""
 
     windows: int
+    """Windows to roll up."""
     for_each_slice: int
+    """Results for each slice: each window once for every SLI that it is rolled up for."""
     results: int
+    """Results in all, at most."""
     functions: tuple[str, ...]
+    """SLIs that call a Python function."""
     calls: int
+    """Calls of these functions, at most."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As plain values."""
         return asdict(self)
 
@@ -41,52 +45,55 @@ class Expected:
 def expected(
     config: Config, plan: Plan, inputs: Inputs, published: Published | None, slices: Mapping[str, int] | None
 ) -> Expected:
-    """What a plan comes to. `slices` are how many published tiles have of each set of columns, None before any are."""
+    """Estimate what a plan comes to.
+
+    `slices`: how many slices the published tiles have, by the columns joined with commas; None before any are.
+    """
     files, span = inputs.predictions, inputs.predictions.span
     if span is None:
         return Expected(0, 0, 0, (), 0)
-    seen = int(config.zone.hours(min(span.end - 1, plan.as_of), min(span.end - 1, plan.as_of) + 1)[-1])
-    newest = max(config.since_instant, seen, 0 if published is None else published.newest)
+    last = min(span.end - 1, plan.as_of)
+    newest = max(config.since_instant, int(config.zone.hours(last, last + 1)[-1]), published.newest if published else 0)
     settled = newest if published is None or plan.from_scratch else min(newest, published.newest)
-    predictions = int(np.sum(files.rows.column("rows").to_numpy()))
-    every: set[tuple[str, int, int]] = set()
-    alone, most, calls = 0, 0, 0
-    functions = tuple(each.name for each in config.declared if _is_function(each))
-    for each in config.declared:
+    total = int(np.sum(files.rows.column("rows").to_numpy()))
+    windows: set[tuple[str, int, int]] = set()
+    for_each_slice, results, calls = 0, 0, 0
+    functions = tuple(sli.name for sli in config.declared if _calls_function(sli))
+    for sli in config.declared:
         for grain in config.all_grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            chosen = affected(config.zone, plan, SliChange.of(plan, each), settled, grain, starts, ends)
-            starts, ends = starts[chosen], ends[chosen]
-            every.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
-            held = predictions * _shares(starts, ends, span)
-            rows = _rows(config, held, slices)
-            alone, most = alone + len(starts), most + rows
-            if each.name in functions:
+            hit = affected(config.zone, plan, SliChange.of(plan, sli), settled, grain, starts, ends)
+            starts, ends = starts[hit], ends[hit]
+            windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
+            predictions = total * _shares(starts, ends, span)
+            rows = _rows(config, predictions, slices)
+            for_each_slice, results = for_each_slice + len(starts), results + rows
+            if sli.name in functions:
                 calls += rows
-                if grain.name not in ("hour", "day") or each.reference is not None:
-                    # No set of slices has more slices of so many pairs.
-                    large = len(config.slice_sets) * int((held // SAMPLE_ROWS).sum())
+                if grain.name not in ("hour", "day") or sli.reference is not None:
+                    # No slice set has more slices with so many pairs.
+                    large = len(config.slice_sets) * int((predictions // SAMPLE_ROWS).sum())
                     calls += resamples(config.level) * min(rows, large)
-    return Expected(len(every), alone, most, functions, calls)
+    return Expected(len(windows), for_each_slice, results, functions, calls)
 
 
-def _is_function(sli: Sli) -> bool:
+def _calls_function(sli: Sli) -> bool:
     return any(state.kind == "sample" for state in sli.formula.states.values())
 
 
-def _shares(starts: Instants, ends: Instants, span: Interval) -> np.ndarray:
-    """The share of the predictions in each window, were they spread evenly."""
+def _shares(starts: Instants, ends: Instants, span: Interval) -> Floats:
+    """The share of the predictions in each window, if they lie evenly over `span`."""
     inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
     return np.asarray(np.maximum(inside, 0) / max(1, span.end - span.start))
 
 
-def _rows(config: Config, held: np.ndarray, slices: Mapping[str, int] | None) -> int:
-    """At most how many rows windows of so many predictions have, a row a slice."""
+def _rows(config: Config, predictions: Floats, slices: Mapping[str, int] | None) -> int:
+    """How many results windows of so many predictions have at most, one a slice."""
     total = 0
     for columns in config.slice_sets:
-        most = np.maximum(np.ceil(held), 1) if columns else np.ones(len(held))
+        most = np.maximum(np.ceil(predictions), 1) if columns else np.ones(len(predictions))
         if columns and slices is not None and ",".join(columns) in slices:
-            most = np.full(len(held), slices[",".join(columns)])
+            most = np.full(len(predictions), slices[",".join(columns)])
         if columns in config.caps:
             most = np.minimum(most, config.caps[columns] + 1)
         total += int(most.sum())

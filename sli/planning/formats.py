@@ -1,8 +1,8 @@
 """The format of a store: its number, and the steps that lead there from older ones.
 
-A published state names its format. A state of a newer format is refused by whatever opens the store, before anything is
-written; one of an older format is read as if it had this one, and the next run writes it so, in the one commit by which
-it publishes. Limit: versions of sli that knew no number (format 4) refuse a newer store by a traceback.
+A published state names its format. A newer format is refused when the store is opened, before anything is written. An
+older one is read as if it were the current one, and the next run writes the current one in the commit by which it
+publishes. Limit: versions of sli before the number (format 4) refuse a newer store with a traceback.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from typing import Any
 
 from sli.errors import StoreError
 
+Stored = dict[str, Any]
+"""A published state as read from JSON."""
 FORMAT = 5
-"""Whoever changes a table's columns or the published state adds one here, and a step to STEPS."""
+"""If you change the columns of a table or the published state, add one here and a step to STEPS."""
 UNNAMED = 4
 """The format of a state that names none."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a store comes from a format to the next one."""
+    """How a store gets from one format to the next."""
 
     what: str
-    """What is done, as people are told beforehand."""
-    state: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    """The published state in the next format; None: it is the same."""
+    """What is done, in words for the user."""
+    state: Callable[[Stored], Stored] | None = None
+    """Turns the published state into that of the next format; None: it stays the same."""
     recompute: bool = False
-    """Whether the tables cannot be carried over: everything is recomputed from the logs."""
+    """Whether the tables cannot be kept: everything is recomputed from the logs."""
 
 
 STEPS: Mapping[int, Step] = {4: Step("the published state names its format; no other table changes")}
-"""By the format they lead on from."""
+"""The step from each older format to the next."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,20 @@ class Migration:
         steps = [*self.steps, "everything is recomputed from the logs"] if self.recompute else self.steps
         return f"the store has format {self.found}; this run migrates it to {self.known}: {'; '.join(steps)}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """As plain values."""
         return {"from": self.found, "to": self.known, "steps": list(self.steps), "recompute": self.recompute}
 
 
 def migration(found: int) -> Migration | None:
-    """What leads from a format to this program's; None where it is the same."""
+    """The steps from a format to the current one; None if it is the current one."""
     steps = [STEPS[number] for number in range(found, FORMAT)]
     recompute = any(step.recompute for step in steps)
     return Migration(found, FORMAT, tuple(step.what for step in steps), recompute) if steps else None
 
 
-def migrated(state: dict[str, Any], where: str) -> dict[str, Any]:
-    """A published state as this program has it; `format` stays the one found. Raises StoreError for a newer one."""
+def migrated(state: Stored, where: str) -> Stored:
+    """A published state in the current format; its `format` stays the one found. Raises StoreError for a newer one."""
     found = state.get("format", UNNAMED)
     if not isinstance(found, int) or found > FORMAT:
         raise StoreError(

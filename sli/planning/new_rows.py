@@ -1,11 +1,13 @@
-"""The rows that came since the published run, where all there is to do follows from them.
+"""The rows that came since the published run, where everything to do follows from them.
 
-Then the tiles are amended by these rows instead of recomputed.
+Tiles are then amended by these rows instead of being recomputed. Limit: if a file was rewritten or removed, rows are
+gone as well, and tiles are recomputed.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sli.calendar.interval import Interval
@@ -14,16 +16,14 @@ from sli.planning.changes import Cause
 from sli.planning.published import Published
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewRows:
-    """The rows that came since the published run: those of new files, and those of files seen that are known only now.
-
-    Everything else is as it was, so the tiles can be amended by these rows' ids.
-    """
+    """Where the new rows lie: in new files, and in files seen before that have rows known only now."""
 
     predictions: Files
     """New files."""
     feedback: Files
+    """New files."""
     seen_predictions: Files
     seen_feedback: Files
     published_as_of: int
@@ -37,7 +37,7 @@ class NewRows:
 
     @functools.cached_property
     def newly_known(self) -> Files:
-        """Files seen that have such rows."""
+        """Files seen that have rows known only now."""
         seen = self.seen_predictions.with_more(self.seen_feedback)
         return seen.take(seen.meeting(self.later))
 
@@ -48,22 +48,30 @@ class NewRows:
 
     @property
     def bytes(self) -> int:
-        """What is read for certain."""
-        return sum(int(f.row_bytes * f.rows) for f in (*self.predictions, *self.feedback, *self.newly_known))
+        """Compressed bytes that are read at least."""
+        files = (*self.predictions, *self.feedback, *self.newly_known)
+        return sum(int(file.row_bytes * file.rows) for file in files)
 
 
-def new_rows_of(inputs: Inputs, basis: Published, seen: Inputs, causes: list[Cause], as_of: int) -> NewRows | None:
-    """The new rows, or None where files seen were rewritten or removed, or new ones hold columns of other types."""
+def new_rows_of(inputs: Inputs, basis: Published, seen: Inputs, causes: Iterable[Cause], as_of: int) -> NewRows | None:
+    """The new rows; None if files seen were rewritten or removed, or if new files have columns of other types."""
     if not all(cause.what.startswith(("new ", "newly known ")) for cause in causes):
         return None
     new, old = [], []
     for files, before in zip(inputs.logs, seen.logs, strict=True):
         there = files.as_in(before)
         added, known = files.take(files.usable & ~there), files.take(files.usable & there)
-        kinds = [set(each) for each in known.kinds.every]
-        # Files seen may tell of columns that the config has left out since.
-        if len(known) and not all(any(mine <= kind for kind in kinds) for mine in map(set, added.kinds.every)):
+        known_kinds = [set(columns) for columns in known.kinds.every]
+        # Files seen may have columns that the config has left out since.
+        if len(known) and not all(any(set(kind) <= columns for columns in known_kinds) for kind in added.kinds.every):
             return None
         new.append(added)
         old.append(known)
-    return NewRows(new[0], new[1], old[0], old[1], basis.as_of, as_of)
+    return NewRows(
+        predictions=new[0],
+        feedback=new[1],
+        seen_predictions=old[0],
+        seen_feedback=old[1],
+        published_as_of=basis.as_of,
+        as_of=as_of,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from sli.calendar.interval import Interval
 from sli.engine.storage import plain
@@ -83,7 +82,7 @@ class Published:
             ) from error
 
     @staticmethod
-    def _of(stored: dict[str, Any]) -> Published:
+    def _of(stored: formats.Stored) -> Published:
         tree = dict(stored)
         for name, key in STORED_AS.items():
             if key in tree:

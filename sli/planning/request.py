@@ -1,4 +1,4 @@
-"""What a run is asked for: everything stale, everything stale that is young enough, or a part of a backfill.
+"""What a run is asked for: all stale tiles, the young ones of them, or a part of a backfill.
 
 Limit: a backfill works through its interval in order, so one instant says how far it has come.
 """
@@ -18,7 +18,7 @@ from sli.calendar.zone import Zone
 
 @dataclass(frozen=True)
 class Backfill:
-    """An interval to recompute, in whole tiles. With `slis` only what these lack."""
+    """An interval to recompute, in whole tiles. With `slis` only the states that these SLIs lack are computed."""
 
     id: str
     interval: Interval
@@ -28,21 +28,22 @@ class Backfill:
 
     @staticmethod
     def begun(interval: Interval, slis: tuple[str, ...], base: str, sequence: int) -> Backfill:
-        """A new one; the same question asked of the same publication has the same id."""
+        """A new backfill; the same interval and SLIs asked of the same publication get the same id."""
         content = json.dumps([interval.start, interval.end, slis, base, sequence])
         return Backfill(hashlib.sha256(content.encode()).hexdigest()[:10], interval, slis, interval.start)
 
     @property
     def over(self) -> bool:
+        """Whether all of it is done."""
         return self.done >= self.interval.end
 
     @property
     def left(self) -> Interval:
-        """What is still to do. What single SLIs lack, the tiles themselves know."""
+        """The interval still to do. With `slis` all of it: the ledger knows which tiles still lack their states."""
         return self.interval if self.slis else Interval(self.done, self.interval.end)
 
     def parts(self, zone: Zone, days: int, limits: Interval) -> list[Interval]:
-        """What is left, cut at a midnight of the zone every so many days of those within `limits`."""
+        """What is left, cut into parts of so many days at midnights of the zone; only days within `limits` count."""
         edges, end = [self.left.start], min(self.interval.end, limits.end)
         at = max(self.left.start, limits.start)
         days = min(days, max(0, end - at) // DAY + 2)
@@ -53,32 +54,33 @@ class Backfill:
 
 @dataclass(frozen=True)
 class Request:
-    """A run as known at `as_of`. `look_back`: leave stale tiles older than this before the newest hour for later."""
+    """A run as known at `as_of`."""
 
     as_of: int
     look_back: int | None = None
+    """Stale tiles further than this before the newest hour wait for a later run, in microseconds."""
     backfill: Backfill | None = None
     part: Interval | None = None
-    """The part of the backfill to do now; it begins where the backfill has come to."""
+    """The part of the backfill to do now; it begins where the parts done end."""
     now: bool = False
-    """Whether as_of was not asked for: it is the moment, and no older than what is published meanwhile."""
+    """Whether as_of was left out: it is then the present, and never older than what others publish meanwhile."""
     continues: bool = False
-    """Whether the backfill was begun before: then it is one that another process has finished if it is not recorded."""
+    """Whether the backfill was begun before: if it is not recorded any more, another process has finished it."""
     future: bool = False
-    """Whether an as_of in the future is meant."""
+    """Whether an as_of in the future is allowed."""
 
     @property
     def slis(self) -> tuple[str, ...]:
-        """The only SLIs to extend; empty: recompute whole tiles."""
+        """The only SLIs whose states are filled in; empty: whole tiles are recomputed."""
         return self.backfill.slis if self.backfill else ()
 
     def not_before(self, published: int) -> Request:
-        """The same as known when it is carried out: an older as_of would not replace what is published meanwhile."""
+        """The same request, as of `published` at least: an older as_of would replace nothing published meanwhile."""
         return replace(self, as_of=max(self.as_of, published)) if self.now or self.part else self
 
     @property
     def reached(self) -> Backfill | None:
-        """The backfill once this run is published."""
+        """The backfill as it stands once this run is published."""
         if self.backfill is None or self.part is None:
             return None
         return replace(self.backfill, done=self.part.end)

@@ -1,6 +1,6 @@
-"""Where tasks run: in this process, or by Dask in local processes or on a cluster; results come back in their order.
+"""Runs tasks: in this process, in local processes or on a Dask cluster, and returns their results in order.
 
-Limit: a task is one function call; what it reads and how much memory that takes was decided by the plan.
+Limit: a task is one function call; what it reads and how much memory it takes was decided by the plan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, ParamSpec, TypedDict, TypeVar
 
 from sli.config.model import Config
 from sli.config.sections import Factory, Scheduler, Workers
@@ -20,91 +20,99 @@ from sli.engine.interrupts import in_thread
 from sli.engine.storage import plain
 from sli.errors import EngineError
 from sli.matching.cluster import LOG as CLUSTER_LOG
-from sli.matching.cluster import PATIENCE, factory_of, module, name_of, opened, without_workers
+from sli.matching.cluster import PATIENCE, Client, dask_module, factory_call, no_workers_error, open_client, place_name
 
-Task = Callable[..., Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 Report = Callable[[int, int], None]
+"""Called with the number of tasks that are done, and of all tasks."""
 
 LOG = logging.getLogger("sli")
-"""What tasks say while they work; records of tasks on a cluster arrive in this process."""
+"""What tasks log while they work; records of tasks on a cluster arrive in this process."""
 TOPIC = "sli-log"
 
 
-def execute(config: Config, tasks: Sequence[Task], progress: Report) -> list[Any]:
-    """Run tasks one after another in this process, or on the cluster the config names. Results in their order.
+def execute(config: Config, tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
+    """Run tasks one after another in this process, or on the cluster that the config names.
 
-    The first error of a task ends all of them and is raised as it is. Raises EngineError for a cluster that fails.
+    Returns their results in the order of the tasks. The first error of a task ends all tasks and is raised as it is.
+    Raises EngineError if the cluster fails.
     """
     if config.dask == "in-process":
         return _in_process(tasks, progress)
-    with connected(config, len(tasks)) as client:
+    with cluster_client(config, len(tasks)) as client:
         return _on_cluster(client, tasks, progress)
 
 
 def check_cluster(config: Config) -> None:
-    """Find out within seconds whether there is a cluster: a scheduler that answers, a factory that can be called.
+    """Find out within seconds whether the cluster can be used: its scheduler answers, or its factory can be called.
 
-    Raises EngineError, and ConfigError for a factory that is none.
+    Raises EngineError, and ConfigError for a factory that cannot be called.
     """
     if isinstance(config.dask, Factory):
-        factory_of(config)
+        factory_call(config)
     if isinstance(config.dask, Scheduler):
-        with connected(config, 1):
+        with cluster_client(config, 1):
             pass
 
 
 @contextmanager
-def connected(config: Config, tasks: int) -> Iterator[Any]:
-    """A distributed Client of the place `dask:` names, for about so many tasks at once.
+def cluster_client(config: Config, tasks: int) -> Iterator[Client]:
+    """A distributed Client of the place that `dask:` names, for about so many tasks at once.
 
-    In-process, too: a scheduler and a worker in threads of this process. Whatever runs through it inside the block
-    raises EngineError where the cluster fails, be it the workers, their memory or the scheduler. Tasks wrapped by
-    `forwarded` log in this process. Inside `one_cluster` it is the same client each time.
+    In-process gives one too: a scheduler and a worker in threads of this process. Inside `one_cluster` it is the same
+    client each time. Wrap tasks in `forwarding_logs` so that what they log arrives in this process. Raises EngineError
+    if the cluster fails while it is used: its workers, their memory, or its scheduler.
     """
-    where = name_of(config)
-    with _kept_or_opened(config, tasks) as client:
-        distributed = module("distributed")
-        try:
-            yield client
-        except distributed.KilledWorker as error:
-            raise EngineError(
-                "a task killed every worker process that tried it",
-                where=where,
-                found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
-                todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices"
-                if isinstance(config.dask, Workers)
-                else f"see its log at {error.last_worker.address}; if it had too little memory, start workers with "
-                "more memory or fewer threads, or lower `memory:` to what each thread has",
-                passes=True,
-            ) from error
-        except distributed.scheduler.NoValidWorkerError as error:
-            raise without_workers(config) from error
-        except (ImportError, RuntimeError) as error:
-            if not unopened(error):
-                raise
-            reason = error.__cause__ or error
-            raise EngineError(
-                "the cluster lacks a module that tasks need",
-                where=where,
-                found=f"{type(reason).__name__}: {plain(reason)}"[:200],
-                todo="install there what this process has: the same sli, and the packages that Python SLIs import",
-            ) from error
-        except (CancelledError, distributed.comm.CommClosedError) as error:
-            raise EngineError(
-                "the Dask scheduler was lost",
-                where=where,
-                found=plain(error)[:200],
-                todo="run again once it is back, or set `dask: in-process`",
-                passes=True,
-            ) from error
+    with _kept_or_opened(config, tasks) as client, _failures(config):
+        yield client
+
+
+@contextmanager
+def _failures(config: Config) -> Iterator[None]:
+    """Turn the errors that Dask raises when a cluster fails into EngineErrors."""
+    distributed, where = dask_module("distributed"), place_name(config)
+    try:
+        yield
+    except distributed.KilledWorker as error:
+        raise EngineError(
+            "a task killed every worker process that tried it",
+            where=where,
+            found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
+            todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices"
+            if isinstance(config.dask, Workers)
+            else f"see its log at {error.last_worker.address}; if it had too little memory, start workers with "
+            "more memory or fewer threads, or lower `memory:` to what each thread has",
+            passes=True,
+        ) from error
+    except distributed.scheduler.NoValidWorkerError as error:
+        raise no_workers_error(config) from error
+    except (ImportError, RuntimeError) as error:
+        if not cannot_load(error):
+            raise
+        reason = error.__cause__ or error
+        raise EngineError(
+            "the cluster lacks a module that tasks need",
+            where=where,
+            found=f"{type(reason).__name__}: {plain(reason)}"[:200],
+            todo="install there what this process has: the same sli, and the packages that Python SLIs import",
+        ) from error
+    except (CancelledError, distributed.comm.CommClosedError) as error:
+        raise EngineError(
+            "the Dask scheduler was lost",
+            where=where,
+            found=plain(error)[:200],
+            todo="run again once it is back, or set `dask: in-process`",
+            passes=True,
+        ) from error
 
 
 @dataclass
 class _Kept:
-    """The client of a run or backfill, once there is one."""
+    """The client that a run or backfill keeps, once it has one."""
 
     stack: ExitStack
-    client: Any = None
+    client: Client | None = None
 
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
@@ -112,9 +120,9 @@ _KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def one_cluster() -> Iterator[None]:
-    """Inside the block, of one config, a cluster is started or connected to once, when it is first needed.
+    """Inside the block one cluster serves all tasks; it is started, or connected to, when it is first needed.
 
-    It is closed at the end of the outermost such block, or function: it serves as a decorator too.
+    It is closed at the end of the outermost such block. All calls inside must have the same config. Also a decorator.
     """
     if _KEPT.get() is not None:
         yield
@@ -128,113 +136,123 @@ def one_cluster() -> Iterator[None]:
 
 
 @contextmanager
-def _kept_or_opened(config: Config, tasks: int) -> Iterator[Any]:
+def _kept_or_opened(config: Config, tasks: int) -> Iterator[Client]:
     kept = _KEPT.get()
     if kept is None:
-        with _introduced(config, tasks) as client:
+        with _new_client(config, tasks) as client:
             yield client
         return
     if kept.client is None or kept.client.status != "running":
-        kept.client = kept.stack.enter_context(_introduced(config, tasks))
+        kept.client = kept.stack.enter_context(_new_client(config, tasks))
     elif isinstance(config.dask, Workers):
         _enlarge(kept.client, min(tasks, config.dask.workers))
     yield kept.client
 
 
 @contextmanager
-def _introduced(config: Config, tasks: int) -> Iterator[Any]:
-    """A client whose tasks are heard and whose dashboard, in-process has none, is told."""
-    with opened(config, tasks) as client, _heard(client):
+def _new_client(config: Config, tasks: int) -> Iterator[Client]:
+    """A new client; what its tasks log is logged here, and so is the address of its dashboard."""
+    with open_client(config, tasks) as client, _logs_received(client):
         if config.dask != "in-process" and client.dashboard_link:
             CLUSTER_LOG.info("dashboard: %s", client.dashboard_link)
         yield client
 
 
-def _enlarge(client: Any, workers: int) -> None:
-    """Start further local workers; tasks begin on those there are."""
+def _enlarge(client: Client, workers: int) -> None:
+    """Start further local workers; tasks begin on the workers there are."""
     if workers > len(client.cluster.workers):
         client.cluster.scale(workers)
         with suppress(TimeoutError):
             client.wait_for_workers(workers, timeout=PATIENCE)
 
 
-def unopened(error: Exception) -> bool:
-    """Whether tasks could not be opened where they arrived; Dask has no error of its own for it."""
+def cannot_load(error: Exception) -> bool:
+    """Whether a worker or the scheduler could not unpickle a task; Dask has no error of its own for it."""
     return isinstance(error, ImportError) or "deserialization of the task graph" in str(error)
 
 
-def forwarded(client: Any, task: Task) -> Task:
-    """The task, such that what it logs on a worker in another process is logged in this one."""
+def forwarding_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
+    """The task; what it logs on a worker in another process is logged in this one."""
     # In threads of this process records need no help.
-    return task if client.scheduler.address.startswith("inproc://") else _Forwarded(task, client.id)
+    return task if client.scheduler.address.startswith("inproc://") else _ForwardingLogs(task, client.id)
 
 
-def _on_cluster(client: Any, tasks: Sequence[Task], progress: Report) -> list[Any]:
-    """Results are fetched as they come: none waits in a worker's memory for the last."""
-    results: list[Any] = [None] * len(tasks)
-    futures = [client.submit(forwarded(client, task), pure=False) for task in tasks]
+def _on_cluster(client: Client, tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
+    """Fetch each result as it comes: none waits in a worker's memory for the last."""
+    results: dict[int, T] = {}
+    futures = [client.submit(forwarding_logs(client, task), pure=False) for task in tasks]
     positions = {future.key: i for i, future in enumerate(futures)}
-    for done, future in enumerate(module("distributed").as_completed(futures), 1):
+    for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
         results[positions[future.key]] = future.result()
         future.release()
         progress(done, len(tasks))
-    return results
+    return [results[i] for i in range(len(tasks))]
 
 
 @dataclass(frozen=True)
-class _Forwarded:
+class _ForwardingLogs(Generic[P, T]):
     """A task on a worker whose log records are sent to the process of the run."""
 
-    task: Task
+    task: Callable[P, T]
     run: str
 
-    def __call__(self, *given: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         handler = _ToScheduler(self.run)
         LOG.addHandler(handler)
         LOG.setLevel(logging.INFO)
         try:
-            return self.task(*given)
+            return self.task(*args, **kwargs)
         finally:
             LOG.removeHandler(handler)
 
 
+class _Message(TypedDict):
+    """A log record on its way from a worker."""
+
+    run: str
+    level: int
+    text: str
+    worker: str
+
+
 class _ToScheduler(logging.Handler):
-    """Sends what the thread that made it logs."""
+    """Sends what the thread that made the handler logs."""
 
     def __init__(self, run: str) -> None:
         super().__init__()
         self.run, self.thread = run, threading.get_ident()
-        self.worker = module("distributed").get_worker()
+        self.worker = dask_module("distributed").get_worker()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self.thread:
-            where = f"{self.worker.name}"
-            said = {"run": self.run, "level": record.levelno, "text": record.getMessage(), "worker": where}
-            self.worker.log_event(TOPIC, said)
+            message = _Message(
+                run=self.run, level=record.levelno, text=record.getMessage(), worker=f"{self.worker.name}"
+            )
+            self.worker.log_event(TOPIC, message)
 
 
 @contextmanager
-def _heard(client: Any) -> Iterator[None]:
+def _logs_received(client: Client) -> Iterator[None]:
     """Log here what the tasks of this client log on their workers, and not those of others on the cluster."""
 
-    def hear(event: tuple[float, Any]) -> None:
-        said = event[1]
-        if said["run"] == client.id:
-            LOG.log(said["level"], "%s (worker %s)", said["text"], said["worker"])
+    def log(event: tuple[float, _Message]) -> None:
+        message = event[1]
+        if message["run"] == client.id:
+            LOG.log(message["level"], "%s (worker %s)", message["text"], message["worker"])
 
-    client.subscribe_topic(TOPIC, hear)
+    client.subscribe_topic(TOPIC, log)
     try:
         yield
     finally:
-        with suppress(Exception):  # the scheduler may be gone, and that is told already
+        with suppress(Exception):  # the scheduler may be gone, which is reported already
             client.unsubscribe_topic(TOPIC)
 
 
-def _in_process(tasks: Sequence[Task], progress: Report) -> list[Any]:
-    made = []
-    # In a thread, so that a signal can stop the query a task is at.
+def _in_process(tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
+    results = []
+    # In a thread, so that a signal can stop the query of a task.
     with ThreadPoolExecutor(1) as pool:
         for done, task in enumerate(tasks, 1):
-            made.append(in_thread(pool, task))
+            results.append(in_thread(pool, task))
             progress(done, len(tasks))
-    return made
+    return results

@@ -23,7 +23,8 @@ from sli.matching.duplicates import prediction_order
 from sli.matching.sides import one_number
 from sli.planning.plan import Plan
 
-LOSERS = pa.schema([pa.field("id", pa.string()), pa.field("tile", pa.int64()), pa.field("winner", pa.float64())])
+_TYPES: dict[str, pa.DataType] = {"id": pa.string(), "tile": pa.int64(), "winner": pa.float64()}
+LOSERS = pa.schema(_TYPES)
 """Predictions that lost to one in another tile: their id, their tile, the value of the winner."""
 KEY_BYTES = 32
 """Memory that the hash of an id takes while it is sorted, with its copies."""

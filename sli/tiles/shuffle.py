@@ -32,8 +32,8 @@ from sli.engine.storage import plain
 from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, rows_sql
-from sli.matching.cluster import module, name_of
-from sli.matching.execute import Report, connected, forwarded, unopened
+from sli.matching.cluster import dask_module, place_name
+from sli.matching.execute import Report, cannot_load, cluster_client, forwarding_logs
 from sli.matching.join import create_findings, join_rows
 from sli.matching.other_tiles import LOSERS
 from sli.matching.pairs import create_pairs
@@ -59,11 +59,11 @@ def shuffled(config: Config, task_set: TaskSet, spec: Spec, losers: pa.Table, pr
     """
     # The other half of a task's memory is for rows on their way, which are not DuckDB's.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
-    with connected(config, task_set.task_count) as client, _quiet(), _failures(config):
+    with cluster_client(config, task_set.task_count) as client, _quiet(), _failures(config):
         futures = client.compute(_graph(client, task_set, spec, losers))
         places = {future.key: place for place, future in enumerate(futures)}
         made: list[Any] = [None] * len(futures)
-        for done, future in enumerate(module("distributed").as_completed(futures), 1):
+        for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
             made[places[future.key]] = future.result()
             future.release()
             progress(done, len(futures))
@@ -82,12 +82,12 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
         inside_sql("f_t", whole.feedback_tiles),
     )
     settled = functools.partial(_settle, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges)
-    tile = forwarded(client, functools.partial(_tile, spec=spec, edges=edges))
+    tile = forwarding_logs(client, functools.partial(_tile, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([losers] if len(losers) else [])]
-    rows = module("dask.dataframe").from_map(forwarded(client, read), given, meta=nothing, label="read")
+    rows = dask_module("dask.dataframe").from_map(forwarding_logs(client, read), given, meta=nothing, label="read")
     by_id = _sent(rows, shuffle.partitions)
-    by_time = _sent(by_id.map_partitions(forwarded(client, settled), meta=nothing), len(edges) - 1)
-    delayed = module("dask").delayed(tile, pure=False)
+    by_time = _sent(by_id.map_partitions(forwarding_logs(client, settled), meta=nothing), len(edges) - 1)
+    delayed = dask_module("dask").delayed(tile, pure=False)
     return [delayed(part, place) for place, part in enumerate(by_time.to_delayed())]
 
 
@@ -114,12 +114,12 @@ def _failures(config: Config) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
-        if unopened(error) or isinstance(error, module("distributed.comm").CommClosedError):
+        if cannot_load(error) or isinstance(error, dask_module("distributed.comm").CommClosedError):
             raise
         # Whatever happens to rows on their way: a disk that is full, a worker that goes in the wrong moment.
         raise EngineError(
             "rows were lost on their way between workers",
-            where=name_of(config),
+            where=place_name(config),
             found=plain(error.__cause__ or error),
             todo="see that the workers' disks have room for both logs, then run again",
             passes=True,

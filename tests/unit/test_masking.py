@@ -120,7 +120,7 @@ def test_no_error_repeats_a_secret(
 def test_the_address_of_a_scheduler_is_shown_without_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", "0.1s")
     config = checked({**config_tree(), "dask": {"scheduler": "tcp://me:hunter2hunter2@127.0.0.1:9"}})
-    with pytest.raises(EngineError) as caught, cluster.opened(config, 2):
+    with pytest.raises(EngineError) as caught, cluster.open_client(config, 2):
         pass
     assert "tcp://***@127.0.0.1:9" in str(caught.value)
     assert "hunter2" not in str(caught.value)

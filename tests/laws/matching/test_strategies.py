@@ -347,7 +347,7 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     more = {"horizon": "300d", "slice_by": [[], ["site"]], "grains": ["day"], "memory": "96MB", "dask": {"workers": 2}}
     config = checked(config_tree(tmp_path, columns, columns, **more))
     told: list[dict[str, tuple[int, int]]] = []
-    connected = shuffle.connected
+    connected = shuffle.cluster_client
 
     def resident() -> tuple[int, int]:
         """A worker process, and the most memory it ever had; here, since workers do not have the tests."""
@@ -361,7 +361,7 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
             yield client
             told.append(client.run(resident))
 
-    monkeypatch.setattr(shuffle, "connected", watched)
+    monkeypatch.setattr(shuffle, "cluster_client", watched)
     (job,) = sli.run(config, as_of="2025-06-01").plan.task_sets
     assert job.strategy == "shuffle"
     assert job.estimate.once > 2 * config.task_memory

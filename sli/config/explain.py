@@ -6,7 +6,7 @@ Limit: the first wrong key is explained in full, the others are named.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sli.config.model import Config
@@ -47,16 +47,22 @@ def explained(error: ValidationError, where: str) -> ConfigError:
     # Of several items of one key with the same mistake the first is enough.
     distinct: dict[str, ConfigError] = {}
     for problem in problems:
-        distinct.setdefault(problem.where.split(".")[0] + problem.what, problem)
+        key = re.split(r"[.[]", problem.where)[0]
+        distinct.setdefault(key + problem.what, problem)
     first, *others = distinct.values()
     first.where = f"{where}, key {first.where}"
     first.others = "\n".join(f"also {problem.where}: {problem.what}" for problem in others)
     return first
 
 
+def place_of(path: Iterable[str | int]) -> str:
+    """The place of a value in the config, for example `slice_by[0].columns`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
 def _problem(report: ErrorDetails) -> ConfigError:
     path, section, expected = _place(report["loc"])
-    key, where, kind, found = path[-1], ".".join(path), report["type"], repr(report["input"])
+    key, where, kind, found = str(path[-1]), place_of(path), report["type"], repr(report["input"])
     if kind == "extra_forbidden":
         return _unknown_key(key, where, section)
     if kind == "missing":
@@ -73,7 +79,7 @@ def _problem(report: ErrorDetails) -> ConfigError:
             found=value,
             todo=nearest(value, valid),
         )
-    if kind == "string_type" and key.isdigit():
+    if kind == "string_type" and isinstance(path[-1], int):
         expected = "a name; put it in quotes if YAML reads it as something else"
     what = next((text for start, text in WHAT.items() if kind.startswith(start)), "")
     if what:
@@ -82,13 +88,15 @@ def _problem(report: ErrorDetails) -> ConfigError:
     return ConfigError(what[:1].lower() + what[1:], where=where, found=found)
 
 
-def _place(loc: Sequence[str | int]) -> tuple[list[str], type[Section], str]:
+def _place(loc: Iterable[str | int]) -> tuple[list[str | int], type[Section], str]:
     """The keys that lead to a reported value, the section it stands in, and what is expected there."""
-    path: list[str] = []
+    path: list[str | int] = []
     section: type[Section] = Config
     expected = ""
-    for part in map(str, loc):
-        if part in SECTION_OF_TAG:
+    for part in loc:
+        if isinstance(part, int):
+            path.append(part)
+        elif part in SECTION_OF_TAG:
             section = SECTION_OF_TAG[part]
         elif part in EXPECTED_OF_TAG:
             expected = EXPECTED_OF_TAG[part]

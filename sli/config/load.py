@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sli.config.document import parse_yaml, read
-from sli.config.explain import explained
+from sli.config.explain import explained, place_of
 from sli.config.model import Config
 from sli.config.references import located
 from sli.errors import ConfigError
@@ -62,18 +62,18 @@ EXPANDED = (
 """Keys whose texts may name environment variables: `*` is any one key, `**` all keys below."""
 
 
-def _expanded(tree: object, where: str, at: tuple[str, ...] = ()) -> object:
+def _expanded(tree: object, where: str, at: tuple[str | int, ...] = ()) -> object:
     """The tree with `${NAME}` replaced from the environment where that is allowed. Raises ConfigError."""
     if isinstance(tree, dict):
         return {key: _expanded(value, where, (*at, key)) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_expanded(value, where, (*at, str(place))) for place, value in enumerate(tree)]
+        return [_expanded(value, where, (*at, position)) for position, value in enumerate(tree)]
     if not isinstance(tree, str) or not VARIABLE.search(tree):
         return tree
     if not any(_matches(at, pattern) for pattern in EXPANDED):
         raise ConfigError(
             "environment variables are not read in this key",
-            where=f"{where}, key {'.'.join(at)}",
+            where=f"{where}, key {place_of(at)}",
             expected="`${NAME}` only in `store`, `path`, `table`, `storage`, and the scheduler or options of `dask`",
             found=tree,
             todo="write the value itself, or pass it with --set",
@@ -91,7 +91,7 @@ def _expanded(tree: object, where: str, at: tuple[str, ...] = ()) -> object:
     return text
 
 
-def _matches(at: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+def _matches(at: tuple[str | int, ...], pattern: tuple[str, ...]) -> bool:
     if pattern[-1] == "**":
         return len(at) >= len(pattern) and _matches(at[: len(pattern) - 1], pattern[:-1])
     return len(at) == len(pattern) and all(part in ("*", key) for part, key in zip(pattern, at, strict=True))

@@ -56,8 +56,8 @@ CLASSES: list[tuple[dict[str, Any], list[str]]] = [
     ({"classes": [1, 1.0, "1"]}, ["classes", "a class is listed twice", "found: 1\n"]),
     ({"classes": ["cat"]}, ["classes", "`classes` needs at least two classes", "two or more", "found: cat"]),
     ({"classes": "cat"}, ["key classes", "this must be a list", "'cat'", "[cat, dog]"]),
-    ({"classes": [True, False]}, ["key classes.0", "this must be text", "in quotes", "True"]),
-    ({"classes": ["cat", None]}, ["key classes.1", "this must be text", "in quotes", "None"]),
+    ({"classes": [True, False]}, ["key classes[0]", "this must be text", "in quotes", "True"]),
+    ({"classes": ["cat", None]}, ["key classes[1]", "this must be text", "in quotes", "None"]),
     ({"predictions__scores": {"dgo": "fare"}}, ["predictions.scores", "'dgo'", "cat, dog", "did you mean 'dog'?"]),
     ({"predictions__scores": ["fare"]}, ["key predictions.scores", "must be a mapping", "{cat: p_cat, dog: p_dog}"]),
     ({"predictions__scores": {"Dog": 3}}, ["key predictions.scores.Dog", "this must be text", "found: 3"]),
@@ -83,7 +83,7 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({**BY_FARE, "bins": {"fare": [2, 1]}}, ["bins.fare", "edges must ascend", "[10, 20, 50]", "[2.0, 1.0]"]),
     ({**BY_FARE, "bins": {"fare": []}}, ["bins.fare", "edges must ascend", "found: []"]),
     ({**BY_FARE, "bins": {"fare": [1, 1.0000001]}}, ["bins.fare", "edges are too close", "six digits"]),
-    ({**BY_FARE, "bins": {"fare": ["a"]}}, ["key bins.fare.0\n", "must be a number", "[10, 20, 50]", "'a'"]),
+    ({**BY_FARE, "bins": {"fare": ["a"]}}, ["key bins.fare[0]\n", "must be a number", "[10, 20, 50]", "'a'"]),
     ({**BY_FARE, "bins": {"fare": 10}}, ["key bins.fare\n", "must be a list", "{quantiles: 4, table:", "found: 10"]),
     ({**BY_FARE, "bins": {"fare": {"quantiles": 4}}}, ["key bins.fare.table\n", "'table' is missing", "add `table:`"]),
     ({**BY_FARE, "bins": {"fare": {"quantile": 4, "table": "x"}}}, ["key bins.fare.quantile\n", "mean 'quantiles'?"]),
@@ -93,18 +93,18 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     (quantiles("regions.parquet"), ["bins.fare", "cannot be read", "numeric column 'fare'", "regions.parquet"]),
     (quantiles("broken.parquet"), ["bins.fare", "cannot be read", "a Parquet file", "broken.parquet"]),
     (quantiles("nulls.parquet"), ["bins.fare", "holds no value", "numbers in 'fare'", "nulls.parquet"]),
-    ({"slice_by": [{"columns": ["region"], "top": 0}]}, ["key slice_by.0.top\n", "out of range", "1 or more"]),
-    ({"slice_by": [{"columns": ["region"], "top": "two"}]}, ["key slice_by.0.top\n", "whole number", "'two'"]),
-    ({"slice_by": [{"columns": ["region"], "tpo": 2}]}, ["key slice_by.0.tpo\n", "columns, top", "mean 'top'?"]),
-    ({"slice_by": [{"top": 2}]}, ["key slice_by.0.columns\n", "'columns' is missing"]),
-    ({"slice_by": [{"columns": "region"}]}, ["key slice_by.0.columns\n", "must be a list", "[region]", "'region'"]),
-    ({"slice_by": [[], "region"]}, ["key slice_by.1\n", "must be a list", "{columns: [region], top: 20}", "'region'"]),
-    ({"slice_by": [["region", 3]]}, ["key slice_by.0.1\n", "must be text", "found: 3"]),
+    ({"slice_by": [{"columns": ["region"], "top": 0}]}, ["key slice_by[0].top\n", "out of range", "1 or more"]),
+    ({"slice_by": [{"columns": ["region"], "top": "two"}]}, ["key slice_by[0].top\n", "whole number", "'two'"]),
+    ({"slice_by": [{"columns": ["region"], "tpo": 2}]}, ["key slice_by[0].tpo\n", "columns, top", "mean 'top'?"]),
+    ({"slice_by": [{"top": 2}]}, ["key slice_by[0].columns\n", "'columns' is missing"]),
+    ({"slice_by": [{"columns": "region"}]}, ["key slice_by[0].columns\n", "must be a list", "[region]", "'region'"]),
+    ({"slice_by": [[], "region"]}, ["key slice_by[1]\n", "must be a list", "{columns: [region], top: 20}", "'region'"]),
+    ({"slice_by": [["region", 3]]}, ["key slice_by[0][1]\n", "must be text", "found: 3"]),
     ({"slice_by": [["region", "region"]]}, ["slice_by", "names a column twice", "region"]),
     ({"slice_by": [["region"], {"columns": ["region"], "top": 2}]}, ["slice_by", "a slice is listed twice"]),
-    ({"grains": ["7d"]}, ["key grains.0\n", "hour or day or week or month or cumulative or {size: 7d}", "found: 7d"]),
-    ({"grains": [{"every": "1d"}]}, ["key grains.0.size\n", "'size' is missing"]),
-    ({"grains": [{"size": "7 days"}]}, ["key grains.0.size\n", "'7 days' is not a duration", "7d"]),
+    ({"grains": ["7d"]}, ["key grains[0]\n", "hour or day or week or month or cumulative or {size: 7d}", "found: 7d"]),
+    ({"grains": [{"every": "1d"}]}, ["key grains[0].size\n", "'size' is missing"]),
+    ({"grains": [{"size": "7 days"}]}, ["key grains[0].size\n", "'7 days' is not a duration", "7d"]),
     ({"grains": {"size": "7d"}}, ["key grains\n", "must be a list", "[hour, day, {size: 7d}]"]),
     ({"dask": {"workers": 0}}, ["key dask.workers\n", "out of range", "1 to 10000", "found: 0"]),
     ({"dask": {"worker": 2}}, ["key dask.worker\n", "workers, scheduler", "mean 'workers'?"]),
@@ -166,7 +166,7 @@ def test_several_wrong_keys_are_all_named(desk: Desk) -> None:
     desk.configure(level=2, min_support=-1, slice_by=["region"], grains=["dya"])
     said = desk.run()
     assert said.code == 2
-    assert said.has("key level", "also min_support: ", "also slice_by.0: this must be a list", "also grains.0: ")
+    assert said.has("key level", "also min_support: ", "also slice_by[0]: this must be a list", "also grains[0]: ")
 
 
 def test_a_column_of_scores_that_no_file_has_is_named(desk: Desk) -> None:

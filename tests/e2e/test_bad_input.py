@@ -291,10 +291,10 @@ def test_a_slice_column_of_many_values_gives_a_row_for_each(desk: Desk) -> None:
         ({"slis": "accuracy"}, ["key slis", "'accuracy'", "list"]),
         (
             {"grains": ["hour", "dya"]},
-            ["grains.1", "hour or day or week or month or cumulative", "did you mean 'day'?"],
+            ["grains[1]", "hour or day or week or month or cumulative", "did you mean 'day'?"],
         ),
-        ({"grains": [{"size": "1d", "evry": "1h"}]}, ["grains.0", "unknown key 'evry'", "did you mean 'every'?"]),
-        ({"slice_by": ["region"]}, ["slice_by.0", "'region'", "list"]),
+        ({"grains": [{"size": "1d", "evry": "1h"}]}, ["grains[0]", "unknown key 'evry'", "did you mean 'every'?"]),
+        ({"slice_by": ["region"]}, ["slice_by[0]", "'region'", "list"]),
         ({"task": "binry"}, ["key task", "binary or multiclass or regression or ranking", "did you mean 'binary'?"]),
         ({"horizon": "7 days"}, ["key horizon", "'7 days' is not a duration", "7d"]),
         ({"since": "yesterday"}, ["since is not a date or time", "2013-02-01"]),

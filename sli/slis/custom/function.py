@@ -49,7 +49,7 @@ Call = TypedDict(
 """What a config says of a call. As JSON it is part of a state's identity, so its keys never change."""
 
 
-NO_SCORES: Scores = {"columns": [], "as": ""}
+NO_SCORE_COLUMNS: Scores = {"columns": [], "as": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class UserFunction:
 
 def user_function(function: Callable[..., float], call: Call, parameters: Collection[str]) -> UserFunction:
     """The function with the arguments of a call; `parameters` are the names of its own parameters."""
-    scores = call.get("scores", NO_SCORES)
+    scores = call.get("scores", NO_SCORE_COLUMNS)
     return UserFunction(
         function=function,
         weight=call["weight"],

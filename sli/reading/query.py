@@ -103,7 +103,7 @@ def distribution(
             f"'{sli}' keeps no distribution", where="SLI", expected="such as quantile, mode_share or roc_auc"
         )
     with asked.evaluation() as evaluation:
-        rows, found = evaluation.state(states[0], asked.grain, asked.starts, asked.ends)
+        rows, found = evaluation.distribution(states[0], asked.grain, asked.starts, asked.ends)
     at = found.rows
     table = pa.table(
         {

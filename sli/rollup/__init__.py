@@ -1,4 +1,8 @@
-"""Windows from tiles: states are merged, then each SLI takes its value from the merged states.
+"""Roll-up: the values of SLIs over windows, from merged tiles.
 
-Imports `tiles` and the wings below it. Reads no log, except for a custom function that must see the pairs of a window.
+Imports `tiles` and the wings below it. Must not read a log, except for reference tables, or know what is published.
+
+In the order of the data: `days` merges the tiles of each local day; `cover` chooses the few nodes that make up a
+window; `merge` builds these nodes and merges them, with the SQL of `list_states`; `reference` reads the tables that
+windows are compared with; `evaluate` computes values in batches; `results` turns them into rows.
 """

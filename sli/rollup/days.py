@@ -1,7 +1,7 @@
-"""Day tiles: the merged states of whole local days, so that a long window reads a few rows and no hour of its inside.
+"""Day tiles: the merged states of whole local days, so that a long window reads few rows.
 
-They follow from the hour tiles and are written with them; the audit is put together from them, too. Limit: one row a
-day and slice, whatever its size.
+They follow from the hour tiles and are written with them, and the audit is summed up from them. Limit: one row a day
+and slice has the whole state, however large it is.
 """
 
 from __future__ import annotations
@@ -21,62 +21,63 @@ from sli.schemas import UTC, with_states
 from sli.slis.states import integers
 
 
-def renewed(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
-    """All day tiles after a run: those of touched days made anew from hour tiles."""
+def update_days(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
+    """All rows of `schemas.DAYS` after a run: those of the touched days are merged again, from the hour tiles."""
     kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(sorted(touched), pa.string()))))
-    made = [day_tiles(config, tiles, touched), day_marks(tiles, touched)]
-    days = pa.concat_tables([kept, *made], promote_options="permissive")
+    merged = [merge_days(config, tiles, touched), day_marks(tiles, touched)]
+    days = pa.concat_tables([kept, *merged], promote_options="permissive")
     return with_states(days, {id: kind for id, kind in config.kinds.items() if kind != "window"})
 
 
-def day_tiles(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:
-    """A row of `schemas.DAYS` for each of these local days and slice, from hour tiles."""
-    chosen = pa.array(sorted(days), pa.string())
-    mine = tiles.filter(pc.and_(pc.equal(tiles.column("span"), "tile"), pc.is_in(tiles.column("day"), chosen)))
-    # Days of feedback alone have no tile; one of the year 1 has no midnight either.
-    named = sorted(set(mine.column("day").to_pylist()))
-    dates = [date.fromisoformat(each) for each in named]
+def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:
+    """One row of `schemas.DAYS` for each slice and each of these local days, merged from hour tiles."""
+    in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
+    tiles = tiles.filter(pc.and_(pc.equal(tiles.column("span"), pa.scalar("tile")), in_days))
+    # A day with feedback alone has no tile, and in the year 1 not even a midnight.
+    filled = sorted(str(day) for day in pc.unique(tiles.column("day")).to_pylist())
+    dates = [date.fromisoformat(day) for day in filled]
     starts, ends = (
-        np.array([config.zone.midnight(each + timedelta(days=i)) for each in dates], dtype=np.int64) for i in (0, 1)
+        np.array([config.zone.midnight(day + timedelta(days=i)) for day in dates], dtype=np.int64) for i in (0, 1)
     )
     states = {id: state for id, state in config.states.items() if state.kind != "window"}
     con = connect(config.parallel, config.task_memory)
     try:
-        tree = TileTree(con, TileTables(mine), states, config.tile, {})
+        tree = TileTree(con, TileTables(tiles), states, config.tile, {})
         packed = tree.packed(tree.merge(starts, ends, disjoint=True))
     finally:
         con.close()
     at = integers(packed.column("w"))
-    day = np.array(named, dtype=object)[at]
+    day = np.array(filled, dtype=object)[at]
     return (
         packed.drop_columns(["w"])
         .append_column("span", pa.array(["tile"] * len(packed), pa.string()))
         .append_column("start", pa.array(starts[at], pa.int64()).cast(UTC))
         .append_column("day", pa.array(day, pa.string()))
-        .append_column("month", pa.array([each[:7] for each in day], pa.string()))
+        .append_column("month", pa.array([text[:7] for text in day], pa.string()))
     )
 
 
 def day_marks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
-    """The marks of these local days, one row a day and span; strays are counted by their reason."""
+    """The marks of these local days, one row a day and span; unmatched feedback is counted by its reason."""
     con = scratch()
-    mine = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
-    con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]).filter(mine))
-    told = "{'log': 'feedback', 'check': s.reason, 'file': NULL::VARCHAR, 'count': 1::BIGINT, 'samples': [s.id]}"
+    in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
+    con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]).filter(in_days))
+    unmatched = "{'log': 'feedback', 'check': s.reason, 'file': NULL::VARCHAR, 'count': 1::BIGINT, 'samples': [s.id]}"
     con.execute(
         "CREATE TEMP TABLE marked AS SELECT day, span, unnest(marks) AS m FROM tiles_arrow UNION ALL "
-        f"SELECT day, span, {told} FROM (SELECT day, span, unnest(strays) AS s FROM tiles_arrow)"
+        f"SELECT day, span, {unmatched} FROM (SELECT day, span, unnest(strays) AS s FROM tiles_arrow)"
     )
-    return con.sql(
+    rows: pa.Table = con.sql(
         "SELECT day[1:7] AS month, day, span, '' AS slice_by, '' AS slice, 0::BIGINT AS predictions, "
         "0::BIGINT AS labelled, list({'log': log, 'check': \"check\", 'file': file, 'count': \"count\", "
         "'samples': samples} ORDER BY log, \"check\", file) AS marks "
-        f"FROM ({added_up('marked', 'day, span, ')}) GROUP BY day, span ORDER BY day, span"
+        f"FROM ({sum_marks_sql('marked', 'day, span, ')}) GROUP BY day, span ORDER BY day, span"
     ).to_arrow_table()
+    return rows
 
 
-def added_up(marked: str, by: str = "") -> str:
-    """SQL of marks `m` put together: one row a log, check and file (and what else they are told apart `by`)."""
+def sum_marks_sql(marked: str, by: str = "") -> str:
+    """SQL that sums up column `m` of a table, which has marks: one row a log, check and file (and the columns `by`)."""
     return (
         f'SELECT {by}m.log AS log, m."check" AS "check", m.file AS file, sum(m."count")::BIGINT AS "count", '
         f"list_slice(list_sort(list_distinct(flatten(list(m.samples)))), 1, {SAMPLES}) AS samples "

@@ -1,15 +1,14 @@
-"""Evaluation: merged states become values, compared with their references where an SLI asks for it, in batches.
+"""Values of SLIs from merged states, in batches that fit the memory of a task.
 
-A batch is as many windows, and of these as many rows, as a share of the memory of a task allows. Limit: how much a
-batch takes is estimated from its predictions; one that takes more than there is is halved, down to a single row.
+Some SLIs compare each row with a reference: the window before, a fixed window, or a table. Limit: the memory of a batch
+is estimated from its predictions; a batch that takes more than there is is halved, down to a single row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -25,43 +24,45 @@ from sli.slis.formula import Values
 from sli.slis.states import DISTINCT, SAMPLE_ROWS, Flags, Floats, Groups, Histograms, Integers, Merged
 
 CACHED = 1 << 18
-"""Elements of a list state evaluated at a time: few enough to stay near the processor."""
+"""Elements of a list state evaluated at a time: few enough for the caches of the processor."""
 MERGING, BATCH = 2, 4
-"""The shares of a task's memory, one in so many, that merging tiles and the rows of a batch may take."""
+"""Merging tiles may take 1 / MERGING of a task's memory, the rows of a batch 1 / BATCH."""
 ELEMENT = {"histogram": (100, 8192), "groups": (150, 1 << 20), "distinct": (30, DISTINCT), "sample": (100, SAMPLE_ROWS)}
-"""About how many bytes an element of a list takes with its copies, and how many elements a row has at most."""
+"""About how many bytes an element of a list takes with its copies, and the most elements that a row has."""
 TEXT = 200
-"""About how many bytes a text of a sample takes with its copies."""
-ADDED, FOUND = 100, 500
-"""About how many bytes a row takes for each state that adds up, and for each SLI's values."""
+"""About how many bytes a text column of a sample takes, for each element, with its copies."""
+ADDED, VALUES = 100, 500
+"""About how many bytes a row takes for each merged column, and for the values of each SLI."""
 FEWEST = 64
-"""Rows evaluated at a time at least, where a batch has them."""
+"""Rows evaluated at a time at least, if a batch has so many."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of some windows, and for each SLI its values in these; `done` is how many windows are finished with it."""
+    """Rows of some windows, and the values of each SLI in these rows."""
 
     starts: Instants
     ends: Instants
     rows: Rows
-    found: list[tuple[Sli, Values]]
+    values: list[tuple[Sli, Values]]
     done: int = 0
+    """How many windows are finished with this batch."""
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """The states that rows are compared with: those of row i lie at `at[i]`, and nowhere where that is -1."""
+    """What rows are compared with: row i with the row at `at[i]` of the reference, with nothing where that is -1."""
 
     at: Integers
     rows: Rows | None
-    """Rows whose lists are read batch by batch; None where `merged` holds all there are."""
+    """The reference's rows, of which lists are merged batch by batch; None if `merged` has them all."""
     merged: Merged | None
     ends: Instants
+    """The ends of the reference's windows."""
 
 
 class Evaluation:
-    """The values of SLIs over windows of tiles."""
+    """Computes values of SLIs over windows. Use it as a context manager, because it has DuckDB connections."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Evaluation:
         self.tree = TileTree(self.con, tables, self.states, config.tile, caps)
         self.reference_trees: dict[str, TileTree] = {}
         self.fixed: dict[Reference, tuple[Merged, Integers]] = {}
-        """References that are the same for every window, once they are merged, and the codes of their slices."""
+        """References that are the same for every window, merged, and the code of each row's slice."""
         paths = (sli.reference.path for sli in self.slis if sli.reference is not None and sli.reference.kind == "table")
         for path in dict.fromkeys(paths):
             con = connect(config.parallel, config.task_memory // MERGING)
@@ -92,48 +93,60 @@ class Evaluation:
             tree.con.close()
 
     def batches(self, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
-        """The rows of the windows with predictions, one a window and slice, ordered by these. Raises OutOfMemory."""
+        """Values of all SLIs, one row a window and slice with predictions, ordered by these. Raises OutOfMemory."""
         most = self.tree.most_rows(starts, ends) * ADDED * (4 + len(self.tree.columns))
-        for first, last in stretches(most, self._budget):
-            yield from self._halving(self._of_windows, first, last, grain, starts, ends)
 
-    def state(self, state: State, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Any]:
-        """One row a window and slice, and one state of these rows."""
+        def work(first: int, last: int) -> Iterator[Batch]:
+            return self._of_windows(first, last, grain, starts, ends)
+
+        for first, last in stretches(most, self._budget):
+            yield from self._halving(work, first, last)
+
+    def distribution(
+        self, state: State, grain: Grain, starts: Instants, ends: Instants
+    ) -> tuple[Rows, Histograms | Groups]:
+        """One row a window and slice, and what these rows have of a state of kind `histogram` or `groups`."""
         rows = self.tree.merge(starts, ends)
-        return rows, self.tree.values(state, rows, grain.name, starts)
+        values = self.tree.values(state, rows, grain.name, starts)
+        assert isinstance(values, Histograms | Groups)
+        return rows, values
 
     @property
     def _budget(self) -> int:
         return self.config.task_memory // BATCH
 
-    def _halving(self, work: Any, first: int, last: int, *given: Any) -> Iterator[Batch]:
-        """What a work makes of `[first, last)`; in halves where that runs out of memory. Raises OutOfMemory."""
+    def _halving(self, work: Callable[[int, int], Iterator[Batch]], first: int, last: int) -> Iterator[Batch]:
+        """The batches of `work(first, last)`; in halves if that runs out of memory. Raises OutOfMemory."""
         done = 0
         try:
-            for batch in work(first, last, *given):
+            for batch in work(first, last):
                 yield batch
                 done += 1
         except duckdb.OutOfMemoryException as error:
             if last - first < 2 or done:
                 raise task_error(error, "the roll-up of windows") from error
             middle = (first + last) // 2
-            yield from self._halving(work, first, middle, *given)
-            yield from self._halving(work, middle, last, *given)
+            yield from self._halving(work, first, middle)
+            yield from self._halving(work, middle, last)
 
     def _of_windows(self, first: int, last: int, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
-        """The batches of the windows `[first, last)`, which are merged together."""
+        """The batches of the windows from `first` up to `last`, which are merged together."""
         windows = starts[first:last], ends[first:last]
         rows = self.tree.merge(*windows)
-        references = dict.fromkeys(each.reference for each in self.slis if each.reference is not None)
-        compared = {each: self._compared(each, grain, rows, *windows) for each in references}
-        weights = row_bytes(self.tree, self.states.values(), rows.predictions) + FOUND * len(self.slis)
+        references = dict.fromkeys(sli.reference for sli in self.slis if sli.reference is not None)
+        compared = {reference: self._compared(reference, grain, rows, *windows) for reference in references}
+        weights = row_bytes(self.tree, self.states.values(), rows.predictions) + VALUES * len(self.slis)
         for reference, other in compared.items():
             if other.rows is not None and len(other.rows):
-                mine = row_bytes(self.tree, self._of(reference).values(), other.rows.predictions)
-                weights += np.where(other.at < 0, 0, mine[other.at])
+                other_bytes = row_bytes(self.tree, self._compared_states(reference).values(), other.rows.predictions)
+                weights += np.where(other.at < 0, 0, other_bytes[other.at])
+
+        def work(first: int, last: int) -> Iterator[Batch]:
+            return self._of_rows(first, last, grain, rows, compared, windows)
+
         reached = 0
         for begin, end in stretches(weights, self._budget):
-            for batch in self._halving(self._of_rows, begin, end, grain, rows, compared, windows):
+            for batch in self._halving(work, begin, end):
                 whole = batch.rows.first + len(batch.rows) == len(rows)
                 upto = last - first if whole else int(batch.rows.window[-1])
                 yield replace(batch, done=upto - reached)
@@ -150,28 +163,28 @@ class Evaluation:
         compared: Mapping[Reference, _Compared],
         windows: tuple[Instants, Instants],
     ) -> Iterator[Batch]:
-        """The batch of the rows `[first, last)`."""
-        mine = rows.part(first, last)
-        own = self._merged(self.tree, mine, grain, *windows)
-        others = {each: self._part(each, of, first, last, grain) for each, of in compared.items()}
+        """The batch of the rows from `first` up to `last`."""
+        part = rows.part(first, last)
+        own = self._merged(self.tree, part, grain, *windows)
+        others = {reference: self._part(reference, other, first, last, grain) for reference, other in compared.items()}
 
-        def evaluated(span: tuple[int, int]) -> list[Values]:
+        def evaluate(span: tuple[int, int]) -> list[Values]:
             now = own.between(*span)
-            then = {each: merged.take(at[slice(*span)]) for each, (merged, at) in others.items()}
+            then = {reference: merged.take(at[slice(*span)]) for reference, (merged, at) in others.items()}
             return [
-                each.formula.value(_named(each, now, None if each.reference is None else then[each.reference]))
-                for each in self.slis
+                sli.formula.value(_seen_by(sli, now, None if sli.reference is None else then[sli.reference]))
+                for sli in self.slis
             ]
 
         elements = _elements(own) + sum(_elements(merged, at) for merged, at in others.values())
-        # NumPy lets go of the interpreter while it works.
+        # NumPy releases the interpreter lock while it works, so threads help.
         with ThreadPoolExecutor(self.config.parallel) as pool:
-            parts = list(pool.map(evaluated, stretches(elements, CACHED, FEWEST)))
-        found = [Values.concatenated([part[i] for part in parts]) for i in range(len(self.slis))]
+            pieces = list(pool.map(evaluate, stretches(elements, CACHED, FEWEST)))
+        values = [Values.concatenated([piece[i] for piece in pieces]) for i in range(len(self.slis))]
         if self.config.min_support:
-            small = _small(mine, self.config.min_support)
-            found = [_without(each, small, too_few(self.config.min_support)) for each in found]
-        yield Batch(*windows, mine, list(zip(self.slis, found, strict=True)))
+            small = _small(part, self.config.min_support)
+            values = [_without(column, small, too_few(self.config.min_support)) for column in values]
+        yield Batch(*windows, part, list(zip(self.slis, values, strict=True)))
 
     def _merged(
         self,
@@ -182,32 +195,32 @@ class Evaluation:
         ends: Instants,
         only: Iterable[str] | None = None,
     ) -> Merged:
-        """The states, by their ids, of merged rows."""
-        chosen = tree.states if only is None else {each: tree.states[each] for each in only}
-        states = {id: tree.values(state, rows, grain.name, starts) for id, state in chosen.items()}
+        """The states of merged rows, by their ids."""
+        wanted = tree.states if only is None else {id: tree.states[id] for id in only}
+        states = {id: tree.values(state, rows, grain.name, starts) for id, state in wanted.items()}
         return Merged(rows.predictions, rows.labelled, states, ends[rows.window], self.config.level)
 
-    def _of(self, reference: Reference) -> dict[str, State]:
-        """The states that are compared with a reference."""
-        mine = states_of(each for each in self.slis if each.reference == reference)
-        return {id: state for id, state in mine.items() if state.kind != "window"}
+    def _compared_states(self, reference: Reference) -> dict[str, State]:
+        """The states of the SLIs that are compared with a reference."""
+        states = states_of(sli for sli in self.slis if sli.reference == reference)
+        return {id: state for id, state in states.items() if state.kind != "window"}
 
     def _compared(self, reference: Reference, grain: Grain, rows: Rows, starts: Instants, ends: Instants) -> _Compared:
-        """Where the states of the reference lie, row by row; nowhere where it has no such slice."""
+        """The reference of these rows."""
         if reference.kind != "previous":
-            merged, code = self._same(reference, grain)
+            merged, code = self._fixed(reference, grain)
             return _Compared(_positions(rows, None, code, len(self.slices)), None, merged, ends)
-        # Each slice told apart is compared with itself, also where the reference would have it among the rest.
+        # A slice is compared with itself, even if a cap would make it part of "(other)" in the reference.
         before = grain.before(self.config.zone, starts, ends)
         other = self.tree.merge(before, starts, capped=False, side="other")
         at = _positions(rows, other.window, other.code, len(self.slices))
         return _Compared(at, other, None, starts)
 
-    def _same(self, reference: Reference, grain: Grain) -> tuple[Merged, Integers]:
+    def _fixed(self, reference: Reference, grain: Grain) -> tuple[Merged, Integers]:
         """The states of a reference that is the same for every window, and the code of each row's slice."""
         if reference in self.fixed:
             return self.fixed[reference]
-        only = self._of(reference)
+        only = self._compared_states(reference)
         if reference.interval is not None:
             first, last = np.array([reference.interval.start]), np.array([reference.interval.end])
             tree = self.tree
@@ -218,27 +231,29 @@ class Evaluation:
         code = other.code
         if reference.kind == "table":
             codes = {pair: code for code, pair in enumerate(self.slices)}
-            named = zip(other.slice_by.to_pylist(), other.slice.to_pylist(), strict=True)
-            code = np.array([codes.get(each, -1) for each in named], dtype=np.int64)
+            slices = zip(other.slice_by.to_pylist(), other.slice.to_pylist(), strict=True)
+            code = np.array([codes.get(pair, -1) for pair in slices], dtype=np.int64)
         self.fixed[reference] = self._merged(tree, other, grain, first, last, only), code
         return self.fixed[reference]
 
     def _part(
-        self, reference: Reference, of: _Compared, first: int, last: int, grain: Grain
+        self, reference: Reference, other: _Compared, first: int, last: int, grain: Grain
     ) -> tuple[Merged, Integers]:
-        """States, and where among them lie those that the rows `[first, last)` are compared with."""
-        at = of.at[first:last]
-        if of.merged is not None:
-            return of.merged, at
-        assert of.rows is not None
+        """What the rows from `first` up to `last` are compared with: merged rows, and for each row its place there."""
+        at = other.at[first:last]
+        if other.merged is not None:
+            return other.merged, at
+        assert other.rows is not None
         there = at[at >= 0]
         low, high = (int(there.min()), int(there.max()) + 1) if len(there) else (0, 0)
-        merged = self._merged(self.tree, of.rows.part(low, high), grain, of.ends, of.ends, self._of(reference))
+        merged = self._merged(
+            self.tree, other.rows.part(low, high), grain, other.ends, other.ends, self._compared_states(reference)
+        )
         return merged, np.where(at < 0, -1, at - low)
 
 
 def stretches(weights: Integers | Floats, most: float, fewest: int = 1) -> Iterator[tuple[int, int]]:
-    """Cut rows into stretches of at most so much weight, of at least `fewest` rows but for the last."""
+    """Cut rows into stretches of at most `most` weight each, and of at least `fewest` rows except the last."""
     reached, first = np.cumsum(weights), 0
     while first < len(reached):
         before = reached[first - 1] if first else 0
@@ -249,68 +264,68 @@ def stretches(weights: Integers | Floats, most: float, fewest: int = 1) -> Itera
 
 
 def row_bytes(tree: TileTree, states: Iterable[State], predictions: Integers) -> Floats:
-    """About how many bytes the lists of rows take while they are merged and evaluated."""
+    """About how many bytes the lists of each row take while they are merged and evaluated."""
     total = np.zeros(len(predictions))
     for state in states:
         if state.kind in ELEMENT:
             size, most = ELEMENT[state.kind]
             if state.kind in ("histogram", "groups"):
                 most = min(most, tree.distinct(state))
-            total += FOUND + (size + TEXT * len(state.columns)) * np.minimum(predictions, most)
+            total += VALUES + (size + TEXT * len(state.columns)) * np.minimum(predictions, most)
     return total
 
 
 def states_of(slis: Iterable[Sli]) -> dict[str, State]:
     """The states of SLIs, each once."""
-    return {state.id: state for each in slis for state in each.formula.states.values()}
+    return {state.id: state for sli in slis for state in sli.formula.states.values()}
 
 
 def _elements(merged: Merged, at: Integers | None = None) -> Floats:
-    """For each row (each of those at these places) the elements of its largest list."""
-    found = np.zeros(len(merged.predictions))
+    """How many elements the largest list of each row has; with `at`, of the rows at these places (-1: none)."""
+    largest = np.zeros(len(merged.predictions))
     for state in merged.states.values():
         if isinstance(state, Histograms | Groups):
-            found = np.maximum(found, np.diff(state.offsets))
-    return found if at is None else np.append(found, 0.0)[at]
+            largest = np.maximum(largest, np.diff(state.offsets))
+    return largest if at is None else np.append(largest, 0.0)[at]
 
 
 def _positions(rows: Rows, window: Integers | None, code: Integers, codes: int) -> Integers:
-    """For each row the position of its slice (and window) among others, -1 where it is not there."""
-    mine = rows.code if window is None else rows.window * codes + rows.code
-    theirs = code if window is None else window * codes + code
-    order = np.argsort(theirs, kind="stable")
+    """For each row the position of its slice (and window) among others; -1 if it is not there."""
+    own_keys = rows.code if window is None else rows.window * codes + rows.code
+    keys = code if window is None else window * codes + code
+    order = np.argsort(keys, kind="stable")
     if len(order) == 0:
-        return np.full(len(mine), -1, dtype=np.int64)
-    at = np.minimum(np.searchsorted(theirs[order], mine), len(order) - 1)
-    found: Integers = np.where(theirs[order][at] == mine, order[at], -1)
-    return found
+        return np.full(len(own_keys), -1, dtype=np.int64)
+    at = np.minimum(np.searchsorted(keys[order], own_keys), len(order) - 1)
+    positions: Integers = np.where(keys[order][at] == own_keys, order[at], -1)
+    return positions
 
 
-def _named(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
-    """What an SLI sees: its own states by its own names."""
+def _seen_by(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
+    """What an SLI sees: its own states, by the names that it gave them."""
     states = sli.formula.states.items()
     other = None
     if reference is not None:
-        theirs = {name: reference[state.id] for name, state in states if state.kind != "window"}
-        other = replace(reference, states=theirs)
+        compared = {name: reference[state.id] for name, state in states if state.kind != "window"}
+        other = replace(reference, states=compared)
     return replace(merged, states={name: merged[state.id] for name, state in states}, reference=other)
 
 
 def too_few(support: int) -> str:
-    """Why the values of a small slice are null."""
+    """The reason why the values of a slice with little support are null."""
     return f"fewer than {support} predictions"
 
 
 def _small(rows: Rows, support: int) -> Flags:
-    """Slices of fewer predictions than `support`; the whole is never one."""
+    """The rows of slices with fewer predictions than `support`; the empty slice is never one."""
     small: Flags = rows.predictions < support
-    small &= np.array([each != "" for each in rows.slice_by.to_pylist()], dtype=bool)
+    small &= np.array([slice_by != "" for slice_by in rows.slice_by.to_pylist()], dtype=bool)
     return small
 
 
-def _without(found: Values, rows: Flags, why: str) -> Values:
-    """Null in these rows, for one reason."""
-    reason = found.reason.copy()
+def _without(values: Values, rows: Flags, why: str) -> Values:
+    """The values, null in these rows for one reason."""
+    reason = values.reason.copy()
     reason[rows] = why
     numbers = ("value", "low", "high", "bound", "missing_low", "missing_high")
-    return Values(reason=reason, **{name: np.where(rows, np.nan, getattr(found, name)) for name in numbers})
+    return Values(reason=reason, **{name: np.where(rows, np.nan, getattr(values, name)) for name in numbers})

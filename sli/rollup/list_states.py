@@ -1,19 +1,20 @@
 """States that are lists (histograms, groups, distinct values, samples): their elements as rows, merged and read back.
 
-In the tile tree each element is one row, so DuckDB merges a list with a GROUP BY. Limit: the elements of all rows that
+In the tile tree each element is one row, so DuckDB merges lists with a GROUP BY. Limit: the elements of all rows that
 are read together are in memory at once.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
 
+from sli.engine.arrow import ChunkedColumn, Column
 from sli.slis import State
 from sli.slis.states import (
     DISTINCT,
@@ -26,6 +27,7 @@ from sli.slis.states import (
     Groups,
     Histograms,
     Integers,
+    Objects,
     Samples,
     integers,
     rounded_sql,
@@ -34,15 +36,22 @@ from sli.slis.states import (
 )
 
 HASHES = 2.0**63
+"""How many hashes there can be."""
+Lists: TypeAlias = Histograms | Groups | Distincts | Samples
+StateValues: TypeAlias = Integers | Floats | Lists | tuple[Floats, Objects]
+"""What merged rows have of one state; a pair is the value and the reason of a Python function."""
+Elements: TypeAlias = "Mapping[str, Column | ChunkedColumn]"
+"""The columns of the elements of many lists, laid end to end."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a state that is a list lies in rows: columns made from an element `x`, in the order of its fields, and how
-    they are ordered."""
+    """The rows of a list state's elements."""
 
     columns: Mapping[str, str]
+    """SQL of each column from an element `x`, in the order of the element's fields."""
     order: str
+    """The order of elements within a list."""
 
     @property
     def names(self) -> str:
@@ -74,7 +83,10 @@ SHAPES = {
 
 
 def merge_sql(state: State, source: str, group: str, totals: str) -> str:
-    """SQL that merges a list state's rows of each group; a histogram of more than EXACT_ROWS values is rounded."""
+    """SQL that merges the elements of each group of rows of `source`.
+
+    `totals` is a table with the number of values of each group, which decides whether a histogram rounds them.
+    """
     if state.kind == "histogram":
         value = f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_sql('value', state.spread)} + 0.0::DOUBLE ELSE value END"
         return (
@@ -93,39 +105,37 @@ def merge_sql(state: State, source: str, group: str, totals: str) -> str:
     return f"SELECT {group}, key, truth, prediction, columns FROM ({source}) QUALIFY {place} <= {SAMPLE_ROWS}"
 
 
-def _read_histograms(state: State, offsets: Integers, found: Mapping[str, Any]) -> Histograms:
-    counts = integers(found["n"])
+def _histograms(state: State, offsets: Integers, elements: Elements) -> Histograms:
+    counts = integers(elements["n"])
     exact: Flags = totals_by(offsets, counts) <= EXACT_ROWS
-    return Histograms(offsets, _doubles(found["value"]), counts, integers(found["marked"]), exact, state.spread)
+    return Histograms(offsets, _doubles(elements["value"]), counts, integers(elements["marked"]), exact, state.spread)
 
 
-def _read_groups(_: State, offsets: Integers, found: Mapping[str, Any]) -> Groups:
-    whole, fraction = (_doubles(found[name].cast(pa.float64())) for name in ("whole", "fraction"))
-    undefined = _doubles(found["undefined"].cast(pa.float64())) > 0
-    sums = np.where(undefined, np.nan, whole + fraction / FRACTION)
-    keys = np.asarray(found["key"].to_numpy(zero_copy_only=False), dtype=object)
-    return Groups(offsets, keys, integers(found["n"]), sums)
+def _groups(_: State, offsets: Integers, elements: Elements) -> Groups:
+    whole, fraction, undefined = (
+        _doubles(elements[name].cast(pa.float64())) for name in ("whole", "fraction", "undefined")
+    )
+    sums = np.where(undefined > 0, np.nan, whole + fraction / FRACTION)
+    keys = np.asarray(elements["key"].to_numpy(zero_copy_only=False), dtype=object)
+    return Groups(offsets, keys, integers(elements["n"]), sums)
 
 
-def _doubles(column: Any) -> Floats:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _read_distincts(_: State, offsets: Integers, found: Mapping[str, Any]) -> Distincts:
+def _distincts(_: State, offsets: Integers, elements: Elements) -> Distincts:
     kept = np.diff(offsets)
     largest = np.full(len(kept), np.nan)
-    # Ascending, so the last of a row is its largest.
-    largest[kept > 0] = integers(found["hash"])[offsets[1:][kept > 0] - 1] / HASHES
+    # Hashes ascend, so the last of a row is its largest.
+    largest[kept > 0] = integers(elements["hash"])[offsets[1:][kept > 0] - 1] / HASHES
     return Distincts(kept, largest)
 
 
-def _read_samples(state: State, offsets: Integers, found: Mapping[str, Any]) -> Samples:
-    truth, prediction = (_doubles(found[name]) for name in ("truth", "prediction"))
-    keys = integers(found["key"])
-    texts = found["columns"].to_pylist() if state.columns else []
+def _samples(state: State, offsets: Integers, elements: Elements) -> Samples:
+    truth, prediction = (_doubles(elements[name]) for name in ("truth", "prediction"))
+    keys = integers(elements["key"])
+    # Arrow allows a null list, but a sample stores none.
+    texts = cast("list[list[str | None]]", elements["columns"].to_pylist() if state.columns else [])
     pieces = list(itertools.pairwise(offsets))
-    columns: list[Mapping[str, Any]] = [
-        {name: np.array([each[i] for each in texts[a:b]], dtype=object) for i, name in enumerate(state.columns)}
+    columns: list[Mapping[str, Objects]] = [
+        {name: np.array([row[i] for row in texts[a:b]], dtype=object) for i, name in enumerate(state.columns)}
         for a, b in pieces
     ]
     return Samples(
@@ -133,9 +143,14 @@ def _read_samples(state: State, offsets: Integers, found: Mapping[str, Any]) -> 
     )
 
 
-READERS = {
-    "histogram": _read_histograms,
-    "groups": _read_groups,
-    "distinct": _read_distincts,
-    "sample": _read_samples,
+def _doubles(column: Column | ChunkedColumn) -> Floats:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+READERS: Mapping[str, Callable[[State, Integers, Elements], Lists]] = {
+    "histogram": _histograms,
+    "groups": _groups,
+    "distinct": _distincts,
+    "sample": _samples,
 }
+"""What an SLI sees of lists of each kind, from their offsets and elements."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,11 +18,11 @@ import pyarrow.compute as pc
 from sli.calendar.interval import Instants
 from sli.engine.arrow import flatten_lists, list_column
 from sli.rollup.cover import DAYS, RADIX, Timeline
-from sli.rollup.list_states import READERS, SHAPES, merge_sql
+from sli.rollup.list_states import READERS, SHAPES, Elements, StateValues, merge_sql
 from sli.schemas import state_type
 from sli.slices import OTHER, SliceBy, slice_text
 from sli.slis import State
-from sli.slis.states import FRACTION, SUM_PARTS, Integers, integers, sum_sql
+from sli.slis.states import FRACTION, SUM_PARTS, Floats, Integers, Objects, integers, sum_sql
 
 OWN = "own"
 """The side of the windows asked for; the windows they are compared with are another side."""
@@ -208,7 +207,10 @@ class TileTree:
         nodes = self.timeline.cover(starts, ends, disjoint)
         self._build_levels(0, int(nodes.level.max(initial=0)))
         self._build_levels(DAYS, DAYS - int(nodes.level.min(initial=DAYS)))
-        self.con.register("cover_arrow", pa.table({"w": nodes.window, "level": nodes.level, "number": nodes.number}))
+        self.con.register(
+            "cover_arrow",
+            pa.table({"w": pa.array(nodes.window), "level": pa.array(nodes.level), "number": pa.array(nodes.number)}),
+        )
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE cover_{side} AS FROM cover_arrow")
         self._place(capped, side)
         self.con.execute(
@@ -277,7 +279,7 @@ class TileTree:
             tiles = tiles.append_column(state.id, column)
         return tiles
 
-    def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> Any:
+    def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> StateValues:
         """What an SLI sees of a state: one element a row, in the order of the rows."""
         if state.kind == "count":
             return rows.table.column(state.id).to_numpy()
@@ -292,7 +294,7 @@ class TileTree:
             return self._window_values(state, rows, grain, starts)
         return READERS[state.kind](state, *self._lists(state, rows))
 
-    def _lists(self, state: State, rows: Rows) -> tuple[Integers, Mapping[str, Any]]:
+    def _lists(self, state: State, rows: Rows) -> tuple[Integers, Elements]:
         """Offsets of the rows' lists, which lie end to end, and the columns of their elements."""
         shape = SHAPES[state.kind]
         if rows.position is not None:
@@ -304,12 +306,12 @@ class TileTree:
         offsets = np.searchsorted(integers(flat.column("row")), rows.first + np.arange(len(rows) + 1))
         return offsets, {name: flat.column(name) for name in shape.columns}
 
-    def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> tuple[Any, Any]:
+    def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> tuple[Floats, Objects]:
         """Values of a Python function on all pairs of a window; NaN where it ran on a sample instead."""
         value, reason = np.full(len(rows.window), np.nan), np.full(len(rows.window), None, dtype=object)
         if state.id not in self.placed.schema.names:
             return value, reason
-        self.con.register("starts_arrow", pa.table({"w": np.arange(len(starts)), "start": starts}))
+        self.con.register("starts_arrow", pa.table({"w": pa.array(np.arange(len(starts))), "start": pa.array(starts)}))
         values = self.con.sql(
             f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t "
             "JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice "

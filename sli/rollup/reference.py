@@ -24,7 +24,7 @@ from sli.matching.sides import invalid_code
 from sli.matching.spec import Spec
 from sli.schemas import UTC
 from sli.slis import Sli, State
-from sli.tiles.aggregate import states_of
+from sli.tiles.aggregate import aggregate_pairs
 
 
 def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[str, pa.Table]:
@@ -53,7 +53,7 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
     try:
         _open(con, config, path)
         names = _show_pairs(con, config, path, spec, types)
-        tiles = pa.concat_tables([states_of(con, columns, spec) for columns in config.slice_sets])
+        tiles = pa.concat_tables([aggregate_pairs(con, columns, spec) for columns in config.slice_sets])
         fs, place = filesystem(path, config.storage)
         with fs.open(place, "rb") as file:
             if problem := damage(file, frozenset(names)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,19 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.calendar.zone import Zone
 from sli.config.model import Config
+from sli.engine.arrow import ChunkedColumn, Column
 from sli.planning.late_feedback import Horizon
 from sli.rollup.evaluate import Batch, Evaluation
 from sli.rollup.merge import TileTables
 from sli.slis import Sli
 from sli.slis.states import Floats, Objects
 
-Choose = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
+TextDictionary: TypeAlias = "pa.DictionaryArray[pa.lib.Int32Type, pa.lib.StringType]"
+ChooseWindows = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
 
 
 def newest_hour(config: Config, tiles: pa.Table) -> int:
-    """End of the local hour that holds the newest prediction; `since` if there is none."""
+    """End of the local hour of the newest prediction; `since` if there is none."""
     spans = tiles.column("span").to_numpy(zero_copy_only=False)
     starts = tiles.column("start").cast(pa.int64()).to_numpy()[spans == "tile"]
     if len(starts) == 0:
@@ -45,8 +47,8 @@ class Pass:
 
     slis: tuple[Sli, ...]
     grains: tuple[Grain, ...]
-    choose: Choose
-    """Which windows of a grain, given by their starts and ends."""
+    choose: ChooseWindows
+    """Given a grain and the starts and ends of its windows, says which of them are rolled up."""
 
     def windows(self, config: Config, newest: int) -> Iterator[tuple[Grain, Instants, Instants]]:
         """Each grain with the starts and ends of its chosen windows; `newest` is the end of the newest hour."""
@@ -87,48 +89,51 @@ def midnights_of(zone: Zone, days: pa.Table) -> Instants:
 
 
 def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[tuple[Sli, pa.Table]]:
-    """The rows of a batch, a table an SLI; its texts are dictionaries, and what SLIs share is held once."""
+    """The rows of a batch, one table an SLI, with the columns ROLLED and texts as dictionaries.
+
+    All SLIs share the memory of equal columns.
+    """
     n = len(batch.rows)
-    if not batch.found:
+    if not batch.values:
         return
-    same = pa.array(np.zeros(n, dtype=np.int32))
-    texts, numbers = pa.nulls(n, TEXT), pa.nulls(n, pa.float64())
+    first = pa.array(np.zeros(n, dtype=np.int32), pa.int32())
+    null_texts, null_numbers = pa.nulls(n, TEXT), pa.nulls(n, pa.float64())
     common = _common(config, batch, as_of)
 
-    def told(column: Objects) -> pa.Array:
+    def texts(column: Objects) -> Column:
         known = np.flatnonzero(column != None)  # noqa: E711 - of each element
-        return pa.array(column, pa.string()).dictionary_encode() if len(known) else texts
+        return pa.array(column, pa.string()).dictionary_encode() if len(known) else null_texts
 
-    def number(column: Floats) -> pa.Array:
-        return numbers if np.isnan(column).all() else pa.array(column, pa.float64(), from_pandas=True)
+    def number(column: Floats) -> Column:
+        return null_numbers if np.isnan(column).all() else pa.array(column, pa.float64(), from_pandas=True)
 
-    def constant(text: str | None) -> pa.Array:
-        return texts if text is None else pa.DictionaryArray.from_arrays(same, [text])
+    def constant(text: str | None) -> Column:
+        return null_texts if text is None else pa.DictionaryArray.from_arrays(first, pa.array([text], pa.string()))
 
-    for sli, found in batch.found:
+    for sli, values in batch.values:
         columns = {
             **common,
             "sli": constant(sli.name),
             "definition": constant(config.definition(sli)),
             "grain": constant(grain.name),
-            "value": number(found.value),
-            "reason": told(found.reason),
-            "ci_low": number(found.low),
-            "ci_high": number(found.high),
-            "missing_low": number(found.missing_low),
-            "missing_high": number(found.missing_high),
-            "error_bound": number(found.bound),
+            "value": number(values.value),
+            "reason": texts(values.reason),
+            "ci_low": number(values.low),
+            "ci_high": number(values.high),
+            "missing_low": number(values.missing_low),
+            "missing_high": number(values.missing_high),
+            "error_bound": number(values.bound),
             "objective": constant(sli.objective.text if sli.objective else None),
-            "verdict": told(sli.objective.verdicts(found)) if sli.objective else texts,
+            "verdict": texts(sli.objective.verdicts(values)) if sli.objective else null_texts,
         }
         yield sli, pa.table({name: columns[name] for name in ROLLED})
 
 
-def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Any]:
+def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
     """The columns that all SLIs share."""
     rows, end = batch.rows, batch.ends[batch.rows.window]
     distinct, at = np.unique(end, return_inverse=True)
-    days = [config.zone.date(int(each) - 1).isoformat() for each in distinct]
+    days = [config.zone.date(int(instant) - 1).isoformat() for instant in distinct]
     final = Horizon.of(config).final(end, as_of).astype(np.int32)
     with np.errstate(invalid="ignore"):
         coverage = rows.labelled / rows.predictions
@@ -140,21 +145,24 @@ def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Any]:
         "predictions": pa.array(rows.predictions),
         "labelled": pa.array(rows.labelled),
         "coverage": pa.array(coverage, from_pandas=True),
-        "maturity": pa.DictionaryArray.from_arrays(pa.array(final), ["provisional", "final"]),
-        "day": pa.DictionaryArray.from_arrays(pa.array(at.astype(np.int32)), pa.array(days, pa.string())),
+        "maturity": pa.DictionaryArray.from_arrays(
+            pa.array(final, pa.int32()), pa.array(["provisional", "final"], pa.string())
+        ),
+        "day": pa.DictionaryArray.from_arrays(pa.array(at, pa.int32()), pa.array(days, pa.string())),
     }
 
 
-def encoded(texts: pa.ChunkedArray) -> pa.Array:
+def encoded(texts: ChunkedColumn) -> TextDictionary:
     """A column of texts as one dictionary and the places in it."""
-    found = (texts if pa.types.is_dictionary(texts.type) else pc.dictionary_encode(texts)).unify_dictionaries()
-    whole = found.combine_chunks()
+    dictionaries = texts if pa.types.is_dictionary(texts.type) else pc.dictionary_encode(texts)
+    whole = dictionaries.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
-        return whole.chunk(0) if whole.num_chunks else pa.array([], TEXT)
-    return whole
+        whole = whole.chunk(0) if whole.num_chunks else pa.array([], TEXT)
+    # The type of a column is not known before it is read.
+    return cast("TextDictionary", whole)
 
 
-ROLLED = {
+ROLLED: dict[str, pa.DataType] = {
     "sli": pa.string(),
     "definition": pa.string(),
     "grain": pa.string(),
@@ -177,8 +185,9 @@ ROLLED = {
     "verdict": pa.string(),
     "day": pa.string(),
 }
+"""The columns of rolled-up rows; the rows of table `results` also have model, as_of and run_id."""
 TEXT = pa.dictionary(pa.int32(), pa.string())
-# Not of empty arrays, which import pandas.
+# Made of batches, because making it of empty arrays imports pandas.
 NOTHING = pa.Table.from_batches(
     [], pa.schema([(name, TEXT if pa.types.is_string(kind) else kind) for name, kind in ROLLED.items()])
 )

@@ -34,10 +34,11 @@ from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
 from sli.schemas import DAYS, KEYS, TILES, with_states
-from sli.tiles.amend import Shares, shares
-from sli.tiles.build import task
-from sli.tiles.delta import NotTold, changed, differing, exchanged, side_rows, sides
-from sli.tiles.replace import renewed, replaced
+from sli.tiles.amend import CannotAmend, Contributions, contributions
+from sli.tiles.audit_delta import amend_audit, audit_rows, changed_audit
+from sli.tiles.build import match_and_build
+from sli.tiles.delta import changed_tiles, update_tiles
+from sli.tiles.replace import changed_intervals, replace_tiles
 
 LOG = logging.getLogger("sli")
 Progress = Callable[[str, int, int], None]
@@ -93,7 +94,7 @@ def recompute_tiles(
         made = [(task_set, _matched(config, task_set, lost, chosen.as_of, progress)) for task_set in chosen.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    tiles, held = replaced(config, before, made, chosen)
+    tiles, held = replace_tiles(config, before, made, chosen)
     if chosen.fills and difference(held, known):
         raise FoundHeld(held)
     changed = _changed(config, transaction, chosen, before, tiles)
@@ -134,13 +135,13 @@ def _changed(
     waited = intersection(
         [*published.waiting, *(i for where in published.lacking_states.values() for i in where)], chosen.to_recompute
     )
-    return tuple(union([*renewed(config, before, tiles, chosen.to_recompute), *waited]))
+    return tuple(union([*changed_intervals(config, before, tiles, chosen.to_recompute), *waited]))
 
 
 def amend_tiles(
     config: Config, transaction: Transaction, chosen: Plan, new_rows: NewRows, progress: Progress
 ) -> HourTiles:
-    """Tiles of which only what the new rows change is computed. Raises NotTold."""
+    """Tiles of which only what the new rows change is computed. Raises CannotAmend."""
     if not new_rows.any:
         return HourTiles(
             replace(chosen, to_recompute=(), to_confirm=()),
@@ -153,7 +154,7 @@ def amend_tiles(
             return _by_new_rows(config, transaction, chosen, new_rows, progress)
     except OutOfMemory as error:
         LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
-        raise NotTold from error
+        raise CannotAmend from error
 
 
 def _by_new_rows(
@@ -161,9 +162,9 @@ def _by_new_rows(
 ) -> HourTiles:
     # In this process whatever the config says of Dask: to start a cluster would take longer.
     spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
-    found = shares(new_rows, spec, _segments(config, transaction, new_rows))
+    found = contributions(new_rows, spec, _segments(config, transaction, new_rows))
     progress("matching", 1, 1)
-    rows = changed(found.before, found.after, config.states)
+    rows = changed_tiles(found.before, found.after, config.states)
     tiles, touched, held = _exchanged(config, transaction, chosen, found, rows, [])
     if held:
         rows = rows.filter(pa.array(~_among(rows, held)))
@@ -178,27 +179,32 @@ def _by_new_rows(
 
 
 def _exchanged(
-    config: Config, transaction: Transaction, chosen: Plan, found: Shares, rows: pa.Table, held: Sequence[Interval]
+    config: Config,
+    transaction: Transaction,
+    chosen: Plan,
+    found: Contributions,
+    rows: pa.Table,
+    held: Sequence[Interval],
 ) -> tuple[pa.Table, set[str], list[Interval]]:
     """Tiles after these `rows` and the marks beside them changed, the days touched, and the final tiles among them.
 
-    Nothing of tiles `held` changes. Raises NotTold.
+    Nothing of tiles `held` changes. Raises CannotAmend.
     """
-    before, after = (sides(each, held) for each in (found.before, found.after))
-    marked = differing(before, after)
+    before, after = (audit_rows(each, held) for each in (found.before, found.after))
+    marked = changed_audit(before, after)
     # What a tile held before does not know of cannot be taken away from it.
-    unheld = differing(*(sides(each, [*chosen.held, *held]) for each in (found.before, found.after)))
+    unheld = changed_audit(*(audit_rows(each, [*chosen.held, *held]) for each in (found.before, found.after)))
     if intersection(_tiles_at(config, rows), chosen.held) or marked != unheld:
-        raise NotTold
+        raise CannotAmend
     touched = {*_days_of(rows), *marked.values()}
     stored = with_states(_stored(config, transaction, touched), config.kinds)
-    marks = side_rows(sides(stored, ()), before, after, marked)
-    tiles = exchanged(config, stored, found.before, found.after, rows, marks, marked)
+    marks = amend_audit(audit_rows(stored, ()), before, after, marked)
+    tiles = update_tiles(config, stored, found.before, found.after, rows, marks, marked)
     final = [Interval(BEGINNING, chosen.final_before)]
     if not _among(rows, final).any():
         return tiles, touched, []
     # A pair may change and its tile not: a sample or an extreme need not hold it.
-    differs = changed(stored, tiles, config.states)
+    differs = changed_tiles(stored, tiles, config.states)
     return tiles, touched, intersection(_tiles_at(config, differs), final)
 
 
@@ -300,9 +306,9 @@ def _matched(config: Config, task_set: TaskSet, lost: pa.Table, as_of: int, prog
     spec = Spec.of(config, as_of, task_set.states, task_set.slice_sets, threads)
     done = functools.partial(progress, "matching")
     if task_set.shuffle:
-        from sli.tiles.shuffle import shuffled  # which needs pandas, and most runs do not
+        from sli.tiles.shuffle import shuffle_and_build  # which needs pandas, and most runs do not
 
-        made = shuffled(config, task_set, spec, lost, done)
+        made = shuffle_and_build(config, task_set, spec, lost, done)
     else:
-        made = execute(config, [functools.partial(task, work, spec, lost) for work in task_set.tasks], done)
+        made = execute(config, [functools.partial(match_and_build, work, spec, lost) for work in task_set.tasks], done)
     return pa.concat_tables(made, promote_options="permissive")

@@ -39,7 +39,7 @@ from sli.publishing.commit import Staged, commit, index_update, next_state
 from sli.publishing.conflicts import new_conflicts
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
-from sli.rollup.days import renewed
+from sli.rollup.days import update_days
 from sli.runs.hour_tiles import (
     FoundHeld,
     HourTiles,
@@ -56,7 +56,7 @@ from sli.runs.outcome import Outcome, nothing_to_do, published_outcome
 from sli.runs.passes import compare, passes_of, roll_up_passes
 from sli.runs.preview import request_of
 from sli.schemas import UTC
-from sli.tiles.delta import NotTold
+from sli.tiles.amend import CannotAmend
 from sli.tiles.dry_run import check_code, check_names, check_states, load_code
 
 ATTEMPTS = 6
@@ -137,7 +137,7 @@ def _until_learned(config: Config, request: Request, turn: turns.Turn, progress:
             return _once(config, request, learned, turn, progress, began)
         except Overtaken:
             continue
-        except NotTold:
+        except CannotAmend:
             learned = replace(learned, approach=replace(learned.approach, amend=False))
         except TooLarge as error:
             if learned.approach.split >= SMALLEST:
@@ -167,7 +167,7 @@ def _once(
     plan = hours.plan
     with step(progress, "adding up days"):
         before = days_before(config, transaction, plan)
-        days = renewed(config, before, hours.tiles, hours.touched)
+        days = update_days(config, before, hours.tiles, hours.touched)
     conflicts = new_conflicts(config, before, days, hours.touched)
     newest = newest_end(config, transaction, hours, days)
     passes = passes_of(config, plan, newest, transaction.published)

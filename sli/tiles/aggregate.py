@@ -1,13 +1,14 @@
-"""The SQL of states: one row a tile and slice, one column a state, from the pairs of a task.
+"""The SQL that aggregates the pairs of a task to states: one row a tile and slice, one column a state.
 
-Counts, sums and extremes are aggregates of one pass; each state that is a list is a query of its own. Limit: a group
-keeps each of its values, so it is meant for columns of few.
+One query aggregates all counts, sums and extremes; each state that is a list has a query of its own. Limit: a state of
+kind `groups` keeps every different value, so it is meant for columns with few of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -31,17 +32,17 @@ from sli.slis.states import (
 )
 
 PLAIN = ("count", "sum", "min", "max")
-"""States that are one aggregate."""
+"""Kinds of state that are one SQL aggregate."""
 NOTHING = {"count": "0", "sum": sum_sql(lambda _: "0")}
-"""SQL of a state of no rows."""
+"""SQL of a state of a ranking without queries."""
 
 
-def aggregate(state: State) -> tuple[str, str]:
-    """SQL of a state that is one aggregate, and of the term `x_<id>` it sums, if any."""
+def aggregate_sql(state: State) -> tuple[str, str]:
+    """SQL of a plain state, and of the column `x_<id>` that it sums ("" if it sums none)."""
     if state.kind == "count":
         return f"coalesce(sum(({state.where})::INTEGER), 0)::BIGINT", ""
     if state.kind in ("min", "max"):
-        # Of -0.0 and 0.0, which are equal, either could be the extreme.
+        # -0.0 and 0.0 are equal, so either could be the extreme: adding 0.0 makes both 0.0.
         return f"{state.kind}(({state.of}) + 0.0::DOUBLE) FILTER (WHERE {state.where})", ""
     return sum_sql(_fixed_point(_x(state)).__getitem__), _term(state)
 
@@ -51,12 +52,12 @@ def _x(state: State) -> str:
 
 
 def _term(state: State) -> str:
-    """SQL of the column a sum is taken of."""
+    """SQL of the column that a sum adds up."""
     return f"CASE WHEN {state.where} THEN {state.of} END AS {_x(state)}"
 
 
 def _fixed_point(x: str) -> dict[str, str]:
-    """SQL of the parts of a column's exact sum."""
+    """SQL of the parts of a column's exact sum, by the names of SUM_PARTS."""
     fits = f"abs({x}) < {LIMIT!r}"
     whole = f"coalesce(sum(CASE WHEN {fits} THEN trunc({x})::HUGEINT END), 0)::DECIMAL(38, 0)"
     units = f"(({x} - trunc({x})) * {FRACTION!r}::DOUBLE)::HUGEINT"
@@ -65,11 +66,11 @@ def _fixed_point(x: str) -> dict[str, str]:
     return {"whole": whole, "fraction": fraction, "undefined": undefined, "terms": f"count({x})"}
 
 
-def trial(state: State) -> str:
-    """SQL that fails where a state's own would."""
+def trial_sql(state: State) -> str:
+    """A short query that fails for the same reasons as the SQL of the state."""
     rows = "queries" if state.unit == "query" else "pairs"
     if state.kind in PLAIN:
-        expression, term = aggregate(state)
+        expression, term = aggregate_sql(state)
         return f"SELECT {expression} FROM (SELECT *{', ' + term if term else ''} FROM {rows})"
     if state.kind in ("sample", "window"):
         return f"SELECT 1{''.join(f', {quoted(name)}' for name in state.columns)} FROM pairs WHERE {state.where}"
@@ -78,208 +79,221 @@ def trial(state: State) -> str:
     return f"SELECT ({state.of})::{kind}{amount} FROM pairs WHERE {state.where}"
 
 
-def named(columns: tuple[str, ...], spec: Spec) -> str:
-    """The slice columns' values as text: SLIs see the columns as they are."""
+def slice_values_sql(columns: SliceBy, spec: Spec) -> str:
+    """SQL of columns `slice_0`, `slice_1`, ...: the values of the slice columns as text."""
     return "".join(f", {slice_value_sql(name, spec.edges.get(name))} AS slice_{i}" for i, name in enumerate(columns))
 
 
-def grouping(columns: tuple[str, ...]) -> str:
+def slice_names_sql(columns: SliceBy) -> str:
+    """SQL that names the columns of `slice_values_sql`, each after a comma."""
     return "".join(f", slice_{i}" for i in range(len(columns)))
 
 
-WORTHWHILE = 4
-"""Rows a group of all slice columns must have on average for sums to be taken once for all sets of slices."""
-LOOKED_AT = 1_000_000
-"""Rows that are looked at to tell."""
+MIN_GROUP_ROWS = 4
+"""Pairs that a group by all slice columns must have on average for `aggregate_finest` to save work."""
+MAX_ROWS_COUNTED = 1_000_000
+"""Pairs that are counted to find out."""
 
 
-def prepare(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
-    """Table `fine`: counts, sums and extremes by all slice columns at once, where that spares work. False if not."""
+def aggregate_finest(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
+    """Make table `finest`: plain states by all slice columns at once, which the slices of fewer columns add up.
+
+    Makes no table and returns False if that would save no work.
+    """
     columns = _all_columns(spec)
     if len(spec.slice_sets) < 2 or not columns:
         return False
-    distinct = f"approx_count_distinct(hash(tile{grouping(columns)}))"
+    distinct = f"approx_count_distinct(hash(tile{slice_names_sql(columns)}))"
+    values = slice_values_sql(columns, spec)
     groups, rows = con.execute(
-        f"SELECT {distinct}, count(*) FROM (SELECT tile{named(columns, spec)} FROM pairs LIMIT {LOOKED_AT})"
+        f"SELECT {distinct}, count(*) FROM (SELECT tile{values} FROM pairs LIMIT {MAX_ROWS_COUNTED})"
     ).fetchall()[0]
-    if groups * WORTHWHILE > rows:
+    if groups * MIN_GROUP_ROWS > rows:
         return False
-    con.execute(f"CREATE OR REPLACE TEMP TABLE fine AS {_summed(columns, spec)}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE finest AS {_groups_sql(columns, spec)}")
     return True
 
 
-def _all_columns(spec: Spec) -> tuple[str, ...]:
+def _all_columns(spec: Spec) -> SliceBy:
     return tuple(sorted({name for columns in spec.slice_sets for name in columns}))
 
 
-def _plain(spec: Spec) -> list[State]:
+def _plain_states(spec: Spec) -> list[State]:
     return [state for state in spec.states if state.kind in PLAIN and state.unit == "pair"]
 
 
-def _summed(columns: tuple[str, ...], spec: Spec) -> str:
-    """SQL of the plain states by tile and slice, a sum's parts apart."""
+def _groups_sql(columns: SliceBy, spec: Spec) -> str:
+    """SQL of the plain states by tile and slice; each part of a sum is a column, so that it can be added up."""
     parts, terms = "", ""
-    for state in _plain(spec):
+    for state in _plain_states(spec):
         if state.kind == "sum":
             terms += f", {_term(state)}"
             for name, sql in _fixed_point(_x(state)).items():
                 parts += f", {sql} AS {state.id}_{name}"
         else:
-            parts += f", {aggregate(state)[0]} AS {state.id}"
+            parts += f", {aggregate_sql(state)[0]} AS {state.id}"
     for state in spec.states:
         if state.kind == "histogram":
-            # How many values a histogram has in a cell says how they are kept.
+            # The number of values decides whether a histogram keeps them exactly.
             parts += f", count({state.of}) FILTER (WHERE {state.where}) AS n_{state.id}"
     return (
-        f"SELECT tile{grouping(columns)}, count(*) AS predictions, "
+        f"SELECT tile{slice_names_sql(columns)}, count(*) AS predictions, "
         f"coalesce(sum(labelled::INTEGER), 0)::BIGINT AS labelled{parts} "
-        f"FROM (SELECT *{named(columns, spec)}{terms} FROM pairs) GROUP BY tile{grouping(columns)}"
+        f"FROM (SELECT *{slice_values_sql(columns, spec)}{terms} FROM pairs) GROUP BY tile{slice_names_sql(columns)}"
     )
 
 
-def _cells(columns: tuple[str, ...], spec: Spec, fine: bool) -> str:
-    """SQL of the plain states by tile and slice, numbered from 0."""
+def _cells_sql(columns: SliceBy, spec: Spec, finest: bool) -> str:
+    """SQL of the plain states by tile and slice; each such pair is a cell, numbered from 0."""
     parts = ", sum(predictions)::BIGINT AS predictions, sum(labelled)::BIGINT AS labelled"
-    for state in _plain(spec):
+    for state in _plain_states(spec):
         if state.kind == "sum":
             parts += f", {sum_sql(partial('sum({}_{})'.format, state.id))} AS {state.id}"
         else:
             parts += f", {'sum' if state.kind == 'count' else state.kind}({state.id}) AS {state.id}"
     parts += "".join(f", sum(n_{state.id}) AS n_{state.id}" for state in spec.states if state.kind == "histogram")
-    if not fine:
-        source, group = f"({_summed(columns, spec)})", grouping(columns)
+    if not finest:
+        source, group = f"({_groups_sql(columns, spec)})", slice_names_sql(columns)
     else:
         place = {name: i for i, name in enumerate(_all_columns(spec))}
         renamed = "".join(f", slice_{place[name]} AS own_{i}" for i, name in enumerate(columns))
-        source, group = f"(SELECT *{renamed} FROM fine)", "".join(f", own_{i}" for i in range(len(columns)))
-    own = "".join(f", {each} AS slice_{i}" for i, each in enumerate(group.split(", ")[1:]))
+        source, group = f"(SELECT *{renamed} FROM finest)", "".join(f", own_{i}" for i in range(len(columns)))
+    own = "".join(f", {name} AS slice_{i}" for i, name in enumerate(group.split(", ")[1:]))
     return (
         f"SELECT row_number() OVER () - 1 AS cell, * FROM (SELECT tile{own}{parts} FROM {source} GROUP BY tile{group})"
     )
 
 
-def states_of(con: duckdb.DuckDBPyConnection, columns: tuple[str, ...], spec: Spec, fine: bool = False) -> pa.Table:
-    """One row a tile and slice, one column a state. `fine` says that the table of that name is there."""
-    con.execute(f"CREATE OR REPLACE TEMP TABLE cells AS {_cells(columns, spec, fine)}")
-    values, joins = "".join(_finished(state) for state in _plain(spec)), ""
+def aggregate_pairs(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec, finest: bool = False) -> pa.Table:
+    """Aggregate view `pairs` by tile and the slices of some columns.
+
+    Returns columns span, tile (its number), slice_by, slice, predictions, labelled, and one column a state, in the form
+    of `schemas.state_type`. `finest` says that `aggregate_finest` made its table.
+    """
+    con.execute(f"CREATE OR REPLACE TEMP TABLE cells AS {_cells_sql(columns, spec, finest)}")
+    values, joins = "".join(_stored_sql(state) for state in _plain_states(spec)), ""
     ranked = [state for state in spec.states if state.unit == "query"]
     if ranked:
-        con.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS {_of_queries(ranked, columns, spec)}")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE ranked AS {_ranked_sql(ranked, columns, spec)}")
         joins = " LEFT JOIN ranked USING (cell)"
         values += "".join(f", coalesce(ranked.{state.id}, {NOTHING[state.kind]}) AS {state.id}" for state in ranked)
-    made = con.sql(
+    tiles: pa.Table = con.sql(
         f"SELECT 'tile' AS span, tile, {literal(','.join(columns))} AS slice_by, {slice_sql(columns)} AS slice, "
         f"predictions, labelled{values} FROM cells{joins} ORDER BY cell"
     ).to_arrow_table()
     for state in spec.states:
-        if state.kind in LISTED:
-            sql, order = LISTED[state.kind](state, columns, spec)
+        if state.kind in LISTS:
+            sql, order = LISTS[state.kind](state, columns, spec)
             flat = con.sql(f"{sql} ORDER BY cell, {order}").to_arrow_table()
-            owner = integers(flat.column("cell"))
-            column = list_column(flat.drop_columns(["cell"]), owner, len(made), state_type(state.kind))
-            made = made.append_column(state.id, column)
-    return made
+            cell = integers(flat.column("cell"))
+            column = list_column(flat.drop_columns(["cell"]), cell, len(tiles), state_type(state.kind))
+            tiles = tiles.append_column(state.id, column)
+    return tiles
 
 
-def _finished(state: State) -> str:
+def _stored_sql(state: State) -> str:
     return f", {state.id}::BIGINT AS {state.id}" if state.kind == "count" else f", {state.id}"
 
 
-def _in_cells(of: str, where: str, columns: tuple[str, ...], spec: Spec) -> str:
-    """SQL for rows of pairs with their cell; null slice values match null."""
+def _in_cells(values: str, where: str, columns: SliceBy, spec: Spec) -> str:
+    """SQL of pairs (alias `v`) with their cell (alias `c`); null slice values match null."""
     on = "".join(f" AND c.slice_{i} IS NOT DISTINCT FROM v.slice_{i}" for i in range(len(columns)))
-    return f"(SELECT tile{named(columns, spec)}, {of} FROM pairs WHERE {where}) v JOIN cells c ON c.tile = v.tile{on}"
+    rows = f"SELECT tile{slice_values_sql(columns, spec)}, {values} FROM pairs WHERE {where}"
+    return f"({rows}) v JOIN cells c ON c.tile = v.tile{on}"
 
 
-Made = tuple[str, str]
-"""SQL of a list state's elements, with their cell, and the order within a cell."""
+class ListSql(NamedTuple):
+    """SQL of the elements of a list state."""
+
+    elements: str
+    """One row an element: its cell, then its fields."""
+    order: str
+    """The order of elements within a cell."""
 
 
-def _histogram(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
-    """Counts by value: the very values in a cell of at most EXACT_ROWS values, rounded ones otherwise."""
+def _histogram(state: State, columns: SliceBy, spec: Spec) -> ListSql:
+    """Counts by value; a cell of more than EXACT_ROWS values rounds them."""
     mark = f", ({state.mark})::INTEGER AS mark" if state.mark else ""
-    of = f"({state.of})::DOUBLE AS x{mark}"
-    source = _in_cells(of, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
+    source = _in_cells(
+        f"({state.of})::DOUBLE AS x{mark}", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec
+    )
     value = f"CASE WHEN c.n_{state.id} > {EXACT_ROWS} THEN {rounded_sql('x', state.spread)} ELSE x END"
     marked = f"{'sum(mark)' if state.mark else '0'}::BIGINT AS marked"
-    return (
+    return ListSql(
         f"SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS count, {marked} FROM {source} "
         "GROUP BY c.cell, value",
         "value",
     )
 
 
-def _groups(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
-    """Counts by text, with the exact sum of `amount` where there is one."""
-    of = f"({state.of}) AS key{f', ({state.amount})::DOUBLE AS x' if state.amount else ''}"
-    source = _in_cells(of, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
+def _groups(state: State, columns: SliceBy, spec: Spec) -> ListSql:
+    """Counts by text, with the exact sum of `amount` if there is one."""
+    values = f"({state.of}) AS key{f', ({state.amount})::DOUBLE AS x' if state.amount else ''}"
+    source = _in_cells(values, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
     parts = _fixed_point("x") if state.amount else dict.fromkeys(SUM_PARTS, "NULL")
     kept = ", ".join(f"{parts[name]}::{SUM_PARTS[name]} AS {name}" for name in ("whole", "fraction", "undefined"))
-    return (
+    return ListSql(
         f"SELECT c.cell, key::VARCHAR AS key, count(*) AS count, {kept} FROM {source} GROUP BY c.cell, v.key",
         "key",
     )
 
 
 def _room(most: int) -> str:
-    """SQL of how many of the smallest a cell keeps: at most all it has, since room for so many is taken at once."""
+    """SQL of how many of the smallest values a cell keeps: DuckDB allocates room for all of them at once."""
     return f"least({most}, c.predictions)"
 
 
-def _distinct(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
+def _distinct(state: State, columns: SliceBy, spec: Spec) -> ListSql:
     """The DISTINCT smallest hashes of the values."""
-    # MD5, since it stays the same with every version of DuckDB; the lowest bit goes, for a signed integer.
+    # MD5 because DuckDB's own hash may change with its version; without its lowest bit it fits a signed integer.
     source = _in_cells(f"{text_of(state.of)} AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
     values = f"SELECT DISTINCT c.cell, {_room(DISTINCT)} AS room, x FROM {source}"
     hashed = f"SELECT DISTINCT cell, room, (md5_number_lower(x) >> 1)::BIGINT AS h FROM ({values})"
-    return (
-        f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell",
-        "hash",
-    )
+    return ListSql(f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell", "hash")
 
 
-def _sample(state: State, columns: tuple[str, ...], spec: Spec) -> Made:
-    """The SAMPLE_ROWS pairs with the smallest keys: a uniform sample, the same however rows are grouped."""
+def _sample(state: State, columns: SliceBy, spec: Spec) -> ListSql:
+    """The SAMPLE_ROWS pairs with the smallest keys: a uniform sample that does not depend on how pairs are grouped."""
     kept = ", ".join(text_of(quoted(name)) for name in state.columns)
     prediction = "value" if state.of == "prediction" else state.of
-    of = (
+    values = (
         f"{{'key': (k >> 1)::BIGINT, 'truth': truth::DOUBLE, 'prediction': {prediction}::DOUBLE, "
         f"'columns': [{kept}]::VARCHAR[]}} AS x"
     )
-    source = _in_cells(of, state.where, columns, spec)
+    source = _in_cells(values, state.where, columns, spec)
     least = f"SELECT c.cell, unnest(min(x, {_room(SAMPLE_ROWS)})) AS x FROM {source} GROUP BY c.cell"
     parts = ", ".join(f"x.{name} AS {name}" for name in ("key", "truth", "prediction", "columns"))
-    return f"SELECT cell, {parts} FROM ({least})", "key, truth, prediction"
+    return ListSql(f"SELECT cell, {parts} FROM ({least})", "key, truth, prediction")
 
 
-LISTED = {"histogram": _histogram, "groups": _groups, "distinct": _distinct, "sample": _sample}
-"""States that are lists: each is made by a query of its own."""
+LISTS = {"histogram": _histogram, "groups": _groups, "distinct": _distinct, "sample": _sample}
+"""The SQL of each kind of state that is a list."""
 
 
-def queries(columns: tuple[str, ...], spec: Spec) -> str:
-    """SQL of the queries of a ranking, one row each within tile and slice."""
-    group = f"tile{grouping(columns)}, query"
+def queries_sql(columns: SliceBy, spec: Spec) -> str:
+    """SQL of the queries of a ranking task: one row a query, tile and slice."""
+    group = f"tile{slice_names_sql(columns)}, query"
     return (
         f"SELECT {group}, list(truth ORDER BY value DESC NULLS LAST, truth ASC NULLS FIRST) AS ranked, "
         "list(truth ORDER BY truth DESC NULLS LAST) AS ideal, count(*) AS n, bool_and(usable) AS complete "
-        f"FROM (SELECT *{named(columns, spec)} FROM pairs WHERE query IS NOT NULL) GROUP BY {group}"
+        f"FROM (SELECT *{slice_values_sql(columns, spec)} FROM pairs WHERE query IS NOT NULL) GROUP BY {group}"
     )
 
 
-def _of_queries(states: list[State], columns: tuple[str, ...], spec: Spec) -> str:
-    """One row a cell, one column a state over its queries."""
-    made = [(state.id, *aggregate(state)) for state in states]
-    expressions = "".join(f", {sql} AS {name}" for name, sql, _ in made)
-    terms = "".join(f", {term}" for _, _, term in made if term)
+def _ranked_sql(states: list[State], columns: SliceBy, spec: Spec) -> str:
+    """SQL of states over the queries of a ranking task: one row a cell, one column a state."""
+    aggregates = [(state.id, *aggregate_sql(state)) for state in states]
+    expressions = "".join(f", {sql} AS {name}" for name, sql, _ in aggregates)
+    terms = "".join(f", {term}" for _, _, term in aggregates if term)
     on = "".join(f" AND c.slice_{i} IS NOT DISTINCT FROM q.slice_{i}" for i in range(len(columns)))
     return (
-        f"SELECT c.cell{expressions} FROM (SELECT *{terms} FROM ({queries(columns, spec)})) q "
+        f"SELECT c.cell{expressions} FROM (SELECT *{terms} FROM ({queries_sql(columns, spec)})) q "
         f"JOIN cells c ON c.tile = q.tile{on} GROUP BY c.cell"
     )
 
 
 def slice_sql(columns: SliceBy) -> str:
-    """SQL that makes the canonical JSON from VARCHAR columns `slice_0`, `slice_1`, ... in the order of `columns`."""
+    """SQL of the canonical JSON of a slice, from text columns `slice_0`, `slice_1`, ... in the order of `columns`."""
     if not columns:
         return f"'{ALL}'"
     parts = ", ".join(f"{literal(name)}, slice_{i}" for i, name in enumerate(columns))
@@ -287,7 +301,7 @@ def slice_sql(columns: SliceBy) -> str:
 
 
 def slice_value_sql(name: str, edges: Sequence[float] | None) -> str:
-    """SQL of a slice column's value as text; a column with edges is binned, its null stays null."""
+    """SQL of the value of a slice column as text; a column with edges is binned, and its nulls stay null."""
     if edges is None:
         return text_of(quoted(name))
     column, names = f"{quoted(name)}::DOUBLE", bin_names(edges)

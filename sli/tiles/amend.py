@@ -1,8 +1,8 @@
-"""Amending: what new rows change in the tiles, without reading again what they do not touch.
+"""What new rows contribute to the tiles, without reading the logs again.
 
-A pair changes only if a row of its id came. So the ids of the new rows are looked up in the key segments, all rows of
-these ids are read and matched twice, as they were known and as they are, and a tile gains what the second gives and
-loses what the first gave. Limit: the new rows and all rows of their ids must fit one task.
+A pair changes only if a row with its id came. So the ids of the new rows are looked up in the index of ids, and all
+rows with these ids are matched twice: as they were known before and as they are known now. `delta` subtracts the first
+contribution and adds the second. Limit: the new rows and all rows with their ids must fit one task.
 """
 
 from __future__ import annotations
@@ -28,42 +28,48 @@ from sli.matching.unmatched import reasons_sql
 from sli.planning.new_rows import NewRows
 from sli.schemas import with_states
 from sli.slis.states import integers
-from sli.tiles.build import kernel, tiles
+from sli.tiles.build import build_tiles, task_connection
 
 LOG = logging.getLogger("sli")
 
 
+class CannotAmend(Exception):
+    """A state cannot be subtracted, for example a minimum, or memory is short: the tiles must be recomputed."""
+
+
 @dataclass(frozen=True)
-class Shares:
-    """What the pairs of the new rows' ids give to the tiles, as they were known and as they are."""
+class Contributions:
+    """Tiles of the pairs that have the ids of the new rows and of no other pairs, as known before and as known now."""
 
     before: pa.Table
     after: pa.Table
 
 
-def shares(new_rows: NewRows, spec: Spec, segments: Segments) -> Shares:
-    """Match the ids of the new rows as known to the published run and as known now.
+def contributions(new_rows: NewRows, spec: Spec, segments: Segments) -> Contributions:
+    """Match the rows that have the ids of the new rows, as the published run knew them and as they are known now.
 
-    Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
+    Both are rows of `schemas.TILES` with one column a state. Raises UnreadableFiles for files that turn out unreadable
+    beyond their footer, EngineError for anything else.
     """
-    # What is taken away from the audit must be known in full.
+    # All ids are named, not a few, because what is subtracted from the audit must be complete.
     spec = replace(spec, samples=None, windows=())
     began = time.monotonic()
     predictions = new_rows.seen_predictions.with_more(new_rows.predictions)
     feedback = new_rows.seen_feedback.with_more(new_rows.feedback)
-    with kernel(spec, predictions, feedback, f"new rows as of {new_rows.as_of}") as con:
+    with task_connection(spec, predictions, feedback, f"new rows as of {new_rows.as_of}") as con:
         _new_rows(con, new_rows, spec)
         con.execute(
             f"CREATE TABLE changed AS SELECT {KEY} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
             f"SELECT {KEY} FROM new_feedback WHERE id IS NOT NULL"
         )
         _old_rows(con, new_rows, spec, segments)
-        found = Shares(_share(con, spec, ["old"]), _share(con, spec, ["old", "new"]))
-        _told(con, time.monotonic() - began)
-        return found
+        before, after = _contribution(con, spec, ["old"]), _contribution(con, spec, ["old", "new"])
+        _log_matched(con, time.monotonic() - began)
+        return Contributions(before, after)
 
 
 def _sources(new_rows: NewRows, spec: Spec) -> tuple[tuple[str, Log, Files, Files], ...]:
+    """Each log with its new files and the files that the published run saw."""
     return (
         ("predictions", spec.predictions, new_rows.predictions, new_rows.seen_predictions),
         ("feedback", spec.feedback, new_rows.feedback, new_rows.seen_feedback),
@@ -78,20 +84,20 @@ def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> 
         selects = [
             f"SELECT * FROM {rows_sql(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
         ]
-        _keep(con, f"new_{log}", _rows(con, selects, source, spec))
+        _create(con, f"new_{log}", _rows(con, selects, source, spec))
 
 
 def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Log, spec: Spec) -> str:
-    """SQL of all these rows; where there are none, of the columns without a row."""
+    """SQL of all these rows; without any SELECT, of the columns of a log and no row."""
     return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_sql(con, [], source, spec.zone, ALWAYS)}"
 
 
-def _keep(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
+def _create(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
     con.execute(f"CREATE TABLE {name} AS {sql}")
 
 
 def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, segments: Segments) -> None:
-    """Tables `old_predictions` and `old_feedback`: the rows known to the published run whose ids have new ones."""
+    """Tables `old_predictions` and `old_feedback`: rows that the published run knew and whose ids have new rows."""
     for log, source, _, seen in _sources(new_rows, spec):
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {segments.of(con, log)} "
@@ -105,16 +111,16 @@ def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, seg
             span = Interval(min(start, new_rows.published_as_of + 1), min(end, new_rows.published_as_of + 1))
             rows = rows_sql(con, files, source, spec.zone, span)
             selects = [f"SELECT * FROM {rows} WHERE {KEY} IN (SELECT key FROM hits)"]
-        _keep(con, f"old_{log}", _rows(con, selects, source, spec))
+        _create(con, f"old_{log}", _rows(con, selects, source, spec))
 
 
-def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> pa.Table:
-    """The tiles of the rows in these tables."""
-    own = con.cursor()  # the kernel's temporary tables are those of a cursor
+def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence[str]) -> pa.Table:
+    """The tiles of the rows in the tables whose names begin with these prefixes: `old`, `new`."""
+    own = con.cursor()  # a cursor has temporary tables of its own, and the join makes the same ones each time
     try:
         prepare_cursor(own)
-        filled = {log: _filled(own, kept, log) for log in ("predictions", "feedback")}
-        predictions, feedback = (_together(names or [f"{kept[0]}_{log}"]) for log, names in filled.items())
+        filled = {log: _filled(own, prefixes, log) for log in ("predictions", "feedback")}
+        predictions, feedback = (_numbered(names or [f"{prefixes[0]}_{log}"]) for log, names in filled.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         join_rows(own, Sides.in_memory(since, feedback, "true", "true", "true"), spec, LOSERS.empty_table())
         valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
@@ -123,25 +129,25 @@ def _share(con: duckdb.DuckDBPyConnection, spec: Spec, kept: Sequence[str]) -> p
             f"CREATE OR REPLACE TEMP TABLE strays AS "
             f"{reasons_sql('strays', valid, columns, spec.keep_prediction, spec.since)}"
         )
-        made = tiles(own, spec, bool(filled["predictions"]))
-        return with_states(made, {state.id: state.kind for state in spec.states})
+        rows = build_tiles(own, spec, bool(filled["predictions"]))
+        return with_states(rows, {state.id: state.kind for state in spec.states})
     finally:
         own.close()
 
 
-def _filled(con: duckdb.DuckDBPyConnection, kept: Sequence[str], log: str) -> list[str]:
-    """Those of a log's tables that hold rows: the columns of an empty one have no type."""
-    names = [f"{each}_{log}" for each in kept]
+def _filled(con: duckdb.DuckDBPyConnection, prefixes: Sequence[str], log: str) -> list[str]:
+    """The tables of a log that have rows: the columns of an empty table have no type."""
+    names = [f"{prefix}_{log}" for prefix in prefixes]
     return [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
 
 
-def _together(names: Sequence[str]) -> str:
-    """SQL of the rows of these tables, with ROW."""
+def _numbered(names: Sequence[str]) -> str:
+    """SQL of the rows of these tables, with a number in column ROW."""
     selects = (f"SELECT *, rowid + {i << 40} AS {ROW} FROM {name}" for i, name in enumerate(names))
     return f"({' UNION ALL '.join(selects)})"
 
 
-def _told(con: duckdb.DuckDBPyConnection, seconds: float) -> None:
+def _log_matched(con: duckdb.DuckDBPyConnection, seconds: float) -> None:
     counts = [
         con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
         for name in ("new_predictions", "new_feedback", "old_predictions", "old_feedback")

@@ -1,6 +1,7 @@
-"""Before any work: what SLIs and bins ask of the logs' columns, tried on their types.
+"""Checks before any work: does the config's SQL fit the columns of the logs, and may its Python code run?
 
-Limit: only the first usable file is looked at; one of other types fails where it is read.
+SQL is tried on an empty table with the types of the logs. Limit: these are the types of the first usable file; SQL that
+does not fit another file fails when that file is read.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import duckdb
 
@@ -28,15 +28,15 @@ from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
 from sli.slis import Sli
 from sli.slis.custom.trust import check_code_allowed
-from sli.tiles.aggregate import queries, trial
+from sli.tiles.aggregate import queries_sql, trial_sql
 
 
 def check_states(config: Config, files: Iterable[LogFile]) -> None:
-    """Try every state's SQL on an empty table of the logs' types, before any work. Raises ConfigError."""
+    """Try the SQL of every state on an empty table with the logs' types. Raises ConfigError."""
     files = [file for file in files if file.usable]
-    first = next(iter(files), None)
-    if first is None:
+    if not files:
         return
+    first = files[0]
     _check_numbers(config, first)
     _check_partitions(config, files)
     con = connect(1, 1 << 28)
@@ -47,7 +47,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
             f"CREATE TEMP TABLE pairs AS {pairs_sql(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
             f"NULL::DOUBLE AS truth, NULL::BIGINT AS f_t FROM {rows} LIMIT 0)"
         )
-        con.execute(f"CREATE TEMP VIEW queries AS {queries((), spec)}")
+        con.execute(f"CREATE TEMP VIEW queries AS {queries_sql((), spec)}")
     except (duckdb.Error, OSError) as error:
         check_readable([first], spec.predictions, config.timezone, error)
         raise task_error(error, first.path) from error
@@ -55,82 +55,84 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     for sli in config.declared:
         for name, state in sli.formula.states.items():
             try:
-                # Described, it is bound and not run: no constant in it is worked out.
-                bounded(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial(state)}"))
+                # DESCRIBE binds the query without running it, so no constant expression in it is computed.
+                bounded(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial_sql(state)}"))
             except (duckdb.Error, TimeoutError) as error:
-                columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
-                columns = [each for each in columns if each not in KERNEL_COLUMNS]
-                told = str(error).partition("\n")[0] or "checking it takes too long"
-                wrong = re.search(r'column "([^"]+)"', str(error))
-                near = nearest(wrong[1], columns) if wrong else ""
-                raise ConfigError(
-                    "the SQL of a state cannot be used",
-                    where=f"slis, {sli.name}, states.{name}",
-                    expected=f"SQL over the columns {', '.join(columns)}",
-                    found=f"{_as_written(sli, name)}: {told}",
-                    todo=near or (f"list {wrong[1]} under predictions.columns" if wrong else ""),
-                ) from error
+                raise _unusable_sql(con, sli, name, error) from error
+
+
+def _unusable_sql(con: duckdb.DuckDBPyConnection, sli: Sli, state: str, error: Exception) -> ConfigError:
+    columns = [row[0] for row in con.execute("DESCRIBE pairs").fetchall()]
+    columns = [name for name in columns if name not in KERNEL_COLUMNS]
+    reason = str(error).partition("\n")[0] or "checking it takes too long"
+    unknown = re.search(r'column "([^"]+)"', str(error))
+    near = nearest(unknown[1], columns) if unknown else ""
+    return ConfigError(
+        "the SQL of a state cannot be used",
+        where=f"slis, {sli.name}, states.{state}",
+        expected=f"SQL over the columns {', '.join(columns)}",
+        found=f"{_as_written(sli, state)}: {reason}",
+        todo=near or (f"list {unknown[1]} under predictions.columns" if unknown else ""),
+    )
 
 
 MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
 
 
 def check_names(config: Config, inputs: Inputs) -> None:
-    """Raise ConfigError for a column that every file of a log lacks: the config misspells it."""
+    """Raise ConfigError for a column that every file of a log lacks, because then the config misspells it."""
     for log, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
         if files.usable.any():
             continue
-        lacking = [each for each in files if each.problem not in ("unreadable", "damaged")]
-        told = [MISSING.fullmatch(each.explanation) for each in lacking if each.problem == "missing column"]
-        names = {each["name"] for each in told if each}
-        if not told or len(told) < len(lacking) or len(names) != 1 or told[0] is None:
+        lacking = [file for file in files if file.problem not in ("unreadable", "damaged")]
+        reasons = [MISSING.fullmatch(file.explanation) for file in lacking if file.problem == "missing column"]
+        names = {reason["name"] for reason in reasons if reason}
+        if not reasons or len(reasons) < len(lacking) or len(names) != 1 or reasons[0] is None:
             continue
-        [name], there = names, told[0]["there"]
+        [name], there = names, reasons[0]["there"]
         raise ConfigError(
             f"no file of the {log} log has a column '{name}'",
             where=_key_of(config, log, name),
             expected=f"one of {there}",
-            found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)} such as {lacking[0].path}",
+            found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)}, for example {lacking[0].path}",
             todo=nearest(name, there.split(", ")) or "check the name, or log the column",
         )
 
 
 def _key_of(config: Config, log: str, name: str) -> str:
-    """The key of the config by which a column is asked for."""
+    """The key of the config that names a column."""
     source = config.predictions if log == "predictions" else config.feedback
     for key in ("id", "time", "value", "query"):
         if getattr(source, key, None) == name:
             return f"{log}.{key}"
-    if any(name in each for each in config.slice_sets):
+    if any(name in columns for columns in config.slice_sets):
         return "slice_by"
     return "predictions.scores" if name in config.predictions.scores.values() else "predictions.columns"
 
 
 def check_code(config: Config) -> None:
-    """Raise ConfigError where the config names Python code and none may run."""
-    named = [
-        f"slis, {each.name}: {each.declaration['python']}" for each in config.declared if "python" in each.declaration
-    ]
+    """Raise ConfigError if the config names Python code and `--no-code` forbids it."""
+    named = [f"slis, {sli.name}: {sli.declaration['python']}" for sli in config.declared if "python" in sli.declaration]
     factory = [f"dask: {config.dask.factory}"] if isinstance(config.dask, Factory) else []
     check_code_allowed([*named, *factory])
 
 
 def load_code(config: Config) -> None:
-    """Import the functions of the config's own SLIs: one that is not there ends a run before its work."""
-    for each in config.declared:
-        if isinstance(each, PythonSli):
-            each.load()
+    """Import the Python functions of the config's SLIs, so that a missing one ends a run before any work."""
+    for sli in config.declared:
+        if isinstance(sli, PythonSli):
+            sli.load()
 
 
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")
-"""How the types of columns begin that bins can be made of."""
+"""The types of columns that can have bins, by how their names begin."""
 
 
 def _check_numbers(config: Config, file: LogFile) -> None:
-    """Refuse a text column where a number is needed: its cast would fail on the rows only."""
+    """Refuse a text column where a number is needed: its cast would only fail later, on the rows."""
     for name, kind in file.types.items():
         if name in config.edges and not kind.startswith(NUMBERS):
-            raise ConfigError("this column has no bins", where=f"bins.{name}", expected="a number", found=kind)
+            raise ConfigError("bins need a column of numbers", where=f"bins.{name}", expected="a number", found=kind)
         if name not in config.columns or not kind.startswith(("string", "large_string", "dictionary")):
             continue
         number = f"{quoted(name)}::DOUBLE"
@@ -147,13 +149,16 @@ def _check_numbers(config: Config, file: LogFile) -> None:
 
 
 def _check_partitions(config: Config, files: Iterable[LogFile]) -> None:
-    """Refuse bins of a column that is part of the path and no number there."""
+    """Refuse bins of a column that is part of the files' paths, if its values are not numbers."""
     for file in files:
         for part in file.path.split("/"):
             name, _, text = part.partition("=")
             if name in config.edges and file.types.get(name) == "hive" and not _is_number(text):
                 raise ConfigError(
-                    "this column has no bins", where=f"bins.{name}", expected="a number", found=f"{part} in {file.path}"
+                    "bins need a column of numbers",
+                    where=f"bins.{name}",
+                    expected="a number",
+                    found=f"{part} in {file.path}",
                 )
 
 
@@ -164,6 +169,7 @@ def _is_number(text: str) -> bool:
         return text == "__HIVE_DEFAULT_PARTITION__"
 
 
-def _as_written(sli: Sli, name: str) -> Any:
+def _as_written(sli: Sli, name: str) -> object:
+    """A state as the config has it, or its SQL if the SLI is a built-in one."""
     written = sli.declaration.get("states")
     return written[name] if isinstance(written, Mapping) and name in written else sli.formula.states[name].of

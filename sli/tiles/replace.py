@@ -19,94 +19,99 @@ from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
 from sli.planning.tasks import TaskSet
 
+KEYS = ("span", "start", "slice_by", "slice")
 
-def replaced(
-    config: Config, before: pa.Table, task_sets: list[tuple[TaskSet, pa.Table]], plan: Plan
+
+def replace_tiles(
+    config: Config, stored: pa.Table, recomputed: list[tuple[TaskSet, pa.Table]], plan: Plan
 ) -> tuple[pa.Table, list[Interval]]:
-    """All tiles after a run, and the final ones that input would change and an explicit interval must.
+    """All tiles after a run, and the intervals of final tiles that are held.
 
-    Tiles recomputed are replaced, new states join the rows of the others.
+    `recomputed` has the rows of each set of tasks: the first set recomputes tiles if the plan has any, the others fill
+    the rest with new states and slices.
     """
     con = scratch()
-    con.register("before_arrow", before)
+    con.register("stored_arrow", stored)
     held: list[Interval] = []
-    whole = before
+    tiles = stored
     if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
-        made, task_sets = task_sets[0][1], task_sets[1:]
-        con.register("made_arrow", made)
-        held = _differing(con, before, made, plan, config.tile)
-        done = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
-        fed = inside_sql("epoch_us(start)", plan.feedback_tiles)
-        mine = f"((span <> 'feedback' AND {done}) OR (span = 'feedback' AND {fed}))"
-        kept = con.sql(f"SELECT * FROM before_arrow WHERE NOT {mine}").to_arrow_table()
-        new = con.sql(f"SELECT * FROM made_arrow WHERE {mine}").to_arrow_table()
-        whole = pa.concat_tables([kept, new], promote_options="permissive")
-    for task_set, made in task_sets:
-        whole = _joined(con, whole, made, task_set)
-    return schemas.with_states(whole, config.kinds), held
+        rows, recomputed = recomputed[0][1], recomputed[1:]
+        con.register("recomputed_arrow", rows)
+        held = _held(con, stored, rows, plan, config.tile)
+        pairs = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
+        feedback = inside_sql("epoch_us(start)", plan.feedback_tiles)
+        replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
+        kept = con.sql(f"SELECT * FROM stored_arrow WHERE NOT {replaced}").to_arrow_table()
+        new = con.sql(f"SELECT * FROM recomputed_arrow WHERE {replaced}").to_arrow_table()
+        tiles = pa.concat_tables([kept, new], promote_options="permissive")
+    for task_set, rows in recomputed:
+        tiles = _fill(con, tiles, rows, task_set)
+    return schemas.with_states(tiles, config.kinds), held
 
 
-def _differing(
-    con: duckdb.DuckDBPyConnection, before: pa.Table, made: pa.Table, plan: Plan, tile: int
+def _held(
+    con: duckdb.DuckDBPyConnection, stored: pa.Table, recomputed: pa.Table, plan: Plan, tile: int
 ) -> list[Interval]:
-    """Tiles among those checked whose states would change."""
+    """The tiles to confirm that input would change."""
     if not plan.to_confirm or not plan.published_slice_sets:
         return []
     names = ["start", "slice_by", "slice", "predictions", "labelled"]
-    # A state that tiles have yet to gain differs from nothing.
-    comparable = set(before.schema.names) - set(plan.incomplete_states)
-    names += [name for name in made.schema.names if name in comparable and "_" in name and name != "slice_by"]
-    sets = ", ".join(literal(",".join(each)) for each in plan.published_slice_sets)
-    mine = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.to_confirm)}"
-    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {mine}"
-    old, new = rows.format("before_arrow"), rows.format("made_arrow")
-    found = con.execute(
+    # A state that the stored tiles lack is no difference.
+    comparable = set(stored.schema.names) - set(plan.incomplete_states)
+    names += [name for name in recomputed.schema.names if name in comparable and "_" in name and name != "slice_by"]
+    sets = ", ".join(literal(",".join(columns)) for columns in plan.published_slice_sets)
+    confirmed = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.to_confirm)}"
+    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {confirmed}"
+    old, new = rows.format("stored_arrow"), rows.format("recomputed_arrow")
+    starts = con.execute(
         f"SELECT DISTINCT epoch_us(start) FROM (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old})) ORDER BY ALL"
     ).fetchall()
-    return union(Interval(start, start + tile) for (start,) in found)
+    return union(Interval(start, start + tile) for (start,) in starts)
 
 
-def renewed(config: Config, before: pa.Table, after: pa.Table, among: Sequence[Interval]) -> list[Interval]:
-    """Of these tiles those whose states, or values of Python functions, are not what they were."""
-    names = ["span", "start", "slice_by", "slice", "predictions", "labelled", *config.kinds]
+def changed_intervals(
+    config: Config, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
+) -> list[Interval]:
+    """The recomputed tiles whose states, or values of Python functions, really changed."""
+    names = [*KEYS, "predictions", "labelled", *config.kinds]
     after = after.select(names)
-    # Two different states have one hash once in 2^64 times; to lay the states side by side takes ten times as long.
+    # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
     old, new = (
         f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
-        f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', among)})"
+        f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', recomputed)})"
         for name in ("before_arrow", "after_arrow")
     )
     with scratch() as con:
         con.register("after_arrow", after)
         con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
-        found = con.execute(
-            f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING (span, start, slice_by, slice) "
+        starts = con.execute(
+            f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"
         ).fetchall()
-    return union(Interval(start, start + config.tile) for (start,) in found)
+    return union(Interval(start, start + config.tile) for (start,) in starts)
 
 
-def _joined(con: duckdb.DuckDBPyConnection, whole: pa.Table, made: pa.Table, task_set: TaskSet) -> pa.Table:
-    """Add columns of new states to the rows there are, and rows of new slices or windows."""
-    con.register("whole_arrow", whole)
-    con.register("made_arrow", made)
-    keys = ("span", "start", "slice_by", "slice")
-    old, new = whole.schema.names, made.schema.names
+def _fill(con: duckdb.DuckDBPyConnection, tiles: pa.Table, recomputed: pa.Table, task_set: TaskSet) -> pa.Table:
+    """Give the tiles the states of some tasks as columns, and its new slices and windows as rows."""
+    con.register("tiles_arrow", tiles)
+    con.register("filling_arrow", recomputed)
+    old, new = tiles.schema.names, recomputed.schema.names
     columns = ", ".join(
         name
-        if name in keys
-        else f"coalesce(w.{name}, m.{name}) AS {name}"
+        if name in KEYS
+        else f"coalesce(t.{name}, f.{name}) AS {name}"
         if name in old and name in new
-        else f"w.{name}"
+        else f"t.{name}"
         if name in old
-        else f"m.{name}"
+        else f"f.{name}"
         for name in dict.fromkeys([*old, *(name for name in new if name in task_set.states)])
     )
-    known = ", ".join(literal(",".join(each)) for each in task_set.slice_sets)
-    return con.sql(
-        f"SELECT {columns} FROM whole_arrow w FULL JOIN (SELECT * FROM made_arrow "
-        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({known})) m USING (span, start, slice_by, slice) "
-        # A held tile has predictions in the logs that its published row does not know of: it gains no row here.
-        "WHERE w.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN "
-        "(SELECT DISTINCT slice_by FROM before_arrow WHERE span = 'tile')"
+    sets = ", ".join(literal(",".join(columns)) for columns in task_set.slice_sets)
+    filled: pa.Table = con.sql(
+        f"SELECT {columns} FROM tiles_arrow t FULL JOIN (SELECT * FROM filling_arrow "
+        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({sets})) f USING ({', '.join(KEYS)}) "
+        # A held tile does not count predictions that came since, so it must not gain a row for their slice.
+        "WHERE t.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN "
+        "(SELECT DISTINCT slice_by FROM stored_arrow WHERE span = 'tile')"
     ).to_arrow_table()
+    return filled

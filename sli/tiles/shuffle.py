@@ -1,11 +1,10 @@
-"""The shuffle strategy of the join: every row is read once and sent by its id to the task that settles it.
+"""The shuffle strategy of the join: every row is read once and sent, by its id, to the task that matches it.
 
-    read -> by id -> settle -> by time -> tile
+    read -> by id -> match -> by time -> build tiles
 
-Rows travel as blocks, bytes in Arrow's form, so that types and nulls stay what they are, through two shuffles of
-Dask's p2p, which keeps them on the workers' disks in between. Settling and tiling are the kernel of the co-located
-strategy, and so is the result, row for row. Limit: a partition of ids, and the pairs of a day where a state is of
-whole days, are each one task's, however many they are.
+Rows travel as packets: bytes in Arrow's format, which keep types and nulls. Dask's p2p shuffles them twice, through
+the workers' disks. Matching and building are the same code as in the co-located strategy, so the tiles are the same,
+row for row. Limit: one task has all rows of a partition of ids, and one has all pairs of a stretch of time.
 """
 
 from __future__ import annotations
@@ -41,64 +40,74 @@ from sli.matching.sides import Sides, invalid_code, times_to_read
 from sli.matching.spec import SAMPLES, Spec
 from sli.planning.tasks import Piece, TaskSet
 from sli.slis.states import Integers, integers
-from sli.tiles.build import kernel, tell, tiles
+from sli.tiles.build import build_tiles, log_matched, task_connection
 
 ROWS = 1 << 16
-"""Rows cut into blocks at a time."""
-BYTES, TEXT = pd.ArrowDtype(pa.large_binary()), pd.ArrowDtype(pa.string())
+"""Rows put into packets at a time."""
 PLACE = "sli:place"
+"""The column that says which partition a packet goes to."""
 NUMBERED = f"(SELECT *, rowid AS {ROW} FROM predictions)"
-Block = tuple[int, str, bytes]
-"""Where rows go, what they are, and the rows."""
+Packet = tuple[int, str, bytes]
+"""The place that rows go to, the table they belong to, and the rows."""
 
 
-def shuffled(config: Config, task_set: TaskSet, spec: Spec, losers: pa.Table, progress: Report) -> list[pa.Table]:
-    """The tiles of a task_set, a table for each of its stretches of time, as `sli.tiles.build.task` makes them.
+def shuffle_and_build(
+    config: Config, task_set: TaskSet, spec: Spec, losers: pa.Table, progress: Report
+) -> list[pa.Table]:
+    """Match the rows of a set of tasks and build its tiles: one table a stretch of time, as `match_and_build` returns.
 
-    Raises UnreadableFiles for files unreadable beyond their footer, EngineError for anything else.
+    Raises UnreadableFiles for files that turn out unreadable beyond their footer, EngineError for anything else.
     """
-    # The other half of a task's memory is for rows on their way, which are not DuckDB's.
+    # The other half of a task's memory is for packets, which DuckDB does not count.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
     with cluster_client(config, task_set.task_count) as client, _quiet(), _failures(config):
         futures = client.compute(_graph(client, task_set, spec, losers))
         places = {future.key: place for place, future in enumerate(futures)}
-        made: list[Any] = [None] * len(futures)
+        tiles: dict[int, pa.Table] = {}
         for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
-            made[places[future.key]] = future.result()
+            tiles[places[future.key]] = future.result()
             future.release()
             progress(done, len(futures))
-    return made
+    return [tiles[place] for place in range(len(futures))]
 
 
 def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list[Any]:
-    """The tasks that make tiles, one a stretch of time, and all they rest on."""
+    """The tasks that build tiles, one a stretch of time, with all the tasks they depend on."""
     shuffle, (whole,), nothing = task_set.shuffle, task_set.tasks, _frame([])
     assert shuffle is not None
     edges = (BEGINNING, *shuffle.edges, END)
-    read = _Read(spec, _like(whole.predictions), _like(whole.feedback), *times_to_read(whole, spec), shuffle.partitions)
+    read = _Reader(
+        spec,
+        _one_of_each_form(whole.predictions),
+        _one_of_each_form(whole.feedback),
+        *times_to_read(whole, spec),
+        shuffle.partitions,
+    )
     within = (
         inside_sql("t", whole.prediction_tiles),
         inside_sql("t", whole.feedback_tiles),
         inside_sql("f_t", whole.feedback_tiles),
     )
-    settled = functools.partial(_settle, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges)
-    tile = forwarding_logs(client, functools.partial(_tile, spec=spec, edges=edges))
+    match_ids = functools.partial(
+        _match_ids, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges
+    )
+    build = forwarding_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([losers] if len(losers) else [])]
     rows = dask_module("dask.dataframe").from_map(forwarding_logs(client, read), given, meta=nothing, label="read")
     by_id = _sent(rows, shuffle.partitions)
-    by_time = _sent(by_id.map_partitions(forwarding_logs(client, settled), meta=nothing), len(edges) - 1)
-    delayed = dask_module("dask").delayed(tile, pure=False)
+    by_time = _sent(by_id.map_partitions(forwarding_logs(client, match_ids), meta=nothing), len(edges) - 1)
+    delayed = dask_module("dask").delayed(build, pure=False)
     return [delayed(part, place) for place, part in enumerate(by_time.to_delayed())]
 
 
 def _sent(frame: Any, places: int) -> Any:
-    """The frame whose partitions are the places of the blocks."""
+    """The packets of a frame, each in the partition of its place."""
     return frame.set_index(PLACE, divisions=list(range(places + 1)), shuffle_method="p2p")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what p2p tells of its course, and the tracebacks of errors that are told anyway."""
+    """Silence the progress messages of p2p, and tracebacks of errors that are reported anyway."""
     logs = {log: log.level for log in map(logging.getLogger, ("distributed.shuffle", "distributed.worker"))}
     for log in logs:
         log.setLevel(logging.CRITICAL)
@@ -116,7 +125,7 @@ def _failures(config: Config) -> Iterator[None]:
     except (RuntimeError, OSError) as error:
         if cannot_load(error) or isinstance(error, dask_module("distributed.comm").CommClosedError):
             raise
-        # Whatever happens to rows on their way: a disk that is full, a worker that goes in the wrong moment.
+        # For example a full disk, or a worker that stops while it sends.
         raise EngineError(
             "rows were lost on their way between workers",
             where=place_name(config),
@@ -126,101 +135,101 @@ def _failures(config: Config) -> Iterator[None]:
         ) from error
 
 
-def _like(files: Iterable[LogFile]) -> tuple[LogFile, ...]:
-    """A file of each form, where there are several: columns are of the type that holds those of all."""
-    forms = {each.columns: each for each in reversed(tuple(files))}
+def _one_of_each_form(files: Iterable[LogFile]) -> tuple[LogFile, ...]:
+    """A file of each form, if files differ in their columns: then a column gets the type that fits all of them."""
+    forms = {file.columns: file for file in reversed(tuple(files))}
     return tuple(reversed(forms.values())) if len(forms) > 1 else ()
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Reads rows of a log, or takes those excluded, into blocks by id."""
+class _Reader:
+    """Reads rows of a log, or takes rows of the table `losers`, into packets by id."""
 
     spec: Spec
     predictions: tuple[LogFile, ...]
     feedback: tuple[LogFile, ...]
-    """Files of each form that a log has."""
+    """One file of each form that the log has."""
     reach: Interval
     known: Interval
     partitions: int
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Nothing of a run is to be taken for what another one on the cluster computes."""
+    """Makes the task unique: Dask takes equal tasks of two runs for one."""
 
-    def __call__(self, given: Piece | pa.Table) -> pd.DataFrame:
-        if not isinstance(given, Piece):
-            with kernel(self.spec, (), (), "excluded predictions") as con:
-                con.register("rows", given)
-                return _frame(self._by_id(con, "excluded", "SELECT * FROM rows"))
-        predicted = given.log == "predictions"
+    def __call__(self, piece: Piece | pa.Table) -> pd.DataFrame:
+        if not isinstance(piece, Piece):
+            with task_connection(self.spec, (), (), "losers") as con:
+                con.register("rows", piece)
+                return _frame(self._by_id(con, "losers", "SELECT * FROM rows"))
+        predicted = piece.log == "predictions"
         source = self.spec.predictions if predicted else self.spec.feedback
         like = self.predictions if predicted else self.feedback
         within = self.reach if predicted else self.known
-        start = max(given.span.start, within.start)
-        span = Interval(start, max(start, min(given.span.end, within.end)))
-        files = (*like, *given.files)
-        with kernel(self.spec, files if predicted else (), () if predicted else files, str(given.span)) as con:
-            rows = rows_sql(con, given.files, source, self.spec.zone, span)
+        start = max(piece.span.start, within.start)
+        span = Interval(start, max(start, min(piece.span.end, within.end)))
+        files = (*like, *piece.files)
+        with task_connection(self.spec, files if predicted else (), () if predicted else files, str(piece.span)) as con:
+            rows = rows_sql(con, piece.files, source, self.spec.zone, span)
             if like:
                 rows = f"((FROM {rows_sql(con, like, source, self.spec.zone, span)} LIMIT 0) UNION ALL (FROM {rows}))"
-            bad = f"CASE WHEN {invalid_code(given.log, self.spec)} > 0 THEN filename END AS filename"
-            return _frame(self._by_id(con, given.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
+            bad = f"CASE WHEN {invalid_code(piece.log, self.spec)} > 0 THEN filename END AS filename"
+            return _frame(self._by_id(con, piece.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
 
-    def _by_id(self, con: duckdb.DuckDBPyConnection, kind: str, sql: str) -> Iterator[Block]:
-        # Rows without an id go anywhere, as long as it is the same place each time.
-        key = f"CASE WHEN id IS NULL THEN hash({'t' if kind != 'excluded' else 'tile'}) ELSE hash(id) END"
+    def _by_id(self, con: duckdb.DuckDBPyConnection, kind: str, sql: str) -> Iterator[Packet]:
+        # Rows without an id may go anywhere, but to the same place if the task runs again.
+        key = f"CASE WHEN id IS NULL THEN hash({'t' if kind != 'losers' else 'tile'}) ELSE hash(id) END"
         sql = f'SELECT *, ({key} % {self.partitions})::INTEGER AS "{PLACE}" FROM ({sql})'
-        return _blocks(con, kind, sql, PLACE, lambda places: places)
+        return _packets(con, kind, sql, PLACE, lambda places: places)
 
 
-def _settle(blocks: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ...]) -> pd.DataFrame:
-    """Match the rows of a partition of ids: blocks of its pairs, and of what is told beside them, by time."""
-    if not len(blocks):
+def _match_ids(packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ...]) -> pd.DataFrame:
+    """Match the rows of a partition of ids. Returns packets of its pairs and of its audit, by time."""
+    if not len(packets):
         return _frame([])
-    with kernel(spec, (), (), f"partition {blocks.index[0]} of the ids") as con:
+    with task_connection(spec, (), (), f"partition {packets.index[0]} of the ids") as con:
         for name, source in (("predictions", spec.predictions), ("feedback", spec.feedback)):
-            if not _load(con, name, blocks, name):
+            if not _load(con, name, packets, name):
                 con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_sql(con, (), source, spec.zone, Interval(0, 0))}")
-        losers = [LOSERS.empty_table(), *(each.select(LOSERS.names) for each in _tables(blocks, "excluded"))]
+        losers = [LOSERS.empty_table(), *(rows.select(LOSERS.names) for rows in _tables(packets, "losers"))]
         join_rows(con, sides, spec, pa.concat_tables(losers))
 
         def place(tile: Integers) -> Integers:
             return np.searchsorted(np.array(edges[1:-1]), tile * spec.tile, side="right")
 
-        kinds = ("matched", *ASIDES)
-        return _frame(block for kind in kinds for block in _blocks(con, kind, f"FROM {kind}", "tile", place))
+        kinds = ("matched", *AUDIT_TABLES)
+        return _frame(packet for kind in kinds for packet in _packets(con, kind, f"FROM {kind}", "tile", place))
 
 
-def _tile(blocks: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) -> pa.Table:
-    """The tiles of a stretch of time."""
+def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) -> pa.Table:
+    """Build the tiles of a stretch of time."""
     began, where = time.monotonic(), str(Interval(edges[place], edges[place + 1]))
-    with kernel(spec, (), (), where) as con:
+    with task_connection(spec, (), (), where) as con:
         create_findings(con)
-        for kind, together in ASIDES.items():
-            if _load(con, "parts", blocks, kind):
-                con.execute(f"INSERT INTO {kind} {together}")
+        for kind, merged in AUDIT_TABLES.items():
+            if _load(con, "parts", packets, kind):
+                con.execute(f"INSERT INTO {kind} {merged}")
                 con.execute("DROP TABLE parts")
-        paired = _load(con, "matched", blocks, "matched")
+        paired = _load(con, "matched", packets, "matched")
         if paired:
             create_pairs(con, spec)
-        made = tiles(con, spec, paired)
+        rows = build_tiles(con, spec, paired)
         if paired:
-            tell(made, where, time.monotonic() - began)
-        return made
+            log_matched(rows, where, time.monotonic() - began)
+        return rows
 
 
-ASIDES = {
+AUDIT_TABLES = {
     "marks": 'SELECT span, tile, log, "check", file, sum("count")::BIGINT, '
     f'list_sort(flatten(list(samples)))[:{SAMPLES}] FROM parts GROUP BY span, tile, log, "check", file',
     "shadowed": "FROM parts",
     "strays": "FROM parts",
 }
-"""Tables of what is told of rows beside the pairs, and SQL that puts the parts of several partitions together."""
+"""Tables for the audit, and SQL that merges the rows of several partitions of ids."""
 
 
-def _blocks(
+def _packets(
     con: duckdb.DuckDBPyConnection, kind: str, sql: str, by: str, place: Callable[[Integers], Integers]
-) -> Iterator[Block]:
-    """The rows of a query in the order of a column, which decides where they go: one block a place."""
+) -> Iterator[Packet]:
+    """The rows of a query as packets, one a place; column `by`, by which they are ordered, decides their place."""
     con.execute("SET arrow_lossless_conversion=true")
     rows = con.sql(f"SELECT * FROM ({sql}) ORDER BY {quoted(by)}").to_arrow_reader(ROWS)
     at, sink, writer = -1, pa.BufferOutputStream(), None
@@ -239,30 +248,30 @@ def _blocks(
         yield at, kind, sink.getvalue().to_pybytes()
 
 
-def _frame(blocks: Iterable[Block]) -> pd.DataFrame:
-    places, kinds, contents = zip(*blocks, strict=True) if (blocks := list(blocks)) else ((), (), ())
+def _frame(packets: Iterable[Packet]) -> pd.DataFrame:
+    places, kinds, contents = zip(*packets, strict=True) if (packets := list(packets)) else ((), (), ())
     return pd.DataFrame(
         {
             PLACE: np.array(places, dtype=np.int64),
-            "kind": pd.array(pa.array(kinds, pa.string()), dtype=TEXT),
-            "block": pd.array(pa.array(contents, pa.large_binary()), dtype=BYTES),
+            "kind": pd.arrays.ArrowExtensionArray(pa.array(kinds, pa.string())),
+            "packet": pd.arrays.ArrowExtensionArray(pa.array(contents, pa.large_binary())),
         }
     )
 
 
-def _tables(blocks: pd.DataFrame, kind: str) -> Iterator[pa.Table]:
-    mine = pa.array(blocks.loc[(blocks["kind"] == kind).to_numpy(bool), "block"].array)
-    return (pa.ipc.open_stream(each.as_buffer()).read_all() for each in mine)
+def _tables(packets: pd.DataFrame, kind: str) -> Iterator[pa.Table]:
+    contents = pa.array(packets.loc[(packets["kind"] == kind).to_numpy(bool), "packet"].array)
+    return (pa.ipc.open_stream(packet.as_buffer()).read_all() for packet in contents)
 
 
-def _load(con: duckdb.DuckDBPyConnection, name: str, blocks: pd.DataFrame, kind: str) -> bool:
-    """Make a table of the blocks of a kind, one after the other. False if there are none."""
-    found = False
-    for table in _tables(blocks, kind):
-        con.register("block_arrow", table)
+def _load(con: duckdb.DuckDBPyConnection, name: str, packets: pd.DataFrame, kind: str) -> bool:
+    """Make a table of the packets of a kind, one after the other. Returns False if there are none."""
+    loaded = False
+    for table in _tables(packets, kind):
+        con.register("packet_arrow", table)
         con.execute(
-            f"INSERT INTO {name} FROM block_arrow" if found else f"CREATE TEMP TABLE {name} AS FROM block_arrow"
+            f"INSERT INTO {name} FROM packet_arrow" if loaded else f"CREATE TEMP TABLE {name} AS FROM packet_arrow"
         )
-        con.unregister("block_arrow")
-        found = True
-    return found
+        con.unregister("packet_arrow")
+        loaded = True
+    return loaded

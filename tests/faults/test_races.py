@@ -34,7 +34,7 @@ from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
 from sli.runs import recompute
 from sli.runs.outcome import Outcome
-from sli.tiles.delta import NotTold
+from sli.tiles.amend import CannotAmend
 
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY
@@ -508,7 +508,7 @@ def test_a_store_that_lost_its_files_is_a_store_error(scenario: Scenario, table:
 def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_the_cluster(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    once, failures = recompute._once, [ConflictError("another run published at the same time"), NotTold()]
+    once, failures = recompute._once, [ConflictError("another run published at the same time"), CannotAmend()]
 
     # `time.sleep` does nothing in this file.
     rest = threading.Event().wait

@@ -56,7 +56,7 @@ def same_from_nothing(s, folder, as_of):
     assert published(s.config) == published(afresh.config)
 
 
-@pytest.mark.parametrize("step", ["shares", "exchanged"])
+@pytest.mark.parametrize("step", ["contributions", "update_tiles"])
 def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypatch, caplog, step):
     def fails(*_):
         raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
@@ -73,7 +73,7 @@ def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypa
 
 def limited(monkeypatch, most):
     """Tasks that make tiles of more time than that run out of memory; gives the lengths of those that did not."""
-    real, done = hours.task, []
+    real, done = hours.match_and_build, []
 
     def task(work, *given):
         length = sum(each.end - each.start for each in work.prediction_tiles)
@@ -82,7 +82,7 @@ def limited(monkeypatch, most):
         done.append(length)
         return real(work, *given)
 
-    monkeypatch.setattr(hours, "task", task)
+    monkeypatch.setattr(hours, "match_and_build", task)
     return done
 
 

@@ -159,7 +159,7 @@ def test_the_roll_up_says_the_same_however_it_cuts_and_spreads_its_rows(world, m
                     (int(part.starts[window]), code)
                     for window, code in zip(part.rows.window, part.rows.code, strict=True)
                 ]
-                for sli, of in part.found:
+                for sli, of in part.values:
                     said |= {(sli.name, *where): each for where, each in zip(at, bits(of), strict=True)}
         return said
 

@@ -15,7 +15,7 @@ from sli.matching.spec import Spec
 from sli.rollup.merge import TileTables, TileTree
 from sli.slis import TASKS
 from sli.slis.states import Merged
-from sli.tiles.aggregate import states_of
+from sli.tiles.aggregate import aggregate_pairs
 
 HOUR = 3_600_000_000
 FIELDS = ("value", "low", "high", "bound", "missing_low", "missing_high")
@@ -49,7 +49,7 @@ def tiled(config, raw, tiles):
     con = connect(2, 1 << 30)
     con.register("raw", raw.assign(tile=tiles))
     con.execute(f"CREATE TEMP VIEW pairs AS {pairs_sql(spec)} FROM raw")
-    made = states_of(con, (), spec)
+    made = aggregate_pairs(con, (), spec)
     con.close()
     start = pa.array(made.column("tile").to_numpy() * HOUR, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     return made.drop_columns(["tile"]).append_column("start", start)

@@ -217,8 +217,8 @@ def test_a_failing_function_is_named_whatever_it_is_compared_with_and_a_small_sl
             {"slice_by": [["predicted_at"]], "bins": {"predicted_at": [1, 2]}},
             "the column name 'predicted_at' is reserved",
         ),
-        ({"slice_by": [["seen_at"]], "bins": {"seen_at": [1, 2]}}, "this column has no bins"),
-        ({"slice_by": [["region"]], "bins": {"region": [1, 2]}}, "this column has no bins"),
+        ({"slice_by": [["seen_at"]], "bins": {"seen_at": [1, 2]}}, "bins need a column of numbers"),
+        ({"slice_by": [["region"]], "bins": {"region": [1, 2]}}, "bins need a column of numbers"),
     ],
 )
 def test_columns_that_cannot_be_slices_are_refused_before_any_work(

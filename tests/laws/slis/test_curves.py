@@ -33,8 +33,8 @@ def histograms(rows, exact=True) -> Histograms:
         keys.append(distinct)
         counts.append(np.bincount(place, minlength=len(distinct)))
         marked.append(np.bincount(place, weights=labels, minlength=len(distinct)))
-    offsets = np.cumsum([0, *(len(each) for each in keys[1:])])
-    flat = [np.concatenate(each) for each in (keys, counts, marked)]
+    offsets = np.cumsum([0, *(len(part) for part in keys[1:])])
+    flat = [np.concatenate(part) for part in (keys, counts, marked)]
     return Histograms(offsets, flat[0], flat[1].astype(np.int64), flat[2].astype(np.int64), flags, "probability")
 
 
@@ -110,11 +110,11 @@ def expected(kind, pairs):
 @pytest.mark.parametrize("kind", KINDS)
 @given(rows=rows_of_scored)
 def test_exact_histograms_give_what_plain_rows_give(kind, rows):
-    found = KINDS[kind][0](curve(*rows))
+    estimate = KINDS[kind][0](curve(*rows))
     for i, pairs in enumerate(rows):
         if KINDS[kind][2](pairs):
-            assert found.value[i] == pytest.approx(expected(kind, pairs), abs=TOLERANCE, nan_ok=True)
-            assert math.isnan(found.value[i]) or found.bound[i] == 0
+            assert estimate.value[i] == pytest.approx(expected(kind, pairs), abs=TOLERANCE, nan_ok=True)
+            assert math.isnan(estimate.value[i]) or estimate.bound[i] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,13 +122,13 @@ def test_exact_histograms_give_what_plain_rows_give(kind, rows):
 @example(pairs=[(False, 0.3 + 2.0**-14), (False, 0.3 + 2 * 2.0**-14), (True, 1.0)])
 def test_rounded_histograms_give_a_value_within_its_bound(kind, pairs):
     assume(KINDS[kind][2](pairs))
-    found = KINDS[kind][0](curve(pairs, exact=False))
+    estimate = KINDS[kind][0](curve(pairs, exact=False))
     truth = expected(kind, pairs)
-    if math.isnan(found.value[0]):
+    if math.isnan(estimate.value[0]):
         doubtful = curves.at_precision(curve(pairs, exact=False), float(kind.split()[-1])).doubtful[0]
         assert doubtful or math.isnan(truth)
     else:
-        assert abs(found.value[0] - truth) <= found.bound[0] * (1 + TOLERANCE) + TOLERANCE
+        assert abs(estimate.value[0] - truth) <= estimate.bound[0] * (1 + TOLERANCE) + TOLERANCE
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,11 +161,11 @@ def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(kind, before, pairs
 )
 def test_a_rate_at_a_target_is_the_best_over_all_thresholds_that_reach_it(name, target, expected):
     labels = "+ -+ ----+ + -----"
-    scores = np.repeat(np.linspace(0.9, 0.1, 5), [len(each) for each in labels.split()])
-    pairs = [(each == "+", score) for each, score in zip(labels.replace(" ", ""), scores, strict=True)]
-    found = AT_TARGET[name][0](curve(pairs), target)
-    assert found.value[0] == pytest.approx(expected, abs=1e-15)
-    assert found.bound[0] == 0
+    scores = np.repeat(np.linspace(0.9, 0.1, 5), [len(part) for part in labels.split()])
+    pairs = [(part == "+", score) for part, score in zip(labels.replace(" ", ""), scores, strict=True)]
+    estimate = AT_TARGET[name][0](curve(pairs), target)
+    assert estimate.value[0] == pytest.approx(expected, abs=1e-15)
+    assert estimate.bound[0] == 0
 
 
 def test_a_threshold_above_all_scores_counts_where_the_highest_score_is_a_negatives():
@@ -179,9 +179,9 @@ def test_a_threshold_above_all_scores_counts_where_the_highest_score_is_a_negati
 @pytest.mark.parametrize("rows", [[], [[]], [[], []]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_empty_rows_are_undefined_and_no_error(kind, rows):
-    found = KINDS[kind][0](curve(*rows))
-    assert len(found.value) == len(found.bound) == len(found.error) == len(rows)
-    assert np.isnan(found.value).all()
+    estimate = KINDS[kind][0](curve(*rows))
+    assert len(estimate.value) == len(estimate.bound) == len(estimate.error) == len(rows)
+    assert np.isnan(estimate.value).all()
 
 
 @pytest.mark.parametrize(("kind", "most"), [("roc_auc", 0.002), ("average_precision", 0.02), ("lift 10", 0.05)])
@@ -189,9 +189,9 @@ def test_many_close_scores_have_a_small_bound(kind, most):
     random = np.random.default_rng(3)
     labels = random.random(200_000) < 0.01
     scores = 1 - np.exp(-random.exponential(9, 200_000) - labels)
-    found = KINDS[kind][0](curve(list(zip(labels, scores, strict=True)), exact=False))
+    estimate = KINDS[kind][0](curve(list(zip(labels, scores, strict=True)), exact=False))
     truth = KINDS[kind][1](labels.astype(int), scores)
-    assert abs(found.value[0] - truth) <= found.bound[0] <= most
+    assert abs(estimate.value[0] - truth) <= estimate.bound[0] <= most
 
 
 @given(pairs=scored)

@@ -58,15 +58,15 @@ def test_intervals_of_means_of_few_shares_near_an_end_hold_the_true_one(kind):
     random = np.random.default_rng(17)
     true = NEAR_AN_END[kind](random, (500, 1000)).mean()
     for n in (2, 3, 5, 10, 20, 50):
-        found = interval(NEAR_AN_END[kind](random, (2000, n)), SHARE).clipped(*SHARE)
-        assert np.mean((found.low <= true) & (true <= found.high)) > 0.94, n
-        assert (found.low <= found.value).all()
-        assert (found.value <= found.high).all()
+        values = interval(NEAR_AN_END[kind](random, (2000, n)), SHARE).clipped(*SHARE)
+        assert np.mean((values.low <= true) & (true <= values.high)) > 0.94, n
+        assert (values.low <= values.value).all()
+        assert (values.value <= values.high).all()
 
 
 def test_the_interval_of_a_loss_stays_above_0_and_there_is_none_of_one_pair_or_where_all_are_0():
-    found = interval(np.array([[0.01, 0.9], [0.0, 0.0]]), NOT_NEGATIVE)
-    assert 0 < found.low[0] < found.value[0] < found.high[0]
-    assert np.isnan([found.low[1], found.high[1]]).all()
+    values = interval(np.array([[0.01, 0.9], [0.0, 0.0]]), NOT_NEGATIVE)
+    assert 0 < values.low[0] < values.value[0] < values.high[0]
+    assert np.isnan([values.low[1], values.high[1]]).all()
     for range in (UNLIMITED, NOT_NEGATIVE, SHARE):
         assert np.isnan(interval(np.array([[0.5]]), range).low[0])

@@ -1,4 +1,11 @@
-"""The `sli` command and what it prints, `sli init`, and the demo.
+"""The `sli` command: what people type and what it prints.
 
-Imports every other wing; nothing imports it but `flows`. The only wing that imports `rich`.
+May import every other wing; only `flows` imports this one. The only wing that imports `rich`.
+
+- `cli`: runs a subcommand and returns its exit code; `arguments`: the options and their help
+- `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`
+- `tables`: what `show`, `query` and `slices` print; `grid`: columns that fit a terminal; `plot`: the plot above them
+- `figures`: numbers, times and changes as text; `bars`: progress bars
+- `init`: writes a config from what `guess` makes of the logs, whose files `sample` looks into
+- `demo`: the two example data sets and the session that `sli demo` prints
 """

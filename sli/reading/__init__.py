@@ -1,4 +1,10 @@
-"""Answers from the store: published values, windows asked for now, slices compared, and the proof that all is right.
+"""Answers from the store. Reads what is published; writes nothing.
 
-Imports `publishing` and the wings below it. Knows nothing of `runs` and of `command`; writes nothing.
+May import `publishing` and the wings below it; not `runs`, and not `command`.
+
+- `read`: published rows, as they are or as they were known at an earlier instant
+- `query`: values over any windows and slices, merged from stored tiles
+- `compare`: slices ranked by how much worse than the whole they are
+- `raw_pairs`: pairs made from the raw logs by plain pandas
+- `verify`: recomputes published values from these pairs and compares
 """

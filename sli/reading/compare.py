@@ -1,8 +1,7 @@
-"""Which slices lie furthest on the bad side of the whole, with enough labels to say so.
+"""Slices ranked by how much worse than the whole they are at least, given their confidence intervals.
 
-A slice is ranked by how far it lies there at least: from the whole to the near end of its confidence interval. Limit:
-of many slices compared, one in forty lies that far by chance at the usual level, and a slice shares its predictions
-with the whole.
+Limit: if no slice is really worse, about 1 in 40 still appears worse by chance (with 95 % intervals); and the whole
+contains each slice it is compared with.
 """
 
 from __future__ import annotations
@@ -34,31 +33,36 @@ def compare_slices(
     support: int = SUPPORT,
     settings: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """All slices of at least `support` labelled predictions over one window, the worst first.
+    """All slices with at least `support` labelled predictions from `start` to `end`, the worst first.
 
-    Columns: sli, slice_by, slice, value, ci_low, ci_high, predictions, labelled, coverage, whole (the value over all),
-    behind (how far on the bad side of it, negative on the good one) and surely (the same from the near end of the
-    interval, at least 0; null without an interval). `sli` defaults to the first that has a better direction: a built-in
-    one's, or its objective's. Raises SliError.
+    Columns: sli, slice_by, slice, value, ci_low, ci_high, predictions, labelled, coverage; `whole`, the value over all
+    predictions; `behind`, how much worse than it the slice is (negative: better); `surely`, how much worse the better
+    end of its interval is (0: maybe not worse at all; null: no interval). All are in the unit of the SLI. `sli` is by
+    default the first whose better direction is known: from its objective or because it is built in. Raises SliError.
+
+    >>> import sli
+    >>> slices = sli.compare_slices(config, "accuracy", support=1)
+    >>> bool((slices.behind == slices.whole - slices.value).all())
+    True
     """
     config = load_config(config, settings)
     published = Store(config.store, config.storage).published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
-    chosen = _chosen(config, sli)
-    sign = _direction(chosen)
-    whole = query(config, chosen.name, start=start, end=end)
+    compared = _compared(config, sli)
+    sign = _direction(compared)
+    whole = query(config, compared.name, start=start, end=end)
     if whole.empty or np.isnan(whole.value.iloc[0]):
         reason = whole.reason.iloc[0] if len(whole) else "no predictions"
-        raise ConfigError(f"{chosen.name} has no value there", where="start, end", found=str(reason))
-    sets = [each for each in published.slice_sets if each]
+        raise ConfigError(f"{compared.name} has no value in this time", where="start, end", found=str(reason))
+    sets = [columns for columns in published.slice_sets if columns]
     if not sets:
-        raise ConfigError("the config has no slices", where="slice_by", todo="list some, such as [[], [region]]")
-    rows = pd.concat([query(config, chosen.name, start=start, end=end, slice_by=each) for each in sets])
+        raise ConfigError("the config has no slices", where="slice_by", todo="list some, for example [[], [region]]")
+    rows = pd.concat([query(config, compared.name, start=start, end=end, slice_by=columns) for columns in sets])
     rows = rows[(rows.labelled >= support) & rows.value.notna()]
     value = float(whole.value.iloc[0])
-    near = rows.ci_high if sign > 0 else rows.ci_low
-    rows = rows.assign(whole=value, behind=sign * (value - rows.value), surely=(sign * (value - near)).clip(lower=0.0))
+    best = rows.ci_high if sign > 0 else rows.ci_low
+    rows = rows.assign(whole=value, behind=sign * (value - rows.value), surely=(sign * (value - best)).clip(lower=0.0))
     order = rows.assign(text=rows["slice"].map(str)).sort_values(
         ["surely", "behind", "text"], ascending=[False, False, True], na_position="last", kind="stable"
     )
@@ -66,31 +70,32 @@ def compare_slices(
     return order[[*names, "whole", "behind", "surely"]].reset_index(drop=True)
 
 
-def _chosen(config: Config, name: str | None) -> Sli:
+def _compared(config: Config, name: str | None) -> Sli:
+    """The SLI of that name, or the first whose better direction is known. Raises ConfigError."""
     if name is None:
-        for each in config.declared:
-            if each.better or each.objective:
-                return each
+        for sli in config.declared:
+            if sli.better or sli.objective:
+                return sli
         raise ConfigError(
             "no SLI of the config says which direction is better", where="--sli", todo="give one an objective"
         )
-    for each in config.declared:
-        if each.name == name:
-            return each
-    names = [each.name for each in config.declared]
+    for sli in config.declared:
+        if sli.name == name:
+            return sli
+    names = [sli.name for sli in config.declared]
     raise ConfigError(
         f"there is no SLI '{name}'", where="--sli", expected=f"one of {', '.join(names)}", todo=nearest(name, names)
     )
 
 
 def _direction(sli: Sli) -> int:
-    """1 where higher is better, -1 where lower is. Raises ConfigError."""
+    """1 if higher is better, -1 if lower is. Raises ConfigError."""
     if sli.objective is not None:
         return 1 if sli.objective.parts[0].startswith(">") else -1
     if sli.better is None:
         raise ConfigError(
             f"{sli.name} does not say which direction is better",
             where="--sli",
-            todo="give it an objective, such as '>= 0.4'",
+            todo="give it an objective, for example '>= 0.4'",
         )
     return 1 if sli.better == "higher" else -1

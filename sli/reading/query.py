@@ -1,7 +1,6 @@
-"""Any window, any slice, at query time: merged from stored tiles, day tiles inside and hour tiles at the edges.
+"""Values over any windows and slices, merged from stored tiles: whole days, and hours at the edges.
 
-No row of the logs is read and nothing is written. Limit: it knows what the last run published, and a Python function is
-evaluated on the samples.
+Reads no logs and writes nothing. Limit: it knows what the last run published; Python functions see samples.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,7 @@ from sli import schemas
 from sli.calendar.duration import DAY, Duration, tiles_named
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
+from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of, instant_of
 from sli.config.entries import PythonSli, built_in, parse_slis
 from sli.config.load import load_config
@@ -39,7 +39,8 @@ from sli.slices import OTHER, SliceBy, parse_slice, slice_by_of, slice_text
 from sli.slis import Sli
 
 WINDOWS = 100_000
-"""More are hardly meant."""
+"""More windows are a mistake."""
+Order = list[tuple[str, Literal["ascending", "descending"]]]
 
 
 def query(
@@ -54,28 +55,35 @@ def query(
     slice_by: Sequence[str] | None = None,
     settings: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Values over any windows as a DataFrame with the columns of `schemas.BELIEF`, ordered by SLI, slice and window.
+    """Values over any windows as a DataFrame, ordered by SLI, slice and window; the columns are those of `sli.read`.
 
-    Windows of `size` (default: all of the time asked for) that start every `every` (default: `size`) from `start`
-    (default: `since`) and end by `end` (default: the newest hour's end); whole days count on the calendar of the
-    config's zone. `slice` picks one slice (`{}`: all), `slice_by` all slices of those columns (default: the whole).
-    `sli` names one of the config, or a built-in one whose states the tiles have because others need them. Raises
-    SliError.
+    Windows of `size` (for example `7d`; default: one window over all the time asked for) start every `every` (default:
+    `size`) from `start` (default: the config's `since`) and end by `end` (default: the end of the newest hour). Whole
+    days are calendar days of the config's zone. `slice` chooses one slice (`{}`: all predictions together, also the
+    default), `slice_by` all slices by these columns; the config must have them under `slice_by`. `sli` names SLIs of
+    the config, or built-in ones whose states the tiles have because other SLIs need them. `settings` override keys of
+    the config, each `KEY=VALUE`. Raises SliError.
+
+    >>> import sli
+    >>> whole = sli.query(config, "accuracy")
+    >>> len(whole), bool(whole.missing_low.iloc[0] <= whole.value.iloc[0] <= whole.missing_high.iloc[0])
+    (1, True)
     """
     names = [sli] if isinstance(sli, str) else list(sli)
-    asked = _asked(load_config(config, settings), names, (size, every, start, end), slice, slice_by)
-    with asked.evaluation() as evaluation:
-        batches = evaluation.batches(asked.grain, asked.starts, asked.ends)
-        found = [each for batch in batches for each in results(asked.config, asked.grain, batch, asked.published.as_of)]
-    rows = pa.concat_tables([_waiting(asked, sli, decode_texts(part)) for sli, part in found] or [NOTHING])
-    rows = decode_texts(rows)
-    if asked.wanted is not None:
-        rows = rows.filter(pc.equal(rows.column("slice"), asked.wanted))
-    stamp = {"model": asked.config.model, "as_of": asked.published.as_of, "run_id": asked.published.run_id}
-    for name, value in stamp.items():
-        rows = rows.append_column(name, pa.repeat(value, len(rows)))
-    order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
-    return to_pandas(stored_rows(rows.sort_by(order).select([name for name, _ in schemas.BELIEF])))
+    question = _question(load_config(config, settings), names, (size, every, start, end), slice, slice_by)
+    published = question.published
+    with question.evaluation() as evaluation:
+        rows = [
+            _without_incomplete(question, part_sli, decode_texts(part))
+            for batch in evaluation.batches(question.grain, question.starts, question.ends)
+            for part_sli, part in results(question.config, question.grain, batch, published.as_of)
+        ]
+    table = _of_slice(decode_texts(pa.concat_tables(rows or [NOTHING])), question.slice)
+    table = table.append_column("model", pa.repeat(question.config.model, len(table)))
+    table = table.append_column("as_of", pa.repeat(published.as_of, len(table)))
+    table = table.append_column("run_id", pa.repeat(published.run_id, len(table)))
+    order: Order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
+    return to_pandas(stored_rows(table.sort_by(order).select([name for name, _ in schemas.BELIEF])))
 
 
 def distribution(
@@ -90,80 +98,96 @@ def distribution(
     slice_by: Sequence[str] | None = None,
     settings: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """How often each value occurs in what an SLI keeps, such as a quantile or the share of the most common value.
+    """How often each value occurs, for an SLI that keeps them: a quantile, the share of the most common value, ...
 
-    Columns: window_start, window_end, slice_by, slice, value (a number of a histogram, a text of groups) and count, the
-    most common first within a window and slice. Windows and slices are chosen as by `query`. Numbers are the very ones
-    in a window of at most EXACT_ROWS, beyond rounded to 10 significant bits. Raises SliError.
+    Columns: window_start, window_end, slice_by, slice, value (a number, or the text of a category) and count; ordered
+    by slice and window, the most common value first. Windows and slices are chosen as in `query`. Numbers are exact in
+    a window of at most EXACT_ROWS predictions, and rounded to 10 significant bits in larger ones. Raises SliError.
+
+    >>> import sli
+    >>> scores = sli.distribution(config, "score_p90")
+    >>> list(scores.columns)
+    ['window_start', 'window_end', 'slice_by', 'slice', 'value', 'count']
+    >>> scores["count"].is_monotonic_decreasing
+    True
     """
-    asked = _asked(load_config(config, settings), [sli], (size, every, start, end), slice, slice_by)
-    states = [each for each in asked.slis[0].formula.states.values() if each.kind in ("histogram", "groups")]
+    question = _question(load_config(config, settings), [sli], (size, every, start, end), slice, slice_by)
+    states = [state for state in question.slis[0].formula.states.values() if state.kind in ("histogram", "groups")]
     if not states:
         raise ConfigError(
-            f"'{sli}' keeps no distribution", where="SLI", expected="such as quantile, mode_share or roc_auc"
+            f"'{sli}' keeps no values",
+            where="SLI",
+            expected="one that does, for example quantile or roc_auc",
         )
-    with asked.evaluation() as evaluation:
-        rows, found = evaluation.distribution(states[0], asked.grain, asked.starts, asked.ends)
-    at = found.rows
+    with question.evaluation() as evaluation:
+        windows, elements = evaluation.distribution(states[0], question.grain, question.starts, question.ends)
+    owner = elements.rows
     table = pa.table(
         {
-            "window_start": asked.starts[rows.window][at],
-            "window_end": asked.ends[rows.window][at],
-            "slice_by": rows.slice_by.take(pa.array(at)),
-            "slice": rows.slice.take(pa.array(at)),
-            "value": pa.array(found.keys),
-            "count": found.counts,
+            "window_start": question.starts[windows.window][owner],
+            "window_end": question.ends[windows.window][owner],
+            "slice_by": windows.slice_by.take(pa.array(owner)),
+            "slice": windows.slice.take(pa.array(owner)),
+            "value": pa.array(elements.keys),
+            "count": elements.counts,
         }
     )
-    if asked.wanted is not None:
-        table = table.filter(pc.equal(table.column("slice"), asked.wanted))
     keys = ("slice", "window_end", "window_start", "count", "value")
-    order = [(name, "descending" if name == "count" else "ascending") for name in keys]
-    return to_pandas(stored_rows(table.sort_by(order)))
+    order: Order = [(name, "descending" if name == "count" else "ascending") for name in keys]
+    return to_pandas(stored_rows(_of_slice(table, question.slice).sort_by(order)))
+
+
+def _of_slice(rows: pa.Table, slice: str | None) -> pa.Table:
+    """The rows of one slice, given as its text; all of them without one."""
+    return rows if slice is None else rows.filter(pc.equal(rows.column("slice"), pa.scalar(slice)))
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Question:
     """What is asked for, and what is published."""
 
     config: Config
     store: Store
     published: Published
     slis: list[Sli]
-    by: SliceBy
-    wanted: str | None
-    """The one slice, as its text."""
+    slice_by: SliceBy
+    slice: str | None
+    """The text of the one slice asked for."""
     grain: Grain
     starts: Instants
     ends: Instants
 
     def evaluation(self) -> Evaluation:
-        """The tiles that the windows, and those they are compared with, rest on."""
-        references = [each.reference for each in self.slis if each.reference is not None]
-        before = [self.grain.before(self.config.zone, self.starts, self.ends)] * any(
-            r.kind == "previous" for r in references
-        )
-        fixed = [[each.interval.start, each.interval.end] for each in references if each.interval is not None]
-        edges = np.concatenate([self.starts, self.ends, *before, *fixed], dtype=np.int64, casting="unsafe")
-        # Whoever asks for one slice by name is told it, also where the tables have it among the rest.
-        caps = {} if self.wanted is not None and OTHER not in parse_slice(self.wanted).values() else self.config.caps
-        reader = _Tiles(self, None if self.by in caps else self.wanted)
-        midnights = reader.midnights(int(edges.min()), int(edges.max()))
-        tiles, days = reader.tiles(edges, midnights), reader.days(midnights)
-        tables = any(each.kind == "table" for each in references)
-        compared = (
-            reference_tables(self.config, self.slis, self.store.inputs(self.published).predictions) if tables else {}
-        )
-        return Evaluation(self.config, TileTables(tiles, days, midnights, compared), self.slis, caps)
+        """The tiles of the windows, and of the times they are compared with."""
+        references = [sli.reference for sli in self.slis if sli.reference is not None]
+        edges = [self.starts, self.ends]
+        if any(reference.kind == "previous" for reference in references):
+            edges.append(self.grain.before(self.config.zone, self.starts, self.ends))
+        for reference in references:
+            if reference.interval is not None:
+                edges.append(np.array([reference.interval.start, reference.interval.end], dtype=np.int64))
+        tables = {}
+        if any(reference.kind == "table" for reference in references):
+            tables = reference_tables(self.config, self.slis, self.store.inputs(self.published).predictions)
+        # A slice asked for by name is answered by its own tiles, even if published windows count it among the rest.
+        named = self.slice is not None and OTHER not in parse_slice(self.slice).values()
+        caps = {} if named else self.config.caps
+        reader = _Tiles(self, None if self.slice_by in caps else self.slice)
+        return Evaluation(self.config, reader.read(np.concatenate(edges), tables), self.slis, caps)
 
 
-def _asked(
+Windows = tuple[str | Duration | None, str | Duration | None, When, When]
+"""Size, every, start and end, as they were given."""
+
+
+def _question(
     config: Config,
     names: Sequence[str],
-    windows: tuple[str | Duration | None, str | Duration | None, When, When],
+    windows: Windows,
     slice: Mapping[str, str | None] | None,
     slice_by: Sequence[str] | None,
-) -> _Asked:
+) -> _Question:
+    """The question that the arguments of a public function ask. Raises SliError."""
     store = Store(config.store, config.storage)
     published = store.published()
     if published is None:
@@ -171,52 +195,53 @@ def _asked(
     published.check_current(store.root)
     if published.base != config.base:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
-    chosen = [_sli(config, published, name) for name in names]
-    by = slice_by_of(slice if slice is not None else slice_by or ())
-    if by not in published.slice_sets:
-        sets = ", ".join("all" if not each else " x ".join(each) for each in published.slice_sets)
+    slis = [_sli(config, published, name) for name in names]
+    columns = slice_by_of(slice if slice is not None else slice_by or ())
+    if columns not in published.slice_sets:
         raise ConfigError(
             "no tiles of these slices are kept",
             where="slice",
-            expected=sets,
-            found=" x ".join(by) or "all",
-            todo=f"list [{', '.join(by)}] under `slice_by` and run once",
+            expected=", ".join(" x ".join(names) or "all" for names in published.slice_sets),
+            found=" x ".join(columns) or "all",
+            todo=f"list [{', '.join(columns)}] under `slice_by` and run once",
         )
-    wanted = None if slice is None else slice_text(slice)
-    return _Asked(config, store, published, chosen, by, wanted, *_windows(config, published, *windows))
+    text = None if slice is None else slice_text(slice)
+    return _Question(config, store, published, slis, columns, text, *_windows(config, published.newest, *windows))
 
 
 def _sli(config: Config, published: Published, name: str) -> Sli:
     """An SLI of the config, or a built-in one, whose states are all in the tiles. Raises ConfigError."""
-    found = next((each for each in config.declared if each.name == name), None)
-    if found is None:
-        try:
-            built_in(name, config.task)
-        except ConfigError as error:
-            names = [each.name for each in config.declared]
-            raise ConfigError(
-                f"there is no SLI '{name}'",
-                where="SLI",
-                expected=f"one of the config ({', '.join(names)}), or a built-in one",
-                todo=nearest(name, names) or error.todo,
-            ) from error
-        found = _undeclared(config, name)
-    missing = [each for each, state in found.formula.states.items() if state.id not in published.states]
-    missing = [each for each in missing if found.formula.states[each].kind != "window"]
+    names = [sli.name for sli in config.declared]
+    sli = config.declared[names.index(name)] if name in names else _undeclared(config, name)
+    missing = [
+        state_name
+        for state_name, state in sli.formula.states.items()
+        if state.id not in published.states and state.kind != "window"
+    ]
     if missing:
         raise ConfigError(
             f"the tiles lack what '{name}' needs",
             where="SLI",
             found=f"no {', '.join(missing)}",
-            todo="`sli run CONFIG` once" if name in {each.name for each in config.declared} else "list it under `slis`",
+            todo="`sli run CONFIG` once" if name in names else "list it under `slis` and run once",
         )
-    if isinstance(found, PythonSli):
-        found.load()
-    return found
+    if isinstance(sli, PythonSli):
+        sli.load()
+    return sli
 
 
 def _undeclared(config: Config, name: str) -> Sli:
     """A built-in SLI without parameters. Raises ConfigError."""
+    try:
+        built_in(name, config.task)
+    except ConfigError as error:
+        names = [sli.name for sli in config.declared]
+        raise ConfigError(
+            f"there is no SLI '{name}'",
+            where="SLI",
+            expected=f"one of the config ({', '.join(names)}), or a built-in one",
+            todo=nearest(name, names) or error.todo,
+        ) from error
     try:
         return parse_slis([name], config.context)[0]
     except ConfigError as error:
@@ -225,112 +250,112 @@ def _undeclared(config: Config, name: str) -> Sli:
 
 
 def _windows(
-    config: Config,
-    published: Published,
-    size: str | Duration | None,
-    every: str | Duration | None,
-    start: When,
-    end: When,
+    config: Config, newest: int, size: str | Duration | None, every: str | Duration | None, start: When, end: When
 ) -> tuple[Grain, Instants, Instants]:
-    """The windows asked for. Raises ConfigError."""
+    """The grain, and the starts and ends of the windows asked for. Raises ConfigError."""
     first = config.since_instant if start is None else instant_of(config.zone, "start", start)
-    last = published.newest if end is None else instant_of(config.zone, "end", end)
-    if first >= last:
-        raise ConfigError(
-            "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
-        )
-    tiles = f"whole {tiles_named(config.tile)}"
-    for name, instant in (("start", first), ("end", last)):
-        if instant % config.tile:
-            raise ConfigError(
-                f"{name} lies within a tile",
-                where=name,
-                expected=tiles,
-                found=iso(instant),
-            )
+    last = newest if end is None else instant_of(config.zone, "end", end)
+    _check_span(config.tile, first, last)
     if size is None:
         if every is not None:
             raise ConfigError("`every` needs a `size`", where="every")
         span = f"{iso(first)}/{iso(last)}"
         return Grain(span, Duration(span, last - first, None)), np.array([first]), np.array([last])
-    step = duration_of("every", every) if every is not None else duration_of("size", size)
-    long = duration_of("size", size)
-    for name, each in (("size", long), ("every", step)):
-        if each.micros == 0 or each.micros % config.tile:
-            raise ConfigError(f"{name} must be made of {tiles}", where=name, found=each.text)
+    length, step = _lengths(config.tile, size, every)
     if (last - first) // step.micros > WINDOWS:
         raise ConfigError("too many windows", where="every", expected=f"at most {WINDOWS:,}", found=step.text)
-    grain = Grain.sliding(long, step)
-    starts = _stepped(config, first, last, step)
-    ends = np.array([_later(config, int(each), long) for each in starts], dtype=np.int64)
-    kept = ends <= last
-    if not kept.any():
+    starts = _starts(config.zone, first, last, step)
+    ends = np.array([_later(config.zone, int(start), length) for start in starts], dtype=np.int64)
+    inside = ends <= last
+    if not inside.any():
         raise ConfigError(
             "no window fits",
             where="size",
             expected=f"at most the time from {iso(first)} to {iso(last)}",
-            found=long.text,
+            found=length.text,
         )
-    return grain, starts[kept], ends[kept]
+    return Grain.sliding(length, step), starts[inside], ends[inside]
 
 
-def _stepped(config: Config, first: int, last: int, step: Duration) -> Instants:
+def _check_span(tile: int, first: int, last: int) -> None:
+    """Raise ConfigError for a time that is empty, or that begins or ends within a tile."""
+    if first >= last:
+        raise ConfigError(
+            "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
+        )
+    for name, instant in (("start", first), ("end", last)):
+        if instant % tile:
+            raise ConfigError(f"{name} must fall on whole {tiles_named(tile)}", where=name, found=iso(instant))
+
+
+def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> tuple[Duration, Duration]:
+    """The length of a window and the step from one to the next, of whole tiles. Raises ConfigError."""
+    step = duration_of("every", every) if every is not None else duration_of("size", size)
+    window = duration_of("size", size)
+    for name, duration in (("size", window), ("every", step)):
+        if duration.micros == 0 or duration.micros % tile:
+            raise ConfigError(f"{name} must be made of whole {tiles_named(tile)}", where=name, found=duration.text)
+    return window, step
+
+
+def _starts(zone: Zone, first: int, last: int, step: Duration) -> Instants:
     if step.days is None:
         return np.arange(first, last, step.micros, dtype=np.int64)
     steps = (last - first) // (step.days * DAY) + 2
-    found = np.array([config.zone.shifted(first, i * step.days) for i in range(steps)], dtype=np.int64)
-    return found[found < last]
+    starts = np.array([zone.shifted(first, i * step.days) for i in range(steps)], dtype=np.int64)
+    return starts[starts < last]
 
 
-def _later(config: Config, at: int, by: Duration) -> int:
+def _later(zone: Zone, start: int, length: Duration) -> int:
     """An instant later by a length; whole days keep the time of the day."""
-    return at + by.micros if by.days is None else config.zone.shifted(at, by.days)
+    return start + length.micros if length.days is None else zone.shifted(start, length.days)
 
 
-def _waiting(asked: _Asked, sli: Sli, rows: pa.Table) -> pa.Table:
-    """With null and a reason where a window rests on tiles still to be computed."""
-    published, zone = asked.published, asked.config.zone
-    gaps = [each for state in sli.formula.states.values() for each in published.lacking_states.get(state.id, ())]
+def _without_incomplete(question: _Question, sli: Sli, rows: pa.Table) -> pa.Table:
+    """The rows; without a value, but with the reason, where a window contains tiles still to be computed."""
+    published = question.published
+    gaps = [gap for state in sli.formula.states.values() for gap in published.lacking_states.get(state.id, ())]
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
-    waits = resting_on(zone, asked.grain, starts, ends, [*published.waiting, *gaps], sli.reference)
-    if not waits.any():
+    intervals = [*published.waiting, *gaps]
+    incomplete = resting_on(question.config.zone, question.grain, starts, ends, intervals, sli.reference)
+    if not incomplete.any():
         return rows
-    for name in ("value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "verdict"):
-        column = rows.column(name).to_pylist()
-        kept = [None if wait else value for value, wait in zip(column, waits, strict=True)]
-        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(kept, rows.schema.field(name).type))
-    reasons = zip(rows.column("reason").to_pylist(), waits, strict=True)
-    text = ["holds hours still to be computed" if wait else reason for reason, wait in reasons]
-    return rows.set_column(rows.schema.get_field_index("reason"), "reason", pa.array(text, pa.string()))
+    mask = pa.array(incomplete)
+    for name in ("value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "verdict", "reason"):
+        at, column = rows.schema.get_field_index(name), rows.column(name)
+        text = "holds hours still to be computed" if name == "reason" else None
+        rows = rows.set_column(at, name, pc.if_else(mask, pa.scalar(text, column.type), column))
+    return rows
 
 
 class _Tiles:
-    """Reads of the store only what windows rest on: some slices, some states, whole days and the hours at the edges."""
+    """The stored tiles that windows need: only some slices and states, whole days, and hours at the edges."""
 
-    def __init__(self, asked: _Asked, wanted: str | None) -> None:
-        self.config, self.store, self.published = asked.config, asked.store, asked.published
-        states = {state.id for each in asked.slis for state in each.formula.states.values()}
+    def __init__(self, question: _Question, slice: str | None) -> None:
+        self.zone, self.store, self.published = question.config.zone, question.store, question.published
+        states = {state.id for sli in question.slis for state in sli.formula.states.values()}
         self.columns = {"day", "span", "start", "slice_by", "slice", "predictions", "labelled", *states}
-        self.only = (ds.field("slice_by") == ",".join(asked.by)) & (ds.field("span") == "tile")
-        if wanted is not None:
-            self.only &= ds.field("slice") == wanted
+        self.only = (ds.field("slice_by") == ",".join(question.slice_by)) & (ds.field("span") == "tile")
+        if slice is not None:
+            self.only &= ds.field("slice") == slice
 
-    def midnights(self, low: int, high: int) -> Instants:
-        zone = self.config.zone
-        return np.array(zone.midnights(zone.date(low), zone.date(high - 1) + timedelta(days=1)), dtype=np.int64)
+    def read(self, edges: Instants, references: Mapping[str, pa.Table]) -> TileTables:
+        """The tiles between the edges of windows, given as all their starts and ends."""
+        first, last = self.zone.date(int(edges.min())), self.zone.date(int(edges.max()) - 1)
+        midnights = np.array(self.zone.midnights(first, last + timedelta(days=1)), dtype=np.int64)
+        return TileTables(self._hours(edges, midnights), self._days(midnights), midnights, references)
 
-    def tiles(self, edges: npt.NDArray[np.int64], midnights: Instants) -> pa.Table:
-        """Hour tiles of the days that a window begins or ends within."""
-        zone = self.config.zone
-        within = np.unique(edges[~np.isin(edges, midnights)])
-        days = sorted({zone.date(int(each)).isoformat() for each in within})
+    def _hours(self, edges: Instants, midnights: Instants) -> pa.Table:
+        """Hour tiles of the days within which a window begins or ends."""
+        inside = np.unique(edges[~np.isin(edges, midnights)])
+        days = sorted({self.zone.date(int(edge)).isoformat() for edge in inside})
         if not days:
             return schemas.TILES.empty_table()
         return self.store.rows("tiles", self.published, self.columns, self.only, [("day", "in", days)])
 
-    def days(self, midnights: Instants) -> pa.Table:
-        """Day tiles from the first midnight on up to the last."""
-        dates = [self.config.zone.date(int(each)).isoformat() for each in midnights]
-        months = {each[:7] for each in dates}
+    def _days(self, midnights: Instants) -> pa.Table:
+        """Day tiles from the first midnight to the last."""
+        dates = [self.zone.date(int(midnight)).isoformat() for midnight in midnights]
+        months = {date[:7] for date in dates}
         day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
         return self.store.rows("days", self.published, self.columns, self.only & day, [("month", "in", sorted(months))])

@@ -1,6 +1,6 @@
-"""Reading results: pandas frames of the newest belief, or of what was believed at an earlier instant.
+"""Reading what is published, as it is now or as it was known at an earlier instant, as pandas frames.
 
-Limit: the whole answer is held in memory; for more, open the Delta tables themselves with DuckDB, Polars or Spark.
+Limit: the whole answer is in memory; for more, open the Delta tables themselves with DuckDB, Polars or Spark.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -31,9 +33,14 @@ from sli.publishing.rows import stored_rows, to_pandas
 from sli.publishing.store import Store
 from sli.slices import slice_by_of
 
+if TYPE_CHECKING:
+    Instant = pa.Scalar[pa.TimestampType[Literal["us"], str]]
+    Positions = pa.Array[pa.Scalar[pa.Int64Type]]
+
 COLUMNS = [name for name, _ in schemas.BELIEF]
-ORDER = ("sli", "grain", "by", "at", "window_end", "window_start")
+ORDER = ("sli", "grain", "slice_by", "slice", "window_end", "window_start")
 TABLES = ("results", "revisions", "audit", "runs", "backfills")
+Slice = Mapping[str, str | None]
 
 
 def read(
@@ -43,87 +50,100 @@ def read(
     grain: str | None = None,
     start: When = None,
     end: When = None,
-    slice: Mapping[str, str | None] | None = None,
+    slice: Slice | None = None,
     slice_by: Sequence[str] | None = None,
     as_of: When = None,
     table: str = "results",
 ) -> pd.DataFrame:
-    """Published rows as a DataFrame with the columns of `schemas.BELIEF`, ordered by SLI, grain, slice and window.
+    """Published rows as a DataFrame; without further arguments all results, as they are known now.
 
-    `source` is a config (file or object) or the root of a store. Windows are chosen by `start < window_end` and by
-    `window_start < end` for `hour`, `day`, `week` and `month`, `window_end <= end` for the others. `slice` picks one
-    slice (`{}`: all), `slice_by` all slices of those columns. `as_of` reads what was believed then. `table` may also be
-    `revisions`, `audit`, `runs` or `backfills` (what each backfill changed in all), in the order of their publication:
-    the same arguments choose among revisions and backfills; `runs` and `audit` have no windows, and `start`, `end` and
-    `as_of` choose by the as_of of the run. Raises SliError.
+    `source` is a config (a path or a Config) or the root of a store. `sli`, `grain`, `slice` (one slice, `{}`: all
+    predictions together) and `slice_by` (all slices by these columns) choose rows. `start` and `end` choose windows:
+    those that end after `start`; and, of hours, days, weeks and months, those that start before `end`, of other grains
+    those that end by `end`. Times are ISO 8601 texts, dates or datetimes. `as_of` reads what was published as of then.
+
+    `table` is `results` (ordered by SLI, grain, slice and window), `revisions` (every value ever published and why it
+    changed), `backfills` (what each backfill changed in all), `runs` or `audit`, these in the order of their
+    publication. `runs` and `audit` hold no windows: of them `start`, `end` and `as_of` choose by the as_of of the run.
+
+    The columns are those of `sli.schemas`: `value`, `ci_low` and `ci_high` are in the unit of the SLI, `coverage` is
+    labelled / predictions, times are UTC. `slice` holds dicts, `slice_by` tuples. Raises SliError.
+
+    >>> import sli
+    >>> days = sli.read(config, sli="accuracy", grain="day", slice={})
+    >>> sorted(set(days.maturity) - {"final", "provisional"})
+    []
+    >>> bool(days.coverage.between(0, 1).all())
+    True
     """
-    store, at = _opened(source)
+    store, zone = _opened(source)
     results = store.results()
-    published = store.published_state(results)
+    published = store.published_in(results)
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
     if table in ("audit", "runs"):
         choices = {"sli": sli, "grain": grain, "slice": slice, "slice_by": slice_by}
         check_windowless(table, choices, "start, end or as_of")
-        return _of_runs(store, published, table, at, start, end, as_of)
+        return _rows_of_runs(store, published, table, _run_filter(zone, start, end, as_of))
+    only = _filter(sli, grain, zone, start, end)
     if table != "results":
-        known = None if as_of is None else pc.field("as_of") <= _instant(at, "as_of", as_of)
-        chosen = [each for each in (_filter(sli, grain, at, start, end), known) if each is not None]
-        rows = _changes(store, published, table, functools.reduce(operator.and_, chosen) if chosen else None)
+        known = None if as_of is None else pc.field("as_of") <= _instant(zone, "as_of", as_of)
+        rows = _changes(store, published, table, _all_of([only, known]))
         if not len(rows):
-            # What is no longer declared has a history, too.
+            # SLIs and grains that the config no longer has still have a history: only an empty answer is checked.
             _check(published, sli, grain)
-        return to_pandas(rows if slice is None and slice_by is None else _chosen(rows, slice, slice_by, ordered=False))
+        chosen = rows if slice is None and slice_by is None else _of_slices(rows, slice, slice_by, ordered=False)
+        return to_pandas(chosen)
     _check(published, sli, grain)
-    within, only = _within(published, grain, at, start, end), _filter(sli, grain, at, start, end)
     if as_of is None:
-        rows = store.table_rows("results", results, only=only, within=within)
+        rows = store.table_rows("results", results, only=only, within=_partitions(published, grain, zone, start, end))
     else:
-        rows = stored_rows(rows_known_at(store, published, instant_of(at, "as_of", as_of), only))
-    return to_pandas(_chosen(rows, slice, slice_by))
+        rows = stored_rows(rows_known_at(store, published, instant_of(zone, "as_of", as_of), only))
+    return to_pandas(_of_slices(rows, slice, slice_by))
 
 
 def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
-    """The rows of `audit` that stand now, or stood after the last run of at most an as_of. Raises SliError."""
+    """The audit that holds now, or held after the last run of at most an as_of. Raises SliError."""
     store = Store(config.store, config.storage)
     published = store.published()
     if as_of is None:
         return to_pandas(store.rows("audit", published, only=current_audit(published)))
     limit, newest, standing = instant_of(config.zone, "as_of", as_of), -1, 0
     runs = store.rows("runs", published, ["sequence", "as_of"]).sort_by("sequence")
-    for sequence, at in zip(
-        runs.column("sequence").to_pylist(), runs.column("as_of").cast("int64").to_pylist(), strict=True
-    ):
-        # A run of an older as_of than those before it writes no audit.
-        if at >= newest:
-            newest, standing = at, sequence if at <= limit else standing
+    sequences: list[int] = runs.column("sequence").to_pylist()
+    instants: list[int] = runs.column("as_of").cast(pa.int64()).to_pylist()
+    for sequence, instant in zip(sequences, instants, strict=True):
+        # A run with an older as_of than those before it writes no audit.
+        if instant >= newest:
+            newest, standing = instant, sequence if instant <= limit else standing
     return to_pandas(store.rows("audit", published, only=pc.field("sequence") == standing))
 
 
-def _chosen(
-    rows: pa.Table, slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None, ordered: bool = True
-) -> pa.Table:
-    """The rows of the slices asked for, in order, or in that they come in."""
-    by = [tuple(each) for each in rows.column("slice_by").to_pylist()]
-    at = [dict(each) for each in rows.column("slice").to_pylist()]
-    order = _ordered(rows, by, at) if ordered else pa.array(range(len(rows)), pa.int64())
+def _of_slices(rows: pa.Table, slice: Slice | None, slice_by: Sequence[str] | None, ordered: bool = True) -> pa.Table:
+    """The rows of the slices asked for; `ordered` as `ORDER` says, or in the order they come in."""
+    columns: list[list[str]] = rows.column("slice_by").to_pylist()
+    values: list[list[tuple[str, str | None]]] = rows.column("slice").to_pylist()
+    sets, slices = [tuple(names) for names in columns], [dict(pairs) for pairs in values]
+    order = _ordered(rows, sets, slices) if ordered else pa.array(range(len(rows)), pa.int64())
     if slice_by is not None:
-        columns = slice_by_of(slice_by)
-        order = order.filter(pa.array([each == columns for each in by], pa.bool_()).take(order))
+        wanted_set = slice_by_of(slice_by)
+        order = order.filter(pa.array([names == wanted_set for names in sets], pa.bool_()).take(order))
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
-        order = order.filter(pa.array([each == wanted for each in at], pa.bool_()).take(order))
-    # Of many chunks, rows are taken much more slowly.
+        order = order.filter(pa.array([values == wanted for values in slices], pa.bool_()).take(order))
+    # Taking rows from a column of many chunks is much slower.
     return rows.combine_chunks().take(order)
 
 
-def _ordered(rows: pa.Table, by: Sequence[tuple[str, ...]], at: Sequence[dict[str, str | None]]) -> pa.Array:
-    keys = {name: rows.column(name) for name in ("sli", "grain", "window_end", "window_start")}
-    texts = {name: pa.array(map(str, each), pa.string()) for name, each in (("by", by), ("at", at))}
-    return pc.sort_indices(pa.table({**keys, **texts}), [(each, "ascending") for each in ORDER])
+def _ordered(rows: pa.Table, sets: Sequence[tuple[str, ...]], slices: Sequence[Slice]) -> Positions:
+    """The places of the rows in the order of `ORDER`."""
+    texts = {"slice_by": pa.array(map(str, sets), pa.string()), "slice": pa.array(map(str, slices), pa.string())}
+    columns = [texts.get(name, rows.column(name)) for name in ORDER]
+    return pc.sort_indices(pa.table(columns, names=list(ORDER)), [(name, "ascending") for name in ORDER])
 
 
 def _opened(source: str | Path | Config) -> tuple[Store, Zone]:
+    """The store, and the zone in which times without one are read."""
     if isinstance(source, Config):
         return Store(source.store, source.storage), source.zone
     if str(source).endswith((".yaml", ".yml")):
@@ -133,7 +153,7 @@ def _opened(source: str | Path | Config) -> tuple[Store, Zone]:
 
 
 def _changes(store: Store, published: Published, table: str, only: pc.Expression | None) -> pa.Table:
-    """Rows of a table of changes, in the order of their publication."""
+    """Rows of `revisions` or `backfills`, in the order of their publication. Raises ConfigError for another table."""
     if table not in TABLES:
         raise ConfigError(
             f"there is no table '{table}'", expected=f"one of {', '.join(TABLES)}", todo=nearest(table, TABLES)
@@ -145,35 +165,42 @@ def _changes(store: Store, published: Published, table: str, only: pc.Expression
     return store.rows(table, published, only=only).select(columns).sort_by("sequence")
 
 
-def _of_runs(
-    store: Store, published: Published, table: str, at: Zone, start: When, end: When, as_of: When
-) -> pd.DataFrame:
-    """Rows of `audit` or `runs`, those of runs of an as_of in `[start, end)`, and of at most `as_of`."""
-    of, found = pc.field("as_of"), []
-    if start is not None:
-        found.append(of >= _instant(at, "start", start))
-    if end is not None:
-        found.append(of < _instant(at, "end", end))
-    if as_of is not None:
-        found.append(of <= _instant(at, "as_of", as_of))
-    only = functools.reduce(operator.and_, found) if found else None
+def _rows_of_runs(store: Store, published: Published, table: str, only: pc.Expression | None) -> pd.DataFrame:
     names = (schemas.AUDIT if table == "audit" else schemas.RUNS).names
     return to_pandas(store.rows(table, published, only=only).select(names).sort_by("sequence"))
 
 
+def _run_filter(zone: Zone, start: When, end: When, as_of: When) -> pc.Expression | None:
+    """Runs with an as_of in `[start, end)` and of at most `as_of`."""
+    run = pc.field("as_of")
+    return _all_of(
+        [
+            None if start is None else run >= _instant(zone, "start", start),
+            None if end is None else run < _instant(zone, "end", end),
+            None if as_of is None else run <= _instant(zone, "as_of", as_of),
+        ]
+    )
+
+
+def _all_of(conditions: Sequence[pc.Expression | None]) -> pc.Expression | None:
+    present = [condition for condition in conditions if condition is not None]
+    return functools.reduce(operator.and_, present) if present else None
+
+
 def check_windowless(table: str, given: Mapping[str, object], allowed: str) -> None:
-    """Raise ConfigError where rows of a table without windows are to be chosen by what only windows have."""
+    """Raise ConfigError if rows of a table without windows are chosen by what only windows have."""
     for name, value in given.items():
         if value is not None:
             raise ConfigError(
-                f"the table `{table}` holds no windows, so nothing can be chosen by {name}",
+                f"the table `{table}` holds no windows, so {name} cannot choose among its rows",
                 where=name,
-                expected=f"{allowed}, the as_of of a run",
+                expected=f"{allowed}, which choose by the as_of of a run",
                 found=str(value),
             )
 
 
 def _check(published: Published, sli: str | Sequence[str] | None, grain: str | None) -> None:
+    """Raise ConfigError for an SLI or grain that is not published."""
     for name in [sli] if isinstance(sli, str) else sli or ():
         if name not in published.series:
             raise ConfigError(
@@ -189,16 +216,18 @@ def _check(published: Published, sli: str | Sequence[str] | None, grain: str | N
         )
 
 
-def _within(published: Published, grain: str | None, at: Zone, start: When, end: When) -> list[tuple[str, str, str]]:
-    """The partitions to look at; the last day a little late, since `at` may not be the zone of the store's days."""
-    found = [] if grain is None else [("grain", "=", grain)]
+def _partitions(
+    published: Published, grain: str | None, at: Zone, start: When, end: When
+) -> list[tuple[str, str, str]]:
+    """The partitions to read, with days to spare: `at` may differ from the zone whose days the store has."""
+    conditions = [] if grain is None else [("grain", "=", grain)]
     if start is not None:
-        found.append(("day", ">=", _first_day(published, instant_of(at, "start", start))))
+        conditions.append(("day", ">=", _first_day(published, instant_of(at, "start", start))))
     if end is not None:
-        # A window that starts just before lies in the partition of the day it ends in.
+        # A window that starts just before `end` lies in the partition of the day it ends in.
         longest = {"hour": 1, "day": 1, "week": 7}.get(grain or "", 31)
-        found.append(("day", "<=", at.date(instant_of(at, "end", end) + (longest + 1) * DAY).isoformat()))
-    return found
+        conditions.append(("day", "<=", at.date(instant_of(at, "end", end) + (longest + 1) * DAY).isoformat()))
+    return conditions
 
 
 def _first_day(published: Published, start: int) -> str:
@@ -206,27 +235,29 @@ def _first_day(published: Published, start: int) -> str:
     if not published.timezone:
         return zone("UTC").date(start - DAY).isoformat()
     days = zone(published.timezone)
-    # Clocks that go back after midnight, as Newfoundland's did until 2011, lead into the day before.
+    # Clocks that go back just after midnight, as Newfoundland's did until 2011, return to the day before.
     return min(map(days.date, [start, *days.changes(start, start + DAY)])).isoformat()
 
 
 def _filter(
     sli: str | Sequence[str] | None, grain: str | None, at: Zone, start: When, end: When
 ) -> ds.Expression | None:
-    found = []
-    if sli is not None:
-        found.append(ds.field("sli").isin([sli] if isinstance(sli, str) else list(sli)))
-    if grain is not None:
-        found.append(ds.field("grain") == grain)
-    if start is not None:
-        found.append(ds.field("window_end") > _instant(at, "start", start))
+    """Rows of the SLIs and the grain whose windows `start` and `end` choose."""
+    names = [sli] if isinstance(sli, str) else sli
+    before = None
     if end is not None:
         limit, tumbling = _instant(at, "end", end), ds.field("grain").isin(list(TUMBLING))
         starts_before, ends_by = ds.field("window_start") < limit, ds.field("window_end") <= limit
-        found.append((tumbling & starts_before) | (~tumbling & ends_by))
-    return functools.reduce(operator.and_, found) if found else None
+        before = (tumbling & starts_before) | (~tumbling & ends_by)
+    return _all_of(
+        [
+            None if names is None else ds.field("sli").isin(list(names)),
+            None if grain is None else ds.field("grain") == grain,
+            None if start is None else ds.field("window_end") > _instant(at, "start", start),
+            before,
+        ]
+    )
 
 
-def _instant(at: Zone, name: str, value: When) -> pa.Scalar:
-    assert value is not None
+def _instant(at: Zone, name: str, value: str | date | datetime) -> Instant:
     return pa.scalar(moment(instant_of(at, name, value)), schemas.UTC)

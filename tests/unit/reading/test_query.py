@@ -151,7 +151,7 @@ def test_a_built_in_sli_that_needs_no_other_states_is_answered_though_nobody_dec
     [
         ({"sli": "acuracy"}, "did you mean 'accuracy'"),
         ({"slice": {"c": "x"}}, "no tiles of these slices are kept"),
-        ({"start": "2024-03-08T07:30"}, "start lies within a tile"),
+        ({"start": "2024-03-08T07:30"}, "start must fall on whole hours"),
         ({"size": "90m"}, "size must be made of whole hours"),
         ({"size": "0h"}, "size must be made of whole hours"),
         ({"every": "1h"}, "`every` needs a `size`"),
@@ -340,7 +340,7 @@ def test_the_values_an_sli_keeps_are_counted_for_any_window(
         expected = pd.Series(inside).value_counts()
         assert dict(zip(mine.value, mine["count"], strict=True)) == expected.to_dict()
         assert mine["count"].is_monotonic_decreasing
-    with pytest.raises(ConfigError, match="keeps no distribution"):
+    with pytest.raises(ConfigError, match="keeps no values"):
         sli.distribution(published.config, "accuracy")
     path = published.root / "config.yaml"
     path.write_text(json.dumps(config_of(published.world, published.root)))

@@ -78,7 +78,7 @@ def read(
     """
     store, zone = _opened(source)
     results = store.results()
-    published = store.published_in(results)
+    published = store.published_state(results)
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
     if table in ("audit", "runs"):

@@ -19,10 +19,14 @@ from sli.command.cli import main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SCHEDULING = (ROOT / "docs/scheduling.md").read_text()
+READING = (ROOT / "docs/reading.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+PYTHON = [*blocks("python"), *blocks("python", READING)]
 
 
 def told(text: str) -> list[str]:
@@ -86,10 +90,10 @@ def test_the_demo_says_that_the_second_run_does_nothing(clone: Path) -> None:
     assert "nothing to do: the tables are up to date with the logs" in (clone / "demo.txt").read_text()
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
+@pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_blocks_run(clone: Path, number: int) -> None:
     found = subprocess.run(
-        [sys.executable, "-c", blocks("python")[number]],
+        [sys.executable, "-c", PYTHON[number]],
         cwd=clone,
         capture_output=True,
         text=True,

@@ -1,4 +1,9 @@
-"""Thin Prefect flows over `sli`: when it runs, what is tried again, and what a person sees. No arithmetic.
+"""Prefect flows around `sli`: when it runs, what is tried again, and what people see. No arithmetic.
 
-Limit: nothing here is needed to run the job; `sli run` and `sli backfill` do the same without Prefect.
+May import `sli`; `sli` never imports this. Limit: nothing here is needed: `sli run` and `sli backfill` do the same.
+
+- `parameters`: what people fill in to start a flow; `recompute`, `backfill`: the two flows
+- `work`: the task that is tried again; `telling`: names, progress, artifacts and events
+- `serving`: a Prefect server and the schedules in one process (`python -m flows`)
+- `naming`: names as Prefect allows them
 """

@@ -1,6 +1,6 @@
-"""A backfill: an explicit interval recomputed chunk by chunk, or what it would do.
+"""Recompute an interval from the logs, part by part; or only show what that would do.
 
-One flow run is one backfill; cancelled or crashed, the same parameters continue it where it stopped.
+One flow run is one backfill. If it is cancelled or crashes, a run with the same parameters continues it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sli.runs.preview import check_reachable
 def backfill(job: Backfill) -> State[Any]:
     """Recompute the hours of an interval from the logs, final ones too."""
     try:
-        # Not by Prefect, which would answer a typing error with a traceback.
+        # Prefect would answer a typing error with a traceback, so it does not check the parameters.
         job = checked(Backfill, job)
         config = load_config(job.config, job.settings)
         only = f" of {', '.join(job.sli)}" if job.sli else ""
@@ -51,25 +51,25 @@ def backfill(job: Backfill) -> State[Any]:
         return refused(error)
     progress = Progress(config)
 
-    def done(number: int, of: int, outcome: Outcome) -> None:
-        get_run_logger().info(part_line(number, of, outcome))
-        with best_effort("the events of a chunk"):
+    def part_done(number: int, parts: int, outcome: Outcome) -> None:
+        get_run_logger().info(part_line(number, parts, outcome))
+        with best_effort("the events of a part"):
             emit_run(config, outcome)
-        progress.chunk(number, of)
+        progress.part_done(number, parts)
 
-    outcome = worked(functools.partial(sli.backfill, config, **asked, progress=progress, done=done), progress)
+    outcome = worked(functools.partial(sli.backfill, config, **asked, progress=progress, done=part_done), progress)
     if isinstance(outcome, SliError):
         return refused(outcome)
     try:
         lines = backfill_lines(outcome, config)
     except SliError as error:
-        # All of it is published; only what it changed cannot be read just now.
-        return Completed(message=f"done, but what it changed cannot be shown now: {error}")
+        # Everything is published; only the changes cannot be read just now.
+        return Completed(message=f"done, but what it changed cannot be read now: {error}")
     get_run_logger().info(masked("\n".join(lines)))
-    warnings = [line for each in outcome.runs for line in warning_lines(each)]
+    warnings = [line for run in outcome.runs for line in warning_lines(run)]
     for line in warnings:
         get_run_logger().warning(masked(line))
-    # Of the whole: a window longer than a chunk may have breached on the way only.
+    # Not part by part: a window longer than a part may breach its objective only until the next part is published.
     emit_breaches(config, outcome.changes, _now(config))
     with best_effort("the outcome"):
         show_changes(config, outcome.changes, lines[0])
@@ -83,9 +83,9 @@ def _now(config: Config) -> int:
 
 
 def _planned(config: Config, asked: dict[str, Any]) -> State[Any]:
-    """The dry run: the same lines as the command's, as an artifact."""
+    """The dry run: the lines that the command prints, as an artifact."""
     lines = backfill_plan_lines(sli.plan_backfill(config, **asked), config)
     get_run_logger().info(masked("\n".join(lines)))
-    said = masked("\n".join(lines))
-    create_markdown_artifact(f"```text\n{said}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])
+    text = masked("\n".join(lines))
+    create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])
     return Completed(message=lines[0])

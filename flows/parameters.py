@@ -1,16 +1,17 @@
-"""What a person fills in to start a flow: closed, checked before any work, and explained in the form of the UI.
+"""What people fill in to start a flow: checked before any work, and explained in the form of Prefect's UI.
 
-Limit: what depends on the config (its SLIs, its time zone) is checked when the flow has read it.
+Limit: what depends on the config (its SLIs, its time zone) is checked after the flow has read it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from sli.calendar.duration import Duration
 from sli.config.load import VARIABLE
@@ -26,20 +27,20 @@ Length = Annotated[str, AfterValidator(_length)]
 Zoneless = "A time without a zone is read in the config's time zone."
 
 
-def _placed(schema: dict[str, Any]) -> None:
-    """Tell the form the order of the fields: databases keep none. What is rarely needed comes last."""
+def _number_fields(schema: dict[str, dict[str, dict[str, object]]]) -> None:
+    """Number the fields for the form, because databases keep no order. `settings`, rarely needed, comes last."""
     names = sorted(schema["properties"], key=lambda name: name == "settings")
     for position, name in enumerate(names):
         schema["properties"][name]["position"] = position
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_placed)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_number_fields)
 
     @field_validator("settings")
     @classmethod
     def _no_secret(cls, settings: tuple[str, ...]) -> tuple[str, ...]:
-        """Prefect keeps and shows parameters: what is secret stays in the worker's environment."""
+        """Refuse secrets: Prefect stores and shows parameters, so secrets belong into the worker's environment."""
         for setting in settings:
             key, _, value = setting.partition("=")
             if holds_credentials(value) or (SECRET_NAME.search(key) and not VARIABLE.fullmatch(value.strip("\"' "))):
@@ -51,7 +52,9 @@ class _Closed(BaseModel):
 
     config: str = Field(title="Config", description="Path of the YAML config, as the worker sees it.")
     settings: tuple[str, ...] = Field(
-        default=(), title="Settings", description="Keys of the config to override, each KEY=VALUE, such as horizon=2d."
+        default=(),
+        title="Settings",
+        description="Keys of the config to override, each KEY=VALUE, for example horizon=2d.",
     )
 
 
@@ -61,8 +64,8 @@ class Recompute(_Closed):
     look_back: Length | None = Field(
         default=None,
         title="Look back",
-        description="Only recompute stale hours of this last stretch, such as 1d; older ones wait for a run without. "
-        "Empty: everything that is stale.",
+        description="Only recompute hours of this last stretch, for example 1d; older stale hours wait for a run "
+        "without a look-back. Empty: everything that is stale.",
     )
     as_of: datetime | None = Field(
         default=None, title="As of", description=f"Use only what was known then. Empty: now. {Zoneless}"
@@ -75,13 +78,19 @@ class Backfill(_Closed):
     start: datetime = Field(title="Start", description=f"First hour. {Zoneless}")
     end: datetime = Field(title="End", description=f"End of the interval, not included. {Zoneless}")
     sli: tuple[str, ...] = Field(
-        default=(), title="SLIs", description="Only compute what these lack in the interval. Empty: recompute all."
+        default=(),
+        title="SLIs",
+        description="Only compute these SLIs, in the hours that lack them. Empty: recompute everything.",
     )
     chunk: Length | None = Field(
-        default=None, title="Chunk", description="Publish after so many days, such as 30d. Empty: chosen by bytes."
+        default=None,
+        title="Chunk",
+        description="Publish in parts of so many days, for example 30d. Empty: parts of about as many bytes each.",
     )
     dry_run: bool = Field(
-        default=False, title="Dry run", description="List chunks, windows and reasons as an artifact; write nothing."
+        default=False,
+        title="Dry run",
+        description="List the parts, the windows and the reasons as an artifact; write nothing.",
     )
 
     @model_validator(mode="after")
@@ -94,37 +103,39 @@ class Backfill(_Closed):
 Job = TypeVar("Job", bound=_Closed)
 
 
-def checked(kind: type[Job], given: Any) -> Job:
-    """What a flow was started with. Raises ConfigError naming the first wrong parameter, and the others."""
+def checked(kind: type[Job], given: object) -> Job:
+    """The parameters a flow was started with. Raises ConfigError that names every wrong one."""
     try:
         return given if isinstance(given, kind) else kind.model_validate(given)
     except ValidationError as error:
-        problems = [_problem(kind, dict(each)) for each in error.errors()]
-        problems[0].others = "\n".join(f"also {each.where}: {each.what}" for each in problems[1:])
+        problems = [_problem(kind, details) for details in error.errors()]
+        problems[0].others = "\n".join(f"also {problem.where}: {problem.what}" for problem in problems[1:])
         raise problems[0] from error
 
 
-def _problem(kind: type[BaseModel], each: dict[str, Any]) -> ConfigError:
-    path, names = [str(part) for part in each["loc"]], list(kind.model_fields)
+def _problem(kind: type[BaseModel], details: ErrorDetails) -> ConfigError:
+    path, names = [str(part) for part in details["loc"]], list(kind.model_fields)
     where = ".".join(["job", *path])
-    if each["type"] == "extra_forbidden":
+    if details["type"] == "extra_forbidden":
         return ConfigError(
             f"unknown parameter '{path[-1]}'",
             where=where,
             expected=f"one of {', '.join(names)}",
             todo=nearest(path[-1], names),
         )
-    if each["type"] == "missing":
+    if details["type"] == "missing":
         return ConfigError(f"'{path[-1]}' is missing", where=where)
-    if each["type"].startswith("datetime"):
-        expected = "ISO 8601, such as 2013-03-01 or 2013-03-01T06:00Z"
-        return ConfigError(f"{path[-1]} is no date or time", where=where, expected=expected, found=str(each["input"]))
-    what = str(each["msg"]).removeprefix("Value error, ")
-    return ConfigError(what[:1].lower() + what[1:], where=where, found="" if not path else str(each["input"]))
+    if details["type"].startswith("datetime"):
+        expected = "ISO 8601, for example 2013-03-01 or 2013-03-01T06:00Z"
+        return ConfigError(
+            f"{path[-1]} is not a date or time", where=where, expected=expected, found=str(details["input"])
+        )
+    what = str(details["msg"]).removeprefix("Value error, ")
+    return ConfigError(what[:1].lower() + what[1:], where=where, found="" if not path else str(details["input"]))
 
 
 def first_name() -> str:
-    """What a flow run is called until its config is read."""
+    """The name of a flow run until its config is read."""
     job = flow_run.get_parameters().get("job")
     config = job.get("config") if isinstance(job, dict) else getattr(job, "config", None)
     return Path(str(config)).stem

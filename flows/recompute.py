@@ -1,7 +1,7 @@
 """The scheduled run, hourly or nightly: bring the tables up to date with the logs.
 
-It asks what is stale in the published tables, never which hour it was scheduled for: a run that was missed is caught
-up by the next, a run too many does nothing.
+It recomputes what is stale, whatever hour it was scheduled for: the next run catches up on a missed one, and a run too
+many does nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sli.runs.preview import check_reachable
 def recompute(job: Recompute) -> State[Any]:
     """Bring the tables up to date with the logs, as known now or at `as_of`."""
     try:
-        # Not by Prefect, which would answer a typing error with a traceback.
+        # Prefect would answer a typing error with a traceback, so it does not check the parameters.
         job = checked(Recompute, job)
         config = load_config(job.config, job.settings)
         interval = f"last {job.look_back}" if job.look_back else "all that is stale"
@@ -42,7 +42,7 @@ def recompute(job: Recompute) -> State[Any]:
     outcome = worked(work, progress)
     if isinstance(outcome, SliError):
         return refused(outcome)
-    # It may have been carried out later than it was begun.
+    # Its as_of may be later than its start: it may have waited for another run.
     name_run(config, interval, outcome.plan.as_of)
     changes = outcome.revised.to_pandas()
     emit_run(config, outcome)

@@ -1,7 +1,7 @@
-"""One process that schedules and runs: a Prefect server of its own, unless one is named, and a config's deployments.
+"""One process that schedules and runs the flows of a config, with a Prefect server of its own unless one is named.
 
-Limit: it runs flows as child processes on this machine, and only while it runs itself; what it missed is caught up by
-the next run. For a work pool see prefect.yaml.
+Limit: flows run as child processes on this machine, while this process runs; the next run catches up on missed ones.
+For a work pool see prefect.yaml.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.naming import slug
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, EngineError, SliError
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
 
 HOURLY = "7 * * * *"
 NIGHTLY = "23 3 * * *"
@@ -38,16 +41,16 @@ LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrenc
 def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted; returns the exit code."""
     given = _parser().parse_args(arguments)
-    # A service is ended by SIGTERM; it ends as by Ctrl-C then, its server with it.
+    # A supervisor stops a service by SIGTERM: end as by Ctrl-C, and end the server too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = load_config(given.config)
         own = _chosen_server(given.home, config)
-        made = deployments(config, str(Path(given.config).resolve()), given.hourly, given.nightly, given.look_back)
+        served = deployments(config, str(Path(given.config).resolve()), given.hourly, given.nightly, given.look_back)
         with _server(own) if own else nullcontext():
             with suppress(KeyboardInterrupt):
-                _serve(made)
-            _sent()
+                _serve(served)
+            _send_log()
             print("stopping; the next start catches up", flush=True)
     except SliError as error:
         print(f"flows: {error}", file=sys.stderr)
@@ -63,22 +66,30 @@ def _parser() -> argparse.ArgumentParser:
         description="Schedule a config: hourly, nightly, and backfills on demand. "
         "Uses the Prefect server of PREFECT_API_URL or of the profile in PREFECT_HOME, or starts one.",
     )
-    parser.add_argument("config", metavar="CONFIG", help="the YAML config")
-    parser.add_argument("--hourly", default=HOURLY, metavar="CRON", help=f"in UTC (default: {HOURLY})")
-    parser.add_argument("--nightly", default=NIGHTLY, metavar="CRON", help=f"in UTC (default: {NIGHTLY})")
+    parser.add_argument("config", metavar="CONFIG", help="path of the YAML config")
     parser.add_argument(
-        "--look-back", metavar="LENGTH", help="the hourly run leaves older stale hours to the nightly one, such as 1d"
+        "--hourly", default=HOURLY, metavar="CRON", help=f"when the hourly run starts, in UTC (default: {HOURLY})"
+    )
+    parser.add_argument(
+        "--nightly", default=NIGHTLY, metavar="CRON", help=f"when the nightly run starts, in UTC (default: {NIGHTLY})"
+    )
+    parser.add_argument(
+        "--look-back",
+        metavar="DURATION",
+        help="the hourly run only recomputes hours of the last DURATION (for example 1d); older stale hours wait for "
+        "the nightly run",
     )
     parser.add_argument(
         "--home",
         metavar="PATH",
-        help="where its server keeps state (default: PREFECT_HOME, or ~/.sli/prefect with a folder for each model)",
+        help="folder for the state of the server it starts (default: PREFECT_HOME, or a folder for each model in "
+        "~/.sli/prefect)",
     )
     return parser
 
 
 def _chosen_server(asked: str | None, config: Config) -> Path | None:
-    """Lead the environment to a Prefect API: the one it names, or one to be started, whose home is returned."""
+    """Set PREFECT_API_URL if it is not set. Returns the home of the server to start, or None if one is named."""
     os.environ.update(QUIET)
     if "PREFECT_API_URL" in os.environ:
         return None
@@ -88,7 +99,7 @@ def _chosen_server(asked: str | None, config: Config) -> Path | None:
         return None
     home = Path(asked or there or Path.home() / ".sli" / "prefect" / slug(config.model)).expanduser().absolute()
     try:
-        # Before Prefect is imported, which warns where it cannot make the folder and makes none above it.
+        # Prefect, imported later, would only warn if it cannot make the folder, and makes no parent folders.
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
@@ -118,7 +129,7 @@ def _of_profile(home: Path) -> str | None:
 
 @contextmanager
 def _server(home: Path) -> Iterator[None]:
-    """The server of the environment's PREFECT_API_URL as a child, ended by its pid."""
+    """Run the server of PREFECT_API_URL as a child process."""
     url, log = os.environ["PREFECT_API_URL"], home / "server.log"
     address = urllib.parse.urlsplit(url)
     where = ["--host", str(address.hostname), "--port", str(address.port)]
@@ -154,24 +165,24 @@ def _wait(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
     )
 
 
-def _serve(made: Sequence[Any]) -> None:
+def _serve(deployments: Sequence[RunnerDeployment]) -> None:
     from prefect import serve
 
     print(f"Prefect at {os.environ['PREFECT_API_URL'].removesuffix('/api')}", flush=True)
-    for each in made:
-        schedules = [f"{s.schedule.cron} UTC" for s in each.schedules or []]
-        print(f"  {each.flow_name}/{each.name}  {', '.join(schedules) or 'on demand'}", flush=True)
-    serve(*made, pause_on_shutdown=False, print_starting_message=False)
+    for deployment in deployments:
+        schedules = [f"{s.schedule.cron} UTC" for s in deployment.schedules or []]
+        print(f"  {deployment.flow_name}/{deployment.name}  {', '.join(schedules) or 'on demand'}", flush=True)
+    serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
 
-def _sent() -> None:
-    """Send what was logged last while the server is still there; a log sent at exit would find none and say so."""
+def _send_log() -> None:
+    """Send the last log lines while the server still runs; at exit it would be gone."""
     from prefect.logging.handlers import APILogHandler
 
     APILogHandler().flush()
 
 
-def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str | None) -> list[Any]:
+def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str | None) -> list[RunnerDeployment]:
     """The three deployments of a config; the same as in prefect.yaml. Raises ConfigError."""
     # Imported here: Prefect reads its settings from the environment when it is imported.
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -188,8 +199,10 @@ def deployments(config: Config, path: str, hourly: str, nightly: str, look_back:
         try:
             return Cron(cron, timezone="UTC")
         except ValueError as error:
-            expected = "five fields, such as 7 * * * *"
-            raise ConfigError("this is no cron", where=f"--{name}", expected=expected, found=cron) from error
+            expected = "five fields, for example 7 * * * *"
+            raise ConfigError(
+                "this is not a cron expression", where=f"--{name}", expected=expected, found=cron
+            ) from error
 
     name = slug(config.model)
     one_is_enough, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE

@@ -1,6 +1,6 @@
-"""What a person sees of a run in Prefect: its name, progress, artifacts, log lines and events.
+"""What people see of a run in Prefect: its name, progress, artifacts, log lines and events.
 
-Limit: an artifact shows so many rows; all of them are in the tables.
+Limit: an artifact shows `ROWS` rows; the tables hold all of them.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ STEPS = {
     "comparing": (0.92, 0.03),
     "writing": (0.95, 0.05),
 }
-"""Where each step begins in a run, and how much of it it counts for; what comes before the join counts for nothing."""
+"""The progress at which each step begins, and how much it adds; what comes before the join adds nothing."""
 PAUSE = 2.0
 """Seconds between two updates of the progress."""
 
 
 @contextmanager
 def best_effort(what: str) -> Iterator[None]:
-    """What is only told never ends the work: a Prefect server that is away for a moment costs a line in the log."""
+    """Do not let work fail because it cannot be shown: if the Prefect server is away, that costs a line in the log."""
     try:
         yield
     except Exception as error:
@@ -66,30 +66,30 @@ def name_run(config: Config, interval: str, as_of: int) -> None:
 
 
 class Progress:
-    """A progress artifact: a share of each step in turn, so that it never runs back."""
+    """A progress artifact that never goes back."""
 
     def __init__(self, config: Config) -> None:
         key = f"{slug(config.model)}-progress"
-        self.shown, self.told, self.part, self.parts = 0.0, time.monotonic(), 0, 1
+        self.shown, self.updated, self.part, self.parts = 0.0, time.monotonic(), 0, 1
         self.artifact: UUID | None = None
         with best_effort("progress"):
-            made = create_progress_artifact(0.0, key=key, description="reading the listings")
-            assert isinstance(made, UUID)
-            self.artifact = made
+            artifact = create_progress_artifact(0.0, key=key, description="reading the listings")
+            assert isinstance(artifact, UUID)
+            self.artifact = artifact
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` steps of one kind; matching counts for most of the time."""
+        """`done` of `total` units of a step are done."""
         first, length = STEPS.get(what, (0.0, 0.0))
         share = 100 * (self.part + first + length * done / max(1, total)) / self.parts
-        # That a step begins is told at once: it may take long.
-        if share >= self.shown and (done == 0 or time.monotonic() - self.told > PAUSE):
+        # The start of a step is shown at once, because it may take long.
+        if share >= self.shown and (done == 0 or time.monotonic() - self.updated > PAUSE):
             counted = f": {done} of {total}" if total > 1 else ""
-            self._show(share, what + counted + f", chunk {self.part + 1} of {self.parts}" * (self.parts > 1))
+            self._show(share, what + counted + f", part {self.part + 1} of {self.parts}" * (self.parts > 1))
 
-    def chunk(self, number: int, of: int) -> None:
-        """So many of the chunks are done."""
-        self.part, self.parts = number, of
-        self._show(100 * number / of, f"{number} of {of} chunks done")
+    def part_done(self, number: int, parts: int) -> None:
+        """So many parts of a backfill are done."""
+        self.part, self.parts = number, parts
+        self._show(100 * number / parts, f"{number} of {parts} parts done")
 
     def finish(self) -> None:
         self._show(100.0, "done")
@@ -98,8 +98,8 @@ class Progress:
         self._show(self.shown, f"failed: {masked(what)}")
 
     def _show(self, share: float, text: str) -> None:
-        # A further try counts its chunks anew; what is done stays done.
-        self.shown, self.told = max(self.shown, share), time.monotonic()
+        # A further try counts from the beginning, but what was shown as done is done.
+        self.shown, self.updated = max(self.shown, share), time.monotonic()
         if self.artifact is not None:
             with best_effort("progress"):
                 update_progress_artifact(self.artifact, progress=round(self.shown, 1), description=text)
@@ -107,7 +107,7 @@ class Progress:
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """What tasks log, here or on Dask workers, appears in the log of the flow run."""
+    """Let what tasks log, here or on Dask workers, appear in the log of the flow run."""
     log = logging.getLogger("sli")
     handler = _ToRun(get_run_logger())
     before = log.level
@@ -139,35 +139,35 @@ def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
 
 
 def show_latest(config: Config, lines: Sequence[str]) -> None:
-    """The markdown artifact: what the run said, then the newest window of each grain."""
+    """The markdown artifact: what the run printed, then the newest window of each grain."""
     published = Store(config.store, config.storage).published()
     if published is None:
         return
     whole = config.slice_sets[0] if () not in config.slice_sets else ()
     frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
-    said = masked("\n".join(lines))
+    report = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
-    text = f"{title}\n\n```text\n{said}\n```\n\n{latest_markdown(frame, config)}\n"
+    text = f"{title}\n\n```text\n{report}\n```\n\n{latest_markdown(frame, config)}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
 
 
 def emit_run(config: Config, outcome: Outcome) -> None:
-    """Events of a publication and of the bad input it set aside."""
+    """An event for a publication, and one for the warnings of its run."""
     model = {"prefect.resource.id": f"sli.model.{slug(config.model)}", "prefect.resource.name": config.model}
-    told = outcome_dict(outcome)
+    values = outcome_dict(outcome)
     run = {"model": config.model, "run_id": outcome.run_id, "as_of": iso(outcome.plan.as_of)}
     if outcome.published:
         kept = ("tiles_recomputed", "results_revised", "causes", "seconds")
-        emit_event("sli.run.published", model, payload=run | {name: told[name] for name in kept})
+        emit_event("sli.run.published", model, payload=run | {name: values[name] for name in kept})
     if warnings := warning_lines(outcome):
         emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": masked_tree(warnings)})
 
 
 def emit_breaches(config: Config, changes: pd.DataFrame, as_of: int) -> None:
-    """An event for each SLI of which windows breach the objective that did not before."""
-    for each in breaches(changes, config):
+    """An event for each SLI with windows that breach its objective and did not before."""
+    for breach in breaches(changes, config):
         resource = {
-            "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(each['sli'])}",
-            "prefect.resource.name": f"{config.model}: {each['sli']}",
+            "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(breach['sli'])}",
+            "prefect.resource.name": f"{config.model}: {breach['sli']}",
         }
-        emit_event("sli.objective.breached", resource, payload={"model": config.model, "as_of": iso(as_of), **each})
+        emit_event("sli.objective.breached", resource, payload={"model": config.model, "as_of": iso(as_of), **breach})

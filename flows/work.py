@@ -1,6 +1,6 @@
-"""The heavy part of a flow as one Prefect task, tried again only where that can help.
+"""The work of a flow as one Prefect task, tried again only if that can help.
 
-Limit: the task's Dask graph is one unit to Prefect; which chunk of a backfill it has reached is known to the store.
+Limit: to Prefect the whole work is one unit; how far a backfill has come is kept in the store.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 
 def passes(tried: Task[..., object], run: TaskRun, state: State[object]) -> bool:  # noqa: ARG001
-    """Whether trying again may help: storage, a worker or a scheduler was away."""
+    """Whether trying again may help, because storage, a worker or a scheduler was away."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, SliError) and error.passes
 
 
 @task(name="work", retries=RETRIES, retry_delay_seconds=DELAYS, retry_condition_fn=passes, persist_result=False)
 def attempt(job: Callable[[], Result]) -> Result | SliError:
-    """Do it. An error that will not pass is a value, not a crash: the flow ends with its message and no traceback."""
+    """Do the work. An error that will not pass is returned, so that the flow ends with its message and no traceback."""
     try:
         return job()
     except SliError as error:
@@ -41,24 +41,24 @@ def attempt(job: Callable[[], Result]) -> Result | SliError:
 
 
 def worked(job: Callable[[], Result], progress: Progress) -> Result | SliError:
-    """The result of a job as a task, or the error it ended with; what it logs is heard, its progress has an end."""
+    """Do the work as a task, with its log and its progress. Returns the result, or the error it ended with."""
     with heard():
         try:
-            found = attempt(job)
+            result = attempt(job)
         except SliError as error:
-            found = error
-    if isinstance(found, SliError):
-        progress.fail(found.what)
-    return found
+            result = error
+    if isinstance(result, SliError):
+        progress.fail(result.what)
+    return result
 
 
 def refused(error: SliError) -> State[None]:
-    """The state of a flow run that could not do its work: the message says what to do."""
+    """The state of a flow run that failed; its message says what to do."""
     for name in ("prefect.engine", "prefect.flow_runs"):
-        logging.getLogger(name).addFilter(_told_already)
+        logging.getLogger(name).addFilter(_without_traceback)
     return Failed(message=str(error))
 
 
-def _told_already(record: logging.LogRecord) -> bool:
-    """Leave out the engine's own traceback of a state that was returned on purpose."""
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave out the engine's traceback for a failed state that the flow returned on purpose."""
     return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))

@@ -1,37 +1,41 @@
 """What two logs look like: columns, task, classes and slices, guessed from the Parquet files themselves.
 
-Limit: names and types come from the first readable file of each log and `SAMPLE` of its rows; only the time span is
+Limit: names and types come from the first readable file of each log and some of its rows; only the time span is
 taken from the footers of all files.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import iso
 from sli.calendar.zone import zone
+from sli.command.sample import (
+    Sample,
+    distinct_count,
+    distinct_values,
+    is_naive,
+    is_number,
+    is_share,
+    is_text,
+    is_unique,
+    look,
+)
 from sli.config.load import checked
-from sli.engine.storage import filesystem
-from sli.errors import ConfigError, InputError
-from sli.logs import discovery as logs
-from sli.logs.listing import listing
-from sli.masking import masked
+from sli.errors import InputError
+from sli.logs.discovery import discover
 from sli.slis.formula import PAIR_COLUMNS
 
-SAMPLE = 5_000
 FEW = 20
-"""A text column of at most so many values is worth slicing by, whole numbers of at most so many may be classes."""
+"""Text columns with at most so many values are offered as slices; whole numbers with at most so many may be classes."""
 MANY = 100
-"""Texts of more values than that are no classes."""
+"""A text column with more values than this does not hold classes."""
 
 IDS = ("output_id", "prediction_id", "inference_id", "request_id", "uuid", "id", "event_id", "key")
 TIMES = {
@@ -55,21 +59,9 @@ EXPECTED = "a number or boolean column, or classes (text or integers) of which b
 STEMS = {"predictions": "score|pred|prob|class", "feedback": "label|target|actual|true|truth|outcome|class"}
 MEANINGS = {"predictions": "the model's output", "feedback": "the true value"}
 SCORES = ("p_{}", "prob_{}", "proba_{}", "probability_{}", "score_{}", "{}_score", "{}_prob", "{}_proba", "{}")
-"""What columns of the classes' probabilities are called."""
+"""How columns with the probabilities of the classes are named."""
 QUERY = re.compile(r"(.*_)?(query|session|request|search)_?(id|uuid|guid|key|hash)?")
 PARTITION = re.compile(r"(date|day|dt|ds|hour|hr|month|year|week|time|ts|y|m|d|h)")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What is seen of one log: its first readable file, columns with their types, some rows, all paths."""
-
-    log: str
-    given: str
-    file: str
-    types: Mapping[str, Any]
-    rows: pa.Table
-    hive: Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ class Guesses:
     task: Guess
     classes: tuple[str, ...]
     scores: Mapping[str, str]
-    """By class, where each has a column."""
+    """The column of each class's probability, if every class has one."""
     query: str
     """A column that may say which predictions were ranked together, or empty."""
     slices: Sequence[str]
@@ -109,11 +101,11 @@ class Guesses:
     @property
     def whole(self) -> bool:
         """Whether the classes are whole numbers."""
-        return all(re.fullmatch(r"-?\d+", each) for each in self.classes)
+        return all(re.fullmatch(r"-?\d+", name) for name in self.classes)
 
     @property
     def choices(self) -> Mapping[str, Guess]:
-        """The guessed keys that stand at the config's top."""
+        """The guessed keys at the top level of the config."""
         doubt = "these were seen; list every class, rows with any other are set aside" if self.classes else ""
         classes = {"classes": Guess(", ".join(self.classes), doubt)} if self.classes else {}
         return {"task": self.task, **classes, "since": self.since, "timezone": self.timezone}
@@ -121,15 +113,14 @@ class Guesses:
 
 def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
     """Look at both logs. Raises InputError or ConfigError."""
-    samples = _look("predictions", predictions), _look("feedback", feedback)
+    samples = look("predictions", predictions), look("feedback", feedback)
     ids, times = _ids(*samples), tuple(map(_time, samples))
     taken = [{id.value, time.value} for id, time in zip(ids, times, strict=True)]
     *values, classes = _values(samples, taken, (ids[0].value, ids[1].value))
-    made = tuple(Columns(*each) for each in zip(ids, times, values, strict=True))
-    columns = made[0], made[1]
+    columns = Columns(ids[0], times[0], values[0]), Columns(ids[1], times[1], values[1])
     task = _task(samples, columns, classes)
     since, warnings = _since(samples, columns, task.value, classes, timezone)
-    naive = [c.time.value for sample, c in zip(samples, columns, strict=True) if _naive(sample.types[c.time.value])]
+    naive = [c.time.value for sample, c in zip(samples, columns, strict=True) if is_naive(sample.types[c.time.value])]
     doubt = f"{' and '.join(dict.fromkeys(naive))} without a zone: is it UTC?" if naive and timezone == "UTC" else ""
     scores, query = _scores(samples[0], classes), _query(samples[0], columns[0])
     slices = _slices(samples[0], columns[0])
@@ -137,60 +128,13 @@ def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
     return Guesses(samples, columns, task, classes, scores, query, slices, since, zoned, warnings)
 
 
-def _look(log: str, given: str) -> Sample:
-    """The first readable file of a log. Raises InputError or ConfigError."""
-    listed = listing(log, given)
-    if listed is None:
-        raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
-    fs, root = filesystem(given)
-    files = [filesystem(path)[1] for path in listed.paths if path not in listed.refused]
-    if not files:
-        refused = [f"{path}: {why}" for path, why in listed.refused.items()]
-        raise InputError(
-            f"the {log} log has no Parquet files",
-            where=given,
-            expected="files ending in .parquet, .pq or .parq",
-            found=refused[0] if refused else listed.contents,
-        )
-    hive: dict[str, set[str]] = {}
-    for file in files:
-        for part in posixpath.relpath(file, root).split("/")[:-1]:
-            if "=" in part:
-                hive.setdefault(part.split("=", 1)[0], set()).add(part.split("=", 1)[1])
-    return _first_readable(log, given, fs, files, hive)
-
-
-def _first_readable(log: str, given: str, fs: Any, files: Sequence[str], hive: Mapping[str, Collection[str]]) -> Sample:
-    """Prefers a file with rows; an empty one still tells the columns."""
-    empty, problem = None, ""
-    for file in files[:100]:
-        try:
-            with fs.open(file, "rb") as opened:
-                parquet = pq.ParquetFile(opened)
-                schema = parquet.schema_arrow
-                batch = next(parquet.iter_batches(SAMPLE), None) if parquet.metadata.num_rows else None
-        except (OSError, pa.ArrowException, EOFError) as error:
-            problem = problem or (str(error).splitlines() or [type(error).__name__])[0]
-            problem = masked(problem)[:200]
-            continue
-        rows = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
-        types = {**dict.fromkeys(hive, pa.string()), **{field.name: field.type for field in schema}}
-        sample = Sample(log, given, file, types, rows, hive)
-        if len(rows):
-            return sample
-        empty = empty or sample
-    if empty is None:
-        raise InputError(f"no file of the {log} log can be read", where=files[0], expected="Parquet", found=problem)
-    return empty
-
-
 def _ids(predictions: Sample, feedback: Sample) -> tuple[Guess, Guess]:
     """The id of each log: a known name or one that sounds like an id, in both logs rather than in one."""
     common = [n for n in predictions.types if n in feedback.types and _can_be_id(predictions, n)]
     common = [n for n in sorted(common, key=_id_rank) if _can_be_id(feedback, n)]
-    unique = [n for n in common if _unique(predictions, n)]
+    unique = [n for n in common if is_unique(predictions, n)]
     # A number that merely does not repeat may be anything; a text that does not is hardly anything but an id.
-    chosen = [n for n in unique if _id_rank(n) <= len(IDS) or _is_text(predictions.types[n])]
+    chosen = [n for n in unique if _id_rank(n) <= len(IDS) or is_text(predictions.types[n])]
     chosen += [n for n in common if n.lower() in IDS]
     if chosen:
         sure = chosen[0].lower() in IDS and chosen[0] in unique
@@ -201,8 +145,8 @@ def _ids(predictions: Sample, feedback: Sample) -> tuple[Guess, Guess]:
 def _lone_id(sample: Sample) -> Guess:
     found = [name for name in sample.types if _can_be_id(sample, name)]
     named = [name for name in sorted(found, key=_id_rank) if _id_rank(name) <= len(IDS)]
-    named = [name for name in named if _unique(sample, name)] or named
-    chosen = named or [name for name in found if _unique(sample, name)][:1]
+    named = [name for name in named if is_unique(sample, name)] or named
+    chosen = named or [name for name in found if is_unique(sample, name)][:1]
     if not chosen:
         raise _no_candidate(sample, "id", "a text or integer column that is unique for each prediction")
     return Guess(chosen[0], "the id that joins both logs; the other log calls it otherwise")
@@ -217,36 +161,7 @@ def _id_rank(name: str) -> int:
 
 def _can_be_id(sample: Sample, name: str) -> bool:
     kind = sample.types[name]
-    return name not in sample.hive and (_is_text(kind) or bool(pa.types.is_integer(kind)))
-
-
-def _unique(sample: Sample, name: str) -> bool:
-    """Whether hardly any value repeats; feedback may repeat an id for a correction."""
-    column = sample.rows.column(name)
-    return len(column) == 0 or _distinct(column) > 0.5 * len(column)
-
-
-def _distinct(column: Any) -> int:
-    return len(_unique_values(column))
-
-
-def _unique_values(column: Any) -> Any:
-    column = column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
-    return pc.unique(column.combine_chunks())
-
-
-def _is_text(kind: Any) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_number(kind: Any) -> bool:
-    t = pa.types
-    return bool(t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind) or t.is_decimal(kind))
-
-
-def _naive(kind: Any) -> bool:
-    return bool(pa.types.is_timestamp(kind) and kind.tz is None)
+    return name not in sample.hive and (is_text(kind) or bool(pa.types.is_integer(kind)))
 
 
 def _time(sample: Sample) -> Guess:
@@ -271,7 +186,7 @@ def _values(
     }
     numbers = [
         sorted(
-            (name for name, kind in sample.types.items() if _is_number(kind) and name not in t),
+            (name for name, kind in sample.types.items() if is_number(kind) and name not in t),
             key=lambda name, s=sample: not _likely(s, name),  # type: ignore[misc]
         )
         for sample, t in zip(samples, taken, strict=True)
@@ -333,10 +248,10 @@ def _likely(sample: Sample, name: str) -> bool:
 def _classes(sample: Sample, name: str) -> set[str]:
     """The values of a column, as text, if they may be classes; else none."""
     kind = sample.types[name]
-    if name in sample.hive or not (_is_text(kind) or pa.types.is_integer(kind)):
+    if name in sample.hive or not (is_text(kind) or pa.types.is_integer(kind)):
         return set()
-    found = {str(each) for each in _unique_values(sample.rows.column(name)).to_pylist() if each is not None}
-    return found if len(found) <= (MANY if _is_text(kind) else FEW) else set()
+    found = {str(each) for each in distinct_values(sample.rows.column(name)).to_pylist() if each is not None}
+    return found if len(found) <= (MANY if is_text(kind) else FEW) else set()
 
 
 def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple[str, set[str]]) -> bool:
@@ -344,7 +259,7 @@ def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple
     common, seen = output[1] & label[1], output[1] | label[1]
     if 2 * len(common) < min(len(output[1]), len(label[1])) or len(seen) < 2 or len(seen) > MANY:
         return False
-    if _is_text(samples[0].types[output[0]]) and _is_text(samples[1].types[label[0]]):
+    if is_text(samples[0].types[output[0]]) and is_text(samples[1].types[label[0]]):
         return True
     named = output[0].lower() in VALUES["predictions"].split() or "pred" in output[0].lower()
     return named and 2 < len(seen) <= FEW and not label[1] <= {"0", "1"}
@@ -384,11 +299,11 @@ def _task(samples: Sequence[Sample], columns: Sequence[Columns], classes: Collec
     """Binary where labels are booleans or only 0 and 1, multiclass where the logs have classes in common."""
     label, score = columns[1].value.value, columns[0].value.value
     if classes:
-        amounts = not _is_text(samples[1].types[label]) and not _is_text(samples[0].types[score])
+        amounts = not is_text(samples[1].types[label]) and not is_text(samples[0].types[score])
         doubt = f"{label} and {score} are few whole numbers; if they are amounts, this is a regression"
         return Guess("multiclass", doubt if amounts else "")
     kind = samples[1].types[label]
-    inside = _all_between(samples[0], score)
+    inside = is_share(samples[0], score)
     if pa.types.is_boolean(kind):
         return Guess("binary", "" if inside else f"{label} is a boolean, but {score} is not always in 0..1")
     seen = {float(each) for each in pc.unique(samples[1].rows.column(label)).to_pylist() if each is not None}
@@ -405,7 +320,7 @@ def _scores(sample: Sample, classes: Sequence[str]) -> Mapping[str, str]:
     """The columns named after the classes, if there is one way to name them that gives each its own."""
     columns: dict[str, list[str]] = {}
     for name, kind in sample.types.items():
-        if pa.types.is_floating(kind) and name not in sample.hive and _all_between(sample, name):
+        if pa.types.is_floating(kind) and name not in sample.hive and is_share(sample, name):
             columns.setdefault(name.lower(), []).append(name)
     found = []
     for pattern in SCORES:
@@ -420,15 +335,10 @@ def _query(sample: Sample, columns: Columns) -> str:
     for name, kind in sample.types.items():
         if name in {columns.id.value, columns.value.value, *sample.hive} or not QUERY.fullmatch(name.lower()):
             continue
-        values = _distinct(sample.rows.column(name)) if _is_text(kind) or pa.types.is_integer(kind) else 0
+        values = distinct_count(sample.rows.column(name)) if is_text(kind) or pa.types.is_integer(kind) else 0
         if 1 < values < len(sample.rows):
             return name
     return ""
-
-
-def _all_between(sample: Sample, name: str) -> bool:
-    bounds = pc.min_max(pc.cast(sample.rows.column(name), pa.float64(), safe=False)).as_py()
-    return bounds["min"] is None or (bounds["min"] >= 0 and bounds["max"] <= 1)
 
 
 def _since(
@@ -443,7 +353,7 @@ def _since(
         {"model": "", "since": "2020-01-01", "store": "", "horizon": "7d", "timezone": timezone, "task": task}
         | {"slis": ("count",), "classes": classes, **sources}
     )
-    inputs = logs.discover(probe)
+    inputs = discover(probe)
     span = inputs.predictions.span
     if span is None:
         raise InputError("the predictions log holds no rows", where=samples[0].given, todo="log some predictions first")
@@ -458,12 +368,12 @@ def _slices(sample: Sample, columns: Columns) -> list[str]:
     """Text columns of few values, but not those that only partition the log by time."""
     found = []
     for name, kind in sample.types.items():
-        if not _is_text(kind) or name in {*PAIR_COLUMNS, columns.id.value, columns.value.value}:
+        if not is_text(kind) or name in {*PAIR_COLUMNS, columns.id.value, columns.value.value}:
             continue
         if name in sample.hive:
             values = len(sample.hive[name]) if not PARTITION.fullmatch(name.lower()) else 0
         else:
-            values = _distinct(sample.rows.column(name))
+            values = distinct_count(sample.rows.column(name))
         if (2 if "version" not in name.lower() else 1) <= values <= FEW:
             found.append(name)
     return found

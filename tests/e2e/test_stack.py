@@ -280,7 +280,7 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
             "backfill/backfill",
             {"start": "soon", "end": "2013-03-01"},
             {},
-            ["start is no date or time", "job.start", "soon"],
+            ["start is not a date or time", "job.start", "soon"],
         ),
         ("backfill/backfill", {**BACKFILL, "strat": "2013-03-01"}, {}, ["strat"]),
         (

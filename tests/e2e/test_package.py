@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from builders import config_tree
 
 ROOT = Path(__file__).parents[2]
 LOGS = {
@@ -19,18 +21,8 @@ LOGS = {
     ),
     "feedback": pd.DataFrame({"id": ["a", "b"], "time": pd.to_datetime(["2024-01-01T11:00Z"] * 2), "label": [1, 1]}),
 }
-CONFIG = """
-model: m
-store: store
-horizon: 1d
-since: 2024-01-01
-timezone: UTC
-predictions: {path: predictions, id: id, time: time, value: score}
-feedback: {path: feedback, id: id, time: time, value: label}
-task: binary
-grains: [day]
-slis: [accuracy]
-"""
+COLUMNS = {"id": "id", "time": "time"}
+CONFIG = yaml.safe_dump(config_tree(None, COLUMNS, COLUMNS, since="2024-01-01", grains=["day"]))
 
 
 def interpreter(version: str) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from builders import config_tree
 from sklearn import config_context, metrics
 
 import sli
 from sli.command.demo import flights, taxi
-from sli.config.load import load_config
+from sli.config.load import checked, load_config
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT.parent / "shared" / "data" / "taxi_yellow_2020_sample.parquet"
@@ -124,30 +125,15 @@ def test_scored_taxi_rides_with_late_labels_equal_scikit_learn(tmp_path: Path, t
         (tmp_path / name).mkdir()
         rides[columns].to_parquet(tmp_path / name / "all.parquet")
     twins = BINARY if task == "tip" else REGRESSION
-    config = {
-        "model": task,
-        "timezone": "America/New_York",
-        "since": "2020-02-01",
-        "store": str(tmp_path / "results"),
-        "horizon": "3d",
-        "predictions": {
-            "path": str(tmp_path / "predictions"),
-            "id": "output_id",
-            "time": "prediction_ts",
-            "value": score,
-        },
-        "feedback": {
-            "path": str(tmp_path / "feedback"),
-            "id": "output_id",
-            "time": "feedback_ts_exp2d",
-            "value": label,
-        },
-        "task": "binary" if task == "tip" else "regression",
-        "slis": list(twins),
-        "grains": ["day", "cumulative"],
-    }
-    from sli.config.load import checked
-
+    more = {"timezone": "America/New_York", "since": "2020-02-01", "horizon": "3d", "grains": ["day", "cumulative"]}
+    config = config_tree(
+        tmp_path,
+        {"time": "prediction_ts", "value": score},
+        {"time": "feedback_ts_exp2d", "value": label},
+        task="binary" if task == "tip" else "regression",
+        slis=list(twins),
+        **more,
+    )
     made = checked(config)
     sli.run(made, as_of="2020-11-15T12:00")
     cutoff = pd.Timestamp("2020-11-15T17:00Z")

@@ -40,7 +40,8 @@ def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Tab
     con.execute("CREATE TEMP TABLE taken AS SELECT * FROM joined WHERE hash(id) IN (FROM repeated)")
     con.execute("DELETE FROM joined WHERE hash(id) IN (FROM repeated)")
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
-    # Each prediction of an id was joined with each feedback: a prediction is one row, feedback is that of one of them.
+    # Each prediction of an id was joined with each of its feedback rows: `p` takes one row for each prediction, `f` the
+    # feedback that one of them was joined with.
     con.execute(
         f"CREATE TEMP TABLE p AS SELECT DISTINCT ON ({ROW}) id, {ROW}, t, prediction{columns} FROM taken "
         f"WHERE t IS NOT NULL"
@@ -53,7 +54,7 @@ def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Tab
 
 
 def settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Delete from `p` all but the winner of each id; mark the losers."""
+    """Delete from `p` all but the winner of each id; count the others in `marks`."""
     order = prediction_order(spec.predictions.columns, spec.keep_prediction)
     tile = f"t // {spec.tile}"
     con.execute(
@@ -71,15 +72,18 @@ def settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec)
     con.execute("DELETE FROM p WHERE rowid IN (SELECT row FROM lost)")
     con.execute(f"DELETE FROM lost WHERE NOT {sides.in_prediction_tiles}")
     con.execute(f"INSERT INTO shadowed SELECT DISTINCT {tile}, id, winner FROM lost WHERE elsewhere")
-    for check, where in (("duplicate", "true"), ("conflict", "differs")):
+    for check, condition in (("duplicate", "true"), ("conflict", "differs")):
         con.execute(
             f"INSERT INTO marks SELECT 'pairs', {tile}, 'predictions', '{check}', NULL, "
-            f"count(*), {named_ids(spec)} FROM lost WHERE {where} GROUP BY ALL"
+            f"count(*), {named_ids(spec)} FROM lost WHERE {condition} GROUP BY ALL"
         )
 
 
 def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Choose for each prediction in `p` the feedback in `f` that counts, mark the rest, add all of it to `joined`."""
+    """Choose for each prediction in `p` the feedback in `f` that counts; count the rest in `marks`.
+
+    Then all of them go back to `joined`.
+    """
     direction = "DESC" if spec.keep_feedback == "latest" else "ASC"
     con.execute(
         "CREATE TEMP TABLE reached AS SELECT f.rowid AS row, p.id, p.t AS t, f.t AS f_t, f.value, "
@@ -87,11 +91,11 @@ def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) ->
         f"FROM f JOIN p ON f.id = p.id AND {spec.horizon.counts('f.t', 'p.t')} "
         f"WINDOW w AS (PARTITION BY p.id ORDER BY f.t {direction}, f.value DESC NULLS LAST)"
     )
-    for check, where in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
+    for check, condition in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
             f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
             f"count(*), {named_ids(spec)} "
-            f"FROM reached WHERE place > 1 AND {where} AND {sides.in_prediction_tiles} GROUP BY ALL"
+            f"FROM reached WHERE place > 1 AND {condition} AND {sides.in_prediction_tiles} GROUP BY ALL"
         )
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
     nulls = "".join(", NULL" for _ in spec.predictions.columns)

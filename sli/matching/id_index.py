@@ -1,7 +1,7 @@
-"""Key segments: where each id of both logs lies, as hashes, so that new ids are looked up in all of history at once.
+"""The index of ids: in which tiles each id of both logs lies, by hashes. It finds new ids in all of history at once.
 
-A key that no row has any more does no harm: what is found is looked at in the logs. Limit: the hash is that of this
-version of DuckDB; after another one has run, all keys are made anew.
+An entry whose row is gone does no harm: what the index finds is then read in the logs. Limit: the hash is that of this
+version of DuckDB; after another version has run, the index is made again from the logs.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from sli.schemas import KEYS
 from sli.slis.states import Integers
 
 HASH = f"duckdb {duckdb.__version__}"
-"""Names the hash of the keys that are stored."""
-KEY = "(hash(id) >> 1)::BIGINT"
-"""SQL of the key of an id."""
+"""Names the hash that the stored index has."""
+ID_HASH = "(hash(id) >> 1)::BIGINT"
+"""SQL of the hash of an id: column `key` of the index."""
 ALWAYS = Interval(BEGINNING, END)
 BATCH = 4_000_000
-"""Rows whose keys are in memory at once."""
+"""Rows that are indexed in memory at once."""
 
 
 @dataclass(frozen=True)
-class Segments:
-    """The files of the keys of each log, below the root of a store."""
+class IdIndex:
+    """The files of the index for each log, as paths below the root of a store."""
 
     root: str
     storage: Storage
     predictions: tuple[str, ...]
     feedback: tuple[str, ...]
 
-    def of(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
-        """SQL of the keys of a log: columns tile and key."""
+    def sql(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
+        """SQL of the index of a log: columns `tile` and `key`."""
         names: tuple[str, ...] = getattr(self, log)
         if not names:
             return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
         root = self.root
         if "://" in root:
-            # By a protocol of its own: that of the logs is fetched ahead as they announce it.
+            # By a protocol of its own: files of the protocol of the logs are prefetched as the logs announce them.
             if not con.filesystem_is_registered(DirFileSystem.protocol):
                 fs, path = filesystem(root, self.storage)
                 con.register_filesystem(DirFileSystem(path, fs))
@@ -59,10 +59,10 @@ class Segments:
         return f"read_parquet([{', '.join(path_sql(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
 
 
-def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
-    """The keys of all rows of files: tables of `schemas.KEYS`, about BATCH rows at a time.
+def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
+    """The index of all rows of files: tables of `schemas.KEYS`, about BATCH rows at a time.
 
-    Raises UnreadableFiles for files unreadable beyond their footer.
+    Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
     sources = {"predictions": replace(predictions_log(config), columns=()), "feedback": feedback_log(config)}
     for batch in _batches(files):
@@ -70,27 +70,27 @@ def keys_of(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
         con = connect(config.parallel, config.task_memory)
         try:
             rows = rows_sql(con, batch, sources[log], config.timezone, ALWAYS)
-            made = con.sql(
-                # Rounded down, as by `holding`: `//` alone rounds times before 1970 up.
+            table: pa.Table = con.sql(
+                # Rounded down, as in `files_with_tiles`: `//` alone rounds times before 1970 up.
                 f"SELECT {literal(log)} AS log, t // {config.tile} - (t % {config.tile} < 0)::BIGINT AS tile, "
-                f"{KEY} AS key FROM {rows} WHERE id IS NOT NULL"
+                f"{ID_HASH} AS key FROM {rows} WHERE id IS NOT NULL"
             ).to_arrow_table()
         except (duckdb.Error, OSError) as error:
             check_readable(batch, sources[log], config.timezone, error)
             raise task_error(error, batch[0].path) from error
         finally:
             con.close()
-        yield made.cast(KEYS)
+        yield table.cast(KEYS)
 
 
 def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
     """Files of one log that hold about BATCH rows together."""
-    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda file: file.log):
+    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda f: f.log):
         batch: list[LogFile] = []
         rows = 0
-        for each in group:
-            batch.append(each)
-            rows += each.rows
+        for file in group:
+            batch.append(file)
+            rows += file.rows
             if rows >= BATCH:
                 yield batch
                 batch, rows = [], 0
@@ -98,9 +98,9 @@ def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
             yield batch
 
 
-def holding(files: Files, numbers: Integers, tile: int) -> Files:
-    """The files that have rows in any of these tiles, by their numbers in ascending order."""
+def files_with_tiles(files: Files, numbers: Integers, tile: int) -> Files:
+    """The files that have rows in any of these tiles; `numbers` of tiles ascend."""
     file, first, last = files.ranges
-    # Beyond all of them where there is none.
+    # The first of the tiles at or after the first row; END if there is none.
     hit = np.append(numbers, END)[np.searchsorted(numbers, first // tile)]
     return files.take(np.unique(file[hit <= last // tile]))

@@ -87,5 +87,5 @@ def compared_with(
 def reaches_all(config: Config, plan: Plan) -> bool:
     """Whether tiles change that every window of some SLI is compared with."""
     changed = [*plan.to_recompute, *plan.tiles_to_fill]
-    intervals = [each.reference.interval for each in config.declared if each.reference and each.reference.interval]
+    intervals = [sli.reference.interval for sli in config.declared if sli.reference and sli.reference.interval]
     return bool(intersection(intervals, changed))

@@ -41,39 +41,39 @@ STEPS: Mapping[int, Step] = {4: Step("the published state names its format; no o
 class Migration:
     """What a run does to a store of an older format."""
 
-    found: int
-    known: int
+    old: int
+    new: int
     steps: tuple[str, ...]
     recompute: bool
 
     def __str__(self) -> str:
         steps = [*self.steps, "everything is recomputed from the logs"] if self.recompute else self.steps
-        return f"the store has format {self.found}; this run migrates it to {self.known}: {'; '.join(steps)}"
+        return f"the store has format {self.old}; this run migrates it to {self.new}: {'; '.join(steps)}"
 
     def to_dict(self) -> dict[str, object]:
         """As plain values."""
-        return {"from": self.found, "to": self.known, "steps": list(self.steps), "recompute": self.recompute}
+        return {"from": self.old, "to": self.new, "steps": list(self.steps), "recompute": self.recompute}
 
 
-def migration(found: int) -> Migration | None:
+def migration(old: int) -> Migration | None:
     """The steps from a format to the current one; None if it is the current one."""
-    steps = [STEPS[number] for number in range(found, FORMAT)]
+    steps = [STEPS[number] for number in range(old, FORMAT)]
     recompute = any(step.recompute for step in steps)
-    return Migration(found, FORMAT, tuple(step.what for step in steps), recompute) if steps else None
+    return Migration(old, FORMAT, tuple(step.what for step in steps), recompute) if steps else None
 
 
 def migrated(state: Stored, where: str) -> Stored:
     """A published state in the current format; its `format` stays the one found. Raises StoreError for a newer one."""
-    found = state.get("format", UNNAMED)
-    if not isinstance(found, int) or found > FORMAT:
+    old = state.get("format", UNNAMED)
+    if not isinstance(old, int) or old > FORMAT:
         raise StoreError(
             "the store was written by a newer version of sli",
             where=where,
             expected=f"format {FORMAT} or older, which this version knows",
-            found=f"format {found}",
+            found=f"format {old}",
             todo="upgrade sli; nothing was changed",
         )
-    for number in range(found, FORMAT):
+    for number in range(old, FORMAT):
         change = STEPS[number].state
         state = state if change is None else change(state)
-    return {**state, "format": found}
+    return {**state, "format": old}

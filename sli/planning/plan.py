@@ -116,7 +116,7 @@ class Plan:
     @property
     def tiles_to_fill(self) -> tuple[Interval, ...]:
         """Tiles that gain a state of any SLI."""
-        return tuple(union(each for tiles in self.to_fill.values() for each in tiles))
+        return tuple(union(interval for tiles in self.to_fill.values() for interval in tiles))
 
     @property
     def fills(self) -> bool:
@@ -127,7 +127,7 @@ class Plan:
     def tiles(self) -> int:
         """How many tiles that may hold predictions are recomputed, or gain a state."""
         worked = intersection(union([*self.to_recompute, *self.tiles_to_fill]), self.with_predictions)
-        return sum((each.end - each.start) // self.tile for each in worked)
+        return sum((i.end - i.start) // self.tile for i in worked)
 
     @property
     def task_count(self) -> int:
@@ -137,13 +137,13 @@ class Plan:
     @property
     def tiles_total(self) -> int:
         """How many tiles may hold predictions."""
-        return sum((each.end - each.start) // self.tile for each in self.with_predictions)
+        return sum((i.end - i.start) // self.tile for i in self.with_predictions)
 
     def to_dict(self) -> dict[str, object]:
         """The plan as plain values, instants as ISO 8601."""
 
         def spans(intervals: Iterable[Interval]) -> list[list[str]]:
-            return [[iso(each.start), iso(each.end)] for each in intervals]
+            return [[iso(interval.start), iso(interval.end)] for interval in intervals]
 
         return {
             "run_id": self.run_id,
@@ -164,8 +164,8 @@ class Plan:
             "held": spans(self.held),
             "pending": spans(self.waiting),
             "unchecked": spans(self.waiting_to_confirm),
-            "filled": {name: spans(found) for name, found in self.to_fill.items()},
-            "lacking": {name: spans(found) for name, found in self.lacking.items()},
+            "filled": {name: spans(tiles) for name, tiles in self.to_fill.items()},
+            "lacking": {name: spans(tiles) for name, tiles in self.lacking.items()},
             "tasks": self.task_count,
             "bytes": self.bytes,
             "jobs": [task_set.to_dict() for task_set in self.task_sets],

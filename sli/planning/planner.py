@@ -52,7 +52,7 @@ def plan(
 
 
 class _Planner:
-    """The parts of a plan, each made once from those before it."""
+    """The parts of a plan; each is made once, from the parts before it."""
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class _Planner:
         self.request = request if published is None else request.not_before(published.as_of)
         self.approach = approach
         self.older = published is not None and self.request.as_of < published.as_of
-        anew = published is None or self.older or published.outdated or published.base != config.base
-        self.basis = None if anew else published
+        scratch = published is None or self.older or published.outdated or published.base != config.base
+        self.basis = None if scratch else published
         """The published run to build on; None: everything is computed from scratch."""
 
     def plan(self) -> Plan:
@@ -127,7 +127,7 @@ class _Planner:
     def slice_sets(self) -> tuple[tuple[str, ...], ...]:
         """The slice sets to compute. New ones come with a run that reaches every tile while none is held."""
         declared, basis = self.config.slice_sets, self.basis
-        # Tiles of new slices made beside held input would know more than those of the others.
+        # A held tile would have new slices from input that its other slices do not have.
         if basis is None or (self.request.part is None and self.request.look_back is None and not basis.held):
             return declared
         return tuple(columns for columns in declared if columns in basis.slice_sets) or declared
@@ -203,7 +203,7 @@ class _Planner:
         if migration is not None and migration.recompute and self.older:
             raise StoreError(
                 "the store has an older format, which a run of an older as_of leaves as it is",
-                found=f"format {migration.found}",
+                found=f"format {migration.old}",
                 todo="run without --as-of first, which migrates it",
             )
         return migration

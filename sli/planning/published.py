@@ -91,8 +91,8 @@ class Published:
             tree[name] = _intervals(tree.get(name, ()))
         tree["lacking_states"] = {state: _intervals(tiles) for state, tiles in tree.get("lacking_states", {}).items()}
         tree["backfills"] = tuple(
-            Backfill(each["id"], Interval(**each["interval"]), tuple(each["slis"]), each["done"])
-            for each in tree.get("backfills", ())
+            Backfill(entry["id"], Interval(**entry["interval"]), tuple(entry["slis"]), entry["done"])
+            for entry in tree.get("backfills", ())
         )
         for name in ("states", "grains"):
             tree[name] = tuple(tree[name])

@@ -17,7 +17,7 @@ from sli import schemas
 from sli.calendar.interval import moment
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs
-from sli.matching.id_index import HASH, keys_of
+from sli.matching.id_index import HASH, index_rows
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference
@@ -141,7 +141,7 @@ def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.
 def _write_staged(config: Config, transaction: Transaction, plan: Plan, staged: Staged, state: Published) -> Published:
     """Write the tiles, the index of ids, the files seen and the audit; return the state that names this audit."""
     _write_tiles(transaction, staged, plan)
-    for rows in keys_of(config, staged.index.files or ()):
+    for rows in index_rows(config, staged.index.files or ()):
         transaction.write("keys", rows)
     transaction.compact("keys")
     _write_inputs(transaction, staged)

@@ -22,7 +22,7 @@ from sli.engine.connection import within_memory
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.matching.execute import execute
-from sli.matching.id_index import HASH, Segments, keys_of
+from sli.matching.id_index import HASH, IdIndex, index_rows
 from sli.matching.other_tiles import differing_tiles, losers, published_losers
 from sli.matching.spec import Spec
 from sli.matching.unmatched import with_reasons
@@ -162,7 +162,7 @@ def _by_new_rows(
 ) -> HourTiles:
     # In this process whatever the config says of Dask: to start a cluster would take longer.
     spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
-    found = contributions(new_rows, spec, _segments(config, transaction, new_rows))
+    found = contributions(new_rows, spec, _id_index(config, transaction, new_rows))
     progress("matching", 1, 1)
     rows = changed_tiles(found.before, found.after, config.states)
     tiles, touched, held = _exchanged(config, transaction, chosen, found, rows, [])
@@ -219,15 +219,15 @@ def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
     return union(Interval(start, start + config.tile) for start in starts)
 
 
-def _segments(config: Config, transaction: Transaction, new_rows: NewRows) -> Segments:
+def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> IdIndex:
     """The keys of all rows of the files seen, which are made anew where they are not there."""
     published = transaction.published
     if published is None or published.id_hash != HASH:
         transaction.write("keys", KEYS.empty_table(), replacing="true")
-        for rows in keys_of(config, (*new_rows.seen_predictions, *new_rows.seen_feedback)):
+        for rows in index_rows(config, (*new_rows.seen_predictions, *new_rows.seen_feedback)):
             transaction.write("keys", rows)
     files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))
-    return Segments(transaction.store.root, transaction.store.storage, *files)
+    return IdIndex(transaction.store.root, transaction.store.storage, *files)
 
 
 def newest_end(config: Config, transaction: Transaction, worked: HourTiles, days: pa.Table) -> int:

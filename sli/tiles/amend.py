@@ -19,7 +19,7 @@ from sli.calendar.interval import BEGINNING, Interval
 from sli.engine.connection import prepare_cursor
 from sli.logs.files import Files
 from sli.logs.reader import ROW, Log, rows_sql
-from sli.matching.id_index import ALWAYS, KEY, Segments, holding
+from sli.matching.id_index import ALWAYS, ID_HASH, IdIndex, files_with_tiles
 from sli.matching.join import join_rows
 from sli.matching.other_tiles import LOSERS
 from sli.matching.sides import Sides, invalid_code
@@ -45,7 +45,7 @@ class Contributions:
     after: pa.Table
 
 
-def contributions(new_rows: NewRows, spec: Spec, segments: Segments) -> Contributions:
+def contributions(new_rows: NewRows, spec: Spec, index: IdIndex) -> Contributions:
     """Match the rows that have the ids of the new rows, as the published run knew them and as they are known now.
 
     Both are rows of `schemas.TILES` with one column a state. Raises UnreadableFiles for files that turn out unreadable
@@ -59,10 +59,10 @@ def contributions(new_rows: NewRows, spec: Spec, segments: Segments) -> Contribu
     with task_connection(spec, predictions, feedback, f"new rows as of {new_rows.as_of}") as con:
         _new_rows(con, new_rows, spec)
         con.execute(
-            f"CREATE TABLE changed AS SELECT {KEY} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
-            f"SELECT {KEY} FROM new_feedback WHERE id IS NOT NULL"
+            f"CREATE TABLE changed AS SELECT {ID_HASH} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
+            f"SELECT {ID_HASH} FROM new_feedback WHERE id IS NOT NULL"
         )
-        _old_rows(con, new_rows, spec, segments)
+        _old_rows(con, new_rows, spec, index)
         before, after = _contribution(con, spec, ["old"]), _contribution(con, spec, ["old", "new"])
         _log_matched(con, time.monotonic() - began)
         return Contributions(before, after)
@@ -96,21 +96,21 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
     con.execute(f"CREATE TABLE {name} AS {sql}")
 
 
-def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, segments: Segments) -> None:
+def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, index: IdIndex) -> None:
     """Tables `old_predictions` and `old_feedback`: rows that the published run knew and whose ids have new rows."""
     for log, source, _, seen in _sources(new_rows, spec):
         con.execute(
-            f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {segments.of(con, log)} "
+            f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {index.sql(con, log)} "
             "WHERE key IN (FROM changed)"
         )
         numbers = integers(con.execute("SELECT DISTINCT tile FROM hits ORDER BY tile").fetchnumpy()["tile"])
-        files = holding(seen, numbers, spec.tile)
+        files = files_with_tiles(seen, numbers, spec.tile)
         selects = []
         if len(files):
             start, end = int(numbers[0]) * spec.tile, (int(numbers[-1]) + 1) * spec.tile
             span = Interval(min(start, new_rows.published_as_of + 1), min(end, new_rows.published_as_of + 1))
             rows = rows_sql(con, files, source, spec.zone, span)
-            selects = [f"SELECT * FROM {rows} WHERE {KEY} IN (SELECT key FROM hits)"]
+            selects = [f"SELECT * FROM {rows} WHERE {ID_HASH} IN (SELECT key FROM hits)"]
         _create(con, f"old_{log}", _rows(con, selects, source, spec))
 
 

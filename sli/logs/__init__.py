@@ -1,4 +1,15 @@
 """What lies in the logs: which files there are, what their footers say, and their rows.
 
-Imports `config` and the wings below it. Never knows what was published, and changes no log.
+Imports `config` and the wings below it. Never knows what was published, and never writes to a log.
+
+`listing`: the Parquet files at a URL, with sizes and fingerprints.
+`files`: the files of both logs as columns, and one file as an object.
+`pages`: where the pages of a file lie, and whether their checksums hold.
+`byte_ranges`: a remote file of which some bytes are already fetched.
+`footer`: what the footer of one file says, and why a file cannot be used.
+`agreement`: files whose types disagree with most others are set aside.
+`discovery`: all of this for both logs: start here.
+`prefetch`: fetches the needed bytes of many remote files for DuckDB.
+`reader`: SQL for the rows of files in a span of time.
+`damaged`: why a file that a query failed on cannot be read.
 """

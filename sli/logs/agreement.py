@@ -1,13 +1,12 @@
-"""What types the files of the logs must agree on: those of the ids, and of the columns that slices and SLIs look at.
+"""Files must agree on the types of their ids and of the columns that slices and SLIs use; the minority is set aside.
 
-The files that most others do not agree with are set aside. Limit: a file counts as one, however many rows it has.
+Limit: each file has one vote, however many rows it has.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -19,23 +18,19 @@ NESTED = ("list", "large_list", "fixed_size_list", "struct", "map")
 TEXT, ANY = "text", "null"
 
 
-def agreed(config: Config, inputs: Inputs) -> Inputs:
-    """The same, with those files set aside whose types are others than those of the rest."""
-    return _same_ids(config, Inputs(_same_columns(config, inputs.predictions), inputs.feedback))
+def set_aside_disagreeing(config: Config, inputs: Inputs) -> Inputs:
+    """The same inputs, with the files set aside whose types disagree with most others."""
+    return _with_same_ids(config, Inputs(_with_same_columns(config, inputs.predictions), inputs.feedback))
 
 
-def sliceable(config: Config, inputs: Inputs) -> Config:
-    """The config without the slices by columns that hold no single values in any file. Raises ConfigError."""
-    found = nested(config, inputs)
-    if not found:
+def with_usable_slices(config: Config, inputs: Inputs) -> Config:
+    """The config without the slices by columns of lists or structs. Raises ConfigError if no slice is left."""
+    types = nested_types(config, inputs)
+    if not types:
         return config
-    kept = [
-        setting
-        for setting, columns in zip(config.slice_by, config.slice_sets, strict=True)
-        if not found.keys() & set(columns)
-    ]
+    kept = [setting for setting in config.slice_by if not types.keys() & set(setting.columns)]
     if not kept:
-        name, kind = next(iter(found.items()))
+        name, kind = next(iter(types.items()))
         raise ConfigError(
             "no column of `slice_by` can be sliced by",
             where="slice_by",
@@ -43,83 +38,84 @@ def sliceable(config: Config, inputs: Inputs) -> Config:
             found=f"'{name}' is {kind}",
             todo="write `slice_by: [[]]` for all predictions together",
         )
-    sets = tuple(each for each in config.slice_sets if not found.keys() & set(each))
-    # Its definitions stay those of the config as it stands, by which results are looked for.
+    sets = tuple(columns for columns in config.slice_sets if not types.keys() & set(columns))
+    # Definitions must stay as the written config gives them: readers look for results by these.
     return config.model_copy(update={"slice_by": tuple(kept), "slice_sets": sets, "caps": config.caps})
 
 
-def nested(config: Config, inputs: Inputs) -> dict[str, str]:
-    """The columns of slices that are lists or structs in every usable file that has values of them, and their type."""
+def nested_types(config: Config, inputs: Inputs) -> dict[str, str]:
+    """The types of the slice columns that are lists or structs in a usable file, by name."""
     files = inputs.predictions
-    found = {}
-    for place in np.unique(files.kinds.of[files.usable]):
-        types = {name: kind for name, kind in files.kinds.every[place] if _family(kind).startswith(NESTED)}
-        found.update({name: types[name] for name in _sliced(config) if name in types})
-    return found
+    nested = {}
+    for place in np.unique(files.kinds.of_file[files.usable]):
+        types = {name: kind for name, kind in files.kinds.all[place] if _family(kind).startswith(NESTED)}
+        nested.update({name: types[name] for name in _slice_columns(config) if name in types})
+    return nested
 
 
-def _sliced(config: Config) -> list[str]:
-    return sorted({name for each in config.slice_sets for name in each})
+def _slice_columns(config: Config) -> list[str]:
+    return sorted({name for columns in config.slice_sets for name in columns})
 
 
 def _family(kind: str) -> str:
-    """What a type has in common with all that can stand in one column with it; a list's is of its own type only."""
+    """What types that may stand in one column have in common, for example `number`; a nested type stands alone."""
     if kind.startswith(NESTED) or kind == "null":
         return kind
     if kind.startswith(("string", "large_string", "hive", "dictionary")):
         return TEXT
-    found = next((name for name in ("timestamp", "date", "time", "binary") if name in kind), "number")
-    return "timestamp" if found == "date" else found
+    family = next((name for name in ("timestamp", "date", "time", "binary") if name in kind), "number")
+    return "timestamp" if family == "date" else family
 
 
-def _same_columns(config: Config, files: Files) -> Files:
+def _with_same_columns(config: Config, files: Files) -> Files:
     for name in config.columns:
-        families = [_family(dict(each).get(name, "")) for each in files.kinds.every]
+        families = [_family(dict(columns).get(name, "")) for columns in files.kinds.all]
         if len({*families} - {TEXT, ANY}) + (TEXT in families) < 2:
-            continue  # as almost always
-        usual = _usual(Counter(families[each] for each in files.kinds.of[files.usable]), name in _sliced(config))
+            continue  # almost always
+        counts = Counter(families[kind] for kind in files.kinds.of_file[files.usable])
+        usual = _usual_families(counts, name in _slice_columns(config))
         expected = " or ".join(sorted(usual - {ANY}))
 
         def explain(file: LogFile, name: str = name, expected: str = expected) -> str:
             return f"column '{name}' is {file.types[name]}, expected {expected} as in the other files"
 
-        files = _set_aside(files, [each not in usual for each in families], "wrong type", explain)
+        files = _set_aside(files, [family not in usual for family in families], "wrong type", explain)
     return files
 
 
-def _usual(counts: Counter[str], sliced: bool) -> set[str]:
-    """Which of the families of a column can stand together, and are those of the most files."""
-    single = {each for each in counts if not each.startswith(NESTED)}
+def _usual_families(counts: Counter[str], sliced: bool) -> set[str]:
+    """The families of a column that most files have and that can stand in one column."""
+    single = {family for family in counts if not family.startswith(NESTED)}
     if sliced and single - {ANY}:
-        counts = Counter({each: counts[each] for each in single})
-    # Text takes in everything but lists.
-    others = [each for each in counts if each not in (TEXT, ANY)]
+        counts = Counter({family: counts[family] for family in single})
+    # Everything but nested types can be read as text.
+    others = [family for family in counts if family not in (TEXT, ANY)]
     if not others:
         return {TEXT, ANY}
-    most = max(others, key=lambda each: (counts[each], each))
+    most = max(others, key=lambda family: (counts[family], family))
     if most.startswith(NESTED):
         return {TEXT, ANY} if counts[TEXT] > counts[most] else {most, ANY}
     return {TEXT, ANY, most}
 
 
-def _same_ids(config: Config, inputs: Inputs) -> Inputs:
-    """Set files aside whose ids are of another kind than those of most files of predictions."""
+def _with_same_ids(config: Config, inputs: Inputs) -> Inputs:
+    """The same inputs, with the files set aside whose ids are of another kind than in most files of predictions."""
     predictions, column = inputs.predictions, config.predictions.id
-    kinds = [_id_kind(dict(each).get(column, "")) for each in predictions.kinds.every]
-    counts = Counter(kinds[each] for each in predictions.kinds.of[predictions.usable])
+    kinds = [_id_kind(dict(columns).get(column, "")) for columns in predictions.kinds.all]
+    counts = Counter(kinds[kind] for kind in predictions.kinds.of_file[predictions.usable])
     if not counts:
         return inputs
-    # Of as many the one that comes first.
-    known = max(counts, key=lambda each: counts[each])
-    first = next(file for file in predictions if file.usable and _id_kind(file.types[column]) == known)
+    # Where both kinds have as many files, the kind of the first file wins.
+    usual = max(counts, key=lambda kind: counts[kind])
+    first = next(file for file in predictions if file.usable and _id_kind(file.types[column]) == usual)
 
     def check(files: Files, column: str) -> Files:
         def explain(file: LogFile) -> str:
             theirs = first.types[config.predictions.id]
             return f"ids ('{column}') are {file.types[column]}; those of {first.path} are {theirs}"
 
-        other = [_id_kind(dict(each).get(column, "")) != known for each in files.kinds.every]
-        return _set_aside(files, other, "wrong id type", explain)
+        unusual = [_id_kind(dict(columns).get(column, "")) != usual for columns in files.kinds.all]
+        return _set_aside(files, unusual, "wrong id type", explain)
 
     return Inputs(check(predictions, column), check(inputs.feedback, config.feedback.id))
 
@@ -128,9 +124,9 @@ def _id_kind(id_type: str) -> str:
     return "integer" if "int" in id_type and "dictionary" not in id_type else "text"
 
 
-def _set_aside(files: Files, other: list[bool], check: str, explain: Callable[[LogFile], str]) -> Files:
-    """The same, with the usable files of some kinds set aside."""
-    wrong: Any = np.flatnonzero(files.usable & np.array(other, bool)[files.kinds.of])
+def _set_aside(files: Files, unusual: list[bool], check: str, explain: Callable[[LogFile], str]) -> Files:
+    """The same files, with the usable ones of the unusual kinds set aside."""
+    wrong = np.flatnonzero(files.usable & np.array(unusual, bool)[files.kinds.of_file])
     if not len(wrong):
         return files
-    return files.with_replaced(wrong, [each.set_aside(check, explain(each)) for each in files.take(wrong)])
+    return files.replace_at(wrong, [file.set_aside(check, explain(file)) for file in files.take(wrong)])

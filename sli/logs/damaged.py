@@ -22,15 +22,16 @@ from sli.masking import masked
 
 
 def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Exception) -> None:
-    """Raise UnreadableFiles from the error for those files that cannot be read to their end; return if all can.
+    """After a query failed with `error`: raise UnreadableFiles for those files whose rows cannot be read.
 
-    Raises EngineError where their storage does not answer: a file is broken only if its bytes are there.
+    Returns if all can be read, or if memory was short. Raises EngineError where their storage does not answer or a file
+    was replaced: only a file whose bytes can be fetched can be damaged.
     """
     if isinstance(error, duckdb.InterruptException):
         raise error
     if isinstance(error, duckdb.OutOfMemoryException):
         return
-    found = {}
+    problems = {}
     for file in files:
         if not _problem(file, log, zone_name):
             continue
@@ -47,21 +48,21 @@ def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Ex
                     "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
                 ) from error
         if problem := _problem(file, log, zone_name):
-            found[file.path] = problem
-    if found:
-        raise UnreadableFiles("files cannot be read", found) from error
+            problems[file.path] = problem
+    if problems:
+        raise UnreadableFiles("files cannot be read", problems) from error
 
 
 def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
-    """Why the rows of a file cannot be read; None if they can."""
+    """Why the rows of a file cannot be read; None if they can. Reads all of them."""
     con = connect(1, 0)
     try:
         rows = rows_sql(con, [file], log, zone_name, Interval(-(2**56), 2**56))
         con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
-    except UnreadableFiles as found:
-        return found.files[file.path]
+    except UnreadableFiles as unreadable:
+        return unreadable.files[file.path]
     except duckdb.OutOfMemoryException:
-        return None  # a matter of the machine
+        return None  # the machine is at fault, not the file
     except (duckdb.Error, OSError) as error:
         return _reason(file, log, error)
     finally:
@@ -70,7 +71,7 @@ def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
 
 
 def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
-    """Whether a file that DuckDB fails on is damaged: only where pyarrow, which reads it again, fails too."""
+    """Why DuckDB fails on a file: it is damaged if pyarrow, which reads it again, fails too, else not supported."""
     stored = [name for name, kind in file.columns if kind != "hive" and name in log.needed]
     try:
         fs, place = filesystem(file.path, log.storage)

@@ -1,19 +1,19 @@
 """Discovery: which Parquet files the two logs consist of, what time each covers, and which of them cannot be used.
 
-Only listings and footers are read, and footers only of files not seen before. Limit: a file whose footer has no
-statistics of the time column costs one read of that column.
+Limit: a run reads the listings of both logs, and of the files only the footers of those that are new or changed.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.engine.arrow import Flags, Rows, flags, text_column
+from sli.config.sections import Feedback, Predictions
+from sli.engine.arrow import Column, Flags, Rows, flags, text_column
+from sli.engine.storage import Storage
 from sli.errors import ConfigError, InputError
-from sli.logs.agreement import agreed
+from sli.logs.agreement import set_aside_disagreeing
 from sli.logs.files import Files, Inputs, LogFile
 from sli.logs.footer import ExpectedLog, FileReplaced, read_footers
 from sli.logs.listing import ENDINGS, Listing, listing
@@ -23,28 +23,36 @@ ATTEMPTS = 5
 
 
 def discover(config: Config, known: Inputs | None = None) -> Inputs:
-    """List both logs; footers of `known` files with the same fingerprint are not read again. Raises InputError."""
+    """The files of both logs. Footers of `known` files with the same fingerprint are not read again.
+
+    Raises InputError where a log cannot be listed or holds no predictions, ConfigError where its path does not exist.
+    """
     known = known or Inputs.of([])
-    wanted = (
-        ExpectedLog("predictions", config.predictions, config.columns, config.zone, config.classes, config.storage),
-        ExpectedLog("feedback", config.feedback, (), config.zone, config.classes, config.storage),
+    inputs = Inputs(
+        _discover_log(_expected("predictions", config, config.predictions, config.columns), known.predictions),
+        _discover_log(_expected("feedback", config, config.feedback, ()), known.feedback),
     )
-    found = Inputs(*(_listed(*each) for each in zip(wanted, known.logs, strict=True)))
-    if not found.predictions:
+    if not inputs.predictions:
         raise InputError(
             "the predictions log is empty",
             where=config.predictions.path,
             expected=f"Parquet files that end in {', '.join(ENDINGS)}",
-            found=_contents(config, "predictions"),
+            found=_contents("predictions", config.predictions.path, config.storage),
             todo="check `predictions.path`",
         )
-    return agreed(config, found)
+    return set_aside_disagreeing(config, inputs)
 
 
-def _contents(config: Config, log: str) -> str:
+def _expected(log: str, config: Config, source: Predictions | Feedback, columns: tuple[str, ...]) -> ExpectedLog:
+    return ExpectedLog(
+        log=log, source=source, columns=columns, zone=config.zone, classes=config.classes, storage=config.storage
+    )
+
+
+def _contents(log: str, path: str, storage: Storage) -> str:
     """What lies at the path of a log, in a few words."""
-    found = listing(log, getattr(config, log).path, config.storage)
-    return found.contents if found else "nothing"
+    listed = listing(log, path, storage)
+    return listed.contents if listed else "nothing"
 
 
 TODO = {
@@ -52,13 +60,14 @@ TODO = {
     "damaged": "write the file again, or move it away",
     "wrong id type": "write both logs' ids in one type",
 }
+"""What to do about each problem, but for those that the config may have caused."""
 
 
 def check_usable(inputs: Inputs) -> None:
     """Raise InputError where a log has files and none of them can be used.
 
-    Without predictions there is nothing to publish. Without feedback there is, unless the config asks for columns that
-    no file of it has.
+    A run without predictions has nothing to publish. A run without feedback has, so it goes on, unless every file of
+    feedback lacks a column of the config: then the config names the wrong columns.
     """
     for name, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
         if not files or files.usable.any():
@@ -73,24 +82,25 @@ def check_usable(inputs: Inputs) -> None:
             )
 
 
-def without_feedback(config: Config, inputs: Inputs) -> tuple[str, ...]:
+def feedback_warnings(config: Config, inputs: Inputs) -> tuple[str, ...]:
     """A warning if no file of the feedback log has a row that can be used, so that nothing has a label."""
-    files = inputs.feedback
+    files, path = inputs.feedback, config.feedback.path
     if pc.sum(files.take(files.usable).rows.column("rows")).as_py():
         return ()
     why = "without rows" if files.usable.all() else "set aside or without rows" if files.usable.any() else "set aside"
-    found = f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}" if files else _contents(config, "feedback")
-    return (f"nothing is labelled: no usable feedback at {config.feedback.path}, only {found}",)
+    count = f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}"
+    contents = count if files else _contents("feedback", path, config.storage)
+    return (f"nothing is labelled: no usable feedback at {path}, only {contents}",)
 
 
-def _listed(expected: ExpectedLog, before: Files) -> Files:
-    """The files of a log. Of those that are as they were before, the very same rows."""
+def _discover_log(expected: ExpectedLog, before: Files) -> Files:
+    """The files of a log. A file that is as it was before keeps its very row."""
     for _ in range(ATTEMPTS):
-        found = listing(expected.log, expected.source.path, expected.storage)
-        if found is None:
-            raise _missing(expected, before)
+        listed = listing(expected.log, expected.source.path, expected.storage)
+        if listed is None:
+            raise _missing_log(expected, before)
         try:
-            return _described(expected, found, before)
+            return _files(expected, listed, before)
         except FileReplaced as replaced:
             last = replaced
     raise InputError(
@@ -101,38 +111,39 @@ def _listed(expected: ExpectedLog, before: Files) -> Files:
     ) from last
 
 
-def _missing(expected: ExpectedLog, before: Files) -> InputError | ConfigError:
+def _missing_log(expected: ExpectedLog, before: Files) -> InputError | ConfigError:
     what, key = f"the path of the {expected.log} log does not exist", f"{expected.log}.path"
     if before:
-        # There was a log, so this is not a typing error: its storage may be away.
+        # There was a log before, so the path is not misspelt: its storage may be away.
         return InputError(what, where=expected.source.path, todo=f"check `{key}`")
     return ConfigError(what, where=key, found=expected.source.path, todo=f"check `{key}`")
 
 
-def _described(expected: ExpectedLog, found: Listing, before: Files) -> Files:
-    """The files listed, with what their footers tell. Raises FileReplaced."""
-    places = before.places(text_column(found.paths))
-    fingerprints = text_column(found.fingerprints)
-    new = ~_as_before(expected, before, places, fingerprints)
-    # Named even where they turn out missing: what was looked for decides whether to look again.
-    named = tuple((name, "") for name in expected.needed)
-    unseen = [
-        LogFile(expected.log, found.paths[i], found.fingerprints[i], found.sizes[i], columns=named)
+def _files(expected: ExpectedLog, listed: Listing, before: Files) -> Files:
+    """The files of a listing with what their footers say. Raises FileReplaced."""
+    places = before.places(text_column(listed.paths))
+    new = ~_unchanged(expected, before, places, text_column(listed.fingerprints))
+    # Named even where a file lacks them: which columns were looked for decides whether a later run looks again.
+    columns = tuple((name, "") for name in expected.needed)
+    files = [
+        LogFile(expected.log, listed.paths[i], listed.fingerprints[i], listed.sizes[i], columns=columns)
         for i in np.flatnonzero(new)
     ]
-    places[new] = len(before) + np.arange(len(unseen))
-    return before.with_more(Files.of(read_footers(expected, unseen, found.refused))).take(places)
+    places[new] = len(before) + np.arange(len(files))
+    return before.with_more(Files.of(read_footers(expected, files, listed.refused))).take(places)
 
 
-def _as_before(expected: ExpectedLog, before: Files, places: Rows, fingerprints: pa.Array) -> Flags:
-    """Which of the files listed, each of them at its place among those before, need no look at their footers."""
+def _unchanged(expected: ExpectedLog, before: Files, places: Rows, fingerprints: Column) -> Flags:
+    """Which listed files are the ones from before, so that nobody reads their footers.
+
+    `places` says where each file is among those before, -1 for a new file.
+    """
     needed = set(expected.needed)
-    enough = np.array([needed <= {name for name, _ in each} for each in before.kinds.every], bool)
-    again = pc.or_(
+    complete = np.array([needed <= {name for name, _ in columns} for columns in before.kinds.all], bool)
+    read_again = pc.or_(
         pc.is_in(before.rows.column("problem"), value_set=text_column(["wrong id type", "wrong type", "unreadable"])),
-        # What earlier versions called so they only could not read.
+        # Earlier versions said so of pages that were whole and that they could not read.
         pc.starts_with(before.rows.column("explanation"), "a page is damaged: "),
     )
-    known = np.append(enough[before.kinds.of] & ~flags(again), False)
-    same: Flags = before.same(places, "fingerprint", fingerprints) & known[places]
-    return same
+    kept = np.append(complete[before.kinds.of_file] & ~flags(read_again), False)
+    return before.equal_at(places, "fingerprint", fingerprints) & kept[places]

@@ -1,15 +1,15 @@
-"""The files of both logs, as discovered and as the table `inputs` remembers them: columns, and objects where needed.
+"""The files of both logs, as discovered and as the table `inputs` keeps them: one row a file.
 
-There may be a file an hour and a log for years of them, and every run looks at all. So what is asked of all is asked
-of Arrow's columns, and an object is made of a file only where somebody looks at that one. Limit: a log whose files
-take turns in the types of their columns is compared file by file.
+Every run looks at all files, and there may be one for every hour of years. So questions about all files are answered
+from Arrow columns, and only a file that somebody looks at becomes an object. Limit: where neighbouring files often
+differ in the types of their columns, these are compared file by file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,14 +18,27 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.lib import concat_batches  # the stubs of `pyarrow` itself lack it
 
 from sli.calendar.interval import Instants, Interval
-from sli.engine.arrow import Flags, Rows, flags, floats, integer_column, integers, text_bytes, text_column
+from sli.engine.arrow import (
+    Column,
+    Flags,
+    Integers,
+    ListColumn,
+    Rows,
+    flags,
+    floats,
+    integer_column,
+    integers,
+    text_bytes,
+    text_column,
+)
 from sli.errors import SliError
 from sli.schemas import INPUTS
 
 Columns = tuple[tuple[str, str], ...]
-"""Names and types."""
+"""Name and type of each column."""
 
 
 class LogFile(NamedTuple):
@@ -48,7 +61,7 @@ class LogFile(NamedTuple):
         return not self.problem
 
     def set_aside(self, check: str, explanation: str) -> LogFile:
-        """The same, for this reason not used."""
+        """The file with the reason why it is not used."""
         return self._replace(problem=check, explanation=explanation)
 
     @property
@@ -57,7 +70,7 @@ class LogFile(NamedTuple):
         return [Interval(first, last + 1) for first, last in self.ranges] if self.usable else []
 
     def meets(self, span: Interval) -> bool:
-        """Whether the file has rows in a stretch of time, as far as its footer tells."""
+        """Whether the file has rows in this stretch of time, according to its footer."""
         return self.usable and any(first < span.end and last >= span.start for first, last in self.ranges)
 
     @property
@@ -67,14 +80,14 @@ class LogFile(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why a file is set aside: the name of the check that the audit has, and what is the matter with this file."""
+    """Why a file is set aside: the name of the check as in the audit, and what is wrong with this file."""
 
     check: str
     explanation: str
 
 
 class UnreadableFiles(SliError):
-    """Files that turned out unreadable beyond their footer."""
+    """Raised for files whose footers could be read and whose rows cannot. `files`: the problem of each path."""
 
     def __init__(self, what: str, files: Mapping[str, Problem] | None = None) -> None:
         super().__init__(what)
@@ -82,7 +95,7 @@ class UnreadableFiles(SliError):
 
 
 class Ranges(NamedTuple):
-    """The groups of rows of usable files: the place of their file, their first and their last instant."""
+    """The groups of rows of usable files, one an element: position of the file, first and last instant."""
 
     file: Rows
     first: Instants
@@ -90,10 +103,10 @@ class Ranges(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """The different `columns` that files have, and for each file which of them."""
+    """The different `columns` that files have: those of file i are `all[of_file[i]]`."""
 
-    of: Rows
-    every: list[Columns]
+    of_file: Rows
+    all: list[Columns]
 
 
 @dataclass(frozen=True)
@@ -104,146 +117,157 @@ class Files:
 
     @staticmethod
     def of(files: Iterable[LogFile]) -> Files:
-        values: dict[str, Any] = dict(zip(LogFile._fields, zip(*files, strict=True), strict=False))
+        files = list(files)
+        values: dict[str, Sequence[object]] = dict(zip(LogFile._fields, zip(*files, strict=True), strict=False))
         if not values:
             return Files(_NONE)
-        values["ranges"] = [list(itertools.chain.from_iterable(each)) for each in values["ranges"]]
-        return Files(pa.record_batch([pa.array(values[each.name], each.type) for each in INPUTS], schema=INPUTS))
+        values["ranges"] = [list(itertools.chain.from_iterable(file.ranges)) for file in files]
+        return Files(pa.record_batch([pa.array(values[field.name], field.type) for field in INPUTS], schema=INPUTS))
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
     def __iter__(self) -> Iterator[LogFile]:
-        return iter(self._objects)
+        return iter(self._files)
 
     @cached_property
-    def _objects(self) -> list[LogFile]:
-        # Column by column: row by row it would take many times as long.
-        columns: dict[str, Any] = {name: self.rows.column(name).to_pylist() for name in LogFile._fields[:-1]}
-        columns["ranges"] = [tuple(zip(each[::2], each[1::2], strict=True)) for each in columns["ranges"]]
+    def _files(self) -> list[LogFile]:
+        # Column by column: row by row takes many times as long.
+        columns: dict[str, list[Any]] = {name: self.rows.column(name).to_pylist() for name in LogFile._fields[:-1]}
+        columns["ranges"] = [tuple(zip(ends[::2], ends[1::2], strict=True)) for ends in columns["ranges"]]
         kinds = self.kinds
-        return list(map(LogFile, *columns.values(), (kinds.every[each] for each in kinds.of)))
+        return list(map(LogFile, *columns.values(), (kinds.all[kind] for kind in kinds.of_file)))
 
-    def take(self, chosen: Flags | Rows) -> Files:
-        """Those at these places, or flagged."""
-        places: Rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+    def take(self, selection: Flags | Rows) -> Files:
+        """The files at these positions, or with these flags."""
+        places: Rows = np.flatnonzero(selection) if selection.dtype == bool else selection.astype(np.int64)
         if (np.diff(places) == 1).all():
-            # Nothing is copied where they lie side by side, as those of a log do.
+            # A slice copies nothing: most selections are neighbours, as the files of one log are.
             return Files(self.rows.slice(int(places[0]) if len(places) else 0, len(places)))
         return Files(self.rows.take(integer_column(places)))
 
     def with_more(self, more: Files) -> Files:
-        """These, and others after them."""
-        return Files(pa.concat_batches([self.rows, more.rows]))
+        """These files, then the others."""
+        return Files(concat_batches([self.rows, more.rows]))
 
-    def with_replaced(self, places: Rows, files: Iterable[LogFile]) -> Files:
-        """The same, but for others at these places."""
+    def replace_at(self, places: Rows, files: Iterable[LogFile]) -> Files:
+        """The same files, but for others at these positions."""
         order = np.arange(len(self))
         order[places] = len(self) + np.arange(len(places))
         return self.with_more(Files.of(files)).take(order)
 
     @property
     def paths(self) -> list[str]:
-        """Where they lie."""
-        found: list[str] = self.rows.column("path").to_pylist()
-        return found
+        return [str(path) for path in self.rows.column("path").to_pylist()]
 
     @cached_property
     def usable(self) -> Flags:
-        """Which are not set aside."""
-        usable: Flags = integers(pc.binary_length(self.rows.column("problem"))) == 0
-        return usable
+        """Which files are not set aside."""
+        return np.equal(_text_lengths(self.rows.column("problem")), 0)
 
     @property
     def first_usable(self) -> LogFile | None:
-        """The first that is not set aside."""
+        """The first file that is not set aside."""
         return next(iter(self.take(np.flatnonzero(self.usable)[:1])), None)
 
     @property
-    def told_of(self) -> Files:
-        """Those set aside, or with rows of no time."""
+    def audited(self) -> Files:
+        """The files that the audit names: they are set aside, or have rows whose time is null."""
         return self.take(~self.usable | (integers(self.rows.column("null_times")) > 0))
 
     @cached_property
     def ranges(self) -> Ranges:
-        """When the usable ones have rows."""
-        instants = integers(self.rows.column("ranges").flatten())
-        counts = integers(pc.list_value_length(self.rows.column("ranges"))) // 2
-        file = np.repeat(np.arange(len(self)), counts)
-        mine = self.usable[file]
-        return Ranges(file[mine], instants[::2][mine], instants[1::2][mine])
+        """When the usable files have rows."""
+        ranges = self._list_column("ranges")
+        instants = integers(ranges.flatten())
+        file = np.repeat(np.arange(len(self)), integers(ranges.value_lengths()) // 2)
+        of_usable = self.usable[file]
+        return Ranges(file[of_usable], instants[::2][of_usable], instants[1::2][of_usable])
+
+    def _list_column(self, name: str) -> ListColumn:
+        column = self.rows.column(name)
+        assert isinstance(column, pa.ListArray)
+        return column
 
     @property
     def column_bytes(self) -> npt.NDArray[np.float64]:
-        """Compressed bytes of the needed columns of each."""
+        """Compressed bytes of the needed columns of each file."""
         return floats(self.rows.column("row_bytes")) * integers(self.rows.column("rows"))
 
     @property
     def span(self) -> Interval | None:
-        """From the first to the last instant of their rows, or None where they hold no time."""
+        """From the first to the last instant of the rows of usable files; None if there is no such row."""
         _, first, last = self.ranges
         return Interval(int(first.min()), int(last.max()) + 1) if len(first) else None
 
     def meeting(self, span: Interval) -> Rows:
-        """Places of those that meet a stretch of time."""
+        """Positions of the files that have rows in a stretch of time."""
         file, first, last = self.ranges
-        found: Rows = np.unique(file[(first < span.end) & (last >= span.start)])
-        return found
+        return np.unique(file[(first < span.end) & (last >= span.start)])
 
     @cached_property
     def kinds(self) -> Kinds:
-        """The different `columns` of all these files."""
+        """The different `columns` of these files."""
         maps = self.rows.column("columns")
+        assert isinstance(maps, pa.MapArray)
         starts = integers(maps.offsets)
-        held = (each.slice(starts[0], starts[-1] - starts[0]) for each in (maps.keys, maps.items))
-        names, types = (integers(each.dictionary_encode().indices) for each in held)
+        entries = (part.slice(starts[0], starts[-1] - starts[0]) for part in (maps.keys, maps.items))
+        names, types = (integers(part.dictionary_encode().indices) for part in entries)
         starts = starts - starts[0]
         lengths = np.diff(starts)
+        # Mostly a file has the columns of the file before it. Only where it differs they become a tuple, which is
+        # compared with all others.
         changes = lengths[1:] != lengths[:-1]
-        # Neighbours mostly are of one kind: only where they differ a kind is made, to be compared with all others.
         for place in range(int(lengths.max(initial=0))):
             there = np.flatnonzero((lengths[1:] > place) & ~changes)
             here, before = starts[1:-1][there] + place, starts[:-2][there] + place
             changes[there] |= (names[here] != names[before]) | (types[here] != types[before])
         firsts = np.flatnonzero(np.concatenate([[len(self) > 0], changes]))
         known: dict[Columns, int] = {}
-        found = [known.setdefault(tuple(each), len(known)) for each in maps.take(integer_column(firsts)).to_pylist()]
+        columns: list[list[tuple[str, str]]] = maps.take(integer_column(firsts)).to_pylist()
+        kinds = [known.setdefault(tuple(pairs), len(known)) for pairs in columns]
         ends = np.append(firsts[1:], len(self))
-        return Kinds(np.repeat(np.array(found, np.int64), ends - firsts), list(known))
+        return Kinds(np.repeat(np.array(kinds, np.int64), ends - firsts), list(known))
 
-    def places(self, paths: pa.Array) -> Rows:
-        """Where the files of these paths are among these, -1 where they are not."""
-        found = pc.index_in(paths, value_set=self.rows.column("path"))
+    def places(self, paths: Column) -> Rows:
+        """For each path the position of its file among these, -1 if there is none."""
+        indices = pc.index_in(paths, value_set=self.rows.column("path"))
         places: Rows = np.full(len(paths), -1)
-        places[flags(found.is_valid())] = integers(found.drop_null())
+        places[flags(indices.is_valid())] = integers(indices.drop_null())
         return places
 
-    def as_in(self, others: Files, *columns: str) -> Flags:
-        """Which are among others of one log, with the same in these columns."""
+    def found_in(self, others: Files, *columns: str) -> Flags:
+        """Which of these files are among others of the same log, with equal values in these columns."""
         places = others.places(self.rows.column("path"))
-        found: Flags = places >= 0
+        same: Flags = places >= 0
         for name in columns:
-            found &= others.same(places, name, self.rows.column(name))
-        return found
-
-    def same(self, places: Rows, name: str, values: pa.Array) -> Flags:
-        """Which of these places hold the given value in a column."""
-        found = np.flatnonzero(places >= 0)
-        held = self.rows.column(name).take(integer_column(places[found]))
-        same: Flags = np.zeros(len(places), bool)
-        same[found] = flags(pc.equal(held, values.take(integer_column(found))))
+            same &= others.equal_at(places, name, self.rows.column(name))
         return same
+
+    def equal_at(self, places: Rows, name: str, values: Column) -> Flags:
+        """For each position whether the file there has the given value in a column; False at position -1."""
+        present = np.flatnonzero(places >= 0)
+        own = self.rows.column(name).take(integer_column(places[present]))
+        equal: Flags = np.zeros(len(places), bool)
+        equal[present] = flags(pc.equal(own, values.take(integer_column(present))))
+        return equal
 
     def of_log(self, log: str) -> Files:
         return self.take(flags(pc.is_in(self.rows.column("log"), value_set=text_column([log]))))
 
 
-_NONE = pa.record_batch([pa.nulls(0, each.type) for each in INPUTS], schema=INPUTS)
+def _text_lengths(column: Column) -> Integers:
+    """The bytes of each text of a column."""
+    assert isinstance(column, pa.StringArray)
+    return integers(pc.binary_length(column))
+
+
+_NONE = pa.record_batch([pa.nulls(0, field.type) for field in INPUTS], schema=INPUTS)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything discovered, each log's files in the order of their paths."""
+    """All files of both logs, those of each log in the order of their paths."""
 
     predictions: Files
     feedback: Files
@@ -254,8 +278,8 @@ class Inputs:
 
     @staticmethod
     def of_rows(rows: pa.Table) -> Inputs:
-        """From the table `inputs`."""
-        return Inputs._of(Files(pa.concat_batches([_NONE, *rows.select(INPUTS.names).cast(INPUTS).to_batches()])))
+        """The files in rows of the table `inputs`."""
+        return Inputs._of(Files(concat_batches([_NONE, *rows.select(INPUTS.names).cast(INPUTS).to_batches()])))
 
     @staticmethod
     def _of(both: Files) -> Inputs:
@@ -270,35 +294,34 @@ class Inputs:
         """The files of both logs."""
         return self.predictions.with_more(self.feedback)
 
-    def beside(self, seen: Inputs) -> Files | None:
-        """The files that came to those seen, or None where one of these is gone, or another now."""
-        more = []
+    def added_to(self, seen: Inputs) -> Files | None:
+        """The files that are new since `seen`; None if one of those was changed or removed."""
+        added = []
         for files, before in zip(self.logs, seen.logs, strict=True):
             places = files.places(before.rows.column("path"))
             if (places < 0).any() or files.take(places) != before:
                 return None
-            more.append(files.take(~files.as_in(before)))
-        return more[0].with_more(more[1])
+            added.append(files.take(~files.found_in(before)))
+        return added[0].with_more(added[1])
 
     @property
     def digest(self) -> str:
-        """Tells which files there are, by their paths, fingerprints and problems."""
-        told = hashlib.sha256()
+        """A hash of the paths, fingerprints and problems of all files."""
+        digest = hashlib.sha256()
         for name in ("log", "path", "fingerprint", "problem"):
             column = self.files.rows.column(name)
-            told.update(integers(pc.binary_length(column)).tobytes())
-            told.update(text_bytes(column))
-        return told.hexdigest()
+            digest.update(_text_lengths(column).astype(np.int64).tobytes())
+            digest.update(text_bytes(column))
+        return digest.hexdigest()
 
-    def without(self, broken: Mapping[str, Problem]) -> Inputs:
-        """The same with files set aside that turned out unreadable beyond their footer."""
-        if not broken:
+    def without(self, problems: Mapping[str, Problem]) -> Inputs:
+        """The same inputs with files set aside whose rows turned out unreadable: the problem of each path."""
+        if not problems:
             return self
-        return Inputs(*(_set_aside(files, broken) for files in self.logs))
+        return Inputs(*(_set_aside(files, problems) for files in self.logs))
 
 
-def _set_aside(files: Files, broken: Mapping[str, Problem]) -> Files:
-    places = files.places(text_column([*broken]))
+def _set_aside(files: Files, problems: Mapping[str, Problem]) -> Files:
+    places = files.places(text_column([*problems]))
     places = places[places >= 0]
-    marked = (each.set_aside(*broken[each.path]) for each in files.take(places))
-    return files.with_replaced(places, marked)
+    return files.replace_at(places, (file.set_aside(*problems[file.path]) for file in files.take(places)))

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
 from sli.calendar.duration import DAY, SECOND
 from sli.calendar.interval import BEGINNING, END, moment
@@ -22,50 +22,58 @@ from sli.calendar.zone import Zone
 from sli.config.sections import Feedback, Predictions
 from sli.engine.storage import READERS, Storage, filesystem, plain
 from sli.errors import InputError, nearest
+from sli.logs.byte_ranges import ByteRanges, RangedFile
 from sli.logs.files import LogFile
 from sli.logs.listing import is_current
-from sli.logs.pages import encrypted
-from sli.logs.parts import Handle, Parts
+from sli.logs.pages import encrypted_column
 from sli.masking import masked
 
 TAIL = 64 << 10
-"""Bytes fetched from the end of a remote file: most footers are shorter."""
+"""Bytes fetched from the end of a remote file: most footers are shorter than this."""
 NUMBERED = ("file_row_number", "file_index")
-"""What DuckDB calls the numbers of a file's rows, which tell equal rows apart."""
-NEAREST, FARTHEST = -(2**63) // 1000, 2**63 // 1000
-"""Between them, from 1677 to 2262, times are taken for times: a file without any in there has another unit, or none."""
+"""Columns by which DuckDB numbers the rows of files: a file must not have a column of such a name."""
+EARLIEST, LATEST = -(2**63) // 1000, 2**63 // 1000
+"""Times from 1677 to 2262 are plausible. A file without any was written in another unit, or with a placeholder."""
+Rule = tuple[str, Callable[[pa.DataType], bool], str]
+"""A column, which types it may have, and their names."""
 MICROS = {"s": SECOND, "ms": SECOND // 1000, "us": 1}
-"""Microseconds in the units of time."""
+"""Microseconds in each unit of time but nanoseconds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExpectedLog:
-    """What to look for in the footers of one log."""
+    """What the config says of one log: its columns, and of which types they must be."""
 
     log: str
     source: Predictions | Feedback
     columns: tuple[str, ...]
     zone: Zone
     classes: tuple[str, ...]
-    """The names that values may be; none where they are numbers."""
+    """Of a multiclass task: the names that values may have. Else values are numbers."""
     storage: Storage
 
     @property
     def needed(self) -> tuple[str, ...]:
+        """All columns that are read, each once."""
         return tuple(dict.fromkeys((self.source.id, self.source.time, self.source.value, *self.columns)))
 
 
 class FileReplaced(Exception):
-    """A file was replaced or removed between the listing of its log and the look at its footer."""
+    """A file was replaced or removed after its log was listed and before its footer was read."""
 
 
 def read_footers(expected: ExpectedLog, files: list[LogFile], refused: Mapping[str, str]) -> Iterator[LogFile]:
+    """The same files with what their footers say; a `problem` says why a file cannot be used.
+
+    `refused` gives the reasons for which paths must not be opened at all. Raises FileReplaced where a file is not the
+    listed one any more, InputError where storage does not answer.
+    """
     fs = filesystem(expected.source.path, expected.storage)[0] if "://" in expected.source.path else None
 
     def read(file: LogFile) -> LogFile:
         if file.path in refused:
             return file.set_aside("unreadable", refused[file.path])
-        return _with_footer(expected, file, _opened if fs is None else functools.partial(_tail, fs))
+        return _with_footer(expected, file, _open_local if fs is None else functools.partial(_open_remote, fs))
 
     if fs is None:
         return map(read, files)
@@ -73,42 +81,42 @@ def read_footers(expected: ExpectedLog, files: list[LogFile], refused: Mapping[s
         return iter(list(pool.map(read, files)))
 
 
-def _opened(file: LogFile) -> Any:
+def _open_local(file: LogFile) -> pa.NativeFile:
     # Arrow opens local files itself, several times faster than through a Python file.
-    return pa.OSFile(file.path)
+    return pa.OSFile(file.path, "r")
 
 
-def _tail(fs: Any, file: LogFile) -> Handle:
-    """A remote file whose end is fetched in one request; anything before it only where it is read."""
+def _open_remote(fs: AbstractFileSystem, file: LogFile) -> pa.NativeFile:
+    """A remote file. One request fetches its last TAIL bytes; bytes before them are fetched when they are read."""
 
-    def fetched(start: int, end: int) -> bytes:
+    def fetch(start: int, end: int) -> bytes:
         return bytes(fs.cat_file(file.path, start=start, end=end))
 
-    parts, start = Parts(file.bytes, fetched), max(0, file.bytes - TAIL)
+    ranges, start = ByteRanges(file.bytes, fetch), max(0, file.bytes - TAIL)
     if file.bytes:
-        parts.add(start, fetched(start, file.bytes))
-    return Handle(parts)
+        ranges.add(start, fetch(start, file.bytes))
+    return pa.PythonFile(RangedFile(ranges), mode="r")
 
 
-def _with_footer(expected: ExpectedLog, file: LogFile, opened_by: Callable[[LogFile], Any]) -> LogFile:
+def _with_footer(expected: ExpectedLog, file: LogFile, open_file: Callable[[LogFile], pa.NativeFile]) -> LogFile:
     try:
-        with opened_by(file) as opened:
+        with open_file(file) as opened:
             metadata = pq.read_metadata(opened)
             schema = metadata.schema.to_arrow_schema()
-            read = _typed(expected, file._replace(rows=metadata.num_rows), schema)
-            if secret := encrypted(opened, file.bytes, metadata, expected.needed):
+            read = _with_types(expected, file._replace(rows=metadata.num_rows), schema)
+            if secret := encrypted_column(opened, file.bytes, metadata, expected.needed):
                 return read.set_aside("unreadable", f"column '{secret}' is encrypted")
-            return _timed(expected, read, metadata, schema, opened) if read.usable else read
+            return _with_times(expected, read, metadata, schema, opened) if read.usable else read
     except Exception as error:
         remote = "://" in file.path
-        # Arrow tells of a footer that makes no sense by an OSError of no number, Python by names that are no text.
-        broken = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError | ValueError) or (
+        # Of a footer that makes no sense Arrow raises an OSError without a number, Python a ValueError for its names.
+        nonsense = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError | ValueError) or (
             type(error) is OSError and error.errno is None
         )
         if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError | ValueError):
             raise
-        if not broken and (remote or not isinstance(error, PermissionError | IsADirectoryError)):
-            # The file may be whole and its storage away: to set it aside would lose what was published of it.
+        if not nonsense and (remote or not isinstance(error, PermissionError | IsADirectoryError)):
+            # The file may be whole and its storage away. Setting it aside would remove what was published of it.
             raise InputError(
                 f"a file of the {file.log} log could not be fetched",
                 where=file.path,
@@ -120,7 +128,7 @@ def _with_footer(expected: ExpectedLog, file: LogFile, opened_by: Callable[[LogF
 
 
 def _unreadable(expected: ExpectedLog, file: LogFile, error: Exception) -> LogFile:
-    """The file set aside. Raises FileReplaced where it was replaced since it was listed, and may be whole."""
+    """The file, set aside. Raises FileReplaced where it was replaced since it was listed: the new one may be whole."""
     if not is_current(file.path, file.fingerprint, expected.storage):
         raise FileReplaced(file.path) from error
     if isinstance(error, PermissionError):
@@ -129,13 +137,14 @@ def _unreadable(expected: ExpectedLog, file: LogFile, error: Exception) -> LogFi
     return file.set_aside("unreadable", masked(text)[:200])
 
 
-def _typed(expected: ExpectedLog, file: LogFile, schema: pa.Schema) -> LogFile:
+def _with_types(expected: ExpectedLog, file: LogFile, schema: pa.Schema) -> LogFile:
+    """The file with the types of the needed columns, or set aside because of them."""
     names = Counter(map(str.lower, schema.names))
     for name in expected.needed:
         if names[name.lower()] > 1:
-            # SQL, for which a and A are one, means the first of them.
-            found = [each for each in schema.names if each.lower() == name.lower()]
-            return file.set_aside("ambiguous column", f"'{name}' is one of {', '.join(found)}: SQL sees no difference")
+            # For SQL `a` and `A` are one name: it would read the first.
+            alike = [other for other in schema.names if other.lower() == name.lower()]
+            return file.set_aside("ambiguous column", f"'{name}' is one of {', '.join(alike)}: SQL sees no difference")
     if reserved := [name for name in NUMBERED if names[name]]:
         return file.set_aside("ambiguous column", f"column '{reserved[0]}' has a name that DuckDB reserves")
     types = {name: schema.field(name).type for name in expected.needed if name in schema.names}
@@ -146,12 +155,10 @@ def _typed(expected: ExpectedLog, file: LogFile, schema: pa.Schema) -> LogFile:
             there = f"only {', '.join(schema.names)}" if names else "no column at all"
             return file.set_aside("missing column", f"no column '{name}', {there}; {near}".rstrip("; "))
     source = expected.source
-    rules: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-        (source.id, lambda t: _is_text(t) or pa.types.is_integer(t), "text or integers"),
-        (source.time, lambda t: pa.types.is_timestamp(t) or pa.types.is_date(t), "timestamps"),
-        _classes(source.value, expected.classes)
-        if expected.classes
-        else (source.value, _is_number, "numbers or booleans"),
+    rules: tuple[Rule, ...] = (
+        (source.id, lambda kind: _is_text(kind) or pa.types.is_integer(kind), "text or integers"),
+        (source.time, lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind), "timestamps"),
+        (source.value, *(_class_rule(expected.classes) if expected.classes else (_is_number, "numbers or booleans"))),
     )
     for name, allowed, kinds in rules:
         if name in types and not allowed(types[name]):
@@ -162,25 +169,28 @@ def _typed(expected: ExpectedLog, file: LogFile, schema: pa.Schema) -> LogFile:
     return file._replace(columns=named)
 
 
-def _is_text(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
+def _is_text(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _classes(name: str, classes: Iterable[str]) -> tuple[str, Callable[[Any], bool], str]:
-    """The rule of a column of classes: floats only where classes are whole numbers, of which nulls make floats."""
-    whole = any(each.removeprefix("-").isdecimal() for each in classes)
+def _class_rule(classes: Iterable[str]) -> tuple[Callable[[pa.DataType], bool], str]:
+    """Which types a column of classes may have, and their names.
 
-    def allowed(kind: Any) -> bool:
+    Floats are allowed only where a class is a whole number: a column of integers with nulls is often stored as floats.
+    """
+    whole = any(name.removeprefix("-").isdecimal() for name in classes)
+
+    def allowed(kind: pa.DataType) -> bool:
         if pa.types.is_floating(kind):
             return whole
         return _is_text(kind) or (_is_number(kind) and not pa.types.is_decimal(kind))
 
-    return name, allowed, f"text, {'numbers' if whole else 'integers'} or booleans"
+    return allowed, f"text, {'numbers' if whole else 'integers'} or booleans"
 
 
-def _is_number(kind: Any) -> bool:
+def _is_number(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -190,33 +200,36 @@ def _is_number(kind: Any) -> bool:
     )
 
 
-def _timed(expected: ExpectedLog, file: LogFile, metadata: Any, schema: pa.Schema, opened: Any) -> LogFile:
+def _with_times(
+    expected: ExpectedLog, file: LogFile, metadata: pq.FileMetaData, schema: pa.Schema, opened: pa.NativeFile
+) -> LogFile:
+    """The file with the first and last instant of each group of rows, or set aside because of them."""
     names = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     needed = [names[name] for name in expected.needed if name in names]
     kind = schema.field(expected.source.time).type
     bounds: list[tuple[int, int]] = []
     nulls, size = 0, 0
-    for g in range(metadata.num_row_groups):
-        group = metadata.row_group(g)
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
         size += sum(group.column(i).total_compressed_size for i in needed)
-        found = group.column(names[expected.source.time]).statistics
-        if found is None or (not found.has_min_max and found.null_count != group.num_rows) or not found.has_null_count:
+        times = group.column(names[expected.source.time]).statistics
+        if times is None or (not times.has_min_max and times.null_count != group.num_rows) or not times.has_null_count:
             bounds, nulls = _read_times(expected, opened)
             break
-        nulls += found.null_count
-        if found.has_min_max:
-            bounds.append((_micros(found.min_raw, kind), _micros(found.max_raw, kind)))
-    if bounds and not any(low < FARTHEST and high >= NEAREST for low, high in bounds):
+        nulls += times.null_count
+        if times.has_min_max:
+            bounds.append((_micros(times.min_raw, kind), _micros(times.max_raw, kind)))
+    if bounds and not any(low < LATEST and high >= EARLIEST for low, high in bounds):
         what = f"every time in column '{expected.source.time}' lies before the year 1678 or after 2261"
         return file.set_aside("wrong time", f"{what}; was it written in another unit, or as a placeholder?")
-    zoned = pa.types.is_timestamp(kind) and kind.tz is not None
-    ranges = tuple(_instants(*each, expected.zone, zoned) for each in bounds)
+    zoned = isinstance(kind, pa.TimestampType) and kind.tz is not None
+    ranges = tuple(_instants(low, high, expected.zone, zoned) for low, high in bounds)
     return file._replace(ranges=ranges, null_times=nulls, row_bytes=size / max(1, metadata.num_rows))
 
 
-def _read_times(expected: ExpectedLog, opened: Any) -> tuple[list[tuple[int, int]], int]:
+def _read_times(expected: ExpectedLog, opened: pa.NativeFile) -> tuple[list[tuple[int, int]], int]:
+    """First and last time of a file whose footer has no statistics of them, and how many times are null."""
     opened.seek(0)
-    # INT96, which has no statistics, can tell more than nanoseconds in 64 bits.
+    # INT96, which has no statistics, can hold times that do not fit 64 bits of nanoseconds.
     column = pq.read_table(opened, columns=[expected.source.time], coerce_int96_timestamp_unit="us").column(0)
     if column.null_count == len(column):
         return [], column.null_count
@@ -225,19 +238,19 @@ def _read_times(expected: ExpectedLog, opened: Any) -> tuple[list[tuple[int, int
     return [(low, high)], column.null_count
 
 
-def _micros(stored: int, kind: Any) -> int:
-    """A time as Parquet stores it in microseconds, smaller parts cut off; of any year, also beyond datetime's."""
-    if pa.types.is_date(kind):
+def _micros(stored: int, kind: pa.DataType) -> int:
+    """Microseconds of a time as Parquet stores it, rounded down; of any year, also beyond those of `datetime`."""
+    if not isinstance(kind, pa.TimestampType):  # a date
         return stored * DAY
     return stored // 1000 if kind.unit == "ns" else stored * MICROS[kind.unit]
 
 
 def _instants(low: int, high: int, zone: Zone, zoned: bool) -> tuple[int, int]:
-    """First and last instant of times that are local ones unless they have a zone.
+    """First and last instant of times from `low` to `high`, which are local times unless they are `zoned`.
 
-    The last one may be a local time that exists twice.
+    The last one may be a local time that exists twice: then it is the later instant.
     """
-    low, high = (min(max(each, BEGINNING), END - DAY) for each in (low, high))
+    low, high = (min(max(time, BEGINNING), END - DAY) for time in (low, high))
     if zoned:
         return low, high + 1
     first, last = moment(low).replace(tzinfo=None), moment(high).replace(tzinfo=None)

@@ -1,7 +1,7 @@
-"""The pages of Parquet files as their bytes lie there: which ones, and whether they are what their checksums say.
+"""The pages of a Parquet file: where they lie, and whether their bytes agree with their checksums.
 
-DuckDB reads a page without a look at its checksum, so a flipped bit would become another number. Of a file that has
-checksums the needed pages are read once more, but not decoded. Limit: the headers of pages have no checksum.
+DuckDB ignores checksums, so a flipped bit would become another number. The needed pages of a file with checksums are
+read once more here, but not decoded. Limit: the headers of pages have no checksum.
 """
 
 from __future__ import annotations
@@ -9,37 +9,35 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import IO, NamedTuple, Protocol
 
 import pyarrow.parquet as pq
 
 from sli.calendar.interval import Interval
+from sli.engine.thrift import Struct, decode_struct
 
 FIRST = 4
-"""Where the first page of a file begins, behind the four letters that every Parquet file begins with."""
+"""Where the first page of a file begins: after the four letters that every Parquet file begins with."""
 HEAD = 512
-"""Bytes that hold the header of a page, but where its statistics are long texts."""
+"""Most headers of pages are shorter than this; those with long texts as statistics are not."""
 BLOCK = 1 << 20
-STOP, YES, NO, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(13)
-"""Kinds of values in Thrift's compact protocol."""
 PAGE_SIZE, CHECKSUM = 3, 4
-"""Fields of a page's header."""
-GROUPS, COLUMNS, METADATA, SECRET, PATH = 4, 1, 3, 8, 3
-"""Fields of a footer, a group of rows in it, a column of that (twice) and what is told of the column."""
-DEPTH = 16
-"""How deep structs and lists lie in one another at most; less deep in Parquet."""
+"""Numbers of fields in the header of a page."""
+GROUPS, COLUMNS, METADATA, ENCRYPTION, PATH = 4, 1, 3, 8, 3
+"""Numbers of fields: `row_groups` of a footer, `columns` of a group, `meta_data` and `encrypted_column_metadata` of a
+column, and `path_in_schema` of its `meta_data`."""
 
 
 class Opened(Protocol):
-    """A file, or a remote one as far as it is held."""
+    """A file opened to read bytes."""
 
     def seek(self, offset: int, /) -> int: ...
 
     def read(self, size: int, /) -> bytes: ...
 
 
-class Chunk(NamedTuple):
+class ColumnPages(NamedTuple):
     """The pages of one column in one group of rows: bytes `[start, end)`."""
 
     column: str
@@ -47,32 +45,36 @@ class Chunk(NamedTuple):
     end: int
 
 
-def chunks(
-    metadata: Any, columns: frozenset[str], ranges: Sequence[tuple[int, int]], span: Interval
-) -> list[list[Chunk]]:
-    """Where the needed columns lie, for each group of rows that meets a stretch of time, as far as `ranges` tell."""
-    needed = [i for i, path in enumerate(metadata.schema.names) if _top(metadata, i, path) in columns]
-    told = ranges if len(ranges) == metadata.num_row_groups else None
-    found = []
-    for group in range(metadata.num_row_groups):
-        if told is not None and not (told[group][0] < span.end and told[group][1] >= span.start):
-            continue
-        rows = metadata.row_group(group)
-        found.append(sorted((_chunk(rows.column(i)) for i in needed), key=lambda chunk: chunk.start))
-    return found
+def column_pages(
+    metadata: pq.FileMetaData, columns: frozenset[str], ranges: Sequence[tuple[int, int]], span: Interval
+) -> list[list[ColumnPages]]:
+    """Where the needed columns lie, in the order of the file, for each group of rows that may have rows in the span.
+
+    `ranges` are the first and last instant of each group; if there are not as many as groups, all groups count.
+    """
+    needed = [i for i, name in enumerate(metadata.schema.names) if _top_column(metadata, i, name) in columns]
+    groups = []
+    for number in range(metadata.num_row_groups):
+        if len(ranges) == metadata.num_row_groups:
+            first, last = ranges[number]
+            if first >= span.end or last < span.start:
+                continue
+        group = metadata.row_group(number)
+        groups.append(sorted((_pages_of(group.column(i)) for i in needed), key=lambda pages: pages.start))
+    return groups
 
 
-def _top(metadata: Any, place: int, name: str) -> str:
-    """The column that a leaf belongs to, itself unless it lies in a struct or list."""
+def _top_column(metadata: pq.FileMetaData, place: int, name: str) -> str:
+    """The column of the table that a column of the file belongs to: another one inside structs and lists."""
     path = metadata.schema.column(place).path
     return name if path == name else path.split(".")[0]
 
 
-def _chunk(column: Any) -> Chunk:
+def _pages_of(column: pq.ColumnChunkMetaData) -> ColumnPages:
     start = column.data_page_offset
     if column.has_dictionary_page and column.dictionary_page_offset:
         start = min(start, column.dictionary_page_offset)
-    return Chunk(column.path_in_schema, start, start + column.total_compressed_size)
+    return ColumnPages(column.path_in_schema, start, start + column.total_compressed_size)
 
 
 def has_checksum(opened: Opened, start: int = FIRST, end: int = FIRST + HEAD) -> bool:
@@ -81,12 +83,12 @@ def has_checksum(opened: Opened, start: int = FIRST, end: int = FIRST + HEAD) ->
     return header is not None and CHECKSUM in header[0]
 
 
-def broken(opened: Opened, found: Iterable[Chunk]) -> str:
-    """Which page is not what its checksum says; empty if all are, or have none.
+def checksum_error(opened: Opened, pages: Iterable[ColumnPages]) -> str:
+    """Names the first page whose bytes differ from its checksum; empty if there is none.
 
-    A header that makes no sense ends the look at its column: whoever decodes it says what is wrong.
+    The check of a column ends at a header that makes no sense: the query that decodes it says what is wrong.
     """
-    for column, start, end in found:
+    for column, start, end in pages:
         number = 0
         while start < end and (header := _header(opened, start, end)) is not None:
             fields, length = header
@@ -110,33 +112,33 @@ def _checksum(opened: Opened, start: int, size: int) -> int:
     return value
 
 
-def _header(opened: Opened, start: int, end: int) -> tuple[Mapping[int, Any], int] | None:
-    """Fields of the header of the page that begins there, and its length."""
+def _header(opened: Opened, start: int, end: int) -> tuple[Struct, int] | None:
+    """The header of the page that begins there, and its length; None if there is none."""
     for size in (HEAD, BLOCK):
         opened.seek(start)
         try:
-            return fields_of(opened.read(min(size, end - start)))
+            return decode_struct(opened.read(min(size, end - start)))
         except (IndexError, struct.error):
-            continue  # cut off, or no header at all
+            continue  # longer than `size`, or no header at all
         except ValueError:
             return None
     return None
 
 
-def damage(opened: Opened, columns: frozenset[str]) -> str:
-    """Which page of these columns of a file is not what its checksum says; empty if none, or if it has none."""
+def checksum_error_of_file(opened: IO[bytes], columns: frozenset[str]) -> str:
+    """Names the first page of these columns whose bytes differ from its checksum; empty if there is none."""
     if not has_checksum(opened):
         return ""
     opened.seek(0)
-    groups = chunks(pq.read_metadata(opened), columns, (), Interval(0, 0))
-    return broken(opened, itertools.chain.from_iterable(groups))
+    groups = column_pages(pq.read_metadata(opened), columns, (), Interval(0, 0))
+    return checksum_error(opened, itertools.chain.from_iterable(groups))
 
 
-def encrypted(opened: Opened, size: int, metadata: Any, columns: Iterable[str]) -> str:
-    """Which of these columns is encrypted, where the footer is not; empty if none is.
+def encrypted_column(opened: Opened, size: int, metadata: pq.FileMetaData, columns: Iterable[str]) -> str:
+    """The first of these columns that is encrypted in a file of `size` bytes; empty if none is.
 
-    Such a footer is signed, so longer than what it tells. pyarrow would end the process at a look at such a column.
-    Raises EOFError where the footer makes no sense.
+    The footer of such a file is signed, so it is longer than its content. pyarrow ends the process when it looks at
+    such a column. Raises EOFError where the footer makes no sense.
     """
     opened.seek(size - 8)
     length = int.from_bytes(opened.read(4), "little")
@@ -144,78 +146,9 @@ def encrypted(opened: Opened, size: int, metadata: Any, columns: Iterable[str]) 
         return ""
     opened.seek(size - 8 - length)
     try:
-        footer, _ = fields_of(opened.read(length))
-        chunks = [each for group in footer[GROUPS] for each in group[COLUMNS] if SECRET in each]
-        secret = {each[METADATA][PATH][0].decode() for each in chunks}
+        footer, _ = decode_struct(opened.read(length))
+        encrypted = [column for group in footer[GROUPS] for column in group[COLUMNS] if ENCRYPTION in column]
+        names = {column[METADATA][PATH][0].decode() for column in encrypted}
     except (LookupError, TypeError, ValueError, struct.error) as error:
         raise EOFError("the footer makes no sense") from error
-    return next((name for name in columns if name in secret), "")
-
-
-def fields_of(data: bytes, at: int = 0, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """A struct in Thrift's compact protocol by the numbers of its fields, and where it ends.
-
-    Raises ValueError where it is none, IndexError or struct.error where the bytes end before it.
-    """
-    if depth > DEPTH:
-        raise ValueError("structs in structs without end")
-    fields: dict[int, Any] = {}
-    name = 0
-    while data[at] != STOP:
-        step, kind = data[at] >> 4, data[at] & 15
-        at += 1
-        if step:
-            name += step
-        else:
-            name, at = _whole(data, at)
-        if kind in (YES, NO):
-            fields[name] = kind == YES
-        else:
-            fields[name], at = _value(data, at, kind, depth + 1)
-    return fields, at + 1
-
-
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (SHORT, INT, LONG):
-        return _whole(data, at)
-    if kind in (YES, NO, BYTE):
-        return data[at], at + 1
-    if kind == DOUBLE:
-        return struct.unpack_from("<d", data, at)[0], at + 8
-    if kind == BINARY:
-        size, at = _natural(data, at)
-        return data[at : at + size], at + size
-    if kind in (LIST, SET):
-        return _list(data, at, depth)
-    if kind == STRUCT:
-        return fields_of(data, at, depth)
-    raise ValueError(f"no value of kind {kind} is in Parquet")
-
-
-def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
-    size, kind = data[at] >> 4, data[at] & 15
-    at += 1
-    if depth > DEPTH:
-        raise ValueError("lists in lists without end")
-    if size == 15:
-        size, at = _natural(data, at)
-    found = []
-    for _ in range(size):
-        value, at = _value(data, at, kind, depth + 1)
-        found.append(value)
-    return found, at
-
-
-def _natural(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while data[at] & 128:
-        value |= (data[at] & 127) << shift
-        at, shift = at + 1, shift + 7
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
-    return value | data[at] << shift, at + 1
-
-
-def _whole(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _natural(data, at)
-    return value >> 1 ^ -(value & 1), at
+    return next((name for name in columns if name in names), "")

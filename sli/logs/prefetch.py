@@ -1,7 +1,7 @@
-"""Remote files as DuckDB reads them: of the very objects that were listed, the bytes of the needed columns and groups
-of rows, many files at once.
+"""Fetches remote files for DuckDB: only the needed columns and groups of rows, of many files at once.
 
-Limit: what is fetched ahead is held in memory beside DuckDB's own, up to a share of a task's.
+On S3 every request names the ETag that was listed, so the bytes are those of the listed file. Limit: fetched bytes are
+kept in memory in addition to DuckDB's own, up to a share of a task's memory.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 from sli.calendar.interval import Interval
 from sli.engine.storage import READERS, Storage, filesystem, on_s3
+from sli.logs.byte_ranges import ByteRanges, RangedFile
 from sli.logs.files import LogFile
 from sli.logs.footer import TAIL
-from sli.logs.pages import Chunk, broken, chunks, has_checksum
-from sli.logs.parts import Handle, Parts
+from sli.logs.pages import ColumnPages, checksum_error, column_pages, has_checksum
 
 GAP = 256 << 10
-"""Bytes between two needed stretches that are fetched too, since a request costs more."""
-AHEAD = 256
-"""Files fetched ahead at most."""
+"""Two ranges with fewer bytes than this between them are fetched as one: another request would cost more."""
+FILES_AHEAD = 256
+"""At most so many files are fetched at once."""
 
 
-class Replaced(OSError):
-    """An object is no longer the one that was listed."""
+class ReplacedError(OSError):
+    """A remote file is not the one that was listed any more."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A file, and what of it will be read."""
+class Selection:
+    """A file, and which columns and times of it the next query reads."""
 
     file: LogFile
     columns: frozenset[str]
@@ -46,12 +46,12 @@ class Wanted:
 
     @property
     def bytes(self) -> int:
-        """About how many bytes that is."""
+        """About how many bytes that is, at most."""
         return min(self.file.bytes, TAIL + int(self.file.row_bytes * self.file.rows))
 
 
-class Fetched(AbstractFileSystem):  # type: ignore[misc]
-    """A file system for one connection of DuckDB, which asks for nothing but to open files and for their sizes."""
+class PrefetchFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """The file system of one connection of DuckDB, which only opens files and asks for their sizes."""
 
     cachable = False
 
@@ -59,57 +59,58 @@ class Fetched(AbstractFileSystem):  # type: ignore[misc]
         super().__init__()
         self.protocol = protocol
         self.storage, self.budget = storage, budget
-        self.wanted: dict[str, Wanted] = {}
-        self.objects: dict[str, Object] = {}
-        self.held: OrderedDict[str, Parts] = OrderedDict()
+        self.selections: dict[str, Selection] = {}
+        self.remote: dict[str, RemoteFile] = {}
+        self.fetched: OrderedDict[str, ByteRanges] = OrderedDict()
         self.lock = threading.Lock()
 
-    def want(self, wanted: Wanted) -> None:
-        """Announce a file; they are read about in the order they are announced in."""
-        path = wanted.file.path
-        if self.wanted.get(path) != wanted:
-            self.held.pop(path, None)
-            self.wanted[path] = wanted
+    def announce(self, selection: Selection) -> None:
+        """Say what will be read of a file; DuckDB opens files in about the order they are announced in."""
+        path = selection.file.path
+        if self.selections.get(path) != selection:
+            self.fetched.pop(path, None)
+            self.selections[path] = selection
 
-    def open(self, path: str, *_: Any, **__: Any) -> Any:
+    def open(self, path: str, *_: object, **__: object) -> RangedFile:
         with self.lock:
-            if path not in self.held:
+            if path not in self.fetched:
                 self._fetch(path)
-            self.held.move_to_end(path)
-            return Handle(self.held[path])
+            self.fetched.move_to_end(path)
+            return RangedFile(self.fetched[path])
 
-    def glob(self, path: str, **_: Any) -> list[str]:
+    def glob(self, path: str, **_: object) -> list[str]:
         return [path]
 
-    def exists(self, path: str, **_: Any) -> bool:
-        return path in self.wanted
+    def exists(self, path: str, **_: object) -> bool:
+        return path in self.selections
 
     def size(self, path: str) -> int:
-        return self.wanted[path].file.bytes
+        return self.selections[path].file.bytes
 
-    def modified(self, *_: Any) -> datetime:
+    def modified(self, *_: object) -> datetime:
         return datetime.fromtimestamp(0, UTC)
 
     def _fetch(self, path: str) -> None:
-        """Fetch a file, and those after it that fit in half of the budget; forget the oldest beyond it."""
-        batch: list[tuple[Wanted, Object]] = []
+        """Fetch a file and the next ones that fit half of the budget; forget the oldest beyond the budget."""
+        batch: list[tuple[Selection, RemoteFile]] = []
         left = self.budget // 2
-        for each in itertools.islice(itertools.dropwhile(lambda each: each != path, self.wanted), AHEAD):
-            wanted = self.wanted[each]
-            left -= wanted.bytes
+        for name in itertools.islice(itertools.dropwhile(lambda name: name != path, self.selections), FILES_AHEAD):
+            selection = self.selections[name]
+            left -= selection.bytes
             if batch and left < 0:
                 break
-            if each not in self.held:
-                if each not in self.objects:
-                    self.objects[each] = Object(wanted.file, self.storage)
-                batch.append((wanted, self.objects[each]))
-        self.held.update(zip((each.file.path for each, _ in batch), fetched(batch), strict=True))
-        while len(self.held) > len(batch) and sum(each.total for each in self.held.values()) > self.budget:
-            self.held.popitem(last=False)
+            if name not in self.fetched:
+                if name not in self.remote:
+                    self.remote[name] = RemoteFile(selection.file, self.storage)
+                batch.append((selection, self.remote[name]))
+        paths = (selection.file.path for selection, _ in batch)
+        self.fetched.update(zip(paths, fetch_selections(batch), strict=True))
+        while len(self.fetched) > len(batch) and sum(ranges.total for ranges in self.fetched.values()) > self.budget:
+            self.fetched.popitem(last=False)
 
 
-class Object:
-    """One remote file: bytes `[start, end)` of it, and the word that it is the same still."""
+class RemoteFile:
+    """Byte ranges of one remote file, and whether it is still the same file."""
 
     def __init__(self, file: LogFile, storage: Storage) -> None:
         self.path, self.on_s3 = file.path, on_s3(file.path)
@@ -118,13 +119,13 @@ class Object:
         self.first: str | None = None
 
     def get(self, start: int, end: int) -> bytes:
-        """On S3 of the object that was listed, by its ETag. Raises Replaced, or OSError."""
+        """Bytes `[start, end)`, on S3 of the very file that was listed. Raises ReplacedError, or OSError."""
         if not self.on_s3:
             return bytes(self.fs.cat_file(self.place, start=start, end=end))
         bucket, key, _ = self.fs.split_path(self.place)
-        asked = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self.tag}
+        request = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self.tag}
         try:
-            body = self.fs.call_s3("get_object", **asked)["Body"]
+            body = self.fs.call_s3("get_object", **request)["Body"]
             return bytes(sync(self.fs.loop, body.read))
         except OSError as error:
             if "pre-conditions" in str(error) or isinstance(error, FileNotFoundError):
@@ -132,7 +133,7 @@ class Object:
             raise
 
     def check(self) -> None:
-        """Raise Replaced where the file is not what it was at the first check. On S3 every request says so."""
+        """Raise ReplacedError where the file is not what it was at the first check. On S3 `get` checks that itself."""
         if self.on_s3:
             return
         now = str(sorted((name, str(value)) for name, value in self.fs.info(self.place).items()))
@@ -140,50 +141,55 @@ class Object:
         if now != self.first:
             raise self._replaced()
 
-    def checked(self, start: int, end: int) -> bytes:
-        """Bytes that belong to those read before."""
-        found = self.get(start, end)
+    def get_checked(self, start: int, end: int) -> bytes:
+        """Bytes `[start, end)` of the same file as before."""
+        content = self.get(start, end)
         self.check()
-        return found
+        return content
 
-    def _replaced(self) -> Replaced:
-        return Replaced(f"{self.path} was replaced or removed while it was read")
+    def _replaced(self) -> ReplacedError:
+        return ReplacedError(f"{self.path} was replaced or removed while it was read")
 
 
-def fetched(batch: Sequence[tuple[Wanted, Object]]) -> list[Parts]:
-    """The footers of files and the needed bytes of each, in two rounds of requests. Raises Replaced, or OSError."""
-    held = [Parts(each.file.bytes, there.checked) for each, there in batch]
+def fetch_selections(batch: Sequence[tuple[Selection, RemoteFile]]) -> list[ByteRanges]:
+    """The footers and the selected bytes of files, in two rounds of parallel requests.
+
+    Raises ReplacedError, or OSError where bytes cannot be fetched or differ from their checksum.
+    """
+    fetched = [ByteRanges(selection.file.bytes, remote.get_checked) for selection, remote in batch]
     with ThreadPoolExecutor(READERS) as pool:
 
         def check() -> None:
-            list(pool.map(lambda each: each[1].check(), batch))
+            list(pool.map(lambda pair: pair[1].check(), batch))
 
-        def add(asked: Sequence[tuple[int, tuple[int, int]]]) -> None:
-            found = pool.map(lambda each: batch[each[0]][1].get(*each[1]), asked)
-            for (place, (start, _)), part in zip(asked, found, strict=True):
-                held[place].add(start, part)
+        def add(requests: Sequence[tuple[int, tuple[int, int]]]) -> None:
+            contents = pool.map(lambda request: batch[request[0]][1].get(*request[1]), requests)
+            for (place, (start, _)), content in zip(requests, contents, strict=True):
+                fetched[place].add(start, content)
 
         check()
-        add([(place, (max(0, each.file.bytes - TAIL), each.file.bytes)) for place, (each, _) in enumerate(batch)])
-        stretches = [_stretches(each, parts) for (each, _), parts in zip(batch, held, strict=True)]
-        add([(place, stretch) for place, each in enumerate(stretches) for stretch in each])
+        sizes = [selection.file.bytes for selection, _ in batch]
+        add([(place, (max(0, size - TAIL), size)) for place, size in enumerate(sizes)])
+        needed = [_ranges_to_fetch(selection, ranges) for (selection, _), ranges in zip(batch, fetched, strict=True)]
+        add([(place, part) for place, parts in enumerate(needed) for part in parts])
         check()
-    for (each, _), parts in zip(batch, held, strict=True):
-        _check_pages(each, parts)
-    return held
+    for (selection, _), ranges in zip(batch, fetched, strict=True):
+        _check_pages(selection, ranges)
+    return fetched
 
 
-def _chunks(wanted: Wanted, held: Parts) -> list[list[Chunk]]:
-    return chunks(pq.read_metadata(Handle(held)), wanted.columns, wanted.file.ranges, wanted.span)
+def _selected_pages(selection: Selection, ranges: ByteRanges) -> list[list[ColumnPages]]:
+    metadata = pq.read_metadata(pa.PythonFile(RangedFile(ranges), mode="r"))
+    return column_pages(metadata, selection.columns, selection.file.ranges, selection.span)
 
 
-def _stretches(wanted: Wanted, held: Parts) -> list[tuple[int, int]]:
-    """Where the needed columns of the needed groups of rows lie before the tail, near ones joined."""
-    tail = held.starts[0]
+def _ranges_to_fetch(selection: Selection, ranges: ByteRanges) -> list[tuple[int, int]]:
+    """Where the selected pages lie before the tail, with near ranges joined."""
+    tail = ranges.starts[0]
     if not tail:
         return []
     joined: list[tuple[int, int]] = []
-    for group in _chunks(wanted, held):
+    for group in _selected_pages(selection, ranges):
         for _, start, end in group:
             if joined and 0 <= start - joined[-1][1] <= GAP:
                 joined[-1] = joined[-1][0], end
@@ -192,14 +198,14 @@ def _stretches(wanted: Wanted, held: Parts) -> list[tuple[int, int]]:
     return joined
 
 
-def _check_pages(wanted: Wanted, held: Parts) -> None:
-    """Raise OSError where a page is not what its checksum says. Only bytes that are held are looked at."""
-    opened = Handle(held)
-    whole = held.starts[0] == 0
+def _check_pages(selection: Selection, ranges: ByteRanges) -> None:
+    """Raise OSError where a page differs from its checksum. Looks only at bytes that are fetched already."""
+    opened = RangedFile(ranges)
+    whole = ranges.starts[0] == 0
     if whole and not has_checksum(opened):
         return
-    for group in _chunks(wanted, held):
+    for group in _selected_pages(selection, ranges):
         if not whole and group and not has_checksum(opened, group[0].start, group[0].end):
             return
-        if problem := broken(opened, group):
-            raise OSError(f"{wanted.file.path}: {problem}")
+        if problem := checksum_error(opened, group):
+            raise OSError(f"{selection.file.path}: {problem}")

@@ -1,7 +1,6 @@
-"""Reading the logs in SQL: rows of files in a span of time as id, t, value and declared columns, whatever their types.
+"""SQL for the rows of log files in a span of time: id, t, value and declared columns, whatever types the files have.
 
-Why a file cannot be read is told by the one who reads it: pyarrow tells damage from what only this program cannot read.
-Limit: ids are compared as text, so the integer 7 and the text "7" would be one id; discovery keeps them from meeting.
+Limit: ids are compared as text, so the integer 7 and the text "7" are one id; `agreement` sets files of one kind aside.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from sli.config.model import Config
 from sli.engine.sql import literal, path_sql, quoted, text_of
 from sli.engine.storage import NOTHING, Storage
 from sli.logs.files import LogFile, Problem, UnreadableFiles
-from sli.logs.pages import broken, chunks, has_checksum
-from sli.logs.prefetch import Fetched, Wanted
+from sli.logs.pages import checksum_error, column_pages, has_checksum
+from sli.logs.prefetch import PrefetchFileSystem, Selection
 
-FETCHED = 5
-"""The share of a task's memory that bytes of remote files may take: one in so many."""
+PREFETCH_SHARE = 5
+"""Bytes fetched from remote files may take one part in so many of a task's memory."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """One log as the kernel reads it."""
+    """What a task needs to know of one log: the names of its columns."""
 
     id: str
     time: str
     value: str
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
-    """Of a multiclass task: a value is the position of its class among them, -1 for any other."""
+    """Of a multiclass task: a value is read as the position of its class among these, -1 for any other text."""
     storage: Storage = NOTHING
 
     @property
@@ -51,8 +50,8 @@ class Log:
         """SQL of a row's value as a number."""
         if not self.classes:
             return f"{quoted(self.value)}::DOUBLE"
-        named = ", ".join(map(literal, self.classes))
-        place = f"coalesce(list_position([{named}], {text_of(quoted(self.value))}), 0) - 1"
+        classes = ", ".join(map(literal, self.classes))
+        place = f"coalesce(list_position([{classes}], {text_of(quoted(self.value))}), 0) - 1"
         return f"CASE WHEN {quoted(self.value)} IS NOT NULL THEN {place} END::DOUBLE"
 
 
@@ -68,10 +67,10 @@ def feedback_log(config: Config) -> Log:
     return Log(f.id, f.time, f.value, (), config.classes, config.storage)
 
 
-NANOSECONDS = 2**63 // 1000 - 1
-"""As many microseconds as 64 bits of nanoseconds can tell."""
+MAX_NANOSECOND_TIME = 2**63 // 1000 - 1
+"""Microseconds of the latest time that 64 bits of nanoseconds can hold."""
 FILE = "sli:file"
-"""Name of the column of paths where files are read: a file may have a column `filename` of its own."""
+"""DuckDB's column of the path of each row, by a name that no file has: a file may have a column `filename`."""
 ROW = '"sli:row"'
 """SQL of the column that numbers rows."""
 
@@ -86,12 +85,13 @@ def rows_sql(
 ) -> str:
     """SQL for the rows of files in a span of time: id (text), t (UTC microseconds), value, columns, filename.
 
-    With `numbered` also ROW, a number of its own for each row of these files.
+    With `numbered` also ROW, a different number for each row. Checks the pages of local files against their checksums
+    and raises UnreadableFiles where they differ; remote files are checked when DuckDB asks for them.
     """
     groups: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], list[LogFile]] = {}
     files = list(files)
-    for each in files:
-        groups.setdefault((each.columns, _partitions(each)), []).append(each)
+    for file in files:
+        groups.setdefault((file.columns, _partitions(file)), []).append(file)
     _check_pages(con, files, log, span)
     _announce(con, files, log, span)
     selects = [
@@ -108,7 +108,7 @@ def rows_sql(
 
 
 def _partitions(file: LogFile) -> tuple[str, ...]:
-    """Names of the hive columns in its path: DuckDB reads only files with the same ones together."""
+    """Names of the hive columns in the path of a file: DuckDB reads files together only if these are the same."""
     if "hive" not in file.types.values():
         return ()
     return tuple(part.partition("=")[0] for part in file.path.split("/")[:-1] if "=" in part)
@@ -117,66 +117,65 @@ def _partitions(file: LogFile) -> tuple[str, ...]:
 def count_sql(
     con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone_name: str, span: Interval
 ) -> str:
-    """SQL of how many rows `rows_sql` gives: footers tell it of all files but those that lie in the span in part."""
-    known, parts = 0, []
+    """SQL for how many rows `rows_sql` gives. It reads only files that lie partly in the span."""
+    known, partial = 0, []
     for file in files:
         if all(span.start <= first and last < span.end for first, last in file.ranges):
             known += file.rows - file.null_times
         elif file.meets(span):
-            parts.append(file)
-    return f"{known} + (SELECT count(*) FROM {rows_sql(con, parts, log, zone_name, span)})" if parts else str(known)
+            partial.append(file)
+    return f"{known} + (SELECT count(*) FROM {rows_sql(con, partial, log, zone_name, span)})" if partial else str(known)
 
 
-_REMOTE: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Fetched]] = WeakKeyDictionary()
-"""File systems of each connection, by protocol."""
+_PREFETCH: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, PrefetchFileSystem]] = WeakKeyDictionary()
+"""The file systems through which each connection reads remote files, by protocol."""
 
 
 _CHECKED: WeakKeyDictionary[duckdb.DuckDBPyConnection, set[tuple[str, frozenset[str], Interval]]] = WeakKeyDictionary()
-"""Which parts of local files each connection has checked against the checksums of their pages."""
+"""Which columns and spans of local files each connection has already checked."""
 
 
 def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> None:
-    """Check the pages of local files against their checksums, if any; those of remote files are checked when fetched.
-
-    Raises UnreadableFiles.
-    """
-    checked, found = _CHECKED.setdefault(con, set()), {}
+    """Check the needed pages of local files against their checksums, if they have any. Raises UnreadableFiles."""
+    checked, problems = _CHECKED.setdefault(con, set()), {}
     for file in files:
-        what = file.path, log.needed, span
-        if "://" in file.path or what in checked:
+        pages = file.path, log.needed, span
+        if "://" in file.path or pages in checked:
             continue
-        checked.add(what)
+        checked.add(pages)
         try:
             with open(file.path, "rb") as opened:
                 if not has_checksum(opened):
                     continue
-                groups = chunks(pq.read_metadata(file.path), log.needed, file.ranges, _named(file, log, span))
-                problem = broken(opened, itertools.chain.from_iterable(groups))
+                groups = column_pages(
+                    pq.read_metadata(file.path), log.needed, file.ranges, _stored_times(file, log, span)
+                )
+                problem = checksum_error(opened, itertools.chain.from_iterable(groups))
         except (OSError, pa.ArrowException):
-            continue  # whoever reads it next says why it cannot be
+            continue  # the query that reads it next says why it cannot
         if problem:
-            found[file.path] = Problem("damaged", problem)
-    if found:
-        raise UnreadableFiles("files cannot be read", found)
+            problems[file.path] = Problem("damaged", problem)
+    if problems:
+        raise UnreadableFiles("files cannot be read", problems)
 
 
-def _named(file: LogFile, log: Log, span: Interval) -> Interval:
-    """The times of rows to read as a file names them: a local time may lie up to a day from the instant of its name."""
+def _stored_times(file: LogFile, log: Log, span: Interval) -> Interval:
+    """The times that rows of a span have in a file: a local time lies up to a day from the instant it means."""
     return span if "tz=" in file.types.get(log.time, "") else span.grown(DAY, DAY)
 
 
 def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> None:
-    """Tell the file systems of a connection which bytes of remote files it is about to read."""
+    """Announce to the connection's file systems which bytes of remote files its next query reads."""
     for file in files:
         protocol, remote, _ = file.path.partition("://")
         if not remote:
             continue
-        known = _REMOTE.setdefault(con, {})
-        if protocol not in known:
+        systems = _PREFETCH.setdefault(con, {})
+        if protocol not in systems:
             memory = con.execute("SELECT getvariable('memory')").fetchall()[0][0]
-            known[protocol] = Fetched(protocol, log.storage, memory // FETCHED)
-            con.register_filesystem(known[protocol])
-        known[protocol].want(Wanted(file, log.needed, _named(file, log, span)))
+            systems[protocol] = PrefetchFileSystem(protocol, log.storage, memory // PREFETCH_SHARE)
+            con.register_filesystem(systems[protocol])
+        systems[protocol].announce(Selection(file, log.needed, _stored_times(file, log, span)))
 
 
 def _select(
@@ -204,18 +203,18 @@ def _select(
 
 
 def _times(files: Iterable[LogFile], time: str, kind: str, zone_name: str, span: Interval) -> tuple[str, str, str]:
-    """SQL of a time as UTC microseconds, of which rows to read, and of which of these lie in the span.
+    """SQL of a time as UTC microseconds, a condition for the rows to read, and one for those of them in the span.
 
-    What is smaller than a microsecond is cut off, before 1970 too. No cast does that: they round.
+    Nanoseconds are rounded down, also before 1970. A cast would round to the nearest microsecond.
     """
-    reach = NANOSECONDS if kind.startswith("timestamp[ns") else 2**56
+    reach = MAX_NANOSECOND_TIME if kind.startswith("timestamp[ns") else 2**56
     low, high = (min(max(at, -reach), reach) for at in (span.start, span.end))
     if "tz=" in kind:
         nanos = f"epoch_ns({time})"
-        t = f"{nanos} // 1000 - ({nanos} % 1000 < 0)::BIGINT" if reach == NANOSECONDS else f"epoch_us({time})"
+        t = f"{nanos} // 1000 - ({nanos} % 1000 < 0)::BIGINT" if reach == MAX_NANOSECOND_TIME else f"epoch_us({time})"
         return t, f"{time} >= make_timestamptz({low}) AND {time} < make_timestamptz({high})", ""
-    # Of a zone's changes only those within what the files hold: a span may be all of time.
-    instants = [instant for file in files for both in file.ranges for instant in both] or [low]
+    # Only changes of the zone within the times of the files matter: the span may be all of time.
+    instants = [instant for file in files for ends in file.ranges for instant in ends] or [low]
     low = min(max(low, min(instants)), high)
     high = max(min(high, max(instants) + 1), low)
     t = zone(zone_name).to_utc(time, low - DAY, high + DAY)
@@ -225,7 +224,7 @@ def _times(files: Iterable[LogFile], time: str, kind: str, zone_name: str, span:
 
 
 def _clean(name: str, kind: str) -> str:
-    """A declared column; NaN and infinities of a float column are null, and -0.0 is 0.0, whose text is another."""
+    """SQL of a declared column: NaN and infinities become null, and -0.0 becomes 0.0, whose text differs."""
     return (
         f"CASE WHEN isfinite({quoted(name)}) THEN {quoted(name)} + 0.0 END"
         if kind in ("float", "double", "halffloat")

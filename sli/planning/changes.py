@@ -81,7 +81,7 @@ def _changed(inputs: Inputs, seen: Inputs, later: Interval) -> Iterator[tuple[st
 
 def _removed(inputs: Inputs, seen: Inputs) -> Iterator[tuple[str, str, list[Interval]]]:
     for files, before in zip(inputs.logs, seen.logs, strict=True):
-        for file in before.take(~before.as_in(files)):
+        for file in before.take(~before.found_in(files)):
             yield f"removed {file.log}", file.path, file.intervals
 
 
@@ -90,12 +90,12 @@ def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
     now, then = files.kinds, before.kinds
     there = np.flatnonzero(places >= 0)
     # Few kinds of columns occur in many files: each pair of kinds is compared once.
-    pairs, of = np.unique(then.of[places[there]] * len(now.every) + now.of[there], return_inverse=True)
-    kinds = ((then.every[pair // len(now.every)], now.every[pair % len(now.every)]) for pair in pairs)
+    pairs, of = np.unique(then.of_file[places[there]] * len(now.all) + now.of_file[there], return_inverse=True)
+    kinds = ((then.all[pair // len(now.all)], now.all[pair % len(now.all)]) for pair in pairs)
     same: Flags = np.zeros(len(files), bool)
     same[there] = np.array([not _retyped(*then_and_now) for then_and_now in kinds], bool)[of]
     for name in ("fingerprint", "problem"):
-        same &= before.same(places, name, files.rows.column(name))
+        same &= before.equal_at(places, name, files.rows.column(name))
     return same
 
 

@@ -59,11 +59,11 @@ def new_rows_of(inputs: Inputs, basis: Published, seen: Inputs, causes: Iterable
         return None
     new, old = [], []
     for files, before in zip(inputs.logs, seen.logs, strict=True):
-        there = files.as_in(before)
+        there = files.found_in(before)
         added, known = files.take(files.usable & ~there), files.take(files.usable & there)
-        known_kinds = [set(columns) for columns in known.kinds.every]
+        known_kinds = [set(columns) for columns in known.kinds.all]
         # Files seen may have columns that the config has left out since.
-        if len(known) and not all(any(set(kind) <= columns for columns in known_kinds) for kind in added.kinds.every):
+        if len(known) and not all(any(set(kind) <= columns for columns in known_kinds) for kind in added.kinds.all):
             return None
         new.append(added)
         old.append(known)

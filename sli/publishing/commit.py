@@ -41,7 +41,7 @@ def index_update(inputs: Inputs, plan: Plan, seen: Inputs, published: Published 
     if published is None or plan.from_scratch or (published.id_hash != HASH and not looked_up):
         return IndexUpdate("")
     predictions, feedback = (
-        files.take(files.usable & ~files.as_in(before, "fingerprint", "problem"))
+        files.take(files.usable & ~files.found_in(before, "fingerprint", "problem"))
         for files, before in zip(inputs.logs, seen.logs, strict=True)
     )
     return IndexUpdate(HASH, predictions.with_more(feedback))
@@ -152,7 +152,7 @@ def _write_staged(config: Config, transaction: Transaction, plan: Plan, staged: 
 
 def _write_inputs(transaction: Transaction, staged: Staged) -> None:
     """Write which files this run saw: usually only those that are new."""
-    new = staged.inputs.beside(staged.seen)
+    new = staged.inputs.added_to(staged.seen)
     if new is None or "inputs" not in transaction.versions:
         transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
     elif len(new):

@@ -20,7 +20,7 @@ from sli.calendar.interval import iso, moment
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
-from sli.logs.agreement import sliceable
+from sli.logs.agreement import with_usable_slices
 from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.raw_pairs import raw_pairs, reference_pairs
@@ -110,7 +110,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     if published.base != config.base or dict(published.series) != series:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     inputs = store.inputs(published)
-    config = sliceable(config, inputs)
+    config = with_usable_slices(config, inputs)
     frame = read(config)
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(config.slice_sets)
     chosen, total = _chosen(frame, windows)

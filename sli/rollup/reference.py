@@ -18,7 +18,7 @@ from sli.engine.sql import path_pattern, path_sql, quoted
 from sli.engine.storage import filesystem, plain
 from sli.errors import ConfigError
 from sli.logs.files import Files
-from sli.logs.pages import damage
+from sli.logs.pages import checksum_error_of_file
 from sli.matching.pairs import pairs_sql
 from sli.matching.sides import invalid_code
 from sli.matching.spec import Spec
@@ -56,7 +56,7 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
         tiles = pa.concat_tables([aggregate_pairs(con, columns, spec) for columns in config.slice_sets])
         fs, place = filesystem(path, config.storage)
         with fs.open(place, "rb") as file:
-            if problem := damage(file, frozenset(names)):
+            if problem := checksum_error_of_file(file, frozenset(names)):
                 raise OSError(problem)
         return tiles.append_column("start", pa.array([0] * len(tiles), pa.int64()).cast(UTC))
     except (duckdb.Error, OSError) as error:

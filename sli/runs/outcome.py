@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.logs.discovery import without_feedback
+from sli.logs.discovery import feedback_warnings
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.publishing.audit import newly_bad
@@ -77,7 +77,7 @@ def published_outcome(
         audit=audit,
         newly_bad=newly_bad(audit, audit_before),
         failing=failing_slis(config, changes.rows),
-        warnings=without_feedback(config, inputs),
+        warnings=feedback_warnings(config, inputs),
         # Without the unchanged rows, which may be many.
         changes=replace(changes, rows=changes.rows.slice(0, 0)),
         inputs=inputs,
@@ -98,7 +98,7 @@ def nothing_to_do(config: Config, plan: Plan, inputs: Inputs) -> Outcome:
         audit=audit,
         newly_bad=audit,
         failing=(),
-        warnings=without_feedback(config, inputs),
+        warnings=feedback_warnings(config, inputs),
         changes=no_difference(),
         inputs=inputs,
     )

@@ -14,7 +14,7 @@ from sli.calendar.duration import Duration
 from sli.config.arguments import When, duration_of
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.logs.agreement import sliceable
+from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import check_usable, discover
 from sli.matching.execute import check_cluster
 from sli.planning.as_of import as_of_instant, check_published
@@ -49,7 +49,7 @@ def current_plan(config: Config, request: Request) -> Plan:
     inputs = discover(config, seen)
     check_names(config, inputs)
     check_usable(inputs)
-    config = sliceable(config, inputs)
+    config = with_usable_slices(config, inputs)
     check_states(config, inputs.predictions)
     return plan_request(config, inputs, published, seen, request)
 
@@ -63,7 +63,7 @@ def expected_results(config: Config, plan: Plan) -> Expected:
         rows = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
         slices = text_counts(rows.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
     inputs = discover(config, store.inputs(published))
-    return expected(sliceable(config, inputs), plan, inputs, published, slices)
+    return expected(with_usable_slices(config, inputs), plan, inputs, published, slices)
 
 
 def check_reachable(config: Config) -> None:

@@ -23,7 +23,7 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.interrupts import delivered
 from sli.errors import ConflictError
-from sli.logs.agreement import nested, sliceable
+from sli.logs.agreement import nested_types, with_usable_slices
 from sli.logs.discovery import check_usable, discover
 from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
@@ -157,7 +157,7 @@ def _once(
 ) -> Outcome:
     transaction, seen, inputs = _discover(config, learned.broken, progress)
     check_publication(transaction.published, request, config.store)
-    unsliced, config = nested(config, inputs), sliceable(config, inputs)
+    unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
     basis = _with_held(transaction.published, learned.held)
     plan = plan_request(config, inputs, basis, seen, request, learned.approach)
     if plan.empty:
@@ -239,7 +239,7 @@ def _audits(
     transaction: Transaction, plan: Plan, inputs: Inputs, days: pa.Table, unsliced: Mapping[str, str]
 ) -> tuple[pa.Table, pa.Table]:
     """The audit of this run, and the one it replaces."""
-    rows = audit_rows(days, inputs.files.told_of, unsliced_rows(unsliced, inputs.predictions))
+    rows = audit_rows(days, inputs.files.audited, unsliced_rows(unsliced, inputs.predictions))
     run_id = pa.array([plan.run_id] * len(rows), pa.string())
     as_of = pa.array([plan.as_of] * len(rows), pa.int64()).cast(UTC)
     audit = rows.append_column("run_id", run_id).append_column("as_of", as_of)

@@ -93,7 +93,7 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
                 int(rows),
                 ranges=((start, start + step - 1),),
                 row_bytes=size,
-                columns=files.kinds.every[0],
+                columns=files.kinds.all[0],
             )
             for start in starts
         )

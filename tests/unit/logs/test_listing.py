@@ -187,10 +187,10 @@ def test_what_is_asked_of_all_files_is_what_each_of_them_says(seed: int) -> None
             )
         )
     every = Files.of(files)
-    assert [every.kinds.every[each] for each in every.kinds.of] == [each.columns for each in files]
+    assert [every.kinds.all[each] for each in every.kinds.of_file] == [each.columns for each in files]
     assert every.usable.tolist() == [each.usable for each in files]
     assert every.first_usable == next((each for each in files if each.usable), None)
-    assert list(every.told_of) == [each for each in files if each.problem or each.null_times]
+    assert list(every.audited) == [each for each in files if each.problem or each.null_times]
     assert every.column_bytes.tolist() == [each.row_bytes * each.rows for each in files]
     spans = [(i, *both) for i, each in enumerate(files) if each.usable for both in each.ranges]
     assert list(zip(*(each.tolist() for each in every.ranges), strict=True)) == spans
@@ -200,13 +200,13 @@ def test_what_is_asked_of_all_files_is_what_each_of_them_says(seed: int) -> None
     assert every.meeting(within).tolist() == [i for i, each in enumerate(files) if each.meets(within)]
     others = [each._replace(fingerprint=pick.choice(["1", "2"])) for each in files if pick.random() < 0.7]
     known = {each.path: each for each in others}
-    assert every.as_in(Files.of(others)).tolist() == [each.path in known for each in files]
+    assert every.found_in(Files.of(others)).tolist() == [each.path in known for each in files]
     same = [known.get(each.path, each._replace(fingerprint="")).fingerprint == each.fingerprint for each in files]
-    assert every.as_in(Files.of(others), "fingerprint").tolist() == same
+    assert every.found_in(Files.of(others), "fingerprint").tolist() == same
     places = np.array(sorted(pick.sample(range(len(files)), len(files) // 2)), np.int64)
     changed = [files[i]._replace(problem="damaged") for i in places]
     expected = {**dict(enumerate(files)), **dict(zip(places.tolist(), changed, strict=True))}
-    assert list(every.with_replaced(places, changed)) == list(expected.values())
+    assert list(every.replace_at(places, changed)) == list(expected.values())
     assert list(every.take(places)) == [files[i] for i in places]
 
 

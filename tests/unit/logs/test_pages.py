@@ -18,7 +18,16 @@ from desk import Desk
 
 import sli
 from sli.calendar.interval import Interval
-from sli.logs.pages import CHECKSUM, PAGE_SIZE, Chunk, broken, chunks, encrypted, fields_of, has_checksum
+from sli.engine.thrift import decode_struct
+from sli.logs.pages import (
+    CHECKSUM,
+    PAGE_SIZE,
+    ColumnPages,
+    checksum_error,
+    column_pages,
+    encrypted_column,
+    has_checksum,
+)
 
 ALWAYS = Interval(-(2**62), 2**62)
 TABLE = pa.table(
@@ -43,12 +52,12 @@ def written(**options: Any) -> bytes:
     return file.getvalue()
 
 
-def pages(content: bytes, found: list[Chunk]) -> Iterator[tuple[int, int]]:
+def pages(content: bytes, found: list[ColumnPages]) -> Iterator[tuple[int, int]]:
     """Where the bytes of each page lie, behind its header."""
     for _, start, end in found:
         at = start
         while at < end:
-            fields, at = fields_of(content, at)
+            fields, at = decode_struct(content, at)
             assert CHECKSUM in fields
             yield at, at + fields[PAGE_SIZE]
             at += fields[PAGE_SIZE]
@@ -58,18 +67,18 @@ def pages(content: bytes, found: list[Chunk]) -> Iterator[tuple[int, int]]:
 def test_every_flipped_byte_of_a_needed_page_is_found_and_none_where_nothing_is(options: dict[str, Any]) -> None:
     content = written(write_page_checksum=True, **options)
     metadata = pq.read_metadata(io.BytesIO(content))
-    groups = chunks(metadata, frozenset(TABLE.schema.names), (), ALWAYS)
+    groups = column_pages(metadata, frozenset(TABLE.schema.names), (), ALWAYS)
     assert len(groups) == metadata.num_row_groups
     everything = list(itertools.chain.from_iterable(groups))
     assert has_checksum(io.BytesIO(content))
-    assert broken(io.BytesIO(content), everything) == ""
+    assert checksum_error(io.BytesIO(content), everything) == ""
     found = list(pages(content, everything))
     assert len(found) >= 4
     for start, end in (found[0], found[len(found) // 2], found[-1]):
         for at in {start, (start + end) // 2, end - 1}:
             spoiled = bytearray(content)
             spoiled[at] ^= 1
-            assert "checksum" in broken(io.BytesIO(bytes(spoiled)), everything)
+            assert "checksum" in checksum_error(io.BytesIO(bytes(spoiled)), everything)
             with pytest.raises(OSError, match="CRC"):
                 pq.ParquetFile(io.BytesIO(bytes(spoiled)), page_checksum_verification=True).read()
 
@@ -78,36 +87,38 @@ def test_every_flipped_byte_of_a_needed_page_is_found_and_none_where_nothing_is(
 def test_files_without_checksums_are_left_alone(options: dict[str, Any]) -> None:
     content = written(**options)
     assert not has_checksum(io.BytesIO(content))
-    groups = chunks(pq.read_metadata(io.BytesIO(content)), frozenset(["id"]), (), ALWAYS)
+    groups = column_pages(pq.read_metadata(io.BytesIO(content)), frozenset(["id"]), (), ALWAYS)
     assert [len(each) for each in groups] == [1] * len(groups)
-    assert broken(io.BytesIO(content), itertools.chain.from_iterable(groups)) == ""
+    assert checksum_error(io.BytesIO(content), itertools.chain.from_iterable(groups)) == ""
 
 
 def test_only_needed_columns_of_needed_groups_are_looked_at() -> None:
     content = written(row_group_size=1_000)
     metadata = pq.read_metadata(io.BytesIO(content))
-    groups = chunks(metadata, frozenset(["score", "nested"]), ((0, 9), (10, 19), (20, 29)), Interval(12, 20))
+    groups = column_pages(metadata, frozenset(["score", "nested"]), ((0, 9), (10, 19), (20, 29)), Interval(12, 20))
     assert [[each.column for each in group] for group in groups] == [["score", "nested.list.element"]]
-    assert len(chunks(metadata, frozenset(["score"]), ((0, 9),), Interval(12, 20))) == 3, "nothing is known of groups"
+    assert len(column_pages(metadata, frozenset(["score"]), ((0, 9),), Interval(12, 20))) == 3, (
+        "nothing is known of groups"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\x1c" * 5_000, b"PAR1" + b"\xff" * 99, bytes(99)])
 def test_bytes_that_are_no_pages_are_no_error(content: bytes) -> None:
     assert not has_checksum(io.BytesIO(content))
-    assert broken(io.BytesIO(content), [Chunk("x", 4, len(content))]) == ""
+    assert checksum_error(io.BytesIO(content), [ColumnPages("x", 4, len(content))]) == ""
 
 
 def test_headers_and_footers_of_random_bytes_end() -> None:
     random = np.random.default_rng(3)
     for _ in range(2_000):
         content = random.bytes(60)
-        broken(io.BytesIO(content), [Chunk("x", 0, len(content))])
+        checksum_error(io.BytesIO(content), [ColumnPages("x", 0, len(content))])
 
     class Footer:
         serialized_size = 1
 
     with pytest.raises(EOFError):
-        encrypted(io.BytesIO(b"\xff" * 30 + b"\x14\0\0\0PAR1"), 38, Footer, ["x"])
+        encrypted_column(io.BytesIO(b"\xff" * 30 + b"\x14\0\0\0PAR1"), 38, Footer, ["x"])
 
 
 @pytest.fixture

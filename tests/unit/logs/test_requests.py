@@ -19,7 +19,7 @@ import sli
 from sli.config.load import checked
 from sli.config.model import Config
 from sli.errors import EngineError
-from sli.logs import reader as scan
+from sli.logs import reader
 from sli.logs.discovery import discover
 from sli.runs import recompute
 
@@ -118,7 +118,7 @@ def test_files_beyond_the_memory_of_a_task_are_fetched_in_turn(
     upload(s3, 2)
     sli.run(config(s3, tmp_path / "whole"), as_of="2024-01-20")
     at_once = requests.kinds()["GET"]
-    monkeypatch.setattr(scan, "FETCHED", 1 << 40)
+    monkeypatch.setattr(reader, "PREFETCH_SHARE", 1 << 40)
     requests.clear()
     sli.run(config(s3, tmp_path / "turns"), as_of="2024-01-20")
     assert requests.kinds()["GET"] > at_once, "nothing is kept, so what is read twice is fetched twice"

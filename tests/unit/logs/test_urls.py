@@ -15,7 +15,7 @@ import sli
 from sli.config.checks import UNREACHABLE
 from sli.config.load import checked
 from sli.errors import ConfigError, EngineError, InputError
-from sli.logs import prefetch as fetch
+from sli.logs import prefetch
 
 MONDAY = at("2024-01-01T00:00")
 WORLD = small_world(since=MONDAY, grains=("hour", "cumulative"), slis=("accuracy", "roc_auc"))
@@ -124,13 +124,13 @@ def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name
     memory.pipe_file(place, (tmp_path / "predictions" / "a.parquet").read_bytes())
     tree = config_of(WORLD, tmp_path)
     tree["predictions"]["path"] = f"memory://{tmp_path.name}"
-    stretches = fetch._stretches
+    stretches = prefetch._ranges_to_fetch
 
     def replaced(*given: Any) -> Any:
         memory.pipe_file(place, memory.cat_file(place))
         return stretches(*given)
 
-    monkeypatch.setattr(fetch, "_stretches", replaced)
+    monkeypatch.setattr(prefetch, "_ranges_to_fetch", replaced)
     with pytest.raises(EngineError, match="replaced while it was read") as caught:
         sli.run(checked(tree), as_of=text(MONDAY + 2 * DAY))
     assert caught.value.passes

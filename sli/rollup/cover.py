@@ -29,7 +29,12 @@ class Cover(NamedTuple):
 
 
 def cover(lo: Integers, hi: Integers) -> Cover:
-    """The nodes that make up the tiles `[lo[i], hi[i])` of each window i."""
+    """The nodes that make up the tiles `[lo[i], hi[i])` of each window i.
+
+    >>> nodes = cover(np.array([3]), np.array([21]))
+    >>> sorted(zip(nodes.level.tolist(), nodes.number.tolist()))
+    [(0, 3), (0, 20), (1, 1), (1, 2), (1, 3), (1, 4)]
+    """
     lo, hi = lo.copy(), hi.copy()
     windows: list[Integers] = []
     levels: list[Integers] = []

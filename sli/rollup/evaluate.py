@@ -253,7 +253,11 @@ class Evaluation:
 
 
 def stretches(weights: Integers | Floats, most: float, fewest: int = 1) -> Iterator[tuple[int, int]]:
-    """Cut rows into stretches of at most `most` weight each, and of at least `fewest` rows except the last."""
+    """Cut rows into stretches of at most `most` weight each, and of at least `fewest` rows except the last.
+
+    >>> list(stretches(np.array([3, 3, 3, 9]), most=6))
+    [(0, 2), (2, 3), (3, 4)]
+    """
     reached, first = np.cumsum(weights), 0
     while first < len(reached):
         before = reached[first - 1] if first else 0

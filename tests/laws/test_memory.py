@@ -24,7 +24,7 @@ AS_OF = START + 12 * DAY
 WORLD = small_world(horizon=30 * DAY, since=START, grains=("hour", "day"), slis=("accuracy", "roc_auc"))
 
 
-def told(folder, memory="256MB", **changes):
+def after_first_run(folder, memory="256MB", **changes):
     """A thousand predictions over ten days, in one file; the first run is done."""
     random = np.random.default_rng(0)
     s = Scenario(folder, replace(WORLD, **changes), {"memory": memory})
@@ -44,7 +44,7 @@ def corrected(s):
 
 
 def test_corrections_and_doubles_amend_within_little_memory(tmp_path):
-    s = told(tmp_path, "64MB")
+    s = after_first_run(tmp_path, "64MB")
     outcome = s.run(corrected(s))
     assert outcome.plan.new_rows is not None
     s.check(AS_OF + DAY)
@@ -61,7 +61,7 @@ def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypa
     def fails(*_):
         raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
 
-    s = told(tmp_path)
+    s = after_first_run(tmp_path)
     as_of = corrected(s)
     monkeypatch.setattr(hours, step, fails)
     outcome = s.run(as_of)
@@ -89,7 +89,7 @@ def limited(monkeypatch, most):
 def test_tasks_that_run_out_of_memory_are_halved_until_they_do_not(tmp_path, monkeypatch):
     """One group of rows of ten days, which nothing else would cut, also where the parts end within days."""
     done = limited(monkeypatch, 1.3 * DAY)
-    s = told(tmp_path)
+    s = after_first_run(tmp_path)
     assert len(done) == 8
     monkeypatch.undo()
     same_from_nothing(s, tmp_path, AS_OF)
@@ -99,7 +99,7 @@ def test_tasks_that_run_out_of_memory_are_halved_until_they_do_not(tmp_path, mon
 def test_tasks_that_run_out_of_memory_however_small_name_the_key_to_raise(tmp_path, monkeypatch):
     done = limited(monkeypatch, HOUR)
     with pytest.raises(EngineError, match="memory:"):
-        told(tmp_path)
+        after_first_run(tmp_path)
     assert not done
 
 
@@ -155,7 +155,7 @@ def whole(tmp_path_factory):
 
 def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monkeypatch):
     folder, expected, few = whole
-    sizes, told_of = [], []
+    sizes, reports = [], []
     real = evaluation.Evaluation._of_rows
 
     def spied(self, first, last, grain, rows, *given):
@@ -166,10 +166,10 @@ def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monk
     monkeypatch.setattr(evaluation.Evaluation, "_of_rows", spied)
     cut = wide(folder, "cut")
     monkeypatch.setattr(evaluation, "BATCH", 400)
-    sli.run(cut, as_of="2024-01-08", progress=lambda what, *of: told_of.append((what, of)))
+    sli.run(cut, as_of="2024-01-08", progress=lambda what, *of: reports.append((what, of)))
     assert len(sizes) > 3 * few
     assert all(rows == 1 or weight <= budget for rows, weight, budget in sizes)
-    steps = [of for what, of in told_of if what == "rolling up"]
+    steps = [of for what, of in reports if what == "rolling up"]
     assert len(steps) > 3 * few
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
@@ -196,7 +196,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
         sli.run(wide(folder, "none"), as_of="2024-01-08")
 
 
-def test_a_plan_tells_how_much_is_written_and_how_often_functions_are_called(tmp_path):
+def test_a_plan_says_how_much_is_written_and_how_often_functions_are_called(tmp_path):
     config = wide(tmp_path, "store")
     first = preview.expected_results(config, sli.plan(config, as_of="2024-01-08"))
     outcome = sli.run(config, as_of="2024-01-08")

@@ -1,4 +1,4 @@
-"""Amending equals computing anew: tiles that gain what new rows change are, to the bit, those made from all rows."""
+"""Amending equals recomputing: amended tiles have the same bits as tiles computed from all rows."""
 
 from dataclasses import replace
 from functools import cache
@@ -39,11 +39,11 @@ def config(task, folder, kinds=None):
         tree[log] = tree[log] | {"path": str(folder / log)}
     reference = folder / "reference.parquet"
     slis = [sli | ({"against": str(reference)} if isinstance(sli.get("against"), str) else {}) for sli in tree["slis"]]
-    made = checked(tree | {"slis": slis, "folder": str(folder)})
+    every = checked(tree | {"slis": slis, "folder": str(folder)})
     if kinds is None:
-        return made
-    chosen = [sli for sli, one in zip(slis, made.declared, strict=True) if kinds_of(one) <= kinds]
-    return checked(tree | {"slis": chosen, "folder": str(folder)})
+        return every
+    kept = [sli for sli, one in zip(slis, every.declared, strict=True) if kinds_of(one) <= kinds]
+    return checked(tree | {"slis": kept, "folder": str(folder)})
 
 
 def kinds_of(sli):
@@ -68,10 +68,10 @@ def check_equal(config, folder, as_of):
     afresh = config.model_copy(update={"store": str(folder / f"afresh-{as_of:%d%H%M}")})
     assert sli.run(afresh, as_of=str(as_of)).plan.new_rows is None
     for table in TABLES:
-        mine, theirs = rows_of(config, table), rows_of(afresh, table)
-        assert mine.keys() == theirs.keys()
-        for key, row in theirs.items():
-            assert mine[key] == row, key
+        amended, recomputed = rows_of(config, table), rows_of(afresh, table)
+        assert amended.keys() == recomputed.keys()
+        for key, row in recomputed.items():
+            assert amended[key] == row, key
 
 
 def again(rows, later, label):
@@ -85,15 +85,15 @@ def test_first_labels_and_new_predictions_amend_every_state(task, tmp_path):
     middle = predictions.predicted_at.iloc[-200]
     write(tmp_path, "predictions", "old", predictions[predictions.predicted_at < middle])
     write(tmp_path, "feedback", "old", known[known.known_at < middle])
-    chosen = config(task, tmp_path)
-    assert sli.run(chosen, as_of=str(middle)).plan.new_rows is None
+    whole = config(task, tmp_path)
+    assert sli.run(whole, as_of=str(middle)).plan.new_rows is None
     write(tmp_path, "predictions", "new", predictions[predictions.predicted_at >= middle])
     write(tmp_path, "feedback", "new", known[known.known_at >= middle])
     as_of = known.known_at.max() + SECOND
-    outcome = sli.run(chosen, as_of=str(as_of))
+    outcome = sli.run(whole, as_of=str(as_of))
     assert outcome.plan.new_rows is not None
-    assert set(chosen.kinds.values()) > INVERTIBLE
-    check_equal(chosen, tmp_path, as_of)
+    assert set(whole.kinds.values()) > INVERTIBLE
+    check_equal(whole, tmp_path, as_of)
 
 
 @pytest.mark.soak
@@ -103,12 +103,12 @@ def test_what_replaces_older_rows_is_taken_away_exactly(task, tmp_path):
     write(tmp_path, "predictions", "old", predictions)
     write(tmp_path, "feedback", "old", known)
     predictions.iloc[:9].to_parquet(tmp_path / "reference.parquet", index=False)
-    chosen = config(task, tmp_path, INVERTIBLE)
-    # Extremes and samples that lose what they hold do not tell what is left: these tiles are made anew.
-    tried = [chosen, *([config(task, tmp_path)] if task == "regression" else [])]
+    invertible = config(task, tmp_path, INVERTIBLE)
+    # Extremes and samples cannot be subtracted, so these tiles are recomputed.
+    configs = [invertible, *([config(task, tmp_path)] if task == "regression" else [])]
     as_of = known.known_at.max() + SECOND
-    for each in tried:
-        sli.run(each, as_of=str(as_of))
+    for config_of_store in configs:
+        sli.run(config_of_store, as_of=str(as_of))
     some, random = known.iloc[::9], np.random.default_rng(3)
     shuffled = random.permutation(some.label.to_numpy())
     corrections = [again(some, SECOND, shuffled), again(some.iloc[::3], 2 * SECOND, some.label.iloc[::3])]
@@ -120,11 +120,11 @@ def test_what_replaces_older_rows_is_taken_away_exactly(task, tmp_path):
     later = doubles.iloc[1::2].assign(predicted_at=doubles.predicted_at.iloc[1::2] + pd.Timedelta(minutes=40))
     write(tmp_path, "predictions", "new", pd.concat([earlier, later]))
     as_of += 3 * SECOND
-    outcomes = [sli.run(each, as_of=str(as_of)) for each in tried]
+    outcomes = [sli.run(config_of_store, as_of=str(as_of)) for config_of_store in configs]
     assert outcomes[0].plan.new_rows is not None
-    assert {each.change for each in outcomes[0].revised.select(["change"]).to_pandas().itertuples()} >= {"changed"}
-    for each in tried:
-        check_equal(each, tmp_path, as_of)
+    assert {row.change for row in outcomes[0].revised.select(["change"]).to_pandas().itertuples()} >= {"changed"}
+    for config_of_store in configs:
+        check_equal(config_of_store, tmp_path, as_of)
 
 
 MONDAY = at("2024-01-15T00:00")
@@ -205,7 +205,7 @@ def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tm
     s.log_feedback("orphan.parquet", [Feedback("nobody", TEN, 1.0)])
     amends(s, TEN + DAY)
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + DAY)))
-    # The same of hours computed anew that no file of predictions has rows of.
+    # The same for recomputed hours without rows in any file of predictions.
     s.log_feedback("later.parquet", [Feedback("nobody", TEN + 5 * DAY, 1.0)])
     assert s.run(TEN + 6 * DAY, look_back="9d").plan.new_rows is None
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 6 * DAY)))
@@ -243,7 +243,7 @@ def test_new_slices_that_wait_for_held_hours_are_not_made_of_some_hours(tmp_path
 def test_a_final_hour_is_held_only_if_its_tiles_would_change(tmp_path):
     s = small(tmp_path, {"slis": [{"name": "worst", "states": {"w": "max(prediction - label::INT)"}, "value": "w"}]})
     s.log_predictions("q.parquet", [Prediction("b", TEN, 0.1, {})])
-    s.log_feedback("g.parquet", [Feedback(each, TEN, 0.0) for each in "ab"])
+    s.log_feedback("g.parquet", [Feedback(id, TEN, 0.0) for id in "ab"])
     s.run(TEN + 30 * DAY)
     s.log_feedback("late.parquet", [Feedback("b", TEN + 1, 1.0)])
     assert not amends(s, TEN + 30 * DAY).plan.held

@@ -73,7 +73,7 @@ def config(folder: Path, slis: list[Any], **changes: Any) -> Path:
 
 
 def rows(path: Path) -> pd.DataFrame:
-    """The published rows, without the runs that made them."""
+    """The published rows, without their runs."""
     frame = sli.read(path)
     frame["slice"] = frame["slice"].map(str)
     return (
@@ -122,9 +122,9 @@ def test_a_reference_table_is_sampled_whatever_its_order_and_cleaned_as_the_logs
         grains=["cumulative"],
     )
     sli.run(path, as_of="2024-03-20")
-    found = {row.sli: row for row in sli.read(path).sort_values("window_end").itertuples()}
-    assert found["mean_difference"].value == pytest.approx(frame.score.mean() - score.mean(), abs=1e-12)
-    assert found["reference"].value == pytest.approx(score.mean(), abs=0.06)
+    newest = {row.sli: row for row in sli.read(path).sort_values("window_end").itertuples()}
+    assert newest["mean_difference"].value == pytest.approx(frame.score.mean() - score.mean(), abs=1e-12)
+    assert newest["reference"].value == pytest.approx(score.mean(), abs=0.06)
     assert sli.verify(path, windows=None).equal
 
 
@@ -148,13 +148,13 @@ def test_a_window_waits_for_the_hours_it_rests_on_and_no_others(tmp_path: Path) 
 
 def none_rests_on(path: Path, held: Any) -> None:
     """The new SLI has rows, none of a held hour, and no new slice entered."""
-    found = sli.read(path)
-    new = found[found.sli == "null_rate"]
+    results = sli.read(path)
+    new = results[results.sli == "null_rate"]
     assert len(new)
-    for each in held:
-        start, end = (pd.Timestamp(at, unit="us", tz="UTC") for at in (each.start, each.end))
+    for interval in held:
+        start, end = (pd.Timestamp(at, unit="us", tz="UTC") for at in (interval.start, interval.end))
         assert not ((new.window_start < end) & (new.window_end > start)).any()
-    assert set(found.slice_by) == {()}
+    assert set(results.slice_by) == {()}
 
 
 def test_a_new_sli_or_slice_does_not_mix_with_input_that_is_held(tmp_path: Path) -> None:

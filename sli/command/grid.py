@@ -1,7 +1,7 @@
-"""Tables as lines of plain text, as wide as a terminal or, where nobody looks, as wide as what they hold.
+"""Tables as lines of plain text: cut to the width of a terminal, whole in a pipe.
 
-In a pipe every value is whole. On a terminal long texts end in `…` and columns that still do not fit make further
-blocks below, each with the first columns again. Limit: the width of a cell is that of its characters on most terminals.
+On a terminal long texts end in `…`. Columns that still do not fit go to further blocks below, each with the first
+columns again. Limit: a character is as wide as it is on most terminals.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 GAP = 2
 LEAST = 8
-"""Width to which a long text may be cut where a table does not fit."""
+"""A long text is cut to this width at least, if a table does not fit."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Column:
     name: str
     cells: Sequence[str]
     left: bool = False
-    """Whether it begins at the left, as texts do; numbers end at the right."""
+    """Whether it is aligned left, like texts; numbers are aligned right."""
     cut: bool = False
     """Whether its texts may be cut."""
 
@@ -38,80 +38,80 @@ class Column:
 def columns(
     names: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str] = (), whole: Collection[str] = ()
 ) -> list[Column]:
-    """Columns of rows. Those of `left` are texts, which may be cut; those of `whole` texts that are never cut."""
-    cells = list(zip(*([printed(each) for each in row] for row in rows), strict=True)) or [()] * len(names)
+    """The columns of rows. Columns in `left` hold texts, which may be cut; those in `whole` texts never cut."""
+    cells = list(zip(*([printed(text) for text in row] for row in rows), strict=True)) or [()] * len(names)
     return [
-        Column(name, each, name in left or name in whole, name in left and name not in whole)
-        for name, each in zip(names, cells, strict=True)
+        Column(name, texts, name in left or name in whole, name in left and name not in whole)
+        for name, texts in zip(names, cells, strict=True)
     ]
 
 
 def printed(text: str) -> str:
-    """A text without what would move the cursor or start a line: `\\n` is written as two letters."""
+    """A text without control characters: a newline becomes the two letters `\\n`."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that is printed to; None in a pipe or a file."""
+    """The width of the terminal; None in a pipe or a file."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def lines(given: Sequence[Column], width: int | None, *, keys: int = 0, must: int = 1) -> list[str]:
-    """The table as text. Where it does not fit: with `keys` in blocks that each begin with so many first columns,
-    else without the last columns but for the first `must`, and a line that names them.
+def lines(table: Sequence[Column], width: int | None, *, keys: int = 0, must: int = 1) -> list[str]:
+    """The table as text. If it does not fit: with `keys`, in blocks that each begin with so many first columns;
+    without, its last columns are left out (never one of the first `must`) and named in a line below.
     """
-    if width is None or _needed(given) <= width:
-        return _drawn(given)
+    if width is None or _needed(table) <= width:
+        return _drawn(table)
     if keys:
-        found = [line for block in _blocks(given, width, keys) for line in (*_drawn(block), "")][:-1]
+        drawn = [line for block in _blocks(table, width, keys) for line in (*_drawn(block), "")][:-1]
     else:
-        count = next((n for n in range(len(given), must, -1) if _needed(given[:n]) <= width), must)
-        found = _drawn(_narrowed(given[:count], width))
-        names = ", ".join(column.name for column in given[count:])
-        found += [f"no room for: {names}; --json has all"] if names else []
-    return [shortened(line, width) for line in found]
+        count = next((n for n in range(len(table), must, -1) if _needed(table[:n]) <= width), must)
+        drawn = _drawn(_narrowed(table[:count], width))
+        names = ", ".join(column.name for column in table[count:])
+        drawn += [f"no room for: {names}; --json has all"] if names else []
+    return [shortened(line, width) for line in drawn]
 
 
 def shortened(text: str, width: int | None) -> str:
-    """A line that fits, its end replaced by `…` where it does not."""
+    """The line, cut to fit, with `…` at its end if it is cut."""
     return text if width is None or cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
-def _needed(given: Sequence[Column]) -> int:
-    return sum(column.width for column in given) + GAP * (len(given) - 1)
+def _needed(table: Sequence[Column]) -> int:
+    return sum(column.width for column in table) + GAP * (len(table) - 1)
 
 
-def _blocks(given: Sequence[Column], width: int, keys: int) -> list[list[Column]]:
-    """Columns that fit beside the first ones, and so on; texts of the first are cut to half of the width."""
-    first = _narrowed(given[:keys], width // 2)
+def _blocks(table: Sequence[Column], width: int, keys: int) -> list[list[Column]]:
+    """Blocks of columns that fit next to the first ones; texts of the first are cut to half of the width."""
+    first = _narrowed(table[:keys], width // 2)
     blocks: list[list[Column]] = []
-    for column in given[keys:]:
+    for column in table[keys:]:
         if not blocks or _needed([*blocks[-1], column]) > width:
             blocks.append([*first])
         blocks[-1].append(_narrow(column, width // 2))
     return blocks
 
 
-def _narrowed(given: Sequence[Column], width: int) -> list[Column]:
-    """Columns that need no more than a width together, if cutting their texts, the longest first, can do that."""
-    found = list(given)
-    for at in sorted(range(len(found)), key=lambda i: -found[i].width):
-        found[at] = _narrow(found[at], max(LEAST, found[at].width - max(0, _needed(found) - width)))
-    return found
+def _narrowed(table: Sequence[Column], width: int) -> list[Column]:
+    """The columns with their texts cut, the longest first, until they fit; or as far as that is possible."""
+    columns = list(table)
+    for place in sorted(range(len(columns)), key=lambda i: -columns[i].width):
+        columns[place] = _narrow(columns[place], max(LEAST, columns[place].width - max(0, _needed(columns) - width)))
+    return columns
 
 
 def _narrow(column: Column, width: int) -> Column:
     if not column.cut or column.width <= width:
         return column
-    return Column(shortened(column.name, width), [shortened(each, width) for each in column.cells], column.left, True)
+    return Column(shortened(column.name, width), [shortened(cell, width) for cell in column.cells], column.left, True)
 
 
-def _drawn(given: Sequence[Column]) -> list[str]:
-    found = []
-    for texts in zip(*([column.name, *column.cells] for column in given), strict=True):
+def _drawn(table: Sequence[Column]) -> list[str]:
+    drawn = []
+    for texts in zip(*([column.name, *column.cells] for column in table), strict=True):
         cells = []
-        for column, text in zip(given, texts, strict=True):
+        for column, text in zip(table, texts, strict=True):
             blank = " " * (column.width - cell_len(text))
             cells.append(text + blank if column.left else blank + text)
-        found.append((" " * GAP).join(cells).rstrip())
-    return found
+        drawn.append((" " * GAP).join(cells).rstrip())
+    return drawn

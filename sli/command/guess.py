@@ -143,13 +143,13 @@ def _ids(predictions: Sample, feedback: Sample) -> tuple[Guess, Guess]:
 
 
 def _lone_id(sample: Sample) -> Guess:
-    found = [name for name in sample.types if _can_be_id(sample, name)]
-    named = [name for name in sorted(found, key=_id_rank) if _id_rank(name) <= len(IDS)]
+    possible = [name for name in sample.types if _can_be_id(sample, name)]
+    named = [name for name in sorted(possible, key=_id_rank) if _id_rank(name) <= len(IDS)]
     named = [name for name in named if is_unique(sample, name)] or named
-    chosen = named or [name for name in found if is_unique(sample, name)][:1]
-    if not chosen:
+    best = named or [name for name in possible if is_unique(sample, name)][:1]
+    if not best:
         raise _no_candidate(sample, "id", "a text or integer column that is unique for each prediction")
-    return Guess(chosen[0], "the id that joins both logs; the other log calls it otherwise")
+    return Guess(best[0], "the id that joins both logs; the other log calls it otherwise")
 
 
 def _id_rank(name: str) -> int:
@@ -165,10 +165,10 @@ def _can_be_id(sample: Sample, name: str) -> bool:
 
 
 def _time(sample: Sample) -> Guess:
-    found = [name for name, kind in sample.types.items() if pa.types.is_timestamp(kind) or pa.types.is_date(kind)]
+    times = [name for name, kind in sample.types.items() if pa.types.is_timestamp(kind) or pa.types.is_date(kind)]
     stem = "predict|score|infer|serve" if sample.log == "predictions" else "feedback|label|known|outcome|actual|observe"
     what = "when the prediction was made" if sample.log == "predictions" else "when the true value became known"
-    return _best(sample, "time", found, TIMES[sample.log].split(), stem, what, "a timestamp or date column")
+    return _best(sample, "time", times, TIMES[sample.log].split(), stem, what, "a timestamp or date column")
 
 
 def _values(
@@ -203,7 +203,7 @@ def _values(
         return _score(predictions, numbers[0], same, label), label, ()
     output = _score(predictions, outputs, same, label)
     seen = known[0][output.value] | known[1][label.value]
-    whole = all(re.fullmatch(r"-?\d+", each) for each in seen)
+    whole = all(re.fullmatch(r"-?\d+", name) for name in seen)
     return output, label, tuple(sorted(seen, key=int if whole else str))
 
 
@@ -215,8 +215,8 @@ def _copies(samples: tuple[Sample, Sample], ids: tuple[str, str], output: str, l
         (sample.rows.column(id).to_pylist(), sample.rows.column(name).to_pylist())
         for sample, id, name in zip(samples, ids, (output, label), strict=True)
     )
-    known = {key: each for key, each in zip(known_keys, labels, strict=True) if each is not None}
-    pairs = [(each, known[key]) for key, each in zip(keys, values, strict=True) if each is not None and key in known]
+    known = {key: label for key, label in zip(known_keys, labels, strict=True) if label is not None}
+    pairs = [(value, known[key]) for key, value in zip(keys, values, strict=True) if value is not None and key in known]
     return bool(pairs) and all(one == other for one, other in pairs)
 
 
@@ -250,8 +250,8 @@ def _classes(sample: Sample, name: str) -> set[str]:
     kind = sample.types[name]
     if name in sample.hive or not (is_text(kind) or pa.types.is_integer(kind)):
         return set()
-    found = {str(each) for each in distinct_values(sample.rows.column(name)).to_pylist() if each is not None}
-    return found if len(found) <= (MANY if is_text(kind) else FEW) else set()
+    values = {str(value) for value in distinct_values(sample.rows.column(name)).to_pylist() if value is not None}
+    return values if len(values) <= (MANY if is_text(kind) else FEW) else set()
 
 
 def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple[str, set[str]]) -> bool:
@@ -265,24 +265,24 @@ def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple
     return named and 2 < len(seen) <= FEW and not label[1] <= {"0", "1"}
 
 
-def _best_value(sample: Sample, found: Sequence[str]) -> Guess:
+def _best_value(sample: Sample, candidates: Sequence[str]) -> Guess:
     log = sample.log
-    return _best(sample, "value", found, VALUES[log].split(), STEMS[log], MEANINGS[log], EXPECTED)
+    return _best(sample, "value", candidates, VALUES[log].split(), STEMS[log], MEANINGS[log], EXPECTED)
 
 
 def _best(
-    sample: Sample, key: str, found: Sequence[str], known: Sequence[str], stem: str, what: str, expected: str
+    sample: Sample, key: str, candidates: Sequence[str], known: Sequence[str], stem: str, what: str, expected: str
 ) -> Guess:
     """A known name, else the only candidate, both without doubt; else one that sounds right, else the first."""
-    if not found:
+    if not candidates:
         raise _no_candidate(sample, key, expected)
-    named = sorted((name for name in found if name.lower() in known), key=lambda name: known.index(name.lower()))
-    sounding = [name for name in found if re.search(stem, name.lower())]
-    chosen = [*named, *sounding, *found][0]
-    others = [name for name in found if name != chosen]
+    named = sorted((name for name in candidates if name.lower() in known), key=lambda name: known.index(name.lower()))
+    sounding = [name for name in candidates if re.search(stem, name.lower())]
+    best = [*named, *sounding, *candidates][0]
+    others = [name for name in candidates if name != best]
     if named or not others:
-        return Guess(chosen)
-    return Guess(chosen, f"{what}; it could also be {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
+        return Guess(best)
+    return Guess(best, f"{what}; it could also be {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
 
 
 def _no_candidate(sample: Sample, key: str, expected: str) -> InputError:
@@ -306,7 +306,7 @@ def _task(samples: Sequence[Sample], columns: Sequence[Columns], classes: Collec
     inside = is_share(samples[0], score)
     if pa.types.is_boolean(kind):
         return Guess("binary", "" if inside else f"{label} is a boolean, but {score} is not always in 0..1")
-    seen = {float(each) for each in pc.unique(samples[1].rows.column(label)).to_pylist() if each is not None}
+    seen = {float(value) for value in pc.unique(samples[1].rows.column(label)).to_pylist() if value is not None}
     if seen and seen <= {0.0, 1.0}:
         return Guess("binary", "" if inside else f"{label} is 0 or 1, but {score} is not always in 0..1")
     if not seen:
@@ -317,17 +317,17 @@ def _task(samples: Sequence[Sample], columns: Sequence[Columns], classes: Collec
 
 
 def _scores(sample: Sample, classes: Sequence[str]) -> Mapping[str, str]:
-    """The columns named after the classes, if there is one way to name them that gives each its own."""
+    """The columns named after the classes, if there is one way to name them that gives each class its own column."""
     columns: dict[str, list[str]] = {}
     for name, kind in sample.types.items():
         if pa.types.is_floating(kind) and name not in sample.hive and is_share(sample, name):
             columns.setdefault(name.lower(), []).append(name)
-    found = []
+    ways = []
     for pattern in SCORES:
-        wanted = [pattern.format(re.sub(r"\W+", "_", each.lower())) for each in classes]
-        if len(set(wanted)) == len(wanted) and all(len(columns.get(each, ())) == 1 for each in wanted):
-            found.append({name: columns[each][0] for name, each in zip(classes, wanted, strict=True)})
-    return found[0] if len(found) == 1 and classes else {}
+        wanted = [pattern.format(re.sub(r"\W+", "_", name.lower())) for name in classes]
+        if len(set(wanted)) == len(wanted) and all(len(columns.get(column, ())) == 1 for column in wanted):
+            ways.append({name: columns[column][0] for name, column in zip(classes, wanted, strict=True)})
+    return ways[0] if len(ways) == 1 and classes else {}
 
 
 def _query(sample: Sample, columns: Columns) -> str:
@@ -358,7 +358,9 @@ def _since(
     if span is None:
         raise InputError("the predictions log holds no rows", where=samples[0].given, todo="log some predictions first")
     bad = inputs.files.take(~inputs.files.usable)
-    lines = [f"set aside would be {len(bad):,} files, such as {each.path}: {each.explanation}" for each in bad][:1]
+    lines = [f"a run would set aside {len(bad):,} files, for example {file.path}: {file.explanation}" for file in bad][
+        :1
+    ]
     long = span.end - span.start > 3 * 366 * DAY
     check = f"predictions span {iso(span.start)} to {iso(span.end)}; are the earliest real?" if long else ""
     return Guess(zone(timezone).date(span.start).isoformat(), check), lines
@@ -366,7 +368,7 @@ def _since(
 
 def _slices(sample: Sample, columns: Columns) -> list[str]:
     """Text columns of few values, but not those that only partition the log by time."""
-    found = []
+    names = []
     for name, kind in sample.types.items():
         if not is_text(kind) or name in {*PAIR_COLUMNS, columns.id.value, columns.value.value}:
             continue
@@ -375,5 +377,5 @@ def _slices(sample: Sample, columns: Columns) -> list[str]:
         else:
             values = distinct_count(sample.rows.column(name))
         if (2 if "version" not in name.lower() else 1) <= values <= FEW:
-            found.append(name)
-    return found
+            names.append(name)
+    return names

@@ -1,4 +1,4 @@
-"""`sli init`: a commented config from what the logs look like; every doubtful guess says `# check:`."""
+"""`sli init`: a commented config from what the logs look like; a guess that may be wrong says `# check:`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SLIS = {
     "binary": (
         ("accuracy", "", "share of right decisions"),
         ("precision", "", "of the predicted positives, how many were"),
-        ("recall", '{sli: recall, objective: ">= 0.8"}', "of the true positives, how many were found"),
+        ("recall", '{sli: recall, objective: ">= 0.8"}', "of the true positives, how many were guesses"),
         ("roc_auc", "", "how well the score ranks, whatever the threshold"),
         ("log_loss", "", "how good the probabilities are"),
     ),
     "multiclass": (
         ("accuracy", '{sli: accuracy, objective: ">= 0.9"}', "share of right decisions"),
         ("f1", "", "precision and recall in one, the mean of all classes"),
-        ("{sli: recall, label: [CLASSES]}", "", "one SLI a class: of its true ones, how many were found"),
+        ("{sli: recall, label: [CLASSES]}", "", "one SLI a class: of its true ones, how many were guesses"),
     ),
     "regression": (
         ("mae", '{sli: mae, objective: "<= 1.5"}', "mean absolute error"),
@@ -39,7 +39,7 @@ VALUE_MEANINGS = {
     "multiclass": ("the predicted class", "the true class"),
     "regression": ("the predicted number", "the true value"),
 }
-"""Of a task's predictions and of its feedback."""
+"""What the value of a prediction and of feedback is, for each task."""
 
 
 def write_config(path: Path, predictions: str, feedback: str, store: str, timezone: str) -> list[str]:
@@ -49,11 +49,11 @@ def write_config(path: Path, predictions: str, feedback: str, store: str, timezo
         raise ConfigError("the file exists already", where=str(path), todo="name another file, or remove this one")
     if not path.resolve().parent.is_dir():
         raise ConfigError("there is no such folder", where=str(path.resolve().parent), todo="make it first")
-    found = guess(predictions, feedback, timezone)
-    text = _text(path, found, store)
+    guesses = guess(predictions, feedback, timezone)
+    text = _text(path, guesses, store)
     try:
-        with path.open("x") as opened:
-            opened.write(text)
+        with path.open("x") as file:
+            file.write(text)
     except OSError as error:
         raise ConfigError(f"the config cannot be written: {error.strerror}", where=str(path)) from error
     try:
@@ -61,11 +61,11 @@ def write_config(path: Path, predictions: str, feedback: str, store: str, timezo
     except SliError:
         path.unlink()
         raise
-    return _said(path, found)
+    return _summary(path, guesses)
 
 
 def _scalar(text: str) -> str:
-    """A text as YAML, quoted where it must be."""
+    """A text as YAML, quoted if needed."""
     return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True).strip()[1:-1]
 
 
@@ -90,13 +90,13 @@ def _log_lines(sample: Sample, columns: Columns, folder: Path, meanings: Sequenc
     ]
 
 
-def _score_lines(found: Guesses) -> list[str]:
-    pairs = ", ".join(f"{_class(found, name)}: {_scalar(column)}" for name, column in found.scores.items())
+def _score_lines(guesses: Guesses) -> list[str]:
+    pairs = ", ".join(f"{_class(guesses, name)}: {_scalar(column)}" for name, column in guesses.scores.items())
     return [f"  # scores: {{{pairs}}}  # check: each class's probability, for roc_auc, log_loss, top_k_accuracy"]
 
 
-def _class(found: Guesses, name: str) -> str:
-    return name if found.whole else _scalar(name)
+def _class(guesses: Guesses, name: str) -> str:
+    return name if guesses.whole else _scalar(name)
 
 
 def _slice_lines(names: Sequence[str]) -> list[str]:
@@ -113,68 +113,67 @@ def _sli_lines(task: str, classes: str) -> list[str]:
     lines += [f"  - {name.replace('CLASSES', classes):<36}  # {meaning}" for name, _, meaning in SLIS[task]]
     lines.append(f"  - {'{sli: feedback_delay, q: 0.9}':<36}  # seconds until nine in ten labels are there")
     examples = [example for _, example, _ in SLIS[task] if example]
-    return lines + [f"  # - {each:<34}  # an objective gives every value a verdict" for each in examples]
+    return lines + [f"  # - {example:<34}  # an objective gives every value a verdict" for example in examples]
 
 
-def _task_lines(found: Guesses, classes: str) -> list[str]:
-    choices = found.choices
-    lines = [_line("task", found.task.value, "binary, multiclass, regression or ranking", found.task.check)]
-    if found.query:
-        key = f"`query: {_scalar(found.query)}`"
-        lines.append(f"# Ranked within one {found.query}? Then task: ranking, and under predictions {key}.")
-    if found.task.value == "binary":
+def _task_lines(guesses: Guesses, classes: str) -> list[str]:
+    choices = guesses.choices
+    lines = [_line("task", guesses.task.value, "binary, multiclass, regression or ranking", guesses.task.check)]
+    if guesses.query:
+        key = f"`query: {_scalar(guesses.query)}`"
+        lines.append(f"# Ranked within one {guesses.query}? Then task: ranking, and under predictions {key}.")
+    if guesses.task.value == "binary":
         meaning = "value >= threshold is the positive class"
         lines.append(_line("threshold", "0.5", meaning, "the one your service decides by"))
-    if found.classes:
+    if guesses.classes:
         lines.append(_line("classes", f"[{classes}]", "all there are", choices["classes"].check))
     return lines
 
 
-def _text(path: Path, found: Guesses, store: str) -> str:
+def _text(path: Path, guesses: Guesses, store: str) -> str:
     """The config, a comment on every key."""
-    folder, task, choices = path.resolve().parent, found.task.value, found.choices
-    (predictions, feedback), columns = found.samples, found.columns
-    classes = ", ".join(_class(found, name) for name in found.classes)
+    folder, task, choices = path.resolve().parent, guesses.task.value, guesses.choices
+    (predictions, feedback), columns = guesses.samples, guesses.columns
+    classes = ", ".join(_class(guesses, name) for name in guesses.classes)
     output, truth = VALUE_MEANINGS[task]
     zone_meaning = "days are this zone's days; times without a zone are read in it"
     horizon_check = "how long after its prediction may feedback arrive?"
     lines = [
         f"# Written by `sli init` from {predictions.given} and {feedback.given}. Look at the lines that say check.",
         _line("model", _scalar(path.stem), "names the results"),
-        _line("timezone", _scalar(found.timezone.value), zone_meaning, choices["timezone"].check),
-        _line("since", found.since.value, "deployment: earlier is left out", found.since.check),
+        _line("timezone", _scalar(guesses.timezone.value), zone_meaning, choices["timezone"].check),
+        _line("since", guesses.since.value, "deployment: earlier is left out", guesses.since.check),
         _line("store", _scalar(_written_path(store, folder)), "where the results go; may be s3://bucket/prefix"),
         _line("horizon", "7d", "feedback later than this after its prediction does not count", horizon_check),
         "",
         *_log_lines(predictions, columns[0], folder, ("joins the two logs", "when it was predicted", output)),
-        *(_score_lines(found) if found.scores else []),
+        *(_score_lines(guesses) if guesses.scores else []),
         "",
         *_log_lines(feedback, columns[1], folder, ("joins the two logs", "when it became known", truth)),
         "",
-        *_task_lines(found, classes),
-        *_slice_lines(found.slices),
+        *_task_lines(guesses, classes),
+        *_slice_lines(guesses.slices),
         _line("grains", "[hour, day, cumulative, {size: 7d, every: 1d}]", "or week, month; the last one slides"),
         *_sli_lines(task, classes),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _said(path: Path, found: Guesses) -> list[str]:
-    """What was written, what it rests on, what to look at, what to do next."""
+def _summary(path: Path, guesses: Guesses) -> list[str]:
+    """What was written, from what, what to check, and what to do next."""
     lines = [f"wrote {path}"]
-    for sample, each in zip(found.samples, found.columns, strict=True):
-        lines.append(
-            f"  {sample.log}: id {each.id.value}, time {each.time.value}, value {each.value.value} (from {sample.file})"
-        )
-        guesses = {"id": each.id, "time": each.time, "value": each.value}
-        lines += [f"  check {sample.log}.{key}: {guess.check}" for key, guess in guesses.items() if guess.check]
-    lines.append(f"  task {found.task.value}, since {found.since.value}")
-    lines += [f"  check {key}: {guess.check}" for key, guess in found.choices.items() if guess.check]
+    for sample, columns in zip(guesses.samples, guesses.columns, strict=True):
+        keys = {"id": columns.id, "time": columns.time, "value": columns.value}
+        names = ", ".join(f"{key} {guess.value}" for key, guess in keys.items())
+        lines.append(f"  {sample.log}: {names} (from {sample.file})")
+        lines += [f"  check {sample.log}.{key}: {guess.check}" for key, guess in keys.items() if guess.check]
+    lines.append(f"  task {guesses.task.value}, since {guesses.since.value}")
+    lines += [f"  check {key}: {guess.check}" for key, guess in guesses.choices.items() if guess.check]
     shown = shlex.quote(str(path))
     return [
         *lines,
-        "look at the lines that say `# check:`, among them horizon" + ", threshold" * (found.task.value == "binary"),
+        "look at the lines that say `# check:`, among them horizon" + ", threshold" * (guesses.task.value == "binary"),
         f"next: sli plan {shown}",
         f"then: sli run {shown}",
-        *found.warnings,
+        *guesses.warnings,
     ]

@@ -1,7 +1,7 @@
-"""The plot of `sli show`: a panel of dots a slice, all on one scale, and their coverage below, as plain text.
+"""The plot of `sli show` as plain text: a panel of dots for each slice, all on one scale, and their coverage below.
 
-A panel each, since lines drawn over each other cannot be told apart without colours. Limit: one SLI over one grain and
-the `PANELS` largest slices; of more windows than dots can show every n-th is drawn, never a mean of several.
+Each slice has its own panel, because without colours lines drawn over each other cannot be distinguished. Limit: one
+SLI over one grain and the `PANELS` largest slices; if there are too many windows, every n-th is drawn, never a mean.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def plot(frame: pd.DataFrame, config: Config, sli: str, width: int, height: int 
         lines += _panel(frame[frame.name == name], "value", values, canvas, rows)
     of = f" of these {len(names)} slices" if several else ""
     lines += [_rule(canvas), f"{'':{canvas.left + 2}}coverage{of}: labelled / predictions"]
-    unit = Axis(0, 1, [0, 1], [f"{each:>{canvas.left}}" for each in (0, 1)])
+    unit = Axis(0, 1, [0, 1], [f"{mark:>{canvas.left}}" for mark in (0, 1)])
     lines += [*_panel(_together(frame), "coverage", unit, canvas, COVERAGE_ROWS), _rule(canvas), _times(canvas)]
     return "\n".join(line[:width].rstrip() for line in lines + left_out)
 
@@ -128,11 +128,11 @@ def _value_axis(values: Numbers, rows: int) -> Axis:
         if len(marks) >= least:
             break
         step /= shrink
-    at = [min(max(each * step, low), high) for each in marks]
+    at = [min(max(mark * step, low), high) for mark in marks]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     far = max(abs(at[0]), abs(at[-1])) >= 1e9 or decimals > 6
-    labels = [f"{each:.6g}" if far else f"{each:,.{decimals}f}" for each in at]
-    return Axis(low, high, at, [f"{each:>{max(map(len, labels))}}" for each in labels])
+    labels = [f"{mark:.6g}" if far else f"{mark:,.{decimals}f}" for mark in at]
+    return Axis(low, high, at, [f"{label:>{max(map(len, labels))}}" for label in labels])
 
 
 def _time_axis(frame: pd.DataFrame, timezone: str, columns: int) -> Axis:
@@ -152,18 +152,18 @@ def _time_axis(frame: pd.DataFrame, timezone: str, columns: int) -> Axis:
         room = (len(walls) + 1) * (len(local.min().strftime(form)) + 3) <= columns
         if len(walls) and (room or step == STEPS[-1]):
             instants = walls.map(lambda wall: wall.tz_localize(timezone, ambiguous=True, nonexistent="shift_forward"))
-            at, labels = [each.timestamp() for each in instants], [each.strftime(form) for each in walls]
+            at, labels = [instant.timestamp() for instant in instants], [wall.strftime(form) for wall in walls]
             break
     pad = 1 if high == low else 0
     first = local.min().strftime("%Y-%m-%d" if local.min() == local.min().normalize() else "%Y-%m-%d %H:%M")
-    # Where the first mark lies far from the left, the left is told, too.
+    # If the first mark is far to the right, the left end gets a mark, too.
     if at[0] > low and (at[0] - low) / (high - low) * (columns - 1) >= len(first) + 2 + len(labels[0]) // 2:
         at, labels = [low, *at], [first, *labels]
     return Axis(low - pad, high + pad, at, labels)
 
 
 def _walls(first: pd.Timestamp, last: pd.Timestamp, step: str, columns: int) -> pd.DatetimeIndex:
-    """Round local times from first to last; of more than could ever have room, a few too many."""
+    """Round local times from first to last; if there is no room for all, just more than there is room for."""
     import pandas as pd
 
     calendar = step[-1] == "S"
@@ -220,7 +220,7 @@ def _column(at: float, canvas: Canvas) -> int:
 
 def _rule(canvas: Canvas) -> str:
     """The time axis with its marks."""
-    marks = {_column(each, canvas) for each in canvas.time.at}
+    marks = {_column(mark, canvas) for mark in canvas.time.at}
     return " " * canvas.left + "└" + "".join("┬" if i in marks else "─" for i in range(canvas.columns))
 
 

@@ -46,7 +46,7 @@ def backfill_plan_dict(planned: BackfillPlan) -> dict[str, object]:
     return {
         "backfill": planned.backfill.id,
         "resumed": planned.resumed,
-        "chunks": [[iso(part.start), iso(part.end)] for part in planned.chunks],
+        "chunks": [[iso(part.start), iso(part.end)] for part in planned.parts],
         "windows": windows.to_dict("records"),
         "plan": planned.plan.to_dict(),
     }

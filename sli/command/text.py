@@ -183,15 +183,15 @@ def backfill_plan_lines(planned: BackfillPlan, config: Config) -> list[str]:
     lines = [_backfill_name(planned.backfill), *([str(plan.migration)] if plan.migration else [])]
     if planned.resumed:
         lines.append(f"continues where it was interrupted: done up to {iso(planned.backfill.done)}")
-    if not planned.chunks:
+    if not planned.parts:
         names = ", ".join(planned.backfill.slis)
         done = f"nothing to do: no hour lacks {names}; leave out --sli to recompute everything"
         return [*lines, done, *_left_lines(plan)]
     lines.append(
         f"recompute {plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}, reading {size_text(plan.bytes)}, "
-        f"in {counted(len(planned.chunks), 'part')}:"
+        f"in {counted(len(planned.parts), 'part')}:"
     )
-    lines += [f"  {number:>3}  {_span(part)}" for number, part in enumerate(planned.chunks, 1)]
+    lines += [f"  {number:>3}  {_span(part)}" for number, part in enumerate(planned.parts, 1)]
     lines.append("windows, and why:")
     for _, rows in planned.windows.groupby(["grain", "slis", "reason"], sort=False):
         grain, slis, reason = rows[["grain", "slis", "reason"]].iloc[0]

@@ -1,8 +1,8 @@
-"""Backfills: an explicit interval recomputed from the logs, chunk by chunk, final hours too; or one SLI's lack filled.
+"""Backfills: recompute an interval from the logs, final hours too, part by part; or fill the states that an SLI lacks.
 
-Each chunk is a run of its own with its own atomic commit, which also records how far the backfill has come; the same
-question asked again goes on from there. Limit: while it works, windows longer than a chunk change more than once; what
-it changed in all is read from the revisions afterwards.
+Each part is a run with its own atomic commit, which also records how far the backfill has come; the same call after an
+interruption continues from there. Limit: a window that is longer than a part changes with every part, so what the
+backfill changed in all is read from the revisions afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sli.calendar.duration import DAY, Duration
 from sli.calendar.interval import Interval, intersection, iso, moment
@@ -39,8 +39,8 @@ from sli.tiles.dry_run import check_code
 if TYPE_CHECKING:
     import pandas as pd
 
-CHUNK = 4 << 30
-"""Bytes a chunk reads at most, roughly, where its length is not given: some minutes' work on two cores."""
+PART_BYTES = 4 << 30
+"""Bytes that a part reads, roughly, unless `chunk` sets its length: some minutes' work on two cores."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,19 @@ class BackfillPlan:
 
     backfill: Backfill
     resumed: bool
-    """Whether an interrupted one goes on."""
-    chunks: tuple[Interval, ...]
-    """What is left of it."""
+    """Whether it continues one that was interrupted."""
+    parts: tuple[Interval, ...]
+    """The parts that are left to do."""
     plan: Plan
-    """All that is left as if it were one chunk."""
+    """The plan of all that is left, as if it were one part."""
     config: Config = field(repr=False)
     published: Published | None = field(repr=False)
 
     @functools.cached_property
     def windows(self) -> pd.DataFrame:
-        """Each window that will be rolled up: grain, window_start, window_end, slis (tuple), reason.
+        """Each window to roll up, with the columns grain, window_start, window_end, slis (a tuple) and reason.
 
-        Listed when they are asked for: to carry the plan out nobody needs them by name.
+        Computed on first use: the backfill itself does not need them.
         """
         return _windows(self.config, self.plan, self.published)
 
@@ -73,16 +73,16 @@ class BackfillOutcome:
     backfill: Backfill
     resumed: bool
     runs: tuple[Outcome, ...]
-    """One a chunk."""
+    """One for each part."""
     seconds: float
-    """Wall-clock time from the call to its end, start and end of the cluster included."""
+    """Wall-clock time from the call to its end, with the start and end of the cluster."""
     store: Store = field(repr=False)
 
     @functools.cached_property
     def changes(self) -> pd.DataFrame:
-        """Old and new value of every result it changed, with the cause: its rows in table `backfills`.
+        """Old and new value of every result that it changed, with the cause: its rows of the table `backfills`.
 
-        Read when they are asked for, so that a backfill that is done is not done again where they cannot be read.
+        Read on first use, so an error while reading does not make the caller repeat a backfill that is done.
         """
         return to_pandas(backfill_changes(self.store, self.store.published(), self.backfill.id))
 
@@ -97,14 +97,24 @@ def plan_backfill(
     as_of: When = None,
     settings: Sequence[str] = (),
 ) -> BackfillPlan:
-    """What `backfill` with the same arguments would do: chunks, windows, reasons. Writes nothing. Raises SliError."""
+    """Return what `backfill` with the same arguments would do: its parts, and its windows with reasons.
+
+    It writes nothing. Raises SliError.
+
+    >>> import sli
+    >>> plan = sli.plan_backfill(config, start="2024-01-15", end="2024-01-16", as_of="2024-01-20")
+    >>> len(plan.parts), len(plan.windows)
+    (1, 12)
+    >>> list(plan.windows.columns)
+    ['grain', 'window_start', 'window_end', 'slis', 'reason']
+    """
     config = load_config(config, settings)
     wanted = as_of_instant(config, as_of)
     published = Store(config.store, config.storage).published()
-    begun, resumed = _begun(config, published, wanted, as_of is not None, start, end, sli)
-    plan = current_plan(config, Request(wanted, None, begun, begun.left))
-    chunks = _chunks(config, begun, resumed, plan, _days(plan, chunk))
-    return BackfillPlan(begun, resumed, tuple(chunks), plan, config, published)
+    asked, resumed = _asked_backfill(config, published, wanted, as_of is not None, start, end, sli)
+    plan = current_plan(config, Request(wanted, None, asked, asked.left))
+    parts = _parts(config, asked, resumed, plan, _days_of_a_part(plan, chunk))
+    return BackfillPlan(asked, resumed, tuple(parts), plan, config, published)
 
 
 def backfill(
@@ -119,51 +129,58 @@ def backfill(
     progress: Progress | None = None,
     done: Callable[[int, int, Outcome], None] = lambda *_: None,
 ) -> BackfillOutcome:
-    """Recompute the hours of `[start, end)`, final ones too; with `sli` only compute what these SLIs lack there.
+    """Recompute the hours of `[start, end)`, final ones too; with `sli` only compute the states these SLIs lack there.
 
-    Works in chunks of whole days (`chunk`, such as `30d`; default: by bytes), each published on its own; the same call
-    after an interruption continues. `done` is called after each chunk with its number, the number of chunks and the
-    run's outcome. Raises SliError.
+    It works in parts of whole days, and publishes each part. `chunk` is the length of a part, for example `30d`
+    (default: by bytes). The same call after an interruption continues. `done` is called after each part with its
+    number, the number of parts and the outcome of its run. Raises SliError.
+
+    >>> import sli
+    >>> outcome = sli.backfill(config, start="2024-01-15", end="2024-01-16", as_of="2024-01-20")
+    >>> len(outcome.runs), len(outcome.changes)
+    (1, 12)
+    >>> sorted(set(outcome.changes.cause))
+    ['first run']
     """
     began = time.monotonic()
     config = load_config(config, settings)
     check_code(config)
-    chosen = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
-    reached, runs = _carried_out(config, chosen, as_of, progress, done)
+    planned = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
+    reached, runs = _run_parts(config, planned, as_of, progress, done)
     store = Store(config.store, config.storage)
-    return BackfillOutcome(reached, chosen.resumed, tuple(runs), time.monotonic() - began, store)
+    return BackfillOutcome(reached, planned.resumed, tuple(runs), time.monotonic() - began, store)
 
 
 @one_cluster()
-def _carried_out(
+def _run_parts(
     config: Config,
-    chosen: BackfillPlan,
+    planned: BackfillPlan,
     as_of: When,
     progress: Progress | None,
     done: Callable[[int, int, Outcome], None],
 ) -> tuple[Backfill, list[Outcome]]:
-    """How far the backfill has come, and the run of each chunk. The cluster is closed when it returns."""
-    reached, runs = chosen.backfill, []
-    for number, each in enumerate(chosen.chunks, 1):
-        # As known now, not when the first chunk began.
-        request = Request(as_of_instant(config, as_of), None, reached, each, continues=chosen.resumed or number > 1)
+    """Run each part; return how far the backfill has come, and the outcomes. The decorator closes the cluster."""
+    reached, runs = planned.backfill, []
+    for number, part in enumerate(planned.parts, 1):
+        # As known now, not when the first part began.
+        request = Request(as_of_instant(config, as_of), None, reached, part, continues=planned.resumed or number > 1)
         runs.append(carry_out(config, request, progress))
         reached = request.reached or reached
-        done(number, len(chosen.chunks), runs[-1])
+        done(number, len(planned.parts), runs[-1])
     return reached, runs
 
 
-def _chunks(config: Config, begun: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:
-    """The chunks in which there is something to do; the last one reaches the end, and so closes the backfill."""
-    chunks = begun.parts(config.zone, days, tiles_until(config, plan.as_of))
-    if begun.slis:
-        chunks = [each for each in chunks if intersection([each], plan.tiles_to_fill)]
-        if not chunks and (resumed or plan.new_series):
-            chunks = [begun.left]
-    return [*chunks[:-1], *(Interval(each.start, begun.interval.end) for each in chunks[-1:])]
+def _parts(config: Config, asked: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:
+    """The parts in which there is something to do; the last one reaches the end, and so completes the backfill."""
+    parts = asked.parts(config.zone, days, tiles_until(config, plan.as_of))
+    if asked.slis:
+        parts = [part for part in parts if intersection([part], plan.tiles_to_fill)]
+        if not parts and (resumed or plan.new_series):
+            parts = [asked.left]
+    return [*parts[:-1], *(Interval(part.start, asked.interval.end) for part in parts[-1:])]
 
 
-def _begun(
+def _asked_backfill(
     config: Config,
     published: Published | None,
     wanted: int,
@@ -172,7 +189,7 @@ def _begun(
     end: When,
     sli: str | Sequence[str],
 ) -> tuple[Backfill, bool]:
-    """The backfill that was asked for, and whether it is one that was interrupted. Raises ConfigError."""
+    """The backfill that the arguments ask for, and whether it is one that was interrupted. Raises ConfigError."""
     if start is None or end is None:
         raise ConfigError("a backfill needs both a start and an end", where="start, end")
     low, high = instant_of(config.zone, "start", start), instant_of(config.zone, "end", end)
@@ -183,17 +200,17 @@ def _begun(
     interval = aligned(Interval(low, high), config.tile)
     if not interval.meets(whole):
         raise ConfigError(
-            "the interval asked for holds nothing",
+            "the interval holds no hours that could be recomputed",
             where="start, end",
-            expected=f"a stretch between since ({iso(config.since_instant)}) and as_of ({iso(wanted)})",
+            expected=f"an interval between since ({iso(config.since_instant)}) and as_of ({iso(wanted)})",
             found=str(interval),
         )
     slis = tuple(sorted({sli} if isinstance(sli, str) else set(sli)))
     current = published is not None and published.base == config.base
     _check_slis(config, slis, current)
-    for each in published.backfills if published is not None and current else ():
-        if (each.interval, each.slis) == (interval, slis):
-            return each, True
+    for unfinished in published.backfills if published is not None and current else ():
+        if (unfinished.interval, unfinished.slis) == (interval, slis):
+            return unfinished, True
     if published is not None and as_of_given and wanted < published.as_of:
         raise ConfigError(
             "as_of lies before what is published",
@@ -206,7 +223,7 @@ def _begun(
 
 
 def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
-    names = [each.name for each in config.declared]
+    names = [sli.name for sli in config.declared]
     for name in slis:
         if name not in names:
             raise ConfigError(
@@ -217,58 +234,53 @@ def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
             )
     if slis and not current:
         raise ConfigError(
-            "there are no hours yet that a single SLI could be added to",
+            "no hours are published yet to which a single SLI could be added",
             where="sli",
             found="nothing is published under this config",
             todo="leave the SLI out, or `sli run CONFIG` first",
         )
 
 
-def _days(plan: Plan, chunk: str | Duration | None) -> int:
-    """Length of a chunk."""
+def _days_of_a_part(plan: Plan, chunk: str | Duration | None) -> int:
+    """The length of a part in days. Raises ConfigError."""
     if chunk is None:
-        asked = sum(
-            each.end - each.start
-            for each in intersection([*plan.to_recompute, *plan.tiles_to_fill], plan.with_predictions)
+        to_do = intersection([*plan.to_recompute, *plan.tiles_to_fill], plan.with_predictions)
+        micros = sum(interval.end - interval.start for interval in to_do)
+        return max(1, int(micros / DAY * PART_BYTES / max(1, plan.bytes)) + 1)
+    length = duration_of("chunk", chunk)
+    if not length.days:
+        raise ConfigError(
+            "a part has whole days", where="chunk", expected="whole days, for example 30d", found=length.text
         )
-        return max(1, int(asked / DAY * CHUNK / max(1, plan.bytes)) + 1)
-    found = duration_of("chunk", chunk)
-    if not found.days:
-        raise ConfigError("a chunk is made of whole days", where="chunk", expected="such as 30d", found=found.text)
-    return found.days
+    return length.days
 
 
 def _windows(config: Config, plan: Plan, published: Published | None) -> pd.DataFrame:
-    """Each window a plan rolls up because of its interval, for which SLIs and why."""
+    """Each window that a plan rolls up because of its interval, with the SLIs and the reason."""
     import pandas as pd
 
     newest = _newest(config, plan, published)
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[object, ...]] = []
     for grain in config.all_grains:
         starts, ends = grain.windows(config.zone, config.since_instant, newest)
-        alike: dict[tuple[bool, ...], list[str]] = {}
-        for each in config.declared:
-            change = SliChange.of(plan, each)
+        slis_by_windows: dict[tuple[bool, ...], list[str]] = {}
+        for sli in config.declared:
+            change = SliChange.of(plan, sli)
             hit = affected(config.zone, plan, change, newest, grain, starts, ends)
-            hit &= resting_on(config.zone, grain, starts, ends, [*plan.to_recompute, *change.to_fill], each.reference)
-            alike.setdefault(tuple(hit.tolist()), []).append(each.name)
-        for chosen, slis in alike.items():
-            for start, end, rolled in zip(starts.tolist(), ends.tolist(), chosen, strict=True):
-                if rolled:
-                    reason = _reason(plan, Interval(start, end))
-                    rows.append(
-                        {
-                            "grain": grain.name,
-                            "window_start": moment(start),
-                            "window_end": moment(end),
-                            "slis": tuple(slis),
-                            "reason": reason,
-                        }
-                    )
+            hit &= resting_on(config.zone, grain, starts, ends, [*plan.to_recompute, *change.to_fill], sli.reference)
+            slis_by_windows.setdefault(tuple(hit.tolist()), []).append(sli.name)
+        for hits, slis in slis_by_windows.items():
+            rows += [
+                (grain.name, moment(start), moment(end), tuple(slis), _reason(plan, Interval(start, end)))
+                for start, end, is_hit in zip(starts.tolist(), ends.tolist(), hits, strict=True)
+                if is_hit
+            ]
     return pd.DataFrame(rows, columns=["grain", "window_start", "window_end", "slis", "reason"])
 
 
 def _reason(plan: Plan, window: Interval) -> str:
+    """Why a window is rolled up."""
+
     def holds(intervals: Iterable[Interval]) -> bool:
         return bool(intersection([window], intervals))
 

@@ -1,7 +1,6 @@
-"""Hour tiles of a run: made anew from all their pairs, or amended by the new rows, and those it reads beside them.
+"""Hour tiles of a run: recomputed from all their pairs, or amended by the new rows; and the published ones it needs.
 
-Hours of days that a run does not touch are read only where a window begins or ends within them. Limit: what is made
-anew is made beside all stored tiles, in memory at once.
+Limit: recomputed tiles are in memory together with all published tiles; amended ones only with those of their days.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ Progress = Callable[[str, int, int], None]
 
 @contextmanager
 def step(progress: Progress, what: str) -> Iterator[None]:
-    """Report the begin and the end of work that cannot be counted."""
+    """Report the start and the end of a step that has no count."""
     progress(what, 0, 1)
     yield
     progress(what, 1, 1)
 
 
 class FoundHeld(Exception):
-    """Hours whose input changed nothing while other states or slices of them were made from it."""
+    """Final tiles that new input would change cannot be filled with states or slices: they wait for a backfill."""
 
     def __init__(self, intervals: Sequence[Interval]) -> None:
         super().__init__("held")
@@ -61,7 +60,7 @@ class FoundHeld(Exception):
 
 
 class TooLarge(Exception):
-    """Tasks that ran out of memory: `error` is raised if smaller ones do, too."""
+    """Tasks ran out of memory. `error` is the error to raise if smaller tasks do so, too."""
 
     def __init__(self, error: OutOfMemory) -> None:
         super().__init__("too large")
@@ -70,7 +69,10 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class HourTiles:
-    """Hour tiles after a run's work: all of them, or those of `only` these local days; `touched` are those written."""
+    """Hour tiles after a run's work, and the plan with what the work showed.
+
+    `only` names the local days whose tiles are here (None: all days), `touched` the days to write.
+    """
 
     plan: Plan
     tiles: pa.Table
@@ -81,27 +83,31 @@ class HourTiles:
 def recompute_tiles(
     config: Config,
     transaction: Transaction,
-    chosen: Plan,
+    plan: Plan,
     inputs: Inputs,
-    known: Sequence[Interval],
+    held_before: Sequence[Interval],
     progress: Progress,
 ) -> HourTiles:
-    """Tiles recomputed from all their pairs. Raises TooLarge where tasks run out of memory."""
-    before = _tiles_before(config, transaction, chosen)
+    """Recompute the tiles of a plan from all their pairs.
+
+    `held_before` are tiles that earlier attempts of this run found to be held. Raises TooLarge where tasks run out of
+    memory, FoundHeld for further held tiles, and UnreadableFiles.
+    """
+    before = _tiles_before(config, transaction, plan)
     try:
         with step(progress, "looking for repeated ids"):
-            chosen, lost = _settled(config, inputs, chosen, before)
-        made = [(task_set, _matched(config, task_set, lost, chosen.as_of, progress)) for task_set in chosen.task_sets]
+            plan, lost = _settled(config, inputs, plan, before)
+        computed = [(task_set, _matched(config, task_set, lost, plan.as_of, progress)) for task_set in plan.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    tiles, held = replace_tiles(config, before, made, chosen)
-    if chosen.fills and difference(held, known):
+    tiles, held = replace_tiles(config, before, computed, plan)
+    if plan.fills and difference(held, held_before):
         raise FoundHeld(held)
-    changed = _changed(config, transaction, chosen, before, tiles)
-    chosen = replace(chosen, held=tuple(union([*chosen.held, *held])), changed=changed)
+    changed = _changed(config, transaction, plan, before, tiles)
+    plan = replace(plan, held=tuple(union([*plan.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
-        tiles, reclassified = with_reasons(config, inputs, chosen.as_of, tiles)
-    return HourTiles(chosen, tiles, _touched_days(chosen, before, tiles) | reclassified)
+        tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
+    return HourTiles(plan, tiles, _touched_days(plan, before, tiles) | reclassified)
 
 
 def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
@@ -126,90 +132,86 @@ def _days_of(rows: pa.Table) -> set[str]:
 
 
 def _changed(
-    config: Config, transaction: Transaction, chosen: Plan, before: pa.Table, tiles: pa.Table
+    config: Config, transaction: Transaction, plan: Plan, before: pa.Table, tiles: pa.Table
 ) -> tuple[Interval, ...] | None:
-    """Of the tiles recomputed those whose windows may change: their states did, or windows waited for them."""
+    """The recomputed tiles whose windows may change: their states changed, or windows waited for them."""
     published = transaction.published
-    if published is None or chosen.from_scratch:
+    if published is None or plan.from_scratch:
         return None
     waited = intersection(
-        [*published.waiting, *(i for where in published.lacking_states.values() for i in where)], chosen.to_recompute
+        [*published.waiting, *(tile for tiles in published.lacking_states.values() for tile in tiles)],
+        plan.to_recompute,
     )
-    return tuple(union([*changed_intervals(config, before, tiles, chosen.to_recompute), *waited]))
+    return tuple(union([*changed_intervals(config, before, tiles, plan.to_recompute), *waited]))
 
 
 def amend_tiles(
-    config: Config, transaction: Transaction, chosen: Plan, new_rows: NewRows, progress: Progress
+    config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
 ) -> HourTiles:
-    """Tiles of which only what the new rows change is computed. Raises CannotAmend."""
+    """Change the tiles only by the new rows. Raises CannotAmend if tiles cannot be amended."""
     if not new_rows.any:
         return HourTiles(
-            replace(chosen, to_recompute=(), to_confirm=()),
+            replace(plan, to_recompute=(), to_confirm=()),
             with_states(TILES.empty_table(), config.kinds),
             set(),
             set(),
         )
     try:
         with within_memory("new rows"):
-            return _by_new_rows(config, transaction, chosen, new_rows, progress)
+            return _by_new_rows(config, transaction, plan, new_rows, progress)
     except OutOfMemory as error:
         LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
         raise CannotAmend from error
 
 
 def _by_new_rows(
-    config: Config, transaction: Transaction, chosen: Plan, new_rows: NewRows, progress: Progress
+    config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
 ) -> HourTiles:
-    # In this process whatever the config says of Dask: to start a cluster would take longer.
-    spec = Spec.of(config, chosen.as_of, config.states, chosen.slice_sets, config.parallel)
-    found = contributions(new_rows, spec, _id_index(config, transaction, new_rows))
+    # In this process even if the config asks for a cluster: starting one would take longer.
+    spec = Spec.of(config, plan.as_of, config.states, plan.slice_sets, config.parallel)
+    pairs = contributions(new_rows, spec, _id_index(config, transaction, new_rows))
     progress("matching", 1, 1)
-    rows = changed_tiles(found.before, found.after, config.states)
-    tiles, touched, held = _exchanged(config, transaction, chosen, found, rows, [])
+    rows = changed_tiles(pairs.before, pairs.after, config.states)
+    tiles, touched, held = _exchanged(config, transaction, plan, pairs, rows, [])
     if held:
         rows = rows.filter(pa.array(~_among(rows, held)))
-        tiles, touched, _ = _exchanged(config, transaction, chosen, found, rows, held)
+        tiles, touched, _ = _exchanged(config, transaction, plan, pairs, rows, held)
     exact = replace(
-        chosen,
+        plan,
         to_recompute=tuple(_tiles_at(config, rows)),
         to_confirm=(),
-        held=tuple(union([*chosen.held, *held])),
+        held=tuple(union([*plan.held, *held])),
     )
     return HourTiles(exact, with_states(tiles, config.kinds), touched, touched)
 
 
 def _exchanged(
-    config: Config,
-    transaction: Transaction,
-    chosen: Plan,
-    found: Contributions,
-    rows: pa.Table,
-    held: Sequence[Interval],
+    config: Config, transaction: Transaction, plan: Plan, pairs: Contributions, rows: pa.Table, held: Sequence[Interval]
 ) -> tuple[pa.Table, set[str], list[Interval]]:
-    """Tiles after these `rows` and the marks beside them changed, the days touched, and the final tiles among them.
+    """The tiles after `rows` changed with their marks, the days touched, and the final tiles that changed.
 
-    Nothing of tiles `held` changes. Raises CannotAmend.
+    Tiles in `held` stay as they are. Raises CannotAmend.
     """
-    before, after = (audit_rows(each, held) for each in (found.before, found.after))
+    before, after = (audit_rows(tiles, held) for tiles in (pairs.before, pairs.after))
     marked = changed_audit(before, after)
-    # What a tile held before does not know of cannot be taken away from it.
-    unheld = changed_audit(*(audit_rows(each, [*chosen.held, *held]) for each in (found.before, found.after)))
-    if intersection(_tiles_at(config, rows), chosen.held) or marked != unheld:
+    # A tile that was held before lacks rows, so they cannot be subtracted from it.
+    unheld = changed_audit(*(audit_rows(tiles, [*plan.held, *held]) for tiles in (pairs.before, pairs.after)))
+    if intersection(_tiles_at(config, rows), plan.held) or marked != unheld:
         raise CannotAmend
     touched = {*_days_of(rows), *marked.values()}
     stored = with_states(_stored(config, transaction, touched), config.kinds)
     marks = amend_audit(audit_rows(stored, ()), before, after, marked)
-    tiles = update_tiles(config, stored, found.before, found.after, rows, marks, marked)
-    final = [Interval(BEGINNING, chosen.final_before)]
+    tiles = update_tiles(config, stored, pairs.before, pairs.after, rows, marks, marked)
+    final = [Interval(BEGINNING, plan.final_before)]
     if not _among(rows, final).any():
         return tiles, touched, []
-    # A pair may change and its tile not: a sample or an extreme need not hold it.
+    # A changed pair need not change its tile: for example a minimum may rest on another pair.
     differs = changed_tiles(stored, tiles, config.states)
     return tiles, touched, intersection(_tiles_at(config, differs), final)
 
 
 def _among(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
-    """Which rows are of these tiles."""
+    """Whether each row belongs to one of these tiles."""
     starts = rows.column("start").cast(pa.int64()).to_numpy()
     return meets_any(starts, starts + 1, tiles)
 
@@ -220,7 +222,7 @@ def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
 
 
 def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> IdIndex:
-    """The keys of all rows of the files seen, which are made anew where they are not there."""
+    """The index of ids of all files seen; it is built if the store does not have it."""
     published = transaction.published
     if published is None or published.id_hash != HASH:
         transaction.write("keys", KEYS.empty_table(), replacing="true")
@@ -231,7 +233,7 @@ def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> Id
 
 
 def newest_end(config: Config, transaction: Transaction, worked: HourTiles, days: pa.Table) -> int:
-    """End of the newest hour with predictions; that of the published run may have lost its own."""
+    """End of the newest hour with predictions. It may lie before the published one, whose predictions may be gone."""
     if worked.only is None:
         return newest_hour(config, worked.tiles)
     last = pc.max(days.filter(pc.equal(days.column("span"), pa.scalar("tile"))).column("day")).as_py()
@@ -242,13 +244,13 @@ def newest_end(config: Config, transaction: Transaction, worked: HourTiles, days
 def with_edges(
     config: Config, transaction: Transaction, worked: HourTiles, passes: Sequence[Pass], newest: int
 ) -> pa.Table:
-    """Hour tiles that the windows to roll up rest on: with those of days a window begins or ends within."""
+    """The hour tiles that the passes need: also those of days within which a window begins or ends."""
     if worked.only is None:
         return worked.tiles
     zone, edges = config.zone, [np.array([], dtype=np.int64)]
-    for each in passes:
-        references = [sli.reference for sli in each.slis if sli.reference is not None]
-        for grain, starts, ends in each.windows(config, newest):
+    for one in passes:
+        references = [sli.reference for sli in one.slis if sli.reference is not None]
+        for grain, starts, ends in one.windows(config, newest):
             edges += [starts, ends]
             if any(reference.kind == "previous" for reference in references):
                 edges.append(grain.before(zone, starts, ends))
@@ -258,57 +260,57 @@ def with_edges(
     return pa.concat_tables([worked.tiles, more], promote_options="permissive")
 
 
-def _tiles_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
-    """The published tiles this run builds on, of what is still declared: none if it starts from scratch."""
-    if transaction.published is None or chosen.from_scratch:
+def _tiles_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Table:
+    """The published hour tiles that this run changes; none if it starts from scratch."""
+    if transaction.published is None or plan.from_scratch:
         return TILES.empty_table()
     return _stored(config, transaction, None)
 
 
 def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> pa.Table:
-    """Published hour tiles of what is still declared, all or those of some local days.
-
-    What was declared once and left out since may have been skipped by runs in between: it is computed anew.
-    """
+    """Published hour tiles, of all or some local days, with the states and slices that are still declared."""
     if days is not None and not days:
         return TILES.empty_table()
     return _declared(config, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))])
 
 
-def days_before(config: Config, transaction: Transaction, chosen: Plan) -> pa.Table:
-    """The published day tiles this run builds on, of what is still declared."""
-    if transaction.published is None or chosen.from_scratch:
+def days_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Table:
+    """The published day tiles that this run changes; none if it starts from scratch."""
+    if transaction.published is None or plan.from_scratch:
         return DAYS.empty_table()
     return _declared(config, transaction, "days", [])
 
 
 def _declared(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
-    """Published rows of a table of tiles: the states and slices that are still declared, and the marks."""
+    """Published rows of a table of tiles: the states and slices that are still declared, and the marks.
+
+    A state that the config dropped and declares again is computed again, since runs in between may have skipped it.
+    """
     published = transaction.published
     assert published is not None
     columns = {*LAYOUT[name][0].names, *(state for state in config.states if state in published.states)}
-    kept = [",".join(each) for each in config.slice_sets if each in published.slice_sets]
-    sided = pc.field("span").isin(["pairs", "feedback"])
-    only = sided | pc.field("slice_by").isin(pa.array(kept, pa.string()))
+    kept = [",".join(columns) for columns in config.slice_sets if columns in published.slice_sets]
+    with_marks = pc.field("span").isin(["pairs", "feedback"])
+    only = with_marks | pc.field("slice_by").isin(pa.array(kept, pa.string()))
     return transaction.rows(name, columns, only, within)
 
 
-def _settled(config: Config, inputs: Inputs, chosen: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
-    """Find predictions that lose to one in another tile; plan the tiles where that changed."""
+def _settled(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
+    """Find the predictions that lose to one in another tile; add the tiles where that changed to the plan."""
     published = published_losers(before, config.tile)
-    now = losers(config, inputs, chosen, published)
-    return with_more_tiles(config, inputs, chosen, differing_tiles(now, published, config.tile)), now
+    now = losers(config, inputs, plan, published)
+    return with_more_tiles(config, inputs, plan, differing_tiles(now, published, config.tile)), now
 
 
 def _matched(config: Config, task_set: TaskSet, lost: pa.Table, as_of: int, progress: Progress) -> pa.Table:
-    # In this process one task after another has all threads: fewer, larger tasks read less twice.
+    # Without a cluster tasks run one after another, each with all threads: fewer, larger tasks read less twice.
     threads = config.parallel if config.dask == "in-process" else 1
     spec = Spec.of(config, as_of, task_set.states, task_set.slice_sets, threads)
     done = functools.partial(progress, "matching")
     if task_set.shuffle:
-        from sli.tiles.shuffle import shuffle_and_build  # which needs pandas, and most runs do not
+        from sli.tiles.shuffle import shuffle_and_build  # imports pandas, which most runs do not need
 
-        made = shuffle_and_build(config, task_set, spec, lost, done)
+        tiles = shuffle_and_build(config, task_set, spec, lost, done)
     else:
-        made = execute(config, [functools.partial(match_and_build, work, spec, lost) for work in task_set.tasks], done)
-    return pa.concat_tables(made, promote_options="permissive")
+        tiles = execute(config, [functools.partial(match_and_build, work, spec, lost) for work in task_set.tasks], done)
+    return pa.concat_tables(tiles, promote_options="permissive")

@@ -35,7 +35,15 @@ def plan(
     settings: Sequence[str] = (),
     future: bool = False,
 ) -> Plan:
-    """What `run` with the same arguments would do; reads listings and footers, writes nothing. Raises SliError."""
+    """Return what `run` with the same arguments would do: which hours it recomputes and why.
+
+    It reads listings and footers of files, and writes nothing. Raises SliError.
+
+    >>> import sli
+    >>> plan = sli.plan(config, as_of="2024-01-16")
+    >>> plan.tiles, [cause.what for cause in plan.causes]
+    (1, ['first run: predictions', 'first run: feedback'])
+    """
     config = load_config(config, settings)
     return current_plan(config, request_of(config, as_of, look_back, future))
 

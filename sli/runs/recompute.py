@@ -76,12 +76,19 @@ def run(
     future: bool = False,
     undo_future: bool = False,
 ) -> Outcome:
-    """Bring the tables up to date with the logs, as known at `as_of` (default: now).
+    """Bring the tables up to date with the logs, as known at `as_of` (default: now), and return what changed.
 
     With `look_back`, for example `1d`, a run recomputes only stale hours of that last stretch before the newest
     published hour; older stale hours wait for a run without it, and hours that were never published are always
     computed. `future` allows an `as_of` in the future, where nothing is published as of today; `undo_future` first
     takes back what was published as of the future. Raises SliError.
+
+    >>> import sli
+    >>> outcome = sli.run(config, as_of="2024-01-16")
+    >>> outcome.published, outcome.tiles, outcome.results
+    (True, 1, 12)
+    >>> sli.run(config, as_of="2024-01-16").published
+    False
     """
     began = time.monotonic()
     config = load_config(config, settings)

@@ -19,9 +19,7 @@ EXAMPLES = {
     for test in doctest.DocTestFinder().find(importlib.import_module(name))
     if test.examples
 }
-WITHOUT = {"backfill", "plan", "plan_backfill", "run"}
-"""Functions of `sli` that still lack an example; none may be added."""
-PUBLIC = [(sli, name) for name in sli.__all__ if name not in WITHOUT]
+PUBLIC = [(sli, name) for name in sli.__all__]
 PUBLIC += [(sli.mergeable, name) for name in sli.mergeable.__all__]
 
 
@@ -40,6 +38,8 @@ def published(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name, published, tmp_path, monkeypatch):
     shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    if name.startswith("sli.runs."):  # a run shows most where nothing is published yet
+        shutil.rmtree(tmp_path / "store")
     monkeypatch.chdir(tmp_path)
     EXAMPLES[name].globs["config"] = tmp_path / "c.yaml"
     said: list[str] = []

@@ -103,7 +103,7 @@ def test_a_backfill_that_was_interrupted_continues_where_it_stopped(scenario: Sc
         sli.backfill(scenario.config, **WHOLE, chunk="2d", as_of=text(AS_OF), done=stopping(stop))
     [unfinished] = Store(scenario.config.store).published().backfills  # type: ignore[union-attr]
     planned = sli.plan_backfill(scenario.config, **WHOLE, chunk="2d", as_of=text(AS_OF))
-    assert (planned.resumed, planned.backfill, len(planned.chunks)) == (True, unfinished, 4 - stop)
+    assert (planned.resumed, planned.backfill, len(planned.parts)) == (True, unfinished, 4 - stop)
     outcome = sli.backfill(scenario.config, **WHOLE, chunk="2d", as_of=text(AS_OF))
     assert (outcome.resumed, len(outcome.runs), outcome.backfill.id) == (True, 4 - stop, unfinished.id)
     assert Store(scenario.config.store).published().backfills == ()  # type: ignore[union-attr]
@@ -208,7 +208,7 @@ def test_an_interrupted_backfill_of_a_new_sli_continues(scenario: Scenario) -> N
 def test_an_sli_that_lacks_nothing_is_not_backfilled(scenario: Scenario) -> None:
     scenario.run(AS_OF)
     planned = sli.plan_backfill(scenario.config, **WHOLE, sli="accuracy", as_of=text(AS_OF))
-    assert planned.chunks == ()
+    assert planned.parts == ()
     assert sli.backfill(scenario.config, **WHOLE, sli="accuracy", as_of=text(AS_OF)).runs == ()
 
 

@@ -13,8 +13,14 @@ import pyarrow as pa
 UTC = pa.timestamp("us", tz="UTC")
 TEXT = pa.string()
 SLICE = pa.map_(TEXT, TEXT)
+Fields = list[tuple[str, pa.DataType]]
 
-BELIEF = [
+
+def _schema(fields: Fields) -> pa.Schema:
+    return pa.schema(fields)
+
+
+BELIEF: Fields = [
     ("model", TEXT),
     ("sli", TEXT),
     ("definition", TEXT),
@@ -40,10 +46,10 @@ BELIEF = [
     ("run_id", TEXT),
 ]
 
-RESULTS = pa.schema([*BELIEF, ("day", TEXT)])
+RESULTS = _schema([*BELIEF, ("day", TEXT)])
 """Newest belief; `day` is the local date the window ends in, a partition column beside `grain`."""
 
-REVISIONS = pa.schema(
+REVISIONS = _schema(
     [
         *BELIEF,
         ("day", TEXT),
@@ -62,7 +68,7 @@ MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.i
 SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
 STRAY = pa.struct([("id", TEXT), ("time", UTC), ("reason", TEXT)])
 
-TILE = [
+TILE: Fields = [
     ("day", TEXT),
     ("span", TEXT),
     ("start", UTC),
@@ -72,18 +78,18 @@ TILE = [
     ("labelled", pa.int64()),
 ]
 
-TILES = pa.schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SHADOW)), ("strays", pa.list_(STRAY))])
+TILES = _schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SHADOW)), ("strays", pa.list_(STRAY))])
 """`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
 of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
 
-DAYS = pa.schema([("month", TEXT), *TILE, ("marks", pa.list_(MARK))])
+DAYS = _schema([("month", TEXT), *TILE, ("marks", pa.list_(MARK))])
 """Tiles of whole local days, merged from those of hours; `month` is the partition column. The marks of spans `pairs`
 and `feedback` are those of the day, strays among them by their reason."""
 
-KEYS = pa.schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
+KEYS = _schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
 """Where ids lie: a hash of each and the number of its tile; `log` is the partition column."""
 
-AUDIT = pa.schema(
+AUDIT = _schema(
     [
         ("run_id", TEXT),
         ("sequence", pa.int64()),
@@ -97,7 +103,7 @@ AUDIT = pa.schema(
     ]
 )
 
-INPUTS = pa.schema(
+INPUTS = _schema(
     [
         ("log", TEXT),
         ("path", TEXT),
@@ -114,7 +120,7 @@ INPUTS = pa.schema(
 )
 """The files the last published run saw; `ranges` holds first and last instant of each group of rows, in turn."""
 
-RUNS = pa.schema(
+RUNS = _schema(
     [
         ("run_id", TEXT),
         ("sequence", pa.int64()),
@@ -170,5 +176,5 @@ def with_states(rows: pa.Table, kinds: Mapping[str, str]) -> pa.Table:
     """Rows with a column, null if need be, for each state by its id and kind."""
     for name, kind in kinds.items():
         if name not in rows.schema.names:
-            rows = rows.append_column(name, pa.nulls(len(rows), state_type(kind)))
+            rows = rows.append_column(name, pa.nulls(len(rows), state_type(kind)))  # type: ignore[call-overload]  # one a type in the stubs
     return rows

@@ -28,7 +28,8 @@ def with_usable_slices(config: Config, inputs: Inputs) -> Config:
     types = nested_types(config, inputs)
     if not types:
         return config
-    kept = [setting for setting in config.slice_by if not types.keys() & set(setting.columns)]
+    settings = zip(config.slice_by, config.slice_sets, strict=True)
+    kept = [setting for setting, columns in settings if not types.keys() & set(columns)]
     if not kept:
         name, kind = next(iter(types.items()))
         raise ConfigError(

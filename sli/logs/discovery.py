@@ -146,4 +146,5 @@ def _unchanged(expected: ExpectedLog, before: Files, places: Rows, fingerprints:
         pc.starts_with(before.rows.column("explanation"), "a page is damaged: "),
     )
     kept = np.append(complete[before.kinds.of_file] & ~flags(read_again), False)
-    return before.equal_at(places, "fingerprint", fingerprints) & kept[places]
+    unchanged: Flags = before.equal_at(places, "fingerprint", fingerprints) & kept[places]
+    return unchanged

@@ -224,8 +224,8 @@ class Files:
             changes[there] |= (names[here] != names[before]) | (types[here] != types[before])
         firsts = np.flatnonzero(np.concatenate([[len(self) > 0], changes]))
         known: dict[Columns, int] = {}
-        columns: list[list[tuple[str, str]]] = maps.take(integer_column(firsts)).to_pylist()
-        kinds = [known.setdefault(tuple(pairs), len(known)) for pairs in columns]
+        different: Column = maps.take(integer_column(firsts))
+        kinds = [known.setdefault(tuple(pairs or ()), len(known)) for pairs in different.to_pylist()]
         ends = np.append(firsts[1:], len(self))
         return Kinds(np.repeat(np.array(kinds, np.int64), ends - firsts), list(known))
 

@@ -212,12 +212,14 @@ def _with_times(
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         size += sum(group.column(i).total_compressed_size for i in needed)
         times = group.column(names[expected.source.time]).statistics
-        if times is None or (not times.has_min_max and times.null_count != group.num_rows) or not times.has_null_count:
+        counted = times is not None and times.has_null_count  # type: ignore[attr-defined]  # misspelt in the stubs
+        if times is None or not counted or (not times.has_min_max and times.null_count != group.num_rows):
             bounds, nulls = _read_times(expected, opened)
             break
-        nulls += times.null_count
-        if times.has_min_max:
-            bounds.append((_micros(times.min_raw, kind), _micros(times.max_raw, kind)))
+        nulls += times.null_count or 0
+        low, high = times.min_raw, times.max_raw
+        if times.has_min_max and low is not None and high is not None:
+            bounds.append((_micros(low, kind), _micros(high, kind)))
     if bounds and not any(low < LATEST and high >= EARLIEST for low, high in bounds):
         what = f"every time in column '{expected.source.time}' lies before the year 1678 or after 2261"
         return file.set_aside("wrong time", f"{what}; was it written in another unit, or as a placeholder?")

@@ -2,6 +2,9 @@
 
 On S3 every request names the ETag that was listed, so the bytes are those of the listed file. Limit: fetched bytes are
 kept in memory in addition to DuckDB's own, up to a share of a task's memory.
+
+`fsspec.parquet` is not used: measured on S3 it makes two more requests a file for 1.1 to 6 times the bytes, names
+no ETag, checks no checksum, and takes one list of row groups for all files.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from prefect.runtime import flow_run
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -27,7 +27,7 @@ Length = Annotated[str, AfterValidator(_length)]
 Zoneless = "A time without a zone is read in the config's time zone."
 
 
-def _number_fields(schema: dict[str, dict[str, dict[str, object]]]) -> None:
+def _number_fields(schema: dict[str, Any]) -> None:
     """Number the fields for the form, because databases keep no order. `settings`, rarely needed, comes last."""
     names = sorted(schema["properties"], key=lambda name: name == "settings")
     for position, name in enumerate(names):

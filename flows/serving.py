@@ -16,7 +16,7 @@ import time
 import tomllib
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,12 @@ from sli.config.model import Config
 from sli.errors import ConfigError, EngineError, SliError
 
 if TYPE_CHECKING:
+    from prefect import Flow, State
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Schedule
+
+    from flows.parameters import Backfill, Recompute
 
 HOURLY = "7 * * * *"
 NIGHTLY = "23 3 * * *"
@@ -167,10 +172,12 @@ def _wait(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
 
 def _serve(deployments: Sequence[RunnerDeployment]) -> None:
     from prefect import serve
+    from prefect.client.schemas.schedules import CronSchedule
 
     print(f"Prefect at {os.environ['PREFECT_API_URL'].removesuffix('/api')}", flush=True)
     for deployment in deployments:
-        schedules = [f"{s.schedule.cron} UTC" for s in deployment.schedules or []]
+        crons = [s.schedule.cron for s in deployment.schedules or [] if isinstance(s.schedule, CronSchedule)]
+        schedules = [f"{cron} UTC" for cron in crons]
         print(f"  {deployment.flow_name}/{deployment.name}  {', '.join(schedules) or 'on demand'}", flush=True)
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
@@ -185,42 +192,47 @@ def _send_log() -> None:
 def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str | None) -> list[RunnerDeployment]:
     """The three deployments of a config; the same as in prefect.yaml. Raises ConfigError."""
     # Imported here: Prefect reads its settings from the environment when it is imported.
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.schedules import Cron, Schedule
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 
     from flows.backfill import backfill
     from flows.parameters import Recompute, checked
     from flows.recompute import recompute
 
-    def limit(strategy: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
-        return ConcurrencyLimitConfig(limit=1, collision_strategy=strategy, grace_period_seconds=120)
-
-    def every(name: str, cron: str) -> Schedule:
-        try:
-            return Cron(cron, timezone="UTC")
-        except ValueError as error:
-            expected = "five fields, for example 7 * * * *"
-            raise ConfigError(
-                "this is not a cron expression", where=f"--{name}", expected=expected, found=cron
-            ) from error
-
-    name = slug(config.model)
+    name, job = slug(config.model), {"config": path}
     one_is_enough, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
-    job = {"config": path}
     limits = {"look_back": look_back} if look_back else {}
     brief = checked(Recompute, job | limits).model_dump(mode="json", exclude_unset=True)
     return [
-        recompute.to_deployment(
-            f"{name}-hourly",
-            schedule=every("hourly", hourly),
-            parameters={"job": brief},
-            concurrency_limit=limit(one_is_enough),
-        ),
-        recompute.to_deployment(
-            f"{name}-nightly",
-            schedule=every("nightly", nightly),
-            parameters={"job": job},
-            concurrency_limit=limit(in_turn),
-        ),
-        backfill.to_deployment(name, parameters={"job": job}, concurrency_limit=limit(in_turn)),
+        _deployment(recompute, f"{name}-hourly", brief, one_is_enough, _cron("hourly", hourly)),
+        _deployment(recompute, f"{name}-nightly", job, in_turn, _cron("nightly", nightly)),
+        _deployment(backfill, name, job, in_turn),
     ]
+
+
+def _deployment(
+    flow: Flow[[Recompute], State[object]] | Flow[[Backfill], State[object]],
+    name: str,
+    job: Mapping[str, object],
+    at_once: ConcurrencyLimitStrategy,
+    schedule: Schedule | None = None,
+) -> RunnerDeployment:
+    """A deployment of which one run works at a time; `at_once` says what happens to a second one."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.deployments.runner import RunnerDeployment
+
+    limit = ConcurrencyLimitConfig(limit=1, collision_strategy=at_once, grace_period_seconds=120)
+    deployment = flow.to_deployment(name, schedule=schedule, parameters={"job": job}, concurrency_limit=limit)
+    assert isinstance(deployment, RunnerDeployment)  # a coroutine only where an event loop runs
+    return deployment
+
+
+def _cron(option: str, cron: str) -> Schedule:
+    from prefect.schedules import Cron
+
+    try:
+        return Cron(cron, timezone="UTC")
+    except ValueError as error:
+        expected = "five fields, for example 7 * * * *"
+        raise ConfigError(
+            "this is not a cron expression", where=f"--{option}", expected=expected, found=cron
+        ) from error

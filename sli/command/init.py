@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from sli.calendar.zone import zone
-from sli.command.guess import Columns, Guesses, Sample, guess
+from sli.command.guess import Columns, Guesses, guess
+from sli.command.sample import Sample
 from sli.config.load import load_config
 from sli.errors import ConfigError, SliError
 

@@ -123,5 +123,6 @@ def is_naive(kind: pa.DataType) -> bool:
 
 def is_share(sample: Sample, name: str) -> bool:
     """Whether all values of a column lie between 0 and 1."""
-    bounds = pc.min_max(pc.cast(sample.rows.column(name), pa.float64(), safe=False)).as_py()
-    return bounds["min"] is None or (bounds["min"] >= 0 and bounds["max"] <= 1)
+    values = pc.cast(sample.rows.column(name), pa.float64(), safe=False)
+    least, largest = pc.min(values).as_py(), pc.max(values).as_py()
+    return least is None or largest is None or (least >= 0 and largest <= 1)

@@ -172,7 +172,7 @@ def _p_value_lines(rows: pa.Table, config: Config) -> list[str]:
             if largest >= MANY:
                 lines.append(
                     f"{sli.name}: with {largest:,} predictions in a window even a tiny difference is significant; "
-                    f"judge by {sli.declaration['sli'].removesuffix('_p')} instead"
+                    f"judge by {str(sli.declaration['sli']).removesuffix('_p')} instead"
                 )
     return lines
 

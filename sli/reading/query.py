@@ -26,6 +26,7 @@ from sli.config.arguments import When, duration_of, instant_of
 from sli.config.entries import PythonSli, built_in, parse_slis
 from sli.config.load import load_config
 from sli.config.model import Config
+from sli.engine.arrow import ChunkedColumn, Column
 from sli.errors import ConfigError, StoreError, nearest
 from sli.planning.affected import resting_on
 from sli.planning.published import Published
@@ -122,16 +123,16 @@ def distribution(
     with question.evaluation() as evaluation:
         windows, elements = evaluation.distribution(states[0], question.grain, question.starts, question.ends)
     owner = elements.rows
-    table = pa.table(
-        {
-            "window_start": question.starts[windows.window][owner],
-            "window_end": question.ends[windows.window][owner],
-            "slice_by": windows.slice_by.take(pa.array(owner)),
-            "slice": windows.slice.take(pa.array(owner)),
-            "value": pa.array(elements.keys),
-            "count": elements.counts,
-        }
-    )
+    positions = pa.array(owner, pa.int64())
+    columns: dict[str, Column | ChunkedColumn] = {
+        "window_start": pa.array(question.starts[windows.window][owner], pa.int64()),
+        "window_end": pa.array(question.ends[windows.window][owner], pa.int64()),
+        "slice_by": windows.slice_by.take(positions),
+        "slice": windows.slice.take(positions),
+        "value": pa.array(elements.keys),
+        "count": pa.array(elements.counts, pa.int64()),
+    }
+    table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
     keys = ("slice", "window_end", "window_start", "count", "value")
     order: Order = [(name, "descending" if name == "count" else "ascending") for name in keys]
     return to_pandas(stored_rows(_of_slice(table, question.slice).sort_by(order)))

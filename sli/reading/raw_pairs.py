@@ -94,7 +94,8 @@ def _labelled(config: Config, predictions: pd.DataFrame, feedback: pd.DataFrame)
         ["time_known", "value"], ascending=[config.feedback.keep == "first", False], na_position="last", kind="stable"
     ).drop_duplicates("id", keep="first")
     joined = predictions.merge(latest[["id", "time_known", "value"]], on="id", how="left", suffixes=("", "_label"))
-    seconds = (joined.time_known - joined.time) / pd.Timedelta("1s")
+    delays: pd.Series[pd.Timedelta] = joined.time_known - joined.time
+    seconds = delays / pd.Timedelta("1s")
     return _as_pairs(config, joined.assign(predicted_at=joined.time, known_at=joined.time_known, delay=seconds))
 
 
@@ -159,7 +160,7 @@ def _as_logged(column: Column, type_name: str) -> Column:
     name = "string" if type_name == "hive" or type_name.startswith("dictionary") else type_name
     try:
         # The stubs only know names written in the code; this one comes from a file.
-        return column.cast(pa.type_for_alias(name), safe=False)  # type: ignore[call-overload,no-any-return]
+        return column.cast(pa.type_for_alias(name), safe=False)  # type: ignore[call-overload]
     except ValueError:
         return column
 
@@ -229,7 +230,8 @@ def _read_file(config: Config, file: LogFile, id: str, time: str, value: str, co
     ids, times = _text(_plain(table.column(id))), _instants(config.zone, table.column(time).to_pandas())
     valid = ids.notna() & times.notna() & ~np.isinf(number) & ~nan & ~(number < 0 if config.classes else False)
     named = {name: _column(table.column(name)) if name in stored else partition[name] for name in columns}
-    return pd.DataFrame({"id": ids, "time": times, "value": number, **named}).loc[valid]
+    rows: pd.DataFrame = pd.DataFrame({"id": ids, "time": times, "value": number, **named}).loc[valid]
+    return rows
 
 
 def _instants(zone: Zone, times: pd.Series) -> pd.Series[pd.Timestamp]:

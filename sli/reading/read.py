@@ -10,7 +10,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -35,7 +35,7 @@ from sli.slices import slice_by_of
 
 if TYPE_CHECKING:
     Instant = pa.Scalar[pa.TimestampType[Literal["us"], str]]
-    Positions = pa.Array[pa.Scalar[pa.Int64Type]]
+    Positions = pa.Int64Array | pa.UInt64Array
 
 COLUMNS = [name for name, _ in schemas.BELIEF]
 ORDER = ("sli", "grain", "slice_by", "slice", "window_end", "window_start")
@@ -110,8 +110,8 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
         return to_pandas(store.rows("audit", published, only=current_audit(published)))
     limit, newest, standing = instant_of(config.zone, "as_of", as_of), -1, 0
     runs = store.rows("runs", published, ["sequence", "as_of"]).sort_by("sequence")
-    sequences: list[int] = runs.column("sequence").to_pylist()
-    instants: list[int] = runs.column("as_of").cast(pa.int64()).to_pylist()
+    sequences = runs.column("sequence").to_numpy().tolist()
+    instants = runs.column("as_of").cast(pa.int64()).to_numpy().tolist()
     for sequence, instant in zip(sequences, instants, strict=True):
         # A run with an older as_of than those before it writes no audit.
         if instant >= newest:
@@ -121,8 +121,9 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
 
 def _of_slices(rows: pa.Table, slice: Slice | None, slice_by: Sequence[str] | None, ordered: bool = True) -> pa.Table:
     """The rows of the slices asked for; `ordered` as `ORDER` says, or in the order they come in."""
-    columns: list[list[str]] = rows.column("slice_by").to_pylist()
-    values: list[list[tuple[str, str | None]]] = rows.column("slice").to_pylist()
+    # Never null, which the stubs cannot know.
+    columns = cast("list[list[str]]", rows.column("slice_by").to_pylist())
+    values = cast("list[list[tuple[str, str | None]]]", rows.column("slice").to_pylist())
     sets, slices = [tuple(names) for names in columns], [dict(pairs) for pairs in values]
     order = _ordered(rows, sets, slices) if ordered else pa.array(range(len(rows)), pa.int64())
     if slice_by is not None:

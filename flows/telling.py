@@ -29,7 +29,7 @@ from sli.calendar.interval import iso, moment
 from sli.command.plain import breaches, change_rows, latest_markdown, outcome_dict
 from sli.command.text import warning_lines
 from sli.config.model import Config
-from sli.engine.storage import plain
+from sli.engine.storage import message_of
 from sli.masking import masked, masked_tree
 from sli.publishing.store import Store
 from sli.runs.outcome import Outcome
@@ -55,7 +55,7 @@ def best_effort(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        get_run_logger().warning("%s could not be shown: %s: %s", what, type(error).__name__, plain(error))
+        get_run_logger().warning("%s could not be shown: %s: %s", what, type(error).__name__, message_of(error))
 
 
 def name_run(config: Config, interval: str, as_of: int) -> None:

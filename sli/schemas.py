@@ -20,7 +20,7 @@ def _schema(fields: Fields) -> pa.Schema:
     return pa.schema(fields)
 
 
-BELIEF: Fields = [
+RESULT: Fields = [
     ("model", TEXT),
     ("sli", TEXT),
     ("definition", TEXT),
@@ -46,12 +46,12 @@ BELIEF: Fields = [
     ("run_id", TEXT),
 ]
 
-RESULTS = _schema([*BELIEF, ("day", TEXT)])
+RESULTS = _schema([*RESULT, ("day", TEXT)])
 """Newest belief; `day` is the local date the window ends in, a partition column beside `grain`."""
 
 REVISIONS = _schema(
     [
-        *BELIEF,
+        *RESULT,
         ("day", TEXT),
         ("sequence", pa.int64()),
         ("change", TEXT),
@@ -65,8 +65,8 @@ REVISIONS = _schema(
 the ones before; `backfill` is the id of the backfill that made it, if one did."""
 
 MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))])
-SHADOW = pa.struct([("id", TEXT), ("winner", pa.float64())])
-STRAY = pa.struct([("id", TEXT), ("time", UTC), ("reason", TEXT)])
+SUPERSEDED = pa.struct([("id", TEXT), ("winner", pa.float64())])
+UNMATCHED = pa.struct([("id", TEXT), ("time", UTC), ("reason", TEXT)])
 
 TILE: Fields = [
     ("day", TEXT),
@@ -78,7 +78,7 @@ TILE: Fields = [
     ("labelled", pa.int64()),
 ]
 
-TILES = _schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SHADOW)), ("strays", pa.list_(STRAY))])
+TILES = _schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SUPERSEDED)), ("strays", pa.list_(UNMATCHED))])
 """`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
 of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
 
@@ -86,7 +86,7 @@ DAYS = _schema([("month", TEXT), *TILE, ("marks", pa.list_(MARK))])
 """Tiles of whole local days, merged from those of hours; `month` is the partition column. The marks of spans `pairs`
 and `feedback` are those of the day, strays among them by their reason."""
 
-KEYS = _schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
+ID_INDEX = _schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
 """Where ids lie: a hash of each and the number of its tile; `log` is the partition column."""
 
 AUDIT = _schema(

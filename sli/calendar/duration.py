@@ -14,7 +14,7 @@ LONGEST = 36_525 * DAY
 _UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
 
 
-def tiles_named(tile: int) -> str:
+def tile_unit(tile: int) -> str:
     """What is made of whole tiles of this length: `hours`, or `30 minutes`."""
     return "hours" if tile == HOUR else f"{tile // MINUTE} minutes"
 

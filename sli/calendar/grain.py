@@ -60,7 +60,7 @@ class Grain:
             ends = np.arange(since + self.every.micros, newest + self.every.micros, self.every.micros, dtype=np.int64)
         if self.size.days is None:
             return ends - self.size.micros, ends
-        return _shifted(zone, ends, -self.size.days), ends
+        return _days_later(zone, ends, -self.size.days), ends
 
     def before(self, zone: Zone, starts: Instants, ends: Instants) -> Instants:
         """Start of the window before each, which ends where that one starts."""
@@ -69,7 +69,7 @@ class Grain:
         if self.size is not None:
             if self.size.days is None:
                 return starts - self.size.micros
-            return _shifted(zone, starts, -self.size.days)
+            return _days_later(zone, starts, -self.size.days)
         if len(starts) == 0:
             return starts
         first, last = int(starts.min()) - 33 * DAY, int(ends.max())
@@ -78,9 +78,9 @@ class Grain:
         return found
 
 
-def _shifted(zone: Zone, instants: Instants, days: int) -> Instants:
+def _days_later(zone: Zone, instants: Instants, days: int) -> Instants:
     distinct, at = np.unique(instants, return_inverse=True)
-    return np.array([zone.shifted(int(each), days) for each in distinct], dtype=np.int64)[at]
+    return np.array([zone.days_later(int(each), days) for each in distinct], dtype=np.int64)[at]
 
 
 def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:

@@ -66,7 +66,7 @@ class Interval:
         """Whether the two share an instant."""
         return self.start < other.end and other.start < self.end
 
-    def grown(self, before: int, after: int) -> Interval:
+    def widened(self, before: int, after: int) -> Interval:
         return Interval(max(BEGINNING, self.start - before), min(END, self.end + after))
 
 

@@ -81,7 +81,7 @@ class Zone:
         count = (last - first).days // step
         return [self.midnight(first + timedelta(days=i * step)) for i in range(count + 1)]
 
-    def shifted(self, at: int, days: int) -> int:
+    def days_later(self, at: int, days: int) -> int:
         """The same time of the day some days later: midnight to midnight, other times by the wall clock.
 
         A time that exists twice is the earlier instant, one that never exists is read with the offset before the

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sli.command.arguments import parser
 from sli.command.bars import Bars
-from sli.engine.interrupts import delivered
+from sli.engine.interrupts import signals_first
 from sli.errors import ConfigError, SliError
 from sli.masking import masked, masked_tree
 from sli.slis.custom.trust import no_code
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # `init` and `demo` lack the options of the others.
     given = parser().parse_args(arguments, argparse.Namespace(began=began, json=False, no_code=False))
     try:
-        with delivered(), no_code(given.no_code):
+        with signals_first(), no_code(given.no_code):
             return COMMANDS[given.command](given)
     except SliError as error:
         if given.json:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sli.engine.storage import filesystem
 from sli.errors import ConfigError, InputError
-from sli.logs.listing import listing
+from sli.logs.listing import list_files
 from sli.masking import masked
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Sample:
 
 def look(log: str, given: str) -> Sample:
     """The first readable file of a log. Raises InputError or ConfigError."""
-    listed = listing(log, given)
+    listed = list_files(log, given)
     if listed is None:
         raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
     fs, root = filesystem(given)

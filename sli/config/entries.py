@@ -17,7 +17,7 @@ from typing import cast
 
 from sli.calendar.zone import Zone
 from sli.config.references import parse_reference
-from sli.engine.storage import NOTHING, Storage
+from sli.engine.storage import NO_OPTIONS, Storage
 from sli.errors import ConfigError, nearest
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.custom.imports import load
@@ -44,7 +44,7 @@ class Context:
     folder: str
     zone: Zone
     tile: int
-    storage: Storage = NOTHING
+    storage: Storage = NO_OPTIONS
     where: str = ""
     """Place of the entry in the config, for messages."""
 

@@ -38,7 +38,7 @@ from sli.config.sections import (
     Workers,
 )
 from sli.engine.machine import machine_cores, machine_memory
-from sli.engine.storage import NOTHING, Storage
+from sli.engine.storage import NO_OPTIONS, Storage
 from sli.errors import ConfigError
 from sli.slices import SliceBy, slice_by_of
 from sli.slis import Sli, State
@@ -76,7 +76,7 @@ class Config(Section):
         ("hour", "day", "cumulative"), description="a list, for example [hour, day, {size: 7d}]"
     )
     dask: Cluster = "in-process"
-    storage: Annotated[Storage, BeforeValidator(Storage.of)] = NOTHING
+    storage: Annotated[Storage, BeforeValidator(Storage.of)] = NO_OPTIONS
     memory: str | None = Field(
         None, pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="a size, for example 2GB or 512MiB"
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sli.calendar.duration import tiles_named
+from sli.calendar.duration import tile_unit
 from sli.calendar.interval import Interval
 from sli.calendar.zone import Zone
-from sli.engine.storage import Storage, filesystem, plain
+from sli.engine.storage import Storage, filesystem, message_of
 from sli.errors import ConfigError, nearest
 from sli.slis import Reference
 
@@ -47,7 +47,7 @@ def _interval(start: object, end: object, zone: Zone, tile: int, found: str) -> 
             "the reference interval is empty", where="against", expected="a start before the end", found=found
         )
     if first % tile or last % tile:
-        whole = f"whole {tiles_named(tile)}"
+        whole = f"whole {tile_unit(tile)}"
         raise ConfigError("start or end lies within a tile", where="against", expected=whole, found=found)
     return Interval(first, last)
 
@@ -67,7 +67,7 @@ def fingerprint(path: str, storage: Storage) -> str:
             "the reference table cannot be found",
             where="against" if isinstance(error, FileNotFoundError) else path,
             expected="a Parquet file",
-            found=path if isinstance(error, FileNotFoundError) else plain(error),
+            found=path if isinstance(error, FileNotFoundError) else message_of(error),
             todo="check the path of `against`",
         ) from error
     return f"{info.get('size')}:{info.get('ETag') or info.get('mtime') or info.get('LastModified')}"

@@ -21,9 +21,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from sli.engine.interrupts import stoppable
+from sli.engine.interrupts import make_stoppable
 from sli.engine.sql import literal
-from sli.engine.storage import plain
+from sli.engine.storage import message_of
 from sli.errors import EngineError, OutOfMemory
 
 PREFIX = "sli-spills-"
@@ -62,7 +62,7 @@ def scratch() -> duckdb.DuckDBPyConnection:
 
 def prepare_cursor(con: duckdb.DuckDBPyConnection) -> None:
     """Set up a cursor: settings of the session are not inherited from its connection, and a signal must stop it."""
-    stoppable(con)
+    make_stoppable(con)
     for setting in ("enable_progress_bar=false", "TimeZone='UTC'"):
         con.execute(f"SET {setting}")
 
@@ -70,9 +70,9 @@ def prepare_cursor(con: duckdb.DuckDBPyConnection) -> None:
 def task_error(error: Exception, where: str) -> EngineError:
     """The error to raise for a query that failed although all of its files can be read."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        return out_of_memory(where, plain(error))
+        return out_of_memory(where, message_of(error))
     passes = isinstance(error, duckdb.IOException | OSError)
-    return EngineError("a task failed", where=where, found=plain(error), passes=passes)
+    return EngineError("a task failed", where=where, found=message_of(error), passes=passes)
 
 
 def out_of_memory(where: str, found: str) -> OutOfMemory:
@@ -91,7 +91,7 @@ def within_memory(where: str) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise out_of_memory(where, plain(error)) from error
+        raise out_of_memory(where, message_of(error)) from error
 
 
 def repeated_keys(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import duckdb
 
 T = TypeVar("T")
-LENGTH = 10_000
+MAX_LENGTH = 10_000
 """Characters of an expression."""
-DEEPEST = 200
+MAX_DEPTH = 200
 """Brackets within brackets."""
 _DEPTH = {**dict.fromkeys("([{", 1), **dict.fromkeys(")]}", -1)}
 CHECK_SECONDS = 3.0
 """How long checking one may take."""
-FORMS = ("SELECT ({})", "SELECT CASE WHEN true THEN {} END")
+STATEMENTS = ("SELECT ({})", "SELECT CASE WHEN true THEN {} END")
 """Statements around a text that its own brackets could close in one way only."""
 OPERATORS = {
     "ARRAY_CONSTRUCTOR",
@@ -69,26 +69,26 @@ class Refused(Exception):
         self.todo, self.column = todo, column
 
 
-def shown(text: str) -> str:
+def shortened(text: str) -> str:
     """As much of a text as a message has room for."""
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def shut_in(con: duckdb.DuckDBPyConnection, files: Collection[str] = ()) -> None:
+def restrict_access(con: duckdb.DuckDBPyConnection, files: Collection[str] = ()) -> None:
     """From here on a database reads these files alone, patterns of paths among them, and writes only what it spills."""
     if files:
         con.execute(f"SET allowed_paths=[{', '.join(map(literal, files))}]")
     con.execute("SET enable_external_access=false")
 
 
-def sealed(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+def lock_down(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """The same connection, shut in, its settings fixed."""
-    shut_in(con)
+    restrict_access(con)
     con.execute("SET lock_configuration=true")
     return con
 
 
-def bounded(con: duckdb.DuckDBPyConnection, seconds: float, work: Callable[[], T]) -> T:
+def run_within(con: duckdb.DuckDBPyConnection, seconds: float, work: Callable[[], T]) -> T:
     """What `work` on a connection returns. Raises TimeoutError where it takes longer; whatever else it raises.
 
     A step that takes no interrupt goes on in its thread, which nobody waits for.
@@ -117,7 +117,7 @@ def bounded(con: duckdb.DuckDBPyConnection, seconds: float, work: Callable[[], T
     return result  # type: ignore[return-value]
 
 
-def check(text: str, columns: Collection[str], numbers: bool = False, missing: str = "") -> frozenset[str]:
+def check_expression(text: str, columns: Collection[str], numbers: bool = False, missing: str = "") -> frozenset[str]:
     """The columns that an expression of a config rests on. Raises ConfigError, which leaves `where` to the caller.
 
     With `numbers` all columns are doubles, and it must be a number itself. `missing` says what to do where a column
@@ -131,11 +131,11 @@ def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -
     import duckdb
 
     expected = f"one SQL expression over {', '.join(columns)}"
-    found = shown(text)
+    found = shortened(text)
     what = "this SQL cannot be used"
     try:
         con = _engine().cursor()
-        return bounded(con, CHECK_SECONDS, lambda: _looked_at(con, text, columns, numbers))
+        return run_within(con, CHECK_SECONDS, lambda: _looked_at(con, text, columns, numbers))
     except Refused as error:
         todo = error.todo or (missing.format(error.column) if error.column else "")
         raise ConfigError(f"{what}: {error}", expected=expected, found=found, todo=todo) from None
@@ -153,19 +153,19 @@ def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -
 def _engine() -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    return sealed(duckdb.connect(config={"threads": 1, "memory_limit": "256MB"}))
+    return lock_down(duckdb.connect(config={"threads": 1, "memory_limit": "256MB"}))
 
 
 def _looked_at(con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ...], numbers: bool) -> frozenset[str]:
     if not text.strip():
         raise Refused("it is empty")
-    if len(text) > LENGTH:
-        raise Refused(f"it has {len(text):,} characters, at most {LENGTH:,} are allowed")
-    if max(itertools.accumulate(_DEPTH.get(character, 0) for character in text), default=0) > DEEPEST:
+    if len(text) > MAX_LENGTH:
+        raise Refused(f"it has {len(text):,} characters, at most {MAX_LENGTH:,} are allowed")
+    if max(itertools.accumulate(_DEPTH.get(character, 0) for character in text), default=0) > MAX_DEPTH:
         raise Refused("it is nested too deeply")
     if strange := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
         raise Refused(f"it holds the control character {strange[0]!r}")
-    first, second = (_tree(con, form, text) for form in FORMS)
+    first, second = (_tree(con, form, text) for form in STATEMENTS)
     if second.get("class") != "CASE" or [each["then_expr"] for each in second["case_checks"]] != [first]:
         raise Refused("it closes a bracket or comment that it did not open")
     known = {name.lower(): name for name in columns}

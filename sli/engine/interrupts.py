@@ -24,7 +24,7 @@ _OPEN: ContextVar[list[weakref.ref[Any]] | None] = ContextVar("open", default=No
 
 
 @contextmanager
-def delivered() -> Iterator[None]:
+def signals_first() -> Iterator[None]:
     """Where an error ends the block after SIGINT or SIGTERM came, its handler is called anew and may raise instead."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -46,7 +46,7 @@ def delivered() -> Iterator[None]:
             signal.set_wakeup_fd(before)
 
 
-def in_thread(pool: Executor, task: Callable[[], Any]) -> Any:
+def run_in_thread(pool: Executor, task: Callable[[], Any]) -> Any:
     """The result of a task. Where a signal ends the wait for it, the queries of its `stoppable` connections end too."""
     connections: list[weakref.ref[Any]] = []
     context = copy_context()
@@ -62,8 +62,8 @@ def in_thread(pool: Executor, task: Callable[[], Any]) -> Any:
             wait([future], PAUSE)
 
 
-def stoppable(connection: Any) -> None:
-    """Let a signal stop what this connection, or cursor, of a task `in_thread` is doing."""
+def make_stoppable(connection: Any) -> None:
+    """Let a signal stop what this connection, or cursor, of a task `run_in_thread` is doing."""
     connections = _OPEN.get()
     if connections is not None:
         connections.append(weakref.ref(connection))

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ROOM = 256 << 20
+SPARE_BYTES = 256 << 20
 """Spare bytes, beside those to be written: with that many free on the disk, stderr is left alone."""
 HEAD = re.compile(r"thread '.*' (\(\d+\) )?panicked at ")
 REST = re.compile(r"stack backtrace:|\s+\d+: |\s+at |note: |$")
@@ -24,9 +24,9 @@ _ONE = threading.Lock()
 
 
 @contextmanager
-def unseen(folder: str, size: int) -> Iterator[None]:
+def hide_panics(folder: str, size: int) -> Iterator[None]:
     """Print no panics while so many bytes are written to a local folder."""
-    if shutil.disk_usage(folder).free > size + ROOM:
+    if shutil.disk_usage(folder).free > size + SPARE_BYTES:
         yield
         return
     # In memory where the system can: the disk is full.

@@ -102,11 +102,11 @@ def on_s3(url: str) -> bool:
 
 STACK = re.compile(r"\n\s*(?:stack backtrace:|0: )")
 """Begin of the stack that the table library adds to some of its errors."""
-NOTHING = Storage()
+NO_OPTIONS = Storage()
 """All options left to the environment."""
 
 
-def filesystem(url: str, storage: Storage = NOTHING) -> tuple[Any, str]:
+def filesystem(url: str, storage: Storage = NO_OPTIONS) -> tuple[Any, str]:
     """The file system of a URL, without stale listings, and the path on it.
 
     Raises ConfigError where no file system is known for it, or its driver is not installed.
@@ -124,7 +124,10 @@ def filesystem(url: str, storage: Storage = NOTHING) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise ConfigError(
-            f"a package is missing that reads {protocol}://", where=url, found=plain(error), todo="install it with pip"
+            f"a package is missing that reads {protocol}://",
+            where=url,
+            found=message_of(error),
+            todo="install it with pip",
         ) from error
     except ValueError as error:
         if protocol in fsspec.available_protocols():
@@ -165,7 +168,7 @@ def _endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
-def delta_options(url: str, storage: Storage = NOTHING) -> dict[str, str]:
+def delta_options(url: str, storage: Storage = NO_OPTIONS) -> dict[str, str]:
     """Storage options of the table library, with what s3fs finds by itself and that library does not: profiles.
 
     Raises StoreError where the credentials of a profile cannot be had.
@@ -202,11 +205,11 @@ def _of_profile(url: str, profile: str | None) -> dict[str, str]:
             now = credentials.get_frozen_credentials()
             found |= {"key": now.access_key, "secret": now.secret_key, "token": now.token}
     except BotoCoreError as error:
-        raise StoreError("the credentials of the profile cannot be had", where=url, found=plain(error)) from error
+        raise StoreError("the credentials of the profile cannot be had", where=url, found=message_of(error)) from error
     return {name: value for name, value in found.items() if value}
 
 
-def check_exclusive_writes(url: str, storage: Storage = NOTHING) -> None:
+def check_exclusive_writes(url: str, storage: Storage = NO_OPTIONS) -> None:
     """Raise StoreError where a store would lose one of two commits made at once.
 
     Writes an object twice on the condition that there is none: the second write must be refused.
@@ -218,12 +221,12 @@ def check_exclusive_writes(url: str, storage: Storage = NOTHING) -> None:
     try:
         fs.pipe_file(probe, b"", mode="create")
         try:
-            if not created(fs, probe, b""):
+            if not create(fs, probe, b""):
                 return
         finally:
             fs.rm_file(probe)
     except Exception as error:
-        raise StoreError("the store cannot be written", where=url, found=plain(error)) from error
+        raise StoreError("the store cannot be written", where=url, found=message_of(error)) from error
     raise StoreError(
         "the object store ignores conditional writes",
         where=url,
@@ -233,7 +236,7 @@ def check_exclusive_writes(url: str, storage: Storage = NOTHING) -> None:
     )
 
 
-def created(fs: Any, path: str, content: bytes) -> bool:
+def create(fs: Any, path: str, content: bytes) -> bool:
     """Write an object unless there is one; whether it was written. Raises whatever else the file system does."""
     try:
         fs.pipe_file(path, content, mode="create")
@@ -244,7 +247,7 @@ def created(fs: Any, path: str, content: bytes) -> bool:
     return True
 
 
-def read_through(url: str, storage: Storage) -> None:
+def read_to_end(url: str, storage: Storage) -> None:
     """Read an object to its end, to tell bytes that cannot be fetched from bytes that make no sense.
 
     Raises whatever the file system does.
@@ -255,7 +258,7 @@ def read_through(url: str, storage: Storage) -> None:
             pass
 
 
-def plain(error: BaseException | None) -> str:
+def message_of(error: BaseException | None) -> str:
     """What an error says, on one line, without colours, credentials and the stack of a library."""
     text = STACK.split(re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)))[0].strip() or type(error).__name__
     return masked(re.sub(r"\s+", " ", text).strip())[:300]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from sli.calendar.interval import Interval
 from sli.engine.connection import connect
-from sli.engine.storage import filesystem, plain, read_through
+from sli.engine.storage import filesystem, message_of, read_to_end
 from sli.errors import EngineError
 from sli.logs.files import LogFile, Problem, UnreadableFiles
 from sli.logs.listing import is_current
@@ -38,10 +38,10 @@ def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Ex
         if "://" in file.path:
             try:
                 current = is_current(file.path, file.fingerprint, log.storage)
-                read_through(file.path, log.storage)
+                read_to_end(file.path, log.storage)
             except Exception as away:
                 raise EngineError(
-                    "a file of the logs could not be fetched", where=file.path, found=plain(away), passes=True
+                    "a file of the logs could not be fetched", where=file.path, found=message_of(away), passes=True
                 ) from away
             if not current:
                 raise EngineError(

@@ -16,7 +16,7 @@ from sli.errors import ConfigError, InputError
 from sli.logs.agreement import set_aside_disagreeing
 from sli.logs.files import Files, Inputs, LogFile
 from sli.logs.footer import ExpectedLog, FileReplaced, read_footers
-from sli.logs.listing import ENDINGS, Listing, listing
+from sli.logs.listing import ENDINGS, Listing, list_files
 
 ATTEMPTS = 5
 """How often a log is listed again because a file of it was replaced or removed before it was read."""
@@ -51,7 +51,7 @@ def _expected(log: str, config: Config, source: Predictions | Feedback, columns:
 
 def _contents(log: str, path: str, storage: Storage) -> str:
     """What lies at the path of a log, in a few words."""
-    listed = listing(log, path, storage)
+    listed = list_files(log, path, storage)
     return listed.contents if listed else "nothing"
 
 
@@ -96,7 +96,7 @@ def feedback_warnings(config: Config, inputs: Inputs) -> tuple[str, ...]:
 def _discover_log(expected: ExpectedLog, before: Files) -> Files:
     """The files of a log. A file that is as it was before keeps its very row."""
     for _ in range(ATTEMPTS):
-        listed = listing(expected.log, expected.source.path, expected.storage)
+        listed = list_files(expected.log, expected.source.path, expected.storage)
         if listed is None:
             raise _missing_log(expected, before)
         try:

@@ -20,7 +20,7 @@ from sli.calendar.duration import DAY, SECOND
 from sli.calendar.interval import BEGINNING, END, moment
 from sli.calendar.zone import Zone
 from sli.config.sections import Feedback, Predictions
-from sli.engine.storage import READERS, Storage, filesystem, plain
+from sli.engine.storage import READERS, Storage, filesystem, message_of
 from sli.errors import InputError, nearest
 from sli.logs.byte_ranges import ByteRanges, RangedFile
 from sli.logs.files import LogFile
@@ -120,7 +120,7 @@ def _with_footer(expected: ExpectedLog, file: LogFile, open_file: Callable[[LogF
             raise InputError(
                 f"a file of the {file.log} log could not be fetched",
                 where=file.path,
-                found=f"{type(error).__name__}: {plain(error)}",
+                found=f"{type(error).__name__}: {message_of(error)}",
                 todo="run again once its storage answers",
                 passes=True,
             ) from error

@@ -20,7 +20,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from sli.engine.storage import NOTHING, Storage, filesystem, on_s3, plain
+from sli.engine.storage import NO_OPTIONS, Storage, filesystem, message_of, on_s3
 from sli.errors import ConfigError, InputError
 
 ENDINGS = (".parquet", ".pq", ".parq")
@@ -94,7 +94,7 @@ def as_text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace") if not _is_text(path) else path
 
 
-def listing(log: str, url: str, storage: Storage = NOTHING) -> Listing | None:
+def list_files(log: str, url: str, storage: Storage = NO_OPTIONS) -> Listing | None:
     """What lies at the URL of a log; None if nothing does.
 
     Raises InputError where it cannot be listed, ConfigError where nothing is known that could.
@@ -111,7 +111,7 @@ def listing(log: str, url: str, storage: Storage = NOTHING) -> Listing | None:
         raise InputError(
             f"the {log} log cannot be listed",
             where=url,
-            found=f"{type(error).__name__}: {plain(error)}",
+            found=f"{type(error).__name__}: {message_of(error)}",
             todo="check the address and the credentials",
             passes=True,
         ) from error
@@ -257,7 +257,7 @@ def _remotely_stamped(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int
     return int(size), f"{size}-{stamp}"
 
 
-def is_current(path: str, fingerprint: str, storage: Storage = NOTHING) -> bool:
+def is_current(path: str, fingerprint: str, storage: Storage = NO_OPTIONS) -> bool:
     """Whether a file is still the one that was listed. Raises whatever the file system does, but if it is gone."""
     try:
         if "://" not in path:

@@ -19,7 +19,7 @@ from sli.calendar.interval import Interval
 from sli.calendar.zone import zone
 from sli.config.model import Config
 from sli.engine.sql import literal, path_sql, quoted, text_of
-from sli.engine.storage import NOTHING, Storage
+from sli.engine.storage import NO_OPTIONS, Storage
 from sli.logs.files import LogFile, Problem, UnreadableFiles
 from sli.logs.pages import checksum_error, column_pages, has_checksum
 from sli.logs.prefetch import PrefetchFileSystem, Selection
@@ -38,7 +38,7 @@ class Log:
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
     """Of a multiclass task: a value is read as the position of its class among these, -1 for any other text."""
-    storage: Storage = NOTHING
+    storage: Storage = NO_OPTIONS
 
     @property
     def needed(self) -> frozenset[str]:
@@ -161,7 +161,7 @@ def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: 
 
 def _stored_times(file: LogFile, log: Log, span: Interval) -> Interval:
     """The times that rows of a span have in a file: a local time lies up to a day from the instant it means."""
-    return span if "tz=" in file.types.get(log.time, "") else span.grown(DAY, DAY)
+    return span if "tz=" in file.types.get(log.time, "") else span.widened(DAY, DAY)
 
 
 def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from sli.config.model import Config
 from sli.config.sections import Factory, Scheduler, Workers
-from sli.engine.storage import plain
+from sli.engine.storage import message_of
 from sli.errors import ConfigError, EngineError, SliError
 from sli.masking import masked
 from sli.slis.custom.imports import load
@@ -140,7 +140,7 @@ def _client_of_factory(factory: Callable[[], object], where: str) -> Iterator[Cl
         raise EngineError(
             "the factory of the cluster failed",
             where=where,
-            found=f"{type(error).__name__}: {plain(error)}",
+            found=f"{type(error).__name__}: {message_of(error)}",
             todo="call it by itself in Python to see where",
             passes=True,
         ) from error
@@ -165,7 +165,9 @@ def _client_of_factory(factory: Callable[[], object], where: str) -> Iterator[Cl
             try:
                 started and started.close()
             except Exception as error:
-                LOG.warning("what %s started could not be closed: %s: %s", where, type(error).__name__, plain(error))
+                LOG.warning(
+                    "what %s started could not be closed: %s: %s", where, type(error).__name__, message_of(error)
+                )
 
 
 def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]:
@@ -190,7 +192,7 @@ def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]
         raise EngineError(
             "the local worker processes did not start",
             where=place_name(config),
-            found=plain(error),
+            found=message_of(error),
             todo="call sli under `if __name__ == '__main__':` in a script, or set `dask: in-process`",
         ) from error
     return cluster
@@ -216,7 +218,7 @@ def _client(place: object, where: str) -> Client:
         raise EngineError(
             "nobody answers at the Dask scheduler",
             where=where,
-            found=plain(error),
+            found=message_of(error),
             todo="start it, or set `dask: in-process`",
             passes=True,
         ) from error

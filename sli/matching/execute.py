@@ -16,8 +16,8 @@ from typing import Generic, ParamSpec, TypedDict, TypeVar
 
 from sli.config.model import Config
 from sli.config.sections import Factory, Scheduler, Workers
-from sli.engine.interrupts import in_thread
-from sli.engine.storage import plain
+from sli.engine.interrupts import run_in_thread
+from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.matching.cluster import LOG as CLUSTER_LOG
 from sli.matching.cluster import PATIENCE, Client, dask_module, factory_call, no_workers_error, open_client, place_name
@@ -94,14 +94,14 @@ def _failures(config: Config) -> Iterator[None]:
         raise EngineError(
             "the cluster lacks a module that tasks need",
             where=where,
-            found=f"{type(reason).__name__}: {plain(reason)}"[:200],
+            found=f"{type(reason).__name__}: {message_of(reason)}"[:200],
             todo="install there what this process has: the same sli, and the packages that Python SLIs import",
         ) from error
     except (CancelledError, distributed.comm.CommClosedError) as error:
         raise EngineError(
             "the Dask scheduler was lost",
             where=where,
-            found=plain(error)[:200],
+            found=message_of(error)[:200],
             todo="run again once it is back, or set `dask: in-process`",
             passes=True,
         ) from error
@@ -253,6 +253,6 @@ def _in_process(tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
     # In a thread, so that a signal can stop the query of a task.
     with ThreadPoolExecutor(1) as pool:
         for done, task in enumerate(tasks, 1):
-            results.append(in_thread(pool, task))
+            results.append(run_in_thread(pool, task))
             progress(done, len(tasks))
     return results

@@ -23,7 +23,7 @@ from sli.engine.storage import Storage, filesystem
 from sli.logs.damaged import check_readable
 from sli.logs.files import Files, LogFile
 from sli.logs.reader import feedback_log, predictions_log, rows_sql
-from sli.schemas import KEYS
+from sli.schemas import ID_INDEX
 from sli.slis.states import Integers
 
 HASH = f"duckdb {duckdb.__version__}"
@@ -60,7 +60,7 @@ class IdIndex:
 
 
 def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
-    """The index of all rows of files: tables of `schemas.KEYS`, about BATCH rows at a time.
+    """The index of all rows of files: tables of `schemas.ID_INDEX`, about BATCH rows at a time.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
@@ -80,7 +80,7 @@ def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
             raise task_error(error, batch[0].path) from error
         finally:
             con.close()
-        yield table.cast(KEYS)
+        yield table.cast(ID_INDEX)
 
 
 def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:

@@ -18,7 +18,7 @@ from sli.logs.files import Inputs
 from sli.matching.duplicates import prediction_order
 from sli.matching.other_tiles import reading_predictions, valid_predictions
 from sli.planning.late_feedback import why_unmatched
-from sli.schemas import STRAY
+from sli.schemas import UNMATCHED
 from sli.slis.states import integers
 
 
@@ -45,7 +45,7 @@ def with_reasons(config: Config, inputs: Inputs, as_of: int, tiles: pa.Table) ->
         flat = con.sql(
             "SELECT row, id, make_timestamptz(t) AS time, reason FROM explained ORDER BY row, id, t"
         ).to_arrow_table()
-    kind = pa.list_(STRAY)
+    kind = pa.list_(UNMATCHED)
     lists = list_column(flat.drop_columns(["row"]), integers(flat.column("row")), len(places), kind)
     order = np.arange(len(tiles))
     order[places] = len(tiles) + np.arange(len(places))

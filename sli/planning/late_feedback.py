@@ -30,11 +30,11 @@ class Horizon:
 
     def feedback_for(self, predictions: Interval) -> Interval:
         """When feedback becomes known that may count for predictions of these times."""
-        return predictions.grown(self.before, self.after)
+        return predictions.widened(self.before, self.after)
 
     def predictions_for(self, feedback: Interval) -> Interval:
         """Times of the predictions that feedback known in this interval may count for."""
-        return feedback.grown(self.after, self.before)
+        return feedback.widened(self.after, self.before)
 
     def counts(self, feedback: str = "f_t", prediction: str = "t") -> str:
         """SQL condition: feedback known at `feedback` may count for a prediction made at `prediction`."""

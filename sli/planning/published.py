@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from sli.calendar.interval import Interval
-from sli.engine.storage import plain
+from sli.engine.storage import message_of
 from sli.errors import StoreError
 from sli.planning import formats
 from sli.planning.request import Backfill
@@ -77,7 +77,7 @@ class Published:
             raise StoreError(
                 "the published state of the store cannot be read",
                 where=where,
-                found=f"{type(error).__name__}: {plain(error)}",
+                found=f"{type(error).__name__}: {message_of(error)}",
                 todo="restore the store from a copy, or upgrade sli",
             ) from error
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from sli import schemas
 from sli.engine import panics
-from sli.engine.storage import NOTHING, Storage, delta_options, plain
+from sli.engine.storage import NO_OPTIONS, Storage, delta_options, message_of
 from sli.errors import ConflictError, StoreError
 from sli.logs.files import Inputs
 from sli.planning.published import Published
@@ -34,7 +34,7 @@ STATE_KEY = "sli_published"
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
-    "keys": (schemas.KEYS, ["log"]),
+    "keys": (schemas.ID_INDEX, ["log"]),
     "inputs": (schemas.INPUTS, []),
     "audit": (schemas.AUDIT, []),
     "revisions": (schemas.REVISIONS, ["grain"]),
@@ -58,7 +58,7 @@ DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|In
 class Store:
     """The tables under `root`, a folder or an s3:// prefix."""
 
-    def __init__(self, root: str, storage: Storage = NOTHING) -> None:
+    def __init__(self, root: str, storage: Storage = NO_OPTIONS) -> None:
         self.root = root.rstrip("/")
         self.storage = storage
         self.options = delta_options(root, storage)
@@ -82,11 +82,11 @@ class Store:
             return None
         except (DeltaError, OSError) as error:
             if isinstance(error, DeltaError) and DAMAGED.search(str(error)):
-                raise self._damaged_log(name, plain(error)) from error
+                raise self._damaged_log(name, message_of(error)) from error
             raise StoreError(
                 "the store cannot be read",
                 where=self.uri(name),
-                found=plain(error),
+                found=message_of(error),
                 todo="check the address and the credentials",
                 passes=True,
             ) from error
@@ -242,7 +242,7 @@ class Store:
             return nullcontext()
         if not os.access(self.uri(name), os.W_OK):
             raise OSError("the folder is read-only, or its owner lets nobody write there")
-        return panics.unseen(self.uri(name), size)
+        return panics.hide_panics(self.uri(name), size)
 
     def inputs(self, published: Published | None) -> Inputs:
         """The files that the last published run saw."""
@@ -265,7 +265,7 @@ class table_errors:
             raise ConflictError(
                 "another run published at the same time",
                 where=self.where,
-                found=plain(error),
+                found=message_of(error),
                 todo="run again",
                 passes=True,
             ) from error
@@ -275,7 +275,7 @@ class table_errors:
             raise StoreError(
                 f"the store cannot be {self.done}",
                 where=self.where,
-                found=plain(error),
+                found=message_of(error),
                 todo="make room on its disk, then run again; nothing of this run is visible" if full else "",
                 passes=True,
             ) from error

@@ -18,7 +18,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sli.engine.storage import NOTHING, Storage, created, filesystem
+from sli.engine.storage import NO_OPTIONS, Storage, create, filesystem
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -37,7 +37,7 @@ STALE = 25.0
 class Turn:
     """The turn of one run: a context that gives the turn back at its end."""
 
-    def __init__(self, root: str, storage: Storage = NOTHING) -> None:
+    def __init__(self, root: str, storage: Storage = NO_OPTIONS) -> None:
         self._local = "://" not in root
         self._lock: _Folder | _Object = _Folder(root) if self._local else _Object(root, storage)
         self._asked = False
@@ -111,7 +111,7 @@ class _Object:
     def take(self) -> bool:
         try:
             fs, path = filesystem(self.url, self.storage)
-            if not created(fs, path, self._content(0)):
+            if not create(fs, path, self._content(0)):
                 self._remove_stale(fs, path)
                 return False
         except Exception:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import schemas
-from sli.calendar.duration import DAY, Duration, tiles_named
+from sli.calendar.duration import DAY, Duration, tile_unit
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.calendar.zone import Zone
@@ -84,7 +84,7 @@ def query(
     table = table.append_column("as_of", pa.repeat(published.as_of, len(table)))
     table = table.append_column("run_id", pa.repeat(published.run_id, len(table)))
     order: Order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
-    return to_pandas(stored_rows(table.sort_by(order).select([name for name, _ in schemas.BELIEF])))
+    return to_pandas(stored_rows(table.sort_by(order).select([name for name, _ in schemas.RESULT])))
 
 
 def distribution(
@@ -286,7 +286,7 @@ def _check_span(tile: int, first: int, last: int) -> None:
         )
     for name, instant in (("start", first), ("end", last)):
         if instant % tile:
-            raise ConfigError(f"{name} must fall on whole {tiles_named(tile)}", where=name, found=iso(instant))
+            raise ConfigError(f"{name} must fall on whole {tile_unit(tile)}", where=name, found=iso(instant))
 
 
 def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> tuple[Duration, Duration]:
@@ -295,7 +295,7 @@ def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> t
     window = duration_of("size", size)
     for name, duration in (("size", window), ("every", step)):
         if duration.micros == 0 or duration.micros % tile:
-            raise ConfigError(f"{name} must be made of whole {tiles_named(tile)}", where=name, found=duration.text)
+            raise ConfigError(f"{name} must be made of whole {tile_unit(tile)}", where=name, found=duration.text)
     return window, step
 
 
@@ -303,13 +303,13 @@ def _starts(zone: Zone, first: int, last: int, step: Duration) -> Instants:
     if step.days is None:
         return np.arange(first, last, step.micros, dtype=np.int64)
     steps = (last - first) // (step.days * DAY) + 2
-    starts = np.array([zone.shifted(first, i * step.days) for i in range(steps)], dtype=np.int64)
+    starts = np.array([zone.days_later(first, i * step.days) for i in range(steps)], dtype=np.int64)
     return starts[starts < last]
 
 
 def _later(zone: Zone, start: int, length: Duration) -> int:
     """An instant later by a length; whole days keep the time of the day."""
-    return start + length.micros if length.days is None else zone.shifted(start, length.days)
+    return start + length.micros if length.days is None else zone.days_later(start, length.days)
 
 
 def _without_incomplete(question: _Question, sli: Sli, rows: pa.Table) -> pa.Table:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Instant = pa.Scalar[pa.TimestampType[Literal["us"], str]]
     Positions = pa.Int64Array | pa.UInt64Array
 
-COLUMNS = [name for name, _ in schemas.BELIEF]
+COLUMNS = [name for name, _ in schemas.RESULT]
 ORDER = ("sli", "grain", "slice_by", "slice", "window_end", "window_start")
 TABLES = ("results", "revisions", "audit", "runs", "backfills")
 Slice = Mapping[str, str | None]

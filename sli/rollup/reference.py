@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from sli.config.model import Config
 from sli.engine.connection import connect
-from sli.engine.expression import shut_in
+from sli.engine.expression import restrict_access
 from sli.engine.sql import path_pattern, path_sql, quoted
-from sli.engine.storage import filesystem, plain
+from sli.engine.storage import filesystem, message_of
 from sli.errors import ConfigError
 from sli.logs.files import Files
 from sli.logs.pages import checksum_error_of_file
@@ -64,7 +64,7 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
             "the reference table cannot be used",
             where=path,
             expected="a Parquet file with the value and the declared columns of the predictions log",
-            found=plain(error),
+            found=message_of(error),
         ) from error
     finally:
         con.close()
@@ -77,7 +77,7 @@ def _open(con: duckdb.DuckDBPyConnection, config: Config, path: str) -> None:
         fs, place = filesystem(path, config.storage)
         con.register_filesystem(fs)
         places.append(fs.unstrip_protocol(place))
-    shut_in(con, places)
+    restrict_access(con, places)
 
 
 def _show_pairs(

@@ -32,7 +32,7 @@ from sli.planning.tasks import TaskSet
 from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
-from sli.schemas import DAYS, KEYS, TILES, with_states
+from sli.schemas import DAYS, ID_INDEX, TILES, with_states
 from sli.tiles.amend import CannotAmend, Contributions, contributions
 from sli.tiles.audit_delta import amend_audit, audit_rows, changed_audit
 from sli.tiles.build import match_and_build
@@ -225,7 +225,7 @@ def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> Id
     """The index of ids of all files seen; it is built if the store does not have it."""
     published = transaction.published
     if published is None or published.id_hash != HASH:
-        transaction.write("keys", KEYS.empty_table(), replacing="true")
+        transaction.write("keys", ID_INDEX.empty_table(), replacing="true")
         for rows in index_rows(config, (*new_rows.seen_predictions, *new_rows.seen_feedback)):
             transaction.write("keys", rows)
     files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))

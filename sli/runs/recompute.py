@@ -21,7 +21,7 @@ from sli.calendar.interval import Interval, iso, union
 from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.engine.interrupts import delivered
+from sli.engine.interrupts import signals_first
 from sli.errors import ConflictError
 from sli.logs.agreement import nested_types, with_usable_slices
 from sli.logs.discovery import check_usable, discover
@@ -106,7 +106,7 @@ def carry_out(config: Config, request: Request, progress: Progress | None = None
     return replace(outcome, seconds=time.monotonic() - began)
 
 
-@delivered()
+@signals_first()
 @one_cluster()
 def _until_published(config: Config, request: Request, progress: Progress, began: float) -> Outcome:
     check_code(config)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.interval import Interval, meets_any
 from sli.matching.spec import SAMPLES
-from sli.schemas import MARK, SHADOW, STRAY, UTC
+from sli.schemas import MARK, SUPERSEDED, UNMATCHED, UTC
 from sli.tiles.amend import CannotAmend
 
 RowKey = tuple[str, datetime]
@@ -83,7 +83,7 @@ def amend_audit(stored: AuditRows, before: AuditRows, after: AuditRows, days: Ma
         }
         if any(row.values()):
             rows.append({"day": days[key], "span": key[0], "start": key[1], **row})
-    lists = {"marks": pa.list_(MARK), "shadowed": pa.list_(SHADOW), "strays": pa.list_(STRAY)}
+    lists = {"marks": pa.list_(MARK), "shadowed": pa.list_(SUPERSEDED), "strays": pa.list_(UNMATCHED)}
     fields: dict[str, pa.DataType] = {"day": pa.string(), "span": pa.string(), "start": UTC, **lists}
     table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
     for name in ("slice_by", "slice"):

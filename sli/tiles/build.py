@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.zone import zone
 from sli.engine.connection import connect, out_of_memory, task_error
-from sli.engine.expression import shut_in
+from sli.engine.expression import restrict_access
 from sli.logs.damaged import check_readable
 from sli.logs.files import LogFile
 from sli.matching.join import join_files
@@ -87,7 +87,7 @@ def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.
 
     Without `paired` there is no such view. From here on the connection reads no file, because SQL of the config runs.
     """
-    shut_in(con)
+    restrict_access(con)
     parts = [_audit_rows(con, "pairs"), _audit_rows(con, "feedback")]
     if paired:
         finest = aggregate_finest(con, spec)

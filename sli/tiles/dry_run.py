@@ -18,7 +18,7 @@ from sli.config.entries import PythonSli
 from sli.config.model import Config
 from sli.config.sections import Factory
 from sli.engine.connection import connect, task_error
-from sli.engine.expression import CHECK_SECONDS, bounded, shut_in
+from sli.engine.expression import CHECK_SECONDS, restrict_access, run_within
 from sli.engine.sql import quoted
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import check_readable
@@ -51,12 +51,12 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     except (duckdb.Error, OSError) as error:
         check_readable([first], spec.predictions, config.timezone, error)
         raise task_error(error, first.path) from error
-    shut_in(con)
+    restrict_access(con)
     for sli in config.declared:
         for name, state in sli.formula.states.items():
             try:
                 # DESCRIBE binds the query without running it, so no constant expression in it is computed.
-                bounded(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial_sql(state)}"))
+                run_within(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial_sql(state)}"))
             except (duckdb.Error, TimeoutError) as error:
                 raise _unusable_sql(con, sli, name, error) from error
 

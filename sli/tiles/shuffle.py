@@ -27,7 +27,7 @@ import pyarrow as pa
 from sli.calendar.interval import BEGINNING, END, Interval
 from sli.config.model import Config
 from sli.engine.sql import inside_sql, quoted
-from sli.engine.storage import plain
+from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, rows_sql
@@ -129,7 +129,7 @@ def _failures(config: Config) -> Iterator[None]:
         raise EngineError(
             "rows were lost on their way between workers",
             where=place_name(config),
-            found=plain(error.__cause__ or error),
+            found=message_of(error.__cause__ or error),
             todo="see that the workers' disks have room for both logs, then run again",
             passes=True,
         ) from error

@@ -58,7 +58,7 @@ import sli, sli.runs.hour_tiles, sli.engine.panics, sli.engine.storage
 from sli.command.cli import main
 
 # Files that may not grow stand for a disk that is full. What little room is left decides whether panics are kept off.
-sli.engine.panics.ROOM = 1 << 60
+sli.engine.panics.SPARE_BYTES = 1 << 60
 config, as_of = sys.argv[1:]
 sys.stderr.write("before\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
@@ -96,12 +96,12 @@ def test_what_others_print_beside_a_panic_is_kept(
     assert panics.without_panics(f"one\n{PANIC}{PANIC}two\n  three\n{PANIC}") == "one\ntwo\n  three\n"
 
     def failing() -> None:
-        with panics.unseen(str(tmp_path), 0):
+        with panics.hide_panics(str(tmp_path), 0):
             os.write(2, f"kept\n{PANIC}".encode())
             raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(panics, "ROOM", 1 << 60)
+        patch.setattr(panics, "SPARE_BYTES", 1 << 60)
         with pytest.raises(ZeroDivisionError):
             failing()
     assert capfd.readouterr().err == "kept\n"

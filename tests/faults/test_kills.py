@@ -26,7 +26,7 @@ from scenario import DAY, HOUR, Scenario, at, config_of, text
 import sli
 from sli.command.cli import main
 from sli.config.model import Config
-from sli.engine.interrupts import delivered
+from sli.engine.interrupts import signals_first
 from sli.errors import StoreError
 from sli.publishing.store import LAYOUT, Store
 from sli.publishing.transaction import Transaction
@@ -471,7 +471,7 @@ def test_an_error_after_a_signal_that_ends_nothing_is_told() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
 
-    @delivered()
+    @signals_first()
     def failing() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise ZeroDivisionError

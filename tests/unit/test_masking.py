@@ -14,7 +14,7 @@ from desk import Desk
 from sli import masking
 from sli.command.cli import main
 from sli.config.load import checked, load_config
-from sli.engine.storage import Storage, plain
+from sli.engine.storage import Storage, message_of
 from sli.errors import ConfigError, EngineError, StoreError
 from sli.masking import holds_credentials, keep_secret, masked
 from sli.matching import cluster
@@ -81,9 +81,14 @@ def test_what_storage_calls_a_secret_is_masked_in_every_error_here_and_on_worker
     pickle.loads(travelling)
     told = f"denied at http://minio:9000 for {SECRETS[0]} with {SECRETS[1]!r} or wJalr%2FXUtnFEMI%2BK7, {SECRETS[3]}"
     error = StoreError(
-        "the store cannot be read", where=f"s3://{SECRETS[0]}/x", found=plain(OSError(told)), others=told
+        "the store cannot be read", where=f"s3://{SECRETS[0]}/x", found=message_of(OSError(told)), others=told
     )
-    for said in (str(error), str(pickle.loads(pickle.dumps(error))), json.dumps(error.to_dict()), plain(OSError(told))):
+    for said in (
+        str(error),
+        str(pickle.loads(pickle.dumps(error))),
+        json.dumps(error.to_dict()),
+        message_of(OSError(told)),
+    ):
         assert not [each for each in SECRETS if each in said or "wJalr" in said]
         assert "minio:9000" in said
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sli.engine.expression import bounded, check, sealed, shown
+from sli.engine.expression import check_expression, lock_down, run_within, shortened
 from sli.engine.sql import quoted
 from sli.errors import ConfigError
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
@@ -44,15 +44,15 @@ def aggregate(text: str, columns: Collection[str]) -> State:
         raise ConfigError(
             "a state must be one mergeable aggregate",
             expected="sum(...), count(...), min(...) or max(...) over a pair's columns",
-            found=shown(text),
+            found=shortened(text),
             todo="keep a mean as its sum and count, and divide them in `value`",
         )
     if name == "count" and inner in ("", "*"):
         return count("true")
     try:
-        check(inner, columns, missing="list {} under predictions.columns")
+        check_expression(inner, columns, missing="list {} under predictions.columns")
     except ConfigError as error:
-        error.found = shown(text)
+        error.found = shortened(text)
         raise
     if name == "count":
         return count(f"({inner}) IS NOT NULL")
@@ -97,7 +97,7 @@ def from_sql(states: Mapping[str, str], value: str, columns: Collection[str] = (
                 todo="give the state another name",
             )
     try:
-        check(value, known, numbers=True)
+        check_expression(value, known, numbers=True)
     except ConfigError as error:
         error.where = "value"
         raise
@@ -113,12 +113,12 @@ def _value(value: str, needs: bool, s: Merged) -> Values:
     columns = {"predictions": s.predictions, "labelled": s.labelled, **s.states}
     frame = pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
     frame["sli:position"] = np.arange(len(frame))
-    con = sealed(duckdb.connect())
+    con = lock_down(duckdb.connect())
     con.register("frame", frame)
     # Without TRY one window whose numbers make it fail would take the values of all others.
     query = f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"'
     try:
-        column = bounded(con, VALUE_SECONDS, lambda: con.execute(query).fetchnumpy()["value"])
+        column = run_within(con, VALUE_SECONDS, lambda: con.execute(query).fetchnumpy()["value"])
         con.close()
     except TimeoutError:
         # The connection may still be at work, so it cannot be closed.
@@ -158,7 +158,7 @@ def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     con.execute("SET TimeZone='UTC'")
     con.register("pairs", pairs)
-    return sealed(con)
+    return lock_down(con)
 
 
 def _on_rows(states: Mapping[str, str], value: str, needs: bool, pairs: pd.DataFrame) -> float:

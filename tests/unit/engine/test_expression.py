@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from desk import Desk
 
-from sli.engine.expression import bounded, check, sealed, shut_in
+from sli.engine.expression import check_expression, lock_down, restrict_access, run_within
 from sli.engine.functions import ALLOWED, REFUSED
 from sli.errors import ConfigError
 from sli.slis.custom import sql
@@ -248,7 +248,7 @@ def test_an_aggregate_over_columns_is_accepted(text: str) -> None:
 
 def test_the_columns_an_expression_rests_on_are_told() -> None:
     text = "list_filter(Tags, lambda fare: fare > tip)[1] + payload.fare"
-    assert check(text, COLUMNS) == {"tags", "tip", "payload"}
+    assert check_expression(text, COLUMNS) == {"tags", "tip", "payload"}
 
 
 def test_every_function_that_is_allowed_exists_and_none_of_them_is_of_those_refused() -> None:
@@ -264,9 +264,9 @@ def test_every_function_that_is_allowed_exists_and_none_of_them_is_of_those_refu
 def test_an_engine_that_is_shut_in_opens_nothing(here: Path) -> None:
     (here / "known.csv").write_text("x\n1\n")
     with duckdb.connect() as con:
-        shut_in(con, [str(here / "known.csv")])
+        restrict_access(con, [str(here / "known.csv")])
         assert con.execute(f"SELECT x FROM read_csv('{here}/known.csv')").fetchall() == [(1,)]
-    with sealed(duckdb.connect()) as con:
+    with lock_down(duckdb.connect()) as con:
         for text in (
             "SELECT * FROM read_text('/etc/hostname')",
             f"COPY (SELECT 7) TO '{here}/{FILE}'",
@@ -283,7 +283,7 @@ def test_an_engine_that_is_shut_in_opens_nothing(here: Path) -> None:
 def test_work_that_does_not_end_is_given_up() -> None:
     con = duckdb.connect()
     with pytest.raises(TimeoutError):
-        bounded(con, 0.1, lambda: con.execute("SELECT sum(hash(range)) FROM range(1000000000000)").fetchall())
+        run_within(con, 0.1, lambda: con.execute("SELECT sum(hash(range)) FROM range(1000000000000)").fetchall())
 
 
 def merged(n: list[float]) -> Merged:

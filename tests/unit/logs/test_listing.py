@@ -19,7 +19,7 @@ from sli.calendar.interval import Interval, union
 from sli.engine.connection import connect
 from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs, LogFile
-from sli.logs.listing import listing
+from sli.logs.listing import list_files
 from sli.logs.reader import count_sql, predictions_log, rows_sql
 from sli.publishing.store import Store
 from sli.publishing.transaction import SMALL_FILES
@@ -29,7 +29,7 @@ WORLD = small_world(since=MONDAY)
 
 
 def names(root: Path) -> list[str]:
-    found = listing("predictions", str(root))
+    found = list_files("predictions", str(root))
     assert found is not None
     return [str(Path(each).relative_to(root)) for each in found.paths]
 
@@ -39,17 +39,17 @@ def test_hidden_files_and_folders_are_no_part_of_a_log_and_others_are_told_apart
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert names(tmp_path) == ["a.parq", "b/a.parquet", "c.pq"]
-    found = listing("predictions", str(tmp_path))
+    found = list_files("predictions", str(tmp_path))
     assert found is not None
     assert found.others == [str(tmp_path / "b/note.txt")]
-    remote = listing("predictions", f"file://{tmp_path}")
+    remote = list_files("predictions", f"file://{tmp_path}")
     assert remote is not None
     assert [f"file://{each}" for each in found.paths] == remote.paths
     assert found[1:3] == remote[1:3]
     assert remote.others == found.others
-    assert listing("predictions", str(tmp_path / "none")) is None
-    assert listing("predictions", f"file://{tmp_path}/none") is None
-    alone = listing("predictions", str(tmp_path / "a.parq"))
+    assert list_files("predictions", str(tmp_path / "none")) is None
+    assert list_files("predictions", f"file://{tmp_path}/none") is None
+    alone = list_files("predictions", str(tmp_path / "a.parq"))
     assert alone is not None
     assert alone[:3] == tuple(column[:1] for column in found[:3])
 
@@ -62,12 +62,12 @@ def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_refused(tm
     (logs / "b.parquet").symlink_to(tmp_path / "nowhere")
     (logs / "c").symlink_to(logs)
     assert names(logs) == ["a.parquet", "b.parquet"]
-    before = listing("predictions", str(logs))
+    before = list_files("predictions", str(logs))
     assert before is not None
     assert before.refused == {str(logs / "b.parquet"): "a link that leads nowhere"}
     target.write_bytes(b"two")
     os.utime(target, (1, 1))
-    assert listing("predictions", str(logs)) != before, "of one size, and the link itself is as it was"
+    assert list_files("predictions", str(logs)) != before, "of one size, and the link itself is as it was"
 
 
 def test_files_seen_before_are_the_same_and_their_footers_are_not_read(

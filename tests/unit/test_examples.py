@@ -45,7 +45,8 @@ TABLES = ("results", "audit", "revisions", "backfills", "runs")
 
 
 def rows_of(lines: list[str]) -> list[list[str]]:
-    return [line.split() for line in lines]
+    """The cells of each line. Two spaces or more separate cells, since a cell may contain single spaces."""
+    return [re.split(" {2,}", line.strip()) for line in lines]
 
 
 def value(text: str) -> Any:
@@ -58,7 +59,7 @@ def shown(cell: Any) -> str:
         return cell.strftime("%Y-%m-%dT%H:%M")
     if cell is None or (isinstance(cell, float) and pd.isna(cell)):
         return "null"
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace(" ", "_")
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
 class Example:

@@ -20,7 +20,7 @@ from sli.slis import entries
 
 RUN = """
 import json, sys, time
-import sli, sli.recompute
+import sli, sli.runs.recompute
 from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 started = time.perf_counter()

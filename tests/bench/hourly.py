@@ -26,7 +26,7 @@ NOON = START + timedelta(hours=12)
 HOUR = timedelta(hours=1)
 RUN = """
 import json, sys, time
-import sli, sli.recompute
+import sli, sli.runs.recompute
 from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 if profiled := sys.argv[3:]:

@@ -19,7 +19,7 @@ from measure import config, generated, measured, record
 HERE = Path(__file__).parent
 RUN = """
 import json, sys, time
-import sli, sli.recompute
+import sli, sli.runs.recompute
 from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 calls = 0

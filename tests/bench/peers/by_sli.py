@@ -6,11 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import sli.recompute
 from measure import config
 from windows import Windows, report
 
 import sli
+import sli.runs.recompute
 from sli.config.load import checked
 from sli.config.model import Config
 

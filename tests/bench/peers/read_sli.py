@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
-import sli.recompute
 from deltalake import DeltaTable
 from measure import config
 
 import sli
+import sli.runs.recompute
 from sli.config.load import checked
 
 logs, rounds = sys.argv[1:]

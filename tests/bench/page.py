@@ -15,25 +15,26 @@ from plots import DOCS, HERE, Figures, plot_full, plot_reading
 
 INTRODUCTION = """# Benchmarks
 
-Made by `make bench`: every number on this page comes from a run's own figures
-([tests/bench/results](../tests/bench/results)). All take turns on the same files with two threads, each in a process of
-its own. Times are medians of the work alone, without imports and the start of servers and of the JVM; memory is the
-peak of all processes of a peer together. Numbers that differ between peers stop the benchmark."""
+`make bench` makes this page; every number comes from the figures of a run
+([tests/bench/results](../tests/bench/results)). All tools take turns on the same files, each in a process of its own
+with two threads. A time is the median of the work alone, without imports and without the start of servers and of the
+JVM; loading and fitting are listed separately. Memory is the peak of all processes of a tool together. If the numbers
+of two tools differ, the benchmark stops."""
 BARE = "it keeps no states, audits nothing and publishes nothing"
 FASTER = {
-    "DuckDB": f"it is the engine that sli runs inside each task, with one query and nothing else: {BARE}",
-    "Polars": f"one query, its answer in memory: {BARE}",
-    "pandas": f"logs that fit into memory are joined at once: {BARE}",
+    "DuckDB": f"sli runs this engine inside each task; DuckDB alone answers one query: {BARE}",
+    "Polars": f"it answers one query and keeps the answer in memory: {BARE}",
+    "pandas": f"it joins logs that fit into memory at once: {BARE}",
     "Dask": BARE,
     "PySpark": BARE,
-    "PostgreSQL": "its rows are loaded and analysed already, which is timed apart",
+    "PostgreSQL": "it has loaded and analysed the rows before; the loading is listed separately",
     "Evidently": BARE,
     "NannyML": BARE,
 }
 """Why a peer can be faster."""
 SCENARIOS = {
     "plain": "Clean logs: accuracy, precision and recall per hour, per day and since deployment",
-    "settled": "The same overall and per region, where predictions come twice and labels are corrected",
+    "settled": "The same, overall and per region, from logs with duplicate predictions and corrected labels",
 }
 Spread = dict[str, Any]
 
@@ -79,7 +80,7 @@ def aim(text: str, found: float, bound: float, unit: str, least: bool) -> str:
     """A line that says whether an aim is met."""
     met = found >= bound if least else found <= bound
     sense = "at least" if least else "at most"
-    return f"- {text}: {found:,.3g}{unit}; aim {sense} {bound:g}{unit}, **{'met' if met else 'not met'}**."
+    return f"- {text}: {found:,.3g}{unit}. Aim: {sense} {bound:g}{unit}, **{'met' if met else 'not met'}**."
 
 
 def measured_on(of: Figures) -> list[str]:
@@ -99,7 +100,7 @@ def full() -> list[str]:
         peers = list(dict.fromkeys(peer for run in runs for peer in [*run["peers"], *run["failed"]]))
         rounds = " / ".join(str(len(run["peers"]["sli"]["seconds"]["rounds"])) for run in runs)
         versions = {p: of["version"] for run in runs for p, of in run["peers"].items() if "version" in of}
-        lines += ["", f"**{words}.** Time, how many times sli's, peak memory; medians of {rounds} rounds."]
+        lines += ["", f"**{words}.** Each cell: time, time / sli's time, peak memory; medians of {rounds} rounds."]
         lines += table(
             ["", *(count(run["predictions"]) for run in runs)],
             [[f"{peer} {versions.get(peer, '')}".strip(), *(_peer(run, peer) for run in runs)] for peer in peers],
@@ -128,8 +129,8 @@ def _aims(runs: list[Figures]) -> list[str]:
         bounds |= {"NannyML": 50} if run["predictions"] >= 1_000_000 else {}
         for peer, bound in bounds.items():
             if peer in run["peers"]:
-                text = f"At {count(run['predictions'])} {peer}'s time over sli's"
-                lines.append(aim(text, run["peers"][peer]["times_sli"], bound, " x", True))
+                text = f"{peer}'s time at {count(run['predictions'])}, divided by sli's"
+                lines.append(aim(text, run["peers"][peer]["times_sli"], bound, "", True))
     return lines
 
 
@@ -148,7 +149,7 @@ def _faster(runs: list[Figures]) -> list[str]:
 
 
 def hourly() -> list[str]:
-    lines = ["## 2. An hourly run after a longer and longer history"]
+    lines = ["## 2. An hourly run as the history grows"]
     for found in results("hourly-"):
         by = f", overall and per {', '.join(found['slices'])}" if found["slices"] else ""
         lines += ["", f"**{found['hourly_predictions']:,} predictions an hour{by}**"]
@@ -177,17 +178,17 @@ def _histories(histories: list[Figures]) -> list[str]:
     whole = [each for each in histories if each["history_days"] >= 10]
     if len(whole) > 1:
         growth = (whole[-1]["seconds"]["median"] / whole[0]["seconds"]["median"] - 1) * 100
-        text = f"From {whole[0]['history_days']} to {whole[-1]['history_days']} days the run grows by"
+        text = (
+            f"The run after {whole[-1]['history_days']} days takes longer than after {whole[0]['history_days']} days by"
+        )
         lines += [aim(text, growth, 10, " %", False)]
         if growth > 10:
-            lines += [
-                "- What grows: both logs are listed and compared with the files seen, the keys of all ids scanned."
-            ]
+            lines += ["- What grows: listing both logs, comparing them with the files seen, scanning the index of ids."]
     return lines
 
 
 def _late(late: list[Figures]) -> list[str]:
-    lines = ["", "An hour with a file of late feedback for every hour of the horizon, and a recompute of everything:"]
+    lines = ["", "An hourly run after a file of late feedback for all hours of the horizon, and a full recompute:"]
     lines += table(
         ["horizon", "late labels", "hours recomputed", "hourly run", "peak", "full recompute", "peak"],
         [
@@ -206,7 +207,7 @@ def _late(late: list[Figures]) -> list[str]:
     for each in late:
         ratio = each["full_seconds"]["median"] / each["seconds"]["median"]
         word = f"{ratio:.2g} times faster" if ratio > 1 else f"{1 / ratio:.2g} times slower"
-        lines += [f"- With a horizon of {each['horizon_days']} days it is {word} than recomputing everything."]
+        lines += [f"- With a horizon of {each['horizon_days']} days the hourly run is {word} than a full recompute."]
     return lines
 
 
@@ -216,15 +217,17 @@ def reading() -> list[str]:
         sizes = found["sizes"]
         readers = list(dict.fromkeys(reader for size in sizes for reader in size["readers"]))
         rows = [[name, *(_answer(size, name, "seconds") for size in sizes)] for name in readers]
-        rows.insert(1, ["sli's table by DuckDB", *(_answer(size, "sli", "direct") for size in sizes)])
-        rows += [[f"{name}, made ready", *(_answer(size, name, "load") for size in sizes)] for name in readers]
+        rows.insert(1, ["DuckDB, from sli's table", *(_answer(size, "sli", "direct") for size in sizes)])
+        rows += [[f"{name}: prepare", *(_answer(size, name, "load") for size in sizes)] for name in readers]
         lines += table(["", *(count(size["predictions"]) for size in sizes)], rows)
         ours = [size["readers"]["sli"]["seconds"]["median"] for size in sizes]
         lines += [
-            aim("The slowest reading by sli", max(ours) * 1000, 10, " ms", False),
-            aim("sli at the largest size over the smallest", ours[-1] / ours[0], 1.5, " x", False),
-            "- sli reads one published row; PromQL and SQL join both logs at every reading. sli spends that time in "
-            "the run that publishes.",
+            aim("The slowest reading of sli", max(ours) * 1000, 10, " ms", False),
+            aim(
+                "sli's time at the largest size, divided by the one at the smallest", ours[-1] / ours[0], 1.5, "", False
+            ),
+            "- sli reads one published row; PromQL and SQL join both logs at every reading. `prepare`: sli joins and "
+            "publishes, PostgreSQL and Prometheus load the logs.",
         ]
         for name in readers:
             both = [size for size in sizes if name in size["readers"] and name != "sli"]
@@ -233,18 +236,12 @@ def reading() -> list[str]:
             ]
             if ahead:
                 size = count(ahead[-1]["predictions"])
-                lines += [
-                    f"- {name} answers faster up to {size}: so few rows are joined sooner than a table is opened."
-                ]
+                lines += [f"- {name} is faster up to {size}: it joins so few rows before sli has opened its table."]
         article = json.loads((HERE / "article.json").read_text())
         lines += ["", f"Cited, not measured here: {article['source']}:"]
         rows = [[name, *map(seconds, each)] for name, each in article["seconds"].items()]
         lines += [*table(["", *map(count, article["predictions"])], rows), *measured_on(found)]
     return lines
-
-
-def _sooner(readers: Figures, name: str) -> bool:
-    return name in readers and readers[name]["seconds"]["median"] < readers["sli"]["seconds"]["median"]
 
 
 def _answer(size: Figures, name: str, what: str) -> str:
@@ -260,8 +257,8 @@ def memory() -> list[str]:
         limit = f"{found['limit_mib'] / 1024:g} GiB"
         lines += [
             "",
-            f"A full recompute by {found['workers']} worker processes, each killed at {limit} "
-            f"(`memory: {found['memory']}`); all complete.",
+            f"A full recompute by {found['workers']} worker processes with `memory: {found['memory']}`. A process that "
+            f"takes more than {limit} is killed. All runs complete.",
         ]
         lines += table(
             ["predictions", "logs", "time", "largest process", "all processes"],
@@ -301,15 +298,16 @@ def scaling() -> list[str]:
                     for each in found["workers"]
                 ],
             ),
-            f"**On paper: {paper['workers']:,} workers, {count(paper['daily'])} predictions a day**, "
-            f"{paper['files_an_hour']} files an hour of each log, a horizon of 7 days, `memory: {paper['memory']}`. "
-            "The code that plans makes the plan, of files that are not there. A task costs driver and scheduler "
-            f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes (measured with "
-            f"{constants['tasks']:,} tasks that carry what ours carry), a tile {constants['tile_bytes']:,.0f} bytes.",
+            f"**On paper: {paper['workers']:,} workers, {count(paper['daily'])} predictions a day.** Both logs get "
+            f"{paper['files_an_hour']} files an hour, the horizon is 7 days, `memory: {paper['memory']}`. sli "
+            "plans the run from a listing of files that do not exist. Each task costs the driver and the scheduler "
+            f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes, measured with "
+            f"{constants['tasks']:,} tasks that carry what sli's tasks carry. A tile takes "
+            f"{constants['tile_bytes']:,.0f} bytes.",
         ]
-        names = {"all": f"first run of {paper['days']} days", "day": "one day anew"}
+        names = {"all": f"first run of {paper['days']} days", "day": "recompute of one day"}
         lines += table(
-            ["", "strategy", "tasks", "read", "blocks sent", "planning", "graph", "scheduling", "tiles to the driver"],
+            ["", "strategy", "tasks", "read", "packets sent", "planning", "graph", "scheduling", "tiles to the driver"],
             [
                 [
                     names[name],
@@ -327,8 +325,8 @@ def scaling() -> list[str]:
         )
         for name, plan in paper["plans"].items():
             if plan["wide"] < paper["workers"]:
-                idle = f"{paper['workers'] - plan['wide']:,} of {paper['workers']:,} workers idle"
-                lines += [f"- {names[name]}: {plan['wide']:,} tasks that read leave {idle}."]
+                idle = f"{paper['workers'] - plan['wide']:,} of {paper['workers']:,} workers are idle"
+                lines += [f"- {names[name]}: only {plan['wide']:,} tasks read the logs, so {idle} meanwhile."]
         lines += measured_on(found)
     return lines
 
@@ -339,9 +337,9 @@ def fixed() -> list[str]:
         starts = {name: each["median"] for name, each in found["starts"].items()}
         alone = starts.pop("python")
         rows = [[f"`{name}`", f"{each - alone:.3f}"] for name, each in starts.items()]
-        lines += table(["imports", "seconds beside Python's own start"], rows)
+        lines += table(["imports", "seconds more than Python alone"], rows)
         lines += [aim("`import sli`", starts["import sli"] - alone, 0.5, " s", False), ""]
-        lines += ["The whole command `sli run` with nothing to do:"]
+        lines += ["The command `sli run` when there is nothing to do:"]
         rows = [
             [f"{each['days']:,}", f"{each['files']:,}", f"{each['seconds']['median']:.2f}"] for each in found["idle"]
         ]

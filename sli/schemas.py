@@ -64,7 +64,9 @@ REVISIONS = _schema(
 """Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` and `old_verdict` are
 the ones before; `backfill` is the id of the backfill that made it, if one did."""
 
-MARK = pa.struct([("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))])
+CHECK_COUNT = pa.struct(
+    [("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))]
+)
 SUPERSEDED = pa.struct([("id", TEXT), ("winner", pa.float64())])
 UNMATCHED = pa.struct([("id", TEXT), ("time", UTC), ("reason", TEXT)])
 
@@ -78,13 +80,16 @@ TILE: Fields = [
     ("labelled", pa.int64()),
 ]
 
-TILES = _schema([*TILE, ("marks", pa.list_(MARK)), ("shadowed", pa.list_(SUPERSEDED)), ("strays", pa.list_(UNMATCHED))])
-"""`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (marks of the predictions
-of a tile, and ids that lost to another tile), `feedback` (marks and strays of the feedback of a tile)."""
+TILES = _schema(
+    [*TILE, ("marks", pa.list_(CHECK_COUNT)), ("shadowed", pa.list_(SUPERSEDED)), ("strays", pa.list_(UNMATCHED))]
+)
+"""`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (for the
+audit of a tile: counts of checks in `marks`; in `shadowed` predictions that lost to one in another tile), `feedback`
+(counts of checks of the feedback known in that time; in `strays` unmatched feedback)."""
 
-DAYS = _schema([("month", TEXT), *TILE, ("marks", pa.list_(MARK))])
-"""Tiles of whole local days, merged from those of hours; `month` is the partition column. The marks of spans `pairs`
-and `feedback` are those of the day, strays among them by their reason."""
+DAYS = _schema([("month", TEXT), *TILE, ("marks", pa.list_(CHECK_COUNT))])
+"""Tiles of whole local days, merged from those of hours; `month` is the partition column. In spans `pairs`
+and `feedback`, `marks` has the counts of checks of the day, and counts unmatched feedback by its reason."""
 
 ID_INDEX = _schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
 """Where ids lie: a hash of each and the number of its tile; `log` is the partition column."""

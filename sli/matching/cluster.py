@@ -78,16 +78,16 @@ def factory_call(config: Config) -> Callable[[], object]:
         error.where = where
         raise
     try:
-        taken = inspect.signature(call)
+        signature = inspect.signature(call)
     except ValueError:  # a callable written in C has no signature
         return lambda: call(**options)
     try:
-        taken.bind(**options)
+        signature.bind(**options)
     except TypeError as error:
         raise ConfigError(
             "the factory does not take its options",
             where=where,
-            expected=f"{config.dask.factory}{taken}",
+            expected=f"{config.dask.factory}{signature}",
             found=str(error),
             todo="see `options:`",
         ) from error
@@ -259,15 +259,15 @@ def _check_versions(client: Client, where: str) -> None:
     own = versions["client"]["packages"]
     # The scheduler too unpickles what it hands on.
     workers = {f"worker {address}": worker for address, worker in versions["workers"].items()}
-    odd = [
+    different = [
         (name, process["packages"].get(name), who)
         for who, process in {"the scheduler": versions["scheduler"], **workers}.items()
         for name in ("python", *EXACT, *MINOR)
         if _differs(name, own, process["packages"])
     ]
-    if not odd:
+    if not different:
         return
-    name, version, who = odd[0]
+    name, version, who = different[0]
     install = f"install {name}=={own[name]} there and restart it, or run sli in an environment like the cluster's"
     python = f"run sli and the cluster with the same Python, for example {'.'.join(own[name].split('.')[:2])}"
     raise EngineError(
@@ -276,7 +276,7 @@ def _check_versions(client: Client, where: str) -> None:
         expected=f"{name} {own[name]}, as in this process",
         found=f"{name} {version or 'missing'} at {who}",
         todo=python if name == "python" else install,
-        others="\n".join(f"also {other} {has or 'missing'} at {at}" for other, has, at in odd[1:6]),
+        others="\n".join(f"also {other} {has or 'missing'} at {at}" for other, has, at in different[1:6]),
     )
 
 

@@ -37,73 +37,73 @@ def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Tab
     con.unregister("repeated_arrow")
     if not one_number(con, "SELECT count(*) FROM repeated"):
         return False
-    con.execute("CREATE TEMP TABLE taken AS SELECT * FROM joined WHERE hash(id) IN (FROM repeated)")
+    con.execute("CREATE TEMP TABLE repeated_rows AS SELECT * FROM joined WHERE hash(id) IN (FROM repeated)")
     con.execute("DELETE FROM joined WHERE hash(id) IN (FROM repeated)")
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     # Each prediction of an id was joined with each of its feedback rows: `p` takes one row for each prediction, `f` the
     # feedback that one of them was joined with.
     con.execute(
-        f"CREATE TEMP TABLE p AS SELECT DISTINCT ON ({ROW}) id, {ROW}, t, prediction{columns} FROM taken "
+        f"CREATE TEMP TABLE p AS SELECT DISTINCT ON ({ROW}) id, {ROW}, t, prediction{columns} FROM repeated_rows "
         f"WHERE t IS NOT NULL"
     )
     con.execute(
-        "CREATE TEMP TABLE f AS SELECT id, f_t AS t, f_value AS value FROM taken WHERE f_t IS NOT NULL "
+        "CREATE TEMP TABLE f AS SELECT id, f_t AS t, f_value AS value FROM repeated_rows WHERE f_t IS NOT NULL "
         f"QUALIFY {ROW} IS NOT DISTINCT FROM min({ROW}) OVER (PARTITION BY id)"
     )
     return True
 
 
 def settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Delete from `p` all but the winner of each id; count the others in `marks`."""
+    """Delete from `p` all but the winner of each id; count the others in `checks`."""
     order = prediction_order(spec.predictions.columns, spec.keep_prediction)
     tile = f"t // {spec.tile}"
     con.execute(
-        "CREATE TEMP TABLE lost AS SELECT p.rowid AS row, p.id, p.t, e.winner, "
+        "CREATE TEMP TABLE duplicates AS SELECT p.rowid AS row, p.id, p.t, e.winner, "
         "p.prediction IS DISTINCT FROM e.winner AS differs, true AS elsewhere "
         f"FROM p JOIN losers_arrow e ON p.id = e.id AND p.{tile} = e.tile"
     )
     con.execute(
-        "INSERT INTO lost SELECT row, id, t, won, prediction IS DISTINCT FROM won, tile <> won_tile FROM ("
+        "INSERT INTO duplicates SELECT row, id, t, won, prediction IS DISTINCT FROM won, tile <> won_tile FROM ("
         f"SELECT rowid AS row, id, t, {tile} AS tile, prediction, row_number() OVER w AS place, "
         f"first_value(prediction) OVER w AS won, first_value({tile}) OVER w AS won_tile "
-        "FROM p WHERE rowid NOT IN (SELECT row FROM lost) "
+        "FROM p WHERE rowid NOT IN (SELECT row FROM duplicates) "
         f"WINDOW w AS (PARTITION BY id ORDER BY {order})) WHERE place > 1"
     )
-    con.execute("DELETE FROM p WHERE rowid IN (SELECT row FROM lost)")
-    con.execute(f"DELETE FROM lost WHERE NOT {sides.in_prediction_tiles}")
-    con.execute(f"INSERT INTO shadowed SELECT DISTINCT {tile}, id, winner FROM lost WHERE elsewhere")
+    con.execute("DELETE FROM p WHERE rowid IN (SELECT row FROM duplicates)")
+    con.execute(f"DELETE FROM duplicates WHERE NOT {sides.in_prediction_tiles}")
+    con.execute(f"INSERT INTO duplicates_elsewhere SELECT DISTINCT {tile}, id, winner FROM duplicates WHERE elsewhere")
     for check, condition in (("duplicate", "true"), ("conflict", "differs")):
         con.execute(
-            f"INSERT INTO marks SELECT 'pairs', {tile}, 'predictions', '{check}', NULL, "
-            f"count(*), {named_ids(spec)} FROM lost WHERE {condition} GROUP BY ALL"
+            f"INSERT INTO checks SELECT 'pairs', {tile}, 'predictions', '{check}', NULL, "
+            f"count(*), {named_ids(spec)} FROM duplicates WHERE {condition} GROUP BY ALL"
         )
 
 
 def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Choose for each prediction in `p` the feedback in `f` that counts; count the rest in `marks`.
+    """Choose for each prediction in `p` the feedback in `f` that counts; count the rest in `checks`.
 
     Then all of them go back to `joined`.
     """
     direction = "DESC" if spec.keep_feedback == "latest" else "ASC"
     con.execute(
-        "CREATE TEMP TABLE reached AS SELECT f.rowid AS row, p.id, p.t AS t, f.t AS f_t, f.value, "
+        "CREATE TEMP TABLE in_time AS SELECT f.rowid AS row, p.id, p.t AS t, f.t AS f_t, f.value, "
         "row_number() OVER w AS place, first_value(f.t) OVER w AS won_t, first_value(f.value) OVER w AS won "
         f"FROM f JOIN p ON f.id = p.id AND {spec.horizon.counts('f.t', 'p.t')} "
         f"WINDOW w AS (PARTITION BY p.id ORDER BY f.t {direction}, f.value DESC NULLS LAST)"
     )
     for check, condition in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
-            f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
+            f"INSERT INTO checks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
             f"count(*), {named_ids(spec)} "
-            f"FROM reached WHERE place > 1 AND {condition} AND {sides.in_prediction_tiles} GROUP BY ALL"
+            f"FROM in_time WHERE place > 1 AND {condition} AND {sides.in_prediction_tiles} GROUP BY ALL"
         )
     columns = "".join(f", p.{quoted(name)}" for name in spec.predictions.columns)
     nulls = "".join(", NULL" for _ in spec.predictions.columns)
     con.execute(
         f"INSERT INTO joined SELECT p.id, p.{ROW}, p.t, p.prediction{columns}, r.f_t, r.value FROM p "
-        f"LEFT JOIN (FROM reached WHERE place = 1) r ON r.id = p.id"
+        f"LEFT JOIN (FROM in_time WHERE place = 1) r ON r.id = p.id"
     )
     con.execute(
         f"INSERT INTO joined SELECT id, NULL, NULL, NULL{nulls}, t, value FROM f "
-        "WHERE rowid NOT IN (SELECT row FROM reached)"
+        "WHERE rowid NOT IN (SELECT row FROM in_time)"
     )

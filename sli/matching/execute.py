@@ -61,15 +61,15 @@ def cluster_client(config: Config, tasks: int) -> Iterator[Client]:
     """A distributed Client of the place that `dask:` names, for about so many tasks at once.
 
     In-process gives one too: a scheduler and a worker in threads of this process. Inside `one_cluster` it is the same
-    client each time. Wrap tasks in `forwarding_logs` so that what they log arrives in this process. Raises EngineError
+    client each time. Wrap tasks in `forward_logs` so that what they log arrives in this process. Raises EngineError
     if the cluster fails while it is used: its workers, their memory, or its scheduler.
     """
-    with _kept_or_opened(config, tasks) as client, _failures(config):
+    with _shared_or_new_client(config, tasks) as client, _engine_errors(config):
         yield client
 
 
 @contextmanager
-def _failures(config: Config) -> Iterator[None]:
+def _engine_errors(config: Config) -> Iterator[None]:
     """Turn the errors that Dask raises when a cluster fails into EngineErrors."""
     distributed, where = dask_module("distributed"), place_name(config)
     try:
@@ -108,14 +108,14 @@ def _failures(config: Config) -> Iterator[None]:
 
 
 @dataclass
-class _Kept:
+class _SharedClient:
     """The client that a run or backfill keeps, once it has one."""
 
     stack: ExitStack
     client: Client | None = None
 
 
-_KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+_SHARED: ContextVar[_SharedClient | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
@@ -124,35 +124,35 @@ def one_cluster() -> Iterator[None]:
 
     It is closed at the end of the outermost such block. All calls inside must have the same config. Also a decorator.
     """
-    if _KEPT.get() is not None:
+    if _SHARED.get() is not None:
         yield
         return
     with ExitStack() as stack:
-        token = _KEPT.set(_Kept(stack))
+        token = _SHARED.set(_SharedClient(stack))
         try:
             yield
         finally:
-            _KEPT.reset(token)
+            _SHARED.reset(token)
 
 
 @contextmanager
-def _kept_or_opened(config: Config, tasks: int) -> Iterator[Client]:
-    kept = _KEPT.get()
-    if kept is None:
+def _shared_or_new_client(config: Config, tasks: int) -> Iterator[Client]:
+    shared = _SHARED.get()
+    if shared is None:
         with _new_client(config, tasks) as client:
             yield client
         return
-    if kept.client is None or kept.client.status != "running":
-        kept.client = kept.stack.enter_context(_new_client(config, tasks))
+    if shared.client is None or shared.client.status != "running":
+        shared.client = shared.stack.enter_context(_new_client(config, tasks))
     elif isinstance(config.dask, Workers):
-        _enlarge(kept.client, min(tasks, config.dask.workers))
-    yield kept.client
+        _enlarge(shared.client, min(tasks, config.dask.workers))
+    yield shared.client
 
 
 @contextmanager
 def _new_client(config: Config, tasks: int) -> Iterator[Client]:
     """A new client; what its tasks log is logged here, and so is the address of its dashboard."""
-    with open_client(config, tasks) as client, _logs_received(client):
+    with open_client(config, tasks) as client, _receive_logs(client):
         if config.dask != "in-process" and client.dashboard_link:
             CLUSTER_LOG.info("dashboard: %s", client.dashboard_link)
         yield client
@@ -171,7 +171,7 @@ def cannot_load(error: Exception) -> bool:
     return isinstance(error, ImportError) or "deserialization of the task graph" in str(error)
 
 
-def forwarding_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
+def forward_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
     """The task; what it logs on a worker in another process is logged in this one."""
     # In threads of this process records need no help.
     return task if client.scheduler.address.startswith("inproc://") else _ForwardingLogs(task, client.id)
@@ -180,7 +180,7 @@ def forwarding_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
 def _on_cluster(client: Client, tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
     """Fetch each result as it comes: none waits in a worker's memory for the last."""
     results: dict[int, T] = {}
-    futures = [client.submit(forwarding_logs(client, task), pure=False) for task in tasks]
+    futures = [client.submit(forward_logs(client, task), pure=False) for task in tasks]
     positions = {future.key: i for i, future in enumerate(futures)}
     for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
         results[positions[future.key]] = future.result()
@@ -232,7 +232,7 @@ class _ToScheduler(logging.Handler):
 
 
 @contextmanager
-def _logs_received(client: Client) -> Iterator[None]:
+def _receive_logs(client: Client) -> Iterator[None]:
     """Log here what the tasks of this client log on their workers, and not those of others on the cluster."""
 
     def log(event: tuple[float, _Message]) -> None:

@@ -26,10 +26,10 @@ def join_files(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec, losers: p
 def join_rows(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, losers: pa.Table) -> None:
     """Join the rows of both sides. `losers`: predictions that lose to one in another tile (`other_tiles.LOSERS`).
 
-    Creates view `pairs`, and tables `marks` (counts for the audit), `shadowed` (predictions of these tiles that lost
-    to one in another tile) and `strays` (unmatched feedback).
+    Creates view `pairs`, and tables `checks` (how many rows did not count, by reason), `duplicates_elsewhere`
+    (predictions of these tiles that lost to one in another tile) and `unmatched` (unmatched feedback).
     """
-    create_findings(con)
+    create_audit_tables(con)
     _join(con, sides, spec)
     once = _joined_once(con, sides, spec)
     set_aside_invalid(con, sides, spec)
@@ -41,14 +41,14 @@ def join_rows(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, losers: 
     create_pairs(con, spec)
 
 
-def create_findings(con: duckdb.DuckDBPyConnection) -> None:
-    """Empty tables for what is found beside the pairs: `marks`, `shadowed` and `strays`."""
+def create_audit_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the empty tables of what the audit needs: `checks`, `duplicates_elsewhere` and `unmatched`."""
     con.execute(
-        'CREATE TEMP TABLE marks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
+        'CREATE TEMP TABLE checks (span VARCHAR, tile BIGINT, log VARCHAR, "check" VARCHAR, file VARCHAR, '
         '"count" BIGINT, samples VARCHAR[])'
     )
-    con.execute("CREATE TEMP TABLE shadowed (tile BIGINT, id VARCHAR, winner DOUBLE)")
-    con.execute("CREATE TEMP TABLE strays (tile BIGINT, id VARCHAR, t BIGINT, reason VARCHAR)")
+    con.execute("CREATE TEMP TABLE duplicates_elsewhere (tile BIGINT, id VARCHAR, winner DOUBLE)")
+    con.execute("CREATE TEMP TABLE unmatched (tile BIGINT, id VARCHAR, t BIGINT, reason VARCHAR)")
 
 
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
@@ -75,8 +75,8 @@ def _joined_once(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> bo
 
 
 def _find_unmatched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Into table `strays`: feedback of the tiles that counts for no prediction."""
+    """Insert into table `unmatched` the feedback of the tiles that counts for no prediction."""
     con.execute(
-        f"INSERT INTO strays SELECT f_t // {spec.tile}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
+        f"INSERT INTO unmatched SELECT f_t // {spec.tile}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
         f"AND {sides.in_feedback_tiles_joined} AND (t IS NULL OR NOT ({spec.horizon.counts()}))"
     )

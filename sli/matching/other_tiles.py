@@ -25,12 +25,12 @@ from sli.planning.plan import Plan
 
 _TYPES: dict[str, pa.DataType] = {"id": pa.string(), "tile": pa.int64(), "winner": pa.float64()}
 LOSERS = pa.schema(_TYPES)
-"""Predictions that lost to one in another tile: their id, their tile, the value of the winner."""
+"""Predictions that lose to one in another tile: their id, their tile, the value of the winner."""
 KEY_BYTES = 32
 """Memory that the hash of an id takes while it is sorted, with its copies."""
 
 
-def losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table) -> pa.Table:
+def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table) -> pa.Table:
     """All predictions that lose to one in another tile, as of the plan: a table of LOSERS. `published`: those before.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
@@ -58,8 +58,8 @@ def losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table) -> p
             f"WINDOW w AS (PARTITION BY id ORDER BY {order})) "
             "WHERE tile <> won ORDER BY id, tile"
         )
-        lost: pa.Table = con.sql(sql).to_arrow_table()
-    return lost.cast(LOSERS)
+        losing: pa.Table = con.sql(sql).to_arrow_table()
+    return losing.cast(LOSERS)
 
 
 def _repeated_ids(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
@@ -98,8 +98,8 @@ def published_losers(tiles: pa.Table, tile: int) -> pa.Table:
         "SELECT s.id AS id, tile, s.winner AS winner FROM ("
         f"SELECT unnest(shadowed) AS s, epoch_us(start) // {tile} AS tile FROM tiles_arrow WHERE span = 'pairs')"
     )
-    lost: pa.Table = con.sql(sql).to_arrow_table()
-    return lost.cast(LOSERS)
+    losing: pa.Table = con.sql(sql).to_arrow_table()
+    return losing.cast(LOSERS)
 
 
 @contextmanager

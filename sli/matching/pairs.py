@@ -15,7 +15,7 @@ from sli.matching.spec import Spec
 def create_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """View `matched`: every winning prediction of the tiles with the feedback that counts, or with none yet.
 
-    Null feedback that counts withdraws the label; it is counted in table `marks`.
+    Null feedback that counts withdraws the label; it is counted in table `checks`.
     """
     counts = f"f_t IS NOT NULL AND {spec.horizon.counts()}"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
@@ -25,7 +25,7 @@ def create_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> 
         f"FROM joined WHERE t IS NOT NULL AND {sides.in_prediction_tiles}"
     )
     con.execute(
-        f"INSERT INTO marks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
+        f"INSERT INTO checks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
         f"WHERE f_value IS NULL AND t IS NOT NULL AND {counts} AND {sides.in_prediction_tiles} GROUP BY ALL"
     )
 

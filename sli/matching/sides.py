@@ -93,10 +93,10 @@ def joinable_feedback(sides: Sides, spec: Spec) -> str:
 
 
 def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Delete invalid rows from `joined`, and count them and ignored nulls in `marks`."""
+    """Delete invalid rows from `joined`, and count them and ignored nulls in `checks`."""
     if spec.ignore_nulls:
         con.execute(
-            f"INSERT INTO marks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
+            f"INSERT INTO checks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
             f"FROM {sides.feedback} "
             f"WHERE value IS NULL AND {invalid_code('feedback', spec)} = 0 AND {sides.in_feedback_tiles} GROUP BY ALL"
         )
@@ -109,7 +109,7 @@ def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) 
     ):
         code = invalid_code(log, spec)
         con.execute(
-            f"INSERT INTO marks SELECT '{span}', t // {spec.tile}, '{log}', CASE {code} {reasons} END AS reason, "
+            f"INSERT INTO checks SELECT '{span}', t // {spec.tile}, '{log}', CASE {code} {reasons} END AS reason, "
             f"filename, count(*), coalesce({named_ids(spec)}, []) "
             f"FROM {rows} WHERE {code} > 0 AND {inside} GROUP BY ALL"
         )

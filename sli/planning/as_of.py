@@ -28,11 +28,11 @@ def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
     if instant < config.since_instant:
         todo = f"use a time after since ({iso(config.since_instant)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(instant), todo=todo)
-    _check_meant(instant, future)
+    _check_not_future(instant, future)
     return instant
 
 
-def _check_meant(as_of: int, future: bool) -> None:
+def _check_not_future(as_of: int, future: bool) -> None:
     """Raise ConfigError for an as_of in the future, unless the user gave `future`."""
     if as_of > latest_as_of() and not future:
         raise ConfigError(

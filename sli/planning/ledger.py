@@ -42,17 +42,17 @@ def ledger_of(
     waiting, unconfirmed, held = (basis.waiting, basis.waiting_to_confirm, basis.held) if basis else ((), (), ())
     final_before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
     final = [Interval(BEGINNING, final_before)]
-    due = union([*difference(stale, [*waiting, *final]), *waiting])
-    doubtful = union([*intersection(difference(stale, waiting), final), *unconfirmed])
+    stale_open = union([*difference(stale, [*waiting, *final]), *waiting])
+    stale_final = union([*intersection(difference(stale, waiting), final), *unconfirmed])
     within = _within(config, basis, request)
     if request.part is None:
-        to_recompute, to_confirm = intersection(due, within), intersection(doubtful, within)
+        to_recompute, to_confirm = intersection(stale_open, within), intersection(stale_final, within)
     else:
         to_recompute, to_confirm = ([], []) if request.slis else (within, [])
         feedback_tiles = union([*feedback_tiles, *feedback_tiles_for(config, to_recompute, request.as_of)])
     to_recompute = whole_days(config, to_recompute)
     to_confirm = difference(whole_days(config, to_confirm), to_recompute)
-    still_waiting = difference(due, to_recompute)
+    still_waiting = difference(stale_open, to_recompute)
     lacking = _lacking(config, basis, with_predictions, complete=[*to_recompute, *still_waiting])
     to_fill = _to_fill(config, lacking, request, within, held)
     left = {state: difference(tiles, to_fill.get(state, ())) for state, tiles in lacking.items()}
@@ -63,7 +63,7 @@ def ledger_of(
         to_fill=to_fill,
         lacking_states={state: tiles for state, tiles in left.items() if tiles},
         waiting=still_waiting,
-        waiting_to_confirm=difference(doubtful, [*to_recompute, *to_confirm]),
+        waiting_to_confirm=difference(stale_final, [*to_recompute, *to_confirm]),
         held=difference(held, [*to_recompute, *to_confirm]),
         final_before=final_before,
     )

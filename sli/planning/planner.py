@@ -269,7 +269,9 @@ def _backfills(config: Config, basis: Published | None, request: Request) -> tup
     if reached is not None and (reached.id in backfills or not request.continues):
         backfills[reached.id] = max(reached, backfills.get(reached.id, reached), key=lambda backfill: backfill.done)
     declared = {sli.name for sli in config.declared}
-    return tuple(one for one in backfills.values() if not one.over and declared.issuperset(one.slis))
+    return tuple(
+        backfill for backfill in backfills.values() if not backfill.over and declared.issuperset(backfill.slis)
+    )
 
 
 def _new_series(config: Config, published: Published | None, new_slice_sets: bool) -> Iterable[str]:

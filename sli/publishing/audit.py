@@ -16,7 +16,7 @@ from sli import schemas
 from sli.engine.connection import scratch
 from sli.logs.files import Files, LogFile
 from sli.planning.published import Published
-from sli.rollup.days import sum_marks_sql
+from sli.rollup.days import sum_checks_sql
 
 BAD = (
     "invalid",
@@ -53,8 +53,8 @@ def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict
     """
     con = scratch()
     con.register("days_arrow", days.select(["marks"]))
-    marked = "(SELECT unnest(marks) AS m FROM days_arrow)"
-    rows = con.sql(f"{sum_marks_sql(marked)} ORDER BY ALL").to_arrow_table().to_pylist()
+    checks = "(SELECT unnest(marks) AS m FROM days_arrow)"
+    rows = con.sql(f"{sum_checks_sql(checks)} ORDER BY ALL").to_arrow_table().to_pylist()
     rows += [row for row in map(_file_row, files) if row is not None]
     rows += unsliced
     for row in rows:

@@ -125,10 +125,8 @@ def _same_state(before: Published | None, state: Published) -> bool:
     """Whether the next plan would build on the same state."""
     if before is None:
         return False
-    of_each_run = {
-        name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")
-    }
-    return replace(state, **of_each_run) == before
+    run_fields = {name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")}
+    return replace(state, **run_fields) == before
 
 
 def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:

@@ -83,11 +83,11 @@ class Scope:
         declared &= _is_in(rows, "grain", [grain.name for grain in self.config.all_grains])
         declared &= _is_in(rows, "slice_by", self._slice_sets)
         rolled_up = np.zeros(len(rows), dtype=bool)
-        for one in self.passes:
-            of_slis = _is_in(rows, "sli", [sli.name for sli in one.slis])
-            for grain in one.grains:
+        for pass_ in self.passes:
+            of_slis = _is_in(rows, "sli", [sli.name for sli in pass_.slis])
+            for grain in pass_.grains:
                 at = np.flatnonzero(of_slis & _is_in(rows, "grain", [grain.name]))
-                rolled_up[at] |= one.choose(grain, starts[at], ends[at])
+                rolled_up[at] |= pass_.choose(grain, starts[at], ends[at])
         return rolled_up | ~declared
 
 

@@ -198,8 +198,8 @@ class Store:
                     file_pruning_predicate=list(within) or None, filesystem=self._folder(name)
                 )
                 existing = dataset.schema.names
-                chosen = None if columns is None else [column for column in existing if column in columns]
-                rows = dataset.to_table(columns=chosen, filter=only, fragment_scan_options=self._scan_options())
+                names = None if columns is None else [column for column in existing if column in columns]
+                rows = dataset.to_table(columns=names, filter=only, fragment_scan_options=self._scan_options())
         # A store of an older format lacks columns that were added later.
         for field in schema:
             if field.name not in existing and (columns is None or field.name in columns):

@@ -24,7 +24,7 @@ from sli.slis.states import integers
 def update_days(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
     """All rows of `schemas.DAYS` after a run: those of the touched days are merged again, from the hour tiles."""
     kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(sorted(touched), pa.string()))))
-    merged = [merge_days(config, tiles, touched), day_marks(tiles, touched)]
+    merged = [merge_days(config, tiles, touched), day_checks(tiles, touched)]
     days = pa.concat_tables([kept, *merged], promote_options="permissive")
     return with_states(days, {id: kind for id, kind in config.kinds.items() if kind != "window"})
 
@@ -57,29 +57,29 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
     )
 
 
-def day_marks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
+def day_checks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
     """The marks of these local days, one row a day and span; unmatched feedback is counted by its reason."""
     con = scratch()
     in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
     con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]).filter(in_days))
     unmatched = "{'log': 'feedback', 'check': s.reason, 'file': NULL::VARCHAR, 'count': 1::BIGINT, 'samples': [s.id]}"
     con.execute(
-        "CREATE TEMP TABLE marked AS SELECT day, span, unnest(marks) AS m FROM tiles_arrow UNION ALL "
+        "CREATE TEMP TABLE checks AS SELECT day, span, unnest(marks) AS m FROM tiles_arrow UNION ALL "
         f"SELECT day, span, {unmatched} FROM (SELECT day, span, unnest(strays) AS s FROM tiles_arrow)"
     )
     rows: pa.Table = con.sql(
         "SELECT day[1:7] AS month, day, span, '' AS slice_by, '' AS slice, 0::BIGINT AS predictions, "
         "0::BIGINT AS labelled, list({'log': log, 'check': \"check\", 'file': file, 'count': \"count\", "
         "'samples': samples} ORDER BY log, \"check\", file) AS marks "
-        f"FROM ({sum_marks_sql('marked', 'day, span, ')}) GROUP BY day, span ORDER BY day, span"
+        f"FROM ({sum_checks_sql('checks', 'day, span, ')}) GROUP BY day, span ORDER BY day, span"
     ).to_arrow_table()
     return rows
 
 
-def sum_marks_sql(marked: str, by: str = "") -> str:
+def sum_checks_sql(checks: str, by: str = "") -> str:
     """SQL that sums up column `m` of a table, which has marks: one row a log, check and file (and the columns `by`)."""
     return (
         f'SELECT {by}m.log AS log, m."check" AS "check", m.file AS file, sum(m."count")::BIGINT AS "count", '
         f"list_slice(list_sort(list_distinct(flatten(list(m.samples)))), 1, {SAMPLES}) AS samples "
-        f"FROM {marked} GROUP BY ALL"
+        f"FROM {checks} GROUP BY ALL"
     )

@@ -97,10 +97,10 @@ class Evaluation:
         most = self.tree.most_rows(starts, ends) * ADDED * (4 + len(self.tree.columns))
 
         def work(first: int, last: int) -> Iterator[Batch]:
-            return self._of_windows(first, last, grain, starts, ends)
+            return self._batches_of_windows(first, last, grain, starts, ends)
 
         for first, last in stretches(most, self._budget):
-            yield from self._halving(work, first, last)
+            yield from self._halve_if_too_large(work, first, last)
 
     def distribution(
         self, state: State, grain: Grain, starts: Instants, ends: Instants
@@ -115,7 +115,9 @@ class Evaluation:
     def _budget(self) -> int:
         return self.config.task_memory // BATCH
 
-    def _halving(self, work: Callable[[int, int], Iterator[Batch]], first: int, last: int) -> Iterator[Batch]:
+    def _halve_if_too_large(
+        self, work: Callable[[int, int], Iterator[Batch]], first: int, last: int
+    ) -> Iterator[Batch]:
         """The batches of `work(first, last)`; in halves if that runs out of memory. Raises OutOfMemory."""
         done = 0
         try:
@@ -126,10 +128,12 @@ class Evaluation:
             if last - first < 2 or done:
                 raise task_error(error, "the roll-up of windows") from error
             middle = (first + last) // 2
-            yield from self._halving(work, first, middle)
-            yield from self._halving(work, middle, last)
+            yield from self._halve_if_too_large(work, first, middle)
+            yield from self._halve_if_too_large(work, middle, last)
 
-    def _of_windows(self, first: int, last: int, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
+    def _batches_of_windows(
+        self, first: int, last: int, grain: Grain, starts: Instants, ends: Instants
+    ) -> Iterator[Batch]:
         """The batches of the windows from `first` up to `last`, which are merged together."""
         windows = starts[first:last], ends[first:last]
         rows = self.tree.merge(*windows)
@@ -142,11 +146,11 @@ class Evaluation:
                 weights += np.where(other.at < 0, 0, other_bytes[other.at])
 
         def work(first: int, last: int) -> Iterator[Batch]:
-            return self._of_rows(first, last, grain, rows, compared, windows)
+            return self._batch_of_rows(first, last, grain, rows, compared, windows)
 
         reached = 0
         for begin, end in stretches(weights, self._budget):
-            for batch in self._halving(work, begin, end):
+            for batch in self._halve_if_too_large(work, begin, end):
                 whole = batch.rows.first + len(batch.rows) == len(rows)
                 upto = last - first if whole else int(batch.rows.window[-1])
                 yield replace(batch, done=upto - reached)
@@ -154,7 +158,7 @@ class Evaluation:
         if not len(rows):
             yield Batch(*windows, rows, [], last - first)
 
-    def _of_rows(
+    def _batch_of_rows(
         self,
         first: int,
         last: int,
@@ -172,7 +176,7 @@ class Evaluation:
             now = own.between(*span)
             then = {reference: merged.take(at[slice(*span)]) for reference, (merged, at) in others.items()}
             return [
-                sli.formula.value(_seen_by(sli, now, None if sli.reference is None else then[sli.reference]))
+                sli.formula.value(_states_of_sli(sli, now, None if sli.reference is None else then[sli.reference]))
                 for sli in self.slis
             ]
 
@@ -183,7 +187,7 @@ class Evaluation:
         values = [Values.concatenated([piece[i] for piece in pieces]) for i in range(len(self.slis))]
         if self.config.min_support:
             small = _small(part, self.config.min_support)
-            values = [_without(column, small, too_few(self.config.min_support)) for column in values]
+            values = [_set_null(column, small, too_few(self.config.min_support)) for column in values]
         yield Batch(*windows, part, list(zip(self.slis, values, strict=True)))
 
     def _merged(
@@ -305,7 +309,7 @@ def _positions(rows: Rows, window: Integers | None, code: Integers, codes: int) 
     return positions
 
 
-def _seen_by(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
+def _states_of_sli(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
     """What an SLI sees: its own states, by the names that it gave them."""
     states = sli.formula.states.items()
     other = None
@@ -327,7 +331,7 @@ def _small(rows: Rows, support: int) -> Flags:
     return small
 
 
-def _without(values: Values, rows: Flags, why: str) -> Values:
+def _set_null(values: Values, rows: Flags, why: str) -> Values:
     """The values, null in these rows for one reason."""
     reason = values.reason.copy()
     reason[rows] = why

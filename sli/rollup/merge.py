@@ -85,10 +85,10 @@ class TileTree:
         own = numbers[mergeable]
         first, last = (int(own.min()), int(own.max())) if len(own) else (0, -1)
         self.timeline = Timeline(tile, first, last, midnights)
-        placed = _placed(tiles, 0, numbers - first)
+        placed = _with_numbers(tiles, 0, numbers - first)
         if days is not None and midnights is not None:
             at = np.searchsorted(midnights, days.column("start").cast(pa.int64()).to_numpy())
-            placed = pa.concat_tables([placed, _placed(days, DAYS, at)], promote_options="permissive")
+            placed = pa.concat_tables([placed, _with_numbers(days, DAYS, at)], promote_options="permissive")
         self.placed = placed.append_column("position", pa.array(np.arange(len(placed)), pa.int64()))
         con.register("tiles_arrow", self.placed)
         con.execute(
@@ -340,7 +340,7 @@ def _starts(days: pa.Table) -> Instants:
     return np.sort(days.column("start").cast(pa.int64()).to_numpy())
 
 
-def _placed(tiles: pa.Table, level: int, numbers: Integers) -> pa.Table:
+def _with_numbers(tiles: pa.Table, level: int, numbers: Integers) -> pa.Table:
     """Tiles with their level and number."""
     levels = pa.array(np.full(len(tiles), level), pa.int64())
     return tiles.append_column("level", levels).append_column("number", pa.array(numbers, pa.int64()))

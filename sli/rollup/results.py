@@ -51,11 +51,11 @@ class Pass:
     """Given a grain and the starts and ends of its windows, says which of them are rolled up."""
 
     def windows(self, config: Config, newest: int) -> Iterator[tuple[Grain, Instants, Instants]]:
-        """Each grain with the starts and ends of its chosen windows; `newest` is the end of the newest hour."""
+        """Each grain with the starts and ends of the windows to roll up; `newest` is the end of the newest hour."""
         for grain in self.grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            chosen = self.choose(grain, starts, ends)
-            yield grain, starts[chosen], ends[chosen]
+            rolled_up = self.choose(grain, starts, ends)
+            yield grain, starts[rolled_up], ends[rolled_up]
 
 
 def roll_up(

@@ -22,7 +22,7 @@ from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.matching.execute import execute
 from sli.matching.id_index import HASH, IdIndex, index_rows
-from sli.matching.other_tiles import differing_tiles, losers, published_losers
+from sli.matching.other_tiles import differing_tiles, find_losers, published_losers
 from sli.matching.spec import Spec
 from sli.matching.unmatched import with_reasons
 from sli.planning.new_rows import NewRows
@@ -96,14 +96,14 @@ def recompute_tiles(
     before = _tiles_before(config, transaction, plan)
     try:
         with step(progress, "looking for repeated ids"):
-            plan, lost = _settled(config, inputs, plan, before)
-        computed = [(task_set, _matched(config, task_set, lost, plan.as_of, progress)) for task_set in plan.task_sets]
+            plan, losing = _find_losers(config, inputs, plan, before)
+        computed = [(task_set, _match(config, task_set, losing, plan.as_of, progress)) for task_set in plan.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
     tiles, held = replace_tiles(config, before, computed, plan)
     if plan.fills and difference(held, held_before):
         raise FoundHeld(held)
-    changed = _changed(config, transaction, plan, before, tiles)
+    changed = _changed_tiles(config, transaction, plan, before, tiles)
     plan = replace(plan, held=tuple(union([*plan.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
         tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
@@ -131,7 +131,7 @@ def _days_of(rows: pa.Table) -> set[str]:
     return {str(day) for day in pc.unique(rows.column("day")).to_pylist()}
 
 
-def _changed(
+def _changed_tiles(
     config: Config, transaction: Transaction, plan: Plan, before: pa.Table, tiles: pa.Table
 ) -> tuple[Interval, ...] | None:
     """The recomputed tiles whose windows may change: their states changed, or windows waited for them."""
@@ -158,13 +158,13 @@ def amend_tiles(
         )
     try:
         with within_memory("new rows"):
-            return _by_new_rows(config, transaction, plan, new_rows, progress)
+            return _amend_by_new_rows(config, transaction, plan, new_rows, progress)
     except OutOfMemory as error:
         LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
         raise CannotAmend from error
 
 
-def _by_new_rows(
+def _amend_by_new_rows(
     config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
 ) -> HourTiles:
     # In this process even if the config asks for a cluster: starting one would take longer.
@@ -172,10 +172,10 @@ def _by_new_rows(
     pairs = contributions(new_rows, spec, _id_index(config, transaction, new_rows))
     progress("matching", 1, 1)
     rows = changed_tiles(pairs.before, pairs.after, config.states)
-    tiles, touched, held = _exchanged(config, transaction, plan, pairs, rows, [])
+    tiles, touched, held = _amend(config, transaction, plan, pairs, rows, [])
     if held:
-        rows = rows.filter(pa.array(~_among(rows, held)))
-        tiles, touched, _ = _exchanged(config, transaction, plan, pairs, rows, held)
+        rows = rows.filter(pa.array(~_lie_in(rows, held)))
+        tiles, touched, _ = _amend(config, transaction, plan, pairs, rows, held)
     exact = replace(
         plan,
         to_recompute=tuple(_tiles_at(config, rows)),
@@ -185,32 +185,35 @@ def _by_new_rows(
     return HourTiles(exact, with_states(tiles, config.kinds), touched, touched)
 
 
-def _exchanged(
+def _amend(
     config: Config, transaction: Transaction, plan: Plan, pairs: Contributions, rows: pa.Table, held: Sequence[Interval]
 ) -> tuple[pa.Table, set[str], list[Interval]]:
-    """The tiles after `rows` changed with their marks, the days touched, and the final tiles that changed.
+    """Amend the tiles of `rows`, and their audit.
 
-    Tiles in `held` stay as they are. Raises CannotAmend.
+    Returns the tiles, the days touched, and the final tiles that changed. Tiles in `held` stay as they
+    are. Raises CannotAmend.
     """
     before, after = (audit_rows(tiles, held) for tiles in (pairs.before, pairs.after))
-    marked = changed_audit(before, after)
+    audit_days = changed_audit(before, after)
     # A tile that was held before lacks rows, so they cannot be subtracted from it.
-    unheld = changed_audit(*(audit_rows(tiles, [*plan.held, *held]) for tiles in (pairs.before, pairs.after)))
-    if intersection(_tiles_at(config, rows), plan.held) or marked != unheld:
+    audit_days_unheld = changed_audit(
+        *(audit_rows(tiles, [*plan.held, *held]) for tiles in (pairs.before, pairs.after))
+    )
+    if intersection(_tiles_at(config, rows), plan.held) or audit_days != audit_days_unheld:
         raise CannotAmend
-    touched = {*_days_of(rows), *marked.values()}
-    stored = with_states(_stored(config, transaction, touched), config.kinds)
-    marks = amend_audit(audit_rows(stored, ()), before, after, marked)
-    tiles = update_tiles(config, stored, pairs.before, pairs.after, rows, marks, marked)
+    touched = {*_days_of(rows), *audit_days.values()}
+    stored = with_states(_stored_tiles(config, transaction, touched), config.kinds)
+    audit = amend_audit(audit_rows(stored, ()), before, after, audit_days)
+    tiles = update_tiles(config, stored, pairs.before, pairs.after, rows, audit, audit_days)
     final = [Interval(BEGINNING, plan.final_before)]
-    if not _among(rows, final).any():
+    if not _lie_in(rows, final).any():
         return tiles, touched, []
     # A changed pair need not change its tile: for example a minimum may rest on another pair.
     differs = changed_tiles(stored, tiles, config.states)
     return tiles, touched, intersection(_tiles_at(config, differs), final)
 
 
-def _among(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
+def _lie_in(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
     """Whether each row belongs to one of these tiles."""
     starts = rows.column("start").cast(pa.int64()).to_numpy()
     return meets_any(starts, starts + 1, tiles)
@@ -232,57 +235,57 @@ def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> Id
     return IdIndex(transaction.store.root, transaction.store.storage, *files)
 
 
-def newest_end(config: Config, transaction: Transaction, worked: HourTiles, days: pa.Table) -> int:
+def newest_end(config: Config, transaction: Transaction, hours: HourTiles, days: pa.Table) -> int:
     """End of the newest hour with predictions. It may lie before the published one, whose predictions may be gone."""
-    if worked.only is None:
-        return newest_hour(config, worked.tiles)
+    if hours.only is None:
+        return newest_hour(config, hours.tiles)
     last = pc.max(days.filter(pc.equal(days.column("span"), pa.scalar("tile"))).column("day")).as_py()
-    tiles = worked.tiles if last is None or last in worked.only else _stored(config, transaction, {last})
+    tiles = hours.tiles if last is None or last in hours.only else _stored_tiles(config, transaction, {last})
     return newest_hour(config, tiles)
 
 
 def with_edges(
-    config: Config, transaction: Transaction, worked: HourTiles, passes: Sequence[Pass], newest: int
+    config: Config, transaction: Transaction, hours: HourTiles, passes: Sequence[Pass], newest: int
 ) -> pa.Table:
     """The hour tiles that the passes need: also those of days within which a window begins or ends."""
-    if worked.only is None:
-        return worked.tiles
+    if hours.only is None:
+        return hours.tiles
     zone, edges = config.zone, [np.array([], dtype=np.int64)]
-    for one in passes:
-        references = [sli.reference for sli in one.slis if sli.reference is not None]
-        for grain, starts, ends in one.windows(config, newest):
+    for pass_ in passes:
+        references = [sli.reference for sli in pass_.slis if sli.reference is not None]
+        for grain, starts, ends in pass_.windows(config, newest):
             edges += [starts, ends]
             if any(reference.kind == "previous" for reference in references):
                 edges.append(grain.before(zone, starts, ends))
         edges += [np.array([r.interval.start, r.interval.end]) for r in references if r.interval is not None]
     days = {zone.date(int(at)) for at in np.unique(np.concatenate(edges)) if at != zone.midnight(zone.date(int(at)))}
-    more = _stored(config, transaction, {day.isoformat() for day in days} - worked.only)
-    return pa.concat_tables([worked.tiles, more], promote_options="permissive")
+    more = _stored_tiles(config, transaction, {day.isoformat() for day in days} - hours.only)
+    return pa.concat_tables([hours.tiles, more], promote_options="permissive")
 
 
 def _tiles_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Table:
     """The published hour tiles that this run changes; none if it starts from scratch."""
     if transaction.published is None or plan.from_scratch:
         return TILES.empty_table()
-    return _stored(config, transaction, None)
+    return _stored_tiles(config, transaction, None)
 
 
-def _stored(config: Config, transaction: Transaction, days: set[str] | None) -> pa.Table:
+def _stored_tiles(config: Config, transaction: Transaction, days: set[str] | None) -> pa.Table:
     """Published hour tiles, of all or some local days, with the states and slices that are still declared."""
     if days is not None and not days:
         return TILES.empty_table()
-    return _declared(config, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))])
+    return _declared_rows(config, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))])
 
 
 def days_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Table:
     """The published day tiles that this run changes; none if it starts from scratch."""
     if transaction.published is None or plan.from_scratch:
         return DAYS.empty_table()
-    return _declared(config, transaction, "days", [])
+    return _declared_rows(config, transaction, "days", [])
 
 
-def _declared(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
-    """Published rows of a table of tiles: the states and slices that are still declared, and the marks.
+def _declared_rows(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
+    """Published rows of a table of tiles: the states and slices that are still declared, and the audit.
 
     A state that the config dropped and declares again is computed again, since runs in between may have skipped it.
     """
@@ -290,19 +293,19 @@ def _declared(config: Config, transaction: Transaction, name: str, within: Withi
     assert published is not None
     columns = {*LAYOUT[name][0].names, *(state for state in config.states if state in published.states)}
     kept = [",".join(columns) for columns in config.slice_sets if columns in published.slice_sets]
-    with_marks = pc.field("span").isin(["pairs", "feedback"])
-    only = with_marks | pc.field("slice_by").isin(pa.array(kept, pa.string()))
+    for_audit = pc.field("span").isin(["pairs", "feedback"])
+    only = for_audit | pc.field("slice_by").isin(pa.array(kept, pa.string()))
     return transaction.rows(name, columns, only, within)
 
 
-def _settled(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
+def _find_losers(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
     """Find the predictions that lose to one in another tile; add the tiles where that changed to the plan."""
     published = published_losers(before, config.tile)
-    now = losers(config, inputs, plan, published)
+    now = find_losers(config, inputs, plan, published)
     return with_more_tiles(config, inputs, plan, differing_tiles(now, published, config.tile)), now
 
 
-def _matched(config: Config, task_set: TaskSet, lost: pa.Table, as_of: int, progress: Progress) -> pa.Table:
+def _match(config: Config, task_set: TaskSet, losing: pa.Table, as_of: int, progress: Progress) -> pa.Table:
     # Without a cluster tasks run one after another, each with all threads: fewer, larger tasks read less twice.
     threads = config.parallel if config.dask == "in-process" else 1
     spec = Spec.of(config, as_of, task_set.states, task_set.slice_sets, threads)
@@ -310,7 +313,9 @@ def _matched(config: Config, task_set: TaskSet, lost: pa.Table, as_of: int, prog
     if task_set.shuffle:
         from sli.tiles.shuffle import shuffle_and_build  # imports pandas, which most runs do not need
 
-        tiles = shuffle_and_build(config, task_set, spec, lost, done)
+        tiles = shuffle_and_build(config, task_set, spec, losing, done)
     else:
-        tiles = execute(config, [functools.partial(match_and_build, work, spec, lost) for work in task_set.tasks], done)
+        tiles = execute(
+            config, [functools.partial(match_and_build, work, spec, losing) for work in task_set.tasks], done
+        )
     return pa.concat_tables(tiles, promote_options="permissive")

@@ -53,8 +53,8 @@ def roll_up_passes(
     progress: Progress,
 ) -> dict[str, pa.Table]:
     """The new rows of every window of the passes, by grain, in the flat form."""
-    total = sum(len(starts) for one in passes for _, starts, _ in one.windows(config, newest))
-    references = reference_tables(config, [sli for one in passes for sli in one.slis], predictions)
+    total = sum(len(starts) for pass_ in passes for _, starts, _ in pass_.windows(config, newest))
+    references = reference_tables(config, [sli for pass_ in passes for sli in pass_.slis], predictions)
     tables = tile_tables(config, tiles, days, references)
     reached = 0
 
@@ -64,8 +64,8 @@ def roll_up_passes(
         progress("rolling up", reached, total)
 
     batches: dict[str, list[pa.Table]] = {}
-    for one in passes:
-        for rows in roll_up(config, tables, one, newest, as_of, done):
+    for pass_ in passes:
+        for rows in roll_up(config, tables, pass_, newest, as_of, done):
             batches.setdefault(rows.column("grain")[0].as_py(), []).append(rows)
     return {grain: pa.concat_tables(tables) for grain, tables in batches.items()}
 

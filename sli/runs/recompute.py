@@ -1,6 +1,6 @@
 """The run: discover, plan, match, tile, roll up, publish.
 
-`_once` reads from top to bottom like that sentence. Limit: of several runs at once one publishes; the others plan
+`_attempt` reads from top to bottom like that sentence. Limit: of several runs at once one publishes; the others plan
 again, a few times.
 """
 
@@ -113,7 +113,7 @@ def _until_published(config: Config, request: Request, progress: Progress, began
     with turns.Turn(config.store, config.storage) as turn:
         for attempt in itertools.count(1):
             try:
-                return _until_learned(config, request, turn, progress, began)
+                return _attempt_until_nothing_new(config, request, turn, progress, began)
             except ConflictError:
                 if attempt >= ATTEMPTS and time.monotonic() - began >= turns.PATIENCE:
                     raise
@@ -136,12 +136,14 @@ class Learned:
     approach: Approach = field(default_factory=Approach)
 
 
-def _until_learned(config: Config, request: Request, turn: turns.Turn, progress: Progress, began: float) -> Outcome:
+def _attempt_until_nothing_new(
+    config: Config, request: Request, turn: turns.Turn, progress: Progress, began: float
+) -> Outcome:
     """Repeat the attempt with what the one before found out, until nothing new stands in its way."""
     learned = Learned()
     while True:
         try:
-            return _once(config, request, learned, turn, progress, began)
+            return _attempt(config, request, learned, turn, progress, began)
         except Overtaken:
             continue
         except CannotAmend:
@@ -159,7 +161,7 @@ def _until_learned(config: Config, request: Request, turn: turns.Turn, progress:
             learned = replace(learned, held=tuple(union([*learned.held, *error.intervals])))
 
 
-def _once(
+def _attempt(
     config: Config, request: Request, learned: Learned, turn: turns.Turn, progress: Progress, began: float
 ) -> Outcome:
     transaction, seen, inputs = _discover(config, learned.broken, progress)

@@ -70,14 +70,14 @@ class Values:
             # Not np.clip: which of the two zeros it returns depends on the processor.
             return np.where(numbers < least, least, np.where(numbers > most, most, numbers))
 
-        return self._with_each(clip)
+        return self._apply(clip)
 
     def map(self, function: Callable[[Floats], Floats]) -> Values:
         """An increasing function of the values, their intervals and their worst-case bounds, which must be exact."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self._with_each(function)
+            return self._apply(function)
 
-    def _with_each(self, function: Callable[[Floats], Floats]) -> Values:
+    def _apply(self, function: Callable[[Floats], Floats]) -> Values:
         return replace(
             self,
             value=function(self.value),

@@ -119,29 +119,29 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
     own = con.cursor()  # a cursor has temporary tables of its own, and the join makes the same ones each time
     try:
         prepare_cursor(own)
-        filled = {log: _filled(own, prefixes, log) for log in ("predictions", "feedback")}
-        predictions, feedback = (_numbered(names or [f"{prefixes[0]}_{log}"]) for log, names in filled.items())
+        tables = {log: _tables_with_rows(own, prefixes, log) for log in ("predictions", "feedback")}
+        predictions, feedback = (_numbered_sql(names or [f"{prefixes[0]}_{log}"]) for log, names in tables.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         join_rows(own, Sides.in_memory(since, feedback, "true", "true", "true"), spec, LOSERS.empty_table())
         valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
         columns = spec.predictions.columns
         own.execute(
-            f"CREATE OR REPLACE TEMP TABLE strays AS "
-            f"{reasons_sql('strays', valid, columns, spec.keep_prediction, spec.since)}"
+            f"CREATE OR REPLACE TEMP TABLE unmatched AS "
+            f"{reasons_sql('unmatched', valid, columns, spec.keep_prediction, spec.since)}"
         )
-        rows = build_tiles(own, spec, bool(filled["predictions"]))
+        rows = build_tiles(own, spec, bool(tables["predictions"]))
         return with_states(rows, {state.id: state.kind for state in spec.states})
     finally:
         own.close()
 
 
-def _filled(con: duckdb.DuckDBPyConnection, prefixes: Sequence[str], log: str) -> list[str]:
+def _tables_with_rows(con: duckdb.DuckDBPyConnection, prefixes: Sequence[str], log: str) -> list[str]:
     """The tables of a log that have rows: the columns of an empty table have no type."""
     names = [f"{prefix}_{log}" for prefix in prefixes]
     return [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
 
 
-def _numbered(names: Sequence[str]) -> str:
+def _numbered_sql(names: Sequence[str]) -> str:
     """SQL of the rows of these tables, with a number in column ROW."""
     selects = (f"SELECT *, rowid + {i << 40} AS {ROW} FROM {name}" for i, name in enumerate(names))
     return f"({' UNION ALL '.join(selects)})"

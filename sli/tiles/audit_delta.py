@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.interval import Interval, meets_any
 from sli.matching.spec import SAMPLES
-from sli.schemas import MARK, SUPERSEDED, UNMATCHED, UTC
+from sli.schemas import CHECK_COUNT, SUPERSEDED, UNMATCHED, UTC
 from sli.tiles.amend import CannotAmend
 
 RowKey = tuple[str, datetime]
@@ -25,7 +25,7 @@ RowKey = tuple[str, datetime]
 Element = Mapping[str, object]
 
 
-class Mark(TypedDict):
+class CheckCount(TypedDict):
     """How often a check failed, and ids of some of its rows."""
 
     log: str
@@ -41,7 +41,7 @@ class AuditRow(TypedDict, total=False):
     day: str
     span: str
     start: datetime
-    marks: list[Mark] | None
+    marks: list[CheckCount] | None
     shadowed: list[Element] | None
     strays: list[Element] | None
 
@@ -77,13 +77,13 @@ def amend_audit(stored: AuditRows, before: AuditRows, after: AuditRows, days: Ma
     for key in sorted(days):
         sides = tuple(rows.get(key) or nothing for rows in (stored, before, after))
         row = {
-            "marks": _amend_marks(*(side.get("marks") or [] for side in sides)) or None,
+            "marks": _amend_checks(*(side.get("marks") or [] for side in sides)) or None,
             "shadowed": _amend_list("shadowed", ("id", "winner"), *sides) or None,
             "strays": _amend_list("strays", ("id", "time", "reason"), *sides) or None,
         }
         if any(row.values()):
             rows.append({"day": days[key], "span": key[0], "start": key[1], **row})
-    lists = {"marks": pa.list_(MARK), "shadowed": pa.list_(SUPERSEDED), "strays": pa.list_(UNMATCHED)}
+    lists = {"marks": pa.list_(CHECK_COUNT), "shadowed": pa.list_(SUPERSEDED), "strays": pa.list_(UNMATCHED)}
     fields: dict[str, pa.DataType] = {"day": pa.string(), "span": pa.string(), "start": UTC, **lists}
     table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
     for name in ("slice_by", "slice"):
@@ -107,15 +107,15 @@ def _amend_list(
     return [dict(zip(fields, element, strict=True)) for element in elements]
 
 
-def _amend_marks(stored: list[Mark], before: list[Mark], after: list[Mark]) -> list[Mark]:
+def _amend_checks(stored: list[CheckCount], before: list[CheckCount], after: list[CheckCount]) -> list[CheckCount]:
     """The marks with their counts and first ids. Raises CannotAmend."""
     by_check = [
         {(mark["log"], mark["check"], mark["file"]): mark for mark in marks} for marks in (stored, before, after)
     ]
-    marks: list[Mark] = []
+    marks: list[CheckCount] = []
     for key in sorted({*by_check[0], *by_check[1], *by_check[2]}, key=_nulls_first):
         log, check, file = key
-        nothing = Mark(log=log, check=check, file=file, count=0, samples=[])
+        nothing = CheckCount(log=log, check=check, file=file, count=0, samples=[])
         kept, lost, gained = (marks_of.get(key, nothing) for marks_of in by_check)
         count = kept["count"] - lost["count"] + gained["count"]
         more = Counter(gained["samples"]) - Counter(lost["samples"])
@@ -125,7 +125,7 @@ def _amend_marks(stored: list[Mark], before: list[Mark], after: list[Mark]) -> l
             raise CannotAmend
         samples = sorted((known - less + more).elements())[:SAMPLES]
         if count:
-            marks.append(Mark(log=log, check=check, file=file, count=count, samples=samples))
+            marks.append(CheckCount(log=log, check=check, file=file, count=count, samples=samples))
     return marks
 
 

@@ -83,7 +83,7 @@ def log_matched(rows: pa.Table, what: str, seconds: float) -> None:
 
 
 def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:
-    """All rows of `schemas.TILES` of a task, from the tables `marks`, `shadowed` and `strays` and view `pairs`.
+    """All rows of `schemas.TILES` of a task, from view `pairs` and the tables of `create_audit_tables`.
 
     Without `paired` there is no such view. From here on the connection reads no file, because SQL of the config runs.
     """
@@ -99,11 +99,11 @@ def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.
 
 
 def _audit_rows(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
-    """What each tile has for the audit: marks, and superseded ids (span `pairs`) or unmatched feedback (`feedback`)."""
+    """What each tile has for the audit: counts of checks, and lost predictions (span `pairs`) or unmatched feedback."""
     listed = (
-        "list({'id': id, 'winner': winner} ORDER BY id) AS shadowed FROM shadowed"
+        "list({'id': id, 'winner': winner} ORDER BY id) AS shadowed FROM duplicates_elsewhere"
         if span == "pairs"
-        else "list({'id': id, 'time': make_timestamptz(t), 'reason': reason} ORDER BY id, t) AS strays FROM strays"
+        else "list({'id': id, 'time': make_timestamptz(t), 'reason': reason} ORDER BY id, t) AS strays FROM unmatched"
     )
     name = "shadowed" if span == "pairs" else "strays"
     rows: pa.Table = con.sql(
@@ -112,7 +112,7 @@ def _audit_rows(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:
         "FROM (SELECT tile, "
         "list({'log': log, 'check': \"check\", 'file': file, 'count': \"count\", 'samples': samples} "
         'ORDER BY log, "check", file) AS marks '
-        f"FROM marks WHERE span = '{span}' GROUP BY tile) "
+        f"FROM checks WHERE span = '{span}' GROUP BY tile) "
         f"FULL JOIN (SELECT tile, {listed} GROUP BY tile) USING (tile)"
     ).to_arrow_table()
     return rows

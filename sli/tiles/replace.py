@@ -37,7 +37,7 @@ def replace_tiles(
     if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
         rows, recomputed = recomputed[0][1], recomputed[1:]
         con.register("recomputed_arrow", rows)
-        held = _held(con, stored, rows, plan, config.tile)
+        held = _find_held(con, stored, rows, plan, config.tile)
         pairs = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
         feedback = inside_sql("epoch_us(start)", plan.feedback_tiles)
         replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
@@ -49,7 +49,7 @@ def replace_tiles(
     return schemas.with_states(tiles, config.kinds), held
 
 
-def _held(
+def _find_held(
     con: duckdb.DuckDBPyConnection, stored: pa.Table, recomputed: pa.Table, plan: Plan, tile: int
 ) -> list[Interval]:
     """The tiles to confirm that input would change."""

@@ -32,8 +32,8 @@ from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, rows_sql
 from sli.matching.cluster import dask_module, place_name
-from sli.matching.execute import Report, cannot_load, cluster_client, forwarding_logs
-from sli.matching.join import create_findings, join_rows
+from sli.matching.execute import Report, cannot_load, cluster_client, forward_logs
+from sli.matching.join import create_audit_tables, join_rows
 from sli.matching.other_tiles import LOSERS
 from sli.matching.pairs import create_pairs
 from sli.matching.sides import Sides, invalid_code, times_to_read
@@ -60,7 +60,7 @@ def shuffle_and_build(
     """
     # The other half of a task's memory is for packets, which DuckDB does not count.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
-    with cluster_client(config, task_set.task_count) as client, _quiet(), _failures(config):
+    with cluster_client(config, task_set.task_count) as client, _silence(), _engine_errors(config):
         futures = client.compute(_graph(client, task_set, spec, losers))
         places = {future.key: place for place, future in enumerate(futures)}
         tiles: dict[int, pa.Table] = {}
@@ -91,22 +91,22 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
     match_ids = functools.partial(
         _match_ids, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges
     )
-    build = forwarding_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
+    build = forward_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
     given = [*shuffle.pieces, *([losers] if len(losers) else [])]
-    rows = dask_module("dask.dataframe").from_map(forwarding_logs(client, read), given, meta=nothing, label="read")
-    by_id = _sent(rows, shuffle.partitions)
-    by_time = _sent(by_id.map_partitions(forwarding_logs(client, match_ids), meta=nothing), len(edges) - 1)
+    rows = dask_module("dask.dataframe").from_map(forward_logs(client, read), given, meta=nothing, label="read")
+    by_id = _send(rows, shuffle.partitions)
+    by_time = _send(by_id.map_partitions(forward_logs(client, match_ids), meta=nothing), len(edges) - 1)
     delayed = dask_module("dask").delayed(build, pure=False)
     return [delayed(part, place) for place, part in enumerate(by_time.to_delayed())]
 
 
-def _sent(frame: Any, places: int) -> Any:
+def _send(frame: Any, places: int) -> Any:
     """The packets of a frame, each in the partition of its place."""
     return frame.set_index(PLACE, divisions=list(range(places + 1)), shuffle_method="p2p")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence() -> Iterator[None]:
     """Silence the progress messages of p2p, and tracebacks of errors that are reported anyway."""
     logs = {log: log.level for log in map(logging.getLogger, ("distributed.shuffle", "distributed.worker"))}
     for log in logs:
@@ -119,7 +119,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _failures(config: Config) -> Iterator[None]:
+def _engine_errors(config: Config) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
@@ -203,7 +203,7 @@ def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[i
     """Build the tiles of a stretch of time."""
     began, where = time.monotonic(), str(Interval(edges[place], edges[place + 1]))
     with task_connection(spec, (), (), where) as con:
-        create_findings(con)
+        create_audit_tables(con)
         for kind, merged in AUDIT_TABLES.items():
             if _load(con, "parts", packets, kind):
                 con.execute(f"INSERT INTO {kind} {merged}")
@@ -218,10 +218,10 @@ def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[i
 
 
 AUDIT_TABLES = {
-    "marks": 'SELECT span, tile, log, "check", file, sum("count")::BIGINT, '
+    "checks": 'SELECT span, tile, log, "check", file, sum("count")::BIGINT, '
     f'list_sort(flatten(list(samples)))[:{SAMPLES}] FROM parts GROUP BY span, tile, log, "check", file',
-    "shadowed": "FROM parts",
-    "strays": "FROM parts",
+    "duplicates_elsewhere": "FROM parts",
+    "unmatched": "FROM parts",
 }
 """Tables for the audit, and SQL that merges the rows of several partitions of ids."""
 

@@ -42,10 +42,10 @@ if profiled:
     stats = pstats.Stats(profile)
     stats.calc_callees()
     for (file, _, name), callees in stats.all_callees.items():
-        if name == "_once" and file.endswith("recompute.py"):
+        if name == "_attempt" and file.endswith("recompute.py"):
             steps = {step: figures[3] for (_, _, step), figures in callees.items()}
     stats.sort_stats("cumulative").dump_stats(profiled[0])
-steps = dict(sorted(steps.items(), key=lambda each: -each[1])[:12])
+steps = dict(sorted(steps.items(), key=lambda step: -step[1])[:12])
 print(json.dumps({"seconds": seconds, "tiles": outcome.tiles, "results": outcome.results, "steps": steps}))
 """
 
@@ -116,10 +116,10 @@ def after_histories(folder: Path, source: Path, given: argparse.Namespace) -> li
             {
                 "history_days": days,
                 "first_seconds": firsts[days]["seconds"],
-                "seconds": spread(each["seconds"] for each in runs[days]),
-                "whole": spread(each["whole"] for each in runs[days]),
-                "peak_mb": spread(each["peak_mb"] for each in runs[days]),
-                "hours_recomputed": [each["tiles"] for each in runs[days]],
+                "seconds": spread(run["seconds"] for run in runs[days]),
+                "whole": spread(run["whole"] for run in runs[days]),
+                "peak_mb": spread(run["peak_mb"] for run in runs[days]),
+                "hours_recomputed": [run["tiles"] for run in runs[days]],
                 "steps": steps,
             }
         )
@@ -153,10 +153,10 @@ def after_late_feedback(folder: Path, source: Path, days: int, given: argparse.N
         "horizon_days": days,
         "late_rows": rows,
         "hours_recomputed": late[-1]["tiles"],
-        "seconds": spread(each["seconds"] for each in late),
-        "peak_mb": spread(each["peak_mb"] for each in late),
-        "full_seconds": spread(each["seconds"] for each in full),
-        "full_peak_mb": spread(each["peak_mb"] for each in full),
+        "seconds": spread(run["seconds"] for run in late),
+        "peak_mb": spread(run["peak_mb"] for run in late),
+        "full_seconds": spread(run["seconds"] for run in full),
+        "full_peak_mb": spread(run["peak_mb"] for run in full),
         "steps": steps,
     }
 

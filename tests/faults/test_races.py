@@ -508,7 +508,7 @@ def test_a_store_that_lost_its_files_is_a_store_error(scenario: Scenario, table:
 def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_the_cluster(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    once, failures = recompute._once, [ConflictError("another run published at the same time"), CannotAmend()]
+    once, failures = recompute._attempt, [ConflictError("another run published at the same time"), CannotAmend()]
 
     # `time.sleep` does nothing in this file.
     rest = threading.Event().wait
@@ -522,7 +522,7 @@ def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_
         kept.stack.callback(rest, 0.3)
         return once(*given)
 
-    monkeypatch.setattr(recompute, "_once", slow)
+    monkeypatch.setattr(recompute, "_attempt", slow)
     path = scenario.root / "c.json.yaml"
     path.write_text(json.dumps(config_of(WORLD, scenario.root)))
     began = time.monotonic()

@@ -156,14 +156,14 @@ def whole(tmp_path_factory):
 def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monkeypatch):
     folder, expected, few = whole
     sizes, reports = [], []
-    real = evaluation.Evaluation._of_rows
+    real = evaluation.Evaluation._batch_of_rows
 
     def spied(self, first, last, grain, rows, *given):
         weights = evaluation.row_bytes(self.tree, self.states.values(), rows.predictions[first:last])
         sizes.append((last - first, weights.sum(), self.config.task_memory // evaluation.BATCH))
         return real(self, first, last, grain, rows, *given)
 
-    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", spied)
+    monkeypatch.setattr(evaluation.Evaluation, "_batch_of_rows", spied)
     cut = wide(folder, "cut")
     monkeypatch.setattr(evaluation, "BATCH", 400)
     sli.run(cut, as_of="2024-01-08", progress=lambda what, *of: reports.append((what, of)))
@@ -177,7 +177,7 @@ def test_batches_keep_within_their_share_of_memory_and_change_no_bit(whole, monk
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
-    real, most = evaluation.Evaluation._of_rows, []
+    real, most = evaluation.Evaluation._batch_of_rows, []
 
     def limited(self, first, last, *given):
         if last - first > 50:
@@ -187,11 +187,11 @@ def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
 
     folder, expected, _ = whole
     cut = wide(folder, "halved")
-    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", limited)
+    monkeypatch.setattr(evaluation.Evaluation, "_batch_of_rows", limited)
     sli.run(cut, as_of="2024-01-08")
     assert 25 < max(most) <= 50
     assert repr(results_of(cut)) == expected
-    monkeypatch.setattr(evaluation.Evaluation, "_of_rows", lambda *_: limited(None, 0, 51))
+    monkeypatch.setattr(evaluation.Evaluation, "_batch_of_rows", lambda *_: limited(None, 0, 51))
     with pytest.raises(EngineError, match="memory:"):
         sli.run(wide(folder, "none"), as_of="2024-01-08")
 

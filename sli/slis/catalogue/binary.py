@@ -317,7 +317,7 @@ def cost(
     above = {cell: price - prices["tn"] for cell, price in prices.items() if cell != "tn"}
 
     def mean(c: Cells) -> Floats:
-        return _priced(prices, c._asdict()) / c.all
+        return _total_price(prices, c._asdict()) / c.all
 
     def value(s: Merged, c: Cells) -> Values:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -327,12 +327,12 @@ def cost(
 
     def on_rows(y: pd.Series, z: pd.Series) -> float:
         cells = {"tp": y & z, "fp": ~y & z, "tn": ~y & ~z, "fn": y & ~z}
-        return float(_priced(prices, {cell: np.asarray(flags.mean()) for cell, flags in cells.items()}))
+        return float(_total_price(prices, {cell: np.asarray(flags.mean()) for cell, flags in cells.items()}))
 
     return _of_cells(threshold, value, on_rows, (min(prices.values()), max(prices.values())))
 
 
-def _priced(prices: Mapping[str, float], cells: Mapping[str, Floats]) -> Floats:
+def _total_price(prices: Mapping[str, float], cells: Mapping[str, Floats]) -> Floats:
     return sum((price * cells[cell] for cell, price in prices.items()), np.asarray(0.0))
 
 

@@ -49,7 +49,7 @@ def distance_values(
     return plain(value, because((now == 0, NO_VALUES), (then == 0, NO_REFERENCE), *cases), bound)
 
 
-def comparing(
+def comparison_formula(
     states: Mapping[str, State], value: Callable[[Merged], Values], on_rows: OnBoth, against: object, range: Range
 ) -> Formula:
     """The formula of a comparison. Raises ConfigError if there is nothing to compare with."""
@@ -60,7 +60,7 @@ def comparing(
     return Formula(states, value, on_rows, against, range)
 
 
-def compared(
+def register_comparison(
     name: str,
     better: Better | None,
     parameters: tuple[str, ...],

@@ -12,7 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from sli.slis.catalogue.columns import Make, double, present
-from sli.slis.catalogue.comparison import compared, comparing, distance_values, histogram_of, on_numbers, reference_of
+from sli.slis.catalogue.comparison import (
+    comparison_formula,
+    distance_values,
+    histogram_of,
+    on_numbers,
+    reference_of,
+    register_comparison,
+)
 from sli.slis.formula import NOT_NEGATIVE, SHARE, UNDEFINED_SUM, UNLIMITED, Better, Formula, Range, Values, count, total
 from sli.slis.maths import distances
 from sli.slis.maths.confidence import student, symmetric
@@ -27,7 +34,7 @@ RESOLVED = 2.0**-40
 
 def _numeric(name: str, better: Better | None, scores: Range | None = None, version: int = 1) -> Callable[[Make], Make]:
     text = "of: a column of numbers, or an SLI that compares classes, for example chi_squared or l_infinity"
-    return compared(name, better, ("of", "against"), text, scores, version)
+    return register_comparison(name, better, ("of", "against"), text, scores, version)
 
 
 def _of_numbers(
@@ -44,7 +51,7 @@ def _of_numbers(
         value, bound = distance(distances.of_numbers(now, then, exact), exact)
         return distance_values(now.totals, then.totals, value, bound, (~np.isfinite(value), UNDEFINED_SUM))
 
-    return comparing(histogram_of(of), values, on_numbers(of, on_values), against, range)
+    return comparison_formula(histogram_of(of), values, on_numbers(of, on_values), against, range)
 
 
 def _functions(now: Floats, then: Floats) -> tuple[Floats, Floats, Floats]:
@@ -116,7 +123,7 @@ def mean_difference(of: str = "prediction", against: object = "previous") -> For
             freedom = both**2 / sum(terms)
             return symmetric(values, np.sqrt(both), student(s.level, freedom))
 
-    return comparing(
+    return comparison_formula(
         {"sum": total(column, given), "squares": total(f"{column} * {column}", given), "n": count(given)},
         value,
         on_numbers(of, lambda now, then: math.fsum(now) / len(now) - math.fsum(then) / len(then)),

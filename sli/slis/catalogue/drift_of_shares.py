@@ -16,12 +16,12 @@ from sli.errors import ConfigError
 from sli.slis.catalogue.columns import Make, present
 from sli.slis.catalogue.comparison import (
     OnBoth,
-    compared,
-    comparing,
+    comparison_formula,
     distance_values,
     histogram_of,
     on_numbers,
     reference_of,
+    register_comparison,
 )
 from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, Range, Values, entry, groups
 from sli.slis.maths import distances
@@ -37,8 +37,8 @@ MOST_BINS = 1000
 Bins = int | Literal["values"]
 
 
-def _binned(name: str) -> Callable[[Make], Make]:
-    return compared(name, "lower", ("of", "bins", "against"), "bins: values, or of: a column of numbers")
+def _register_binned(name: str) -> Callable[[Make], Make]:
+    return register_comparison(name, "lower", ("of", "bins", "against"), "bins: values, or of: a column of numbers")
 
 
 def _groups(of: str) -> dict[str, State]:
@@ -102,7 +102,7 @@ def _of_bins(
         apart = distance(distances.in_bins(pairing, bins))
         return distance_values(*pairing.totals, apart, None, (constant, CONSTANT))
 
-    return comparing(histogram_of(of), value, _on_bins(of, bins, on_counts), against, range)
+    return comparison_formula(histogram_of(of), value, _on_bins(of, bins, on_counts), against, range)
 
 
 def _of_categories(
@@ -114,37 +114,37 @@ def _of_categories(
         pairing = distances.of_texts(s["values"], reference_of(s)["values"])
         return distance_values(*pairing.totals, distance(pairing), None)
 
-    return comparing(_groups(of), value, _on_categories(of, on_counts), against, range)
+    return comparison_formula(_groups(of), value, _on_categories(of, on_counts), against, range)
 
 
-def _smoothed(counts: Floats) -> Floats:
+def _smooth(counts: Floats) -> Floats:
     filled = counts + distances.SMOOTHING
     return np.asarray(filled / filled.sum())
 
 
-@_binned("psi")
+@_register_binned("psi")
 def psi(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
     """Population stability index of smoothed shares (Jeffreys 1946; Siddiqi 2006)."""
 
     def on_counts(now: Floats, then: Floats) -> float:
-        p, q = _smoothed(now), _smoothed(then)
+        p, q = _smooth(now), _smooth(then)
         return float(((p - q) * (np.log(p) - np.log(q))).sum())
 
     return _of_bins(of, bins, against, distances.stability, on_counts, NOT_NEGATIVE)
 
 
-@_binned("kl_divergence")
+@_register_binned("kl_divergence")
 def kl_divergence(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
     """Divergence of the window from the reference, of smoothed shares (Kullback and Leibler 1951)."""
 
     def on_counts(now: Floats, then: Floats) -> float:
-        p, q = _smoothed(now), _smoothed(then)
+        p, q = _smooth(now), _smooth(then)
         return float((p * (np.log(p) - np.log(q))).sum())
 
     return _of_bins(of, bins, against, distances.kullback_leibler, on_counts, NOT_NEGATIVE)
 
 
-@_binned("jensen_shannon")
+@_register_binned("jensen_shannon")
 def jensen_shannon(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
     """Square root of the Jensen-Shannon divergence to base 2 (Lin 1991; Endres and Schindelin 2003)."""
 
@@ -157,7 +157,7 @@ def jensen_shannon(of: str = "prediction", bins: Bins = 10, against: object = "p
     return _of_bins(of, bins, against, distances.jensen_shannon, on_counts)
 
 
-@_binned("hellinger")
+@_register_binned("hellinger")
 def hellinger(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
     """Hellinger distance (Hellinger 1909)."""
 
@@ -167,7 +167,7 @@ def hellinger(of: str = "prediction", bins: Bins = 10, against: object = "previo
     return _of_bins(of, bins, against, distances.hellinger, on_counts)
 
 
-@_binned("total_variation")
+@_register_binned("total_variation")
 def total_variation(of: str = "prediction", bins: Bins = 10, against: object = "previous") -> Formula:
     """Half the sum of |p - q| (Levin and Peres 2017, section 4.1)."""
 

@@ -98,7 +98,7 @@ def _average_of(rate: Rate, weighted: bool) -> OfShares:
     return function
 
 
-def _averaged(rate: Rate, classes: Classes, weighted: bool) -> Formula:
+def _average(rate: Rate, classes: Classes, weighted: bool) -> Formula:
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
         disjoint = np.where(t.decisions > 0, t.labels, 0).sum(axis=1) == 0
@@ -122,7 +122,7 @@ def _rate(rate: Rate, classes: Classes, label: str | None, average: str | None) 
     # Over all classes together each wrong pair is one wrong prediction and one missed label: all are the accuracy.
     if averaged == "micro" or (averaged, rate) == ("weighted", "recall"):
         return accuracy(classes)
-    return _averaged(rate, classes, averaged == "weighted")
+    return _average(rate, classes, averaged == "weighted")
 
 
 @entry("precision", "multiclass", parameters=("label", "average"), better="higher", version=2)
@@ -150,7 +150,7 @@ def f1(classes: Classes, label: str | None = None, average: str | None = None) -
 @entry("balanced_accuracy", "multiclass", better="higher", version=2)
 def balanced_accuracy(classes: Classes) -> Formula:
     """Mean recall of the classes that have labels (Brodersen et al. 2010)."""
-    return _averaged("recall", classes, weighted=False)
+    return _average("recall", classes, weighted=False)
 
 
 @entry("confusion", "multiclass", parameters=("label", "decision"), version=2)
@@ -182,8 +182,8 @@ def mcc(classes: Classes) -> Formula:
 
     def value(s: Merged) -> Values:
         t = table(s["cells"], classes)
-        one = (t.labels.max(axis=1) == t.pairs) | (t.decisions.max(axis=1) == t.pairs)
-        return of_shares(s, t, _mcc, (one, "labels or predictions of only one class"))
+        one_class = (t.labels.max(axis=1) == t.pairs) | (t.decisions.max(axis=1) == t.pairs)
+        return of_shares(s, t, _mcc, (one_class, "labels or predictions of only one class"))
 
     def function(y: Objects, z: Objects) -> float:
         x, p = (np.array([values == name for name in classes], dtype=float) for values in (y, z))

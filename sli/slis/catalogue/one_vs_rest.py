@@ -46,7 +46,7 @@ def specificity(classes: Classes, label: str | None = None, average: str | None 
     k, averaged = one_or_average("specificity", classes, label, average)
     if k is not None:
         return _of_class(classes, k)
-    return _micro(classes) if averaged == "micro" else _averaged(classes, averaged == "weighted")
+    return _micro(classes) if averaged == "micro" else _average(classes, averaged == "weighted")
 
 
 def _true_negatives(
@@ -81,7 +81,7 @@ def _micro(classes: Classes) -> Formula:
     )
 
 
-def _averaged(classes: Classes, weighted: bool) -> Formula:
+def _average(classes: Classes, weighted: bool) -> Formula:
     def function(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
         whole = np.where(r < 1, 1 - r, 1.0)
         defined = np.where(r < 1, 1.0, 0.0)

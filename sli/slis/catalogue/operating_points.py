@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sli.slis.catalogue.parameters import number_in
-from sli.slis.catalogue.scores import NO_POSITIVES, ONE_CLASS, at_or_above, curved, one_class
+from sli.slis.catalogue.scores import NO_POSITIVES, ONE_CLASS, at_or_above, curve_formula, one_class
 from sli.slis.formula import Formula, Values, because, entry, plain
 from sli.slis.maths import curves
 from sli.slis.maths.curves import Curve, Estimate
@@ -51,7 +51,7 @@ def _at_target(
         with np.errstate(divide="ignore", invalid="ignore"):
             return on_rows(Decisions(top, depth - top, positives, len(kept) - positives), target)
 
-    return curved(value, on_pairs)
+    return curve_formula(value, on_pairs)
 
 
 def _greatest(rates: Floats, allowed: Flags) -> float:

@@ -244,7 +244,7 @@ def wape() -> Formula:
     return Formula(states, _wape, _on_rows(on_usable), range=NOT_NEGATIVE)
 
 
-def _explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
+def _share_explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
     """1 - residual / sum of (y - mean y)^2; the residual is a sum of (e - middle)^2 whose error is at most `lost`.
 
     The bound is what rounding does to the value: the sums lose at most 2^-51 of the sum of y^2 and one unit for each
@@ -294,7 +294,7 @@ def r2() -> Formula:
         y = d.label.astype(float)
         return 1 - (_error(d) ** 2).sum() / ((y - y.mean()) ** 2).sum() if y.nunique() > 1 else np.nan
 
-    return _of_moments(lambda s: _explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04", on_usable)
+    return _of_moments(lambda s: _share_explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04", on_usable)
 
 
 @entry("explained_variance", "regression", better="higher", version=2)
@@ -306,7 +306,7 @@ def explained_variance() -> Formula:
         with np.errstate(divide="ignore", invalid="ignore"):
             middle = s["10"] / n
             residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
-        return _explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
+        return _share_explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
 
     def on_usable(d: pd.DataFrame) -> float:
         return 1 - _error(d).var() / d.label.astype(float).var() if d.label.nunique() > 1 else np.nan

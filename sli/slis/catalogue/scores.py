@@ -131,7 +131,7 @@ def brier() -> Formula:
 # Curves over all thresholds, from the histogram of the scores
 
 
-def curved(
+def curve_formula(
     value: Callable[[Merged, Curve, tuple[Flags, str]], Values],
     on_rows: Callable[[pd.DataFrame], float],
     range: Range = SHARE,
@@ -189,7 +189,7 @@ def roc_auc() -> Formula:
     def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
         return roc_auc_of(s, curve, unlabelled, (one_class(curve), ONE_CLASS))
 
-    return curved(value, roc_auc_on_rows)
+    return curve_formula(value, roc_auc_on_rows)
 
 
 def precision_recall_of(s: Merged, curve: Curve, area: Estimate, *cases: tuple[Flags, str]) -> Values:
@@ -220,7 +220,7 @@ def average_precision() -> Formula:
         cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
         return precision_recall_of(s, curve, curves.average_precision(curve), *cases)
 
-    return curved(value, average_precision_on_rows)
+    return curve_formula(value, average_precision_on_rows)
 
 
 @entry("pr_auc", "binary", better="higher")
@@ -237,7 +237,7 @@ def pr_auc() -> Formula:
         by, every = at_or_above(kept), kept.label.sum()
         return float(np.trapezoid(np.append(1, by.top / by.depth), np.append(0, by.top / every)))
 
-    return curved(value, on_rows)
+    return curve_formula(value, on_rows)
 
 
 LEAST_TOP = 10
@@ -272,7 +272,7 @@ def lift(k: float) -> Formula:
         gained = np.interp(depth, np.append(0, by.depth), np.append(0, by.top))
         return float(gained / depth / kept.label.mean())
 
-    return curved(value, on_rows, (0.0, 1 / share))
+    return curve_formula(value, on_rows, (0.0, 1 / share))
 
 
 def _at_precision(
@@ -301,7 +301,7 @@ def _at_precision(
         reached = by[by.top / by.depth >= target]
         return on_rows(reached, int(kept.label.sum())) if kept.label.any() and len(reached) else float("nan")
 
-    return curved(value, on_pairs)
+    return curve_formula(value, on_pairs)
 
 
 @entry("threshold_at_precision", "binary", parameters=("target",))

@@ -82,7 +82,7 @@ class Pairing:
         return largest
 
 
-def _paired(size: int, rows: Integers, keys: Floats, now: Integers, then: Integers) -> Pairing:
+def _pair_counts(size: int, rows: Integers, keys: Floats, now: Integers, then: Integers) -> Pairing:
     """The pairing of counts in any order; the counts of equal keys of a row are added up."""
     order = np.lexsort((keys, rows))
     rows, keys, now, then = rows[order], keys[order], now[order], then[order]
@@ -97,7 +97,7 @@ def _sides(now: Histograms | Groups, then: Histograms | Groups, keys: Floats) ->
     rows = np.concatenate([now.rows, then.rows])
     ours = np.concatenate([now.counts, np.zeros_like(then.counts)])
     theirs = np.concatenate([np.zeros_like(now.counts), then.counts])
-    return _paired(len(now.offsets) - 1, rows, keys, ours, theirs)
+    return _pair_counts(len(now.offsets) - 1, rows, keys, ours, theirs)
 
 
 def of_numbers(now: Histograms, then: Histograms, exact: Flags) -> Pairing:
@@ -128,7 +128,7 @@ def in_bins(pairing: Pairing, bins: int) -> Pairing:
     # The last bin exists even if it is empty on both sides.
     last = np.arange(pairing.size)
     nothing = np.zeros(pairing.size, dtype=np.int64)
-    return _paired(
+    return _pair_counts(
         pairing.size,
         np.concatenate([pairing.rows, last]),
         np.concatenate([np.minimum(below, bins - 1), np.full(pairing.size, bins - 1)]).astype(np.float64),

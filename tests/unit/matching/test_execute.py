@@ -32,7 +32,7 @@ from sli.logs.files import UnreadableFiles
 from sli.logs.reader import predictions_log
 from sli.matching import execute as engine
 from sli.matching.cluster import PATIENCE, worker_memory
-from sli.matching.execute import cluster_client, execute, forwarding_logs
+from sli.matching.execute import cluster_client, execute, forward_logs
 from sli.slis.custom.imports import load
 
 MONDAY = at("2024-01-15T00:00")
@@ -141,7 +141,7 @@ def test_whoever_is_connected_submits_what_it_likes_and_hears_it_once(
     places: dict[str, Config], place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", logger="sli"), cluster_client(places[place], 2) as client:
-        assert client.submit(forwarding_logs(client, chatty()), pure=False).result() == 1
+        assert client.submit(forward_logs(client, chatty()), pure=False).result() == 1
         assert client.gather(client.map(abs, [-1, -2])) == [1, 2]
     assert sum("half of it" in each.getMessage() for each in caplog.records) == 1
 

@@ -76,7 +76,7 @@ class Config(Section):
         ("hour", "day", "cumulative"), description="a list, for example [hour, day, {size: 7d}]"
     )
     dask: Cluster = "in-process"
-    storage: Annotated[Storage, BeforeValidator(Storage.of)] = NO_OPTIONS
+    storage: Annotated[Storage, BeforeValidator(Storage.from_config)] = NO_OPTIONS
     memory: str | None = Field(
         None, pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="a size, for example 2GB or 512MiB"
     )

@@ -1,8 +1,8 @@
-"""SQL of a config is one scalar expression over named columns: checked as a tree, run in an engine shut in.
+"""Checks that SQL of a config is one scalar expression over named columns, and runs it in a DuckDB without access.
 
-What runs is the config's own text, since the identity of stored states rests on it. Therefore a text must give the
-same tree between parentheses and as a branch of a CASE: what closes or opens more than its own brackets, or ends in a
-comment, does so in one of them only. Limit: values an expression makes from a row are not bounded in size.
+The config's own text runs, since the identity of stored states depends on it. So the text must parse to the same tree
+inside parentheses and inside a CASE: a text that closes a bracket or comment it did not open parses in at most one of
+them. Limit: the values that an expression computes from a row may have any size.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_LENGTH = 10_000
-"""Characters of an expression."""
+"""The most characters an expression may have."""
 MAX_DEPTH = 200
-"""Brackets within brackets."""
+"""How deep brackets may lie within brackets."""
 _DEPTH = {**dict.fromkeys("([{", 1), **dict.fromkeys(")]}", -1)}
 CHECK_SECONDS = 3.0
-"""How long checking one may take."""
+"""How long the check of an expression may take."""
 STATEMENTS = ("SELECT ({})", "SELECT CASE WHEN true THEN {} END")
-"""Statements around a text that its own brackets could close in one way only."""
+"""Statements around an expression: a text with an unmatched bracket or comment cannot give one tree in both."""
 OPERATORS = {
     "ARRAY_CONSTRUCTOR",
     "ARRAY_EXTRACT",
@@ -48,7 +48,7 @@ OPERATORS = {
     "STRUCT_EXTRACT",
 }
 NUMBER = re.compile(r"\"NULL\"|BOOLEAN|DOUBLE|FLOAT|DECIMAL\(.*\)|U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
-"""The types of numbers, and that of nothing but null."""
+"""Types of numbers, and the type of a constant NULL."""
 CLASSES = {"BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
 CLASSES |= {"OPERATOR", "TYPE"}
 NAMED = {
@@ -58,11 +58,11 @@ NAMED = {
     "SUBQUERY": "a query within it",
     "WINDOW": "a window function",
 }
-"""What people call the parts of SQL that are not allowed in an expression."""
+"""Plain names of parts of SQL that an expression may not contain."""
 
 
 class Refused(Exception):
-    """Why a text is no expression, and what to do."""
+    """Why a text cannot be used as an expression, what to do (`todo`), and the `column` that is unknown, if one is."""
 
     def __init__(self, why: str, todo: str = "", column: str = "") -> None:
         super().__init__(why)
@@ -70,36 +70,36 @@ class Refused(Exception):
 
 
 def shortened(text: str) -> str:
-    """As much of a text as a message has room for."""
+    """The first 200 characters of a text, for a message."""
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def restrict_access(con: duckdb.DuckDBPyConnection, files: Collection[str] = ()) -> None:
-    """From here on a database reads these files alone, patterns of paths among them, and writes only what it spills."""
+    """Let a database read only these files (patterns of paths are allowed), and write only what it spills."""
     if files:
         con.execute(f"SET allowed_paths=[{', '.join(map(literal, files))}]")
     con.execute("SET enable_external_access=false")
 
 
 def lock_down(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """The same connection, shut in, its settings fixed."""
+    """The same connection, without access to files and with settings that can no longer change."""
     restrict_access(con)
     con.execute("SET lock_configuration=true")
     return con
 
 
 def run_within(con: duckdb.DuckDBPyConnection, seconds: float, work: Callable[[], T]) -> T:
-    """What `work` on a connection returns. Raises TimeoutError where it takes longer; whatever else it raises.
+    """The result of `work`, which uses a connection; an exception of `work` is raised here.
 
-    A step that takes no interrupt goes on in its thread, which nobody waits for.
+    Raises TimeoutError after so many seconds. It then interrupts the connection but does not wait for the thread.
     """
-    ended: list[tuple[T | None, BaseException | None]] = []
+    outcomes: list[tuple[T | None, BaseException | None]] = []
 
     def run() -> None:
         try:
-            ended.append((work(), None))
+            outcomes.append((work(), None))
         except BaseException as error:
-            ended.append((None, error))
+            outcomes.append((None, error))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -107,21 +107,24 @@ def run_within(con: duckdb.DuckDBPyConnection, seconds: float, work: Callable[[]
         thread.join(seconds)
     finally:
         if thread.is_alive():
-            with suppress(Exception):  # it may be closed
+            with suppress(Exception):  # the connection may be closed
                 con.interrupt()
-    if not ended:
+    if not outcomes:
         raise TimeoutError
-    result, error = ended[0]
+    result, error = outcomes[0]
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
 
 
 def check_expression(text: str, columns: Collection[str], numbers: bool = False, missing: str = "") -> frozenset[str]:
-    """The columns that an expression of a config rests on. Raises ConfigError, which leaves `where` to the caller.
+    """The columns that an SQL expression of a config uses. Raises ConfigError; the caller sets its `where`.
 
-    With `numbers` all columns are doubles, and it must be a number itself. `missing` says what to do where a column
-    is none of them and none is called alike.
+    With `numbers` all columns are doubles, and the expression must be a number too. `missing` says what to do about
+    an unknown column for which no known one has a similar name; `{}` stands for the column.
+
+    >>> sorted(check_expression("CASE WHEN label THEN fare ELSE 0 END", ["fare", "label", "decision"]))
+    ['fare', 'label']
     """
     return _checked(text, tuple(columns), numbers, missing)
 
@@ -135,7 +138,7 @@ def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -
     what = "this SQL cannot be used"
     try:
         con = _engine().cursor()
-        return run_within(con, CHECK_SECONDS, lambda: _looked_at(con, text, columns, numbers))
+        return run_within(con, CHECK_SECONDS, lambda: _columns_of_text(con, text, columns, numbers))
     except Refused as error:
         todo = error.todo or (missing.format(error.column) if error.column else "")
         raise ConfigError(f"{what}: {error}", expected=expected, found=found, todo=todo) from None
@@ -145,8 +148,8 @@ def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -
     except RecursionError:
         raise ConfigError(f"{what}: it is nested too deeply", expected=expected, found=found) from None
     except duckdb.Error as error:
-        told = str(error).splitlines()[0].removeprefix("Binder Error: ")
-        raise ConfigError(f"{what}: {told[:300]}", expected=expected, found=found) from error
+        reason = str(error).splitlines()[0].removeprefix("Binder Error: ")
+        raise ConfigError(f"{what}: {reason[:300]}", expected=expected, found=found) from error
 
 
 @functools.cache
@@ -156,81 +159,85 @@ def _engine() -> duckdb.DuckDBPyConnection:
     return lock_down(duckdb.connect(config={"threads": 1, "memory_limit": "256MB"}))
 
 
-def _looked_at(con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ...], numbers: bool) -> frozenset[str]:
+def _columns_of_text(
+    con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ...], numbers: bool
+) -> frozenset[str]:
     if not text.strip():
         raise Refused("it is empty")
     if len(text) > MAX_LENGTH:
-        raise Refused(f"it has {len(text):,} characters, at most {MAX_LENGTH:,} are allowed")
+        raise Refused(f"it has {len(text):,} characters, more than {MAX_LENGTH:,}")
     if max(itertools.accumulate(_DEPTH.get(character, 0) for character in text), default=0) > MAX_DEPTH:
         raise Refused("it is nested too deeply")
-    if strange := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
-        raise Refused(f"it holds the control character {strange[0]!r}")
-    first, second = (_tree(con, form, text) for form in STATEMENTS)
-    if second.get("class") != "CASE" or [each["then_expr"] for each in second["case_checks"]] != [first]:
+    if control := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
+        raise Refused(f"it contains the control character {control[0]!r}")
+    alone, case = (_tree(con, statement, text) for statement in STATEMENTS)
+    if case.get("class") != "CASE" or [branch["then_expr"] for branch in case["case_checks"]] != [alone]:
         raise Refused("it closes a bracket or comment that it did not open")
     known = {name.lower(): name for name in columns}
-    used = frozenset(_columns(first, known, frozenset()))
+    used = frozenset(_columns(alone, known, frozenset()))
     if numbers:
         values = ", ".join(f"NULL::DOUBLE AS {quoted(name)}" for name in columns)
-        # Described, it is bound and not run: no constant in it is worked out.
+        # DESCRIBE binds the query without running it, so no constant expression in it is computed.
         [described] = con.execute(f"DESCRIBE SELECT ({text}) FROM (SELECT {values})").fetchall()
         if not NUMBER.fullmatch(described[1]):
             raise Refused(f"its value is {described[1]}, not a number")
     return used
 
 
-def _tree(con: duckdb.DuckDBPyConnection, form: str, text: str) -> Any:
-    """The one expression that a text is within a statement."""
-    whole = _serialised(con, form.format(text))
-    if whole["error"]:
-        told = str(whole["error_message"])
-        if whole["error_type"] == "not implemented":
-            raise Refused("it holds another statement")
-        raise Refused(re.sub(r"[Mm]ax expression depth.*", "it is nested too deeply", told)[:200])
-    if len(whole["statements"]) != 1:
-        raise Refused("it holds another statement")
-    [statement] = whole["statements"]
-    bare = _serialised(con, "SELECT 1")["statements"][0]
-    listed, bare["node"]["select_list"] = statement["node"].get("select_list", []), []
+def _tree(con: duckdb.DuckDBPyConnection, statement_form: str, text: str) -> Any:
+    """The tree of the one expression that a text is within a statement. Raises Refused."""
+    parsed = _parse(con, statement_form.format(text))
+    if parsed["error"]:
+        reason = str(parsed["error_message"])
+        if parsed["error_type"] == "not implemented":
+            raise Refused("it contains another statement")
+        raise Refused(re.sub(r"[Mm]ax expression depth.*", "it is nested too deeply", reason)[:200])
+    if len(parsed["statements"]) != 1:
+        raise Refused("it contains another statement")
+    [statement] = parsed["statements"]
+    bare = _parse(con, "SELECT 1")["statements"][0]
+    selected, bare["node"]["select_list"] = statement["node"].get("select_list", []), []
     statement["node"]["select_list"] = []
     if statement.get("named_param_map"):
-        raise Refused("it holds a parameter")
+        raise Refused("it contains a parameter")
     if statement != bare:
         raise Refused("it is a query")
-    if len(listed) != 1:
+    if len(selected) != 1:
         raise Refused("it is more than one expression")
-    if listed[0].get("alias"):
-        raise Refused("it gives itself a name")
-    return listed[0]
+    if selected[0].get("alias"):
+        raise Refused("it has an alias", "remove the alias")
+    return selected[0]
 
 
-def _serialised(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    [(told,)] = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
-    places = ("query_location", "query_location_length")
-    return json.loads(told, object_hook=lambda each: {k: v for k, v in each.items() if k not in places})
+def _parse(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """DuckDB's tree of a statement, without the positions of its parts in the text."""
+    [(tree,)] = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    positions = ("query_location", "query_location_length")
+    return json.loads(tree, object_hook=lambda node: {k: v for k, v in node.items() if k not in positions})
 
 
 def _columns(node: Any, known: Mapping[str, str], own: frozenset[str], lambdas: bool = False) -> Iterator[str]:
-    """Columns below a node of the tree. Raises Refused for what has no place in an expression.
+    """The columns that a node of the tree uses. Raises Refused for parts that an expression may not contain.
 
-    `own` are the names that lambdas around it give their arguments; `lambdas`: it is an argument that may be one.
+    `known` are the names of the columns by their lower case. `own` are the arguments of the lambdas around the node.
+    `lambdas`: the node is an argument of a function that takes lambdas, so it may be one.
     """
     if isinstance(node, list):
-        for each in node:
-            yield from _columns(each, known, own, lambdas)
+        for child in node:
+            yield from _columns(child, known, own, lambdas)
         return
     if not isinstance(node, dict):
         return
     kind = node.get("class")
     if kind is None or kind == "CONSTANT":
-        # Clauses of a CASE, arguments of a function.
-        for each in node.values() if kind is None else ():
-            yield from _columns(each, known, own, lambdas)
+        # A node without a class is a clause of a CASE or an argument of a function.
+        for child in node.values() if kind is None else ():
+            yield from _columns(child, known, own, lambdas)
         return
     if kind not in CLASSES:
-        raise Refused(f"it holds {NAMED.get(kind, kind.replace('_', ' ').lower())}")
+        raise Refused(f"it contains {NAMED.get(kind, kind.replace('_', ' ').lower())}")
     if kind == "COLUMN_REF":
-        yield from _named(node["column_names"], known, own)
+        yield from _column(node["column_names"], known, own)
         return
     if kind == "LAMBDA" and lambdas:
         own |= set(_arguments(node["lhs"]))
@@ -239,15 +246,16 @@ def _columns(node: Any, known: Mapping[str, str], own: frozenset[str], lambdas: 
     if kind == "FUNCTION":
         _check_function(node)
     if kind == "OPERATOR" and node["type"] not in OPERATORS:
-        raise Refused(f"it holds {node['type'].replace('_', ' ').lower()}")
+        raise Refused(f"it contains {node['type'].replace('_', ' ').lower()}")
     if kind == "TYPE" and (node["type_name"].upper() not in TYPES or len(node["qualified_name"]["path"]) != 1):
         raise Refused(f"unknown type '{node['type_name']}'", nearest(node["type_name"].upper(), TYPES))
-    takes = kind == "FUNCTION" and node["function_name"].lower() in LAMBDAS
-    for each in node.values():
-        yield from _columns(each, known, own, takes)
+    takes_lambda = kind == "FUNCTION" and node["function_name"].lower() in LAMBDAS
+    for child in node.values():
+        yield from _columns(child, known, own, takes_lambda)
 
 
-def _named(path: list[str], known: Mapping[str, str], own: frozenset[str]) -> Iterator[str]:
+def _column(path: list[str], known: Mapping[str, str], own: frozenset[str]) -> Iterator[str]:
+    """The column that a reference names; none if it names an argument of a lambda. Raises Refused."""
     name = path[0].lower()
     if name in own:
         return
@@ -264,13 +272,14 @@ def _arguments(node: Any) -> Iterator[str]:
     if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
         yield node["column_names"][0].lower()
     elif node.get("function_name") == "row":
-        for each in node["arguments"]:
-            yield from _arguments(each["expression"])
+        for argument in node["arguments"]:
+            yield from _arguments(argument["expression"])
     else:
-        raise Refused("it holds a lambda whose arguments have no name")
+        raise Refused("it contains a lambda whose arguments have no name")
 
 
 def _check_function(node: Mapping[str, Any]) -> None:
+    """Raise Refused for a function that an expression may not call, or not in this way."""
     name = node["function_name"].lower()
     if len(node["qualified_name"]["path"]) != 1:
         raise Refused(f"it calls '{'.'.join(node['qualified_name']['path'])}', a function of a schema")
@@ -279,4 +288,4 @@ def _check_function(node: Mapping[str, Any]) -> None:
             raise Refused(f"'{name}' {REFUSED[name]}")
         raise Refused(f"'{name}' is not a function that SQL of a config may call", nearest(name, ALLOWED))
     if node["distinct"] or node["filter"] or node["order_bys"]["orders"] or node["export_state"]:
-        raise Refused(f"'{name}' takes neither DISTINCT, FILTER nor ORDER BY")
+        raise Refused(f"'{name}' takes no DISTINCT, FILTER or ORDER BY")

@@ -1,7 +1,7 @@
-"""The functions and types that SQL of a config may name: of one row's values, and the same in every run.
+"""The functions and types that SQL of a config may use: they compute from the values of one row, alike in every run.
 
-Whatever is not named here is refused, so that no later version of the engine widens what a config can do. Limit: what
-grows a value without bound (`repeat`, `range`, `lpad`) is left out, useful as it might be.
+All others are refused, so a later version of DuckDB cannot widen what a config can do. Limit: useful functions that
+can make a value of any size (`repeat`, `range`, `lpad`) are refused too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ yearweek
 """
 _LAMBDAS = "list_transform array_transform list_apply array_apply apply list_filter array_filter filter"
 LAMBDAS = frozenset(_LAMBDAS.split())
-"""Functions of which an argument may be a lambda."""
+"""Functions that take a lambda as an argument."""
 ALLOWED = frozenset(
     word for words in (_OPERATORS, _NUMBERS, _CHOICES, _TEXTS, _LISTS, _JSON, _TIMES) for word in words.split()
 ).union(LAMBDAS)
@@ -85,9 +85,9 @@ array_resize bar format generate_series generate_subscripts list_reduce list_res
 unnest
 """
 REFUSED = {
-    **dict.fromkeys(_AGGREGATES.split(), "is an aggregate: `states` holds these, each by itself"),
+    **dict.fromkeys(_AGGREGATES.split(), "is an aggregate; aggregates belong in `states`, one in each entry"),
     **dict.fromkeys(_CHANGING.split(), "gives another value in every run"),
-    **dict.fromkeys(_OUTSIDE.split(), "reaches beyond the row"),
+    **dict.fromkeys(_OUTSIDE.split(), "reads more than the values of the row"),
     **dict.fromkeys(_GROWING.split(), "could make a value of any size"),
 }
-"""Why people may not have what they might look for."""
+"""Why a function that users may look for is refused."""

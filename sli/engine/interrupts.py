@@ -1,8 +1,7 @@
-"""Signals: what a handler raises ends the work, also where it raised inside a library that told it as its own error.
+"""A signal ends the work with the exception of its handler, also during a query.
 
-DuckDB and Arrow run handlers in the midst of a query or of a stream. What those raise, such as KeyboardInterrupt or the
-exception by which a scheduler cancels a run, comes out of them as an error of the query. Limit: in the main thread,
-where Python runs handlers.
+DuckDB and Arrow run signal handlers in the middle of a query. If a handler raises there (for example
+KeyboardInterrupt), they raise an error of the query instead. Limit: only in the main thread, where handlers run.
 """
 
 from __future__ import annotations
@@ -19,26 +18,27 @@ from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 0.05
-"""Seconds between two interrupts: one that comes between two queries stops neither."""
-_OPEN: ContextVar[list[weakref.ref[Any]] | None] = ContextVar("open", default=None)
+"""Seconds between two interrupts. They repeat, since an interrupt between two queries stops neither."""
+_CONNECTIONS: ContextVar[list[weakref.ref[Any]] | None] = ContextVar("connections", default=None)
+"""The connections of the task that runs in this thread."""
 
 
 @contextmanager
 def signals_first() -> Iterator[None]:
-    """Where an error ends the block after SIGINT or SIGTERM came, its handler is called anew and may raise instead."""
+    """Call the signal's handler again if the block fails after SIGINT or SIGTERM: what it raises replaces the error."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told, tells = socket.socketpair()
-    with told, tells:
-        for each in (told, tells):
-            each.setblocking(False)
-        before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        for end in (reader, writer):
+            end.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
             yield
         except Exception:
             with suppress(BlockingIOError):
-                for number in told.recv(4096):
+                for number in reader.recv(4096):
                     if number in ENDING:
                         signal.raise_signal(number)
             raise
@@ -47,23 +47,23 @@ def signals_first() -> Iterator[None]:
 
 
 def run_in_thread(pool: Executor, task: Callable[[], Any]) -> Any:
-    """The result of a task. Where a signal ends the wait for it, the queries of its `stoppable` connections end too."""
+    """The result of a task. If a signal ends the wait for it, the queries of its stoppable connections end too."""
     connections: list[weakref.ref[Any]] = []
     context = copy_context()
-    context.run(_OPEN.set, connections)
+    context.run(_CONNECTIONS.set, connections)
     future = pool.submit(context.run, task)
     try:
         return future.result()
     finally:
         while not future.done():
-            for each in filter(None, [kept() for kept in list(connections)]):
-                with suppress(Exception):  # it may be closed
-                    each.interrupt()
+            for connection in filter(None, [reference() for reference in list(connections)]):
+                with suppress(Exception):  # the connection may be closed
+                    connection.interrupt()
             wait([future], PAUSE)
 
 
 def make_stoppable(connection: Any) -> None:
-    """Let a signal stop what this connection, or cursor, of a task `run_in_thread` is doing."""
-    connections = _OPEN.get()
+    """Let a signal interrupt the queries of this connection or cursor, if its task runs by `run_in_thread`."""
+    connections = _CONNECTIONS.get()
     if connections is not None:
         connections.append(weakref.ref(connection))

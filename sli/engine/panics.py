@@ -1,8 +1,8 @@
-"""Panics of the table library, kept off the terminal where the disk is about full.
+"""Hides the panics that the table library prints when the disk is full.
 
-Its writer, when it has failed, fails once more while it is put away and prints that and a stack to the standard error
-of the process, before the error that says what is wrong comes back. Limit: it is done only where little room is left,
-since all that other threads print meanwhile is held back.
+A writer that failed panics once more while it is freed: it prints a panic and a stack trace to stderr, and only then
+comes the error that says what is wrong. Limit: only when little disk space is left, since this delays what other
+threads print to stderr.
 """
 
 from __future__ import annotations
@@ -17,45 +17,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SPARE_BYTES = 256 << 20
-"""Spare bytes, beside those to be written: with that many free on the disk, stderr is left alone."""
-HEAD = re.compile(r"thread '.*' (\(\d+\) )?panicked at ")
-REST = re.compile(r"stack backtrace:|\s+\d+: |\s+at |note: |$")
-_ONE = threading.Lock()
+"""If so many bytes stay free on the disk after the write, stderr is left alone."""
+FIRST_LINE = re.compile(r"thread '.*' (\(\d+\) )?panicked at ")
+FURTHER_LINE = re.compile(r"stack backtrace:|\s+\d+: |\s+at |note: |$")
+_LOCK = threading.Lock()
 
 
 @contextmanager
 def hide_panics(folder: str, size: int) -> Iterator[None]:
-    """Print no panics while so many bytes are written to a local folder."""
+    """While `size` bytes are written to a local folder, leave panics out of stderr."""
     if shutil.disk_usage(folder).free > size + SPARE_BYTES:
         yield
         return
-    # In memory where the system can: the disk is full.
-    with _ONE, open(os.memfd_create("e"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as kept:
+    # In memory if the system can, since the disk is full.
+    with (
+        _LOCK,
+        open(os.memfd_create("e"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as output,
+    ):
         sys.stderr.flush()
         before = os.dup(2)
-        os.dup2(kept.fileno(), 2)
+        os.dup2(output.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(before, 2)
             os.close(before)
-            kept.seek(0)
-            os.write(2, without_panics(kept.read().decode(errors="replace")).encode())
+            output.seek(0)
+            os.write(2, without_panics(output.read().decode(errors="replace")).encode())
 
 
 def without_panics(text: str) -> str:
     """The lines of a text that do not belong to a panic."""
     lines: list[str] = []
-    message = within = False
+    message_follows = in_panic = False
     for line in text.splitlines(keepends=True):
-        if HEAD.match(line):
-            message = within = True
+        if FIRST_LINE.match(line):
+            message_follows = in_panic = True
             if lines and lines[-1] == "\n":
                 lines.pop()
-        elif message:
-            message = False
-        elif not within or not REST.match(line):
-            within = False
+        elif message_follows:
+            message_follows = False
+        elif not in_panic or not FURTHER_LINE.match(line):
+            in_panic = False
             lines.append(line)
     return "".join(lines)

@@ -1,7 +1,7 @@
-"""Where bytes lie: one place that tells each library how to reach a URL, quickly and without stale listings.
+"""How each library reaches a URL: file systems without stale listings, options of the table library, credentials.
 
-What the config's `storage` leaves open comes from where AWS tools look: environment variables, profiles, roles. Limit:
-one set of options for each kind of URL, so both logs and the store share their S3 server.
+What the config's `storage` does not set comes from environment variables, profiles and roles, as for other AWS tools.
+Limit: one set of options for each kind of URL, so both logs and the store share one S3 server.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ from sli.errors import ConfigError, StoreError, nearest
 from sli.masking import holds_credentials, keep_secrets, masked
 
 CONNECT_SECONDS = 5
-"""How long a connection may take: who waits for an address that is wrong wants to know soon."""
-
-
+"""How long opening a connection may take; short, so that a wrong address fails soon."""
 READERS = 16
-"""Requests made at once."""
+"""The most requests at the same time."""
 BLOCK = 16 << 20
+"""Bytes read at a time by `read_to_end`."""
 S3_OPTIONS = ("endpoint", "region", "profile", "key", "secret", "token")
 SELF_RENEWED = ("iam-role", "container-role", "assume-role-with-web-identity")
-"""Where botocore finds credentials that the table library finds, and renews, by itself."""
+"""Kinds of credentials that the table library finds and renews itself, by their names in botocore."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Options of the config by kind of URL. They travel to Dask's workers, and are shown nowhere: they hold secrets."""
+    """Options of the config by kind of URL. They are sent to Dask's workers, and never shown: they contain secrets."""
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
@@ -40,24 +39,24 @@ class Storage:
         keep_secrets(self.options)
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        # Errors of a worker's libraries are told there.
+        # A worker masks the secrets too, since it formats the errors of its libraries.
         self.__dict__.update(state)
         keep_secrets(self.options)
 
     @staticmethod
-    def of(tree: Any) -> Storage:
-        """From the config's `storage`. Raises ConfigError, which never repeats a value."""
+    def from_config(tree: object) -> Storage:
+        """From the config's `storage`. Raises ConfigError, whose message never contains a value of an option."""
         if isinstance(tree, Storage):
             return tree
-        if not isinstance(tree, Mapping) or not all(isinstance(each, Mapping) for each in tree.values()):
+        if not isinstance(tree, Mapping) or not all(isinstance(options, Mapping) for options in tree.values()):
             raise ConfigError(
-                "this must be a mapping of mappings", where="storage", expected="such as {s3: {endpoint: URL}}"
+                "this must be a mapping of mappings", where="storage", expected="for example {s3: {endpoint: URL}}"
             )
         for name, options in tree.items():
-            known = [each for each in fsspec.available_protocols() if each not in ("s3a", "file", "local")]
+            known = [kind for kind in fsspec.available_protocols() if kind not in ("s3a", "file", "local")]
             if name not in known:
                 raise ConfigError(
-                    f"'{name}' is no kind of URL",
+                    f"unknown kind of URL '{name}'",
                     where="storage",
                     expected="s3, or another protocol of fsspec",
                     todo=nearest(str(name), known),
@@ -85,36 +84,39 @@ def _check_s3(options: Mapping[str, Any]) -> None:
             raise ConfigError("this must be text", where=where, todo="put it in quotes")
     if ("key" in options) != ("secret" in options) or ("token" in options and "key" not in options):
         raise ConfigError(
-            "a key and its secret belong together",
+            "a key needs its secret, and a secret or token its key",
             where="storage.s3",
             expected="key and secret, or neither",
             todo="write both as `${NAME}`, from the environment",
         )
     if "key" in options and "profile" in options:
-        raise ConfigError("there are two sets of credentials", where="storage.s3", expected="a key, or a profile")
+        raise ConfigError(
+            "both a key and a profile are given", where="storage.s3", expected="key and secret, or profile"
+        )
     if not re.match(r"https?://", options.get("endpoint", "http://")):
-        raise ConfigError("this is no address", where="storage.s3.endpoint", expected="http://... or https://...")
+        raise ConfigError("this is not an address", where="storage.s3.endpoint", expected="http://... or https://...")
 
 
 def on_s3(url: str) -> bool:
+    """Whether a URL leads to S3 or a server that speaks its protocol."""
     return url.startswith(("s3://", "s3a://"))
 
 
-STACK = re.compile(r"\n\s*(?:stack backtrace:|0: )")
-"""Begin of the stack that the table library adds to some of its errors."""
+STACK_TRACE = re.compile(r"\n\s*(?:stack backtrace:|0: )")
+"""The beginning of the stack trace that the table library adds to some of its errors."""
 NO_OPTIONS = Storage()
-"""All options left to the environment."""
+"""No options: everything comes from the environment."""
 
 
 def filesystem(url: str, storage: Storage = NO_OPTIONS) -> tuple[Any, str]:
-    """The file system of a URL, without stale listings, and the path on it.
+    """The file system of a URL, and the path on it. Listings of remote file systems are not cached.
 
-    Raises ConfigError where no file system is known for it, or its driver is not installed.
+    Raises ConfigError if no file system is known for the URL, or its package is not installed.
     """
     check_no_credentials(url, url)
     if "::" in url:
         raise ConfigError(
-            "chained URLs are not read",
+            "chained URLs are not supported",
             where=url,
             todo="write the URL of the files themselves",
         )
@@ -124,7 +126,7 @@ def filesystem(url: str, storage: Storage = NO_OPTIONS) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise ConfigError(
-            f"a package is missing that reads {protocol}://",
+            f"the package that reads {protocol}:// is missing",
             where=url,
             found=message_of(error),
             todo="install it with pip",
@@ -138,7 +140,7 @@ def filesystem(url: str, storage: Storage = NO_OPTIONS) -> tuple[Any, str]:
 
 
 def check_no_credentials(url: str, where: str) -> None:
-    """Raise ConfigError for a URL with credentials: URLs stand in tables, plans and messages."""
+    """Raise ConfigError for a URL with credentials, since tables, plans and messages contain URLs."""
     if holds_credentials(url):
         kind = url.partition("://")[0]
         raise ConfigError(
@@ -154,7 +156,7 @@ def _s3fs_options(s3: Mapping[str, str]) -> dict[str, Any]:
     connection = {"connect_timeout": CONNECT_SECONDS, "retries": {"max_attempts": 2}}
     named = {name: s3[name] for name in ("key", "secret", "token", "profile") if name in s3}
     region = {"client_kwargs": {"region_name": s3["region"]}} if "region" in s3 else {}
-    # The endpoint is named so that a cached file system is not taken for one at another.
+    # fsspec caches file systems by their options: without the endpoint it would reuse the one of another server.
     return {
         "use_listings_cache": False,
         "config_kwargs": connection,
@@ -169,18 +171,18 @@ def _endpoint() -> str | None:
 
 
 def delta_options(url: str, storage: Storage = NO_OPTIONS) -> dict[str, str]:
-    """Storage options of the table library, with what s3fs finds by itself and that library does not: profiles.
+    """Storage options of the table library. They include credentials of profiles, which s3fs finds and it does not.
 
-    Raises StoreError where the credentials of a profile cannot be had.
+    Raises StoreError if a profile gives no credentials.
     """
     if not on_s3(url):
         return {}
-    s3, found = storage.s3, {}
+    s3, profile = storage.s3, {}
     if "key" not in s3 and ("profile" in s3 or "AWS_ACCESS_KEY_ID" not in os.environ):
-        found = _of_profile(url, s3.get("profile"))
+        profile = _profile_options(url, s3.get("profile"))
     names = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
     names |= {"region": "aws_region", "endpoint": "aws_endpoint_url"}
-    options = {names[key]: value for key, value in {**found, **s3}.items() if key in names}
+    options = {names[key]: value for key, value in {**profile, **s3}.items() if key in names}
     if "aws_access_key_id" in options and os.environ.get("AWS_SESSION_TOKEN"):
         # The environment's token belongs to another key.
         options.setdefault("aws_session_token", "")
@@ -191,28 +193,28 @@ def delta_options(url: str, storage: Storage = NO_OPTIONS) -> dict[str, str]:
     return {"connect_timeout": f"{CONNECT_SECONDS}s", "max_retries": "4", "retry_timeout": "30s", **options}
 
 
-def _of_profile(url: str, profile: str | None) -> dict[str, str]:
-    """What AWS tools find in profiles, single sign-on and roles, but for what the table library renews by itself."""
+def _profile_options(url: str, profile: str | None) -> dict[str, str]:
+    """What AWS tools find in profiles, single sign-on and roles, without what the table library renews itself."""
     import botocore.session
     from botocore.exceptions import BotoCoreError
 
     session = botocore.session.Session(profile=profile)
     try:
-        chosen = session.get_scoped_config()
-        found = {"endpoint": chosen.get("endpoint_url"), "region": session.get_config_variable("region")}
-        credentials = session.get_credentials() if chosen else None
+        settings = session.get_scoped_config()
+        options = {"endpoint": settings.get("endpoint_url"), "region": session.get_config_variable("region")}
+        credentials = session.get_credentials() if settings else None
         if credentials is not None and credentials.method not in SELF_RENEWED:
-            now = credentials.get_frozen_credentials()
-            found |= {"key": now.access_key, "secret": now.secret_key, "token": now.token}
+            frozen = credentials.get_frozen_credentials()
+            options |= {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
     except BotoCoreError as error:
-        raise StoreError("the credentials of the profile cannot be had", where=url, found=message_of(error)) from error
-    return {name: value for name, value in found.items() if value}
+        raise StoreError("the profile gives no credentials", where=url, found=message_of(error)) from error
+    return {name: value for name, value in options.items() if value}
 
 
 def check_exclusive_writes(url: str, storage: Storage = NO_OPTIONS) -> None:
-    """Raise StoreError where a store would lose one of two commits made at once.
+    """Raise StoreError if the store ignores conditional writes: it would lose one of two commits at the same time.
 
-    Writes an object twice on the condition that there is none: the second write must be refused.
+    Writes an object twice on the condition that it does not exist: the store must refuse the second write.
     """
     if not on_s3(url):
         return
@@ -230,14 +232,14 @@ def check_exclusive_writes(url: str, storage: Storage = NO_OPTIONS) -> None:
     raise StoreError(
         "the object store ignores conditional writes",
         where=url,
-        expected="a second write with `If-None-Match: *` to be refused (412)",
-        found="it was accepted, so one of two runs at once could be lost",
-        todo="use a store that honours it, such as Amazon S3, MinIO or SeaweedFS, or a folder",
+        expected="it refuses a second write with `If-None-Match: *` (412)",
+        found="it accepted the write, so it could lose one of two runs at the same time",
+        todo="use a store that refuses it, for example Amazon S3, MinIO or SeaweedFS, or a folder",
     )
 
 
 def create(fs: Any, path: str, content: bytes) -> bool:
-    """Write an object unless there is one; whether it was written. Raises whatever else the file system does."""
+    """Write an object unless it exists; whether it was written. Other errors of the file system are raised."""
     try:
         fs.pipe_file(path, content, mode="create")
     except OSError as refused:
@@ -248,17 +250,14 @@ def create(fs: Any, path: str, content: bytes) -> bool:
 
 
 def read_to_end(url: str, storage: Storage) -> None:
-    """Read an object to its end, to tell bytes that cannot be fetched from bytes that make no sense.
-
-    Raises whatever the file system does.
-    """
+    """Read an object to its end. Raises the error of the file system if that fails, so the object is not damaged."""
     fs, path = filesystem(url, storage)
-    with fs.open(path, "rb") as opened:
-        while opened.read(BLOCK):
+    with fs.open(path, "rb") as file:
+        while file.read(BLOCK):
             pass
 
 
 def message_of(error: BaseException | None) -> str:
-    """What an error says, on one line, without colours, credentials and the stack of a library."""
-    text = STACK.split(re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)))[0].strip() or type(error).__name__
+    """The message of an error on one line, without colours, credentials and stack traces, at most 300 characters."""
+    text = STACK_TRACE.split(re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)))[0].strip() or type(error).__name__
     return masked(re.sub(r"\s+", " ", text).strip())[:300]

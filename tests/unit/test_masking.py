@@ -73,7 +73,7 @@ def test_a_short_secret_is_not_looked_for_within_words() -> None:
 
 
 def test_what_storage_calls_a_secret_is_masked_in_every_error_here_and_on_workers() -> None:
-    storage = Storage.of(
+    storage = Storage.from_config(
         {"s3": {"key": SECRETS[0], "secret": SECRETS[1], "endpoint": "http://minio:9000"}, "gcs": {"token": SECRETS[3]}}
     )
     travelling = pickle.dumps(storage)

@@ -140,11 +140,11 @@ def test_credentials_and_endpoint_of_a_profile_serve_logs_and_store(
     (tmp_path / "credentials").write_text(keys)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    with pytest.raises(StoreError, match="of the profile cannot be had"):
-        Store(f"{s3}/store", Storage.of({"s3": {"profile": "none"}}))
+    with pytest.raises(StoreError, match="the profile gives no credentials"):
+        Store(f"{s3}/store", Storage.from_config({"s3": {"profile": "none"}}))
     monkeypatch.setenv("AWS_PROFILE", "mine")
     for storage in ({}, {"s3": {"profile": "mine"}}):
-        there = Storage.of(storage)
+        there = Storage.from_config(storage)
         fs, root = filesystem(f"{s3}/logs/a", there)
         fs.pipe_file(root, b"x")
         assert fs.cat_file(root) == b"x"
@@ -155,7 +155,7 @@ def test_credentials_and_endpoint_of_a_profile_serve_logs_and_store(
     ("storage", "where", "what"),
     [
         ({"s3": {"secert": SECRET}}, "storage.s3.secert", "did you mean 'secret'"),
-        ({"s3": {"secret": SECRET}}, "storage.s3", "belong together"),
+        ({"s3": {"secret": SECRET}}, "storage.s3", "a key needs its secret"),
         ({"s3": {"key": KEY, "secret": SECRET, "profile": "p"}}, "storage.s3", "two sets"),
         ({"s3": {"endpoint": "minio:9000"}}, "storage.s3.endpoint", "no address"),
         ({"s3": {"key": 7, "secret": SECRET}}, "storage.s3.key", "must be text"),

@@ -55,10 +55,10 @@ def test_a_local_url_is_read_like_the_folder_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("gcs://bucket/logs", "a package is missing that reads gcs://[\\s\\S]*gcsfs"),
+        ("gcs://bucket/logs", "the package that reads gcs:// is missing[\\s\\S]*gcsfs"),
         ("nope://bucket/logs", "no file system is known for this URL"),
         ("s4://bucket/logs", "did you mean 's3'"),
-        ("simplecache::s3://bucket/logs", "chained URLs are not read"),
+        ("simplecache::s3://bucket/logs", "chained URLs are not supported"),
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_before_any_work(tmp_path: Path, url: str, what: str) -> None:

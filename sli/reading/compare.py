@@ -1,4 +1,4 @@
-"""Slices ranked by how much worse than the whole they are at least, given their confidence intervals.
+"""Slices ranked by how much worse than the whole they surely are, given their confidence intervals.
 
 Limit: if no slice is really worse, about 1 in 40 still appears worse by chance (with 95 % intervals); and the whole
 contains each slice it is compared with.
@@ -35,10 +35,11 @@ def compare_slices(
 ) -> pd.DataFrame:
     """All slices with at least `support` labelled predictions from `start` to `end`, the worst first.
 
-    Columns: sli, slice_by, slice, value, ci_low, ci_high, predictions, labelled, coverage; `whole`, the value over all
-    predictions; `behind`, how much worse than it the slice is (negative: better); `surely`, how much worse the better
-    end of its interval is (0: maybe not worse at all; null: no interval). All are in the unit of the SLI. `sli` is by
-    default the first whose better direction is known: from its objective or because it is built in. Raises SliError.
+    Columns: sli, slice_by, slice, value, ci_low, ci_high, predictions, labelled, coverage; `whole`: the value over all
+    predictions; `behind`: how much worse than `whole` the slice is (negative: better); `surely`: how much worse the
+    better end of its interval is (0: maybe not worse at all; null: no interval). Values are in the unit of the SLI. By
+    default `sli` is the first SLI whose better direction is known, from its objective or because it is built in.
+    Raises SliError.
 
     >>> import sli
     >>> slices = sli.compare_slices(config, "accuracy", support=1)

@@ -1,6 +1,6 @@
 """Values over any windows and slices, merged from stored tiles: whole days, and hours at the edges.
 
-Reads no logs and writes nothing. Limit: it knows what the last run published; Python functions see samples.
+It reads no logs and writes nothing. Limit: it knows only what the last run published; Python functions see samples.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import schemas
-from sli.calendar.duration import DAY, Duration, tile_unit
+from sli.calendar.duration import DAY, HOUR, MINUTE, Duration, tile_unit
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.calendar.zone import Zone
@@ -40,7 +40,7 @@ from sli.slices import OTHER, SliceBy, parse_slice, slice_by_of, slice_text
 from sli.slis import Sli
 
 WINDOWS = 100_000
-"""More windows are a mistake."""
+"""Most windows of a query; a request for more is taken for a mistake."""
 Order = list[tuple[str, Literal["ascending", "descending"]]]
 
 
@@ -58,12 +58,14 @@ def query(
 ) -> pd.DataFrame:
     """Values over any windows as a DataFrame, ordered by SLI, slice and window; the columns are those of `sli.read`.
 
-    Windows of `size` (for example `7d`; default: one window over all the time asked for) start every `every` (default:
-    `size`) from `start` (default: the config's `since`) and end by `end` (default: the end of the newest hour). Whole
-    days are calendar days of the config's zone. `slice` chooses one slice (`{}`: all predictions together, also the
-    default), `slice_by` all slices by these columns; the config must have them under `slice_by`. `sli` names SLIs of
-    the config, or built-in ones whose states the tiles have because other SLIs need them. `settings` override keys of
-    the config, each `KEY=VALUE`. Raises SliError.
+    `size` is the length of a window, for example `7d` (default: one window from `start` to `end`), `every` the distance
+    from one start to the next (default: `size`). The first window starts at `start` (default: the config's `since`),
+    the last one ends at `end` or earlier (default: the end of the newest hour). Whole days are calendar days of the
+    config's zone.
+    `slice` chooses one slice (`{}`: all predictions together, also the default), `slice_by` all slices by these
+    columns; the config must have them under `slice_by`. `sli` names SLIs of the config, or built-in ones whose states
+    the tiles have because other SLIs need them. `settings` override keys of the config, each `KEY=VALUE`. Raises
+    SliError.
 
     >>> import sli
     >>> whole = sli.query(config, "accuracy")
@@ -102,8 +104,9 @@ def distribution(
     """How often each value occurs, for an SLI that keeps them: a quantile, the share of the most common value, ...
 
     Columns: window_start, window_end, slice_by, slice, value (a number, or the text of a category) and count; ordered
-    by slice and window, the most common value first. Windows and slices are chosen as in `query`. Numbers are exact in
-    a window of at most EXACT_ROWS predictions, and rounded to 10 significant bits in larger ones. Raises SliError.
+    by slice and window, the most common value first. The arguments choose windows and slices as in `query`. Numbers
+    are exact in a window of at most EXACT_ROWS predictions, and rounded to 10 significant bits in larger ones. Raises
+    SliError.
 
     >>> import sli
     >>> scores = sli.distribution(config, "score_p90")
@@ -139,7 +142,7 @@ def distribution(
 
 
 def _of_slice(rows: pa.Table, slice: str | None) -> pa.Table:
-    """The rows of one slice, given as its text; all of them without one."""
+    """The rows of the slice with this text, or all rows if it is None."""
     return rows if slice is None else rows.filter(pc.equal(rows.column("slice"), pa.scalar(slice)))
 
 
@@ -159,7 +162,7 @@ class _Question:
     ends: Instants
 
     def evaluation(self) -> Evaluation:
-        """The tiles of the windows, and of the times they are compared with."""
+        """Reads the tiles of the windows and of the references that they are compared with."""
         references = [sli.reference for sli in self.slis if sli.reference is not None]
         edges = [self.starts, self.ends]
         if any(reference.kind == "previous" for reference in references):
@@ -170,7 +173,7 @@ class _Question:
         tables = {}
         if any(reference.kind == "table" for reference in references):
             tables = reference_tables(self.config, self.slis, self.store.inputs(self.published).predictions)
-        # A slice asked for by name is answered by its own tiles, even if published windows count it among the rest.
+        # A slice that is asked for by name has tiles of its own, even where the results count it as `(other)`.
         named = self.slice is not None and OTHER not in parse_slice(self.slice).values()
         caps = {} if named else self.config.caps
         reader = _Tiles(self, None if self.slice_by in caps else self.slice)
@@ -178,7 +181,7 @@ class _Question:
 
 
 Windows = tuple[str | Duration | None, str | Duration | None, When, When]
-"""Size, every, start and end, as they were given."""
+"""The arguments size, every, start and end of `query`."""
 
 
 def _question(
@@ -279,14 +282,20 @@ def _windows(
 
 
 def _check_span(tile: int, first: int, last: int) -> None:
-    """Raise ConfigError for a time that is empty, or that begins or ends within a tile."""
+    """Raise ConfigError if no time lies between the instants, or if one of them lies within a tile."""
     if first >= last:
         raise ConfigError(
             "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
         )
     for name, instant in (("start", first), ("end", last)):
         if instant % tile:
-            raise ConfigError(f"{name} must fall on whole {tile_unit(tile)}", where=name, found=iso(instant))
+            before = instant - instant % tile
+            raise ConfigError(
+                f"{name} must fall on whole {tile_unit(tile)}",
+                where=name,
+                expected=f"for example {iso(before)} or {iso(before + tile)}",
+                found=iso(instant),
+            )
 
 
 def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> tuple[Duration, Duration]:
@@ -295,7 +304,12 @@ def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> t
     window = duration_of("size", size)
     for name, duration in (("size", window), ("every", step)):
         if duration.micros == 0 or duration.micros % tile:
-            raise ConfigError(f"{name} must be made of whole {tile_unit(tile)}", where=name, found=duration.text)
+            raise ConfigError(
+                f"{name} must be made of whole {tile_unit(tile)}",
+                where=name,
+                expected=f"a multiple of {tile // MINUTE} minutes" if tile < HOUR else "for example 6h or 7d",
+                found=duration.text,
+            )
     return window, step
 
 
@@ -308,12 +322,12 @@ def _starts(zone: Zone, first: int, last: int, step: Duration) -> Instants:
 
 
 def _later(zone: Zone, start: int, length: Duration) -> int:
-    """An instant later by a length; whole days keep the time of the day."""
+    """The instant a length later; whole days keep the local time of day."""
     return start + length.micros if length.days is None else zone.days_later(start, length.days)
 
 
 def _without_incomplete(question: _Question, sli: Sli, rows: pa.Table) -> pa.Table:
-    """The rows; without a value, but with the reason, where a window contains tiles still to be computed."""
+    """The rows. Where a window contains tiles still to be computed, the value is null and the reason says so."""
     published = question.published
     gaps = [gap for state in sli.formula.states.values() for gap in published.lacking_states.get(state.id, ())]
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))

@@ -1,6 +1,6 @@
 """Pairs of predictions and feedback, made from the raw logs by plain pandas alone: what `verify` trusts.
 
-Nothing of the engine is used: no DuckDB, no join, no states. Limit: both logs are read whole into memory.
+They use nothing of the engine: no DuckDB, no join, no states. Limit: both logs are read whole into memory.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ NULLABLE = {
 
 
 def raw_pairs(config: Config, inputs: Inputs, as_of: int) -> pd.DataFrame:
-    """A row for each prediction that counts, with the label that counts at `as_of` or none.
+    """A row for each prediction that counts, with the label that counts at `as_of`, if there is one.
 
-    Columns: predicted_at, known_at, delay (seconds), prediction, label, labelled, usable, decision, query, and each
-    column of the config as it is and, as `slice:NAME`, as text.
+    Columns: predicted_at, known_at, delay (seconds), prediction, label, labelled, usable, decision, query; and each
+    column that the config names twice: as it is in the log, and as text under `slice:NAME`.
     """
     cutoff = pd.Timestamp(moment(as_of))
     return _labelled(config, _predictions(config, inputs.predictions, cutoff), _feedback(config, inputs, cutoff))
@@ -61,7 +61,7 @@ def _predictions(config: Config, files: Files, cutoff: pd.Timestamp) -> pd.DataF
 
 
 def _feedback(config: Config, inputs: Inputs, cutoff: pd.Timestamp) -> pd.DataFrame:
-    """The valid rows of feedback known by then."""
+    """The valid rows of feedback known at `cutoff`."""
     log = config.feedback
     feedback = _read(config, inputs.feedback, log.id, log.time, log.value, ())
     feedback = feedback[feedback.time <= cutoff]
@@ -75,7 +75,7 @@ def _feedback(config: Config, inputs: Inputs, cutoff: pd.Timestamp) -> pd.DataFr
 
 
 def _binned(config: Config, predictions: pd.DataFrame) -> pd.DataFrame:
-    """The same with the names of the bins as `slice:` text of the columns that have bins."""
+    """The predictions; for columns with bins the `slice:` text becomes the name of the bin."""
     for name, edges in config.edges.items():
         names = np.array(bin_names(edges), dtype=object)
         number = predictions[name].astype(float)
@@ -100,7 +100,7 @@ def _labelled(config: Config, predictions: pd.DataFrame, feedback: pd.DataFrame)
 
 
 def _as_pairs(config: Config, joined: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a pair from those of a prediction, `value_label`, `known_at` and `delay`."""
+    """Add the columns of a pair to predictions that have `value_label`, `known_at` and `delay`."""
     labelled = joined.value_label.notna()
     label, prediction = joined.value_label, joined.value
     if config.task == "binary":
@@ -137,8 +137,8 @@ def _table_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.Data
         table = pq.read_table(opened, partitioning=None)
     values = {}
     for key, name in (("value", config.predictions.value), ("value_label", config.feedback.value)):
-        there = name in table.column_names
-        number = _number(config, _plain(table.column(name))) if there else pd.Series(np.nan, range(len(table)))
+        present = name in table.column_names
+        number = _number(config, _plain(table.column(name))) if present else pd.Series(np.nan, range(len(table)))
         values[key] = number.where(_valid(config, number, key))
     columns: dict[str, pd.Series] = {}
     for name in config.columns:
@@ -148,7 +148,7 @@ def _table_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.Data
 
 
 def _valid(config: Config, number: pd.Series, key: str) -> pd.Series[bool]:
-    """Which numbers a log would not set aside."""
+    """Which numbers would be valid in a log."""
     if config.task == "binary":
         return number.between(0, 1) if key == "value" else number.isin([0.0, 1.0])
     least = 0 if config.classes or (config.task == "ranking" and key == "value_label") else -np.inf
@@ -171,7 +171,7 @@ def _plain(column: Column) -> pd.Series:
 
 
 def _column(column: Column) -> pd.Series:
-    """A column that the config names. Of floats only finite ones are kept, and -0.0 becomes 0.0."""
+    """A column that the config names. Floats that are not finite become null, and -0.0 becomes 0.0."""
     values = _plain(column)
     return values.where(np.isfinite(values)) + 0.0 if pa.types.is_floating(column.type) else values
 
@@ -179,9 +179,9 @@ def _column(column: Column) -> pd.Series:
 def _with_text(name: str, values: pd.Series) -> dict[str, pd.Series]:
     """A column that the config names, and its `slice:` text."""
     nullable = isinstance(values.array, pd.arrays.BooleanArray | pd.arrays.IntegerArray | pd.arrays.FloatingArray)
-    # SLIs get types of NumPy, which does not know pandas' own null.
+    # SLIs get NumPy types, and NumPy does not know pandas' own null.
     plain = values.astype(object).where(values.notna(), None) if nullable else values
-    # If some files hold numbers and others text, SQL makes text of all.
+    # If some files have numbers and others text, SQL turns all of them into text.
     mixed = pd.api.types.infer_dtype(values, skipna=True) in ("mixed", "mixed-integer")
     return {name: _text(values) if mixed else plain, f"slice:{name}": _text(values)}
 
@@ -229,8 +229,8 @@ def _read_file(config: Config, file: LogFile, id: str, time: str, value: str, co
     nan = pc.is_nan(table.column(value)).fill_null(False).to_numpy() if floating else False
     ids, times = _text(_plain(table.column(id))), _instants(config.zone, table.column(time).to_pandas())
     valid = ids.notna() & times.notna() & ~np.isinf(number) & ~nan & ~(number < 0 if config.classes else False)
-    named = {name: _column(table.column(name)) if name in stored else partition[name] for name in columns}
-    rows: pd.DataFrame = pd.DataFrame({"id": ids, "time": times, "value": number, **named}).loc[valid]
+    extra = {name: _column(table.column(name)) if name in stored else partition[name] for name in columns}
+    rows: pd.DataFrame = pd.DataFrame({"id": ids, "time": times, "value": number, **extra}).loc[valid]
     return rows
 
 

@@ -57,14 +57,15 @@ def read(
 ) -> pd.DataFrame:
     """Published rows as a DataFrame; without further arguments all results, as they are known now.
 
-    `source` is a config (a path or a Config) or the root of a store. `sli`, `grain`, `slice` (one slice, `{}`: all
-    predictions together) and `slice_by` (all slices by these columns) choose rows. `start` and `end` choose windows:
-    those that end after `start`; and, of hours, days, weeks and months, those that start before `end`, of other grains
-    those that end by `end`. Times are ISO 8601 texts, dates or datetimes. `as_of` reads what was published as of then.
+    `source` is a config (a path or a Config) or the root of a store. `sli`, `grain`, `slice` (one slice; `{}`: all
+    predictions together) and `slice_by` (all slices by these columns) choose rows. `start` chooses windows that end
+    after it. `end` chooses hours, days, weeks and months that start before it, and windows of other grains that end by
+    it. Times are ISO 8601 texts, dates or datetimes. `as_of` reads what was published as of that time.
 
     `table` is `results` (ordered by SLI, grain, slice and window), `revisions` (every value ever published and why it
-    changed), `backfills` (what each backfill changed in all), `runs` or `audit`, these in the order of their
-    publication. `runs` and `audit` hold no windows: of them `start`, `end` and `as_of` choose by the as_of of the run.
+    changed), `backfills` (what each backfill changed in all), `runs` or `audit`; all but `results` are in the order of
+    their publication. The rows of `runs` and `audit` have no windows: there `start`, `end` and `as_of` choose rows by
+    the as_of of their run.
 
     The columns are those of `sli.schemas`: `value`, `ci_low` and `ci_high` are in the unit of the SLI, `coverage` is
     labelled / predictions, times are UTC. `slice` holds dicts, `slice_by` tuples. Raises SliError.
@@ -76,7 +77,7 @@ def read(
     >>> bool(days.coverage.between(0, 1).all())
     True
     """
-    store, zone = _opened(source)
+    store, zone = _open(source)
     results = store.results()
     published = store.published_state(results)
     if published is None:
@@ -90,10 +91,11 @@ def read(
         known = None if as_of is None else pc.field("as_of") <= _instant(zone, "as_of", as_of)
         rows = _changes(store, published, table, _all_of([only, known]))
         if not len(rows):
-            # SLIs and grains that the config no longer has still have a history: only an empty answer is checked.
+            # SLIs and grains that the config no longer has still have a history, so check only if nothing is found.
             _check(published, sli, grain)
-        chosen = rows if slice is None and slice_by is None else _of_slices(rows, slice, slice_by, ordered=False)
-        return to_pandas(chosen)
+        if slice is not None or slice_by is not None:
+            rows = _of_slices(rows, slice, slice_by, ordered=False)
+        return to_pandas(rows)
     _check(published, sli, grain)
     if as_of is None:
         rows = store.table_rows("results", results, only=only, within=_partitions(published, grain, zone, start, end))
@@ -103,7 +105,7 @@ def read(
 
 
 def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
-    """The audit that holds now, or held after the last run of at most an as_of. Raises SliError."""
+    """The current audit, or the audit as it was known at `as_of`. Raises SliError."""
     store = Store(config.store, config.storage)
     published = store.published()
     if as_of is None:
@@ -113,22 +115,22 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
     sequences = runs.column("sequence").to_numpy().tolist()
     instants = runs.column("as_of").cast(pa.int64()).to_numpy().tolist()
     for sequence, instant in zip(sequences, instants, strict=True):
-        # A run with an older as_of than those before it writes no audit.
+        # A run whose as_of is older than that of an earlier run writes no audit.
         if instant >= newest:
             newest, standing = instant, sequence if instant <= limit else standing
     return to_pandas(store.rows("audit", published, only=pc.field("sequence") == standing))
 
 
 def _of_slices(rows: pa.Table, slice: Slice | None, slice_by: Sequence[str] | None, ordered: bool = True) -> pa.Table:
-    """The rows of the slices asked for; `ordered` as `ORDER` says, or in the order they come in."""
-    # Never null, which the stubs cannot know.
+    """The rows of these slices, sorted by the columns `ORDER` if `ordered`."""
+    # These columns have no nulls, which the stubs cannot know.
     columns = cast("list[list[str]]", rows.column("slice_by").to_pylist())
     values = cast("list[list[tuple[str, str | None]]]", rows.column("slice").to_pylist())
     sets, slices = [tuple(names) for names in columns], [dict(pairs) for pairs in values]
     order = _ordered(rows, sets, slices) if ordered else pa.array(range(len(rows)), pa.int64())
     if slice_by is not None:
-        wanted_set = slice_by_of(slice_by)
-        order = order.filter(pa.array([names == wanted_set for names in sets], pa.bool_()).take(order))
+        wanted_columns = slice_by_of(slice_by)
+        order = order.filter(pa.array([names == wanted_columns for names in sets], pa.bool_()).take(order))
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
         order = order.filter(pa.array([values == wanted for values in slices], pa.bool_()).take(order))
@@ -137,13 +139,13 @@ def _of_slices(rows: pa.Table, slice: Slice | None, slice_by: Sequence[str] | No
 
 
 def _ordered(rows: pa.Table, sets: Sequence[tuple[str, ...]], slices: Sequence[Slice]) -> Positions:
-    """The places of the rows in the order of `ORDER`."""
+    """The positions of the rows, sorted by the columns `ORDER`."""
     texts = {"slice_by": pa.array(map(str, sets), pa.string()), "slice": pa.array(map(str, slices), pa.string())}
     columns = [texts.get(name, rows.column(name)) for name in ORDER]
     return pc.sort_indices(pa.table(columns, names=list(ORDER)), [(name, "ascending") for name in ORDER])
 
 
-def _opened(source: str | Path | Config) -> tuple[Store, Zone]:
+def _open(source: str | Path | Config) -> tuple[Store, Zone]:
     """The store, and the zone in which times without one are read."""
     if isinstance(source, Config):
         return Store(source.store, source.storage), source.zone
@@ -172,7 +174,7 @@ def _rows_of_runs(store: Store, published: Published, table: str, only: pc.Expre
 
 
 def _run_filter(zone: Zone, start: When, end: When, as_of: When) -> pc.Expression | None:
-    """Runs with an as_of in `[start, end)` and of at most `as_of`."""
+    """Runs whose as_of is in `[start, end)` and not after `as_of`."""
     run = pc.field("as_of")
     return _all_of(
         [

@@ -1,6 +1,6 @@
 """Proof on the user's own data: values recomputed from the raw logs by plain pandas must equal what is published.
 
-Nothing of the engine is used but the list of files: no tiles, no states, no DuckDB. Limit: both logs are read whole
+It uses nothing of the engine but the list of files: no tiles, no states, no DuckDB. Limit: it reads both logs whole
 into memory.
 """
 
@@ -49,8 +49,8 @@ class _Row(Protocol):
 class Verification:
     """How many windows and results were compared, and each difference as a sentence.
 
-    `estimates` results come from samples and `waiting` windows contain hours still to be computed or held; they are not
-    compared. `as_of` is in microseconds since 1970.
+    Two kinds are counted but not compared: results estimated from samples (`estimates`), and windows that contain hours
+    still to be computed or held (`waiting`). `as_of` is in microseconds since 1970.
     """
 
     as_of: int
@@ -90,9 +90,9 @@ class Verification:
 def verify(config: str | Path | Config, *, windows: int | None = 50, settings: Sequence[str] = ()) -> Verification:
     """Recompute published results from the raw logs and compare them.
 
-    `windows` says how many windows: a choice that looks random but is always the same; None: all. Values must agree to
-    a relative 1e-9, or within the error bound of an approximate one; counts must be equal. `settings` override keys of
-    the config, each `KEY=VALUE`. Raises SliError.
+    `windows` says how many windows to check (None: all). The choice looks random but is always the same. Values must
+    agree to a relative 1e-9; an approximate value may also differ by its error bound. Counts must be equal. `settings`
+    override keys of the config, each `KEY=VALUE`. Raises SliError.
 
     >>> import sli
     >>> verification = sli.verify(config, windows=None)
@@ -113,12 +113,12 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     config = with_usable_slices(config, inputs)
     frame = read(config)
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(config.slice_sets)
-    chosen, total = _chosen(frame, windows)
+    frames, total = _by_window(frame, windows)
     verification = Verification(published.as_of, 0, total)
     if not declared.all():
         verification.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that the config lacks")
     pairs, tables = raw_pairs(config, inputs, published.as_of), reference_pairs(config, inputs.predictions)
-    for rows in chosen:
+    for rows in frames:
         grain, start, end = rows[["grain", "window_start", "window_end"]].iloc[0]
         if _is_incomplete(published, start, end):
             verification.waiting += 1
@@ -130,21 +130,21 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     return verification
 
 
-def _chosen(frame: pd.DataFrame, windows: int | None) -> tuple[list[pd.DataFrame], int]:
-    """The rows of each window chosen, by a hash of the window; and how many windows there are."""
+def _by_window(frame: pd.DataFrame, windows: int | None) -> tuple[list[pd.DataFrame], int]:
+    """One frame for each window to check, and how many windows there are. A hash of the window says which to check."""
     groups = list(frame.groupby(["grain", "window_start", "window_end"], sort=True))
     by_hash = sorted(groups, key=lambda group: hashlib.sha256(str(group[0]).encode()).hexdigest())
     return [rows for _, rows in by_hash[:windows]], len(groups)
 
 
 def _is_incomplete(published: Published, start: pd.Timestamp, end: pd.Timestamp) -> bool:
-    """Whether a window contains hours that wait or are held."""
+    """Whether a window contains hours that are still to be computed or held."""
     intervals = [*published.waiting, *published.held]
     return any(pd.Timestamp(moment(i.start)) < end and pd.Timestamp(moment(i.end)) > start for i in intervals)
 
 
 class _Window:
-    """The pairs of one window, and of what its SLIs compare it with."""
+    """The pairs of one window, and the pairs of the references that its SLIs compare it with."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ def _capped(groups: Groups, top: int | None) -> Groups:
 
 
 def _queries(queries: pd.Series, slice: int) -> pd.Series:
-    """Queries with the number of their slice: in the rest of a capped set a query of two slices counts twice."""
+    """Queries prefixed with the number of their slice: in `(other)` a query that occurs in two slices counts twice."""
     return queries.where(queries.isna(), f"{slice} " + queries.astype(str))
 
 

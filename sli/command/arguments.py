@@ -6,6 +6,8 @@ Limit: it only parses; what depends on the config (SLIs, grains, slices, times) 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import NamedTuple
 
 EPILOG = """\
 exit codes:
@@ -30,51 +32,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = main.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-
-    def command(name: str, description: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
+    for name, (description, arguments) in COMMANDS.items():
+        command = commands.add_parser(
             name,
             help=description.split(".")[0],
             description=description,
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-
-    run = command("run", "Bring the results up to date with the logs. Recomputes only what changed.")
-    plan = command("plan", "Print what `sli run` would do, and why. Reads listings and file footers, writes nothing.")
-    backfill = command(
-        "backfill",
-        "Recompute an interval from the logs, final hours too, and print what changed.\n"
-        "If it is interrupted, the same command continues it.",
-    )
-    show = command("show", "Print published results as a table and, on a terminal, a plot.")
-    query = command("query", "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.")
-    slices = command("slices", "List the slices that are worse than the whole, the worst first. Reads no logs.")
-    verify = command("verify", "Recompute published windows from the raw logs with plain pandas, and compare.")
-    init = command("init", "Write a commented config from what your Parquet files look like.")
-    demo = command("demo", "Run everything on real data: flights out of New York, or taxi rides (with --source).")
-    for subcommand in (run, plan, backfill, show, query, slices, verify):
-        _common(subcommand)
-    for subcommand in (run, plan):
-        _recompute(subcommand)
-    run.add_argument(
-        "--undo-future",
-        action="store_true",
-        help="first take back everything published with an as_of in the future",
-    )
-    _backfill(backfill)
-    _show(show)
-    _query(query)
-    _slices(slices)
-    verify.add_argument(
-        "--windows",
-        type=_natural,
-        default=50,
-        metavar="N",
-        help="how many windows to check, picked at random but always the same (default: 50; 0: all)",
-    )
-    _init(init)
-    _demo(demo)
+        for add_arguments in arguments:
+            add_arguments(command)
     return main
 
 
@@ -114,6 +81,14 @@ def _recompute(parser: argparse.ArgumentParser) -> None:
         "--future",
         action="store_true",
         help="allow an --as-of in the future; `sli run` does so only where nothing is published as of today or earlier",
+    )
+
+
+def _undo_future(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--undo-future",
+        action="store_true",
+        help="first take back everything published with an as_of in the future",
     )
 
 
@@ -224,6 +199,16 @@ def _slices(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--windows",
+        type=_natural,
+        default=50,
+        metavar="N",
+        help="how many windows to check, picked at random but always the same (default: 50; 0: all)",
+    )
+
+
 def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="path of the config to write; must not exist yet")
     parser.add_argument(
@@ -251,3 +236,38 @@ def _demo(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="for taxi: folder, file or URL of TLC yellow-taxi Parquet files that include January 2020",
     )
+
+
+class Command(NamedTuple):
+    """A subcommand: what it does, and the functions that add its arguments, in the order of its help."""
+
+    description: str
+    arguments: tuple[Callable[[argparse.ArgumentParser], None], ...]
+
+
+COMMANDS = {
+    "run": Command(
+        "Bring the results up to date with the logs. Recomputes only what changed.", (_common, _recompute, _undo_future)
+    ),
+    "plan": Command(
+        "Print what `sli run` would do, and why. Reads listings and file footers, writes nothing.",
+        (_common, _recompute),
+    ),
+    "backfill": Command(
+        "Recompute an interval from the logs, final hours too, and print what changed.\n"
+        "If it is interrupted, the same command continues it.",
+        (_common, _backfill),
+    ),
+    "show": Command("Print published results as a table and, on a terminal, a plot.", (_common, _show)),
+    "query": Command(
+        "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.", (_common, _query)
+    ),
+    "slices": Command(
+        "List the slices that are worse than the whole, the worst first. Reads no logs.", (_common, _slices)
+    ),
+    "verify": Command(
+        "Recompute published windows from the raw logs with plain pandas, and compare.", (_common, _verify)
+    ),
+    "init": Command("Write a commented config from what your Parquet files look like.", (_init,)),
+    "demo": Command("Run everything on real data: flights out of New York, or taxi rides (with --source).", (_demo,)),
+}

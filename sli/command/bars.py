@@ -1,4 +1,4 @@
-"""How far the work is: bars on a terminal, silence elsewhere; messages about cluster and store stand above them.
+"""Progress bars on a terminal, nothing elsewhere; and messages about the cluster and the store on stderr.
 
 Limit: a step that cannot be counted only shows how long it has taken.
 """
@@ -12,12 +12,12 @@ from typing import Any
 
 from sli.masking import masked
 
-TOLD = ("sli.cluster", "sli.store")
+LOGGERS = ("sli.cluster", "sli.store")
 """Loggers whose messages people see."""
 
 
 class Bars(logging.Handler):
-    """Progress bars on a terminal, silence elsewhere; above them what is said of the cluster, such as its dashboard."""
+    """Progress bars on a terminal, nothing elsewhere. Messages of `LOGGERS`, for example the dashboard, stand above."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Bars(logging.Handler):
         self.done: dict[str, int] = {}
 
     def __enter__(self) -> Callable[[str, int, int], None]:
-        for log in map(logging.getLogger, TOLD):
+        for log in map(logging.getLogger, LOGGERS):
             log.addHandler(self)
             log.setLevel(logging.INFO)
         if sys.stderr.isatty():
@@ -39,26 +39,24 @@ class Bars(logging.Handler):
         return self.step
 
     def __exit__(self, *_: object) -> None:
-        for log in map(logging.getLogger, TOLD):
+        for log in map(logging.getLogger, LOGGERS):
             log.removeHandler(self)
         if self.shown is not None:
             self.shown.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = masked(record.getMessage())
+        message = f"sli: {masked(record.getMessage())}"
         # Not on stdout, where `--json` prints its one document.
         if self.shown is None:
-            print(f"sli: {said}", file=sys.stderr)
+            print(message, file=sys.stderr)
         else:
-            self.shown.console.print(
-                f"sli: {masked(record.getMessage())}", markup=False, highlight=False, soft_wrap=True
-            )
+            self.shown.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` of one kind of work; 0 of 1 where it cannot be counted."""
+        """Show that `done` of `total` units of a step are done; 0 of 1: they cannot be counted."""
         if self.shown is None:
             return
-        # A step that is tried again, or of a further chunk, begins again.
+        # A step begins again if it is retried, or in the next part of a backfill.
         if what in self.bars and done < self.done[what]:
             self.shown.remove_task(self.bars.pop(what))
         if what not in self.bars:

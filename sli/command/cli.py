@@ -31,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     began = time.monotonic()
     # `init` and `demo` lack the options of the others.
-    given = parser().parse_args(arguments, argparse.Namespace(began=began, json=False, no_code=False))
+    options = parser().parse_args(arguments, argparse.Namespace(began=began, json=False, no_code=False))
     try:
-        with signals_first(), no_code(given.no_code):
-            return COMMANDS[given.command](given)
+        with signals_first(), no_code(options.no_code):
+            return COMMANDS[options.command](options)
     except SliError as error:
-        if given.json:
+        if options.json:
             print(json.dumps({"error": error.to_dict()}))
         else:
             print(f"sli: {error}", file=sys.stderr)
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        parts = "; parts already published stay, and the same command continues" if given.command == "backfill" else ""
+        parts = (
+            "; parts already published stay, and the same command continues" if options.command == "backfill" else ""
+        )
         print(f"sli: interrupted; nothing unpublished is visible{parts}", file=sys.stderr)
         return 130
 
@@ -55,187 +57,202 @@ def _print(lines: Sequence[str]) -> None:
         print(masked(line))
 
 
-def _run(given: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from sli.command.plain import outcome_dict
     from sli.command.text import outcome_lines, warning_lines
     from sli.config.load import load_config
     from sli.runs.recompute import run
 
-    config = load_config(given.config, given.settings)
+    config = load_config(options.config, options.settings)
     with Bars() as progress:
         outcome = run(
             config,
-            as_of=given.as_of,
-            look_back=given.look_back,
-            future=given.future,
-            undo_future=given.undo_future,
+            as_of=options.as_of,
+            look_back=options.look_back,
+            future=options.future,
+            undo_future=options.undo_future,
             progress=progress,
         )
-    if given.json:
-        seconds = {"seconds": time.monotonic() - given.began}
+    if options.json:
+        seconds = {"seconds": time.monotonic() - options.began}
         print(json.dumps(masked_tree(outcome_dict(outcome) | seconds)))
     else:
-        _print(outcome_lines(outcome, config, given.began))
-    return _warned(given, warning_lines(outcome))
+        _print(outcome_lines(outcome, config, options.began))
+    return _print_warnings(options, warning_lines(outcome))
 
 
-def _warned(given: argparse.Namespace, warnings: Sequence[str]) -> int:
-    if not given.json:
+def _print_warnings(options: argparse.Namespace, warnings: Sequence[str]) -> int:
+    if not options.json:
         for line in warnings:
             print(f"sli: {masked(line)}", file=sys.stderr)
     return WARNED if warnings else 0
 
 
-def _backfill(given: argparse.Namespace) -> int:
+def _backfill(options: argparse.Namespace) -> int:
     from sli.command.plain import backfill_dict, backfill_plan_dict
     from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
     from sli.config.load import load_config
     from sli.runs.backfill import backfill, plan_backfill
 
-    config = load_config(given.config, given.settings)
-    asked = {"start": given.start, "end": given.end, "sli": given.sli, "chunk": given.chunk, "as_of": given.as_of}
-    if given.dry_run:
-        planned = plan_backfill(config, **asked)
-        if given.json:
+    config = load_config(options.config, options.settings)
+    request = {
+        "start": options.start,
+        "end": options.end,
+        "sli": options.sli,
+        "chunk": options.chunk,
+        "as_of": options.as_of,
+    }
+    if options.dry_run:
+        planned = plan_backfill(config, **request)
+        if options.json:
             print(json.dumps(backfill_plan_dict(planned)))
         else:
             _print(backfill_plan_lines(planned, config))
         return 0
 
     def print_part(number: int, parts: int, outcome: Outcome) -> None:
-        if not given.json:
+        if not options.json:
             print(part_line(number, parts, outcome), flush=True)
 
     with Bars() as progress:
-        outcome = backfill(config, **asked, progress=progress, done=print_part)
-    if given.json:
-        seconds = {"seconds": time.monotonic() - given.began}
+        outcome = backfill(config, **request, progress=progress, done=print_part)
+    if options.json:
+        seconds = {"seconds": time.monotonic() - options.began}
         print(json.dumps(masked_tree(backfill_dict(outcome) | seconds)))
     else:
-        _print(backfill_lines(outcome, config, given.began))
-    return _warned(given, [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))])
+        _print(backfill_lines(outcome, config, options.began))
+    return _print_warnings(options, [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))])
 
 
-def _plan(given: argparse.Namespace) -> int:
+def _plan(options: argparse.Namespace) -> int:
     from sli.command.text import expected_lines, plan_lines
     from sli.config.load import load_config
     from sli.runs.preview import expected_results, plan
 
-    config = load_config(given.config, given.settings)
-    planned = plan(config, as_of=given.as_of, look_back=given.look_back, future=given.future)
+    config = load_config(options.config, options.settings)
+    planned = plan(config, as_of=options.as_of, look_back=options.look_back, future=options.future)
     expected = None if planned.empty else expected_results(config, planned)
-    if given.json:
+    if options.json:
         print(json.dumps({**planned.to_dict(), "expected": expected and expected.to_dict()}))
     else:
         _print(plan_lines(planned, config) + (expected_lines(expected, config) if expected else []))
     return 0
 
 
-def _show(given: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> int:
     from sli.command.grid import terminal_width
     from sli.command.tables import ROWS, audit_lines, change_lines, result_lines, run_lines
     from sli.config.load import load_config
 
-    config = load_config(given.config, given.settings)
-    frame = _shown_rows(given, config)
-    rows, width = ROWS if given.rows is None else given.rows, terminal_width()
-    if given.json:
+    config = load_config(options.config, options.settings)
+    frame = _shown_rows(options, config)
+    rows, width = ROWS if options.rows is None else options.rows, terminal_width()
+    if options.json:
         print(_records(frame))
-    elif given.table == "audit":
+    elif options.table == "audit":
         _print(audit_lines(frame, rows, width))
     elif frame.empty:
         sets = ", ".join("all" if not columns else " x ".join(columns) for columns in config.slice_sets)
-        print(f"no such windows; the slices of this config are: {sets}" if given.table == "results" else "no such rows")
-    elif given.table == "results":
-        _print(result_lines(frame, config, given.sli or [sli.name for sli in config.declared], rows, width))
+        print(
+            f"no such windows; the slices of this config are: {sets}" if options.table == "results" else "no such rows"
+        )
+    elif options.table == "results":
+        _print(result_lines(frame, config, options.sli or [sli.name for sli in config.declared], rows, width))
     else:
-        _print(run_lines(frame, width) if given.table == "runs" else change_lines(frame, config, width))
+        _print(run_lines(frame, width) if options.table == "runs" else change_lines(frame, config, width))
     return 0
 
 
-def _shown_rows(given: argparse.Namespace, config: Config) -> pd.DataFrame:
-    """The rows that `show` was asked for; those of results and audit are cut to `--rows` later, if they are printed."""
+def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
+    """The rows for `show`, cut to `--rows`; as text, results and audit are cut later, when they are printed."""
     from sli.command.tables import ROWS, audit_rows, changes, newest
 
-    frame, rows = _asked_rows(given, config), given.rows
-    if given.table == "results":
-        return newest(frame, rows) if rows is not None and given.json else frame
-    if given.table == "audit":
-        return audit_rows(frame, rows) if given.json else frame
-    limit = ROWS if rows is None and not given.json else rows
-    if given.table == "runs":
+    frame, rows = _all_rows(options, config), options.rows
+    if options.table == "results":
+        return newest(frame, rows) if rows is not None and options.json else frame
+    if options.table == "audit":
+        return audit_rows(frame, rows) if options.json else frame
+    limit = ROWS if rows is None and not options.json else rows
+    if options.table == "runs":
         return frame if limit is None else frame.tail(limit)
     return changes(frame, limit)
 
 
-def _asked_rows(given: argparse.Namespace, config: Config) -> pd.DataFrame:
-    """All rows of the table that the options of `show` ask for. Raises SliError."""
+def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
+    """All rows that the options of `show` choose. Raises SliError."""
     from sli.reading.read import check_windowless, read, standing_audit
 
-    grain, by = given.grain, given.by.split(",") if given.by else None
-    slice = _slice(given.slice) if given.slice else None
-    if given.table == "audit":
-        choices = {"sli": given.sli, "grain": grain, "slice": slice, "by": by, "start": given.start, "end": given.end}
+    grain, by = options.grain, options.by.split(",") if options.by else None
+    slice = _slice(options.slice) if options.slice else None
+    if options.table == "audit":
+        choices = {
+            "sli": options.sli,
+            "grain": grain,
+            "slice": slice,
+            "by": by,
+            "start": options.start,
+            "end": options.end,
+        }
         check_windowless("audit", choices, "as_of")
-        return standing_audit(config, given.as_of)
-    if given.table == "results":
+        return standing_audit(config, options.as_of)
+    if options.table == "results":
         names = [grain.name for grain in config.all_grains]
         grain = grain or ("day" if "day" in names else names[0])
         by = list(config.slice_sets[0]) if by is None and slice is None else by
-    within = {"start": given.start, "end": given.end, "as_of": given.as_of}
-    return read(config, sli=given.sli, grain=grain, slice=slice, slice_by=by, table=given.table, **within)
+    within = {"start": options.start, "end": options.end, "as_of": options.as_of}
+    return read(config, sli=options.sli, grain=grain, slice=slice, slice_by=by, table=options.table, **within)
 
 
-def _query(given: argparse.Namespace) -> int:
+def _query(options: argparse.Namespace) -> int:
     from sli.command.grid import terminal_width
     from sli.command.tables import ROWS, most_common, newest, query_lines, value_lines
     from sli.config.load import load_config
     from sli.reading.query import distribution, query
 
-    config = load_config(given.config, given.settings)
-    frame = (distribution if given.values else query)(
+    config = load_config(options.config, options.settings)
+    frame = (distribution if options.values else query)(
         config,
-        given.sli,
-        size=given.size,
-        every=given.every,
-        start=given.start,
-        end=given.end,
-        slice=_slice(given.slice) if given.slice else None,
-        slice_by=given.by.split(",") if given.by else None,
+        options.sli,
+        size=options.size,
+        every=options.every,
+        start=options.start,
+        end=options.end,
+        slice=_slice(options.slice) if options.slice else None,
+        slice_by=options.by.split(",") if options.by else None,
     )
-    rows, width = ROWS if given.rows is None else given.rows, terminal_width()
-    if given.json:
-        if given.rows is not None:
-            frame = (most_common if given.values else newest)(frame, rows)
+    rows, width = ROWS if options.rows is None else options.rows, terminal_width()
+    if options.json:
+        if options.rows is not None:
+            frame = (most_common if options.values else newest)(frame, rows)
         print(_records(frame))
     elif frame.empty:
         print("no predictions in these windows and slices")
-    elif given.values:
+    elif options.values:
         _print(value_lines(frame, config, rows, width))
     else:
-        _print(query_lines(frame, config, given.sli, rows, width))
+        _print(query_lines(frame, config, options.sli, rows, width))
     return 0
 
 
-def _slices(given: argparse.Namespace) -> int:
+def _slices(options: argparse.Namespace) -> int:
     from sli.command.grid import terminal_width
     from sli.command.tables import slice_lines
     from sli.config.load import load_config
     from sli.reading.compare import compare_slices
 
-    config = load_config(given.config, given.settings)
-    frame = compare_slices(config, given.sli, start=given.start, end=given.end, support=given.support)
-    if given.json:
-        print(_records(frame if given.rows is None else frame.head(given.rows)))
+    config = load_config(options.config, options.settings)
+    frame = compare_slices(config, options.sli, start=options.start, end=options.end, support=options.support)
+    if options.json:
+        print(_records(frame if options.rows is None else frame.head(options.rows)))
     elif frame.empty:
-        print(f"no slice has {given.support} labelled predictions in this time")
+        print(f"no slice has {options.support} labelled predictions in this time")
     else:
-        _print(slice_lines(frame, 10 if given.rows is None else given.rows, terminal_width()))
+        _print(slice_lines(frame, 10 if options.rows is None else options.rows, terminal_width()))
     return 0
 
 
 def _records(frame: pd.DataFrame) -> str:
-    """A frame as JSON, to the last digit; times as ISO 8601, NaN as null."""
+    """A frame as JSON with all digits; times as ISO 8601, NaN as null."""
 
     def plain(value: object) -> object:
         if hasattr(value, "isoformat"):
@@ -248,10 +265,10 @@ def _records(frame: pd.DataFrame) -> str:
     return json.dumps(masked_tree(rows), default=list)
 
 
-def _slice(given: Sequence[str]) -> dict[str, str]:
+def _slice(options: Sequence[str]) -> dict[str, str]:
     """The slice of `--slice COLUMN=VALUE` options. Raises ConfigError."""
     slice = {}
-    for option in given:
+    for option in options:
         column, equals, value = option.partition("=")
         if not equals:
             raise ConfigError(
@@ -261,28 +278,28 @@ def _slice(given: Sequence[str]) -> dict[str, str]:
     return slice
 
 
-def _verify(given: argparse.Namespace) -> int:
+def _verify(options: argparse.Namespace) -> int:
     from sli.reading.verify import verify
 
-    verification = verify(given.config, windows=given.windows or None, settings=given.settings)
-    if given.json:
+    verification = verify(options.config, windows=options.windows or None, settings=options.settings)
+    if options.json:
         print(json.dumps(verification.to_dict()))
     else:
         _print(verification.lines())
     return 0 if verification.equal else DIFFERENT
 
 
-def _init(given: argparse.Namespace) -> int:
+def _init(options: argparse.Namespace) -> int:
     from sli.command.init import write_config
 
-    _print(write_config(Path(given.config), given.predictions, given.feedback, given.store, given.timezone))
+    _print(write_config(Path(options.config), options.predictions, options.feedback, options.store, options.timezone))
     return 0
 
 
-def _demo(given: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     from sli.command.demo.show import demo
 
-    demo(given.which, given.folder, given.source)
+    demo(options.which, options.folder, options.source)
     return 0
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DIGITS = 4
 ALL_DIGITS = 17
-"""Enough to tell any two doubles apart."""
+"""Enough to distinguish any two doubles."""
 LARGE = 9_999.5
 """Larger numbers are printed without decimals."""
 
@@ -56,7 +56,7 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Row]:
 
 
 def local(at: pd.Timestamp, config: Config, grain: str) -> str:
-    """A window's time in the config's zone: a date for days and at midnight, with the time otherwise."""
+    """A window's time in the config's zone: a date for days and at midnight, else date and time."""
     here = at.tz_convert(config.timezone)
     return here.strftime("%Y-%m-%d" if grain == "day" or (here.hour == 0 and here.minute == 0) else "%Y-%m-%d %H:%M")
 

@@ -57,8 +57,10 @@ def terminal_width() -> int | None:
 
 
 def lines(table: Sequence[Column], width: int | None, *, keys: int = 0, must: int = 1) -> list[str]:
-    """The table as text. If it does not fit: with `keys`, in blocks that each begin with so many first columns;
-    without, its last columns are left out (never one of the first `must`) and named in a line below.
+    """The table as text.
+
+    If it is too wide and `keys` is given, its columns are printed in blocks; each block begins with the first `keys`
+    columns. Without `keys` its last columns are left out and named below, but never one of the first `must`.
     """
     if width is None or _needed(table) <= width:
         return _drawn(table)
@@ -82,7 +84,7 @@ def _needed(table: Sequence[Column]) -> int:
 
 
 def _blocks(table: Sequence[Column], width: int, keys: int) -> list[list[Column]]:
-    """Blocks of columns that fit next to the first ones; texts of the first are cut to half of the width."""
+    """Blocks of columns that fit the width, each with the first columns, whose texts get at most half of it."""
     first = _narrowed(table[:keys], width // 2)
     blocks: list[list[Column]] = []
     for column in table[keys:]:
@@ -93,7 +95,7 @@ def _blocks(table: Sequence[Column], width: int, keys: int) -> list[list[Column]
 
 
 def _narrowed(table: Sequence[Column], width: int) -> list[Column]:
-    """The columns with their texts cut, the longest first, until they fit; or as far as that is possible."""
+    """The columns with their texts cut, the longest first, until they fit or cannot be cut further."""
     columns = list(table)
     for place in sorted(range(len(columns)), key=lambda i: -columns[i].width):
         columns[place] = _narrow(columns[place], max(LEAST, columns[place].width - max(0, _needed(columns) - width)))

@@ -33,7 +33,7 @@ from sli.logs.discovery import discover
 from sli.slis.formula import PAIR_COLUMNS
 
 FEW = 20
-"""Text columns with at most so many values are offered as slices; whole numbers with at most so many may be classes."""
+"""Text columns with at most this many values are offered as slices; whole numbers with as few may be classes."""
 MANY = 100
 """A text column with more values than this does not hold classes."""
 
@@ -129,16 +129,17 @@ def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
 
 
 def _ids(predictions: Sample, feedback: Sample) -> tuple[Guess, Guess]:
-    """The id of each log: a known name or one that sounds like an id, in both logs rather than in one."""
+    """The id of each log: a known name or one that sounds like an id, preferably of a column that both logs have."""
     common = [n for n in predictions.types if n in feedback.types and _can_be_id(predictions, n)]
     common = [n for n in sorted(common, key=_id_rank) if _can_be_id(feedback, n)]
     unique = [n for n in common if is_unique(predictions, n)]
-    # A number that merely does not repeat may be anything; a text that does not is hardly anything but an id.
-    chosen = [n for n in unique if _id_rank(n) <= len(IDS) or is_text(predictions.types[n])]
-    chosen += [n for n in common if n.lower() in IDS]
-    if chosen:
-        sure = chosen[0].lower() in IDS and chosen[0] in unique
-        return (Guess(chosen[0], "" if sure else "the id that joins both logs"),) * 2
+    # A number without duplicates may be anything; a text without duplicates is almost always an id.
+    candidates = [n for n in unique if _id_rank(n) <= len(IDS) or is_text(predictions.types[n])]
+    candidates += [n for n in common if n.lower() in IDS]
+    if candidates:
+        best = candidates[0]
+        sure = best.lower() in IDS and best in unique
+        return (Guess(best, "" if sure else "the id that joins both logs"),) * 2
     return tuple(_lone_id(sample) for sample in (predictions, feedback))  # type: ignore[return-value]
 
 
@@ -174,7 +175,7 @@ def _time(sample: Sample) -> Guess:
 def _values(
     samples: tuple[Sample, Sample], taken: Sequence[Collection[str]], ids: tuple[str, str]
 ) -> tuple[Guess, Guess, tuple[str, ...]]:
-    """The value of each log, and the classes if they are classes: values that both logs have a column of."""
+    """The value column of each log; and the classes, if the columns hold classes that occur in both logs."""
     predictions, feedback = samples
     known = [
         {name: seen for name in sample.types if name not in t and (seen := _classes(sample, name))}
@@ -197,18 +198,18 @@ def _values(
     }
     texts = [name for name, outputs in agreeing.items() if outputs and name not in numbers[1]]
     label = _best_value(feedback, [*numbers[1], *texts])
-    same = [name for name in known[0].keys() | {*numbers[0]} if _copies(samples, ids, name, label.value)]
+    copies = [name for name in known[0].keys() | {*numbers[0]} if _copies(samples, ids, name, label.value)]
     outputs = agreeing.get(label.value)
     if not outputs:
-        return _score(predictions, numbers[0], same, label), label, ()
-    output = _score(predictions, outputs, same, label)
+        return _score(predictions, numbers[0], copies, label), label, ()
+    output = _score(predictions, outputs, copies, label)
     seen = known[0][output.value] | known[1][label.value]
     whole = all(re.fullmatch(r"-?\d+", name) for name in seen)
     return output, label, tuple(sorted(seen, key=int if whole else str))
 
 
 def _copies(samples: tuple[Sample, Sample], ids: tuple[str, str], output: str, label: str) -> bool:
-    """Whether a column of the predictions says of every id what the label says: a table of both logs holds it too."""
+    """Whether a column of the predictions equals the label for every id, for example if both logs are one table."""
     if not all(name in sample.rows.schema.names for sample, name in zip(samples, (output, label), strict=True)):
         return False
     (keys, values), (known_keys, labels) = (
@@ -220,27 +221,27 @@ def _copies(samples: tuple[Sample, Sample], ids: tuple[str, str], output: str, l
     return bool(pairs) and all(one == other for one, other in pairs)
 
 
-def _score(sample: Sample, found: Sequence[str], same: Sequence[str], label: Guess) -> Guess:
-    """The best of the columns that are no copy of the label, which are named. Raises InputError.
+def _score(sample: Sample, candidates: Sequence[str], copies: Sequence[str], label: Guess) -> Guess:
+    """The best column that is not a copy of the label; the copies are named. Raises InputError.
 
-    One that is called otherwise than the label may be a prediction that is always right, if there is no other.
+    If there are only copies, one with another name than the label may be a prediction that is always right.
     """
-    other = [name for name in found if name not in same] or [name for name in found if name != label.value]
-    left = f"not {' or '.join(sorted(same))}, equal to the label {label.value} of the feedback for every id"
+    other = [name for name in candidates if name not in copies] or [n for n in candidates if n != label.value]
+    note = f"not {' or '.join(sorted(copies))}, equal to the label {label.value} of the feedback for every id"
     try:
         best = _best_value(sample, other)
     except InputError as error:
-        error.found += f"; {left}" * bool(same)
+        error.found += f"; {note}" * bool(copies)
         raise
-    if not same:
+    if not copies:
         return best
-    if best.value in same:
-        left = f"equal to the label {label.value} of the feedback for every id: is it the prediction?"
-    return Guess(best.value, f"{best.check}; {left}" if best.check else left)
+    if best.value in copies:
+        note = f"equal to the label {label.value} of the feedback for every id: is it the prediction?"
+    return Guess(best.value, f"{best.check}; {note}" if best.check else note)
 
 
 def _likely(sample: Sample, name: str) -> bool:
-    """Whether a number is of the type that a prediction or a label most often is."""
+    """Whether a numeric column has the type that most predictions (or labels) have."""
     kind = sample.types[name]
     return bool(pa.types.is_floating(kind) if sample.log == "predictions" else pa.types.is_boolean(kind))
 
@@ -255,7 +256,7 @@ def _classes(sample: Sample, name: str) -> set[str]:
 
 
 def _agree(samples: Sequence[Sample], output: tuple[str, set[str]], label: tuple[str, set[str]]) -> bool:
-    """Whether two columns hold the same classes; numbers only if called a prediction, and not 0 and 1."""
+    """Whether two columns hold the same classes. Numbers must be named like a prediction and not be 0 and 1 only."""
     common, seen = output[1] & label[1], output[1] | label[1]
     if 2 * len(common) < min(len(output[1]), len(label[1])) or len(seen) < 2 or len(seen) > MANY:
         return False
@@ -273,7 +274,7 @@ def _best_value(sample: Sample, candidates: Sequence[str]) -> Guess:
 def _best(
     sample: Sample, key: str, candidates: Sequence[str], known: Sequence[str], stem: str, what: str, expected: str
 ) -> Guess:
-    """A known name, else the only candidate, both without doubt; else one that sounds right, else the first."""
+    """A known name or the only candidate, without doubt; else a name that sounds right or the first, to check."""
     if not candidates:
         raise _no_candidate(sample, key, expected)
     named = sorted((name for name in candidates if name.lower() in known), key=lambda name: known.index(name.lower()))
@@ -317,7 +318,7 @@ def _task(samples: Sequence[Sample], columns: Sequence[Columns], classes: Collec
 
 
 def _scores(sample: Sample, classes: Sequence[str]) -> Mapping[str, str]:
-    """The columns named after the classes, if there is one way to name them that gives each class its own column."""
+    """The columns named after the classes, if exactly one pattern of `SCORES` gives each class its own column."""
     columns: dict[str, list[str]] = {}
     for name, kind in sample.types.items():
         if pa.types.is_floating(kind) and name not in sample.hive and is_share(sample, name):
@@ -331,7 +332,7 @@ def _scores(sample: Sample, classes: Sequence[str]) -> Mapping[str, str]:
 
 
 def _query(sample: Sample, columns: Columns) -> str:
-    """A column that is called like the id of a query and whose values several predictions share."""
+    """A column named like the id of a query, with values that several predictions share; or empty."""
     for name, kind in sample.types.items():
         if name in {columns.id.value, columns.value.value, *sample.hive} or not QUERY.fullmatch(name.lower()):
             continue
@@ -346,7 +347,7 @@ def _since(
 ) -> tuple[Guess, list[str]]:
     """The local date of the earliest prediction in all footers, and a line for each log with unusable files."""
     sources = {
-        sample.log: {"path": sample.given, "id": c.id.value, "time": c.time.value, "value": c.value.value}
+        sample.log: {"path": sample.path, "id": c.id.value, "time": c.time.value, "value": c.value.value}
         for sample, c in zip(samples, columns, strict=True)
     }
     probe = checked(
@@ -356,7 +357,7 @@ def _since(
     inputs = discover(probe)
     span = inputs.predictions.span
     if span is None:
-        raise InputError("the predictions log holds no rows", where=samples[0].given, todo="log some predictions first")
+        raise InputError("the predictions log holds no rows", where=samples[0].path, todo="log some predictions first")
     bad = inputs.files.take(~inputs.files.usable)
     lines = [f"a run would set aside {len(bad):,} files, for example {file.path}: {file.explanation}" for file in bad][
         :1

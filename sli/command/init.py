@@ -70,11 +70,11 @@ def _scalar(text: str) -> str:
     return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True).strip()[1:-1]
 
 
-def _written_path(given: str, folder: Path) -> str:
+def _written_path(path: str, folder: Path) -> str:
     """A path as it must stand in the config: relative ones are relative to the config's folder."""
-    if "://" in given or given.startswith("~") or os.path.isabs(given) or folder == Path.cwd():
-        return given
-    return os.path.relpath(Path.cwd() / given, folder)
+    if "://" in path or path.startswith("~") or os.path.isabs(path) or folder == Path.cwd():
+        return path
+    return os.path.relpath(Path.cwd() / path, folder)
 
 
 def _line(key: str, value: str, meaning: str, check: str = "") -> str:
@@ -82,7 +82,7 @@ def _line(key: str, value: str, meaning: str, check: str = "") -> str:
 
 
 def _log_lines(sample: Sample, columns: Columns, folder: Path, meanings: Sequence[str]) -> list[str]:
-    path = _scalar(_written_path(sample.given, folder))
+    path = _scalar(_written_path(sample.path, folder))
     guesses = zip(("id", "time", "value"), (columns.id, columns.time, columns.value), meanings, strict=True)
     return [
         f"{sample.log}:",
@@ -140,7 +140,7 @@ def _text(path: Path, guesses: Guesses, store: str) -> str:
     zone_meaning = "days are this zone's days; times without a zone are read in it"
     horizon_check = "how long after its prediction may feedback arrive?"
     lines = [
-        f"# Written by `sli init` from {predictions.given} and {feedback.given}. Look at the lines that say check.",
+        f"# Written by `sli init` from {predictions.path} and {feedback.path}. Look at the lines that say check.",
         _line("model", _scalar(path.stem), "names the results"),
         _line("timezone", _scalar(guesses.timezone.value), zone_meaning, choices["timezone"].check),
         _line("since", guesses.since.value, "deployment: earlier is left out", guesses.since.check),

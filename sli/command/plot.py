@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 PANELS = 6
 ROWS = 5
-"""Least rows of a slice's panel where there are several: 20 dots."""
+"""Least rows of a panel if there are several panels; a row has 4 dots."""
 COVERAGE_ROWS = 3
 WEEK = 168
-"""Hours. Windows are skipped in steps that share no factor with it, so that no hour or weekday is left out."""
+"""Hours. Windows are skipped in steps that share no factor with it, so that every hour and weekday occurs."""
 STEPS = ("1h", "2h", "3h", "6h", "12h", "1D", "2D", "7D", "14D", "MS", "2MS", "3MS", "6MS", "YS", "2YS", "5YS", "10YS")
 
 Numbers = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis spans, where it is marked and with what."""
+    """The range of an axis, and its marks with their labels."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What the panels share: time axis, columns for the labels of values and for dots, every n-th window drawn."""
+    """What the panels share: the time axis, columns for labels (`left`) and for dots, every n-th window drawn."""
 
     time: Axis
     left: int
@@ -76,8 +76,8 @@ def plot(frame: pd.DataFrame, config: Config, sli: str, width: int, height: int 
     for name in names:
         lines += [f"{'':{canvas.left + 2}}{name}"] if several else []
         lines += _panel(frame[frame.name == name], "value", values, canvas, rows)
-    of = f" of these {len(names)} slices" if several else ""
-    lines += [_rule(canvas), f"{'':{canvas.left + 2}}coverage{of}: labelled / predictions"]
+    scope = f" of these {len(names)} slices" if several else ""
+    lines += [_rule(canvas), f"{'':{canvas.left + 2}}coverage{scope}: labelled / predictions"]
     unit = Axis(0, 1, [0, 1], [f"{mark:>{canvas.left}}" for mark in (0, 1)])
     lines += [*_panel(_together(frame), "coverage", unit, canvas, COVERAGE_ROWS), _rule(canvas), _times(canvas)]
     return "\n".join(line[:width].rstrip() for line in lines + left_out)
@@ -88,7 +88,7 @@ def _floats(values: pd.Series) -> Numbers:
 
 
 def _seconds(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Where a window stands: hours and days by their start, windows that overlap by their end."""
+    """The place of each window on the time axis: the start of hours and days, the end of windows that overlap."""
     import pandas as pd
 
     column = "window_start" if frame.grain.iloc[0] in TUMBLING else "window_end"
@@ -110,7 +110,7 @@ def _together(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _every(windows: int, cells: int) -> int:
-    """Which windows to draw so that the dots, eight to a cell, stay apart: every n-th."""
+    """The n of drawing every n-th window, so that the dots (eight to a cell) do not touch."""
     every = max(1, math.ceil(windows / cells))
     while math.gcd(every, WEEK) > 1:
         every += 1
@@ -163,7 +163,7 @@ def _time_axis(frame: pd.DataFrame, timezone: str, columns: int) -> Axis:
 
 
 def _walls(first: pd.Timestamp, last: pd.Timestamp, step: str, columns: int) -> pd.DatetimeIndex:
-    """Round local times from first to last; if there is no room for all, just more than there is room for."""
+    """Round local times from first to last; if there are too many for the axis, only some more than fit."""
     import pandas as pd
 
     calendar = step[-1] == "S"
@@ -177,7 +177,7 @@ def _walls(first: pd.Timestamp, last: pd.Timestamp, step: str, columns: int) -> 
 
 
 def _panel(rows: pd.DataFrame, column: str, values: Axis, canvas: Canvas, height: int) -> list[str]:
-    """The values as dots, joined by lines where there is room, with no line over windows without a value."""
+    """The values as dots; lines join them if there is room, except across windows without a value."""
     import plotext
 
     figure = plotext.figure.clear()
@@ -204,7 +204,7 @@ def _panel(rows: pd.DataFrame, column: str, values: Axis, canvas: Canvas, height
 
 
 def _after_gaps(rows: pd.DataFrame, column: str) -> list[int]:
-    """Which of the known values follow a window without a value or without predictions."""
+    """The positions of known values that follow a window without a value or without predictions."""
     position = np.flatnonzero(rows[column].notna().to_numpy())
     at = rows["at"].to_numpy()[position]
     if len(at) < 2:

@@ -31,10 +31,10 @@ FILES = 100
 
 @dataclass(frozen=True)
 class Sample:
-    """One log: the path as it was given, its first readable file, the types of its columns, and some rows."""
+    """One log: its path as the user gave it, its first readable file, the types of its columns, and some rows."""
 
     log: str
-    given: str
+    path: str
     file: str
     types: Mapping[str, pa.DataType]
     rows: pa.Table
@@ -42,18 +42,18 @@ class Sample:
     """Columns that are part of the paths (`origin=JFK/`), with their values."""
 
 
-def look(log: str, given: str) -> Sample:
+def look(log: str, path: str) -> Sample:
     """The first readable file of a log. Raises InputError or ConfigError."""
-    listed = list_files(log, given)
+    listed = list_files(log, path)
     if listed is None:
-        raise ConfigError(f"the path of the {log} log does not exist", where=given, todo=f"check --{log}")
-    fs, root = filesystem(given)
-    files = [filesystem(path)[1] for path in listed.paths if path not in listed.refused]
+        raise ConfigError(f"the path of the {log} log does not exist", where=path, todo=f"check --{log}")
+    fs, root = filesystem(path)
+    files = [filesystem(file)[1] for file in listed.paths if file not in listed.refused]
     if not files:
-        refused = [f"{path}: {why}" for path, why in listed.refused.items()]
+        refused = [f"{file}: {why}" for file, why in listed.refused.items()]
         raise InputError(
             f"the {log} log has no Parquet files",
-            where=given,
+            where=path,
             expected="files ending in .parquet, .pq or .parq",
             found=refused[0] if refused else listed.contents,
         )
@@ -62,11 +62,11 @@ def look(log: str, given: str) -> Sample:
         for part in posixpath.relpath(file, root).split("/")[:-1]:
             if "=" in part:
                 hive.setdefault(part.split("=", 1)[0], set()).add(part.split("=", 1)[1])
-    return _first_readable(log, given, fs, files, hive)
+    return _first_readable(log, path, fs, files, hive)
 
 
 def _first_readable(
-    log: str, given: str, fs: AbstractFileSystem, files: Sequence[str], hive: Mapping[str, Collection[str]]
+    log: str, path: str, fs: AbstractFileSystem, files: Sequence[str], hive: Mapping[str, Collection[str]]
 ) -> Sample:
     """The first readable file that has rows; or, if none has, the first readable one."""
     empty, problem = None, ""
@@ -82,7 +82,7 @@ def _first_readable(
             continue
         rows = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
         types = {**dict.fromkeys(hive, pa.string()), **{field.name: field.type for field in schema}}
-        sample = Sample(log, given, file, types, rows, hive)
+        sample = Sample(log, path, file, types, rows, hive)
         if len(rows):
             return sample
         empty = empty or sample

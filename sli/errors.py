@@ -1,6 +1,6 @@
-"""Every mistake a user can make ends in one of these: what, where, what was expected and found, what to do next.
+"""The errors shown to users: what is wrong, where, what is expected, what was found, and what to do.
 
-Limit: a bug in sli itself is not dressed up as one of them; it stays a traceback.
+Limit: a bug in sli itself is not turned into one of them; it stays a traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sli.masking import masked, masked_tree
 
 
 class SliError(Exception):
-    """Root of all errors shown to users. Survives pickling, since it crosses Dask."""
+    """Base of all errors shown to users. Can be pickled, since Dask sends errors from its workers."""
 
     exit_code = 4
 
@@ -32,7 +32,7 @@ class SliError(Exception):
         self.what, self.where, self.expected, self.found, self.todo = what, where, expected, found, todo
         self.others = others
         self.passes = passes
-        """Whether the same call may succeed later with nothing changed: storage, a worker or a scheduler was away."""
+        """Whether the same call may succeed later: storage, a worker or a scheduler did not answer."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.__dict__))
@@ -46,27 +46,27 @@ class SliError(Exception):
         return masked("\n".join(lines) + (f"\n{self.others}" if self.others else ""))
 
     def to_dict(self) -> dict[str, Any]:
-        """What there is to say, by name."""
-        told: dict[str, Any] = masked_tree({name: value for name, value in self.__dict__.items() if value})
-        return told
+        """The parts of the message that are not empty, by name."""
+        parts: dict[str, Any] = masked_tree({name: value for name, value in self.__dict__.items() if value})
+        return parts
 
 
 class ConfigError(SliError):
-    """The config or an argument is wrong; nothing was done."""
+    """The config or an argument is wrong; nothing was read or written."""
 
     exit_code = 2
 
 
 class InputError(SliError):
-    """The logs cannot be used at all; nothing was published."""
+    """A log cannot be read, or has no usable file; nothing was published."""
 
 
 class EngineError(SliError):
-    """A task could not be carried out: out of memory, a lost worker, an SQL expression that fails on the rows."""
+    """A task failed: a lost worker, or an SQL expression that fails on the rows, for example."""
 
 
 class OutOfMemory(EngineError):
-    """What a task needs is more than `memory:`; smaller tasks may do."""
+    """A task needs more than `memory:`; the run tries smaller tasks."""
 
 
 class StoreError(SliError):
@@ -74,7 +74,7 @@ class StoreError(SliError):
 
 
 class ConflictError(StoreError):
-    """Another run published first; this one must plan again. Nothing of it is visible."""
+    """Another run published first, so this one must plan again. It published nothing."""
 
 
 def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
@@ -84,6 +84,6 @@ def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing when no valid name is near."""
+    """`did you mean 'x'?`, or an empty text if no valid name is similar."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else ""

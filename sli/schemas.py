@@ -1,7 +1,7 @@
-"""The columns of every table, fixed here and nowhere else.
+"""The columns of every table.
 
-Limit: tiles and days also hold one column a state, named by the state's content hash and of the type `state_type` of
-its kind.
+Limit: tiles and days have one more column for each state, named by the state's id (a hash of its content) and of the
+type that `state_type` gives for its kind.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ RESULT: Fields = [
     ("as_of", UTC),
     ("run_id", TEXT),
 ]
+"""Columns of a published value."""
 
 RESULTS = _schema([*RESULT, ("day", TEXT)])
-"""Newest belief; `day` is the local date the window ends in, a partition column beside `grain`."""
+"""The newest revision of each value. `day` is the local date the window ends in; the table is partitioned by it and
+`grain`."""
 
 REVISIONS = _schema(
     [
@@ -61,8 +63,8 @@ REVISIONS = _schema(
         ("backfill", TEXT),
     ]
 )
-"""Every belief. `change`: added, changed or removed; `sequence` counts publications; `old_value` and `old_verdict` are
-the ones before; `backfill` is the id of the backfill that made it, if one did."""
+"""All revisions of all values. `change`: added, changed or removed; `sequence` counts publications; `old_value` and
+`old_verdict` belong to the revision before; `backfill` is the id of the backfill that published it, if one did."""
 
 CHECK_COUNT = pa.struct(
     [("log", TEXT), ("check", TEXT), ("file", TEXT), ("count", pa.int64()), ("samples", pa.list_(TEXT))]
@@ -84,15 +86,15 @@ TILES = _schema(
     [*TILE, ("marks", pa.list_(CHECK_COUNT)), ("shadowed", pa.list_(SUPERSEDED)), ("strays", pa.list_(UNMATCHED))]
 )
 """`span`: `tile` (a mergeable state), `hour` or `day` (a value that does not merge), `pairs` (for the
-audit of a tile: counts of checks in `marks`; in `shadowed` predictions that lost to one in another tile), `feedback`
+audit of a tile: counts of checks in `marks`; in `shadowed` superseded predictions), `feedback`
 (counts of checks of the feedback known in that time; in `strays` unmatched feedback)."""
 
 DAYS = _schema([("month", TEXT), *TILE, ("marks", pa.list_(CHECK_COUNT))])
-"""Tiles of whole local days, merged from those of hours; `month` is the partition column. In spans `pairs`
+"""Tiles of whole local days, merged from hour tiles; `month` is the partition column. In spans `pairs`
 and `feedback`, `marks` has the counts of checks of the day, and counts unmatched feedback by its reason."""
 
 ID_INDEX = _schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
-"""Where ids lie: a hash of each and the number of its tile; `log` is the partition column."""
+"""The index of ids: a hash of each id, and the number of its tile; `log` is the partition column."""
 
 AUDIT = _schema(
     [
@@ -123,7 +125,7 @@ INPUTS = _schema(
         ("columns", SLICE),
     ]
 )
-"""The files the last published run saw; `ranges` holds first and last instant of each group of rows, in turn."""
+"""The files that the last published run saw; `ranges` has the first and last instant of each group of rows."""
 
 RUNS = _schema(
     [
@@ -139,11 +141,11 @@ RUNS = _schema(
         ("seconds", pa.float64()),
     ]
 )
-"""`plan` is what was decided, as JSON; `seconds` is from the run's start, with failed attempts, to its commit."""
+"""`plan` is the plan of the run as JSON; `seconds` lasts from its start to its commit, including failed attempts."""
 
 
 def state_type(kind: str) -> pa.DataType:
-    """Stored form of a state."""
+    """The Arrow type in which a state of this kind is stored."""
     whole = pa.decimal128(38, 0)
     return {
         "count": pa.int64(),
@@ -178,7 +180,7 @@ def state_type(kind: str) -> pa.DataType:
 
 
 def with_states(rows: pa.Table, kinds: Mapping[str, str]) -> pa.Table:
-    """Rows with a column, null if need be, for each state by its id and kind."""
+    """Rows with a column for each of the states, which `kinds` gives by id; a missing column is added as nulls."""
     for name, kind in kinds.items():
         if name not in rows.schema.names:
             rows = rows.append_column(name, pa.nulls(len(rows), state_type(kind)))  # type: ignore[call-overload]  # one a type in the stubs

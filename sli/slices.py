@@ -1,7 +1,7 @@
-"""Slices: a `slice_by` is a sorted tuple of column names, a slice gives each of them a value as text or null.
+"""Slices: a `slice_by` is a sorted tuple of column names; a slice has a value for each of them, as text or null.
 
-Inside, a slice travels as its canonical JSON text, so that it can be grouped, joined and compared as one string.
-Limit: the values 1 and "1" of a column are one slice, and a value "(other)" is one with the rest of a capped slice.
+Internally a slice is its canonical JSON text, so it can be grouped, joined and compared as one string. Limit: the
+values 1 and "1" of a column are the same slice; a value "(other)" is the same as the rest of a capped slice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 SliceBy = tuple[str, ...]
 ALL = "{}"
 OTHER = "(other)"
-"""The value of a capped slice that holds all but the largest."""
+"""The value of the slice that has all rows outside the largest slices, if `top` limits their number."""
 
 
 def slice_by_of(columns: Iterable[str]) -> SliceBy:
@@ -22,18 +22,26 @@ def slice_by_of(columns: Iterable[str]) -> SliceBy:
 
 
 def slice_text(slice: Mapping[str, object]) -> str:
-    """Canonical JSON of a slice, such as `{"carrier":"AA","origin":null}`."""
-    whole = {name: None if slice[name] is None else str(slice[name]) for name in sorted(slice)}
-    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False)
+    """Canonical JSON of a slice.
+
+    >>> slice_text({"origin": None, "carrier": "AA"})
+    '{"carrier":"AA","origin":null}'
+    """
+    values = {name: None if slice[name] is None else str(slice[name]) for name in sorted(slice)}
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
 
 
 def parse_slice(text: str) -> dict[str, str | None]:
     """A slice from its canonical JSON."""
-    found: dict[str, str | None] = json.loads(text)
-    return found
+    slice: dict[str, str | None] = json.loads(text)
+    return slice
 
 
 def bin_names(edges: Sequence[float]) -> list[str]:
-    """Texts of the bins between ascending edges: `< 10`, `[10, 20)`, ..., `>= 50`."""
-    named = [f"{each:g}" for each in edges]
-    return [f"< {named[0]}", *(f"[{a}, {b})" for a, b in itertools.pairwise(named)), f">= {named[-1]}"]
+    """Names of the bins between ascending edges.
+
+    >>> bin_names([10, 20, 50])
+    ['< 10', '[10, 20)', '[20, 50)', '>= 50']
+    """
+    texts = [f"{edge:g}" for edge in edges]
+    return [f"< {texts[0]}", *(f"[{a}, {b})" for a, b in itertools.pairwise(texts)), f">= {texts[-1]}"]

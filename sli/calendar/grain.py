@@ -15,12 +15,12 @@ from sli.calendar.interval import Instants
 from sli.calendar.zone import Zone
 
 TUMBLING = ("hour", "day", "week", "month")
-"""Grains whose windows do not overlap: they are known by their start, all others by their end."""
+"""Grains whose windows do not overlap. Their windows are named by their start, all others by their end."""
 
 
 @dataclass(frozen=True)
 class Grain:
-    """`hour`, `day`, `week` (from Monday), `month`, `cumulative`, or sliding ones of `size`, each `every` so often."""
+    """`hour`, `day`, `week` (from Monday), `month`, `cumulative`, or `7d/1d`: a `size`, and how often a window ends."""
 
     name: str
     size: Duration | None = None
@@ -28,6 +28,7 @@ class Grain:
 
     @staticmethod
     def sliding(size: Duration, every: Duration) -> Grain:
+        """For example `7d/1d`: windows of seven days, one ends every day."""
         return Grain(f"{size.text}/{every.text}", size, every)
 
     def windows(self, zone: Zone, since: int, newest: int) -> tuple[Instants, Instants]:
@@ -63,7 +64,7 @@ class Grain:
         return _days_later(zone, ends, -self.size.days), ends
 
     def before(self, zone: Zone, starts: Instants, ends: Instants) -> Instants:
-        """Start of the window before each, which ends where that one starts."""
+        """For each window the start of the window before it, which ends where the window starts."""
         if self.name == "cumulative":
             return starts
         if self.size is not None:
@@ -74,27 +75,27 @@ class Grain:
             return starts
         first, last = int(starts.min()) - 33 * DAY, int(ends.max())
         edges, _ = Grain(self.name).windows(zone, first, last)
-        found: Instants = edges[np.searchsorted(edges, starts, side="left") - 1]
-        return found
+        previous: Instants = edges[np.searchsorted(edges, starts, side="left") - 1]
+        return previous
 
 
 def _days_later(zone: Zone, instants: Instants, days: int) -> Instants:
     distinct, at = np.unique(instants, return_inverse=True)
-    return np.array([zone.days_later(int(each), days) for each in distinct], dtype=np.int64)[at]
+    return np.array([zone.days_later(int(instant), days) for instant in distinct], dtype=np.int64)[at]
 
 
 def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:
-    """The first instants of the weeks or months that cover `[start, end)`, and of the one after."""
+    """The first instants of the weeks or months that cover `[start, end)`, and of the next one."""
     day, last = zone.date(start), zone.date(end - 1)
     at = day - timedelta(days=day.weekday()) if name == "week" else day.replace(day=1)
     days = [at]
     while at <= last:
         at = at + timedelta(days=7) if name == "week" else (at + timedelta(days=31)).replace(day=1)
         days.append(at)
-    return np.array([zone.midnight(each) for each in days], dtype=np.int64)
+    return np.array([zone.midnight(day) for day in days], dtype=np.int64)
 
 
 def _midnights(zone: Zone, start: int, end: int) -> Instants:
-    """The first instants of the days that cover `[start, end)`, and of the day after."""
+    """The first instants of the days that cover `[start, end)`, and of the next day."""
     last = zone.date(end - 1) + timedelta(days=1)
     return np.array(zone.midnights(zone.date(start), last), dtype=np.int64)

@@ -67,23 +67,25 @@ class Interval:
         return self.start < other.end and other.start < self.end
 
     def widened(self, before: int, after: int) -> Interval:
+        """The interval from `before` earlier to `after` later, in microseconds, at most all instants."""
         return Interval(max(BEGINNING, self.start - before), min(END, self.end + after))
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same instants as disjoint intervals in order, touching ones joined, empty ones gone."""
-    spans = np.array([(each.start, each.end) for each in intervals], np.int64).reshape(-1, 2)
+    spans = np.array([(interval.start, interval.end) for interval in intervals], np.int64).reshape(-1, 2)
     return union_of(spans[:, 0], spans[:, 1])
 
 
 def union_of(starts: Instants, ends: Instants) -> list[Interval]:
-    """The union of intervals given as starts and ends: much faster where there is one for every file of a log."""
+    """The union of intervals given as arrays: much faster where there is one for each file of a log."""
     some = np.flatnonzero(starts < ends)
     some = some[np.argsort(starts[some], kind="stable")]
     starts, reached = starts[some], np.maximum.accumulate(ends[some])
     begins = np.flatnonzero(np.append(True, starts[1:] > reached[:-1])[: len(some)])
     finishes = np.append(begins[1:], len(some))[: len(begins)] - 1
-    return [Interval(*each) for each in zip(starts[begins].tolist(), reached[finishes].tolist(), strict=True)]
+    bounds = zip(starts[begins].tolist(), reached[finishes].tolist(), strict=True)
+    return [Interval(start, end) for start, end in bounds]
 
 
 def intersection(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
@@ -98,11 +100,11 @@ def difference(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
     for hole in union(b):
         left = [
             part
-            for each in left
+            for old in left
             for part in (
-                [Interval(each.start, max(each.start, hole.start)), Interval(min(each.end, hole.end), each.end)]
-                if each.meets(hole)
-                else [each]
+                [Interval(old.start, max(old.start, hole.start)), Interval(min(old.end, hole.end), old.end)]
+                if old.meets(hole)
+                else [old]
             )
             if not part.empty
         ]
@@ -110,8 +112,8 @@ def difference(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
 
 
 def meets_any(starts: Instants, ends: Instants, intervals: Iterable[Interval]) -> npt.NDArray[np.bool_]:
-    """For each window `[start, end)`: does it share an instant with any of the intervals?"""
+    """For each window `[start, end)` whether it shares an instant with any of the intervals."""
     hit = np.zeros(len(starts), dtype=bool)
-    for each in intervals:
-        hit |= (starts < each.end) & (ends > each.start)
+    for interval in intervals:
+        hit |= (starts < interval.end) & (ends > interval.start)
     return hit

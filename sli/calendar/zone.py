@@ -18,13 +18,13 @@ from sli.calendar.interval import BEGINNING, END, Instants, instant, iso, moment
 from sli.errors import ConfigError
 
 Date = date
-"""The type, by a name that `Zone.date` does not hide."""
-CLOCKS = -5_364_662_400 * SECOND
-"""1800: no zone knows of an earlier change, and one time of the year 1 would have all weeks since looked at."""
+"""`datetime.date` by another name, since the method `Zone.date` hides it."""
+FIRST_CHANGE = -5_364_662_400 * SECOND
+"""The year 1800, before the first change of an offset in any zone: no need to search the weeks since the year 1."""
 
 
 class Zone:
-    """Calendar of one IANA time zone."""
+    """The calendar of one IANA time zone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -35,14 +35,14 @@ class Zone:
 
     def offset(self, micros: int) -> int:
         """Offset from UTC, in microseconds, in force at an instant."""
-        held = moment(min(max(micros, BEGINNING + DAY), END - DAY)).astimezone(self.info).utcoffset()
-        assert held is not None
-        return held // timedelta(microseconds=1)
+        offset = moment(min(max(micros, BEGINNING + DAY), END - DAY)).astimezone(self.info).utcoffset()
+        assert offset is not None
+        return offset // timedelta(microseconds=1)
 
     def changes(self, start: int, end: int) -> list[int]:
         """Instants in `(start, end]` from which another offset is in force."""
-        found: list[int] = []
-        start = min(max(start, CLOCKS), end)
+        changes: list[int] = []
+        start = min(max(start, FIRST_CHANGE), end)
         step, at, before = 7 * DAY, start, self.offset(start)
         while at < end:
             after = min(at + step, end)
@@ -51,26 +51,27 @@ class Zone:
                 while high - low > 1:
                     middle = (low + high) // 2
                     low, high = (middle, high) if self.offset(middle) == before else (low, middle)
-                found.append(high)
+                changes.append(high)
                 at, before = high, self.offset(high)
             else:
                 at = after
-        return found
+        return changes
 
     @functools.cache  # noqa: B019 - there is one object a zone
     def tile(self, start: int, end: int) -> int:
-        """Length of a tile in microseconds: an hour, or less where an offset in `[start, end]` is no whole hour."""
+        """Length of a tile in microseconds: an hour, or less if an offset in `[start, end]` is not whole hours."""
         offsets = [self.offset(start), *(self.offset(at) for at in self.changes(start, end))]
-        if any(each % MINUTE for each in offsets):
-            raise ValueError(f"time zone {self.name} has an offset that is no whole minute since {iso(start)}")
+        if any(offset % MINUTE for offset in offsets):
+            raise ValueError(f"time zone {self.name} has an offset of not whole minutes after {iso(start)}")
         return math.gcd(HOUR, *offsets)
 
     def date(self, micros: int) -> Date:
+        """The local date of an instant."""
         return moment(micros).astimezone(self.info).date()
 
     @functools.cache  # noqa: B019 - there is one object a zone
     def midnight(self, day: Date) -> int:
-        """First instant of a local date, also where midnight itself is skipped by a change of offset."""
+        """First instant of a local date, also if a change of the offset skips midnight."""
         at = instant(datetime(day.year, day.month, day.day, tzinfo=self.info))
         if self.date(at - 1) == day:
             return next(change for change in self.changes(at - DAY, at) if self.date(change) == day)
@@ -82,9 +83,9 @@ class Zone:
         return [self.midnight(first + timedelta(days=i * step)) for i in range(count + 1)]
 
     def days_later(self, at: int, days: int) -> int:
-        """The same time of the day some days later: midnight to midnight, other times by the wall clock.
+        """The same time of day some days later (earlier if negative): midnight to midnight, else by the wall clock.
 
-        A time that exists twice is the earlier instant, one that never exists is read with the offset before the
+        A time that exists twice is the earlier instant; one that never exists is read with the offset before the
         change.
         """
         day = self.date(at)
@@ -94,7 +95,7 @@ class Zone:
         return instant(wall.replace(tzinfo=self.info))
 
     def hours(self, start: int, end: int) -> Instants:
-        """Boundaries of the local clock hours that cover `[start, end)`, the first at or before `start`."""
+        """Bounds of the local clock hours that cover `[start, end)`; the first is at or before `start`."""
         edges: list[Instants] = []
         changes = self.changes(start - DAY, end + HOUR)
         spans = zip([start - DAY, *changes], [*changes, end + HOUR], strict=True)
@@ -109,7 +110,7 @@ class Zone:
         return bounds[low_at : high_at + 1]
 
     def parse(self, text: str | Date | datetime) -> int:
-        """An ISO 8601 date or time; without a zone it is read in this one. Raises ValueError."""
+        """The instant of an ISO 8601 date or time, which is local time if it names no zone. Raises ValueError."""
         if isinstance(text, str):
             text = text.strip()
             text = (
@@ -122,7 +123,7 @@ class Zone:
         return self.midnight(text)
 
     def to_utc(self, column: str, first: int, last: int) -> str:
-        """SQL that reads a naive timestamp column as this zone's wall clock, in UTC microseconds.
+        """SQL of the UTC microseconds of a naive timestamp column, read as local time of this zone.
 
         A time that exists twice is the earlier instant; one that never exists is read with the offset before the change
         (PEP 495, fold=0). `first` and `last` bound the instants in question.
@@ -132,7 +133,7 @@ class Zone:
             before, after = self.offset(change - 1), self.offset(change)
             # fold=0 keeps the old offset until the wall clock has passed both readings of the change.
             wall = change + max(before, after)
-            # One flat CASE, the latest change first: nested ones of a long span would be too deep.
+            # One flat CASE with the latest change first: nested CASEs of a long span would be too deep.
             cases = f"WHEN epoch_us({column}) >= {wall} THEN {after} {cases}"
         offset = f"CASE {cases}ELSE {self.offset(first)} END" if cases else f"({self.offset(first)})"
         return f"epoch_us({column}) - {offset}"
@@ -144,4 +145,4 @@ def zone(name: str) -> Zone:
     try:
         return Zone(name)
     except ValueError as error:
-        raise ConfigError(str(error), where="timezone", todo="use a name such as America/New_York or UTC") from error
+        raise ConfigError(str(error), where="timezone", todo="use a name like America/New_York or UTC") from error

@@ -55,7 +55,7 @@ def look(log: str, path: str) -> Sample:
             f"the {log} log has no Parquet files",
             where=path,
             expected="files ending in .parquet, .pq or .parq",
-            found=refused[0] if refused else listed.contents,
+            found=refused[0] if refused else listed.summary,
         )
     hive: dict[str, set[str]] = {}
     for file in files:

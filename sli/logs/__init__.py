@@ -5,7 +5,7 @@ Imports `config` and the wings below it. Never knows what was published, and nev
 `listing`: the Parquet files at a URL, with sizes and fingerprints.
 `files`: the files of both logs as columns, and one file as an object.
 `pages`: where the pages of a file lie, and whether their checksums hold.
-`byte_ranges`: a remote file of which some bytes are already fetched.
+`byte_ranges`: a remote file with some bytes already fetched.
 `footer`: what the footer of one file says, and why a file cannot be used.
 `agreement`: files whose types disagree with most others are set aside.
 `discovery`: all of this for both logs: start here.

@@ -113,7 +113,7 @@ def _with_same_ids(config: Config, inputs: Inputs) -> Inputs:
     def check(files: Files, column: str) -> Files:
         def explain(file: LogFile) -> str:
             theirs = first.types[config.predictions.id]
-            return f"ids ('{column}') are {file.types[column]}; those of {first.path} are {theirs}"
+            return f"ids ('{column}') are {file.types[column]}, but {theirs} in {first.path}"
 
         unusual = [_id_kind(dict(columns).get(column, "")) != usual for columns in files.kinds.all]
         return _set_aside(files, unusual, "wrong id type", explain)

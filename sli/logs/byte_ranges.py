@@ -1,4 +1,4 @@
-"""A remote file to read from, of which some byte ranges are already fetched.
+"""A remote file to read from, with some byte ranges already fetched.
 
 Limit: a read that lies in no single range costs a request.
 """

@@ -52,7 +52,7 @@ def _expected(log: str, config: Config, source: Predictions | Feedback, columns:
 def _contents(log: str, path: str, storage: Storage) -> str:
     """What lies at the path of a log, in a few words."""
     listed = list_files(log, path, storage)
-    return listed.contents if listed else "nothing"
+    return listed.summary if listed else "nothing"
 
 
 TODO = {

@@ -103,7 +103,7 @@ class Ranges(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """The different `columns` that files have: those of file i are `all[of_file[i]]`."""
+    """The different `columns` that files have: file i has `all[of_file[i]]`."""
 
     of_file: Rows
     all: list[Columns]
@@ -196,7 +196,7 @@ class Files:
 
     @property
     def span(self) -> Interval | None:
-        """From the first to the last instant of the rows of usable files; None if there is no such row."""
+        """From the first to the last instant of the rows of usable files; None if there are none."""
         _, first, last = self.ranges
         return Interval(int(first.min()), int(last.max()) + 1) if len(first) else None
 
@@ -267,7 +267,7 @@ _NONE = pa.record_batch([pa.nulls(0, field.type) for field in INPUTS], schema=IN
 
 @dataclass(frozen=True)
 class Inputs:
-    """All files of both logs, those of each log in the order of their paths."""
+    """All files of both logs, of each log in the order of their paths."""
 
     predictions: Files
     feedback: Files

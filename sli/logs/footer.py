@@ -42,7 +42,7 @@ MICROS = {"s": SECOND, "ms": SECOND // 1000, "us": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedLog:
-    """What the config says of one log: its columns, and of which types they must be."""
+    """What the config says of one log: its columns and their types."""
 
     log: str
     source: Predictions | Feedback
@@ -241,7 +241,7 @@ def _read_times(expected: ExpectedLog, opened: pa.NativeFile) -> tuple[list[tupl
 
 
 def _micros(stored: int, kind: pa.DataType) -> int:
-    """Microseconds of a time as Parquet stores it, rounded down; of any year, also beyond those of `datetime`."""
+    """Microseconds of a time as Parquet stores it, rounded down; also of years that `datetime` lacks."""
     if not isinstance(kind, pa.TimestampType):  # a date
         return stored * DAY
     return stored // 1000 if kind.unit == "ns" else stored * MICROS[kind.unit]

@@ -1,8 +1,8 @@
-"""What lies at the URL of a log: every Parquet file with its size and stamp, in one pass.
+"""The Parquet files at the URL of a log, each with its size and a fingerprint.
 
-Of a local folder that is one scan of each of its folders, on S3 one request for a thousand files, however deep they
-lie. What only bears the name of a Parquet file, such as a FIFO, is told apart and never opened: that could wait for
-ever. Limit: elsewhere it is whatever the file system does, mostly a request for each folder.
+A local log takes one scan of each folder, a log on S3 one request for every thousand files. What has the name of a
+Parquet file and is not a file (for example a FIFO) is refused without opening it, since that could block for ever.
+Limit: other file systems mostly need one request for each folder.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from sli.errors import ConfigError, InputError
 
 ENDINGS = (".parquet", ".pq", ".parq")
 HIDDEN = ("_", ".")
-"""How the names of files and folders begin that are no part of a log."""
+"""Files and folders whose names begin like this are not part of a log."""
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created", "CRC")
-"""What file systems call that which tells a file from a later one of the same path and size."""
+"""What file systems call the stamp that changes when a file is replaced by another one of the same size."""
 
 
 class Listing(NamedTuple):
-    """The Parquet files of a log in the order of their paths: no object a file, since there may be very many."""
+    """The Parquet files of a log, as lists in the order of their paths: objects for very many files would be slow."""
 
     paths: list[str]
     sizes: list[int]
     fingerprints: list[str]
-    """What tells each file from a later one of its path."""
+    """Size and stamp of each file: they differ when the file is replaced."""
     others: list[str]
-    """Paths of whatever else lies there and is not hidden."""
+    """Paths of the other files there that are not hidden."""
     refused: dict[str, str]
-    """Of the paths those that cannot be files of a log, and why."""
+    """The paths that cannot be files of a log, with the reason."""
 
     @staticmethod
     def empty() -> Listing:
@@ -55,31 +55,31 @@ class Listing(NamedTuple):
         self.add(path, 0, "")
         self.refused[path] = why
 
-    def in_order(self) -> Listing:
-        """The same by path, each of them text that can be written down."""
+    def sorted_by_path(self) -> Listing:
+        """The same in the order of the paths, which become text that can be printed and stored."""
         if not _is_text("".join(self.paths)):
-            return self._as_text().in_order()
+            return self._printable().sorted_by_path()
         order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
         paths, fingerprints = ([column[i] for i in order] for column in (self.paths, self.fingerprints))
         return Listing(paths, [self.sizes[i] for i in order], fingerprints, sorted(self.others), self.refused)
 
-    def _as_text(self) -> Listing:
-        """The same, but for names of bytes that are no text: such files are refused, by a name that shows the bytes."""
-        found = Listing([], [], [], self.others, {as_text(path): why for path, why in self.refused.items()})
+    def _printable(self) -> Listing:
+        """The same with paths that are not UTF-8 refused; their bytes appear as `\\xff` in the path."""
+        listing = Listing([], [], [], self.others, {printable(path): why for path, why in self.refused.items()})
         for path, size, fingerprint in zip(self.paths, self.sizes, self.fingerprints, strict=True):
-            found.add(as_text(path), size, fingerprint)
+            listing.add(printable(path), size, fingerprint)
             if not _is_text(path):
-                found.refused.setdefault(as_text(path), "its name is not UTF-8")
-        return found
+                listing.refused.setdefault(printable(path), "its name is not UTF-8")
+        return listing
 
     @property
-    def contents(self) -> str:
-        """What lies there in a few words: `12 .csv files, no .parquet`."""
-        kinds = Counter(os.path.splitext(as_text(path))[1] for path in self.others)
-        told = [f"{count:,} {kind or 'unnamed'} file{'s' * (count != 1)}" for kind, count in kinds.most_common(3)]
+    def summary(self) -> str:
+        """What other files lie there, for example `12 .csv files, no .parquet`."""
+        kinds = Counter(os.path.splitext(printable(path))[1] for path in self.others)
+        counts = [f"{count:,} {kind or 'unnamed'} file{'s' * (count != 1)}" for kind, count in kinds.most_common(3)]
         more = kinds.total() - sum(count for _, count in kinds.most_common(3))
-        told += [f"{more:,} other file{'s' * (more != 1)}"] * bool(more)
-        return f"{', '.join(told)}, no {ENDINGS[0]}" if told else "an empty folder"
+        counts += [f"{more:,} other file{'s' * (more != 1)}"] * bool(more)
+        return f"{', '.join(counts)}, no {ENDINGS[0]}" if counts else "an empty folder"
 
 
 def _is_text(path: str) -> bool:
@@ -89,15 +89,15 @@ def _is_text(path: str) -> bool:
         return False
 
 
-def as_text(path: str) -> str:
-    """A path as text that can be written down: bytes that are no UTF-8 as `\\xff`."""
+def printable(path: str) -> str:
+    """A path as text that can be printed and stored: bytes that are not UTF-8 appear as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace") if not _is_text(path) else path
 
 
 def list_files(log: str, url: str, storage: Storage = NO_OPTIONS) -> Listing | None:
-    """What lies at the URL of a log; None if nothing does.
+    """The Parquet files at the URL of a log; None if nothing is there.
 
-    Raises InputError where it cannot be listed, ConfigError where nothing is known that could.
+    Raises InputError if the files cannot be listed, ConfigError if no file system is known for the URL.
     """
     try:
         return _remote(log, url, storage) if "://" in url else _local(url)
@@ -107,7 +107,7 @@ def list_files(log: str, url: str, storage: Storage = NO_OPTIONS) -> Listing | N
     except InputError:
         raise
     except Exception as error:
-        # Each kind of storage has errors of its own.
+        # Each file system raises errors of its own types.
         raise InputError(
             f"the {log} log cannot be listed",
             where=url,
@@ -119,26 +119,26 @@ def list_files(log: str, url: str, storage: Storage = NO_OPTIONS) -> Listing | N
 
 def _local(root: str) -> Listing | None:
     root = os.path.abspath(root)
-    found = Listing.empty()
+    listing = Listing.empty()
     if os.path.isdir(root):
-        waiting, named = [root], []
-        while waiting:
-            with suppress(FileNotFoundError):  # gone since its folder was listed
-                folders = _scanned(waiting.pop(), found)
-                waiting += folders
-                named += [folder for folder in folders if folder.endswith(ENDINGS)]
-        _refuse_empty(named, found)
+        unscanned, named_as_files = [root], []
+        while unscanned:
+            with suppress(FileNotFoundError):  # the folder was removed since its parent was listed
+                folders = _scan_folder(unscanned.pop(), listing)
+                unscanned += folders
+                named_as_files += [folder for folder in folders if folder.endswith(ENDINGS)]
+        _refuse_empty(named_as_files, listing)
     elif root.endswith(ENDINGS) and os.path.lexists(root):
-        _add_odd(root, found)
+        _add_target(root, listing)
     elif not os.path.exists(root):
         return None
     else:
-        found.others.append(root)
-    return found.in_order()
+        listing.others.append(root)
+    return listing.sorted_by_path()
 
 
-def _scanned(folder: str, found: Listing) -> list[str]:
-    """Add a folder's files to what was found; its folders. Links to folders are left, lest they lead in circles."""
+def _scan_folder(folder: str, listing: Listing) -> list[str]:
+    """Add a folder's files to a listing; returns its folders, without links to folders: these could form a circle."""
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -149,23 +149,23 @@ def _scanned(folder: str, found: Listing) -> list[str]:
             elif entry.name.endswith(ENDINGS):
                 if entry.is_file(follow_symlinks=False):
                     try:
-                        found.add(entry.path, *_stamped(entry.stat()))
+                        listing.add(entry.path, *_size_and_fingerprint(entry.stat()))
                     except FileNotFoundError:
-                        continue  # gone since
+                        continue  # the file was removed meanwhile
                 else:
-                    _add_odd(entry.path, found)
+                    _add_target(entry.path, listing)
             else:
-                found.others.append(entry.path)
+                listing.others.append(entry.path)
     return folders
 
 
-def _refuse_empty(folders: list[str], found: Listing) -> None:
-    """Of folders that bear the name of a file refuse the empty ones: others are tables, as some engines write them."""
-    paths = sorted(found.paths) if folders else []
+def _refuse_empty(folders: list[str], listing: Listing) -> None:
+    """Refuse folders named like Parquet files that contain none. Some engines write a table as such a folder."""
+    paths = sorted(listing.paths) if folders else []
     for folder in folders:
         at = bisect_left(paths, folder + os.sep)
         if at == len(paths) or not paths[at].startswith(folder + os.sep):
-            found.refuse(folder, "a folder that holds no Parquet file")
+            listing.refuse(folder, "a folder that holds no Parquet file")
 
 
 KINDS = (
@@ -178,25 +178,25 @@ KINDS = (
 LINKS = {errno.ELOOP: "a link that leads to itself", errno.EACCES: "no permission to look at it"}
 
 
-def _add_odd(path: str, found: Listing) -> None:
-    """Add what a link leads to, or refuse what only bears the name of a file, without opening it."""
+def _add_target(path: str, listing: Listing) -> None:
+    """Add the file that a link leads to, or refuse what has the name of a file and is none, without opening it."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        if os.path.islink(path):  # else it is gone since
-            found.refuse(path, "a link that leads nowhere")
+        if os.path.islink(path):  # else the file was removed meanwhile
+            listing.refuse(path, "a link that leads nowhere")
     except OSError as error:
         if error.errno not in LINKS:
             raise
-        found.refuse(path, LINKS[error.errno])
+        listing.refuse(path, LINKS[error.errno])
     else:
         if stat.S_ISREG(status.st_mode):
-            found.add(path, *_stamped(status))
+            listing.add(path, *_size_and_fingerprint(status))
         else:
-            found.refuse(path, next(what for is_kind, what in KINDS if is_kind(status.st_mode)))
+            listing.refuse(path, next(what for is_kind, what in KINDS if is_kind(status.st_mode)))
 
 
-def _stamped(status: os.stat_result) -> tuple[int, str]:
+def _size_and_fingerprint(status: os.stat_result) -> tuple[int, str]:
     """Size and fingerprint of a local file."""
     size = status.st_size
     return size, f"{size}-{status.st_mtime}"
@@ -206,8 +206,8 @@ def _remote(log: str, url: str, storage: Storage) -> Listing | None:
     fs, root = filesystem(url, storage)
     if isinstance(fs, LocalFileSystem):
         return _prefixed(fs, _local(root))
-    # Without it a folder that cannot be listed would look as if its files were gone.
-    strict = {"on_error": "raise"} if _walks(fs) else {}
+    # Otherwise a folder that cannot be listed would look as if its files were gone.
+    strict = {"on_error": "raise"} if _lists_by_folder(fs) else {}
     fs.invalidate_cache()
     try:
         entries = fs.find(root, detail=True, **strict)
@@ -217,40 +217,41 @@ def _remote(log: str, url: str, storage: Storage) -> Listing | None:
         return Listing.empty() if fs.exists(root) else None
     first = next(iter(entries))
     prefix = fs.unstrip_protocol(first).removesuffix(first)
-    found = Listing.empty()
+    listing = Listing.empty()
     for path in sorted(entries):
         below = path.removeprefix(root).strip("/").split("/")
         if any(part.startswith(HIDDEN) for part in below):
             continue
         if path.endswith(ENDINGS):
-            found.add(f"{prefix}{path}", *_remotely_stamped(log, f"{prefix}{path}", entries[path] or fs.info(path)))
+            entry = entries[path] or fs.info(path)
+            listing.add(f"{prefix}{path}", *_remote_size_and_fingerprint(log, f"{prefix}{path}", entry))
         else:
-            found.others.append(path)
-    return found if _is_text("".join(found.paths)) else found.in_order()
+            listing.others.append(path)
+    return listing if _is_text("".join(listing.paths)) else listing.sorted_by_path()
 
 
-def _prefixed(fs: LocalFileSystem, found: Listing | None) -> Listing | None:
-    """What lies in a folder, by its URLs."""
-    if found is None:
+def _prefixed(fs: LocalFileSystem, listing: Listing | None) -> Listing | None:
+    """A listing of local files, with their paths as URLs."""
+    if listing is None:
         return None
-    refused = {fs.unstrip_protocol(path): why for path, why in found.refused.items()}
-    return found._replace(paths=[fs.unstrip_protocol(path) for path in found.paths], refused=refused)
+    refused = {fs.unstrip_protocol(path): why for path, why in listing.refused.items()}
+    return listing._replace(paths=[fs.unstrip_protocol(path) for path in listing.paths], refused=refused)
 
 
-def _walks(fs: Any) -> bool:
-    """Whether a file system finds files folder by folder, for want of a better way."""
+def _lists_by_folder(fs: Any) -> bool:
+    """Whether a file system lists folder by folder, since it has no faster way."""
     kind = type(fs)
     return kind.find is AbstractFileSystem.find or getattr(kind, "_find", None) is AsyncFileSystem._find
 
 
-def _remotely_stamped(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int, str]:
-    """Size and fingerprint of a remote file. Raises InputError where they are not told."""
+def _remote_size_and_fingerprint(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int, str]:
+    """Size and fingerprint of a remote file. Raises InputError if the file system does not give them."""
     size, stamp = entry.get("size"), next((entry[name] for name in STAMPS if entry.get(name)), None)
     if size is None or stamp is None:
         raise InputError(
             f"the {log} log cannot be listed",
             where=url,
-            expected="a kind of storage that tells the size of each file, and its time or ETag",
+            expected="storage that gives the size of each file, and its time or ETag",
             found=f"only {', '.join(sorted(entry))}",
             todo="copy the log to a folder or to object storage",
         )
@@ -258,14 +259,15 @@ def _remotely_stamped(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int
 
 
 def is_current(path: str, fingerprint: str, storage: Storage = NO_OPTIONS) -> bool:
-    """Whether a file is still the one that was listed. Raises whatever the file system does, but if it is gone."""
+    """Whether a file is still the one that was listed; False if it is gone. Errors of the file system are raised."""
     try:
         if "://" not in path:
-            return _stamped(os.stat(path))[1] == fingerprint
+            return _size_and_fingerprint(os.stat(path))[1] == fingerprint
         fs, place = filesystem(path, storage)
         fs.invalidate_cache()
-        # What a file system tells of one file may be worded in another way than in a listing.
+        # List its folder again, since a file system may format the stamp of a single file in another way.
         entries = [fs.info(place)] if on_s3(path) else fs.ls(fs._parent(place), detail=True)
-        return any(_remotely_stamped("", e["name"], e)[1] == fingerprint for e in entries if e["name"] == place)
+        entries = [entry for entry in entries if entry["name"] == place]
+        return any(_remote_size_and_fingerprint("", place, entry)[1] == fingerprint for entry in entries)
     except FileNotFoundError:
         return False

@@ -1,6 +1,6 @@
 """Fetches remote files for DuckDB: only the needed columns and groups of rows, of many files at once.
 
-On S3 every request names the ETag that was listed, so the bytes are those of the listed file. Limit: fetched bytes are
+On S3 every request names the ETag that was listed, so the bytes belong to the listed file. Limit: fetched bytes are
 kept in memory in addition to DuckDB's own, up to a share of a task's memory.
 
 `fsspec.parquet` is not used: measured on S3 it makes two more requests a file for 1.1 to 6 times the bytes, names

@@ -1,4 +1,4 @@
-"""SQL for the rows of log files in a span of time: id, t, value and declared columns, whatever types the files have.
+"""SQL for the rows of log files in a span of time: id, t, value and declared columns, of files of different types.
 
 Limit: ids are compared as text, so the integer 7 and the text "7" are one id; `agreement` sets files of one kind aside.
 """
@@ -203,7 +203,7 @@ def _select(
 
 
 def _times(files: Iterable[LogFile], time: str, kind: str, zone_name: str, span: Interval) -> tuple[str, str, str]:
-    """SQL of a time as UTC microseconds, a condition for the rows to read, and one for those of them in the span.
+    """SQL of a time as UTC microseconds, a condition for the rows to read, and one for the rows in the span.
 
     Nanoseconds are rounded down, also before 1970. A cast would round to the nearest microsecond.
     """

@@ -24,7 +24,7 @@ SECRETS = ["AKIDEXAMPLE9", "wJalr/XUtnFEMI+K7", "hunter2hunter2", "sessiontoken7
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_KNOWN", {})
+    monkeypatch.setattr(masking, "_REPLACEMENTS", {})
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_storage_calls_a_secret_is_masked_in_every_error_here_and_on_worker
         {"s3": {"key": SECRETS[0], "secret": SECRETS[1], "endpoint": "http://minio:9000"}, "gcs": {"token": SECRETS[3]}}
     )
     travelling = pickle.dumps(storage)
-    masking._KNOWN.clear()
+    masking._REPLACEMENTS.clear()
     pickle.loads(travelling)
     told = f"denied at http://minio:9000 for {SECRETS[0]} with {SECRETS[1]!r} or wJalr%2FXUtnFEMI%2BK7, {SECRETS[3]}"
     error = StoreError(

@@ -23,7 +23,7 @@ from sli.masking import masked
 from sli.slis.custom.imports import load
 
 LOG = logging.getLogger("sli.cluster")
-"""What there is to log about a cluster, apart from its tasks."""
+"""Logs what concerns a cluster, but not its tasks."""
 Client = Any
 """A distributed Client. Dask has partial types and is imported only when it is needed."""
 
@@ -32,19 +32,19 @@ PATIENCE = "10s"
 BOOT = "10 minutes"
 """How long to wait for the first worker of a cluster that a factory has just started."""
 BASE = 768 << 20
-"""Bytes of a worker process that the kernel does not count: interpreter, libraries, a task's tables, and in a shuffle
-rows on their way; rows of a worker that was lost go to the others."""
+"""Bytes of a worker process outside DuckDB: interpreter, libraries, the Arrow tables of a task and, in a shuffle, rows
+being sent or received. If a worker is lost, the others take over its rows."""
 BUFFER = 16 << 20
-"""Bytes of rows on their way, from disk or to it, that a local worker holds in a shuffle."""
+"""Bytes of rows that a local worker buffers in a shuffle before it sends them or writes them to disk."""
 EXACT = ("sli", "dask", "distributed", "duckdb")
-"""Packages that workers need in exactly the same version: they talk to each other, or results depend on them."""
+"""Packages that workers need in exactly the same version: they exchange messages, or results depend on them."""
 MINOR = ("cloudpickle", "numpy", "pandas", "pyarrow")
-"""Packages that need the same first two numbers, like Python itself: what they send may differ between versions."""
+"""Packages whose first two version numbers must agree, like Python's own: what they pickle may differ otherwise."""
 
 
 @contextmanager
 def open_client(config: Config, tasks: int) -> Iterator[Client]:
-    """A distributed Client of the place that `dask:` names; it and what was started for it are closed afterwards.
+    """A distributed Client of the place that `dask:` names. At the end the client, and a cluster started for it, close.
 
     At most `tasks` local workers are started. Raises EngineError, and ConfigError for a factory that cannot be used.
     """
@@ -57,7 +57,7 @@ def open_client(config: Config, tasks: int) -> Iterator[Client]:
 
 
 def place_name(config: Config) -> str:
-    """What messages call the place."""
+    """The name of the place in messages."""
     match config.dask:
         case Scheduler(scheduler=address):
             return address
@@ -97,7 +97,7 @@ def factory_call(config: Config) -> Callable[[], object]:
 def worker_memory(config: Config) -> int:
     """Bytes at which a local worker process is killed.
 
-    The kernel keeps to `task_memory` by spilling, so a process may grow a quarter beyond it before it is killed.
+    DuckDB spills to disk at `task_memory`, and the process may grow a quarter beyond that before it is killed.
     """
     return config.task_memory * 5 // 4 + BASE
 
@@ -115,7 +115,7 @@ def no_workers_error(config: Config) -> EngineError:
 
 @contextmanager
 def _client_of(config: Config, tasks: int) -> Iterator[Client]:
-    """A client that is not checked yet; it and what was started for it are closed afterwards."""
+    """A client that is not checked yet. At the end the client, and a cluster started for it, close."""
     if isinstance(config.dask, Factory):
         with _client_of_factory(factory_call(config), place_name(config)) as client:
             yield client
@@ -172,7 +172,7 @@ def _client_of_factory(factory: Callable[[], object], where: str) -> Iterator[Cl
 
 def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]:
     if isinstance(config.dask, Workers):
-        # A worker above a share of its limit could pause for good: memory that a task freed may stay with the process.
+        # Else a worker above a share of its limit could pause for ever, since a process may keep memory that a task freed.
         pauses = ("target", "spill", "pause")
         limits: dict[str, object] = {f"distributed.worker.memory.{name}": False for name in pauses}
         limits |= {f"distributed.p2p.{name}.buffer": BUFFER for name in ("comm", "storage")}
@@ -180,11 +180,11 @@ def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]
         options: dict[str, object] = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory}
         options |= {"config": limits, "dashboard_address": "127.0.0.1:0"}
     else:
-        # No memory limit: it would count the memory of this whole process.
+        # No memory limit, because Dask would compare it with the memory of this whole process.
         options = {"processes": False, "n_workers": 1, "threads_per_worker": config.parallel, "memory_limit": 0}
         options["dashboard_address"] = None
     try:
-        # Any free port, also without a dashboard: Dask would insist on 8787.
+        # Any free port, even without a dashboard; otherwise Dask insists on port 8787.
         cluster: AbstractContextManager[object] = dask_module("distributed").LocalCluster(
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}, **options
         )
@@ -200,7 +200,7 @@ def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]
 
 @contextmanager
 def _no_version_warnings() -> Iterator[None]:
-    """Without the warnings of a new client about versions: the differences that matter raise an error of ours."""
+    """Silence the warnings of a new client about versions, since `_check_versions` raises an error if they matter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dask_module("distributed.versions").VersionMismatchWarning)
         yield
@@ -209,7 +209,7 @@ def _no_version_warnings() -> Iterator[None]:
 def _client(place: object, where: str) -> Client:
     try:
         if isinstance(place, str):
-            # A client of something that is not an address would stay half made.
+            # If the text is not an address, a client of it would be left unfinished and never closed.
             dask_module("distributed.comm").resolve_address(place)
         with _no_version_warnings():
             return dask_module("distributed").Client(place, timeout=PATIENCE)
@@ -257,7 +257,7 @@ def _check_versions(client: Client, where: str) -> None:
     """Raise EngineError if a worker or the scheduler lacks a package that matters, or has another version of it."""
     versions = client.get_versions(packages=[*EXACT, *MINOR])
     own = versions["client"]["packages"]
-    # The scheduler too unpickles what it hands on.
+    # The scheduler is checked, too, because it unpickles what it passes on.
     workers = {f"worker {address}": worker for address, worker in versions["workers"].items()}
     different = [
         (name, process["packages"].get(name), who)

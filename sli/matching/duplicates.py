@@ -40,8 +40,8 @@ def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Tab
     con.execute("CREATE TEMP TABLE repeated_rows AS SELECT * FROM joined WHERE hash(id) IN (FROM repeated)")
     con.execute("DELETE FROM joined WHERE hash(id) IN (FROM repeated)")
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
-    # Each prediction of an id was joined with each of its feedback rows: `p` takes one row for each prediction, `f` the
-    # feedback that one of them was joined with.
+    # Each prediction of an id was joined with each of its feedback rows. So `p` takes one row for each prediction, and
+    # `f` the feedback that was joined with one prediction of the id.
     con.execute(
         f"CREATE TEMP TABLE p AS SELECT DISTINCT ON ({ROW}) id, {ROW}, t, prediction{columns} FROM repeated_rows "
         f"WHERE t IS NOT NULL"
@@ -80,9 +80,9 @@ def settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec)
 
 
 def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Choose for each prediction in `p` the feedback in `f` that counts; count the rest in `checks`.
+    """Choose for each prediction in `p` the feedback in `f` that counts, and count the rest in `checks`.
 
-    Then all of them go back to `joined`.
+    All rows of `p` and `f` then go back to `joined`.
     """
     direction = "DESC" if spec.keep_feedback == "latest" else "ASC"
     con.execute(

@@ -1,6 +1,6 @@
 """Runs tasks: in this process, in local processes or on a Dask cluster, and returns their results in order.
 
-Limit: a task is one function call; what it reads and how much memory it takes was decided by the plan.
+Limit: a task is one function call. The plan, not this module, decides what it reads and how much memory it may take.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sli.matching.cluster import PATIENCE, Client, dask_module, factory_call, no
 P = ParamSpec("P")
 T = TypeVar("T")
 Report = Callable[[int, int], None]
-"""Called with the number of tasks that are done, and of all tasks."""
+"""Called with the number of finished tasks and the number of all tasks."""
 
 LOG = logging.getLogger("sli")
-"""What tasks log while they work; records of tasks on a cluster arrive in this process."""
+"""Logs the work of tasks. Records that tasks log on a cluster are sent to this process."""
 TOPIC = "sli-log"
 
 
@@ -58,10 +58,10 @@ def check_cluster(config: Config) -> None:
 
 @contextmanager
 def cluster_client(config: Config, tasks: int) -> Iterator[Client]:
-    """A distributed Client of the place that `dask:` names, for about so many tasks at once.
+    """A distributed Client of the place that `dask:` names, for about `tasks` tasks at once.
 
-    In-process gives one too: a scheduler and a worker in threads of this process. Inside `one_cluster` it is the same
-    client each time. Wrap tasks in `forward_logs` so that what they log arrives in this process. Raises EngineError
+    With `in-process` the scheduler and a worker are threads of this process. Inside `one_cluster` all calls get the
+    same client. Wrap tasks in `forward_logs` so that what they log arrives in this process. Raises EngineError
     if the cluster fails while it is used: its workers, their memory, or its scheduler.
     """
     with _shared_or_new_client(config, tasks) as client, _engine_errors(config):
@@ -109,7 +109,7 @@ def _engine_errors(config: Config) -> Iterator[None]:
 
 @dataclass
 class _SharedClient:
-    """The client that a run or backfill keeps, once it has one."""
+    """The client that all tasks of a run or backfill share, once there is one."""
 
     stack: ExitStack
     client: Client | None = None
@@ -120,9 +120,10 @@ _SHARED: ContextVar[_SharedClient | None] = ContextVar("shared", default=None)
 
 @contextmanager
 def one_cluster() -> Iterator[None]:
-    """Inside the block one cluster serves all tasks; it is started, or connected to, when it is first needed.
+    """Inside the block all tasks share one cluster, which is started, or connected to, when it is first needed.
 
-    It is closed at the end of the outermost such block. All calls inside must have the same config. Also a decorator.
+    The cluster is closed at the end of the outermost block. All calls inside must have the same config. It can also be
+    used as a decorator.
     """
     if _SHARED.get() is not None:
         yield
@@ -159,7 +160,7 @@ def _new_client(config: Config, tasks: int) -> Iterator[Client]:
 
 
 def _enlarge(client: Client, workers: int) -> None:
-    """Start further local workers; tasks begin on the workers there are."""
+    """Start further local workers; if that takes long, tasks begin on the workers that are there."""
     if workers > len(client.cluster.workers):
         client.cluster.scale(workers)
         with suppress(TimeoutError):
@@ -172,13 +173,13 @@ def cannot_load(error: Exception) -> bool:
 
 
 def forward_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
-    """The task; what it logs on a worker in another process is logged in this one."""
-    # In threads of this process records need no help.
+    """The task with forwarding: what it logs on a worker in another process is logged in this process, too."""
+    # Threads of this process log here anyway.
     return task if client.scheduler.address.startswith("inproc://") else _ForwardingLogs(task, client.id)
 
 
 def _on_cluster(client: Client, tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
-    """Fetch each result as it comes: none waits in a worker's memory for the last."""
+    """Fetch each result as soon as it is there, so that no worker keeps it until the last task ends."""
     results: dict[int, T] = {}
     futures = [client.submit(forward_logs(client, task), pure=False) for task in tasks]
     positions = {future.key: i for i, future in enumerate(futures)}
@@ -216,7 +217,7 @@ class _Message(TypedDict):
 
 
 class _ToScheduler(logging.Handler):
-    """Sends what the thread that made the handler logs."""
+    """Sends the log records of the thread that created the handler to the scheduler."""
 
     def __init__(self, run: str) -> None:
         super().__init__()
@@ -233,7 +234,7 @@ class _ToScheduler(logging.Handler):
 
 @contextmanager
 def _receive_logs(client: Client) -> Iterator[None]:
-    """Log here what the tasks of this client log on their workers, and not those of others on the cluster."""
+    """Log in this process what the tasks of this client log on workers, but not what other clients' tasks log."""
 
     def log(event: tuple[float, _Message]) -> None:
         message = event[1]
@@ -250,7 +251,7 @@ def _receive_logs(client: Client) -> Iterator[None]:
 
 def _in_process(tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
     results = []
-    # In a thread, so that a signal can stop the query of a task.
+    # Tasks run in a thread, so that a signal to the main thread can stop their query.
     with ThreadPoolExecutor(1) as pool:
         for done, task in enumerate(tasks, 1):
             results.append(run_in_thread(pool, task))

@@ -1,7 +1,7 @@
-"""The index of ids: in which tiles each id of both logs lies, by hashes. It finds new ids in all of history at once.
+"""The index of ids: a hash of each id of both logs, and the tiles in which it lies. It says where an id was before.
 
-An entry whose row is gone does no harm: what the index finds is then read in the logs. Limit: the hash is that of this
-version of DuckDB; after another version has run, the index is made again from the logs.
+If a row is gone, its entry does no harm: rows that the index points to are read from the logs. Limit: the hash depends
+on the version of DuckDB, so after an upgrade the index is built again from the logs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from sli.schemas import ID_INDEX
 from sli.slis.states import Integers
 
 HASH = f"duckdb {duckdb.__version__}"
-"""Names the hash that the stored index has."""
+"""The name of the hash function, stored with the index."""
 ID_HASH = "(hash(id) >> 1)::BIGINT"
 """SQL of the hash of an id: column `key` of the index."""
 ALWAYS = Interval(BEGINNING, END)
 BATCH = 4_000_000
-"""Rows that are indexed in memory at once."""
+"""How many rows are indexed in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class IdIndex:
             return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
         root = self.root
         if "://" in root:
-            # By a protocol of its own: files of the protocol of the logs are prefetched as the logs announce them.
+            # With a protocol of its own, since files with the protocol of the logs are prefetched as parts of the logs.
             if not con.filesystem_is_registered(DirFileSystem.protocol):
                 fs, path = filesystem(root, self.storage)
                 con.register_filesystem(DirFileSystem(path, fs))
@@ -101,6 +101,6 @@ def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
 def files_with_tiles(files: Files, numbers: Integers, tile: int) -> Files:
     """The files that have rows in any of these tiles; `numbers` of tiles ascend."""
     file, first, last = files.ranges
-    # The first of the tiles at or after the first row; END if there is none.
+    # For each row group the first of these tiles that does not lie before it; END if there is none.
     hit = np.append(numbers, END)[np.searchsorted(numbers, first // tile)]
     return files.take(np.unique(file[hit <= last // tile]))

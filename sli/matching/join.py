@@ -1,7 +1,7 @@
 """The join: finds each prediction's feedback inside one task, in DuckDB, by one full join on the id.
 
-What the join finds more than once is settled afterwards (`duplicates`), so the common case pays nothing for it. Limit:
-the ids of a task's rows are in memory as text while it works, or on its disk.
+Ids that occur more than once are settled afterwards (`duplicates`), so that the common case costs nothing extra. Limit:
+all ids of a task are text in memory, or spilled to its disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def create_audit_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Table `joined`: predictions and feedback by id, and each row that matches none. Invalid rows get no id."""
+    """Create table `joined`: predictions and feedback by id, and rows without a partner. Invalid rows get a null id."""
     names = [quoted(name) for name in spec.predictions.columns]
     columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
     predicted, fed = (
@@ -67,7 +67,7 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
 
 
 def _joined_once(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> bool:
-    """Whether no row was joined with two others: then only rows that matched none may share an id."""
+    """Whether no row was joined with two others. If so, only rows without a partner may still share an id."""
     predictions, feedback = sides.counts
     if spec.ignore_nulls:
         feedback = f"(SELECT count(*) FROM {joinable_feedback(sides, spec)})"

@@ -1,6 +1,6 @@
 """Predictions that lose to one with the same id in another tile.
 
-No single task sees both, so ids that occur more than once are looked up in the whole predictions log, and only if
+No single task sees both rows, so ids that occur more than once are looked up in the whole predictions log, but only if
 predictions changed. Limit: this scan grows with the history of the log.
 """
 
@@ -27,11 +27,13 @@ _TYPES: dict[str, pa.DataType] = {"id": pa.string(), "tile": pa.int64(), "winner
 LOSERS = pa.schema(_TYPES)
 """Predictions that lose to one in another tile: their id, their tile, the value of the winner."""
 KEY_BYTES = 32
-"""Memory that the hash of an id takes while it is sorted, with its copies."""
+"""Bytes of memory per id while hashes are sorted, with all copies."""
 
 
 def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table) -> pa.Table:
-    """All predictions that lose to one in another tile, as of the plan: a table of LOSERS. `published`: those before.
+    """All predictions that lose to one in another tile, as of the plan: a table of LOSERS.
+
+    `published` has the losers that the published tiles name.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
@@ -63,7 +65,10 @@ def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table)
 
 
 def _repeated_ids(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
-    """Hashes of ids logged more than once, at least once in the tiles to compute; a share of the hashes at a time."""
+    """Hashes of ids logged more than once, at least once in the tiles to compute.
+
+    They are counted in shares of all hashes, so that each share fits in memory.
+    """
     size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
     shares = max(1, -(-size // config.task_memory))
     computed = [*plan.to_recompute, *plan.to_confirm]
@@ -76,13 +81,13 @@ def _repeated_ids(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs
 
 
 def _one_task_sees_all(plan: Plan) -> bool:
-    """Whether a single task or shuffle recomputes every tile: then all duplicates meet in it."""
+    """Whether a single task or shuffle recomputes every tile, so that it sees all duplicates itself."""
     tasks = [task for task_set in plan.task_sets for task in task_set.tasks]
     return len(tasks) == 1 and not difference(plan.with_predictions, tasks[0].prediction_tiles)
 
 
 def differing_tiles(losers: pa.Table, published: pa.Table, tile: int) -> list[Interval]:
-    """The tiles whose losers are others than published."""
+    """The tiles whose losers differ from the published ones."""
     con = scratch()
     con.register("a", losers)
     con.register("b", published)
@@ -104,7 +109,7 @@ def published_losers(tiles: pa.Table, tile: int) -> pa.Table:
 
 @contextmanager
 def reading_predictions(config: Config, inputs: Inputs) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection for questions to the whole predictions log.
+    """A connection for queries over the whole predictions log.
 
     Raises UnreadableFiles instead of the error of DuckDB if a file is unreadable beyond its footer.
     """

@@ -1,6 +1,6 @@
 """Pairs as SLIs see them: each prediction with its label, or with none yet.
 
-View `matched` has plain numbers; view `pairs` has the columns that the SQL of an SLI may name.
+In view `matched` times and values are numbers; view `pairs` has the columns that the SQL of an SLI may name.
 """
 
 from __future__ import annotations

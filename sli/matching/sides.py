@@ -36,13 +36,13 @@ class Sides:
     in_feedback_tiles: str
     """Whether a feedback time `t` lies in the task's tiles of feedback."""
     in_feedback_tiles_joined: str
-    """The same for a column `f_t`."""
+    """The same for a feedback time in a column `f_t`, as in table `joined`."""
 
     @staticmethod
     def in_memory(
         predictions: str, feedback: str, in_prediction_tiles: str, in_feedback_tiles: str, in_feedback_tiles_joined: str
     ) -> Sides:
-        """The sides of tables in memory, whose rows are counted in no time."""
+        """The sides of tables in memory, whose rows DuckDB counts without reading them."""
         return Sides(
             predictions=predictions,
             feedback=feedback,
@@ -76,7 +76,7 @@ def times_to_read(task: Task, spec: Spec) -> tuple[Interval, Interval]:
 
 
 def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
-    """SQL code of why a row is invalid, 0 if it is valid; INVALID has the words."""
+    """SQL of a code that says why a row is invalid (INVALID has the words); 0 if the row is valid."""
     outside = {
         ("predictions", "binary"): f"WHEN {value} < 0 OR {value} > 1 THEN 3",
         ("feedback", "binary"): f"WHEN {value} NOT IN (0, 1) THEN 4",

@@ -1,4 +1,4 @@
-"""What a task needs to know of the config and the run, as a small value that travels to workers."""
+"""What a task needs to know of the config and the run, as a small value that is sent to workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sli.planning.late_feedback import Horizon
 from sli.slis import State
 
 SAMPLES = 5
-"""How many ids the audit names beside a count."""
+"""How many ids the audit names for a count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Spec:
     """Bytes that a task may take."""
     threads: int = 1
     samples: int | None = SAMPLES
-    """How many ids are named beside a count; None: all."""
+    """How many ids are named for a count; None: all."""
 
     @staticmethod
     def of(
@@ -82,6 +82,6 @@ class Spec:
 
 
 def named_ids(spec: Spec) -> str:
-    """SQL aggregate: the ids that are named beside a count."""
-    # `min` of n takes room for n in every group, whether there are so many or not.
+    """SQL aggregate: the ids that are named for a count."""
+    # DuckDB's min(x, n) reserves memory for n values in every group, so it is used only for a small n.
     return "list(id ORDER BY id) FILTER (WHERE id IS NOT NULL)" if spec.samples is None else f"min(id, {spec.samples})"

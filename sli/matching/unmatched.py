@@ -1,7 +1,7 @@
 """Feedback that counts for no prediction, and why: `orphan`, `late`, `before prediction` or `before since`.
 
-A task knows only that its own predictions do not match; the reason is looked up in the whole predictions log, and only
-if there is unmatched feedback. Limit: this scan grows with the history of the log.
+A task knows only that none of its own predictions matches. The reason is looked up in the whole predictions log, but
+only if there is unmatched feedback. Limit: this scan grows with the history of the log.
 """
 
 from __future__ import annotations

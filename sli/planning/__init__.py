@@ -1,20 +1,20 @@
 """What a run does and why, decided before it does anything.
 
-A pure function makes the plan from the config, the files there are, the published state and the request. It reads no
-rows and writes nothing; `sli plan` prints the plan, `run` and `backfill` carry out this very object.
+A pure function makes the plan from the config, the files of the logs, the published state and the request. It reads no
+rows and writes nothing; `sli plan` prints the plan, and `run` and `backfill` execute the same object.
 
 The rule for late feedback is in `late_feedback`, and nowhere else: what the horizon is, which feedback counts, and when
 a window is final. `ledger` applies it to tiles: a final tile changes only by a backfill.
 
-- `request`: what the user asks for; `as_of`: as of which instant
+- `request`: what the user asks for; `as_of`: checks the as_of of a run
 - `published`, `formats`: the state that the last run left, and the format of the store
-- `changes`: what happened to the files since; `new_rows`: where new rows lie
+- `changes`: what happened to the files since then; `new_rows`: which files hold new rows
 - `late_feedback`: the rule for late feedback
 - `stale`: which tiles these changes make stale
 - `ledger`: which tiles are recomputed, confirmed or filled, and which wait or are held
 - `tasks`: how the work is cut into tasks that fit their memory
-- `plan`, `planner`: the plan as data, and how it is made
-- `affected`: which windows a plan rolls up; `expected`: how many results that gives
+- `plan`: the plan as data; `planner`: makes it
+- `affected`: which windows a plan rolls up; `expected`: an estimate of how many results it writes
 
 Imports `logs` and the wings below it; never `matching` or a wing above.
 """

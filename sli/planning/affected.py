@@ -21,14 +21,14 @@ from sli.slis import Reference, Sli
 
 @dataclass(frozen=True)
 class SliChange:
-    """What a plan changes for an SLI; SLIs with equal ones have the same affected windows."""
+    """What a plan changes for an SLI. SLIs with equal changes have the same affected windows."""
 
     everywhere: bool
     """Whether every window is rolled up: the SLI is new, or everything is."""
     to_fill: tuple[Interval, ...]
     """Tiles that gain its states."""
     lacking: tuple[Interval, ...]
-    """Tiles that lack its states still."""
+    """Tiles that still lack its states."""
     reference: Reference | None
     """What its windows are compared with."""
 
@@ -47,8 +47,9 @@ def affected(
 ) -> Flags:
     """Which windows of a grain must be rolled up for SLIs with this change.
 
-    Those of a new SLI or grain all; else those that rest on a tile that changes or is filled, that become final, or
-    that reach `newest`, the end of the newest hour. None that rests on a tile that waits or lacks a state.
+    All windows of a new SLI or grain. Otherwise the windows that rest on a tile that changes or is filled, that become
+    final, or that reach `newest`, the end of the newest hour. A window that rests on a tile that waits or lacks a state
+    is left out.
     """
     if change.everywhere or grain.name in plan.new_grains:
         hit = np.ones(len(starts), dtype=bool)
@@ -85,7 +86,7 @@ def compared_with(
 
 
 def reaches_all(config: Config, plan: Plan) -> bool:
-    """Whether tiles change that every window of some SLI is compared with."""
+    """Whether some SLI compares all its windows with a fixed interval in which tiles change."""
     changed = [*plan.to_recompute, *plan.tiles_to_fill]
     intervals = [sli.reference.interval for sli in config.declared if sli.reference and sli.reference.interval]
     return bool(intersection(intervals, changed))

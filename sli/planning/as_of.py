@@ -1,7 +1,8 @@
 """The as_of of a run: not before `since`, and in the future only if the user says so.
 
-What is published as of the future would hide everything that becomes known until then. So it needs `future`, and even
-then it is refused where it would hide values published as of today. Limit: a day ahead is allowed, since clocks differ.
+Results published as of the future would hide everything that becomes known until then. So a run as of the future needs
+`future`, and even then it is refused if results are published as of today. Limit: up to a day ahead is allowed, since
+clocks differ.
 """
 
 from __future__ import annotations

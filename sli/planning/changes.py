@@ -1,6 +1,6 @@
 """What happened to the logs since the published run: new, rewritten and removed files, and rows known only now.
 
-Limit: a file is known by the times in its footer, not by its rows.
+Limit: it sees the times in the footer of a file, not its rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Cause:
     """Why tiles are stale: what happened, to which files, for which stretch of time."""
 
     what: str
-    """For example `new feedback`; it ends with the name of the log."""
+    """For example `new feedback`. It ends with the name of the log."""
     intervals: tuple[Interval, ...]
     files: tuple[str, ...] = ()
 
@@ -32,7 +32,7 @@ def causes_of(
 ) -> list[Cause]:
     """What happened to the files since the run that `basis` published, which saw the files `seen`.
 
-    Without a basis to build on: all files, with the reason why everything is computed from scratch.
+    If there is no basis: all files, with the reason why everything is computed from scratch.
     """
     if basis is None:
         return _from_scratch(inputs, as_of, published)
@@ -58,9 +58,9 @@ def _from_scratch(inputs: Inputs, as_of: int, published: Published | None) -> li
 
 
 def _changed(inputs: Inputs, seen: Inputs, later: Interval) -> Iterator[tuple[str, str, list[Interval]]]:
-    """For each file that is new, rewritten, or has rows known only `later`: what happened, its path, its times.
+    """For each file that is new, rewritten, or has rows known only `later`: what happened, its path, its times of rows.
 
-    The path is empty for a file that only has rows known later: the file itself is as it was.
+    If a file did not change and only has rows known later, the path is empty.
     """
     for files, before in zip(inputs.logs, seen.logs, strict=True):
         places = before.places(files.rows.column("path"))
@@ -68,7 +68,7 @@ def _changed(inputs: Inputs, seen: Inputs, later: Interval) -> Iterator[tuple[st
         known_later = np.zeros(len(files), bool)
         known_later[files.meeting(later)] = True
         replaced = iter(before.take(places[changed]))
-        # Most files are as they were, and all of their rows are known already.
+        # Most files did not change, and all of their rows are known already: they are skipped.
         looked_at = np.flatnonzero((places < 0) | changed | known_later)
         for file, place in zip(files.take(looked_at), looked_at, strict=True):
             if places[place] < 0:
@@ -86,10 +86,10 @@ def _removed(inputs: Inputs, seen: Inputs) -> Iterator[tuple[str, str, list[Inte
 
 
 def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
-    """Which files are as they were before; `places`: where each lies among `before`, negative if it does not."""
+    """Which files did not change. `places` has the position of each file in `before`, negative if it is not there."""
     now, then = files.kinds, before.kinds
     there = np.flatnonzero(places >= 0)
-    # Few kinds of columns occur in many files: each pair of kinds is compared once.
+    # Many files share a few sets of columns, so each pair of sets is compared once.
     pairs, of = np.unique(then.of_file[places[there]] * len(now.all) + now.of_file[there], return_inverse=True)
     kinds = ((then.all[pair // len(now.all)], now.all[pair % len(now.all)]) for pair in pairs)
     same: Flags = np.zeros(len(files), bool)
@@ -100,6 +100,6 @@ def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
 
 
 def _retyped(old: Columns, new: Columns) -> bool:
-    """Whether a column has another type; a column that only the new config reads changes no row."""
+    """Whether a column has another type now. Columns that only the new config reads are ignored."""
     types = dict(new)
     return any(types.get(name, kind) != kind for name, kind in old)

@@ -1,7 +1,7 @@
 """What a run will write, estimated before it does any of it: windows, results, and calls of Python functions.
 
-Limit: only the rows show how many slices a window has. So the estimate is the most there can be: by the number of
-predictions in the footers of the files, and, once something is published, by the number of slices in its tiles.
+Limit: only the rows show how many slices a window has. So the estimate is an upper limit: from the number of
+predictions in the footers of the files and, once something is published, from the number of slices in the tiles.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sli.slis.states import SAMPLE_ROWS, Floats
 
 @dataclass(frozen=True)
 class Expected:
-    """What a plan comes to, in numbers."""
+    """How much work a plan is."""
 
     windows: int
     """Windows to roll up."""
     for_each_slice: int
-    """Results for each slice: each window once for every SLI that it is rolled up for."""
+    """Results per slice: the number of pairs of an SLI and a window that is rolled up for it."""
     results: int
     """Results in all, at most."""
     functions: tuple[str, ...]
@@ -45,7 +45,7 @@ class Expected:
 def expected(
     config: Config, plan: Plan, inputs: Inputs, published: Published | None, slices: Mapping[str, int] | None
 ) -> Expected:
-    """Estimate what a plan comes to.
+    """Estimate how much work a plan is.
 
     `slices`: how many slices the published tiles have, by the columns joined with commas; None before any are.
     """
@@ -82,13 +82,13 @@ def _calls_function(sli: Sli) -> bool:
 
 
 def _shares(starts: Instants, ends: Instants, span: Interval) -> Floats:
-    """The share of the predictions in each window, if they lie evenly over `span`."""
+    """The share of all predictions in each window, supposing that they are spread evenly over `span`."""
     inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
     return np.asarray(np.maximum(inside, 0) / max(1, span.end - span.start))
 
 
 def _rows(config: Config, predictions: Floats, slices: Mapping[str, int] | None) -> int:
-    """How many results windows of so many predictions have at most, one a slice."""
+    """At most how many results windows with these numbers of predictions have, one a slice."""
     total = 0
     for columns in config.slice_sets:
         most = np.maximum(np.ceil(predictions), 1) if columns else np.ones(len(predictions))

@@ -1,8 +1,8 @@
-"""The format of a store: its number, and the steps that lead there from older ones.
+"""The format of a store: its number, and the steps that migrate a store of an older format.
 
-A published state names its format. A newer format is refused when the store is opened, before anything is written. An
-older one is read as if it were the current one, and the next run writes the current one in the commit by which it
-publishes. Limit: versions of sli before the number (format 4) refuse a newer store with a traceback.
+A published state names its format. A store of a newer format is refused when it is opened, before anything is written.
+A store of an older format can be read, and the next run migrates it in the same commit that publishes its results.
+Limit: versions of sli before the number (format 4) refuse a newer store with a traceback.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sli.errors import StoreError
 Stored = dict[str, Any]
 """A published state as read from JSON."""
 FORMAT = 5
-"""If you change the columns of a table or the published state, add one here and a step to STEPS."""
+"""The current format. If you change the columns of a table or the published state, raise it and add a step to STEPS."""
 UNNAMED = 4
-"""The format of a state that names none."""
+"""The format of a state that does not name its format."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Step:
     what: str
     """What is done, in words for the user."""
     state: Callable[[Stored], Stored] | None = None
-    """Turns the published state into that of the next format; None: it stays the same."""
+    """Converts the published state to the next format; None: it stays the same."""
     recompute: bool = False
     """Whether the tables cannot be kept: everything is recomputed from the logs."""
 

@@ -1,8 +1,8 @@
-"""The rule for late feedback. All of it is here; whoever needs it asks a `Horizon`.
+"""The rule for late feedback. All of it is in this module; other modules ask a `Horizon`.
 
 Feedback counts for a prediction if it becomes known at most `horizon` after it. Later feedback does not count: the
-audit lists it as `late`. So a window is final once its end lies the horizon back: no feedback can change it, only a
-backfill does. Where clocks differ, feedback may also be known up to `feedback.early` before its prediction.
+audit lists it as `late`. So a window is final `horizon` after its end: then no feedback can change it, only
+a backfill can. Where clocks differ, feedback may also be known up to `feedback.early` before its prediction.
 
 For example, with a horizon of 7d the window of 1 March is final as of 9 March, 0:00. Limit: the rule knows times, not
 rows; which of several feedback rows counts is settled in `matching.duplicates`.
@@ -29,7 +29,7 @@ class Horizon:
         return Horizon(config.feedback.early.micros, config.horizon.micros)
 
     def feedback_for(self, predictions: Interval) -> Interval:
-        """When feedback becomes known that may count for predictions of these times."""
+        """The times at which feedback may become known that counts for predictions of this interval."""
         return predictions.widened(self.before, self.after)
 
     def predictions_for(self, feedback: Interval) -> Interval:
@@ -45,16 +45,19 @@ class Horizon:
         return ends + self.after <= as_of
 
     def final_before(self, as_of: int, tile: int) -> int:
-        """The tiles before this instant are final as of `as_of`."""
+        """The instant before which all tiles are final as of `as_of`."""
         return max(BEGINNING, as_of - self.after) // tile * tile
 
     def newly_final(self, before: int, as_of: int) -> Interval:
-        """Where the ends of windows lie that are final as of `as_of` and were not as of `before`."""
+        """The interval of window ends that are final as of `as_of` and were not as of `before`."""
         return Interval(before - self.after + 1, as_of - self.after + 1)
 
 
 def why_unmatched(feedback: str, prediction: str, since: int) -> str:
-    """SQL of why feedback known at `feedback` counts for no prediction; `prediction`: when that of its id was made."""
+    """SQL of the reason why feedback known at `feedback` counts for no prediction.
+
+    `prediction` is the time of the prediction with its id, null if there is none.
+    """
     return (
         f"CASE WHEN {prediction} IS NULL THEN 'orphan' WHEN {prediction} < {since} THEN 'before since' "
         f"WHEN {feedback} > {prediction} THEN 'late' ELSE 'before prediction' END"

@@ -1,7 +1,7 @@
 """The ledger of tiles: which a run recomputes, confirms or fills, and which wait, are held or still lack a state.
 
-Stale tiles that are final are not recomputed but confirmed: they are computed, and held for a backfill if they would
-change (`late_feedback` has the rule). Limit: the ledger says what to do with a tile, not what is in it.
+Final tiles that are stale are only confirmed: they are computed and, if they would change, held until a backfill
+(`late_feedback` has the rule). Limit: the ledger says what to do with a tile, not what is in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sli.planning.stale import feedback_tiles_for, stale_tiles, tiles_until, who
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """What is to be done with which tiles; `Plan` says what each field means."""
+    """What a run does with which tiles. `Plan` explains the fields."""
 
     to_recompute: list[Interval]
     to_confirm: list[Interval]
@@ -37,7 +37,7 @@ class Ledger:
 def ledger_of(
     config: Config, basis: Published | None, causes: Iterable[Cause], with_predictions: list[Interval], request: Request
 ) -> Ledger:
-    """What a request comes to. `basis` is the published run it builds on; None: it starts from scratch."""
+    """What a request does with each tile. `basis` is the published run it builds on; None: it starts from scratch."""
     stale, feedback_tiles = stale_tiles(config, causes, request.as_of)
     waiting, unconfirmed, held = (basis.waiting, basis.waiting_to_confirm, basis.held) if basis else ((), (), ())
     final_before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
@@ -81,7 +81,7 @@ def _within(config: Config, basis: Published | None, request: Request) -> list[I
 def _lacking(
     config: Config, basis: Published | None, with_predictions: list[Interval], complete: list[Interval]
 ) -> dict[str, list[Interval]]:
-    """For each state the tiles that lack it; tiles in `complete` get every state anyway, now or later."""
+    """For each state the tiles that lack it, without tiles in `complete`: a recompute gives these every state."""
     if basis is None:
         return {}
     return {

@@ -1,7 +1,7 @@
-"""The rows that came since the published run, where everything to do follows from them.
+"""The rows that came since the published run, if nothing else changed.
 
-Tiles are then amended by these rows instead of being recomputed. Limit: if a file was rewritten or removed, rows are
-gone as well, and tiles are recomputed.
+Then tiles are amended by these rows instead of being recomputed. Limit: if a file was rewritten or removed, some rows
+may be gone, and tiles are recomputed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sli.planning.published import Published
 
 @dataclass(frozen=True, kw_only=True)
 class NewRows:
-    """Where the new rows lie: in new files, and in files seen before that have rows known only now."""
+    """The files with new rows: new files, and files seen before that have rows known only now."""
 
     predictions: Files
     """New files."""
@@ -27,7 +27,7 @@ class NewRows:
     seen_predictions: Files
     seen_feedback: Files
     published_as_of: int
-    """Rows of files seen that became known later are new, too."""
+    """Rows that became known after this instant are new even in files seen before."""
     as_of: int
 
     @property
@@ -48,7 +48,7 @@ class NewRows:
 
     @property
     def bytes(self) -> int:
-        """Compressed bytes that are read at least."""
+        """At least how many compressed bytes are read."""
         files = (*self.predictions, *self.feedback, *self.newly_known)
         return sum(int(file.row_bytes * file.rows) for file in files)
 
@@ -62,7 +62,7 @@ def new_rows_of(inputs: Inputs, basis: Published, seen: Inputs, causes: Iterable
         there = files.found_in(before)
         added, known = files.take(files.usable & ~there), files.take(files.usable & there)
         known_kinds = [set(columns) for columns in known.kinds.all]
-        # Files seen may have columns that the config has left out since.
+        # Files seen may have more columns: those that the config does not read any more.
         if len(known) and not all(any(set(kind) <= columns for columns in known_kinds) for kind in added.kinds.all):
             return None
         new.append(added)

@@ -1,6 +1,6 @@
-"""The plan as data: what a run does and why. `sli plan` prints it, `run` and `backfill` carry out this very object.
+"""The plan as data: what a run does and why. `sli plan` prints it, and `run` and `backfill` execute the same object.
 
-Limit: which of the results planned for really change shows only when they are computed.
+Limit: a plan says which results are computed, not which of them change.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Plan:
     """Tiles of feedback in which unmatched feedback is counted again."""
     task_sets: tuple[TaskSet, ...]
     new_rows: NewRows | None
-    """The rows by which tiles are amended; `to_recompute` are then the tiles they could belong to. None: tiles are
-    recomputed from all their rows."""
+    """The new rows, if tiles are amended by them; then `to_recompute` has the tiles that they may belong to. None:
+    tiles are recomputed from all their rows."""
     to_fill: Mapping[str, tuple[Interval, ...]]
     """For each SLI the tiles that gain its states."""
     lacking: Mapping[str, tuple[Interval, ...]]
     """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
     lacking_states: Mapping[str, tuple[Interval, ...]]
-    """The same for each state."""
+    """For each state the tiles that still lack it."""
     incomplete_states: tuple[str, ...]
     """States that some published tiles lack."""
     published_slice_sets: tuple[tuple[str, ...], ...]
@@ -54,20 +54,20 @@ class Plan:
     final_before: int
     """Tiles before this instant were final when the last run was published."""
     newly_final: Interval | None
-    """Where the ends of windows lie that became final since the last publication; None if there are none."""
+    """The interval of window ends that became final since the last publication; None if no window did."""
     new_series: tuple[str, ...]
     """SLIs whose every window is rolled up: their definition or their objective is new."""
     new_grains: tuple[str, ...]
     gone_series: tuple[str, ...]
     """Definitions, grains and slice sets that the config no longer declares."""
     slice_sets: tuple[tuple[str, ...], ...]
-    """Slice sets to compute; those new to the config wait for a run without limits."""
+    """Slice sets to compute. Slice sets new to the config wait for a run that reaches every tile."""
     backfills: tuple[Backfill, ...]
     """The backfills that are unfinished once this run is published."""
     backfills_progressed: bool
-    """Whether these differ from the published ones."""
+    """Whether `backfills` differs from the published ones."""
     winners_may_change: bool
-    """Whether another prediction of an id may win than the published tiles have."""
+    """Whether, of several predictions with one id, another one may win than in the published tiles."""
     from_scratch: bool
     migration: Migration | None
     """What the run does to a store of an older format."""
@@ -79,7 +79,7 @@ class Plan:
     """Bytes to read, roughly."""
     run_id: str
     split: int
-    """Each task is cut into so many smaller ones, where earlier attempts ran out of memory."""
+    """Into how many smaller tasks each task is cut; more than 1 if earlier attempts ran out of memory."""
     changed: tuple[Interval, ...] | None = None
     """The recomputed tiles whose windows may change; None before they are computed, or if all tiles are."""
 
@@ -110,7 +110,7 @@ class Plan:
 
     @property
     def may_change(self) -> tuple[Interval, ...]:
-        """The recomputed tiles whose windows may change: all of them until it is known which."""
+        """The recomputed tiles whose windows may change: all of them until `changed` says which."""
         return self.to_recompute if self.changed is None else self.changed
 
     @property

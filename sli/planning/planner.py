@@ -1,6 +1,6 @@
-"""Makes the plan: a pure function from (config, files, published state, request) to what to recompute and why.
+"""Makes the plan: a pure function from the config, the files, the published state and the request to a `Plan`.
 
-It reads no rows and writes nothing. Limit: duplicate predictions show only in the rows; `with_more_tiles` adds the
+It reads no rows and writes nothing. Limit: only the rows show duplicate predictions; `with_more_tiles` later adds the
 tiles that they change.
 """
 
@@ -30,7 +30,7 @@ from sli.planning.tasks import FACTOR, TaskSet, task_sets
 
 @dataclass(frozen=True)
 class Approach:
-    """What earlier attempts of the run taught: whether tiles may be amended, and into how many tasks to split each."""
+    """How to do the work, after earlier attempts failed: may tiles be amended, and into how many is each task split?"""
 
     amend: bool = True
     split: int = 1
@@ -46,13 +46,13 @@ def plan(
 ) -> Plan:
     """Decide what to recompute. `inputs` are the files there are, `seen` those that the published run saw.
 
-    Raises StoreError if a run of an older as_of meets a store that must be migrated first.
+    Raises StoreError if the as_of is older than published and the store must be migrated first.
     """
     return _Planner(config, inputs, published, seen, request, approach).plan()
 
 
 class _Planner:
-    """The parts of a plan; each is made once, from the parts before it."""
+    """Computes the parts of a plan, each once, from the parts before it."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Planner:
     def slice_sets(self) -> tuple[tuple[str, ...], ...]:
         """The slice sets to compute. New ones come with a run that reaches every tile while none is held."""
         declared, basis = self.config.slice_sets, self.basis
-        # A held tile would have new slices from input that its other slices do not have.
+        # The new slices of a held tile would count rows that its other slices do not count.
         if basis is None or (self.request.part is None and self.request.look_back is None and not basis.held):
             return declared
         return tuple(columns for columns in declared if columns in basis.slice_sets) or declared
@@ -143,7 +143,7 @@ class _Planner:
 
     @cached_property
     def new_rows(self) -> NewRows | None:
-        """The new rows, if all there is to do follows from them and they fit one task."""
+        """The new rows, if amending tiles by them is all there is to do and they fit one task."""
         basis, request, config = self.basis, self.request, self.config
         if not self.approach.amend or self.new_slice_sets:
             return None
@@ -210,7 +210,7 @@ class _Planner:
 
 
 def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[Interval]) -> Plan:
-    """The plan with further tiles, those whose winning predictions changed because of rows in other tiles."""
+    """The plan with the tiles of `changed` added: their winning predictions changed because of rows in other tiles."""
     extra = difference(changed, [*plan.to_recompute, *plan.to_confirm])
     feedback_tiles = union([*plan.feedback_tiles, *feedback_tiles_for(config, changed, plan.as_of)])
     if not extra and feedback_tiles == list(plan.feedback_tiles):
@@ -234,14 +234,14 @@ def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[In
 
 
 def _incomplete_states(config: Config, basis: Published | None) -> tuple[str, ...]:
-    """States that some published tiles lack, also tiles that gain them by being recomputed."""
+    """States that some published tiles lack, even if a recompute gives them now."""
     if basis is None:
         return ()
     return tuple(state for state in config.states if state not in basis.states or state in basis.lacking_states)
 
 
 def _amendable(config: Config) -> bool:
-    """Whether the states of a tile are those of its pairs taken one by one."""
+    """Whether every state aggregates single pairs: no Python function and no query sees several at once."""
     return not any(state.kind == "window" or state.unit == "query" for state in config.states.values())
 
 
@@ -255,7 +255,7 @@ def _by_sli(config: Config, tiles: Mapping[str, list[Interval]]) -> dict[str, tu
 
 
 def _grouped(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
-    """States that the same tiles gain, together."""
+    """Groups of states that the same tiles gain, each with these tiles."""
     groups: dict[tuple[Interval, ...], list[str]] = {}
     for state, tiles in to_fill.items():
         groups.setdefault(tuple(tiles), []).append(state)
@@ -263,7 +263,7 @@ def _grouped(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], lis
 
 
 def _backfills(config: Config, basis: Published | None, request: Request) -> tuple[Backfill, ...]:
-    """The unfinished backfills after a run; one of SLIs that are no longer declared has nothing left to do."""
+    """The unfinished backfills after a run. A backfill of SLIs that are no longer declared is dropped."""
     backfills = {backfill.id: backfill for backfill in (basis.backfills if basis else ())}
     reached = request.reached
     if reached is not None and (reached.id in backfills or not request.continues):
@@ -295,7 +295,7 @@ def _gone_series(config: Config, published: Published | None) -> Iterable[str]:
 
 
 def _newly_final(config: Config, basis: Published | None, as_of: int) -> Interval | None:
-    """Where the ends of windows lie that became final since the published run; None if no window did."""
+    """The interval of window ends that became final since the published run; None if no window did."""
     if basis is None or as_of <= basis.as_of:
         return None
     span = Horizon.of(config).newly_final(basis.as_of, as_of)
@@ -307,7 +307,7 @@ def _newly_final(config: Config, basis: Published | None, as_of: int) -> Interva
 
 
 def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
-    """Content of a run: the same question to the same files has the same id."""
+    """The id of a run, a hash of its content: the same request for the same files has the same id."""
     content = [
         config.base,
         [config.definition(sli) for sli in config.declared],

@@ -1,6 +1,6 @@
-"""The state that a run publishes: all that the next plan rests on, as JSON beside the commit of `results`.
+"""The state that a run publishes for the next plan: JSON in the metadata of the commit of `results`.
 
-Limit: whoever adds a key here, or changes what one means, gives the store a new format (`formats`).
+Limit: if you add a key here or change what a key means, the store needs a new format (`formats`).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ STORED_AS = {
     "audit_sequence": "audited",
     "id_hash": "keyed",
 }
-"""The keys in stored JSON of the fields that have another name here; what is stored keeps its names."""
+"""The keys in the stored JSON of fields that have another name in the code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What the last visible run left: all that the next plan rests on, beside the files that it saw."""
+    """What the next plan needs to know of the last published run, except for the files that it saw."""
 
     sequence: int
-    """The number of the publication; each one counts one up."""
+    """The number of the publication, counted from 1."""
     run_id: str
     as_of: int
     base: str
-    """Content hash of all in the config that tiles rest on; another one recomputes everything."""
+    """Hash of the keys of the config that all tiles depend on. If it changes, everything is recomputed."""
     newest: int
     """End of the newest hour with predictions."""
     states: tuple[str, ...]
@@ -52,17 +52,17 @@ class Published:
     lacking_states: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
     """For each state the tiles that lack it."""
     backfills: tuple[Backfill, ...] = ()
-    """The unfinished ones."""
+    """The unfinished backfills."""
     audit_sequence: int = 0
-    """The publication whose audit still holds."""
+    """The number of the publication that wrote the current audit."""
     id_hash: str = ""
-    """Names the hash with which table `keys` has every id of the files seen; empty if it lacks some."""
+    """The name of the hash function of table `keys`; empty if the table lacks ids of the files seen."""
     timezone: str = ""
     """The zone of the days; empty in a store of an older format."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """The version of each other table that this publication rests on."""
     format: int = field(default_factory=lambda: formats.FORMAT)
-    """The format it was found in; `to_json` writes the current one."""
+    """The format of the store when it was read; `to_json` writes the current format."""
 
     def to_json(self) -> str:
         tree = {STORED_AS.get(name, name): value for name, value in asdict(self).items()}

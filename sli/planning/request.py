@@ -1,6 +1,6 @@
-"""What a run is asked for: all stale tiles, the young ones of them, or a part of a backfill.
+"""What a run is asked to do: all stale tiles, only the recent ones, or a part of a backfill.
 
-Limit: a backfill works through its interval in order, so one instant says how far it has come.
+Limit: a backfill works through its interval in order, so that one instant records its progress.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Backfill:
 
     @property
     def left(self) -> Interval:
-        """The interval still to do. With `slis` all of it: the ledger knows which tiles still lack their states."""
+        """The interval still to do; with `slis` all of it, since the ledger knows which tiles lack their states."""
         return self.interval if self.slis else Interval(self.done, self.interval.end)
 
     def parts(self, zone: Zone, days: int, limits: Interval) -> list[Interval]:
-        """What is left, cut into parts of so many days at midnights of the zone; only days within `limits` count."""
+        """The rest of the backfill in parts of `days` days, cut at midnights; only days within `limits` count."""
         edges, end = [self.left.start], min(self.interval.end, limits.end)
         at = max(self.left.start, limits.start)
         days = min(days, max(0, end - at) // DAY + 2)
@@ -61,11 +61,11 @@ class Request:
     """Stale tiles further than this before the newest hour wait for a later run, in microseconds."""
     backfill: Backfill | None = None
     part: Interval | None = None
-    """The part of the backfill to do now; it begins where the parts done end."""
+    """The part of the backfill to do now; it begins where the finished parts end."""
     now: bool = False
-    """Whether as_of was left out: it is then the present, and never older than what others publish meanwhile."""
+    """Whether the user left as_of out. Then it is raised if another run publishes a newer as_of meanwhile."""
     continues: bool = False
-    """Whether the backfill was begun before: if it is not recorded any more, another process has finished it."""
+    """Whether the backfill began in an earlier run. If it is then no longer published, another process finished it."""
     future: bool = False
     """Whether an as_of in the future is allowed."""
 
@@ -75,12 +75,12 @@ class Request:
         return self.backfill.slis if self.backfill else ()
 
     def not_before(self, published: int) -> Request:
-        """The same request, as of `published` at least: an older as_of would replace nothing published meanwhile."""
+        """The same request with an as_of of at least `published`: an older one could not replace those results."""
         return replace(self, as_of=max(self.as_of, published)) if self.now or self.part else self
 
     @property
     def reached(self) -> Backfill | None:
-        """The backfill as it stands once this run is published."""
+        """The backfill with the progress that this run publishes."""
         if self.backfill is None or self.part is None:
             return None
         return replace(self.backfill, done=self.part.end)

@@ -1,7 +1,7 @@
 """Which tiles the changes of the logs make stale.
 
-Limit: files are known by the times in their footers, so a late file makes every tile stale that its feedback could
-belong to.
+Limit: only the times in the footers of files are known, so a new file of feedback makes every tile stale that its rows
+could belong to.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def stale_tiles(config: Config, causes: Iterable[Cause], as_of: int) -> tuple[li
 
 
 def feedback_tiles_for(config: Config, tiles: Iterable[Interval], as_of: int) -> list[Interval]:
-    """Tiles of feedback that may count for predictions of these tiles."""
+    """The tiles in which feedback that may count for predictions of these tiles becomes known."""
     horizon = Horizon.of(config)
     reached = [horizon.feedback_for(interval) for interval in tiles]
     return _aligned_within(reached, aligned(Interval(BEGINNING, as_of + 1), config.tile), config.tile)

@@ -1,9 +1,9 @@
-"""How work is cut into tasks that fit their memory: which files each reads, for which tiles. Two strategies:
+"""Cuts the work into tasks that fit their memory: which files each task reads, for which tiles. Two strategies:
 
 *Co-located*: a task reads the predictions of some days and all feedback that may count for them, so feedback is read by
 every task whose horizon reaches it. *Shuffle*: each row is read once and sent by its id to the task that joins it. The
-choice rests on estimated bytes alone. Limit: rows are taken to lie evenly over the time of their row group, and
-co-located tasks begin only at midnights of days in which a row group begins.
+choice depends only on estimated bytes. Limit: the estimate supposes that rows are spread evenly over the time of their
+row group, and co-located tasks begin only at midnights of days in which a row group begins.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.late_feedback import Horizon
 
 FACTOR = 5
-"""A task takes about this many times the compressed bytes that it reads in memory."""
+"""A task needs about this many times as much memory as the compressed bytes that it reads."""
 SHUFFLED = 3
 """A shuffle takes about as long as co-located tasks that read everything this many times.
 
@@ -31,12 +31,15 @@ Measured in CPU seconds, with 3.0 million predictions and 2.6 million feedback r
 co-located tasks that read everything once, 47 for co-located tasks that read it 9.5 times.
 """
 SMALL = 32 << 20
-"""Bytes that are read in less time than a shuffle takes to begin."""
+"""If there are at most this many bytes, no shuffle: reading them takes less time than starting one."""
 SPILLED = 3
-"""A co-located task may need this many times its memory: with spilling to disk 2.9 times cost 1.4 times the CPU, 4.8
-times 1.9, about what a shuffle costs, and not every state can spill."""
+"""A co-located task may need this many times the memory that it has, because DuckDB spills to disk.
+
+Measured: tasks that needed 2.9 times their memory took 1.4 times the CPU, at 4.8 times it was 1.9 times, about what a
+shuffle costs. Not every state can spill.
+"""
 KERNEL = 64 << 20
-"""Bytes that the kernel always has."""
+"""Bytes of memory that the SQL of a task always has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Task:
 
     prediction_tiles: tuple[Interval, ...]
     feedback_tiles: tuple[Interval, ...]
-    """Tiles of feedback in which it counts unmatched feedback."""
+    """The tiles of feedback whose unmatched feedback it counts."""
     predictions: tuple[LogFile, ...]
     feedback: tuple[LogFile, ...]
     predicted: Interval
@@ -75,7 +78,7 @@ class Shuffle:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Compressed bytes of the needed columns, and memory, all in bytes."""
+    """Compressed bytes to read, and memory; all in bytes."""
 
     apart: int
     """What co-located tasks read in all."""
@@ -97,7 +100,7 @@ class Estimate:
 
     @property
     def reason(self) -> str:
-        """Why the strategy is the one it is."""
+        """Why this strategy was chosen."""
         would = "would " * self.shuffles
         if self.shuffles and self._too_large:
             return f"a co-located task would take {size_text(self.largest)} of memory and has {size_text(self.memory)}"
@@ -116,7 +119,7 @@ class TaskSet:
 
     @property
     def task_count(self) -> int:
-        """How many tasks join: in a shuffle one for each partition of ids."""
+        """How many tasks join rows: in a shuffle one for each partition of ids."""
         return self.shuffle.partitions if self.shuffle else len(self.tasks)
 
     @property
@@ -151,7 +154,10 @@ def task_sets(
     slice_sets: Sequence[tuple[str, ...]],
     split: int = 1,
 ) -> list[TaskSet]:
-    """One task set for these tiles, or none if there is nothing to do. Each task is cut into `split` smaller ones."""
+    """A task set for these tiles, in a list that is empty if there is nothing to do.
+
+    Each task is cut into `split` smaller ones.
+    """
     if not slice_sets or not (prediction_tiles or feedback_tiles):
         return []
     volume, states, all_tiles = _Volume(inputs), tuple(states), (prediction_tiles, feedback_tiles)
@@ -210,7 +216,7 @@ def _days(config: Config, inputs: Inputs) -> list[Interval]:
 
 
 def _split(tiles: _Tiles, config: Config, inputs: Inputs, parts: int, by_days: bool) -> list[_Tiles]:
-    """The tiles in so many parts of equal time: of whole tiles, or of whole days."""
+    """The tiles in `parts` parts of about equal time: whole tiles each or, with `by_days`, whole days."""
     _, first, last = inputs.files.ranges
     if parts == 1 or not len(first):
         return [tiles]
@@ -224,7 +230,7 @@ def _split(tiles: _Tiles, config: Config, inputs: Inputs, parts: int, by_days: b
 
 
 def _edges(config: Config, instants: Iterable[int], by_days: bool) -> set[int]:
-    """The beginnings of the tiles, or of the days, that hold these instants."""
+    """The starts of the tiles or, with `by_days`, of the days that hold these instants."""
     zone, tile = config.zone, config.tile
     return {zone.midnight(zone.date(at)) if by_days else at // tile * tile for at in instants}
 
@@ -242,7 +248,7 @@ def _task(config: Config, inputs: Inputs, tiles: _Tiles) -> Task:
 
 
 def _reached(config: Config, tiles: _Tiles) -> tuple[Interval, Interval]:
-    """Times of predictions and of feedback that tiles rest on."""
+    """The times of predictions and of feedback that must be read for these tiles."""
     horizon, (predictions, feedback) = Horizon.of(config), tiles
     return (
         _hull([*predictions, *map(horizon.predictions_for, feedback)]),
@@ -255,18 +261,18 @@ def _hull(intervals: list[Interval]) -> Interval:
 
 
 class _Spread:
-    """Where in time the bytes of files lie."""
+    """How the bytes of files are spread over time."""
 
     def __init__(self, files: Files) -> None:
         file, first, last = files.ranges
-        # Far from 1970 a float cannot hold single microseconds: a stretch of one would have no length.
+        # Far from 1970 a float cannot hold single microseconds, so without this a stretch of one would have no length.
         self.first = first.astype(float)
         self.end = np.maximum((last + 1).astype(float), np.nextafter(self.first, np.inf))
         self.size = (files.column_bytes / np.maximum(1, np.bincount(file, minlength=len(files))))[file]
 
     @cached_property
     def _bytes_before(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Instants, and the bytes before each; between them bytes grow evenly."""
+        """Instants, and how many bytes lie before each; between two instants bytes grow evenly."""
         rate = self.size / (self.end - self.first)
         at, place = np.unique(np.concatenate([self.first, self.end]), return_inverse=True)
         change = np.bincount(place, np.concatenate([rate, -rate]), len(at))
@@ -294,7 +300,7 @@ class _Spread:
 
 
 class _Volume:
-    """Where in time the bytes of both logs lie."""
+    """How the bytes of both logs are spread over time."""
 
     def __init__(self, inputs: Inputs) -> None:
         self.predictions, self.feedback = _Spread(inputs.predictions), _Spread(inputs.feedback)
@@ -309,8 +315,8 @@ class _Volume:
 
 
 def _shuffle(config: Config, whole: Task, estimate: Estimate, by_days: bool, split: int) -> Shuffle:
-    """Tasks of a shuffle that keep within their memory; stretches are of whole days if a state is."""
-    # Half is for rows on their way: those of the next task, and those made of the ones before. Text joined takes more.
+    """A shuffle whose tasks fit their memory; with `by_days` stretches of time are whole days."""
+    # Half is for rows that are sent or received meanwhile, and half again since joined text takes more room.
     budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / split
     pieces = [
         *_pieces("predictions", whole.predictions, whole.predicted, budget),
@@ -322,7 +328,7 @@ def _shuffle(config: Config, whole: Task, estimate: Estimate, by_days: bool, spl
 
 
 def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float) -> list[Piece]:
-    """Small files together, a large one in stretches of its time."""
+    """What each reading task gets: several small files, or a stretch of the time of a large file."""
     pieces: list[Piece] = []
     together: list[LogFile] = []
     total = 0.0

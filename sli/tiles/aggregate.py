@@ -1,4 +1,4 @@
-"""The SQL that aggregates the pairs of a task to states: one row a tile and slice, one column a state.
+"""The SQL that aggregates the pairs of a task to states: one row per tile and slice, one column per state.
 
 One query aggregates all counts, sums and extremes; each state that is a list has a query of its own. Limit: a state of
 kind `groups` keeps every different value, so it is meant for columns with few of them.
@@ -34,7 +34,7 @@ from sli.slis.states import (
 PLAIN = ("count", "sum", "min", "max")
 """Kinds of state that are one SQL aggregate."""
 NOTHING = {"count": "0", "sum": sum_sql(lambda _: "0")}
-"""SQL of a state of a ranking without queries."""
+"""SQL of a state over the queries of a ranking, for a tile without queries."""
 
 
 def aggregate_sql(state: State) -> tuple[str, str]:
@@ -90,15 +90,15 @@ def slice_names_sql(columns: SliceBy) -> str:
 
 
 MIN_GROUP_ROWS = 4
-"""Pairs that a group by all slice columns must have on average for `aggregate_finest` to save work."""
+"""`aggregate_finest` saves work if groups by all slice columns have at least this many pairs on average."""
 MAX_ROWS_COUNTED = 1_000_000
-"""Pairs that are counted to find out."""
+"""How many pairs are counted to estimate that average."""
 
 
 def aggregate_finest(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
-    """Make table `finest`: plain states by all slice columns at once, which the slices of fewer columns add up.
+    """Create table `finest`: plain states by all slice columns at once; slices of fewer columns add up its rows.
 
-    Makes no table and returns False if that would save no work.
+    If that would save no work, it creates no table and returns False.
     """
     columns = _all_columns(spec)
     if len(spec.slice_sets) < 2 or not columns:
@@ -168,7 +168,7 @@ def aggregate_pairs(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec
     """Aggregate view `pairs` by tile and the slices of some columns.
 
     Returns columns span, tile (its number), slice_by, slice, predictions, labelled, and one column a state, in the form
-    of `schemas.state_type`. `finest` says that `aggregate_finest` made its table.
+    of `schemas.state_type`. `finest` says whether `aggregate_finest` created its table.
     """
     con.execute(f"CREATE OR REPLACE TEMP TABLE cells AS {_cells_sql(columns, spec, finest)}")
     values, joins = "".join(_stored_sql(state) for state in _plain_states(spec)), ""
@@ -239,7 +239,7 @@ def _groups(state: State, columns: SliceBy, spec: Spec) -> ListSql:
 
 
 def _room(most: int) -> str:
-    """SQL of how many of the smallest values a cell keeps: DuckDB allocates room for all of them at once."""
+    """SQL of how many of the smallest values a cell keeps: at most as many as it has, since DuckDB reserves memory."""
     return f"least({most}, c.predictions)"
 
 

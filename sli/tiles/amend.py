@@ -1,8 +1,8 @@
-"""What new rows contribute to the tiles, without reading the logs again.
+"""What new rows contribute to the tiles, without reading the whole logs again.
 
-A pair changes only if a row with its id came. So the ids of the new rows are looked up in the index of ids, and all
+Only pairs whose id occurs in a new row change. So the ids of the new rows are looked up in the index of ids, and all
 rows with these ids are matched twice: as they were known before and as they are known now. `delta` subtracts the first
-contribution and adds the second. Limit: the new rows and all rows with their ids must fit one task.
+contribution from stored tiles and adds the second. Limit: the new rows and all rows with their ids must fit one task.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CannotAmend(Exception):
 
 @dataclass(frozen=True)
 class Contributions:
-    """Tiles of the pairs that have the ids of the new rows and of no other pairs, as known before and as known now."""
+    """Tiles made only of the pairs with ids of the new rows: as known before, and as known now."""
 
     before: pa.Table
     after: pa.Table
@@ -88,7 +88,7 @@ def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> 
 
 
 def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Log, spec: Spec) -> str:
-    """SQL of all these rows; without any SELECT, of the columns of a log and no row."""
+    """SQL of the rows of all these SELECTs; if there are none, of no rows with the columns of the log."""
     return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_sql(con, [], source, spec.zone, ALWAYS)}"
 
 
@@ -116,7 +116,7 @@ def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, ind
 
 def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence[str]) -> pa.Table:
     """The tiles of the rows in the tables whose names begin with these prefixes: `old`, `new`."""
-    own = con.cursor()  # a cursor has temporary tables of its own, and the join makes the same ones each time
+    own = con.cursor()  # a cursor has temporary tables of its own, and each join creates tables of the same names
     try:
         prepare_cursor(own)
         tables = {log: _tables_with_rows(own, prefixes, log) for log in ("predictions", "feedback")}

@@ -1,7 +1,8 @@
 """Update what stored tiles have for the audit: subtract the old contribution of the changed pairs, add the new one.
 
-These are the rows of spans `pairs` and `feedback`: counts of checks with sample ids, superseded ids and unmatched
-feedback. Limit: of the ids of a check at most SAMPLES are stored, so one that goes cannot always be replaced.
+These are the rows of spans `pairs` and `feedback`: counts of checks with sample ids (column `marks`), predictions that
+lost to one in another tile (`shadowed`) and unmatched feedback (`strays`). Limit: at most SAMPLES ids of a check are
+stored, so if one of them must go, its successor is not always known.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Element = Mapping[str, object]
 
 
 class CheckCount(TypedDict):
-    """How often a check failed, and ids of some of its rows."""
+    """How many rows a check counts, for example duplicates, and the ids of some of them."""
 
     log: str
     check: str
@@ -36,7 +37,7 @@ class CheckCount(TypedDict):
 
 
 class AuditRow(TypedDict, total=False):
-    """What a tile has for the audit; a list without elements is None."""
+    """What a tile stores for the audit; None stands for an empty list."""
 
     day: str
     span: str
@@ -50,7 +51,7 @@ AuditRows = Mapping[RowKey, AuditRow]
 
 
 def audit_rows(tiles: pa.Table, held: Iterable[Interval]) -> dict[RowKey, AuditRow]:
-    """The rows of spans `pairs` and `feedback` of a table of tiles, without those of span `pairs` of tiles `held`."""
+    """The rows of spans `pairs` and `feedback` of tiles, without rows of span `pairs` of the tiles `held`."""
     audit = tiles.filter(pc.is_in(tiles.column("span"), pa.array(["pairs", "feedback"])))
     starts = audit.column("start").cast(pa.int64()).to_numpy()
     pairs = np.array([span == "pairs" for span in audit.column("span").to_pylist()], dtype=bool)
@@ -96,7 +97,7 @@ def amend_audit(stored: AuditRows, before: AuditRows, after: AuditRows, days: Ma
 def _amend_list(
     name: Literal["shadowed", "strays"], fields: tuple[str, ...], stored: AuditRow, before: AuditRow, after: AuditRow
 ) -> list[dict[str, object]]:
-    """A list of which every element is stored. Raises CannotAmend."""
+    """The amended list, where every element is stored. Raises CannotAmend."""
     kept, lost, gained = (
         Counter(tuple(element[field] for field in fields) for element in row.get(name) or ())
         for row in (stored, before, after)
@@ -108,7 +109,7 @@ def _amend_list(
 
 
 def _amend_checks(stored: list[CheckCount], before: list[CheckCount], after: list[CheckCount]) -> list[CheckCount]:
-    """The marks with their counts and first ids. Raises CannotAmend."""
+    """The amended counts of checks with their first ids. Raises CannotAmend."""
     by_check = [
         {(mark["log"], mark["check"], mark["file"]): mark for mark in marks} for marks in (stored, before, after)
     ]

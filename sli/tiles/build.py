@@ -40,7 +40,7 @@ def match_and_build(task: Task, spec: Spec, losers: pa.Table) -> pa.Table:
     with task_connection(spec, task.predictions, task.feedback, str(task.predicted)) as con:
         began = time.monotonic()
         join_files(con, task, spec, losers)
-        # Without a file of predictions the columns have no type, and no state could be computed of them.
+        # Without a file of predictions the columns have no types, so no state could be computed from them.
         rows = build_tiles(con, spec, bool(task.prediction_tiles and task.predictions))
         span = " and ".join(f"{interval}" for interval in task.prediction_tiles[:2]) or f"feedback of {task.known}"
         files = len(task.predictions) + len(task.feedback)
@@ -68,15 +68,15 @@ def task_connection(
         raise task_error(error, where) from error
     finally:
         con.close()
-        # Arrow keeps freed memory for later use, and it would count as memory of the worker.
+        # Arrow keeps freed memory for later, which Dask would count as memory of the worker.
         pa.default_memory_pool().release_unused()
 
 
 def log_matched(rows: pa.Table, what: str, seconds: float) -> None:
-    """Log how many pairs a task matched, by its tiles."""
+    """Log how many pairs a task matched, as counted by its tiles."""
     tiles = rows.filter(pc.equal(rows.column("span"), pa.scalar("tile")))
     if len(tiles):
-        # Each set of slices has all pairs, so one set is enough.
+        # Every slice set holds all pairs, so one of them is enough.
         tiles = tiles.filter(pc.equal(tiles.column("slice_by"), tiles.column("slice_by")[0]))
     predictions, labelled = (pc.sum(tiles.column(name)).as_py() or 0 for name in ("predictions", "labelled"))
     LOG.info("matched %s: %s predictions, %s labelled, %.1f s", what, predictions, labelled, seconds)
@@ -85,7 +85,8 @@ def log_matched(rows: pa.Table, what: str, seconds: float) -> None:
 def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:
     """All rows of `schemas.TILES` of a task, from view `pairs` and the tables of `create_audit_tables`.
 
-    Without `paired` there is no such view. From here on the connection reads no file, because SQL of the config runs.
+    If not `paired`, the view does not exist. From here on the connection cannot read files, because SQL of the config
+    runs in it.
     """
     restrict_access(con)
     parts = [_audit_rows(con, "pairs"), _audit_rows(con, "feedback")]

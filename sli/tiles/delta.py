@@ -1,7 +1,7 @@
 """Update stored tiles in place: subtract the old contribution of the changed pairs, add the new one.
 
 Counts, sums and histograms are exact integers, so subtracting is exact. An extreme, a sample or a set of distinct
-values cannot be subtracted, unless the new contribution has the same again. Limit: where a state cannot be subtracted,
+values cannot be subtracted, unless the new contribution has the same values. Limit: where a state cannot be subtracted,
 `CannotAmend` is raised, and the tile must be recomputed.
 """
 
@@ -76,7 +76,7 @@ class _Update:
             raise CannotAmend
 
     def _check_extremes(self) -> None:
-        """Raise CannotAmend where the stored extreme goes and nothing as extreme comes: the next one is unknown."""
+        """Raise CannotAmend if a stored extreme goes and none as extreme comes, because the next extreme is unknown."""
         for state in self.states.values():
             if state.kind in ("min", "max"):
                 beyond, within = ("<", ">") if state.kind == "min" else (">", "<")
@@ -118,14 +118,14 @@ class _Update:
         return list_column(flat.drop_columns(["row"]), row, self.rows, state_type(state.kind))
 
     def _elements(self, state: State, columns: str) -> str:
-        """SQL of the elements of the three lists of each tile, with the sign by which they count."""
+        """SQL of the elements of the three lists (SIGNS) of each tile, each with its sign."""
         return " UNION ALL ".join(
             f"SELECT row, {sign} AS sign, {columns} FROM (SELECT row, unnest({state.id}) AS x FROM {side})"
             for side, sign in SIGNS.items()
         )
 
     def _histogram(self, state: State) -> str:
-        """SQL of histograms. Raises CannotAmend where a rounded one shrinks so far that it must have exact values."""
+        """SQL of histograms. Raises CannotAmend if a rounded one shrinks so much that it needs its exact values."""
         elements = self._elements(state, "x.value AS value, x.count AS n, x.marked AS marked")
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {elements}")
         self.con.execute(
@@ -154,7 +154,7 @@ class _Update:
         )
 
     def _distinct(self, state: State) -> str:
-        """SQL of the smallest hashes. Raises CannotAmend where one goes: other pairs may have the same value."""
+        """SQL of the smallest hashes. Raises CannotAmend if one goes, because other pairs may still have its value."""
         elements = "(SELECT row, unnest({id}) AS x FROM {side})"
         before, after, stored = (elements.format(id=state.id, side=side) for side in ("before", "after", "stored"))
         self._check_none(f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
@@ -164,7 +164,7 @@ class _Update:
         )
 
     def _sample(self, state: State) -> str:
-        """SQL of samples. Raises CannotAmend where a full one loses a pair: the pair that would follow is unknown."""
+        """SQL of samples. Raises CannotAmend if a full one loses a pair: which pair would take its place is unknown."""
         columns = "x.key AS key, x.truth AS truth, x.prediction AS prediction, x.columns AS columns"
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {self._elements(state, columns)}")
         self.con.execute(
@@ -201,9 +201,9 @@ def update_tiles(
     audit: pa.Table,
     audited: Iterable[RowKey],
 ) -> pa.Table:
-    """The `stored` tiles, of which those named by `keys` lose the contribution `before` and gain the one `after`.
+    """The `stored` tiles after an update: tiles named by `keys` lose the contribution `before` and gain `after`.
 
-    The `audit` rows replace those of the spans and starts `audited`. Raises CannotAmend.
+    The rows of `audit` replace the stored rows with the spans and starts in `audited`. Raises CannotAmend.
     """
     updated = _Update(config, stored, before, after, keys).tiles()
     con = scratch()

@@ -1,6 +1,6 @@
 """Checks before any work: does the config's SQL fit the columns of the logs, and may its Python code run?
 
-SQL is tried on an empty table with the types of the logs. Limit: these are the types of the first usable file; SQL that
+SQL is tried on an empty table with the columns of the logs. Limit: it has the types of the first usable file; SQL that
 does not fit another file fails when that file is read.
 """
 
@@ -125,11 +125,11 @@ def load_code(config: Config) -> None:
 
 
 NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hive", "null")
-"""The types of columns that can have bins, by how their names begin."""
+"""How the names of the types begin whose columns can have bins."""
 
 
 def _check_numbers(config: Config, file: LogFile) -> None:
-    """Refuse a text column where a number is needed: its cast would only fail later, on the rows."""
+    """Raise ConfigError for a text column where a number is needed; else its cast would fail later, on the rows."""
     for name, kind in file.types.items():
         if name in config.edges and not kind.startswith(NUMBERS):
             raise ConfigError("bins need a column of numbers", where=f"bins.{name}", expected="a number", found=kind)
@@ -149,7 +149,7 @@ def _check_numbers(config: Config, file: LogFile) -> None:
 
 
 def _check_partitions(config: Config, files: Iterable[LogFile]) -> None:
-    """Refuse bins of a column that is part of the files' paths, if its values are not numbers."""
+    """Raise ConfigError for bins of a column in the paths of the files (`name=value`) whose values are not numbers."""
     for file in files:
         for part in file.path.split("/"):
             name, _, text = part.partition("=")

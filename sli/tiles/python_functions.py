@@ -1,6 +1,6 @@
-"""Values of Python functions on all pairs of an hour or a day, where a sample of the pairs would not have them all.
+"""Values of Python functions on all pairs of an hour or a day, if it has more pairs than a sample keeps.
 
-A function without states cannot be merged, so its value is computed here and kept in a row of span `hour` or `day`.
+Values of such a function cannot be merged, so they are computed here and stored in rows of span `hour` or `day`.
 Limit: the pairs of one hour or day, for one slice, are in memory at once.
 """
 
@@ -83,7 +83,7 @@ def _arguments(
 ) -> dict[str, str]:
     """For each argument of a function the name of its list: labels, predictions and its columns.
 
-    Adds to `lists` what is not there yet: the name of a list by its SQL and the flag of its rows.
+    Adds further lists to `lists`, which maps the SQL of a list and the flag of its rows to the list's name.
     """
     sql_of = {TRUTH: "truth", PREDICTION: "value::DOUBLE" if state.of == "prediction" else "decision::DOUBLE"}
     for name in state.columns:

@@ -56,7 +56,7 @@ def _find_held(
     if not plan.to_confirm or not plan.published_slice_sets:
         return []
     names = ["start", "slice_by", "slice", "predictions", "labelled"]
-    # A state that the stored tiles lack is no difference.
+    # States that the stored tiles lack are not compared.
     comparable = set(stored.schema.names) - set(plan.incomplete_states)
     names += [name for name in recomputed.schema.names if name in comparable and "_" in name and name != "slice_by"]
     sets = ", ".join(literal(",".join(columns)) for columns in plan.published_slice_sets)
@@ -92,7 +92,7 @@ def changed_intervals(
 
 
 def _fill(con: duckdb.DuckDBPyConnection, tiles: pa.Table, recomputed: pa.Table, task_set: TaskSet) -> pa.Table:
-    """Give the tiles the states of some tasks as columns, and its new slices and windows as rows."""
+    """Add to the tiles what a set of tasks computed: new states as columns, new slices and windows as rows."""
     con.register("tiles_arrow", tiles)
     con.register("filling_arrow", recomputed)
     old, new = tiles.schema.names, recomputed.schema.names

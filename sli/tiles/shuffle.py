@@ -43,9 +43,9 @@ from sli.slis.states import Integers, integers
 from sli.tiles.build import build_tiles, log_matched, task_connection
 
 ROWS = 1 << 16
-"""Rows put into packets at a time."""
+"""How many rows are put into packets at a time."""
 PLACE = "sli:place"
-"""The column that says which partition a packet goes to."""
+"""The column with the number of the partition that a packet goes to."""
 NUMBERED = f"(SELECT *, rowid AS {ROW} FROM predictions)"
 Packet = tuple[int, str, bytes]
 """The place that rows go to, the table they belong to, and the rows."""
@@ -101,13 +101,13 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
 
 
 def _send(frame: Any, places: int) -> Any:
-    """The packets of a frame, each in the partition of its place."""
+    """Send the packets of a frame: each to the partition that its place names."""
     return frame.set_index(PLACE, divisions=list(range(places + 1)), shuffle_method="p2p")
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Silence the progress messages of p2p, and tracebacks of errors that are reported anyway."""
+    """Silence the progress messages of p2p, and the tracebacks of errors that are raised anyway."""
     logs = {log: log.level for log in map(logging.getLogger, ("distributed.shuffle", "distributed.worker"))}
     for log in logs:
         log.setLevel(logging.CRITICAL)
@@ -136,7 +136,10 @@ def _engine_errors(config: Config) -> Iterator[None]:
 
 
 def _one_of_each_form(files: Iterable[LogFile]) -> tuple[LogFile, ...]:
-    """A file of each form, if files differ in their columns: then a column gets the type that fits all of them."""
+    """A file for each different set of columns, or none if all files have the same.
+
+    Read with each piece, they give a column the same type everywhere, which fits all files.
+    """
     forms = {file.columns: file for file in reversed(tuple(files))}
     return tuple(reversed(forms.values())) if len(forms) > 1 else ()
 
@@ -153,7 +156,7 @@ class _Reader:
     known: Interval
     partitions: int
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Makes the task unique: Dask takes equal tasks of two runs for one."""
+    """Makes the task unique, because Dask treats equal tasks of two runs as one task."""
 
     def __call__(self, piece: Piece | pa.Table) -> pd.DataFrame:
         if not isinstance(piece, Piece):
@@ -175,7 +178,7 @@ class _Reader:
             return _frame(self._by_id(con, piece.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
 
     def _by_id(self, con: duckdb.DuckDBPyConnection, kind: str, sql: str) -> Iterator[Packet]:
-        # Rows without an id may go anywhere, but to the same place if the task runs again.
+        # Rows without an id may go to any place, but a repeated task must send them to the same place.
         key = f"CASE WHEN id IS NULL THEN hash({'t' if kind != 'losers' else 'tile'}) ELSE hash(id) END"
         sql = f'SELECT *, ({key} % {self.partitions})::INTEGER AS "{PLACE}" FROM ({sql})'
         return _packets(con, kind, sql, PLACE, lambda places: places)
@@ -223,13 +226,13 @@ AUDIT_TABLES = {
     "duplicates_elsewhere": "FROM parts",
     "unmatched": "FROM parts",
 }
-"""Tables for the audit, and SQL that merges the rows of several partitions of ids."""
+"""The tables of `create_audit_tables`, and SQL that merges their rows from several partitions of ids."""
 
 
 def _packets(
     con: duckdb.DuckDBPyConnection, kind: str, sql: str, by: str, place: Callable[[Integers], Integers]
 ) -> Iterator[Packet]:
-    """The rows of a query as packets, one a place; column `by`, by which they are ordered, decides their place."""
+    """The rows of a query as packets, one per place. They are ordered by column `by`, from which `place` computes it."""
     con.execute("SET arrow_lossless_conversion=true")
     rows = con.sql(f"SELECT * FROM ({sql}) ORDER BY {quoted(by)}").to_arrow_reader(ROWS)
     at, sink, writer = -1, pa.BufferOutputStream(), None
@@ -265,7 +268,7 @@ def _tables(packets: pd.DataFrame, kind: str) -> Iterator[pa.Table]:
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str, packets: pd.DataFrame, kind: str) -> bool:
-    """Make a table of the packets of a kind, one after the other. Returns False if there are none."""
+    """Create a table from all packets of a kind. Returns False if there are none."""
     loaded = False
     for table in _tables(packets, kind):
         con.register("packet_arrow", table)

@@ -172,7 +172,7 @@ def _client_of_factory(factory: Callable[[], object], where: str) -> Iterator[Cl
 
 def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]:
     if isinstance(config.dask, Workers):
-        # Else a worker above a share of its limit could pause for ever, since a process may keep memory that a task freed.
+        # Else a worker above a share of its limit could pause for ever, as a process may keep memory that a task freed.
         pauses = ("target", "spill", "pause")
         limits: dict[str, object] = {f"distributed.worker.memory.{name}": False for name in pauses}
         limits |= {f"distributed.p2p.{name}.buffer": BUFFER for name in ("comm", "storage")}

@@ -1,7 +1,7 @@
 """The audit: every row and file of the logs that did not count, with its log, count, reason and samples.
 
-It is summed up from the day tiles, so rows of days that a run did not touch stay in it. Limit: a count is of a log,
-check and file; which rows it counts shows only in a few samples.
+It is summed up from the day tiles, so it covers days that a run did not touch, too. Limit: it has one count per log,
+check and file, and names only a few of the rows that it counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BAD = (
     "wrong time",
     "wrong id type",
 )
-"""How the name of a check begins that means bad input."""
+"""How the names of checks begin that mean bad input."""
 EXPLANATIONS = {
     "duplicate": "another prediction with this id won",
     "superseded": "other feedback for the same prediction won",
@@ -49,7 +49,8 @@ _STAMPS = ("run_id", "sequence", "as_of")
 def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict[str, object]] = ()) -> pa.Table:
     """The audit of both logs: one row a log, check and file, without the columns run_id, sequence and as_of.
 
-    `days` are all day tiles, `files` those of both logs that may have a problem, `unsliced` rows of `unsliced_rows`.
+    `days` are all day tiles, `files` the files of both logs that may have a problem, `unsliced` what `unsliced_rows`
+    returns.
     """
     con = scratch()
     con.register("days_arrow", days.select(["marks"]))
@@ -58,7 +59,7 @@ def audit_rows(days: pa.Table, files: Iterable[LogFile], unsliced: Iterable[dict
     rows += [row for row in map(_file_row, files) if row is not None]
     rows += unsliced
     for row in rows:
-        if "explanation" not in row:  # a file that is set aside brings its own
+        if "explanation" not in row:  # a file that is set aside has its own explanation
             row["explanation"] = EXPLANATIONS[row["check"].split(":")[0]]
     rows.sort(key=lambda row: (row["log"], row["check"], row["file"] or ""))
     return pa.Table.from_pylist(rows, schema=pa.schema([f for f in schemas.AUDIT if f.name not in _STAMPS]))
@@ -76,7 +77,7 @@ def _file_row(file: LogFile) -> dict[str, object] | None:
 
 
 def unsliced_rows(columns: Mapping[str, str], predictions: Files) -> list[dict[str, object]]:
-    """The rows of columns by which there can be no slices; `columns` maps their names to their types."""
+    """The rows for columns that cannot have slices; `columns` maps their names to their types."""
     count = sum(file.rows for file in predictions if file.usable) if columns else 0
     return [
         {
@@ -92,12 +93,12 @@ def unsliced_rows(columns: Mapping[str, str], predictions: Files) -> list[dict[s
 
 
 def current_audit(published: Published | None) -> pc.Expression:
-    """A filter for the rows of table `audit` that hold now: those of the last run that did not have an older as_of."""
+    """A filter for the current rows of table `audit`, from the last run without an older as_of."""
     return pc.field("sequence") == (published.audit_sequence if published is not None else 0)
 
 
 def same_audit(audit: pa.Table, before: pa.Table) -> bool:
-    """Whether two audits differ at most in their run."""
+    """Whether two audits are equal, apart from the run that wrote them."""
     names = [name for name in schemas.AUDIT.names if name not in _STAMPS]
     key: list[tuple[str, Literal["ascending", "descending"]]] = [
         (name, "ascending") for name in ("log", "check", "file")

@@ -57,7 +57,7 @@ class Staged:
     index: IndexUpdate
     audit: pa.Table
     same_audit: bool
-    """Whether the audit is the one that is published."""
+    """Whether the audit equals the published one."""
     inputs: Inputs
     """The files there are now."""
     seen: Inputs
@@ -122,7 +122,7 @@ def commit(
 
 
 def _same_state(before: Published | None, state: Published) -> bool:
-    """Whether the next plan would build on the same state."""
+    """Whether two states are equal, apart from the fields that differ in each run."""
     if before is None:
         return False
     run_fields = {name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")}
@@ -130,7 +130,7 @@ def _same_state(before: Published | None, state: Published) -> bool:
 
 
 def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:
-    """The revisions of a run of an older as_of, and those that keep what is known later as it is."""
+    """The revisions of a run with an older as_of, and revisions that keep later results as they were."""
     revised = pa.concat_tables(revisions, promote_options="permissive")
     restated = restated_rows(transaction.store, transaction.published, revised, plan.as_of, transaction.sequence)
     return [revised, restated]
@@ -149,7 +149,7 @@ def _write_staged(config: Config, transaction: Transaction, plan: Plan, staged: 
 
 
 def _write_inputs(transaction: Transaction, staged: Staged) -> None:
-    """Write which files this run saw: usually only those that are new."""
+    """Write which files this run saw; usually only the new ones are appended."""
     new = staged.inputs.added_to(staged.seen)
     if new is None or "inputs" not in transaction.versions:
         transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")

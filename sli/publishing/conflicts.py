@@ -1,7 +1,7 @@
 """Conflicts: rows that lost to another row of the same id with another value. If there are many, ids are not unique.
 
 Example: two models score the same requests under the same ids. Half of the rows lose, and the rest is biased. Limit:
-conflicts are reported by day, for the days that a run touched, where it found more than before.
+a run reports conflicts by day, only for days that it touched and on which it found more than before.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sli.matching.spec import SAMPLES
 
 @dataclass(frozen=True)
 class Conflicts:
-    """The rows of a log in conflict, on the local days on which they are more than the config allows."""
+    """Conflicts in a log, on the local days on which there are more than the config allows."""
 
     log: str
     days: tuple[str, ...]
     rows: int
-    """All rows of these days: those that count and those that lost to them."""
+    """All rows of these days: rows that count, and rows that lost to them."""
     conflicts: int
     samples: tuple[str, ...]
 
@@ -35,10 +35,10 @@ class Conflicts:
 
 
 def new_conflicts(config: Config, before: pa.Table, days: pa.Table, touched: Collection[str]) -> tuple[Conflicts, ...]:
-    """The conflicts on touched days that have more than `max_conflicts` allows, and more than the day tiles `before`.
+    """The conflicts on touched days with more than `max_conflicts` allows, and more than in the day tiles `before`.
 
-    Rows of the predictions log are those that count and the duplicates; rows of the feedback log are labels,
-    withdrawals and what these superseded, on the day of their prediction.
+    Rows of the predictions log are the predictions that count and their duplicates. Rows of the feedback log are
+    labels, withdrawals and superseded feedback, on the day of their prediction.
     """
     con = scratch()
     con.register("now_days", days)

@@ -1,7 +1,7 @@
 """What changed: the rows that a run rolled up, compared with the published rows.
 
-A row is published again only if something in it changed, so a rerun changes nothing and `revisions` holds exactly the
-values that were ever published. Rows are compared grain by grain, in the flat form. Limit: values are compared to the
+A row is published again only if something in it changed. So a rerun changes nothing, and `revisions` holds each
+published value once. Rows are compared grain by grain, in the flat form. Limit: values are compared to the
 bit; states are exact, so equal inputs give equal bits.
 """
 
@@ -36,9 +36,9 @@ ReadRows = Callable[[], pa.Table]
 
 @dataclass(frozen=True)
 class Difference:
-    """`rows`: all rows of the partitions that change, as they shall be; `revised`: the rows added, changed, removed.
+    """`rows`: the new content of the partitions that change; `revised`: the rows added, changed and removed.
 
-    Both are flat and their texts are dictionary-encoded.
+    Both are flat, with dictionary-encoded texts.
     """
 
     rows: pa.Table
@@ -53,7 +53,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which published rows a run replaces: those of the windows and series it rolled up, and of what is gone."""
+    """Which published rows a run may replace: of the windows and series it rolled up, or no longer declared."""
 
     config: Config
     plan: Plan
@@ -78,7 +78,7 @@ class Scope:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         declared = np.zeros(len(rows), dtype=bool)
         for sli in self.config.declared:
-            # By name and definition: a renamed SLI keeps its definition.
+            # Both name and definition must match, since a renamed SLI keeps its definition.
             declared |= _is_in(rows, "sli", [sli.name]) & _is_in(rows, "definition", [self.config.definition(sli)])
         declared &= _is_in(rows, "grain", [grain.name for grain in self.config.all_grains])
         declared &= _is_in(rows, "slice_by", self._slice_sets)
@@ -116,7 +116,7 @@ def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: 
 
 
 def no_difference() -> Difference:
-    """No row, and none revised."""
+    """A difference without rows."""
     stamp = {"as_of": pa.int64(), "run_id": TEXT, "change": TEXT, "cause": TEXT, "old_value": pa.float64()}
     more = [pa.field(name, kind) for name, kind in {**stamp, "old_verdict": TEXT}.items()]
     nothing = pa.Table.from_batches([], pa.schema([pa.field("model", TEXT), *NOTHING.schema, *more]))
@@ -124,7 +124,7 @@ def no_difference() -> Difference:
 
 
 def all_added(new: pa.Table, scope: Scope) -> Difference:
-    """What `compare_grain` returns where nothing was published: the same rows, in the order they come."""
+    """What `compare_grain` returns if nothing was published before: all rows, in the order of `new`."""
     n, plan = len(new), scope.plan
     rows = new.select(list(ROLLED)).add_column(0, "model", constant_column(scope.config.model, TEXT, n))
     rows = rows.append_column("as_of", constant_column(plan.as_of, pa.int64(), n))
@@ -192,7 +192,7 @@ def _find_revised(con: duckdb.DuckDBPyConnection, scope: Scope, first: bool) -> 
 
 def _cause(config: Config, plan: Plan, first: bool) -> str:
     """SQL for the cause of a change: from what differs, and from the columns that `_with_changed_windows` adds."""
-    # Built-in SLIs with a reference do not depend on labels.
+    # Built-in SLIs with a reference do not use labels, so feedback cannot be the cause of a change.
     with_reference = [
         sli.name for sli in config.declared if sli.reference is not None and "python" not in sli.declaration
     ]
@@ -217,7 +217,7 @@ def _cause(config: Config, plan: Plan, first: bool) -> str:
 def _with_changed_windows(config: Config, plan: Plan, rows: pa.Table) -> pa.Table:
     """Rows with two more columns: `window_changed` and `reference_changed`.
 
-    They say whether a tile of the window changed, and a tile of the window that it is compared with.
+    They say whether a tile of the window changed, and whether a tile of its reference did.
     """
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
     window, reference = (np.full(len(rows), plan.from_scratch) for _ in range(2))

@@ -1,6 +1,6 @@
 """History: results as they were known at an earlier instant, and what backfills changed, from the revisions.
 
-Limit: a revision counts from the as_of of the run that published it, not from that run's wall-clock time.
+Limit: a revision is known from the as_of of its run on, not from the time at which the run worked.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def rows_known_at(store: Store, published: Published | None, as_of: int, only: p
 def restated_rows(store: Store, published: Published | None, revised: pa.Table, as_of: int, sequence: int) -> pa.Table:
     """Revisions that keep later results as they were when a run of an older `as_of` publishes `revised`.
 
-    Example: the run of Wednesday found nothing to change, so no revision has its as_of. A run of Tuesday that comes
-    later would change what a reader sees as known on Wednesday, were it not for these rows.
+    Example: a run as of Wednesday changed nothing, so no revision has its as_of. A later run as of Tuesday publishes
+    revisions. Without the rows of this function, they would also change what readers see as known on Wednesday.
     """
     as_ofs = store.rows("runs", published, ["as_of"]).column("as_of").cast(pa.int64()).to_numpy()
     later = as_ofs[as_ofs > as_of]
@@ -56,7 +56,7 @@ def restated_rows(store: Store, published: Published | None, revised: pa.Table, 
 
 
 def backfill_changes(store: Store, published: Published | None, only: str | None = None) -> pa.Table:
-    """What backfills changed (one, or all): each row's value before their first part and after their last.
+    """What one backfill, or each of them, changed: the value of each row before its first part and after its last.
 
     `only` is the id of a backfill. Rows that only became final meanwhile are left out.
     """

@@ -1,7 +1,7 @@
 """The forms of result rows: flat (as they are computed and compared), stored (as the tables hold them), and pandas.
 
 A flat row has integers for instants and text for `slice_by` and `slice`; a stored row has timestamps, a list and a map.
-Limit: nothing here knows which rows changed.
+Limit: this module does not know which rows changed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 KEY = ("sli", "definition", "grain", "window_start", "window_end", "slice_by", "slice")
 """The columns that identify a row of `results`."""
 COMPARED = tuple(name for name in ROLLED if name not in (*KEY, "day"))
-"""The columns in which a changed row differs."""
+"""The columns that are compared: a row whose value differs in one of them has changed."""
 BATCH_ROWS = 1 << 16
-"""Rows brought into the stored form at a time."""
+"""How many rows are converted to the stored form at a time."""
 
 
 def flat_rows(stored: pa.Table) -> pa.Table:
@@ -78,7 +78,7 @@ def to_pandas(stored: pa.Table) -> pd.DataFrame:
     flat = stored.select(names)
     for at in nested:
         flat = flat.set_column(at, names[at], pa.nulls(len(stored)))
-    # Without threads: hardly a column is copied, and waking threads takes longer.
+    # Without threads, because few columns are copied and starting threads would take longer.
     frame: pd.DataFrame = flat.to_pandas(use_threads=False)
     for at, kind in nested.items():
         frame.isetitem(at, np.fromiter(map(kind, stored.column(names[at]).to_pylist()), object, len(stored)))

@@ -1,8 +1,8 @@
 """The store: Delta tables under one root, made visible together by one commit of `results`.
 
 That commit names the versions of the other tables that it rests on, and carries the state that the next plan needs.
-What a killed run wrote to the other tables lies after those versions, and the next writer rolls it back. Limit: like
-all Delta writers on local disks it is safe against kills, but not shown to be safe against power loss.
+What a killed run wrote to the other tables has later versions, which the next run that writes rolls back. Limit: like
+all Delta writers on local disks it is safe against kills, but not proven safe against power loss.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 STATE_KEY = "sli_published"
-"""Where a commit of `results` carries the published state."""
+"""The key of the published state in the metadata of a commit of `results`."""
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
@@ -43,11 +43,11 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
 }
 """Schema and partition columns of each table, in the order they are written: `results` last."""
 Within = Sequence[tuple[str, str, str | list[str]]]
-"""Conditions on partition columns that choose the files to read, for example [("day", ">=", "2026-01-31")]."""
+"""Conditions on partition columns that select the files to read, for example [("day", ">=", "2026-01-31")]."""
 REMOVE = "remove the whole store: the next run recomputes everything, without the history"
 RESTORE = f"restore it from a copy; or {REMOVE}"
 FEW_FILES = 12
-"""Up to this many files are read one after the other, without a dataset."""
+"""A table of at most this many files is read file by file, without a dataset."""
 LOG_FILE = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
 NEWEST_LOG_FILES = 24
 """How many files of a table's log are checked: the commits since the last checkpoint, and some more."""
@@ -92,7 +92,7 @@ class Store:
             ) from error
 
     def _check_log(self, name: str) -> None:
-        """Raise StoreError where a commit is an empty file, as a power cut leaves it: it would read as no commit."""
+        """Raise StoreError if a commit is an empty file, as a power cut leaves it: it would read as no commit."""
         with suppress(FileNotFoundError), os.scandir(f"{self.uri(name)}/_delta_log") as entries:
             files = sorted((file for file in entries if LOG_FILE.fullmatch(file.name)), key=lambda file: file.name)
             for file in files[-NEWEST_LOG_FILES:]:
@@ -115,7 +115,7 @@ class Store:
         """The table of results, or None if there is no store yet. Raises StoreError if only this table is missing."""
         results = self.table("results")
         if results is None and any(self.table(name) is not None for name in LAYOUT if name != "results"):
-            # `results` is created before any other table: either another run just created it, or it is lost.
+            # `results` is created before any other table. So either another run has just created it, or it is lost.
             results = self.table("results")
             if results is None:
                 raise self.missing_table("results")
@@ -127,7 +127,7 @@ class Store:
             return None
         where = self.uri("results")
         with table_errors(where, "read"):
-            # Usually the newest commit carries it. A commit of maintenance does not, so look further back if need be.
+            # Usually the newest commit carries the state. Commits of maintenance do not, so older ones are tried, too.
             for limit in (1, 20, None):
                 for commit in results.history(limit):
                     if STATE_KEY in commit:
@@ -139,7 +139,7 @@ class Store:
     def undo_after(self, limit: int) -> Published | None:
         """Go back to the last publication as of `limit` or earlier, and return it; None if it is the newest already.
 
-        The next writer rolls back what the other tables gained since, as it does after a killed run. Raises StoreError.
+        The next run that writes rolls back the other tables, as it does after a killed run. Raises StoreError.
         """
         from deltalake import CommitProperties
 
@@ -215,15 +215,15 @@ class Store:
         return pa_fs.SubTreeFileSystem(str(Path(self.uri(name)).absolute()), pa_fs.LocalFileSystem())
 
     def _scan_options(self) -> ds.ParquetFragmentScanOptions:
-        """Prefetching hides how long a request takes; on a local disk it only costs threads."""
+        """Options that prefetch data from remote storage, where requests are slow; a local disk needs no threads."""
         import pyarrow.dataset as ds
 
         return ds.ParquetFragmentScanOptions(pre_buffer=not self.local)
 
     def _rows_of_few_files(self, name: str, table: DeltaTable) -> pa.Table:
-        """All rows of a table with few files, without a dataset: that would import pandas.
+        """All rows of a table with few files, without a dataset, because a dataset imports pandas.
 
-        A run that finds nothing to do reads no other tables, and the import would take a quarter of its time.
+        A run that finds nothing to do reads only such tables, and the import would take a quarter of its time.
         """
         import pyarrow.fs as pa_fs
         import pyarrow.parquet as pq
@@ -237,7 +237,7 @@ class Store:
         return pa.concat_tables(parts, promote_options="default") if parts else LAYOUT[name][0].empty_table()
 
     def writing(self, name: str, size: int) -> AbstractContextManager[None]:
-        """A context to write `size` bytes to a table in, without panics of a library. Raises OSError if read-only."""
+        """A context for writing `size` bytes to a table; hides panics of the library. Raises OSError if read-only."""
         if not self.local:
             return nullcontext()
         if not os.access(self.uri(name), os.W_OK):

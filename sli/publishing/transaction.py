@@ -1,7 +1,7 @@
 """Transaction: the writes of one run, made visible together by one commit of `results`.
 
-It opens every table first, so if another run publishes in between, this one fails. Limit: it finds out only when it
-commits; it locks nothing.
+It opens every table at its start. If another run publishes after that, the commit of this one fails. Limit: it locks
+nothing, so a conflict shows only at the commit.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 APP = "sli"
 SMALL_FILES = {"keys": 64, "inputs": 8}
-"""Tables that every run appends to: beyond this many files, the small ones are merged."""
+"""Tables that every run appends to, and with how many files: if there are more, small files are merged."""
 TARGET_BYTES = 16 << 20
-"""Size of merged files: larger ones would be rewritten too often."""
+"""The size of merged files. If they were larger, merging would rewrite too much."""
 UNKNOWN_BYTES = 1 << 30
-"""Bytes to expect of rows that come batch by batch: their true size shows only when they are written."""
+"""The size supposed for rows that come batch by batch, since their true size is not known before they are written."""
 
 
 class Transaction:
@@ -38,7 +38,7 @@ class Transaction:
         self.store = store
         results = store.results()
         self.published = store.published_state(results)
-        # Opened after `results`, so none is older than what is published, and rolling back only ever goes back.
+        # Opened after `results`, so none is older than the version that is published, and a restore never goes forward.
         self._tables = {name: results if name == "results" else store.table(name) for name in LAYOUT}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
@@ -81,7 +81,7 @@ class Transaction:
         self._tables["results"] = self._tables["results"] or self._create("results")
         table = self._tables[name] = self._tables[name] or self._create(name)
         if name != "results" and table.version() != self.versions.get(name, 0):
-            # A run that was killed, or that lost to another one, left this behind.
+            # A run that was killed, or that lost to another run, left newer versions behind.
             table.restore(self.versions.get(name, 0))
         return table
 
@@ -136,14 +136,14 @@ class Transaction:
             self.versions[name] = table.version()
 
     def publish(self, state: Published, rows: Iterable[pa.Table], replacing: str | None) -> Published:
-        """The one atomic commit: from here on every reader sees all that was written. Raises ConflictError."""
+        """Make the one atomic commit that lets readers see everything that was written. Raises ConflictError."""
         state = replace(
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
         )
         try:
             self.write("results", rows, replacing, state)
         except StoreError:
-            # A commit may succeed and its answer be lost. No other state is equal: it names the versions of this run.
+            # The commit may have succeeded although its answer was lost. Then the published state equals this run's.
             published = self.store.published()
             if published is None or published.to_json() != state.to_json():
                 raise
@@ -162,7 +162,7 @@ class Transaction:
             schema=schema,
             partition_by=partitions,
             mode="error",
-            # Files are found by partition alone; statistics of every column would make the log ten times as long.
+            # Files are selected by partition only, and statistics of every column would make the log ten times as long.
             configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
             storage_options=self.store.options,
         )
@@ -212,6 +212,6 @@ def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _reader(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.RecordBatchReader:
-    """The same batch by batch."""
+    """The tables with the columns and types of a schema, batch by batch."""
     batches = (batch for rows in tables for batch in _with_columns(rows, schema).to_batches())
     return pa.RecordBatchReader.from_batches(schema, batches)

@@ -1,8 +1,8 @@
 """Turns: one run at a time works on a store; the others wait, then plan again what is left to do.
 
 In a folder the turn is a lock, which the system releases when its holder dies; on S3 it is an object that its holder
-renews. Limit: turns only save work. If two runs work at once they lose time and nothing else, since the commit decides.
-So a run goes on without a turn where locks do not work, and after PATIENCE.
+renews. Limit: turns only save work. If two runs do work at once, they lose only time, because the commit decides which
+one publishes. So a run works without a turn if locks do not work, or after PATIENCE.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOG = logging.getLogger("sli.store")
 PATIENCE = 600.0
 """Seconds that a run waits for its turn, and that it keeps trying while it loses to others."""
 POLL = {True: 0.1, False: 1.0}
-"""Seconds between two tries to take the turn, by whether the store is a local folder."""
+"""Seconds between two tries to take the turn: for a local folder (True), and on S3."""
 BEAT = 5.0
 """Seconds between two renewals of the object by its holder."""
 STALE = 25.0
@@ -67,7 +67,7 @@ class Turn:
 
 
 class _Folder:
-    """A lock on the folder of the store itself, so no file is left behind."""
+    """A lock on the folder of the store itself, so that it leaves no file behind."""
 
     def __init__(self, root: str) -> None:
         self.root = root

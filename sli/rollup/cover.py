@@ -1,7 +1,8 @@
-"""Which nodes of the tile tree make up a window: few, however long the window is.
+"""Which nodes of the tile tree make up a window: a few, even if the window is long.
 
-A node of level 1 is the merge of 4 neighbouring tiles, one of level 2 of 16, and so on. For example tiles 3 to 20 are
-the tiles 3 and 20 and the nodes 1 to 4 of level 1. Limit: only whole tiles; a window never cuts one.
+A node of level 1 is the merge of 4 neighbouring tiles, one of level 2 of 16, and so on. For example a window of the
+tiles 3 to 20 is made of the tiles 3 and 20 and the nodes 1 to 4 of level 1. Limit: only whole tiles; a window never
+cuts one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sli.slis.states import Integers
 RADIX = 4
 """How many nodes are merged to one of the next level."""
 DAYS = -1
-"""The level of day tiles; -2 has merges of 4 of them, and so on."""
+"""The level of day tiles; a node of level -2 is the merge of 4 neighbouring day tiles, and so on."""
 
 
 class Cover(NamedTuple):
@@ -72,7 +73,8 @@ class Timeline:
     def cover(self, starts: Instants, ends: Instants, disjoint: bool) -> Cover:
         """The nodes of each window: day tiles for its whole days, tiles for the rest.
 
-        `disjoint` windows share no tile, so larger nodes would be built for a single use: they take tiles alone.
+        `disjoint` says that no two windows share a tile. Then each larger node would be used only once, so the windows
+        are made of tiles alone.
         """
         every = np.arange(len(starts))
         if self.midnights is None or len(self.midnights) == 0:

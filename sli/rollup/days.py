@@ -1,7 +1,7 @@
 """Day tiles: the merged states of whole local days, so that a long window reads few rows.
 
-They follow from the hour tiles and are written with them, and the audit is summed up from them. Limit: one row a day
-and slice has the whole state, however large it is.
+They are computed from the hour tiles and written with them, and the audit is summed up from them. Limit: one row per
+day and slice holds the whole state, even a large one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sli.slis.states import integers
 
 
 def update_days(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
-    """All rows of `schemas.DAYS` after a run: those of the touched days are merged again, from the hour tiles."""
+    """All rows of `schemas.DAYS` after a run: touched days are merged again from hour tiles, the others are kept."""
     kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(sorted(touched), pa.string()))))
     merged = [merge_days(config, tiles, touched), day_checks(tiles, touched)]
     days = pa.concat_tables([kept, *merged], promote_options="permissive")
@@ -33,7 +33,7 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
     """One row of `schemas.DAYS` for each slice and each of these local days, merged from hour tiles."""
     in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
     tiles = tiles.filter(pc.and_(pc.equal(tiles.column("span"), pa.scalar("tile")), in_days))
-    # A day with feedback alone has no tile, and in the year 1 not even a midnight.
+    # A day that has only feedback has no tile, and in the year 1 not even a midnight.
     filled = sorted(str(day) for day in pc.unique(tiles.column("day")).to_pylist())
     dates = [date.fromisoformat(day) for day in filled]
     starts, ends = (
@@ -58,7 +58,7 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
 
 
 def day_checks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
-    """The marks of these local days, one row a day and span; unmatched feedback is counted by its reason."""
+    """The counts of checks of these local days, one row per day and span, with unmatched feedback counted by reason."""
     con = scratch()
     in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
     con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]).filter(in_days))
@@ -77,7 +77,7 @@ def day_checks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
 
 
 def sum_checks_sql(checks: str, by: str = "") -> str:
-    """SQL that sums up column `m` of a table, which has marks: one row a log, check and file (and the columns `by`)."""
+    """SQL that sums up column `m` of `checks`, counts of checks: one row per log, check and file (and columns `by`)."""
     return (
         f'SELECT {by}m.log AS log, m."check" AS "check", m.file AS file, sum(m."count")::BIGINT AS "count", '
         f"list_slice(list_sort(list_distinct(flatten(list(m.samples)))), 1, {SAMPLES}) AS samples "

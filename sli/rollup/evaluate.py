@@ -1,7 +1,7 @@
 """Values of SLIs from merged states, in batches that fit the memory of a task.
 
 Some SLIs compare each row with a reference: the window before, a fixed window, or a table. Limit: the memory of a batch
-is estimated from its predictions; a batch that takes more than there is is halved, down to a single row.
+is only estimated, from its predictions; a batch that runs out of memory is halved, down to a single row.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from sli.slis.formula import Values
 from sli.slis.states import DISTINCT, SAMPLE_ROWS, Flags, Floats, Groups, Histograms, Integers, Merged
 
 CACHED = 1 << 18
-"""Elements of a list state evaluated at a time: few enough for the caches of the processor."""
+"""How many elements of a list state are evaluated at a time, so that they fit the caches of the processor."""
 MERGING, BATCH = 2, 4
-"""Merging tiles may take 1 / MERGING of a task's memory, the rows of a batch 1 / BATCH."""
+"""Merging tiles may take 1 / MERGING of a task's memory, and the rows of a batch 1 / BATCH of it."""
 ELEMENT = {"histogram": (100, 8192), "groups": (150, 1 << 20), "distinct": (30, DISTINCT), "sample": (100, SAMPLE_ROWS)}
 """About how many bytes an element of a list takes with its copies, and the most elements that a row has."""
 TEXT = 200
@@ -34,7 +34,7 @@ TEXT = 200
 ADDED, VALUES = 100, 500
 """About how many bytes a row takes for each merged column, and for the values of each SLI."""
 FEWEST = 64
-"""Rows evaluated at a time at least, if a batch has so many."""
+"""At least so many rows are evaluated at a time, unless the batch is smaller."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Compared:
-    """What rows are compared with: row i with the row at `at[i]` of the reference, with nothing where that is -1."""
+    """What rows are compared with: row i with row `at[i]` of the reference, or with nothing if that is -1."""
 
     at: Integers
     rows: Rows | None
-    """The reference's rows, of which lists are merged batch by batch; None if `merged` has them all."""
+    """The reference's rows, whose lists are merged batch by batch; None if `merged` already holds their states."""
     merged: Merged | None
     ends: Instants
     """The ends of the reference's windows."""
@@ -77,7 +77,7 @@ class Evaluation:
         self.tree = TileTree(self.con, tables, self.states, config.tile, caps)
         self.reference_trees: dict[str, TileTree] = {}
         self.fixed: dict[Reference, tuple[Merged, Integers]] = {}
-        """References that are the same for every window, merged, and the code of each row's slice."""
+        """For each reference that is the same for every window: its merged rows, and the code of the slice of each."""
         paths = (sli.reference.path for sli in self.slis if sli.reference is not None and sli.reference.kind == "table")
         for path in dict.fromkeys(paths):
             con = connect(config.parallel, config.task_memory // MERGING)
@@ -118,7 +118,7 @@ class Evaluation:
     def _halve_if_too_large(
         self, work: Callable[[int, int], Iterator[Batch]], first: int, last: int
     ) -> Iterator[Batch]:
-        """The batches of `work(first, last)`; in halves if that runs out of memory. Raises OutOfMemory."""
+        """The batches of `work(first, last)`; if that runs out of memory, of both halves. Raises OutOfMemory."""
         done = 0
         try:
             for batch in work(first, last):
@@ -310,7 +310,7 @@ def _positions(rows: Rows, window: Integers | None, code: Integers, codes: int) 
 
 
 def _states_of_sli(sli: Sli, merged: Merged, reference: Merged | None) -> Merged:
-    """What an SLI sees: its own states, by the names that it gave them."""
+    """What an SLI sees: only its own states, by the names that it gave them."""
     states = sli.formula.states.items()
     other = None
     if reference is not None:
@@ -325,14 +325,14 @@ def too_few(support: int) -> str:
 
 
 def _small(rows: Rows, support: int) -> Flags:
-    """The rows of slices with fewer predictions than `support`; the empty slice is never one."""
+    """Which rows are slices with fewer predictions than `support`; the empty slice always counts as large enough."""
     small: Flags = rows.predictions < support
     small &= np.array([slice_by != "" for slice_by in rows.slice_by.to_pylist()], dtype=bool)
     return small
 
 
 def _set_null(values: Values, rows: Flags, why: str) -> Values:
-    """The values, null in these rows for one reason."""
+    """The values, with null and the reason `why` in these rows."""
     reason = values.reason.copy()
     reason[rows] = why
     numbers = ("value", "low", "high", "bound", "missing_low", "missing_high")

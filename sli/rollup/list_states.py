@@ -1,4 +1,4 @@
-"""States that are lists (histograms, groups, distinct values, samples): their elements as rows, merged and read back.
+"""States that are lists (histograms, groups, distinct values, samples): merges their elements and reads them back.
 
 In the tile tree each element is one row, so DuckDB merges lists with a GROUP BY. Limit: the elements of all rows that
 are read together are in memory at once.
@@ -36,7 +36,7 @@ from sli.slis.states import (
 )
 
 HASHES = 2.0**63
-"""How many hashes there can be."""
+"""The number of possible hashes."""
 Lists: TypeAlias = Histograms | Groups | Distincts | Samples
 StateValues: TypeAlias = Integers | Floats | Lists | tuple[Floats, Objects]
 """What merged rows have of one state; a pair is the value and the reason of a Python function."""
@@ -131,7 +131,7 @@ def _distincts(_: State, offsets: Integers, elements: Elements) -> Distincts:
 def _samples(state: State, offsets: Integers, elements: Elements) -> Samples:
     truth, prediction = (_doubles(elements[name]) for name in ("truth", "prediction"))
     keys = integers(elements["key"])
-    # Arrow allows a null list, but a sample stores none.
+    # Arrow allows null lists, but a sample never stores one.
     texts = cast("list[list[str | None]]", elements["columns"].to_pylist() if state.columns else [])
     pieces = list(itertools.pairwise(offsets))
     columns: list[Mapping[str, Objects]] = [
@@ -153,4 +153,4 @@ READERS: Mapping[str, Callable[[State, Integers, Elements], Lists]] = {
     "distinct": _distincts,
     "sample": _samples,
 }
-"""What an SLI sees of lists of each kind, from their offsets and elements."""
+"""For each kind of list the function that turns offsets and elements into what an SLI sees."""

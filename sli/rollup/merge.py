@@ -1,7 +1,7 @@
 """Tiles merged into a tree in DuckDB, and each window as the merge of the few nodes that cover it.
 
-So an hour, a day, 30 sliding days and the time since deployment cost about the same. Lists are merged for a part of the
-rows at a time. Limit: DuckDB has all tiles of the windows asked for, and spills to disk beyond its memory.
+So windows of an hour, a day, 30 days and all the time since deployment cost about the same. Lists are merged for some
+of the rows at a time. Limit: all tiles of the windows are loaded into DuckDB, which spills to disk beyond its memory.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from sli.slis import State
 from sli.slis.states import FRACTION, SUM_PARTS, Floats, Integers, Objects, integers, sum_sql
 
 OWN = "own"
-"""The side of the windows asked for; the windows they are compared with are another side."""
+"""The side of the windows that are rolled up; windows that they are compared with have another side."""
 
 
 @dataclass(frozen=True)
 class TileTables:
-    """What windows are merged from."""
+    """The tables that windows are merged from."""
 
     tiles: pa.Table
     """Rows of `schemas.TILES`, with columns of states."""
     days: pa.Table | None = None
     """Rows of `schemas.DAYS` of span `tile`: a window takes them for its whole days."""
     midnights: Instants | None = None
-    """The first instants of all days of `days`, gaps included, and of the day after."""
+    """The midnights from the first to the last day of `days`, without gaps, and the midnight after."""
     references: Mapping[str, pa.Table] = field(default_factory=dict)
     """The tiles of each reference table, by its path."""
 
@@ -57,7 +57,7 @@ class Rows:
         self.labelled = integers(table.column("labelled"))
         single = table.column("position").null_count == 0 and bool((integers(table.column("parts")) == 1).all())
         self.position = integers(table.column("position")) if single else None
-        """Where the tile of each row lies, if each row is a single tile."""
+        """The position of the tile of each row, if each row is a single tile; else None."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -101,11 +101,11 @@ class TileTree:
         self.starts = [np.sort(own * tile), *([] if days is None else [_starts(days)])]
         self._distinct_values: dict[str, int] = {}
         self._built = {0: 0, DAYS: 0}
-        """How many levels are built above the tiles (0) and the day tiles (DAYS)."""
+        """How many levels are built so far above the tiles (0) and above the day tiles (DAYS)."""
         self._load_tiles()
 
     def _cap(self, caps: Mapping[SliceBy, int]) -> None:
-        """Table `capped`: for each slice of a capped set how many slices stay, and the code of the rest."""
+        """Create table `capped`: for each slice of a capped set how many slices stay, and the code of "(other)"."""
         named = [(",".join(by), top, slice_text(dict.fromkeys(by, OTHER))) for by, top in caps.items()]
         self.con.execute("CREATE TEMP TABLE caps (slice_by VARCHAR, top BIGINT, other VARCHAR)")
         if named:
@@ -121,7 +121,7 @@ class TileTree:
         )
 
     def _load_tiles(self) -> None:
-        """Table `nodes`: what adds up, and extremes, one row a node and slice; at first of tiles and day tiles."""
+        """Create table `nodes`: counts, sums and extremes, one row per node and slice; at first tiles and day tiles."""
         parts, self.columns = "", ["predictions", "labelled"]
         for state in self._states("count", "min", "max"):
             parts += f", t.{state.id}"
@@ -138,7 +138,7 @@ class TileTree:
         self._lists_loaded = False
 
     def _load_lists(self) -> None:
-        """For each list state a table of its elements, one row each: only windows of several nodes need them."""
+        """Create for each list state a table with one row per element. Only windows of several nodes need them."""
         if self._lists_loaded:
             return
         self._lists_loaded = True
@@ -157,7 +157,7 @@ class TileTree:
         return [state for state in self.states.values() if state.kind in kinds]
 
     def _merged_columns(self) -> str:
-        """SQL that merges the additive columns and extremes."""
+        """SQL that merges the columns of counts, sums and extremes."""
         extremes = {state.id: state.kind for state in self._states("min", "max")}
         return "".join(f", {extremes.get(name, 'sum')}({name}) AS {name}" for name in self.columns)
 
@@ -199,10 +199,10 @@ class TileTree:
     def merge(
         self, starts: Instants, ends: Instants, disjoint: bool = False, capped: bool = True, side: str = OWN
     ) -> Rows:
-        """Merge what adds up, and extremes: one row a window and slice with predictions.
+        """Merge counts, sums and extremes: one row per window and slice with predictions.
 
-        `disjoint` says that no two windows share a tile: then larger nodes would be built for a single use. Without
-        `capped` no slice becomes part of "(other)". Lists are merged later, by `values` or `packed`.
+        `disjoint` says that no two windows share a tile, so that larger nodes do not pay. Without `capped` no slice
+        becomes part of "(other)". Lists are merged later, by `values` or `packed`.
         """
         nodes = self.timeline.cover(starts, ends, disjoint)
         self._build_levels(0, int(nodes.level.max(initial=0)))
@@ -226,7 +226,7 @@ class TileTree:
         return Rows(rows, side)
 
     def _place(self, capped: bool, side: str) -> None:
-        """Table `placed_<side>`: the row of each window and slice; slices beyond a cap share the row of the rest."""
+        """Create table `placed_<side>`: the row of each window and slice; slices beyond a cap share one row."""
         beyond = "c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top"
         target = f"CASE WHEN {beyond} THEN c.other ELSE code END" if capped else "code"
         self.con.execute(
@@ -242,7 +242,7 @@ class TileTree:
         return f"{name}::BIGINT AS {name}" if not name.startswith(("min_", "max_")) else name
 
     def _list_sql(self, state: State, rows: Rows) -> str:
-        """SQL of the elements of a list state in merged rows; a histogram's have `total`, its number of values."""
+        """SQL of the elements of a list state in merged rows; histograms also have `total`, the number of values."""
         self._load_lists()
         within = f"(FROM placed_{rows.side} WHERE row >= {rows.first} AND row < {rows.first + len(rows)})"
         placed = f"USING (level, number) JOIN {within} p USING (w, code)"
@@ -256,7 +256,7 @@ class TileTree:
         return merge_sql(state, source, "row", "row_totals")
 
     def packed(self, rows: Rows) -> pa.Table:
-        """The rows just merged in the form of tiles: columns w, slice_by, slice, predictions, labelled, one a state."""
+        """The rows of the last `merge` in the form of tiles: w, slice_by, slice, predictions, labelled, and states."""
         values = ""
         for state in self.states.values():
             if state.kind == "sum":
@@ -295,10 +295,10 @@ class TileTree:
         return READERS[state.kind](state, *self._lists(state, rows))
 
     def _lists(self, state: State, rows: Rows) -> tuple[Integers, Elements]:
-        """Offsets of the rows' lists, which lie end to end, and the columns of their elements."""
+        """The lists of the rows, laid end to end: their offsets, and the columns of their elements."""
         shape = SHAPES[state.kind]
         if rows.position is not None:
-            # Each row is one tile, whose list is there in order.
+            # Each row is one tile, and the list of a tile is stored in order.
             return flatten_lists(self.placed.column(state.id), rows.position, list(shape.columns))
         flat = self.con.sql(
             f"SELECT * FROM ({self._list_sql(state, rows)}) ORDER BY row, {shape.order}"

@@ -30,7 +30,7 @@ from sli.tiles.aggregate import aggregate_pairs
 def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[str, pa.Table]:
     """The tiles of each reference table that SLIs are compared with, by its path. Raises ConfigError.
 
-    A column is read with the type it has in the predictions log, because as slices 1 and 1.0 differ.
+    A column is read with the type it has in the predictions log, since the slices 1 and 1.0 are different slices.
     """
     first = files.first_usable
     types = first.types if first else {}
@@ -45,8 +45,8 @@ def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[
 def reference_tiles(config: Config, path: str, states: Iterable[State], types: Mapping[str, str]) -> pa.Table:
     """The states of a reference table, a Parquet file with the columns of the predictions log, all in one tile.
 
-    Its pairs have a prediction and a label where the file has the value columns of the logs. `types` are the types of
-    the predictions log. Raises ConfigError.
+    Its pairs have a prediction if the file has the value column of the predictions log, and a label if it has that of
+    the feedback log. `types` are the types of the predictions log. Raises ConfigError.
     """
     spec = replace(Spec.of(config, 0, [], config.slice_sets, 1), states=tuple(states), windows=())
     con = connect(config.parallel, config.task_memory)
@@ -83,7 +83,7 @@ def _open(con: duckdb.DuckDBPyConnection, config: Config, path: str) -> None:
 def _show_pairs(
     con: duckdb.DuckDBPyConnection, config: Config, path: str, spec: Spec, types: Mapping[str, str]
 ) -> list[str]:
-    """Make view `pairs` of the rows of a file, all in tile 0. Returns the names of its columns."""
+    """Create view `pairs` of the rows of a file, all in tile 0. Returns the names of the file's columns."""
     read = f"read_parquet({path_sql(path)}, file_row_number=true)"
     names = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
     columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
@@ -91,7 +91,7 @@ def _show_pairs(
     given, known = (
         source.value_sql if source.value in names else "NULL::DOUBLE" for source in (spec.predictions, spec.feedback)
     )
-    # A value that would be set aside in a log is null here.
+    # A value that would be set aside in a log becomes null here.
     value, truth = (
         f"CASE WHEN {invalid_code(log, spec, quoted(name))} = 0 THEN {quoted(name)} END"
         for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))

@@ -1,7 +1,7 @@
-"""Roll-up: the values of SLIs over windows become rows of the results table.
+"""The roll-up of a run: the values of SLIs over windows, as rows of the results table.
 
-Every window is a merge of tiles: no row of a log is read and nothing is subtracted. Limit: a window over all of time is
-merged from all of its tiles at once.
+Every window is a merge of tiles: no rows of a log are read, and nothing is subtracted. Limit: the longest window is
+merged from all of its nodes at once.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
 
 
 def encoded(texts: ChunkedColumn) -> TextDictionary:
-    """A column of texts as one dictionary and the places in it."""
+    """A column of texts, dictionary-encoded with one dictionary."""
     dictionaries = texts if pa.types.is_dictionary(texts.type) else pc.dictionary_encode(texts)
     whole = dictionaries.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
@@ -185,10 +185,10 @@ ROLLED: dict[str, pa.DataType] = {
     "verdict": pa.string(),
     "day": pa.string(),
 }
-"""The columns of rolled-up rows; the rows of table `results` also have model, as_of and run_id."""
+"""The columns of rolled-up rows; rows of table `results` also have model, as_of and run_id."""
 TEXT = pa.dictionary(pa.int32(), pa.string())
-# Made of batches, because making it of empty arrays imports pandas.
+# Built from batches, since building it from empty arrays would import pandas.
 NOTHING = pa.Table.from_batches(
     [], pa.schema([(name, TEXT if pa.types.is_string(kind) else kind) for name, kind in ROLLED.items()])
 )
-"""No result."""
+"""A table without results."""

@@ -1,6 +1,6 @@
-"""Hour tiles of a run: recomputed from all their pairs, or amended by the new rows; and the published ones it needs.
+"""The hour tiles of a run, recomputed from all their pairs or amended by new rows, and the stored tiles it needs.
 
-Limit: recomputed tiles are in memory together with all published tiles; amended ones only with those of their days.
+Limit: a recompute has all stored tiles in memory; to amend, only the stored tiles of the same days.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FoundHeld(Exception):
 
 
 class TooLarge(Exception):
-    """Tasks ran out of memory. `error` is the error to raise if smaller tasks do so, too."""
+    """Tasks ran out of memory. `error` is raised if smaller tasks do so, too."""
 
     def __init__(self, error: OutOfMemory) -> None:
         super().__init__("too large")
@@ -195,7 +195,7 @@ def _amend(
     """
     before, after = (audit_rows(tiles, held) for tiles in (pairs.before, pairs.after))
     audit_days = changed_audit(before, after)
-    # A tile that was held before lacks rows, so they cannot be subtracted from it.
+    # A tile that was held before never counted some of the rows, so they cannot be subtracted from it.
     audit_days_unheld = changed_audit(
         *(audit_rows(tiles, [*plan.held, *held]) for tiles in (pairs.before, pairs.after))
     )
@@ -208,7 +208,7 @@ def _amend(
     final = [Interval(BEGINNING, plan.final_before)]
     if not _lie_in(rows, final).any():
         return tiles, touched, []
-    # A changed pair need not change its tile: for example a minimum may rest on another pair.
+    # A changed pair may leave its tile as it was, for example if another pair has the minimum.
     differs = changed_tiles(stored, tiles, config.states)
     return tiles, touched, intersection(_tiles_at(config, differs), final)
 
@@ -236,7 +236,7 @@ def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> Id
 
 
 def newest_end(config: Config, transaction: Transaction, hours: HourTiles, days: pa.Table) -> int:
-    """End of the newest hour with predictions. It may lie before the published one, whose predictions may be gone."""
+    """End of the newest hour with predictions. It may lie before the published one if predictions were removed."""
     if hours.only is None:
         return newest_hour(config, hours.tiles)
     last = pc.max(days.filter(pc.equal(days.column("span"), pa.scalar("tile"))).column("day")).as_py()
@@ -247,7 +247,7 @@ def newest_end(config: Config, transaction: Transaction, hours: HourTiles, days:
 def with_edges(
     config: Config, transaction: Transaction, hours: HourTiles, passes: Sequence[Pass], newest: int
 ) -> pa.Table:
-    """The hour tiles that the passes need: also those of days within which a window begins or ends."""
+    """The hour tiles that the passes need. They include days in the middle of which a window begins or ends."""
     if hours.only is None:
         return hours.tiles
     zone, edges = config.zone, [np.array([], dtype=np.int64)]
@@ -287,7 +287,8 @@ def days_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Tabl
 def _declared_rows(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
     """Published rows of a table of tiles: the states and slices that are still declared, and the audit.
 
-    A state that the config dropped and declares again is computed again, since runs in between may have skipped it.
+    If the config dropped a state and declares it again, the stored state is not used: runs in between did not update
+    it.
     """
     published = transaction.published
     assert published is not None
@@ -306,7 +307,7 @@ def _find_losers(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -
 
 
 def _match(config: Config, task_set: TaskSet, losing: pa.Table, as_of: int, progress: Progress) -> pa.Table:
-    # Without a cluster tasks run one after another, each with all threads: fewer, larger tasks read less twice.
+    # Without a cluster, tasks run one after another with all threads; so they can be fewer and read less twice.
     threads = config.parallel if config.dask == "in-process" else 1
     spec = Spec.of(config, as_of, task_set.states, task_set.slice_sets, threads)
     done = functools.partial(progress, "matching")

@@ -29,7 +29,8 @@ from sli.slis.formula import NO_LABELS, NO_REFERENCE
 class Outcome:
     """What a run did. `results` is how many rows the partitions that it wrote hold now.
 
-    `newly_bad` and `conflicts` list what this run found first; `warnings` hold what every run repeats while it lasts.
+    `newly_bad` and `conflicts` list what this run found for the first time; every run repeats `warnings` until their
+    cause is gone.
     """
 
     plan: Plan
@@ -42,14 +43,14 @@ class Outcome:
     newly_bad: pa.Table
     """The rows of the audit that are bad input and count more than before."""
     failing: tuple[str, ...]
-    """The config's own SLIs that failed, each as `name: reason (n windows)`."""
+    """The user's own SLIs that failed, each as `name: reason (n windows)`."""
     warnings: tuple[str, ...]
     seconds: float = 0.0
     """Wall-clock time from the call to its end: with failed attempts, and with the start and end of a cluster."""
     changes: Difference = field(repr=False)
     inputs: Inputs = field(repr=False)
     conflicts: tuple[Conflicts, ...] = ()
-    """Too many rows in conflict: they lost to another row of the same id that says otherwise."""
+    """Logs with too many conflicts: rows that lost to a row of the same id with another value."""
 
     @functools.cached_property
     def revised(self) -> pa.Table:
@@ -67,7 +68,7 @@ def published_outcome(
     inputs: Inputs,
     conflicts: tuple[Conflicts, ...],
 ) -> Outcome:
-    """The outcome of a run that worked; `visible`: it had something to publish."""
+    """The outcome of a run that had work to do; `visible` says whether it had something to publish."""
     return Outcome(
         plan=plan,
         published=visible,
@@ -105,7 +106,7 @@ def nothing_to_do(config: Config, plan: Plan, inputs: Inputs) -> Outcome:
 
 
 def failing_slis(config: Config, rows: pa.Table) -> tuple[str, ...]:
-    """`name: reason (n windows)` for each SLI of the config's own that raised, failed or returned no number."""
+    """`name: reason (n windows)` for each of the user's own SLIs that raised, failed or returned no number."""
     failing = []
     for sli in config.declared:
         if "sli" in sli.declaration:

@@ -1,4 +1,4 @@
-"""Passes: which SLIs a run rolls up over which windows, and what that changes of the published results.
+"""Passes: which SLIs a run rolls up over which windows, and how the new results differ from the published ones.
 
 SLIs with the same windows to roll up share a pass, so their states are merged once. Limit: all rows of a run's results
 are in memory until they are compared.
@@ -31,7 +31,7 @@ def passes_of(config: Config, plan: Plan, newest: int, published: Published | No
     """The passes of a run; `newest` is the end of the newest hour with predictions."""
     reached = newest
     if published is not None and not plan.from_scratch:
-        # Where the newest hour is the same, no window reaches further than before.
+        # If the newest hour is the same, no window reaches further than before.
         reached = END if newest == published.newest else min(newest, published.newest)
     slis_by_change: dict[SliChange, list[Sli]] = {}
     for sli in config.declared:
@@ -52,7 +52,7 @@ def roll_up_passes(
     predictions: Files,
     progress: Progress,
 ) -> dict[str, pa.Table]:
-    """The new rows of every window of the passes, by grain, in the flat form."""
+    """The new rows of all windows of the passes, by grain, in the flat form (`publishing.rows`)."""
     total = sum(len(starts) for pass_ in passes for _, starts, _ in pass_.windows(config, newest))
     references = reference_tables(config, [sli for pass_ in passes for sli in pass_.slis], predictions)
     tables = tile_tables(config, tiles, days, references)

@@ -1,7 +1,7 @@
 """The run: discover, plan, match, tile, roll up, publish.
 
-`_attempt` reads from top to bottom like that sentence. Limit: of several runs at once one publishes; the others plan
-again, a few times.
+`_attempt` reads from top to bottom like that sentence. Limit: if several runs work at once, one publishes, and the
+others plan again, a few times.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ from sli.tiles.amend import CannotAmend
 from sli.tiles.dry_run import check_code, check_names, check_states, load_code
 
 ATTEMPTS = 6
-"""How often a run may lose to other runs before it gives up; within PATIENCE it may lose more often."""
+"""How many attempts may lose to other runs before a run gives up; it keeps trying for at least PATIENCE."""
 SMALLEST = 8
-"""Tasks that run out of memory are halved, and halved again, down to one part in SMALLEST."""
+"""Tasks that run out of memory are halved again and again, into at most SMALLEST parts."""
 LOG = logging.getLogger("sli.store")
 
 
@@ -127,10 +127,10 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True)
 class Learned:
-    """What earlier attempts of a run found out, so that the next one avoids it."""
+    """What earlier attempts of a run found out, so that the next attempt takes it into account."""
 
     broken: Mapping[str, Problem] = field(default_factory=dict)
-    """Files that turned out broken beyond their footer."""
+    """Files that are broken although their footer can be read."""
     held: tuple[Interval, ...] = ()
     """Final tiles that turned out to be held, for which no states or slices may be computed."""
     approach: Approach = field(default_factory=Approach)
@@ -139,7 +139,7 @@ class Learned:
 def _attempt_until_nothing_new(
     config: Config, request: Request, turn: turns.Turn, progress: Progress, began: float
 ) -> Outcome:
-    """Repeat the attempt with what the one before found out, until nothing new stands in its way."""
+    """Repeat the attempt, each time with what the earlier ones found out, until one succeeds or raises SliError."""
     learned = Learned()
     while True:
         try:
@@ -203,7 +203,7 @@ def _attempt(
 
 
 def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress) -> tuple[Transaction, Inputs, Inputs]:
-    """The store as it is published, the files that its last run saw, and the files there are now. Raises InputError."""
+    """A transaction, the files that the published run saw, and the files that there are now. Raises InputError."""
     with step(progress, "listing files"):
         transaction = Transaction(Store(config.store, config.storage))
         seen = Inputs.of_rows(transaction.rows("inputs"))
@@ -214,7 +214,7 @@ def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress)
 
 
 def _with_held(published: Published | None, held: Sequence[Interval]) -> Published | None:
-    """What is published, with further tiles held."""
+    """The published state, with further tiles held."""
     return published and replace(published, held=tuple(union([*published.held, *held])))
 
 

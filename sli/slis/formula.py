@@ -32,10 +32,10 @@ UNDEFINED_SUM = "a term is not finite or beyond 2^96"
 class Values:
     """The values of n rows, each field an array of n elements. An undefined value is NaN and has a reason.
 
-    `low` and `high` are the confidence interval. `bound` is how far the value may lie from that of the plain rows: 0 if
+    `low` and `high` are the confidence interval. `bound` is how far it may lie from the value of the plain rows: 0 if
     it is exact, NaN if no bound is known. `missing_low` and `missing_high` are the least and the greatest value that is
-    possible once every missing label is known, whatever the labels turn out to be (Manski 1989); the present value need
-    not lie between them. NaN: there is no interval, or there are no such bounds.
+    possible once every missing label is known (Manski 1989); the present value may lie outside them. NaN: there is no
+    interval, or there are no such bounds.
 
     >>> values = plain(np.array([0.8, np.nan]), np.array([None, "no labelled predictions"]))
     >>> values.within(np.array([0.7, np.nan]), np.array([0.9, np.nan])).high

@@ -44,7 +44,8 @@ FRACTION = 2.0**80
 LIMIT = 2.0**96
 ROUNDABLE = 1e290
 SUM_PARTS = {"whole": "DECIMAL(38, 0)", "fraction": "DECIMAL(38, 0)", "undefined": "BIGINT", "terms": "BIGINT"}
-"""The stored parts of a sum: whole part, fraction in units of 1 / FRACTION, number of terms that do not fit, of all."""
+"""The stored parts of a sum: its whole part, its fraction in units of 1 / FRACTION, the number of terms that are too
+large or not finite, and the number of all terms."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ class Histograms:
     """For each of n rows a map from value to count, in flat arrays.
 
     Row i has the values `keys[offsets[i]:offsets[i + 1]]`, ascending, each once, and their `counts`. `exact[i]` is true
-    if the values of row i are not rounded. `marked` counts the pairs of a value that are marked: 0 if the state has no
-    `mark`.
+    if the values of row i are not rounded. `marked` counts the pairs of a value for which the condition `mark` of the
+    state holds; 0 if the state has none.
 
     >>> ages = Histograms(np.array([0, 2, 3]), np.array([30.0, 31.0, 25.0]), np.array([5, 1, 4]),
     ...                   np.array([0, 0, 0]), np.array([True, True]))
@@ -167,7 +168,7 @@ class Histograms:
 
     @functools.cached_property
     def marked_below(self) -> Integers:
-        """Number of lower values that are marked."""
+        """Number of lower values in the row of each key for which `mark` holds."""
         return self._below(self.marked)
 
     def _below(self, counts: Integers) -> Integers:
@@ -182,7 +183,7 @@ class Histograms:
     def take(self, rows: Integers) -> Histograms:
         """These rows in this order; -1 is an empty row."""
         offsets, at = rows_at(self.offsets, rows)
-        # Index -1 finds the element appended here, which is that of an empty row.
+        # Index -1 finds the element appended here, for an empty row.
         exact = np.append(self.exact, True)[rows]
         return Histograms(offsets, self.keys[at], self.counts[at], self.marked[at], exact, self.spread)
 
@@ -203,14 +204,14 @@ def totals_by(offsets: Integers, counts: Integers) -> Integers:
 def sums_by(rows: Integers, terms: Floats | Integers, size: int) -> Floats:
     """Sum of the terms of each of `size` rows; `rows[i]` is the row of term i.
 
-    A row's sum has the same bits whatever the other rows hold. Add up doubles of a row with this function or with
+    A row's sum has the same bits for any content of the other rows. Add up doubles of a row with this function or with
     `sum_last_axis` only: a difference of running sums would carry the rounding of all rows before.
     """
     return np.bincount(rows, weights=terms, minlength=size).astype(np.float64)
 
 
 def sum_last_axis(terms: Floats) -> Floats:
-    """Sum along the last axis. A row's sum has the same bits whatever the other rows hold."""
+    """Sum along the last axis. A row's sum has the same bits for any content of the other rows."""
     # NumPy adds in the order of the memory, which depends on how the array was built.
     sums: Floats = np.ascontiguousarray(terms).sum(axis=-1)
     return sums

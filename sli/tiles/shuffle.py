@@ -232,7 +232,7 @@ AUDIT_TABLES = {
 def _packets(
     con: duckdb.DuckDBPyConnection, kind: str, sql: str, by: str, place: Callable[[Integers], Integers]
 ) -> Iterator[Packet]:
-    """The rows of a query as packets, one per place. They are ordered by column `by`; `place` computes the place from it."""
+    """The rows of a query as packets, one per place; `place` computes it from column `by`, which orders the rows."""
     con.execute("SET arrow_lossless_conversion=true")
     rows = con.sql(f"SELECT * FROM ({sql}) ORDER BY {quoted(by)}").to_arrow_reader(ROWS)
     at, sink, writer = -1, pa.BufferOutputStream(), None

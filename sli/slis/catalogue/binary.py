@@ -1,6 +1,6 @@
 """SLIs of the decisions of a binary task: `score >= threshold`, with the threshold of the config or of the SLI.
 
-All but `prediction_rate` use the usable pairs: those with a label and a score. Definitions are those of Fawcett
+All but `prediction_rate` use the usable pairs: those with a label and a score. Definitions follow Fawcett
 (2006), "An introduction to ROC analysis", unless an entry names another source. Limit: one threshold; thresholds
 chosen from the labels are in `operating_points`.
 """
@@ -303,7 +303,7 @@ def cost(
 ) -> Formula:
     """Mean cost of the decisions per pair (Elkan 2001); a price below 0 is a gain.
 
-    The interval is that of Zou and Donner (2008) for a sum: the mean is the price of a true negative plus, for each
+    The interval follows Zou and Donner (2008) for a sum: the mean is the price of a true negative plus, for each
     other cell, its share times how much its price is above that. It uses Wilson's intervals of these shares and their
     correlations in a multinomial, -sqrt(p q / ((1 - p) (1 - q))).
     """

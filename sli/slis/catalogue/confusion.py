@@ -94,8 +94,8 @@ def _error(t: Table, slopes: Slopes, more: float) -> Floats:
 def of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]) -> Values:
     """A function of a confusion matrix with a delta-method interval; undefined where a case holds.
 
-    The interval is that of the matrix with z^2 more pairs, spread as if labels and predictions were independent: the
-    pseudo-Bayes estimator of Bishop, Fienberg and Holland (1975), chapter 12. The delta method alone gives a matrix
+    The interval is computed from the matrix with z^2 more pairs, spread as if labels and predictions were independent:
+    the pseudo-Bayes estimator of Bishop, Fienberg and Holland (1975), chapter 12. The delta method alone gives a matrix
     without errors an interval without width.
     """
     more = normal(s.level) ** 2

@@ -1,7 +1,7 @@
-"""SLIs of drift: how far the numbers of a window, labelled or not, lie from those of its reference.
+"""SLIs of drift: how far the numbers of a window, labelled or not, lie from the numbers of its reference.
 
 Both sides are merged states, so a long reference costs no rows. Limit: pairs that a window shares with its reference
-count on both sides and make them look more alike.
+count on both sides, so the distance comes out smaller.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sli.slis.maths.distances import Pairing
 from sli.slis.states import Flags, Floats, Histograms, Merged
 
 P_VALUES = ("ks_p", "chi_squared_p")
-"""Of a large window these say little: any difference is significant."""
+"""They say little about a large window, where any difference is significant."""
 RESOLVED = 2.0**-40
 """A spread below this share of the sum of squares is mostly rounding."""
 

@@ -1,4 +1,4 @@
-"""SLIs of a multiclass task that compare one class with all others, as a binary task whose positive class it is.
+"""SLIs of a multiclass task that compare one class with all others, as a binary task in which it is positive.
 
 They are of one class, or averaged over the classes where they are defined. Limit: an average of areas has no interval,
 since the states do not hold how the areas of two classes vary together.
@@ -188,7 +188,7 @@ def _area(name: str, area: Area, scored: Scored, label: str | None, average: str
 
 
 def _histogram(scored: Scored, i: int) -> State:
-    """The scores of a class, marked where it is the label."""
+    """State: the histogram of the scores of a class, which also counts the pairs whose label is the class."""
     of, mark = f"{quoted(scored.columns[i])}::DOUBLE", f"label = {literal(scored.names[i])}"
     return histogram(of, scored.counts, "probability", mark)
 
@@ -201,7 +201,7 @@ def _undefined(area: Area, curve: Curve) -> list[tuple[Flags, str]]:
 def _mean(areas: list[Values], labels: list[Integers], weighted: bool, *cases: tuple[Flags, str]) -> Values:
     """The mean over the classes that have a value: plain, or weighted by their numbers of labels."""
     value, bound, weights = (np.zeros(len(labels[0])) for _ in range(3))
-    # Class by class, so that a row has the same bits whatever the other rows hold.
+    # Class by class, so that a row has the same bits for any content of the other rows.
     for values, number in zip(areas, labels, strict=True):
         known = ~np.isnan(values.value)
         weight = np.where(known, number if weighted else 1.0, 0.0)

@@ -1,6 +1,7 @@
 """SLIs of how the logs arrive: how many predictions, how many of them labelled, how late the feedback, how recent.
 
-Limit: they look at the predictions of a window, so a log that stopped altogether shows as missing windows only.
+Limit: they look at the predictions of a window, so if the predictions log stops altogether, only missing windows show
+it.
 """
 
 from __future__ import annotations

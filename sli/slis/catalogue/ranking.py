@@ -91,7 +91,7 @@ def _gain_on_rows(labels: Floats, k: int) -> float:
 
 @entry("ndcg", "ranking", parameters=("k",), better="higher", version=2)
 def ndcg(k: int = 10) -> Formula:
-    """Gain of the first k over that of the best order (Järvelin and Kekäläinen 2002): linear gain, log2 discount."""
+    """Gain of the first k over the gain in the best order (Järvelin, Kekäläinen 2002): linear gain, log2 discount."""
     k = whole_number_in("k", k, 1)
     return _mean(
         f"{_gain('ranked', k)} / {_gain('ideal', k)}",

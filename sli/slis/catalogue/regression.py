@@ -227,7 +227,7 @@ def _wape(s: Merged) -> Values:
 
 @entry("wape", "regression", better="lower", version=2)
 def wape() -> Formula:
-    """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); its variance is that of a ratio (Cochran 1977, 6.4)."""
+    """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); with the variance of a ratio (Cochran 1977, 6.4)."""
 
     def on_usable(d: pd.DataFrame) -> float:
         size = d.label.astype(float).abs().sum()

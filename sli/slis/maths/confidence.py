@@ -1,8 +1,8 @@
 """Confidence intervals of shares, means and functions of counts.
 
-All intervals suppose independent pairs and know nothing of the bias of labels that arrive late for a reason. Limit: all
-but Wilson's suppose many pairs, and none of them exists for fewer than two pairs. SciPy is imported where it is used,
-because importing it takes a quarter of a second.
+All intervals suppose independent pairs, and that labels do not arrive late for a reason that depends on them. Limit:
+all but Wilson's suppose many pairs, and need at least two. SciPy is imported where it is used, because importing it
+takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def mean_of(s: Merged, sums: Floats, squares: Floats, number: Counts, missing: s
     sum of the squared terms; where it is NaN there is no interval.
 
     The mean of few terms that lie in a `range` is far from normal near an end of the range. With two finite ends the
-    interval is that of the terms and one more term at each end, as Agresti and Caffo (2000) add one success and one
+    interval is computed with one more term at each end, as Agresti and Caffo (2000) add one success and one
     failure to a share. With one end, at 0, the interval is symmetric in the logarithm of the value.
 
     >>> s = Merged(np.array([4]), np.array([4]), {}, np.array([1]))

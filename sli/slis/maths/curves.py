@@ -35,7 +35,7 @@ class Curve:
     """For each of n rows its distinct scores, ascending, in flat arrays as in `Histograms`, and their pairs.
 
     `positive` and `negative` count the pairs on a score, `positive_below` and `negative_below` those on lower scores of
-    the row, `positives` and `negatives` (one element for each row) those of the whole row.
+    the row, `positives` and `negatives` (one element for each row) all pairs of the row.
     """
 
     starts: Integers
@@ -72,7 +72,7 @@ class Curve:
     def running(self, terms: Floats) -> Floats:
         """Running sums of the terms within each row (Hillis and Steele 1986).
 
-        A row has the same bits whatever the other rows hold, which differences of one long `cumsum` would not give.
+        A row has the same bits for any content of the other rows; differences of one long `cumsum` would not have them.
         """
         sums, step = terms.astype(np.float64), 1
         place = np.arange(len(terms)) - self.starts[self.rows]
@@ -83,7 +83,7 @@ class Curve:
 
 
 def curve_of(histogram: Histograms) -> Curve:
-    """The curve of a histogram of scores in which the positive labels are marked.
+    """The curve of a histogram of scores whose `marked` counts the positive labels.
 
     >>> scores = Histograms(np.array([0, 3]), np.array([0.1, 0.4, 0.8]), np.array([2, 1, 1]), np.array([0, 1, 1]),
     ...                     np.array([True]))

@@ -93,7 +93,7 @@ def _pair_counts(size: int, rows: Integers, keys: Floats, now: Integers, then: I
 
 
 def _sides(now: Histograms | Groups, then: Histograms | Groups, keys: Floats) -> Pairing:
-    """The pairing of two sides; `keys` are those of `now`, then those of `then`."""
+    """The pairing of two sides; `keys` has the keys of `now`, then the keys of `then`."""
     rows = np.concatenate([now.rows, then.rows])
     ours = np.concatenate([now.counts, np.zeros_like(then.counts)])
     theirs = np.concatenate([np.zeros_like(now.counts), then.counts])

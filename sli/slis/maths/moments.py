@@ -1,7 +1,7 @@
 """Standard deviations and standard errors from sums of powers, with what rounding does to them.
 
-Limit: variances are differences of sums, so they are lost to rounding where the mean is large beside the spread; such
-an error is NaN rather than wrong.
+Limit: variances are differences of sums, so they are lost to rounding if the mean is much larger than the spread; then
+the error is NaN.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def polynomial_error(terms: Coefficients, moment: Moment, n: Integers) -> Floats
 def standard_deviation(s: Merged, missing: str = NO_VALUES, what: str = "value") -> Values:
     """Sample standard deviation from the states `n`, `1` to `4` (sums of powers), `low` and `high` (extremes).
 
-    Its standard error is that of the variance, from the fourth central moment, divided by twice the value (Cramér 1946,
-    sections 27.4 and 28.4). `missing` and `what` are words of the reasons.
+    Its standard error is the one of the variance, from the fourth central moment, divided by twice the value (Cramér
+    1946, sections 27.4 and 28.4). `missing` and `what` are words of the reasons.
     """
     n, sums, squares = s["n"], s["1"], s["2"]
     constant = (s["low"] == s["high"]) & np.isfinite(s["low"])

@@ -1,9 +1,9 @@
-"""Prefect flows around `sli`: when it runs, what is tried again, and what people see. No arithmetic.
+"""Prefect flows around `sli`: when it runs, what is retried, and what people see. No arithmetic.
 
 May import `sli`; `sli` never imports this. Limit: nothing here is needed: `sli run` and `sli backfill` do the same.
 
-- `parameters`: what people fill in to start a flow; `recompute`, `backfill`: the two flows
-- `work`: the task that is tried again; `telling`: names, progress, artifacts and events
+- `parameters`: the parameters of the flows; `recompute`, `backfill`: the two flows
+- `work`: the task that is retried; `telling`: names, progress, artifacts and events
 - `serving`: a Prefect server and the schedules in one process (`python -m flows`)
 - `naming`: names as Prefect allows them
 """

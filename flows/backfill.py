@@ -15,9 +15,9 @@ from prefect.states import Completed
 
 import sli
 from flows.naming import slug
-from flows.parameters import Backfill, checked, first_name
+from flows.parameters import Backfill, check_parameters, provisional_name
 from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
-from flows.work import refused, worked
+from flows.work import do_work, failed_state
 from sli.calendar.interval import iso
 from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
 from sli.config.arguments import instant_of
@@ -26,29 +26,25 @@ from sli.config.model import Config
 from sli.errors import SliError
 from sli.masking import masked
 from sli.planning.as_of import as_of_instant
+from sli.runs.backfill import BackfillOutcome
 from sli.runs.outcome import Outcome
 from sli.runs.preview import check_reachable
 
 
-@flow(name="backfill", flow_run_name=first_name, description=__doc__, validate_parameters=False)
+@flow(name="backfill", flow_run_name=provisional_name, description=__doc__, validate_parameters=False)
 def backfill(job: Backfill) -> State[Any]:
     """Recompute the hours of an interval from the logs, final ones too."""
     try:
         # Prefect would answer a typing error with a traceback, so it does not check the parameters.
-        job = checked(Backfill, job)
+        job = check_parameters(Backfill, job)
         config = load_config(job.config, job.settings)
-        only = f" of {', '.join(job.sli)}" if job.sli else ""
-        dry = "dry run of a " * job.dry_run
-        span = " .. ".join(
-            iso(instant_of(config.zone, name, at)) for name, at in (("start", job.start), ("end", job.end))
-        )
-        name_run(config, f"{dry}backfill {span}{only}", _now(config))
+        _name_run(config, job)
         check_reachable(config)
-        asked: dict[str, Any] = {"start": job.start, "end": job.end, "sli": job.sli, "chunk": job.chunk}
+        arguments: dict[str, Any] = {"start": job.start, "end": job.end, "sli": job.sli, "chunk": job.chunk}
         if job.dry_run:
-            return _planned(config, asked)
+            return _dry_run(config, arguments)
     except SliError as error:
-        return refused(error)
+        return failed_state(error)
     progress = Progress(config)
 
     def part_done(number: int, parts: int, outcome: Outcome) -> None:
@@ -57,9 +53,23 @@ def backfill(job: Backfill) -> State[Any]:
             emit_run(config, outcome)
         progress.part_done(number, parts)
 
-    outcome = worked(functools.partial(sli.backfill, config, **asked, progress=progress, done=part_done), progress)
+    work = functools.partial(sli.backfill, config, **arguments, progress=progress, done=part_done)
+    outcome = do_work(work, progress)
     if isinstance(outcome, SliError):
-        return refused(outcome)
+        return failed_state(outcome)
+    return _completed(config, outcome, progress)
+
+
+def _name_run(config: Config, job: Backfill) -> None:
+    only = f" of {', '.join(job.sli)}" if job.sli else ""
+    dry = "dry run of a " * job.dry_run
+    edges = (("start", job.start), ("end", job.end))
+    span = " .. ".join(iso(instant_of(config.zone, name, time)) for name, time in edges)
+    name_run(config, f"{dry}backfill {span}{only}", _now(config))
+
+
+def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> State[Any]:
+    """Show what a backfill changed. Returns the state of its flow run."""
     try:
         lines = backfill_lines(outcome, config)
     except SliError as error:
@@ -82,9 +92,9 @@ def _now(config: Config) -> int:
     return as_of_instant(config, None)
 
 
-def _planned(config: Config, asked: dict[str, Any]) -> State[Any]:
-    """The dry run: the lines that the command prints, as an artifact."""
-    lines = backfill_plan_lines(sli.plan_backfill(config, **asked), config)
+def _dry_run(config: Config, arguments: dict[str, Any]) -> State[Any]:
+    """Show the plan of a backfill as an artifact: the lines that the command prints."""
+    lines = backfill_plan_lines(sli.plan_backfill(config, **arguments), config)
     get_run_logger().info(masked("\n".join(lines)))
     text = masked("\n".join(lines))
     create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])

@@ -1,4 +1,4 @@
-"""Names as Prefect wants them. Limit: two models whose names differ in signs only would share one."""
+"""Names as Prefect allows them. Limit: models whose names differ only in other characters get the same one."""
 
 from __future__ import annotations
 

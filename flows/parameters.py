@@ -1,4 +1,4 @@
-"""What people fill in to start a flow: checked before any work, and explained in the form of Prefect's UI.
+"""The parameters of the flows: checked before any work, and explained in the form of Prefect's UI.
 
 Limit: what depends on the config (its SLIs, its time zone) is checked after the flow has read it.
 """
@@ -24,7 +24,7 @@ def _length(text: str) -> str:
 
 
 Length = Annotated[str, AfterValidator(_length)]
-Zoneless = "A time without a zone is read in the config's time zone."
+ZONELESS = "A time without a zone is read in the config's time zone."
 
 
 def _number_fields(schema: dict[str, Any]) -> None:
@@ -68,15 +68,15 @@ class Recompute(_Closed):
         "without a look-back. Empty: everything that is stale.",
     )
     as_of: datetime | None = Field(
-        default=None, title="As of", description=f"Use only what was known then. Empty: now. {Zoneless}"
+        default=None, title="As of", description=f"Use only what was known then. Empty: now. {ZONELESS}"
     )
 
 
 class Backfill(_Closed):
     """Recompute an interval from the logs, final hours too; the same backfill again continues an interrupted one."""
 
-    start: datetime = Field(title="Start", description=f"First hour. {Zoneless}")
-    end: datetime = Field(title="End", description=f"End of the interval, not included. {Zoneless}")
+    start: datetime = Field(title="Start", description=f"First hour. {ZONELESS}")
+    end: datetime = Field(title="End", description=f"End of the interval, not included. {ZONELESS}")
     sli: tuple[str, ...] = Field(
         default=(),
         title="SLIs",
@@ -103,10 +103,10 @@ class Backfill(_Closed):
 Job = TypeVar("Job", bound=_Closed)
 
 
-def checked(kind: type[Job], given: object) -> Job:
-    """The parameters a flow was started with. Raises ConfigError that names every wrong one."""
+def check_parameters(kind: type[Job], values: object) -> Job:
+    """The parameters of a flow as a `Recompute` or `Backfill`. Raises ConfigError that names every wrong one."""
     try:
-        return given if isinstance(given, kind) else kind.model_validate(given)
+        return values if isinstance(values, kind) else kind.model_validate(values)
     except ValidationError as error:
         problems = [_problem(kind, details) for details in error.errors()]
         problems[0].others = "\n".join(f"also {problem.where}: {problem.what}" for problem in problems[1:])
@@ -134,7 +134,7 @@ def _problem(kind: type[BaseModel], details: ErrorDetails) -> ConfigError:
     return ConfigError(what[:1].lower() + what[1:], where=where, found="" if not path else str(details["input"]))
 
 
-def first_name() -> str:
+def provisional_name() -> str:
     """The name of a flow run until its config is read."""
     job = flow_run.get_parameters().get("job")
     config = job.get("config") if isinstance(job, dict) else getattr(job, "config", None)

@@ -1,7 +1,7 @@
 """The scheduled run, hourly or nightly: bring the tables up to date with the logs.
 
-It recomputes what is stale, whatever hour it was scheduled for: the next run catches up on a missed one, and a run too
-many does nothing.
+It recomputes all that is stale, not only the hour it was scheduled for: so the next run catches up on a missed one, and
+a run too many does nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.parameters import Recompute, checked, first_name
+from flows.parameters import Recompute, check_parameters, provisional_name
 from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
-from flows.work import refused, worked
+from flows.work import do_work, failed_state
 from sli import run
 from sli.command.text import outcome_lines, warning_lines
 from sli.config.load import load_config
@@ -25,24 +25,24 @@ from sli.planning.as_of import as_of_instant
 from sli.runs.preview import check_reachable
 
 
-@flow(name="recompute", flow_run_name=first_name, description=__doc__, validate_parameters=False)
+@flow(name="recompute", flow_run_name=provisional_name, description=__doc__, validate_parameters=False)
 def recompute(job: Recompute) -> State[Any]:
     """Bring the tables up to date with the logs, as known now or at `as_of`."""
     try:
         # Prefect would answer a typing error with a traceback, so it does not check the parameters.
-        job = checked(Recompute, job)
+        job = check_parameters(Recompute, job)
         config = load_config(job.config, job.settings)
         interval = f"last {job.look_back}" if job.look_back else "all that is stale"
         name_run(config, interval, as_of_instant(config, job.as_of))
         check_reachable(config)
     except SliError as error:
-        return refused(error)
+        return failed_state(error)
     progress = Progress(config)
     work = functools.partial(run, config, as_of=job.as_of, look_back=job.look_back, progress=progress)
-    outcome = worked(work, progress)
+    outcome = do_work(work, progress)
     if isinstance(outcome, SliError):
-        return refused(outcome)
-    # Its as_of may be later than its start: it may have waited for another run.
+        return failed_state(outcome)
+    # The run may have waited for another one, and then its as_of is later than its start.
     name_run(config, interval, outcome.plan.as_of)
     changes = outcome.revised.to_pandas()
     emit_run(config, outcome)

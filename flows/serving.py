@@ -1,4 +1,4 @@
-"""One process that schedules and runs the flows of a config, with a Prefect server of its own unless one is named.
+"""One process that schedules and runs the flows of a config. It starts a Prefect server unless the user names one.
 
 Limit: flows run as child processes on this machine, while this process runs; the next run catches up on missed ones.
 For a work pool see prefect.yaml.
@@ -40,19 +40,21 @@ PATIENCE = 120
 """Seconds a Prefect server may take to start."""
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
-"""Without it a server that restarts during a run with a limit ends that run."""
+"""Without it a server that restarts ends the runs that have a concurrency limit."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted; returns the exit code."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     # A supervisor stops a service by SIGTERM: end as by Ctrl-C, and end the server too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        config = load_config(given.config)
-        own = _chosen_server(given.home, config)
-        served = deployments(config, str(Path(given.config).resolve()), given.hourly, given.nightly, given.look_back)
-        with _server(own) if own else nullcontext():
+        config = load_config(options.config)
+        home = _server_home(options.home, config)
+        served = deployments(
+            config, str(Path(options.config).resolve()), options.hourly, options.nightly, options.look_back
+        )
+        with _server(home) if home else nullcontext():
             with suppress(KeyboardInterrupt):
                 _serve(served)
             _send_log()
@@ -93,23 +95,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen_server(asked: str | None, config: Config) -> Path | None:
-    """Set PREFECT_API_URL if it is not set. Returns the home of the server to start, or None if one is named."""
+def _server_home(option: str | None, config: Config) -> Path | None:
+    """Set PREFECT_API_URL. Returns the home of the server to start, or None if the user names a server."""
     os.environ.update(QUIET)
     if "PREFECT_API_URL" in os.environ:
         return None
-    there = os.environ.get("PREFECT_HOME")
-    if there and not asked and (url := _of_profile(Path(there))):
+    variable = os.environ.get("PREFECT_HOME")
+    if variable and not option and (url := _profile_url(Path(variable))):
         os.environ["PREFECT_API_URL"] = url
         return None
-    home = Path(asked or there or Path.home() / ".sli" / "prefect" / slug(config.model)).expanduser().absolute()
+    home = Path(option or variable or Path.home() / ".sli" / "prefect" / slug(config.model)).expanduser().absolute()
     try:
         # Prefect, imported later, would only warn if it cannot make the folder, and makes no parent folders.
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             "the home of the Prefect server cannot be made",
-            where="--home" if asked else "PREFECT_HOME" if there else "~/.sli/prefect",
+            where="--home" if option else "PREFECT_HOME" if variable else "~/.sli/prefect",
             expected="a folder that can be written",
             found=f"{home}: {error.strerror}",
             todo="name another one with --home",
@@ -121,8 +123,8 @@ def _chosen_server(asked: str | None, config: Config) -> Path | None:
     return home
 
 
-def _of_profile(home: Path) -> str | None:
-    """The API that the active profile of a Prefect home names, as `prefect config set` and `prefect cloud login` do."""
+def _profile_url(home: Path) -> str | None:
+    """The API URL in the active profile of a Prefect home, as `prefect config set` and `cloud login` write it."""
     try:
         tree = tomllib.loads((home / "profiles.toml").read_text())
     except (OSError, ValueError):
@@ -195,16 +197,16 @@ def deployments(config: Config, path: str, hourly: str, nightly: str, look_back:
     from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 
     from flows.backfill import backfill
-    from flows.parameters import Recompute, checked
+    from flows.parameters import Recompute, check_parameters
     from flows.recompute import recompute
 
     name, job = slug(config.model), {"config": path}
-    one_is_enough, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
+    cancel_new, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
     limits = {"look_back": look_back} if look_back else {}
-    brief = checked(Recompute, job | limits).model_dump(mode="json", exclude_unset=True)
+    hourly_job = check_parameters(Recompute, job | limits).model_dump(mode="json", exclude_unset=True)
     return [
-        _deployment(recompute, f"{name}-hourly", brief, one_is_enough, _cron("hourly", hourly)),
-        _deployment(recompute, f"{name}-nightly", job, in_turn, _cron("nightly", nightly)),
+        _deployment(recompute, f"{name}-hourly", hourly_job, cancel_new, _schedule("hourly", hourly)),
+        _deployment(recompute, f"{name}-nightly", job, in_turn, _schedule("nightly", nightly)),
         _deployment(backfill, name, job, in_turn),
     ]
 
@@ -213,20 +215,20 @@ def _deployment(
     flow: Flow[[Recompute], State[object]] | Flow[[Backfill], State[object]],
     name: str,
     job: Mapping[str, object],
-    at_once: ConcurrencyLimitStrategy,
+    collision: ConcurrencyLimitStrategy,
     schedule: Schedule | None = None,
 ) -> RunnerDeployment:
-    """A deployment of which one run works at a time; `at_once` says what happens to a second one."""
+    """A deployment that runs one at a time; `collision` says what happens to a second run."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments.runner import RunnerDeployment
 
-    limit = ConcurrencyLimitConfig(limit=1, collision_strategy=at_once, grace_period_seconds=120)
+    limit = ConcurrencyLimitConfig(limit=1, collision_strategy=collision, grace_period_seconds=120)
     deployment = flow.to_deployment(name, schedule=schedule, parameters={"job": job}, concurrency_limit=limit)
     assert isinstance(deployment, RunnerDeployment)  # a coroutine only where an event loop runs
     return deployment
 
 
-def _cron(option: str, cron: str) -> Schedule:
+def _schedule(option: str, cron: str) -> Schedule:
     from prefect.schedules import Cron
 
     try:

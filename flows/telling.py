@@ -44,14 +44,14 @@ STEPS = {
     "comparing": (0.92, 0.03),
     "writing": (0.95, 0.05),
 }
-"""The progress at which each step begins, and how much it adds; what comes before the join adds nothing."""
+"""The share of the work done when a step begins, and the share that the step does; other steps count as 0."""
 PAUSE = 2.0
 """Seconds between two updates of the progress."""
 
 
 @contextmanager
 def best_effort(what: str) -> Iterator[None]:
-    """Do not let work fail because it cannot be shown: if the Prefect server is away, that costs a line in the log."""
+    """Log an error of showing something instead of raising it: work must not fail if the Prefect server is away."""
     try:
         yield
     except Exception as error:
@@ -78,7 +78,7 @@ class Progress:
             self.artifact = artifact
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` units of a step are done."""
+        """Show that `done` of `total` units of a step are done."""
         first, length = STEPS.get(what, (0.0, 0.0))
         share = 100 * (self.part + first + length * done / max(1, total)) / self.parts
         # The start of a step is shown at once, because it may take long.
@@ -87,7 +87,7 @@ class Progress:
             self._show(share, what + counted + f", part {self.part + 1} of {self.parts}" * (self.parts > 1))
 
     def part_done(self, number: int, parts: int) -> None:
-        """So many parts of a backfill are done."""
+        """Show that `number` of `parts` parts of a backfill are done."""
         self.part, self.parts = number, parts
         self._show(100 * number / parts, f"{number} of {parts} parts done")
 
@@ -98,7 +98,7 @@ class Progress:
         self._show(self.shown, f"failed: {masked(what)}")
 
     def _show(self, share: float, text: str) -> None:
-        # A further try counts from the beginning, but what was shown as done is done.
+        # A retry begins at 0, but progress that was shown must not go back.
         self.shown, self.updated = max(self.shown, share), time.monotonic()
         if self.artifact is not None:
             with best_effort("progress"):
@@ -106,8 +106,8 @@ class Progress:
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """Let what tasks log, here or on Dask workers, appear in the log of the flow run."""
+def forward_logs() -> Iterator[None]:
+    """Forward what tasks log, here or on Dask workers, to the log of the flow run."""
     log = logging.getLogger("sli")
     handler = _ToRun(get_run_logger())
     before = log.level
@@ -157,8 +157,8 @@ def emit_run(config: Config, outcome: Outcome) -> None:
     values = outcome_dict(outcome)
     run = {"model": config.model, "run_id": outcome.run_id, "as_of": iso(outcome.plan.as_of)}
     if outcome.published:
-        kept = ("tiles_recomputed", "results_revised", "causes", "seconds")
-        emit_event("sli.run.published", model, payload=run | {name: values[name] for name in kept})
+        names = ("tiles_recomputed", "results_revised", "causes", "seconds")
+        emit_event("sli.run.published", model, payload=run | {name: values[name] for name in names})
     if warnings := warning_lines(outcome):
         emit_event("sli.audit.bad_input", model, payload=run | {"set_aside": masked_tree(warnings)})
 

@@ -1,6 +1,6 @@
-"""The work of a flow as one Prefect task, tried again only if that can help.
+"""The work of a flow as one Prefect task, retried only if that can help.
 
-Limit: to Prefect the whole work is one unit; how far a backfill has come is kept in the store.
+Limit: to Prefect the whole work is one unit; the store keeps how far a backfill has come.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import FailedRun
 from prefect.states import Failed
 
-from flows.telling import Progress, heard
+from flows.telling import Progress, forward_logs
 from sli.errors import SliError
 
 RETRIES = 2
@@ -23,15 +23,15 @@ DELAYS: list[float] = [10, 60]
 Result = TypeVar("Result")
 
 
-def passes(tried: Task[..., object], run: TaskRun, state: State[object]) -> bool:  # noqa: ARG001
-    """Whether trying again may help, because storage, a worker or a scheduler was away."""
+def may_pass(attempted: Task[..., object], run: TaskRun, state: State[object]) -> bool:  # noqa: ARG001
+    """Whether a retry may help, because storage, a worker or a scheduler was away."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, SliError) and error.passes
 
 
-@task(name="work", retries=RETRIES, retry_delay_seconds=DELAYS, retry_condition_fn=passes, persist_result=False)
+@task(name="work", retries=RETRIES, retry_delay_seconds=DELAYS, retry_condition_fn=may_pass, persist_result=False)
 def attempt(job: Callable[[], Result]) -> Result | SliError:
-    """Do the work. An error that will not pass is returned, so that the flow ends with its message and no traceback."""
+    """Do the work. An error that a retry cannot help is returned, so the flow ends with its message alone."""
     try:
         return job()
     except SliError as error:
@@ -40,9 +40,9 @@ def attempt(job: Callable[[], Result]) -> Result | SliError:
         return error
 
 
-def worked(job: Callable[[], Result], progress: Progress) -> Result | SliError:
-    """Do the work as a task, with its log and its progress. Returns the result, or the error it ended with."""
-    with heard():
+def do_work(job: Callable[[], Result], progress: Progress) -> Result | SliError:
+    """Do the work as a task that shows its log and progress. Returns the result, or the error it ended with."""
+    with forward_logs():
         try:
             result = attempt(job)
         except SliError as error:
@@ -52,7 +52,7 @@ def worked(job: Callable[[], Result], progress: Progress) -> Result | SliError:
     return result
 
 
-def refused(error: SliError) -> State[None]:
+def failed_state(error: SliError) -> State[None]:
     """The state of a flow run that failed; its message says what to do."""
     for name in ("prefect.engine", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(_without_traceback)

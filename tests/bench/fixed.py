@@ -19,7 +19,7 @@ from typing import Any
 
 from measure import config, generated, record, spread
 
-AS_OF = "2027-06-01"
+AS_OF = "2026-06-01"
 STARTS = {
     "python": "",
     "import sli": "import sli",

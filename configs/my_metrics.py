@@ -1,4 +1,4 @@
-"""SLIs of your own, as docs/sli.md tells of them: a module beside the config."""
+"""SLIs of your own, as docs/sli.md describes them: a module in the folder of the config."""
 
 import numpy as np
 

@@ -66,7 +66,7 @@ class EngineError(SliError):
 
 
 class OutOfMemory(EngineError):
-    """A task needs more than `memory:`; the run tries smaller tasks."""
+    """A task needs more than `memory:`; smaller tasks may succeed."""
 
 
 class StoreError(SliError):

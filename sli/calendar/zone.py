@@ -62,7 +62,7 @@ class Zone:
         """Length of a tile in microseconds: an hour, or less if an offset in `[start, end]` is not whole hours."""
         offsets = [self.offset(start), *(self.offset(at) for at in self.changes(start, end))]
         if any(offset % MINUTE for offset in offsets):
-            raise ValueError(f"time zone {self.name} has an offset of not whole minutes after {iso(start)}")
+            raise ValueError(f"time zone {self.name} has an offset after {iso(start)} that is not whole minutes")
         return math.gcd(HOUR, *offsets)
 
     def date(self, micros: int) -> Date:

@@ -1,6 +1,6 @@
 """Arguments of public functions, which are texts, as instants and durations.
 
-Limit: an argument is checked alone; whether it lies within `since` and as_of is for the function to say.
+Limit: an argument is checked alone; the function itself checks that it is between `since` and as_of.
 """
 
 from __future__ import annotations

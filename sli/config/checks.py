@@ -17,13 +17,13 @@ from sli.slices import SliceBy
 from sli.slis.formula import PAIR_COLUMNS
 
 UNREACHABLE = "#%?[\\]^|"
-"""Characters in a path at which the table library fails, or finds no history of what it wrote."""
+"""Characters of a path with which the table library fails, or does not find the history of a table."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
-"""Names that mean something else inside a task."""
+"""Names of columns that tasks use internally."""
 
 
 def check_store(store: str) -> None:
-    """Raise ConfigError where tables cannot be kept."""
+    """Raise ConfigError if tables cannot be stored there."""
     scheme = store.partition("://")[0] if "://" in store else "file"
     if scheme not in ("file", "s3", "s3a"):
         raise ConfigError(
@@ -40,7 +40,7 @@ def check_store(store: str) -> None:
 
 
 def check_logs(paths: Mapping[str, str], dask: Cluster) -> None:
-    """Raise ConfigError where a log, by the key of its path, cannot be read."""
+    """Raise ConfigError if a log cannot be read from its path; `paths` are by their key in the config."""
     for key, path in paths.items():
         check_no_credentials(path, key)
         if path.startswith("memory://") and dask != "in-process":
@@ -53,12 +53,12 @@ def check_logs(paths: Mapping[str, str], dask: Cluster) -> None:
 
 
 def keep_cluster_secrets(dask: Cluster) -> None:
-    """Mask what an address or options hold in all messages from now on."""
+    """Mask the secrets in the address or options of a cluster from now on."""
     keep_secrets(dask.scheduler if isinstance(dask, Scheduler) else getattr(dask, "options", {}))
 
 
 def check_classes(task: str, classes: Sequence[str]) -> None:
-    """Raise ConfigError unless a multiclass task, and only that, names its classes."""
+    """Raise ConfigError unless a multiclass task, and no other, has classes."""
     if (task == "multiclass") != bool(classes):
         raise ConfigError(
             "a multiclass task needs its classes" if not classes else f"a {task} task has no classes",
@@ -79,7 +79,7 @@ def check_classes(task: str, classes: Sequence[str]) -> None:
 
 
 def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> None:
-    """Raise ConfigError where `predictions.scores` names what is not a class."""
+    """Raise ConfigError if `predictions.scores` has a name that is not a class."""
     if scores and not classes:
         raise ConfigError(
             f"a {task} task has no scores for classes",
@@ -97,7 +97,7 @@ def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> 
 
 
 def check_query(task: str, query: str | None) -> None:
-    """Raise ConfigError unless a ranking, and only that, has `predictions.query`."""
+    """Raise ConfigError unless a ranking task, and no other, has `predictions.query`."""
     if task == "ranking" and query is None:
         raise ConfigError(
             "a ranking task needs `query`, the column that groups the predictions that were ranked together",
@@ -115,7 +115,7 @@ def check_query(task: str, query: str | None) -> None:
 
 
 def check_slices(slice_sets: Sequence[SliceBy]) -> None:
-    """Raise ConfigError where a set of slices is listed twice or names a column twice."""
+    """Raise ConfigError if a set of slices is listed twice or names a column twice."""
     if not slice_sets:
         raise ConfigError(
             "`slice_by` lists no slice", where="slice_by", expected="at least [[]], all predictions together"
@@ -128,7 +128,7 @@ def check_slices(slice_sets: Sequence[SliceBy]) -> None:
 
 
 def check_columns(columns: Sequence[str], query: str | None) -> None:
-    """Raise ConfigError where a column of slices or SLIs has a name that sli gives a meaning."""
+    """Raise ConfigError if a column of slices or SLIs has a name that sli uses itself."""
     for name in columns:
         if "," in name:
             raise ConfigError(
@@ -147,7 +147,7 @@ def check_columns(columns: Sequence[str], query: str | None) -> None:
 
 
 def check_grains(grains: Sequence[Grain], tile: int) -> None:
-    """Raise ConfigError where a grain is listed twice or its windows do not consist of whole tiles."""
+    """Raise ConfigError if a grain is listed twice or its windows do not consist of whole tiles."""
     names = [grain.name for grain in grains]
     if not names:
         raise ConfigError("`grains` lists no grain", where="grains", expected="one or more of hour, day, cumulative")

@@ -1,7 +1,7 @@
 """A YAML text as plain data: mappings with text keys, lists, texts, numbers, dates. Anything else is an error.
 
-Values are counted while the text is read, so that a small text cannot grow without bound. Limit: at most DEEPEST
-mappings and lists within each other, and VALUES values, counted again for every alias.
+Values are counted while the text is read, so a small text whose aliases repeat each other cannot grow without bound.
+Limit: at most MAX_DEPTH nested mappings and lists, and MAX_VALUES values; the values of an alias count again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import yaml
 from sli.errors import ConfigError
 from sli.masking import masked
 
-BYTES = 256 << 10
+MAX_BYTES = 256 << 10
 """The largest size of a config."""
-DEEPEST = 50
-VALUES = 20_000
-LARGEST = 1 << 63
+MAX_DEPTH = 50
+MAX_VALUES = 20_000
+LARGEST_INTEGER = 1 << 63
 IN_QUOTES = "if this is a text, put it in quotes"
 SURROGATES = re.compile("[\ud800-\udfff]")
 STANDARD = "tag:yaml.org,2002:"
@@ -30,7 +30,7 @@ def read(path: Path) -> str:
     where = str(path)
     try:
         with path.open("rb") as file:
-            raw = file.read(BYTES + 1)
+            raw = file.read(MAX_BYTES + 1)
         text = raw.decode()
     except OSError as error:
         todo = "`sli init` writes one"
@@ -38,8 +38,8 @@ def read(path: Path) -> str:
     except ValueError as error:
         # The text is not UTF-8, or the path has a NUL.
         raise ConfigError("the config is not UTF-8 text", where=where) from error
-    if len(raw) > BYTES:
-        raise ConfigError("the config is too large", where=where, expected=f"at most {BYTES >> 10} KiB")
+    if len(raw) > MAX_BYTES:
+        raise ConfigError("the config is too large", where=where, expected=f"at most {MAX_BYTES >> 10} KiB")
     return text
 
 
@@ -74,13 +74,13 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self.depth, self.values = 0, 0
         self.sizes: dict[int, int] = {}
-        """Values below each complete node. An alias of a node that is not here stands within that node."""
+        """The number of values below each complete node. An alias of a missing node is inside that node."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         line, before = event.start_mark.line + 1 if event.start_mark else 0, self.values
-        if self.depth == DEEPEST:
-            raise _Refused(f"invalid YAML: lists and mappings nested more than {DEEPEST} deep", line)
+        if self.depth == MAX_DEPTH:
+            raise _Refused(f"invalid YAML: lists and mappings nested more than {MAX_DEPTH} deep", line)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -90,8 +90,8 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) and id(node) not in self.sizes:
             raise _Refused(f"invalid YAML: the anchor '{event.anchor}' contains itself", line)
         self.values += self.sizes[id(node)] if alias else 1
-        if self.values > VALUES:
-            raise _Refused(f"invalid YAML: more than {VALUES:,} values", line)
+        if self.values > MAX_VALUES:
+            raise _Refused(f"invalid YAML: more than {MAX_VALUES:,} values", line)
         if not alias:
             self.sizes[id(node)] = self.values - before
             _check(node)
@@ -105,10 +105,10 @@ class _Loader(yaml.SafeLoader):
             # A date that does not exist, or a whole number of thousands of digits.
             raise _Refused(f"invalid YAML: {str(error)[:100]}", line, IN_QUOTES) from error
         except (AttributeError, LookupError) as error:
-            # PyYAML's errors for a text that is not of the type written before it.
+            # PyYAML's errors for a text that does not have the type written before it, for example `!!int x`.
             kind, text = _kind(node), str(node.value)[:40]
             raise _Refused(f"invalid YAML: '{text}' is not a {kind}", line, f"remove {kind}") from error
-        if isinstance(value, int) and abs(value) >= LARGEST:
+        if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
             raise _Refused("a whole number is too large", line, IN_QUOTES)
         return value
 
@@ -118,7 +118,7 @@ def _line(node: yaml.Node) -> int:
 
 
 def _kind(node: yaml.Node) -> str:
-    """The type of a value as one writes it, for example `!!set`."""
+    """The type of a value as YAML writes it, for example `!!set`."""
     return node.tag.replace(STANDARD, "!!")
 
 
@@ -128,7 +128,7 @@ def _check(node: yaml.Node) -> None:
         raise _Refused(what, _line(node), "write texts, numbers, lists and mappings")
     if isinstance(node, yaml.ScalarNode) and SURROGATES.search(node.value):
         # Half a character, for example by the escape \ud800: neither a file nor a table can store it.
-        raise _Refused("invalid YAML: a text holds half a character", _line(node), "write the character itself")
+        raise _Refused("invalid YAML: a text contains half a character", _line(node), "write the character itself")
     if isinstance(node, yaml.MappingNode):
         _check_mapping_keys(node)
 

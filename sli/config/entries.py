@@ -30,7 +30,7 @@ from sli.slis.formula import Better, Objective
 INJECTED = ("classes", "scores")
 """Arguments that a catalogue entry gets from the config."""
 Y_PRED = {"binary": ("decision", "prediction"), "multiclass": ("prediction", "scores")}
-"""What `of` may say by task; of other tasks, only prediction."""
+"""The values that `of` may have by task; for other tasks only prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,11 @@ class Context:
     """Place of the entry in the config, for messages."""
 
     def reference(self, against: object) -> tuple[Reference, object]:
-        """What a window is compared with, and what the definition says of it. Raises ConfigError."""
+        """The reference to compare a window with, and its entry in the definition. Raises ConfigError."""
         return parse_reference(against, self.zone, self.tile, self.folder, self.storage)
 
     def check_column(self, column: object, where: str, others: Sequence[str] = ()) -> None:
-        """Raise ConfigError unless it is one of the declared columns, or of the others."""
+        """Raise ConfigError unless the column is declared or one of the `others`."""
         if column not in self.columns and column not in others:
             valid = [*others, *self.columns]
             raise ConfigError(
@@ -224,7 +224,7 @@ def _python_sli(entry: dict[str, object], context: Context) -> PythonSli:
     def make() -> Formula:
         return from_python(entry, folder, y_pred(entry, folder, context.task), context.classes, context.scores)
 
-    # It has every attribute of a formula, and makes the formula when one is first asked for.
+    # It has every attribute of a formula, and builds the formula at the first use of one.
     formula = cast(Formula, _LazyFormula(context.where, make))
     reference = None
     if (against := entry.get("against")) is not None:
@@ -236,7 +236,7 @@ def _python_sli(entry: dict[str, object], context: Context) -> PythonSli:
 
 @dataclass(frozen=True)
 class PythonSli(Sli):
-    """An SLI of a user's function. To read its results neither the function nor its file is needed."""
+    """An SLI of a user's function. Its results can be read without the function and its file."""
 
     context: Context = field(kw_only=True)
 
@@ -257,7 +257,7 @@ class PythonSli(Sli):
 
 
 class _LazyFormula:
-    """A formula that is made when one of its attributes is first asked for. Raises ConfigError then."""
+    """A formula that is built at the first use of one of its attributes, which may raise ConfigError."""
 
     def __init__(self, where: str, make: Callable[[], Formula]) -> None:
         self.where, self.make = where, make

@@ -1,4 +1,4 @@
-"""Wrong keys and values of a config, in words a person can act on, from what pydantic reports.
+"""Turns what pydantic reports about a config into an error that says what to do.
 
 Limit: the first wrong key is explained in full, the others are named.
 """
@@ -30,7 +30,7 @@ WHAT = {
     "greater_than": "the number is out of range",
     "less_than": "the number is out of range",
 }
-"""What is wrong, by how pydantic's name of the mistake begins."""
+"""What is wrong, by the beginning of pydantic's name of the mistake."""
 
 
 def explained(error: ValidationError, where: str) -> ConfigError:
@@ -44,7 +44,7 @@ def explained(error: ValidationError, where: str) -> ConfigError:
         for problem in problems
         if f"{problem.where.rpartition('.')[0]}did you mean '{problem.where.rpartition('.')[2]}'?" not in misspelt
     ]
-    # Of several items of one key with the same mistake the first is enough.
+    # If several items of a key have the same mistake, name only the first.
     distinct: dict[str, ConfigError] = {}
     for problem in problems:
         key = re.split(r"[.[]", problem.where)[0]
@@ -89,7 +89,7 @@ def _problem(report: ErrorDetails) -> ConfigError:
 
 
 def _place(loc: Iterable[str | int]) -> tuple[list[str | int], type[Section], str]:
-    """The keys that lead to a reported value, the section it stands in, and what is expected there."""
+    """The keys that lead to a reported value, its section, and what is expected there."""
     path: list[str | int] = []
     section: type[Section] = Config
     expected = ""

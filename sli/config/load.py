@@ -1,6 +1,6 @@
 """Reading a config: YAML, `${NAME}` from the environment, `key=value` settings, paths.
 
-Limit: environment variables are read only where something lies (EXPANDED), never in what is published.
+Limit: environment variables are read only in addresses and options (EXPANDED), never in what is published.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ from sli.slis import Sli, State
 
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
 HASHED_SINCE = 4
-"""The store format in which a config got its hash. A newer format leaves the hash as it is."""
+"""The store format from which on a config has this hash. A newer format does not change the hash."""
 HASHED_ALWAYS = ("id", "time", "value", "keep", "scores", "query", "nulls")
 """Keys of a log that were part of the hash then. A later key is part of it only if it is set, so old hashes hold."""
 CLUSTER_MEMORY = 1 << 30

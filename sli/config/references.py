@@ -17,7 +17,7 @@ from sli.slis import Reference
 
 
 def parse_reference(against: object, zone: Zone, tile: int, folder: str, storage: Storage) -> tuple[Reference, object]:
-    """What a window is compared with, and what the definition says of it. Raises ConfigError."""
+    """The reference to compare a window with, and its entry in the definition. Raises ConfigError."""
     expected = "previous, {start: TIME, end: TIME} or {table: PATH}"
     found = str(dict(against) if isinstance(against, Mapping) else against)
     if against == "previous":
@@ -48,7 +48,7 @@ def _interval(start: object, end: object, zone: Zone, tile: int, found: str) -> 
         )
     if first % tile or last % tile:
         whole = f"whole {tile_unit(tile)}"
-        raise ConfigError("start or end lies within a tile", where="against", expected=whole, found=found)
+        raise ConfigError("start or end is inside a tile", where="against", expected=whole, found=found)
     return Interval(first, last)
 
 

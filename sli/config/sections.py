@@ -1,4 +1,4 @@
-"""The sections of a config: what may stand under `predictions`, `feedback`, `grains`, `slice_by`, `bins` and `dask`.
+"""The sections of a config: the keys of `predictions`, `feedback`, `grains`, `slice_by`, `bins` and `dask`.
 
 The description of a field is what a message says was expected there. Limit: a section knows only its own keys. What
 must fit together across keys is in `checks`.

@@ -81,7 +81,7 @@ def list_column(flat: pa.Table, owner: Integers, rows: int, kind: pa.DataType) -
 def flatten_lists(column: ChunkedColumn, rows: Rows, names: Sequence[str]) -> tuple[Integers, dict[str, Column]]:
     """The lists of these rows end to end: the offset of each list, and the fields of their elements by name.
 
-    List i takes elements `offsets[i]` up to `offsets[i + 1]`. A single name is that of the element itself.
+    List i takes elements `offsets[i]` up to `offsets[i + 1]`. A single name names the element itself.
     """
     lists = _combined(column.take(pa.array(rows, pa.int64())))
     assert isinstance(lists, pa.ListArray)

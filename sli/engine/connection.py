@@ -106,12 +106,12 @@ def repeated_keys(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
     with ThreadPoolExecutor(len(halves)) as pool:
         twice = [np.unique(half[1:][half[1:] == half[:-1]]) for half in pool.map(np.sort, halves)]
     con.register("twice_arrow", pa.table({"upper": pa.array(np.concatenate(twice))}))
-    found: pa.Table = con.sql(
+    repeated: pa.Table = con.sql(
         "SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING count(*) > 1"
     ).to_arrow_table()
     con.unregister("twice_arrow")
     con.execute("DROP TABLE keys")
-    return found
+    return repeated
 
 
 @functools.cache

@@ -7,16 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux tells how much memory a container may use, by either version of its control groups."""
+"""Files in which Linux gives the memory limit of a container, for both versions of its control groups."""
 
 
 def machine_memory() -> int:
     """Bytes of memory of this machine, or of the container around this process."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CONTAINER_LIMITS:
         with suppress(OSError, ValueError):  # no such file, or a limit of "max"
-            found.append(int(Path(path).read_text()))
-    return min(found)
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
 
 
 def machine_cores() -> int:

@@ -19,9 +19,9 @@ def literal(text: str) -> str:
 
 
 def text_of(value: str) -> str:
-    """SQL of a value as text, of whole numbers without a point: the same of integers and floats below 1e15.
+    """SQL of a value as text; whole numbers have no point, so integers and floats below 1e15 give the same text.
 
-    A column of integers is often one of floats in those files in which it has nulls.
+    A column of integers often has the type of floats in files in which it has nulls.
     """
     text = f"({value})::VARCHAR"
     return (
@@ -31,7 +31,7 @@ def text_of(value: str) -> str:
 
 
 def path_sql(path: str) -> str:
-    """SQL of a path as it is."""
+    """SQL of one path, in which no character is a wildcard."""
     return literal(path_pattern(path))
 
 
@@ -41,6 +41,6 @@ def path_pattern(path: str) -> str:
 
 
 def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
-    """SQL condition: an instant lies in one of the intervals."""
-    parts = [f"({column} >= {each.start} AND {column} < {each.end})" for each in intervals]
+    """SQL condition: an instant is in one of the intervals."""
+    parts = [f"({column} >= {interval.start} AND {column} < {interval.end})" for interval in intervals]
     return f"({' OR '.join(parts)})" if parts else "false"

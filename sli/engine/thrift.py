@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 STOP, YES, NO, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(13)
 """Kinds of values."""
 MAX_DEPTH = 16
-"""How deep structs and lists may lie in one another; in Parquet they lie less deep."""
+"""How deep structs and lists may be nested; Parquet nests them less deep."""
 Value: TypeAlias = Any
-"""A bool, int, float, bytes, list of values or struct: the bytes decide."""
+"""A bool, int, float, bytes, list of values or struct, as the bytes say."""
 Struct = dict[int, Value]
 """Values by the number of their field."""
 
@@ -21,7 +21,7 @@ Struct = dict[int, Value]
 def decode_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
     """The struct that begins at `at`, its values by the number of their field, and where it ends.
 
-    Raises ValueError for bytes that are no struct, IndexError or struct.error for bytes that end too early.
+    Raises ValueError for bytes that are not a struct, IndexError or struct.error for bytes that end too early.
     """
     if depth > MAX_DEPTH:
         raise ValueError("structs in structs without end")

@@ -1,10 +1,10 @@
-"""What lies in the logs: which files there are, what their footers say, and their rows.
+"""What is in the logs: which files there are, what their footers say, and their rows.
 
 Imports `config` and the wings below it. Never knows what was published, and never writes to a log.
 
 `listing`: the Parquet files at a URL, with sizes and fingerprints.
 `files`: the files of both logs as columns, and one file as an object.
-`pages`: where the pages of a file lie, and whether their checksums hold.
+`pages`: where the pages of a file are, and whether their checksums are right.
 `byte_ranges`: a remote file with some bytes already fetched.
 `footer`: what the footer of one file says, and why a file cannot be used.
 `agreement`: files whose types disagree with most others are set aside.

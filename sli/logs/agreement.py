@@ -59,7 +59,7 @@ def _slice_columns(config: Config) -> list[str]:
 
 
 def _family(kind: str) -> str:
-    """What types that may stand in one column have in common, for example `number`; a nested type stands alone."""
+    """The name of a group of types that one column may have, for example `number`; a nested type is a group alone."""
     if kind.startswith(NESTED) or kind == "null":
         return kind
     if kind.startswith(("string", "large_string", "hive", "dictionary")):
@@ -85,7 +85,7 @@ def _with_same_columns(config: Config, files: Files) -> Files:
 
 
 def _usual_families(counts: Counter[str], sliced: bool) -> set[str]:
-    """The families of a column that most files have and that can stand in one column."""
+    """The families of types of a column that most files have, if one column may have them together."""
     single = {family for family in counts if not family.startswith(NESTED)}
     if sliced and single - {ANY}:
         counts = Counter({family: counts[family] for family in single})

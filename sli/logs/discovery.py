@@ -50,7 +50,7 @@ def _expected(log: str, config: Config, source: Predictions | Feedback, columns:
 
 
 def _contents(log: str, path: str, storage: Storage) -> str:
-    """What lies at the path of a log, in a few words."""
+    """What files are at the path of a log, for example `12 .csv files, no .parquet`."""
     listed = list_files(log, path, storage)
     return listed.summary if listed else "nothing"
 
@@ -60,7 +60,7 @@ TODO = {
     "damaged": "write the file again, or move it away",
     "wrong id type": "write both logs' ids in one type",
 }
-"""What to do about each problem, but for those that the config may have caused."""
+"""What to do about each problem that the config cannot have caused."""
 
 
 def check_usable(inputs: Inputs) -> None:

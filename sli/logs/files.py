@@ -151,7 +151,7 @@ class Files:
         return Files(concat_batches([self.rows, more.rows]))
 
     def replace_at(self, places: Rows, files: Iterable[LogFile]) -> Files:
-        """The same files, but for others at these positions."""
+        """The same files with others at these positions."""
         order = np.arange(len(self))
         order[places] = len(self) + np.arange(len(places))
         return self.with_more(Files.of(files)).take(order)

@@ -1,4 +1,4 @@
-"""The pages of a Parquet file: where they lie, and whether their bytes agree with their checksums.
+"""The pages of a Parquet file: where they are, and whether their bytes agree with their checksums.
 
 DuckDB ignores checksums, so a flipped bit would become another number. The needed pages of a file with checksums are
 read once more here, but not decoded. Limit: the headers of pages have no checksum.

@@ -54,7 +54,7 @@ NO_SCORE_COLUMNS: Scores = {"columns": [], "as": ""}
 
 @dataclass(frozen=True, kw_only=True)
 class UserFunction:
-    """A function and its arguments but for the pairs. It travels to workers by value.
+    """A function and its arguments except the pairs. It is pickled by value for the workers.
 
     Labels and predictions come as doubles. With `classes` these are places among the classes, and the function gets
     the names. `scores` are the columns of the classes' scores in the order of the classes. They go to the parameter

@@ -24,7 +24,7 @@ EXPECTED = "module:function or module.function"
 
 
 def load(call: str, folder: Path | None) -> Function:
-    """The function `module:name` or `module.name`; its module may lie in the folder. Raises ConfigError."""
+    """The function `module:name` or `module.name`; its module may be a file of the folder. Raises ConfigError."""
     check_code_allowed([f"'{call}'"])
     module_name, _, name = call.partition(":") if ":" in call else call.rpartition(".")
     if not module_name or not name:
@@ -71,7 +71,7 @@ def is_installed(module: ModuleType) -> bool:
 
 
 def is_within(module: ModuleType, folder: Path) -> bool:
-    """Whether the module's file lies in the folder."""
+    """Whether the module's file is in the folder."""
     return Path(str(module.__file__)).resolve().is_relative_to(folder)
 
 

@@ -1,7 +1,7 @@
 """SLIs that are any Python function of two arrays, the labels and the predictions.
 
 Limit: such a function does not merge. It is called on all pairs of an hour or a day; for longer windows on a uniform
-sample of SAMPLE_ROWS pairs keyed by output_id, with a bootstrap interval once the sample is not the whole.
+sample of SAMPLE_ROWS pairs keyed by output_id, with a bootstrap interval if the window has more pairs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PYTHON_KEYS = ("name", "python", "of", "weight", "columns", "with", "against")
-"""What a config entry with `python` may say, beside its objective."""
+"""Keys of a config entry with `python`, in addition to `objective`."""
 
 
 def from_python(
@@ -51,7 +51,7 @@ def from_python(
 ) -> Formula:
     """The SLI of a config entry: `function(y_true, y_pred)`, or a mergeable one. Raises ConfigError.
 
-    `of` says what y_pred is: decision, prediction or scores. `scores` names the column of each class's.
+    `of` says what y_pred is: decision, prediction or scores. `scores` gives the column of each class's score.
     """
     entry = {key: value for key, value in entry.items() if value is not None}
     function = LazyFunction(str(entry["python"]), folder)
@@ -83,8 +83,10 @@ def from_python(
 def _call(
     entry: Mapping[str, object], parameters: Parameters, classes: tuple[str, ...], filled: Collection[str]
 ) -> Call:
-    """What the function gets, as plain values, once its signature fits; `filled` are parameters that get theirs in
-    another way. Raises ConfigError."""
+    """The arguments of the function that its entry gives, as plain values. Raises ConfigError if they do not fit it.
+
+    `filled` are parameters that get their argument in another way.
+    """
     call = str(entry["python"])
     for key in entry:
         if key not in PYTHON_KEYS:
@@ -142,7 +144,7 @@ def _on_rows(
 
 
 def _kept(function: UserFunction, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs a function gets: usable ones, with all scores if it gets these."""
+    """The pairs that a function gets: usable ones, and only those with all scores if it gets scores."""
     import pandas as pd
 
     kept = pairs[pairs.usable.astype(bool)]

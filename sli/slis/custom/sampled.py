@@ -20,13 +20,13 @@ from sli.slis.states import SAMPLE_ROWS, Floats, Integers, Merged, Samples
 TAIL = 5
 """Resamples beyond either end of an interval."""
 DEFINED = 0.9
-"""Share of the resamples that must have a value for there to be an interval."""
+"""An interval needs a value for at least this share of the resamples."""
 UNSCORED = "sli:unscored"
 """State of a function that gets scores: how many usable pairs lack one."""
 
 
 class _Row(NamedTuple):
-    """What a function gives for one window and slice. `bound` is NaN where the sample is not all of its pairs."""
+    """A function's value for one window and slice. `bound` is NaN if the sample has not all pairs."""
 
     value: float = math.nan
     reason: str | None = None
@@ -50,7 +50,7 @@ class _Sample:
 
     @property
     def content(self) -> tuple[object, ...]:
-        """A function's value and its interval follow from this alone."""
+        """All that a function's value and its interval depend on."""
         columns = tuple(tuple(texts) for texts in self.columns.values())
         return self.label.tobytes(), self.prediction.tobytes(), self.keys.tobytes(), columns
 
@@ -59,14 +59,14 @@ class _Sample:
         return self.label, self.prediction, self.columns
 
     def resampled(self, random: np.random.Generator) -> _Sample:
-        """As many pairs of it, drawn with replacement."""
+        """A sample of the same size, drawn from this one with replacement."""
         at = random.integers(0, len(self.label), len(self.label))
         columns = {name: texts[at] for name, texts in self.columns.items()}
         return _Sample(self.label[at], self.prediction[at], self.keys, columns)
 
 
 class _Evaluation:
-    """Calls of one function. Windows that slide hold the same pairs again and again where slices are small."""
+    """Calls of one function. Results are kept, since sliding windows of small slices often have the same pairs."""
 
     def __init__(self, function: UserFunction, level: float) -> None:
         self.function, self.level = function, level
@@ -74,7 +74,7 @@ class _Evaluation:
         self.intervals: dict[tuple[object, ...], tuple[float, float]] = {}
 
     def row(self, s: Merged, i: int) -> _Row:
-        """One row. Raises nothing: a mistake of the function is the reason."""
+        """One row. An exception of the function becomes the reason."""
         if s["usable"][i] == 0:
             return _Row(reason=NO_SCORES if UNSCORED in s.states and s[UNSCORED][i] > 0 else NO_LABELS)
         if s.reference is not None and s.reference["usable"][i] == 0:
@@ -105,7 +105,7 @@ class _Evaluation:
 
 
 def sampled_values(function: UserFunction, s: Merged) -> Values:
-    """The function's value for each row, with a bootstrap interval where its sample is not all of its pairs."""
+    """The function's value for each row, with a bootstrap interval if the sample has not all pairs."""
     rows = len(s.predictions)
     value, low, high, bound = (np.full(rows, np.nan) for _ in range(4))
     reason = np.full(rows, None, dtype=object)
@@ -118,7 +118,7 @@ def sampled_values(function: UserFunction, s: Merged) -> Values:
 
 
 def resamples(level: float) -> int:
-    """How many resamples an interval of this level takes: a call of the function each."""
+    """How many resamples an interval of this level takes; each is a call of the function."""
     return max(199, round(2 * TAIL / (1 - level)) - 1)
 
 
@@ -127,10 +127,10 @@ def _value_on(function: UserFunction, samples: Sequence[_Sample]) -> tuple[float
 
 
 def _bootstrap(function: UserFunction, samples: Sequence[_Sample], level: float) -> tuple[float, float]:
-    """Percentile interval (Efron 1979): the TAIL-th of the resamples from either end.
+    """Percentile interval (Efron 1979): the TAIL-th resample from either end.
 
     With B resamples the k-th smallest leaves k / (B + 1) below it, which B follows from (Davison and Hinkley 1997,
-    section 5.3). The draws follow from the samples' own keys, so that every run draws the same.
+    section 5.3). The keys of the samples are the seed, so every run draws the same.
     """
     random = np.random.default_rng(np.concatenate([np.asarray(sample.keys) for sample in samples]).view(np.uint32))
     drawn = resamples(level)

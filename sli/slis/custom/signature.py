@@ -1,6 +1,6 @@
 """What a plan needs to know of a user's function: its source, its parameters, and whether they fit its entry.
 
-Limit: a compiled function may not say what its parameters are; then it is taken to accept any two arrays.
+Limit: a compiled function may hide its parameters; then sli supposes that it accepts any two arrays.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from sli.slis.custom.source_file import Signature, read_signature
 from sli.slis.custom.sql import needs_labels
 
 SCORES = ("y_score", "y_proba")
-"""Parameters that get each class's score in a multiclass task, the second one too."""
+"""Names of parameters that get the scores of all classes in a multiclass task, also as the second parameter."""
 KEYS = {"sample_weight": "weight", "weight": "weight", "slices": "columns", "reference": "against"}
-"""The key of a config entry that gives a function each parameter it may take by name."""
+"""The key of a config entry that fills a function's parameter of this name."""
 EXAMPLES = {"weight": "weight: COLUMN", "columns": "columns: [COLUMN]", "against": "against: previous"}
 COMPILED = (inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL),)
-"""Parameters of a compiled function that does not say which it has."""
+"""Parameters of a compiled function that hides them."""
 
 Parameters = Sequence[inspect.Parameter]
 
 
 def signature_of(call: str, folder: Path) -> Signature:
-    """Read from the function's file if that is enough, else from the function itself. Raises ConfigError."""
+    """The signature of a function, from its file if that is enough, else by importing it. Raises ConfigError."""
     if signature := read_signature(call, folder, MAKERS):
         return signature
     function = load(call, folder)
@@ -41,7 +41,7 @@ def signature_of(call: str, folder: Path) -> Signature:
 
 
 def source_hash(entry: Mapping[str, object], folder: Path) -> str:
-    """Hash of what an entry's function is, for the SLI's definition."""
+    """Hash of the source of an entry's function, for the SLI's definition."""
     signature = signature_of(str(entry["python"]), folder)
     parts = [signature.source]
     if signature.states is not None:
@@ -51,7 +51,7 @@ def source_hash(entry: Mapping[str, object], folder: Path) -> str:
 
 
 def y_pred(entry: Mapping[str, object], folder: Path, task: str) -> str:
-    """What an entry's function gets beside the labels: decision, prediction or scores. Raises ConfigError."""
+    """The second argument of an entry's function: decision, prediction or scores. Raises ConfigError."""
     if "of" in entry:
         return str(entry["of"])
     if task == "multiclass":
@@ -61,9 +61,9 @@ def y_pred(entry: Mapping[str, object], folder: Path, task: str) -> str:
 
 
 def scores_parameter(parameters: Parameters, constants: object, has_scores: bool) -> str:
-    """The parameter beyond the second one that gets the scores, if any.
+    """The parameter after the second one that gets the scores; "" if none does.
 
-    It is one that has no default, or that has one while the config has scores; not one that `with` fills.
+    A parameter with a default gets them only if the config has scores; one that `with` fills never does.
     """
     filled = constants if isinstance(constants, Mapping) else {}
     named = {p.name: p for p in parameters[2:] if p.kind is not p.POSITIONAL_ONLY and p.name not in filled}
@@ -75,8 +75,8 @@ def check_signature(
 ) -> None:
     """Raise ConfigError unless the function takes what its entry gives and needs nothing else.
 
-    `keys` are those of the entry that give an argument, `constants` those of `with`, `filled` parameters that get
-    theirs in another way.
+    `keys` are the keys of the entry that fill a parameter, `constants` the parameters that `with` fills, and `filled`
+    the parameters that are filled in another way.
     """
     by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(by_place) < 2 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
@@ -90,7 +90,7 @@ def check_signature(
         if _is_required(p) and p.name not in {*constants, *filled, *by_key}:
             key = KEYS.get(p.name, "with")
             raise ConfigError(
-                f"'{call}' needs '{p.name}', and the key '{key}' does not give it",
+                f"'{call}' needs '{p.name}', but the key '{key}' does not give it",
                 where=key,
                 todo=f"write {EXAMPLES.get(key, f'with: {{{p.name}: ...}}')}",
             )

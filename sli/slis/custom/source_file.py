@@ -1,6 +1,6 @@
 """A user's function read from its file, without running the file: its source, its parameters, its states.
 
-So a plan knows what a series rests on and imports nothing. Limit: only a function that its file defines once, at the
+So a plan knows what a series depends on without importing it. Limit: only a function that its file defines once, at the
 top level, plainly or under `@mergeable` with states of constants. Any other must be imported.
 """
 
@@ -27,7 +27,7 @@ Makers = Mapping[str, Callable[..., State]]
 
 @dataclass(frozen=True)
 class Signature:
-    """What there is to know of a function: its source, its parameters, and its states if it is mergeable."""
+    """What sli knows of a function: its source, its parameters, and its states if it is mergeable."""
 
     source: str
     parameters: tuple[Parameter, ...]
@@ -80,7 +80,7 @@ def _file(module: str, folder: Path) -> Path | None:
 
 
 def _bound_names(node: ast.AST) -> Iterator[str]:
-    """Names that a node may assign, wherever it stands in the file: inside a function it may say `global`."""
+    """Names that a node may assign at any place of the file: a function may declare them `global`."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
     elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):

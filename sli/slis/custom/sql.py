@@ -1,6 +1,6 @@
 """SLIs in SQL: mergeable aggregates over the pairs, and an expression over the merged aggregates.
 
-Limit: an aggregate is one sum, count, min or max. What does not merge needs a Python function.
+Limit: an aggregate is one sum, count, min or max. A metric that does not merge needs a Python function.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LITERAL = re.compile(r"'(?:[^']|'')*'")
 NULL = "the value is null"
 INFINITE = "the value is infinite"
 COUNTS = ("predictions", "labelled")
-"""What `value` may name besides the states."""
+"""The names that `value` may use in addition to the states."""
 VALUE_SECONDS = 60.0
 """How long all values of a batch of windows may take."""
 ENDLESS = f"`value` takes longer than {VALUE_SECONDS:g} s"
@@ -62,13 +62,13 @@ def aggregate(text: str, columns: Collection[str]) -> State:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether each bracket closes one of the text itself. In `sum(a) + sum(b)` the text is `a) + sum(b`: it is not."""
+    """Whether the text closes only brackets that it opens: not `a) + sum(b`, the inner part of `sum(a) + sum(b)`."""
     depth = itertools.accumulate((c == "(") - (c == ")") for c in LITERAL.sub("", text))
     return min(depth, default=0) >= 0
 
 
 def needs_labels(states: Iterable[State]) -> bool:
-    """Whether any of the states depends on feedback. Without a label such a state is 0 for what is not known.
+    """Whether any of the states depends on feedback. Without labels such a state is 0, which means nothing.
 
     The number `labelled` of a window does not count, since it is always known.
     """
@@ -115,13 +115,13 @@ def _value(value: str, needs: bool, s: Merged) -> Values:
     frame["sli:position"] = np.arange(len(frame))
     con = lock_down(duckdb.connect())
     con.register("frame", frame)
-    # Without TRY one window whose numbers make it fail would take the values of all others.
+    # Without TRY one window with an error would leave all windows without a value.
     query = f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"'
     try:
         column = run_within(con, VALUE_SECONDS, lambda: con.execute(query).fetchnumpy()["value"])
         con.close()
     except TimeoutError:
-        # The connection may still be at work, so it cannot be closed.
+        # The query may still be running, so the connection cannot be closed.
         return _without_value(len(frame), ENDLESS)
     except duckdb.Error as error:
         # For example out of memory: one SLI must not end the run.
@@ -135,7 +135,7 @@ def _without_value(rows: int, reason: str) -> Values:
 
 
 def undefined(numbers: Floats, s: Merged, needs: bool) -> Objects:
-    """The reasons of the numbers that are not values; None for each that is one.
+    """Why a number is not a value; None for a number that is one.
 
     If the SLI `needs` labels, a number without labels is not a value, even if it is finite.
     """
@@ -152,7 +152,7 @@ def undefined(numbers: Floats, s: Merged, needs: bool) -> Objects:
 
 
 def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
-    """A connection that sees the rows as the table `pairs` and nothing else, its time zone UTC as in the tiles."""
+    """A connection with the rows as its only table, `pairs`; its time zone is UTC, as for the tiles."""
     import duckdb
 
     con = duckdb.connect()

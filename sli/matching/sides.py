@@ -70,9 +70,11 @@ class Sides:
 
 def times_to_read(task: Task, spec: Spec) -> tuple[Interval, Interval]:
     """Times of predictions, from `since`, and of feedback that a task reads, both up to as_of."""
-    start, end = max(task.predicted.start, spec.since), spec.as_of + 1
-    predicted = Interval(start, max(start, min(task.predicted.end, end)))
-    return predicted, Interval(task.known.start, max(task.known.start, min(task.known.end, end)))
+    start, end = max(task.prediction_times.start, spec.since), spec.as_of + 1
+    predicted = Interval(start, max(start, min(task.prediction_times.end, end)))
+    return predicted, Interval(
+        task.feedback_times.start, max(task.feedback_times.start, min(task.feedback_times.end, end))
+    )
 
 
 def invalid_code(log: str, spec: Spec, value: str = "value") -> str:

@@ -42,7 +42,7 @@ class SliChange:
         )
 
 
-def affected(
+def affected_windows(
     zone: Zone, plan: Plan, change: SliChange, newest: int, grain: Grain, starts: Instants, ends: Instants
 ) -> Flags:
     """Which windows of a grain must be rolled up for SLIs with this change.
@@ -55,13 +55,13 @@ def affected(
         hit = np.ones(len(starts), dtype=bool)
     else:
         changed = [*plan.may_change, *change.to_fill]
-        hit = resting_on(zone, grain, starts, ends, changed, change.reference) | (ends >= newest)
+        hit = windows_resting_on(zone, grain, starts, ends, changed, change.reference) | (ends >= newest)
         if plan.newly_final is not None:
             hit |= (ends >= plan.newly_final.start) & (ends < plan.newly_final.end)
-    return hit & ~resting_on(zone, grain, starts, ends, [*plan.waiting, *change.lacking], change.reference)
+    return hit & ~windows_resting_on(zone, grain, starts, ends, [*plan.waiting, *change.lacking], change.reference)
 
 
-def resting_on(
+def windows_resting_on(
     zone: Zone,
     grain: Grain,
     starts: Instants,
@@ -71,10 +71,10 @@ def resting_on(
 ) -> Flags:
     """Which windows hold an instant of the intervals, or are compared with one that does."""
     intervals = list(intervals)
-    return meets_any(starts, ends, intervals) | compared_with(zone, grain, starts, ends, intervals, reference)
+    return meets_any(starts, ends, intervals) | windows_compared_with(zone, grain, starts, ends, intervals, reference)
 
 
-def compared_with(
+def windows_compared_with(
     zone: Zone, grain: Grain, starts: Instants, ends: Instants, intervals: list[Interval], reference: Reference | None
 ) -> Flags:
     """Which windows are compared with one that holds an instant of the intervals."""

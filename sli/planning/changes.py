@@ -93,13 +93,13 @@ def _unchanged(files: Files, before: Files, places: Rows) -> Flags:
     pairs, of = np.unique(then.of_file[places[there]] * len(now.all) + now.of_file[there], return_inverse=True)
     kinds = ((then.all[pair // len(now.all)], now.all[pair % len(now.all)]) for pair in pairs)
     same: Flags = np.zeros(len(files), bool)
-    same[there] = np.array([not _retyped(*then_and_now) for then_and_now in kinds], bool)[of]
+    same[there] = np.array([not _has_other_types(*then_and_now) for then_and_now in kinds], bool)[of]
     for name in ("fingerprint", "problem"):
         same &= before.equal_at(places, name, files.rows.column(name))
     return same
 
 
-def _retyped(old: Columns, new: Columns) -> bool:
+def _has_other_types(old: Columns, new: Columns) -> bool:
     """Whether a column has another type now. Columns that only the new config reads are ignored."""
     types = dict(new)
     return any(types.get(name, kind) != kind for name, kind in old)

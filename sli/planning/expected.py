@@ -14,7 +14,7 @@ import numpy as np
 from sli.calendar.interval import Instants, Interval
 from sli.config.model import Config
 from sli.logs.files import Inputs
-from sli.planning.affected import SliChange, affected
+from sli.planning.affected import SliChange, affected_windows
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slis import Sli
@@ -62,11 +62,11 @@ def expected(
     for sli in config.declared:
         for grain in config.all_grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            hit = affected(config.zone, plan, SliChange.of(plan, sli), settled, grain, starts, ends)
+            hit = affected_windows(config.zone, plan, SliChange.of(plan, sli), settled, grain, starts, ends)
             starts, ends = starts[hit], ends[hit]
             windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
             predictions = total * _shares(starts, ends, span)
-            rows = _rows(config, predictions, slices)
+            rows = _most_results(config, predictions, slices)
             for_each_slice, results = for_each_slice + len(starts), results + rows
             if sli.name in functions:
                 calls += rows
@@ -87,7 +87,7 @@ def _shares(starts: Instants, ends: Instants, span: Interval) -> Floats:
     return np.asarray(np.maximum(inside, 0) / max(1, span.end - span.start))
 
 
-def _rows(config: Config, predictions: Floats, slices: Mapping[str, int] | None) -> int:
+def _most_results(config: Config, predictions: Floats, slices: Mapping[str, int] | None) -> int:
     """At most how many results windows with these numbers of predictions have, one a slice."""
     total = 0
     for columns in config.slice_sets:

@@ -62,7 +62,7 @@ def migration(old: int) -> Migration | None:
     return Migration(old, FORMAT, tuple(step.what for step in steps), recompute) if steps else None
 
 
-def migrated(state: Stored, where: str) -> Stored:
+def in_current_format(state: Stored, where: str) -> Stored:
     """A published state in the current format; its `format` stays the one found. Raises StoreError for a newer one."""
     old = state.get("format", UNNAMED)
     if not isinstance(old, int) or old > FORMAT:

@@ -161,16 +161,18 @@ class _Planner:
         """Tasks for the tiles to recompute, then for those to fill with states, then for those to fill with slices."""
         ledger = self.ledger
         recomputed = [*ledger.to_recompute, *ledger.to_confirm]
-        first = [] if self.new_rows else self._cut(union(recomputed), self.slice_sets, feedback=ledger.feedback_tiles)
+        first = (
+            [] if self.new_rows else self._task_sets(union(recomputed), self.slice_sets, feedback=ledger.feedback_tiles)
+        )
         fills = [
             task_set
-            for states, tiles in _grouped(ledger.to_fill)
-            for task_set in self._cut(tiles, self.old_slice_sets, states)
+            for states, tiles in _states_by_tiles(ledger.to_fill)
+            for task_set in self._task_sets(tiles, self.old_slice_sets, states)
         ]
         rest = difference(self.with_predictions, [*ledger.to_recompute, *ledger.waiting])
-        return [*first, *fills, *self._cut(rest, self.new_slice_sets)]
+        return [*first, *fills, *self._task_sets(rest, self.new_slice_sets)]
 
-    def _cut(
+    def _task_sets(
         self,
         tiles: list[Interval],
         slice_sets: tuple[tuple[str, ...], ...],
@@ -254,7 +256,7 @@ def _by_sli(config: Config, tiles: Mapping[str, list[Interval]]) -> dict[str, tu
     return {name: intervals for name, intervals in by_sli.items() if intervals}
 
 
-def _grouped(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
+def _states_by_tiles(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
     """Groups of states that the same tiles gain, each with these tiles."""
     groups: dict[tuple[Interval, ...], list[str]] = {}
     for state, tiles in to_fill.items():
@@ -265,12 +267,12 @@ def _grouped(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], lis
 def _backfills(config: Config, basis: Published | None, request: Request) -> tuple[Backfill, ...]:
     """The unfinished backfills after a run. A backfill of SLIs that are no longer declared is dropped."""
     backfills = {backfill.id: backfill for backfill in (basis.backfills if basis else ())}
-    reached = request.reached
+    reached = request.backfill_after
     if reached is not None and (reached.id in backfills or not request.continues):
         backfills[reached.id] = max(reached, backfills.get(reached.id, reached), key=lambda backfill: backfill.done)
     declared = {sli.name for sli in config.declared}
     return tuple(
-        backfill for backfill in backfills.values() if not backfill.over and declared.issuperset(backfill.slis)
+        backfill for backfill in backfills.values() if not backfill.finished and declared.issuperset(backfill.slis)
     )
 
 

@@ -72,7 +72,7 @@ class Published:
     def from_json(text: str, where: str = "") -> Published:
         """Raises StoreError if it has a newer format or cannot be read."""
         try:
-            return Published._of(formats.migrated(json.loads(text), where))
+            return Published._of(formats.in_current_format(json.loads(text), where))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(
                 "the published state of the store cannot be read",

@@ -27,13 +27,13 @@ class Backfill:
     """Everything before this instant is done."""
 
     @staticmethod
-    def begun(interval: Interval, slis: tuple[str, ...], base: str, sequence: int) -> Backfill:
+    def begin(interval: Interval, slis: tuple[str, ...], base: str, sequence: int) -> Backfill:
         """A new backfill; the same interval and SLIs asked of the same publication get the same id."""
         content = json.dumps([interval.start, interval.end, slis, base, sequence])
         return Backfill(hashlib.sha256(content.encode()).hexdigest()[:10], interval, slis, interval.start)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether all of it is done."""
         return self.done >= self.interval.end
 
@@ -79,7 +79,7 @@ class Request:
         return replace(self, as_of=max(self.as_of, published)) if self.now or self.part else self
 
     @property
-    def reached(self) -> Backfill | None:
+    def backfill_after(self) -> Backfill | None:
         """The backfill with the progress that this run publishes."""
         if self.backfill is None or self.part is None:
             return None

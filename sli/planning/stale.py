@@ -31,14 +31,16 @@ def stale_tiles(config: Config, causes: Iterable[Cause], as_of: int) -> tuple[li
                 predictions.append(horizon.predictions_for(interval))
                 feedback.append(interval)
     whole = tiles_until(config, as_of)
-    return _aligned_within(predictions, whole, tile), _aligned_within(feedback, Interval(BEGINNING, whole.end), tile)
+    return _whole_tiles_within(predictions, whole, tile), _whole_tiles_within(
+        feedback, Interval(BEGINNING, whole.end), tile
+    )
 
 
 def feedback_tiles_for(config: Config, tiles: Iterable[Interval], as_of: int) -> list[Interval]:
     """The tiles in which feedback that may count for predictions of these tiles becomes known."""
     horizon = Horizon.of(config)
     reached = [horizon.feedback_for(interval) for interval in tiles]
-    return _aligned_within(reached, aligned(Interval(BEGINNING, as_of + 1), config.tile), config.tile)
+    return _whole_tiles_within(reached, whole_tiles(Interval(BEGINNING, as_of + 1), config.tile), config.tile)
 
 
 def tiles_with_predictions(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
@@ -66,13 +68,13 @@ def _next_midnight(zone: Zone, at: int) -> int:
 def tiles_until(config: Config, as_of: int) -> Interval:
     """All tiles from `since` to as_of."""
     since = config.since_instant
-    return aligned(Interval(since, max(since, as_of + 1)), config.tile)
+    return whole_tiles(Interval(since, max(since, as_of + 1)), config.tile)
 
 
-def aligned(interval: Interval, tile: int) -> Interval:
+def whole_tiles(interval: Interval, tile: int) -> Interval:
     """The whole tiles that hold an interval."""
     return Interval(interval.start // tile * tile, max(BEGINNING, -(-interval.end // tile) * tile))
 
 
-def _aligned_within(intervals: Iterable[Interval], whole: Interval, tile: int) -> list[Interval]:
-    return intersection((aligned(interval, tile) for interval in intervals), [whole])
+def _whole_tiles_within(intervals: Iterable[Interval], whole: Interval, tile: int) -> list[Interval]:
+    return intersection((whole_tiles(interval, tile) for interval in intervals), [whole])

@@ -51,9 +51,9 @@ class Task:
     """The tiles of feedback whose unmatched feedback it counts."""
     predictions: tuple[LogFile, ...]
     feedback: tuple[LogFile, ...]
-    predicted: Interval
+    prediction_times: Interval
     """Prediction times to read: of its tiles, and of predictions that its feedback may count for."""
-    known: Interval
+    feedback_times: Interval
     """Feedback times to read."""
 
 
@@ -80,9 +80,9 @@ class Shuffle:
 class Estimate:
     """Compressed bytes to read, and memory; all in bytes."""
 
-    apart: int
+    read_apart: int
     """What co-located tasks read in all."""
-    once: int
+    read_once: int
     """The same if each row were read only once."""
     largest: int
     """Memory that the largest co-located task takes."""
@@ -92,7 +92,7 @@ class Estimate:
     @property
     def shuffles(self) -> bool:
         """Whether a shuffle is worth it."""
-        return self.once > SMALL and (self._too_large or self.apart > SHUFFLED * self.once)
+        return self.read_once > SMALL and (self._too_large or self.read_apart > SHUFFLED * self.read_once)
 
     @property
     def _too_large(self) -> bool:
@@ -104,7 +104,7 @@ class Estimate:
         would = "would " * self.shuffles
         if self.shuffles and self._too_large:
             return f"a co-located task would take {size_text(self.largest)} of memory and has {size_text(self.memory)}"
-        return f"co-located tasks {would}read {size_text(self.apart)}, once over it is {size_text(self.once)}"
+        return f"co-located tasks {would}read {size_text(self.read_apart)}, once over it is {size_text(self.read_once)}"
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class TaskSet:
         return {
             "strategy": self.strategy,
             "tasks": self.task_count,
-            "bytes_apart": self.estimate.apart,
-            "bytes_once": self.estimate.once,
+            "bytes_apart": self.estimate.read_apart,
+            "bytes_once": self.estimate.read_once,
             "largest_task": self.estimate.largest,
             "reason": self.estimate.reason,
         }
@@ -164,13 +164,13 @@ def task_sets(
     by_days = any(config.states[state].kind == "window" for state in states)
     shares = [
         share
-        for fitting in _fitting(config, inputs, volume, all_tiles)
+        for fitting in _cut_by_memory(config, inputs, volume, all_tiles)
         for share in _split(fitting, config, inputs, split, by_days)
     ]
-    reached = [_reached(config, share) for share in shares]
+    reached = [_times_to_read(config, share) for share in shares]
     estimate = Estimate(
         int(sum(volume.read(*times) for times in reached)),
-        int(volume.read(*_reached(config, all_tiles))),
+        int(volume.read(*_times_to_read(config, all_tiles))),
         int(max(volume.within(*times) for times in reached) * FACTOR),
         max(KERNEL, config.task_memory),
     )
@@ -186,7 +186,7 @@ _Tiles = tuple[list[Interval], list[Interval]]
 """Tiles of predictions and of feedback."""
 
 
-def _fitting(config: Config, inputs: Inputs, volume: _Volume, tiles: _Tiles) -> list[_Tiles]:
+def _cut_by_memory(config: Config, inputs: Inputs, volume: _Volume, tiles: _Tiles) -> list[_Tiles]:
     """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
     budget = config.task_memory / FACTOR
     shares: list[_Tiles] = []
@@ -196,7 +196,7 @@ def _fitting(config: Config, inputs: Inputs, volume: _Volume, tiles: _Tiles) -> 
         if not any(more):
             continue
         grown = union([*share[0], *more[0]]), union([*share[1], *more[1]])
-        if any(share) and volume.within(*_reached(config, grown)) > budget:
+        if any(share) and volume.within(*_times_to_read(config, grown)) > budget:
             shares.append(share)
             grown = more
         share = grown
@@ -220,7 +220,7 @@ def _split(tiles: _Tiles, config: Config, inputs: Inputs, parts: int, by_days: b
     _, first, last = inputs.files.ranges
     if parts == 1 or not len(first):
         return [tiles]
-    whole = _hull([*tiles[0], *tiles[1]])
+    whole = _span([*tiles[0], *tiles[1]])
     low, high = max(whole.start, int(first.min())), min(whole.end, int(last.max()) + 1)
     inner = [low + (high - low) * i // parts for i in range(1, parts)] if low < high else []
     edges = sorted({BEGINNING, *_edges(config, inner, by_days), END})
@@ -236,27 +236,27 @@ def _edges(config: Config, instants: Iterable[int], by_days: bool) -> set[int]:
 
 
 def _task(config: Config, inputs: Inputs, tiles: _Tiles) -> Task:
-    predicted, known = _reached(config, tiles)
+    predicted, known = _times_to_read(config, tiles)
     return Task(
         prediction_tiles=tuple(tiles[0]),
         feedback_tiles=tuple(tiles[1]),
         predictions=tuple(inputs.predictions.take(inputs.predictions.meeting(predicted))),
         feedback=tuple(inputs.feedback.take(inputs.feedback.meeting(known))),
-        predicted=predicted,
-        known=known,
+        prediction_times=predicted,
+        feedback_times=known,
     )
 
 
-def _reached(config: Config, tiles: _Tiles) -> tuple[Interval, Interval]:
+def _times_to_read(config: Config, tiles: _Tiles) -> tuple[Interval, Interval]:
     """The times of predictions and of feedback that must be read for these tiles."""
     horizon, (predictions, feedback) = Horizon.of(config), tiles
     return (
-        _hull([*predictions, *map(horizon.predictions_for, feedback)]),
-        _hull([*feedback, *map(horizon.feedback_for, predictions)]),
+        _span([*predictions, *map(horizon.predictions_for, feedback)]),
+        _span([*feedback, *map(horizon.feedback_for, predictions)]),
     )
 
 
-def _hull(intervals: list[Interval]) -> Interval:
+def _span(intervals: list[Interval]) -> Interval:
     return Interval(min(i.start for i in intervals), max(i.end for i in intervals))
 
 
@@ -319,10 +319,10 @@ def _shuffle(config: Config, whole: Task, estimate: Estimate, by_days: bool, spl
     # Half is for rows that are sent or received meanwhile, and half again since joined text takes more room.
     budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / split
     pieces = [
-        *_pieces("predictions", whole.predictions, whole.predicted, budget),
-        *_pieces("feedback", whole.feedback, whole.known, budget),
+        *_pieces("predictions", whole.predictions, whole.prediction_times, budget),
+        *_pieces("feedback", whole.feedback, whole.feedback_times, budget),
     ]
-    partitions = max(config.parallel, -int(-estimate.once // budget))
+    partitions = max(config.parallel, -int(-estimate.read_once // budget))
     cuts = (max(cut, BEGINNING + 2 * DAY) for cut in _Spread(Files.of(whole.predictions)).cuts(budget))
     return Shuffle(tuple(pieces), partitions, tuple(sorted(_edges(config, cuts, by_days))))
 

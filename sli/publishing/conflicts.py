@@ -60,7 +60,7 @@ def _counts_sql(table: str, by: str) -> str:
 
     `by` is any one entry of `slice_by`: its slices together hold every prediction.
     """
-    marks = f"(SELECT day, unnest(marks) AS m FROM {table} WHERE span = 'pairs')"
+    checks = f"(SELECT day, unnest(marks) AS m FROM {table} WHERE span = 'pairs')"
     return (
         "SELECT log, day, sum(rows)::BIGINT AS rows, sum(conflicts)::BIGINT AS conflicts, "
         "flatten(list(samples)) AS samples FROM ("
@@ -69,5 +69,5 @@ def _counts_sql(table: str, by: str) -> str:
         f"WHERE span = 'tile' AND slice_by = {by} UNION ALL SELECT m.log, day, "
         "CASE WHEN m.\"check\" IN ('duplicate', 'superseded', 'withdrawn') THEN m.\"count\" ELSE 0 END, "
         'CASE WHEN m."check" = \'conflict\' THEN m."count" ELSE 0 END, '
-        f"CASE WHEN m.\"check\" = 'conflict' THEN m.samples ELSE [] END FROM {marks}) GROUP BY log, day"
+        f"CASE WHEN m.\"check\" = 'conflict' THEN m.samples ELSE [] END FROM {checks}) GROUP BY log, day"
     )

@@ -24,7 +24,7 @@ from sli.calendar.interval import meets_any
 from sli.config.model import Config
 from sli.engine.connection import connect, prepare_cursor
 from sli.engine.sql import literal
-from sli.planning.affected import compared_with
+from sli.planning.affected import windows_compared_with
 from sli.planning.plan import Plan
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
 from sli.publishing.transaction import Transaction
@@ -229,7 +229,7 @@ def _with_changed_windows(config: Config, plan: Plan, rows: pa.Table) -> pa.Tabl
         for grain in config.all_grains:
             at = of_sli[_is_in(grains, "grain", [grain.name])]
             window[at] = meets_any(starts[at], ends[at], changed)
-            reference[at] = compared_with(config.zone, grain, starts[at], ends[at], changed, sli.reference)
+            reference[at] = windows_compared_with(config.zone, grain, starts[at], ends[at], changed, sli.reference)
     return rows.append_column("window_changed", pa.array(window)).append_column(
         "reference_changed", pa.array(reference)
     )

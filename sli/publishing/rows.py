@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from sli import schemas
 from sli.engine.arrow import ChunkedColumn, Column
 from sli.engine.connection import scratch
-from sli.rollup.results import ROLLED, encoded
+from sli.rollup.results import ROLLED, encode
 from sli.slices import parse_slice
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def stored_rows(flat: pa.Table) -> pa.Table:
         ("slice_by", pa.list_(pa.string()), lambda text: text.split(",") if text else []),
         ("slice", schemas.SLICE, lambda text: list(parse_slice(text).items())),
     ):
-        column = encoded(rows.column(name))
+        column = encode(rows.column(name))
         assert isinstance(column, pa.DictionaryArray)
         distinct = pa.array([read(text) for text in column.dictionary.to_pylist()], kind)
         rows = rows.set_column(rows.schema.get_field_index(name), name, distinct.take(column.indices))
@@ -89,7 +89,7 @@ def encode_texts(rows: pa.Table) -> pa.Table:
     """Dictionary-encode all text columns: most texts occur many times."""
     for i, field in enumerate(rows.schema):
         if pa.types.is_string(field.type):
-            rows = rows.set_column(i, field.name, encoded(rows.column(i)))
+            rows = rows.set_column(i, field.name, encode(rows.column(i)))
     return rows
 
 

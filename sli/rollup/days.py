@@ -43,7 +43,7 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
     con = connect(config.parallel, config.task_memory)
     try:
         tree = TileTree(con, TileTables(tiles), states, config.tile, {})
-        packed = tree.packed(tree.merge(starts, ends, disjoint=True))
+        packed = tree.as_tiles(tree.merge(starts, ends, disjoint=True))
     finally:
         con.close()
     at = integers(packed.column("w"))

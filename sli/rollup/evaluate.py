@@ -138,7 +138,7 @@ class Evaluation:
         windows = starts[first:last], ends[first:last]
         rows = self.tree.merge(*windows)
         references = dict.fromkeys(sli.reference for sli in self.slis if sli.reference is not None)
-        compared = {reference: self._compared(reference, grain, rows, *windows) for reference in references}
+        compared = {reference: self._reference_rows(reference, grain, rows, *windows) for reference in references}
         weights = row_bytes(self.tree, self.states.values(), rows.predictions) + VALUES * len(self.slis)
         for reference, other in compared.items():
             if other.rows is not None and len(other.rows):
@@ -169,8 +169,11 @@ class Evaluation:
     ) -> Iterator[Batch]:
         """The batch of the rows from `first` up to `last`."""
         part = rows.part(first, last)
-        own = self._merged(self.tree, part, grain, *windows)
-        others = {reference: self._part(reference, other, first, last, grain) for reference, other in compared.items()}
+        own = self._merge_states(self.tree, part, grain, *windows)
+        others = {
+            reference: self._reference_part(reference, other, first, last, grain)
+            for reference, other in compared.items()
+        }
 
         def evaluate(span: tuple[int, int]) -> list[Values]:
             now = own.between(*span)
@@ -186,11 +189,11 @@ class Evaluation:
             pieces = list(pool.map(evaluate, stretches(elements, CACHED, FEWEST)))
         values = [Values.concatenated([piece[i] for piece in pieces]) for i in range(len(self.slis))]
         if self.config.min_support:
-            small = _small(part, self.config.min_support)
+            small = _with_little_support(part, self.config.min_support)
             values = [_set_null(column, small, too_few(self.config.min_support)) for column in values]
         yield Batch(*windows, part, list(zip(self.slis, values, strict=True)))
 
-    def _merged(
+    def _merge_states(
         self,
         tree: TileTree,
         rows: Rows,
@@ -209,10 +212,12 @@ class Evaluation:
         states = states_of(sli for sli in self.slis if sli.reference == reference)
         return {id: state for id, state in states.items() if state.kind != "window"}
 
-    def _compared(self, reference: Reference, grain: Grain, rows: Rows, starts: Instants, ends: Instants) -> _Compared:
+    def _reference_rows(
+        self, reference: Reference, grain: Grain, rows: Rows, starts: Instants, ends: Instants
+    ) -> _Compared:
         """The reference of these rows."""
         if reference.kind != "previous":
-            merged, code = self._fixed(reference, grain)
+            merged, code = self._fixed_reference(reference, grain)
             return _Compared(_positions(rows, None, code, len(self.slices)), None, merged, ends)
         # A slice is compared with itself, even if a cap would make it part of "(other)" in the reference.
         before = grain.before(self.config.zone, starts, ends)
@@ -220,7 +225,7 @@ class Evaluation:
         at = _positions(rows, other.window, other.code, len(self.slices))
         return _Compared(at, other, None, starts)
 
-    def _fixed(self, reference: Reference, grain: Grain) -> tuple[Merged, Integers]:
+    def _fixed_reference(self, reference: Reference, grain: Grain) -> tuple[Merged, Integers]:
         """The states of a reference that is the same for every window, and the code of each row's slice."""
         if reference in self.fixed:
             return self.fixed[reference]
@@ -237,10 +242,10 @@ class Evaluation:
             codes = {pair: code for code, pair in enumerate(self.slices)}
             slices = zip(other.slice_by.to_pylist(), other.slice.to_pylist(), strict=True)
             code = np.array([codes.get(pair, -1) for pair in slices], dtype=np.int64)
-        self.fixed[reference] = self._merged(tree, other, grain, first, last, only), code
+        self.fixed[reference] = self._merge_states(tree, other, grain, first, last, only), code
         return self.fixed[reference]
 
-    def _part(
+    def _reference_part(
         self, reference: Reference, other: _Compared, first: int, last: int, grain: Grain
     ) -> tuple[Merged, Integers]:
         """What the rows from `first` up to `last` are compared with: merged rows, and for each row its place there."""
@@ -250,7 +255,7 @@ class Evaluation:
         assert other.rows is not None
         there = at[at >= 0]
         low, high = (int(there.min()), int(there.max()) + 1) if len(there) else (0, 0)
-        merged = self._merged(
+        merged = self._merge_states(
             self.tree, other.rows.part(low, high), grain, other.ends, other.ends, self._compared_states(reference)
         )
         return merged, np.where(at < 0, -1, at - low)
@@ -324,7 +329,7 @@ def too_few(support: int) -> str:
     return f"fewer than {support} predictions"
 
 
-def _small(rows: Rows, support: int) -> Flags:
+def _with_little_support(rows: Rows, support: int) -> Flags:
     """Which rows are slices with fewer predictions than `support`; the empty slice always counts as large enough."""
     small: Flags = rows.predictions < support
     small &= np.array([slice_by != "" for slice_by in rows.slice_by.to_pylist()], dtype=bool)

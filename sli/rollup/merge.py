@@ -202,7 +202,7 @@ class TileTree:
         """Merge counts, sums and extremes: one row per window and slice with predictions.
 
         `disjoint` says that no two windows share a tile, so that larger nodes do not pay. Without `capped` no slice
-        becomes part of "(other)". Lists are merged later, by `values` or `packed`.
+        becomes part of "(other)". Lists are merged later, by `values` or `as_tiles`.
         """
         nodes = self.timeline.cover(starts, ends, disjoint)
         self._build_levels(0, int(nodes.level.max(initial=0)))
@@ -255,7 +255,7 @@ class TileTree:
         source = f"SELECT row, {names} FROM cover_{rows.side} c JOIN {state.id} {placed}"
         return merge_sql(state, source, "row", "row_totals")
 
-    def packed(self, rows: Rows) -> pa.Table:
+    def as_tiles(self, rows: Rows) -> pa.Table:
         """The rows of the last `merge` in the form of tiles: w, slice_by, slice, predictions, labelled, and states."""
         values = ""
         for state in self.states.values():

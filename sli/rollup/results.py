@@ -98,7 +98,7 @@ def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[
         return
     first = pa.array(np.zeros(n, dtype=np.int32), pa.int32())
     null_texts, null_numbers = pa.nulls(n, TEXT), pa.nulls(n, pa.float64())
-    common = _common(config, batch, as_of)
+    common = _common_columns(config, batch, as_of)
 
     def texts(column: Objects) -> Column:
         known = np.flatnonzero(column != None)  # noqa: E711 - of each element
@@ -129,7 +129,7 @@ def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[
         yield sli, pa.table({name: columns[name] for name in ROLLED})
 
 
-def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
+def _common_columns(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
     """The columns that all SLIs share."""
     rows, end = batch.rows, batch.ends[batch.rows.window]
     distinct, at = np.unique(end, return_inverse=True)
@@ -140,8 +140,8 @@ def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
     return {
         "window_start": pa.array(batch.starts[rows.window]),
         "window_end": pa.array(end),
-        "slice_by": encoded(rows.slice_by),
-        "slice": encoded(rows.slice),
+        "slice_by": encode(rows.slice_by),
+        "slice": encode(rows.slice),
         "predictions": pa.array(rows.predictions),
         "labelled": pa.array(rows.labelled),
         "coverage": pa.array(coverage, from_pandas=True),
@@ -152,7 +152,7 @@ def _common(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
     }
 
 
-def encoded(texts: ChunkedColumn) -> TextDictionary:
+def encode(texts: ChunkedColumn) -> TextDictionary:
     """A column of texts, dictionary-encoded with one dictionary."""
     dictionaries = texts if pa.types.is_dictionary(texts.type) else pc.dictionary_encode(texts)
     whole = dictionaries.unify_dictionaries().combine_chunks()

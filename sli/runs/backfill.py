@@ -21,12 +21,12 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, nearest
 from sli.matching.execute import one_cluster
-from sli.planning.affected import SliChange, affected, resting_on
+from sli.planning.affected import SliChange, affected_windows, windows_resting_on
 from sli.planning.as_of import as_of_instant
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
-from sli.planning.stale import aligned, tiles_until
+from sli.planning.stale import tiles_until, whole_tiles
 from sli.publishing.history import backfill_changes
 from sli.publishing.rows import to_pandas
 from sli.publishing.store import Store
@@ -165,7 +165,7 @@ def _run_parts(
         # As known now, not when the first part began.
         request = Request(as_of_instant(config, as_of), None, reached, part, continues=planned.resumed or number > 1)
         runs.append(carry_out(config, request, progress))
-        reached = request.reached or reached
+        reached = request.backfill_after or reached
         done(number, len(planned.parts), runs[-1])
     return reached, runs
 
@@ -197,7 +197,7 @@ def _asked_backfill(
         found = f"{iso(low)} .. {iso(high)}"
         raise ConfigError("the end must come after the start", where="start, end", found=found)
     whole = tiles_until(config, wanted)
-    interval = aligned(Interval(low, high), config.tile)
+    interval = whole_tiles(Interval(low, high), config.tile)
     if not interval.meets(whole):
         raise ConfigError(
             "the interval holds no hours that could be recomputed",
@@ -219,7 +219,7 @@ def _asked_backfill(
             found=iso(wanted),
             todo="leave as_of out; `sli run --as-of` adds an older as_of to the history",
         )
-    return Backfill.begun(interval, slis, config.base, published.sequence if published is not None else 0), False
+    return Backfill.begin(interval, slis, config.base, published.sequence if published is not None else 0), False
 
 
 def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
@@ -266,8 +266,10 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         slis_by_windows: dict[tuple[bool, ...], list[str]] = {}
         for sli in config.declared:
             change = SliChange.of(plan, sli)
-            hit = affected(config.zone, plan, change, newest, grain, starts, ends)
-            hit &= resting_on(config.zone, grain, starts, ends, [*plan.to_recompute, *change.to_fill], sli.reference)
+            hit = affected_windows(config.zone, plan, change, newest, grain, starts, ends)
+            hit &= windows_resting_on(
+                config.zone, grain, starts, ends, [*plan.to_recompute, *change.to_fill], sli.reference
+            )
             slis_by_windows.setdefault(tuple(hit.tolist()), []).append(sli.name)
         for hits, slis in slis_by_windows.items():
             rows += [

@@ -15,7 +15,7 @@ from sli.calendar.interval import END
 from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.logs.files import Files
-from sli.planning.affected import SliChange, affected, reaches_all
+from sli.planning.affected import SliChange, affected_windows, reaches_all
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference, ReadRows, Scope, by_grain, difference, published_by_grain
@@ -37,7 +37,7 @@ def passes_of(config: Config, plan: Plan, newest: int, published: Published | No
     for sli in config.declared:
         slis_by_change.setdefault(SliChange.of(plan, sli), []).append(sli)
     return [
-        Pass(tuple(slis), config.all_grains, functools.partial(affected, config.zone, plan, change, reached))
+        Pass(tuple(slis), config.all_grains, functools.partial(affected_windows, config.zone, plan, change, reached))
         for change, slis in slis_by_change.items()
     ]
 

@@ -44,16 +44,16 @@ def aggregate_sql(state: State) -> tuple[str, str]:
     if state.kind in ("min", "max"):
         # -0.0 and 0.0 are equal, so either could be the extreme: adding 0.0 makes both 0.0.
         return f"{state.kind}(({state.of}) + 0.0::DOUBLE) FILTER (WHERE {state.where})", ""
-    return sum_sql(_fixed_point(_x(state)).__getitem__), _term(state)
+    return sum_sql(_fixed_point(_term_name(state)).__getitem__), _term(state)
 
 
-def _x(state: State) -> str:
+def _term_name(state: State) -> str:
     return f"x_{state.id}"
 
 
 def _term(state: State) -> str:
     """SQL of the column that a sum adds up."""
-    return f"CASE WHEN {state.where} THEN {state.of} END AS {_x(state)}"
+    return f"CASE WHEN {state.where} THEN {state.of} END AS {_term_name(state)}"
 
 
 def _fixed_point(x: str) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _groups_sql(columns: SliceBy, spec: Spec) -> str:
     for state in _plain_states(spec):
         if state.kind == "sum":
             terms += f", {_term(state)}"
-            for name, sql in _fixed_point(_x(state)).items():
+            for name, sql in _fixed_point(_term_name(state)).items():
                 parts += f", {sql} AS {state.id}_{name}"
         else:
             parts += f", {aggregate_sql(state)[0]} AS {state.id}"
@@ -238,7 +238,7 @@ def _groups(state: State, columns: SliceBy, spec: Spec) -> ListSql:
     )
 
 
-def _room(most: int) -> str:
+def _most_kept(most: int) -> str:
     """SQL of how many of the smallest values a cell keeps: at most as many as it has, since DuckDB reserves memory."""
     return f"least({most}, c.predictions)"
 
@@ -247,7 +247,7 @@ def _distinct(state: State, columns: SliceBy, spec: Spec) -> ListSql:
     """The DISTINCT smallest hashes of the values."""
     # MD5 because DuckDB's own hash may change with its version; without its lowest bit it fits a signed integer.
     source = _in_cells(f"{text_of(state.of)} AS x", f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
-    values = f"SELECT DISTINCT c.cell, {_room(DISTINCT)} AS room, x FROM {source}"
+    values = f"SELECT DISTINCT c.cell, {_most_kept(DISTINCT)} AS room, x FROM {source}"
     hashed = f"SELECT DISTINCT cell, room, (md5_number_lower(x) >> 1)::BIGINT AS h FROM ({values})"
     return ListSql(f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell", "hash")
 
@@ -261,7 +261,7 @@ def _sample(state: State, columns: SliceBy, spec: Spec) -> ListSql:
         f"'columns': [{kept}]::VARCHAR[]}} AS x"
     )
     source = _in_cells(values, state.where, columns, spec)
-    least = f"SELECT c.cell, unnest(min(x, {_room(SAMPLE_ROWS)})) AS x FROM {source} GROUP BY c.cell"
+    least = f"SELECT c.cell, unnest(min(x, {_most_kept(SAMPLE_ROWS)})) AS x FROM {source} GROUP BY c.cell"
     parts = ", ".join(f"x.{name} AS {name}" for name in ("key", "truth", "prediction", "columns"))
     return ListSql(f"SELECT cell, {parts} FROM ({least})", "key, truth, prediction")
 

@@ -111,13 +111,13 @@ def _amend_list(
 def _amend_checks(stored: list[CheckCount], before: list[CheckCount], after: list[CheckCount]) -> list[CheckCount]:
     """The amended counts of checks with their first ids. Raises CannotAmend."""
     by_check = [
-        {(mark["log"], mark["check"], mark["file"]): mark for mark in marks} for marks in (stored, before, after)
+        {(entry["log"], entry["check"], entry["file"]): entry for entry in counts} for counts in (stored, before, after)
     ]
-    marks: list[CheckCount] = []
+    amended: list[CheckCount] = []
     for key in sorted({*by_check[0], *by_check[1], *by_check[2]}, key=_nulls_first):
         log, check, file = key
         nothing = CheckCount(log=log, check=check, file=file, count=0, samples=[])
-        kept, lost, gained = (marks_of.get(key, nothing) for marks_of in by_check)
+        kept, lost, gained = (counts.get(key, nothing) for counts in by_check)
         count = kept["count"] - lost["count"] + gained["count"]
         more = Counter(gained["samples"]) - Counter(lost["samples"])
         less = Counter(lost["samples"]) - Counter(gained["samples"])
@@ -126,8 +126,8 @@ def _amend_checks(stored: list[CheckCount], before: list[CheckCount], after: lis
             raise CannotAmend
         samples = sorted((known - less + more).elements())[:SAMPLES]
         if count:
-            marks.append(CheckCount(log=log, check=check, file=file, count=count, samples=samples))
-    return marks
+            amended.append(CheckCount(log=log, check=check, file=file, count=count, samples=samples))
+    return amended
 
 
 def _nulls_first(fields: tuple[object, ...]) -> tuple[tuple[bool, object], ...]:

@@ -37,12 +37,15 @@ def match_and_build(task: Task, spec: Spec, losers: pa.Table) -> pa.Table:
     Returns rows of `schemas.TILES` with one column a state. `losers` are predictions that lost to one in another
     tile. Raises UnreadableFiles for files that turn out unreadable beyond their footer, EngineError for anything else.
     """
-    with task_connection(spec, task.predictions, task.feedback, str(task.predicted)) as con:
+    with task_connection(spec, task.predictions, task.feedback, str(task.prediction_times)) as con:
         began = time.monotonic()
         join_files(con, task, spec, losers)
         # Without a file of predictions the columns have no types, so no state could be computed from them.
         rows = build_tiles(con, spec, bool(task.prediction_tiles and task.predictions))
-        span = " and ".join(f"{interval}" for interval in task.prediction_tiles[:2]) or f"feedback of {task.known}"
+        span = (
+            " and ".join(f"{interval}" for interval in task.prediction_tiles[:2])
+            or f"feedback of {task.feedback_times}"
+        )
         files = len(task.predictions) + len(task.feedback)
         log_matched(rows, f"{span}, {files} files", time.monotonic() - began)
         return rows

@@ -66,13 +66,13 @@ def _windows_sql(
         f", list({sql} ORDER BY k, t) FILTER (WHERE {flag}) AS {place}" for (sql, flag), place in lists.items()
     )
     kept = "".join(f", {quoted(name)}" for name in dict.fromkeys(name for state in states for name in state.columns))
-    marked = "".join(f", ({where}) AS {flag}" for where, flag in flags.items())
+    flag_columns = "".join(f", ({where}) AS {flag}" for where, flag in flags.items())
     large = " OR ".join(f"n_{i} > {SAMPLE_ROWS}" for i in range(len(flags)))
     values = slice_values_sql(columns, spec)
     return (
         f"SELECT '{grain}' AS span, tile, {literal(','.join(columns))} AS slice_by, {slice_sql(columns)} AS slice, "
         f"count(*) AS predictions{numbers}{listed} "
-        f'FROM (SELECT "sli:start" // {spec.tile} AS tile{values}{kept}{marked}, truth, value, decision, '
+        f'FROM (SELECT "sli:start" // {spec.tile} AS tile{values}{kept}{flag_columns}, truth, value, decision, '
         'k, t FROM pairs JOIN window_of ON "sli:tile" = tile WHERE usable) '
         f"GROUP BY tile{slice_names_sql(columns)} HAVING {large} ORDER BY tile, slice"
     )

@@ -92,8 +92,8 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
         _match_ids, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges
     )
     build = forward_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
-    given = [*shuffle.pieces, *([losers] if len(losers) else [])]
-    rows = dask_module("dask.dataframe").from_map(forward_logs(client, read), given, meta=nothing, label="read")
+    pieces = [*shuffle.pieces, *([losers] if len(losers) else [])]
+    rows = dask_module("dask.dataframe").from_map(forward_logs(client, read), pieces, meta=nothing, label="read")
     by_id = _send(rows, shuffle.partitions)
     by_time = _send(by_id.map_partitions(forward_logs(client, match_ids), meta=nothing), len(edges) - 1)
     delayed = dask_module("dask").delayed(build, pure=False)
@@ -152,8 +152,8 @@ class _Reader:
     predictions: tuple[LogFile, ...]
     feedback: tuple[LogFile, ...]
     """One file of each form that the log has."""
-    reach: Interval
-    known: Interval
+    prediction_times: Interval
+    feedback_times: Interval
     partitions: int
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Makes the task unique, because Dask treats equal tasks of two runs as one task."""
@@ -166,7 +166,7 @@ class _Reader:
         predicted = piece.log == "predictions"
         source = self.spec.predictions if predicted else self.spec.feedback
         like = self.predictions if predicted else self.feedback
-        within = self.reach if predicted else self.known
+        within = self.prediction_times if predicted else self.feedback_times
         start = max(piece.span.start, within.start)
         span = Interval(start, max(start, min(piece.span.end, within.end)))
         files = (*like, *piece.files)

@@ -113,7 +113,7 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
             "blocks": job.shuffle.partitions * (len(given) + len(job.shuffle.edges) + 1) if job.shuffle else 0,
             "plan_seconds": seconds,
             "graph_mb": sum(len(cloudpickle.dumps(each)) for each in given) / 1e6,
-            "read_gb": (job.estimate.once if job.shuffle else job.estimate.apart) / 1e9,
+            "read_gb": (job.estimate.read_once if job.shuffle else job.estimate.read_apart) / 1e9,
             "wide": len(given),
             "tiles": (interval.end - interval.start) // HOUR,
         }

@@ -314,7 +314,7 @@ def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() 
     chosen, config = planned(300, 1e7, horizon="90d")
     (job,) = chosen.task_sets
     budget = config.task_memory / chunks.FACTOR
-    assert job.shuffle.partitions >= job.estimate.once / budget
+    assert job.shuffle.partitions >= job.estimate.read_once / budget
     for log in ("predictions", "feedback"):
         read = [(file.path, piece.span) for piece in job.shuffle.pieces if piece.log == log for file in piece.files]
         assert len(read) == len({path for path, _ in read}) == 300
@@ -364,7 +364,7 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shuffle, "cluster_client", watched)
     (job,) = sli.run(config, as_of="2025-06-01").plan.task_sets
     assert job.strategy == "shuffle"
-    assert job.estimate.once > 2 * config.task_memory
+    assert job.estimate.read_once > 2 * config.task_memory
     before, after = told
     assert {pid for pid, _ in before.values()} == {pid for pid, _ in after.values()}, "a worker was killed"
     assert max(peak for _, peak in after.values()) < cluster.worker_memory(config)

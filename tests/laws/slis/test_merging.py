@@ -65,7 +65,7 @@ def merged(config, tiles, starts, ends):
     made = tree(config, tiles)
     rows = made.merge(np.asarray(starts) * HOUR, np.asarray(ends) * HOUR)
     states = {id: made.values(state, rows, "", np.asarray(starts)) for id, state in made.states.items()}
-    packed = made.packed(rows)
+    packed = made.as_tiles(rows)
     made.con.close()
     return Merged(rows.predictions, rows.labelled, states, np.full(len(rows.window), 10**15)), packed
 

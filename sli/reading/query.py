@@ -28,7 +28,7 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Column
 from sli.errors import ConfigError, StoreError, nearest
-from sli.planning.affected import resting_on
+from sli.planning.affected import windows_resting_on
 from sli.planning.published import Published
 from sli.publishing.rows import decode_texts, stored_rows, to_pandas
 from sli.publishing.store import Store
@@ -332,7 +332,7 @@ def _without_incomplete(question: _Question, sli: Sli, rows: pa.Table) -> pa.Tab
     gaps = [gap for state in sli.formula.states.values() for gap in published.lacking_states.get(state.id, ())]
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
     intervals = [*published.waiting, *gaps]
-    incomplete = resting_on(question.config.zone, question.grain, starts, ends, intervals, sli.reference)
+    incomplete = windows_resting_on(question.config.zone, question.grain, starts, ends, intervals, sli.reference)
     if not incomplete.any():
         return rows
     mask = pa.array(incomplete)

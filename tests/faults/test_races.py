@@ -517,7 +517,7 @@ def test_the_time_told_is_that_of_the_clock_with_failed_attempts_and_the_end_of_
         rest(0.3)
         if failures:
             raise failures.pop(0)
-        kept = engine._KEPT.get()
+        kept = engine._SHARED.get()
         assert kept is not None
         kept.stack.callback(rest, 0.3)
         return once(*given)

@@ -37,3 +37,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'sli' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public functions, so that completion finds them before they are imported."""
+    return __all__

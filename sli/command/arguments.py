@@ -19,7 +19,7 @@ exit codes:
   5  verify found results that differ from a recomputation
 
 TIME is ISO 8601, for example 2013-06-01 or 2013-06-01T18:00Z; without a zone it is read in the config's time zone.
-A time from --start to --end includes its start and excludes its end."""
+--start is included, --end is excluded."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,7 +80,7 @@ def _recompute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--future",
         action="store_true",
-        help="allow an --as-of in the future; `sli run` does so only where nothing is published as of today or earlier",
+        help="allow an --as-of in the future; `sli run` refuses it if the store has results as of today or earlier",
     )
 
 
@@ -108,8 +108,8 @@ def _backfill(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--chunk",
-        metavar="DAYS",
-        help="publish in parts of so many days, for example 30d (default: parts that read about as many bytes each)",
+        metavar="DURATION",
+        help="publish in parts this long, for example 30d (default: parts that read about equally many bytes)",
     )
     _as_of(parser)
     parser.add_argument(
@@ -156,7 +156,9 @@ def _show(parser: argparse.ArgumentParser) -> None:
 
 
 def _query(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sli", metavar="SLI", help="an SLI of the config, or a built-in one that needs no further data")
+    parser.add_argument(
+        "sli", metavar="SLI", help="an SLI of the config, or a built-in one that the published tiles suffice for"
+    )
     parser.add_argument(
         "--size", metavar="DURATION", help="length of a window, for example 6h or 7d (default: one window over all)"
     )

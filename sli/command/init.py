@@ -18,20 +18,24 @@ from sli.errors import ConfigError, SliError
 SLIS = {
     "binary": (
         ("accuracy", "", "share of right decisions"),
-        ("precision", "", "of the predicted positives, how many were"),
-        ("recall", '{sli: recall, objective: ">= 0.8"}', "of the true positives, how many were guesses"),
+        ("precision", "", "of the predicted positives, how many are actual positives"),
+        ("recall", '{sli: recall, objective: ">= 0.8"}', "of the actual positives, how many were predicted"),
         ("roc_auc", "", "how well the score ranks, whatever the threshold"),
         ("log_loss", "", "how good the probabilities are"),
     ),
     "multiclass": (
         ("accuracy", '{sli: accuracy, objective: ">= 0.9"}', "share of right decisions"),
         ("f1", "", "precision and recall in one, the mean of all classes"),
-        ("{sli: recall, label: [CLASSES]}", "", "one SLI a class: of its true ones, how many were guesses"),
+        (
+            "{sli: recall, label: [CLASSES]}",
+            "",
+            "one SLI for each class: of its actual members, how many were predicted",
+        ),
     ),
     "regression": (
         ("mae", '{sli: mae, objective: "<= 1.5"}', "mean absolute error"),
         ("rmse", "", "root of the mean squared error"),
-        ("bias", "", "mean of prediction minus truth"),
+        ("bias", "", "mean of prediction minus label"),
         ("r2", "", "share of the variance explained"),
     ),
 }

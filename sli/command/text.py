@@ -263,7 +263,7 @@ def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
         for row in rows_of(examples)
     ]
     if changed.empty:
-        lines.append("  no value changed, only coverage, intervals or verdicts")
+        lines.append("  no value changed, only other columns, for example coverage")
     if len(rows) > len(examples):
         lines.append(f"  all of them, the largest first: sli show CONFIG --table {table}")
     return lines

@@ -157,7 +157,7 @@ def check_grains(grains: Sequence[Grain], tile: int) -> None:
         for length in (grain.size, grain.every):
             if length is not None and (length.micros == 0 or length.micros % tile):
                 raise ConfigError(
-                    "a sliding window must be made of whole tiles",
+                    "a sliding window must be a whole number of tiles",
                     where="grains",
                     expected=f"a multiple of {tile // 60_000_000} minutes",
                     found=length.text,

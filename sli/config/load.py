@@ -101,7 +101,9 @@ def _set(tree: dict[str, object], setting: str) -> None:
     """Set a key, for example `predictions.path=logs`. Raises ConfigError."""
     key, equals, text = setting.partition("=")
     if not equals:
-        raise ConfigError("a setting must be key=value", where="--set", found=setting)
+        raise ConfigError(
+            "a setting must be key=value", where="--set", expected="for example horizon=2d", found=setting
+        )
     # The value may be a secret.
     found = key if key.strip().startswith("storage") else setting
     section: object = tree

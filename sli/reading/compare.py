@@ -58,7 +58,12 @@ def compare_slices(
         raise ConfigError(f"{compared.name} has no value in this time", where="start, end", found=str(reason))
     sets = [columns for columns in published.slice_sets if columns]
     if not sets:
-        raise ConfigError("the config has no slices", where="slice_by", todo="list some, for example [[], [region]]")
+        raise ConfigError(
+            "the config has no slices to compare",
+            where="slice_by",
+            expected="columns besides [], for example [[], [region]]",
+            todo="list them and run once",
+        )
     rows = pd.concat([query(config, compared.name, start=start, end=end, slice_by=columns) for columns in sets])
     rows = rows[(rows.labelled >= support) & rows.value.notna()]
     value = float(whole.value.iloc[0])

@@ -35,7 +35,9 @@ def load(call: str, folder: Path | None) -> Function:
         raise
     except Exception as error:
         raise ConfigError(
-            f"the module of '{call}' cannot be imported", expected=EXPECTED, found=f"{type(error).__name__}: {error}"
+            f"the module of '{call}' cannot be imported",
+            expected="a module that lies beside the config or is installed",
+            found=f"{type(error).__name__}: {error}",
         ) from error
     function: object = module
     for part in name.split("."):

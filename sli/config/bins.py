@@ -18,7 +18,7 @@ Bins = Mapping[str, tuple[float, ...] | Quantiles]
 
 
 def check_bins(bins: Bins, sliced: Collection[str]) -> None:
-    """Raise ConfigError where bins are for a column that makes no slices, or edges do not ascend."""
+    """Raise ConfigError if a column with bins is not in `slice_by`, or edges do not ascend."""
     for name, bin_edges in bins.items():
         where = f"bins.{name}"
         if name not in sliced:
@@ -52,7 +52,7 @@ def edges_of(bins: Bins, folder: str, storage: Storage) -> dict[str, tuple[float
 
 
 def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage) -> tuple[float, ...]:
-    """Inner quantiles of a column of a reference table, each once. Raises ConfigError."""
+    """The different inner quantiles of a column of a reference table. Raises ConfigError."""
     import duckdb
     import pyarrow.parquet as pq
 
@@ -73,7 +73,7 @@ def _quantile_edges(name: str, wanted: Quantiles, folder: str, storage: Storage)
         ) from error
     if not quantiles:
         raise ConfigError(
-            "the table for the edges of the bins holds no value",
+            "the table for the edges of the bins has no values",
             where=f"bins.{name}",
             expected=f"numbers in '{name}'",
             found=place,

@@ -71,7 +71,7 @@ class Config(Section):
     bins: Mapping[str, BinSetting] = Field({}, description="{column: edges}, for example {fare: [10, 20, 50]}")
     min_support: int = Field(0, ge=0, description="a whole number, 0 or more")
     max_conflicts: float = Field(0.01, ge=0, le=1, description="a share from 0 to 1, for example 0.01")
-    """Share of a day's rows that may lose to a row of the same id with another value before a run warns."""
+    """A run warns if a larger share of a day's rows is in conflict: superseded by a row with another value."""
     grains: tuple[GrainSetting, ...] = Field(
         ("hour", "day", "cumulative"), description="a list, for example [hour, day, {size: 7d}]"
     )
@@ -178,7 +178,7 @@ class Config(Section):
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
-        """All states the SLIs need by id, each once."""
+        """All states that the SLIs need, by id."""
         return {state.id: state for sli in self.declared for state in sli.formula.states.values()}
 
     @functools.cached_property
@@ -188,7 +188,7 @@ class Config(Section):
 
     @functools.cached_property
     def parallel(self) -> int:
-        """How many threads work on this machine: one in each worker process, or all of them on one task at a time."""
+        """Threads that work on this machine: one in each worker process, or all on one task at a time."""
         return self.dask.workers if isinstance(self.dask, Workers) else machine_cores()
 
     @functools.cached_property

@@ -1,6 +1,6 @@
-"""What `against` of an SLI says that windows are compared with: the previous window, a fixed interval or a table.
+"""The `against` of an SLI: windows are compared with the previous one, a fixed interval or a table.
 
-Limit: only that a table exists is checked here. Whether its columns fit is checked when it is read.
+Limit: only checks that a table exists. Its columns are checked when it is read.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def located(path: str, folder: str) -> str:
 
 
 def fingerprint(path: str, storage: Storage) -> str:
-    """Size and time or ETag of a file: another text once the file changes. Raises ConfigError."""
+    """Size and time or ETag of a file, as a text that differs once the file changes. Raises ConfigError."""
     try:
         fs, place = filesystem(path, storage)
         info = fs.info(place)

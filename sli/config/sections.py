@@ -1,7 +1,7 @@
 """The sections of a config: the keys of `predictions`, `feedback`, `grains`, `slice_by`, `bins` and `dask`.
 
-The description of a field is what a message says was expected there. Limit: a section knows only its own keys. What
-must fit together across keys is in `checks`.
+The description of a field appears in messages as what is expected. Limit: a section checks only its own keys; `checks`
+checks what must fit together across sections.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DurationSetting = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
 ]
 TimeSetting = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
-"""ISO 8601: YAML reads most of them as a date or a time."""
+"""A date or time in ISO 8601, which YAML mostly reads as a date or time already."""
 GrainName = Literal["hour", "day", "week", "month", "cumulative"]
 ClassName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
-"""A class. What YAML reads as true, false or null is refused, since the logs spell it in another way."""
+"""The name of a class. Values that YAML reads as true, false or null are refused: the logs spell them differently."""
 
 
 class Predictions(Section):
-    """Where predictions are logged and what their columns are called."""
+    """The predictions log: its path and the names of its columns."""
 
     path: str
     id: str
@@ -47,7 +47,7 @@ class Predictions(Section):
 
 
 class Feedback(Section):
-    """Where feedback is logged and what its columns are called."""
+    """The feedback log: its path and the names of its columns."""
 
     path: str
     id: str
@@ -80,7 +80,7 @@ class Quantiles(Section):
 
 
 class Workers(Section):
-    """A cluster of so many processes on this machine."""
+    """A cluster of `workers` processes on this machine."""
 
     workers: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10000")
 
@@ -99,9 +99,9 @@ class Factory(Section):
 
 
 def tag_of(plain: str, *sections: type[Section]) -> Callable[[object], str]:
-    """How to read a value that may be one of these sections or something plain: as which of them, by its tag.
+    """For a value that may be one of these sections or a plain value: a function that returns the tag to read it by.
 
-    A mapping is read as the section that has most of its keys. So a message is about what the user meant.
+    A mapping is read as the section that has most of its keys, so a message is about what the user probably meant.
     """
 
     def tag(value: object) -> str:

@@ -25,7 +25,7 @@ ATTEMPTS = 5
 def discover(config: Config, known: Inputs | None = None) -> Inputs:
     """The files of both logs. Footers of `known` files with the same fingerprint are not read again.
 
-    Raises InputError where a log cannot be listed or holds no predictions, ConfigError where its path does not exist.
+    Raises InputError if a log cannot be listed or there are no predictions, ConfigError if its path does not exist.
     """
     known = known or Inputs.of([])
     inputs = Inputs(
@@ -64,7 +64,7 @@ TODO = {
 
 
 def check_usable(inputs: Inputs) -> None:
-    """Raise InputError where a log has files and none of them can be used.
+    """Raise InputError if a log has files and none of them can be used.
 
     A run without predictions has nothing to publish. A run without feedback has, so it goes on, unless every file of
     feedback lacks a column of the config: then the config names the wrong columns.
@@ -94,7 +94,7 @@ def feedback_warnings(config: Config, inputs: Inputs) -> tuple[str, ...]:
 
 
 def _discover_log(expected: ExpectedLog, before: Files) -> Files:
-    """The files of a log. A file that is as it was before keeps its very row."""
+    """The files of a log. A file that did not change keeps its row."""
     for _ in range(ATTEMPTS):
         listed = list_files(expected.log, expected.source.path, expected.storage)
         if listed is None:
@@ -123,7 +123,7 @@ def _files(expected: ExpectedLog, listed: Listing, before: Files) -> Files:
     """The files of a listing with what their footers say. Raises FileReplaced."""
     places = before.places(text_column(listed.paths))
     new = ~_unchanged(expected, before, places, text_column(listed.fingerprints))
-    # Named even where a file lacks them: which columns were looked for decides whether a later run looks again.
+    # Also columns that a file lacks: a later run reads the footer again only if it needs another column.
     columns = tuple((name, "") for name in expected.needed)
     files = [
         LogFile(expected.log, listed.paths[i], listed.fingerprints[i], listed.sizes[i], columns=columns)
@@ -134,7 +134,7 @@ def _files(expected: ExpectedLog, listed: Listing, before: Files) -> Files:
 
 
 def _unchanged(expected: ExpectedLog, before: Files, places: Rows, fingerprints: Column) -> Flags:
-    """Which listed files are the ones from before, so that nobody reads their footers.
+    """Which listed files did not change, so that their footers are not read again.
 
     `places` says where each file is among those before, -1 for a new file.
     """
@@ -142,7 +142,7 @@ def _unchanged(expected: ExpectedLog, before: Files, places: Rows, fingerprints:
     complete = np.array([needed <= {name for name, _ in columns} for columns in before.kinds.all], bool)
     read_again = pc.or_(
         pc.is_in(before.rows.column("problem"), value_set=text_column(["wrong id type", "wrong type", "unreadable"])),
-        # Earlier versions said so of pages that were whole and that they could not read.
+        # Earlier versions said this of undamaged pages that they could not read.
         pc.starts_with(before.rows.column("explanation"), "a page is damaged: "),
     )
     kept = np.append(complete[before.kinds.of_file] & ~flags(read_again), False)

@@ -18,7 +18,7 @@ from sli.calendar.interval import Interval
 from sli.engine.thrift import Struct, decode_struct
 
 FIRST = 4
-"""Where the first page of a file begins: after the four letters that every Parquet file begins with."""
+"""Where the first page of a file begins: after the four letters at the start of every Parquet file."""
 HEAD = 512
 """Most headers of pages are shorter than this; those with long texts as statistics are not."""
 BLOCK = 1 << 20
@@ -48,7 +48,7 @@ class ColumnPages(NamedTuple):
 def column_pages(
     metadata: pq.FileMetaData, columns: frozenset[str], ranges: Sequence[tuple[int, int]], span: Interval
 ) -> list[list[ColumnPages]]:
-    """Where the needed columns lie, in the order of the file, for each group of rows that may have rows in the span.
+    """The pages of the needed columns, in the order of the file, for each group of rows that may have rows in the span.
 
     `ranges` are the first and last instant of each group; if there are not as many as groups, all groups count.
     """
@@ -96,7 +96,7 @@ def checksum_error(opened: Opened, pages: Iterable[ColumnPages]) -> str:
             if not 0 <= size <= end - start - length:
                 break
             if CHECKSUM in fields and _checksum(opened, start + length, size) != fields[CHECKSUM] & 0xFFFFFFFF:
-                return f"the checksum of page {number} of column '{column}' is not that of its bytes"
+                return f"the checksum of page {number} of column '{column}' does not match its bytes"
             start, number = start + length + size, number + 1
     return ""
 

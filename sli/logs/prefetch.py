@@ -49,7 +49,7 @@ class Selection:
 
     @property
     def bytes(self) -> int:
-        """About how many bytes that is, at most."""
+        """About how many bytes the query reads, at most."""
         return min(self.file.bytes, TAIL + int(self.file.row_bytes * self.file.rows))
 
 
@@ -136,7 +136,7 @@ class RemoteFile:
             raise
 
     def check(self) -> None:
-        """Raise ReplacedError where the file is not what it was at the first check. On S3 `get` checks that itself."""
+        """Raise ReplacedError if the file changed since the first check. On S3 `get` checks that itself."""
         if self.on_s3:
             return
         now = str(sorted((name, str(value)) for name, value in self.fs.info(self.place).items()))
@@ -187,7 +187,7 @@ def _selected_pages(selection: Selection, ranges: ByteRanges) -> list[list[Colum
 
 
 def _ranges_to_fetch(selection: Selection, ranges: ByteRanges) -> list[tuple[int, int]]:
-    """Where the selected pages lie before the tail, with near ranges joined."""
+    """The byte ranges of the selected pages before the tail, with near ranges joined."""
     tail = ranges.starts[0]
     if not tail:
         return []
@@ -202,7 +202,7 @@ def _ranges_to_fetch(selection: Selection, ranges: ByteRanges) -> list[tuple[int
 
 
 def _check_pages(selection: Selection, ranges: ByteRanges) -> None:
-    """Raise OSError where a page differs from its checksum. Looks only at bytes that are fetched already."""
+    """Raise OSError if a page differs from its checksum. Reads only bytes that are fetched already."""
     opened = RangedFile(ranges)
     whole = ranges.starts[0] == 0
     if whole and not has_checksum(opened):

@@ -92,7 +92,7 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     (quantiles("none.parquet"), ["bins.fare", "cannot be read", "numeric column 'fare'", "none.parquet", "check"]),
     (quantiles("regions.parquet"), ["bins.fare", "cannot be read", "numeric column 'fare'", "regions.parquet"]),
     (quantiles("broken.parquet"), ["bins.fare", "cannot be read", "a Parquet file", "broken.parquet"]),
-    (quantiles("nulls.parquet"), ["bins.fare", "holds no value", "numbers in 'fare'", "nulls.parquet"]),
+    (quantiles("nulls.parquet"), ["bins.fare", "has no values", "numbers in 'fare'", "nulls.parquet"]),
     ({"slice_by": [{"columns": ["region"], "top": 0}]}, ["key slice_by[0].top\n", "out of range", "1 or more"]),
     ({"slice_by": [{"columns": ["region"], "top": "two"}]}, ["key slice_by[0].top\n", "whole number", "'two'"]),
     ({"slice_by": [{"columns": ["region"], "tpo": 2}]}, ["key slice_by[0].tpo\n", "columns, top", "mean 'top'?"]),

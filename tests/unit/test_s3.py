@@ -156,8 +156,8 @@ def test_credentials_and_endpoint_of_a_profile_serve_logs_and_store(
     [
         ({"s3": {"secert": SECRET}}, "storage.s3.secert", "did you mean 'secret'"),
         ({"s3": {"secret": SECRET}}, "storage.s3", "a key needs its secret"),
-        ({"s3": {"key": KEY, "secret": SECRET, "profile": "p"}}, "storage.s3", "two sets"),
-        ({"s3": {"endpoint": "minio:9000"}}, "storage.s3.endpoint", "no address"),
+        ({"s3": {"key": KEY, "secret": SECRET, "profile": "p"}}, "storage.s3", "both a key and a profile"),
+        ({"s3": {"endpoint": "minio:9000"}}, "storage.s3.endpoint", "not an address"),
         ({"s3": {"key": 7, "secret": SECRET}}, "storage.s3.key", "must be text"),
         ({"gcss": {"token": SECRET}}, "storage", "did you mean 'gcs'"),
         (SECRET, "storage", "mapping"),

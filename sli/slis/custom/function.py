@@ -1,6 +1,6 @@
-"""A user's function with everything its SLI gives it, called so that a mistake of the function becomes a reason.
+"""A user's function with its arguments; its exceptions become reasons.
 
-Limit: warnings of the function are not shown, since there would be one for each window.
+Limit: warnings of the function are not shown, since every window would repeat them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from sli.slis.states import Floats
 WEIGHTS = ("sample_weight", "weight")
 """Parameters that get the column of weights."""
 FILTERS = threading.Lock()
-"""All threads share Python's filters of warnings: one thread must not restore them while another changes them."""
+"""All threads share Python's warning filters: no thread may restore them while another changes them."""
 
 Columns = Mapping[str, npt.NDArray[np.generic]]
-"""Columns of the log by name: texts, or numbers where these are enough."""
+"""Columns of the log by name: texts, or numbers if the function needs only these."""
 Pairs = tuple[Floats, Floats, Columns]
 """Labels, predictions and columns of the same pairs."""
 Scores = TypedDict("Scores", {"columns": list[str], "as": str})
-"""The columns of the classes' scores, and the parameter that gets them: empty where they are y_pred."""
+"""The columns of the classes' scores, and the parameter that gets them: empty if they are y_pred."""
 Call = TypedDict(
     "Call",
     {
@@ -46,7 +46,7 @@ Call = TypedDict(
         "scores": NotRequired[Scores],
     },
 )
-"""What a config says of a call. As JSON it is part of a state's identity, so its keys never change."""
+"""The arguments from the config. As JSON they are part of a state's identity, so the keys never change."""
 
 
 NO_SCORE_COLUMNS: Scores = {"columns": [], "as": ""}
@@ -56,9 +56,9 @@ NO_SCORE_COLUMNS: Scores = {"columns": [], "as": ""}
 class UserFunction:
     """A function and its arguments except the pairs. It is pickled by value for the workers.
 
-    Labels and predictions come as doubles. With `classes` these are places among the classes, and the function gets
-    the names. `scores` are the columns of the classes' scores in the order of the classes. They go to the parameter
-    `scores_as`, or in place of the predictions where that is empty.
+    Labels and predictions are doubles. With `classes` they are positions in `classes`, and the function gets the names.
+    `scores` are the columns of the classes' scores in the order of the classes. They go to the parameter `scores_as`,
+    or replace the predictions if that is empty.
     """
 
     function: Callable[..., float]
@@ -73,7 +73,7 @@ class UserFunction:
     def __call__(self, label: Floats, prediction: Floats, columns: Columns, reference: Pairs | None = None) -> float:
         named = copy.deepcopy(dict(self.constants))
         if self.weight:
-            # A null weight is NaN: unknown, which the function may refuse.
+            # A null weight becomes NaN, which the function may refuse.
             named[self.weight_as] = np.array(columns[self.weight], dtype=object).astype(np.float64)
         if self.slices:
             named["slices"] = {name: np.array(columns[name], dtype=object) for name in self.slices}
@@ -84,7 +84,7 @@ class UserFunction:
         return float(self.function(self._array(label), self._y_pred(prediction, columns), **named))
 
     def needs_texts(self, column: str) -> bool:
-        """Whether a column is needed as texts; otherwise numbers do."""
+        """Whether the function needs a column as texts; otherwise numbers are enough."""
         return column == self.weight or column in self.slices
 
     def _y_pred(self, prediction: Floats, columns: Columns) -> npt.NDArray[np.generic]:
@@ -95,7 +95,7 @@ class UserFunction:
         return np.column_stack([np.array(columns[name], dtype=object).astype(np.float64) for name in self.scores])
 
     def _array(self, values: Floats) -> npt.NDArray[np.generic]:
-        """A copy, since a function may change what it gets while several share a sample."""
+        """A copy, since a function may change its arguments, and several functions share a sample."""
         if self.classes:
             return np.array(self.classes, dtype=object)[np.asarray(values).astype(np.int64)]
         return np.array(values, dtype=np.float64)
@@ -117,7 +117,7 @@ def user_function(function: Callable[..., float], call: Call, parameters: Collec
 
 
 def pickled(call: str, folder: str) -> bytes:
-    """The user function of a window state's `call`, pickled by value, so that workers need not have its module."""
+    """The user function of a window state's `call`, pickled by value, so workers need not have its module."""
     described: Call = json.loads(call)
     function = load(described["python"], Path(folder))
     parameters = inspect.signature(function).parameters if described["weight"] else ()

@@ -1,4 +1,4 @@
-"""SLIs that are a Python function of merged states: exact in every window, as the built-in ones are.
+"""SLIs that are a Python function of merged states: exact in every window, like the built-in ones.
 
 Limit: the states are counts, sums, extremes, histograms and groups over pairs.
 """
@@ -34,7 +34,7 @@ KEYS = ("name", "python", "against")
 
 @dataclass(frozen=True)
 class Mergeable:
-    """States by name, and a function of them once merged: it returns an array, or `Values` with an interval."""
+    """States by name, and a function of the merged states, which returns an array, or `Values` with an interval."""
 
     states: Mapping[str, State]
     value: Callable[[Merged], npt.ArrayLike | Values]
@@ -46,9 +46,9 @@ class Mergeable:
 def mergeable(**states: State) -> Callable[[Callable[[Merged], npt.ArrayLike | Values]], Mergeable]:
     """Decorate a function of merged states, so that a config can name it as an SLI, exact in every window.
 
-    Each keyword names a state, made by `count`, `total`, `smallest`, `largest`, `histogram` or `groups` of this module.
-    The function gets them merged, as `s["name"]`, with an element for each of n windows and slices. It returns n
-    numbers, or `Values`, which also hold an interval.
+    Each keyword names a state: `count`, `total`, `smallest`, `largest`, `histogram` or `groups` of this module. The
+    function gets them merged, as `s["name"]`, with an element for each of n windows and slices. It returns n numbers,
+    or `Values`, which also have an interval.
 
     >>> from sli.mergeable import mergeable, total
     >>> @mergeable(wrong=total("fare", "label <> decision"), whole=total("fare", "usable"))
@@ -61,7 +61,7 @@ def mergeable(**states: State) -> Callable[[Callable[[Merged], npt.ArrayLike | V
 
 
 def total(of: str, where: str = "true") -> State:
-    """Exact sum of an SQL expression over the pairs where another holds; NaN without a term.
+    """State: the exact sum of an SQL expression over the pairs where a condition holds; NaN without a term.
 
     >>> from sli.mergeable import total
     >>> total("fare", where="label <> decision").kind
@@ -71,7 +71,7 @@ def total(of: str, where: str = "true") -> State:
 
 
 def smallest(of: str, where: str = "true") -> State:
-    """State: the least value of an SQL expression over the pairs where a condition holds; NaN without a value.
+    """State: the smallest value of an SQL expression over the pairs where a condition holds; NaN without a value.
 
     >>> from sli.mergeable import largest, mergeable, smallest
     >>> @mergeable(low=smallest("fare", "labelled"), high=largest("fare", "labelled"))
@@ -84,7 +84,7 @@ def smallest(of: str, where: str = "true") -> State:
 
 
 def largest(of: str, where: str = "true") -> State:
-    """State: the greatest value of an SQL expression over the pairs where a condition holds; NaN without a value.
+    """State: the largest value of an SQL expression over the pairs where a condition holds; NaN without a value.
 
     >>> from sli.mergeable import largest, mergeable
     >>> @mergeable(slowest=largest("delay"))
@@ -139,7 +139,7 @@ MAKERS: dict[str, Callable[..., State]] = {
     "smallest": smallest,
     "total": total,
 }
-"""What `sli.mergeable` makes states with."""
+"""The functions of `sli.mergeable` that return states, by name."""
 
 
 def from_mergeable(function: Mergeable, entry: Mapping[str, object]) -> Formula:
@@ -169,7 +169,7 @@ def from_mergeable(function: Mergeable, entry: Mapping[str, object]) -> Formula:
 
 
 def _value(function: Mergeable, s: Merged) -> Values:
-    """The function's values; its mistakes are reasons, since one SLI must not end the run."""
+    """The function's values. An exception becomes the reason, since one SLI must not end the run."""
     rows = len(s.predictions)
     try:
         with np.errstate(all="ignore"):
@@ -192,7 +192,7 @@ def _none(rows: int, error: Exception) -> Values:
 
 def _plain(result: npt.ArrayLike, s: Merged, needs: bool) -> Values:
     numbers = _numbers(result, len(s.predictions))
-    # With a rounded histogram a value is near the true one; how near, only the function's author could say.
+    # With a rounded histogram the value is not exact, and only the function's author could bound the error.
     rounded = np.zeros(len(numbers), dtype=bool)
     for merged in (s, s.reference):
         for state in merged.states.values() if merged is not None else ():
@@ -202,7 +202,7 @@ def _plain(result: npt.ArrayLike, s: Merged, needs: bool) -> Values:
 
 
 def _checked(result: Values, s: Merged, needs: bool) -> Values:
-    """The author's `Values` with the law kept: NaN exactly where there is a reason, nothing infinite."""
+    """The function's `Values`, but NaN exactly where there is a reason, and nothing infinite."""
     rows = len(s.predictions)
     numbers = _numbers(result.value, rows)
     reasons = np.broadcast_to(np.asarray(result.reason, dtype=object), (rows,))
@@ -226,7 +226,7 @@ def _numbers(result: npt.ArrayLike, rows: int) -> Floats:
 
 
 def _read_only(s: Merged) -> Merged:
-    """The same states, which the function cannot change: other SLIs may share them."""
+    """The same states, read-only for the function, since other SLIs may share them."""
     return dataclasses.replace(
         s,
         predictions=_read_only_state(s.predictions),
@@ -256,7 +256,7 @@ def _on_rows(function: Mergeable, pairs: pd.DataFrame, reference: pd.DataFrame |
 
 
 def _merged(states: Mapping[str, State], pairs: pd.DataFrame) -> Merged:
-    """The states of plain rows, as one window of one slice."""
+    """The states of plain pairs, as one window of one slice."""
     end = pairs.attrs.get("end")
     with over(pairs) as con:
         merged = {name: _state(con, state) for name, state in states.items()}
@@ -303,7 +303,7 @@ def _groups(con: duckdb.DuckDBPyConnection, state: State) -> Groups:
 
 
 def _sum(terms: Floats, empty: float = math.nan) -> float:
-    """The sum, NaN where a term does not fit."""
+    """The exact sum; NaN if a term is infinite or too large."""
     if len(terms) == 0:
         return empty
     return math.fsum(terms) if np.all(np.abs(terms) < LIMIT) else math.nan

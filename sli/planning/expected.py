@@ -71,7 +71,7 @@ def expected(
             if sli.name in functions:
                 calls += rows
                 if grain.name not in ("hour", "day") or sli.reference is not None:
-                    # No slice set has more slices with so many pairs.
+                    # In each slice set at most this many slices have more pairs than a sample keeps.
                     large = len(config.slice_sets) * int((predictions // SAMPLE_ROWS).sum())
                     calls += resamples(config.level) * min(rows, large)
     return Expected(len(windows), for_each_slice, results, functions, calls)

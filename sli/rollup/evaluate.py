@@ -34,7 +34,7 @@ TEXT = 200
 ADDED, VALUES = 100, 500
 """About how many bytes a row takes for each merged column, and for the values of each SLI."""
 FEWEST = 64
-"""At least so many rows are evaluated at a time, unless the batch is smaller."""
+"""At least this many rows are evaluated at a time, unless the batch is smaller."""
 
 
 @dataclass(frozen=True)

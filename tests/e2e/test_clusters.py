@@ -106,7 +106,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, P
 def test_the_tables_are_the_same_bits_wherever_tasks_run_and_whoever_is_killed(
     scheduler: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    armed, task = tmp_path / "armed", hours.task
+    armed, task = tmp_path / "armed", hours.match_and_build
 
     def deadly(*given: Any) -> Any:
         """A task whose worker is killed, once, when all of its work is done."""
@@ -116,7 +116,7 @@ def test_the_tables_are_the_same_bits_wherever_tasks_run_and_whoever_is_killed(
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    monkeypatch.setattr(hours, "task", deadly)
+    monkeypatch.setattr(hours, "match_and_build", deadly)
     (tmp_path / "my_cluster.py").write_text(blocks("python")[0])
     places: dict[str, Any] = {
         "here": {"dask": "in-process"},

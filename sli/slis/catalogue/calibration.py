@@ -79,7 +79,7 @@ def _of_bin(bin: int, bins: int, value: OfBins, on_rows: Callable[[pd.DataFrame]
 
 
 def _cases(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
-    """When a bin with so many labelled pairs is undefined."""
+    """The cases where a bin is undefined; `labelled` is its number of labelled pairs."""
     return (s.labelled == 0, NO_LABELS), (labelled == 0, "no labelled predictions in the bin")
 
 

@@ -100,7 +100,7 @@ def mean_of(s: Merged, sums: Floats, squares: Floats, number: Counts, missing: s
 
 
 def _mean_and_error(sums: Floats, squares: Floats, number: Counts) -> tuple[Floats, Floats]:
-    """The mean of so many terms, and its standard error."""
+    """The mean of `number` terms, and its standard error."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = sums / number
         variance = (squares - sums * mean) / (number - 1)

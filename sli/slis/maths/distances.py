@@ -141,7 +141,7 @@ def kolmogorov_smirnov(pairing: Pairing, exact: Flags) -> tuple[Floats, Floats]:
     """Largest difference of the two distribution functions (Smirnov 1948), and a bound on its error.
 
     Rounding keeps order, so both functions are right between one rounded value and the next: the difference is never
-    too large. At worst all values of one side on a rounded value come before those of the other side.
+    too large. At worst all values of one side on a rounded value come before all values of the other side.
     """
     (n, m), (now, then) = pairing.totals, pairing.running()
     with np.errstate(divide="ignore", invalid="ignore"):

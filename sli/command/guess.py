@@ -55,7 +55,7 @@ VALUES = {
     ),
     "feedback": "label target actual y_true truth ground_truth outcome feedback y observed value true_class class",
 }
-EXPECTED = "a number or boolean column, or classes (text or integers) of which both logs have a column"
+EXPECTED = "a number or boolean column, or a column of classes (text or integers) in both logs"
 STEMS = {"predictions": "score|pred|prob|class", "feedback": "label|target|actual|true|truth|outcome|class"}
 MEANINGS = {"predictions": "the model's output", "feedback": "the true value"}
 SCORES = ("p_{}", "prob_{}", "proba_{}", "probability_{}", "score_{}", "{}_score", "{}_prob", "{}_proba", "{}")

@@ -18,19 +18,15 @@ from sli.errors import ConfigError, SliError
 SLIS = {
     "binary": (
         ("accuracy", "", "share of right decisions"),
-        ("precision", "", "of the predicted positives, how many are actual positives"),
-        ("recall", '{sli: recall, objective: ">= 0.8"}', "of the actual positives, how many were predicted"),
-        ("roc_auc", "", "how well the score ranks, whatever the threshold"),
+        ("precision", "", "share of predicted positives that are positive"),
+        ("recall", '{sli: recall, objective: ">= 0.8"}', "share of real positives that were predicted"),
+        ("roc_auc", "", "how well the score ranks, at any threshold"),
         ("log_loss", "", "how good the probabilities are"),
     ),
     "multiclass": (
         ("accuracy", '{sli: accuracy, objective: ">= 0.9"}', "share of right decisions"),
         ("f1", "", "precision and recall in one, the mean of all classes"),
-        (
-            "{sli: recall, label: [CLASSES]}",
-            "",
-            "one SLI for each class: of its actual members, how many were predicted",
-        ),
+        ("{sli: recall, label: [CLASSES]}", "", "one SLI for each class: share of its cases that were predicted"),
     ),
     "regression": (
         ("mae", '{sli: mae, objective: "<= 1.5"}', "mean absolute error"),
@@ -48,7 +44,7 @@ VALUE_MEANINGS = {
 
 
 def write_config(path: Path, predictions: str, feedback: str, store: str, timezone: str) -> list[str]:
-    """Write the config and say what was guessed and what to do next. Raises SliError; never overwrites a file."""
+    """Write a new config. Returns lines that say what is guessed and what to do next. Raises SliError."""
     zone(timezone)
     if path.exists():
         raise ConfigError("the file exists already", where=str(path), todo="name another file, or remove this one")
@@ -75,7 +71,7 @@ def _scalar(text: str) -> str:
 
 
 def _written_path(path: str, folder: Path) -> str:
-    """A path as it must stand in the config: relative ones are relative to the config's folder."""
+    """A path as the config needs it: a relative path is relative to the config's folder."""
     if "://" in path or path.startswith("~") or os.path.isabs(path) or folder == Path.cwd():
         return path
     return os.path.relpath(Path.cwd() / path, folder)
@@ -114,7 +110,7 @@ def _slice_lines(names: Sequence[str]) -> list[str]:
 
 
 def _sli_lines(task: str, classes: str) -> list[str]:
-    lines = ["slis:  # what to compute; `sli run` names what there is if one is unknown"]
+    lines = ["slis:  # what to compute; for an unknown name `sli run` lists the known ones"]
     lines += [f"  - {name.replace('CLASSES', classes):<36}  # {meaning}" for name, _, meaning in SLIS[task]]
     lines.append(f"  - {'{sli: feedback_delay, q: 0.9}':<36}  # seconds until nine in ten labels are there")
     examples = [example for _, example, _ in SLIS[task] if example]
@@ -131,7 +127,7 @@ def _task_lines(guesses: Guesses, classes: str) -> list[str]:
         meaning = "value >= threshold is the positive class"
         lines.append(_line("threshold", "0.5", meaning, "the one your service decides by"))
     if guesses.classes:
-        lines.append(_line("classes", f"[{classes}]", "all there are", choices["classes"].check))
+        lines.append(_line("classes", f"[{classes}]", "all classes", choices["classes"].check))
     return lines
 
 

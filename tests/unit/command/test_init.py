@@ -238,7 +238,7 @@ def test_classes_that_nobody_predicted_are_explained(folder: Path) -> None:
     log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=["cat", "dog"] * (N // 2))
     with pytest.raises(InputError, match="can be its value") as raised:
         write(folder)
-    assert "classes (text or integers) of which both logs have a column" in raised.value.expected
+    assert "a column of classes (text or integers) in both logs" in raised.value.expected
 
 
 @pytest.mark.parametrize(("column", "is_query"), [("session_id", True), ("search", True), ("n_requests", False)])

@@ -335,7 +335,7 @@ def test_a_file_that_goes_between_the_listing_and_its_footer_is_as_if_it_had_gon
     path = desk.predictions("b.parquet", prefix="b")
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    seen, opened = [], footer._opened
+    seen, opened = [], footer._open_local
 
     def opening(file: Any) -> Any:
         if file.path == str(path) and not seen:
@@ -344,7 +344,7 @@ def test_a_file_that_goes_between_the_listing_and_its_footer_is_as_if_it_had_gon
                 path.write_bytes(whole)
         return opened(file)
 
-    monkeypatch.setattr(footer, "_opened", opening)
+    monkeypatch.setattr(footer, "_open_local", opening)
     assert desk.run().code == 0
     assert desk.counts() == (12 if replaced else 6, 6)
     assert len(seen) == 1

@@ -33,7 +33,7 @@ def keep_secret(text: str, instead: str = HIDDEN) -> None:
         _REPLACEMENTS.setdefault(form, instead)
 
 
-def keep_secrets(options: Any, name: str = "") -> None:
+def keep_secrets(options: object, name: str = "") -> None:
     """Keep the secrets in options: texts whose name says so, and what URLs have before their host."""
     if isinstance(options, Mapping):
         for key, value in options.items():

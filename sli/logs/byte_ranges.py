@@ -1,6 +1,6 @@
 """A remote file to read from, with some byte ranges already fetched.
 
-Limit: a read that lies in no single range costs a request.
+Limit: a read outside of a single range costs a request.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ByteRanges:
 
 
 class RangedFile(io.RawIOBase):
-    """The same as a file object."""
+    """A file object that reads from byte ranges."""
 
     def __init__(self, ranges: ByteRanges) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Why a file that a task failed on cannot be read: its storage is away, it was replaced, or it is damaged.
+"""Why a file that a task failed on cannot be read: its storage does not answer, it was replaced, or it is damaged.
 
-Limit: pyarrow has the last word on damage. A file that it reads and DuckDB does not is unsupported, not damaged.
+Limit: a file is damaged only if pyarrow cannot read it either. If only DuckDB cannot, it is unsupported.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sli.masking import masked
 def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Exception) -> None:
     """After a query failed with `error`: raise UnreadableFiles for those files whose rows cannot be read.
 
-    Returns if all can be read, or if memory was short. Raises EngineError where their storage does not answer or a file
-    was replaced: only a file whose bytes can be fetched can be damaged.
+    Returns if all can be read, or if memory ran out. Raises EngineError if their storage does not answer or a file was
+    replaced: only a file whose bytes can be fetched can be damaged.
     """
     if isinstance(error, duckdb.InterruptException):
         raise error
@@ -39,10 +39,10 @@ def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Ex
             try:
                 current = is_current(file.path, file.fingerprint, log.storage)
                 read_to_end(file.path, log.storage)
-            except Exception as away:
+            except Exception as failure:
                 raise EngineError(
-                    "a file of the logs could not be fetched", where=file.path, found=message_of(away), passes=True
-                ) from away
+                    "a file of the logs could not be fetched", where=file.path, found=message_of(failure), passes=True
+                ) from failure
             if not current:
                 raise EngineError(
                     "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
@@ -62,7 +62,7 @@ def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
     except UnreadableFiles as unreadable:
         return unreadable.files[file.path]
     except duckdb.OutOfMemoryException:
-        return None  # the machine is at fault, not the file
+        return None  # the machine has too little memory; the file may be fine
     except (duckdb.Error, OSError) as error:
         return _reason(file, log, error)
     finally:
@@ -71,7 +71,7 @@ def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
 
 
 def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
-    """Why DuckDB fails on a file: it is damaged if pyarrow, which reads it again, fails too, else not supported."""
+    """Why DuckDB fails on a file: it is damaged if pyarrow fails too, else unsupported."""
     stored = [name for name, kind in file.columns if kind != "hive" and name in log.needed]
     try:
         fs, place = filesystem(file.path, log.storage)

@@ -1,8 +1,8 @@
-"""The files of both logs, as discovered and as the table `inputs` keeps them: one row a file.
+"""The files of both logs, as discovered and as the table `inputs` keeps them: one row for each file.
 
-Every run looks at all files, and there may be one for every hour of years. So questions about all files are answered
-from Arrow columns, and only a file that somebody looks at becomes an object. Limit: where neighbouring files often
-differ in the types of their columns, these are compared file by file.
+Every run looks at all files, and years of hourly files are many. So questions about all files are answered from Arrow
+columns, and only single files become objects. Limit: if neighbouring files often differ in the types of their columns,
+the types are compared file by file.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LogFile(NamedTuple):
 
     @property
     def intervals(self) -> list[Interval]:
-        """The stretches of time the file has rows in."""
+        """The stretches of time in which the file has rows."""
         return [Interval(first, last + 1) for first, last in self.ranges] if self.usable else []
 
     def meets(self, span: Interval) -> bool:
@@ -87,7 +87,7 @@ class Problem(NamedTuple):
 
 
 class UnreadableFiles(SliError):
-    """Raised for files whose footers could be read and whose rows cannot. `files`: the problem of each path."""
+    """Raised for files whose footers can be read but not their rows. `files`: the problem of each path."""
 
     def __init__(self, what: str, files: Mapping[str, Problem] | None = None) -> None:
         super().__init__(what)

@@ -1,6 +1,6 @@
 """SQL for the rows of log files in a span of time: id, t, value and declared columns, of files of different types.
 
-Limit: ids are compared as text, so the integer 7 and the text "7" are one id; `agreement` sets files of one kind aside.
+Limit: ids are compared as text, so the integer 7 and the text "7" are one id; `agreement` sets the rarer kind aside.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sli.logs.pages import checksum_error, column_pages, has_checksum
 from sli.logs.prefetch import PrefetchFileSystem, Selection
 
 PREFETCH_SHARE = 5
-"""Bytes fetched from remote files may take one part in so many of a task's memory."""
+"""Bytes fetched from remote files may take a fifth of a task's memory."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Log:
     value: str
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
-    """Of a multiclass task: a value is read as the position of its class among these, -1 for any other text."""
+    """For a multiclass task: a value is read as the position of its class in this list, -1 for any other text."""
     storage: Storage = NO_OPTIONS
 
     @property
@@ -70,7 +70,7 @@ def feedback_log(config: Config) -> Log:
 MAX_NANOSECOND_TIME = 2**63 // 1000 - 1
 """Microseconds of the latest time that 64 bits of nanoseconds can hold."""
 FILE = "sli:file"
-"""DuckDB's column of the path of each row, by a name that no file has: a file may have a column `filename`."""
+"""DuckDB's column of the path of each row; not its usual name `filename`, which a log may have too."""
 ROW = '"sli:row"'
 """SQL of the column that numbers rows."""
 
@@ -117,7 +117,7 @@ def _partitions(file: LogFile) -> tuple[str, ...]:
 def count_sql(
     con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone_name: str, span: Interval
 ) -> str:
-    """SQL for how many rows `rows_sql` gives. It reads only files that lie partly in the span."""
+    """SQL for the number of rows that `rows_sql` gives. It reads only files that are partly in the span."""
     known, partial = 0, []
     for file in files:
         if all(span.start <= first and last < span.end for first, last in file.ranges):
@@ -152,7 +152,7 @@ def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: 
                 )
                 problem = checksum_error(opened, itertools.chain.from_iterable(groups))
         except (OSError, pa.ArrowException):
-            continue  # the query that reads it next says why it cannot
+            continue  # the next query that reads the file says why it cannot
         if problem:
             problems[file.path] = Problem("damaged", problem)
     if problems:
@@ -160,7 +160,7 @@ def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: 
 
 
 def _stored_times(file: LogFile, log: Log, span: Interval) -> Interval:
-    """The times that rows of a span have in a file: a local time lies up to a day from the instant it means."""
+    """The times that rows of a span have in a file: a local time differs by up to a day from its instant."""
     return span if "tz=" in file.types.get(log.time, "") else span.widened(DAY, DAY)
 
 

@@ -21,7 +21,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from sli.slis.custom.imports import by_value, load
+from sli.slis.custom.imports import load, pickle_by_value
 from sli.slis.states import Floats
 
 WEIGHTS = ("sample_weight", "weight")
@@ -121,7 +121,7 @@ def pickled(call: str, folder: str) -> bytes:
     described: Call = json.loads(call)
     function = load(described["python"], Path(folder))
     parameters = inspect.signature(function).parameters if described["weight"] else ()
-    return by_value(user_function(function, described, parameters), function, Path(folder))
+    return pickle_by_value(user_function(function, described, parameters), function, Path(folder))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Import of a user's function by its dotted name, its source for the definition, and its bytes for workers.
 
-Limit: the source is the function's own, not the source of what it calls.
+Limit: only the function's own source, without the functions that it calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sli.errors import ConfigError, nearest
 from sli.slis.custom.trust import check_code_allowed
 
 Function = Callable[..., Any]
-"""A user's function: it takes and returns what its author likes."""
+"""A user's function, of any arguments and result."""
 EXPECTED = "module:function or module.function"
 
 
@@ -36,7 +36,7 @@ def load(call: str, folder: Path | None) -> Function:
     except Exception as error:
         raise ConfigError(
             f"the module of '{call}' cannot be imported",
-            expected="a module that lies beside the config or is installed",
+            expected="a module in the folder of the config, or an installed one",
             found=f"{type(error).__name__}: {error}",
         ) from error
     function: object = module
@@ -57,7 +57,7 @@ def _module(name: str, folder: Path | None) -> ModuleType:
             sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
         importlib.invalidate_caches()
         loaded = sys.modules.get(top)
-        # A process that runs several models may have the module of that name from another config's folder.
+        # A process that runs several models may have loaded a module of that name from another config's folder.
         other = loaded is not None and not is_installed(loaded) and not is_within(loaded, folder)
         if other and ((folder / f"{top}.py").exists() or (folder / top).is_dir()):
             for module in [module for module in sys.modules if module == top or module.startswith(f"{top}.")]:
@@ -66,7 +66,7 @@ def _module(name: str, folder: Path | None) -> ModuleType:
 
 
 def is_installed(module: ModuleType) -> bool:
-    """Whether workers have the module as this process does: it is Python's own or of an installed package."""
+    """Whether a module belongs to Python or to an installed package, so workers have it too."""
     file = vars(module).get("__file__")
     parts = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
     return file is None or module.__name__.partition(".")[0] == "sli" or any(part in file for part in parts)
@@ -78,7 +78,7 @@ def is_within(module: ModuleType, folder: Path) -> bool:
 
 
 def source(function: Function) -> str:
-    """The function's source, or, where it has none, its name and the version of its package."""
+    """The function's source; without one, its name and the version of its package."""
     if isinstance(function, functools.partial):
         return f"{source(function.func)}{function.args}{function.keywords}"
     try:
@@ -89,7 +89,7 @@ def source(function: Function) -> str:
         return f"{name}:{getattr(function, '__name__', type(function).__name__)}@{getattr(package, '__version__', '')}"
 
 
-def by_value(holder: object, function: Function, folder: Path) -> bytes:
+def pickle_by_value(holder: object, function: Function, folder: Path) -> bytes:
     """The pickled `holder` of the function, with the function's module and the loaded modules of the config's folder.
 
     So a worker needs none of these modules.

@@ -1,7 +1,7 @@
 """A user's function read from its file, without running the file: its source, its parameters, its states.
 
 So a plan knows what a series depends on without importing it. Limit: only a function that its file defines once, at the
-top level, plainly or under `@mergeable` with states of constants. Any other must be imported.
+top level, undecorated or with `@mergeable` and states of constants. All others must be imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sli.slis.states import State
 MODULE = "sli.mergeable"
 
 Makers = Mapping[str, Callable[..., State]]
-"""Functions that make states, by their names in `sli.mergeable`."""
+"""Functions that return states, by their names in `sli.mergeable`."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Signature:
 
 
 def read_signature(call: str, folder: Path, makers: Makers) -> Signature | None:
-    """What the file of `module:name` says of the function, its source as `inspect.getsource` gives it.
+    """The signature of `module:name` from its file, with the source as `inspect.getsource` gives it.
 
-    None if the function must be imported to be known.
+    None if only an import can give the signature.
     """
     module, _, name = call.partition(":") if ":" in call else call.rpartition(".")
     path = _file(module, folder)
@@ -104,7 +104,7 @@ def _parameters(arguments: ast.arguments) -> Iterator[Parameter]:
 
 
 def _imported_names(tree: ast.Module) -> dict[str, str]:
-    """The names of `sli.mergeable` by the names the file gives them."""
+    """The names of `sli.mergeable` by the names under which the file imports them."""
     names: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module == MODULE:
@@ -136,5 +136,5 @@ def _states(node: ast.FunctionDef, names: Mapping[str, str], makers: Makers) -> 
 
 
 def _called_name(call: ast.Call, names: Mapping[str, str]) -> str:
-    """The name in `sli.mergeable` of what is called; empty if it is from elsewhere."""
+    """The name in `sli.mergeable` of the called function; empty if it is from elsewhere."""
     return names.get(call.func.id, "") if isinstance(call.func, ast.Name) else ""

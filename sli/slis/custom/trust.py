@@ -1,4 +1,4 @@
-"""Whether this process, and those it starts, may run Python code that a config names. Limit: all of it, or none."""
+"""Whether this process and its child processes may run Python code that a config names. Limit: all of it, or none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_code_allowed() -> bool:
 
 
 def check_code_allowed(functions: Sequence[str]) -> None:
-    """Raise ConfigError if the config names functions and none may run."""
+    """Raise ConfigError if the config names functions and code may not run."""
     if functions and not is_code_allowed():
         raise ConfigError(
             "the config names Python code, but --no-code or SLI_NO_CODE refuses it",

@@ -89,7 +89,7 @@ def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> 
 
 
 def _now(config: Config) -> int:
-    return as_of_instant(config, None)
+    return as_of_instant(config.since_instant, config.zone, None)
 
 
 def _dry_run(config: Config, arguments: dict[str, Any]) -> State[Any]:

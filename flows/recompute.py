@@ -33,7 +33,7 @@ def recompute(job: Recompute) -> State[Any]:
         job = check_parameters(Recompute, job)
         config = load_config(job.config, job.settings)
         interval = f"last {job.look_back}" if job.look_back else "all that is stale"
-        name_run(config, interval, as_of_instant(config, job.as_of))
+        name_run(config, interval, as_of_instant(config.since_instant, config.zone, job.as_of))
         check_reachable(config)
     except SliError as error:
         return failed_state(error)

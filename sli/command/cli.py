@@ -135,7 +135,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**planned.to_dict(), "expected": expected and expected.to_dict()}))
     else:
-        _print(plan_lines(planned, config) + (expected_lines(expected, config) if expected else []))
+        _print(plan_lines(planned, config) + (expected_lines(expected, config.slice_sets) if expected else []))
     return 0
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from sli.calendar.grain import TUMBLING
 from sli.command.figures import slice_name
-from sli.config.model import Config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,11 +51,11 @@ class Canvas:
     every: int
 
 
-def plot(frame: pd.DataFrame, config: Config, sli: str, width: int, height: int = 20) -> str:
+def plot(frame: pd.DataFrame, model: str, timezone: str, sli: str, width: int, height: int = 20) -> str:
     """The SLI over time as text: `height` lines, more where several slices need them."""
     frame = frame[frame.sli == sli]
     frame = frame[frame.grain == frame.grain.iloc[0]] if len(frame) else frame
-    title = f"{config.model}: {sli}" + (f", {frame.grain.iloc[0]}" if len(frame) else "")
+    title = f"{model}: {sli}" + (f", {frame.grain.iloc[0]}" if len(frame) else "")
     frame = frame.assign(
         value=frame.value.where(np.isfinite(_floats(frame.value))), name=frame["slice"].map(slice_name)
     )
@@ -71,7 +70,7 @@ def plot(frame: pd.DataFrame, config: Config, sli: str, width: int, height: int 
     values = _value_axis(_floats(frame.value.dropna()), rows)
     columns = max(20, width - len(values.labels[0]) - 2)
     every = _every(int(frame.name.value_counts().max()), columns * rows)
-    canvas = Canvas(_time_axis(frame, config.timezone, columns), len(values.labels[0]), columns, every)
+    canvas = Canvas(_time_axis(frame, timezone, columns), len(values.labels[0]), columns, every)
     lines = [title + (f", one window in {every} drawn" if every > 1 else "")]
     for name in names:
         lines += [f"{'':{canvas.left + 2}}{name}"] if several else []

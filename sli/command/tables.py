@@ -7,7 +7,7 @@ slices with the most predictions, and says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 import numpy as np
@@ -27,7 +27,7 @@ from sli.command.figures import (
 from sli.command.grid import Column, columns, lines, shortened
 from sli.command.plot import plot
 from sli.config.model import Config
-from sli.slices import OTHER
+from sli.slices import OTHER, SliceBy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,17 +49,17 @@ def result_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows:
     """The plot of the first SLI and a table of all: a line for each window and slice, a column for each SLI."""
     slices = frame["slice"].map(slice_name).nunique()
     notes = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
-    notes += _rest_note(frame, config)
+    notes += _rest_note(frame, config.caps)
     if frame.objective.notna().any():
         notes.append("objective ok: met, !!: breached, ?: undecided")
     if (frame.error_bound > 0).any():
         notes.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
-    plot_lines = _plot_lines(frame, config, slis[0], width)
+    plot_lines = _plot_lines(frame, config.model, config.timezone, slis[0], width)
     return [*plot_lines, *lines(_values(frame, config, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
 
 
-def _plot_lines(frame: pd.DataFrame, config: Config, sli: str, width: int | None) -> list[str]:
-    return [] if width is None else plot(frame, config, sli, min(width, PLOT_WIDTH)).split("\n")
+def _plot_lines(frame: pd.DataFrame, model: str, timezone: str, sli: str, width: int | None) -> list[str]:
+    return [] if width is None else plot(frame, model, timezone, sli, min(width, PLOT_WIDTH)).split("\n")
 
 
 def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> list[Column]:
@@ -216,7 +216,7 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
 
     `if labels arrive` is the range the value can still reach, depending on the missing labels.
     """
-    plot_lines = _plot_lines(frame, config, sli, width) if frame.window_end.nunique() > 1 else []
+    plot_lines = _plot_lines(frame, config.model, config.timezone, sli, width) if frame.window_end.nunique() > 1 else []
     interval = f"{config.level:.0%} interval"
     names = ("from", "until", "slice", sli, interval, "if labels arrive", "predictions", "coverage", "maturity")
     shown = newest(_largest(frame), rows).sort_values(["window_end", "name"], kind="stable")
@@ -237,12 +237,12 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
             )
         )
     table = columns(names, texts, whole=names[:2], left=("slice", "maturity"))
-    return [*plot_lines, *lines(table, width, keys=3), *_rest_note(frame, config)[:1]]
+    return [*plot_lines, *lines(table, width, keys=3), *_rest_note(frame, config.caps)[:1]]
 
 
-def _rest_note(frame: pd.DataFrame, config: Config) -> list[str]:
+def _rest_note(frame: pd.DataFrame, caps: Mapping[SliceBy, int]) -> list[str]:
     """What `(other)` means, if it is shown."""
-    tops = {config.caps.get(tuple(slice), 0) for slice in frame["slice"] if OTHER in slice.values()} - {0}
+    tops = {caps.get(tuple(slice), 0) for slice in frame["slice"] if OTHER in slice.values()} - {0}
     return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
 
 

@@ -25,6 +25,8 @@ from sli.planning.tasks import TaskSet, size_text
 from sli.publishing.conflicts import Conflicts
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
+from sli.slices import SliceBy
+from sli.slis import Sli
 from sli.slis.catalogue.drift import P_VALUES
 
 if TYPE_CHECKING:
@@ -65,10 +67,10 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     return lines + _left_lines(plan)
 
 
-def expected_lines(expected: Expected, config: Config) -> list[str]:
+def expected_lines(expected: Expected, slice_sets: Sequence[SliceBy]) -> list[str]:
     """How many results a run will write at most, and how often it will call Python functions."""
     windows = f"about {counted(expected.windows, 'window')}"
-    if config.slice_sets == ((),):
+    if slice_sets == ((),):
         lines = [f"{windows}, {expected.for_each_slice:,} results to compute"]
     else:
         lines = [
@@ -149,7 +151,7 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
         lines += _change_lines(outcome.revised.to_pandas(), config, "revisions")
-    lines += _p_value_lines(rows, config) + _left_lines(plan)
+    lines += _p_value_lines(rows, config.declared) + _left_lines(plan)
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
@@ -162,10 +164,10 @@ def _seconds(outcome: Outcome | BackfillOutcome, began: float | None) -> str:
     return f"{outcome.seconds if began is None else time.monotonic() - began:.1f} s"
 
 
-def _p_value_lines(rows: pa.Table, config: Config) -> list[str]:
+def _p_value_lines(rows: pa.Table, slis: Sequence[Sli]) -> list[str]:
     """A warning for each p-value whose windows are too large for it."""
     lines = []
-    for sli in config.declared:
+    for sli in slis:
         if sli.declaration.get("sli") in P_VALUES:
             sizes = rows.select(["sli", "predictions"]).filter(pc.field("sli") == sli.name).column("predictions")
             largest = pc.max(sizes).as_py() or 0

@@ -6,13 +6,14 @@ Limit: each file has one vote, however many rows it has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.logs.files import Files, Inputs, LogFile
+from sli.slices import SliceBy
 
 NESTED = ("list", "large_list", "fixed_size_list", "struct", "map")
 TEXT, ANY = "text", "null"
@@ -25,7 +26,7 @@ def set_aside_disagreeing(config: Config, inputs: Inputs) -> Inputs:
 
 def with_usable_slices(config: Config, inputs: Inputs) -> Config:
     """The config without the slices by columns of lists or structs. Raises ConfigError if no slice is left."""
-    types = nested_types(config, inputs)
+    types = nested_types(config.slice_sets, inputs)
     if not types:
         return config
     settings = zip(config.slice_by, config.slice_sets, strict=True)
@@ -44,18 +45,18 @@ def with_usable_slices(config: Config, inputs: Inputs) -> Config:
     return config.model_copy(update={"slice_by": tuple(kept), "slice_sets": sets, "caps": config.caps})
 
 
-def nested_types(config: Config, inputs: Inputs) -> dict[str, str]:
+def nested_types(slice_sets: Sequence[SliceBy], inputs: Inputs) -> dict[str, str]:
     """The types of the slice columns that are lists or structs in a usable file, by name."""
     files = inputs.predictions
     nested = {}
     for place in np.unique(files.kinds.of_file[files.usable]):
         types = {name: kind for name, kind in files.kinds.all[place] if _family(kind).startswith(NESTED)}
-        nested.update({name: types[name] for name in _slice_columns(config) if name in types})
+        nested.update({name: types[name] for name in _slice_columns(slice_sets) if name in types})
     return nested
 
 
-def _slice_columns(config: Config) -> list[str]:
-    return sorted({name for columns in config.slice_sets for name in columns})
+def _slice_columns(slice_sets: Sequence[SliceBy]) -> list[str]:
+    return sorted({name for columns in slice_sets for name in columns})
 
 
 def _family(kind: str) -> str:
@@ -74,7 +75,7 @@ def _with_same_columns(config: Config, files: Files) -> Files:
         if len({*families} - {TEXT, ANY}) + (TEXT in families) < 2:
             continue  # almost always
         counts = Counter(families[kind] for kind in files.kinds.of_file[files.usable])
-        usual = _usual_families(counts, name in _slice_columns(config))
+        usual = _usual_families(counts, name in _slice_columns(config.slice_sets))
         expected = " or ".join(sorted(usual - {ANY}))
 
         def explain(file: LogFile, name: str = name, expected: str = expected) -> str:

@@ -52,7 +52,7 @@ def open_client(config: Config, tasks: int) -> Iterator[Client]:
         _check_workers(client, config)
         if isinstance(config.dask, Scheduler | Factory):
             _check_versions(client, place_name(config))
-            _compare_memory(config, client)
+            _compare_memory(config.task_memory, client)
         yield client
 
 
@@ -94,12 +94,12 @@ def factory_call(config: Config) -> Callable[[], object]:
     return lambda: call(**options)
 
 
-def worker_memory(config: Config) -> int:
+def worker_memory(memory: int) -> int:
     """Bytes at which a local worker process is killed.
 
     DuckDB spills to disk at `task_memory`, and the process may grow a quarter beyond that before it is killed.
     """
-    return config.task_memory * 5 // 4 + BASE
+    return memory * 5 // 4 + BASE
 
 
 def no_workers_error(config: Config) -> EngineError:
@@ -176,7 +176,7 @@ def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]
         pauses = ("target", "spill", "pause")
         limits: dict[str, object] = {f"distributed.worker.memory.{name}": False for name in pauses}
         limits |= {f"distributed.p2p.{name}.buffer": BUFFER for name in ("comm", "storage")}
-        workers, memory = min(config.dask.workers, max(1, tasks)), worker_memory(config)
+        workers, memory = min(config.dask.workers, max(1, tasks)), worker_memory(config.task_memory)
         options: dict[str, object] = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory}
         options |= {"config": limits, "dashboard_address": "127.0.0.1:0"}
     else:
@@ -224,19 +224,19 @@ def _client(place: object, where: str) -> Client:
         ) from error
 
 
-def _compare_memory(config: Config, client: Client) -> None:
+def _compare_memory(memory: int, client: Client) -> None:
     """Warn if tasks on all threads of a worker may take more memory than it has: it would be killed."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     for address, worker in workers.items():
         share = (worker["memory_limit"] - BASE) // worker["nthreads"] * 4 // 5
-        if worker["memory_limit"] and share < config.task_memory:
+        if worker["memory_limit"] and share < memory:
             LOG.warning(
                 "worker %s has %s MiB for %s threads, and a task may use %s MiB: set `memory: %sMB`, or start workers "
                 "with more memory or fewer threads",
                 address,
                 worker["memory_limit"] >> 20,
                 worker["nthreads"],
-                config.task_memory >> 20,
+                memory >> 20,
                 max(1, share >> 20),
             )
             return

@@ -44,7 +44,7 @@ def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table)
     with reading_predictions(config, inputs) as con:
         rows = valid_predictions(con, config, inputs, Interval(config.since_instant, plan.as_of + 1))
         con.register("published_arrow", published)
-        con.register("suspects_arrow", _repeated_ids(con, config, inputs, plan, rows))
+        con.register("suspects_arrow", _repeated_ids(con, config.task_memory, inputs, plan, rows))
         con.execute(
             "CREATE TEMP TABLE suspects AS SELECT k::UBIGINT AS k FROM suspects_arrow "
             "UNION SELECT hash(id) FROM published_arrow"
@@ -64,13 +64,13 @@ def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table)
     return losing.cast(LOSERS)
 
 
-def _repeated_ids(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
+def _repeated_ids(con: duckdb.DuckDBPyConnection, memory: int, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
     """Hashes of ids logged more than once, at least once in the tiles to compute.
 
     They are counted in shares of all hashes, so that each share fits in memory.
     """
     size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
-    shares = max(1, -(-size // config.task_memory))
+    shares = max(1, -(-size // memory))
     computed = [*plan.to_recompute, *plan.to_confirm]
     anywhere = not difference(plan.with_predictions, computed)
     near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', computed)})"

@@ -5,7 +5,7 @@ A window that rests on a tile still waiting, or on one that lacks a state, waits
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, Interval, intersection, meets_any
 from sli.calendar.zone import Zone
-from sli.config.model import Config
 from sli.engine.arrow import Flags
 from sli.planning.plan import Plan
 from sli.slis import Reference, Sli
@@ -85,8 +84,8 @@ def windows_compared_with(
     return np.full(len(starts), fixed is not None and bool(intersection([fixed], intervals)))
 
 
-def reaches_all(config: Config, plan: Plan) -> bool:
+def reaches_all(slis: Sequence[Sli], plan: Plan) -> bool:
     """Whether some SLI compares all its windows with a fixed interval in which tiles change."""
     changed = [*plan.to_recompute, *plan.tiles_to_fill]
-    intervals = [sli.reference.interval for sli in config.declared if sli.reference and sli.reference.interval]
+    intervals = [sli.reference.interval for sli in slis if sli.reference and sli.reference.interval]
     return bool(intersection(intervals, changed))

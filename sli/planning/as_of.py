@@ -11,8 +11,8 @@ import time
 
 from sli.calendar.duration import DAY, SECOND
 from sli.calendar.interval import iso
+from sli.calendar.zone import Zone
 from sli.config.arguments import When, instant_of
-from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.planning.published import Published
 from sli.planning.request import Request
@@ -23,11 +23,11 @@ def latest_as_of() -> int:
     return int(time.time()) * SECOND + DAY
 
 
-def as_of_instant(config: Config, as_of: When, future: bool = False) -> int:
+def as_of_instant(since: int, zone: Zone, as_of: When, future: bool = False) -> int:
     """An as_of as an instant in microseconds; None means now. Raises ConfigError before `since` or in the future."""
-    instant = int(time.time()) * SECOND if as_of is None else instant_of(config.zone, "as_of", as_of)
-    if instant < config.since_instant:
-        todo = f"use a time after since ({iso(config.since_instant)})"
+    instant = int(time.time()) * SECOND if as_of is None else instant_of(zone, "as_of", as_of)
+    if instant < since:
+        todo = f"use a time after since ({iso(since)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(instant), todo=todo)
     _check_not_future(instant, future)
     return instant

@@ -6,7 +6,7 @@ predictions in the footers of the files and, once something is published, from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from sli.logs.files import Inputs
 from sli.planning.affected import SliChange, affected_windows
 from sli.planning.plan import Plan
 from sli.planning.published import Published
+from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.custom.sampled import resamples
 from sli.slis.states import SAMPLE_ROWS, Floats
@@ -66,7 +67,7 @@ def expected(
             starts, ends = starts[hit], ends[hit]
             windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
             predictions = total * _shares(starts, ends, span)
-            rows = _most_results(config, predictions, slices)
+            rows = _most_results(config.caps, config.slice_sets, predictions, slices)
             for_each_slice, results = for_each_slice + len(starts), results + rows
             if sli.name in functions:
                 calls += rows
@@ -87,14 +88,16 @@ def _shares(starts: Instants, ends: Instants, span: Interval) -> Floats:
     return np.asarray(np.maximum(inside, 0) / max(1, span.end - span.start))
 
 
-def _most_results(config: Config, predictions: Floats, slices: Mapping[str, int] | None) -> int:
+def _most_results(
+    caps: Mapping[SliceBy, int], slice_sets: Sequence[SliceBy], predictions: Floats, slices: Mapping[str, int] | None
+) -> int:
     """At most how many results windows with these numbers of predictions have, one a slice."""
     total = 0
-    for columns in config.slice_sets:
+    for columns in slice_sets:
         most = np.maximum(np.ceil(predictions), 1) if columns else np.ones(len(predictions))
         if columns and slices is not None and ",".join(columns) in slices:
             most = np.full(len(predictions), slices[",".join(columns)])
-        if columns in config.caps:
-            most = np.minimum(most, config.caps[columns] + 1)
+        if columns in caps:
+            most = np.minimum(most, caps[columns] + 1)
         total += int(most.sum())
     return total

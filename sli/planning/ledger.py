@@ -16,6 +16,7 @@ from sli.planning.late_feedback import Horizon
 from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.planning.stale import feedback_tiles_for, stale_tiles, tiles_until, whole_days
+from sli.slis import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def ledger_of(
     to_recompute = whole_days(config, to_recompute)
     to_confirm = difference(whole_days(config, to_confirm), to_recompute)
     still_waiting = difference(stale_open, to_recompute)
-    lacking = _lacking(config, basis, with_predictions, complete=[*to_recompute, *still_waiting])
+    lacking = _lacking(config.states, basis, with_predictions, complete=[*to_recompute, *still_waiting])
     to_fill = _to_fill(config, lacking, request, within, held)
     left = {state: difference(tiles, to_fill.get(state, ())) for state, tiles in lacking.items()}
     return Ledger(
@@ -79,14 +80,14 @@ def _within(config: Config, basis: Published | None, request: Request) -> list[I
 
 
 def _lacking(
-    config: Config, basis: Published | None, with_predictions: list[Interval], complete: list[Interval]
+    states: Mapping[str, State], basis: Published | None, with_predictions: list[Interval], complete: list[Interval]
 ) -> dict[str, list[Interval]]:
     """For each state the tiles that lack it, without tiles in `complete`: a recompute gives these every state."""
     if basis is None:
         return {}
     return {
         state: difference(basis.lacking_states.get(state, ()) if state in basis.states else with_predictions, complete)
-        for state in config.states
+        for state in states
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,6 +26,7 @@ from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stale import feedback_tiles_for, tiles_with_predictions, whole_days
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
+from sli.slis import Sli, State
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         config, basis, ledger, request = self.config, self.basis, self.ledger, self.request
-        backfills = _backfills(config, basis, request)
+        backfills = _backfills(config.declared, basis, request)
         published = None if self.older else self.published
         asked = [Cause("asked", tuple(ledger.to_recompute))] if request.part and ledger.to_recompute else []
         return Plan(
@@ -85,10 +86,10 @@ class _Planner:
             feedback_tiles=tuple(ledger.feedback_tiles),
             task_sets=tuple(self.task_sets),
             new_rows=self.new_rows,
-            to_fill=_by_sli(config, ledger.to_fill),
-            lacking=_by_sli(config, ledger.lacking_states),
+            to_fill=_by_sli(config.declared, ledger.to_fill),
+            lacking=_by_sli(config.declared, ledger.lacking_states),
             lacking_states={state: tuple(tiles) for state, tiles in ledger.lacking_states.items()},
-            incomplete_states=_incomplete_states(config, basis),
+            incomplete_states=_incomplete_states(config.states, basis),
             published_slice_sets=self.old_slice_sets,
             waiting=tuple(ledger.waiting),
             waiting_to_confirm=tuple(ledger.waiting_to_confirm),
@@ -149,7 +150,12 @@ class _Planner:
             return None
         if basis is None or request.part is not None or request.look_back is not None:
             return None
-        if basis.waiting or basis.waiting_to_confirm or _incomplete_states(config, basis) or not _amendable(config):
+        if (
+            basis.waiting
+            or basis.waiting_to_confirm
+            or _incomplete_states(config.states, basis)
+            or not _amendable(config.states)
+        ):
             return None
         if intersection(basis.held, [*self.ledger.to_recompute, *self.ledger.to_confirm]):
             return None
@@ -235,23 +241,23 @@ def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[In
     )
 
 
-def _incomplete_states(config: Config, basis: Published | None) -> tuple[str, ...]:
+def _incomplete_states(states: Mapping[str, State], basis: Published | None) -> tuple[str, ...]:
     """States that some published tiles lack, even if a recompute gives them now."""
     if basis is None:
         return ()
-    return tuple(state for state in config.states if state not in basis.states or state in basis.lacking_states)
+    return tuple(state for state in states if state not in basis.states or state in basis.lacking_states)
 
 
-def _amendable(config: Config) -> bool:
+def _amendable(states: Mapping[str, State]) -> bool:
     """Whether every state aggregates single pairs: no Python function and no query sees several at once."""
-    return not any(state.kind == "window" or state.unit == "query" for state in config.states.values())
+    return not any(state.kind == "window" or state.unit == "query" for state in states.values())
 
 
-def _by_sli(config: Config, tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:
+def _by_sli(slis: Sequence[Sli], tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:
     """For each SLI the tiles of any of its states."""
     by_sli = {
         sli.name: tuple(union(i for state in sli.formula.states.values() for i in tiles.get(state.id, ())))
-        for sli in config.declared
+        for sli in slis
     }
     return {name: intervals for name, intervals in by_sli.items() if intervals}
 
@@ -264,13 +270,13 @@ def _states_by_tiles(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[s
     return [(states, list(tiles)) for tiles, states in groups.items()]
 
 
-def _backfills(config: Config, basis: Published | None, request: Request) -> tuple[Backfill, ...]:
+def _backfills(slis: Sequence[Sli], basis: Published | None, request: Request) -> tuple[Backfill, ...]:
     """The unfinished backfills after a run. A backfill of SLIs that are no longer declared is dropped."""
     backfills = {backfill.id: backfill for backfill in (basis.backfills if basis else ())}
     reached = request.backfill_after
     if reached is not None and (reached.id in backfills or not request.continues):
         backfills[reached.id] = max(reached, backfills.get(reached.id, reached), key=lambda backfill: backfill.done)
-    declared = {sli.name for sli in config.declared}
+    declared = {sli.name for sli in slis}
     return tuple(
         backfill for backfill in backfills.values() if not backfill.finished and declared.issuperset(backfill.slis)
     )

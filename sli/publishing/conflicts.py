@@ -6,15 +6,15 @@ a run reports conflicts by day, only for days that it touched and on which it fo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from sli.config.model import Config
 from sli.engine.connection import scratch
 from sli.engine.sql import literal
 from sli.matching.spec import SAMPLES
+from sli.slices import SliceBy
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Conflicts:
         return self.conflicts / self.rows
 
 
-def new_conflicts(config: Config, before: pa.Table, days: pa.Table, touched: Collection[str]) -> tuple[Conflicts, ...]:
+def new_conflicts(
+    max_conflicts: float, slice_sets: Sequence[SliceBy], before: pa.Table, days: pa.Table, touched: Collection[str]
+) -> tuple[Conflicts, ...]:
     """The conflicts on touched days with more than `max_conflicts` allows, and more than in the day tiles `before`.
 
     Rows of the predictions log are the predictions that count and their duplicates. Rows of the feedback log are
@@ -43,14 +45,14 @@ def new_conflicts(config: Config, before: pa.Table, days: pa.Table, touched: Col
     con = scratch()
     con.register("now_days", days)
     con.register("before_days", before)
-    by = literal(",".join(config.slice_sets[0]))
+    by = literal(",".join(slice_sets[0]))
     logs = con.execute(
         f"WITH now AS ({_counts_sql('now_days', by)}), before AS ({_counts_sql('before_days', by)}) "
         "SELECT now.log, list(now.day ORDER BY now.day), sum(now.rows)::BIGINT, sum(now.conflicts)::BIGINT, "
         f"list_slice(list_sort(list_distinct(flatten(list(now.samples)))), 1, {SAMPLES}) "
         "FROM now LEFT JOIN before USING (log, day) WHERE now.conflicts > coalesce(before.conflicts, 0) "
         "AND now.conflicts > $limit * now.rows AND list_contains($touched, now.day) GROUP BY now.log ORDER BY ALL DESC",
-        {"limit": config.max_conflicts, "touched": sorted(touched)},
+        {"limit": max_conflicts, "touched": sorted(touched)},
     ).fetchall()
     return tuple(Conflicts(log, tuple(days), rows, n, tuple(samples)) for log, days, rows, n, samples in logs)
 

@@ -29,6 +29,7 @@ from sli.planning.plan import Plan
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import NOTHING, ROLLED, TEXT, Pass
+from sli.slis import Sli
 
 ReadRows = Callable[[], pa.Table]
 """Reads the published rows of one grain, in the flat form."""
@@ -179,7 +180,7 @@ def _find_revised(con: duckdb.DuckDBPyConnection, scope: Scope, first: bool) -> 
     con.execute(
         f"CREATE TEMP TABLE revised AS SELECT {model} AS model, {new_columns}, {stamp}, "
         f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(scope.config, plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
+        f"{_cause(scope.config.declared, plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
         f"FROM new_arrow n LEFT JOIN old_arrow o ON {_SAME_KEY} WHERE o.sli IS NULL OR {changed}"
     )
     con.execute(
@@ -190,12 +191,10 @@ def _find_revised(con: duckdb.DuckDBPyConnection, scope: Scope, first: bool) -> 
     )
 
 
-def _cause(config: Config, plan: Plan, first: bool) -> str:
+def _cause(slis: Sequence[Sli], plan: Plan, first: bool) -> str:
     """SQL for the cause of a change: from what differs, and from the columns that `_with_changed_windows` adds."""
     # Built-in SLIs with a reference do not use labels, so feedback cannot be the cause of a change.
-    with_reference = [
-        sli.name for sli in config.declared if sli.reference is not None and "python" not in sli.declaration
-    ]
+    with_reference = [sli.name for sli in slis if sli.reference is not None and "python" not in sli.declaration]
     compared = ", ".join(map(literal, [*with_reference, ""]))
     fresh = ", ".join(map(literal, [*plan.new_series, *plan.to_fill, ""]))
     grains = ", ".join(map(literal, [*plan.new_grains, ""]))

@@ -50,7 +50,7 @@ def compare_slices(
     published = Store(config.store, config.storage).published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
-    compared = _compared(config, sli)
+    compared = _compared(config.declared, sli)
     sign = _direction(compared)
     whole = query(config, compared.name, start=start, end=end)
     if whole.empty or np.isnan(whole.value.iloc[0]):
@@ -76,19 +76,19 @@ def compare_slices(
     return order[[*names, "whole", "behind", "surely"]].reset_index(drop=True)
 
 
-def _compared(config: Config, name: str | None) -> Sli:
+def _compared(slis: Sequence[Sli], name: str | None) -> Sli:
     """The SLI of that name, or the first whose better direction is known. Raises ConfigError."""
     if name is None:
-        for sli in config.declared:
+        for sli in slis:
             if sli.better or sli.objective:
                 return sli
         raise ConfigError(
             "no SLI of the config says which direction is better", where="--sli", todo="give one an objective"
         )
-    for sli in config.declared:
+    for sli in slis:
         if sli.name == name:
             return sli
-    names = [sli.name for sli in config.declared]
+    names = [sli.name for sli in slis]
     raise ConfigError(
         f"there is no SLI '{name}'", where="--sli", expected=f"one of {', '.join(names)}", todo=nearest(name, names)
     )

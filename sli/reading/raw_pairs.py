@@ -139,7 +139,7 @@ def _table_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.Data
     for key, name in (("value", config.predictions.value), ("value_label", config.feedback.value)):
         present = name in table.column_names
         number = _number(config, _plain(table.column(name))) if present else pd.Series(np.nan, range(len(table)))
-        values[key] = number.where(_valid(config, number, key))
+        values[key] = number.where(_valid(config.classes, config.task, number, key))
     columns: dict[str, pd.Series] = {}
     for name in config.columns:
         columns |= _with_text(name, _column(_as_logged(table.column(name), types.get(name, ""))))
@@ -147,11 +147,11 @@ def _table_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.Data
     return _as_pairs(config, _binned(config, pd.DataFrame({**values, **times, **columns})))
 
 
-def _valid(config: Config, number: pd.Series, key: str) -> pd.Series[bool]:
+def _valid(classes: Sequence[str], task: str, number: pd.Series, key: str) -> pd.Series[bool]:
     """Which numbers would be valid in a log."""
-    if config.task == "binary":
+    if task == "binary":
         return number.between(0, 1) if key == "value" else number.isin([0.0, 1.0])
-    least = 0 if config.classes or (config.task == "ranking" and key == "value_label") else -np.inf
+    least = 0 if classes or (task == "ranking" and key == "value_label") else -np.inf
     return pd.Series(np.isfinite(number) & (number >= least))
 
 

@@ -31,14 +31,14 @@ TextDictionary: TypeAlias = "pa.DictionaryArray[pa.lib.Int32Type, pa.lib.StringT
 ChooseWindows = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
 
 
-def newest_hour(config: Config, tiles: pa.Table) -> int:
+def newest_hour(since: int, zone: Zone, tiles: pa.Table) -> int:
     """End of the local hour of the newest prediction; `since` if there is none."""
     spans = tiles.column("span").to_numpy(zero_copy_only=False)
     starts = tiles.column("start").cast(pa.int64()).to_numpy()[spans == "tile"]
     if len(starts) == 0:
-        return config.since_instant
+        return since
     last = int(starts.max())
-    return int(config.zone.hours(last, last + 1)[-1])
+    return int(zone.hours(last, last + 1)[-1])
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def roll_up(
                 done(batch.done)
 
 
-def tile_tables(config: Config, tiles: pa.Table, days: pa.Table, references: Mapping[str, pa.Table]) -> TileTables:
+def tile_tables(zone: Zone, tiles: pa.Table, days: pa.Table, references: Mapping[str, pa.Table]) -> TileTables:
     """What `roll_up` merges, from rows of the tables `tiles` and `days`, and the reference tables by their path."""
     days = days.filter(pc.equal(days.column("span"), pa.scalar("tile")))
-    return TileTables(tiles, days, midnights_of(config.zone, days), references)
+    return TileTables(tiles, days, midnights_of(zone, days), references)
 
 
 def midnights_of(zone: Zone, days: pa.Table) -> Instants:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sli.calendar.duration import DAY, Duration
 from sli.calendar.interval import Interval, intersection, iso, moment
+from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of, instant_of
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -109,7 +110,7 @@ def plan_backfill(
     ['grain', 'window_start', 'window_end', 'slis', 'reason']
     """
     config = load_config(config, settings)
-    wanted = as_of_instant(config, as_of)
+    wanted = as_of_instant(config.since_instant, config.zone, as_of)
     published = Store(config.store, config.storage).published()
     asked, resumed = _asked_backfill(config, published, wanted, as_of is not None, start, end, sli)
     plan = current_plan(config, Request(wanted, None, asked, asked.left))
@@ -163,7 +164,13 @@ def _run_parts(
     reached, runs = planned.backfill, []
     for number, part in enumerate(planned.parts, 1):
         # As known now, not when the first part began.
-        request = Request(as_of_instant(config, as_of), None, reached, part, continues=planned.resumed or number > 1)
+        request = Request(
+            as_of_instant(config.since_instant, config.zone, as_of),
+            None,
+            reached,
+            part,
+            continues=planned.resumed or number > 1,
+        )
         runs.append(carry_out(config, request, progress))
         reached = request.backfill_after or reached
         done(number, len(planned.parts), runs[-1])
@@ -259,7 +266,7 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
     """Each window that a plan rolls up because of its interval, with the SLIs and the reason."""
     import pandas as pd
 
-    newest = _newest(config, plan, published)
+    newest = _newest(config.since_instant, config.zone, plan, published)
     rows: list[tuple[object, ...]] = []
     for grain in config.all_grains:
         starts, ends = grain.windows(config.zone, config.since_instant, newest)
@@ -293,10 +300,10 @@ def _reason(plan: Plan, window: Interval) -> str:
     return ", ".join([asked, *sorted(stale)])
 
 
-def _newest(config: Config, plan: Plan, published: Published | None) -> int:
+def _newest(since: int, zone: Zone, plan: Plan, published: Published | None) -> int:
     """End of the newest local hour after the backfill."""
     asked = intersection(plan.with_predictions, plan.to_recompute)
-    before = published.newest if published is not None else config.since_instant
+    before = published.newest if published is not None else since
     if not asked or asked[-1].end <= before:
         return before
-    return int(config.zone.hours(asked[-1].end - 1, asked[-1].end)[-1])
+    return int(zone.hours(asked[-1].end - 1, asked[-1].end)[-1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -33,6 +33,8 @@ from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
 from sli.schemas import DAYS, ID_INDEX, TILES, with_states
+from sli.slices import SliceBy
+from sli.slis import State
 from sli.tiles.amend import CannotAmend, Contributions, contributions
 from sli.tiles.audit_delta import amend_audit, audit_rows, changed_audit
 from sli.tiles.build import match_and_build
@@ -93,14 +95,14 @@ def recompute_tiles(
     `held_before` are tiles that earlier attempts of this run found to be held. Raises TooLarge where tasks run out of
     memory, FoundHeld for further held tiles, and UnreadableFiles.
     """
-    before = _tiles_before(config, transaction, plan)
+    before = _tiles_before(config.slice_sets, config.states, transaction, plan)
     try:
         with step(progress, "looking for repeated ids"):
             plan, losing = _find_losers(config, inputs, plan, before)
         computed = [(task_set, _match(config, task_set, losing, plan.as_of, progress)) for task_set in plan.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    tiles, held = replace_tiles(config, before, computed, plan)
+    tiles, held = replace_tiles(config.kinds, config.tile, before, computed, plan)
     if plan.fills and difference(held, held_before):
         raise FoundHeld(held)
     changed = _changed_tiles(config, transaction, plan, before, tiles)
@@ -142,7 +144,7 @@ def _changed_tiles(
         [*published.waiting, *(tile for tiles in published.lacking_states.values() for tile in tiles)],
         plan.to_recompute,
     )
-    return tuple(union([*changed_intervals(config, before, tiles, plan.to_recompute), *waited]))
+    return tuple(union([*changed_intervals(config.kinds, config.tile, before, tiles, plan.to_recompute), *waited]))
 
 
 def amend_tiles(
@@ -178,7 +180,7 @@ def _amend_by_new_rows(
         tiles, touched, _ = _amend(config, transaction, plan, pairs, rows, held)
     exact = replace(
         plan,
-        to_recompute=tuple(_tiles_at(config, rows)),
+        to_recompute=tuple(_tiles_at(config.tile, rows)),
         to_confirm=(),
         held=tuple(union([*plan.held, *held])),
     )
@@ -199,10 +201,10 @@ def _amend(
     audit_days_unheld = changed_audit(
         *(audit_rows(tiles, [*plan.held, *held]) for tiles in (pairs.before, pairs.after))
     )
-    if intersection(_tiles_at(config, rows), plan.held) or audit_days != audit_days_unheld:
+    if intersection(_tiles_at(config.tile, rows), plan.held) or audit_days != audit_days_unheld:
         raise CannotAmend
     touched = {*_days_of(rows), *audit_days.values()}
-    stored = with_states(_stored_tiles(config, transaction, touched), config.kinds)
+    stored = with_states(_stored_tiles(config.slice_sets, config.states, transaction, touched), config.kinds)
     audit = amend_audit(audit_rows(stored, ()), before, after, audit_days)
     tiles = update_tiles(config, stored, pairs.before, pairs.after, rows, audit, audit_days)
     final = [Interval(BEGINNING, plan.final_before)]
@@ -210,7 +212,7 @@ def _amend(
         return tiles, touched, []
     # A changed pair may leave its tile as it was, for example if another pair has the minimum.
     differs = changed_tiles(stored, tiles, config.states)
-    return tiles, touched, intersection(_tiles_at(config, differs), final)
+    return tiles, touched, intersection(_tiles_at(config.tile, differs), final)
 
 
 def _lie_in(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
@@ -219,9 +221,9 @@ def _lie_in(rows: pa.Table, tiles: Sequence[Interval]) -> np.ndarray:
     return meets_any(starts, starts + 1, tiles)
 
 
-def _tiles_at(config: Config, rows: pa.Table) -> list[Interval]:
+def _tiles_at(tile: int, rows: pa.Table) -> list[Interval]:
     starts = np.unique(rows.column("start").cast(pa.int64()).to_numpy()).tolist()
-    return union(Interval(start, start + config.tile) for start in starts)
+    return union(Interval(start, start + tile) for start in starts)
 
 
 def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> IdIndex:
@@ -238,10 +240,14 @@ def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> Id
 def newest_end(config: Config, transaction: Transaction, hours: HourTiles, days: pa.Table) -> int:
     """End of the newest hour with predictions. It may lie before the published one if predictions were removed."""
     if hours.only is None:
-        return newest_hour(config, hours.tiles)
+        return newest_hour(config.since_instant, config.zone, hours.tiles)
     last = pc.max(days.filter(pc.equal(days.column("span"), pa.scalar("tile"))).column("day")).as_py()
-    tiles = hours.tiles if last is None or last in hours.only else _stored_tiles(config, transaction, {last})
-    return newest_hour(config, tiles)
+    tiles = (
+        hours.tiles
+        if last is None or last in hours.only
+        else _stored_tiles(config.slice_sets, config.states, transaction, {last})
+    )
+    return newest_hour(config.since_instant, config.zone, tiles)
 
 
 def with_edges(
@@ -259,32 +265,42 @@ def with_edges(
                 edges.append(grain.before(zone, starts, ends))
         edges += [np.array([r.interval.start, r.interval.end]) for r in references if r.interval is not None]
     days = {zone.date(int(at)) for at in np.unique(np.concatenate(edges)) if at != zone.midnight(zone.date(int(at)))}
-    more = _stored_tiles(config, transaction, {day.isoformat() for day in days} - hours.only)
+    more = _stored_tiles(config.slice_sets, config.states, transaction, {day.isoformat() for day in days} - hours.only)
     return pa.concat_tables([hours.tiles, more], promote_options="permissive")
 
 
-def _tiles_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Table:
+def _tiles_before(
+    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, plan: Plan
+) -> pa.Table:
     """The published hour tiles that this run changes; none if it starts from scratch."""
     if transaction.published is None or plan.from_scratch:
         return TILES.empty_table()
-    return _stored_tiles(config, transaction, None)
+    return _stored_tiles(slice_sets, states, transaction, None)
 
 
-def _stored_tiles(config: Config, transaction: Transaction, days: set[str] | None) -> pa.Table:
+def _stored_tiles(
+    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, days: set[str] | None
+) -> pa.Table:
     """Published hour tiles, of all or some local days, with the states and slices that are still declared."""
     if days is not None and not days:
         return TILES.empty_table()
-    return _declared_rows(config, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))])
+    return _declared_rows(
+        slice_sets, states, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))]
+    )
 
 
-def days_before(config: Config, transaction: Transaction, plan: Plan) -> pa.Table:
+def days_before(
+    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, plan: Plan
+) -> pa.Table:
     """The published day tiles that this run changes; none if it starts from scratch."""
     if transaction.published is None or plan.from_scratch:
         return DAYS.empty_table()
-    return _declared_rows(config, transaction, "days", [])
+    return _declared_rows(slice_sets, states, transaction, "days", [])
 
 
-def _declared_rows(config: Config, transaction: Transaction, name: str, within: Within) -> pa.Table:
+def _declared_rows(
+    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, name: str, within: Within
+) -> pa.Table:
     """Published rows of a table of tiles: the states and slices that are still declared, and the audit.
 
     If the config dropped a state and declares it again, the stored state is not used: runs in between did not update
@@ -292,8 +308,8 @@ def _declared_rows(config: Config, transaction: Transaction, name: str, within: 
     """
     published = transaction.published
     assert published is not None
-    columns = {*LAYOUT[name][0].names, *(state for state in config.states if state in published.states)}
-    kept = [",".join(columns) for columns in config.slice_sets if columns in published.slice_sets]
+    columns = {*LAYOUT[name][0].names, *(state for state in states if state in published.states)}
+    kept = [",".join(columns) for columns in slice_sets if columns in published.slice_sets]
     for_audit = pc.field("span").isin(["pairs", "feedback"])
     only = for_audit | pc.field("slice_by").isin(pa.array(kept, pa.string()))
     return transaction.rows(name, columns, only, within)

@@ -6,6 +6,7 @@ Limit: it says which results changed, not why a model became better or worse.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from sli.publishing.diff import Difference, no_difference
 from sli.publishing.rows import stored_rows, text_counts
 from sli.rollup.evaluate import too_few
 from sli.schemas import AUDIT
+from sli.slis import Sli
 from sli.slis.custom.sql import INFINITE, NULL
 from sli.slis.formula import NO_LABELS, NO_REFERENCE
 
@@ -77,7 +79,7 @@ def published_outcome(
         results=len(changes.rows),
         audit=audit,
         newly_bad=newly_bad(audit, audit_before),
-        failing=failing_slis(config, changes.rows),
+        failing=failing_slis(config.declared, config.min_support, changes.rows),
         warnings=feedback_warnings(config, inputs),
         # Without the unchanged rows, which may be many.
         changes=replace(changes, rows=changes.rows.slice(0, 0)),
@@ -105,16 +107,16 @@ def nothing_to_do(config: Config, plan: Plan, inputs: Inputs) -> Outcome:
     )
 
 
-def failing_slis(config: Config, rows: pa.Table) -> tuple[str, ...]:
+def failing_slis(slis: Sequence[Sli], min_support: int, rows: pa.Table) -> tuple[str, ...]:
     """`name: reason (n windows)` for each of the user's own SLIs that raised, failed or returned no number."""
     failing = []
-    for sli in config.declared:
+    for sli in slis:
         if "sli" in sli.declaration:
             continue
         of_sli = rows.select(["sli", "reason"]).filter(pc.field("sli") == sli.name)
         counts = text_counts(of_sli.column("reason"))
         expected = (NULL, INFINITE) if "states" in sli.declaration else ()
-        for reason in (NO_LABELS, NO_REFERENCE, too_few(config.min_support), *expected):
+        for reason in (NO_LABELS, NO_REFERENCE, too_few(min_support), *expected):
             counts.pop(reason, None)
         failing += [f"{sli.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
     return tuple(failing)

@@ -55,7 +55,7 @@ def roll_up_passes(
     """The new rows of all windows of the passes, by grain, in the flat form (`publishing.rows`)."""
     total = sum(len(starts) for pass_ in passes for _, starts, _ in pass_.windows(config, newest))
     references = reference_tables(config, [sli for pass_ in passes for sli in pass_.slis], predictions)
-    tables = tile_tables(config, tiles, days, references)
+    tables = tile_tables(config.zone, tiles, days, references)
     reached = 0
 
     def done(windows: int) -> None:
@@ -92,7 +92,11 @@ def _published_rows(config: Config, transaction: Transaction, plan: Plan, newest
         return by_grain(rows_known_at(transaction.store, published, plan.as_of))
     first = None
     if published is not None and not (
-        plan.from_scratch or plan.new_series or plan.new_grains or plan.gone_series or reaches_all(config, plan)
+        plan.from_scratch
+        or plan.new_series
+        or plan.new_grains
+        or plan.gone_series
+        or reaches_all(config.declared, plan)
     ):
         # No window that ends before the earliest change can differ.
         matured = [plan.newly_final.start] if plan.newly_final else []

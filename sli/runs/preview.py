@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from sli.calendar.duration import Duration
+from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -45,7 +46,7 @@ def plan(
     (1, ['first run: predictions', 'first run: feedback'])
     """
     config = load_config(config, settings)
-    return current_plan(config, request_of(config, as_of, look_back, future))
+    return current_plan(config, request_of(config.since_instant, config.zone, as_of, look_back, future))
 
 
 def current_plan(config: Config, request: Request) -> Plan:
@@ -80,7 +81,7 @@ def check_reachable(config: Config) -> None:
     check_cluster(config)
 
 
-def request_of(config: Config, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
+def request_of(since: int, zone: Zone, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
     """The request of a run with these arguments. Raises ConfigError."""
     back = None if look_back is None else duration_of("look_back", look_back).micros
-    return Request(as_of_instant(config, as_of, future), back, now=as_of is None, future=future)
+    return Request(as_of_instant(since, zone, as_of, future), back, now=as_of is None, future=future)

@@ -92,7 +92,7 @@ def run(
     """
     began = time.monotonic()
     config = load_config(config, settings)
-    request = request_of(config, as_of, look_back, future)
+    request = request_of(config.since_instant, config.zone, as_of, look_back, future)
     if undo_future and (before := Store(config.store, config.storage).undo_after(latest_as_of())):
         LOG.info(f"took back what was published as of the future; the results are as of {iso(before.as_of)} again")
     outcome = carry_out(config, request, progress)
@@ -166,7 +166,7 @@ def _attempt(
 ) -> Outcome:
     transaction, seen, inputs = _discover(config, learned.broken, progress)
     check_publication(transaction.published, request, config.store)
-    unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
+    unsliced, config = nested_types(config.slice_sets, inputs), with_usable_slices(config, inputs)
     basis = _with_held(transaction.published, learned.held)
     plan = plan_request(config, inputs, basis, seen, request, learned.approach)
     if plan.empty:
@@ -175,9 +175,9 @@ def _attempt(
     hours = _match_and_tile(config, transaction, plan, inputs, learned.held, progress)
     plan = hours.plan
     with step(progress, "adding up days"):
-        before = days_before(config, transaction, plan)
+        before = days_before(config.slice_sets, config.states, transaction, plan)
         days = update_days(config, before, hours.tiles, hours.touched)
-    conflicts = new_conflicts(config, before, days, hours.touched)
+    conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, days, hours.touched)
     newest = newest_end(config, transaction, hours, days)
     passes = passes_of(config, plan, newest, transaction.published)
     tiles = with_edges(config, transaction, hours, passes, newest)
@@ -228,7 +228,7 @@ def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.T
         raise Overtaken
     if plan.migration is not None:
         LOG.info(str(plan.migration))
-    load_code(config)
+    load_code(config.declared)
 
 
 def _match_and_tile(

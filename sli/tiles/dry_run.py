@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 
@@ -38,7 +38,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
         return
     first = files[0]
     _check_numbers(config, first)
-    _check_partitions(config, files)
+    _check_partitions(config.edges, files)
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
     rows = rows_sql(con, [first], spec.predictions, config.timezone, Interval(0, 0))
@@ -117,9 +117,9 @@ def check_code(config: Config) -> None:
     check_code_allowed([*named, *factory])
 
 
-def load_code(config: Config) -> None:
+def load_code(slis: Sequence[Sli]) -> None:
     """Import the Python functions of the config's SLIs, so that a missing one ends a run before any work."""
-    for sli in config.declared:
+    for sli in slis:
         if isinstance(sli, PythonSli):
             sli.load()
 
@@ -148,12 +148,12 @@ def _check_numbers(config: Config, file: LogFile) -> None:
             )
 
 
-def _check_partitions(config: Config, files: Iterable[LogFile]) -> None:
+def _check_partitions(edges: Mapping[str, Sequence[float]], files: Iterable[LogFile]) -> None:
     """Raise ConfigError for bins of a column in the paths of the files (`name=value`) whose values are not numbers."""
     for file in files:
         for part in file.path.split("/"):
             name, _, text = part.partition("=")
-            if name in config.edges and file.types.get(name) == "hive" and not _is_number(text):
+            if name in edges and file.types.get(name) == "hive" and not _is_number(text):
                 raise ConfigError(
                     "bins need a column of numbers",
                     where=f"bins.{name}",

@@ -6,14 +6,13 @@ tiles are in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
 
 from sli import schemas
 from sli.calendar.interval import Interval, difference, union
-from sli.config.model import Config
 from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
@@ -23,7 +22,7 @@ KEYS = ("span", "start", "slice_by", "slice")
 
 
 def replace_tiles(
-    config: Config, stored: pa.Table, recomputed: list[tuple[TaskSet, pa.Table]], plan: Plan
+    kinds: Mapping[str, str], tile: int, stored: pa.Table, recomputed: list[tuple[TaskSet, pa.Table]], plan: Plan
 ) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the intervals of final tiles that are held.
 
@@ -37,7 +36,7 @@ def replace_tiles(
     if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
         rows, recomputed = recomputed[0][1], recomputed[1:]
         con.register("recomputed_arrow", rows)
-        held = _find_held(con, stored, rows, plan, config.tile)
+        held = _find_held(con, stored, rows, plan, tile)
         pairs = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
         feedback = inside_sql("epoch_us(start)", plan.feedback_tiles)
         replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
@@ -46,7 +45,7 @@ def replace_tiles(
         tiles = pa.concat_tables([kept, new], promote_options="permissive")
     for task_set, rows in recomputed:
         tiles = _fill(con, tiles, rows, task_set)
-    return schemas.with_states(tiles, config.kinds), held
+    return schemas.with_states(tiles, kinds), held
 
 
 def _find_held(
@@ -70,10 +69,10 @@ def _find_held(
 
 
 def changed_intervals(
-    config: Config, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
+    kinds: Mapping[str, str], tile: int, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
 ) -> list[Interval]:
     """The recomputed tiles whose states, or values of Python functions, really changed."""
-    names = [*KEYS, "predictions", "labelled", *config.kinds]
+    names = [*KEYS, "predictions", "labelled", *kinds]
     after = after.select(names)
     # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
     old, new = (
@@ -83,12 +82,12 @@ def changed_intervals(
     )
     with scratch() as con:
         con.register("after_arrow", after)
-        con.register("before_arrow", schemas.with_states(before, config.kinds).select(names).cast(after.schema))
+        con.register("before_arrow", schemas.with_states(before, kinds).select(names).cast(after.schema))
         starts = con.execute(
             f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"
         ).fetchall()
-    return union(Interval(start, start + config.tile) for (start,) in starts)
+    return union(Interval(start, start + tile) for (start,) in starts)
 
 
 def _fill(con: duckdb.DuckDBPyConnection, tiles: pa.Table, recomputed: pa.Table, task_set: TaskSet) -> pa.Table:

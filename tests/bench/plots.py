@@ -59,7 +59,7 @@ def plot_reading(sizes: list[Figures]) -> None:
     article = json.loads((HERE / "article.json").read_text())
     for reader, times in article["seconds"].items():
         label = f"{reader}, as published in the article"
-        axis.plot(article["predictions"], times, "--", color=COLOURS[reader], lw=1, label=label)
+        axis.plot(article["predictions"], times.model, times.timezone, "--", color=COLOURS[reader], lw=1, label=label)
     axis.set_xlabel("predictions")
     axis.set_ylabel("seconds to read accuracy since deployment")
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -211,4 +211,4 @@ def test_a_plan_says_how_much_is_written_and_how_often_functions_are_called(tmp_
     again = wide(tmp_path, "store", slis=["accuracy", "precision"])
     known = preview.expected_results(again, sli.plan(again, as_of="2024-01-08"))
     assert known.results == 19 * known.for_each_slice
-    assert expected_lines(first, config)[0].startswith(f"about {first.windows} windows")
+    assert expected_lines(first, config.slice_sets)[0].startswith(f"about {first.windows} windows")

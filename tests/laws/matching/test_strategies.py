@@ -367,6 +367,6 @@ def test_memory_of_workers_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     assert job.estimate.read_once > 2 * config.task_memory
     before, after = told
     assert {pid for pid, _ in before.values()} == {pid for pid, _ in after.values()}, "a worker was killed"
-    assert max(peak for _, peak in after.values()) < cluster.worker_memory(config)
+    assert max(peak for _, peak in after.values()) < cluster.worker_memory(config.task_memory)
     whole = sli.read(config, grain="day", slice_by=[])
     assert (whole.predictions.sum(), whole.labelled.sum()) == (size, size)

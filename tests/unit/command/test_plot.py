@@ -51,7 +51,9 @@ def test_a_slice_is_named_by_its_values() -> None:
 @pytest.mark.parametrize("grain", ["hour", "day", "cumulative", "7d/1d"])
 @pytest.mark.parametrize("windows", [1, 2, 40, 2000])
 def test_any_number_of_windows_fits_the_width_and_height(config: Config, grain: str, windows: int) -> None:
-    lines = plot(frame([0.3, 0.9] * (windows // 2) or [0.5], grain), config, "accuracy", 100, 24).split("\n")
+    lines = plot(
+        frame([0.3, 0.9] * (windows // 2) or [0.5], grain), config.model, config.timezone, "accuracy", 100, 24
+    ).split("\n")
     assert max(map(len, lines)) <= 100
     assert len(lines) == 24
     assert "\x1b" not in "".join(lines)
@@ -59,14 +61,14 @@ def test_any_number_of_windows_fits_the_width_and_height(config: Config, grain: 
 
 def test_several_slices_have_a_panel_each_under_their_names(config: Config) -> None:
     both = pd.concat([frame([0.2, 0.3, 0.2], origin="JFK"), frame([0.8, 0.9, 0.8], origin="LGA")], ignore_index=True)
-    text = plot(both, config, "accuracy", 80)
+    text = plot(both, config.model, config.timezone, "accuracy", 80)
     assert [line.strip() for line in text.split("\n") if line.strip() in ("JFK", "LGA")] == ["JFK", "LGA"]
     assert "coverage of these 2 slices" in text
 
 
 def test_more_slices_than_panels_are_counted_and_the_largest_are_drawn(config: Config) -> None:
     many = [frame([0.5, 0.6], origin=f"s{i}").assign(predictions=100 - i) for i in range(PANELS + 3)]
-    text = plot(pd.concat(many, ignore_index=True), config, "accuracy", 80)
+    text = plot(pd.concat(many, ignore_index=True), config.model, config.timezone, "accuracy", 80)
     assert "3 more slices" in text
     assert "s0\n" in text
     assert f"s{PANELS}\n" not in text
@@ -74,13 +76,16 @@ def test_more_slices_than_panels_are_counted_and_the_largest_are_drawn(config: C
 
 def test_no_value_at_all_says_so_with_the_reason(config: Config) -> None:
     nothing = frame([np.nan, np.nan])
-    assert plot(nothing, config, "accuracy", 80) == "m: accuracy, day: no value to plot (no labelled predictions)"
-    assert plot(nothing[:0], config, "accuracy", 80) == "m: accuracy: no value to plot"
+    assert (
+        plot(nothing, config.model, config.timezone, "accuracy", 80)
+        == "m: accuracy, day: no value to plot (no labelled predictions)"
+    )
+    assert plot(nothing[:0], config.model, config.timezone, "accuracy", 80) == "m: accuracy: no value to plot"
 
 
 def test_no_line_is_drawn_over_a_window_without_a_value(config: Config) -> None:
     def blank_columns(values: list[float]) -> int:
-        rows = plot(frame(values), config, "accuracy", 80).split("\n")[1:10]
+        rows = plot(frame(values), config.model, config.timezone, "accuracy", 80).split("\n")[1:10]
         drawn = [row.split("┤")[-1].split("│")[-1].ljust(70) for row in rows]
         return sum(all(row[i] == " " for row in drawn) for i in range(2, 60))
 
@@ -93,13 +98,19 @@ def test_no_line_is_drawn_over_a_window_without_a_value(config: Config) -> None:
 )
 def test_values_of_any_size_get_marks(config: Config, values: list[float]) -> None:
     marks = [
-        line.split("┤")[0].strip() for line in plot(frame(values), config, "accuracy", 80).split("\n") if "┤" in line
+        line.split("┤")[0].strip()
+        for line in plot(frame(values), config.model, config.timezone, "accuracy", 80).split("\n")
+        if "┤" in line
     ]
     assert len(set(marks[:-2])) == len(marks[:-2]) >= 2
 
 
 def test_days_are_marked_at_local_midnight_also_after_the_clocks_change(config: Config) -> None:
-    last = plot(frame([0.5, 0.6] * 4, start="2024-03-08"), config, "accuracy", 130).split("\n")[-1].split()
+    last = (
+        plot(frame([0.5, 0.6] * 4, start="2024-03-08"), config.model, config.timezone, "accuracy", 130)
+        .split("\n")[-1]
+        .split()
+    )
     assert last == [f"2024-03-{day:02}" for day in range(8, 16)]
 
 
@@ -107,7 +118,9 @@ def test_days_are_marked_at_local_midnight_also_after_the_clocks_change(config: 
 def test_hours_whose_first_mark_lies_far_to_the_right_have_their_date_on_the_left(
     config: Config, start: str, first: str
 ) -> None:
-    *_, rule, last = plot(frame([0.5, 0.6] * 144, "hour", start=start), config, "accuracy", 80).split("\n")
+    *_, rule, last = plot(
+        frame([0.5, 0.6] * 144, "hour", start=start), config.model, config.timezone, "accuracy", 80
+    ).split("\n")
     assert last.strip().startswith(first)
     assert len(last) <= 80
     assert rule.count("┬") == len(re.split(r"\s{2,}", last.strip())) > 1
@@ -115,12 +128,12 @@ def test_hours_whose_first_mark_lies_far_to_the_right_have_their_date_on_the_lef
 
 def test_two_calls_leave_nothing_to_each_other(config: Config) -> None:
     one, other = frame([0.1, 0.9, 0.4]), frame([0.5] * 300, "hour", origin="JFK")
-    before = plot(one, config, "accuracy", 90)
-    plot(other, config, "accuracy", 40, 60)
-    assert plot(one, config, "accuracy", 90) == before
+    before = plot(one, config.model, config.timezone, "accuracy", 90)
+    plot(other, config.model, config.timezone, "accuracy", 40, 60)
+    assert plot(one, config.model, config.timezone, "accuracy", 90) == before
 
 
 def test_the_size_of_the_terminal_does_not_cut_the_plot(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("LINES", "5")
-    assert max(map(len, plot(frame([0.1, 0.9]), config, "accuracy", 100).split("\n"))) > 90
+    assert max(map(len, plot(frame([0.1, 0.9]), config.model, config.timezone, "accuracy", 100).split("\n"))) > 90

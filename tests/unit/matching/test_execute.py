@@ -195,7 +195,7 @@ def test_an_address_that_is_none_is_an_engine_error_at_once(address: str) -> Non
 
 def test_local_workers_that_outgrow_the_memory_of_a_task_are_killed_and_none_is_left() -> None:
     chosen = config(dask={"workers": 2}, memory="64MB")
-    size = worker_memory(chosen)
+    size = worker_memory(chosen.task_memory)
     before = set(multiprocessing.active_children())
 
     def greedy() -> int:

@@ -39,20 +39,21 @@ def ledger_of(
     config: Config, basis: Published | None, causes: Iterable[Cause], with_predictions: list[Interval], request: Request
 ) -> Ledger:
     """What a request does with each tile. `basis` is the published run it builds on; None: it starts from scratch."""
-    stale, feedback_tiles = stale_tiles(config, causes, request.as_of)
+    horizon, zone, since, tile = Horizon.of(config), config.zone, config.since_instant, config.tile
+    stale, feedback_tiles = stale_tiles(horizon, since, tile, causes, request.as_of)
     waiting, unconfirmed, held = (basis.waiting, basis.waiting_to_confirm, basis.held) if basis else ((), (), ())
-    final_before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
+    final_before = horizon.final_before(basis.as_of, tile) if basis else BEGINNING
     final = [Interval(BEGINNING, final_before)]
     stale_open = union([*difference(stale, [*waiting, *final]), *waiting])
     stale_final = union([*intersection(difference(stale, waiting), final), *unconfirmed])
-    within = _within(config, basis, request)
+    within = _within(since, tile, basis, request)
     if request.part is None:
         to_recompute, to_confirm = intersection(stale_open, within), intersection(stale_final, within)
     else:
         to_recompute, to_confirm = ([], []) if request.slis else (within, [])
-        feedback_tiles = union([*feedback_tiles, *feedback_tiles_for(config, to_recompute, request.as_of)])
-    to_recompute = whole_days(config, to_recompute)
-    to_confirm = difference(whole_days(config, to_confirm), to_recompute)
+        feedback_tiles = union([*feedback_tiles, *feedback_tiles_for(horizon, tile, to_recompute, request.as_of)])
+    to_recompute = whole_days(zone, since, config.states, to_recompute)
+    to_confirm = difference(whole_days(zone, since, config.states, to_confirm), to_recompute)
     still_waiting = difference(stale_open, to_recompute)
     lacking = _lacking(config.states, basis, with_predictions, complete=[*to_recompute, *still_waiting])
     to_fill = _to_fill(config, lacking, request, within, held)
@@ -70,13 +71,13 @@ def ledger_of(
     )
 
 
-def _within(config: Config, basis: Published | None, request: Request) -> list[Interval]:
+def _within(since: int, tile: int, basis: Published | None, request: Request) -> list[Interval]:
     """The tiles that a run may recompute. Hours never published lie within every look-back."""
     if request.part is not None:
-        return intersection([request.part], [tiles_until(config, request.as_of)])
+        return intersection([request.part], [tiles_until(since, tile, request.as_of)])
     if basis is None or request.look_back is None:
         return [Interval(BEGINNING, END)]
-    return [Interval(max(BEGINNING, basis.newest - request.look_back) // config.tile * config.tile, END)]
+    return [Interval(max(BEGINNING, basis.newest - request.look_back) // tile * tile, END)]
 
 
 def _lacking(
@@ -103,5 +104,6 @@ def _to_fill(
     to_fill = {}
     for state, tiles in lacking.items():
         if request.part is None or state in asked:
-            to_fill[state] = difference(whole_days(config, intersection(tiles, within)), held)
+            reached = whole_days(config.zone, config.since_instant, config.states, intersection(tiles, within))
+            to_fill[state] = difference(reached, held)
     return {state: tiles for state, tiles in to_fill.items() if tiles}

@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
+from sli.calendar.grain import Grain
 from sli.calendar.interval import BEGINNING, Interval, difference, intersection, iso, union
 from sli.config.model import Config
 from sli.errors import StoreError
@@ -26,6 +27,7 @@ from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stale import feedback_tiles_for, tiles_with_predictions, whole_days
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
+from sli.slices import SliceBy
 from sli.slis import Sli, State
 
 
@@ -96,9 +98,9 @@ class _Planner:
             held=tuple(ledger.held),
             final_before=ledger.final_before,
             newly_final=_newly_final(config, basis, request.as_of),
-            new_series=tuple(_new_series(config, published, bool(self.new_slice_sets))),
+            new_series=tuple(_new_series(config.declared, self.definitions, published, bool(self.new_slice_sets))),
             new_grains=tuple(grain.name for grain in config.all_grains if basis and grain.name not in basis.grains),
-            gone_series=tuple(_gone_series(config, published)),
+            gone_series=tuple(_gone_series(config.all_grains, config.slice_sets, self.definitions, published)),
             slice_sets=self.slice_sets,
             backfills=backfills,
             backfills_progressed=backfills != (basis.backfills if basis else ()),
@@ -113,12 +115,17 @@ class _Planner:
         )
 
     @cached_property
+    def definitions(self) -> dict[str, str]:
+        """The definition of each SLI by its name."""
+        return {sli.name: self.config.definition(sli) for sli in self.config.declared}
+
+    @cached_property
     def causes(self) -> list[Cause]:
         return causes_of(self.inputs, self.basis, self.seen, self.request.as_of, self.published)
 
     @cached_property
     def with_predictions(self) -> list[Interval]:
-        return tiles_with_predictions(self.config, self.inputs, self.request.as_of)
+        return tiles_with_predictions(self.config.since_instant, self.config.tile, self.inputs, self.request.as_of)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -220,12 +227,15 @@ class _Planner:
 def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[Interval]) -> Plan:
     """The plan with the tiles of `changed` added: their winning predictions changed because of rows in other tiles."""
     extra = difference(changed, [*plan.to_recompute, *plan.to_confirm])
-    feedback_tiles = union([*plan.feedback_tiles, *feedback_tiles_for(config, changed, plan.as_of)])
+    feedback_tiles = union(
+        [*plan.feedback_tiles, *feedback_tiles_for(Horizon.of(config), config.tile, changed, plan.as_of)]
+    )
     if not extra and feedback_tiles == list(plan.feedback_tiles):
         return plan
     final = [Interval(BEGINNING, plan.final_before)]
-    to_recompute = whole_days(config, union([*plan.to_recompute, *difference(extra, final)]))
-    to_confirm = difference(whole_days(config, union([*plan.to_confirm, *intersection(extra, final)])), to_recompute)
+    widened = partial(whole_days, config.zone, config.since_instant, config.states)
+    to_recompute = widened(union([*plan.to_recompute, *difference(extra, final)]))
+    to_confirm = difference(widened(union([*plan.to_confirm, *intersection(extra, final)])), to_recompute)
     tiles = union([*to_recompute, *to_confirm])
     first = task_sets(config, inputs, tiles, feedback_tiles, config.states, plan.slice_sets, plan.split)
     rest = plan.task_sets[1:] if plan.to_recompute or plan.to_confirm or plan.feedback_tiles else plan.task_sets
@@ -282,24 +292,30 @@ def _backfills(slis: Sequence[Sli], basis: Published | None, request: Request) -
     )
 
 
-def _new_series(config: Config, published: Published | None, new_slice_sets: bool) -> Iterable[str]:
+def _new_series(
+    slis: Sequence[Sli], definitions: Mapping[str, str], published: Published | None, new_slice_sets: bool
+) -> Iterable[str]:
     """SLIs whose every window is rolled up."""
-    for sli in config.declared:
+    for sli in slis:
         objective = sli.objective.text if sli.objective else None
-        known = published is not None and published.series.get(sli.name) == config.definition(sli)
+        known = published is not None and published.series.get(sli.name) == definitions[sli.name]
         if not known or new_slice_sets or (published is not None and published.objectives.get(sli.name) != objective):
             yield sli.name
 
 
-def _gone_series(config: Config, published: Published | None) -> Iterable[str]:
+def _gone_series(
+    grains: Sequence[Grain],
+    slice_sets: Sequence[SliceBy],
+    definitions: Mapping[str, str],
+    published: Published | None,
+) -> Iterable[str]:
     """Definitions, grains and slice sets that are published and no longer declared."""
     if published is None:
         return
-    declared = {sli.name: config.definition(sli) for sli in config.declared}
-    yield from (definition for name, definition in published.series.items() if declared.get(name) != definition)
-    grains = {grain.name for grain in config.all_grains}
-    yield from (grain for grain in published.grains if grain not in grains)
-    yield from (",".join(columns) for columns in published.slice_sets if columns not in config.slice_sets)
+    yield from (definition for name, definition in published.series.items() if definitions.get(name) != definition)
+    declared = {grain.name for grain in grains}
+    yield from (grain for grain in published.grains if grain not in declared)
+    yield from (",".join(columns) for columns in published.slice_sets if columns not in slice_sets)
 
 
 def _newly_final(config: Config, basis: Published | None, as_of: int) -> Interval | None:

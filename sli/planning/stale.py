@@ -6,21 +6,22 @@ could belong to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from sli.calendar.interval import BEGINNING, Interval, intersection, union, union_of
 from sli.calendar.zone import Zone
-from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.changes import Cause
 from sli.planning.late_feedback import Horizon
+from sli.slis import State
 
 
-def stale_tiles(config: Config, causes: Iterable[Cause], as_of: int) -> tuple[list[Interval], list[Interval]]:
+def stale_tiles(
+    horizon: Horizon, since: int, tile: int, causes: Iterable[Cause], as_of: int
+) -> tuple[list[Interval], list[Interval]]:
     """Tiles of predictions and tiles of feedback that the causes make stale."""
-    horizon, tile = Horizon.of(config), config.tile
     predictions, feedback = [], []
     for cause in causes:
         for interval in cause.intervals:
@@ -30,32 +31,29 @@ def stale_tiles(config: Config, causes: Iterable[Cause], as_of: int) -> tuple[li
             else:
                 predictions.append(horizon.predictions_for(interval))
                 feedback.append(interval)
-    whole = tiles_until(config, as_of)
+    whole = tiles_until(since, tile, as_of)
     return _whole_tiles_within(predictions, whole, tile), _whole_tiles_within(
         feedback, Interval(BEGINNING, whole.end), tile
     )
 
 
-def feedback_tiles_for(config: Config, tiles: Iterable[Interval], as_of: int) -> list[Interval]:
+def feedback_tiles_for(horizon: Horizon, tile: int, tiles: Iterable[Interval], as_of: int) -> list[Interval]:
     """The tiles in which feedback that may count for predictions of these tiles becomes known."""
-    horizon = Horizon.of(config)
     reached = [horizon.feedback_for(interval) for interval in tiles]
-    return _whole_tiles_within(reached, whole_tiles(Interval(BEGINNING, as_of + 1), config.tile), config.tile)
+    return _whole_tiles_within(reached, whole_tiles(Interval(BEGINNING, as_of + 1), tile), tile)
 
 
-def tiles_with_predictions(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
+def tiles_with_predictions(since: int, tile: int, inputs: Inputs, as_of: int) -> list[Interval]:
     """Tiles that may hold predictions, by the footers of the files."""
-    tile = config.tile
     _, first, last = inputs.predictions.ranges
     tiles = union_of(first // tile * tile, np.maximum(BEGINNING, last // tile * tile + tile))
-    return intersection(tiles, [tiles_until(config, as_of)])
+    return intersection(tiles, [tiles_until(since, tile, as_of)])
 
 
-def whole_days(config: Config, tiles: list[Interval]) -> list[Interval]:
+def whole_days(zone: Zone, since: int, states: Mapping[str, State], tiles: list[Interval]) -> list[Interval]:
     """The tiles, widened to whole days if a Python function must see all pairs of a day at once."""
-    if not any(state.kind == "window" for state in config.states.values()):
+    if not any(state.kind == "window" for state in states.values()):
         return tiles
-    zone, since = config.zone, config.since_instant
     return union(Interval(max(since, zone.midnight(zone.date(i.start))), _next_midnight(zone, i.end)) for i in tiles)
 
 
@@ -65,10 +63,9 @@ def _next_midnight(zone: Zone, at: int) -> int:
     return zone.midnights(day, day.fromordinal(day.toordinal() + 1))[-1]
 
 
-def tiles_until(config: Config, as_of: int) -> Interval:
+def tiles_until(since: int, tile: int, as_of: int) -> Interval:
     """All tiles from `since` to as_of."""
-    since = config.since_instant
-    return whole_tiles(Interval(since, max(since, as_of + 1)), config.tile)
+    return whole_tiles(Interval(since, max(since, as_of + 1)), tile)
 
 
 def whole_tiles(interval: Interval, tile: int) -> Interval:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, Interval, intersection, union
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.late_feedback import Horizon
@@ -161,23 +162,24 @@ def task_sets(
     if not slice_sets or not (prediction_tiles or feedback_tiles):
         return []
     volume, states, all_tiles = _Volume(inputs), tuple(states), (prediction_tiles, feedback_tiles)
+    horizon, zone, memory = Horizon.of(config), config.zone, config.task_memory
     by_days = any(config.states[state].kind == "window" for state in states)
     shares = [
         share
-        for fitting in _cut_by_memory(config, inputs, volume, all_tiles)
-        for share in _split(fitting, config, inputs, split, by_days)
+        for fitting in _cut_by_memory(memory, horizon, zone, inputs, volume, all_tiles)
+        for share in _split(fitting, zone, config.tile, inputs, split, by_days)
     ]
-    reached = [_times_to_read(config, share) for share in shares]
+    reached = [_times_to_read(horizon, share) for share in shares]
     estimate = Estimate(
         int(sum(volume.read(*times) for times in reached)),
-        int(volume.read(*_times_to_read(config, all_tiles))),
+        int(volume.read(*_times_to_read(horizon, all_tiles))),
         int(max(volume.within(*times) for times in reached) * FACTOR),
-        max(KERNEL, config.task_memory),
+        max(KERNEL, memory),
     )
     if not estimate.shuffles:
-        tasks = tuple(_task(config, inputs, share) for share in shares)
+        tasks = tuple(_task(horizon, inputs, share) for share in shares)
         return [TaskSet(tasks, states, tuple(slice_sets), estimate, None)]
-    whole = _task(config, inputs, all_tiles)
+    whole = _task(horizon, inputs, all_tiles)
     shuffle = _shuffle(config, whole, estimate, by_days, split)
     return [TaskSet((whole,), states, tuple(slice_sets), estimate, shuffle)]
 
@@ -186,36 +188,38 @@ _Tiles = tuple[list[Interval], list[Interval]]
 """Tiles of predictions and of feedback."""
 
 
-def _cut_by_memory(config: Config, inputs: Inputs, volume: _Volume, tiles: _Tiles) -> list[_Tiles]:
+def _cut_by_memory(
+    memory: int, horizon: Horizon, zone: Zone, inputs: Inputs, volume: _Volume, tiles: _Tiles
+) -> list[_Tiles]:
     """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
-    budget = config.task_memory / FACTOR
+    budget = memory / FACTOR
     shares: list[_Tiles] = []
     share: _Tiles = ([], [])
-    for span in _days(config, inputs):
+    for span in _days(zone, inputs):
         more = intersection(tiles[0], [span]), intersection(tiles[1], [span])
         if not any(more):
             continue
         grown = union([*share[0], *more[0]]), union([*share[1], *more[1]])
-        if any(share) and volume.within(*_times_to_read(config, grown)) > budget:
+        if any(share) and volume.within(*_times_to_read(horizon, grown)) > budget:
             shares.append(share)
             grown = more
         share = grown
     return [*shares, share]
 
 
-def _days(config: Config, inputs: Inputs) -> list[Interval]:
+def _days(zone: Zone, inputs: Inputs) -> list[Interval]:
     """All of time, cut at the midnights of days in which a row group begins."""
     firsts = np.unique(inputs.files.ranges.first)
     edges, at = [BEGINNING], 0
     while at < len(firsts):
-        midnight = config.zone.midnight(config.zone.date(max(int(firsts[at]), BEGINNING + 2 * DAY)))
+        midnight = zone.midnight(zone.date(max(int(firsts[at]), BEGINNING + 2 * DAY)))
         edges.append(midnight)
         # The next day's midnight is worked out from its own first group.
         at = max(at + 1, int(np.searchsorted(firsts, midnight + DAY - DAY // 8)))
     return [Interval(a, b) for a, b in itertools.pairwise([*sorted(set(edges)), END]) if a < b]
 
 
-def _split(tiles: _Tiles, config: Config, inputs: Inputs, parts: int, by_days: bool) -> list[_Tiles]:
+def _split(tiles: _Tiles, zone: Zone, tile: int, inputs: Inputs, parts: int, by_days: bool) -> list[_Tiles]:
     """The tiles in `parts` parts of about equal time: whole tiles each or, with `by_days`, whole days."""
     _, first, last = inputs.files.ranges
     if parts == 1 or not len(first):
@@ -223,20 +227,19 @@ def _split(tiles: _Tiles, config: Config, inputs: Inputs, parts: int, by_days: b
     whole = _span([*tiles[0], *tiles[1]])
     low, high = max(whole.start, int(first.min())), min(whole.end, int(last.max()) + 1)
     inner = [low + (high - low) * i // parts for i in range(1, parts)] if low < high else []
-    edges = sorted({BEGINNING, *_edges(config, inner, by_days), END})
+    edges = sorted({BEGINNING, *_edges(zone, tile, inner, by_days), END})
     spans = map(Interval, edges, edges[1:])
     shares = ((intersection(tiles[0], [span]), intersection(tiles[1], [span])) for span in spans)
     return [share for share in shares if any(share)]
 
 
-def _edges(config: Config, instants: Iterable[int], by_days: bool) -> set[int]:
+def _edges(zone: Zone, tile: int, instants: Iterable[int], by_days: bool) -> set[int]:
     """The starts of the tiles or, with `by_days`, of the days that hold these instants."""
-    zone, tile = config.zone, config.tile
     return {zone.midnight(zone.date(at)) if by_days else at // tile * tile for at in instants}
 
 
-def _task(config: Config, inputs: Inputs, tiles: _Tiles) -> Task:
-    predicted, known = _times_to_read(config, tiles)
+def _task(horizon: Horizon, inputs: Inputs, tiles: _Tiles) -> Task:
+    predicted, known = _times_to_read(horizon, tiles)
     return Task(
         prediction_tiles=tuple(tiles[0]),
         feedback_tiles=tuple(tiles[1]),
@@ -247,9 +250,9 @@ def _task(config: Config, inputs: Inputs, tiles: _Tiles) -> Task:
     )
 
 
-def _times_to_read(config: Config, tiles: _Tiles) -> tuple[Interval, Interval]:
+def _times_to_read(horizon: Horizon, tiles: _Tiles) -> tuple[Interval, Interval]:
     """The times of predictions and of feedback that must be read for these tiles."""
-    horizon, (predictions, feedback) = Horizon.of(config), tiles
+    predictions, feedback = tiles
     return (
         _span([*predictions, *map(horizon.predictions_for, feedback)]),
         _span([*feedback, *map(horizon.feedback_for, predictions)]),
@@ -324,7 +327,7 @@ def _shuffle(config: Config, whole: Task, estimate: Estimate, by_days: bool, spl
     ]
     partitions = max(config.parallel, -int(-estimate.read_once // budget))
     cuts = (max(cut, BEGINNING + 2 * DAY) for cut in _Spread(Files.of(whole.predictions)).cuts(budget))
-    return Shuffle(tuple(pieces), partitions, tuple(sorted(_edges(config, cuts, by_days))))
+    return Shuffle(tuple(pieces), partitions, tuple(sorted(_edges(config.zone, config.tile, cuts, by_days))))
 
 
 def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float) -> list[Piece]:

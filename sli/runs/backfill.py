@@ -35,6 +35,7 @@ from sli.runs.hour_tiles import Progress
 from sli.runs.outcome import Outcome
 from sli.runs.preview import current_plan
 from sli.runs.recompute import carry_out
+from sli.slis import Sli
 from sli.tiles.dry_run import check_code
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def plan_backfill(
     published = Store(config.store, config.storage).published()
     asked, resumed = _asked_backfill(config, published, wanted, as_of is not None, start, end, sli)
     plan = current_plan(config, Request(wanted, None, asked, asked.left))
-    parts = _parts(config, asked, resumed, plan, _days_of_a_part(plan, chunk))
+    limits = tiles_until(config.since_instant, config.tile, plan.as_of)
+    parts = _parts(config.zone, limits, asked, resumed, plan, _days_of_a_part(plan, chunk))
     return BackfillPlan(asked, resumed, tuple(parts), plan, config, published)
 
 
@@ -177,9 +179,9 @@ def _run_parts(
     return reached, runs
 
 
-def _parts(config: Config, asked: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:
+def _parts(zone: Zone, limits: Interval, asked: Backfill, resumed: bool, plan: Plan, days: int) -> list[Interval]:
     """The parts in which there is something to do; the last one reaches the end, and so completes the backfill."""
-    parts = asked.parts(config.zone, days, tiles_until(config, plan.as_of))
+    parts = asked.parts(zone, days, limits)
     if asked.slis:
         parts = [part for part in parts if intersection([part], plan.tiles_to_fill)]
         if not parts and (resumed or plan.new_series):
@@ -203,7 +205,7 @@ def _asked_backfill(
     if low >= high:
         found = f"{iso(low)} .. {iso(high)}"
         raise ConfigError("the end must come after the start", where="start, end", found=found)
-    whole = tiles_until(config, wanted)
+    whole = tiles_until(config.since_instant, config.tile, wanted)
     interval = whole_tiles(Interval(low, high), config.tile)
     if not interval.meets(whole):
         raise ConfigError(
@@ -214,7 +216,7 @@ def _asked_backfill(
         )
     slis = tuple(sorted({sli} if isinstance(sli, str) else set(sli)))
     current = published is not None and published.base == config.base
-    _check_slis(config, slis, current)
+    _check_slis(config.declared, slis, current)
     for unfinished in published.backfills if published is not None and current else ():
         if (unfinished.interval, unfinished.slis) == (interval, slis):
             return unfinished, True
@@ -229,8 +231,8 @@ def _asked_backfill(
     return Backfill.begin(interval, slis, config.base, published.sequence if published is not None else 0), False
 
 
-def _check_slis(config: Config, slis: tuple[str, ...], current: bool) -> None:
-    names = [sli.name for sli in config.declared]
+def _check_slis(declared: Sequence[Sli], slis: tuple[str, ...], current: bool) -> None:
+    names = [sli.name for sli in declared]
     for name in slis:
         if name not in names:
             raise ConfigError(

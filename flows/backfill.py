@@ -71,7 +71,7 @@ def _name_run(config: Config, job: Backfill) -> None:
 def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> State[Any]:
     """Show what a backfill changed. Returns the state of its flow run."""
     try:
-        lines = backfill_lines(outcome, config)
+        lines = backfill_lines(outcome, config.all_grains, config.timezone)
     except SliError as error:
         # Everything is published; only the changes cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be read now: {error}")
@@ -94,7 +94,8 @@ def _now(config: Config) -> int:
 
 def _dry_run(config: Config, arguments: dict[str, Any]) -> State[Any]:
     """Show the plan of a backfill as an artifact: the lines that the command prints."""
-    lines = backfill_plan_lines(sli.plan_backfill(config, **arguments), config)
+    planned = sli.plan_backfill(config, **arguments)
+    lines = backfill_plan_lines(planned, config.declared, config.timezone)
     get_run_logger().info(masked("\n".join(lines)))
     text = masked("\n".join(lines))
     create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])

@@ -48,7 +48,8 @@ def recompute(job: Recompute) -> State[Any]:
     emit_run(config, outcome)
     if not outcome.plan.older:
         emit_breaches(config, changes, outcome.plan.as_of)
-    lines, warnings = outcome_lines(outcome, config), warning_lines(outcome)
+    lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone)
+    warnings = warning_lines(outcome)
     log = get_run_logger()
     log.info(masked("\n".join(lines)))
     for line in warnings:

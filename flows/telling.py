@@ -132,7 +132,7 @@ class _ToRun(logging.Handler):
 def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
     """The table artifact: window, slice, SLI, old value, new value, cause."""
     changes = changes[changes.cause != "matured"]
-    rows = change_rows(changes, config, ROWS)
+    rows = change_rows(changes, config.timezone, ROWS)
     more = f"; {ROWS} of {len(changes):,}, all in the table `revisions`" if len(changes) > ROWS else ""
     if rows:
         create_table_artifact(rows, key=f"{slug(config.model)}-changes", description=f"{what}{more}")
@@ -147,7 +147,8 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
     frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
     report = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
-    text = f"{title}\n\n```text\n{report}\n```\n\n{latest_markdown(frame, config)}\n"
+    latest = latest_markdown(frame, config.all_grains, config.timezone)
+    text = f"{title}\n\n```text\n{report}\n```\n\n{latest}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
 
 
@@ -165,7 +166,7 @@ def emit_run(config: Config, outcome: Outcome) -> None:
 
 def emit_breaches(config: Config, changes: pd.DataFrame, as_of: int) -> None:
     """An event for each SLI with windows that breach its objective and did not before."""
-    for breach in breaches(changes, config):
+    for breach in breaches(changes, config.timezone):
         resource = {
             "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(breach['sli'])}",
             "prefect.resource.name": f"{config.model}: {breach['sli']}",

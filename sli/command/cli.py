@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         seconds = {"seconds": time.monotonic() - options.began}
         print(json.dumps(masked_tree(outcome_dict(outcome) | seconds)))
     else:
-        _print(outcome_lines(outcome, config, options.began))
+        _print(outcome_lines(outcome, config.declared, config.all_grains, config.timezone, options.began))
     return _print_warnings(options, warning_lines(outcome))
 
 
@@ -107,7 +107,7 @@ def _backfill(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(backfill_plan_dict(planned)))
         else:
-            _print(backfill_plan_lines(planned, config))
+            _print(backfill_plan_lines(planned, config.declared, config.timezone))
         return 0
 
     def print_part(number: int, parts: int, outcome: Outcome) -> None:
@@ -120,7 +120,7 @@ def _backfill(options: argparse.Namespace) -> int:
         seconds = {"seconds": time.monotonic() - options.began}
         print(json.dumps(masked_tree(backfill_dict(outcome) | seconds)))
     else:
-        _print(backfill_lines(outcome, config, options.began))
+        _print(backfill_lines(outcome, config.all_grains, config.timezone, options.began))
     return _print_warnings(options, [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))])
 
 
@@ -135,7 +135,8 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**planned.to_dict(), "expected": expected and expected.to_dict()}))
     else:
-        _print(plan_lines(planned, config) + (expected_lines(expected, config.slice_sets) if expected else []))
+        lines = plan_lines(planned, config.predictions.id, config.all_grains)
+        _print(lines + (expected_lines(expected, config.slice_sets) if expected else []))
     return 0
 
 
@@ -157,9 +158,10 @@ def _show(options: argparse.Namespace) -> int:
             f"no such windows; the slices of this config are: {sets}" if options.table == "results" else "no such rows"
         )
     elif options.table == "results":
-        _print(result_lines(frame, config, options.sli or [sli.name for sli in config.declared], rows, width))
+        slis = options.sli or [sli.name for sli in config.declared]
+        _print(result_lines(frame, slis, rows, width, model=config.model, timezone=config.timezone, caps=config.caps))
     else:
-        _print(run_lines(frame, width) if options.table == "runs" else change_lines(frame, config, width))
+        _print(run_lines(frame, width) if options.table == "runs" else change_lines(frame, config.timezone, width))
     return 0
 
 
@@ -228,7 +230,7 @@ def _query(options: argparse.Namespace) -> int:
     elif frame.empty:
         print("no predictions in these windows and slices")
     elif options.values:
-        _print(value_lines(frame, config, rows, width))
+        _print(value_lines(frame, config.timezone, rows, width))
     else:
         _print(query_lines(frame, config, options.sli, rows, width))
     return 0

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from sli.calendar.grain import TUMBLING
-from sli.config.model import Config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,16 +54,16 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Row]:
     return cast("Iterator[Row]", frame.itertuples())
 
 
-def local(at: pd.Timestamp, config: Config, grain: str) -> str:
-    """A window's time in the config's zone: a date for days and at midnight, else date and time."""
-    here = at.tz_convert(config.timezone)
+def local(at: pd.Timestamp, timezone: str, grain: str) -> str:
+    """A window's time in the time zone: a date for days and at midnight, else date and time."""
+    here = at.tz_convert(timezone)
     return here.strftime("%Y-%m-%d" if grain == "day" or (here.hour == 0 and here.minute == 0) else "%Y-%m-%d %H:%M")
 
 
-def window_name(row: Row, config: Config) -> str:
+def window_name(row: Row, timezone: str) -> str:
     """The start of an hour, day, week or month; `until` and the end of any other window."""
     tumbling = row.grain in TUMBLING
-    return ("" if tumbling else "until ") + local(row.window_start if tumbling else row.window_end, config, row.grain)
+    return ("" if tumbling else "until ") + local(row.window_start if tumbling else row.window_end, timezone, row.grain)
 
 
 def slice_name(slice: dict[str, str | None]) -> str:

@@ -5,14 +5,15 @@ Limit: numbers as text are cut to a few digits; the tables of the store hold all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from sli.calendar.grain import Grain
 from sli.calendar.interval import iso
 from sli.command.figures import Row, largest_first, number, numbers, rows_of, slice_name, window_name
-from sli.config.model import Config
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 
@@ -64,15 +65,15 @@ def backfill_dict(outcome: BackfillOutcome) -> dict[str, object]:
     }
 
 
-def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str, str]]:
+def change_rows(rows: pd.DataFrame, timezone: str, limit: int) -> list[dict[str, str]]:
     """Changed results as short texts, the largest change first: window, slice, SLI, old, new, cause."""
-    return [_change(row, config) for row in rows_of(largest_first(rows).head(limit))]
+    return [_change(row, timezone) for row in rows_of(largest_first(rows).head(limit))]
 
 
-def _change(row: Row, config: Config) -> dict[str, str]:
+def _change(row: Row, timezone: str) -> dict[str, str]:
     old, new = numbers(row.old_value, row.value, row.reason)
     return {
-        "window": f"{row.grain} {window_name(row, config)}",
+        "window": f"{row.grain} {window_name(row, timezone)}",
         "slice": slice_name(dict(row.slice)),
         "SLI": row.sli,
         "old": old,
@@ -81,17 +82,17 @@ def _change(row: Row, config: Config) -> dict[str, str]:
     }
 
 
-def latest_markdown(frame: pd.DataFrame, config: Config) -> str:
+def latest_markdown(frame: pd.DataFrame, grains: Sequence[Grain], timezone: str) -> str:
     """The newest window of each grain: value, interval, verdict, coverage and maturity of each SLI."""
     lines = ["| window | SLI | value | interval | objective | coverage | maturity |", "|---|---|---|---|---|---|---|"]
-    for grain in config.all_grains:
+    for grain in grains:
         of_grain = frame[frame.grain == grain.name]
         for row in rows_of(of_grain[of_grain.window_end == of_grain.window_end.max()]):
             interval = "" if np.isnan(row.ci_low) else f"{number(row.ci_low)} .. {number(row.ci_high)}"
             objective = f"{row.objective} {row.verdict}" if isinstance(row.objective, str) else ""
             coverage = f"{row.coverage:.1%} of {row.predictions:,}"
             value = number(row.value, row.reason)
-            window = f"{row.grain} {window_name(row, config)}"
+            window = f"{row.grain} {window_name(row, timezone)}"
             lines.append(f"| {window} | {row.sli} | {value} | {interval} | {objective} | {coverage} | {row.maturity} |")
     return "\n".join(lines)
 
@@ -108,7 +109,7 @@ class Breach(TypedDict):
     maturity: str
 
 
-def breaches(rows: pd.DataFrame, config: Config) -> list[Breach]:
+def breaches(rows: pd.DataFrame, timezone: str) -> list[Breach]:
     """For each SLI the windows that breach its objective and did not before."""
     breached = rows[(rows.verdict == "breached") & (rows.old_verdict != "breached") & (rows.change != "removed")]
     breaches: list[Breach] = []
@@ -119,7 +120,7 @@ def breaches(rows: pd.DataFrame, config: Config) -> list[Breach]:
                 "sli": newest.sli,
                 "objective": newest.objective,
                 "windows": len(of_sli),
-                "newest": f"{newest.grain} {window_name(newest, config)} {slice_name(dict(newest.slice))}",
+                "newest": f"{newest.grain} {window_name(newest, timezone)} {slice_name(dict(newest.slice))}",
                 "value": newest.value,
                 "coverage": newest.coverage,
                 "maturity": newest.maturity,

@@ -45,24 +45,33 @@ def newest(frame: pd.DataFrame, windows: int) -> pd.DataFrame:
     return frame[frame.window_end.isin(ends[max(0, len(ends) - windows) :])]
 
 
-def result_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int, width: int | None) -> list[str]:
+def result_lines(
+    frame: pd.DataFrame,
+    slis: Sequence[str],
+    rows: int,
+    width: int | None,
+    *,
+    model: str,
+    timezone: str,
+    caps: Mapping[SliceBy, int],
+) -> list[str]:
     """The plot of the first SLI and a table of all: a line for each window and slice, a column for each SLI."""
     slices = frame["slice"].map(slice_name).nunique()
     notes = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
-    notes += _rest_note(frame, config.caps)
+    notes += _rest_note(frame, caps)
     if frame.objective.notna().any():
         notes.append("objective ok: met, !!: breached, ?: undecided")
     if (frame.error_bound > 0).any():
         notes.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
-    plot_lines = _plot_lines(frame, config.model, config.timezone, slis[0], width)
-    return [*plot_lines, *lines(_values(frame, config, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
+    plot_lines = _plot_lines(frame, model, timezone, slis[0], width)
+    return [*plot_lines, *lines(_values(frame, timezone, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
 
 
 def _plot_lines(frame: pd.DataFrame, model: str, timezone: str, sli: str, width: int | None) -> list[str]:
     return [] if width is None else plot(frame, model, timezone, sli, min(width, PLOT_WIDTH)).split("\n")
 
 
-def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> list[Column]:
+def _values(frame: pd.DataFrame, timezone: str, slis: Sequence[str], rows: int) -> list[Column]:
     """One line for each window and slice, one column for each SLI, then coverage and maturity."""
     grain = str(frame.grain.iloc[0])
     names = ("window" if grain in TUMBLING else "until", "slice", *slis, "predictions", "coverage", "maturity")
@@ -71,7 +80,7 @@ def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int)
         values = list(rows_of(group))
         first, by_sli = values[0], {row.sli: row for row in values}
         name = slice_name(first.slice)
-        when = local(first.window_start if grain in TUMBLING else first.window_end, config, grain)
+        when = local(first.window_start if grain in TUMBLING else first.window_end, timezone, grain)
         cells = [_cell(by_sli.get(sli)) for sli in slis]
         texts.append((when, name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity))
     return columns(names, texts, whole=names[:1], left=("slice", "maturity"))
@@ -100,13 +109,13 @@ def changes(frame: pd.DataFrame, rows: int | None) -> pd.DataFrame:
     return ordered if rows is None else ordered.head(rows)
 
 
-def change_lines(frame: pd.DataFrame, config: Config, width: int | None) -> list[str]:
+def change_lines(frame: pd.DataFrame, timezone: str, width: int | None) -> list[str]:
     """Rows of `revisions` or `backfills`, from old value to new."""
     publication = "run_id" if "run_id" in frame.columns else "backfill"
     names = ("window", "slice", "SLI", "change", "because", "coverage", "maturity", "as of", publication.split("_")[0])
     texts = [
         (
-            f"{row.grain} {window_name(row, config)}",
+            f"{row.grain} {window_name(row, timezone)}",
             slice_name(dict(row.slice)),
             row.sli,
             change_text(row),
@@ -225,8 +234,8 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
         complete = row.missing_low == row.missing_high == row.value
         texts.append(
             (
-                local(row.window_start, config, "hour"),
-                local(row.window_end, config, "hour"),
+                local(row.window_start, config.timezone, "hour"),
+                local(row.window_end, config.timezone, "hour"),
                 slice_name(row.slice),
                 _cell(row),
                 _range(row.ci_low, row.ci_high),
@@ -283,10 +292,10 @@ def most_common(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
     return frame.groupby([frame.window_start, frame.window_end, frame["slice"].map(str)], sort=False).head(rows)
 
 
-def value_lines(frame: pd.DataFrame, config: Config, rows: int, width: int | None) -> list[str]:
+def value_lines(frame: pd.DataFrame, timezone: str, rows: int, width: int | None) -> list[str]:
     """The most common values of the newest window, by slice."""
     frame = frame[frame.window_end == frame.window_end.max()]
-    start, end = (local(frame[name].max(), config, "hour") for name in ("window_start", "window_end"))
+    start, end = (local(frame[name].max(), timezone, "hour") for name in ("window_start", "window_end"))
     texts: list[tuple[str, ...]] = []
     for name, of_slice in frame.groupby(frame["slice"].map(slice_name), sort=True):
         total = int(of_slice["count"].sum())

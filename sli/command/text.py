@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
-from sli.calendar.grain import TUMBLING
+from sli.calendar.grain import TUMBLING, Grain
 from sli.calendar.interval import Interval, iso, union
 from sli.command.figures import change_text, counted, kept_value, largest_first, local, rows_of, slice_name, window_name
-from sli.config.model import Config
 from sli.planning.expected import Expected
 from sli.planning.plan import Plan
 from sli.planning.request import Backfill
@@ -39,7 +38,7 @@ MANY = 10_000
 NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
-def plan_lines(plan: Plan, config: Config) -> list[str]:
+def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]:
     """What `sli plan` prints, but for the lines of `expected_lines`."""
     older = " (older than what is published, so only the history changes)" if plan.older else ""
     lines = [f"as of {iso(plan.as_of)}{older}"]
@@ -53,10 +52,10 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     for cause in plan.causes:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
-    lines += dict.fromkeys(_strategy_line(task_set, config.predictions.id) for task_set in plan.task_sets)
+    lines += dict.fromkeys(_strategy_line(task_set, id_column) for task_set in plan.task_sets)
     if plan.to_recompute:
-        grains = ", ".join(grain.name for grain in config.all_grains)
-        lines.append(f"then roll up the windows ({grains}) that contain any of {_spans(plan.to_recompute)}")
+        names = ", ".join(grain.name for grain in grains)
+        lines.append(f"then roll up the windows ({names}) that contain any of {_spans(plan.to_recompute)}")
     if plan.to_confirm:
         lines.append(f"final hours to confirm, because new input may belong to them: {_spans(plan.to_confirm)}")
     if plan.new_series and not plan.from_scratch:
@@ -137,7 +136,9 @@ def _span(interval: Interval) -> str:
     return f"{iso(interval.start // MINUTE * MINUTE)} .. {iso(-(-interval.end // MINUTE) * MINUTE)}"
 
 
-def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) -> list[str]:
+def outcome_lines(
+    outcome: Outcome, slis: Sequence[Sli], grains: Sequence[Grain], timezone: str, began: float | None = None
+) -> list[str]:
     """What a run did: how many hours and results, why, and the largest changes.
 
     The time printed is the run's; with `began`, a time of the monotonic clock, all the time since then.
@@ -150,8 +151,8 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
     lines = [str(plan.migration)] if plan.migration is not None else []
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
-        lines += _change_lines(outcome.revised.to_pandas(), config, "revisions")
-    lines += _p_value_lines(rows, config.declared) + _left_lines(plan)
+        lines += _change_lines(outcome.revised.to_pandas(), grains, timezone, "revisions")
+    lines += _p_value_lines(rows, slis) + _left_lines(plan)
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
@@ -179,15 +180,15 @@ def _p_value_lines(rows: pa.Table, slis: Sequence[Sli]) -> list[str]:
     return lines
 
 
-def backfill_plan_lines(planned: BackfillPlan, config: Config) -> list[str]:
+def backfill_plan_lines(planned: BackfillPlan, slis: Sequence[Sli], timezone: str) -> list[str]:
     """The dry run of a backfill: its parts, its windows, and why each window is recomputed."""
     plan = planned.plan
     lines = [_backfill_name(planned.backfill), *([str(plan.migration)] if plan.migration else [])]
     if planned.resumed:
         lines.append(f"continues where it was interrupted: done up to {iso(planned.backfill.done)}")
     if not planned.parts:
-        names = ", ".join(planned.backfill.slis)
-        done = f"nothing to do: no hour lacks {names}; leave out --sli to recompute everything"
+        lacking = ", ".join(planned.backfill.slis)
+        done = f"nothing to do: no hour lacks {lacking}; leave out --sli to recompute everything"
         return [*lines, done, *_left_lines(plan)]
     lines.append(
         f"recompute {plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}, reading {size_text(plan.bytes)}, "
@@ -196,19 +197,19 @@ def backfill_plan_lines(planned: BackfillPlan, config: Config) -> list[str]:
     lines += [f"  {number:>3}  {_span(part)}" for number, part in enumerate(planned.parts, 1)]
     lines.append("windows, and why:")
     for _, rows in planned.windows.groupby(["grain", "slis", "reason"], sort=False):
-        grain, slis, reason = rows[["grain", "slis", "reason"]].iloc[0]
-        only = "" if len(slis) == len(config.declared) else f" ({', '.join(slis)})"
-        until, times = _window_times(rows, config, grain)
+        grain, names, reason = rows[["grain", "slis", "reason"]].iloc[0]
+        only = "" if len(names) == len(slis) else f" ({', '.join(names)})"
+        until, times = _window_times(rows, timezone, grain)
         first, last = times[0], times[-1]
         span = f"{until}{first}" + f" .. {last}" * (first != last)
         lines.append(f"  {grain:<10} {len(rows):>7,}  {span}: {reason}{only}")
     return lines
 
 
-def _window_times(rows: pd.DataFrame, config: Config, grain: str) -> tuple[str, list[str]]:
+def _window_times(rows: pd.DataFrame, timezone: str, grain: str) -> tuple[str, list[str]]:
     """The starts of the windows of a grain; or `until ` and their ends if they overlap. Sorted, without duplicates."""
     column = "window_start" if grain in TUMBLING else "window_end"
-    times = [local(time, config, grain) for time in sorted(rows[column].unique())]
+    times = [local(time, timezone, grain) for time in sorted(rows[column].unique())]
     return "" if grain in TUMBLING else "until ", times
 
 
@@ -226,41 +227,43 @@ def part_line(number: int, parts: int, outcome: Outcome) -> str:
     return f"  {number:>3} of {parts}  {_span(part) if part else ''}: {changed}{final} ({outcome.seconds:.1f} s)"
 
 
-def backfill_lines(outcome: BackfillOutcome, config: Config, began: float | None = None) -> list[str]:
+def backfill_lines(
+    outcome: BackfillOutcome, grains: Sequence[Grain], timezone: str, began: float | None = None
+) -> list[str]:
     """What a backfill changed: how many results, why, and the largest changes from old value to new.
 
     The time printed is the backfill's; with `began`, a time of the monotonic clock, all the time since then.
     """
     changes = outcome.changes
     lines = [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
-    lines += _change_lines(changes, config, "backfills")
+    lines += _change_lines(changes, grains, timezone, "backfills")
     lines += _left_lines(outcome.runs[-1].plan) if outcome.runs else []
     done = f"{counted(len(changes), 'result')} changed" if len(changes) else "nothing changed"
     return [f"{_backfill_name(outcome.backfill)}: {done} ({_seconds(outcome, began)})", *lines]
 
 
-def _change_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
+def _change_lines(rows: pd.DataFrame, grains: Sequence[Grain], timezone: str, table: str) -> list[str]:
     """The windows that changed, and the largest changes from old value to new."""
     rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
     if rows.empty:
         return []
     lines = ["changed windows:"]
-    for grain in config.all_grains:
+    for grain in grains:
         of_grain = rows[rows.grain == grain.name]
         if len(of_grain):
-            until, times = _window_times(of_grain, config, grain.name)
+            until, times = _window_times(of_grain, timezone, grain.name)
             more = f" and {len(times) - SHOWN} more" if len(times) > SHOWN else ""
             lines.append(f"  {grain.name:<10} {until}{', '.join(times[:SHOWN])}{more}")
-    return [*lines, *_largest_lines(rows, config, table)]
+    return [*lines, *_largest_lines(rows, timezone, table)]
 
 
-def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
+def _largest_lines(rows: pd.DataFrame, timezone: str, table: str) -> list[str]:
     """The largest changes of values; only of days if the value of a day changed."""
     changed = rows[~kept_value(rows)]
     days = changed[changed.grain == "day"]
     examples = largest_first(days if len(days) else changed).head(SHOWN)
     lines = [
-        f"  {row.grain} {window_name(row, config)} {slice_name(dict(row.slice))}, {row.sli}: "
+        f"  {row.grain} {window_name(row, timezone)} {slice_name(dict(row.slice))}, {row.sli}: "
         f"{change_text(row)} ({row.cause})"
         for row in rows_of(examples)
     ]

@@ -66,7 +66,7 @@ def _flights(at: Path) -> None:
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
     print(flights.deliver_late(at).relative_to(at))
-    for line in plan_lines(plan(config, as_of=LATER), config):
+    for line in plan_lines(plan(config, as_of=LATER), config.predictions.id, config.all_grains):
         print(line)
     _say(f"sli run {path} --as-of {LATER}")
     _run(config, LATER)
@@ -121,11 +121,14 @@ def _timed(what: str, call: Callable[[], object]) -> None:
 
 
 def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
-    for line in result_lines(frame, config, slis, rows, terminal_width()):
+    for line in result_lines(
+        frame, slis, rows, terminal_width(), model=config.model, timezone=config.timezone, caps=config.caps
+    ):
         print(line)
 
 
 def _run(config: Config, as_of: str | None) -> None:
     outcome = run(config, as_of=as_of)
-    for line in [*outcome_lines(outcome, config), *warning_lines(outcome)]:
+    lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone)
+    for line in [*lines, *warning_lines(outcome)]:
         print(line)

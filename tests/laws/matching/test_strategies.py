@@ -303,7 +303,8 @@ def test_the_plan_chooses_by_estimated_bytes_and_says_why(
 ) -> None:
     chosen, config = planned(days, size, horizon=horizon)
     (job,) = chosen.task_sets
-    told = next(line for line in plan_lines(chosen, config) if line.startswith("strategy"))
+    lines = plan_lines(chosen, config.predictions.id, config.all_grains)
+    told = next(line for line in lines if line.startswith("strategy"))
     assert (job.strategy, chosen.to_dict()["jobs"][0]["strategy"]) == (strategy, strategy)
     assert why in told
     assert ("shuffle on order_id" in told) == (strategy == "shuffle")

@@ -322,10 +322,11 @@ def test_a_run_warns_of_p_values_over_many_predictions(tmp_path: Path, monkeypat
     from sli.command.text import outcome_lines
 
     scenario = logged(Scenario(tmp_path, WORLD, {"slis": ["accuracy", {"sli": "ks_p"}]}))
-    outcome = scenario.run(AS_OF)
-    assert not any("significant" in line for line in outcome_lines(outcome, scenario.config))
+    outcome, config = scenario.run(AS_OF), scenario.config
+    printed = outcome, config.declared, config.all_grains, config.timezone
+    assert not any("significant" in line for line in outcome_lines(*printed))
     monkeypatch.setattr("sli.command.text.MANY", 100)
-    lines = outcome_lines(outcome, scenario.config)
+    lines = outcome_lines(*printed)
     significant = "with 800 predictions in a window even a tiny difference is significant"
     assert f"ks_p: {significant}; judge by ks instead" in lines
 

@@ -21,7 +21,8 @@ TEXT, ANY = "text", "null"
 
 def set_aside_disagreeing(config: Config, inputs: Inputs) -> Inputs:
     """The same inputs, with the files set aside whose types disagree with most others."""
-    return _with_same_ids(config, Inputs(_with_same_columns(config, inputs.predictions), inputs.feedback))
+    predictions = _with_same_columns(inputs.predictions, config.columns, config.slice_sets)
+    return _with_same_ids(Inputs(predictions, inputs.feedback), config.predictions.id, config.feedback.id)
 
 
 def with_usable_slices(config: Config, inputs: Inputs) -> Config:
@@ -69,13 +70,13 @@ def _family(kind: str) -> str:
     return "timestamp" if family == "date" else family
 
 
-def _with_same_columns(config: Config, files: Files) -> Files:
-    for name in config.columns:
+def _with_same_columns(files: Files, names: Sequence[str], slice_sets: Sequence[SliceBy]) -> Files:
+    for name in names:
         families = [_family(dict(columns).get(name, "")) for columns in files.kinds.all]
         if len({*families} - {TEXT, ANY}) + (TEXT in families) < 2:
             continue  # almost always
         counts = Counter(families[kind] for kind in files.kinds.of_file[files.usable])
-        usual = _usual_families(counts, name in _slice_columns(config.slice_sets))
+        usual = _usual_families(counts, name in _slice_columns(slice_sets))
         expected = " or ".join(sorted(usual - {ANY}))
 
         def explain(file: LogFile, name: str = name, expected: str = expected) -> str:
@@ -100,26 +101,26 @@ def _usual_families(counts: Counter[str], sliced: bool) -> set[str]:
     return {TEXT, ANY, most}
 
 
-def _with_same_ids(config: Config, inputs: Inputs) -> Inputs:
+def _with_same_ids(inputs: Inputs, prediction_id: str, feedback_id: str) -> Inputs:
     """The same inputs, with the files set aside whose ids are of another kind than in most files of predictions."""
-    predictions, column = inputs.predictions, config.predictions.id
-    kinds = [_id_kind(dict(columns).get(column, "")) for columns in predictions.kinds.all]
+    predictions = inputs.predictions
+    kinds = [_id_kind(dict(columns).get(prediction_id, "")) for columns in predictions.kinds.all]
     counts = Counter(kinds[kind] for kind in predictions.kinds.of_file[predictions.usable])
     if not counts:
         return inputs
     # Where both kinds have as many files, the kind of the first file wins.
     usual = max(counts, key=lambda kind: counts[kind])
-    first = next(file for file in predictions if file.usable and _id_kind(file.types[column]) == usual)
+    first = next(file for file in predictions if file.usable and _id_kind(file.types[prediction_id]) == usual)
 
     def check(files: Files, column: str) -> Files:
         def explain(file: LogFile) -> str:
-            theirs = first.types[config.predictions.id]
+            theirs = first.types[prediction_id]
             return f"ids ('{column}') are {file.types[column]}, but {theirs} in {first.path}"
 
         unusual = [_id_kind(dict(columns).get(column, "")) != usual for columns in files.kinds.all]
         return _set_aside(files, unusual, "wrong id type", explain)
 
-    return Inputs(check(predictions, column), check(inputs.feedback, config.feedback.id))
+    return Inputs(check(predictions, prediction_id), check(inputs.feedback, feedback_id))
 
 
 def _id_kind(id_type: str) -> str:

@@ -5,11 +5,12 @@ Limit: a run reads the listings of both logs, and of the files only the footers 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.config.sections import Feedback, Predictions
 from sli.engine.arrow import Column, Flags, Rows, flags, text_column
 from sli.engine.storage import Storage
 from sli.errors import ConfigError, InputError
@@ -28,10 +29,10 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
     Raises InputError if a log cannot be listed or there are no predictions, ConfigError if its path does not exist.
     """
     known = known or Inputs.of([])
-    inputs = Inputs(
-        _discover_log(_expected("predictions", config, config.predictions, config.columns), known.predictions),
-        _discover_log(_expected("feedback", config, config.feedback, ()), known.feedback),
-    )
+    expected = functools.partial(ExpectedLog, zone=config.zone, classes=config.classes, storage=config.storage)
+    predictions = expected(log="predictions", source=config.predictions, columns=config.columns)
+    feedback = expected(log="feedback", source=config.feedback, columns=())
+    inputs = Inputs(_discover_log(predictions, known.predictions), _discover_log(feedback, known.feedback))
     if not inputs.predictions:
         raise InputError(
             "the predictions log is empty",
@@ -41,12 +42,6 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
             todo="check `predictions.path`",
         )
     return set_aside_disagreeing(config, inputs)
-
-
-def _expected(log: str, config: Config, source: Predictions | Feedback, columns: tuple[str, ...]) -> ExpectedLog:
-    return ExpectedLog(
-        log=log, source=source, columns=columns, zone=config.zone, classes=config.classes, storage=config.storage
-    )
 
 
 def _contents(log: str, path: str, storage: Storage) -> str:
@@ -82,14 +77,13 @@ def check_usable(inputs: Inputs) -> None:
             )
 
 
-def feedback_warnings(config: Config, inputs: Inputs) -> tuple[str, ...]:
-    """A warning if no file of the feedback log has a row that can be used, so that nothing has a label."""
-    files, path = inputs.feedback, config.feedback.path
+def feedback_warnings(files: Files, path: str, storage: Storage) -> tuple[str, ...]:
+    """A warning if none of the files of the feedback log has a row that can be used, so that nothing has a label."""
     if pc.sum(files.take(files.usable).rows.column("rows")).as_py():
         return ()
     why = "without rows" if files.usable.all() else "set aside or without rows" if files.usable.any() else "set aside"
     count = f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}"
-    contents = count if files else _contents("feedback", path, config.storage)
+    contents = count if files else _contents("feedback", path, storage)
     return (f"nothing is labelled: no usable feedback at {path}, only {contents}",)
 
 

@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sli.config.model import Config
-from sli.config.sections import Factory, Scheduler, Workers
+from sli.config.sections import Cluster, Factory, Scheduler, Workers
 from sli.engine.storage import message_of
 from sli.errors import ConfigError, EngineError, SliError
 from sli.masking import masked
@@ -49,16 +49,16 @@ def open_client(config: Config, tasks: int) -> Iterator[Client]:
     At most `tasks` local workers are started. Raises EngineError, and ConfigError for a factory that cannot be used.
     """
     with _client_of(config, tasks) as client:
-        _check_workers(client, config)
+        _check_workers(client, config.dask)
         if isinstance(config.dask, Scheduler | Factory):
-            _check_versions(client, place_name(config))
+            _check_versions(client, place_name(config.dask))
             _compare_memory(config.task_memory, client)
         yield client
 
 
-def place_name(config: Config) -> str:
+def place_name(dask: Cluster) -> str:
     """The name of the place in messages."""
-    match config.dask:
+    match dask:
         case Scheduler(scheduler=address):
             return address
         case Workers(workers=workers):
@@ -68,12 +68,14 @@ def place_name(config: Config) -> str:
     return "dask: in-process"
 
 
-def factory_call(config: Config) -> Callable[[], object]:
-    """The user's factory with its options. Raises ConfigError if it cannot be found or does not take them."""
-    assert isinstance(config.dask, Factory)
-    where, options = place_name(config), dict(config.dask.options)
+def factory_call(dask: Factory, folder: str) -> Callable[[], object]:
+    """The user's factory with its options; its module may lie in the folder.
+
+    Raises ConfigError if it cannot be found or does not take its options.
+    """
+    where, options = place_name(dask), dict(dask.options)
     try:
-        call = load(config.dask.factory, Path(config.folder))
+        call = load(dask.factory, Path(folder))
     except ConfigError as error:
         error.where = where
         raise
@@ -87,7 +89,7 @@ def factory_call(config: Config) -> Callable[[], object]:
         raise ConfigError(
             "the factory does not take its options",
             where=where,
-            expected=f"{config.dask.factory}{signature}",
+            expected=f"{dask.factory}{signature}",
             found=str(error),
             todo="see `options:`",
         ) from error
@@ -102,12 +104,12 @@ def worker_memory(memory: int) -> int:
     return memory * 5 // 4 + BASE
 
 
-def no_workers_error(config: Config) -> EngineError:
+def no_workers_error(dask: Cluster) -> EngineError:
     """The error if a scheduler answers but has no workers."""
     return EngineError(
         "the Dask scheduler has no workers",
-        where=place_name(config),
-        expected=f"one within {_patience(config)}",
+        where=place_name(dask),
+        expected=f"one within {_patience(dask)}",
         todo="start some (`dask worker ADDRESS`), or set `dask: in-process`",
         passes=True,
     )
@@ -117,13 +119,14 @@ def no_workers_error(config: Config) -> EngineError:
 def _client_of(config: Config, tasks: int) -> Iterator[Client]:
     """A client that is not checked yet. At the end the client, and a cluster started for it, close."""
     if isinstance(config.dask, Factory):
-        with _client_of_factory(factory_call(config), place_name(config)) as client:
+        with _client_of_factory(factory_call(config.dask, config.folder), place_name(config.dask)) as client:
             yield client
     elif isinstance(config.dask, Scheduler):
-        with _client(config.dask.scheduler, place_name(config)) as client:
+        with _client(config.dask.scheduler, place_name(config.dask)) as client:
             yield client
     else:
-        with _local_cluster(config, tasks) as cluster, _client(cluster, place_name(config)) as client:
+        started = _local_cluster(config.dask, tasks, config.task_memory, config.parallel)
+        with started as cluster, _client(cluster, place_name(config.dask)) as client:
             yield client
 
 
@@ -170,18 +173,20 @@ def _client_of_factory(factory: Callable[[], object], where: str) -> Iterator[Cl
                 )
 
 
-def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]:
-    if isinstance(config.dask, Workers):
+def _local_cluster(
+    dask: Workers | Literal["in-process"], tasks: int, memory: int, threads: int
+) -> AbstractContextManager[object]:
+    if isinstance(dask, Workers):
         # Else a worker above a share of its limit could pause for ever, as a process may keep memory that a task freed.
         pauses = ("target", "spill", "pause")
         limits: dict[str, object] = {f"distributed.worker.memory.{name}": False for name in pauses}
         limits |= {f"distributed.p2p.{name}.buffer": BUFFER for name in ("comm", "storage")}
-        workers, memory = min(config.dask.workers, max(1, tasks)), worker_memory(config.task_memory)
-        options: dict[str, object] = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory}
+        workers, limit = min(dask.workers, max(1, tasks)), worker_memory(memory)
+        options: dict[str, object] = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": limit}
         options |= {"config": limits, "dashboard_address": "127.0.0.1:0"}
     else:
         # No memory limit, because Dask would compare it with the memory of this whole process.
-        options = {"processes": False, "n_workers": 1, "threads_per_worker": config.parallel, "memory_limit": 0}
+        options = {"processes": False, "n_workers": 1, "threads_per_worker": threads, "memory_limit": 0}
         options["dashboard_address"] = None
     try:
         # Any free port, even without a dashboard; otherwise Dask insists on port 8787.
@@ -191,7 +196,7 @@ def _local_cluster(config: Config, tasks: int) -> AbstractContextManager[object]
     except (OSError, RuntimeError) as error:
         raise EngineError(
             "the local worker processes did not start",
-            where=place_name(config),
+            where=place_name(dask),
             found=message_of(error),
             todo="call sli under `if __name__ == '__main__':` in a script, or set `dask: in-process`",
         ) from error
@@ -242,15 +247,15 @@ def _compare_memory(memory: int, client: Client) -> None:
             return
 
 
-def _patience(config: Config) -> str:
-    return BOOT if isinstance(config.dask, Factory) else PATIENCE
+def _patience(dask: Cluster) -> str:
+    return BOOT if isinstance(dask, Factory) else PATIENCE
 
 
-def _check_workers(client: Client, config: Config) -> None:
+def _check_workers(client: Client, dask: Cluster) -> None:
     try:
-        client.wait_for_workers(1, timeout=_patience(config))
+        client.wait_for_workers(1, timeout=_patience(dask))
     except TimeoutError as error:
-        raise no_workers_error(config) from error
+        raise no_workers_error(dask) from error
 
 
 def _check_versions(client: Client, where: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypedDict, TypeVar
 
 from sli.config.model import Config
-from sli.config.sections import Factory, Scheduler, Workers
+from sli.config.sections import Cluster, Factory, Scheduler, Workers
 from sli.engine.interrupts import run_in_thread
 from sli.engine.storage import message_of
 from sli.errors import EngineError
@@ -50,7 +50,7 @@ def check_cluster(config: Config) -> None:
     Raises EngineError, and ConfigError for a factory that cannot be called.
     """
     if isinstance(config.dask, Factory):
-        factory_call(config)
+        factory_call(config.dask, config.folder)
     if isinstance(config.dask, Scheduler):
         with cluster_client(config, 1):
             pass
@@ -64,29 +64,29 @@ def cluster_client(config: Config, tasks: int) -> Iterator[Client]:
     same client. Wrap tasks in `forward_logs` so that what they log arrives in this process. Raises EngineError
     if the cluster fails while it is used: its workers, their memory, or its scheduler.
     """
-    with _shared_or_new_client(config, tasks) as client, _engine_errors(config):
+    with _shared_or_new_client(config, tasks) as client, _engine_errors(config.dask, config.task_memory):
         yield client
 
 
 @contextmanager
-def _engine_errors(config: Config) -> Iterator[None]:
+def _engine_errors(dask: Cluster, memory: int) -> Iterator[None]:
     """Turn the errors that Dask raises when a cluster fails into EngineErrors."""
-    distributed, where = dask_module("distributed"), place_name(config)
+    distributed, where = dask_module("distributed"), place_name(dask)
     try:
         yield
     except distributed.KilledWorker as error:
         raise EngineError(
             "a task killed every worker process that tried it",
             where=where,
-            found=f"{error.allowed_failures + 1} killed; memory limit of a task {config.task_memory >> 20} MiB",
+            found=f"{error.allowed_failures + 1} killed; memory limit of a task {memory >> 20} MiB",
             todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices"
-            if isinstance(config.dask, Workers)
+            if isinstance(dask, Workers)
             else f"see its log at {error.last_worker.address}; if it had too little memory, start workers with "
             "more memory or fewer threads, or lower `memory:` to what each thread has",
             passes=True,
         ) from error
     except distributed.scheduler.NoValidWorkerError as error:
-        raise no_workers_error(config) from error
+        raise no_workers_error(dask) from error
     except (ImportError, RuntimeError) as error:
         if not cannot_load(error):
             raise

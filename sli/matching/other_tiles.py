@@ -18,7 +18,7 @@ from sli.engine.connection import connect, repeated_keys, scratch, task_error
 from sli.engine.sql import inside_sql
 from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs, LogFile
-from sli.logs.reader import predictions_log, rows_sql
+from sli.logs.reader import Log, predictions_log, rows_sql
 from sli.matching.duplicates import prediction_order
 from sli.matching.sides import one_number
 from sli.planning.plan import Plan
@@ -42,7 +42,8 @@ def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table)
     if not len(published) and _one_task_sees_all(plan):
         return LOSERS.empty_table()
     with reading_predictions(config, inputs) as con:
-        rows = valid_predictions(con, config, inputs, Interval(config.since_instant, plan.as_of + 1))
+        span = Interval(config.since_instant, plan.as_of + 1)
+        rows = valid_predictions(con, inputs, span, predictions_log(config), config.timezone, config.task)
         con.register("published_arrow", published)
         con.register("suspects_arrow", _repeated_ids(con, config.task_memory, inputs, plan, rows))
         con.execute(
@@ -123,10 +124,12 @@ def reading_predictions(config: Config, inputs: Inputs) -> Iterator[duckdb.DuckD
         con.close()
 
 
-def valid_predictions(con: duckdb.DuckDBPyConnection, config: Config, inputs: Inputs, span: Interval) -> str:
+def valid_predictions(
+    con: duckdb.DuckDBPyConnection, inputs: Inputs, span: Interval, log: Log, zone_name: str, task: str
+) -> str:
     """SQL of all valid predictions made in an interval."""
-    rows = rows_sql(con, _usable(inputs), predictions_log(config), config.timezone, span)
-    allowed = {"binary": "value BETWEEN 0 AND 1", "multiclass": "value >= 0"}.get(config.task)
+    rows = rows_sql(con, _usable(inputs), log, zone_name, span)
+    allowed = {"binary": "value BETWEEN 0 AND 1", "multiclass": "value >= 0"}.get(task)
     inside = f" AND (value IS NULL OR {allowed})" if allowed else ""
     valid = f"id IS NOT NULL AND (value IS NULL OR isfinite(value)){inside}"
     return f"(SELECT *, value AS prediction FROM {rows} WHERE {valid})"

@@ -15,6 +15,7 @@ from sli.calendar.interval import BEGINNING, Interval
 from sli.config.model import Config
 from sli.engine.arrow import list_column
 from sli.logs.files import Inputs
+from sli.logs.reader import predictions_log
 from sli.matching.duplicates import prediction_order
 from sli.matching.other_tiles import reading_predictions, valid_predictions
 from sli.planning.late_feedback import why_unmatched
@@ -38,7 +39,8 @@ def with_reasons(config: Config, inputs: Inputs, as_of: int, tiles: pa.Table) ->
             "CREATE TEMP TABLE unmatched AS SELECT row, day, s.id AS id, epoch_us(s.time) AS t, s.reason AS reason, "
             "s.reason AS published FROM (SELECT row, day, unnest(strays) AS s FROM unmatched_arrow)"
         )
-        rows = valid_predictions(con, config, inputs, Interval(BEGINNING, as_of + 1))
+        span = Interval(BEGINNING, as_of + 1)
+        rows = valid_predictions(con, inputs, span, predictions_log(config), config.timezone, config.task)
         sql = reasons_sql("unmatched", rows, config.columns, config.predictions.keep, config.since_instant)
         con.execute(f"CREATE TEMP TABLE explained AS {sql}")
         changed = con.execute("SELECT DISTINCT day FROM explained WHERE published IS DISTINCT FROM reason").fetchall()

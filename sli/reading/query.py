@@ -23,7 +23,7 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of, instant_of
-from sli.config.entries import PythonSli, built_in, parse_slis
+from sli.config.entries import Context, PythonSli, built_in, parse_slis
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Column
@@ -199,7 +199,7 @@ def _question(
     published.check_current(store.root)
     if published.base != config.base:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
-    slis = [_sli(config, published, name) for name in names]
+    slis = [_sli(config.declared, config.context, published, name) for name in names]
     columns = slice_by_of(slice if slice is not None else slice_by or ())
     if columns not in published.slice_sets:
         raise ConfigError(
@@ -210,13 +210,14 @@ def _question(
             todo=f"list [{', '.join(columns)}] under `slice_by` and run once",
         )
     text = None if slice is None else slice_text(slice)
-    return _Question(config, store, published, slis, columns, text, *_windows(config, published.newest, *windows))
+    asked = _windows(config.zone, config.tile, config.since_instant, published.newest, *windows)
+    return _Question(config, store, published, slis, columns, text, *asked)
 
 
-def _sli(config: Config, published: Published, name: str) -> Sli:
+def _sli(declared: Sequence[Sli], context: Context, published: Published, name: str) -> Sli:
     """An SLI of the config, or a built-in one, whose states are all in the tiles. Raises ConfigError."""
-    names = [sli.name for sli in config.declared]
-    sli = config.declared[names.index(name)] if name in names else _undeclared(config, name)
+    names = [sli.name for sli in declared]
+    sli = declared[names.index(name)] if name in names else _undeclared(names, context, name)
     missing = [
         state_name
         for state_name, state in sli.formula.states.items()
@@ -234,12 +235,11 @@ def _sli(config: Config, published: Published, name: str) -> Sli:
     return sli
 
 
-def _undeclared(config: Config, name: str) -> Sli:
+def _undeclared(names: Sequence[str], context: Context, name: str) -> Sli:
     """A built-in SLI without parameters. Raises ConfigError."""
     try:
-        built_in(name, config.task)
+        built_in(name, context.task)
     except ConfigError as error:
-        names = [sli.name for sli in config.declared]
         raise ConfigError(
             f"there is no SLI '{name}'",
             where="SLI",
@@ -247,29 +247,36 @@ def _undeclared(config: Config, name: str) -> Sli:
             todo=nearest(name, names) or error.todo,
         ) from error
     try:
-        return parse_slis([name], config.context)[0]
+        return parse_slis([name], context)[0]
     except ConfigError as error:
         error.where, error.todo = "SLI", f"list it under `slis`: {error.todo}".removesuffix(": ")
         raise
 
 
 def _windows(
-    config: Config, newest: int, size: str | Duration | None, every: str | Duration | None, start: When, end: When
+    zone: Zone,
+    tile: int,
+    since: int,
+    newest: int,
+    size: str | Duration | None,
+    every: str | Duration | None,
+    start: When,
+    end: When,
 ) -> tuple[Grain, Instants, Instants]:
     """The grain, and the starts and ends of the windows asked for. Raises ConfigError."""
-    first = config.since_instant if start is None else instant_of(config.zone, "start", start)
-    last = newest if end is None else instant_of(config.zone, "end", end)
-    _check_span(config.tile, first, last)
+    first = since if start is None else instant_of(zone, "start", start)
+    last = newest if end is None else instant_of(zone, "end", end)
+    _check_span(tile, first, last)
     if size is None:
         if every is not None:
             raise ConfigError("`every` needs a `size`", where="every")
         span = f"{iso(first)}/{iso(last)}"
         return Grain(span, Duration(span, last - first, None)), np.array([first]), np.array([last])
-    length, step = _lengths(config.tile, size, every)
+    length, step = _lengths(tile, size, every)
     if (last - first) // step.micros > WINDOWS:
         raise ConfigError("too many windows", where="every", expected=f"at most {WINDOWS:,}", found=step.text)
-    starts = _starts(config.zone, first, last, step)
-    ends = np.array([_later(config.zone, int(start), length) for start in starts], dtype=np.int64)
+    starts = _starts(zone, first, last, step)
+    ends = np.array([_later(zone, int(start), length) for start in starts], dtype=np.int64)
     inside = ends <= last
     if not inside.any():
         raise ConfigError(

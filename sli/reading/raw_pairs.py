@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sli.calendar.duration import Duration
 from sli.calendar.interval import moment
 from sli.calendar.zone import Zone
 from sli.config.model import Config
-from sli.engine.storage import filesystem
+from sli.config.sections import Feedback, Predictions
+from sli.engine.storage import Storage, filesystem
 from sli.logs.files import Files, Inputs, LogFile
 from sli.slices import bin_names
 
@@ -40,13 +42,14 @@ def raw_pairs(config: Config, inputs: Inputs, as_of: int) -> pd.DataFrame:
     column that the config names twice: as it is in the log, and as text under `slice:NAME`.
     """
     cutoff = pd.Timestamp(moment(as_of))
-    return _labelled(config, _predictions(config, inputs.predictions, cutoff), _feedback(config, inputs, cutoff))
+    predictions, feedback = _predictions(config, inputs.predictions, cutoff), _feedback(config, inputs, cutoff)
+    return _as_pairs(config, _labelled(predictions, feedback, config.feedback, config.horizon))
 
 
 def _predictions(config: Config, files: Files, cutoff: pd.Timestamp) -> pd.DataFrame:
     """The predictions that count: one for each id."""
     log, since = config.predictions, pd.Timestamp(moment(config.since_instant))
-    predictions = _read(config, files, log.id, log.time, log.value, config.columns)
+    predictions = _read(files, log, config.columns, config.zone, config.classes, config.storage)
     predictions = predictions[(predictions.time <= cutoff) & (predictions.time >= since)]
     if config.task == "binary":
         predictions = predictions[predictions.value.isna() | predictions.value.between(0, 1)]
@@ -57,13 +60,13 @@ def _predictions(config: Config, files: Files, cutoff: pd.Timestamp) -> pd.DataF
         na_position="last",
         kind="stable",
     )
-    return _binned(config, ordered.drop_duplicates("id", keep="first"))
+    return _binned(config.edges, ordered.drop_duplicates("id", keep="first"))
 
 
 def _feedback(config: Config, inputs: Inputs, cutoff: pd.Timestamp) -> pd.DataFrame:
     """The valid rows of feedback known at `cutoff`."""
     log = config.feedback
-    feedback = _read(config, inputs.feedback, log.id, log.time, log.value, ())
+    feedback = _read(inputs.feedback, log, (), config.zone, config.classes, config.storage)
     feedback = feedback[feedback.time <= cutoff]
     if config.task == "binary":
         feedback = feedback[feedback.value.isna() | feedback.value.isin([0.0, 1.0])]
@@ -74,9 +77,9 @@ def _feedback(config: Config, inputs: Inputs, cutoff: pd.Timestamp) -> pd.DataFr
     return feedback
 
 
-def _binned(config: Config, predictions: pd.DataFrame) -> pd.DataFrame:
+def _binned(edges_of_columns: Mapping[str, Sequence[float]], predictions: pd.DataFrame) -> pd.DataFrame:
     """The predictions; for columns with bins the `slice:` text becomes the name of the bin."""
-    for name, edges in config.edges.items():
+    for name, edges in edges_of_columns.items():
         names = np.array(bin_names(edges), dtype=object)
         number = predictions[name].astype(float)
         bins = pd.Series(names[np.searchsorted(edges, number.fillna(0), side="right")], index=predictions.index)
@@ -84,19 +87,19 @@ def _binned(config: Config, predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions
 
 
-def _labelled(config: Config, predictions: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
-    """Each prediction with the latest feedback within the horizon."""
+def _labelled(predictions: pd.DataFrame, feedback: pd.DataFrame, log: Feedback, horizon: Duration) -> pd.DataFrame:
+    """Each prediction with the latest feedback within the horizon; `log` says how early it may be, and which counts."""
     both = predictions[["id", "time"]].merge(feedback, on="id", suffixes=("", "_known"))
     delay = both.time_known - both.time
-    early, horizon = pd.Timedelta(config.feedback.early.micros, "us"), pd.Timedelta(config.horizon.micros, "us")
-    both = both[(delay >= -early) & (delay <= horizon)]
+    early, late = pd.Timedelta(log.early.micros, "us"), pd.Timedelta(horizon.micros, "us")
+    both = both[(delay >= -early) & (delay <= late)]
     latest = both.sort_values(
-        ["time_known", "value"], ascending=[config.feedback.keep == "first", False], na_position="last", kind="stable"
+        ["time_known", "value"], ascending=[log.keep == "first", False], na_position="last", kind="stable"
     ).drop_duplicates("id", keep="first")
     joined = predictions.merge(latest[["id", "time_known", "value"]], on="id", how="left", suffixes=("", "_label"))
     delays: pd.Series[pd.Timedelta] = joined.time_known - joined.time
     seconds = delays / pd.Timedelta("1s")
-    return _as_pairs(config, joined.assign(predicted_at=joined.time, known_at=joined.time_known, delay=seconds))
+    return joined.assign(predicted_at=joined.time, known_at=joined.time_known, delay=seconds)
 
 
 def _as_pairs(config: Config, joined: pd.DataFrame) -> pd.DataFrame:
@@ -138,13 +141,15 @@ def _table_pairs(config: Config, path: str, types: Mapping[str, str]) -> pd.Data
     values = {}
     for key, name in (("value", config.predictions.value), ("value_label", config.feedback.value)):
         present = name in table.column_names
-        number = _number(config, _plain(table.column(name))) if present else pd.Series(np.nan, range(len(table)))
+        number = (
+            _number(config.classes, _plain(table.column(name))) if present else pd.Series(np.nan, range(len(table)))
+        )
         values[key] = number.where(_valid(config.classes, config.task, number, key))
     columns: dict[str, pd.Series] = {}
     for name in config.columns:
         columns |= _with_text(name, _column(_as_logged(table.column(name), types.get(name, ""))))
     times = {"predicted_at": pd.NaT, "known_at": pd.NaT, "delay": np.nan}
-    return _as_pairs(config, _binned(config, pd.DataFrame({**values, **times, **columns})))
+    return _as_pairs(config, _binned(config.edges, pd.DataFrame({**values, **times, **columns})))
 
 
 def _valid(classes: Sequence[str], task: str, number: pd.Series, key: str) -> pd.Series[bool]:
@@ -186,11 +191,11 @@ def _with_text(name: str, values: pd.Series) -> dict[str, pd.Series]:
     return {name: _text(values) if mixed else plain, f"slice:{name}": _text(values)}
 
 
-def _number(config: Config, values: pd.Series) -> pd.Series:
+def _number(classes: Sequence[str], values: pd.Series) -> pd.Series:
     """Values as numbers; for a multiclass task the position of the class, -1 for an unknown class."""
-    if not config.classes:
+    if not classes:
         return values.astype("float64")
-    positions = {name: float(i) for i, name in enumerate(config.classes)}
+    positions = {name: float(i) for i, name in enumerate(classes)}
     texts = _text(values)
     return texts.map(positions).astype("float64").fillna(-1.0).where(texts.notna())
 
@@ -209,26 +214,40 @@ def _text(values: pd.Series) -> pd.Series:
     return (present.astype(str) if single else present).map(text).astype(object).reindex(values.index)
 
 
-def _read(config: Config, files: Files, id: str, time: str, value: str, columns: Sequence[str]) -> pd.DataFrame:
+def _read(
+    files: Files,
+    log: Predictions | Feedback,
+    columns: Sequence[str],
+    zone: Zone,
+    classes: Sequence[str],
+    storage: Storage,
+) -> pd.DataFrame:
     """Valid rows of files: id (text), time (UTC), value, the columns asked for, and each of these as `slice:` text."""
-    parts = [_read_file(config, file, id, time, value, columns) for file in files if file.usable]
+    parts = [_read_file(file, log, columns, zone, classes, storage) for file in files if file.usable]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["id", "time", "value", *columns])
     if not parts:
         rows = rows.astype({"time": "datetime64[us, UTC]", "value": float})
     return rows.assign(**{key: values for name in columns for key, values in _with_text(name, rows[name]).items()})
 
 
-def _read_file(config: Config, file: LogFile, id: str, time: str, value: str, columns: Sequence[str]) -> pd.DataFrame:
+def _read_file(
+    file: LogFile,
+    log: Predictions | Feedback,
+    columns: Sequence[str],
+    zone: Zone,
+    classes: Sequence[str],
+    storage: Storage,
+) -> pd.DataFrame:
     """The valid rows of one file, without `slice:` texts."""
-    stored = [name for name in dict.fromkeys((id, time, value, *columns)) if file.types[name] != "hive"]
-    with filesystem(file.path, config.storage)[0].open(file.path, "rb") as opened:
+    stored = [name for name in dict.fromkeys((log.id, log.time, log.value, *columns)) if file.types[name] != "hive"]
+    with filesystem(file.path, storage)[0].open(file.path, "rb") as opened:
         table = pq.read_table(opened, columns=stored, partitioning=None)
     partition = dict(part.split("=", 1) for part in file.path.split("/") if "=" in part)
-    number = _number(config, _plain(table.column(value)))
-    floating = pa.types.is_floating(table.column(value).type)
-    nan = pc.is_nan(table.column(value)).fill_null(False).to_numpy() if floating else False
-    ids, times = _text(_plain(table.column(id))), _instants(config.zone, table.column(time).to_pandas())
-    valid = ids.notna() & times.notna() & ~np.isinf(number) & ~nan & ~(number < 0 if config.classes else False)
+    number = _number(classes, _plain(table.column(log.value)))
+    floating = pa.types.is_floating(table.column(log.value).type)
+    nan = pc.is_nan(table.column(log.value)).fill_null(False).to_numpy() if floating else False
+    ids, times = _text(_plain(table.column(log.id))), _instants(zone, table.column(log.time).to_pandas())
+    valid = ids.notna() & times.notna() & ~np.isinf(number) & ~nan & ~(number < 0 if classes else False)
     extra = {name: _column(table.column(name)) if name in stored else partition[name] for name in columns}
     rows: pd.DataFrame = pd.DataFrame({"id": ids, "time": times, "value": number, **extra}).loc[valid]
     return rows

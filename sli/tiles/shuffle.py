@@ -128,7 +128,7 @@ def _engine_errors(config: Config) -> Iterator[None]:
         # For example a full disk, or a worker that stops while it sends.
         raise EngineError(
             "rows were lost on their way between workers",
-            where=place_name(config),
+            where=place_name(config.dask),
             found=message_of(error.__cause__ or error),
             todo="see that the workers' disks have room for both logs, then run again",
             passes=True,

@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import schemas
+from sli.calendar.grain import Grain
 from sli.calendar.interval import meets_any
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.connection import connect, prepare_cursor
 from sli.engine.sql import literal
@@ -146,10 +148,10 @@ def compare_grain(
     con: duckdb.DuckDBPyConnection, old: pa.Table | None, new: pa.Table, scope: Scope, first: bool
 ) -> Difference:
     """The rows of a grain added, changed and removed, and all rows of the partitions these lie in."""
-    old = flat_rows(schemas.RESULTS.empty_table()) if old is None else old
+    config, old = scope.config, flat_rows(schemas.RESULTS.empty_table()) if old is None else old
     in_scope = scope.contains(old) if len(old) else np.array([], dtype=bool)
     con.register("old_arrow", old.append_column("in_scope", pa.array(in_scope, pa.bool_())))
-    con.register("new_arrow", _with_changed_windows(scope.config, scope.plan, new))
+    con.register("new_arrow", _with_changed_windows(config.zone, config.all_grains, config.declared, scope.plan, new))
     con.register("declared_arrow", scope.declared())
     _find_revised(con, scope, first)
     partitions: dict[str, list[str]] = {}
@@ -213,22 +215,24 @@ def _cause(slis: Sequence[Sli], plan: Plan, first: bool) -> str:
     )
 
 
-def _with_changed_windows(config: Config, plan: Plan, rows: pa.Table) -> pa.Table:
+def _with_changed_windows(
+    zone: Zone, grains: Sequence[Grain], slis: Sequence[Sli], plan: Plan, rows: pa.Table
+) -> pa.Table:
     """Rows with two more columns: `window_changed` and `reference_changed`.
 
     They say whether a tile of the window changed, and whether a tile of its reference did.
     """
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
     window, reference = (np.full(len(rows), plan.from_scratch) for _ in range(2))
-    comparing = [] if plan.from_scratch else [sli for sli in config.declared if sli.reference is not None]
+    comparing = [] if plan.from_scratch else [sli for sli in slis if sli.reference is not None]
     for sli in comparing:
         changed = [*plan.may_change, *plan.to_fill.get(sli.name, ())]
         of_sli = np.flatnonzero(_is_in(rows, "sli", [sli.name]))
-        grains = rows.select(["grain"]).take(pa.array(of_sli, pa.int64()))
-        for grain in config.all_grains:
-            at = of_sli[_is_in(grains, "grain", [grain.name])]
+        names = rows.select(["grain"]).take(pa.array(of_sli, pa.int64()))
+        for grain in grains:
+            at = of_sli[_is_in(names, "grain", [grain.name])]
             window[at] = meets_any(starts[at], ends[at], changed)
-            reference[at] = windows_compared_with(config.zone, grain, starts[at], ends[at], changed, sli.reference)
+            reference[at] = windows_compared_with(zone, grain, starts[at], ends[at], changed, sli.reference)
     return rows.append_column("window_changed", pa.array(window)).append_column(
         "reference_changed", pa.array(reference)
     )

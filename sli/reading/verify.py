@@ -100,7 +100,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     (True, [])
     """
     config = load_config(config, settings)
-    check_code(config)
+    check_code(config.declared, config.dask)
     store = Store(config.store, config.storage)
     published = store.published()
     if published is None:

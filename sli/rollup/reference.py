@@ -5,7 +5,7 @@ Limit: every run that rolls up an SLI compared with such a table reads the whole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import duckdb
@@ -15,7 +15,7 @@ from sli.config.model import Config
 from sli.engine.connection import connect
 from sli.engine.expression import restrict_access
 from sli.engine.sql import path_pattern, path_sql, quoted
-from sli.engine.storage import filesystem, message_of
+from sli.engine.storage import Storage, filesystem, message_of
 from sli.errors import ConfigError
 from sli.logs.files import Files
 from sli.logs.pages import checksum_error_of_file
@@ -51,8 +51,8 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
     spec = replace(Spec.of(config, 0, [], config.slice_sets, 1), states=tuple(states), windows=())
     con = connect(config.parallel, config.task_memory)
     try:
-        _open(con, config, path)
-        names = _show_pairs(con, config, path, spec, types)
+        _open(con, config.storage, path)
+        names = _show_pairs(con, config.columns, path, spec, types)
         tiles = pa.concat_tables([aggregate_pairs(con, columns, spec) for columns in config.slice_sets])
         fs, place = filesystem(path, config.storage)
         with fs.open(place, "rb") as file:
@@ -70,24 +70,24 @@ def reference_tiles(config: Config, path: str, states: Iterable[State], types: M
         con.close()
 
 
-def _open(con: duckdb.DuckDBPyConnection, config: Config, path: str) -> None:
+def _open(con: duckdb.DuckDBPyConnection, storage: Storage, path: str) -> None:
     """Let a connection read this file and nothing else."""
     places = [path, path_pattern(path)]
     if "://" in path:
-        fs, place = filesystem(path, config.storage)
+        fs, place = filesystem(path, storage)
         con.register_filesystem(fs)
         places.append(fs.unstrip_protocol(place))
     restrict_access(con, places)
 
 
 def _show_pairs(
-    con: duckdb.DuckDBPyConnection, config: Config, path: str, spec: Spec, types: Mapping[str, str]
+    con: duckdb.DuckDBPyConnection, logged: Sequence[str], path: str, spec: Spec, types: Mapping[str, str]
 ) -> list[str]:
     """Create view `pairs` of the rows of a file, all in tile 0. Returns the names of the file's columns."""
     read = f"read_parquet({path_sql(path)}, file_row_number=true)"
     names = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
-    columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in config.columns)
-    kept = "".join(f", {quoted(name)}" for name in config.columns)
+    columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in logged)
+    kept = "".join(f", {quoted(name)}" for name in logged)
     given, known = (
         source.value_sql if source.value in names else "NULL::DOUBLE" for source in (spec.predictions, spec.feedback)
     )

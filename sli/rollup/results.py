@@ -50,10 +50,10 @@ class Pass:
     choose: ChooseWindows
     """Given a grain and the starts and ends of its windows, says which of them are rolled up."""
 
-    def windows(self, config: Config, newest: int) -> Iterator[tuple[Grain, Instants, Instants]]:
+    def windows(self, zone: Zone, since: int, newest: int) -> Iterator[tuple[Grain, Instants, Instants]]:
         """Each grain with the starts and ends of the windows to roll up; `newest` is the end of the newest hour."""
         for grain in self.grains:
-            starts, ends = grain.windows(config.zone, config.since_instant, newest)
+            starts, ends = grain.windows(zone, since, newest)
             rolled_up = self.choose(grain, starts, ends)
             yield grain, starts[rolled_up], ends[rolled_up]
 
@@ -67,7 +67,7 @@ def roll_up(
     windows that are finished. Raises OutOfMemory.
     """
     with Evaluation(config, tables, part.slis, config.caps) as evaluation:
-        for grain, starts, ends in part.windows(config, newest):
+        for grain, starts, ends in part.windows(config.zone, config.since_instant, newest):
             for batch in evaluation.batches(grain, starts, ends):
                 yield from (rows for _, rows in results(config, grain, batch, as_of))
                 done(batch.done)
@@ -98,7 +98,7 @@ def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[
         return
     first = pa.array(np.zeros(n, dtype=np.int32), pa.int32())
     null_texts, null_numbers = pa.nulls(n, TEXT), pa.nulls(n, pa.float64())
-    common = _common_columns(config, batch, as_of)
+    common = _common_columns(config.zone, Horizon.of(config), batch, as_of)
 
     def texts(column: Objects) -> Column:
         known = np.flatnonzero(column != None)  # noqa: E711 - of each element
@@ -129,12 +129,12 @@ def results(config: Config, grain: Grain, batch: Batch, as_of: int) -> Iterator[
         yield sli, pa.table({name: columns[name] for name in ROLLED})
 
 
-def _common_columns(config: Config, batch: Batch, as_of: int) -> dict[str, Column]:
+def _common_columns(zone: Zone, horizon: Horizon, batch: Batch, as_of: int) -> dict[str, Column]:
     """The columns that all SLIs share."""
     rows, end = batch.rows, batch.ends[batch.rows.window]
     distinct, at = np.unique(end, return_inverse=True)
-    days = [config.zone.date(int(instant) - 1).isoformat() for instant in distinct]
-    final = Horizon.of(config).final(end, as_of).astype(np.int32)
+    days = [zone.date(int(instant) - 1).isoformat() for instant in distinct]
+    final = horizon.final(end, as_of).astype(np.int32)
     with np.errstate(invalid="ignore"):
         coverage = rows.labelled / rows.predictions
     return {

@@ -147,7 +147,7 @@ def backfill(
     """
     began = time.monotonic()
     config = load_config(config, settings)
-    check_code(config)
+    check_code(config.declared, config.dask)
     planned = plan_backfill(config, start=start, end=end, sli=sli, chunk=chunk, as_of=as_of)
     reached, runs = _run_parts(config, planned, as_of, progress, done)
     store = Store(config.store, config.storage)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import BEGINNING, Interval, difference, intersection, meets_any, union
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.errors import OutOfMemory
@@ -28,6 +29,7 @@ from sli.matching.unmatched import with_reasons
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
 from sli.planning.planner import with_more_tiles
+from sli.planning.published import Published
 from sli.planning.tasks import TaskSet
 from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
@@ -82,6 +84,44 @@ class HourTiles:
     only: set[str] | None = None
 
 
+@dataclass(frozen=True)
+class StoredTiles:
+    """The published tiles, with the states and slices that are still declared, and the audit.
+
+    If the config dropped a state and declares it again, the stored state is not used: runs in between did not update
+    it.
+    """
+
+    slice_sets: Sequence[SliceBy]
+    states: Mapping[str, State]
+    transaction: Transaction
+
+    def hours_before(self, plan: Plan) -> pa.Table:
+        """The hour tiles that a run changes; none if it starts from scratch."""
+        if self.transaction.published is None or plan.from_scratch:
+            return TILES.empty_table()
+        return self._rows("tiles", [])
+
+    def days_before(self, plan: Plan) -> pa.Table:
+        """The day tiles that a run changes; none if it starts from scratch."""
+        if self.transaction.published is None or plan.from_scratch:
+            return DAYS.empty_table()
+        return self._rows("days", [])
+
+    def hours_of(self, days: set[str]) -> pa.Table:
+        """The hour tiles of some local days."""
+        return self._rows("tiles", [("day", "in", sorted(days))]) if days else TILES.empty_table()
+
+    def _rows(self, name: str, within: Within) -> pa.Table:
+        published = self.transaction.published
+        assert published is not None
+        columns = {*LAYOUT[name][0].names, *(state for state in self.states if state in published.states)}
+        kept = [",".join(columns) for columns in self.slice_sets if columns in published.slice_sets]
+        for_audit = pc.field("span").isin(["pairs", "feedback"])
+        only = for_audit | pc.field("slice_by").isin(pa.array(kept, pa.string()))
+        return self.transaction.rows(name, columns, only, within)
+
+
 def recompute_tiles(
     config: Config,
     transaction: Transaction,
@@ -95,7 +135,7 @@ def recompute_tiles(
     `held_before` are tiles that earlier attempts of this run found to be held. Raises TooLarge where tasks run out of
     memory, FoundHeld for further held tiles, and UnreadableFiles.
     """
-    before = _tiles_before(config.slice_sets, config.states, transaction, plan)
+    before = StoredTiles(config.slice_sets, config.states, transaction).hours_before(plan)
     try:
         with step(progress, "looking for repeated ids"):
             plan, losing = _find_losers(config, inputs, plan, before)
@@ -105,7 +145,7 @@ def recompute_tiles(
     tiles, held = replace_tiles(config.kinds, config.tile, before, computed, plan)
     if plan.fills and difference(held, held_before):
         raise FoundHeld(held)
-    changed = _changed_tiles(config, transaction, plan, before, tiles)
+    changed = _changed_tiles(config.kinds, config.tile, transaction.published, plan, before, tiles)
     plan = replace(plan, held=tuple(union([*plan.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
         tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
@@ -134,17 +174,16 @@ def _days_of(rows: pa.Table) -> set[str]:
 
 
 def _changed_tiles(
-    config: Config, transaction: Transaction, plan: Plan, before: pa.Table, tiles: pa.Table
+    kinds: Mapping[str, str], tile: int, published: Published | None, plan: Plan, before: pa.Table, tiles: pa.Table
 ) -> tuple[Interval, ...] | None:
     """The recomputed tiles whose windows may change: their states changed, or windows waited for them."""
-    published = transaction.published
     if published is None or plan.from_scratch:
         return None
     waited = intersection(
-        [*published.waiting, *(tile for tiles in published.lacking_states.values() for tile in tiles)],
+        [*published.waiting, *(interval for intervals in published.lacking_states.values() for interval in intervals)],
         plan.to_recompute,
     )
-    return tuple(union([*changed_intervals(config.kinds, config.tile, before, tiles, plan.to_recompute), *waited]))
+    return tuple(union([*changed_intervals(kinds, tile, before, tiles, plan.to_recompute), *waited]))
 
 
 def amend_tiles(
@@ -204,7 +243,7 @@ def _amend(
     if intersection(_tiles_at(config.tile, rows), plan.held) or audit_days != audit_days_unheld:
         raise CannotAmend
     touched = {*_days_of(rows), *audit_days.values()}
-    stored = with_states(_stored_tiles(config.slice_sets, config.states, transaction, touched), config.kinds)
+    stored = with_states(StoredTiles(config.slice_sets, config.states, transaction).hours_of(touched), config.kinds)
     audit = amend_audit(audit_rows(stored, ()), before, after, audit_days)
     tiles = update_tiles(config, stored, pairs.before, pairs.after, rows, audit, audit_days)
     final = [Interval(BEGINNING, plan.final_before)]
@@ -237,82 +276,32 @@ def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> Id
     return IdIndex(transaction.store.root, transaction.store.storage, *files)
 
 
-def newest_end(config: Config, transaction: Transaction, hours: HourTiles, days: pa.Table) -> int:
+def newest_end(stored: StoredTiles, zone: Zone, since: int, hours: HourTiles, days: pa.Table) -> int:
     """End of the newest hour with predictions. It may lie before the published one if predictions were removed."""
     if hours.only is None:
-        return newest_hour(config.since_instant, config.zone, hours.tiles)
+        return newest_hour(since, zone, hours.tiles)
     last = pc.max(days.filter(pc.equal(days.column("span"), pa.scalar("tile"))).column("day")).as_py()
-    tiles = (
-        hours.tiles
-        if last is None or last in hours.only
-        else _stored_tiles(config.slice_sets, config.states, transaction, {last})
-    )
-    return newest_hour(config.since_instant, config.zone, tiles)
+    tiles = hours.tiles if last is None or last in hours.only else stored.hours_of({last})
+    return newest_hour(since, zone, tiles)
 
 
 def with_edges(
-    config: Config, transaction: Transaction, hours: HourTiles, passes: Sequence[Pass], newest: int
+    stored: StoredTiles, zone: Zone, since: int, hours: HourTiles, passes: Sequence[Pass], newest: int
 ) -> pa.Table:
     """The hour tiles that the passes need. They include days in the middle of which a window begins or ends."""
     if hours.only is None:
         return hours.tiles
-    zone, edges = config.zone, [np.array([], dtype=np.int64)]
+    edges = [np.array([], dtype=np.int64)]
     for pass_ in passes:
         references = [sli.reference for sli in pass_.slis if sli.reference is not None]
-        for grain, starts, ends in pass_.windows(config, newest):
+        for grain, starts, ends in pass_.windows(zone, since, newest):
             edges += [starts, ends]
             if any(reference.kind == "previous" for reference in references):
                 edges.append(grain.before(zone, starts, ends))
         edges += [np.array([r.interval.start, r.interval.end]) for r in references if r.interval is not None]
     days = {zone.date(int(at)) for at in np.unique(np.concatenate(edges)) if at != zone.midnight(zone.date(int(at)))}
-    more = _stored_tiles(config.slice_sets, config.states, transaction, {day.isoformat() for day in days} - hours.only)
+    more = stored.hours_of({day.isoformat() for day in days} - hours.only)
     return pa.concat_tables([hours.tiles, more], promote_options="permissive")
-
-
-def _tiles_before(
-    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, plan: Plan
-) -> pa.Table:
-    """The published hour tiles that this run changes; none if it starts from scratch."""
-    if transaction.published is None or plan.from_scratch:
-        return TILES.empty_table()
-    return _stored_tiles(slice_sets, states, transaction, None)
-
-
-def _stored_tiles(
-    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, days: set[str] | None
-) -> pa.Table:
-    """Published hour tiles, of all or some local days, with the states and slices that are still declared."""
-    if days is not None and not days:
-        return TILES.empty_table()
-    return _declared_rows(
-        slice_sets, states, transaction, "tiles", [] if days is None else [("day", "in", sorted(days))]
-    )
-
-
-def days_before(
-    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, plan: Plan
-) -> pa.Table:
-    """The published day tiles that this run changes; none if it starts from scratch."""
-    if transaction.published is None or plan.from_scratch:
-        return DAYS.empty_table()
-    return _declared_rows(slice_sets, states, transaction, "days", [])
-
-
-def _declared_rows(
-    slice_sets: Sequence[SliceBy], states: Mapping[str, State], transaction: Transaction, name: str, within: Within
-) -> pa.Table:
-    """Published rows of a table of tiles: the states and slices that are still declared, and the audit.
-
-    If the config dropped a state and declares it again, the stored state is not used: runs in between did not update
-    it.
-    """
-    published = transaction.published
-    assert published is not None
-    columns = {*LAYOUT[name][0].names, *(state for state in states if state in published.states)}
-    kept = [",".join(columns) for columns in slice_sets if columns in published.slice_sets]
-    for_audit = pc.field("span").isin(["pairs", "feedback"])
-    only = for_audit | pc.field("slice_by").isin(pa.array(kept, pa.string()))
-    return transaction.rows(name, columns, only, within)
 
 
 def _find_losers(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:

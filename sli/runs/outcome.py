@@ -88,7 +88,7 @@ def published_outcome(
     )
 
 
-def nothing_to_do(config: Config, plan: Plan, inputs: Inputs) -> Outcome:
+def nothing_to_do(plan: Plan, inputs: Inputs, warnings: tuple[str, ...]) -> Outcome:
     """The outcome of a run whose plan is empty."""
     # Not `AUDIT.empty_table()`, which imports pandas.
     audit = pa.Table.from_batches([], AUDIT)
@@ -101,7 +101,7 @@ def nothing_to_do(config: Config, plan: Plan, inputs: Inputs) -> Outcome:
         audit=audit,
         newly_bad=audit,
         failing=(),
-        warnings=feedback_warnings(inputs.feedback, config.feedback.path, config.storage),
+        warnings=warnings,
         changes=no_difference(),
         inputs=inputs,
     )

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from sli.calendar.grain import Grain
 from sli.calendar.interval import END
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.logs.files import Files
@@ -27,18 +29,20 @@ from sli.runs.hour_tiles import Progress, step
 from sli.slis import Sli
 
 
-def passes_of(config: Config, plan: Plan, newest: int, published: Published | None) -> list[Pass]:
+def passes_of(
+    slis: Sequence[Sli], grains: tuple[Grain, ...], zone: Zone, plan: Plan, newest: int, published: Published | None
+) -> list[Pass]:
     """The passes of a run; `newest` is the end of the newest hour with predictions."""
     reached = newest
     if published is not None and not plan.from_scratch:
         # If the newest hour is the same, no window reaches further than before.
         reached = END if newest == published.newest else min(newest, published.newest)
     slis_by_change: dict[SliChange, list[Sli]] = {}
-    for sli in config.declared:
+    for sli in slis:
         slis_by_change.setdefault(SliChange.of(plan, sli), []).append(sli)
     return [
-        Pass(tuple(slis), config.all_grains, functools.partial(affected_windows, config.zone, plan, change, reached))
-        for change, slis in slis_by_change.items()
+        Pass(tuple(group), grains, functools.partial(affected_windows, zone, plan, change, reached))
+        for change, group in slis_by_change.items()
     ]
 
 
@@ -53,9 +57,10 @@ def roll_up_passes(
     progress: Progress,
 ) -> dict[str, pa.Table]:
     """The new rows of all windows of the passes, by grain, in the flat form (`publishing.rows`)."""
-    total = sum(len(starts) for pass_ in passes for _, starts, _ in pass_.windows(config, newest))
+    zone, since = config.zone, config.since_instant
+    total = sum(len(starts) for pass_ in passes for _, starts, _ in pass_.windows(zone, since, newest))
     references = reference_tables(config, [sli for pass_ in passes for sli in pass_.slis], predictions)
-    tables = tile_tables(config.zone, tiles, days, references)
+    tables = tile_tables(zone, tiles, days, references)
     reached = 0
 
     def done(windows: int) -> None:
@@ -81,26 +86,24 @@ def compare(
 ) -> Difference:
     """What the rolled-up rows change of the published ones."""
     with step(progress, "comparing"), within_memory("the comparison of results"):
-        published = _published_rows(config, transaction, plan, newest)
+        published = _published_rows(config.declared, config.zone, config.since_instant, transaction, plan, newest)
         return difference(published, rolled_up, Scope(config, plan, passes), transaction.published is None)
 
 
-def _published_rows(config: Config, transaction: Transaction, plan: Plan, newest: int) -> dict[str, ReadRows]:
+def _published_rows(
+    slis: Sequence[Sli], zone: Zone, since: int, transaction: Transaction, plan: Plan, newest: int
+) -> dict[str, ReadRows]:
     """The published rows to compare with, by grain: the newest ones, or those known at an older as_of."""
     published = transaction.published
     if plan.older:
         return by_grain(rows_known_at(transaction.store, published, plan.as_of))
     first = None
     if published is not None and not (
-        plan.from_scratch
-        or plan.new_series
-        or plan.new_grains
-        or plan.gone_series
-        or reaches_all(config.declared, plan)
+        plan.from_scratch or plan.new_series or plan.new_grains or plan.gone_series or reaches_all(slis, plan)
     ):
         # No window that ends before the earliest change can differ.
         matured = [plan.newly_final.start] if plan.newly_final else []
         changed = (interval.start for interval in (*plan.to_recompute, *plan.tiles_to_fill))
         earliest = min([newest, published.newest, *matured, *changed])
-        first = config.zone.date(max(earliest, config.since_instant) - 1).isoformat()
+        first = zone.date(max(earliest, since) - 1).isoformat()
     return published_by_grain(transaction, first)

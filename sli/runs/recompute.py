@@ -24,7 +24,7 @@ from sli.config.model import Config
 from sli.engine.interrupts import signals_first
 from sli.errors import ConflictError
 from sli.logs.agreement import nested_types, with_usable_slices
-from sli.logs.discovery import check_usable, discover
+from sli.logs.discovery import check_usable, discover, feedback_warnings
 from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
 from sli.planning.as_of import check_publication, latest_as_of
@@ -44,9 +44,9 @@ from sli.runs.hour_tiles import (
     FoundHeld,
     HourTiles,
     Progress,
+    StoredTiles,
     TooLarge,
     amend_tiles,
-    days_before,
     newest_end,
     recompute_tiles,
     step,
@@ -109,7 +109,7 @@ def carry_out(config: Config, request: Request, progress: Progress | None = None
 @signals_first()
 @one_cluster()
 def _until_published(config: Config, request: Request, progress: Progress, began: float) -> Outcome:
-    check_code(config)
+    check_code(config.declared, config.dask)
     with turns.Turn(config.store, config.storage) as turn:
         for attempt in itertools.count(1):
             try:
@@ -170,17 +170,19 @@ def _attempt(
     basis = _with_held(transaction.published, learned.held)
     plan = plan_request(config, inputs, basis, seen, request, learned.approach)
     if plan.empty:
-        return nothing_to_do(config, plan, inputs)
+        warnings = feedback_warnings(inputs.feedback, config.feedback.path, config.storage)
+        return nothing_to_do(plan, inputs, warnings)
     _prepare(config, transaction, plan, turn, inputs)
     hours = _match_and_tile(config, transaction, plan, inputs, learned.held, progress)
     plan = hours.plan
     with step(progress, "adding up days"):
-        before = days_before(config.slice_sets, config.states, transaction, plan)
+        stored = StoredTiles(config.slice_sets, config.states, transaction)
+        before = stored.days_before(plan)
         days = update_days(config, before, hours.tiles, hours.touched)
     conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, days, hours.touched)
-    newest = newest_end(config, transaction, hours, days)
-    passes = passes_of(config, plan, newest, transaction.published)
-    tiles = with_edges(config, transaction, hours, passes, newest)
+    newest = newest_end(stored, config.zone, config.since_instant, hours, days)
+    passes = passes_of(config.declared, config.all_grains, config.zone, plan, newest, transaction.published)
+    tiles = with_edges(stored, config.zone, config.since_instant, hours, passes, newest)
     rolled_up = roll_up_passes(config, plan.as_of, tiles, days, newest, passes, inputs.predictions, progress)
     changes = compare(config, transaction, plan, newest, passes, rolled_up, progress)
     del rolled_up

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -43,9 +44,16 @@ def changed_tiles(before: pa.Table, after: pa.Table, states: Iterable[str]) -> p
 class _Update:
     """The tiles named by `keys`: `stored` minus the contribution `before` plus the contribution `after`."""
 
-    def __init__(self, config: Config, stored: pa.Table, before: pa.Table, after: pa.Table, keys: pa.Table) -> None:
-        self.rows, self.states = len(keys), config.states
-        self.con = connect(config.parallel, config.task_memory)
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        states: Mapping[str, State],
+        stored: pa.Table,
+        before: pa.Table,
+        after: pa.Table,
+        keys: pa.Table,
+    ) -> None:
+        self.con, self.rows, self.states = con, len(keys), states
         self.con.register("keys_arrow", keys.append_column("row", pa.array(np.arange(len(keys)), pa.int64())))
         self.con.execute("CREATE TEMP TABLE changed AS FROM keys_arrow")
         for side, table in (("stored", stored), ("before", before), ("after", after)):
@@ -205,7 +213,8 @@ def update_tiles(
 
     The rows of `audit` replace the stored rows with the spans and starts in `audited`. Raises CannotAmend.
     """
-    updated = _Update(config, stored, before, after, keys).tiles()
+    con = connect(config.parallel, config.task_memory)
+    updated = _Update(con, config.states, stored, before, after, keys).tiles()
     con = scratch()
     names = ["span", "start", "slice_by", "slice"]
     con.register(

@@ -16,7 +16,7 @@ from sli.calendar.interval import Interval
 from sli.config.checks import KERNEL_COLUMNS
 from sli.config.entries import PythonSli
 from sli.config.model import Config
-from sli.config.sections import Factory
+from sli.config.sections import Cluster, Factory, Feedback, Predictions
 from sli.engine.connection import connect, task_error
 from sli.engine.expression import CHECK_SECONDS, restrict_access, run_within
 from sli.engine.sql import quoted
@@ -26,6 +26,7 @@ from sli.logs.files import Inputs, LogFile
 from sli.logs.reader import rows_sql
 from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
+from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.custom.trust import check_code_allowed
 from sli.tiles.aggregate import queries_sql, trial_sql
@@ -37,7 +38,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     if not files:
         return
     first = files[0]
-    _check_numbers(config, first)
+    _check_numbers(config.edges, config.columns, config.declared, first)
     _check_partitions(config.edges, files)
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
@@ -92,28 +93,28 @@ def check_names(config: Config, inputs: Inputs) -> None:
         [name], there = names, reasons[0]["there"]
         raise ConfigError(
             f"no file of the {log} log has a column '{name}'",
-            where=_key_of(config, log, name),
+            where=_key_of(config.predictions, config.feedback, config.slice_sets, log, name),
             expected=f"one of {there}",
             found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)}, for example {lacking[0].path}",
             todo=nearest(name, there.split(", ")) or "check the name, or log the column",
         )
 
 
-def _key_of(config: Config, log: str, name: str) -> str:
+def _key_of(predictions: Predictions, feedback: Feedback, slice_sets: Iterable[SliceBy], log: str, name: str) -> str:
     """The key of the config that names a column."""
-    source = config.predictions if log == "predictions" else config.feedback
+    source = predictions if log == "predictions" else feedback
     for key in ("id", "time", "value", "query"):
         if getattr(source, key, None) == name:
             return f"{log}.{key}"
-    if any(name in columns for columns in config.slice_sets):
+    if any(name in columns for columns in slice_sets):
         return "slice_by"
-    return "predictions.scores" if name in config.predictions.scores.values() else "predictions.columns"
+    return "predictions.scores" if name in predictions.scores.values() else "predictions.columns"
 
 
-def check_code(config: Config) -> None:
+def check_code(slis: Iterable[Sli], cluster: Cluster) -> None:
     """Raise ConfigError if the config names Python code and `--no-code` forbids it."""
-    named = [f"slis, {sli.name}: {sli.declaration['python']}" for sli in config.declared if "python" in sli.declaration]
-    factory = [f"dask: {config.dask.factory}"] if isinstance(config.dask, Factory) else []
+    named = [f"slis, {sli.name}: {sli.declaration['python']}" for sli in slis if "python" in sli.declaration]
+    factory = [f"dask: {cluster.factory}"] if isinstance(cluster, Factory) else []
     check_code_allowed([*named, *factory])
 
 
@@ -128,17 +129,19 @@ NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hi
 """How the names of the types begin whose columns can have bins."""
 
 
-def _check_numbers(config: Config, file: LogFile) -> None:
+def _check_numbers(
+    edges: Mapping[str, Sequence[float]], columns: Sequence[str], slis: Sequence[Sli], file: LogFile
+) -> None:
     """Raise ConfigError for a text column where a number is needed; else its cast would fail later, on the rows."""
     for name, kind in file.types.items():
-        if name in config.edges and not kind.startswith(NUMBERS):
+        if name in edges and not kind.startswith(NUMBERS):
             raise ConfigError("bins need a column of numbers", where=f"bins.{name}", expected="a number", found=kind)
-        if name not in config.columns or not kind.startswith(("string", "large_string", "dictionary")):
+        if name not in columns or not kind.startswith(("string", "large_string", "dictionary")):
             continue
         number = f"{quoted(name)}::DOUBLE"
         wanting = [
             f"slis, {sli.name}"
-            for sli in config.declared
+            for sli in slis
             if "states" not in sli.declaration
             and any(number in part for state in sli.formula.states.values() for part in (state.of, state.amount))
         ]

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, END, Interval
 from sli.config.model import Config
+from sli.config.sections import Cluster
 from sli.engine.sql import inside_sql, quoted
 from sli.engine.storage import message_of
 from sli.errors import EngineError
@@ -60,7 +61,7 @@ def shuffle_and_build(
     """
     # The other half of a task's memory is for packets, which DuckDB does not count.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
-    with cluster_client(config, task_set.task_count) as client, _silence(), _engine_errors(config):
+    with cluster_client(config, task_set.task_count) as client, _silence(), _engine_errors(config.dask):
         futures = client.compute(_graph(client, task_set, spec, losers))
         places = {future.key: place for place, future in enumerate(futures)}
         tiles: dict[int, pa.Table] = {}
@@ -119,7 +120,7 @@ def _silence() -> Iterator[None]:
 
 
 @contextmanager
-def _engine_errors(config: Config) -> Iterator[None]:
+def _engine_errors(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
@@ -128,7 +129,7 @@ def _engine_errors(config: Config) -> Iterator[None]:
         # For example a full disk, or a worker that stops while it sends.
         raise EngineError(
             "rows were lost on their way between workers",
-            where=place_name(config.dask),
+            where=place_name(cluster),
             found=message_of(error.__cause__ or error),
             todo="see that the workers' disks have room for both logs, then run again",
             passes=True,

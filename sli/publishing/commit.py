@@ -17,7 +17,7 @@ from sli import schemas
 from sli.calendar.interval import moment
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs
-from sli.matching.id_index import HASH, index_rows
+from sli.matching.id_index import HASH
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference
@@ -54,7 +54,8 @@ class Staged:
     tiles: pa.Table
     days: pa.Table
     touched: set[str]
-    index: IndexUpdate
+    index: Iterable[pa.Table]
+    """The rows it adds to the index of ids. They are read while they are written, and only if a run writes anything."""
     audit: pa.Table
     same_audit: bool
     """Whether the audit equals the published one."""
@@ -90,7 +91,6 @@ def next_state(config: Config, plan: Plan, newest: int, published: Published | N
 
 
 def commit(
-    config: Config,
     transaction: Transaction,
     plan: Plan,
     changes: Difference,
@@ -112,7 +112,7 @@ def commit(
     if plan.older:
         revisions = _with_restated(transaction, plan, revisions)
     else:
-        state = _write_staged(config, transaction, plan, staged, state)
+        state = _write_staged(transaction, plan, staged, state)
     transaction.write("revisions", revisions)
     transaction.write("runs", _run_row(plan, transaction.sequence, len(changes.revised), time.monotonic() - began))
     rows = changes.rows if not plan.older else changes.rows.slice(0, 0)
@@ -136,10 +136,10 @@ def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.
     return [revised, restated]
 
 
-def _write_staged(config: Config, transaction: Transaction, plan: Plan, staged: Staged, state: Published) -> Published:
+def _write_staged(transaction: Transaction, plan: Plan, staged: Staged, state: Published) -> Published:
     """Write the tiles, the index of ids, the files seen and the audit; return the state that names this audit."""
     _write_tiles(transaction, staged, plan)
-    for rows in index_rows(config, staged.index.files or ()):
+    for rows in staged.index:
         transaction.write("keys", rows)
     transaction.compact("keys")
     _write_inputs(transaction, staged)

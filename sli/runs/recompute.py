@@ -27,6 +27,7 @@ from sli.logs.agreement import nested_types, with_usable_slices
 from sli.logs.discovery import check_usable, discover, feedback_warnings
 from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
+from sli.matching.id_index import index_rows
 from sli.planning.as_of import check_publication, latest_as_of
 from sli.planning.plan import Plan
 from sli.planning.planner import Approach
@@ -192,7 +193,7 @@ def _attempt(
         tiles=tiles,
         days=days,
         touched=hours.touched,
-        index=index,
+        index=index_rows(config, index.files or ()),
         audit=audit,
         same_audit=same_audit(audit, audit_before),
         inputs=inputs,
@@ -200,7 +201,7 @@ def _attempt(
     )
     state = next_state(config, plan, newest, transaction.published, index)
     with step(progress, "writing"):
-        visible = commit(config, transaction, plan, changes, staged, state, began)
+        visible = commit(transaction, plan, changes, staged, state, began)
     return published_outcome(config, plan, visible, changes, audit, audit_before, inputs, conflicts)
 
 
@@ -210,7 +211,7 @@ def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress)
         transaction = Transaction(Store(config.store, config.storage))
         seen = Inputs.of_rows(transaction.rows("inputs"))
         inputs = discover(config, seen).without(broken)
-    check_names(config, inputs)
+    check_names(config.predictions, config.feedback, config.slice_sets, inputs)
     check_usable(inputs)
     return transaction, seen, inputs
 

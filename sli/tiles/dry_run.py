@@ -80,7 +80,7 @@ def _unusable_sql(con: duckdb.DuckDBPyConnection, sli: Sli, state: str, error: E
 MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
 
 
-def check_names(config: Config, inputs: Inputs) -> None:
+def check_names(predictions: Predictions, feedback: Feedback, slice_sets: Iterable[SliceBy], inputs: Inputs) -> None:
     """Raise ConfigError for a column that every file of a log lacks, because then the config misspells it."""
     for log, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
         if files.usable.any():
@@ -93,7 +93,7 @@ def check_names(config: Config, inputs: Inputs) -> None:
         [name], there = names, reasons[0]["there"]
         raise ConfigError(
             f"no file of the {log} log has a column '{name}'",
-            where=_key_of(config.predictions, config.feedback, config.slice_sets, log, name),
+            where=_key_of(predictions, feedback, slice_sets, log, name),
             expected=f"one of {there}",
             found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)}, for example {lacking[0].path}",
             todo=nearest(name, there.split(", ")) or "check the name, or log the column",

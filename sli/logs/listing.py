@@ -14,12 +14,14 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from sli.calendar.interval import instant
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem, message_of, on_s3
 from sli.errors import ConfigError, InputError
 
@@ -28,6 +30,8 @@ HIDDEN = ("_", ".")
 """Files and folders whose names begin like this are not part of a log."""
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created", "CRC")
 """What file systems call the stamp that changes when a file is replaced by another one of the same size."""
+TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
+"""What file systems call the time when a file was written."""
 
 
 class Listing(NamedTuple):
@@ -41,18 +45,21 @@ class Listing(NamedTuple):
     """Paths of the other files there that are not hidden."""
     refused: dict[str, str]
     """The paths that cannot be files of a log, with the reason."""
+    modified: list[int]
+    """When each file was written, in microseconds since 1970 UTC; 0 if its storage does not say."""
 
     @staticmethod
     def empty() -> Listing:
-        return Listing([], [], [], [], {})
+        return Listing([], [], [], [], {}, [])
 
-    def add(self, path: str, size: int, fingerprint: str) -> None:
+    def add(self, path: str, size: int, fingerprint: str, modified: int) -> None:
         self.paths.append(path)
         self.sizes.append(size)
         self.fingerprints.append(fingerprint)
+        self.modified.append(modified)
 
     def refuse(self, path: str, why: str) -> None:
-        self.add(path, 0, "")
+        self.add(path, 0, "", 0)
         self.refused[path] = why
 
     def sorted_by_path(self) -> Listing:
@@ -61,13 +68,15 @@ class Listing(NamedTuple):
             return self._printable().sorted_by_path()
         order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
         paths, fingerprints = ([column[i] for i in order] for column in (self.paths, self.fingerprints))
-        return Listing(paths, [self.sizes[i] for i in order], fingerprints, sorted(self.others), self.refused)
+        sizes, modified = ([column[i] for i in order] for column in (self.sizes, self.modified))
+        return Listing(paths, sizes, fingerprints, sorted(self.others), self.refused, modified)
 
     def _printable(self) -> Listing:
         """The same with paths that are not UTF-8 refused; their bytes appear as `\\xff` in the path."""
-        listing = Listing([], [], [], self.others, {printable(path): why for path, why in self.refused.items()})
-        for path, size, fingerprint in zip(self.paths, self.sizes, self.fingerprints, strict=True):
-            listing.add(printable(path), size, fingerprint)
+        listing = Listing([], [], [], self.others, {printable(path): why for path, why in self.refused.items()}, [])
+        files = zip(self.paths, self.sizes, self.fingerprints, self.modified, strict=True)
+        for path, size, fingerprint, modified in files:
+            listing.add(printable(path), size, fingerprint, modified)
             if not _is_text(path):
                 listing.refused.setdefault(printable(path), "its name is not UTF-8")
         return listing
@@ -149,7 +158,7 @@ def _scan_folder(folder: str, listing: Listing) -> list[str]:
             elif entry.name.endswith(ENDINGS):
                 if entry.is_file(follow_symlinks=False):
                     try:
-                        listing.add(entry.path, *_size_and_fingerprint(entry.stat()))
+                        listing.add(entry.path, *_stamps(entry.stat()))
                     except FileNotFoundError:
                         continue  # the file was removed meanwhile
                 else:
@@ -191,15 +200,15 @@ def _add_target(path: str, listing: Listing) -> None:
         listing.refuse(path, LINKS[error.errno])
     else:
         if stat.S_ISREG(status.st_mode):
-            listing.add(path, *_size_and_fingerprint(status))
+            listing.add(path, *_stamps(status))
         else:
             listing.refuse(path, next(what for is_kind, what in KINDS if is_kind(status.st_mode)))
 
 
-def _size_and_fingerprint(status: os.stat_result) -> tuple[int, str]:
-    """Size and fingerprint of a local file."""
+def _stamps(status: os.stat_result) -> tuple[int, str, int]:
+    """Size, fingerprint and time of change of a local file."""
     size = status.st_size
-    return size, f"{size}-{status.st_mtime}"
+    return size, f"{size}-{status.st_mtime}", status.st_mtime_ns // 1000
 
 
 def _remote(log: str, url: str, storage: Storage) -> Listing | None:
@@ -224,7 +233,7 @@ def _remote(log: str, url: str, storage: Storage) -> Listing | None:
             continue
         if path.endswith(ENDINGS):
             entry = entries[path] or fs.info(path)
-            listing.add(f"{prefix}{path}", *_remote_size_and_fingerprint(log, f"{prefix}{path}", entry))
+            listing.add(f"{prefix}{path}", *_remote_stamps(log, f"{prefix}{path}", entry))
         else:
             listing.others.append(path)
     return listing if _is_text("".join(listing.paths)) else listing.sorted_by_path()
@@ -244,8 +253,11 @@ def _lists_by_folder(fs: Any) -> bool:
     return kind.find is AbstractFileSystem.find or getattr(kind, "_find", None) is AsyncFileSystem._find
 
 
-def _remote_size_and_fingerprint(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int, str]:
-    """Size and fingerprint of a remote file. Raises InputError if the file system does not give them."""
+def _remote_stamps(log: str, url: str, entry: Mapping[str, Any]) -> tuple[int, str, int]:
+    """Size, fingerprint and time of change of a remote file.
+
+    Raises InputError if the file system does not give the first two.
+    """
     size, stamp = entry.get("size"), next((entry[name] for name in STAMPS if entry.get(name)), None)
     if size is None or stamp is None:
         raise InputError(
@@ -255,19 +267,29 @@ def _remote_size_and_fingerprint(log: str, url: str, entry: Mapping[str, Any]) -
             found=f"only {', '.join(sorted(entry))}",
             todo="copy the log to a folder or to object storage",
         )
-    return int(size), f"{size}-{stamp}"
+    return int(size), f"{size}-{stamp}", _micros_of(next((entry[name] for name in TIMES if entry.get(name)), 0))
+
+
+def _micros_of(time: object) -> int:
+    """Microseconds since 1970 UTC of a time as file systems give it; 0 if it is none."""
+    if isinstance(time, str):
+        with suppress(ValueError):
+            time = datetime.fromisoformat(time)
+    if isinstance(time, datetime):
+        return instant(time if time.tzinfo else time.replace(tzinfo=UTC))
+    return int(time * 1_000_000) if isinstance(time, int | float) else 0
 
 
 def is_current(path: str, fingerprint: str, storage: Storage = NO_OPTIONS) -> bool:
     """Whether a file is still the one that was listed; False if it is gone. Errors of the file system are raised."""
     try:
         if "://" not in path:
-            return _size_and_fingerprint(os.stat(path))[1] == fingerprint
+            return _stamps(os.stat(path))[1] == fingerprint
         fs, place = filesystem(path, storage)
         fs.invalidate_cache()
         # List its folder again, since a file system may format the stamp of a single file in another way.
         entries = [fs.info(place)] if on_s3(path) else fs.ls(fs._parent(place), detail=True)
         entries = [entry for entry in entries if entry["name"] == place]
-        return any(_remote_size_and_fingerprint("", place, entry)[1] == fingerprint for entry in entries)
+        return any(_remote_stamps("", place, entry)[1] == fingerprint for entry in entries)
     except FileNotFoundError:
         return False

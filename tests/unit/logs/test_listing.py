@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +17,11 @@ from builders import small_world
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at
 
-from sli.calendar.interval import Interval, union
+from sli.calendar.interval import Interval, instant, union
 from sli.engine.connection import connect
 from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs, LogFile
-from sli.logs.listing import list_files
+from sli.logs.listing import _micros_of, list_files
 from sli.logs.reader import count_sql, predictions_log, rows_sql
 from sli.publishing.store import Store
 from sli.publishing.transaction import SMALL_FILES
@@ -68,6 +70,36 @@ def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_refused(tm
     target.write_bytes(b"two")
     os.utime(target, (1, 1))
     assert list_files("predictions", str(logs)) != before, "of one size, and the link itself is as it was"
+
+
+def test_a_listing_says_when_each_file_was_written(tmp_path: Path) -> None:
+    for name, seconds in (("b.parquet", 1), ("a.parquet", 1_700_000_000.25)):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (0, seconds))
+    for url in (str(tmp_path), f"file://{tmp_path}"):
+        found = list_files("predictions", url)
+        assert found is not None
+        assert found.modified == [1_700_000_000_250_000, 1_000_000], "microseconds, in the order of the paths"
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(f"/{tmp_path.name}/a.parquet", b"x")
+    found = list_files("predictions", f"memory://{tmp_path.name}")
+    assert found is not None
+    assert found.modified == [instant(memory.info(f"/{tmp_path.name}/a.parquet")["created"])]
+
+
+@pytest.mark.parametrize(
+    ("time", "micros"),
+    [
+        (datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC), 1_000_005),
+        (datetime(1970, 1, 1, 0, 0, 2), 2_000_000),
+        ("1970-01-01T02:00:00.5+02:00", 500_000),
+        (1.5, 1_500_000),
+        ("yesterday", 0),
+        (None, 0),
+    ],
+)
+def test_a_time_of_change_is_read_as_file_systems_give_it(time: object, micros: int) -> None:
+    assert _micros_of(time) == micros
 
 
 def test_files_seen_before_are_the_same_and_their_footers_are_not_read(

@@ -25,9 +25,8 @@ STANDARD = "tag:yaml.org,2002:"
 TAGS = {f"{STANDARD}{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge")}
 
 
-def read(path: Path) -> str:
-    """The text of a config. Raises ConfigError."""
-    where = str(path)
+def read(path: Path, where: str) -> str:
+    """The text of a config, which messages call `where`. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

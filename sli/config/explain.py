@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from sli.config.extends import EXTENDS
 from sli.config.model import Config
 from sli.config.sections import CLUSTERS, EXPECTED_OF_TAG, SECTION_OF_TAG, Section
 from sli.errors import ConfigError, nearest
@@ -111,7 +112,8 @@ def _place(loc: Iterable[str | int]) -> tuple[list[str | int], type[Section], st
 
 def _unknown_key(key: str, where: str, section: type[Section]) -> ConfigError:
     sections = CLUSTERS if section in CLUSTERS else (section,)
-    valid = [name for section in sections for name in section.model_fields if name != "folder"]
+    valid = [name for section in sections for name, field in section.model_fields.items() if not field.exclude]
+    valid += [EXTENDS] * (section is Config)
     if key in valid:
         kinds = " or ".join(f"{{{', '.join(section.model_fields)}}}" for section in sections)
         return ConfigError(f"'{key}' does not go with the other keys here", where=where, expected=kinds)

@@ -1,4 +1,4 @@
-"""Reading a config: YAML, `${NAME}` from the environment, `key=value` settings, paths.
+"""Reading a config: its file and bases, `key=value` settings, `${NAME}` from the environment, paths.
 
 Limit: environment variables are read only in addresses and options (EXPANDED), never in what is published.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sli.config.document import parse_yaml, read
+from sli.config.document import parse_yaml
 from sli.config.explain import explained, place_of
+from sli.config.extends import EXTENDS, PATHS, At, PathFrom, folder_of, is_path, matches, with_bases
 from sli.config.model import Config
 from sli.config.references import located
 from sli.errors import ConfigError
@@ -24,17 +25,14 @@ def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Conf
     """The config of a YAML file, with `key=value` settings applied and `${NAME}` replaced. Raises ConfigError."""
     if isinstance(path, Config):
         return path
-    path, where = Path(path), str(path)
-    tree = parse_yaml(read(path), where)
-    if not isinstance(tree, dict):
-        found = "nothing" if tree is None else type(tree).__name__
-        raise ConfigError("the config must be a mapping", where=where, found=found, todo="`sli init` writes one")
+    layers = with_bases(Path(path))
     for setting in settings:
-        _set(tree, setting)
-    tree = {key: _expanded(value, where, (key,)) for key, value in tree.items()}
-    folder = str(path.resolve().parent)
-    _resolve(tree, folder)
-    return checked({**tree, "folder": folder}, where)
+        _set(layers.tree, setting)
+    folder = folder_of(layers.files[0])
+    tree = {key: _expanded(value, layers.name, folder, (key,)) for key, value in layers.tree.items()}
+    # The code that a base names lies beside the base.
+    folders = {"folder": layers.folder_of("slis"), "dask_folder": layers.folder_of("dask")}
+    return checked({**tree, **folders}, layers.name)
 
 
 def checked(tree: Mapping[str, object], where: str = "config") -> Config:
@@ -49,28 +47,31 @@ def checked(tree: Mapping[str, object], where: str = "config") -> Config:
 
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
-EXPANDED = (
-    ("store",),
-    ("predictions", "path"),
-    ("feedback", "path"),
-    ("storage", "**"),
-    ("dask", "scheduler"),
-    ("dask", "options", "**"),
-    ("bins", "*", "table"),
-    ("slis", "*", "against", "table"),
-)
-"""Keys whose texts may name environment variables: `*` is any one key, `**` all keys below."""
+EXPANDED = (*PATHS, ("storage", "**"), ("dask", "scheduler"), ("dask", "options", "**"))
+"""Keys whose texts may name environment variables: `*` is any one key or position, `**` all keys below."""
 
 
-def _expanded(tree: object, where: str, at: tuple[str | int, ...] = ()) -> object:
-    """The tree with `${NAME}` replaced from the environment where that is allowed. Raises ConfigError."""
+def _expanded(tree: object, where: str, folder: str, at: At) -> object:
+    """The tree with `${NAME}` replaced from the environment where that is allowed, and absolute paths.
+
+    Paths that no file of the config wrote are relative to `folder`. Raises ConfigError.
+    """
     if isinstance(tree, dict):
-        return {key: _expanded(value, where, (*at, key)) for key, value in tree.items()}
+        return {key: _expanded(value, where, folder, (*at, key)) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_expanded(value, where, (*at, position)) for position, value in enumerate(tree)]
-    if not isinstance(tree, str) or not VARIABLE.search(tree):
+        return [_expanded(value, where, folder, (*at, position)) for position, value in enumerate(tree)]
+    if isinstance(tree, PathFrom):
+        return located(_with_variables(tree.text, where, at), tree.folder)
+    if not isinstance(tree, str):
         return tree
-    if not any(_matches(at, pattern) for pattern in EXPANDED):
+    text = _with_variables(tree, where, at)
+    return located(text, folder) if is_path(at) else text
+
+
+def _with_variables(tree: str, where: str, at: At) -> str:
+    if not VARIABLE.search(tree):
+        return tree
+    if not any(matches(at, pattern) for pattern in EXPANDED):
         raise ConfigError(
             "environment variables are not read in this key",
             where=f"{where}, key {place_of(at)}",
@@ -91,12 +92,6 @@ def _expanded(tree: object, where: str, at: tuple[str | int, ...] = ()) -> objec
     return text
 
 
-def _matches(at: tuple[str | int, ...], pattern: tuple[str, ...]) -> bool:
-    if pattern[-1] == "**":
-        return len(at) >= len(pattern) and _matches(at[: len(pattern) - 1], pattern[:-1])
-    return len(at) == len(pattern) and all(part in ("*", key) for part, key in zip(pattern, at, strict=True))
-
-
 def _set(tree: dict[str, object], setting: str) -> None:
     """Set a key, for example `predictions.path=logs`. Raises ConfigError."""
     key, equals, text = setting.partition("=")
@@ -110,17 +105,10 @@ def _set(tree: dict[str, object], setting: str) -> None:
     *parents, last = key.strip().split(".")
     for name in parents:
         section = section.setdefault(name, {}) if isinstance(section, dict) else None
-    if not isinstance(section, dict):
+    if not isinstance(section, dict) or key.strip() == EXTENDS:
         raise ConfigError(f"'{key}' cannot be set", where="--set", expected="a key, or a key of a mapping", found=found)
     try:
         section[last] = parse_yaml(text, "--set")
     except ConfigError as error:
         error.where, error.found = f"--set {key}", found
         raise
-
-
-def _resolve(tree: dict[str, object], folder: str) -> None:
-    """Make paths relative to the config's folder absolute; leave wrong types alone."""
-    for section, key in ((tree, "store"), (tree.get("predictions"), "path"), (tree.get("feedback"), "path")):
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = located(section[key], folder)

@@ -81,6 +81,9 @@ class Config(Section):
         None, pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="a size, for example 2GB or 512MiB"
     )
     folder: str = Field(default=".", exclude=True)
+    """Where the modules lie that the config names."""
+    dask_folder: str = Field(default="", exclude=True)
+    """Where the module lies that `dask` names, if elsewhere: beside a base."""
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -204,6 +207,10 @@ class Config(Section):
             return CLUSTER_MEMORY
         shares = 2 * (self.dask.workers if isinstance(self.dask, Workers) else 1)
         return machine_memory() // shares
+
+    @property
+    def factory_folder(self) -> str:
+        return self.dask_folder or self.folder
 
     @property
     def shuffle_memory(self) -> int:

@@ -119,7 +119,7 @@ def no_workers_error(dask: Cluster) -> EngineError:
 def _client_of(config: Config, tasks: int) -> Iterator[Client]:
     """A client that is not checked yet. At the end the client, and a cluster started for it, close."""
     if isinstance(config.dask, Factory):
-        with _client_of_factory(factory_call(config.dask, config.folder), place_name(config.dask)) as client:
+        with _client_of_factory(factory_call(config.dask, config.factory_folder), place_name(config.dask)) as client:
             yield client
     elif isinstance(config.dask, Scheduler):
         with _client(config.dask.scheduler, place_name(config.dask)) as client:

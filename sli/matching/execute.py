@@ -50,7 +50,7 @@ def check_cluster(config: Config) -> None:
     Raises EngineError, and ConfigError for a factory that cannot be called.
     """
     if isinstance(config.dask, Factory):
-        factory_call(config.dask, config.folder)
+        factory_call(config.dask, config.factory_folder)
     if isinstance(config.dask, Scheduler):
         with cluster_client(config, 1):
             pass

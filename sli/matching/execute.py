@@ -109,9 +109,10 @@ def _engine_errors(dask: Cluster, memory: int) -> Iterator[None]:
 
 @dataclass
 class _SharedClient:
-    """The client that all tasks of a run or backfill share, once there is one."""
+    """The client that tasks share, once there is one; `stack` closes it and its cluster."""
 
     stack: ExitStack
+    place: object = None
     client: Client | None = None
 
 
@@ -122,7 +123,7 @@ _SHARED: ContextVar[_SharedClient | None] = ContextVar("shared", default=None)
 def one_cluster() -> Iterator[None]:
     """Inside the block all tasks share one cluster, which is started, or connected to, when it is first needed.
 
-    The cluster is closed at the end of the outermost block. All calls inside must have the same config. It can also be
+    It is closed at the end of the outermost block, or when the tasks of a config need another cluster. It can also be
     used as a decorator.
     """
     if _SHARED.get() is not None:
@@ -136,6 +137,13 @@ def one_cluster() -> Iterator[None]:
             _SHARED.reset(token)
 
 
+def cluster_of(config: Config) -> object:
+    """What is equal for configs that can share a cluster."""
+    if isinstance(config.dask, Workers):
+        return config.dask, config.task_memory
+    return config.dask, config.factory_folder if isinstance(config.dask, Factory) else ""
+
+
 @contextmanager
 def _shared_or_new_client(config: Config, tasks: int) -> Iterator[Client]:
     shared = _SHARED.get()
@@ -143,8 +151,11 @@ def _shared_or_new_client(config: Config, tasks: int) -> Iterator[Client]:
         with _new_client(config, tasks) as client:
             yield client
         return
-    if shared.client is None or shared.client.status != "running":
+    place = cluster_of(config)
+    if shared.client is None or shared.client.status != "running" or shared.place != place:
+        shared.stack.close()
         shared.client = shared.stack.enter_context(_new_client(config, tasks))
+        shared.place = place
     elif isinstance(config.dask, Workers):
         _enlarge(shared.client, min(tasks, config.dask.workers))
     yield shared.client
@@ -183,10 +194,15 @@ def _on_cluster(client: Client, tasks: Sequence[Callable[[], T]], progress: Repo
     results: dict[int, T] = {}
     futures = [client.submit(forward_logs(client, task), pure=False) for task in tasks]
     positions = {future.key: i for i, future in enumerate(futures)}
-    for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
-        results[positions[future.key]] = future.result()
-        future.release()
-        progress(done, len(tasks))
+    try:
+        for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
+            results[positions[future.key]] = future.result()
+            future.release()
+            progress(done, len(tasks))
+    finally:
+        # After an error the cluster may serve another model: no task of this one may keep it waiting.
+        for future in futures:
+            future.release()
     return [results[i] for i in range(len(tasks))]
 
 

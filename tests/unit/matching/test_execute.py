@@ -330,6 +330,37 @@ def test_one_cluster_grows_with_the_tasks_and_its_dashboard_is_told_once(caplog:
     assert set(multiprocessing.active_children()) <= before
 
 
+def test_configs_share_a_cluster_as_long_as_their_settings_for_it_are_equal(factories: str) -> None:
+    chosen = made_by(factories, "factories:of_cluster")
+    made = load("factories:of_cluster", Path(factories)).__globals__["made"]
+    made.clear()
+    with engine.one_cluster():
+        with pytest.raises(InputError):
+            execute(chosen, [failing(InputError("of this model")), slow_first(0, 1)], silent)
+        assert execute(chosen.model_copy(update={"model": "another"}), [slow_first(1, 2)], silent) == [1]
+        assert [each.status.name for each in made] == ["running"]
+        in_process = config(memory="1GB")
+        with cluster_client(in_process, 1) as client:
+            assert client.submit(abs, -1).result() == 1
+        assert [each.status.name for each in made] == ["closed"]
+        assert execute(chosen, [slow_first(0, 1)], silent) == [0]
+    assert [each.status.name for each in made] == ["closed", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ({"dask": {"workers": 2}}, {"dask": {"workers": 2}, "level": 0.9}, True),
+        ({"dask": {"workers": 2}}, {"dask": {"workers": 3}}, False),
+        ({"dask": {"workers": 2}, "memory": "1GB"}, {"dask": {"workers": 2}, "memory": "2GB"}, False),
+        ({"dask": {"scheduler": "tcp://h:1"}, "memory": "1GB"}, {"dask": {"scheduler": "tcp://h:1"}}, True),
+        ({"dask": {"factory": "a:b"}, "folder": "/a"}, {"dask": {"factory": "a:b"}, "folder": "/b"}, False),
+    ],
+)
+def test_which_settings_need_a_cluster_of_their_own(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
+    assert (engine.cluster_of(config(**one)) == engine.cluster_of(config(**other))) is equal
+
+
 def test_the_command_says_on_stderr_where_the_dashboard_is(capsys: pytest.CaptureFixture[str]) -> None:
     with bars.Bars():
         logging.getLogger("sli.cluster").info("dashboard: %s", "http://host:8787/status")

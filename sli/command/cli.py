@@ -135,7 +135,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**planned.to_dict(), "expected": expected and expected.to_dict()}))
     else:
-        lines = plan_lines(planned, config.predictions.id, config.all_grains)
+        lines = plan_lines(planned, config.id_columns, config.all_grains)
         _print(lines + (expected_lines(expected, config.slice_sets) if expected else []))
     return 0
 

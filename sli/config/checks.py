@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from sli.calendar.grain import Grain
+from sli.config.log_sections import Feedback, IdSetting, Labels, Predictions, TimeColumn, TimeFrom
 from sli.config.sections import Cluster, Scheduler
 from sli.engine.storage import check_no_credentials
 from sli.errors import ConfigError, nearest
@@ -94,6 +95,76 @@ def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> 
                 expected=f"one of {', '.join(classes)}",
                 todo=nearest(name, classes),
             )
+
+
+def check_logs_fit(task: str, predictions: Predictions, feedback: Sequence[Feedback]) -> None:
+    """Raise ConfigError for keys of the logs that do not go with the task or with each other."""
+    sources: dict[str, Predictions | Feedback] = {"predictions": predictions}
+    sources |= {f"feedback[{place}]" if len(feedback) > 1 else "feedback": log for place, log in enumerate(feedback)}
+    for name, source in sources.items():
+        if isinstance(source.id, tuple) and len(source.id) < 2:
+            raise ConfigError(
+                "a list of columns needs at least two", where=f"{name}.id", found=str(len(source.id)), todo="name both"
+            )
+        if isinstance(source.time, TimeColumn) and (source.time.unit is None) == (source.time.format is None):
+            raise ConfigError(
+                "a time column has a `unit` (numbers) or a `format` (texts)",
+                where=f"{name}.time",
+                expected="one of {column: event_ms, unit: ms} and {column: at, format: '%d/%m/%Y %H:%M'}",
+                todo=f"for timestamps and ISO 8601 texts write `time: {source.time.column}`",
+            )
+        if source.labels is not None:
+            check_labels(task, source.labels, f"{name}.labels")
+    if isinstance(predictions.time, TimeFrom):
+        raise ConfigError(
+            "a prediction needs a time of its own",
+            where="predictions.time",
+            expected="a column",
+            found=f"{{from: {predictions.time.source}}}",
+            todo="name the column that says when the prediction was made",
+        )
+    if len({_parts(source.id) for source in sources.values()}) > 1:
+        counts = ", ".join(f"{_parts(source.id)} in {name}" for name, source in sources.items())
+        raise ConfigError(
+            "the ids of the logs must have the same number of columns", where="predictions.id", found=counts
+        )
+    for key in ("keep", "nulls", "early"):
+        if len({str(getattr(log, key)) for log in feedback}) > 1:
+            raise ConfigError(
+                f"all feedback logs must have the same `{key}`",
+                where=f"feedback[1].{key}",
+                found=" and ".join(str(getattr(log, key)) for log in feedback),
+            )
+
+
+def _parts(setting: IdSetting) -> int:
+    return len(setting) if isinstance(setting, tuple) else 1
+
+
+def check_labels(task: str, labels: Labels, where: str) -> None:
+    """Raise ConfigError unless both lists of `labels` have values, and none in common."""
+    if task != "binary":
+        todo = "map classes under `classes:`" if task == "multiclass" else "remove them, or write `task: binary`"
+        raise ConfigError("only a binary task has `labels`", where=where, todo=todo)
+    for name, values in (("positive", labels.positive), ("negative", labels.negative)):
+        if not values:
+            raise ConfigError("this list needs at least one value", where=f"{where}.{name}")
+    if both := {*map(str, labels.positive)} & {*map(str, labels.negative)}:
+        raise ConfigError("a value is in both lists", where=where, found=", ".join(sorted(both)))
+
+
+def check_spellings(spellings: Sequence[Sequence[str]]) -> None:
+    """Raise ConfigError if two classes have a spelling in common."""
+    owners: dict[str, str] = {}
+    for texts in spellings:
+        for text in texts:
+            if owners.setdefault(text, texts[0]) != texts[0]:
+                raise ConfigError(
+                    "two classes have a spelling in common",
+                    where="classes",
+                    found=f"'{text}' for {owners[text]} and {texts[0]}",
+                    todo="list each spelling under one class",
+                )
 
 
 def check_query(task: str, query: str | None) -> None:

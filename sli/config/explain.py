@@ -6,12 +6,13 @@ Limit: the first wrong key is explained in full, the others are named.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sli.config.extends import EXTENDS
+from sli.config.log_sections import A_FIELD, Feedback, TimeColumn, TimeFrom, TypedId
 from sli.config.model import Config
-from sli.config.sections import CLUSTERS, EXPECTED_OF_TAG, SECTION_OF_TAG, Section
+from sli.config.sections import CLUSTERS, Quantiles, Section, SliceSet, Sliding
 from sli.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -32,6 +33,24 @@ WHAT = {
     "less_than": "the number is out of range",
 }
 """What is wrong, by the beginning of pydantic's name of the mistake."""
+SECTION_OF_TAG: Mapping[str, type[Section]] = {
+    f"<{section.__name__}>": section
+    for section in (*CLUSTERS, Sliding, SliceSet, Quantiles, TypedId, TimeColumn, TimeFrom, Feedback)
+}
+EXPECTED_OF_TAG = {
+    "<cluster>": "in-process or {workers: 4} or {scheduler: ADDRESS} or {factory: MODULE:FUNCTION}",
+    "<grain>": "hour or day or week or month or cumulative or {size: 7d}",
+    "<columns>": "a list of columns, for example [region], or {columns: [region], top: 20}",
+    "<id>": f"{A_FIELD}; several as a list",
+    "<parts>": "a list of columns, for example [request_id, model]",
+    "<field>": A_FIELD,
+    "<names>": "a list, for example [region]",
+    "<fields>": "a mapping, for example {country: payload.country}",
+    "<list of scores>": "{class: column}, or one column with the list of scores",
+    "<classes>": "a mapping, for example {cat: [Cat, CAT]}",
+    "<logs>": "the keys of a feedback log, or a list of several",
+    "<edges>": "edges, for example [10, 20, 50], or {quantiles: 4, table: train.parquet}",
+}
 
 
 def explained(error: ValidationError, where: str) -> ConfigError:
@@ -112,10 +131,10 @@ def _place(loc: Iterable[str | int]) -> tuple[list[str | int], type[Section], st
 
 def _unknown_key(key: str, where: str, section: type[Section]) -> ConfigError:
     sections = CLUSTERS if section in CLUSTERS else (section,)
-    valid = [name for section in sections for name, field in section.model_fields.items() if not field.exclude]
+    valid = [name for section in sections for name in section.config_keys()]
     valid += [EXTENDS] * (section is Config)
     if key in valid:
-        kinds = " or ".join(f"{{{', '.join(section.model_fields)}}}" for section in sections)
+        kinds = " or ".join(f"{{{', '.join(section.config_keys())}}}" for section in sections)
         return ConfigError(f"'{key}' does not go with the other keys here", where=where, expected=kinds)
     return ConfigError(
         f"unknown key '{key}'", where=where, expected=f"one of {', '.join(valid)}", todo=nearest(key, valid)

@@ -21,15 +21,13 @@ from sli.calendar.zone import Zone, zone
 from sli.config import checks
 from sli.config.bins import check_bins, edges_of
 from sli.config.entries import Context, parse_slis
+from sli.config.log_sections import ClassesSetting, Feedback, FeedbackSetting, Predictions
 from sli.config.sections import (
     BinSetting,
-    ClassName,
     Cluster,
     DurationSetting,
     Factory,
-    Feedback,
     GrainSetting,
-    Predictions,
     Scheduler,
     Section,
     SliceSet,
@@ -60,10 +58,10 @@ class Config(Section):
     store: str
     horizon: DurationSetting
     predictions: Predictions
-    feedback: Feedback
+    feedback: FeedbackSetting
     task: Literal["binary", "multiclass", "regression", "ranking"]
     slis: tuple[object, ...] = Field(description="a list, for example [accuracy]")
-    classes: tuple[ClassName, ...] = Field((), description="a list of names, for example [cat, dog]")
+    classes: ClassesSetting = Field((), description="a list of names, for example [cat, dog]")
     timezone: str = "UTC"
     threshold: float = Field(0.5, ge=0, le=1, description="a number from 0 to 1")
     level: float = Field(0.95, gt=0, lt=1, description="a number between 0 and 1, for example 0.95")
@@ -90,9 +88,12 @@ class Config(Section):
         self.zone, self.since_instant  # noqa: B018 - raises ConfigError
         checks.keep_cluster_secrets(self.dask)
         checks.check_store(self.store)
-        checks.check_logs({"predictions.path": self.predictions.path, "feedback.path": self.feedback.path}, self.dask)
-        checks.check_classes(self.task, self.classes)
-        checks.check_scores(self.task, self.classes, self.predictions.scores)
+        paths = {name: source.path for name, source in self.sources.items()}
+        checks.check_logs({f"{name}.path": path for name, path in paths.items()}, self.dask)
+        checks.check_classes(self.task, self.class_names)
+        checks.check_spellings(self.spellings)
+        checks.check_logs_fit(self.task, self.predictions, self.feedback_logs)
+        checks.check_scores(self.task, self.class_names, self.scores)
         checks.check_query(self.task, self.predictions.query)
         self.declared  # noqa: B018 - raises ConfigError
         checks.check_slices(self.slice_sets)
@@ -154,11 +155,67 @@ class Config(Section):
         )
 
     @functools.cached_property
+    def feedback_logs(self) -> tuple[Feedback, ...]:
+        """All feedback logs."""
+        return self.feedback if isinstance(self.feedback, tuple) else (self.feedback,)
+
+    @property
+    def feedback_rules(self) -> Feedback:
+        """A feedback log, for the keys that all of them share: `keep`, `nulls` and `early`."""
+        return self.feedback_logs[0]
+
+    @functools.cached_property
+    def sources(self) -> dict[str, Predictions | Feedback]:
+        """The sections of all logs, by their place in the config."""
+        several = isinstance(self.feedback, tuple)
+        names = [f"feedback[{place}]" if several else "feedback" for place in range(len(self.feedback_logs))]
+        return {"predictions": self.predictions, **dict(zip(names, self.feedback_logs, strict=True))}
+
+    @property
+    def id_columns(self) -> str:
+        """The columns of the id of a prediction, for messages."""
+        setting = self.predictions.id
+        parts = setting if isinstance(setting, tuple) else (setting,)
+        return ", ".join(part if isinstance(part, str) else part.column for part in parts)
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    @functools.cached_property
+    def spellings(self) -> tuple[tuple[str, ...], ...]:
+        """How the logs may write each class: its name first."""
+        if not isinstance(self.classes, Mapping):
+            return tuple((name,) for name in self.classes)
+        return tuple((name, *(text for text in texts if text != name)) for name, texts in self.classes.items())
+
+    @functools.cached_property
+    def scores(self) -> Mapping[str, str]:
+        """The name of the column with each class's score."""
+        fields = self._score_fields
+        return {name: f"score {name}" if "," in field else field for name, field in fields.items()}
+
+    @functools.cached_property
+    def _score_fields(self) -> Mapping[str, str]:
+        scores = self.predictions.scores
+        if isinstance(scores, str):
+            return {name: f"{scores}[{place}]" for place, name in enumerate(self.class_names, 1)}
+        return scores
+
+    @functools.cached_property
+    def fields(self) -> dict[str, str]:
+        """Where columns of the predictions log are whose names are not their fields."""
+        columns = self.predictions.columns
+        mapped = dict(columns) if isinstance(columns, Mapping) else {}
+        mapped |= {self.scores[name]: field for name, field in self._score_fields.items()}
+        return {name: field for name, field in mapped.items() if name != field}
+
+    @functools.cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns of the predictions log that slices or SLIs need, besides id, time and value."""
         named = {name for slice_by in self.slice_sets for name in slice_by} | set(self.predictions.columns)
         query = {self.predictions.query} if self.predictions.query else set()
-        return tuple(sorted(named | set(self.predictions.scores.values()) | query))
+        return tuple(sorted(named | set(self.scores.values()) | query))
 
     @functools.cached_property
     def declared(self) -> tuple[Sli, ...]:
@@ -170,8 +227,8 @@ class Config(Section):
         """The part of the config that the meaning of an SLI depends on, besides its own declaration."""
         return Context(
             task=self.task,
-            classes=self.classes,
-            scores=self.predictions.scores,
+            classes=self.class_names,
+            scores=self.scores,
             columns=self.columns,
             folder=self.folder,
             zone=self.zone,
@@ -221,15 +278,16 @@ class Config(Section):
     @functools.cached_property
     def base(self) -> str:
         """Hash of the keys that the tiles depend on. If it changes, every tile is recomputed from the logs."""
+        feedback = [{**_hashed_keys(log, "early"), "early": log.early.micros} for log in self.feedback_logs]
         meaning = {
             "format": HASHED_SINCE,
             "timezone": self.timezone,
             "since": self.since_instant,
             "horizon": self.horizon.micros,
-            "predictions": _hashed_keys(self.predictions, "columns"),
-            "feedback": {**_hashed_keys(self.feedback, "early"), "early": self.feedback.early.micros},
+            "predictions": _hashed_keys(self.predictions, "columns") | ({"fields": self.fields} if self.fields else {}),
+            "feedback": feedback if isinstance(self.feedback, tuple) else feedback[0],
             "task": self.task,
-            "classes": self.classes,
+            "classes": self.spellings if isinstance(self.classes, Mapping) else self.classes,
             "threshold": self.threshold,
             "bins": sorted(self.edges.items()),
         }

@@ -1,4 +1,4 @@
-"""The sections of a config: the keys of `predictions`, `feedback`, `grains`, `slice_by`, `bins` and `dask`.
+"""The sections of a config but those of the logs: the keys of `grains`, `slice_by`, `bins` and `dask`.
 
 The description of a field appears in messages as what is expected. Limit: a section checks only its own keys; `checks`
 checks what must fit together across sections.
@@ -20,6 +20,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
+    @classmethod
+    def config_keys(cls) -> tuple[str, ...]:
+        """The keys as a config writes them."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items() if not field.exclude)
+
 
 DurationSetting = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
@@ -29,33 +34,6 @@ TimeSetting = Annotated[str, BeforeValidator(lambda value: value.isoformat() if 
 GrainName = Literal["hour", "day", "week", "month", "cumulative"]
 ClassName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 """The name of a class. Values that YAML reads as true, false or null are refused: the logs spell them differently."""
-
-
-class Predictions(Section):
-    """The predictions log: its path and the names of its columns."""
-
-    path: str
-    id: str
-    time: str
-    value: str
-    keep: Literal["first", "latest"] = "first"
-    columns: tuple[str, ...] = Field((), description="a list of columns, for example [region]")
-    scores: Mapping[str, str] = Field({}, description="{class: column}, for example {cat: p_cat, dog: p_dog}")
-    """Multiclass: the column of each class's probability."""
-    query: str | None = None
-    """Ranking: the column that says which predictions were ranked together."""
-
-
-class Feedback(Section):
-    """The feedback log: its path and the names of its columns."""
-
-    path: str
-    id: str
-    time: str
-    value: str
-    keep: Literal["latest", "first"] = "latest"
-    nulls: Literal["withdraw", "ignore"] = "withdraw"
-    early: DurationSetting = Duration.parse("0s")
 
 
 class Sliding(Section):
@@ -109,7 +87,7 @@ def tag_of(plain: str, *sections: type[Section]) -> Callable[[object], str]:
             return f"<{type(value).__name__}>"
         if not isinstance(value, Mapping):
             return plain
-        return f"<{max(sections, key=lambda section: len(section.model_fields.keys() & value.keys())).__name__}>"
+        return f"<{max(sections, key=lambda section: len({*section.config_keys()} & value.keys())).__name__}>"
 
     return tag
 
@@ -135,12 +113,3 @@ BinSetting = Annotated[
     Annotated[tuple[float, ...], Tag("<edges>")] | Annotated[Quantiles, Tag("<Quantiles>")],
     Discriminator(tag_of("<edges>", Quantiles)),
 ]
-SECTION_OF_TAG: Mapping[str, type[Section]] = {
-    f"<{section.__name__}>": section for section in (*CLUSTERS, Sliding, SliceSet, Quantiles)
-}
-EXPECTED_OF_TAG = {
-    "<cluster>": "in-process or {workers: 4} or {scheduler: ADDRESS} or {factory: MODULE:FUNCTION}",
-    "<grain>": "hour or day or week or month or cumulative or {size: 7d}",
-    "<columns>": "a list of columns, for example [region], or {columns: [region], top: 20}",
-    "<edges>": "edges, for example [10, 20, 50], or {quantiles: 4, table: train.parquet}",
-}

@@ -129,21 +129,35 @@ def check_expression(text: str, columns: Collection[str], numbers: bool = False,
     return _checked(text, tuple(columns), numbers, missing)
 
 
+def named_columns(text: str) -> frozenset[str]:
+    """The names of the columns that an SQL expression of a config uses, whichever they are. Raises ConfigError.
+
+    >>> sorted(named_columns("coalesce(output.score, fallback)"))
+    ['fallback', 'output']
+    """
+    return _checked(text, None, False, "")
+
+
+def expression_tree(text: str) -> Any:
+    """DuckDB's tree of an expression that `named_columns` accepts."""
+    return _tree(locked_database().cursor(), STATEMENTS[0], text)
+
+
 @functools.lru_cache(maxsize=1024)
-def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -> frozenset[str]:
+def _checked(text: str, columns: tuple[str, ...] | None, numbers: bool, missing: str) -> frozenset[str]:
     import duckdb
 
-    expected = f"one SQL expression over {', '.join(columns)}"
+    expected = f"one SQL expression over {', '.join(columns) if columns is not None else 'the columns of the log'}"
     found = shortened(text)
     what = "this SQL cannot be used"
     try:
-        con = _engine().cursor()
+        con = locked_database().cursor()
         return run_within(con, CHECK_SECONDS, lambda: _columns_of_text(con, text, columns, numbers))
     except Refused as error:
         todo = error.todo or (missing.format(error.column) if error.column else "")
         raise ConfigError(f"{what}: {error}", expected=expected, found=found, todo=todo) from None
     except TimeoutError:
-        _engine.cache_clear()
+        locked_database.cache_clear()
         raise ConfigError(f"{what}: checking it takes too long", expected=expected, found=found) from None
     except RecursionError:
         raise ConfigError(f"{what}: it is nested too deeply", expected=expected, found=found) from None
@@ -153,14 +167,17 @@ def _checked(text: str, columns: tuple[str, ...], numbers: bool, missing: str) -
 
 
 @functools.cache
-def _engine() -> duckdb.DuckDBPyConnection:
+def locked_database() -> duckdb.DuckDBPyConnection:
+    """A database without access to files, whose settings cannot change; its time zone is UTC. Use cursors of it."""
     import duckdb
 
-    return lock_down(duckdb.connect(config={"threads": 1, "memory_limit": "256MB"}))
+    con = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
+    con.execute("SET GLOBAL TimeZone='UTC'")
+    return lock_down(con)
 
 
 def _columns_of_text(
-    con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ...], numbers: bool
+    con: duckdb.DuckDBPyConnection, text: str, columns: tuple[str, ...] | None, numbers: bool
 ) -> frozenset[str]:
     if not text.strip():
         raise Refused("it is empty")
@@ -173,9 +190,9 @@ def _columns_of_text(
     alone, case = (_tree(con, statement, text) for statement in STATEMENTS)
     if case.get("class") != "CASE" or [branch["then_expr"] for branch in case["case_checks"]] != [alone]:
         raise Refused("it closes a bracket or comment that it did not open")
-    known = {name.lower(): name for name in columns}
+    known = {name.lower(): name for name in columns} if columns is not None else None
     used = frozenset(_columns(alone, known, frozenset()))
-    if numbers:
+    if numbers and columns is not None:
         values = ", ".join(f"NULL::DOUBLE AS {quoted(name)}" for name in columns)
         # DESCRIBE binds the query without running it, so no constant expression in it is computed.
         [described] = con.execute(f"DESCRIBE SELECT ({text}) FROM (SELECT {values})").fetchall()
@@ -216,10 +233,11 @@ def _parse(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
     return json.loads(tree, object_hook=lambda node: {k: v for k, v in node.items() if k not in positions})
 
 
-def _columns(node: Any, known: Mapping[str, str], own: frozenset[str], lambdas: bool = False) -> Iterator[str]:
+def _columns(node: Any, known: Mapping[str, str] | None, own: frozenset[str], lambdas: bool = False) -> Iterator[str]:
     """The columns that a node of the tree uses. Raises Refused for parts that an expression may not contain.
 
-    `known` are the names of the columns by their lower case. `own` are the arguments of the lambdas around the node.
+    `known` are the names of the columns by their lower case; if it is None, a column may have any name. `own` are the
+    arguments of the lambdas around the node.
     `lambdas`: the node is an argument of a function that takes lambdas, so it may be one.
     """
     if isinstance(node, list):
@@ -254,17 +272,20 @@ def _columns(node: Any, known: Mapping[str, str], own: frozenset[str], lambdas: 
         yield from _columns(child, known, own, takes_lambda)
 
 
-def _column(path: list[str], known: Mapping[str, str], own: frozenset[str]) -> Iterator[str]:
+def _column(path: list[str], known: Mapping[str, str] | None, own: frozenset[str]) -> Iterator[str]:
     """The column that a reference names; none if it names an argument of a lambda. Raises Refused."""
     name = path[0].lower()
     if name in own:
         return
-    if name not in known:
-        whole = ".".join(path)
-        if name in REFUSED:
-            raise Refused(f"'{whole}' {REFUSED[name]}")
+    if known is not None and name in known:
+        yield known[name]
+        return
+    whole = ".".join(path)
+    if name in REFUSED:
+        raise Refused(f"'{whole}' {REFUSED[name]}")
+    if known is not None:
         raise Refused(f"unknown column '{whole}'", nearest(path[0], known.values()), path[0])
-    yield known[name]
+    yield path[0]
 
 
 def _arguments(node: Any) -> Iterator[str]:

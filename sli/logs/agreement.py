@@ -6,14 +6,15 @@ Limit: each file has one vote, however many rows it has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
 from sli.config.model import Config
 from sli.errors import ConfigError
-from sli.logs.files import Files, Inputs, LogFile
-from sli.slices import SliceBy
+from sli.logs.fields import type_of
+from sli.logs.files import Columns, Files, Inputs, LogFile
+from sli.logs.log import Log, feedback_log, predictions_log
 
 NESTED = ("list", "large_list", "fixed_size_list", "struct", "map")
 TEXT, ANY = "text", "null"
@@ -21,13 +22,18 @@ TEXT, ANY = "text", "null"
 
 def set_aside_disagreeing(config: Config, inputs: Inputs) -> Inputs:
     """The same inputs, with the files set aside whose types disagree with most others."""
-    predictions = _with_same_columns(inputs.predictions, config.columns, config.slice_sets)
-    return _with_same_ids(Inputs(predictions, inputs.feedback), config.predictions.id, config.feedback.id)
+    log, feedback = predictions_log(config), feedback_log(config)
+    sliced = {log.field(name) for columns in config.slice_sets for name in columns}
+    predictions = _with_same_columns(inputs.predictions, [log.field(name) for name in log.columns], sliced)
+    inputs = Inputs(predictions, inputs.feedback)
+    for place in range(len(log.id)):
+        inputs = _with_same_ids(inputs, place, log, feedback)
+    return inputs
 
 
 def with_usable_slices(config: Config, inputs: Inputs) -> Config:
     """The config without the slices by columns of lists or structs. Raises ConfigError if no slice is left."""
-    types = nested_types(config.slice_sets, inputs)
+    types = nested_types(config, inputs)
     if not types:
         return config
     settings = zip(config.slice_by, config.slice_sets, strict=True)
@@ -46,22 +52,20 @@ def with_usable_slices(config: Config, inputs: Inputs) -> Config:
     return config.model_copy(update={"slice_by": tuple(kept), "slice_sets": sets, "caps": config.caps})
 
 
-def nested_types(slice_sets: Sequence[SliceBy], inputs: Inputs) -> dict[str, str]:
+def nested_types(config: Config, inputs: Inputs) -> dict[str, str]:
     """The types of the slice columns that are lists or structs in a usable file, by name."""
-    files = inputs.predictions
+    files, log = inputs.predictions, predictions_log(config)
+    sliced = sorted({name for columns in config.slice_sets for name in columns})
     nested = {}
     for place in np.unique(files.kinds.of_file[files.usable]):
-        types = {name: kind for name, kind in files.kinds.all[place] if _family(kind).startswith(NESTED)}
-        nested.update({name: types[name] for name in _slice_columns(slice_sets) if name in types})
+        types = {field: type_of(kind) for field, kind in files.kinds.all[place] if _family(kind).startswith(NESTED)}
+        nested.update({name: types[log.field(name)] for name in sliced if log.field(name) in types})
     return nested
 
 
-def _slice_columns(slice_sets: Sequence[SliceBy]) -> list[str]:
-    return sorted({name for columns in slice_sets for name in columns})
-
-
-def _family(kind: str) -> str:
+def _family(stored: str) -> str:
     """The name of a group of types that one column may have, for example `number`; a nested type is a group alone."""
+    kind = type_of(stored)
     if kind.startswith(NESTED) or kind == "null":
         return kind
     if kind.startswith(("string", "large_string", "hive", "dictionary")):
@@ -70,17 +74,17 @@ def _family(kind: str) -> str:
     return "timestamp" if family == "date" else family
 
 
-def _with_same_columns(files: Files, names: Sequence[str], slice_sets: Sequence[SliceBy]) -> Files:
-    for name in names:
+def _with_same_columns(files: Files, fields: Sequence[str], sliced: Collection[str]) -> Files:
+    for name in fields:
         families = [_family(dict(columns).get(name, "")) for columns in files.kinds.all]
         if len({*families} - {TEXT, ANY}) + (TEXT in families) < 2:
             continue  # almost always
         counts = Counter(families[kind] for kind in files.kinds.of_file[files.usable])
-        usual = _usual_families(counts, name in _slice_columns(slice_sets))
+        usual = _usual_families(counts, name in sliced)
         expected = " or ".join(sorted(usual - {ANY}))
 
         def explain(file: LogFile, name: str = name, expected: str = expected) -> str:
-            return f"column '{name}' is {file.types[name]}, expected {expected} as in the other files"
+            return f"column '{name}' is {type_of(file.types[name])}, expected {expected} as in the other files"
 
         files = _set_aside(files, [family not in usual for family in families], "wrong type", explain)
     return files
@@ -101,35 +105,46 @@ def _usual_families(counts: Counter[str], sliced: bool) -> set[str]:
     return {TEXT, ANY, most}
 
 
-def _with_same_ids(inputs: Inputs, prediction_id: str, feedback_id: str) -> Inputs:
-    """The same inputs, with the files set aside whose ids are of another kind than in most files of predictions."""
-    predictions = inputs.predictions
-    kinds = [_id_kind(dict(columns).get(prediction_id, "")) for columns in predictions.kinds.all]
+def _with_same_ids(inputs: Inputs, place: int, log: Log, feedback: Log) -> Inputs:
+    """The same inputs, with the files set aside whose ids are of another kind than in most files of predictions.
+
+    `place`: which part of the ids. A part that the config compares as text may have any kind.
+    """
+    predictions, part = inputs.predictions, log.id[place]
+    kinds = [_id_kind(columns, part.field) for columns in predictions.kinds.all]
     counts = Counter(kinds[kind] for kind in predictions.kinds.of_file[predictions.usable])
-    if not counts:
+    if not counts or part.as_text:
         return inputs
     # Where both kinds have as many files, the kind of the first file wins.
     usual = max(counts, key=lambda kind: counts[kind])
-    first = next(file for file in predictions if file.usable and _id_kind(file.types[prediction_id]) == usual)
+    first = next(file for file in predictions if file.usable and _id_kind(file.columns, part.field) == usual)
 
-    def check(files: Files, column: str) -> Files:
+    def check(files: Files, logs: Log) -> Files:
         def explain(file: LogFile) -> str:
-            theirs = first.types[prediction_id]
-            return f"ids ('{column}') are {file.types[column]}, but {theirs} in {first.path}"
+            theirs, column = type_of(first.types[part.field]), logs.of(file.log).id[place].field
+            return f"ids ('{column}') are {type_of(file.types[column])}, but {theirs} in {first.path}"
 
-        unusual = [_id_kind(dict(columns).get(column, "")) != usual for columns in files.kinds.all]
-        return _set_aside(files, unusual, "wrong id type", explain)
+        for one in (logs, *logs.others):
+            if not one.id[place].as_text:
+                unusual = [_id_kind(columns, one.id[place].field) != usual for columns in files.kinds.all]
+                files = _set_aside(files, unusual, "wrong id type", explain, one.name)
+        return files
 
-    return Inputs(check(predictions, prediction_id), check(inputs.feedback, feedback_id))
+    return Inputs(check(predictions, log), check(inputs.feedback, feedback))
 
 
-def _id_kind(id_type: str) -> str:
-    return "integer" if "int" in id_type and "dictionary" not in id_type else "text"
+def _id_kind(columns: Columns, field: str) -> str:
+    kind = type_of(dict(columns).get(field, ""))
+    return "integer" if "int" in kind and "dictionary" not in kind else "text"
 
 
-def _set_aside(files: Files, unusual: list[bool], check: str, explain: Callable[[LogFile], str]) -> Files:
-    """The same files, with the usable ones of the unusual kinds set aside."""
+def _set_aside(
+    files: Files, unusual: list[bool], check: str, explain: Callable[[LogFile], str], log: str = ""
+) -> Files:
+    """The same files, with the usable ones of the unusual kinds set aside; with `log` only those of this log."""
     wrong = np.flatnonzero(files.usable & np.array(unusual, bool)[files.kinds.of_file])
     if not len(wrong):
         return files
-    return files.replace_at(wrong, [file.set_aside(check, explain(file)) for file in files.take(wrong)])
+    named = [(at, file) for at, file in zip(wrong, files.take(wrong), strict=True) if log in ("", file.log)]
+    places = np.array([at for at, _ in named], np.int64)
+    return files.replace_at(places, [file.set_aside(check, explain(file)) for _, file in named])

@@ -15,9 +15,11 @@ from sli.calendar.interval import Interval
 from sli.engine.connection import connect
 from sli.engine.storage import filesystem, message_of, read_to_end
 from sli.errors import EngineError
+from sli.logs.fields import HIVE
 from sli.logs.files import LogFile, Problem, UnreadableFiles
 from sli.logs.listing import is_current
-from sli.logs.reader import Log, rows_sql
+from sli.logs.log import Log
+from sli.logs.reader import rows_sql
 from sli.masking import masked
 
 
@@ -72,7 +74,7 @@ def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
 
 def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
     """Why DuckDB fails on a file: it is damaged if pyarrow fails too, else unsupported."""
-    stored = [name for name, kind in file.columns if kind != "hive" and name in log.needed]
+    stored = sorted(name for name, kind in file.columns if kind != HIVE and name in log.of(file.log).stored)
     try:
         fs, place = filesystem(file.path, log.storage)
         with fs.open(place, "rb") as opened:

@@ -6,18 +6,22 @@ Limit: a run reads the listings of both logs, and of the files only the footers 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow.compute as pc
 
+from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.arrow import Column, Flags, Rows, flags, text_column
 from sli.engine.storage import Storage
 from sli.errors import ConfigError, InputError
 from sli.logs.agreement import set_aside_disagreeing
-from sli.logs.files import Files, Inputs, LogFile
-from sli.logs.footer import ExpectedLog, FileReplaced, read_footers
+from sli.logs.files import Files, Inputs, LogFile, folders_of
+from sli.logs.footer import FileReplaced, Unread, read_footers
 from sli.logs.listing import ENDINGS, Listing, list_files
+from sli.logs.log import Log, check_expressions, feedback_log, predictions_log
+from sli.logs.where import excluded_by_folder
 
 ATTEMPTS = 5
 """How often a log is listed again because a file of it was replaced or removed before it was read."""
@@ -29,10 +33,16 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
     Raises InputError if a log cannot be listed or there are no predictions, ConfigError if its path does not exist.
     """
     known = known or Inputs.of([])
-    expected = functools.partial(ExpectedLog, zone=config.zone, classes=config.classes, storage=config.storage)
-    predictions = expected(log="predictions", source=config.predictions, columns=config.columns)
-    feedback = expected(log="feedback", source=config.feedback, columns=())
-    inputs = Inputs(_discover_log(predictions, known.predictions), _discover_log(feedback, known.feedback))
+    predictions, feedback = predictions_log(config), feedback_log(config)
+    logs = (predictions, feedback, *feedback.others)
+    for log in logs:
+        check_expressions(log)
+    files = [
+        _discover_log(log, source.path, config.zone, known.files.of_logs([log.name]))
+        for log, source in zip(logs, config.sources.values(), strict=True)
+    ]
+    _check_once(files[1:])
+    inputs = Inputs(files[0], functools.reduce(Files.with_more, files[1:]))
     if not inputs.predictions:
         raise InputError(
             "the predictions log is empty",
@@ -77,65 +87,95 @@ def check_usable(inputs: Inputs) -> None:
             )
 
 
-def feedback_warnings(files: Files, path: str, storage: Storage) -> tuple[str, ...]:
+def feedback_warnings(config: Config, files: Files) -> tuple[str, ...]:
     """A warning if none of the files of the feedback log has a row that can be used, so that nothing has a label."""
     if pc.sum(files.take(files.usable).rows.column("rows")).as_py():
         return ()
     why = "without rows" if files.usable.all() else "set aside or without rows" if files.usable.any() else "set aside"
     count = f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}"
-    contents = count if files else _contents("feedback", path, storage)
-    return (f"nothing is labelled: no usable feedback at {path}, only {contents}",)
+    paths = [log.path for log in config.feedback_logs]
+    contents = count if files else " and ".join(_contents("feedback", path, config.storage) for path in paths)
+    return (f"nothing is labelled: no usable feedback at {' and '.join(paths)}, only {contents}",)
 
 
-def _discover_log(expected: ExpectedLog, before: Files) -> Files:
+def _check_once(feedback: Sequence[Files]) -> None:
+    """Raise ConfigError if a file belongs to two feedback logs: its rows would count twice."""
+    owners: dict[str, int] = {}
+    for number, files in enumerate(feedback):
+        for path in files.paths:
+            if owners.setdefault(path, number) != number:
+                raise ConfigError(
+                    "two feedback logs have a file in common",
+                    where=f"feedback[{number}].path",
+                    found=path,
+                    todo="read it once, with SQL for what differs: `where: kind IN ('a', 'b')`, `value: {sql: ...}`",
+                )
+
+
+def _discover_log(log: Log, path: str, zone: Zone, before: Files) -> Files:
     """The files of a log. A file that did not change keeps its row."""
     for _ in range(ATTEMPTS):
-        listed = list_files(expected.log, expected.source.path, expected.storage)
+        listed = list_files(log.key, path, log.storage)
         if listed is None:
-            raise _missing_log(expected, before)
+            raise _missing_log(log, path, before)
         try:
-            return _files(expected, listed, before)
+            return _files(log, zone, listed, before)
         except FileReplaced as replaced:
             last = replaced
     raise InputError(
-        f"a file of the {expected.log} log was replaced or removed while it was read",
+        f"a file of the {log.name} log was replaced or removed while it was read",
         where=str(last),
         todo="run again",
         passes=True,
     ) from last
 
 
-def _missing_log(expected: ExpectedLog, before: Files) -> InputError | ConfigError:
-    what, key = f"the path of the {expected.log} log does not exist", f"{expected.log}.path"
+def _missing_log(log: Log, path: str, before: Files) -> InputError | ConfigError:
+    what, key = f"the path of the {log.name} log does not exist", f"{log.key}.path"
     if before:
         # There was a log before, so the path is not misspelt: its storage may be away.
-        return InputError(what, where=expected.source.path, todo=f"check `{key}`")
-    return ConfigError(what, where=key, found=expected.source.path, todo=f"check `{key}`")
+        return InputError(what, where=path, todo=f"check `{key}`")
+    return ConfigError(what, where=key, found=path, todo=f"check `{key}`")
 
 
-def _files(expected: ExpectedLog, listed: Listing, before: Files) -> Files:
+def _files(log: Log, zone: Zone, listed: Listing, before: Files) -> Files:
     """The files of a listing with what their footers say. Raises FileReplaced."""
+    listed = _with_rows(log, listed)
     places = before.places(text_column(listed.paths))
-    new = ~_unchanged(expected, before, places, text_column(listed.fingerprints))
+    new = ~_unchanged(log, before, places, text_column(listed.fingerprints))
     # Also columns that a file lacks: a later run reads the footer again only if it needs another column.
-    columns = tuple((name, "") for name in expected.needed)
-    files = [
-        LogFile(expected.log, listed.paths[i], listed.fingerprints[i], listed.sizes[i], columns=columns)
+    columns = tuple((name, "") for name in (*log.needed, *log.marks))
+    unread = [
+        Unread(
+            LogFile(log.name, listed.paths[i], listed.fingerprints[i], listed.sizes[i], columns=columns),
+            listed.modified[i],
+        )
         for i in np.flatnonzero(new)
     ]
-    places[new] = len(before) + np.arange(len(files))
-    return before.with_more(Files.of(read_footers(expected, files, listed.refused))).take(places)
+    places[new] = len(before) + np.arange(len(unread))
+    return before.with_more(Files.of(read_footers(log, zone, unread, listed.refused))).take(places)
 
 
-def _unchanged(expected: ExpectedLog, before: Files, places: Rows, fingerprints: Column) -> Flags:
+def _with_rows(log: Log, listed: Listing) -> Listing:
+    """The listing without the files in folders whose names say that `where` excludes all their rows."""
+    if log.where is None:
+        return listed
+    folders = [folders_of(path) for path in listed.paths]
+    return listed.take([i for i, columns in enumerate(folders) if not excluded_by_folder(log.where, columns)])
+
+
+def _unchanged(log: Log, before: Files, places: Rows, fingerprints: Column) -> Flags:
     """Which listed files did not change, so that their footers are not read again.
 
     `places` says where each file is among those before, -1 for a new file.
     """
-    needed = set(expected.needed)
+    needed = {*log.needed, *log.marks}
     complete = np.array([needed <= {name for name, _ in columns} for columns in before.kinds.all], bool)
     read_again = pc.or_(
-        pc.is_in(before.rows.column("problem"), value_set=text_column(["wrong id type", "wrong type", "unreadable"])),
+        pc.is_in(
+            before.rows.column("problem"),
+            value_set=text_column(["wrong id type", "wrong type", "wrong time", "unreadable"]),
+        ),
         # Earlier versions said this of undamaged pages that they could not read.
         pc.starts_with(before.rows.column("explanation"), "a page is damaged: "),
     )

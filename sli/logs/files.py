@@ -41,6 +41,15 @@ Columns = tuple[tuple[str, str], ...]
 """Name and type of each column."""
 
 
+def folders_of(path: str) -> dict[str, str]:
+    """The values of the columns of the folders in a path.
+
+    >>> folders_of("logs/day=2026-01-01/model=a/part-0.parquet")
+    {'day': '2026-01-01', 'model': 'a'}
+    """
+    return dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+
+
 class LogFile(NamedTuple):
     """One file of a log. `ranges`: first and last instant of each group of rows; a `problem` sets the file aside."""
 
@@ -55,6 +64,11 @@ class LogFile(NamedTuple):
     row_bytes: float = 0.0
     null_times: int = 0
     columns: Columns = ()
+
+    @property
+    def side(self) -> str:
+        """`predictions` or `feedback`, also for a file of one of several feedback logs."""
+        return self.log.partition(" ")[0]
 
     @property
     def usable(self) -> bool:
@@ -74,8 +88,13 @@ class LogFile(NamedTuple):
         return self.usable and any(first < span.end and last >= span.start for first, last in self.ranges)
 
     @property
+    def folders(self) -> dict[str, str]:
+        """The values of the columns of the folders that the file lies in, for example `12` for `hour=12/`."""
+        return folders_of(self.path)
+
+    @property
     def types(self) -> dict[str, str]:
-        """Type of each needed column; `hive` for one that is part of the path."""
+        """Stored type of each needed field and column (see `logs.fields`); `hive` for one that is part of the path."""
         return dict(self.columns)
 
 
@@ -252,8 +271,9 @@ class Files:
         equal[present] = flags(pc.equal(own, values.take(integer_column(present))))
         return equal
 
-    def of_log(self, log: str) -> Files:
-        return self.take(flags(pc.is_in(self.rows.column("log"), value_set=text_column([log]))))
+    def of_logs(self, names: Sequence[str]) -> Files:
+        """The files of the logs of these names."""
+        return self.take(flags(pc.is_in(self.rows.column("log"), value_set=text_column(names))))
 
 
 def _text_lengths(column: Column) -> Integers:
@@ -283,7 +303,8 @@ class Inputs:
 
     @staticmethod
     def _of(both: Files) -> Inputs:
-        return Inputs(both.of_log("predictions"), both.of_log("feedback"))
+        predictions = flags(pc.is_in(both.rows.column("log"), value_set=text_column(["predictions"])))
+        return Inputs(both.take(predictions), both.take(~predictions))
 
     @property
     def logs(self) -> tuple[Files, Files]:

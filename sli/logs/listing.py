@@ -12,7 +12,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -61,6 +61,12 @@ class Listing(NamedTuple):
     def refuse(self, path: str, why: str) -> None:
         self.add(path, 0, "", 0)
         self.refused[path] = why
+
+    def take(self, places: Sequence[int]) -> Listing:
+        """The files at these places."""
+        paths, fingerprints = ([column[i] for i in places] for column in (self.paths, self.fingerprints))
+        sizes, modified = ([column[i] for i in places] for column in (self.sizes, self.modified))
+        return Listing(paths, sizes, fingerprints, self.others, self.refused, modified)
 
     def sorted_by_path(self) -> Listing:
         """The same in the order of the paths, which become text that can be printed and stored."""

@@ -46,17 +46,23 @@ class ColumnPages(NamedTuple):
 
 
 def column_pages(
-    metadata: pq.FileMetaData, columns: frozenset[str], ranges: Sequence[tuple[int, int]], span: Interval
+    metadata: pq.FileMetaData,
+    columns: frozenset[str],
+    ranges: Sequence[tuple[int, int]],
+    span: Interval,
+    excluded: Sequence[bool] = (),
 ) -> list[list[ColumnPages]]:
     """The pages of the needed columns, in the order of the file, for each group of rows that may have rows in the span.
 
-    `ranges` are the first and last instant of each group; if there are not as many as groups, all groups count.
+    `excluded` says of which groups `where` excludes all rows. `ranges` are the first and last instant of each other
+    group; if there are not as many, all of these count.
     """
     needed = [i for i, name in enumerate(metadata.schema.names) if _top_column(metadata, i, name) in columns]
     groups = []
-    for number in range(metadata.num_row_groups):
-        if len(ranges) == metadata.num_row_groups:
-            first, last = ranges[number]
+    kept = [number for number in range(metadata.num_row_groups) if not (excluded and excluded[number])]
+    for place, number in enumerate(kept):
+        if len(ranges) == len(kept):
+            first, last = ranges[place]
             if first >= span.end or last < span.start:
                 continue
         group = metadata.row_group(number)

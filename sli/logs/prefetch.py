@@ -28,6 +28,7 @@ from sli.logs.byte_ranges import ByteRanges, RangedFile
 from sli.logs.files import LogFile
 from sli.logs.footer import TAIL
 from sli.logs.pages import ColumnPages, checksum_error, column_pages, has_checksum
+from sli.logs.where import excluded_groups
 
 GAP = 256 << 10
 """Two ranges with fewer bytes than this between them are fetched as one: another request would cost more."""
@@ -46,6 +47,11 @@ class Selection:
     file: LogFile
     columns: frozenset[str]
     span: Interval
+    where: str | None = None
+
+    def pages(self, metadata: pq.FileMetaData) -> list[list[ColumnPages]]:
+        """The pages of the file that the query may need, for each group of rows."""
+        return column_pages(metadata, self.columns, self.file.ranges, self.span, excluded_groups(self.where, metadata))
 
     @property
     def bytes(self) -> int:
@@ -183,7 +189,7 @@ def fetch_selections(batch: Sequence[tuple[Selection, RemoteFile]]) -> list[Byte
 
 def _selected_pages(selection: Selection, ranges: ByteRanges) -> list[list[ColumnPages]]:
     metadata = pq.read_metadata(pa.PythonFile(RangedFile(ranges), mode="r"))
-    return column_pages(metadata, selection.columns, selection.file.ranges, selection.span)
+    return selection.pages(metadata)
 
 
 def _ranges_to_fetch(selection: Selection, ranges: ByteRanges) -> list[tuple[int, int]]:

@@ -22,7 +22,8 @@ from sli.engine.sql import literal, path_sql
 from sli.engine.storage import Storage, filesystem
 from sli.logs.damaged import check_readable
 from sli.logs.files import Files, LogFile
-from sli.logs.reader import feedback_log, predictions_log, rows_sql
+from sli.logs.log import feedback_log, predictions_log
+from sli.logs.reader import rows_sql
 from sli.schemas import ID_INDEX
 from sli.slis.states import Integers
 
@@ -66,7 +67,7 @@ def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
     """
     sources = {"predictions": replace(predictions_log(config), columns=()), "feedback": feedback_log(config)}
     for batch in _batches(files):
-        log = batch[0].log
+        log = batch[0].side
         con = connect(config.parallel, config.task_memory)
         try:
             rows = rows_sql(con, batch, sources[log], config.timezone, ALWAYS)
@@ -84,8 +85,8 @@ def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
 
 
 def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
-    """Files of one log that hold about BATCH rows together."""
-    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda f: f.log):
+    """Files of one side that hold about BATCH rows together."""
+    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda f: f.side):
         batch: list[LogFile] = []
         rows = 0
         for file in group:

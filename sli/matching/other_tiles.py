@@ -18,7 +18,8 @@ from sli.engine.connection import connect, repeated_keys, scratch, task_error
 from sli.engine.sql import inside_sql
 from sli.logs.damaged import check_readable
 from sli.logs.files import Inputs, LogFile
-from sli.logs.reader import Log, predictions_log, rows_sql
+from sli.logs.log import Log, predictions_log
+from sli.logs.reader import rows_sql
 from sli.matching.duplicates import prediction_order
 from sli.matching.sides import one_number
 from sli.planning.plan import Plan

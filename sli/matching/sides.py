@@ -8,7 +8,9 @@ import duckdb
 
 from sli.calendar.interval import Interval
 from sli.engine.sql import inside_sql, literal
+from sli.logs.log import Log
 from sli.logs.reader import count_sql, rows_sql
+from sli.logs.values import is_computed
 from sli.matching.spec import Spec, named_ids
 from sli.planning.tasks import Task
 
@@ -20,7 +22,7 @@ INVALID = {
     5: "value is none of the classes",
     6: "relevance below 0",
 }
-"""Why a row is invalid, by the code that `invalid_code` gives."""
+"""Why a row is invalid, by the code that `invalid_code` gives, if the config says nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,18 @@ def times_to_read(task: Task, spec: Spec) -> tuple[Interval, Interval]:
     )
 
 
+def invalid_reasons(log: Log) -> dict[int, str]:
+    """Why a row of a log is invalid, by the code that `invalid_code` gives."""
+    reasons = dict(INVALID)
+    if len(log.id) > 1:
+        reasons[1] = "a part of the id is missing"
+    if is_computed(log):
+        reasons[2] = "value is not a finite number"
+    if log.labels:
+        reasons[3] = reasons[4] = "value is in neither list of `labels`"
+    return reasons
+
+
 def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
     """SQL of a code that says why a row is invalid (INVALID has the words); 0 if the row is valid."""
     outside = {
@@ -104,12 +118,12 @@ def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) 
         )
     if not one_number(con, "SELECT count(*) FROM joined WHERE id IS NULL"):
         return
-    reasons = " ".join(f"WHEN {code} THEN {literal('invalid: ' + text)}" for code, text in INVALID.items())
-    for log, span, rows, inside in (
-        ("predictions", "pairs", sides.predictions, sides.in_prediction_tiles),
-        ("feedback", "feedback", sides.feedback, sides.in_feedback_tiles),
+    for log, source, span, rows, inside in (
+        ("predictions", spec.predictions, "pairs", sides.predictions, sides.in_prediction_tiles),
+        ("feedback", spec.feedback, "feedback", sides.feedback, sides.in_feedback_tiles),
     ):
-        code = invalid_code(log, spec)
+        code, texts = invalid_code(log, spec), invalid_reasons(source)
+        reasons = " ".join(f"WHEN {number} THEN {literal('invalid: ' + text)}" for number, text in texts.items())
         con.execute(
             f"INSERT INTO checks SELECT '{span}', t // {spec.tile}, '{log}', CASE {code} {reasons} END AS reason, "
             f"filename, count(*), coalesce({named_ids(spec)}, []) "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sli.config.model import Config
-from sli.logs.reader import Log, feedback_log, predictions_log
+from sli.logs.log import Log, feedback_log, predictions_log
 from sli.planning.late_feedback import Horizon
 from sli.slis import State
 
@@ -69,8 +69,8 @@ class Spec:
             threshold=config.threshold,
             query=config.predictions.query,
             keep_prediction=config.predictions.keep,
-            keep_feedback=config.feedback.keep,
-            ignore_nulls=config.feedback.nulls == "ignore",
+            keep_feedback=config.feedback_rules.keep,
+            ignore_nulls=config.feedback_rules.nulls == "ignore",
             states=computed,
             slice_sets=slice_sets,
             edges=config.edges,

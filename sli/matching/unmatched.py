@@ -15,7 +15,7 @@ from sli.calendar.interval import BEGINNING, Interval
 from sli.config.model import Config
 from sli.engine.arrow import list_column
 from sli.logs.files import Inputs
-from sli.logs.reader import predictions_log
+from sli.logs.log import predictions_log
 from sli.matching.duplicates import prediction_order
 from sli.matching.other_tiles import reading_predictions, valid_predictions
 from sli.planning.late_feedback import why_unmatched

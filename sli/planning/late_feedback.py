@@ -26,7 +26,7 @@ class Horizon:
 
     @staticmethod
     def of(config: Config) -> Horizon:
-        return Horizon(config.feedback.early.micros, config.horizon.micros)
+        return Horizon(config.feedback_rules.early.micros, config.horizon.micros)
 
     def feedback_for(self, predictions: Interval) -> Interval:
         """The times at which feedback may become known that counts for predictions of this interval."""

@@ -70,10 +70,11 @@ def _file_row(file: LogFile) -> dict[str, object] | None:
     if file.problem:
         row = {"check": file.problem, "count": file.rows, "explanation": file.explanation}
     elif file.null_times:
-        row = {"check": "invalid: no time", "count": file.null_times}
+        check = "invalid: no time" if not file.explanation else f"invalid: {file.explanation.partition(',')[0]}"
+        row = {"check": check, "count": file.null_times}
     else:
         return None
-    return {"log": file.log, "file": file.path, "samples": [], **row}
+    return {"log": file.side, "file": file.path, "samples": [], **row}
 
 
 def unsliced_rows(columns: Mapping[str, str], predictions: Files) -> list[dict[str, object]]:

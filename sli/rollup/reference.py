@@ -17,8 +17,11 @@ from sli.engine.expression import restrict_access
 from sli.engine.sql import path_pattern, path_sql, quoted
 from sli.engine.storage import Storage, filesystem, message_of
 from sli.errors import ConfigError
+from sli.logs.fields import ARROW_TYPES
 from sli.logs.files import Files
+from sli.logs.log import predictions_log
 from sli.logs.pages import checksum_error_of_file
+from sli.logs.values import value_sql
 from sli.matching.pairs import pairs_sql
 from sli.matching.sides import invalid_code
 from sli.matching.spec import Spec
@@ -33,7 +36,7 @@ def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[
     A column is read with the type it has in the predictions log, since the slices 1 and 1.0 are different slices.
     """
     first = files.first_usable
-    types = first.types if first else {}
+    types = predictions_log(config).column_types(first) if first else {}
     states_by_path: dict[str, dict[str, State]] = {}
     for sli in slis:
         if sli.reference is not None and sli.reference.kind == "table":
@@ -85,11 +88,13 @@ def _show_pairs(
 ) -> list[str]:
     """Create view `pairs` of the rows of a file, all in tile 0. Returns the names of the file's columns."""
     read = f"read_parquet({path_sql(path)}, file_row_number=true)"
-    names = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
+    described = con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()
+    kinds = {str(name): ARROW_TYPES.get(kind, kind.lower()) for name, kind, *_ in described}
     columns = "".join(f", {_as_logged(name, types.get(name, ''))} AS {quoted(name)}" for name in logged)
     kept = "".join(f", {quoted(name)}" for name in logged)
     given, known = (
-        source.value_sql if source.value in names else "NULL::DOUBLE" for source in (spec.predictions, spec.feedback)
+        value_sql(source, {source.value: kinds[source.value]}) if source.value in kinds else "NULL::DOUBLE"
+        for source in (spec.predictions, spec.feedback)
     )
     # A value that would be set aside in a log becomes null here.
     value, truth = (
@@ -101,7 +106,7 @@ def _show_pairs(
         f"{truth} AS truth{kept} FROM (SELECT hash(file_row_number) AS k, '' AS id, "
         f"{given} AS {quoted('sli:given')}, {known} AS {quoted('sli:known')}{columns} FROM {read}))"
     )
-    return names
+    return list(kinds)
 
 
 def _as_logged(name: str, kind: str) -> str:

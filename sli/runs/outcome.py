@@ -80,7 +80,7 @@ def published_outcome(
         audit=audit,
         newly_bad=newly_bad(audit, audit_before),
         failing=failing_slis(config.declared, config.min_support, changes.rows),
-        warnings=feedback_warnings(inputs.feedback, config.feedback.path, config.storage),
+        warnings=feedback_warnings(config, inputs.feedback),
         # Without the unchanged rows, which may be many.
         changes=replace(changes, rows=changes.rows.slice(0, 0)),
         inputs=inputs,

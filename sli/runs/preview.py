@@ -56,7 +56,7 @@ def current_plan(config: Config, request: Request) -> Plan:
     check_published(published, request, store.root)
     seen = store.inputs(published)
     inputs = discover(config, seen)
-    check_names(config.predictions, config.feedback, config.slice_sets, inputs)
+    check_names(config, inputs)
     check_usable(inputs)
     config = with_usable_slices(config, inputs)
     check_states(config, inputs.predictions)

@@ -167,11 +167,11 @@ def _attempt(
 ) -> Outcome:
     transaction, seen, inputs = _discover(config, learned.broken, progress)
     check_publication(transaction.published, request, config.store)
-    unsliced, config = nested_types(config.slice_sets, inputs), with_usable_slices(config, inputs)
+    unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
     basis = _with_held(transaction.published, learned.held)
     plan = plan_request(config, inputs, basis, seen, request, learned.approach)
     if plan.empty:
-        warnings = feedback_warnings(inputs.feedback, config.feedback.path, config.storage)
+        warnings = feedback_warnings(config, inputs.feedback)
         return nothing_to_do(plan, inputs, warnings)
     _prepare(config, transaction, plan, turn, inputs)
     hours = _match_and_tile(config, transaction, plan, inputs, learned.held, progress)
@@ -211,7 +211,7 @@ def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress)
         transaction = Transaction(Store(config.store, config.storage))
         seen = Inputs.of_rows(transaction.rows("inputs"))
         inputs = discover(config, seen).without(broken)
-    check_names(config.predictions, config.feedback, config.slice_sets, inputs)
+    check_names(config, inputs)
     check_usable(inputs)
     return transaction, seen, inputs
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 from sli.calendar.interval import BEGINNING, Interval
 from sli.engine.connection import prepare_cursor
 from sli.logs.files import Files
-from sli.logs.reader import ROW, Log, rows_sql
+from sli.logs.log import Log
+from sli.logs.reader import ROW, rows_sql
 from sli.matching.id_index import ALWAYS, ID_HASH, IdIndex, files_with_tiles
 from sli.matching.join import join_rows
 from sli.matching.other_tiles import LOSERS
@@ -80,7 +81,7 @@ def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> 
     """Tables `new_predictions` and `new_feedback`."""
     known, revealed = Interval(BEGINNING, new_rows.as_of + 1), new_rows.newly_known
     for log, source, new, _ in _sources(new_rows, spec):
-        parts = [(new, known), (revealed.of_log(log), new_rows.later)]
+        parts = [(new, known), (revealed.of_logs(source.names), new_rows.later)]
         selects = [
             f"SELECT * FROM {rows_sql(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
         ]

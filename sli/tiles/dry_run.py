@@ -16,17 +16,18 @@ from sli.calendar.interval import Interval
 from sli.config.checks import KERNEL_COLUMNS
 from sli.config.entries import PythonSli
 from sli.config.model import Config
-from sli.config.sections import Cluster, Factory, Feedback, Predictions
+from sli.config.sections import Cluster, Factory
 from sli.engine.connection import connect, task_error
-from sli.engine.expression import CHECK_SECONDS, restrict_access, run_within
+from sli.engine.expression import CHECK_SECONDS, named_columns, restrict_access, run_within
 from sli.engine.sql import quoted
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import check_readable
+from sli.logs.fields import columns_of, type_of
 from sli.logs.files import Inputs, LogFile
+from sli.logs.log import Log, feedback_log, predictions_log
 from sli.logs.reader import rows_sql
 from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
-from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.custom.trust import check_code_allowed
 from sli.tiles.aggregate import queries_sql, trial_sql
@@ -38,7 +39,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     if not files:
         return
     first = files[0]
-    _check_numbers(config.edges, config.columns, config.declared, first)
+    _check_numbers(config.edges, predictions_log(config), config.declared, first)
     _check_partitions(config.edges, files)
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
@@ -80,9 +81,11 @@ def _unusable_sql(con: duckdb.DuckDBPyConnection, sli: Sli, state: str, error: E
 MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
 
 
-def check_names(predictions: Predictions, feedback: Feedback, slice_sets: Iterable[SliceBy], inputs: Inputs) -> None:
+def check_names(config: Config, inputs: Inputs) -> None:
     """Raise ConfigError for a column that every file of a log lacks, because then the config misspells it."""
-    for log, files in (("predictions", inputs.predictions), ("feedback", inputs.feedback)):
+    predictions, feedback = predictions_log(config), feedback_log(config)
+    for log in (predictions, feedback, *feedback.others):
+        files = inputs.files.of_logs([log.name])
         if files.usable.any():
             continue
         lacking = [file for file in files if file.problem not in ("unreadable", "damaged")]
@@ -92,23 +95,27 @@ def check_names(predictions: Predictions, feedback: Feedback, slice_sets: Iterab
             continue
         [name], there = names, reasons[0]["there"]
         raise ConfigError(
-            f"no file of the {log} log has a column '{name}'",
-            where=_key_of(predictions, feedback, slice_sets, log, name),
+            f"no file of the {log.name} log has a column '{name}'",
+            where=_key_of(config, log, name),
             expected=f"one of {there}",
             found=f"{name}, missing in {len(lacking)} file{'s' * (len(lacking) != 1)}, for example {lacking[0].path}",
             todo=nearest(name, there.split(", ")) or "check the name, or log the column",
         )
 
 
-def _key_of(predictions: Predictions, feedback: Feedback, slice_sets: Iterable[SliceBy], log: str, name: str) -> str:
+def _key_of(config: Config, log: Log, name: str) -> str:
     """The key of the config that names a column."""
-    source = predictions if log == "predictions" else feedback
-    for key in ("id", "time", "value", "query"):
-        if getattr(source, key, None) == name:
-            return f"{log}.{key}"
-    if any(name in columns for columns in slice_sets):
+    named = {"id": [part.field for part in log.id], "time": [log.time.field] if log.time else [], "value": [log.value]}
+    if log.name == "predictions":
+        named["query"] = [config.predictions.query] if config.predictions.query else []
+    if log.where:
+        named["where"] = sorted(named_columns(log.where))
+    for key, fields in named.items():
+        if any(name == field or name in columns_of(field) for field in fields):
+            return f"{log.key}.{key}"
+    if any(name in columns for columns in config.slice_sets):
         return "slice_by"
-    return "predictions.scores" if name in predictions.scores.values() else "predictions.columns"
+    return "predictions.scores" if name in config.scores.values() else "predictions.columns"
 
 
 def check_code(slis: Iterable[Sli], cluster: Cluster) -> None:
@@ -129,14 +136,13 @@ NUMBERS = ("int", "uint", "float", "double", "halffloat", "decimal", "bool", "hi
 """How the names of the types begin whose columns can have bins."""
 
 
-def _check_numbers(
-    edges: Mapping[str, Sequence[float]], columns: Sequence[str], slis: Sequence[Sli], file: LogFile
-) -> None:
+def _check_numbers(edges: Mapping[str, Sequence[float]], log: Log, slis: Sequence[Sli], file: LogFile) -> None:
     """Raise ConfigError for a text column where a number is needed; else its cast would fail later, on the rows."""
-    for name, kind in file.types.items():
+    for name in log.columns:
+        kind = type_of(file.types[log.field(name)])
         if name in edges and not kind.startswith(NUMBERS):
             raise ConfigError("bins need a column of numbers", where=f"bins.{name}", expected="a number", found=kind)
-        if name not in columns or not kind.startswith(("string", "large_string", "dictionary")):
+        if not kind.startswith(("string", "large_string", "dictionary")):
             continue
         number = f"{quoted(name)}::DOUBLE"
         wanting = [

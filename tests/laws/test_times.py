@@ -22,7 +22,8 @@ from sli.calendar.interval import Interval, moment
 from sli.config.load import checked
 from sli.engine.connection import connect
 from sli.logs.discovery import discover
-from sli.logs.reader import predictions_log, rows_sql
+from sli.logs.log import predictions_log
+from sli.logs.reader import rows_sql
 
 NEW_YORK = ZoneInfo("America/New_York")
 MONDAY = at("2024-01-15T05:00")

@@ -28,7 +28,7 @@ from sli.config.load import checked
 from sli.config.model import Config
 from sli.engine.storage import Storage, check_exclusive_writes, filesystem
 from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
-from sli.logs.reader import predictions_log
+from sli.logs.log import predictions_log
 from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")

@@ -66,7 +66,7 @@ def _flights(at: Path) -> None:
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
     print(flights.deliver_late(at).relative_to(at))
-    for line in plan_lines(plan(config, as_of=LATER), config.predictions.id, config.all_grains):
+    for line in plan_lines(plan(config, as_of=LATER), config.id_columns, config.all_grains):
         print(line)
     _say(f"sli run {path} --as-of {LATER}")
     _run(config, LATER)

@@ -22,7 +22,8 @@ from sli.engine.connection import connect
 from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs, LogFile
 from sli.logs.listing import _micros_of, list_files
-from sli.logs.reader import count_sql, predictions_log, rows_sql
+from sli.logs.log import predictions_log
+from sli.logs.reader import count_sql, rows_sql
 from sli.publishing.store import Store
 from sli.publishing.transaction import SMALL_FILES
 

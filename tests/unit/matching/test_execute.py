@@ -29,7 +29,7 @@ from sli.engine.connection import connect
 from sli.errors import ConfigError, EngineError, InputError, SliError
 from sli.logs.damaged import check_readable
 from sli.logs.files import UnreadableFiles
-from sli.logs.reader import predictions_log
+from sli.logs.log import predictions_log
 from sli.matching import execute as engine
 from sli.matching.cluster import PATIENCE, worker_memory
 from sli.matching.execute import cluster_client, execute, forward_logs

@@ -1,0 +1,182 @@
+"""One log as the config describes it: where its id, time, value and columns are, and which of its rows count."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+from sli.config.log_sections import Feedback, IdSetting, Predictions, TimeColumn, TimeFrom, TypedId
+from sli.config.model import Config
+from sli.engine.expression import named_columns
+from sli.engine.storage import NO_OPTIONS, Storage
+from sli.errors import ConfigError
+from sli.logs.fields import columns_of, type_of
+from sli.logs.files import LogFile
+
+
+@dataclass(frozen=True)
+class IdPart:
+    """A column of an id. `as_text`: whole numbers in it are compared as text."""
+
+    field: str
+    as_text: bool = False
+
+
+@dataclass(frozen=True)
+class Time:
+    """Where the time of a row is. `unit` or `format` says how to read a column that has no timestamps."""
+
+    field: str
+    unit: str | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """What reading one log needs to know of the config; it is sent to workers. Fields are texts, see `logs.fields`."""
+
+    name: str
+    """`predictions` or `feedback`; the second feedback log of several is `feedback 2`."""
+    key: str
+    """Its place in the config, for messages."""
+    id: tuple[IdPart, ...]
+    time: Time | None
+    """None: each row has the time when its file was written."""
+    value: str
+    columns: tuple[str, ...] = ()
+    """The names of the columns that slices and SLIs use."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """The field of each column whose name is not its field."""
+    where: str | None = None
+    spellings: tuple[tuple[str, ...], ...] = ()
+    """For a multiclass task: how the log may write each class. A value is read as the position of its class."""
+    positive: tuple[bool | int | float | str, ...] = ()
+    negative: tuple[bool | int | float | str, ...] = ()
+    """Values that are read as 1 and as 0; any other value is set aside."""
+    storage: Storage = NO_OPTIONS
+    binary: bool = False
+    """Whether the task is binary."""
+    others: tuple[Log, ...] = ()
+    """Further logs, whose rows count as rows of this one."""
+
+    def of(self, name: str) -> Log:
+        """This log or one of the others, by its name."""
+        return next((log for log in self.others if log.name == name), self)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of a multiclass task."""
+        return tuple(texts[0] for texts in self.spellings)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of this log and the others."""
+        return [self.name, *(log.name for log in self.others)]
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What else of the config the reading of a footer depends on: kept with the types of the fields."""
+        time = f"sli:time {self.time.unit} {self.time.format}" if self.time else "sli:time of the file"
+        plain = self.time is not None and self.time.unit is None and self.time.format is None
+        return (*(() if plain else (time,)), *((f"sli:where {self.where}",) if self.where else ()))
+
+    @property
+    def labels(self) -> bool:
+        """Whether the config says which values are positive and which negative."""
+        return bool(self.positive or self.negative)
+
+    @property
+    def plain_id(self) -> bool:
+        """Whether the id is one column as it is."""
+        return len(self.id) == 1 and not self.id[0].as_text
+
+    def field(self, column: str) -> str:
+        """The field of a column."""
+        return dict(self.fields).get(column, column)
+
+    def column_types(self, file: LogFile) -> dict[str, str]:
+        """The type of each column in a file."""
+        return {name: type_of(file.types[self.field(name)]) for name in self.columns}
+
+    @functools.cached_property
+    def needed(self) -> tuple[str, ...]:
+        """All fields that are read, each once, and the columns of `where`."""
+        time = (self.time.field,) if self.time else ()
+        ids = (part.field for part in self.id)
+        columns = (self.field(column) for column in self.columns)
+        where = sorted(named_columns(self.where)) if self.where else ()
+        return tuple(dict.fromkeys((*ids, *time, self.value, *columns, *where)))
+
+    @functools.cached_property
+    def stored(self) -> frozenset[str]:
+        """The columns of the files that may have to be read."""
+        return frozenset().union(*map(columns_of, self.needed))
+
+
+def predictions_log(config: Config) -> Log:
+    """The predictions log, with every column that slices or SLIs use."""
+    fields = tuple(config.fields.items())
+    return _log(config, "predictions", "predictions", config.predictions, config.columns, fields)
+
+
+def feedback_log(config: Config) -> Log:
+    """The first feedback log, with the others."""
+    sources = [(key, source) for key, source in config.sources.items() if isinstance(source, Feedback)]
+    first, *others = (
+        _log(config, "feedback" if number == 1 else f"feedback {number}", key, source)
+        for number, (key, source) in enumerate(sources, 1)
+    )
+    return replace(first, others=tuple(others))
+
+
+def _log(
+    config: Config,
+    name: str,
+    key: str,
+    source: Predictions | Feedback,
+    columns: tuple[str, ...] = (),
+    fields: tuple[tuple[str, str], ...] = (),
+) -> Log:
+    labels = source.labels
+    return Log(
+        name=name,
+        key=key,
+        id=_id_parts(source.id),
+        time=_time(source),
+        value=source.value,
+        columns=columns,
+        fields=fields,
+        where=source.where,
+        spellings=config.spellings,
+        positive=labels.positive if labels else (),
+        negative=labels.negative if labels else (),
+        storage=config.storage,
+        binary=config.task == "binary",
+    )
+
+
+def _id_parts(setting: IdSetting) -> tuple[IdPart, ...]:
+    parts = setting if isinstance(setting, tuple) else (setting,)
+    return tuple(IdPart(part.column, as_text=True) if isinstance(part, TypedId) else IdPart(part) for part in parts)
+
+
+def _time(source: Predictions | Feedback) -> Time | None:
+    if isinstance(source.time, TimeFrom):
+        return None
+    if isinstance(source.time, TimeColumn):
+        return Time(source.time.column, source.time.unit, source.time.format)
+    return Time(source.time)
+
+
+def check_expressions(log: Log) -> None:
+    """Raise ConfigError for an SQL expression of the config that is not one, or that may not run."""
+    texts = {"where": log.where, "value": log.value, "time": log.time and log.time.field}
+    texts |= {f"id[{place}]": part.field for place, part in enumerate(log.id)}
+    texts |= {f"columns.{name}": field for name, field in log.fields}
+    for key, text in texts.items():
+        if text and (key == "where" or text.startswith("(")):
+            try:
+                named_columns(text)
+            except ConfigError as error:
+                error.where = f"{log.key}.{key}"
+                raise

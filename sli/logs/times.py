@@ -1,0 +1,119 @@
+"""The time of a row in SQL: timestamps, dates, texts and epoch numbers as UTC microseconds.
+
+Nanoseconds are rounded down, also before 1970. A local time is read in the zone of the config. Limit: numbers and texts
+of a column are read alike in all rows; what cannot be read is no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from sli.calendar.duration import DAY
+from sli.calendar.interval import Interval
+from sli.calendar.zone import zone
+from sli.engine.sql import literal
+from sli.logs.fields import field_sql, type_of
+from sli.logs.files import LogFile
+from sli.logs.log import Time
+
+MAX_NANOSECOND_TIME = 2**63 // 1000 - 1
+"""Microseconds of the latest time that 64 bits of nanoseconds can hold."""
+REACH = 2**56
+"""Microseconds of a time far outside the years 1 to 4000."""
+PER_UNIT = {"s": 1_000_000, "ms": 1000, "us": 1}
+"""Microseconds in each unit but nanoseconds."""
+ZONED, NAIVE = '"sli:zoned"', '"sli:naive"'
+"""Columns of the two readings of a text: as UTC microseconds, or as a local timestamp."""
+
+
+class TimeSql(NamedTuple):
+    """SQL that reads the times of files."""
+
+    t: str
+    """The time as UTC microseconds."""
+    bounds: str
+    """A condition for the rows to read, in terms of the column, so that groups of rows can be left out."""
+    within: str
+    """A condition on `t` for the rows of the span, empty if `bounds` is exact."""
+    parsed: str = ""
+    """Columns to be computed first."""
+
+
+def time_sql(
+    files: Iterable[LogFile], time: Time | None, types: Mapping[str, str], zone_name: str, span: Interval
+) -> TimeSql:
+    """SQL of the times of files that have the same stored types."""
+    within = f" WHERE t >= {span.start} AND t < {span.end}"
+    if time is None:
+        known = [file.ranges[0][0] if file.ranges else 0 for file in files]
+        t = f"{known[0]}::BIGINT" if len(set(known)) == 1 else f"list_extract({known}::BIGINT[], file_index + 1)"
+        return TimeSql(t, "", within)
+    column, kind = field_sql(time.field, types), type_of(types[time.field])
+    if time.unit:
+        return TimeSql(epoch_sql(column, kind, time.unit), _epoch_bounds(column, kind, time.unit, span), within)
+    reach = MAX_NANOSECOND_TIME if kind.startswith("timestamp[ns") else REACH
+    low, high = (min(max(at, -reach), reach) for at in (span.start, span.end))
+    if "tz=" in kind:
+        nanos = f"epoch_ns({column})"
+        t = f"{nanos} // 1000 - ({nanos} % 1000 < 0)::BIGINT" if reach == MAX_NANOSECOND_TIME else f"epoch_us({column})"
+        return TimeSql(t, f"{column} >= make_timestamptz({low}) AND {column} < make_timestamptz({high})", "")
+    # Only changes of the zone within the times of the files matter: the span may be all of time.
+    instants = [instant for file in files for ends in file.ranges for instant in ends] or [low]
+    low = min(max(low, min(instants)), high)
+    high = max(min(high, max(instants) + 1), low)
+    naive = NAIVE if is_text(kind) else column
+    t = zone(zone_name).to_utc(naive, low - DAY, high + DAY)
+    if is_text(kind):
+        return TimeSql(f"coalesce({ZONED}, {t})", "", within, text_sql(column, time.format))
+    first, last = max(low - DAY, -reach), min(high + DAY, reach)
+    bounds = f"{column}::TIMESTAMP >= make_timestamp({first}) AND {column}::TIMESTAMP < make_timestamp({last})"
+    return TimeSql(t, bounds, within)
+
+
+def is_text(kind: str) -> bool:
+    """Whether values of this Arrow type are texts."""
+    return kind == "hive" or kind.startswith(
+        ("string", "large_string", "dictionary<values=string", "dictionary<values=large")
+    )
+
+
+def text_sql(column: str, format: str | None) -> str:
+    """SQL of the two readings of a text, of which at most one is not null. ISO 8601 if there is no `format`."""
+    if format is not None:
+        parsed = f"try_strptime({column}, {literal(format)})"
+        if "%z" in format or "%Z" in format:
+            return f"epoch_us({parsed}::TIMESTAMPTZ) AS {ZONED}, NULL::TIMESTAMP AS {NAIVE}"
+        return f"NULL::BIGINT AS {ZONED}, {parsed}::TIMESTAMP AS {NAIVE}"
+    signs = " OR ".join(f"substr({column}, {place}, 1) IN ('+', '-')" for place in (-6, -5, -3))
+    zoned = f"(ends_with({column}, 'Z') OR ends_with({column}, 'UTC') OR (contains({column}, ':') AND ({signs})))"
+    return (
+        f"CASE WHEN {zoned} THEN epoch_us(TRY_CAST({column} AS TIMESTAMPTZ)) END AS {ZONED}, "
+        f"CASE WHEN NOT {zoned} THEN TRY_CAST({column} AS TIMESTAMP) END AS {NAIVE}"
+    )
+
+
+def epoch_sql(column: str, kind: str, unit: str) -> str:
+    """SQL of the UTC microseconds of a number of units since 1970; null where it is far outside all plausible times."""
+    if is_text(kind):
+        column, kind = f"TRY_CAST({column} AS DECIMAL(28, 9))", "decimal"
+    whole = kind.startswith(("int", "uint"))
+    if unit == "ns":
+        number = f"{column}::BIGINT" if whole else f"(CASE WHEN abs({column}) < 9e18 THEN {column}::BIGINT END)"
+        return f"({number} // 1000 - ({number} % 1000 < 0)::BIGINT)"
+    factor = PER_UNIT[unit]
+    plausible = f"abs({column}) < {REACH // factor}"
+    number = f"{column}::BIGINT * {factor}" if whole else f"floor({column} * {factor} + 0.5)::BIGINT"
+    return f"(CASE WHEN {plausible} THEN {number} END)"
+
+
+def _epoch_bounds(column: str, kind: str, unit: str, span: Interval) -> str:
+    """A condition for the numbers of a span, a little wider, since `t` decides; empty if there is none."""
+    if not kind.startswith(("int", "uint", "float", "double")):
+        return ""
+    low, high = (max(-REACH, min(at, REACH)) for at in (span.start, span.end))
+    if unit == "ns":
+        low, high = (max(-MAX_NANOSECOND_TIME, min(at, MAX_NANOSECOND_TIME)) * 1000 for at in (low, high))
+    else:
+        low, high = low // PER_UNIT[unit] - 1, high // PER_UNIT[unit] + 1
+    return f"{column} >= {low} AND {column} <= {high}"

@@ -15,11 +15,13 @@ from sli.calendar.duration import Duration
 from sli.config.sections import ClassName, DurationSetting, Section, tag_of
 
 
+def _is_sql(value: object) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"sql"} and isinstance(value["sql"], str)
+
+
 def _field(value: object) -> object:
     """The text of a FIELD: `{sql: EXPRESSION}` becomes `(EXPRESSION)`, which no column is named."""
-    if isinstance(value, Mapping) and set(value) == {"sql"} and isinstance(value["sql"], str):
-        return f"({value['sql']})"
-    return value
+    return f"({value['sql']})" if isinstance(value, Mapping) and _is_sql(value) else value
 
 
 FieldText = Annotated[str, BeforeValidator(_field)]
@@ -27,18 +29,17 @@ FieldText = Annotated[str, BeforeValidator(_field)]
 A_FIELD = "a column, a field like output.score, or {sql: EXPRESSION}"
 LabelValue = StrictBool | StrictInt | StrictFloat | StrictStr
 ColumnsSetting = Annotated[
-    Annotated[tuple[FieldText, ...], Tag("<names>")] | Annotated[Mapping[str, FieldText], Tag("<fields>")],
-    Discriminator(lambda value: "<fields>" if isinstance(value, Mapping) else "<names>"),
+    Annotated[tuple[FieldText, ...], Tag("<column names>")] | Annotated[Mapping[str, FieldText], Tag("<fields>")],
+    Discriminator(lambda value: "<fields>" if isinstance(value, Mapping) else "<column names>"),
 ]
 ScoresSetting = Annotated[
-    Annotated[FieldText, Tag("<list of scores>")] | Annotated[Mapping[str, FieldText], Tag("<fields>")],
-    Discriminator(
-        lambda value: "<fields>" if isinstance(value, Mapping) and set(value) != {"sql"} else "<list of scores>"
-    ),
+    Annotated[FieldText, Tag("<list of scores>")] | Annotated[Mapping[str, FieldText], Tag("<class scores>")],
+    Discriminator(lambda value: "<list of scores>" if isinstance(value, str) or _is_sql(value) else "<class scores>"),
 ]
 ClassesSetting = Annotated[
-    Annotated[tuple[ClassName, ...], Tag("<names>")] | Annotated[Mapping[str, tuple[ClassName, ...]], Tag("<classes>")],
-    Discriminator(lambda value: "<classes>" if isinstance(value, Mapping) else "<names>"),
+    Annotated[tuple[ClassName, ...], Tag("<class names>")]
+    | Annotated[Mapping[str, tuple[ClassName, ...]], Tag("<classes>")],
+    Discriminator(lambda value: "<classes>" if isinstance(value, Mapping) else "<class names>"),
 ]
 """The classes by name, or with the spellings that logs use for each."""
 

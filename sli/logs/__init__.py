@@ -6,7 +6,11 @@ Imports `config` and the wings below it. Never knows what was published, and nev
 `files`: the files of both logs as columns, and one file as an object.
 `pages`: where the pages of a file are, and whether their checksums are right.
 `byte_ranges`: a remote file with some bytes already fetched.
-`footer`: what the footer of one file says, and why a file cannot be used.
+`fields`: what a FIELD of the config means in a file: a column, a part of one, or SQL.
+`log`: one log as the config describes it.
+`where`: which rows exist, and which folders and groups of rows cannot have any.
+`times`, `values`: time, id and value of a row in SQL.
+`types`, `time_ranges`, `footer`: what the footer of one file says, and why a file cannot be used.
 `agreement`: files whose types disagree with most others are set aside.
 `discovery`: all of this for both logs: start here.
 `prefetch`: fetches the needed bytes of many remote files for DuckDB.

@@ -21,6 +21,7 @@ from sli.logs.files import Files, Inputs, LogFile, folders_of
 from sli.logs.footer import FileReplaced, Unread, read_footers
 from sli.logs.listing import ENDINGS, Listing, list_files
 from sli.logs.log import Log, check_expressions, feedback_log, predictions_log
+from sli.logs.time_ranges import PROBABLY
 from sli.logs.where import excluded_by_folder
 
 ATTEMPTS = 5
@@ -41,6 +42,8 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
         _discover_log(log, source.path, config.zone, known.files.of_logs([log.name]))
         for log, source in zip(logs, config.sources.values(), strict=True)
     ]
+    for log, found in zip(logs, files, strict=True):
+        _check_unit(log, found)
     _check_once(files[1:])
     inputs = Inputs(files[0], functools.reduce(Files.with_more, files[1:]))
     if not inputs.predictions:
@@ -96,6 +99,22 @@ def feedback_warnings(config: Config, files: Files) -> tuple[str, ...]:
     paths = [log.path for log in config.feedback_logs]
     contents = count if files else " and ".join(_contents("feedback", path, config.storage) for path in paths)
     return (f"nothing is labelled: no usable feedback at {' and '.join(paths)}, only {contents}",)
+
+
+def _check_unit(log: Log, files: Files) -> None:
+    """Raise ConfigError if in the config's unit all times of a log lie before the year 2000 or after 2100."""
+    if log.time is None or log.time.unit is None or files.usable.any():
+        return
+    reasons = [file.explanation for file in files if file.problem == "wrong time"]
+    if reasons and len(reasons) == len(files):
+        likely = reasons[0].partition(PROBABLY)[2]
+        raise ConfigError(
+            f"{reasons[0].partition('; ')[0]}",
+            where=f"{log.key}.time.unit",
+            expected=likely or "s, ms, us or ns",
+            found=log.time.unit,
+            todo=f"write `unit: {likely}`" if likely else "check the column",
+        )
 
 
 def _check_once(feedback: Sequence[Files]) -> None:

@@ -30,6 +30,7 @@ YEAR_2000, YEAR_2100 = (instant(datetime.datetime(year, 1, 1, tzinfo=datetime.UT
 MICROS = {"s": SECOND, "ms": SECOND // 1000, "us": 1}
 """Microseconds in each unit of time but nanoseconds."""
 UNITS = ("s", "ms", "us", "ns")
+PROBABLY = "the unit is probably "
 Bounds = tuple[int, int]
 
 
@@ -100,7 +101,7 @@ def _implausible(time: Time, kind: str, bounds: Sequence[Bounds], read: Read) ->
         low = bounds[0][0]
         number = low * 1000 if time.unit == "ns" else low // PER_UNIT[time.unit]
         likely = likely_unit(number)
-        todo = f"; the unit is probably {likely}" if likely else ""
+        todo = f"; {PROBABLY}{likely}" if likely else ""
         return f"in unit {time.unit} every time in '{time.field}' lies before the year 2000 or after 2100{todo}"
     if not any(low < LATEST and high >= EARLIEST for low, high in bounds):
         what = f"every time in column '{time.field}' lies before the year 1678 or after 2261"

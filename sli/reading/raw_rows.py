@@ -176,11 +176,8 @@ def _text(values: pd.Series) -> pd.Series:
 def _times(time: Time | None, zone: Zone, table: pa.Table, file: LogFile) -> pd.Series[pd.Timestamp]:
     """The times of rows in UTC; null where there is none."""
     if time is None:
-        return (
-            pd.Series(pd.Timestamp(moment(file.ranges[0][0])), range(len(table)))
-            if file.ranges
-            else pd.Series([], dtype="datetime64[us, UTC]")
-        )
+        written = pd.Timestamp(moment(file.ranges[0][0])) if file.ranges else pd.NaT
+        return pd.Series([written] * len(table), dtype="datetime64[us, UTC]")
     column = table.column(time.field)
     if time.unit is not None:
         return _epochs(_plain(column), time.unit)

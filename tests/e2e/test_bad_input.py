@@ -179,11 +179,35 @@ def test_one_file_with_text_labels_is_set_aside(desk: Desk) -> None:
     assert desk.counts() == (6, 6)
 
 
-def test_times_written_as_text_are_named(desk: Desk) -> None:
-    desk.predictions(predicted_at=["2024-01-15T10:00"] * N)
+def test_texts_that_are_not_iso_times_are_named_with_the_key_that_reads_them(desk: Desk) -> None:
+    desk.predictions(predicted_at=["15/01/2024 10:00"] * N)
     said = desk.run()
     assert said.code == 4
-    assert said.has("column 'predicted_at' is string, expected timestamps")
+    assert said.has("'15/01/2024 10:00' is not ISO 8601", "`time: {column: predicted_at, format: ...}`")
+
+
+def test_iso_texts_are_times_and_a_text_that_is_none_is_set_aside(desk: Desk) -> None:
+    desk.predictions(
+        predicted_at=["2024-01-15T10:00", "2024-01-15T10:00Z", "soon", *["2024-01-15T11:00+01:00"] * (N - 3)]
+    )
+    said = desk.run()
+    assert said.code == 3
+    assert said.has("invalid: time cannot be read", "a.parquet")
+    assert desk.counts()[0] == N - 1
+
+
+def test_a_unit_that_cannot_be_is_an_error_that_names_the_likely_one(desk: Desk) -> None:
+    desk.predictions(predicted_at=[1_705_312_800_000 + place for place in range(N)])
+    said = desk.run()
+    assert said.code == 4
+    assert said.has("column 'predicted_at' is int64, expected timestamps", "`unit:`")
+    desk.configure(predictions__time={"column": "predicted_at", "unit": "s"})
+    said = desk.run()
+    assert said.code == 2
+    assert said.has("predictions.time.unit", "in unit s every time", "expected: ms")
+    desk.configure(predictions__time={"column": "predicted_at", "unit": "ms"})
+    assert desk.run().code == 0
+    assert desk.counts()[0] == N
 
 
 def test_a_slice_column_that_no_file_has_is_named(desk: Desk) -> None:

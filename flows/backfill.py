@@ -54,7 +54,7 @@ def backfill(job: Backfill) -> State[Any]:
         progress.part_done(number, parts)
 
     work = functools.partial(sli.backfill, config, **arguments, progress=progress, done=part_done)
-    outcome = do_work(work, progress)
+    outcome = do_work(config.model, work, progress)
     if isinstance(outcome, SliError):
         return failed_state(outcome)
     return _completed(config, outcome, progress)
@@ -65,7 +65,7 @@ def _name_run(config: Config, job: Backfill) -> None:
     dry = "dry run of a " * job.dry_run
     edges = (("start", job.start), ("end", job.end))
     span = " .. ".join(iso(instant_of(config.zone, name, time)) for name, time in edges)
-    name_run(config, f"{dry}backfill {span}{only}", _now(config))
+    name_run(config.model, f"{dry}backfill {span}{only}", iso(_now(config)))
 
 
 def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> State[Any]:

@@ -61,6 +61,11 @@ class _Closed(BaseModel):
 class Recompute(_Closed):
     """Bring the tables up to date with the logs."""
 
+    config: str = Field(
+        title="Config",
+        description="Path of the YAML config, or of a folder of configs, as the worker sees it. Of a folder one model "
+        "runs after another.",
+    )
     look_back: Length | None = Field(
         default=None,
         title="Look back",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from flows.naming import slug
 from sli.config.load import load_config
-from sli.config.model import Config
+from sli.config.several import are_several, find_configs, load_models
 from sli.errors import ConfigError, EngineError, SliError
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ def main(arguments: Sequence[str]) -> int:
     # A supervisor stops a service by SIGTERM: end as by Ctrl-C, and end the server too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        config = load_config(options.config)
-        home = _server_home(options.home, config)
-        served = deployments(
-            config, str(Path(options.config).resolve()), options.hourly, options.nightly, options.look_back
-        )
+        name = _name_of(options.config)
+        home = _server_home(options.home, name)
+        path = str(Path(options.config).resolve())
+        served = deployments(name, path, options.hourly, options.nightly, options.look_back)
         with _server(home) if home else nullcontext():
             with suppress(KeyboardInterrupt):
                 _serve(served)
@@ -70,10 +69,15 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flows",
-        description="Schedule a config: hourly, nightly, and backfills on demand. "
+        description="Schedule a config, or all of a folder: hourly, nightly, and backfills on demand. "
         "Uses the Prefect server of PREFECT_API_URL or of the profile in PREFECT_HOME, or starts one.",
     )
-    parser.add_argument("config", metavar="CONFIG", help="path of the YAML config")
+    parser.add_argument(
+        "config",
+        metavar="CONFIG",
+        help="path of the YAML config, or of a folder of configs: each run looks into it again and runs all its "
+        "models, one after another",
+    )
     parser.add_argument(
         "--hourly", default=HOURLY, metavar="CRON", help=f"when the hourly run starts, in UTC (default: {HOURLY})"
     )
@@ -95,7 +99,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _server_home(option: str | None, config: Config) -> Path | None:
+def _name_of(path: str) -> str:
+    """What deployments are named after: the model, or the folder of several, which are printed. Raises SliError."""
+    if not are_several([path]):
+        return slug(load_config(path).model)
+    models = load_models(find_configs([path]).models)
+    wrong = [model for model in models if isinstance(model.config, SliError)]
+    for model in wrong:
+        print(f"flows: {model.name}: {model.config}", file=sys.stderr)
+    if len(wrong) == len(models):
+        raise ConfigError("no config of the folder can be used", where=path, todo="see the messages above")
+    good = [model.name for model in models if model not in wrong]
+    print(f"{path}: {', '.join(good)}", flush=True)
+    return slug(Path(path).resolve().name)
+
+
+def _server_home(option: str | None, name: str) -> Path | None:
     """Set PREFECT_API_URL. Returns the home of the server to start, or None if the user names a server."""
     os.environ.update(QUIET)
     if "PREFECT_API_URL" in os.environ:
@@ -104,7 +123,7 @@ def _server_home(option: str | None, config: Config) -> Path | None:
     if variable and not option and (url := _profile_url(Path(variable))):
         os.environ["PREFECT_API_URL"] = url
         return None
-    home = Path(option or variable or Path.home() / ".sli" / "prefect" / slug(config.model)).expanduser().absolute()
+    home = Path(option or variable or Path.home() / ".sli" / "prefect" / name).expanduser().absolute()
     try:
         # Prefect, imported later, would only warn if it cannot make the folder, and makes no parent folders.
         home.mkdir(parents=True, exist_ok=True)
@@ -191,8 +210,8 @@ def _send_log() -> None:
     APILogHandler().flush()
 
 
-def deployments(config: Config, path: str, hourly: str, nightly: str, look_back: str | None) -> list[RunnerDeployment]:
-    """The three deployments of a config; the same as in prefect.yaml. Raises ConfigError."""
+def deployments(name: str, path: str, hourly: str, nightly: str, look_back: str | None) -> list[RunnerDeployment]:
+    """The three deployments of a config or a folder; the same as in prefect.yaml. Raises ConfigError."""
     # Imported here: Prefect reads its settings from the environment when it is imported.
     from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 
@@ -200,7 +219,7 @@ def deployments(config: Config, path: str, hourly: str, nightly: str, look_back:
     from flows.parameters import Recompute, check_parameters
     from flows.recompute import recompute
 
-    name, job = slug(config.model), {"config": path}
+    job = {"config": path}
     cancel_new, in_turn = ConcurrencyLimitStrategy.CANCEL_NEW, ConcurrencyLimitStrategy.ENQUEUE
     limits = {"look_back": look_back} if look_back else {}
     hourly_job = check_parameters(Recompute, job | limits).model_dump(mode="json", exclude_unset=True)

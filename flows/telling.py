@@ -23,10 +23,9 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from flows.naming import slug
-from sli import read
-from sli.calendar.duration import DAY
-from sli.calendar.interval import iso, moment
+from sli.calendar.interval import iso
 from sli.command.plain import breaches, change_rows, latest_markdown, outcome_dict
+from sli.command.standing import newest_windows
 from sli.command.text import warning_lines
 from sli.config.model import Config
 from sli.engine.storage import message_of
@@ -58,11 +57,10 @@ def best_effort(what: str) -> Iterator[None]:
         get_run_logger().warning("%s could not be shown: %s: %s", what, type(error).__name__, message_of(error))
 
 
-def name_run(config: Config, interval: str, as_of: int) -> None:
+def name_run(model: str, interval: str, as_of: str) -> None:
     """Name the flow run after model, interval and as_of."""
     with best_effort("the name of the run"), get_client(sync_client=True) as client:
-        name = f"{config.model}, {interval}, as of {iso(as_of)}"
-        client.update_flow_run(UUID(flow_run.get_id()), name=name)
+        client.update_flow_run(UUID(flow_run.get_id()), name=f"{model}, {interval}, as of {as_of}")
 
 
 class Progress:
@@ -143,13 +141,17 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
     published = Store(config.store, config.storage).published()
     if published is None:
         return
-    whole = config.slice_sets[0] if () not in config.slice_sets else ()
-    frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
     report = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
-    latest = latest_markdown(frame, config.all_grains, config.timezone)
+    latest = latest_markdown(newest_windows(config), config.timezone)
     text = f"{title}\n\n```text\n{report}\n```\n\n{latest}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
+
+
+def show_models(folder: str, lines: Sequence[str]) -> None:
+    """The markdown artifact of a folder of configs: a line for each model."""
+    text = masked("\n".join(lines))
+    create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(folder)}-models", description=lines[-1])
 
 
 def emit_run(config: Config, outcome: Outcome) -> None:

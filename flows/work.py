@@ -40,11 +40,11 @@ def attempt(job: Callable[[], Result]) -> Result | SliError:
         return error
 
 
-def do_work(job: Callable[[], Result], progress: Progress) -> Result | SliError:
+def do_work(model: str, job: Callable[[], Result], progress: Progress) -> Result | SliError:
     """Do the work as a task that shows its log and progress. Returns the result, or the error it ended with."""
     with forward_logs():
         try:
-            result = attempt(job)
+            result = attempt.with_options(task_run_name=model.replace("{", "(").replace("}", ")"))(job)
         except SliError as error:
             result = error
     if isinstance(result, SliError):

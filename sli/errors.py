@@ -11,11 +11,14 @@ from typing import Any
 
 from sli.masking import masked, masked_tree
 
+FAILED, WRONG_CONFIG, WARNED, DIFFERENT = 4, 2, 3, 5
+"""Exit codes of the command; see `sli --help`."""
+
 
 class SliError(Exception):
     """Base of all errors shown to users. Can be pickled, since Dask sends errors from its workers."""
 
-    exit_code = 4
+    exit_code = FAILED
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class SliError(Exception):
 class ConfigError(SliError):
     """The config or an argument is wrong; nothing was read or written."""
 
-    exit_code = 2
+    exit_code = WRONG_CONFIG
 
 
 class InputError(SliError):

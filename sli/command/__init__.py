@@ -3,6 +3,8 @@
 May import every other wing; only `flows` imports this one. The only wing that imports `rich`.
 
 - `cli`: runs a subcommand and returns its exit code; `arguments`: the options and their help
+- `answers`: what a run, a plan, the results and a verification say of one config; `models`: of one or several, printed
+- `standing`: the newest verdicts and coverage of a model; `output`: lines, JSON and warnings without secrets
 - `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`
 - `tables`: what `show`, `query` and `slices` print; `grid`: columns that fit a terminal; `plot`: the plot above them
 - `figures`: numbers, times and changes as text; `bars`: progress bars

@@ -6,8 +6,10 @@ Limit: it only parses; what depends on the config (SLIs, grains, slices, times) 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+from sli.errors import ConfigError
 
 EPILOG = """\
 exit codes:
@@ -17,6 +19,9 @@ exit codes:
      or no feedback can be used (see also: sli show CONFIG --table audit)
   4  failed; nothing was published (a backfill keeps the parts that it reported as published)
   5  verify found results that differ from a recomputation
+of several configs it is the worst: 4, else 2, 5, 3 or 0
+
+A folder means its *.yaml and *.yml files. One without `model` that another one `extends` is a base, and not run.
 
 TIME is ISO 8601, for example 2013-06-01 or 2013-06-01T18:00Z; without a zone it is read in the config's time zone.
 --start is included, --end is excluded."""
@@ -51,8 +56,34 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def slice_of(options: Sequence[str]) -> dict[str, str]:
+    """The slice of `--slice COLUMN=VALUE` options. Raises ConfigError."""
+    slice = {}
+    for option in options:
+        column, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(
+                "this is not a slice", where="--slice", expected="COLUMN=VALUE, for example origin=JFK", found=option
+            )
+        slice[column] = value
+    return slice
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="path of the YAML config")
+
+
+def _configs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "configs",
+        metavar="CONFIG",
+        nargs="+",
+        help="path of the YAML config, or of a folder of configs; of several, one runs after another, and a table at "
+        "the end sums up",
+    )
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         dest="settings",
@@ -249,26 +280,28 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command(
-        "Bring the results up to date with the logs. Recomputes only what changed.", (_common, _recompute, _undo_future)
+        "Bring the results up to date with the logs. Recomputes only what changed.",
+        (_configs, _common, _recompute, _undo_future),
     ),
     "plan": Command(
         "Print what `sli run` would do, and why. Reads listings and file footers, writes nothing.",
-        (_common, _recompute),
+        (_configs, _common, _recompute),
     ),
     "backfill": Command(
         "Recompute an interval from the logs, final hours too, and print what changed.\n"
         "If it is interrupted, the same command continues it.",
-        (_common, _backfill),
+        (_config, _common, _backfill),
     ),
-    "show": Command("Print published results as a table and, on a terminal, a plot.", (_common, _show)),
+    "show": Command("Print published results as a table and, on a terminal, a plot.", (_configs, _common, _show)),
     "query": Command(
-        "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.", (_common, _query)
+        "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.",
+        (_config, _common, _query),
     ),
     "slices": Command(
-        "List the slices that are worse than the whole, the worst first. Reads no logs.", (_common, _slices)
+        "List the slices that are worse than the whole, the worst first. Reads no logs.", (_config, _common, _slices)
     ),
     "verify": Command(
-        "Recompute published windows from the raw logs with plain pandas, and compare.", (_common, _verify)
+        "Recompute published windows from the raw logs with plain pandas, and compare.", (_configs, _common, _verify)
     ),
     "init": Command("Write a commented config from what your Parquet files look like.", (_init,)),
     "demo": Command("Run everything on real data: flights out of New York, or taxi rides (with --source).", (_demo,)),

@@ -5,13 +5,11 @@ Limit: numbers as text are cut to a few digits; the tables of the store hold all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from sli.calendar.grain import Grain
 from sli.calendar.interval import iso
 from sli.command.figures import Row, largest_first, number, numbers, rows_of, slice_name, window_name
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
@@ -82,18 +80,16 @@ def _change(row: Row, timezone: str) -> dict[str, str]:
     }
 
 
-def latest_markdown(frame: pd.DataFrame, grains: Sequence[Grain], timezone: str) -> str:
+def latest_markdown(newest: pd.DataFrame, timezone: str) -> str:
     """The newest window of each grain: value, interval, verdict, coverage and maturity of each SLI."""
     lines = ["| window | SLI | value | interval | objective | coverage | maturity |", "|---|---|---|---|---|---|---|"]
-    for grain in grains:
-        of_grain = frame[frame.grain == grain.name]
-        for row in rows_of(of_grain[of_grain.window_end == of_grain.window_end.max()]):
-            interval = "" if np.isnan(row.ci_low) else f"{number(row.ci_low)} .. {number(row.ci_high)}"
-            objective = f"{row.objective} {row.verdict}" if isinstance(row.objective, str) else ""
-            coverage = f"{row.coverage:.1%} of {row.predictions:,}"
-            value = number(row.value, row.reason)
-            window = f"{row.grain} {window_name(row, timezone)}"
-            lines.append(f"| {window} | {row.sli} | {value} | {interval} | {objective} | {coverage} | {row.maturity} |")
+    for row in rows_of(newest):
+        interval = "" if np.isnan(row.ci_low) else f"{number(row.ci_low)} .. {number(row.ci_high)}"
+        objective = f"{row.objective} {row.verdict}" if isinstance(row.objective, str) else ""
+        coverage = f"{row.coverage:.1%} of {row.predictions:,}"
+        value = number(row.value, row.reason)
+        window = f"{row.grain} {window_name(row, timezone)}"
+        lines.append(f"| {window} | {row.sli} | {value} | {interval} | {objective} | {coverage} | {row.maturity} |")
     return "\n".join(lines)
 
 

@@ -39,6 +39,19 @@ SLICES = 20
 PLOT_WIDTH = 120
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """The rows of a frame for `--json`, with all digits; times as ISO 8601, NaN as None."""
+
+    def plain(value: object) -> object:
+        if hasattr(value, "isoformat"):
+            return None if value != value else value.isoformat()
+        if isinstance(value, float) and value != value:
+            return None
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    return [{str(name): plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def newest(frame: pd.DataFrame, windows: int) -> pd.DataFrame:
     """The rows of the newest windows."""
     ends = sorted(frame.window_end.unique())

@@ -161,6 +161,12 @@ def outcome_lines(
     return [first, *lines]
 
 
+def outcome_word(outcome: Outcome, warnings: Sequence[str]) -> str:
+    """What a run did in two words, and how many warnings it has."""
+    done = "published" if outcome.published else "nothing to do" if outcome.plan.empty else "nothing changed"
+    return f"{done}, {counted(len(warnings), 'warning')}" if warnings else done
+
+
 def _seconds(outcome: Outcome | BackfillOutcome, began: float | None) -> str:
     return f"{outcome.seconds if began is None else time.monotonic() - began:.1f} s"
 

@@ -5,6 +5,7 @@ Imports `slis` and the wings below it. Never reads a log, and of a store only it
 - `document`: YAML text to plain data
 - `load`: environment variables, `--set`, paths; the entry point
 - `extends`: a config and the bases that it extends, as one tree
+- `several`: the configs of files and folders, and what two of them must not share
 - `sections`, `log_sections`: the mappings of a config and what is expected in each field
 - `model`: the whole config, and the values that follow from it
 - `checks`, `bins`: what must fit together across keys

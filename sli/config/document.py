@@ -32,7 +32,7 @@ def read(path: Path, where: str) -> str:
             raw = file.read(MAX_BYTES + 1)
         text = raw.decode()
     except OSError as error:
-        todo = "`sli init` writes one"
+        todo = "name one of the configs in it" if isinstance(error, IsADirectoryError) else "`sli init` writes one"
         raise ConfigError(f"the config cannot be read: {error.strerror}", where=where, todo=todo) from error
     except ValueError as error:
         # The text is not UTF-8, or the path has a NUL.

@@ -27,7 +27,12 @@ PATHS = (
     ("slis", "*", "against", "table"),
 )
 """Keys whose texts are paths or URLs: `*` is any one key or position."""
-WHOLE = {("dask",), *((log, key) for log in ("predictions", "feedback") for key in ("id", "time", "value"))}
+WHOLE = {
+    ("dask",),
+    ("classes",),
+    ("predictions", "scores"),
+    *((log, key) for log in ("predictions", "feedback") for key in ("id", "time", "value")),
+}
 """Mappings that say one thing, so they replace the base's: half a scheduler and half a factory are neither."""
 
 At = tuple[str | int, ...]
@@ -64,6 +69,10 @@ class Layers:
 
 def folder_of(file: Path) -> str:
     return str(file.resolve().parent)
+
+
+class NoMapping(ConfigError):
+    """A file that is YAML, but holds no keys."""
 
 
 def with_bases(path: Path) -> Layers:
@@ -103,7 +112,7 @@ def read_mapping(path: Path, where: str) -> dict[str, object]:
     tree = parse_yaml(read(path, where), where)
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else type(tree).__name__
-        raise ConfigError("the config must be a mapping", where=where, found=found, todo="`sli init` writes one")
+        raise NoMapping("the config must be a mapping", where=where, found=found, todo="`sli init` writes one")
     return tree
 
 

@@ -123,7 +123,7 @@ def test_the_home_of_a_prefect_that_is_there_and_the_server_it_names_are_used(
     monkeypatch.setenv("HOME", str(scenario.root))
     for name, value in env.items():
         monkeypatch.setenv(name, here(value))
-    chosen = serving._server_home(home and here(home), scenario.config)
+    chosen = serving._server_home(home and here(home), "test")
     assert chosen == (Path(here(own)) if own else None)
     assert os.environ["PREFECT_API_URL"].startswith(api)
     if chosen:
@@ -137,7 +137,7 @@ def test_a_home_that_cannot_be_made_is_said_with_where_it_was_named(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(scenario.root / "c.yaml" / "prefect"))
     with pytest.raises(ConfigError, match="cannot be made") as caught:
-        serving._server_home(None, scenario.config)
+        serving._server_home(None, "test")
     assert caught.value.where == "PREFECT_HOME"
 
 

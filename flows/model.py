@@ -1,0 +1,56 @@
+"""One model brought up to date with its logs, as a task, and shown.
+
+Limit: what is shown may be missing where the Prefect server is away; the tables are complete all the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from prefect import get_run_logger
+
+from flows.parameters import Recompute
+from flows.telling import Progress, best_effort, emit_breaches, emit_run, show_changes, show_latest
+from flows.work import do_work
+from sli import run
+from sli.command.text import outcome_lines, warning_lines
+from sli.config.model import Config
+from sli.errors import SliError
+from sli.masking import masked
+from sli.runs.outcome import Outcome
+from sli.runs.preview import check_reachable
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What a run did, in words."""
+
+    outcome: Outcome
+    first_line: str
+    warnings: list[str]
+
+
+def recompute_model(config: Config, job: Recompute) -> Recomputed:
+    """Run, and show what changed. Raises SliError."""
+    check_reachable(config)
+    progress = Progress(config)
+    work = functools.partial(run, config, as_of=job.as_of, look_back=job.look_back, progress=progress)
+    outcome = do_work(config.model, work, progress)
+    if isinstance(outcome, SliError):
+        raise outcome
+    changes = outcome.revised.to_pandas()
+    emit_run(config, outcome)
+    if not outcome.plan.older:
+        emit_breaches(config, changes, outcome.plan.as_of)
+    lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone)
+    warnings = warning_lines(outcome)
+    log = get_run_logger()
+    log.info(masked("\n".join(lines)))
+    for line in warnings:
+        log.warning(masked(line))
+    with best_effort("the outcome"):
+        show_changes(config, changes, lines[0])
+        show_latest(config, [*lines, *warnings])
+    progress.finish()
+    return Recomputed(outcome, lines[0], warnings)

@@ -1,0 +1,186 @@
+"""What `run`, `plan`, `show` and `verify` answer for one config: as lines, or as plain values for `--json`.
+
+Limit: an answer is computed and not yet printed; `models` prints it, alone or as one of several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sli.command.arguments import slice_of
+from sli.config.model import Config
+from sli.errors import DIFFERENT, WARNED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sli.runs.outcome import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command says about one config."""
+
+    lines: Sequence[str] = ()
+    plain: object = None
+    """With `--json`, instead of the lines."""
+    warnings: Sequence[str] = ()
+    exit_code: int = 0
+    cells: Callable[[], Mapping[str, str]]
+    """The columns of its row in the table of several models; `outcome` is the last."""
+
+
+def run_answer(options: argparse.Namespace, config: Config) -> Answer:
+    """Run, and say what changed. Raises SliError."""
+    from sli.command.bars import Bars
+    from sli.command.plain import outcome_dict
+    from sli.command.text import outcome_lines, warning_lines
+    from sli.runs.recompute import run
+
+    with Bars() as progress:
+        outcome = run(
+            config,
+            as_of=options.as_of,
+            look_back=options.look_back,
+            future=options.future,
+            undo_future=options.undo_future,
+            progress=progress,
+        )
+    warnings = warning_lines(outcome)
+    plain, lines = None, []
+    if options.json:
+        plain = outcome_dict(outcome) | {"seconds": time.monotonic() - options.began}
+    else:
+        lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone, options.began)
+    return Answer(
+        plain=plain,
+        lines=lines,
+        warnings=warnings,
+        exit_code=WARNED if warnings else 0,
+        cells=lambda: run_cells(config, outcome, warnings),
+    )
+
+
+def run_cells(config: Config, outcome: Outcome, warnings: Sequence[str]) -> dict[str, str]:
+    """The row of a model that ran, in the table of several. Raises SliError."""
+    from sli.command.standing import standing_cells
+    from sli.command.text import outcome_word
+
+    changed = {"hours": f"{outcome.tiles:,}", "results": f"{len(outcome.changes.revised):,}"}
+    return changed | standing_cells(config) | {"outcome": outcome_word(outcome, warnings)}
+
+
+def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
+    """Say what a run would do. Raises SliError."""
+    from sli.command.text import NOTHING_TO_DO, expected_lines, plan_lines
+    from sli.planning.tasks import size_text
+    from sli.runs.preview import expected_results, plan
+
+    planned = plan(config, as_of=options.as_of, look_back=options.look_back, future=options.future)
+    expected = None if planned.empty else expected_results(config, planned)
+    lines: list[str] = []
+    if not options.json:
+        lines = plan_lines(planned, config.id_columns, config.all_grains)
+        lines += expected_lines(expected, config.slice_sets) if expected else []
+
+    def cells() -> dict[str, str]:
+        work = {"hours": f"{planned.tiles:,}", "reading": size_text(planned.bytes)}
+        most = {"results at most": f"{expected.results if expected else 0:,}"}
+        return work | most | {"outcome": NOTHING_TO_DO.partition(":")[0] if planned.empty else "to run"}
+
+    return Answer(plain={**planned.to_dict(), "expected": expected and expected.to_dict()}, lines=lines, cells=cells)
+
+
+def show_answer(options: argparse.Namespace, config: Config) -> Answer:
+    """Published rows of the table that `options` name. Raises SliError."""
+    from sli.command.standing import standing_cells
+    from sli.command.tables import records
+
+    frame = _shown_rows(options, config)
+    return Answer(
+        plain=records(frame) if options.json else None,
+        lines=[] if options.json else _table_lines(options, config, frame),
+        cells=lambda: standing_cells(config),
+    )
+
+
+def _table_lines(options: argparse.Namespace, config: Config, frame: pd.DataFrame) -> list[str]:
+    from sli.command.grid import terminal_width
+    from sli.command.tables import ROWS, audit_lines, change_lines, result_lines, run_lines
+
+    rows, width = ROWS if options.rows is None else options.rows, terminal_width()
+    if options.table == "audit":
+        return audit_lines(frame, rows, width)
+    if frame.empty and options.table == "results":
+        sets = ", ".join("all" if not columns else " x ".join(columns) for columns in config.slice_sets)
+        return [f"no such windows; the slices of this config are: {sets}"]
+    if frame.empty:
+        return ["no such rows"]
+    if options.table == "results":
+        slis = options.sli or [sli.name for sli in config.declared]
+        return result_lines(frame, slis, rows, width, model=config.model, timezone=config.timezone, caps=config.caps)
+    return run_lines(frame, width) if options.table == "runs" else change_lines(frame, config.timezone, width)
+
+
+def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
+    """The rows for `show`, cut to `--rows`; as text, results and audit are cut later, when they are printed."""
+    from sli.command.tables import ROWS, audit_rows, changes, newest
+
+    frame, rows = _all_rows(options, config), options.rows
+    if options.table == "results":
+        return newest(frame, rows) if rows is not None and options.json else frame
+    if options.table == "audit":
+        return audit_rows(frame, rows) if options.json else frame
+    limit = ROWS if rows is None and not options.json else rows
+    if options.table == "runs":
+        return frame if limit is None else frame.tail(limit)
+    return changes(frame, limit)
+
+
+def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
+    """All rows that the options of `show` choose. Raises SliError."""
+    from sli.reading.read import check_windowless, read, standing_audit
+
+    grain, by = options.grain, options.by.split(",") if options.by else None
+    slice = slice_of(options.slice) if options.slice else None
+    if options.table == "audit":
+        choices = {
+            "sli": options.sli,
+            "grain": grain,
+            "slice": slice,
+            "by": by,
+            "start": options.start,
+            "end": options.end,
+        }
+        check_windowless("audit", choices, "as_of")
+        return standing_audit(config, options.as_of)
+    if options.table == "results":
+        names = [grain.name for grain in config.all_grains]
+        grain = grain or ("day" if "day" in names else names[0])
+        by = list(config.slice_sets[0]) if by is None and slice is None else by
+    within = {"start": options.start, "end": options.end, "as_of": options.as_of}
+    return read(config, sli=options.sli, grain=grain, slice=slice, slice_by=by, table=options.table, **within)
+
+
+def verify_answer(options: argparse.Namespace, config: Config) -> Answer:
+    """Whether published windows equal a recomputation. Raises SliError."""
+    from sli.command.figures import counted
+    from sli.reading.verify import verify
+
+    verification = verify(config, windows=options.windows or None)
+
+    def cells() -> dict[str, str]:
+        compared = {"windows": f"{verification.windows:,}", "results": f"{verification.rows:,}"}
+        different = f"{counted(len(verification.differences), 'result')} differ"
+        return compared | {"outcome": "all equal" if verification.equal else different}
+
+    return Answer(
+        plain=verification.to_dict(),
+        lines=verification.lines(),
+        exit_code=0 if verification.equal else DIFFERENT,
+        cells=cells,
+    )

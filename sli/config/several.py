@@ -1,0 +1,157 @@
+"""Which configs paths mean: a file is one, a folder has several; and what two of them must not share.
+
+Limit: a folder's configs lie in the folder itself, not in folders below it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sli.config.extends import EXTENDS, NoMapping, base_file, read_mapping
+from sli.config.load import load_config
+from sli.config.model import Config
+from sli.engine.storage import on_s3
+from sli.errors import ConfigError, SliError
+
+SUFFIXES = (".yaml", ".yml")
+KEYS = {EXTENDS, *Config.config_keys()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The configs of models that paths mean, in their order, and the YAML files of folders that are no configs."""
+
+    models: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A config file, and its config or why it cannot be used."""
+
+    path: Path
+    config: Config | SliError
+
+    @property
+    def name(self) -> str:
+        """The name of the model, or else of its file."""
+        return self.config.model if isinstance(self.config, Config) else str(self.path)
+
+
+def are_several(paths: Sequence[str]) -> bool:
+    """Whether paths mean several configs, even if a folder happens to have only one."""
+    return len(paths) > 1 or os.path.isdir(paths[0])
+
+
+def find_configs(paths: Sequence[str]) -> Found:
+    """The configs that files and folders mean, each once. Raises ConfigError for a folder without any.
+
+    A config without `model` that another one of them extends is a base, and no model.
+    """
+    files: dict[Path, _File] = {}
+    others: list[Path] = []
+    for path in map(Path, paths):
+        is_folder = os.path.isdir(path)
+        read_files = [_read(file) for file in (_yaml_files(path) if is_folder else [path])]
+        configs = [file for file in read_files if file.may_be_config or not is_folder]
+        others += [file.path for file in read_files if file not in configs]
+        if not configs:
+            raise ConfigError(
+                "the config cannot be read: this folder has none",
+                where=str(path),
+                expected="*.yaml or *.yml files directly in it",
+                todo="`sli init` writes one",
+            )
+        for file in configs:
+            files.setdefault(file.path.resolve(), file)
+    bases = {file.base for file in files.values()}
+    models = tuple(file.path for place, file in files.items() if place not in bases or "model" in file.keys)
+    return Found(models, tuple(others))
+
+
+def load_models(paths: Sequence[Path], settings: Sequence[str] = ()) -> list[Model]:
+    """The configs of files. A file that cannot be used, or that shares what it must not, has its error instead."""
+    loaded = [Model(path, _loaded(path, settings)) for path in paths]
+    return [Model(model.path, _conflict(model, loaded) or model.config) for model in loaded]
+
+
+def _loaded(path: Path, settings: Sequence[str]) -> Config | SliError:
+    try:
+        return load_config(path, settings)
+    except SliError as error:
+        return error
+
+
+@dataclass(frozen=True)
+class _File:
+    """A YAML file: its own keys, the base that it extends, and whether it can be a config."""
+
+    path: Path
+    keys: Collection[str] = ()
+    base: Path | None = None
+    may_be_config: bool = True
+
+
+def _read(path: Path) -> _File:
+    """A file as it is by itself. One that cannot be read may be a config, so that its user is told."""
+    try:
+        tree = read_mapping(path, str(path))
+    except NoMapping:
+        return _File(path, may_be_config=False)
+    except ConfigError:
+        return _File(path)
+    base = tree.get(EXTENDS)
+    place = base_file(base, path).resolve() if isinstance(base, str) else None
+    return _File(path, tree.keys(), None if place == path.resolve() else place, bool(KEYS & tree.keys()))
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(
+            file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file() and file.name[0] != "."
+        )
+    except OSError as error:
+        raise ConfigError(f"the folder cannot be read: {error.strerror}", where=str(folder)) from error
+
+
+def _conflict(model: Model, models: Sequence[Model]) -> ConfigError | None:
+    """The error of a config that has the store or the name of another one."""
+    config, problems = model.config, []
+    if not isinstance(config, Config):
+        return None
+    others = [(other.path, other.config) for other in models if other is not model]
+    same_store = [str(path) for path, other in others if isinstance(other, Config) and _store(other) == _store(config)]
+    same_name = [str(path) for path, other in others if isinstance(other, Config) and other.model == config.model]
+    if same_store:
+        problems.append(
+            ConfigError(
+                "two configs have the same store",
+                where=f"{model.path}, key store",
+                expected="a store for each model, since a run takes all results in its store for its own",
+                found=f"{config.store}, also in {', '.join(same_store)}",
+                todo="write another `store` in one of them",
+            )
+        )
+    if same_name:
+        problems.append(
+            ConfigError(
+                "two configs have the same model name",
+                where=f"{model.path}, key model",
+                expected="a name for each model, which tells their results and messages apart",
+                found=f"{config.model}, also in {', '.join(same_name)}",
+                todo="write another `model` in one of them",
+            )
+        )
+    for problem in problems[1:]:
+        problems[0].others = f"also model: {problem.what}"
+    return problems[0] if problems else None
+
+
+def _store(config: Config) -> tuple[str, str]:
+    """Where a store is: its address, and the server that it is on."""
+    if not on_s3(config.store):
+        return config.store.removeprefix("file://").rstrip("/"), ""
+    return config.store.partition("://")[2].rstrip("/"), config.storage.s3.get("endpoint", "")

@@ -1,4 +1,6 @@
-"""One process that schedules and runs the flows of a config. It starts a Prefect server unless the user names one.
+"""One process that schedules and runs the flows of a config, or of a folder of them.
+
+It starts a Prefect server unless the user names one.
 
 Limit: flows run as child processes on this machine, while this process runs; the next run catches up on missed ones.
 For a work pool see prefect.yaml.

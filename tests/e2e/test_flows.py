@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -25,8 +27,10 @@ from oracle import Feedback, Prediction
 from scenario import HOUR, Scenario, at, config_of
 from stack import ROOT, Stack
 
+import sli
 from flows import serving
-from sli.errors import ConfigError
+from sli.config.model import Config
+from sli.errors import ConfigError, StoreError
 from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
@@ -169,6 +173,69 @@ def test_a_wrong_config_or_argument_ends_it_before_any_server_starts(
     assert [part for part in parts if part not in found.stderr] == []
     assert "Traceback" not in found.stderr
     assert not (scenario.root / "prefect/server.log").exists()
+
+
+@pytest.fixture
+def folder(scenario: Scenario) -> Path:
+    """Three models on the logs of the scenario; the config of the first is wrong."""
+    base = config_of(WORLD, scenario.root)
+    configs = scenario.root / "My configs"
+    configs.mkdir()
+    (configs / "base.yaml").write_text(yaml.safe_dump({key: base[key] for key in base if key != "model"}))
+    for name, more in (("a", {"level": 2}), ("b", {}), ("c", {})):
+        tree = {"extends": "base.yaml", "model": name, "store": str(scenario.root / f"store-{name}"), **more}
+        (configs / f"{name}.yaml").write_text(yaml.safe_dump(tree))
+    return configs
+
+
+def test_the_deployments_of_a_folder_are_named_after_it_and_wrong_configs_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serving._name_of(str(folder)) == "my-configs"
+    said = capsys.readouterr()
+    assert said.out == f"{folder}: b, c\n"
+    assert said.err.startswith(f"flows: {folder}/a.yaml: the number is out of range\n")
+    for name in ("b", "c"):
+        (folder / f"{name}.yaml").unlink()
+    with pytest.raises(ConfigError, match="no config of the folder can be used"):
+        serving._name_of(str(folder))
+
+
+def test_a_flow_run_of_a_folder_runs_all_its_models_and_fails_if_one_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import recompute as flow
+    from flows.model import Recomputed
+    from flows.parameters import Recompute
+
+    away, shown, names, told = ["b"], list[str](), list[str](), list[str]()
+
+    def recompute_model(config: Config, job: Recompute) -> Recomputed:
+        if config.model in away:
+            raise StoreError("the store is away")
+        return Recomputed(sli.run(config, as_of=job.as_of), "published", [])
+
+    monkeypatch.setattr(flow, "recompute_model", recompute_model)
+    monkeypatch.setattr(flow, "get_run_logger", lambda: SimpleNamespace(info=told.append, error=told.append))
+    monkeypatch.setattr(flow, "show_models", lambda name, lines: shown.extend([name, *lines]))
+    monkeypatch.setattr(flow, "name_run", lambda *parts: names.append(", ".join(parts)))
+    failed = flow.recompute.fn(Recompute(config=str(folder), as_of=datetime(2024, 1, 17)))
+    assert failed.type.value == "FAILED"
+    assert failed.message.splitlines() == [
+        "3 models, 1 failed, 1 with a config error",
+        f"{folder}/a.yaml: config error: the number is out of range",
+        "b: failed: the store is away",
+    ]
+    assert names == ["My configs, 3 models, all that is stale, 2024-01-17T00:00:00"]
+    assert told[2:5] == ["2 of 3: b", "b: the store is away", "3 of 3: c"]
+    assert shown[0] == "My configs"
+    assert [line.split()[-1] for line in shown[2:5]] == ["range", "away", "published"]
+    (folder / "a.yaml").unlink()
+    away.clear()
+    whole = flow.recompute.fn(Recompute(config=str(folder), as_of=datetime(2024, 1, 17)))
+    assert (whole.type.value, whole.message) == ("COMPLETED", "2 models")
+    empty = flow.recompute.fn(Recompute(config=str(folder.parent / "predictions")))
+    assert (empty.type.value, "this folder has none" in empty.message) == ("FAILED", True)
 
 
 RETRIES = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,17 @@ def test_a_base_that_cannot_be_used_is_named_with_what_extends_it(
 def test_a_setting_cannot_replace_the_base(base: Path) -> None:
     with pytest.raises(ConfigError, match="'extends' cannot be set"):
         load_config(child(base), ["extends=other.yaml"])
+
+
+def test_the_configs_of_the_page_are_a_base_and_a_model(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/models.md").read_text()
+    blocks = re.findall(r"```yaml\n# (.*?)\n(.*?)```", page, flags=re.DOTALL)
+    for name, text in blocks:
+        write(tmp_path / name, text)
+    assert [name for name, _ in blocks] == ["configs/base.yaml", "configs/late.yaml"]
+    config = load_config(tmp_path / "configs/late.yaml")
+    assert config.predictions.path == str(tmp_path / "logs/late/predictions")
+    assert [sli.name for sli in config.declared] == ["accuracy", "recall"]
 
 
 def test_bases_are_shown_as_the_config_was_typed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

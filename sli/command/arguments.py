@@ -247,7 +247,11 @@ def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", required=True, metavar="PATH", help="folder, file or URL of the predictions log"
     )
-    parser.add_argument("--feedback", required=True, metavar="PATH", help="folder, file or URL of the feedback log")
+    parser.add_argument(
+        "--feedback",
+        metavar="PATH",
+        help="folder, file or URL of the feedback log (default: the predictions log, if its rows hold the labels too)",
+    )
     parser.add_argument(
         "--store", default="./results", metavar="PATH", help="where to publish results (default: ./results)"
     )

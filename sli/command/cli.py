@@ -162,11 +162,15 @@ def _slices(options: argparse.Namespace) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from sli.command.init import write_config
+    from sli.command.init import planned, write_config
 
-    print_lines(
-        write_config(Path(options.config), options.predictions, options.feedback, options.store, options.timezone)
-    )
+    path, feedback = Path(options.config), options.feedback or options.predictions
+    print_lines(write_config(path, options.predictions, feedback, options.store, options.timezone))
+    try:
+        print_lines(planned(path))
+    except SliError as error:
+        print(f"sli: {path} is written, but a run with it would fail:\n{error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 

@@ -131,10 +131,10 @@ def test_a_missing_path_an_empty_folder_and_an_unreadable_file_are_told_apart(fo
 
 
 def test_a_log_without_a_time_names_the_columns_it_has(folder: Path) -> None:
-    log(folder / "f/a.parquet", output_id=IDS, known_at=[str(each) for each in times()], late=LABELS)
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted=["monday"] * N, score=SCORES)
     with pytest.raises(InputError, match="can be its time") as raised:
         write(folder)
-    assert "known_at (string)" in raised.value.found
+    assert "predicted (string)" in raised.value.found
 
 
 def test_an_unreadable_file_beside_good_ones_is_reported(folder: Path) -> None:
@@ -235,7 +235,8 @@ def test_a_feature_of_few_whole_numbers_is_no_predicted_class(folder: Path) -> N
 
 
 def test_classes_that_nobody_predicted_are_explained(folder: Path) -> None:
-    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=["cat", "dog"] * (N // 2))
+    animals = [("cat", "dog", "lynx")[i % 3] for i in range(N)]
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=animals)
     with pytest.raises(InputError, match="can be its value") as raised:
         write(folder)
     assert "a column of classes (text or integers) in both logs" in raised.value.expected

@@ -1,0 +1,72 @@
+"""A guess and what to check of it, and the best of several fields by how they are named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sli.command.guessing.fields import Field
+from sli.command.guessing.sample import Sample
+from sli.errors import InputError
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The value of a key, as YAML has it, and what to check where it is doubtful."""
+
+    value: object
+    check: str = ""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How the fields for a key of a log are named, and what it means."""
+
+    key: str
+    known: Sequence[str]
+    """Names in their order."""
+    stem: str
+    """What other names contain."""
+    meaning: str
+    expected: str
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text."""
+    return tuple(text.split())
+
+
+def names_rank(field: Field, names: Names) -> int:
+    """The place of a field among the known names; then names that sound right; then the others."""
+    name = field.name.lower()
+    for known in (name, field.leaf):
+        if known in names.known:
+            return names.known.index(known)
+    return len(names.known) + (0 if re.search(names.stem, field.leaf) else 1)
+
+
+def best(sample: Sample, candidates: Sequence[Field], names: Names) -> tuple[Field, str]:
+    """A known name or the only candidate, without doubt; else a name that sounds right or the first, to check.
+
+    Raises InputError if there are no candidates.
+    """
+    if not candidates:
+        raise no_candidate(sample, names)
+    chosen = min(candidates, key=lambda field: names_rank(field, names))
+    others = [field.name for field in candidates if field is not chosen]
+    if names_rank(chosen, names) < len(names.known) or not others:
+        return chosen, ""
+    more = ", ..." if len(others) > 5 else ""
+    return chosen, f"{names.meaning}; it could also be {', '.join(others[:5])}{more}"
+
+
+def no_candidate(sample: Sample, names: Names) -> InputError:
+    """The error if no field can be what a key needs."""
+    return InputError(
+        f"no column of the {sample.log} log can be its {names.key}",
+        where=sample.file,
+        expected=names.expected,
+        found=", ".join(f"{name} ({field.kind})" for name, field in sample.fields.items()) or "no columns",
+        todo=f"log one, or write the config by hand with `{sample.log}: {{{names.key}: FIELD}}`",
+    )

@@ -1,146 +1,13 @@
-"""Each example of docs/semantics.md is run by the product, and the tables it shows must be the tables there are.
-
-An example is a fenced block of steps. `predictions:` and `feedback:` add a file of rows to a log, `file NAME:` adds one
-of plain text, `config:` changes the config; `run:`, `backfill:`, `verify:` and `plan:` do what the command does;
-`format:` changes the format of the store. `results:`, `audit:` and so on show all rows of a table, in the columns that
-the example names; `error:` shows a part of a message.
-"""
+"""Each example of docs/semantics.md is run by the product, and the tables it shows must be the tables there are."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
-import yaml
-from deltalake import CommitProperties, write_deltalake
+from examples import BLOCK, Example, show
 
-import sli
-from sli import schemas
-from sli.errors import SliError
-from sli.planning.plan import Plan
-from sli.publishing.store import STATE_KEY, Store
-from sli.reading.verify import Verification
-
-PAGE = Path(__file__).parents[2] / "docs/semantics.md"
-BLOCKS = re.findall(r"^```text\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-CONFIG = {
-    "model": "example",
-    "timezone": "UTC",
-    "since": "2024-01-15",
-    "store": "store",
-    "horizon": "1d",
-    "task": "binary",
-    "predictions": {"path": "predictions", "id": "id", "time": "time", "value": "score"},
-    "feedback": {"path": "feedback", "id": "id", "time": "time", "value": "label"},
-    "slis": ["accuracy"],
-    "grains": ["hour"],
-    "dask": "in-process",
-}
-TABLES = ("results", "audit", "revisions", "backfills", "runs")
-
-
-def rows_of(lines: list[str]) -> list[list[str]]:
-    """The cells of each line. Two spaces or more separate cells, since a cell may contain single spaces."""
-    return [re.split(" {2,}", line.strip()) for line in lines]
-
-
-def value(text: str) -> Any:
-    return None if text == "null" else float(text)
-
-
-def shown(cell: Any) -> str:
-    """A cell as an example shows it."""
-    if isinstance(cell, pd.Timestamp):
-        return cell.strftime("%Y-%m-%dT%H:%M")
-    if cell is None or (isinstance(cell, float) and pd.isna(cell)):
-        return "null"
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
-
-
-class Example:
-    """The folder in which an example runs, and its error if it had one."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.config, self.files, self.error = root, CONFIG, 0, ""
-        for log in ("predictions", "feedback"):
-            (root / log).mkdir()
-
-    def step(self, name: str, argument: str, lines: list[str]) -> None:
-        if name == "config":
-            self.config = {**self.config, **yaml.safe_load("\n".join(lines))}
-        elif name == "file":
-            (self.root / argument).write_text("\n".join(lines))
-        elif name in ("predictions", "feedback"):
-            self.log(name, lines)
-        elif name == "error":
-            assert " ".join("\n".join(lines).split()) in " ".join(self.error.split()), self.error
-        elif name in TABLES:
-            self.check(name, argument.removeprefix("known at ") or None, lines)
-        else:
-            self.do(name, argument.split(), lines)
-
-    def log(self, log: str, lines: list[str]) -> None:
-        header, *rows = rows_of(lines)
-        frame = pd.DataFrame(rows, columns=header)
-        frame["time"] = pd.to_datetime(frame["time"])
-        for column in frame.columns.intersection(["score", "label"]):
-            frame[column] = frame[column].map(value).astype(float)
-        self.files += 1
-        frame.to_parquet(self.root / log / f"{self.files}.parquet")
-
-    def do(self, name: str, arguments: list[str], lines: list[str]) -> None:
-        path = self.root / "sli.yaml"
-        path.write_text(yaml.safe_dump(self.config))
-        actions: dict[str, Callable[..., Any]] = {
-            "run": lambda as_of: sli.run(path, as_of=as_of),
-            "backfill": lambda start, end, as_of: sli.backfill(path, start=start, end=end, as_of=as_of),
-            "plan": lambda as_of: self.planned(sli.plan(path, as_of=as_of), lines),
-            "format": lambda number: self.with_format(int(number)),
-            "verify": lambda: self.verified(sli.verify(path), lines),
-        }
-        try:
-            actions[name](*arguments)
-        except SliError as error:
-            self.error = str(error)
-
-    def planned(self, plan: Plan, lines: list[str]) -> None:
-        assert lines == [f"  tiles: {plan.tiles}"]
-
-    def with_format(self, number: int) -> None:
-        """Publish the state of the store again, with this number of its format."""
-        store = Store(str(self.root / "store"))
-        results, state = store.table("results"), store.published()
-        assert results is not None
-        assert state is not None
-        newer = json.dumps(json.loads(state.to_json()) | {"format": number})
-        commit = CommitProperties(custom_metadata={STATE_KEY: newer})
-        write_deltalake(results, schemas.RESULTS.empty_table(), mode="append", commit_properties=commit)
-
-    def verified(self, verification: Verification, lines: list[str]) -> None:
-        assert lines == [f"  results that differ: {len(verification.differences)}"]
-
-    def check(self, table: str, as_of: str | None, lines: list[str]) -> None:
-        header, *rows = rows_of(lines)
-        frame = sli.read(self.root / "sli.yaml", table=table, as_of=as_of)
-        assert [[shown(cell) for cell in row] for row in frame[header].itertuples(index=False)] == rows
-
-
-def steps_of(block: str) -> list[tuple[str, str, list[str]]]:
-    """Each step of an example: its name, the argument on its line, and the lines below it."""
-    steps: list[tuple[str, str, list[str]]] = []
-    for line in block.splitlines():
-        if line.startswith(" "):
-            steps[-1][2].append(line)
-        else:
-            head, _, after = line.partition(":")
-            name, _, before = head.partition(" ")
-            steps.append((name, before or after.strip(), []))
-    return steps
+BLOCKS = BLOCK.findall((Path(__file__).parents[2] / "docs/semantics.md").read_text())
 
 
 def test_the_page_has_its_examples() -> None:
@@ -150,7 +17,4 @@ def test_the_page_has_its_examples() -> None:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_an_example_shows_what_the_product_does(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    example = Example(tmp_path)
-    for name, argument, lines in steps_of(block):
-        example.step(name, argument, lines)
-    assert not example.error or "\nerror:" in f"\n{block}", example.error
+    show(Example(tmp_path), block)

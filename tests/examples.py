@@ -125,7 +125,8 @@ class Example:
     def check(self, table: str, as_of: str | None, lines: list[str]) -> None:
         header, *rows = rows_of(lines)
         frame = sli.read(self.root / "sli.yaml", table=table, as_of=as_of)
-        assert [[shown(cell) for cell in row] for row in frame[header].itertuples(index=False)] == rows
+        shown_rows = [[shown(cell) for cell in row] for row in frame[header].itertuples(index=False)]
+        assert shown_rows == rows, shown_rows
 
 
 def steps_of(block: str) -> list[tuple[str, str, list[str]]]:

@@ -8,6 +8,6 @@ May import every other wing; only `flows` imports this one. The only wing that i
 - `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`
 - `tables`: what `show`, `query` and `slices` print; `grid`: columns that fit a terminal; `plot`: the plot above them
 - `figures`: numbers, times and changes as text; `bars`: progress bars
-- `init`: writes a config from what `guess` makes of the logs, whose files `sample` looks into
+- `init`: writes a config, whose text is in `config_text`, from what `guessing` makes of the logs
 - `demo`: the two example data sets and the session that `sli demo` prints
 """

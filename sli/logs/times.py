@@ -47,7 +47,8 @@ def time_sql(
     within = f" WHERE t >= {span.start} AND t < {span.end}"
     if time is None:
         known = [file.ranges[0][0] if file.ranges else 0 for file in files]
-        t = f"{known[0]}::BIGINT" if len(set(known)) == 1 else f"list_extract({known}::BIGINT[], file_index + 1)"
+        of_file = f"list_extract({known}::BIGINT[], file_index::BIGINT + 1)"
+        t = f"{known[0]}::BIGINT" if len(set(known)) == 1 else of_file
         return TimeSql(t, "", within)
     column, kind = field_sql(time.field, types), type_of(types[time.field])
     if time.unit:

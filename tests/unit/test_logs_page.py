@@ -19,8 +19,6 @@ import yaml
 from deltalake import write_deltalake
 from examples import BLOCK, CONFIG, Example, rows_of, show
 
-import sli
-
 PAGE = (Path(__file__).parents[2] / "docs/logs.md").read_text()
 ENTRIES = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 BLOCKS = [pytest.param(block, id=title) for title, text in ENTRIES for block in BLOCK.findall(text)]
@@ -54,16 +52,8 @@ class Entry(Example):
         elif name == "table":
             mode = "overwrite" if (self.root / argument).exists() else "error"
             write_deltalake(self.root / argument, table(lines), mode=mode)
-        elif name == "results" and argument.endswith(".yaml"):
-            sli.run(self.root / argument, as_of="2024-02-01")
-            self.check(argument, None, lines)
         else:
             super().step(name, argument, lines)
-
-    def check(self, table: str, as_of: str | None, lines: list[str]) -> None:
-        if not table.endswith(".yaml"):
-            return super().check(table, as_of, lines)
-        return None
 
 
 def test_every_entry_shows_its_log_and_its_config() -> None:

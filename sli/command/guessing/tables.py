@@ -17,7 +17,7 @@ from sli.command.guessing.ids import Ids
 from sli.command.guessing.sample import Sample
 from sli.command.guessing.times import Clock, choose_time
 
-HORIZONS = (7, 14, 30, 60, 90, 180, 365, 730)
+HORIZONS = (7, 14, 30, 60, 90, 180, 365, 730, 1_095, 1_825, 3_650)
 """The horizons in days that are offered."""
 UNSAID = "no column says when a label became known, so it counts as known"
 
@@ -58,7 +58,19 @@ def feedback_time(rows: Rows, made: Clock, clocks: Sequence[Clock]) -> tuple[Clo
     sure = [clock for clock in clocks if clock.is_sure]
     if sure:
         return choose_time(rows.feedback, sure)
-    return None, _unsaid(rows.feedback, made)
+    if rows.joined and _days_after(rows.feedback, made) > HORIZONS[0]:
+        check = f"{UNSAID} at once; `{{from: file}}` takes when its file was written instead"
+        return made, Guess(made.setting, check)
+    check = f"{UNSAID} when its file was written: a file that is written again makes all its labels later"
+    return None, Guess({"from": "file"}, check)
+
+
+def _days_after(feedback: Sample, made: Clock) -> float:
+    """How many days after the first predictions the newest file of feedback was written; 0 if unknown."""
+    first = made.instants.min()
+    if not feedback.written or pd.isna(first):
+        return 0.0
+    return float((pd.Timestamp(feedback.written, unit="us", tz="UTC") - first) / pd.Timedelta(days=1))
 
 
 def _is_later(clock: Clock, made: Clock, rows: Rows) -> bool:
@@ -66,23 +78,6 @@ def _is_later(clock: Clock, made: Clock, rows: Rows) -> bool:
     names = rows.feedback.fields
     one, other = (Clock(names[c.field.name], unit=c.unit, format=c.format).instants for c in (clock, made))
     return len(one) > 0 and bool((one >= other).mean() >= 0.95)
-
-
-def _unsaid(feedback: Sample, made: Clock) -> Guess:
-    """What stands for the time of feedback: when its file was written, unless that was long after the predictions."""
-    latest = made.instants.max()
-    horizon = pd.Timedelta(days=HORIZONS[0])
-    if (
-        feedback.written
-        and not pd.isna(latest)
-        and pd.Timestamp(feedback.written, unit="us", tz="UTC") - latest <= horizon
-    ):
-        check = f"{UNSAID} when its file was written: a file written again makes all its labels later"
-        return Guess({"from": "file"}, check)
-    check = (
-        f"{UNSAID} with its prediction: `from: file` takes when its file was written, if new labels come in new files"
-    )
-    return Guess({"from": "prediction"}, check)
 
 
 @dataclass(frozen=True)
@@ -93,12 +88,14 @@ class Delays:
     early: Guess | None = None
 
 
-def choose_delays(ids: Ids, made: Clock, known: Clock | None) -> Delays:
+def choose_delays(ids: Ids, made: Clock, known: Clock | None, feedback: Sample) -> Delays:
     """How long after its prediction feedback comes, by the ids that both samples have."""
     asked = "how long after its prediction may feedback arrive?"
     shortest = Guess(f"{HORIZONS[0]}d", asked)
     if known is None:
-        return Delays(shortest)
+        days = _days_after(feedback, made)
+        written = f"{asked} The files of feedback were written up to {days:.0f} days after the predictions"
+        return Delays(Guess(f"{_horizon_of(days)}d", written)) if days > HORIZONS[0] else Delays(shortest)
     times = pd.Series(made.instants.to_numpy(), _keys(ids.predictions))
     later = pd.Series(known.instants.to_numpy(), _keys(ids.feedback))
     times, later = times[~times.index.duplicated()], later[~later.index.duplicated()]
@@ -115,10 +112,15 @@ def _keys(fields: Sequence[Field]) -> pd.Index[str]:
 
 def _horizon(delays: pd.Series[pd.Timedelta], asked: str) -> Guess:
     late = float((delays / pd.Timedelta(days=1)).quantile(0.98))
-    days = next((days for days in HORIZONS if late <= days), HORIZONS[-1])
+    days = _horizon_of(late)
     if days == HORIZONS[0]:
         return Guess(f"{days}d", asked)
     return Guess(f"{days}d", f"{asked} 1 in 50 labels that were seen came after {late:.0f} days or more")
+
+
+def _horizon_of(delay: float) -> int:
+    """The shortest horizon in days for a delay."""
+    return next((days for days in HORIZONS if delay <= days), HORIZONS[-1])
 
 
 def _early(delays: pd.Series[pd.Timedelta]) -> Guess | None:

@@ -59,6 +59,7 @@ def print_answers(options: argparse.Namespace, answer_of: AnswerOf) -> int:
 
 def _print_answer(answer: Answer, of: str = "") -> None:
     print_lines(answer.lines)
+    sys.stdout.flush()
     print_warnings(answer.warnings, of)
 
 
@@ -97,6 +98,8 @@ def _printed(options: argparse.Namespace, model: Model, answer_of: AnswerOf) -> 
     """What came of one of several configs; as text it is printed."""
     if not options.json:
         print_lines([f"# {model.name}" + f": {model.path}" * isinstance(model.config, Config)])
+        # Whoever reads along in a file sees which model is at work, and stderr keeps its place beside stdout.
+        sys.stdout.flush()
     own = argparse.Namespace(**vars(options) | {"began": time.monotonic()})
 
     def print_answer(config: Config) -> Done:
@@ -108,7 +111,6 @@ def _printed(options: argparse.Namespace, model: Model, answer_of: AnswerOf) -> 
 
     def print_error(text: str) -> None:
         if not options.json:
-            sys.stdout.flush()
             print_warnings([text])
 
     done = answered(model, print_answer, print_error)

@@ -13,7 +13,7 @@ import yaml
 from builders import config_tree
 from desk import Desk, Said
 
-from sli.command import answers
+from sli.command import answers, models
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.matching import execute as engine
@@ -83,21 +83,21 @@ def test_json_is_one_list_with_what_each_config_alone_would_print(desk: Desk) ->
     assert (wrong["model"], wrong["error"]["what"]) == (None, "the number is out of range")
 
 
-@pytest.mark.parametrize(
-    ("command", "head"),
-    [
+def test_every_command_of_several_ends_with_a_table(desk: Desk) -> None:
+    (desk.root / "configs/wrong.yaml").unlink()
+    called(desk, "run", *AS_OF)
+    for command, head in (
         ("plan", ["model", "hours", "reading", "results at most", "outcome"]),
         ("show", ["model", "objectives", "coverage"]),
         ("verify", ["model", "windows", "results", "outcome"]),
-    ],
-)
-def test_every_command_of_several_ends_with_a_table(desk: Desk, command: str, head: list[str]) -> None:
-    (desk.root / "configs/wrong.yaml").unlink()
-    called(desk, "run", *AS_OF)
-    said = called(desk, command)
-    assert (said.code, said.err) == (0, "")
-    assert table_of(said)[0] == head
-    assert [row[0] for row in table_of(said)[1:]] == ["a", "b", "2 models"]
+    ):
+        said = called(desk, command)
+        assert (said.code, said.err) == (0, "")
+        assert table_of(said)[0] == head
+        assert [row[0] for row in table_of(said)[1:]] == ["a", "b", "2 models"]
+    one = desk.call("backfill", str(desk.root / "configs"), "--start", "2024-01-15", "--end", "2024-01-16")
+    assert one.code == 2
+    assert one.has("the config cannot be read: Is a directory", "name one of the configs in it")
 
 
 def test_one_config_prints_what_it_did_before(desk: Desk) -> None:
@@ -114,7 +114,7 @@ def test_one_config_prints_what_it_did_before(desk: Desk) -> None:
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    real = answers.run_answer
+    real = answers.plan_answer
 
     def answer(options: Any, config: Config) -> Any:
         if config.model == "a":
@@ -134,10 +134,10 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def test_one_that_fails_does_not_stop_the_others_and_the_worst_exit_code_counts(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, parts: list[str]
 ) -> None:
-    monkeypatch.setattr(answers, "run_answer", raising(error))
-    said = called(desk, "run", *AS_OF)
+    monkeypatch.setattr(answers, "plan_answer", raising(error))
+    said = called(desk, "plan", *AS_OF)
     assert said.code == code
-    assert [part for part in [*parts, "published"] if part not in said.out + said.err] == []
+    assert [part for part in [*parts, "  to run"] if part not in said.out + said.err] == []
 
 
 def test_an_interrupt_ends_all_of_them(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,15 +148,14 @@ def test_an_interrupt_ends_all_of_them(desk: Desk, monkeypatch: pytest.MonkeyPat
     assert "models already published stay" in said.err
 
 
-def test_warnings_say_whose_they_are_and_are_less_bad_than_a_wrong_config(desk: Desk) -> None:
-    desk.predictions("more.parquet", prefix="q", score=[0.5] * 5 + [float("nan")])
-    said = called(desk, "run", "--as-of", "2024-01-15T12:00")
-    assert said.code == 2
-    assert said.has("sli: a: set aside: predictions", "sli: b: set aside: ", "2 with warnings")
-    assert table_of(said)[1][-1] == "published, 1 warning"
+def test_warnings_say_whose_they_are_and_are_the_least_bad(desk: Desk) -> None:
     (desk.root / "configs/wrong.yaml").unlink()
-    desk.predictions("yet-more.parquet", prefix="r", score=[0.5] * 5 + [float("nan")])
-    assert called(desk, "run", "--as-of", "2024-01-15T13:00").code == 3
+    desk.predictions("more.parquet", prefix="q", score=[0.5] * 5 + [float("nan")])
+    said = called(desk, "run", *AS_OF)
+    assert said.code == 3
+    assert said.has("sli: a: set aside: predictions", "sli: b: set aside: ", "2 models, 2 with warnings")
+    assert table_of(said)[1][-1] == "published, 1 warning"
+    assert list(models.WORST_FIRST) == [4, 2, 5, 3, 0]
 
 
 def test_configs_with_equal_dask_settings_run_together_on_one_cluster(

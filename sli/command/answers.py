@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sli.command.arguments import slice_of
@@ -76,15 +76,16 @@ def run_cells(config: Config, outcome: Outcome, warnings: Sequence[str]) -> dict
 
 def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     """Say what a run would do. Raises SliError."""
-    from sli.command.text import NOTHING_TO_DO, expected_lines, plan_lines
+    from sli.command.text import NOTHING_TO_DO, expected_lines, kept_lines, plan_lines
     from sli.planning.tasks import size_text
-    from sli.runs.preview import expected_results, plan
+    from sli.runs.preview import expected_results, kept_rows, plan
 
     planned = plan(config, as_of=options.as_of, look_back=options.look_back, future=options.future)
     expected = None if planned.empty else expected_results(config, planned)
+    kept = kept_rows(config, planned)
     lines: list[str] = []
     if not options.json:
-        lines = plan_lines(planned, config.id_columns, config.all_grains)
+        lines = plan_lines(planned, config.id_columns, config.all_grains) + kept_lines(kept)
         lines += expected_lines(expected, config.slice_sets) if expected else []
 
     def cells() -> dict[str, str]:
@@ -92,7 +93,9 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
         most = {"results at most": f"{expected.results if expected else 0:,}"}
         return work | most | {"outcome": NOTHING_TO_DO.partition(":")[0] if planned.empty else "to run"}
 
-    return Answer(plain={**planned.to_dict(), "expected": expected and expected.to_dict()}, lines=lines, cells=cells)
+    rows = {"where": [asdict(log) for log in kept]} if kept else {}
+    plain = {**planned.to_dict(), "expected": expected and expected.to_dict(), **rows}
+    return Answer(plain=plain, lines=lines, cells=cells)
 
 
 def show_answer(options: argparse.Namespace, config: Config) -> Answer:

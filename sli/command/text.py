@@ -6,7 +6,7 @@ Limit: of many changes only the largest are printed; the tables of the store hol
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from sli.planning.tasks import TaskSet, size_text
 from sli.publishing.conflicts import Conflicts
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
+from sli.runs.preview import Kept
 from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.catalogue.drift import P_VALUES
@@ -64,6 +65,11 @@ def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]
     if plan.newly_final and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.newly_final)}")
     return lines + _left_lines(plan)
+
+
+def kept_lines(kept: Iterable[Kept]) -> list[str]:
+    """How many of the rows to read exist for the config."""
+    return [f"{one.key}.where keeps {f'{one.kept:,}' if one.kept else 'none'} of {one.rows:,} rows" for one in kept]
 
 
 def expected_lines(expected: Expected, slice_sets: Sequence[SliceBy]) -> list[str]:

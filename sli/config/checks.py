@@ -128,6 +128,14 @@ def check_logs_fit(task: str, predictions: Predictions, feedback: Sequence[Feedb
         raise ConfigError(
             "the ids of the logs must have the same number of columns", where="predictions.id", found=counts
         )
+    at_once = [isinstance(log.time, TimeFrom) and log.time.source == "prediction" for log in feedback]
+    if any(at_once) and not (all(at_once) and not any(log.early.micros for log in feedback)):
+        raise ConfigError(
+            "feedback that is known at once goes neither with a later time nor with `early`",
+            where="feedback.time",
+            found="{from: prediction}",
+            todo="write it for all feedback logs, without `early`",
+        )
     for key in ("keep", "nulls", "early"):
         if len({str(getattr(log, key)) for log in feedback}) > 1:
             raise ConfigError(

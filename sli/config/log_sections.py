@@ -62,9 +62,9 @@ class TimeColumn(Section):
 
 
 class TimeFrom(Section):
-    """Feedback without a time of its own: known when its file was written."""
+    """Feedback without a time of its own: known when its file was written, or as soon as its prediction is."""
 
-    source: Literal["file"] = Field(alias="from")
+    source: Literal["file", "prediction"] = Field(alias="from")
 
 
 class Labels(Section):

@@ -21,7 +21,7 @@ from sli.calendar.zone import Zone, zone
 from sli.config import checks
 from sli.config.bins import check_bins, edges_of
 from sli.config.entries import Context, parse_slis
-from sli.config.log_sections import ClassesSetting, Feedback, FeedbackSetting, Predictions
+from sli.config.log_sections import ClassesSetting, Feedback, FeedbackSetting, Predictions, TimeFrom
 from sli.config.sections import (
     BinSetting,
     Cluster,
@@ -163,6 +163,11 @@ class Config(Section):
     def feedback_rules(self) -> Feedback:
         """A feedback log, for the keys that all of them share: `keep`, `nulls` and `early`."""
         return self.feedback_logs[0]
+
+    @property
+    def known_at_once(self) -> bool:
+        """Whether feedback has no time and is known as soon as its prediction is."""
+        return isinstance(self.feedback_rules.time, TimeFrom) and self.feedback_rules.time.source == "prediction"
 
     @functools.cached_property
     def sources(self) -> dict[str, Predictions | Feedback]:

@@ -46,6 +46,13 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
         _check_unit(log, found)
     _check_once(files[1:])
     inputs = Inputs(files[0], functools.reduce(Files.with_more, files[1:]))
+    if not inputs.predictions and predictions.where is not None:
+        raise InputError(
+            "`where` leaves no file of the predictions log",
+            where="predictions.where",
+            found=predictions.where,
+            todo="compare it with the names of the folders, and check `predictions.path`",
+        )
     if not inputs.predictions:
         raise InputError(
             "the predictions log is empty",

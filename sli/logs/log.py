@@ -41,7 +41,9 @@ class Log:
     """Its place in the config, for messages."""
     id: tuple[IdPart, ...]
     time: Time | None
-    """None: each row has the time when its file was written."""
+    """None: the rows have no time of their own."""
+    known: int | None = None
+    """Without a time: when all rows were known, in microseconds; None: each when its file was written."""
     value: str
     columns: tuple[str, ...] = ()
     """The names of the columns that slices and SLIs use."""
@@ -76,7 +78,9 @@ class Log:
     @property
     def marks(self) -> tuple[str, ...]:
         """What else of the config the reading of a footer depends on: kept with the types of the fields."""
-        time = f"sli:time {self.time.unit} {self.time.format}" if self.time else "sli:time of the file"
+        time = (
+            f"sli:time {self.time.unit} {self.time.format}" if self.time else f"sli:time {self.known or 'of the file'}"
+        )
         plain = self.time is not None and self.time.unit is None and self.time.format is None
         return (*(() if plain else (time,)), *((f"sli:where {self.where}",) if self.where else ()))
 
@@ -143,6 +147,7 @@ def _log(
         key=key,
         id=_id_parts(source.id),
         time=_time(source),
+        known=config.since_instant if config.known_at_once and key != "predictions" else None,
         value=source.value,
         columns=columns,
         fields=fields,

@@ -60,7 +60,8 @@ def with_times(
     groups = [number for number in range(metadata.num_row_groups) if not excluded[number]]
     if log.time is None:
         rows = sum(metadata.row_group(number).num_rows for number in groups)
-        return file._replace(ranges=((modified, modified + 1),) if rows else ())
+        known = modified if log.known is None else log.known
+        return file._replace(ranges=((known, known + 1),) if rows else ())
     kind = type_of(file.types[log.time.field])
     read = None if is_text(kind) else _from_statistics(log, log.time, kind, metadata, groups)
     if read is None:

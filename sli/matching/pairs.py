@@ -18,10 +18,11 @@ def create_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> 
     Null feedback that counts withdraws the label; it is counted in table `checks`.
     """
     counts = f"f_t IS NOT NULL AND {spec.horizon.counts()}"
+    known = "greatest(f_t, t)" if spec.known_at_once else "f_t"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
         f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, hash(id) AS k, t, prediction AS value{columns}, "
-        f"CASE WHEN {counts} THEN f_value END AS truth, CASE WHEN {counts} THEN f_t END AS f_t "
+        f"CASE WHEN {counts} THEN f_value END AS truth, CASE WHEN {counts} THEN {known} END AS f_t "
         f"FROM joined WHERE t IS NOT NULL AND {sides.in_prediction_tiles}"
     )
     con.execute(

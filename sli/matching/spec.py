@@ -35,6 +35,8 @@ class Spec:
     """Which of several predictions with one id wins: the `first` or the `latest`."""
     keep_feedback: str
     """Which of several feedback rows counts: the `latest` or the `first`."""
+    known_at_once: bool
+    """Whether feedback has no time and is known as soon as its prediction is."""
     ignore_nulls: bool
     """Whether feedback without a value is ignored; otherwise it withdraws earlier feedback."""
     states: tuple[State, ...]
@@ -70,6 +72,7 @@ class Spec:
             query=config.predictions.query,
             keep_prediction=config.predictions.keep,
             keep_feedback=config.feedback_rules.keep,
+            known_at_once=config.known_at_once,
             ignore_nulls=config.feedback_rules.nulls == "ignore",
             states=computed,
             slice_sets=slice_sets,

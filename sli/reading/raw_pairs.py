@@ -36,6 +36,8 @@ def raw_pairs(config: Config, inputs: Inputs, as_of: int) -> pd.DataFrame:
     """
     cutoff = pd.Timestamp(moment(as_of))
     predictions, feedback = _predictions(config, inputs.predictions, cutoff), _feedback(config, inputs, cutoff)
+    if config.known_at_once:
+        feedback = feedback.assign(time=feedback.id.map(predictions.set_index("id").time)).dropna(subset=["time"])
     return _as_pairs(config, _labelled(predictions, feedback, config.feedback_rules, config.horizon))
 
 

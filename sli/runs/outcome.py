@@ -60,6 +60,18 @@ class Outcome:
         return stored_rows(self.changes.revised)
 
 
+def where_warnings(config: Config, days: pa.Table) -> tuple[str, ...]:
+    """A warning for each `where` of the config after which nothing is left, by all day tiles."""
+    tiles = days.filter(pc.equal(days.column("span"), pa.scalar("tile")))
+    warnings = []
+    for key, source in config.sources.items():
+        column = "predictions" if key == "predictions" else "labelled"
+        if source.where is not None and not pc.sum(tiles.column(column)).as_py():
+            what = "no prediction is left" if key == "predictions" else "nothing is labelled"
+            warnings.append(f"{what}: check `{key}.where`, {source.where}")
+    return tuple(warnings)
+
+
 def published_outcome(
     config: Config,
     plan: Plan,

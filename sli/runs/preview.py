@@ -5,18 +5,25 @@ It reads listings and footers of files and writes nothing. Limit: which results 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow.compute as pc
 
 from sli.calendar.duration import Duration
+from sli.calendar.interval import BEGINNING, END, Interval
 from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of
 from sli.config.load import load_config
 from sli.config.model import Config
+from sli.engine.connection import connect, task_error
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import check_usable, discover
+from sli.logs.files import LogFile
+from sli.logs.log import feedback_log, predictions_log
+from sli.logs.reader import count_sql
 from sli.matching.execute import check_cluster
 from sli.planning.as_of import as_of_instant, check_published
 from sli.planning.expected import Expected, expected
@@ -73,6 +80,47 @@ def expected_results(config: Config, plan: Plan) -> Expected:
         slices = text_counts(rows.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
     inputs = discover(config, store.inputs(published))
     return expected(with_usable_slices(config, inputs), plan, inputs, published, slices)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many of the rows in the files that a run reads are left by the `where` of a log."""
+
+    key: str
+    """The place of the log in the config."""
+    kept: int
+    rows: int
+
+
+def kept_rows(config: Config, plan: Plan) -> list[Kept]:
+    """What each `where` leaves of the files that a plan reads, by reading the columns it names. Raises SliError."""
+    feedback = feedback_log(config)
+    logs = [log for log in (predictions_log(config), feedback, *feedback.others) if log.where is not None]
+    if not logs:
+        return []
+    files = {(file.log, file.path): file for files in _files_to_read(plan) for file in files if file.usable}
+    kept = []
+    con = connect(config.parallel, config.task_memory)
+    try:
+        for log in logs:
+            mine = [file for (name, _), file in files.items() if name == log.name]
+            sql = count_sql(con, mine, log, config.timezone, Interval(BEGINNING, END))
+            kept.append(
+                Kept(log.key, int(con.execute(f"SELECT {sql}").fetchall()[0][0]), sum(file.rows for file in mine))
+            )
+    except (duckdb.Error, OSError) as error:
+        raise task_error(error, config.predictions.path) from error
+    finally:
+        con.close()
+    return kept
+
+
+def _files_to_read(plan: Plan) -> Iterator[Iterable[LogFile]]:
+    for task_set in plan.task_sets:
+        for task in task_set.tasks:
+            yield from (task.predictions, task.feedback)
+    if plan.new_rows is not None:
+        yield from (plan.new_rows.predictions, plan.new_rows.feedback)
 
 
 def check_reachable(config: Config) -> None:

@@ -1,0 +1,260 @@
+"""The same rows, logged in another shape, give the same tables to the bit, also when some of them come late."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from builders import config_tree
+
+import sli
+from sli.config.load import checked
+
+N = 240
+RNG = np.random.default_rng(14)
+START = pd.Timestamp("2024-01-15", tz="UTC")
+PREDICTIONS = pd.DataFrame(
+    {
+        "output_id": [f"r|{i}" for i in range(N)],
+        "predicted_at": (START + pd.to_timedelta(np.sort(RNG.integers(0, 2 * 86_400_000, N)), "ms")).as_unit("us"),
+        "score": RNG.integers(0, 1000, N) / 1000,
+        "country": RNG.choice(["de", "fr"], N),
+    }
+)
+KNOWN = PREDICTIONS.sample(180, random_state=1)
+FEEDBACK = pd.DataFrame(
+    {
+        "output_id": KNOWN.output_id,
+        "known_at": KNOWN.predicted_at + pd.to_timedelta(RNG.integers(0, 86_400_000, len(KNOWN)), "ms"),
+        "label": RNG.integers(0, 2, len(KNOWN)),
+    }
+).sort_values("known_at", ignore_index=True)
+NUMBER = PREDICTIONS.output_id.str[2:].astype(int)
+KNOWN_NUMBER = FEEDBACK.output_id.str[2:].astype(int)
+Write = Callable[[Path], None]
+
+
+def parquet(rows: pd.DataFrame | pa.Table) -> Write:
+    """Writes rows in three files of several groups of rows."""
+
+    def write(folder: Path) -> None:
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+        folder.mkdir(parents=True)
+        for part, start in enumerate(range(0, len(table), 100)):
+            pq.write_table(table.slice(start, 100), folder / f"{part}.parquet", row_group_size=30)
+
+    return write
+
+
+def folders(rows: pd.DataFrame, name: str) -> Write:
+    """Writes rows in a folder for each value of a column."""
+
+    def write(folder: Path) -> None:
+        for value, group in rows.groupby(name):
+            (folder / f"{name}={value}").mkdir(parents=True)
+            pq.write_table(
+                pa.Table.from_pandas(group.drop(columns=name), preserve_index=False),
+                folder / f"{name}={value}/a.parquet",
+            )
+
+    return write
+
+
+def micros(times: pd.Series) -> pd.Series:
+    return times.astype("int64")
+
+
+def twice(rows: pd.DataFrame, column: str, kept: str, other: str, **wrong: Any) -> pd.DataFrame:
+    """The rows, and each of them once more for another system, with wrong values."""
+    return pd.concat([rows.assign(**{column: kept}), rows.assign(**{column: other}, **wrong)], ignore_index=True)
+
+
+SCORES = pa.array([[1 - score, score] for score in PREDICTIONS.score])
+NESTED = pa.table(
+    {
+        "output_id": PREDICTIONS.output_id,
+        "predicted_at": PREDICTIONS.predicted_at,
+        "output": pa.StructArray.from_arrays([SCORES, pa.array(["x"] * N)], ["scores", "version"]),
+        "tags": pa.array([[("country", c)] for c in PREDICTIONS.country], pa.map_(pa.string(), pa.string())),
+    }
+)
+PAYLOAD = PREDICTIONS[["output_id", "predicted_at"]].assign(
+    payload=[
+        json.dumps({"score": score, "geo": [{"country": c}]})
+        for score, c in zip(PREDICTIONS.score, PREDICTIONS.country, strict=True)
+    ]
+)
+WORDS = FEEDBACK.assign(label=np.where(FEEDBACK.label == 1, "yes", "no"))
+MAPPED = {"positive": ["yes"], "negative": ["no"]}
+SHAPES: Mapping[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
+    "milliseconds": (
+        PREDICTIONS.assign(predicted_at=micros(PREDICTIONS.predicted_at) // 1000),
+        FEEDBACK.assign(known_at=micros(FEEDBACK.known_at) * 1000),
+        {"time": {"column": "predicted_at", "unit": "ms"}},
+        {"time": {"column": "known_at", "unit": "ns"}},
+    ),
+    "fractions of seconds": (
+        PREDICTIONS.assign(predicted_at=micros(PREDICTIONS.predicted_at) / 1e6),
+        FEEDBACK.assign(known_at=(micros(FEEDBACK.known_at) / 1e6).map("{:.3f}".format)),
+        {"time": {"column": "predicted_at", "unit": "s"}},
+        {"time": {"column": "known_at", "unit": "s"}},
+    ),
+    "ISO texts": (
+        PREDICTIONS.assign(predicted_at=PREDICTIONS.predicted_at.dt.tz_convert("Asia/Kolkata").astype(str)),
+        FEEDBACK.assign(known_at=FEEDBACK.known_at.dt.strftime("%Y-%m-%dT%H:%M:%S.%f")),
+        {},
+        {},
+    ),
+    "texts with a format": (
+        PREDICTIONS.assign(predicted_at=PREDICTIONS.predicted_at.dt.strftime("%d/%m/%Y %H:%M:%S.%f")),
+        FEEDBACK.assign(known_at=FEEDBACK.known_at.dt.strftime("%d.%m.%y %H:%M:%S.%f %z")),
+        {"time": {"column": "predicted_at", "format": "%d/%m/%Y %H:%M:%S.%f"}},
+        {"time": {"column": "known_at", "format": "%d.%m.%y %H:%M:%S.%f %z"}},
+    ),
+    "rows of other systems": (
+        twice(PREDICTIONS, "env", "prod", "test", score=0.5),
+        twice(FEEDBACK, "kind", "chargeback", "review", label=1),
+        {"where": "env = 'prod' AND score IS NOT NULL"},
+        {"where": "lower(kind) = 'chargeback'"},
+    ),
+    "folders of models": (
+        folders(twice(PREDICTIONS, "model", "a", "b", score=0.5), "model"),
+        FEEDBACK,
+        {"where": "model IN ('a')"},
+        {},
+    ),
+    "struct, list and map": (
+        NESTED,
+        FEEDBACK,
+        {"value": "output.scores[2]", "columns": {"country": "tags.country"}},
+        {},
+    ),
+    "JSON": (PAYLOAD, FEEDBACK, {"value": "payload.score", "columns": {"country": "payload.geo[1].country"}}, {}),
+    "SQL": (
+        PREDICTIONS.assign(score=PREDICTIONS.score * 2, country=PREDICTIONS.country.str.upper()),
+        FEEDBACK,
+        {"value": {"sql": "score / 2"}, "columns": {"country": "lower(country)"}},
+        {},
+    ),
+    "texts as labels": (PREDICTIONS, WORDS, {}, {"labels": MAPPED}),
+    "-1 and 1 as labels": (
+        PREDICTIONS,
+        FEEDBACK.assign(label=FEEDBACK.label * 2.0 - 1),
+        {},
+        {"labels": {"positive": [1], "negative": [-1]}},
+    ),
+    "false as the positive label": (
+        PREDICTIONS,
+        FEEDBACK.assign(label=FEEDBACK.label == 0),
+        {},
+        {"labels": {"positive": [False], "negative": [True]}},
+    ),
+    "ids of two columns": (
+        twice(PREDICTIONS, "model", "a", "b", score=0.5),
+        FEEDBACK.assign(model="a"),
+        {"id": ["output_id", "model"], "where": "model = 'a'"},
+        {"id": ["output_id", "model"]},
+    ),
+    "whole numbers, and floats with nulls": (
+        PREDICTIONS.assign(output_id=NUMBER),
+        FEEDBACK.assign(output_id=KNOWN_NUMBER.astype(float)),
+        {"id": {"column": "output_id", "type": "text"}},
+        {"id": {"column": "output_id", "type": "text"}},
+    ),
+    "whole numbers and texts": (
+        PREDICTIONS.assign(output_id=NUMBER),
+        FEEDBACK.assign(output_id=KNOWN_NUMBER.astype(str)),
+        {"id": {"column": "output_id", "type": "text"}},
+        {"id": {"column": "output_id", "type": "text"}},
+    ),
+}
+
+
+def written(root: Path, predictions: Any, feedback: Any) -> None:
+    for name, rows in (("predictions", predictions), ("feedback", feedback)):
+        (rows if callable(rows) else parquet(rows))(root / name)
+
+
+def tables(root: Path, predictions: Mapping[str, Any], feedback: Any, **changes: Any) -> pd.DataFrame:
+    """The results after two runs, the second of which knows more; they are what `verify` computes by itself."""
+    asked = {"slis": ["accuracy", "log_loss", "label_delay"], "slice_by": [[], ["country"]], "grains": ["hour", "day"]}
+    several = isinstance(feedback, list)
+    tree = config_tree(root, predictions, {} if several else feedback, **asked | changes)
+    if several:
+        tree["feedback"] = [config_tree(root, None, one)["feedback"] for one in feedback]
+    config = checked(tree)
+    sli.run(config, as_of="2024-01-16T06:00")
+    assert not sli.run(config, as_of="2024-01-18").warnings
+    assert sli.verify(config, windows=5).differences == []
+    rows = sli.read(config).drop(columns=["definition", "run_id"])
+    order = rows[["sli", "grain", "window_start", "slice"]].astype(str).agg("|".join, axis=1).argsort()
+    return rows.iloc[order].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    root = tmp_path_factory.mktemp("plain")
+    written(root, PREDICTIONS, FEEDBACK)
+    return tables(root, {}, {})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_log_of_another_shape_gives_the_same_tables(tmp_path: Path, plain: pd.DataFrame, shape: str) -> None:
+    predictions, feedback, of_predictions, of_feedback = SHAPES[shape]
+    written(tmp_path, predictions, feedback)
+    found = tables(tmp_path, of_predictions, of_feedback)
+    pd.testing.assert_frame_equal(found, plain, check_exact=True)
+    assert len(plain) > 100
+
+
+def test_several_feedback_logs_give_the_tables_of_one(tmp_path: Path, plain: pd.DataFrame) -> None:
+    written(tmp_path, PREDICTIONS, FEEDBACK.iloc[::2])
+    others = WORDS.iloc[1::2].rename(columns={"label": "outcome"})
+    parquet(others.assign(known_at=micros(others.known_at)))(tmp_path / "other")
+    second = {
+        "path": f"{tmp_path}/other",
+        "time": {"column": "known_at", "unit": "us"},
+        "value": "outcome",
+        "labels": MAPPED,
+    }
+    pd.testing.assert_frame_equal(tables(tmp_path, {}, [{}, second]), plain, check_exact=True)
+
+
+def test_one_table_for_both_logs_gives_the_same_tables(tmp_path: Path, plain: pd.DataFrame) -> None:
+    both = PREDICTIONS.merge(FEEDBACK, on="output_id", how="left")
+    parquet(both)(tmp_path / "predictions")
+    feedback = {"path": f"{tmp_path}/predictions", "where": "label IS NOT NULL"}
+    pd.testing.assert_frame_equal(tables(tmp_path, {}, feedback), plain, check_exact=True)
+
+
+def test_feedback_without_a_time_is_known_as_soon_as_its_prediction(tmp_path: Path) -> None:
+    both = FEEDBACK.merge(PREDICTIONS[["output_id", "predicted_at"]], on="output_id")
+    at_once = both.assign(known_at=both.predicted_at).drop(columns="predicted_at")
+    lost = pd.DataFrame({"output_id": ["nobody"], "known_at": [START], "label": [1]})
+    written(tmp_path / "timed", PREDICTIONS, pd.concat([at_once, lost]))
+    written(tmp_path / "untimed", PREDICTIONS, pd.concat([at_once, lost]).drop(columns="known_at"))
+    timed = tables(tmp_path / "timed", {}, {})
+    pd.testing.assert_frame_equal(tables(tmp_path / "untimed", {}, {"time": {"from": "prediction"}}), timed)
+    assert (timed.groupby("sli").labelled.max() > 90).all()
+
+
+def test_feedback_without_a_time_is_known_when_its_file_was_written(tmp_path: Path) -> None:
+    hourly = FEEDBACK.assign(known_at=FEEDBACK.known_at.dt.floor("h"))
+    written(tmp_path / "timed", PREDICTIONS, hourly)
+    parquet(PREDICTIONS)(tmp_path / "untimed/predictions")
+    (tmp_path / "untimed/feedback").mkdir()
+    for hour, rows in hourly.groupby("known_at"):
+        path = tmp_path / f"untimed/feedback/{hour:%Y%m%dT%H}.parquet"
+        pq.write_table(pa.Table.from_pandas(rows.drop(columns="known_at"), preserve_index=False), path)
+        os.utime(path, ns=(pd.Timestamp(hour).value, pd.Timestamp(hour).value))
+    timed = tables(tmp_path / "timed", {}, {}, feedback__early="1h")
+    untimed = tables(tmp_path / "untimed", {}, {"time": {"from": "file"}}, feedback__early="1h")
+    pd.testing.assert_frame_equal(untimed, timed, check_exact=True)

@@ -124,15 +124,14 @@ def resolved(field: str, schema: pa.Schema, hive: Collection[str]) -> dict[str, 
     if path and path.steps and path.column in schema.names:
         return {field: _type_of_path(path, schema), path.column: str(schema.field(path.column).type)}
     if path and not path.steps:
-        raise _missing(field, field, schema, hive)
+        raise _missing(field, schema, hive)
     return _types_of_sql(field, schema, hive)
 
 
-def _missing(field: str, name: str, schema: pa.Schema, hive: Collection[str]) -> Unresolved:
+def _missing(name: str, schema: pa.Schema, hive: Collection[str]) -> Unresolved:
     there = f"only {', '.join(schema.names)}" if schema.names else "no column at all"
     near = nearest(name, [*schema.names, *hive])
-    within = f" (in `{field}`)" if name != field else ""
-    return Unresolved("missing column", f"no column '{name}', {there}{within}; {near}".rstrip("; "))
+    return Unresolved("missing column", f"no column '{name}', {there}; {near}".rstrip("; "))
 
 
 def _type_of_path(path: Path, schema: pa.Schema) -> str:
@@ -176,12 +175,12 @@ def _types_of_sql(field: str, schema: pa.Schema, hive: Collection[str]) -> dict[
     except ConfigError as error:
         if field.startswith("("):
             raise
-        raise _missing(field, field, schema, hive) from error
+        raise _missing(field, schema, hive) from error
     columns: dict[str, pa.Field[pa.DataType]] = {}
     for name in names:
         actual = next((other for other in (*schema.names, *hive) if other.lower() == name.lower()), None)
         if actual is None:
-            raise _missing(field, field if "(" not in field and " " not in field else name, schema, hive)
+            raise _missing(field if "(" not in field and " " not in field else name, schema, hive)
         columns[actual] = schema.field(actual) if actual in schema.names else pa.field(actual, pa.string())
     kind = sql_type(field, tuple(columns.values()))
     return {field: f"sql:{kind}", **{name: HIVE if name in hive else str(columns[name].type) for name in columns}}

@@ -87,9 +87,9 @@ def misfit(log: Log, kind: str) -> str:
         for value in values:
             boolean, text = isinstance(value, bool), isinstance(value, str)
             if is_text(kind) and boolean:
-                return f"`labels.{key}` has {str(value).lower()}, and the column is text: write the text in quotes"
+                return f"`labels.{key}` has {str(value).lower()}: write the text in quotes"
             if not is_text(kind) and (text or boolean != (kind == "bool")):
-                return f"`labels.{key}` has {value!r}, and the column is {kind}"
+                return f"`labels.{key}` has {str(value).lower() if boolean else repr(value)}"
     return ""
 
 

@@ -23,6 +23,7 @@ REACH = 2**56
 """Microseconds of a time far outside the years 1 to 4000."""
 PER_UNIT = {"s": 1_000_000, "ms": 1000, "us": 1}
 """Microseconds in each unit but nanoseconds."""
+WHOLE = ("int", "uint")
 ZONED, NAIVE = '"sli:zoned"', '"sli:naive"'
 """Columns of the two readings of a text: as UTC microseconds, or as a local timestamp."""
 
@@ -52,7 +53,8 @@ def time_sql(
         return TimeSql(t, "", within)
     column, kind = field_sql(time.field, types), type_of(types[time.field])
     if time.unit:
-        return TimeSql(epoch_sql(column, kind, time.unit), _epoch_bounds(column, kind, time.unit, span), within)
+        bounds = _epoch_bounds(column, kind, time.unit, span)
+        return TimeSql(epoch_sql(column, kind, time.unit), bounds, "" if kind.startswith(WHOLE) else within)
     reach = MAX_NANOSECOND_TIME if kind.startswith("timestamp[ns") else REACH
     low, high = (min(max(at, -reach), reach) for at in (span.start, span.end))
     if "tz=" in kind:
@@ -98,23 +100,27 @@ def epoch_sql(column: str, kind: str, unit: str) -> str:
     """SQL of the UTC microseconds of a number of units since 1970; null where it is far outside all plausible times."""
     if is_text(kind):
         column, kind = f"TRY_CAST({column} AS DECIMAL(28, 9))", "decimal"
-    whole = kind.startswith(("int", "uint"))
+    whole = kind.startswith(WHOLE)
     if unit == "ns":
         number = f"{column}::BIGINT" if whole else f"(CASE WHEN abs({column}) < 9e18 THEN {column}::BIGINT END)"
         return f"({number} // 1000 - ({number} % 1000 < 0)::BIGINT)"
     factor = PER_UNIT[unit]
-    plausible = f"abs({column}) < {REACH // factor}"
-    number = f"{column}::BIGINT * {factor}" if whole else f"floor({column} * {factor} + 0.5)::BIGINT"
-    return f"(CASE WHEN {plausible} THEN {number} END)"
+    if whole:
+        return f"TRY({column}::BIGINT * {factor})"
+    return f"(CASE WHEN abs({column}) < {REACH // factor} THEN floor({column} * {factor} + 0.5)::BIGINT END)"
 
 
 def _epoch_bounds(column: str, kind: str, unit: str, span: Interval) -> str:
-    """A condition for the numbers of a span, a little wider, since `t` decides; empty if there is none."""
-    if not kind.startswith(("int", "uint", "float", "double")):
+    """A condition for the numbers of a span: exact for whole numbers, else empty or a little too wide."""
+    if not kind.startswith((*WHOLE, "float", "double")):
         return ""
     low, high = (max(-REACH, min(at, REACH)) for at in (span.start, span.end))
     if unit == "ns":
-        low, high = (max(-MAX_NANOSECOND_TIME, min(at, MAX_NANOSECOND_TIME)) * 1000 for at in (low, high))
+        first, end = (max(-MAX_NANOSECOND_TIME, min(at, MAX_NANOSECOND_TIME)) * 1000 for at in (low, high))
     else:
-        low, high = low // PER_UNIT[unit] - 1, high // PER_UNIT[unit] + 1
-    return f"{column} >= {low} AND {column} <= {high}"
+        first, end = -(-low // PER_UNIT[unit]), -(-high // PER_UNIT[unit])
+    return (
+        f"{column} >= {first} AND {column} < {end}"
+        if kind.startswith(WHOLE)
+        else f"{column} >= {first - 1} AND {column} <= {end + 1}"
+    )

@@ -119,8 +119,10 @@ def where_sql(where: str | None, types: Mapping[str, str]) -> str:
     if where is None:
         return ""
     known = {name.lower(): type_of(kind) for name, kind in types.items()}
-    simple = [part.sql() for part in comparisons(where) if _fits(part, known.get(part.column.lower(), ""))]
-    return " AND ".join([*simple, f"TRY(({where}))"])
+    parts = comparisons(where)
+    simple = [part.sql() for part in parts if _fits(part, known.get(part.column.lower(), ""))]
+    complete = len(simple) == len(_parts(expression_tree(where)))
+    return " AND ".join(simple if complete else [*simple, f"TRY(({where}))"])
 
 
 def _fits(part: Comparison, kind: str) -> bool:

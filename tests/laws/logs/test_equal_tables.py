@@ -185,7 +185,11 @@ def written(root: Path, predictions: Any, feedback: Any) -> None:
 
 def tables(root: Path, predictions: Mapping[str, Any], feedback: Any, **changes: Any) -> pd.DataFrame:
     """The results after two runs, the second of which knows more; they are what `verify` computes by itself."""
-    asked = {"slis": ["accuracy", "log_loss", "feedback_delay"], "slice_by": [[], ["country"]], "grains": ["hour", "day"]}
+    asked = {
+        "slis": ["accuracy", "log_loss", "feedback_delay"],
+        "slice_by": [[], ["country"]],
+        "grains": ["hour", "day"],
+    }
     several = isinstance(feedback, list)
     tree = config_tree(root, predictions, {} if several else feedback, **asked | changes)
     if several:

@@ -10,6 +10,8 @@ import pytest
 import servers
 from hypothesis import settings
 
+# The same examples each time, fewer than the 100 that Hypothesis tries by itself: `make test`.
+settings.register_profile("ci", settings.get_profile("ci"), max_examples=30)
 # New examples each time, and many: `make fuzz`.
 settings.register_profile("fuzz", max_examples=2000, deadline=None)
 

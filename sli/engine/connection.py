@@ -35,6 +35,28 @@ MIDDLE = np.uint32(1 << 31)
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     """A private in-memory database that uses at most `memory` bytes, at least 64 MiB, and spills the rest to disk."""
     con = duckdb.connect()
+    _limit(con, threads, memory)
+    return con
+
+
+@contextmanager
+def connected(threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """As `connect`, but the database goes on to the next that asks, since opening one takes 30 ms.
+
+    For queries on Arrow tables: create only temporary tables, read no files, and change no global setting.
+    """
+    database = _IDLE.pop() if _IDLE else duckdb.connect()
+    with database.cursor() as con:
+        _limit(con, threads, memory)
+        yield con
+    _IDLE.append(database)
+
+
+_IDLE: list[duckdb.DuckDBPyConnection] = []
+"""Databases that nobody uses now. One whose queries failed is not kept."""
+
+
+def _limit(con: duckdb.DuckDBPyConnection, threads: int, memory: int) -> None:
     con.execute(f"SET threads={threads}")
     con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
     con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
@@ -42,7 +64,6 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     for setting in ("preserve_insertion_order=false", "enable_external_file_cache=false"):
         con.execute(f"SET {setting}")
     prepare_cursor(con)
-    return con
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import meets_any
 from sli.calendar.zone import Zone
 from sli.config.model import Config
-from sli.engine.connection import connect, prepare_cursor
+from sli.engine.connection import connected, prepare_cursor
 from sli.engine.sql import literal
 from sli.planning.affected import windows_compared_with
 from sli.planning.plan import Plan
@@ -100,7 +100,7 @@ def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: 
     `first`: nothing was published before.
     """
     parts, config = [], scope.config
-    with connect(config.parallel, config.task_memory) if old or not first else nullcontext() as con:
+    with connected(config.parallel, config.task_memory) if old or not first else nullcontext() as con:
         for grain in sorted({*old, *new}):
             before, now = old[grain]() if grain in old else None, new.get(grain, NOTHING)
             if con is None:

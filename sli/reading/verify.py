@@ -166,7 +166,7 @@ class _Window:
         groups = _capped(_sliced(self.inside, slice_by), self.config.caps.get(slice_by))
         references = {sli.reference: self._reference(sli.reference, slice_by) for sli in self.config.declared}
         for key, members in groups.items():
-            members.attrs.update(end=self.end, tile=f"{self.config.tile // MINUTE}min")
+            members.attrs.update(end=round(self.end.timestamp() * 1e6), tile=f"{self.config.tile // MINUTE}min")
             for sli in self.config.declared:
                 row = published.pop((sli.name, key), None)
                 name = f"{sli.name}, {self.name}, {dict(zip(slice_by, key, strict=True)) or 'all'}"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.engine.connection import connect, scratch
+from sli.engine.connection import connected, scratch
 from sli.matching.spec import SAMPLES
 from sli.rollup.merge import TileTables, TileTree
 from sli.schemas import UTC, with_states
@@ -40,12 +40,9 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
         np.array([config.zone.midnight(day + timedelta(days=i)) for day in dates], dtype=np.int64) for i in (0, 1)
     )
     states = {id: state for id, state in config.states.items() if state.kind != "window"}
-    con = connect(config.parallel, config.task_memory)
-    try:
+    with connected(config.parallel, config.task_memory) as con:
         tree = TileTree(con, TileTables(tiles), states, config.tile, {})
         packed = tree.as_tiles(tree.merge(starts, ends, disjoint=True))
-    finally:
-        con.close()
     at = integers(packed.column("w"))
     day = np.array(filled, dtype=object)[at]
     return (

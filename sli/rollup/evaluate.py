@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from types import TracebackType
 
 import duckdb
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.config.model import Config
-from sli.engine.connection import connect, task_error
+from sli.engine.connection import connected, task_error
 from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
@@ -72,7 +74,8 @@ class Evaluation:
         caps: Mapping[SliceBy, int],
     ) -> None:
         self.config, self.slis = config, list(slis)
-        self.con = connect(config.parallel, config.task_memory // MERGING)
+        self.connections = ExitStack()
+        self.con = self._connected()
         self.states = states_of(self.slis)
         self.tree = TileTree(self.con, tables, self.states, config.tile, caps)
         self.reference_trees: dict[str, TileTree] = {}
@@ -80,7 +83,7 @@ class Evaluation:
         """For each reference that is the same for every window: its merged rows, and the code of the slice of each."""
         paths = (sli.reference.path for sli in self.slis if sli.reference is not None and sli.reference.kind == "table")
         for path in dict.fromkeys(paths):
-            con = connect(config.parallel, config.task_memory // MERGING)
+            con = self._connected()
             compared = states_of(s for s in self.slis if s.reference is not None and s.reference.path == path)
             self.reference_trees[path] = TileTree(con, TileTables(tables.references[path]), compared, config.tile, {})
         self.slices = self.con.execute("SELECT slice_by, slice FROM slices ORDER BY code").fetchall()
@@ -88,9 +91,13 @@ class Evaluation:
     def __enter__(self) -> Evaluation:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for tree in (self.tree, *self.reference_trees.values()):
-            tree.con.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connections.__exit__(kind, error, trace)
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        return self.connections.enter_context(connected(self.config.parallel, self.config.task_memory // MERGING))
 
     def batches(self, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
         """Values of all SLIs, one row a window and slice with predictions, ordered by these. Raises OutOfMemory."""

@@ -123,7 +123,8 @@ class Formula:
     `on_rows` computes the same value from the plain pairs of one window, so that `sli verify` and the tests can compare
     the two. It gets a frame with one row for each prediction and the columns label, prediction, decision, labelled,
     usable, delay (seconds), predicted_at, known_at, query and the declared ones; the frame's `attrs` hold the `end` of
-    the window and the length of a `tile` as pandas text. It returns NaN if the value is undefined.
+    the window in microseconds (pandas copies them with each operation, and whole numbers quickly) and the length of a
+    `tile` as pandas text. It returns NaN if the value is undefined.
 
     `against` is the config's key `against` if the SLI compares the window with a reference; `on_rows` then gets the
     pairs of the reference as a second frame. `range` is the least and the greatest possible value; values are cut to

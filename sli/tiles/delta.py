@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from sli.config.model import Config
 from sli.engine.arrow import list_column
-from sli.engine.connection import connect, scratch
+from sli.engine.connection import connected, scratch
 from sli.schemas import UTC, state_type
 from sli.slis import State
 from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, smallest_sql, sum_sql
@@ -65,14 +65,11 @@ class _Update:
 
     def tiles(self) -> pa.Table:
         """The updated tiles that still have predictions, in the form of `schemas.TILES`. Raises CannotAmend."""
-        try:
-            self._check_extremes()
-            tiles: pa.Table = self.con.sql(self._plain()).to_arrow_table()
-            for state in self.states.values():
-                if state.kind in _LISTS:
-                    tiles = tiles.append_column(state.id, self._list(state))
-        finally:
-            self.con.close()
+        self._check_extremes()
+        tiles: pa.Table = self.con.sql(self._plain()).to_arrow_table()
+        for state in self.states.values():
+            if state.kind in _LISTS:
+                tiles = tiles.append_column(state.id, self._list(state))
         counts = integers(tiles.column("predictions"))
         if len(counts) and counts.min() < 0:
             raise CannotAmend
@@ -213,8 +210,8 @@ def update_tiles(
 
     The rows of `audit` replace the stored rows with the spans and starts in `audited`. Raises CannotAmend.
     """
-    con = connect(config.parallel, config.task_memory)
-    updated = _Update(con, config.states, stored, before, after, keys).tiles()
+    with connected(config.parallel, config.task_memory) as con:
+        updated = _Update(con, config.states, stored, before, after, keys).tiles()
     con = scratch()
     names = ["span", "start", "slice_by", "slice"]
     con.register(

@@ -106,7 +106,10 @@ def test_python_blocks_run(clone: Path, number: int) -> None:
 
 def test_the_shell_session_runs(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "logs").symlink_to(clone / "demo-flights")
+    # A week of the demo's logs shows what the commands do with files that they have not seen.
+    for log in ("predictions", "feedback"):
+        for day in sorted((clone / "demo-flights" / log).iterdir())[-7:]:
+            shutil.copytree(day, tmp_path / "logs" / log / day.name)
     commands = [line[2:].split("#")[0].split() for block in blocks("console") for line in block.splitlines()]
     for command in commands:
         if command[0] == "sli":
@@ -118,7 +121,7 @@ def test_the_example_slis_are_a_config_that_runs(clone: Path, tmp_path: Path) ->
     config["slis"] = yaml.safe_load(blocks("yaml")[0])["slis"]
     for log in ("predictions", "feedback"):
         config[log]["path"] = str(clone / "demo-flights" / log)
-    config["store"], config["grains"], config["since"] = str(tmp_path / "results"), ["day"], "2013-12-01"
+    config["store"], config["grains"], config["since"] = str(tmp_path / "results"), ["day"], "2013-12-25"
     (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config))
     assert main(["run", str(tmp_path / "sli.yaml"), "--as-of", "2014-01-02"]) == 0
 

@@ -6,7 +6,7 @@ from twins.common import over
 
 def freshness(d, log="predictions"):
     times = d.predicted_at if log == "predictions" else d.predicted_at[d.known_at.notna()]
-    return over(times, lambda x: np.min((d.attrs["end"] - x) / np.timedelta64(1, "s")))
+    return over(times, lambda x: (d.attrs["end"] - round(np.max(x).timestamp() * 1e6)) / 1e6)
 
 
 TWINS = {

@@ -81,7 +81,7 @@ def freshness(log: str = "predictions") -> Formula:
 
     def on_rows(pairs: pd.DataFrame) -> float:
         times = pairs.predicted_at[pairs.labelled] if log == "feedback" else pairs.predicted_at
-        return float((pairs.attrs["end"] - times.max()).total_seconds()) if len(times) else float("nan")
+        return (pairs.attrs["end"] - round(times.max().timestamp() * 1e6)) / 1e6 if len(times) else float("nan")
 
     states = {"newest": State("max", of="epoch_us(predicted_at)::DOUBLE", where=where)}
     return Formula(states, value, on_rows, range=NOT_NEGATIVE)

@@ -257,10 +257,9 @@ def _on_rows(function: Mergeable, pairs: pd.DataFrame, reference: pd.DataFrame |
 
 def _merged(states: Mapping[str, State], pairs: pd.DataFrame) -> Merged:
     """The states of plain pairs, as one window of one slice."""
-    end = pairs.attrs.get("end")
     with over(pairs) as con:
         merged = {name: _state(con, state) for name, state in states.items()}
-    ends = np.array([0 if end is None else end.as_unit("us").value])
+    ends = np.array([pairs.attrs.get("end", 0)])
     return Merged(np.array([len(pairs)]), np.array([int(pairs.labelled.sum())]), merged, ends)
 
 

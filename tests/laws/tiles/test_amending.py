@@ -34,7 +34,7 @@ def logs_of(task):
 
 def config(task, folder, kinds=None):
     """All built-in SLIs of a task, or those that need only states of these kinds; each in a store of its own."""
-    tree = config_of(task, built_in(task)) | {"store": str(folder / f"store-{bool(kinds)}"), "grains": ["hour", "day"]}
+    tree = config_of(task, built_in(task)) | {"store": str(folder / f"store-{bool(kinds)}"), "grains": ["day"]}
     for log in ("predictions", "feedback"):
         tree[log] = tree[log] | {"path": str(folder / log)}
     reference = folder / "reference.parquet"

@@ -67,7 +67,7 @@ def test_all_windows_are_equal_with_drift_bins_caps_and_min_support(tmp_path: Pa
 @pytest.fixture(scope="module")
 def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of a published world, which tests only read."""
-    return published(tmp_path_factory.mktemp("multiclass"), "multiclass", min_support=0)
+    return published(tmp_path_factory.mktemp("multiclass"), "multiclass", min_support=0, grains=["day"])
 
 
 @pytest.mark.parametrize(

@@ -56,16 +56,19 @@ def _interval(job: Recompute) -> str:
 def _recompute_folder(job: Recompute) -> State[Any]:
     """Run the models of a folder one after another, also after one failed. Raises ConfigError if it has none."""
     folder, log = Path(job.config).resolve().name, get_run_logger()
-    models = by_cluster(load_models(find_configs([job.config]).models, job.settings))
+    found = find_configs([job.config])
+    models = by_cluster(load_models(found.models, job.settings))
     as_of = job.as_of.isoformat() if job.as_of else iso(as_of_instant(0, zone("UTC"), None))
     name_run(f"{folder}, {len(models)} models", _interval(job), as_of)
     recompute_one, done = functools.partial(_recompute_one, job), []
+    for note in found.notes:
+        log.info(note)
     with one_cluster():
         for number, model in enumerate(models, 1):
             log.info(f"{number} of {len(models)}: {model.name}")
             done.append(answered(model, recompute_one, lambda text: log.error(masked(text))))
     lines = summary_lines(done)
-    log.info("\n".join(lines))
+    log.info(masked("\n".join(lines)))
     with best_effort("the table of the models"):
         show_models(folder, lines)
     failed = [f"{each.name}: {each.cells['outcome']}" for each in done if each.exit_code in (FAILED, WRONG_CONFIG)]

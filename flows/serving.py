@@ -105,10 +105,11 @@ def _name_of(path: str) -> str:
     """What deployments are named after: the model, or the folder of several, which are printed. Raises SliError."""
     if not are_several([path]):
         return slug(load_config(path).model)
-    models = load_models(find_configs([path]).models)
+    found = find_configs([path])
+    models = load_models(found.models)
     wrong = [model for model in models if isinstance(model.config, SliError)]
-    for model in wrong:
-        print(f"flows: {model.name}: {model.config}", file=sys.stderr)
+    for note in [*found.notes, *(f"{model.name}: {model.config}" for model in wrong)]:
+        print(f"flows: {note}", file=sys.stderr)
     if len(wrong) == len(models):
         raise ConfigError("no config of the folder can be used", where=path, todo="see the messages above")
     good = [model.name for model in models if model not in wrong]

@@ -68,8 +68,8 @@ def _print_several(options: argparse.Namespace, answer_of: AnswerOf) -> int:
     from sli.matching.execute import one_cluster
 
     found = find_configs(options.configs)
-    if found.others and not options.json:
-        print_warnings([f"{other} is not a config: it has no key of one" for other in found.others])
+    if not options.json:
+        print_warnings(found.notes)
     models = by_cluster(load_models(found.models, options.settings))
     with one_cluster():
         done = [_printed(options, model, answer_of) for model in models]

@@ -27,7 +27,7 @@ def load_config(path: str | Path | Config, settings: Sequence[str] = ()) -> Conf
         return path
     layers = with_bases(Path(path))
     for setting in settings:
-        _set(layers.tree, setting)
+        set_key(layers.tree, setting)
     folder = folder_of(layers.files[0])
     tree = {key: _expanded(value, layers.name, folder, (key,)) for key, value in layers.tree.items()}
     # The code that a base names lies beside the base.
@@ -92,7 +92,7 @@ def _with_variables(tree: str, where: str, at: At) -> str:
     return text
 
 
-def _set(tree: dict[str, object], setting: str) -> None:
+def set_key(tree: dict[str, object], setting: str) -> None:
     """Set a key, for example `predictions.path=logs`. Raises ConfigError."""
     key, equals, text = setting.partition("=")
     if not equals:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sli.config.extends import EXTENDS, NoMapping, base_file, read_mapping
-from sli.config.load import load_config
+from sli.config.load import load_config, set_key
 from sli.config.model import Config
 from sli.engine.storage import on_s3
 from sli.errors import ConfigError, SliError
@@ -26,6 +26,11 @@ class Found:
 
     models: tuple[Path, ...]
     others: tuple[Path, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each file that is passed over."""
+        return [f"{other} is not a config: it has no key of one" for other in self.others]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,12 @@ def find_configs(paths: Sequence[str]) -> Found:
 
 
 def load_models(paths: Sequence[Path], settings: Sequence[str] = ()) -> list[Model]:
-    """The configs of files. A file that cannot be used, or that shares what it must not, has its error instead."""
+    """The configs of files. A file that cannot be used, or that shares what it must not, has its error instead.
+
+    Raises ConfigError for a setting that none of them can have.
+    """
+    for setting in settings:
+        set_key({}, setting)
     loaded = [Model(path, _loaded(path, settings)) for path in paths]
     return [Model(model.path, _conflict(model, loaded) or model.config) for model in loaded]
 

@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, TypedDict, TypeVar
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar
 
 from sli.config.model import Config
 from sli.config.sections import Cluster, Factory, Scheduler, Workers
@@ -194,16 +194,22 @@ def _on_cluster(client: Client, tasks: Sequence[Callable[[], T]], progress: Repo
     results: dict[int, T] = {}
     futures = [client.submit(forward_logs(client, task), pure=False) for task in tasks]
     positions = {future.key: i for i, future in enumerate(futures)}
-    try:
+    with released_at_end(futures):
         for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
             results[positions[future.key]] = future.result()
             future.release()
             progress(done, len(tasks))
+    return [results[i] for i in range(len(tasks))]
+
+
+@contextmanager
+def released_at_end(futures: Sequence[Any]) -> Iterator[None]:
+    """After an error the cluster may serve the next try or another model: leave it no task that nobody waits for."""
+    try:
+        yield
     finally:
-        # After an error the cluster may serve another model: no task of this one may keep it waiting.
         for future in futures:
             future.release()
-    return [results[i] for i in range(len(tasks))]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, rows_sql
 from sli.matching.cluster import dask_module, place_name
-from sli.matching.execute import Report, cannot_load, cluster_client, forward_logs
+from sli.matching.execute import Report, cannot_load, cluster_client, forward_logs, released_at_end
 from sli.matching.join import create_audit_tables, join_rows
 from sli.matching.other_tiles import LOSERS
 from sli.matching.pairs import create_pairs
@@ -65,10 +65,11 @@ def shuffle_and_build(
         futures = client.compute(_graph(client, task_set, spec, losers))
         places = {future.key: place for place, future in enumerate(futures)}
         tiles: dict[int, pa.Table] = {}
-        for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
-            tiles[places[future.key]] = future.result()
-            future.release()
-            progress(done, len(futures))
+        with released_at_end(futures):
+            for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
+                tiles[places[future.key]] = future.result()
+                future.release()
+                progress(done, len(futures))
     return [tiles[place] for place in range(len(futures))]
 
 

@@ -112,3 +112,8 @@ def test_a_config_that_cannot_be_used_has_its_error_and_the_others_are_loaded(tm
     assert isinstance(first.config, Config)
     assert (first.name, first.config.horizon.text) == ("m", "3d")
     assert (second.name, type(second.config)) == (str(wrong), ConfigError)
+
+
+def test_a_setting_that_is_none_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a setting must be key=value"):
+        load_models([write(tmp_path / "a.yaml", config_tree())], ["horizon"])

@@ -336,7 +336,12 @@ def test_configs_share_a_cluster_as_long_as_their_settings_for_it_are_equal(fact
     made.clear()
     with engine.one_cluster():
         with pytest.raises(InputError):
-            execute(chosen, [failing(InputError("of this model")), slow_first(0, 1)], silent)
+            execute(chosen, [failing(InputError("of this model")), *[slow_first(0, 4)] * 8], silent)
+        with cluster_client(chosen, 1) as client:
+            deadline = time.monotonic() + 5
+            while client.futures:
+                assert time.monotonic() < deadline, "tasks of the model that failed would keep the next one waiting"
+                time.sleep(0.01)
         assert execute(chosen.model_copy(update={"model": "another"}), [slow_first(1, 2)], silent) == [1]
         assert [each.status.name for each in made] == ["running"]
         in_process = config(memory="1GB")

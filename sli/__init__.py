@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sli.reading.compare import compare_slices as compare_slices
+    from sli.reading.difference import compare as compare
     from sli.reading.query import distribution as distribution
     from sli.reading.query import query as query
     from sli.reading.read import read as read
@@ -16,11 +17,23 @@ if TYPE_CHECKING:
     from sli.runs.preview import plan as plan
     from sli.runs.recompute import run as run
 
-__all__ = ["backfill", "compare_slices", "distribution", "plan", "plan_backfill", "query", "read", "run", "verify"]
+__all__ = [
+    "backfill",
+    "compare",
+    "compare_slices",
+    "distribution",
+    "plan",
+    "plan_backfill",
+    "query",
+    "read",
+    "run",
+    "verify",
+]
 __version__ = "0.1.0"
 
 _HOME = {
     "backfill": "sli.runs.backfill",
+    "compare": "sli.reading.difference",
     "compare_slices": "sli.reading.compare",
     "distribution": "sli.reading.query",
     "plan": "sli.runs.preview",

@@ -232,6 +232,24 @@ def _slices(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sli", metavar="SLI", help="an SLI of the config")
+    parser.add_argument(
+        "--slices",
+        required=True,
+        metavar="COLUMN=VALUE,VALUE",
+        help="the two slices, for example model=champion,challenger; the difference is the second minus the first",
+    )
+    parser.add_argument(
+        "--pair",
+        metavar="COLUMN",
+        help="compare only requests that both slices scored: their rows have the same value in this column, for "
+        "example request_id; reads the logs of the window again (default: take the slices as independent)",
+    )
+    parser.add_argument("--start", metavar="TIME", help="start of the time compared (default: `since` of the config)")
+    parser.add_argument("--end", metavar="TIME", help="end of the time compared (default: end of the newest hour)")
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows",
@@ -303,6 +321,11 @@ COMMANDS = {
     ),
     "slices": Command(
         "List the slices that are worse than the whole, the worst first. Reads no logs.", (_config, _common, _slices)
+    ),
+    "compare": Command(
+        "Print the difference of an SLI between two slices, with its interval. Such as champion and challenger:\n"
+        "computed from what is stored or, with --pair, from the requests that both scored.",
+        (_common, _compare),
     ),
     "verify": Command(
         "Recompute published windows from the raw logs with plain pandas, and compare.", (_configs, _common, _verify)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -161,6 +162,25 @@ def _slices(options: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from sli.command.compared import comparison_lines
+    from sli.command.grid import terminal_width
+    from sli.config.load import load_config
+    from sli.reading.difference import compare
+
+    config = load_config(options.config, options.settings)
+    by, _, values = options.slices.partition("=")
+    within = {"pair": options.pair, "start": options.start, "end": options.end}
+    with Bars() as progress:
+        done = functools.partial(progress, "matching")
+        comparison = compare(config, options.sli, {by: values.split(",")}, **within, progress=done)
+    if options.json:
+        print_json(comparison.to_dict())
+    else:
+        print_lines(comparison_lines(comparison, config.timezone, terminal_width()))
+    return 0
+
+
 def _init(options: argparse.Namespace) -> int:
     from sli.command.init import planned, write_config
 
@@ -188,6 +208,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "query": _query,
     "slices": _slices,
+    "compare": _compare,
     "verify": _verify,
     "init": _init,
     "demo": _demo,

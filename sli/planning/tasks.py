@@ -184,6 +184,13 @@ def task_sets(
     return [TaskSet((whole,), states, tuple(slice_sets), estimate, shuffle)]
 
 
+def co_located_tasks(config: Config, inputs: Inputs, prediction_tiles: list[Interval]) -> list[Task]:
+    """Tasks that join the predictions of these tiles in time order, and no feedback that is unmatched."""
+    horizon, volume = Horizon.of(config), _Volume(inputs)
+    shares = _cut_by_memory(config.task_memory, horizon, config.zone, inputs, volume, (prediction_tiles, []))
+    return [_task(horizon, inputs, share) for share in shares]
+
+
 _Tiles = tuple[list[Interval], list[Interval]]
 """Tiles of predictions and of feedback."""
 

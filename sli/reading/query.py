@@ -199,7 +199,7 @@ def _question(
     published.check_current(store.root)
     if published.base != config.base:
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
-    slis = [_sli(config.declared, config.context, published, name) for name in names]
+    slis = [sli_of(config.declared, config.context, published, name) for name in names]
     columns = slice_by_of(slice if slice is not None else slice_by or ())
     if columns not in published.slice_sets:
         raise ConfigError(
@@ -214,7 +214,7 @@ def _question(
     return _Question(config, store, published, slis, columns, text, *asked)
 
 
-def _sli(declared: Sequence[Sli], context: Context, published: Published, name: str) -> Sli:
+def sli_of(declared: Sequence[Sli], context: Context, published: Published, name: str) -> Sli:
     """An SLI of the config, or a built-in one, whose states are all in the tiles. Raises ConfigError."""
     names = [sli.name for sli in declared]
     sli = declared[names.index(name)] if name in names else _undeclared(names, context, name)

@@ -116,12 +116,18 @@ def user_function(function: Callable[..., float], call: Call, parameters: Collec
     )
 
 
-def pickled(call: str, folder: str) -> bytes:
-    """The user function of a window state's `call`, pickled by value, so workers need not have its module."""
+def loaded(call: str, folder: str) -> UserFunction:
+    """The user function of a window state's `call`. Raises ConfigError."""
     described: Call = json.loads(call)
     function = load(described["python"], Path(folder))
     parameters = inspect.signature(function).parameters if described["weight"] else ()
-    return pickle_by_value(user_function(function, described, parameters), function, Path(folder))
+    return user_function(function, described, parameters)
+
+
+def pickled(call: str, folder: str) -> bytes:
+    """The same, pickled by value, so workers need not have its module."""
+    function = loaded(call, folder)
+    return pickle_by_value(function, function.function, Path(folder))
 
 
 @dataclass(frozen=True)

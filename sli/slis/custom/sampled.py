@@ -15,12 +15,11 @@ import numpy as np
 from sli.slis.catalogue.class_scores import NO_SCORES
 from sli.slis.custom.function import Columns, Pairs, UserFunction, value_or_reason, without_warnings
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, Values
+from sli.slis.maths.differences import DEFINED
 from sli.slis.states import SAMPLE_ROWS, Floats, Integers, Merged, Samples
 
 TAIL = 5
 """Resamples beyond either end of an interval."""
-DEFINED = 0.9
-"""An interval needs a value for at least this share of the resamples."""
 UNSCORED = "sli:unscored"
 """State of a function that gets scores: how many usable pairs lack one."""
 

@@ -6,7 +6,8 @@ May import every other wing; only `flows` imports this one. The only wing that i
 - `answers`: what a run, a plan, the results and a verification say of one config; `models`: of one or several, printed
 - `standing`: the newest verdicts and coverage of a model; `output`: lines, JSON and warnings without secrets
 - `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`
-- `tables`: what `show`, `query` and `slices` print; `grid`: columns that fit a terminal; `plot`: the plot above them
+- `tables`: what `show`, `query` and `slices` print; `compared`: what `compare` prints
+- `grid`: columns that fit a terminal; `plot`: the plot above them
 - `figures`: numbers, times and changes as text; `bars`: progress bars
 - `init`: writes a config, whose text is in `config_text`, from what `guessing` makes of the logs
 - `demo`: the two example data sets and the session that `sli demo` prints

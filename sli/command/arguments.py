@@ -325,7 +325,7 @@ COMMANDS = {
     "compare": Command(
         "Print the difference of an SLI between two slices, with its interval. Such as champion and challenger:\n"
         "computed from what is stored or, with --pair, from the requests that both scored.",
-        (_common, _compare),
+        (_config, _common, _compare),
     ),
     "verify": Command(
         "Recompute published windows from the raw logs with plain pandas, and compare.", (_configs, _common, _verify)

@@ -5,6 +5,7 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 - `read`: published rows, as they are or as they were known at an earlier instant
 - `query`: values over any windows and slices, merged from stored tiles
 - `compare`: slices ranked by how much worse than the whole they are
+- `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs
 - `raw_rows`, `raw_pairs`: rows of the raw logs, and pairs made from them, by plain pandas
 - `verify`: recomputes published values from these pairs and compares
 """

@@ -596,7 +596,7 @@ def test_json_of_show_keeps_every_digit(desk: Desk) -> None:
     assert row["value"] == sli.read(desk.config).value.iloc[0]
 
 
-@pytest.mark.parametrize("command", ["", "run", "plan", "show", "verify", "init", "demo"])
+@pytest.mark.parametrize("command", ["", "run", "plan", "show", "compare", "verify", "init", "demo"])
 def test_every_help_lists_the_exit_codes(desk: Desk, command: str) -> None:
     said = desk.call(*([command] if command else []), "--help")
     assert said.code == 0

@@ -247,16 +247,14 @@ class Drawn:
             rows = [[*group.index] for _, group in self.pairs.groupby("query", sort=True)]
         return Reader(table, "side:", {}, False).terms(formula, 10**15, LEVEL), rows
 
-    def on_rows(self, formula, rows, times):
-        """The value of plain rows, each group of them so often; a query drawn again is another query."""
-        parts = [
-            self.pairs.iloc[rows[i]].assign(query=lambda part, copy=copy: part["query"].astype(str) + f"/{copy}")
-            for i in np.flatnonzero(times)
-            for copy in range(times[i])
-        ]
-        frame = pd.concat(parts, ignore_index=True)
+    def frame(self, rows, times):
+        """The rows of each group, as often as it is drawn; a query that is drawn again is another query."""
+        groups = [(i, copy) for i in np.flatnonzero(times) for copy in range(times[i])]
+        number = np.repeat(np.arange(len(groups)), [len(rows[i]) for i, _ in groups])
+        frame = self.pairs.iloc[[row for i, _ in groups for row in rows[i]]].reset_index(drop=True)
+        frame["query"] = np.char.add("q", number.astype(str))
         frame.attrs.update(end=pd.Timestamp(10**15, unit="us", tz="UTC"), tile="60min")
-        return formula.on_rows(frame)
+        return frame
 
 
 def numbered(pairs, task):
@@ -276,24 +274,21 @@ def drawn(request, tmp_path_factory):
 
 
 def test_an_sli_of_pairs_that_are_drawn_again_is_the_sli_of_these_rows(drawn):
-    random, tried = np.random.default_rng(8), 0
+    tried, frames = 0, {}
     for sli in drawn.config.declared:
         if sli.reference is not None or any(state.kind not in KINDS for state in sli.formula.states.values()):
             continue
         tried += 1
         terms, rows = drawn.terms(sli.formula)
-        times = [
-            np.ones(len(terms), dtype=np.int64),
-            np.bincount(random.integers(0, len(terms), len(terms)), minlength=len(terms)),
-        ]
-        values = sli.formula.value(terms.merged(drawn_at_random(times)))
-        for value, each in zip(values.value, times, strict=True):
-            assert value == pytest.approx(drawn.on_rows(sli.formula, rows, each), rel=1e-9, abs=1e-12, nan_ok=True), (
-                sli.name
-            )
-        whole = sli.formula.value(terms.merged(drawn_once(times[1])))
-        assert whole.value[0] == pytest.approx(values.value[1], rel=1e-12, nan_ok=True), sli.name
-        alone = sli.formula.value(terms.merged(drawn_alone(3, 9, len(terms)))).value
-        single = [drawn.on_rows(sli.formula, rows, (np.arange(len(terms)) == i).astype(int)) for i in range(3, 9)]
-        assert alone == pytest.approx(single, rel=1e-9, abs=1e-12, nan_ok=True), sli.name
+        n = len(terms)
+        times = [np.ones(n, dtype=np.int64), np.bincount(np.random.default_rng(8).integers(0, n, n), minlength=n)]
+        if n not in frames:
+            alone = [(np.arange(n) == i).astype(int) for i in range(3, 9)]
+            frames[n] = [drawn.frame(rows, each) for each in (*times, *alone)]
+        expected = [sli.formula.on_rows(frame) for frame in frames[n]]
+        matrices = drawn_at_random(times), drawn_alone(3, 9, n)
+        found = np.concatenate([sli.formula.value(terms.merged(matrix)).value for matrix in matrices])
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True), sli.name
+        once = sli.formula.value(terms.merged(drawn_once(times[1]))).value[0]
+        assert once == pytest.approx(found[1], rel=1e-12, nan_ok=True), sli.name
     assert tried > (15 if drawn.config.task != "ranking" else 10)

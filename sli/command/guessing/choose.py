@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from sli.command.guessing.fields import Field
 from sli.command.guessing.sample import Sample
 from sli.errors import InputError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,28 @@ def no_candidate(sample: Sample, names: Names) -> InputError:
         f"no column of the {sample.log} log can be its {names.key}",
         where=sample.file,
         expected=names.expected,
-        found=", ".join(f"{name} ({field.kind})" for name, field in sample.fields.items()) or "no columns",
-        todo=f"log one, or write the config by hand with `{sample.log}: {{{names.key}: FIELD}}`",
+        found=", ".join(f"{name} ({kind})" for name, kind in sample.types.items()) or "no columns",
+        todo=f"log one, or write the config by hand with `{sample.log}: {{{names.key}: FIELD}}`; see docs/logs.md",
     )
+
+
+class Problems:
+    """The errors of several guesses, so that all are told at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[InputError] = []
+
+    def collect(self, guess: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
+        """What a guess returns, or None if it raises an InputError, which is kept."""
+        try:
+            return guess(*given, **named)
+        except InputError as error:
+            self.errors.append(error)
+            return None
+
+    def tell(self) -> None:
+        """Raise the first error, which names the others too, if there is one."""
+        if self.errors:
+            first, *others = self.errors
+            first.others = "\n".join(filter(None, [first.others, *map(str, others)]))
+            raise first

@@ -5,14 +5,13 @@ Limit: all is guessed from samples; only the time span is taken from the footers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import iso
 from sli.calendar.zone import zone
-from sli.command.guessing.choose import Guess
+from sli.command.guessing.choose import Guess, Problems
 from sli.command.guessing.ids import Ids, choose_ids, divided
 from sli.command.guessing.sample import Sample, look
 from sli.command.guessing.scores import Scores, choose_scores
@@ -24,8 +23,6 @@ from sli.config.load import checked
 from sli.config.model import Config
 from sli.errors import InputError
 from sli.logs.discovery import discover
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,39 +74,17 @@ class Guesses:
         return Guess(spellings if any(spellings.values()) else list(self.classes), doubt)
 
 
-class _Problems:
-    """The errors of several guesses, so that all are told at once."""
-
-    def __init__(self) -> None:
-        self.errors: list[InputError] = []
-
-    def collect(self, guess: Callable[[], T]) -> T | None:
-        try:
-            return guess()
-        except InputError as error:
-            self.errors.append(error)
-            return None
-
-    def tell(self) -> None:
-        """Raise the first error, which names the others too, if there is one."""
-        if self.errors:
-            first, *others = self.errors
-            first.others = "\n".join(str(error) for error in others)
-            raise first
-
-
 def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
     """Look at both logs. Raises InputError, which tells all that is missing, or ConfigError."""
     samples = look("predictions", predictions), look("feedback", feedback)
     found = clocks(samples[0]), clocks(samples[1])
     sure = tuple({clock.field.name for clock in each if clock.is_sure} for each in found)
-    problems = _Problems()
-    time = problems.collect(lambda: choose_time(samples[0], found[0]))
-    ids = problems.collect(lambda: choose_ids(*samples, sure, is_one_table(samples)))
-    values = None
-    if ids is not None:
-        names = ({ids.predictions[0].name, *sure[0]}, {ids.feedback[0].name, *sure[1]})
-        values = problems.collect(lambda: choose_values(Logs(*samples, names, ids)))
+    problems = Problems()
+    time = problems.collect(choose_time, samples[0], found[0])
+    ids = problems.collect(choose_ids, *samples, sure, is_one_table(samples))
+    names = [({ids.predictions[0].name}, {ids.feedback[0].name})[at] if ids else set() for at in range(2)]
+    taken = (names[0] | sure[0], names[1] | sure[1])
+    values = problems.collect(choose_values, Logs(*samples, taken, ids))
     problems.tell()
     assert time is not None
     assert ids is not None

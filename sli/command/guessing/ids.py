@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sli.command.guessing.choose import Guess, Names, no_candidate
+from sli.command.guessing.choose import Guess, Names, Problems, no_candidate
 from sli.command.guessing.fields import Field
 from sli.command.guessing.sample import Sample
 
@@ -34,18 +34,16 @@ class Ids:
     divider: str = ""
     """A field of the predictions that divides repeated ids, if the feedback does not have it."""
 
-    @property
-    def is_text(self) -> bool:
-        """Whether ids must be compared as text: their types differ, or pandas made floats of integers with nulls."""
-        both = (self.predictions[0], self.feedback[0])
-        return any(field.mixed or field.is_floating for field in both) or both[0].is_text != both[1].is_text
-
     def guess(self, log: str) -> Guess:
         """The value of `id` in the config."""
-        fields, check = (self.predictions, self.checks[0]) if log == "predictions" else (self.feedback, self.checks[1])
-        if len(fields) > 1:
-            return Guess([field.name for field in fields], check)
-        return Guess({"column": fields[0].name, "type": "text"} if self.is_text else fields[0].name, check)
+        at = 0 if log == "predictions" else 1
+        parts = [self._part(pair, at) for pair in zip(self.predictions, self.feedback, strict=True)]
+        return Guess(parts[0] if len(parts) == 1 else parts, self.checks[at])
+
+    def _part(self, pair: tuple[Field, Field], at: int) -> object:
+        """A part of the id; compared as text if the types differ, or if pandas made floats of integers with nulls."""
+        mixed = any(field.mixed or field.is_floating for field in pair) or pair[0].is_text != pair[1].is_text
+        return {"column": pair[at].name, "type": "text"} if mixed else pair[at].name
 
 
 def id_rank(field: Field) -> int:
@@ -77,8 +75,12 @@ def choose_ids(predictions: Sample, feedback: Sample, times: Sequence[Collection
         names = f"`{joined[0].name}` of the predictions and `{joined[1].name}` of the feedback"
         check = f"{names} have values in common"
         return Ids((joined[0],), (joined[1],), (check, check))
-    lone = [_lone_id(sample, fields.values()) for sample, fields in zip((predictions, feedback), possible, strict=True)]
-    return Ids((lone[0][0],), (lone[1][0],), (lone[0][1], lone[1][1]))
+    problems = Problems()
+    sides = zip((predictions, feedback), possible, strict=True)
+    lone = [problems.collect(_lone_id, sample, fields.values()) for sample, fields in sides]
+    problems.tell()
+    (id, check), (other, other_check) = (each for each in lone if each is not None)
+    return Ids((id,), (other,), (check, other_check))
 
 
 def is_unique(field: Field, share: float = 0.5) -> bool:

@@ -41,6 +41,8 @@ class Sample:
     """As the user gave it."""
     file: str
     """The first file that could be read."""
+    types: Mapping[str, str]
+    """The type of each column."""
     fields: Mapping[str, Field]
     written: int
     """When the newest of its files was written, in microseconds since 1970; 0 if unknown."""
@@ -85,7 +87,8 @@ def look(log: str, path: str) -> Sample:
         )
         for field in fields_of(rows)
     }
-    return Sample(log, path, tables[0][0], fields, max(listed.modified))
+    types = {field.name: str(field.type) for field in rows.schema}
+    return Sample(log, path, tables[0][0], types, fields, max(listed.modified))
 
 
 def hive_keys(file: str, root: str) -> dict[str, str]:

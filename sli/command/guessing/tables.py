@@ -6,7 +6,7 @@ Limit: a file that was copied says when it was copied; this is seen only if that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -60,7 +60,7 @@ def feedback_time(rows: Rows, made: Clock, clocks: Sequence[Clock]) -> tuple[Clo
         return choose_time(rows.feedback, sure)
     if rows.joined and _days_after(rows.feedback, made) > HORIZONS[0]:
         check = f"{UNSAID} at once; `{{from: file}}` takes when its file was written instead"
-        return made, Guess(made.setting, check)
+        return replace(made, field=rows.feedback.fields[made.field.name]), Guess(made.setting, check)
     check = f"{UNSAID} when its file was written: a file that is written again makes all its labels later"
     return None, Guess({"from": "file"}, check)
 
@@ -96,8 +96,7 @@ def choose_delays(ids: Ids, made: Clock, known: Clock | None, feedback: Sample) 
         days = _days_after(feedback, made)
         written = f"{asked} The files of feedback were written up to {days:.0f} days after the predictions"
         return Delays(Guess(f"{_horizon_of(days)}d", written)) if days > HORIZONS[0] else Delays(shortest)
-    times = pd.Series(made.instants.to_numpy(), _keys(ids.predictions))
-    later = pd.Series(known.instants.to_numpy(), _keys(ids.feedback))
+    times, later = made.instants.set_axis(_keys(ids.predictions)), known.instants.set_axis(_keys(ids.feedback))
     times, later = times[~times.index.duplicated()], later[~later.index.duplicated()]
     both = times.index.intersection(later.index)
     delays = (later[both] - times[both]).dropna()

@@ -62,7 +62,7 @@ class Logs:
     predictions: Sample
     feedback: Sample
     taken: tuple[Collection[str], Collection[str]]
-    ids: Ids
+    ids: Ids | None
 
     def possible(self, at: int) -> list[Field]:
         sample = (self.predictions, self.feedback)[at]
@@ -70,6 +70,8 @@ class Logs:
 
     def copies(self, output: Field, label: Field) -> bool:
         """Whether a field of the predictions equals the label for every id, for example if both logs are one table."""
+        if self.ids is None:
+            return False
         labels = zip(self.ids.feedback[0].texts, label.python, strict=True)
         known = {id: value for id, value in labels if value is not None}
         rows = zip(self.ids.predictions[0].texts, output.python, strict=True)

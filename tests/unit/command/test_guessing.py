@@ -28,7 +28,7 @@ def field(values: list[Any], name: str = "x") -> Field:
 
 def sample(**columns: list[Any]) -> Sample:
     fields = {each.name: each for each in fields_of(pa.table({name: pa.array(v) for name, v in columns.items()}))}
-    return Sample("predictions", "p", "p/a.parquet", fields, 0)
+    return Sample("predictions", "p", "p/a.parquet", {}, fields, 0)
 
 
 def test_fields_of_structs_maps_and_json_texts_have_dotted_names() -> None:

@@ -72,6 +72,7 @@ class Example:
         if name == "config":
             self.config = {**self.config, **yaml.safe_load("\n".join(lines))}
         elif name == "file":
+            (self.root / argument).parent.mkdir(exist_ok=True)
             (self.root / argument).write_text("\n".join(lines))
         elif name in ("predictions", "feedback"):
             self.log(name, lines)
@@ -123,10 +124,13 @@ class Example:
         assert lines == [f"  results that differ: {len(verification.differences)}"]
 
     def check(self, table: str, as_of: str | None, lines: list[str]) -> None:
-        header, *rows = rows_of(lines)
         frame = sli.read(self.root / "sli.yaml", table=table, as_of=as_of)
-        shown_rows = [[shown(cell) for cell in row] for row in frame[header].itertuples(index=False)]
-        assert shown_rows == rows, shown_rows
+        shown_rows = self.shown(frame, lines)
+        assert shown_rows == rows_of(lines)[1:], shown_rows
+
+    def shown(self, frame: pd.DataFrame, lines: list[str]) -> list[list[str]]:
+        """The rows of a table as an example shows them, in the columns that it names."""
+        return [[shown(cell) for cell in row] for row in frame[rows_of(lines)[0]].itertuples(index=False)]
 
 
 def steps_of(block: str) -> list[tuple[str, str, list[str]]]:

@@ -2,6 +2,7 @@
 
 Cells are as in YAML: `0.9` a number, `"yes"` a text, `{score: 0.9}` a struct, `2024-01-15T10:00` a timestamp.
 `file PATH on DAY:` writes rows to a Parquet file that was written on that day, `table PATH:` to a Delta table.
+`run CONFIG on DAY:` runs a config that a step `file` wrote, and `results CONFIG:` shows its results.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import pytest
 import yaml
 from deltalake import write_deltalake
 from examples import BLOCK, CONFIG, Example, rows_of, show
+
+import sli
 
 PAGE = (Path(__file__).parents[2] / "docs/logs.md").read_text()
 ENTRIES = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
@@ -52,6 +55,10 @@ class Entry(Example):
         elif name == "table":
             mode = "overwrite" if (self.root / argument).exists() else "error"
             write_deltalake(self.root / argument, table(lines), mode=mode)
+        elif name == "run" and day:
+            sli.run(self.root / path, as_of=day)
+        elif name == "results" and path:
+            assert self.shown(sli.read(self.root / path), lines) == rows_of(lines)[1:]
         else:
             super().step(name, argument, lines)
 

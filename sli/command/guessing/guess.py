@@ -113,7 +113,7 @@ def _guesses(
         values=values,
         times=(time[1], known_guess),
         scores=choose_scores(predictions, output, list(values.classes)),
-        delays=choose_delays(ids, made, known, feedback),
+        delays=choose_delays(ids, made, known),
         query=query_name(predictions, used_for_rows),
         slices=slice_names(predictions, used),
         conditions=(

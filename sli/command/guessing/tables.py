@@ -6,7 +6,7 @@ Limit: a file that was copied says when it was copied; this is seen only if that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -17,7 +17,7 @@ from sli.command.guessing.ids import Ids
 from sli.command.guessing.sample import Sample
 from sli.command.guessing.times import Clock, choose_time
 
-HORIZONS = (7, 14, 30, 60, 90, 180, 365, 730, 1_095, 1_825, 3_650)
+HORIZONS = (7, 14, 30, 60, 90, 180, 365, 730)
 """The horizons in days that are offered."""
 UNSAID = "no column says when a label became known, so it counts as known"
 
@@ -58,9 +58,11 @@ def feedback_time(rows: Rows, made: Clock, clocks: Sequence[Clock]) -> tuple[Clo
     sure = [clock for clock in clocks if clock.is_sure]
     if sure:
         return choose_time(rows.feedback, sure)
-    if rows.joined and _days_after(rows.feedback, made) > HORIZONS[0]:
-        check = f"{UNSAID} at once; `{{from: file}}` takes when its file was written instead"
-        return replace(made, field=rows.feedback.fields[made.field.name]), Guess(made.setting, check)
+    days = _days_after(rows.feedback, made)
+    if days > HORIZONS[0]:
+        written = f"its files were written up to {days:.0f} days after the predictions"
+        check = f"{UNSAID} with its prediction; {written}, if that is when it became known, write {{from: file}}"
+        return None, Guess({"from": "prediction"}, check)
     check = f"{UNSAID} when its file was written: a file that is written again makes all its labels later"
     return None, Guess({"from": "file"}, check)
 
@@ -88,14 +90,12 @@ class Delays:
     early: Guess | None = None
 
 
-def choose_delays(ids: Ids, made: Clock, known: Clock | None, feedback: Sample) -> Delays:
+def choose_delays(ids: Ids, made: Clock, known: Clock | None) -> Delays:
     """How long after its prediction feedback comes, by the ids that both samples have."""
     asked = "how long after its prediction may feedback arrive?"
     shortest = Guess(f"{HORIZONS[0]}d", asked)
     if known is None:
-        days = _days_after(feedback, made)
-        written = f"{asked} The files of feedback were written up to {days:.0f} days after the predictions"
-        return Delays(Guess(f"{_horizon_of(days)}d", written)) if days > HORIZONS[0] else Delays(shortest)
+        return Delays(shortest)
     times, later = made.instants.set_axis(_keys(ids.predictions)), known.instants.set_axis(_keys(ids.feedback))
     times, later = times[~times.index.duplicated()], later[~later.index.duplicated()]
     both = times.index.intersection(later.index)
@@ -111,15 +111,10 @@ def _keys(fields: Sequence[Field]) -> pd.Index[str]:
 
 def _horizon(delays: pd.Series[pd.Timedelta], asked: str) -> Guess:
     late = float((delays / pd.Timedelta(days=1)).quantile(0.98))
-    days = _horizon_of(late)
+    days = next((days for days in HORIZONS if late <= days), HORIZONS[-1])
     if days == HORIZONS[0]:
         return Guess(f"{days}d", asked)
     return Guess(f"{days}d", f"{asked} 1 in 50 labels that were seen came after {late:.0f} days or more")
-
-
-def _horizon_of(delay: float) -> int:
-    """The shortest horizon in days for a delay."""
-    return next((days for days in HORIZONS if delay <= days), HORIZONS[-1])
 
 
 def _early(delays: pd.Series[pd.Timedelta]) -> Guess | None:

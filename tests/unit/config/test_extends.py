@@ -47,6 +47,13 @@ def test_paths_start_from_the_folder_of_the_file_that_writes_them(base: Path, tm
     assert load_config(child(base)).feedback.path == str(tmp_path / "shared/feedback")
 
 
+def test_paths_of_several_feedback_logs_start_there_too(base: Path) -> None:
+    one = config_tree()["feedback"]
+    write(base, config_tree(feedback=[one, {**one, "path": "../more"}]))
+    logs = load_config(child(base)).feedback_logs
+    assert [log.path for log in logs] == [str(base.parent / "feedback"), str(base.parents[1] / "more")]
+
+
 def test_tables_and_modules_that_a_base_names_lie_beside_it(base: Path, tmp_path: Path) -> None:
     write(base.with_name("mine.py"), "def cluster():\n    return 1\ndef f(y_true, y_pred):\n    return 0.0\n")
     slis = [{"name": "f", "python": "mine:f"}]

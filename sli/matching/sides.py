@@ -87,7 +87,7 @@ def invalid_reasons(log: Log) -> dict[int, str]:
     if is_computed(log):
         reasons[2] = "value is not a finite number"
     if log.labels:
-        reasons[3] = reasons[4] = "value is in neither list of `labels`"
+        reasons[3] = reasons[4] = "value is in neither list of labels"
     return reasons
 
 

@@ -84,8 +84,8 @@ def test_a_label_that_nobody_mapped_is_set_aside_with_its_ids(desk: Desk) -> Non
     desk.configure(feedback__labels={"positive": ["yes"], "negative": ["no"]})
     said = desk.run()
     assert said.code == 3
-    assert said.has("invalid: value is in neither list of `labels`", "p2")
-    assert audited(desk) == {"invalid: value is in neither list of `labels`": 2, "withdrawn": 1}
+    assert said.has("invalid: value is in neither list of labels", "p2")
+    assert audited(desk) == {"invalid: value is in neither list of labels": 2, "withdrawn": 1}
     assert desk.counts() == (6, 3)
 
 

@@ -67,7 +67,12 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
 
 
 def _joined_once(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> bool:
-    """Whether no row was joined with two others. If so, only rows without a partner may still share an id."""
+    """Whether no row was joined with two others. If so, only rows without a partner may still share an id.
+
+    False also where that is not known: then ids are looked for in all rows.
+    """
+    if sides.counts is None:
+        return False
     predictions, feedback = sides.counts
     if spec.ignore_nulls:
         feedback = f"(SELECT count(*) FROM {joinable_feedback(sides, spec)})"

@@ -31,8 +31,8 @@ class Sides:
 
     predictions: str
     feedback: str
-    counts: tuple[str, str]
-    """How many rows of predictions and of feedback there are."""
+    counts: tuple[str, str] | None
+    """How many rows of predictions and of feedback there are; None if counting them would cost a read of the files."""
     in_prediction_tiles: str
     """Whether a prediction time `t` lies in the task's tiles of predictions."""
     in_feedback_tiles: str
@@ -60,10 +60,12 @@ class Sides:
         predicted, known = times_to_read(task, spec)
         predictions = task.predictions, spec.predictions, spec.zone, predicted
         feedback = task.feedback, spec.feedback, spec.zone, known
+        logs = (spec.predictions, spec.feedback, *spec.feedback.others)
+        footers_count = all(log.where is None for log in logs)
         return Sides(
             predictions=rows_sql(con, *predictions, numbered=True),
             feedback=rows_sql(con, *feedback),
-            counts=(count_sql(con, *predictions), count_sql(con, *feedback)),
+            counts=(count_sql(con, *predictions), count_sql(con, *feedback)) if footers_count else None,
             in_prediction_tiles=inside_sql("t", task.prediction_tiles),
             in_feedback_tiles=inside_sql("t", task.feedback_tiles),
             in_feedback_tiles_joined=inside_sql("f_t", task.feedback_tiles),

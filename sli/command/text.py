@@ -45,6 +45,7 @@ def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]
     lines = [f"as of {iso(plan.as_of)}{older}"]
     if plan.request.look_back is not None:
         lines.append(f"look back {plan.request.look_back / HOUR:g} hours from the newest published one")
+    lines += plan.tables
     if plan.migration is not None:
         lines.append(str(plan.migration))
     if replace(plan, migration=None).empty:

@@ -40,9 +40,9 @@ def check_store(store: str) -> None:
     check_no_credentials(store, "store")
 
 
-def check_logs(paths: Mapping[str, str], dask: Cluster) -> None:
-    """Raise ConfigError if a log cannot be read from its path; `paths` are by their key in the config."""
-    for key, path in paths.items():
+def check_logs(paths: Mapping[str, Sequence[str]], dask: Cluster) -> None:
+    """Raise ConfigError if a log cannot be read from its paths; `paths` are by their key in the config."""
+    for key, path in ((key, path) for key, several in paths.items() for path in several):
         check_no_credentials(path, key)
         if path.startswith("memory://") and dask != "in-process":
             raise ConfigError(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WHAT = {
     "tuple_type": "this must be a list",
+    "too_short": "the list is empty",
     "dict_type": "this must be a mapping",
     "mapping_type": "this must be a mapping",
     "model_": "this must be a mapping",

@@ -93,10 +93,16 @@ LogTime = Annotated[
 ]
 
 
-class Source(Section):
-    """What both logs have: a path, which rows count, and where id, time and value are."""
+Paths = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
-    path: str
+
+class Source(Section):
+    """What both logs have: paths, which rows count, and where id, time and value are."""
+
+    path: Paths = Field(
+        min_length=1, description="a path or URL, or a list of these, for example [logs/2025, logs/2026-*]"
+    )
+    """Each is a file, a folder, a pattern or a table."""
     where: str | None = Field(None, description="an SQL condition, for example \"environment = 'prod'\"")
     """Only rows for which this is true exist."""
     id: IdSetting = Field(description="a column, or a list of columns")

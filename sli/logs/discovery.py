@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,13 +16,14 @@ import pyarrow.compute as pc
 from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.arrow import Column, Flags, Rows, flags, text_column
-from sli.engine.storage import Storage
 from sli.errors import ConfigError, InputError
 from sli.logs.agreement import set_aside_disagreeing
+from sli.logs.conversion import conversion
 from sli.logs.files import Files, Inputs, LogFile, folders_of
 from sli.logs.footer import FileReplaced, Unread, read_footers
-from sli.logs.listing import ENDINGS, Listing, list_files
+from sli.logs.listing import Listing
 from sli.logs.log import Log, check_expressions, feedback_log, predictions_log
+from sli.logs.paths import EXPECTED, list_files
 from sli.logs.time_ranges import PROBABLY
 from sli.logs.where import excluded_by_folder
 
@@ -38,10 +41,11 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
     logs = (predictions, feedback, *feedback.others)
     for log in logs:
         check_expressions(log)
-    files = [
+    discovered = [
         _discover_log(log, source.path, config.zone, known.files.of_logs([log.name]))
         for log, source in zip(logs, config.sources.values(), strict=True)
     ]
+    files = [found.files for found in discovered]
     for log, found in zip(logs, files, strict=True):
         _check_unit(log, found)
     _check_once(files[1:])
@@ -54,20 +58,23 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
             todo="compare it with the names of the folders, and check `predictions.path`",
         )
     if not inputs.predictions:
+        contents, todo = _contents(config, "predictions")
         raise InputError(
             "the predictions log is empty",
-            where=config.predictions.path,
-            expected=f"Parquet files that end in {', '.join(ENDINGS)}",
-            found=_contents("predictions", config.predictions.path, config.storage),
-            todo="check `predictions.path`",
+            where=", ".join(config.predictions.path),
+            expected=EXPECTED,
+            found=contents,
+            todo=todo or "check `predictions.path`",
         )
-    return set_aside_disagreeing(config, inputs)
+    tables = tuple(f"{log.key}: {table}" for log, found in zip(logs, discovered, strict=True) for table in found.tables)
+    return replace(set_aside_disagreeing(config, inputs), tables=tables)
 
 
-def _contents(log: str, path: str, storage: Storage) -> str:
-    """What files are at the path of a log, for example `12 .csv files, no .parquet`."""
-    listed = list_files(log, path, storage)
-    return listed.summary if listed else "nothing"
+def _contents(config: Config, key: str) -> tuple[str, str]:
+    """What files are at the paths of a log, for example `12 .csv files, no .parquet`, and how to convert them."""
+    paths = config.sources[key].path
+    listed = list_files(key, paths, config.storage)
+    return listed.summary, conversion(listed.others, paths[0], f"{key}.path")
 
 
 TODO = {
@@ -102,10 +109,13 @@ def feedback_warnings(config: Config, files: Files) -> tuple[str, ...]:
     if pc.sum(files.take(files.usable).rows.column("rows")).as_py():
         return ()
     why = "without rows" if files.usable.all() else "set aside or without rows" if files.usable.any() else "set aside"
-    count = f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}"
-    paths = [log.path for log in config.feedback_logs]
-    contents = count if files else " and ".join(_contents("feedback", path, config.storage) for path in paths)
-    return (f"nothing is labelled: no usable feedback at {' and '.join(paths)}, only {contents}",)
+    contents, todo = [f"{len(files):,} Parquet file{'s' * (len(files) != 1)}, {why}"], [""]
+    if not files:
+        logs = [_contents(config, key) for key in config.sources if key != "predictions"]
+        contents, todo = map(list, zip(*logs, strict=True))
+    paths = [path for log in config.feedback_logs for path in log.path]
+    what = f"nothing is labelled: no usable feedback at {' and '.join(paths)}, only {' and '.join(contents)}"
+    return ("; ".join([what, *filter(None, todo)]),)
 
 
 def _check_unit(log: Log, files: Files) -> None:
@@ -138,14 +148,22 @@ def _check_once(feedback: Sequence[Files]) -> None:
                 )
 
 
-def _discover_log(log: Log, path: str, zone: Zone, before: Files) -> Files:
+class Discovered(NamedTuple):
+    """The files of a log, and the tables that name them, for example `Delta table, version 12, 34 files`."""
+
+    files: Files
+    tables: tuple[str, ...]
+
+
+def _discover_log(log: Log, paths: Sequence[str], zone: Zone, before: Files) -> Discovered:
     """The files of a log. A file that did not change keeps its row."""
     for _ in range(ATTEMPTS):
-        listed = list_files(log.key, path, log.storage)
-        if listed is None:
-            raise _missing_log(log, path, before)
+        listed = list_files(log.key, paths, log.storage)
+        for path, nearby in listed.missing.items():
+            raise _missing_log(log, paths, path, nearby, before)
+        _check_names(log, listed)
         try:
-            return _files(log, zone, listed, before)
+            return Discovered(_files(log, zone, listed, before), listed.described_tables)
         except FileReplaced as replaced:
             last = replaced
     raise InputError(
@@ -156,12 +174,29 @@ def _discover_log(log: Log, path: str, zone: Zone, before: Files) -> Files:
     ) from last
 
 
-def _missing_log(log: Log, path: str, before: Files) -> InputError | ConfigError:
-    what, key = f"the path of the {log.name} log does not exist", f"{log.key}.path"
+def _missing_log(log: Log, paths: Sequence[str], path: str, nearby: str, before: Files) -> InputError | ConfigError:
+    """The error for a path that leads to nothing; `nearby` says what there is instead of what a pattern names."""
+    what = f"the path of the {log.name} log does not exist"
+    if nearby:
+        what = f"nothing matches the path of the {log.name} log"
+    key = f"{log.key}.path" if len(paths) == 1 else f"{log.key}.path[{paths.index(path)}]"
     if before:
         # There was a log before, so the path is not misspelt: its storage may be away.
-        return InputError(what, where=path, todo=f"check `{key}`")
-    return ConfigError(what, where=key, found=path, todo=f"check `{key}`")
+        return InputError(what, where=path, found=nearby, todo=f"check `{key}`")
+    return ConfigError(what, where=key, found=f"{path}; {nearby}" if nearby else path, todo=f"check `{key}`")
+
+
+def _check_names(log: Log, listed: Listing) -> None:
+    """Raise InputError if a needed column of a table cannot be read by its name from the table's files."""
+    for name in log.needed:
+        if name in listed.misnamed:
+            raise InputError(
+                f"column '{name}' of the {log.name} log cannot be read from the files of its table",
+                where=", ".join(listed.tables),
+                expected="files that have the column under the name that the table gives it",
+                found=listed.misnamed[name],
+                todo="write the table again, or write its current rows as plain Parquet files",
+            )
 
 
 def _files(log: Log, zone: Zone, listed: Listing, before: Files) -> Files:

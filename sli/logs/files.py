@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -42,12 +43,13 @@ Columns = tuple[tuple[str, str], ...]
 
 
 def folders_of(path: str) -> dict[str, str]:
-    """The values of the columns of the folders in a path.
+    """The values of the columns of the folders in a path, without the escapes of writers.
 
-    >>> folders_of("logs/day=2026-01-01/model=a/part-0.parquet")
-    {'day': '2026-01-01', 'model': 'a'}
+    >>> folders_of("logs/day=2026-01-01/site=north%20west/part-0.parquet")
+    {'day': '2026-01-01', 'site': 'north west'}
     """
-    return dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+    pairs = (part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+    return {name: unquote(value) if "%" in value else value for name, value in pairs}
 
 
 class LogFile(NamedTuple):
@@ -291,6 +293,8 @@ class Inputs:
 
     predictions: Files
     feedback: Files
+    tables: tuple[str, ...] = field(default=(), compare=False)
+    """The tables that name the files, for example `predictions: Delta table, version 12, 34 files`."""
 
     @staticmethod
     def of(files: Iterable[LogFile]) -> Inputs:
@@ -339,7 +343,8 @@ class Inputs:
         """The same inputs with files set aside whose rows turned out unreadable: the problem of each path."""
         if not problems:
             return self
-        return Inputs(*(_set_aside(files, problems) for files in self.logs))
+        predictions, feedback = (_set_aside(files, problems) for files in self.logs)
+        return replace(self, predictions=predictions, feedback=feedback)
 
 
 def _set_aside(files: Files, problems: Mapping[str, Problem]) -> Files:

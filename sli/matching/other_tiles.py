@@ -120,7 +120,7 @@ def reading_predictions(config: Config, inputs: Inputs) -> Iterator[duckdb.DuckD
         yield con
     except duckdb.Error as error:
         check_readable(_usable(inputs), predictions_log(config), config.timezone, error)
-        raise task_error(error, config.predictions.path) from error
+        raise task_error(error, ", ".join(config.predictions.path)) from error
     finally:
         con.close()
 

@@ -80,6 +80,8 @@ class Plan:
     run_id: str
     split: int
     """Into how many smaller tasks each task is cut; more than 1 if earlier attempts ran out of memory."""
+    tables: tuple[str, ...] = ()
+    """The tables that name the files of the logs, for example `predictions: Delta table, version 12, 34 files`."""
     changed: tuple[Interval, ...] | None = None
     """The recomputed tiles whose windows may change; None before they are computed, or if all tiles are."""
 
@@ -155,6 +157,7 @@ class Plan:
                 {"what": c.what, "files": [masked(file) for file in c.files], "intervals": spans(c.intervals)}
                 for c in self.causes
             ],
+            "tables": [masked(table) for table in self.tables],
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
             "recompute": spans(self.to_recompute),

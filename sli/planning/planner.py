@@ -112,6 +112,7 @@ class _Planner:
             bytes=self.bytes,
             run_id=_run_id(config, self.inputs, request),
             split=self.approach.split,
+            tables=self.inputs.tables,
         )
 
     @cached_property

@@ -41,7 +41,8 @@ FACES = {"__init__", "mergeable"}
 ROOMS = {
     "dask": {"matching.cluster", "matching.execute", "tiles.shuffle"},
     "distributed": {"matching.cluster", "matching.execute", "tiles.shuffle"},
-    "deltalake": {"publishing.store", "publishing.transaction"},
+    "deltalake": {"publishing.store", "publishing.transaction", "logs.tables"},
+    "pyiceberg": {"logs.iceberg"},
     "rich": {"command"},
     "prefect": set[str](),
     "flows": set[str](),

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from sli.command.guessing.fields import Field, fields_of
 from sli.engine.storage import filesystem
 from sli.errors import ConfigError, InputError
-from sli.logs.listing import list_files
+from sli.logs.conversion import conversion
+from sli.logs.paths import list_files
 from sli.masking import masked
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ class Sample:
 
 def look(log: str, path: str) -> Sample:
     """Some rows of a log. Raises InputError or ConfigError."""
-    listed = list_files(log, path)
-    if listed is None:
-        raise ConfigError(f"the path of the {log} log does not exist", where=path, todo=f"check --{log}")
+    listed = list_files(log, [path])
+    for nearby in listed.missing.values():
+        what = f"nothing matches the path of the {log} log" if nearby else f"the path of the {log} log does not exist"
+        raise ConfigError(what, where=path, found=nearby, todo=f"check --{log}")
     if not set(listed.paths) - set(listed.refused):
         refused = [f"{file}: {why}" for file, why in listed.refused.items()]
         raise InputError(
@@ -68,6 +70,7 @@ def look(log: str, path: str) -> Sample:
             where=path,
             expected="files ending in .parquet, .pq or .parq",
             found=refused[0] if refused else listed.summary,
+            todo=conversion(listed.others, path, f"--{log}"),
         )
     fs, root = filesystem(path)
     files = [filesystem(file)[1] for file in listed.paths if file not in listed.refused]

@@ -42,9 +42,9 @@ def test_a_config_takes_what_it_lacks_and_its_own_keys_win(base: Path) -> None:
 def test_paths_start_from_the_folder_of_the_file_that_writes_them(base: Path, tmp_path: Path) -> None:
     config = load_config(child(base, feedback={"path": "labels"}, store="~/results"), ["predictions.path=logs"])
     assert config.store == str(Path("~/results").expanduser().resolve())
-    assert config.predictions.path == str(tmp_path / "logs"), "a setting is the config's own"
-    assert config.feedback.path == str(tmp_path / "labels")
-    assert load_config(child(base)).feedback.path == str(tmp_path / "shared/feedback")
+    assert config.predictions.path == (str(tmp_path / "logs"),), "a setting is the config's own"
+    assert config.feedback.path == (str(tmp_path / "labels"),)
+    assert load_config(child(base)).feedback.path == (str(tmp_path / "shared/feedback"),)
 
 
 def test_paths_of_several_feedback_logs_start_there_too(base: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_configs_of_the_page_are_a_base_and_a_model(tmp_path: Path) -> None:
         write(tmp_path / name, text)
     assert [name for name, _ in blocks] == ["configs/base.yaml", "configs/late.yaml"]
     config = load_config(tmp_path / "configs/late.yaml")
-    assert config.predictions.path == str(tmp_path / "logs/late/predictions")
+    assert config.predictions.path == (str(tmp_path / "logs/late/predictions"),)
     assert [sli.name for sli in config.declared] == ["accuracy", "recall"]
 
 

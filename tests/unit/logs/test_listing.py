@@ -21,8 +21,9 @@ from sli.calendar.interval import Interval, instant, union
 from sli.engine.connection import connect
 from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs, LogFile
-from sli.logs.listing import _micros_of, list_files
+from sli.logs.listing import _micros_of
 from sli.logs.log import predictions_log
+from sli.logs.paths import list_files
 from sli.logs.reader import count_sql, rows_sql
 from sli.publishing.store import Store
 from sli.publishing.transaction import SMALL_FILES
@@ -32,8 +33,7 @@ WORLD = small_world(since=MONDAY)
 
 
 def names(root: Path) -> list[str]:
-    found = list_files("predictions", str(root))
-    assert found is not None
+    found = list_files("predictions", [str(root)])
     return [str(Path(each).relative_to(root)) for each in found.paths]
 
 
@@ -42,18 +42,15 @@ def test_hidden_files_and_folders_are_no_part_of_a_log_and_others_are_told_apart
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert names(tmp_path) == ["a.parq", "b/a.parquet", "c.pq"]
-    found = list_files("predictions", str(tmp_path))
-    assert found is not None
+    found = list_files("predictions", [str(tmp_path)])
     assert found.others == [str(tmp_path / "b/note.txt")]
-    remote = list_files("predictions", f"file://{tmp_path}")
-    assert remote is not None
+    remote = list_files("predictions", [f"file://{tmp_path}"])
     assert [f"file://{each}" for each in found.paths] == remote.paths
     assert found[1:3] == remote[1:3]
     assert remote.others == found.others
-    assert list_files("predictions", str(tmp_path / "none")) is None
-    assert list_files("predictions", f"file://{tmp_path}/none") is None
-    alone = list_files("predictions", str(tmp_path / "a.parq"))
-    assert alone is not None
+    for nothing in (str(tmp_path / "none"), f"file://{tmp_path}/none"):
+        assert list_files("predictions", [nothing]).missing == {nothing: ""}
+    alone = list_files("predictions", [str(tmp_path / "a.parq")])
     assert alone[:3] == tuple(column[:1] for column in found[:3])
 
 
@@ -65,12 +62,11 @@ def test_a_link_is_the_file_it_leads_to_and_one_that_leads_nowhere_is_refused(tm
     (logs / "b.parquet").symlink_to(tmp_path / "nowhere")
     (logs / "c").symlink_to(logs)
     assert names(logs) == ["a.parquet", "b.parquet"]
-    before = list_files("predictions", str(logs))
-    assert before is not None
+    before = list_files("predictions", [str(logs)])
     assert before.refused == {str(logs / "b.parquet"): "a link that leads nowhere"}
     target.write_bytes(b"two")
     os.utime(target, (1, 1))
-    assert list_files("predictions", str(logs)) != before, "of one size, and the link itself is as it was"
+    assert list_files("predictions", [str(logs)]) != before, "of one size, and the link itself is as it was"
 
 
 def test_a_listing_says_when_each_file_was_written(tmp_path: Path) -> None:
@@ -78,13 +74,11 @@ def test_a_listing_says_when_each_file_was_written(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (0, seconds))
     for url in (str(tmp_path), f"file://{tmp_path}"):
-        found = list_files("predictions", url)
-        assert found is not None
+        found = list_files("predictions", [url])
         assert found.modified == [1_700_000_000_250_000, 1_000_000], "microseconds, in the order of the paths"
     memory = fsspec.filesystem("memory")
     memory.pipe_file(f"/{tmp_path.name}/a.parquet", b"x")
-    found = list_files("predictions", f"memory://{tmp_path.name}")
-    assert found is not None
+    found = list_files("predictions", [f"memory://{tmp_path.name}"])
     assert found.modified == [instant(memory.info(f"/{tmp_path.name}/a.parquet")["created"])]
 
 

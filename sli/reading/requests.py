@@ -221,7 +221,8 @@ def _inputs_seen(config: Config, seen: Inputs) -> Inputs:
                 todo="`sli run CONFIG` first",
             )
         logs.append(files.take(files.found_in(used)))
-    return Inputs(*logs)
+    predictions, feedback = logs
+    return Inputs(predictions, feedback)
 
 
 def _losing_tiles(config: Config, store: Store, published: Published, window: Interval) -> pa.Table:

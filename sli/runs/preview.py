@@ -109,7 +109,7 @@ def kept_rows(config: Config, plan: Plan) -> list[Kept]:
                 Kept(log.key, int(con.execute(f"SELECT {sql}").fetchall()[0][0]), sum(file.rows for file in mine))
             )
     except (duckdb.Error, OSError) as error:
-        raise task_error(error, config.predictions.path) from error
+        raise task_error(error, ", ".join(config.predictions.path)) from error
     finally:
         con.close()
     return kept

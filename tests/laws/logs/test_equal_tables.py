@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -17,6 +18,7 @@ from builders import config_tree
 
 import sli
 from sli.config.load import checked
+from sli.planning import tasks
 
 N = 240
 RNG = np.random.default_rng(14)
@@ -237,6 +239,49 @@ def test_one_table_for_both_logs_gives_the_same_tables(tmp_path: Path, plain: pd
     parquet(both)(tmp_path / "predictions")
     feedback = {"path": f"{tmp_path}/predictions", "where": "label IS NOT NULL"}
     pd.testing.assert_frame_equal(tables(tmp_path, {}, feedback), plain, check_exact=True)
+
+
+def everything(root: str, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Both logs written to a folder in a shape that needs most keys, and the keys for logs at `root`."""
+    rows = twice(PREDICTIONS, "env", "prod", "test", score=0.5)
+    parquet(
+        pa.table(
+            {
+                "event_ms": micros(rows.predicted_at) // 1000,
+                "env": rows.env,
+                "request": [{"id": id, "model": "m"} for id in rows.output_id],
+                "payload": [
+                    json.dumps({"p": score, "where": [c]}) for score, c in zip(rows.score, rows.country, strict=True)
+                ],
+            }
+        )
+    )(folder / "predictions")
+    named = FEEDBACK.assign(model="m", known_at=FEEDBACK.known_at.dt.tz_localize(None).astype(str))
+    parquet(named.iloc[::2])(folder / "feedback")
+    parquet(named.assign(label=WORDS.label).iloc[1::2])(folder / "other")
+    predictions = {
+        "where": "env = 'prod'",
+        "id": ["request.id", {"column": "request.model", "type": "text"}],
+        "time": {"column": "event_ms", "unit": "ms"},
+        "value": "payload.p",
+        "columns": {"country": "payload.where[1]"},
+    }
+    one = {"id": ["output_id", "model"], "path": f"{root}/feedback"}
+    return predictions, [one, {**one, "path": f"{root}/other", "labels": MAPPED}]
+
+
+def test_all_keys_at_once_in_a_shuffle(tmp_path: Path, plain: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SMALL", -1), ("SHUFFLED", 0), ("KERNEL", 1)):
+        monkeypatch.setattr(tasks, name, value)
+    found = tables(tmp_path, *everything(str(tmp_path), tmp_path), memory="64KB")
+    pd.testing.assert_frame_equal(found, plain, check_exact=True)
+
+
+def test_all_keys_at_once_on_s3(tmp_path: Path, plain: pd.DataFrame, s3: str) -> None:
+    keys = everything(s3, tmp_path)
+    fsspec.filesystem("s3").put(f"{tmp_path}/", f"{s3}/", recursive=True)
+    found = tables(tmp_path, *keys, predictions__path=f"{s3}/predictions")
+    pd.testing.assert_frame_equal(found, plain, check_exact=True)
 
 
 def test_feedback_without_a_time_is_known_as_soon_as_its_prediction(tmp_path: Path) -> None:

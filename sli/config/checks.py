@@ -97,24 +97,29 @@ def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> 
             )
 
 
+def _check_source(task: str, name: str, source: Predictions | Feedback) -> None:
+    """Raise ConfigError for keys of one log that do not go together; `name` is its place in the config."""
+    if isinstance(source.id, tuple) and len(source.id) < 2:
+        raise ConfigError(
+            "a list of columns needs at least two", where=f"{name}.id", found=str(len(source.id)), todo="name both"
+        )
+    if isinstance(source.time, TimeColumn) and (source.time.unit is None) == (source.time.format is None):
+        raise ConfigError(
+            "a time column has a `unit` (numbers) or a `format` (texts)",
+            where=f"{name}.time",
+            expected="one of {column: event_ms, unit: ms} and {column: at, format: '%d/%m/%Y %H:%M'}",
+            todo=f"for timestamps and ISO 8601 texts write `time: {source.time.column}`",
+        )
+    if source.labels is not None:
+        check_labels(task, source.labels, f"{name}.labels")
+
+
 def check_logs_fit(task: str, predictions: Predictions, feedback: Sequence[Feedback]) -> None:
     """Raise ConfigError for keys of the logs that do not go with the task or with each other."""
     sources: dict[str, Predictions | Feedback] = {"predictions": predictions}
     sources |= {f"feedback[{place}]" if len(feedback) > 1 else "feedback": log for place, log in enumerate(feedback)}
     for name, source in sources.items():
-        if isinstance(source.id, tuple) and len(source.id) < 2:
-            raise ConfigError(
-                "a list of columns needs at least two", where=f"{name}.id", found=str(len(source.id)), todo="name both"
-            )
-        if isinstance(source.time, TimeColumn) and (source.time.unit is None) == (source.time.format is None):
-            raise ConfigError(
-                "a time column has a `unit` (numbers) or a `format` (texts)",
-                where=f"{name}.time",
-                expected="one of {column: event_ms, unit: ms} and {column: at, format: '%d/%m/%Y %H:%M'}",
-                todo=f"for timestamps and ISO 8601 texts write `time: {source.time.column}`",
-            )
-        if source.labels is not None:
-            check_labels(task, source.labels, f"{name}.labels")
+        _check_source(task, name, source)
     if isinstance(predictions.time, TimeFrom):
         raise ConfigError(
             "a prediction needs a time of its own",

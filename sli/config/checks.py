@@ -116,6 +116,8 @@ def _check_source(task: str, name: str, source: Predictions | Feedback) -> None:
 
 def check_logs_fit(task: str, predictions: Predictions, feedback: Sequence[Feedback]) -> None:
     """Raise ConfigError for keys of the logs that do not go with the task or with each other."""
+    if not feedback:
+        raise ConfigError("there is no feedback log", where="feedback", expected="the keys of a log, or a list of them")
     sources: dict[str, Predictions | Feedback] = {"predictions": predictions}
     sources |= {f"feedback[{place}]" if len(feedback) > 1 else "feedback": log for place, log in enumerate(feedback)}
     for name, source in sources.items():

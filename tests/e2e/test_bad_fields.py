@@ -51,6 +51,7 @@ def structs(*fields: str) -> pa.Array:
             ["`labels.positive` has 'yes'", "is int64"],
         ),
         ({"feedback__labels": {"positive": [1], "negative": [1]}}, 2, ["a value is in both lists"]),
+        ({"feedback": []}, 2, ["there is no feedback log"]),
         ({"predictions__id": {"column": "output_id", "type": "number"}}, 2, ["predictions.id.type", "expected: text"]),
     ],
 )

@@ -23,7 +23,9 @@ from sli.slis.states import Floats, Integers
 from sli.slis.terms import Drawn, Reader, Terms, drawn_alone, drawn_at_random, drawn_once
 
 RESAMPLES = 999
-"""How often requests are drawn again, at least: 25 resamples lie beyond either end of a 95 % interval."""
+"""How often requests are drawn again: 25 resamples lie beyond either end of a 95 % interval."""
+MOST_DRAWN = 1 << 26
+"""Very many requests are drawn less often, so that at most so many are drawn in all; but at least `resamples` times."""
 DRAWN = 1 << 20
 """How many requests are drawn at a time."""
 FEW = 8
@@ -122,7 +124,9 @@ class Requests:
     def _bootstrap(self, first: Values, second: Values) -> PairedDifference:
         """The interval of the difference, and of each value without one of its own, from resamples of the requests."""
         terms, once, number = self._terms(rounds=True), drawn_once(self.times), int(self.times.sum())
-        count = resamples(self.level) if self.functions else max(RESAMPLES, resamples(self.level))
+        # Each resample of a Python function is a call on all requests.
+        often = 0 if self.functions else min(RESAMPLES, MOST_DRAWN // number)
+        count = max(often, resamples(self.level))
         drawn: list[list[Floats]] = [[], []]
         for matrix in self._resampled(count):
             for values, side in zip(drawn, terms, strict=True):

@@ -119,11 +119,13 @@ class _Keyed:
     @staticmethod
     def of(key: Integers, amount: Floats) -> _Keyed:
         """From the position of each pair's key, -1 without one, and its amount."""
+        given = np.flatnonzero(key >= 0)
+        order = given[np.lexsort((amount[given], key[given]))]
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = (np.diff(key[order]) != 0) | (np.diff(amount[order]) != 0)
         column = np.full(len(key), -1, dtype=np.int64)
-        given = key >= 0
-        both = np.stack([key[given].astype(np.float64), amount[given]])
-        columns, column[given] = np.unique(both, axis=1, return_inverse=True)
-        return _Keyed(column, columns[0].astype(np.int64), columns[1])
+        column[order] = np.cumsum(new) - 1
+        return _Keyed(column, key[order[new]], amount[order[new]])
 
     @functools.cached_property
     def pairs(self) -> Drawn:

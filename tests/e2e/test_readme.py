@@ -104,6 +104,22 @@ def test_python_blocks_run(clone: Path, number: int) -> None:
     assert len(found.stdout.splitlines()) >= 3
 
 
+def test_the_reading_page_shows_what_is_printed(
+    clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone)
+    shown = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", READING, flags=re.DOTALL)
+    assert len(shown) == 1
+    for block, output in shown:
+        exec(block, {})
+        assert capsys.readouterr().out == output
+    shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING, flags=re.DOTALL)
+    assert len(shown) == 4
+    for command, output in shown:
+        assert main(command.split()) == 0
+        assert capsys.readouterr().out == output
+
+
 def test_the_shell_session_runs(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # A week of the demo's logs shows what the commands do with files that they have not seen.

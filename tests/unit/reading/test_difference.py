@@ -291,6 +291,37 @@ def test_a_part_of_a_composite_id_names_the_requests(config: Path, tmp_path: Pat
     assert (found.difference, found.low, found.high) == (same.difference, same.low, same.high)
 
 
+def test_rankings_are_compared_by_the_queries_that_both_ranked(tmp_path: Path) -> None:
+    random, frames = np.random.default_rng(9), []
+    relevance = random.integers(0, 3, (60, 4)).astype(float)
+    for i, model in enumerate(MODELS):
+        score = relevance + (2.0 - i) * random.normal(size=relevance.shape)
+        frame = pd.DataFrame({"score": score.ravel(), "label": relevance.ravel(), "model": model})
+        frame["request_id"] = np.repeat([f"q{k}" for k in range(60)], 4)
+        frame["output_id"] = [f"{model}{k}" for k in range(240)]
+        frame["predicted_at"] = START + pd.to_timedelta(np.repeat(np.arange(60), 4), unit="min")
+        frames.append(frame[frame.request_id != f"q{i}"])
+    made = pd.concat(frames).assign(known_at=lambda rows: rows.predicted_at + pd.Timedelta("1h"), region="east")
+    feedback = made[made.output_id != "champion40"][["output_id", "known_at", "label"]]
+    changes = {"task": "ranking", "slis": [{"sli": "ndcg", "k": 4}], "slice_by": [["model"]]}
+    path = written(
+        tmp_path, made.drop(columns=["label", "known_at"]), feedback, predictions__query="request_id", **changes
+    )
+    sli.run(path, as_of="2024-01-18")
+    found = sli.compare(path, "ndcg", BOTH, pair="request_id")
+    assert found.pairing is not None
+    assert (found.pairing.requests, found.pairing.compared, found.pairing.unlabelled) == (58, 57, (1, 0))
+    formula = load_config(path).declared[0].formula
+    for side in (found.first, found.second):
+        kept = made[(made.model == side.slice) & ~made.request_id.isin(["q0", "q1", "q10"])]
+        rows = kept.assign(prediction=kept.score, query=kept.request_id, usable=True, labelled=True)
+        rows.attrs.update(tile="60min")
+        assert side.value == pytest.approx(formula.on_rows(rows), rel=1e-12)
+    assert found.low < found.difference < found.high
+    with pytest.raises(ConfigError, match="ndcg is over queries"):
+        sli.compare(path, "ndcg", BOTH, pair="region")
+
+
 def test_the_command_says_the_answer_the_numbers_and_what_was_left_out(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

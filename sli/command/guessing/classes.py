@@ -5,6 +5,7 @@ Limit: of labels whose words are not known, the rarer one is taken as positive, 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ def is_positive(value: object) -> bool | None:
 
 def speaks(values: Iterable[object]) -> bool:
     """Whether most of a few values are words that labels of a binary task have."""
-    texts = [plain(str(value)) for value in values]
+    raw = list(itertools.islice(values, 100))
+    texts = [plain(str(value)) for value in raw]
     known = [is_positive(text) for text in texts]
     return 2 <= len(set(texts)) <= 4 and True in known and (False in known or len(set(texts)) == 2)
 

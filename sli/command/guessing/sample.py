@@ -5,8 +5,6 @@ Limit: what no sampled row has is not seen, for example a label that came only o
 
 from __future__ import annotations
 
-import functools
-import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from sli.command.guessing.fields import Field, fields_of
 from sli.engine.storage import filesystem
 from sli.errors import ConfigError, InputError
 from sli.logs.conversion import conversion
+from sli.logs.files import folders_of
 from sli.logs.paths import list_files
 from sli.masking import masked
 
@@ -29,6 +28,8 @@ ROWS = (5_000, 1_000, 250)
 """How many rows are read of the first file, of each of the files next to it, and of each file after those."""
 NEAR, SPREAD = 6, 18
 """How many files are read at the start of a log, and how many spread over the rest of it."""
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""The value of a folder for rows that have none."""
 TRIED = 100
 """How many files are tried before the log counts as unreadable."""
 
@@ -47,10 +48,6 @@ class Sample:
     fields: Mapping[str, Field]
     written: int
     """When the newest of its files was written, in microseconds since 1970; 0 if unknown."""
-
-    @functools.cached_property
-    def size(self) -> int:
-        return len(next(iter(self.fields.values())).values) if self.fields else 0
 
     def only(self, rows: pa.Array[Any]) -> Sample:
         """The same log with some of its rows, given as flags."""
@@ -72,12 +69,12 @@ def look(log: str, path: str) -> Sample:
             found=refused[0] if refused else listed.summary,
             todo=conversion(listed.others, path, f"--{log}"),
         )
-    fs, root = filesystem(path)
+    fs, _ = filesystem(path)
     files = [filesystem(file)[1] for file in listed.paths if file not in listed.refused]
-    keys = {file: hive_keys(file, root) for file in files}
+    keys = {file: hive_values(file) for file in files}
     tables = _tables(log, fs, files, keys)
     rows, mixed = _together([table for _, table in tables])
-    hive: dict[str, set[str]] = {}
+    hive: dict[str, set[str | None]] = {}
     for values in keys.values():
         for key, value in values.items():
             hive.setdefault(key, set()).add(value)
@@ -94,10 +91,9 @@ def look(log: str, path: str) -> Sample:
     return Sample(log, path, tables[0][0], types, fields, max(listed.modified))
 
 
-def hive_keys(file: str, root: str) -> dict[str, str]:
-    """The columns in a file's path: `{"origin": "JFK"}` of `origin=JFK/a.parquet`."""
-    parts = posixpath.relpath(file, root).split("/")[:-1]
-    return {key: unquote(value) for key, equals, value in (part.partition("=") for part in parts) if equals}
+def hive_values(file: str) -> dict[str, str | None]:
+    """The columns of the folders in a file's path: `{"origin": "JFK"}` of `origin=JFK/a.parquet`."""
+    return {key: None if text == NO_VALUE else unquote(text) for key, text in folders_of(file).items()}
 
 
 def _chosen(files: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -111,7 +107,7 @@ def _chosen(files: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def _tables(
-    log: str, fs: AbstractFileSystem, files: Sequence[str], keys: Mapping[str, Mapping[str, str]]
+    log: str, fs: AbstractFileSystem, files: Sequence[str], keys: Mapping[str, Mapping[str, str | None]]
 ) -> list[tuple[str, pa.Table]]:
     """Rows of the chosen files that have some; if none has, the columns of the first readable one."""
     tables: list[tuple[str, pa.Table]] = []

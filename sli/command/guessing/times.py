@@ -63,6 +63,8 @@ FORMATS = tuple(
     for clock in CLOCKS
     for between in ((" ", "T", ":", "") if clock else ("",))
 )
+DIGITS = re.compile(r"(\d.*?){5}")
+"""What every text of a time has."""
 LOOKED = 500
 """How many different texts are parsed."""
 
@@ -145,7 +147,7 @@ def clock_of(field: Field) -> Clock | None:
     texts = _looked(field)
     if all(ISO.fullmatch(text) for text in texts):
         return Clock(field)
-    return _with_format(field, texts)
+    return _with_format(field, texts) if all(DIGITS.search(text) for text in texts) else None
 
 
 def _looked(field: Field) -> list[str]:

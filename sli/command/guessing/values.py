@@ -20,6 +20,8 @@ FEW = 20
 """Whole numbers with at most this many values may be classes."""
 MANY = 100
 """A text with more values than this does not hold classes."""
+SPELLINGS = 5
+"""At most so many spellings of each class are looked at."""
 EXPECTED = "a number or boolean column, or a column of classes (text or integers) in both logs"
 OUTPUT = Names(
     "value",
@@ -84,8 +86,7 @@ def choose_values(logs: Logs) -> Values:
     label, check, outputs = _label(logs)
     shares = [each for each in logs.possible(0) if each.is_floating and each.is_share]
     named = [each for each in shares if re.search("score|prob|risk|confidence", each.leaf)]
-    words = {plain(text) for text in label.distinct}
-    if label.is_text and outputs and len(words) == 2 and speaks(words):
+    if label.is_text and outputs and len(_classes(label)) == 2 and speaks(label.distinct):
         if named and not all(logs.copies(each, label) for each in named):
             outputs = []
         else:
@@ -120,7 +121,7 @@ def _label(logs: Logs) -> tuple[Field, str, list[Field]]:
     if logs.predictions.path != logs.feedback.path:
         candidates = [f for f in candidates if not _is_feature(logs, f)] or candidates
     if not candidates:
-        candidates = [f for f in texts if len({plain(text) for text in f.distinct}) == 2 and f.name not in _names(logs)]
+        candidates = [f for f in texts if len(_classes(f)) == 2 and f.name not in _names(logs)]
     label, check = best(logs.feedback, candidates, LABEL)
     return label, check, agreeing[label.name]
 
@@ -150,10 +151,11 @@ def _is_two_numbers(label: Field, scores: Sequence[Field]) -> bool:
 
 def _classes(field: Field) -> set[str]:
     """The values of a field as plain texts, if they may be classes; else none."""
-    if not (field.is_text or field.is_whole):
+    most = MANY if field.is_text else FEW if field.is_whole else 0
+    if len(field.distinct) > SPELLINGS * most:
         return set()
     values = {plain(text) for text in field.distinct}
-    return values if len(values) <= (MANY if field.is_text else FEW) else set()
+    return values if len(values) <= most else set()
 
 
 def _agree(output: Field, label: Field) -> bool:

@@ -315,6 +315,16 @@ def timeless(folder: Path, pairs: Frame) -> None:
         os.utime(path, (written, written))
 
 
+def delta(folder: Path, pairs: Frame) -> None:
+    """Delta tables; the feedback is overwritten once, so that files of an older version lie there."""
+    from deltalake import write_deltalake
+
+    write_deltalake(folder / "predictions", pd.DataFrame(plain_predictions(pairs)))
+    feedback = pd.DataFrame(plain_feedback(pairs))
+    write_deltalake(folder / "feedback", feedback.assign(label=~feedback.label))
+    write_deltalake(folder / "feedback", feedback, mode="overwrite")
+
+
 def signs(folder: Path, pairs: Frame) -> None:
     file(folder / "predictions/a.parquet", plain_predictions(pairs))
     file(folder / "feedback/a.parquet", {**plain_feedback(pairs), "label": np.where(pairs.label, 1, -1)})
@@ -567,6 +577,7 @@ BINARY = [
         },
     ),
     shape("timeless", scored, timeless, keys={"feedback.time": {"from": "file"}}),
+    shape("delta", scored, delta, keys={"predictions.value": "score"}),
     shape("signs", scored, signs, keys={"feedback.labels": {"positive": [1], "negative": [-1]}}),
     shape("indexed", scored, indexed, keys={"feedback.value": "label", "predictions.value": "score"}),
     shape(

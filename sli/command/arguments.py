@@ -262,13 +262,13 @@ def _verify(parser: argparse.ArgumentParser) -> None:
 
 def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="path of the config to write; must not exist yet")
-    parser.add_argument(
-        "--predictions", required=True, metavar="PATH", help="folder, file or URL of the predictions log"
-    )
+    what = "of the {} log: folders, files, patterns, tables or URLs"
+    parser.add_argument("--predictions", required=True, nargs="+", metavar="PATH", help=what.format("predictions"))
     parser.add_argument(
         "--feedback",
+        nargs="+",
         metavar="PATH",
-        help="folder, file or URL of the feedback log (default: the predictions log, if its rows hold the labels too)",
+        help=f"{what.format('feedback')} (default: the predictions log, if its rows hold the labels too)",
     )
     parser.add_argument(
         "--store", default="./results", metavar="PATH", help="where to publish results (default: ./results)"

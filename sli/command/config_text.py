@@ -42,17 +42,18 @@ VALUE_MEANINGS = {
 """What the value of a prediction and of feedback is, for each task."""
 TIME_MEANINGS = ("when it was predicted", "when it became known")
 LABELS_MEANING = "values that are positive and negative; rows with any other are set aside"
+PATH_MEANING = "folder, file, pattern or table, or a list of them; local or a URL"
 WHERE_MEANING = "only rows for which this is true"
 
 
 def config_text(path: Path, guesses: Guesses, store: str) -> str:
     """The config that is written to a path."""
     folder, task, choices = path.resolve().parent, str(guesses.values.task.value), guesses.choices
-    predictions, feedback = guesses.samples
+    logs = [" ".join(sample.paths) for sample in guesses.samples]
     horizon = guesses.delays.horizon
     zone_meaning = "days are this zone's days; times without a zone are read in it"
     lines = [
-        f"# Written by `sli init` from {predictions.path} and {feedback.path}. Look at the lines that say check.",
+        f"# Written by `sli init` from {' and '.join(logs)}. Look at the lines that say check.",
         _line("model", Guess(path.stem), "names the results"),
         _line("timezone", choices["timezone"], zone_meaning),
         _line("since", Guess(_Bare(guesses.since.value), guesses.since.check), "deployment: earlier is left out"),
@@ -119,8 +120,9 @@ def _log_lines(guesses: Guesses, at: int, folder: Path) -> list[str]:
         "value": value,
         "labels": LABELS_MEANING,
     }
-    path = Guess(written_path(sample.path, folder))
-    lines = [f"{sample.log}:", _line("  path", path, "folder, file or URL of Parquet; hive-partitioned or flat")]
+    paths = [written_path(path, folder) for path in sample.paths]
+    path = Guess(paths[0] if len(paths) == 1 else paths)
+    lines = [f"{sample.log}:", _line("  path", path, PATH_MEANING)]
     for condition in guesses.conditions[at]:
         lines.append(_line("  # where", Guess(condition.sql, condition.check), WHERE_MEANING))
     return lines + [_line(f"  {key}", guess, meanings[key]) for key, guess in guesses.log_keys(at).items()]

@@ -15,8 +15,10 @@ from sli.errors import ConfigError, SliError
 from sli.runs.preview import plan
 
 
-def write_config(path: Path, predictions: str, feedback: str, store: str, timezone: str) -> list[str]:
-    """Write a new config. Returns lines that say what is guessed and what to do next. Raises SliError."""
+def write_config(
+    path: Path, predictions: Sequence[str], feedback: Sequence[str], store: str, timezone: str
+) -> list[str]:
+    """Write a new config for logs at some paths. Returns lines that say what is guessed. Raises SliError."""
     zone(timezone)
     if path.exists():
         raise ConfigError("the file exists already", where=str(path), todo="name another file, or remove this one")

@@ -74,7 +74,7 @@ class Guesses:
         return Guess(spellings if any(spellings.values()) else list(self.classes), doubt)
 
 
-def guess(predictions: str, feedback: str, timezone: str) -> Guesses:
+def guess(predictions: Sequence[str], feedback: Sequence[str], timezone: str) -> Guesses:
     """Look at both logs. Raises InputError, which tells all that is missing, or ConfigError."""
     samples = look("predictions", predictions), look("feedback", feedback)
     found = clocks(samples[0]), clocks(samples[1])
@@ -133,7 +133,7 @@ def _with_since(guesses: Guesses) -> Guesses:
     inputs = discover(_probe(guesses))
     span = inputs.predictions.span
     if span is None:
-        where = guesses.rows.predictions.path
+        where = ", ".join(guesses.rows.predictions.paths)
         raise InputError("the predictions log holds no rows", where=where, todo="log some predictions first")
     bad = inputs.files.take(~inputs.files.usable)
     lines = [f"a run would set aside {len(bad):,} files, for example {file.path}: {file.explanation}" for file in bad]
@@ -146,7 +146,7 @@ def _with_since(guesses: Guesses) -> Guesses:
 def _probe(guesses: Guesses) -> Config:
     """The config that the guesses make, to look at all files by it."""
     logs = {
-        sample.log: {"path": sample.path, **{key: guess.value for key, guess in guesses.log_keys(at).items()}}
+        sample.log: {"path": sample.paths, **{key: guess.value for key, guess in guesses.log_keys(at).items()}}
         for at, sample in enumerate(guesses.samples)
     }
     classes = {"classes": guesses.classes_key.value} if guesses.values.classes else {}

@@ -39,8 +39,8 @@ class Sample:
     """Some rows of one log, as fields."""
 
     log: str
-    path: str
-    """As the user gave it."""
+    paths: tuple[str, ...]
+    """As the user gave them."""
     file: str
     """The first file that could be read."""
     types: Mapping[str, str]
@@ -54,22 +54,22 @@ class Sample:
         return replace(self, fields={name: field.only(rows) for name, field in self.fields.items()})
 
 
-def look(log: str, path: str) -> Sample:
+def look(log: str, paths: Sequence[str]) -> Sample:
     """Some rows of a log. Raises InputError or ConfigError."""
-    listed = list_files(log, [path])
-    for nearby in listed.missing.values():
+    listed = list_files(log, paths)
+    for path, nearby in listed.missing.items():
         what = f"nothing matches the path of the {log} log" if nearby else f"the path of the {log} log does not exist"
         raise ConfigError(what, where=path, found=nearby, todo=f"check --{log}")
     if not set(listed.paths) - set(listed.refused):
         refused = [f"{file}: {why}" for file, why in listed.refused.items()]
         raise InputError(
             f"the {log} log has no Parquet files",
-            where=path,
+            where=", ".join(paths),
             expected="files ending in .parquet, .pq or .parq",
             found=refused[0] if refused else listed.summary,
-            todo=conversion(listed.others, path, f"--{log}"),
+            todo=conversion(listed.others, paths[0], f"--{log}"),
         )
-    fs, _ = filesystem(path)
+    fs, _ = filesystem(paths[0])
     files = [filesystem(file)[1] for file in listed.paths if file not in listed.refused]
     keys = {file: hive_values(file) for file in files}
     tables = _tables(log, fs, files, keys)
@@ -88,7 +88,7 @@ def look(log: str, path: str) -> Sample:
         for field in fields_of(rows)
     }
     types = {field.name: str(field.type) for field in rows.schema}
-    return Sample(log, path, tables[0][0], types, fields, max(listed.modified))
+    return Sample(log, tuple(paths), tables[0][0], types, fields, max(listed.modified))
 
 
 def hive_values(file: str) -> dict[str, str | None]:

@@ -47,7 +47,7 @@ def rows_of(samples: tuple[Sample, Sample], output: Field, label: Field) -> Rows
 
 def is_one_table(samples: tuple[Sample, Sample]) -> bool:
     """Whether both paths are the same."""
-    one, other = (sample.path.rstrip("/") for sample in samples)
+    one, other = ([path.rstrip("/") for path in sample.paths] for sample in samples)
     return one == other
 
 

@@ -118,7 +118,7 @@ def _label(logs: Logs) -> tuple[Field, str, list[Field]]:
     speaking = [f for f in texts if speaks(f.distinct)]
     candidates = [*(f for f in numbers if _is_zero_or_one(f)), *speaking]
     candidates += [f for f in [*numbers, *(f for f in texts if agreeing[f.name])] if f not in candidates]
-    if logs.predictions.path != logs.feedback.path:
+    if logs.predictions.paths != logs.feedback.paths:
         candidates = [f for f in candidates if not _is_feature(logs, f)] or candidates
     if not candidates:
         candidates = [f for f in texts if len(_classes(f)) == 2 and f.name not in _names(logs)]

@@ -28,7 +28,7 @@ def field(values: list[Any], name: str = "x") -> Field:
 
 def sample(**columns: list[Any]) -> Sample:
     fields = {each.name: each for each in fields_of(pa.table({name: pa.array(v) for name, v in columns.items()}))}
-    return Sample("predictions", "p", "p/a.parquet", {}, fields, 0)
+    return Sample("predictions", ("p",), "p/a.parquet", {}, fields, 0)
 
 
 def test_fields_of_structs_maps_and_json_texts_have_dotted_names() -> None:
@@ -225,7 +225,7 @@ def test_conditions_are_offered_for_fields_that_say_which_rows_are_meant() -> No
 def test_a_column_with_types_of_two_kinds_becomes_texts(tmp_path: Path) -> None:
     for name, ids in (("a", [1, 2]), ("b", ["3", None]), ("c", [4.0, None])):
         pq.write_table(pa.table({"id": ids, "score": [0.5, 0.5]}), tmp_path / f"{name}.parquet")
-    log = look("predictions", str(tmp_path))
+    log = look("predictions", [str(tmp_path)])
     assert log.fields["id"].values.to_pylist() == ["1", "2", "3", None, "4", None]
     assert log.fields["id"].mixed
     assert not log.fields["score"].mixed
@@ -237,6 +237,6 @@ def test_columns_of_the_paths_are_fields_with_all_their_values(tmp_path: Path) -
             folder = tmp_path / f"day={day}/model={model}"
             folder.mkdir(parents=True)
             pq.write_table(pa.table({"x": [day]}), folder / "a.parquet")
-    log = look("predictions", str(tmp_path))
+    log = look("predictions", [str(tmp_path)])
     assert (log.fields["day"].total, log.fields["model"].total, log.fields["model"].hive) == (30, 2, True)
     assert set(log.fields["model"].counts) == {"a", "b c"}

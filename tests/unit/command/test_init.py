@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path, zone: str = "America/New_York", name: str = "c.yaml") -> str:
-    write_config(folder / name, "p", "f", "./results", zone)
+    write_config(folder / name, ["p"], ["f"], "./results", zone)
     return (folder / name).read_text()
 
 
@@ -84,7 +84,7 @@ def test_numbers_that_are_not_only_0_and_1_are_a_regression(folder: Path) -> Non
 
 def test_an_unsure_guess_is_marked_and_names_the_alternatives(folder: Path) -> None:
     log(folder / "f/a.parquet", output_id=IDS, known_at=times(), late=LABELS, dropped=LABELS)
-    lines = write_config(folder / "c.yaml", "p", "f", "./results", "UTC")
+    lines = write_config(folder / "c.yaml", ["p"], ["f"], "./results", "UTC")
     assert "# check: the true value; it could also be dropped" in (folder / "c.yaml").read_text()
     assert any("check feedback.value" in line for line in lines)
 
@@ -127,7 +127,7 @@ def test_a_missing_path_an_empty_folder_and_an_unreadable_file_are_told_apart(fo
         ("broken", InputError, "no file of the feedback log can be read"),
     ]:
         with pytest.raises(kind, match=what):
-            write_config(folder / "c.yaml", "p", path, "./results", "UTC")
+            write_config(folder / "c.yaml", ["p"], [path], "./results", "UTC")
     assert not (folder / "c.yaml").exists()
 
 
@@ -163,6 +163,13 @@ def test_feedback_that_comes_late_or_with_dates_gives_a_longer_horizon_and_early
     assert load_config(folder / "d.yaml").horizon.micros == 7 * 86_400_000_000
 
 
+def test_several_paths_and_patterns_are_one_log(folder: Path) -> None:
+    log(folder / "q/a.parquet", output_id=["q1"], predicted_at=times()[:1], score=[0.5], region=["north"])
+    write_config(folder / "c.yaml", ["p/*/*.parquet", "q"], ["f"], "./results", "UTC")
+    assert "  path: [p/*/*.parquet, q] " in (folder / "c.yaml").read_text()
+    assert sli.plan(folder / "c.yaml", as_of="2024-04-01").tiles == N
+
+
 def test_feedback_of_no_rows_is_no_problem(folder: Path) -> None:
     none = {"output_id": pa.array([], pa.string()), "known_at": pa.array([], pa.timestamp("us", "UTC"))}
     log(folder / "f/a.parquet", **none, late=pa.array([], pa.bool_()))
@@ -172,7 +179,7 @@ def test_feedback_of_no_rows_is_no_problem(folder: Path) -> None:
 def test_labels_in_the_rows_of_predictions_without_a_time_are_known_at_once(folder: Path) -> None:
     labels = [label if i % 4 else None for i, label in enumerate(LABELS)]
     log(folder / "one.parquet", output_id=IDS, timestamp=times(), score=SCORES, label=labels)
-    write_config(folder / "one.yaml", "one.parquet", "one.parquet", "./results", "UTC")
+    write_config(folder / "one.yaml", ["one.parquet"], ["one.parquet"], "./results", "UTC")
     text = (folder / "one.yaml").read_text()
     assert "  where: label IS NOT NULL " in text
     assert "  time: {from: prediction} " in text
@@ -196,7 +203,7 @@ def test_the_command_ends_with_a_plan_and_keeps_a_config_whose_plan_fails(
 
 def test_an_unreadable_file_beside_good_ones_is_reported(folder: Path) -> None:
     (folder / "p/0.parquet").write_bytes(b"no parquet")
-    assert any("0.parquet" in line for line in write_config(folder / "c.yaml", "p", "f", "./results", "UTC"))
+    assert any("0.parquet" in line for line in write_config(folder / "c.yaml", ["p"], ["f"], "./results", "UTC"))
 
 
 def classified(folder: Path, classes: list[Any], truth: str = "species", **more: Any) -> None:
@@ -332,7 +339,7 @@ def test_of_one_table_for_both_logs_the_label_is_never_the_score(
     folder: Path, label: dict[str, Any], score: dict[str, Any]
 ) -> None:
     log(folder / "one.parquet", output_id=IDS, timestamp=times(), **label, **score)
-    said = write_config(folder / "one.yaml", "one.parquet", "one.parquet", "./results", "UTC")
+    said = write_config(folder / "one.yaml", ["one.parquet"], ["one.parquet"], "./results", "UTC")
     config = load_config(folder / "one.yaml")
     [truth], [output] = label, score
     assert (config.predictions.value, config.feedback.value) == (output, truth)
@@ -355,7 +362,7 @@ def test_the_label_under_another_name_is_the_prediction_only_if_nothing_else_can
 def test_a_table_of_labels_alone_has_no_score(folder: Path) -> None:
     log(folder / "one.parquet", output_id=IDS, timestamp=times(), label=LABELS)
     with pytest.raises(InputError, match="no column of the predictions log can be its value") as caught:
-        write_config(folder / "one.yaml", "one.parquet", "one.parquet", "./results", "UTC")
+        write_config(folder / "one.yaml", ["one.parquet"], ["one.parquet"], "./results", "UTC")
     assert "not label, equal to the label label" in caught.value.found
 
 

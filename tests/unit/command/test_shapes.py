@@ -28,7 +28,7 @@ def test_init_writes_a_config_that_computes_what_plain_pandas_does(shape: Shape,
     shape.write(tmp_path)
     path = tmp_path / "sli.yaml"
     write_config(
-        path, str(tmp_path / shape.predictions), str(tmp_path / shape.feedback), str(tmp_path / "store"), "UTC"
+        path, [str(tmp_path / shape.predictions)], [str(tmp_path / shape.feedback)], str(tmp_path / "store"), "UTC"
     )
     text = path.read_text()
     config = yaml.safe_load(text)

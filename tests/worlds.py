@@ -62,8 +62,8 @@ def series(task):
 def pairs_of(task):
     """Random pairs: few in most hours, more than a histogram or a sample keeps in one of them."""
     random = np.random.default_rng(7)
-    hours = np.concatenate([[1, 25, 60], random.choice(np.arange(2, 90), 17, replace=False)])
-    n = np.concatenate([[1700, 1, 2], random.integers(1, 60, 17)])
+    hours = np.concatenate([[1, 25, 60], random.choice(np.arange(2, 90), 11, replace=False)])
+    n = np.concatenate([[1700, 1, 2], random.integers(1, 60, 11)])
     hour = np.repeat(hours, n)
     size = len(hour)
     query = np.char.add(

@@ -45,7 +45,10 @@ def connected(threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
 
     For queries on Arrow tables: create only temporary tables, read no files, and change no global setting.
     """
-    database = _IDLE.pop() if _IDLE else duckdb.connect()
+    try:
+        database = _IDLE.pop()
+    except IndexError:
+        database = duckdb.connect()
     with database.cursor() as con:
         _limit(con, threads, memory)
         yield con

@@ -194,9 +194,7 @@ def _text(micros: int) -> str:
 
 
 # Each example takes seconds: three in `make test`, 66 in `make fuzz`.
-@settings(
-    max_examples=max(3, settings.default.max_examples // 30), deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=settings.default.max_examples // 30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), growing=st.booleans())
 def test_after_any_history_the_tables_equal_a_full_recomputation(seed: int, growing: bool) -> None:
     root = Path(tempfile.mkdtemp(prefix="sli-history-"))

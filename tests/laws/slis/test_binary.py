@@ -72,7 +72,7 @@ def kept(con, state, n):
     return values
 
 
-FRAMES = [*random_frames(40, 60), frame([], []), frame([None, True], [0.3, math.nan])]
+FRAMES = [*random_frames(20, 60), frame([], []), frame([None, True], [0.3, math.nan])]
 
 
 def formula_of(name, given):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from twins import binary as twins
@@ -19,6 +19,8 @@ scored = st.lists(
 )
 rows_of_scored = st.lists(scored, max_size=5)
 TOLERANCE = 1e-12
+# For laws that many kinds of curves share: 30 examples of each in `make test`.
+shared = settings(max_examples=settings.default.max_examples * 3 // 10)
 
 
 def histograms(rows, exact=True) -> Histograms:
@@ -108,6 +110,7 @@ def expected(kind, pairs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@shared
 @given(rows=rows_of_scored)
 def test_exact_histograms_give_what_plain_rows_give(kind, rows):
     estimate = KINDS[kind][0](curve(*rows))
@@ -120,6 +123,7 @@ def test_exact_histograms_give_what_plain_rows_give(kind, rows):
 @pytest.mark.parametrize("kind", KINDS)
 @given(pairs=scored)
 @example(pairs=[(False, 0.3 + 2.0**-14), (False, 0.3 + 2 * 2.0**-14), (True, 1.0)])
+@example(pairs=[(False, 0.3 + 2.0**-14), (True, 0.3 + 2 * 2.0**-14)])
 def test_rounded_histograms_give_a_value_within_its_bound(kind, pairs):
     assume(KINDS[kind][2](pairs))
     estimate = KINDS[kind][0](curve(pairs, exact=False))
@@ -132,6 +136,7 @@ def test_rounded_histograms_give_a_value_within_its_bound(kind, pairs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@shared
 @given(before=scored, pairs=scored)
 def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(kind, before, pairs):
     assume(KINDS[kind][2](pairs))

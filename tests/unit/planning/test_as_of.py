@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from builders import small_world
+from builders import Template, small_world
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
@@ -35,27 +35,37 @@ def logged(scenario: Scenario, *days: int) -> None:
         scenario.log_feedback(f"{day}.parquet", told)
 
 
+def made(folder: Path) -> Scenario:
+    scenario = Scenario(folder, WORLD)
+    logged(scenario, 0)
+    (folder / "sli.yaml").write_text(yaml.safe_dump(config_of(WORLD, folder)))
+    return scenario
+
+
 @pytest.fixture
 def scenario(tmp_path: Path) -> Scenario:
-    made = Scenario(tmp_path, WORLD)
-    logged(made, 0)
-    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(WORLD, tmp_path)))
-    return made
+    return made(tmp_path)
 
 
-@pytest.fixture
-def frozen(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> tuple[Scenario, Any]:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Template, Any]:
     """As earlier versions let it happen: published as of the past, and then as of a far future, twice. And the belief
     before."""
+    scenario = made(tmp_path_factory.mktemp("frozen") / "world")
     scenario.run(START + 2 * DAY)
     before = sli.read(scenario.config)
     logged(scenario, 1)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(as_of, "latest_as_of", lambda: FAR + DAY)
         scenario.run(FAR)
         logged(scenario, 2)
         scenario.run(FAR + HOUR)
-    return scenario, before
+    return Template(scenario), before
+
+
+@pytest.fixture
+def frozen(template: tuple[Template, Any]) -> tuple[Scenario, Any]:
+    return template[0].restored(), template[1]
 
 
 def as_ofs(scenario: Scenario, table: str = "runs") -> list[int]:

@@ -32,7 +32,7 @@ WORLD = small_world(
 AS_OF = START + 9 * DAY
 
 
-def logged(scenario: Scenario, rows: int = 800) -> Scenario:
+def logged(scenario: Scenario, rows: int = 400) -> Scenario:
     """Six days of predictions, a file a day; feedback for most."""
     pick = random.Random(4)
     days: dict[int, list[Prediction]] = {}
@@ -327,7 +327,7 @@ def test_a_run_warns_of_p_values_over_many_predictions(tmp_path: Path, monkeypat
     assert not any("significant" in line for line in outcome_lines(*printed))
     monkeypatch.setattr("sli.command.text.MANY", 100)
     lines = outcome_lines(*printed)
-    significant = "with 800 predictions in a window even a tiny difference is significant"
+    significant = "with 400 predictions in a window even a tiny difference is significant"
     assert f"ks_p: {significant}; judge by ks instead" in lines
 
 

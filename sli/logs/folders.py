@@ -98,7 +98,7 @@ def _add_entries(place: Place, entries: Collection[os.DirEntry[str]], listing: L
             continue
         if entry.is_dir(follow_symlinks=False):
             folders.append(entry.path)
-        elif not place.names(entry.path):
+        elif place.pattern is not None and not place.names(entry.path):
             continue
         elif entry.name.endswith(ENDINGS):
             if entry.is_file(follow_symlinks=False):

@@ -60,15 +60,23 @@ class Outcome:
         return stored_rows(self.changes.revised)
 
 
-def where_warnings(config: Config, days: pa.Table) -> tuple[str, ...]:
-    """A warning for each `where` of the config after which nothing is left, by all day tiles."""
+def nothing_counts_warnings(config: Config, days: pa.Table, audit: pa.Table) -> tuple[str, ...]:
+    """Warnings if no prediction is left or none has a label, by all day tiles, and which keys of the config to check."""
     tiles = days.filter(pc.equal(days.column("span"), pa.scalar("tile")))
+    predictions, labelled = (pc.sum(tiles.column(name)).as_py() for name in ("predictions", "labelled"))
     warnings = []
     for key, source in config.sources.items():
-        column = "predictions" if key == "predictions" else "labelled"
-        if source.where is not None and not pc.sum(tiles.column(column)).as_py():
+        if source.where is not None and not (predictions if key == "predictions" else labelled):
             what = "no prediction is left" if key == "predictions" else "nothing is labelled"
             warnings.append(f"{what}: check `{key}.where`, {source.where}")
+    orphans = audit.filter(pc.equal(audit.column("check"), pa.scalar("orphan")))
+    if predictions and not labelled and len(orphans):
+        count, samples = pc.sum(orphans.column("count")).as_py(), orphans.column("samples")[0].as_py()
+        example = f", for example {samples[0]}" if samples else ""
+        warnings.append(
+            f"nothing is labelled: {count:,} rows of feedback have the id of no prediction{example}; "
+            "check `predictions.id` and `feedback.id`"
+        )
     return tuple(warnings)
 
 

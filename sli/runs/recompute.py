@@ -53,7 +53,7 @@ from sli.runs.hour_tiles import (
     step,
     with_edges,
 )
-from sli.runs.outcome import Outcome, nothing_to_do, published_outcome, where_warnings
+from sli.runs.outcome import Outcome, nothing_counts_warnings, nothing_to_do, published_outcome
 from sli.runs.passes import compare, passes_of, roll_up_passes
 from sli.runs.preview import request_of
 from sli.schemas import UTC
@@ -203,7 +203,7 @@ def _attempt(
     with step(progress, "writing"):
         visible = commit(transaction, plan, changes, staged, state, began)
     outcome = published_outcome(config, plan, visible, changes, audit, audit_before, inputs, conflicts)
-    return replace(outcome, warnings=outcome.warnings + where_warnings(config, days))
+    return replace(outcome, warnings=outcome.warnings + nothing_counts_warnings(config, days, audit))
 
 
 def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress) -> tuple[Transaction, Inputs, Inputs]:

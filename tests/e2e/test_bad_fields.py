@@ -80,6 +80,15 @@ def test_the_plan_says_how_many_rows_a_condition_keeps(desk: Desk) -> None:
     assert audited(desk) == {"orphan": 3}
 
 
+def test_ids_that_never_match_are_said_with_an_example(desk: Desk) -> None:
+    desk.feedback(prefix="q")
+    said = desk.run()
+    assert said.code == 3
+    assert said.has(
+        "nothing is labelled: 6 rows of feedback have the id of no prediction, for example q0", "`feedback.id`"
+    )
+
+
 def test_a_label_that_nobody_mapped_is_set_aside_with_its_ids(desk: Desk) -> None:
     desk.feedback(label=["yes", "no", "Yes", "yes", None, "maybe"])
     desk.configure(feedback__labels={"positive": ["yes"], "negative": ["no"]})

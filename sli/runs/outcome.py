@@ -61,7 +61,7 @@ class Outcome:
 
 
 def nothing_counts_warnings(config: Config, days: pa.Table, audit: pa.Table) -> tuple[str, ...]:
-    """Warnings if no prediction is left or none has a label, by all day tiles, and which keys of the config to check."""
+    """Warnings if no prediction is left or none has a label, by all day tiles: which keys of the config to check."""
     tiles = days.filter(pc.equal(days.column("span"), pa.scalar("tile")))
     predictions, labelled = (pc.sum(tiles.column(name)).as_py() for name in ("predictions", "labelled"))
     warnings = []

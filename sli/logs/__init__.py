@@ -2,7 +2,12 @@
 
 Imports `config` and the wings below it. Never knows what was published, and never writes to a log.
 
-`listing`: the Parquet files at a URL, with sizes and fingerprints.
+`paths`: the files that the paths of a log name.
+`listing`: these files as lists, with sizes and fingerprints.
+`folders`, `remote`: the files of local folders, and of other file systems.
+`globs`: paths with patterns.
+`tables`, `iceberg`: the files of the current snapshot of a Delta or Iceberg table.
+`conversion`: how files of other kinds become Parquet.
 `files`: the files of both logs as columns, and one file as an object.
 `pages`: where the pages of a file are, and whether their checksums are right.
 `byte_ranges`: a remote file with some bytes already fetched.

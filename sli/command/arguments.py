@@ -262,11 +262,13 @@ def _verify(parser: argparse.ArgumentParser) -> None:
 
 def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="path of the config to write; must not exist yet")
-    what = "of the {} log: folders, files, patterns, tables or URLs"
-    parser.add_argument("--predictions", required=True, nargs="+", metavar="PATH", help=what.format("predictions"))
+    what = 'folder, file, table, URL or pattern ("logs/*.parquet" in quotes) of the {} log; repeatable'
+    parser.add_argument(
+        "--predictions", required=True, action="append", metavar="PATH", help=what.format("predictions")
+    )
     parser.add_argument(
         "--feedback",
-        nargs="+",
+        action="append",
         metavar="PATH",
         help=f"{what.format('feedback')} (default: the predictions log, if its rows hold the labels too)",
     )

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from sli.command.guessing.fields import Field
 from sli.command.guessing.sample import Sample
-from sli.errors import InputError
+from sli.errors import InputError, SliError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,13 +80,13 @@ class Problems:
     """The errors of several guesses, so that all are told at once."""
 
     def __init__(self) -> None:
-        self.errors: list[InputError] = []
+        self.errors: list[SliError] = []
 
     def collect(self, guess: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
-        """What a guess returns, or None if it raises an InputError, which is kept."""
+        """What a guess returns, or None if it raises an error for the user, which is kept."""
         try:
             return guess(*given, **named)
-        except InputError as error:
+        except SliError as error:
             self.errors.append(error)
             return None
 

@@ -76,10 +76,14 @@ class Guesses:
 
 def guess(predictions: Sequence[str], feedback: Sequence[str], timezone: str) -> Guesses:
     """Look at both logs. Raises InputError, which tells all that is missing, or ConfigError."""
-    samples = look("predictions", predictions), look("feedback", feedback)
+    problems = Problems()
+    both = problems.collect(look, "predictions", predictions), problems.collect(look, "feedback", feedback)
+    problems.tell()
+    assert both[0] is not None
+    assert both[1] is not None
+    samples = both[0], both[1]
     found = clocks(samples[0]), clocks(samples[1])
     sure = tuple({clock.field.name for clock in each if clock.is_sure} for each in found)
-    problems = Problems()
     time = problems.collect(choose_time, samples[0], found[0])
     ids = problems.collect(choose_ids, *samples, sure, is_one_table(samples))
     names = [({ids.predictions[0].name}, {ids.feedback[0].name})[at] if ids else set() for at in range(2)]

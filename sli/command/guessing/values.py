@@ -182,6 +182,8 @@ def _output(logs: Logs, candidates: Sequence[Field], label: Field) -> tuple[Fiel
         output, check = best(logs.predictions, other, OUTPUT)
     except InputError as error:
         error.found += f"; {note}" * bool(copies)
+        if logs.predictions.paths == logs.feedback.paths:
+            error.todo += "; if the labels are in another log, give it by --feedback"
         raise
     if not copies:
         return output, check

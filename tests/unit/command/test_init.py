@@ -131,6 +131,13 @@ def test_a_missing_path_an_empty_folder_and_an_unreadable_file_are_told_apart(fo
     assert not (folder / "c.yaml").exists()
 
 
+def test_two_missing_paths_are_told_at_once(folder: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        write_config(folder / "c.yaml", ["away"], ["gone"], "./results", "UTC")
+    assert "--predictions" in str(raised.value)
+    assert "--feedback" in str(raised.value)
+
+
 def test_a_log_without_a_time_names_the_columns_it_has(folder: Path) -> None:
     log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted=["monday"] * N, score=SCORES)
     with pytest.raises(InputError, match="can be its time") as raised:

@@ -51,13 +51,15 @@ CLOCK_WORDS = re.compile(
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 FIRST, LAST = 946_684_800, 4_102_444_800
 """The years 2000 and 2100 in seconds since 1970."""
-ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?)?")
+ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.]\d+)?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?)?")
 DATES = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d/%m/%y"),
     *("%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y"),
 )
 CLOCKS = ("", "%H:%M:%S", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S.%f", "%H%M%S", "%H%M")
-FORMATS = tuple(
+OTHERS = ("%Y-%m-%d %H:%M:%S,%f", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y")
+"""The formats of Python's logging, of web servers, of mails and of `ctime`."""
+FORMATS = OTHERS + tuple(
     f"{date}{between}{clock}"
     for date in DATES
     for clock in CLOCKS
@@ -97,10 +99,10 @@ class Clock:
         """Whether it has no zone of its own."""
         if pa.types.is_timestamp(self.field.kind):
             return self.field.kind.tz is None
+        if self.format:
+            return "%z" not in self.format
         if self.field.is_text:
-            return not self.format and not any(
-                re.search(r"(Z|UTC|[+-]\d\d(:?\d\d)?)$", t[10:]) for t in _looked(self.field)
-            )
+            return not any(re.search(r"(Z|UTC|[+-]\d\d(:?\d\d)?)$", t[10:]) for t in _looked(self.field))
         return False
 
     @property

@@ -104,6 +104,8 @@ def test_seconds_with_a_fraction_are_an_epoch_and_only_a_fitting_name_makes_them
         (["20240131T101500"], "%Y%m%dT%H%M%S", False),
         (["31-Jan-2024 10:00:00"], "%d-%b-%Y %H:%M:%S", False),
         (["01/31/2024 11:59:59 PM"], "%m/%d/%Y %I:%M:%S %p", False),
+        (["2024-01-31 10:15:00,123"], "%Y-%m-%d %H:%M:%S,%f", False),
+        (["31/Jan/2024:10:15:00 +0100"], "%d/%b/%Y:%H:%M:%S %z", False),
     ],
 )
 def test_texts_are_times_by_iso_or_by_the_format_that_fits_all(texts: list[str], form: str, checked: bool) -> None:
@@ -116,6 +118,21 @@ def test_texts_are_times_by_iso_or_by_the_format_that_fits_all(texts: list[str],
 @pytest.mark.parametrize("values", [["monday"], ["2024-13-01x"], ["31/31/2024"], [0.5], [True], [], [None]])
 def test_other_values_are_no_times(values: list[Any]) -> None:
     assert clock_of(field(values, "t")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "naive"),
+    [
+        ("2024-01-31 10:15", True),
+        ("2024-01-31T10:15Z", False),
+        ("31/01/2024", True),
+        ("31/Jan/2024:10:15:00 +0100", False),
+    ],
+)
+def test_texts_without_a_zone_are_naive(text: str, naive: bool) -> None:
+    clock = clock_of(field([text], "t"))
+    assert clock is not None
+    assert clock.is_naive == naive
 
 
 def test_types_of_times_are_times() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pytest
 import yaml
-from sklearn import metrics
+from sklearn import config_context, metrics
 from twins import multiclass
 from twins.common import classes, errors, over
 from twins.common import values as of_column
@@ -221,6 +221,7 @@ def test_an_entry_has_a_twin_and_a_line_in_the_docs(task, name):
 
 
 @pytest.mark.parametrize(("task", "name"), MERGED)
+@config_context(skip_parameter_validation=True)  # much of the time of thousands of calls on few pairs
 def test_published_values_equal_their_twins(worlds, task, name):
     kind, parameters = series(task).get(name, (name, {}))
     twin = SQL[name][2] if name in SQL else partial(twin_of(task, kind), **parameters)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn import config_context
 from twins import binary as twins
 
 from sli.errors import ConfigError
@@ -81,6 +82,7 @@ def formula_of(name, given):
 
 @pytest.mark.parametrize(("name", "given"), CASES)
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
+@config_context(skip_parameter_validation=True)  # much of the time of thousands of calls on few pairs
 def test_values_equal_their_twins_and_plain_rows(name, given):
     formula, twin = formula_of(name, given), partial(twins.TWINS[name], **given)
     values = formula.value(merged(formula, FRAMES))

@@ -21,7 +21,7 @@ from sli.errors import ConfigError, StoreError, nearest
 from sli.matching.execute import Report
 from sli.publishing.store import Store
 from sli.reading.query import query, sli_of
-from sli.reading.requests import Choice, Pairing, paired_requests
+from sli.reading.requests import Choice, Pairing, paired_requests, rests_on_labels
 from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.formula import Better, Values, plain
@@ -64,6 +64,8 @@ class Comparison:
     high: float
     level: float
     better: Better | None
+    labels: bool
+    """Whether the SLI rests on labelled predictions only."""
     maturity: str
     as_of: pd.Timestamp
     pairing: Pairing | None = None
@@ -99,7 +101,9 @@ class Comparison:
     def _counted(self) -> str:
         if self.pairing is not None:
             return f"{self.pairing.compared:,} requests that both scored"
-        return f"{self.first.labelled:,} and {self.second.labelled:,} labelled predictions, taken as independent"
+        counts = [side.labelled if self.labels else side.predictions for side in (self.first, self.second)]
+        predictions = "labelled predictions" if self.labels else "predictions"
+        return f"{counts[0]:,} and {counts[1]:,} {predictions}, taken as independent"
 
     def to_dict(self) -> dict[str, object]:
         """As plain values; a NaN is None."""
@@ -309,6 +313,7 @@ class _Asked:
             high=high,
             level=self.level,
             better=self._better,
+            labels=rests_on_labels(self.sli),
             maturity=row.maturity,
             as_of=row.as_of,
         )

@@ -91,13 +91,18 @@ def paired_requests(
     try:
         with within_memory("the requests that both slices scored"):
             con.register("rows_arrow", rows)
-            table, pairing = _matched(con, choice, list(terms), _is_ranking(sli) or needs_labels(states))
+            table, pairing = _matched(con, choice, list(terms), rests_on_labels(sli))
     finally:
         con.close()
     times = integers(table.column("times"))
     return Requests(
         sli.formula, table.drop_columns(["times"]), times, functions, choice.window.end, config.level
     ), pairing
+
+
+def rests_on_labels(sli: Sli) -> bool:
+    """Whether predictions without a label add nothing to the SLI."""
+    return _is_ranking(sli) or needs_labels(sli.formula.states.values())
 
 
 def _is_ranking(sli: Sli) -> bool:

@@ -191,6 +191,9 @@ def test_independent_slices_are_compared_without_the_logs(config: Path, tmp_path
     assert found.difference == found.second.value - found.first.value
     assert found.low < found.difference < found.high
     assert (found.pairing, found.table) == (None, None)
+    assert f"{found.first.labelled} and {found.second.labelled} labelled predictions" in found.sentence
+    coverage = sli.compare(config, "coverage", BOTH, **within)
+    assert f"{found.first.predictions} and {found.second.predictions} predictions" in coverage.sentence
     swapped = sli.compare(config, "accuracy", {"model": MODELS[::-1]}, **within)
     assert (swapped.difference, swapped.low, swapped.high) == (-found.difference, -found.high, -found.low)
 

@@ -48,6 +48,20 @@ class Field:
     json: bool = False
     """Whether it lies in a JSON text."""
 
+    expression: str = ""
+    """SQL that the config must use instead of the name, for example a cast."""
+
+    @property
+    def setting(self) -> object:
+        """What the config says for it."""
+        return {"sql": self.expression} if self.expression else self.name
+
+    @property
+    def score(self) -> object:
+        """What the config says for it as a score: what lies in a JSON text must become a number first."""
+        kind = "DOUBLE[]" if self.is_list else "DOUBLE"
+        return {"sql": f"TRY_CAST({self.sql} AS {kind})"} if self.json else self.setting
+
     @property
     def sql(self) -> str:
         """The field in an SQL condition, for example `"total fare"` or `(payload ->> '$.user.id')`."""

@@ -63,7 +63,11 @@ class Guesses:
         field, check = (self.values.output, self.values.label)[at], self.values.checks[at]
         labels = self.values.labels[at]
         keys = {"where": Guess(self.rows.where[at])} if self.rows.where[at] else {}
-        keys |= {"id": self.ids.guess(self.samples[at].log), "time": self.times[at], "value": Guess(field.name, check)}
+        keys |= {
+            "id": self.ids.guess(self.samples[at].log),
+            "time": self.times[at],
+            "value": Guess(field.setting, check),
+        }
         return keys | ({"labels": Guess(labels.setting, labels.check)} if labels else {})
 
     @property
@@ -106,7 +110,7 @@ def _guesses(
     known, known_guess = feedback_time(rows, made, clocks(feedback))
     id, other_id = predictions.fields[ids.predictions[0].name], feedback.fields[ids.feedback[0].name]
     ids = divided(replace(ids, predictions=(id,), feedback=(other_id,)), predictions, feedback)
-    output = predictions.fields[values.output.name]
+    output = predictions.fields.get(values.output.name, values.output)
     used = {id.name, made.field.name, output.name} | ({values.label.name} if is_one_table(samples) else set())
     used_for_rows = {*used, *(field.name for field in ids.predictions)}
     naive = [clock.field.name for clock in (made, known) if clock is not None and clock.is_naive]

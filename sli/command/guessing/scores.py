@@ -37,7 +37,7 @@ def choose_scores(sample: Sample, output: Field, classes: Sequence[str]) -> Scor
     if len(ways) == 1:
         [columns] = ways
         sure = _agrees([column.python for column in columns], output, classes)
-        names = {name: column.name for name, column in zip(classes, columns, strict=True)}
+        names = {name: column.score for name, column in zip(classes, columns, strict=True)}
         return Scores(names, sure, tuple(classes))
     lists = [scores for f in sample.fields.values() if f.is_list and (scores := _of_list(f, output, classes))]
     return lists[0] if lists else None
@@ -79,7 +79,7 @@ def _of_list(field: Field, output: Field, classes: Sequence[str]) -> Scores | No
     order = [names.get(seen[at].most_common(1)[0][0], "") for at in sorted(seen)]
     hits = sum(counts.most_common(1)[0][1] for counts in seen.values())
     sure = sorted(order) == sorted(classes) and hits >= AGREE * len(pairs)
-    return Scores(field.name, sure, tuple(order) if sure else tuple(classes))
+    return Scores(field.score, sure, tuple(order) if sure else tuple(classes))
 
 
 def _are_shares(row: Sequence[float | None]) -> bool:

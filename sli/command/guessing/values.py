@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
 
 from sli.command.guessing.choose import Guess, Names, best, words
 from sli.command.guessing.classes import Labels, labels_of, plain, speaks, spelled
@@ -20,6 +22,8 @@ FEW = 20
 """Whole numbers with at most this many values may be classes."""
 MANY = 100
 """A text with more values than this does not hold classes."""
+NUMBER = re.compile(r"[+-]?\d*\.?\d+([eE][+-]?\d+)?")
+SECOND = "[2]"
 SPELLINGS = 5
 """At most so many spellings of each class are looked at."""
 EXPECTED = "a number or boolean column, or a column of classes (text or integers) in both logs"
@@ -93,7 +97,7 @@ def choose_values(logs: Logs) -> Values:
             return _decisions(logs, label, check, outputs)
     if outputs and not _is_zero_or_one(label):
         return _multiclass(logs, label, check, outputs)
-    numbers = [each for each in logs.possible(0) if each.is_number]
+    numbers = [each for each in logs.possible(0) if each.is_number] or _hidden_numbers(logs)
     if label.is_text or _is_two_numbers(label, named):
         output, output_check = _output(logs, sorted(numbers, key=_unlikely_share), label)
         counts = dict(label.counts)
@@ -101,6 +105,21 @@ def choose_values(logs: Logs) -> Values:
     key = _unlikely_share if _is_zero_or_one(label) or label.is_boolean else lambda each: not each.is_floating
     output, output_check = _output(logs, sorted(numbers, key=key), label)
     return Values(output, label, (output_check, check), _task(output, label))
+
+
+def _hidden_numbers(logs: Logs) -> list[Field]:
+    """Numbers that are texts, and the second ones of lists of two: for predictions without any other number."""
+    numbers = []
+    for each in logs.predictions.fields.values():
+        if each.name in logs.taken[0] or each.hive:
+            continue
+        if each.is_list and all(row is None or len(row) == 2 for row in each.python):
+            second = pa.array([row and row[1] for row in each.python], pa.float64())
+            numbers.append(replace(each, name=f"{each.name}{SECOND}", values=second))
+        elif each.is_text and len(each.known) and all(NUMBER.fullmatch(text) for text in each.counts):
+            cast = f"TRY_CAST({each.sql} AS DOUBLE)"
+            numbers.append(replace(each, values=each.values.cast(pa.float64()), expression=cast))
+    return numbers
 
 
 def _unlikely_share(field: Field) -> bool:
@@ -185,6 +204,8 @@ def _output(logs: Logs, candidates: Sequence[Field], label: Field) -> tuple[Fiel
         if logs.predictions.paths == logs.feedback.paths:
             error.todo += "; if the labels are in another log, give it by --feedback"
         raise
+    if output.name.endswith(SECOND):
+        check = f"{OUTPUT.meaning} for the positive class, if that is the second of each list"
     if not copies:
         return output, check
     if output.name in copies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,8 @@ def times(zone: bool = True) -> list[datetime]:
 IDS = [f"p{i}" for i in range(N)]
 SCORES = [i / N for i in range(N)]
 LABELS = [i % 3 == 0 for i in range(N)]
+ANIMALS = [("cat", 0.75) if i % 3 else ("dog", 0.25) for i in range(N)]
+"""The class that is said, and the probability of `cat`."""
 
 
 @pytest.fixture
@@ -265,6 +268,35 @@ def test_columns_of_probabilities_named_after_the_classes_are_offered(folder: Pa
     changed = (folder / "c.yaml").read_text().replace("  # scores:", "  scores:").replace("  - f1", "  - log_loss")
     (folder / "d.yaml").write_text(changed)
     assert load_config(folder / "d.yaml").predictions.scores == {"Big dog": "p_big_dog", "cat": "p_cat"}
+
+
+def test_scores_within_json_texts_become_numbers(folder: Path) -> None:
+    bodies = [json.dumps({"said": said, "p": {"cat": p, "dog": 1 - p}}) for said, p in ANIMALS]
+    lists = [json.dumps({"said": said, "p": [p, 1 - p]}) for said, p in ANIMALS]
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), animal=["cat", "dog"] * (N // 2))
+    for name, texts, scores in [
+        ("c.yaml", bodies, {name: f"(TRY_CAST((body ->> '$.p.{name}') AS DOUBLE))" for name in ("cat", "dog")}),
+        ("d.yaml", lists, "(TRY_CAST((body ->> '$.p') AS DOUBLE[]))"),
+    ]:
+        log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(), body=texts)
+        write(folder, name=name)
+        assert load_config(folder / name).predictions.scores == scores
+        assert sli.plan(folder / name, as_of="2024-04-01").tiles == N
+
+
+@pytest.mark.parametrize(
+    ("columns", "value"),
+    [
+        ({"score": [str(score) for score in SCORES]}, "{sql: TRY_CAST(score AS DOUBLE)}"),
+        ({"output": [[1 - score, score] for score in SCORES]}, "'output[2]'"),
+    ],
+)
+def test_a_score_in_a_text_or_a_list_of_two_is_found_if_there_is_no_other(
+    folder: Path, columns: dict[str, Any], value: str
+) -> None:
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(), **columns)
+    assert f"  value: {value} " in write(folder)
+    assert sli.plan(folder / "c.yaml", as_of="2024-04-01").tiles == N
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,17 @@ TODO = {
 """What to do about each problem that the config cannot have caused."""
 
 
+def were_read(config: Config, inputs: Inputs) -> bool:
+    """Whether the footers of these files were read for all fields that the config needs now."""
+    feedback = feedback_log(config)
+    for log in (predictions_log(config), feedback, *feedback.others):
+        files, needed = inputs.files.of_logs([log.name]), {*log.needed, *log.marks}
+        for kind in np.unique(files.kinds.of_file[files.usable]):
+            if not needed <= {name for name, _ in files.kinds.all[kind]}:
+                return False
+    return True
+
+
 def check_usable(inputs: Inputs) -> None:
     """Raise InputError if a log has files and none of them can be used.
 

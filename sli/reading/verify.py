@@ -21,6 +21,7 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.logs.agreement import with_usable_slices
+from sli.logs.discovery import were_read
 from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.raw_pairs import raw_pairs, reference_pairs
@@ -107,9 +108,9 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     published.check_current(config.store)
     series = {sli.name: config.definition(sli) for sli in config.declared}
-    if published.base != config.base or dict(published.series) != series:
-        raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     inputs = store.inputs(published)
+    if published.base != config.base or dict(published.series) != series or not were_read(config, inputs):
+        raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     config = with_usable_slices(config, inputs)
     frame = read(config)
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(config.slice_sets)

@@ -151,3 +151,11 @@ def test_a_changed_condition_recomputes(desk: Desk) -> None:
     desk.configure(predictions__where="score > 0.5")
     assert desk.run().has("changed")
     assert desk.counts() == (3, 3)
+
+
+def test_a_column_added_since_the_run_is_a_config_that_differs(desk: Desk) -> None:
+    desk.predictions(region=["a", "b"] * 3)
+    assert desk.run().code == 0
+    said = desk.call("verify", str(desk.config), "--set", "predictions.columns=[region]")
+    assert said.code == 2
+    assert said.has("the config differs from what is published")

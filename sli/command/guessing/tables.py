@@ -60,8 +60,8 @@ def feedback_time(rows: Rows, made: Clock, clocks: Sequence[Clock]) -> tuple[Clo
         return choose_time(rows.feedback, sure)
     days = _days_after(rows.feedback, made)
     if days > HORIZONS[0]:
-        written = f"its files were written up to {days:.0f} days after the predictions"
-        check = f"{UNSAID} with its prediction; {written}, if that is when it became known, write {{from: file}}"
+        written = f"if labels became known when their files were written, {days:.0f} days after the first predictions"
+        check = f"{UNSAID} with its prediction; write {{from: file}} {written}"
         return None, Guess({"from": "prediction"}, check)
     check = f"{UNSAID} when its file was written: a file that is written again makes all its labels later"
     return None, Guess({"from": "file"}, check)

@@ -5,6 +5,7 @@ Limit: these checks see the config alone. Whether a log has a column is checked 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -110,6 +111,8 @@ def _check_source(task: str, name: str, source: Predictions | Feedback) -> None:
             expected="one of {column: event_ms, unit: ms} and {column: at, format: '%d/%m/%Y %H:%M'}",
             todo=f"for timestamps and ISO 8601 texts write `time: {source.time.column}`",
         )
+    if source.where is not None and not source.where.strip():
+        raise ConfigError("`where` is empty", where=f"{name}.where", todo="remove it, or write an SQL condition")
     if source.labels is not None:
         check_labels(task, source.labels, f"{name}.labels")
 
@@ -164,6 +167,8 @@ def check_labels(task: str, labels: Labels, where: str) -> None:
     for name, values in (("positive", labels.positive), ("negative", labels.negative)):
         if not values:
             raise ConfigError("this list needs at least one value", where=f"{where}.{name}")
+        if strange := [value for value in values if isinstance(value, float) and not math.isfinite(value)]:
+            raise ConfigError("a label must be finite", where=f"{where}.{name}", found=str(strange[0]))
     if both := {*map(str, labels.positive)} & {*map(str, labels.negative)}:
         raise ConfigError("a value is in both lists", where=where, found=", ".join(sorted(both)))
 

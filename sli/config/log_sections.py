@@ -12,16 +12,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, Tag
 
 from sli.calendar.duration import Duration
-from sli.config.sections import ClassName, DurationSetting, Section, tag_of
-
-
-def _is_sql(value: object) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"sql"} and isinstance(value["sql"], str)
+from sli.config.sections import ClassName, DurationSetting, Section, is_sql, tag_of
 
 
 def _field(value: object) -> object:
     """The text of a FIELD: `{sql: EXPRESSION}` becomes `(EXPRESSION)`, which no column is named."""
-    return f"({value['sql']})" if isinstance(value, Mapping) and _is_sql(value) else value
+    return f"({value['sql']})" if isinstance(value, Mapping) and is_sql(value) else value
 
 
 FieldText = Annotated[str, BeforeValidator(_field)]
@@ -34,7 +30,7 @@ ColumnsSetting = Annotated[
 ]
 ScoresSetting = Annotated[
     Annotated[FieldText, Tag("<list of scores>")] | Annotated[Mapping[str, FieldText], Tag("<class scores>")],
-    Discriminator(lambda value: "<list of scores>" if isinstance(value, str) or _is_sql(value) else "<class scores>"),
+    Discriminator(lambda value: "<list of scores>" if isinstance(value, str) or is_sql(value) else "<class scores>"),
 ]
 ClassesSetting = Annotated[
     Annotated[tuple[ClassName, ...], Tag("<class names>")]

@@ -198,14 +198,19 @@ class Config(Section):
     def scores(self) -> Mapping[str, str]:
         """The name of the column with each class's score."""
         fields = self._score_fields
-        return {name: f"score {name}" if "," in field else field for name, field in fields.items()}
+        listed = isinstance(self.predictions.scores, str)
+        return {name: f"score {name}" if listed or "," in field else field for name, field in fields.items()}
 
     @functools.cached_property
     def _score_fields(self) -> Mapping[str, str]:
-        scores = self.predictions.scores
-        if isinstance(scores, str):
-            return {name: f"{scores}[{place}]" for place, name in enumerate(self.class_names, 1)}
-        return scores
+        scores, count = self.predictions.scores, len(self.class_names)
+        if not isinstance(scores, str):
+            return scores
+        # A list of another length says nothing of which score is whose.
+        return {
+            name: f"(CASE WHEN len({scores}) = {count} THEN {scores}[{place}] END)"
+            for place, name in enumerate(self.class_names, 1)
+        }
 
     @functools.cached_property
     def fields(self) -> dict[str, str]:

@@ -76,6 +76,11 @@ class Factory(Section):
     options: Mapping[str, object] = Field({}, description="keyword arguments, for example {workers: 20}")
 
 
+def is_sql(value: object) -> bool:
+    """Whether a value is `{sql: EXPRESSION}`."""
+    return isinstance(value, Mapping) and set(value) == {"sql"} and isinstance(value["sql"], str)
+
+
 def tag_of(plain: str, *sections: type[Section]) -> Callable[[object], str]:
     """For a value that may be one of these sections or a plain value: a function that returns the tag to read it by.
 
@@ -85,7 +90,7 @@ def tag_of(plain: str, *sections: type[Section]) -> Callable[[object], str]:
     def tag(value: object) -> str:
         if isinstance(value, Section):
             return f"<{type(value).__name__}>"
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) or is_sql(value):
             return plain
         return f"<{max(sections, key=lambda section: len({*section.config_keys()} & value.keys())).__name__}>"
 

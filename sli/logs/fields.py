@@ -144,6 +144,8 @@ def _type_of_path(path: Path, schema: pa.Schema) -> str:
             return f"json {place}:string"
         if pa.types.is_struct(kind) and isinstance(step, str):
             names = [kind.field(i).name for i in range(kind.num_fields)]
+            if sum(name.lower() == step.lower() for name in names) > 1:
+                raise Unresolved("ambiguous column", f"'{walked}' has several fields '{step}': SQL sees no difference")
             if step not in names:
                 near = nearest(step, names)
                 explanation = f"no field '{step}' in '{walked}', only {', '.join(names)}; {near}".rstrip("; ")
@@ -223,9 +225,22 @@ def field_sql(field: str, types: Mapping[str, str]) -> str:
     value = quoted(path.column) + "".join(f"[{_step_sql(step)}]" for step in path.steps[:nested])
     if form == "path":
         return value
-    steps = (f"[{step - 1}]" if isinstance(step, int) else f".{json.dumps(step)}" for step in path.steps[nested:])
+    steps = (
+        f"[{step - 1}]" if isinstance(step, int) else f".{json.dumps(step, ensure_ascii=False)}"
+        for step in path.steps[nested:]
+    )
     # A text that is not JSON is an error of DuckDB; here it has no fields.
     return f"TRY(json_extract_string({value}, {literal('$' + ''.join(steps))}))"
+
+
+def json_text_sql(field: str, types: Mapping[str, str]) -> str | None:
+    """SQL of the text in which a field is looked up as JSON; None if it is none."""
+    form, _ = form_and_type(types[field])
+    path = path_of(field)
+    if not form.startswith("json") or path is None:
+        return None
+    steps = path.steps[: int(form.removeprefix("json "))]
+    return quoted(path.column) + "".join(f"[{_step_sql(step)}]" for step in steps)
 
 
 def _step_sql(step: str | int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -93,6 +93,11 @@ class LogFile(NamedTuple):
     def folders(self) -> dict[str, str]:
         """The values of the columns of the folders that the file lies in, for example `12` for `hour=12/`."""
         return folders_of(self.path)
+
+    def stored(self, names: Collection[str]) -> frozenset[str]:
+        """The columns of the file of these names, which SQL may write in another case."""
+        lower = {name.lower() for name in names}
+        return frozenset(name for name, kind in self.columns if kind not in ("", "hive") and name.lower() in lower)
 
     @property
     def types(self) -> dict[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
+import duckdb
+
 from sli.config.log_sections import Feedback, IdSetting, Predictions, TimeColumn, TimeFrom, TypedId
 from sli.config.model import Config
-from sli.engine.expression import named_columns
+from sli.engine.expression import locked_database, named_columns
 from sli.engine.storage import NO_OPTIONS, Storage
 from sli.errors import ConfigError
 from sli.logs.fields import columns_of, type_of
@@ -82,17 +84,21 @@ class Log:
             f"sli:time {self.time.unit} {self.time.format}" if self.time else f"sli:time {self.known or 'of the file'}"
         )
         plain = self.time is not None and self.time.unit is None and self.time.format is None
-        return (*(() if plain else (time,)), *((f"sli:where {self.where}",) if self.where else ()))
+        as_text = [part.field for part in self.id if part.as_text]
+        marks = {
+            time: not plain,
+            f"sli:where {self.where}": self.where is not None,
+            f"sli:labels {self.positive} {self.negative}": self.labels,
+            f"sli:ids as text {[part.field for part in self.id if part.as_text]}": any(
+                part.as_text for part in self.id
+            ),
+        }
+        return tuple(mark for mark, present in marks.items() if present)
 
     @property
     def labels(self) -> bool:
         """Whether the config says which values are positive and which negative."""
         return bool(self.positive or self.negative)
-
-    @property
-    def plain_id(self) -> bool:
-        """Whether the id is one column as it is."""
-        return len(self.id) == 1 and not self.id[0].as_text
 
     def field(self, column: str) -> str:
         """The field of a column."""
@@ -104,17 +110,17 @@ class Log:
 
     @functools.cached_property
     def needed(self) -> tuple[str, ...]:
-        """All fields that are read, each once, and the columns of `where`."""
+        """All fields that are read, each once."""
         time = (self.time.field,) if self.time else ()
         ids = (part.field for part in self.id)
         columns = (self.field(column) for column in self.columns)
-        where = sorted(named_columns(self.where)) if self.where else ()
-        return tuple(dict.fromkeys((*ids, *time, self.value, *columns, *where)))
+        return tuple(dict.fromkeys((*ids, *time, self.value, *columns)))
 
     @functools.cached_property
     def stored(self) -> frozenset[str]:
         """The columns of the files that may have to be read."""
-        return frozenset().union(*map(columns_of, self.needed))
+        where = named_columns(self.where) if self.where else frozenset()
+        return where.union(*map(columns_of, self.needed))
 
 
 def predictions_log(config: Config) -> Log:
@@ -175,6 +181,8 @@ def _time(source: Predictions | Feedback) -> Time | None:
 
 def check_expressions(log: Log) -> None:
     """Raise ConfigError for an SQL expression of the config that is not one, or that may not run."""
+    if log.time is not None and log.time.format is not None:
+        _check_format(log.time.format, f"{log.key}.time.format")
     texts = {"where": log.where, "value": log.value, "time": log.time and log.time.field}
     texts |= {f"id[{place}]": part.field for place, part in enumerate(log.id)}
     texts |= {f"columns.{name}": field for name, field in log.fields}
@@ -185,3 +193,21 @@ def check_expressions(log: Log) -> None:
             except ConfigError as error:
                 error.where = f"{log.key}.{key}"
                 raise
+
+
+def _check_format(format: str, where: str) -> None:
+    """Raise ConfigError for a format of times that DuckDB does not know, or that names zones by their names."""
+    expected = 'the codes of strptime, for example "%d/%m/%Y %H:%M"'
+    if "%Z" in format.replace("%%", ""):
+        raise ConfigError(
+            "names of zones are ambiguous",
+            where=where,
+            expected="%z, an offset such as +01:00, or no zone",
+            found=format,
+            todo="write `timezone:`, or convert the texts by {sql: ...}",
+        )
+    try:
+        locked_database().cursor().execute("SELECT try_strptime('', ?)", [format])
+    except duckdb.Error as error:
+        found = f"{format}: {str(error).splitlines()[0][:200]}"
+        raise ConfigError("this is not a format of times", where=where, expected=expected, found=found) from error

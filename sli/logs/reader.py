@@ -120,7 +120,7 @@ def _check_pages(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: 
 def _selection(file: LogFile, log: Log, span: Interval) -> Selection:
     """What the next query reads of a file. A local time differs by up to a day from its instant."""
     zoned = log.time is not None and "tz=" in file.types.get(log.time.field, "")
-    return Selection(file, log.stored, span if zoned else span.widened(DAY, DAY), log.where)
+    return Selection(file, file.stored(log.stored), span if zoned else span.widened(DAY, DAY), log.where)
 
 
 def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> None:

@@ -30,6 +30,7 @@ YEAR_2000, YEAR_2100 = (instant(datetime.datetime(year, 1, 1, tzinfo=datetime.UT
 MICROS = {"s": SECOND, "ms": SECOND // 1000, "us": 1}
 """Microseconds in each unit of time but nanoseconds."""
 UNITS = ("s", "ms", "us", "ns")
+OUT_OF_RANGE = "lies before the year 2000 or after 2100"
 PROBABLY = "the unit is probably "
 Bounds = tuple[int, int]
 
@@ -69,8 +70,6 @@ def with_times(
     low_high = [*read.naive, *read.zoned]
     if problem := _implausible(log.time, kind, low_high, read):
         return file.set_aside("wrong time", problem)
-    if log.time.unit or is_text(kind):
-        low_high = [pair for pair in low_high if pair[0] < LATEST and pair[1] >= EARLIEST]
     zoned = set(read.zoned)
     ranges = tuple(_instants(low, high, zone, (low, high) in zoned) for low, high in low_high)
     unreadable = "no time, or it cannot be read" if read.missing else "time cannot be read"
@@ -88,6 +87,8 @@ def _needed_bytes(file: LogFile, metadata: pq.FileMetaData) -> int:
 
 def _implausible(time: Time, kind: str, bounds: Sequence[Bounds], read: Read) -> str:
     """Why no time of a file can be right; empty if one can."""
+    if not bounds and time.unit and (likely := likely_unit(_number(read.example))):
+        return f"in unit {time.unit} every time in '{time.field}' {OUT_OF_RANGE}; {PROBABLY}{likely}"
     if not bounds:
         if not read.unreadable:
             return ""
@@ -103,11 +104,18 @@ def _implausible(time: Time, kind: str, bounds: Sequence[Bounds], read: Read) ->
         number = low * 1000 if time.unit == "ns" else low // PER_UNIT[time.unit]
         likely = likely_unit(number)
         todo = f"; {PROBABLY}{likely}" if likely else ""
-        return f"in unit {time.unit} every time in '{time.field}' lies before the year 2000 or after 2100{todo}"
+        return f"in unit {time.unit} every time in '{time.field}' {OUT_OF_RANGE}{todo}"
     if not any(low < LATEST and high >= EARLIEST for low, high in bounds):
         what = f"every time in column '{time.field}' lies before the year 1678 or after 2261"
         return f"{what}; was it written in another unit, or as a placeholder?"
     return ""
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def likely_unit(number: float) -> str:
@@ -137,9 +145,14 @@ def _from_statistics(log: Log, time: Time, kind: str, metadata: pq.FileMetaData,
         if times.null_count and log.where is not None:
             return None  # rows that `where` excludes are not counted
         nulls += times.null_count or 0
-        low, high = times.min_raw, times.max_raw
+        unsigned = kind.startswith("uint")
+        low, high = (times.min, times.max) if unsigned else (times.min_raw, times.max_raw)
         if times.has_min_max and low is not None and high is not None:
             bounds.append((_micros(low, kind, time.unit), _micros(high, kind, time.unit)))
+    possible = [low < LATEST and high >= EARLIEST for low, high in bounds]
+    whole = [low >= EARLIEST and high < LATEST for low, high in bounds]
+    if time.unit and any(possible) and not all(whole):
+        return None  # times that cannot be are counted
     zoned = bool(time.unit) or "tz=" in kind
     return Read([] if zoned else bounds, bounds if zoned else [], nulls, 0, "")
 
@@ -190,6 +203,14 @@ def _read_rows(log: Log, time: Time, file: LogFile, rows: pa.Table) -> Read:
         parsed = f"epoch_us({column}::TIMESTAMPTZ) AS {ZONED}, NULL::TIMESTAMP AS {NAIVE}"
     else:
         parsed = f"NULL::BIGINT AS {ZONED}, {column}::TIMESTAMP AS {NAIVE}"
+    if time.unit or is_text(kind):
+        within = f"BETWEEN {EARLIEST} AND {LATEST - 1}"
+        read = (
+            f"SELECT given, CASE WHEN {ZONED} {within} THEN {ZONED} END AS {ZONED}, "
+            f"CASE WHEN epoch_us({NAIVE}) {within} THEN {NAIVE} END AS {NAIVE} FROM"
+        )
+    else:
+        read = "FROM"
     folders = "".join(f", {literal(value)} AS {quoted(name)}" for name, value in file.folders.items() if name in types)
     con = locked_database().cursor()
     try:
@@ -199,8 +220,8 @@ def _read_rows(log: Log, time: Time, file: LogFile, rows: pa.Table) -> Read:
             "count(*) FILTER (given IS NULL), "
             f"count(*) FILTER (given IS NOT NULL AND {ZONED} IS NULL AND {NAIVE} IS NULL), "
             f"min(given::VARCHAR) FILTER ({ZONED} IS NULL AND {NAIVE} IS NULL) "
-            f"FROM (SELECT {column} AS given, {parsed} FROM (SELECT *{folders} FROM rows) "
-            f"WHERE {where_sql(log.where, types) or 'true'})"
+            f"FROM ({read} (SELECT {column} AS given, {parsed} FROM (SELECT *{folders} FROM rows) "
+            f"WHERE {where_sql(log.where, types) or 'true'}))"
         ).fetchall()[0]
     finally:
         con.close()

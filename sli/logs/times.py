@@ -28,6 +28,11 @@ ZONED, NAIVE = '"sli:zoned"', '"sli:naive"'
 """Columns of the two readings of a text: as UTC microseconds, or as a local timestamp."""
 
 
+_DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?"
+ISO_LOCAL, ISO_ZONED = rf"{_DAY}(?:{_CLOCK})?", rf"{_DAY}{_CLOCK}(?:Z|[+-]\d\d(?::?[0-5]\d)?)"
+"""What texts are times: other texts might be read as times that they do not mean."""
+
+
 class TimeSql(NamedTuple):
     """SQL that reads the times of files."""
 
@@ -81,18 +86,22 @@ def is_text(kind: str) -> bool:
     )
 
 
+def has_offset(format: str) -> bool:
+    """Whether texts of this format name their offset from UTC."""
+    return "%z" in format.replace("%%", "")
+
+
 def text_sql(column: str, format: str | None) -> str:
     """SQL of the two readings of a text, of which at most one is not null. ISO 8601 if there is no `format`."""
     if format is not None:
         parsed = f"try_strptime({column}, {literal(format)})"
-        if "%z" in format or "%Z" in format:
+        if has_offset(format):
             return f"epoch_us({parsed}::TIMESTAMPTZ) AS {ZONED}, NULL::TIMESTAMP AS {NAIVE}"
         return f"NULL::BIGINT AS {ZONED}, {parsed}::TIMESTAMP AS {NAIVE}"
-    signs = " OR ".join(f"substr({column}, {place}, 1) IN ('+', '-')" for place in (-6, -5, -3))
-    zoned = f"(ends_with({column}, 'Z') OR ends_with({column}, 'UTC') OR (contains({column}, ':') AND ({signs})))"
+    zoned, local = (f"regexp_full_match({column}, {literal(form)})" for form in (ISO_ZONED, ISO_LOCAL))
     return (
         f"CASE WHEN {zoned} THEN epoch_us(TRY_CAST({column} AS TIMESTAMPTZ)) END AS {ZONED}, "
-        f"CASE WHEN NOT {zoned} THEN TRY_CAST({column} AS TIMESTAMP) END AS {NAIVE}"
+        f"CASE WHEN {local} THEN TRY_CAST({column} AS TIMESTAMP) END AS {NAIVE}"
     )
 
 
@@ -102,7 +111,7 @@ def epoch_sql(column: str, kind: str, unit: str) -> str:
         column, kind = f"TRY_CAST({column} AS DECIMAL(28, 9))", "decimal"
     whole = kind.startswith(WHOLE)
     if unit == "ns":
-        number = f"{column}::BIGINT" if whole else f"(CASE WHEN abs({column}) < 9e18 THEN {column}::BIGINT END)"
+        number = f"TRY({column}::BIGINT)" if whole else f"(CASE WHEN abs({column}) < 9e18 THEN {column}::BIGINT END)"
         return f"({number} // 1000 - ({number} % 1000 < 0)::BIGINT)"
     factor = PER_UNIT[unit]
     if whole:

@@ -58,6 +58,7 @@ def _types(log: Log, file: LogFile, schema: pa.Schema) -> dict[str, str]:
             if name != f"({log.where})"
         }
         check_condition(log.where, columns)
+        types |= {name: kind for name, kind in condition.items() if name in columns and name not in types}
     return types
 
 

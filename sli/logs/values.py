@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sli.engine.sql import literal, text_of
-from sli.logs.fields import field_sql, form_and_type, path_of, type_of
+from sli.logs.fields import field_sql, form_and_type, json_text_sql, path_of, type_of
 from sli.logs.log import IdPart, Log
 from sli.logs.times import is_text
 
-EXACT = 1 << 53
-"""Floats below this hold every whole number."""
+LARGE = 9e18
+"""Whole floats below this fit 64 bits."""
+NAN = "'nan'::DOUBLE"
 UNMAPPED = 2.0
 """The value of a row whose label the config does not map."""
 
@@ -31,8 +32,8 @@ def _part_sql(part: IdPart, types: Mapping[str, str]) -> str:
     if part.as_text and kind.startswith(("float", "double", "halffloat")):
         # A column of integers is stored as floats in files in which it has nulls.
         return (
-            f"CASE WHEN {value} = floor({value}) AND abs({value}) < {EXACT} THEN {value}::BIGINT::VARCHAR "
-            f"ELSE {value}::VARCHAR END"
+            f"CASE WHEN isnan({value}) THEN NULL WHEN {value} = floor({value}) AND abs({value}) < {LARGE} "
+            f"THEN TRY({value}::BIGINT)::VARCHAR ELSE {value}::VARCHAR END"
         )
     return f"{value}::VARCHAR"
 
@@ -49,12 +50,21 @@ def value_sql(log: Log, types: Mapping[str, str]) -> str:
     form, kind = form_and_type(types[log.value])
     value = field_sql(log.value, types)
     if log.spellings:
-        return class_sql(value, log.spellings)
+        return _unless_broken(class_sql(value, log.spellings), value, log, types, "-1")
     if log.labels:
-        return _label_sql(value, kind, log)
+        return _unless_broken(_label_sql(value, kind, log), value, log, types, str(UNMAPPED))
     if form and is_text(kind):
-        return f"CASE WHEN {value} IS NOT NULL THEN coalesce(TRY_CAST({value} AS DOUBLE), 'nan'::DOUBLE) END"
+        number = f"CASE WHEN {value} IS NOT NULL THEN coalesce(TRY_CAST({value} AS DOUBLE), {NAN}) END"
+        return _unless_broken(number, value, log, types, NAN)
     return f"{value}::DOUBLE"
+
+
+def _unless_broken(number: str, value: str, log: Log, types: Mapping[str, str], invalid: str) -> str:
+    """SQL of a value; a text that should be JSON and is not gives an invalid value, since a null has a meaning."""
+    text = json_text_sql(log.value, types)
+    if text is None:
+        return number
+    return f"CASE WHEN {value} IS NULL AND NOT json_valid({text}) THEN {invalid}::DOUBLE ELSE {number} END"
 
 
 def class_sql(value: str, spellings: Sequence[Sequence[str]]) -> str:
@@ -68,29 +78,37 @@ def class_sql(value: str, spellings: Sequence[Sequence[str]]) -> str:
 
 
 def _label_sql(value: str, kind: str, log: Log) -> str:
-    branches = (
-        f"WHEN {value} IN ({_constants(texts, kind)}) THEN {n}" for texts, n in ((log.positive, 1), (log.negative, 0))
-    )
+    lists = ((_constants(log.positive, kind), 1), (_constants(log.negative, kind), 0))
+    branches = (f"WHEN {value} IN ({', '.join(constants)}) THEN {number}" for constants, number in lists if constants)
     return f"CASE WHEN {value} IS NULL THEN NULL {' '.join(branches)} ELSE {UNMAPPED} END::DOUBLE"
 
 
-def _constants(values: Sequence[bool | int | float | str], kind: str) -> str:
-    """Labels of the config as SQL constants of the type of their column."""
+def _constants(values: Sequence[bool | int | float | str], kind: str) -> list[str]:
+    """The labels of the config that a column of this type may have, as SQL constants."""
     if is_text(kind):
-        return ", ".join(literal(str(value)) for value in values)
-    return ", ".join(str(value).lower() for value in values)
+        return [literal(str(value)) for value in values if not isinstance(value, bool)]
+    wanted = (bool,) if kind == "bool" else (int, float)
+    return [
+        str(value).lower()
+        for value in values
+        if isinstance(value, wanted) and isinstance(value, bool) == (kind == "bool")
+    ]
 
 
 def misfit(log: Log, kind: str) -> str:
-    """Why the labels of the config cannot be values of a column of this type; empty if they can."""
-    for key, values in (("positive", log.positive), ("negative", log.negative)):
-        for value in values:
-            boolean, text = isinstance(value, bool), isinstance(value, str)
-            if is_text(kind) and boolean:
-                return f"`labels.{key}` has {str(value).lower()}: write the text in quotes"
-            if not is_text(kind) and (text or boolean != (kind == "bool")):
-                return f"`labels.{key}` has {str(value).lower() if boolean else repr(value)}"
-    return ""
+    """Why no label of the config can be a value of a column of this type; empty if one can."""
+    values = (*log.positive, *log.negative)
+    if is_text(kind) and any(isinstance(value, bool) for value in values):
+        key = "positive" if any(isinstance(value, bool) for value in log.positive) else "negative"
+        value = next(value for value in getattr(log, key) if isinstance(value, bool))
+        return f"`labels.{key}` has {str(value).lower()}: write the text in quotes"
+    if _constants(values, kind):
+        return ""
+    first = values[0]
+    shown, quotes = str(first).lower() if isinstance(first, bool) else repr(first), ""
+    if isinstance(first, str) and (kind == "bool") == (first.lower() in ("true", "false")):
+        quotes = ": write it without quotes"
+    return f"`labels.positive` has {shown}{quotes}"
 
 
 def is_computed(log: Log) -> bool:

@@ -1,8 +1,8 @@
 """`where`: which rows of a log exist, and which folders and groups of rows cannot have any of them.
 
-The condition is SQL; DuckDB decides it for each row. Its simple parts, comparisons of a column with constants that are
-joined by AND, also exclude folders by their names and groups of rows by the statistics of the footer, so that these
-are not read. Limit: other parts exclude nothing beforehand.
+The condition is SQL; DuckDB decides it for each row. Its simple parts, comparisons of a column with texts and whole
+numbers that are joined by AND, also exclude folders by their names and groups of rows by the statistics of the
+footer, so that these are not read. Limit: other parts exclude nothing beforehand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPERATORS = {
 }
 MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 NUMBERS = ("int", "uint", "float", "double")
-Constant = str | int | float
+Constant = str | int
 
 
 class Comparison(NamedTuple):
@@ -45,8 +45,8 @@ class Comparison(NamedTuple):
     def excludes(self, low: object, high: object) -> bool:
         """Whether no value from `low` to `high` compares like this; False where they cannot be compared."""
         texts = isinstance(low, str)
-        if texts != isinstance(self.values[0], str) or not isinstance(low, str | int | float):
-            return False
+        if texts != isinstance(self.values[0], str) or not isinstance(low, str | int):
+            return False  # statistics of floats leave out NaN, which is the largest number in SQL
         return not any(_may_compare(self.operator, low, high, value) for value in self.values)
 
 
@@ -104,10 +104,7 @@ def _constant(node: Any) -> Constant | None:
     kind, text = node["literal"]["kind"], node["literal"].get("text")
     if kind == "STRING":
         return str(text)
-    try:
-        return int(text) if kind == "INTEGER" else float(text) if kind in ("DECIMAL", "DOUBLE") else None
-    except ValueError:
-        return None
+    return int(text) if kind == "INTEGER" else None
 
 
 def where_sql(where: str | None, types: Mapping[str, str]) -> str:
@@ -153,8 +150,9 @@ def excluded_groups(where: str | None, metadata: pq.FileMetaData) -> Sequence[bo
     """For each group of rows whether no row of it exists, by the statistics of the footer."""
     if where is None:
         return [False] * metadata.num_row_groups
-    places = {metadata.schema.column(i).path.lower(): i for i in range(metadata.num_columns)}
-    parts = [(places[part.column.lower()], part) for part in comparisons(where) if part.column.lower() in places]
+    paths = [metadata.schema.column(i).path.lower() for i in range(metadata.num_columns)]
+    once = {path: place for place, path in enumerate(paths) if paths.count(path) == 1}
+    parts = [(once[part.column.lower()], part) for part in comparisons(where) if part.column.lower() in once]
     excluded = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         found = False

@@ -7,6 +7,7 @@ file, and pandas does the rest. Limit: a log is read whole into memory.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
@@ -25,6 +26,7 @@ from sli.engine.storage import filesystem
 from sli.logs.fields import HIVE, field_sql, form_and_type, type_of
 from sli.logs.files import Files, LogFile
 from sli.logs.log import IdPart, Log, Time
+from sli.logs.times import ISO_LOCAL, ISO_ZONED
 from sli.logs.where import where_sql
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def _rows_of_file(file: LogFile, log: Log, zone: Zone) -> pd.DataFrame:
 
 def _fields(file: LogFile, log: Log) -> pa.Table:
     """The rows of a file that exist, with a column for each field."""
-    stored = [name for name in sorted(log.stored) if _is_stored(file.types.get(name, HIVE))]
+    stored = [name for name in sorted(file.stored(log.stored)) if _is_stored(file.types[name])]
     with filesystem(file.path, log.storage)[0].open(file.path, "rb") as opened:
         table = pq.read_table(opened, columns=stored or None, partitioning=None)
     for name, text in file.folders.items():
@@ -103,7 +105,7 @@ def _ids(parts: Sequence[pd.Series]) -> pd.Series:
 def _id_part(part: IdPart, column: Column) -> pd.Series:
     values = _plain(column)
     if part.as_text and pd.api.types.is_float_dtype(values.dtype):
-        whole = values.notna() & (values == np.floor(values)) & (values.abs() < 2.0**53)
+        whole = values.notna() & (values == np.floor(values)) & (values.abs() < 9e18)
         return values.where(~whole).map(str, na_action="ignore").where(~whole, values[whole].map(int).map(str))
     return _text(values)
 
@@ -116,12 +118,14 @@ def numbers(log: Log, column: Column) -> pd.Series:
         texts = _text(values)
         return texts.map(positions).astype("float64").fillna(-1.0).where(texts.notna())
     if log.labels:
+        boolean = pa.types.is_boolean(column.type)
         texts = values.map(lambda value: str(value) if isinstance(value, str) else value, na_action="ignore")
         text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         known = {
-            (str(key) if text else key): number
+            str(key) if text else key: number
             for keys, number in ((log.positive, 1.0), (log.negative, 0.0))
             for key in keys
+            if isinstance(key, bool) == boolean and (text or not isinstance(key, str))
         }
         return texts.map(lambda value: known.get(value, 2.0), na_action="ignore").astype("float64")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -207,8 +211,10 @@ def _micros(value: object, per_second: int) -> int | None:
 
 def _instant(text: str, format: str | None, zone: Zone) -> pd.Timestamp | None:
     try:
+        if not format and not re.fullmatch(f"{ISO_LOCAL}|{ISO_ZONED}", text):
+            return None
         return pd.Timestamp(moment(zone.parse(datetime.strptime(text, format) if format else text)))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -99,6 +99,8 @@ def kept_rows(config: Config, plan: Plan) -> list[Kept]:
     if not logs:
         return []
     files = {(file.log, file.path): file for files in _files_to_read(plan) for file in files if file.usable}
+    if plan.from_scratch:  # a file without rows that exist is in no task
+        files |= {(file.log, file.path): file for file in discover(config).files if file.usable}
     kept = []
     con = connect(config.parallel, config.task_memory)
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from desk import Desk, N
+from desk import TEN, ZONED, Desk, N
 
 import sli
 
@@ -51,6 +54,15 @@ def structs(*fields: str) -> pa.Array:
             ["`labels.positive` has 'yes'", "is int64"],
         ),
         ({"feedback__labels": {"positive": [1], "negative": [1]}}, 2, ["a value is in both lists"]),
+        (
+            {"predictions__time": {"column": "output_id", "format": "%Q"}},
+            2,
+            ["predictions.time.format", "not a format"],
+        ),
+        ({"predictions__time": {"column": "output_id", "format": "%H %Z"}}, 2, ["names of zones are ambiguous"]),
+        ({"feedback__labels": {"positive": [float("inf")], "negative": [0]}}, 2, ["a label must be finite"]),
+        ({"predictions__where": " "}, 2, ["predictions.where", "`where` is empty"]),
+        ({"predictions__id": {"sql": "upper(output_i)"}}, 2, ["predictions.id", "'output_i'"]),
         ({"feedback": []}, 2, ["there is no feedback log"]),
         ({"predictions__id": {"column": "output_id", "type": "number"}}, 2, ["predictions.id.type", "expected: text"]),
     ],
@@ -159,3 +171,78 @@ def test_a_column_added_since_the_run_is_a_config_that_differs(desk: Desk) -> No
     said = desk.call("verify", str(desk.config), "--set", "predictions.columns=[region]")
     assert said.code == 2
     assert said.has("the config differs from what is published")
+
+
+S = 1_705_312_800
+
+
+def test_times_that_cannot_be_are_counted(desk: Desk) -> None:
+    desk.predictions(predicted_at=[S, S * 1000, S * 10**6, S + 60, S + 120, 7])
+    desk.configure(predictions__time={"column": "predicted_at", "unit": "s"})
+    said = desk.run()
+    assert said.code == 3
+    assert said.has("invalid: time cannot be read, 2 rows")
+    assert desk.counts()[0] == 3
+
+
+def test_texts_that_are_nearly_iso_are_no_times(desk: Desk) -> None:
+    texts = ["2024-01-15T10:00", "2024-01-15 10:05 PM", "2024-01-15T10:00 GMT", "infinity", "2024-01-15T10:00:00Z "]
+    desk.predictions(predicted_at=[*texts, "2024-01-15T11:00:00.123456+01"])
+    assert desk.run().has("invalid: time cannot be read, 4 rows")
+    assert desk.counts()[0] == 2
+    assert desk.call("verify", str(desk.config)).code == 0
+
+
+def test_names_of_json_fields_may_have_any_letters(desk: Desk) -> None:
+    desk.predictions(score=None, payload=[json.dumps({"größe": score}, ensure_ascii=False) for score in SCORES])
+    desk.configure(predictions__value="payload.größe", slis=["accuracy"])
+    assert desk.run().code == 0
+    assert sli.read(desk.config).value.notna().all()
+
+
+def test_text_that_is_not_json_takes_no_label_back(desk: Desk) -> None:
+    good = [json.dumps({"l": place % 2}) for place in range(N)]
+    desk.feedback("a.parquet", label=good)
+    desk.feedback("b.parquet", n=1, label=['{"l": 1'], known_at=pa.array([TEN + timedelta(hours=2)], ZONED))
+    desk.configure(feedback__value="label.l")
+    said = desk.run()
+    assert said.code == 3
+    assert said.has("invalid: value is not a finite number", "b.parquet")
+    assert desk.counts() == (6, 6)
+
+
+def test_an_id_that_is_nan_is_no_id_and_a_large_one_keeps_its_digits(desk: Desk) -> None:
+    desk.predictions(output_id=[1.0, 2.0, float("nan"), 1e16, 5.0, 6.5])
+    desk.feedback(output_id=["1", "2", "3", "10000000000000000", "5", "6.5"])
+    typed = {"column": "output_id", "type": "text"}
+    desk.configure(predictions__id=typed, feedback__id=typed)
+    assert desk.run().has("invalid: no id")
+    assert desk.counts() == (5, 5)
+    assert desk.call("verify", str(desk.config)).code == 0
+
+
+def test_labels_of_files_of_several_types_may_be_listed_together(desk: Desk) -> None:
+    desk.feedback("a.parquet", label=[True, False] * 3)
+    desk.feedback("b.parquet", prefix="q", label=[1, 0] * 3)
+    desk.predictions("b.parquet", prefix="q")
+    desk.configure(feedback__labels={"positive": [1, True], "negative": [0, False]})
+    assert desk.run().code == 0
+    assert desk.counts() == (12, 12)
+    desk.configure(feedback__labels={"positive": ["1"], "negative": ["0"]})
+    assert desk.run().has("`labels.positive` has '1': write it without quotes")
+
+
+def test_a_list_of_scores_of_another_length_counts_for_no_class(desk: Desk) -> None:
+    desk.predictions(score=["a", "b"] * 3, scores=[[0.9, 0.1]] * 5 + [[0.5, 0.3, 0.2]])
+    desk.feedback(label=["a", "b"] * 3)
+    desk.configure(task="multiclass", classes=["a", "b"], predictions__scores="scores", slis=["log_loss", "accuracy"])
+    assert desk.run().code == 0
+    values = sli.read(desk.config).set_index("sli").value
+    assert values.log_loss == pytest.approx(-(3 * math.log(0.9) + 2 * math.log(0.1)) / 5)
+
+
+def test_sql_may_write_a_column_in_another_case(desk: Desk) -> None:
+    desk.predictions(env=["Prod"] * N)
+    desk.configure(predictions__value={"sql": "SCORE * 1"}, predictions__where="ENV = 'Prod'")
+    assert desk.run().code == 0
+    assert desk.call("verify", str(desk.config)).code == 0

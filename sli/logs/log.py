@@ -89,9 +89,7 @@ class Log:
             time: not plain,
             f"sli:where {self.where}": self.where is not None,
             f"sli:labels {self.positive} {self.negative}": self.labels,
-            f"sli:ids as text {[part.field for part in self.id if part.as_text]}": any(
-                part.as_text for part in self.id
-            ),
+            f"sli:ids as text {as_text}": bool(as_text),
         }
         return tuple(mark for mark, present in marks.items() if present)
 

@@ -51,7 +51,7 @@ def test_paths_of_several_feedback_logs_start_there_too(base: Path) -> None:
     one = config_tree()["feedback"]
     write(base, config_tree(feedback=[one, {**one, "path": "../more"}]))
     logs = load_config(child(base)).feedback_logs
-    assert [log.path for log in logs] == [str(base.parent / "feedback"), str(base.parents[1] / "more")]
+    assert [log.path for log in logs] == [(str(base.parent / "feedback"),), (str(base.parents[1] / "more"),)]
 
 
 def test_tables_and_modules_that_a_base_names_lie_beside_it(base: Path, tmp_path: Path) -> None:

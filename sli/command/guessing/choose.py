@@ -11,6 +11,8 @@ from sli.command.guessing.fields import Field
 from sli.command.guessing.sample import Sample
 from sli.errors import InputError, SliError
 
+LONG = 40
+"""Longer examples of texts are cut."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class Names:
     """What other names contain."""
     meaning: str
     expected: str
+    by_hand: str
+    """What a config written by hand may say besides the name of a field."""
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -67,13 +71,22 @@ def best(sample: Sample, candidates: Sequence[Field], names: Names) -> tuple[Fie
 
 def no_candidate(sample: Sample, names: Names) -> InputError:
     """The error if no field can be what a key needs."""
+    named = f"`{sample.log}: {{{names.key}: FIELD}}`"
     return InputError(
         f"no column of the {sample.log} log can be its {names.key}",
         where=sample.file,
         expected=names.expected,
-        found=", ".join(f"{name} ({kind})" for name, kind in sample.types.items()) or "no columns",
-        todo=f"log one, or write the config by hand with `{sample.log}: {{{names.key}: FIELD}}`; see docs/logs.md",
+        found=", ".join(f"{name} ({_kind(sample, name, names.key)})" for name in sample.types) or "no columns",
+        todo=f"log one, or write the config by hand with {named}, or {names.by_hand}; see docs/logs.md",
     )
+
+
+def _kind(sample: Sample, name: str, key: str) -> str:
+    """The type of a column, with an example of texts, as their form may be why they are no time or value."""
+    field, kind = sample.fields.get(name), sample.types[name]
+    if key == "id" or field is None or not field.is_text or not len(field.known):
+        return kind
+    return f"{kind}, for example {str(next(iter(field.counts)))[:LONG]!r}"
 
 
 class Problems:

@@ -11,31 +11,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sli.command.guessing.choose import words
+from sli.command.guessing.fields import Field
 
 POSITIVE = frozenset(
     words(
         "yes y true t 1 positive pos fraud fraudulent late delayed churn churned default defaulted spam phishing "
         "malicious click clicked bad chargeback converted conversion purchased bought won malignant anomaly anomalous "
         "abnormal attack sick died dead cancelled canceled returned high_risk confirmed hit success toxic abusive "
-        "failure failed on"
+        "failure failed on "
+        "reject rejected decline declined deny denied block blocked flag flagged"
     )
 )
 NEGATIVE = frozenset(
     words(
         "no n false f 0 -1 negative neg ok okay legit legitimate genuine good ontime retained stayed active paid "
-        "ham benign normal safe clean healthy alive kept low_risk lost none miss pass passed off repaid"
+        "ham benign normal safe clean healthy alive kept low_risk lost none miss pass passed off repaid "
+        "approve approved accept accepted allow allowed"
     )
 )
 NOT = re.compile(r"(not|non|no|un)[_ -]+(.+)")
+WHOLE = re.compile(r"\s*(-?\d+)(?:[.]0*)?\s*")
+"""A whole number, also one that was a float."""
 
 
 def plain(text: str) -> str:
-    """A class without what spellings differ in: capitals, blanks, `-` and `_`.
+    """A class without what spellings differ in: capitals, blanks, `-` and `_`, and `.0` of a whole number.
 
-    >>> plain(" Big-Dog "), plain("big_dog")
-    ('big dog', 'big dog')
+    >>> plain(" Big-Dog "), plain("big_dog"), plain("-1.0")
+    ('big dog', 'big dog', '-1')
     """
-    return re.sub(r"[\s_-]+", " ", text.strip().casefold()) if not re.fullmatch(r"-\d+", text) else text
+    whole = WHOLE.fullmatch(text)
+    return whole[1] if whole else re.sub(r"[\s_-]+", " ", text.strip().casefold())
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,25 @@ def labels_of(counts: Mapping[object, int]) -> Labels:
     return Labels(positive, negative, f"is {_shown(positive)} positive?{left}")
 
 
+def of_booleans(field: Field) -> Labels | None:
+    """The labels of booleans within JSON, which are texts once they are read; None for other fields."""
+    return Labels(("true",), ("false",), "") if field.json and field.is_boolean else None
+
+
 def _of_two(counts: Mapping[object, int], known: Mapping[object, bool | None]) -> Labels:
-    """Of two labels the other one of a known word; of two unknown ones the rarer is positive."""
+    """Of two labels the other one of a known word; of two unknown numbers the larger, else the rarer is positive."""
     groups: dict[str, list[object]] = {}
     for value in counts:
         groups.setdefault(plain(str(value)), []).append(value)
     sides = sorted(groups.values(), key=lambda side: (sum(counts[value] for value in side), str(side)))
     said = {side: known_one for side in range(2) for value in sides[side] if (known_one := known[value]) is not None}
-    rarer = not said
-    at = 0 if rarer else next(side if is_so else 1 - side for side, is_so in said.items())
+    numbers = [WHOLE.fullmatch(str(side[0])) for side in sides]
+    at, why = 0, " It is the rarer one"
+    if said:
+        at, why = next(side if is_so else 1 - side for side, is_so in said.items()), ""
+    elif numbers[0] and numbers[1]:
+        at, why = int(int(numbers[1][1]) > int(numbers[0][1])), " It is the larger one"
     positive, negative = _values(sides[at]), _values(sides[1 - at])
-    why = " It is the rarer one" if rarer else ""
     return Labels(positive, negative, f"is {_shown(positive)} positive?{why}")
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine.sql import quoted
+from sli.logs.fields import path_of
 
 NAME = re.compile(r"\w+")
 """A key of a struct or a JSON text that a dotted name can hold."""
@@ -43,11 +44,10 @@ class Field:
     """Whether files of the log have it in types of several kinds, for example integers and texts."""
     total: int | None = None
     """How many values it has in all files, if known: for a field of the paths."""
-    inside: bool = False
-    """Whether it lies in a struct or a map."""
+    column: str = ""
+    """The struct, map or JSON text that it lies in."""
     json: bool = False
     """Whether it lies in a JSON text."""
-
     expression: str = ""
     """SQL that the config must use instead of the name, for example a cast."""
 
@@ -55,6 +55,11 @@ class Field:
     def setting(self) -> object:
         """What the config says for it."""
         return {"sql": self.expression} if self.expression else self.name
+
+    @property
+    def text(self) -> str:
+        """What the config says for it where it takes only a text: as id and as time."""
+        return f"({self.expression})" if self.expression else self.name
 
     @property
     def score(self) -> object:
@@ -65,7 +70,8 @@ class Field:
     @property
     def sql(self) -> str:
         """The field in an SQL condition, for example `"total fare"` or `(payload ->> '$.user.id')`."""
-        column, *path = self.name.split(".") if self.json or self.inside else [self.name]
+        column = self.column or self.name
+        path = self.name[len(column) + 1 :].split(".") if self.column else []
         parts = [
             part if PLAIN.fullmatch(part) and part not in _reserved() else quoted(part) for part in (column, *path)
         ]
@@ -104,7 +110,11 @@ class Field:
 
     @property
     def is_number(self) -> bool:
-        return self.is_whole or self.is_floating or self.is_boolean or bool(pa.types.is_decimal(self.kind))
+        return self.is_whole or self.is_floating or self.is_boolean or self.is_decimal
+
+    @property
+    def is_decimal(self) -> bool:
+        return bool(pa.types.is_decimal(self.kind))
 
     @property
     def is_list(self) -> bool:
@@ -130,8 +140,8 @@ class Field:
     @functools.cached_property
     def texts(self) -> list[str | None]:
         """Each row's value as the text by which ids of other types are the same: whole floats are written as whole."""
-        if self.is_floating:
-            return [str(int(value)) if value is not None and value.is_integer() else None for value in self.python]
+        if self.is_floating or self.is_decimal:
+            return [str(int(value)) if value is not None and value % 1 == 0 else None for value in self.python]
         return [None if value is None else str(value) for value in self.python]
 
     @functools.cached_property
@@ -171,7 +181,17 @@ def fields_of(rows: pa.Table) -> Iterator[Field]:
     for name in rows.schema.names:
         if not INDEX.fullmatch(name):
             for field in _within(name, _plain(rows.column(name)), DEPTH):
-                yield replace(field, inside=field.name != name)
+                yield field if field.name == name else _in_column(field, name)
+
+
+def _in_column(field: Field, column: str) -> Field:
+    """A field of a struct, a map or a JSON text; by SQL where a path cannot name it, for example in `out put`."""
+    field = replace(field, column=column)
+    path = path_of(field.name)
+    if path and path.column == column:
+        return field
+    kind = "BIGINT" if field.is_whole else "DOUBLE" if field.is_floating else ""
+    return replace(field, expression=f"TRY_CAST({field.sql} AS {kind})" if field.json and kind else field.sql)
 
 
 def _plain(values: Any) -> pa.Array[Any]:

@@ -12,12 +12,12 @@ from sli.calendar.duration import DAY
 from sli.calendar.interval import iso
 from sli.calendar.zone import zone
 from sli.command.guessing.choose import Guess, Problems
-from sli.command.guessing.ids import Ids, choose_ids, divided
+from sli.command.guessing.ids import Ids, choose_ids, divided, joining
 from sli.command.guessing.sample import Sample, look
 from sli.command.guessing.scores import Scores, choose_scores
 from sli.command.guessing.slices import Condition, conditions, query_name, slice_names
 from sli.command.guessing.tables import Delays, Rows, choose_delays, feedback_time, is_one_table, rows_of
-from sli.command.guessing.times import Clock, choose_time, clocks
+from sli.command.guessing.times import BY_HAND, EXPECTED, Clock, choose_time, clocks
 from sli.command.guessing.values import Logs, Values, choose_values
 from sli.config.load import checked
 from sli.config.model import Config
@@ -90,7 +90,7 @@ def guess(predictions: Sequence[str], feedback: Sequence[str], timezone: str) ->
     sure = tuple({clock.field.name for clock in each if clock.is_sure} for each in found)
     time = problems.collect(choose_time, samples[0], found[0])
     ids = problems.collect(choose_ids, *samples, sure, is_one_table(samples))
-    names = [({ids.predictions[0].name}, {ids.feedback[0].name})[at] if ids else set() for at in range(2)]
+    names = [{f.name for f in fields} for fields in ((ids.predictions, ids.feedback) if ids else ((), ()))]
     taken = (names[0] | sure[0], names[1] | sure[1])
     values = problems.collect(choose_values, Logs(*samples, taken, ids))
     problems.tell()
@@ -108,10 +108,11 @@ def _guesses(
     predictions, feedback = rows.predictions, rows.feedback
     made = replace(time[0], field=predictions.fields[time[0].field.name])
     known, known_guess = feedback_time(rows, made, clocks(feedback))
-    id, other_id = predictions.fields[ids.predictions[0].name], feedback.fields[ids.feedback[0].name]
-    ids = divided(replace(ids, predictions=(id,), feedback=(other_id,)), predictions, feedback)
+    parts = tuple(predictions.fields[field.name] for field in ids.predictions)
+    others = tuple(feedback.fields[field.name] for field in ids.feedback)
+    ids = joining(divided(replace(ids, predictions=parts, feedback=others), predictions, feedback))
     output = predictions.fields.get(values.output.name, values.output)
-    used = {id.name, made.field.name, output.name} | ({values.label.name} if is_one_table(samples) else set())
+    used = {parts[0].name, made.field.name, output.name} | ({values.label.name} if is_one_table(samples) else set())
     used_for_rows = {*used, *(field.name for field in ids.predictions)}
     naive = [clock.field.name for clock in (made, known) if clock is not None and clock.is_naive]
     doubt = f"{' and '.join(dict.fromkeys(naive))} without a zone: is it UTC?" if naive and timezone == "UTC" else ""
@@ -132,23 +133,37 @@ def _guesses(
         timezone=Guess(timezone, doubt),
         warnings=(),
     )
-    return _with_since(guesses)
+    return _with_since(guesses, made)
 
 
-def _with_since(guesses: Guesses) -> Guesses:
+def _with_since(guesses: Guesses, made: Clock) -> Guesses:
     """The local date of the earliest prediction in all footers, and a line for each log with unusable files."""
     timezone = str(guesses.timezone.value)
     inputs = discover(_probe(guesses))
     span = inputs.predictions.span
-    if span is None:
-        where = ", ".join(guesses.rows.predictions.paths)
-        raise InputError("the predictions log holds no rows", where=where, todo="log some predictions first")
     bad = inputs.files.take(~inputs.files.usable)
+    if span is None:
+        raise _no_predictions(guesses, made, [f"{file.path}: {file.explanation}" for file in bad])
     lines = [f"a run would set aside {len(bad):,} files, for example {file.path}: {file.explanation}" for file in bad]
     long = span.end - span.start > 3 * 366 * DAY
     check = f"predictions span {iso(span.start)} to {iso(span.end)}; are the earliest real?" if long else ""
     since = Guess(zone(timezone).date(span.start).isoformat(), check)
     return replace(guesses, since=since, warnings=lines[:1])
+
+
+def _no_predictions(guesses: Guesses, made: Clock, bad: Sequence[str]) -> InputError:
+    """The error if no prediction can be used: there are no rows, the times are null, or files cannot be read so."""
+    where, time = ", ".join(guesses.rows.predictions.paths), made.field
+    if not len(time.values):
+        return InputError("the predictions log holds no rows", where=where, todo="log some predictions first")
+    if bad:
+        todo = "repair the files, or write the config by hand; see docs/logs.md"
+        return InputError("no file of the predictions log can be used", where=where, found=bad[0], todo=todo)
+    found = f"{time.name}, which is null in all {len(time.values):,} rows that were looked at"
+    todo = (
+        f"log the time of each prediction, or name another one in a config written by hand: `time: FIELD`, or {BY_HAND}"
+    )
+    return InputError("no prediction has a time", where=where, expected=EXPECTED, found=found, todo=todo)
 
 
 def _probe(guesses: Guesses) -> Config:

@@ -42,7 +42,7 @@ def slice_names(sample: Sample, used: Collection[str]) -> list[str]:
 
 
 def _is_slice(field: Field) -> bool:
-    if not field.is_text or field.name in PAIR_COLUMNS or "," in field.name:
+    if not field.is_text or field.expression or field.name in PAIR_COLUMNS or "," in field.name:
         return False
     if field.hive and PARTITION.fullmatch(field.leaf):
         return False
@@ -80,7 +80,7 @@ def _percent(count: int, rows: int) -> str:
 def query_name(sample: Sample, used: Collection[str]) -> str:
     """A field named like the id of a query, with values that several predictions share; or empty."""
     for field in sample.fields.values():
-        if field.name in used or field.hive or not QUERY.fullmatch(field.leaf):
+        if field.name in used or field.hive or field.expression or not QUERY.fullmatch(field.leaf):
             continue
         if (field.is_text or field.is_whole) and 1 < len(field.distinct) < len(field.known):
             return field.name

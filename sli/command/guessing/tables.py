@@ -96,17 +96,13 @@ def choose_delays(ids: Ids, made: Clock, known: Clock | None) -> Delays:
     shortest = Guess(f"{HORIZONS[0]}d", asked)
     if known is None:
         return Delays(shortest)
-    times, later = made.instants.set_axis(_keys(ids.predictions)), known.instants.set_axis(_keys(ids.feedback))
-    times, later = times[~times.index.duplicated()], later[~later.index.duplicated()]
+    times, later = made.instants.set_axis(pd.Index(ids.keys(0))), known.instants.set_axis(pd.Index(ids.keys(1)))
+    times, later = (each[each.index.notna() & ~each.index.duplicated()] for each in (times, later))
     both = times.index.intersection(later.index)
     delays = (later[both] - times[both]).dropna()
     if delays.empty:
         return Delays(shortest)
     return Delays(_horizon(delays, asked), _early(delays))
-
-
-def _keys(fields: Sequence[Field]) -> pd.Index[str]:
-    return pd.Index(["\0".join(map(str, parts)) for parts in zip(*(f.texts for f in fields), strict=True)])
 
 
 def _horizon(delays: pd.Series[pd.Timedelta], asked: str) -> Guess:

@@ -21,6 +21,7 @@ from sli.command.guessing.fields import Field
 from sli.command.guessing.sample import Sample
 
 EXPECTED = "a timestamp, a date, an ISO 8601 text or an epoch number"
+BY_HAND = '`time: {column: FIELD, format: "%d/%m/%Y %H:%M"}` for texts of another form'
 TIMES = {
     "predictions": Names(
         "time",
@@ -31,6 +32,7 @@ TIMES = {
         "predict|score|infer|serve",
         "when the prediction was made",
         EXPECTED,
+        BY_HAND,
     ),
     "feedback": Names(
         "time",
@@ -42,6 +44,7 @@ TIMES = {
         "feedback|label|known|outcome|actual|observe|answer",
         "when the true value became known",
         EXPECTED,
+        BY_HAND,
     ),
 }
 CLOCK_WORDS = re.compile(
@@ -54,11 +57,14 @@ FIRST, LAST = 946_684_800, 4_102_444_800
 ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.]\d+)?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?)?")
 DATES = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d/%m/%y"),
-    *("%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y"),
+    *("%Y-%m-%d", "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y"),
 )
 CLOCKS = ("", "%H:%M:%S", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S.%f", "%H%M%S", "%H%M")
-OTHERS = ("%Y-%m-%d %H:%M:%S,%f", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y")
-"""The formats of Python's logging, of web servers, of mails and of `ctime`."""
+OTHERS = (
+    *("%Y-%m-%d %H:%M:%S,%f", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y"),
+    *("%a, %d %b %Y %H:%M:%S %Z", "%a %b %d %H:%M:%S %Z %Y", "%Y-%m-%d %H:%M:%S %Z", "%Y-%m-%d %H:%M %Z"),
+)
+"""The formats of Python's logging, of web servers, of mails and of `ctime`; then those with the name of a zone."""
 FORMATS = OTHERS + tuple(
     f"{date}{between}{clock}"
     for date in DATES
@@ -85,10 +91,10 @@ class Clock:
     def setting(self) -> object:
         """What the config says."""
         if self.unit:
-            return {"column": self.field.name, "unit": self.unit}
+            return {"column": self.field.text, "unit": self.unit}
         if self.format:
-            return {"column": self.field.name, "format": self.format}
-        return self.field.name
+            return {"column": self.field.text, "format": self.format}
+        return self.field.text
 
     @property
     def check(self) -> str:
@@ -100,7 +106,7 @@ class Clock:
         if pa.types.is_timestamp(self.field.kind):
             return self.field.kind.tz is None
         if self.format:
-            return "%z" not in self.format
+            return "%z" not in self.format.lower()
         if self.field.is_text:
             return not any(re.search(r"(Z|UTC|[+-]\d\d(:?\d\d)?)$", t[10:]) for t in _looked(self.field))
         return False
@@ -194,10 +200,13 @@ def _span(form: str, texts: Sequence[str]) -> float:
 def choose_time(sample: Sample, candidates: Sequence[Clock]) -> tuple[Clock, Guess]:
     """The time of a log. Raises InputError."""
     names = TIMES[sample.log]
-    sure = [clock for clock in candidates if clock.is_sure]
     if not candidates:
         raise no_candidate(sample, names)
+    candidates = [clock for clock in candidates if len(clock.field.known)] or candidates
+    sure = [clock for clock in candidates if clock.is_sure]
     field, check = best(sample, [clock.field for clock in sure or candidates], names)
     clock = next(clock for clock in candidates if clock.field is field)
     doubt = "" if clock.is_sure else f"{field.name} looks like an epoch in {clock.unit}: is it {names.meaning}?"
+    if len(field.values) and not len(field.known):
+        doubt = f"{field.name} is null in all rows that were looked at, and rows without a time are set aside"
     return clock, Guess(clock.setting, "; ".join(filter(None, [clock.check, check, doubt])))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from sli.command.guessing.choose import Guess, Names, best, words
-from sli.command.guessing.classes import Labels, labels_of, plain, speaks, spelled
+from sli.command.guessing.classes import Labels, labels_of, of_booleans, plain, speaks, spelled
 from sli.command.guessing.fields import Field
 from sli.command.guessing.ids import Ids
 from sli.command.guessing.sample import Sample
@@ -23,10 +23,13 @@ FEW = 20
 MANY = 100
 """A text with more values than this does not hold classes."""
 NUMBER = re.compile(r"[+-]?\d*\.?\d+([eE][+-]?\d+)?")
+DECISION = re.compile("decision|action|verdict|recommend|pred|decided")
+"""How fields are named that hold decisions in words."""
 SECOND = "[2]"
 SPELLINGS = 5
 """At most so many spellings of each class are looked at."""
 EXPECTED = "a number or boolean column, or a column of classes (text or integers) in both logs"
+BY_HAND = "`value: FIELD` with `labels: {positive: [...], negative: [...]}` for words"
 OUTPUT = Names(
     "value",
     words(
@@ -37,6 +40,7 @@ OUTPUT = Names(
     "score|pred|prob|class|forecast|estimat|output",
     "the model's output",
     EXPECTED,
+    BY_HAND,
 )
 LABEL = Names(
     "value",
@@ -44,6 +48,7 @@ LABEL = Names(
     "label|target|actual|true|truth|outcome|class|verdict",
     "the true value",
     EXPECTED,
+    BY_HAND,
 )
 
 
@@ -78,9 +83,9 @@ class Logs:
         """Whether a field of the predictions equals the label for every id, for example if both logs are one table."""
         if self.ids is None:
             return False
-        labels = zip(self.ids.feedback[0].texts, label.python, strict=True)
-        known = {id: value for id, value in labels if value is not None}
-        rows = zip(self.ids.predictions[0].texts, output.python, strict=True)
+        labels = zip(self.ids.keys(1), label.python, strict=True)
+        known = {id: value for id, value in labels if value is not None and id is not None}
+        rows = zip(self.ids.keys(0), output.python, strict=True)
         pairs = [(value, known[id]) for id, value in rows if value is not None and id in known]
         return bool(pairs) and all(value == other for value, other in pairs)
 
@@ -98,13 +103,20 @@ def choose_values(logs: Logs) -> Values:
     if outputs and not _is_zero_or_one(label):
         return _multiclass(logs, label, check, outputs)
     numbers = [each for each in logs.possible(0) if each.is_number] or _hidden_numbers(logs)
+    is_binary = _is_zero_or_one(label) or (label.is_text and len(_classes(label)) == 2)
+    scored = [*named, *(each for each in shares if each.leaf in OUTPUT.known)]
+    if is_binary and not scored and (decided := _decided(logs, bool(numbers))):
+        return _decisions(logs, label, check, decided)
     if label.is_text or _is_two_numbers(label, named):
         output, output_check = _output(logs, sorted(numbers, key=_unlikely_share), label)
         counts = dict(label.counts)
-        return Values(output, label, (output_check, check), _task(output, label), labels=(None, labels_of(counts)))
+        labels = of_booleans(output), labels_of(counts)
+        return Values(output, label, (output_check, check), _task(output, label), labels=labels)
     key = _unlikely_share if _is_zero_or_one(label) or label.is_boolean else lambda each: not each.is_floating
     output, output_check = _output(logs, sorted(numbers, key=key), label)
-    return Values(output, label, (output_check, check), _task(output, label))
+    task = _task(output, label)
+    both = (of_booleans(output), of_booleans(label)) if task.value == "binary" else (None, None)
+    return Values(output, label, (output_check, check), task, labels=both)
 
 
 def _hidden_numbers(logs: Logs) -> list[Field]:
@@ -115,11 +127,23 @@ def _hidden_numbers(logs: Logs) -> list[Field]:
             continue
         if each.is_list and all(row is None or len(row) == 2 for row in each.python):
             second = pa.array([row and row[1] for row in each.python], pa.float64())
-            numbers.append(replace(each, name=f"{each.name}{SECOND}", values=second))
+            whole = f"TRY_CAST({each.sql} AS DOUBLE[])" if each.json else each.sql
+            sql = f"{whole}{SECOND}" if each.expression else ""
+            numbers.append(replace(each, name=f"{each.name}{SECOND}", values=second, expression=sql))
         elif each.is_text and len(each.known) and all(NUMBER.fullmatch(text) for text in each.counts):
             cast = f"TRY_CAST({each.sql} AS DOUBLE)"
             numbers.append(replace(each, values=each.values.cast(pa.float64()), expression=cast))
     return numbers
+
+
+def _decided(logs: Logs, has_numbers: bool) -> list[Field]:
+    """Texts of two values that may be decisions in other words than the labels, by their name and by their words.
+
+    One of the two is enough if the predictions have no number.
+    """
+    texts = [f for f in logs.possible(0) if f.is_text and len(_classes(f)) == 2]
+    needed = 2 if has_numbers else 1
+    return [f for f in texts if bool(DECISION.search(f.leaf)) + speaks(f.distinct) >= needed]
 
 
 def _unlikely_share(field: Field) -> bool:
@@ -235,8 +259,8 @@ def _task(output: Field, label: Field) -> Guess:
 def _decisions(logs: Logs, label: Field, check: str, outputs: Sequence[Field]) -> Values:
     """A binary task whose predictions are decisions in words."""
     output, output_check = _output(logs, outputs, label)
-    both = labels_of(dict(output.counts)), labels_of(dict(label.counts))
-    return Values(output, label, (output_check, check), Guess("binary"), labels=both)
+    known = labels_of(dict(label.counts)) if label.is_text else of_booleans(label)
+    return Values(output, label, (output_check, check), Guess("binary"), labels=(labels_of(dict(output.counts)), known))
 
 
 def _multiclass(logs: Logs, label: Field, check: str, outputs: Sequence[Field]) -> Values:

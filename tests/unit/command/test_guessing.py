@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sli.command.guessing.choose import Guess
 from sli.command.guessing.classes import is_positive, labels_of, speaks, spelled
 from sli.command.guessing.fields import Field, fields_of
-from sli.command.guessing.ids import divider_of
+from sli.command.guessing.ids import choose_ids, divider_of, joining
 from sli.command.guessing.sample import Sample, look
 from sli.command.guessing.scores import choose_scores
 from sli.command.guessing.slices import conditions, slice_names
 from sli.command.guessing.times import clock_of
+from sli.errors import InputError
 
 N = 40
 
@@ -106,6 +109,9 @@ def test_seconds_with_a_fraction_are_an_epoch_and_only_a_fitting_name_makes_them
         (["01/31/2024 11:59:59 PM"], "%m/%d/%Y %I:%M:%S %p", False),
         (["2024-01-31 10:15:00,123"], "%Y-%m-%d %H:%M:%S,%f", False),
         (["31/Jan/2024:10:15:00 +0100"], "%d/%b/%Y:%H:%M:%S %z", False),
+        (["2024-01-15 10:05 PM"], "%Y-%m-%d %I:%M %p", False),
+        (["2024-01-15 10:05:30 GMT"], "%Y-%m-%d %H:%M:%S %Z", False),
+        (["Mon, 15 Jan 2024 10:05:30 GMT"], "%a, %d %b %Y %H:%M:%S %Z", False),
     ],
 )
 def test_texts_are_times_by_iso_or_by_the_format_that_fits_all(texts: list[str], form: str, checked: bool) -> None:
@@ -127,6 +133,7 @@ def test_other_values_are_no_times(values: list[Any]) -> None:
         ("2024-01-31T10:15Z", False),
         ("31/01/2024", True),
         ("31/Jan/2024:10:15:00 +0100", False),
+        ("2024-01-15 10:05:30 GMT", False),
     ],
 )
 def test_texts_without_a_zone_are_naive(text: str, naive: bool) -> None:
@@ -164,6 +171,10 @@ def test_words_of_labels_are_known_in_any_spelling(word: str, positive: bool | N
         ({"B": 9, "A": 3}, ("A",), ("B",), "It is the rarer one"),
         ({1: 3, 2: 9}, (1,), (2,), "is 1 positive?"),
         ({1: 3, -1: 9}, (1,), (-1,), "is 1 positive?"),
+        ({"1.0": 9, "0.0": 3}, ("1.0",), ("0.0",), "is 1.0 positive?"),
+        ({"1": 9, "0": 3}, ("1",), ("0",), "is 1 positive?"),
+        ({"20": 9, "10.0": 3}, ("20",), ("10.0",), "It is the larger one"),
+        ({"reject": 9, "approve": 3}, ("reject",), ("approve",), "is reject positive?"),
     ],
 )
 def test_of_labels_the_known_word_or_the_rarer_one_is_positive(
@@ -185,6 +196,61 @@ def test_labels_speak_if_a_word_of_them_is_known(values: list[str], so: bool) ->
 
 def test_spellings_differ_in_capitals_blanks_and_dashes() -> None:
     assert spelled({"Big dog": 2, "big-dog": 1, "CAT": 1}) == {"big dog": ["Big dog", "big-dog"], "cat": ["CAT"]}
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_fields_that_no_path_can_name_have_sql(texts: bool) -> None:
+    value = '{"y": 0.5, "n": 1}' if texts else {"y": 0.5, "n": 1}
+    y, n = fields_of(pa.table({"out put": [value]}))
+    if texts:
+        assert (y.setting, n.text) == (
+            {"sql": "TRY_CAST((\"out put\" ->> '$.y') AS DOUBLE)"},
+            "(TRY_CAST((\"out put\" ->> '$.n') AS BIGINT))",
+        )
+    else:
+        assert (y.setting, n.text) == ({"sql": '"out put".y'}, '("out put".n)')
+    [dotted] = fields_of(pa.table({"a.b": [{"y": 1}]}))
+    assert dotted.sql == '"a.b".y'
+
+
+def together() -> dict[str, list[Any]]:
+    return {
+        "a": [i % 4 for i in range(N)],
+        "b": [str(i // 4 % 5) for i in range(N)],
+        "c": ["mn"[i // 20] for i in range(N)],
+    }
+
+
+def test_three_fields_that_only_together_divide_the_rows_are_the_id() -> None:
+    both = sample(**together()), sample(**together())
+    ids = choose_ids(*both, ((), ()), False)
+    assert ids.guess("predictions").value == ["a", "b", "c"]
+    assert "together divide the rows" in ids.guess("feedback").check
+    repeated = {name: values[:4] * (N // 4) for name, values in together().items()}
+    with pytest.raises(InputError, match="can be its id") as raised:
+        choose_ids(sample(**repeated), sample(**repeated), ((), ()), False)
+    assert "up to 3 that together divide the rows" in raised.value.expected
+
+
+def test_ids_of_one_name_are_compared_as_text_if_only_one_log_has_texts() -> None:
+    numbers, texts = list(range(N)), [str(i) for i in range(N)]
+    for made, known in ((numbers, texts), (texts, numbers)):
+        ids = choose_ids(sample(request=made), sample(request=known), ((), ()), False)
+        assert ids.guess("feedback").value == {"column": "request", "type": "text"}
+        assert "no id of the same name" not in ids.checks[0]
+
+
+def test_decimal_ids_are_read_as_whole_numbers() -> None:
+    whole = [Decimal(i) for i in range(N)]
+    ids = choose_ids(sample(id=whole), sample(id=whole), ((), ()), False)
+    assert ids.guess("predictions") == Guess("(id::BIGINT)")
+
+
+def test_ids_that_no_row_of_the_other_log_has_are_to_be_checked() -> None:
+    made, known = sample(id=[f"u{i}" for i in range(N)]), sample(id=[f"z{i}" for i in range(N)])
+    ids = choose_ids(made, known, ((), ()), False)
+    assert joining(ids).guess("feedback").check.startswith("none of the 40 ids that were looked at is among the 40")
+    assert joining(choose_ids(made, made, ((), ()), False)).guess("feedback").check == ""
 
 
 def test_ids_that_repeat_for_each_model_are_divided_by_it() -> None:

@@ -145,7 +145,8 @@ def test_a_log_without_a_time_names_the_columns_it_has(folder: Path) -> None:
     log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted=["monday"] * N, score=SCORES)
     with pytest.raises(InputError, match="can be its time") as raised:
         write(folder)
-    assert "predicted (string)" in raised.value.found
+    assert "predicted (string, for example 'monday')" in raised.value.found
+    assert "`time: {column: FIELD, format:" in raised.value.todo
 
 
 def test_all_that_is_missing_is_told_at_once(folder: Path) -> None:
@@ -177,6 +178,42 @@ def test_several_paths_and_patterns_are_one_log(folder: Path) -> None:
     log(folder / "q/a.parquet", output_id=["q1"], predicted_at=times()[:1], score=[0.5], region=["north"])
     write_config(folder / "c.yaml", ["p/*/*.parquet", "q"], ["f"], "./results", "UTC")
     assert "  path: [p/*/*.parquet, q] " in (folder / "c.yaml").read_text()
+    assert sli.plan(folder / "c.yaml", as_of="2024-04-01").tiles == N
+
+
+def test_times_that_are_all_null_are_told(folder: Path) -> None:
+    none = pa.nulls(N, pa.timestamp("us", "UTC"))
+    log(folder / "f/a.parquet", output_id=IDS, known_at=none, late=LABELS)
+    assert "# check: known_at is null in all rows that were looked at" in write(folder)
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=none, score=SCORES)
+    with pytest.raises(InputError, match="no prediction has a time") as raised:
+        write(folder, name="d.yaml")
+    assert raised.value.found == "predicted_at, which is null in all 40 rows that were looked at"
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=none, sent_at=times(), score=SCORES)
+    assert "  time: sent_at " in write(folder, name="d.yaml")
+
+
+def test_labels_and_scores_within_json_and_odd_columns_are_read(folder: Path) -> None:
+    outputs = [{"y": score} for score in SCORES]
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(), **{"out put": outputs})
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), body=[json.dumps({"label": each}) for each in LABELS])
+    text = write(folder)
+    assert """  value: {sql: '"out put".y'} """ in text
+    assert "  labels: {positive: ['true'], negative: ['false']} " in text
+    sli.run(folder / "c.yaml", as_of="2024-04-01")
+    found = sli.read(folder / "c.yaml", sli="accuracy", grain="cumulative").value.iloc[-1]
+    assert found == pytest.approx(sum((score >= 0.5) == label for score, label in zip(SCORES, LABELS, strict=True)) / N)
+
+
+@pytest.mark.parametrize("label", [LABELS, ["default" if each else "paid" for each in LABELS]])
+def test_decisions_in_other_words_than_the_labels_are_the_prediction(folder: Path, label: list[Any]) -> None:
+    said = ["reject" if i % 2 else "approve" for i in range(N)]
+    log(folder / "p/date=2024-03-01/a.parquet", output_id=IDS, predicted_at=times(), decision=said, age=list(range(N)))
+    log(folder / "f/a.parquet", output_id=IDS, known_at=times(), label=label)
+    text = write(folder)
+    assert "  value: decision " in text
+    assert "  labels: {positive: [reject], negative: [approve]} " in text
+    assert ("{positive: [default], negative: [paid]}" in text) == (label is not LABELS)
     assert sli.plan(folder / "c.yaml", as_of="2024-04-01").tiles == N
 
 

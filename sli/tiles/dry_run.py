@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import duckdb
 
@@ -22,13 +22,13 @@ from sli.engine.expression import CHECK_SECONDS, named_columns, restrict_access,
 from sli.engine.sql import quoted
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import check_readable
-from sli.logs.fields import columns_of, type_of
+from sli.logs.fields import columns_of, form_and_type, type_of
 from sli.logs.files import Inputs, LogFile
 from sli.logs.log import Log, feedback_log, predictions_log
 from sli.logs.reader import rows_sql
 from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
-from sli.slis import Sli
+from sli.slis import Sli, State
 from sli.slis.custom.trust import check_code_allowed
 from sli.tiles.aggregate import queries_sql, trial_sql
 
@@ -61,6 +61,27 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
                 run_within(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial_sql(state)}"))
             except (duckdb.Error, TimeoutError) as error:
                 raise _unusable_sql(con, sli, name, error) from error
+            if "states" in sli.declaration:
+                _check_text(con, sli, name, state, _computed_texts(spec.predictions, first))
+
+
+def _computed_texts(log: Log, file: LogFile) -> set[str]:
+    """The columns whose texts come from JSON or SQL, so that any text may be among them."""
+    forms = {name: form_and_type(file.types[log.field(name)]) for name in log.columns}
+    return {name for name, (form, kind) in forms.items() if form and kind.startswith(("string", "large_string"))}
+
+
+def _check_text(con: duckdb.DuckDBPyConnection, sli: Sli, name: str, state: State, texts: Collection[str]) -> None:
+    """Raise ConfigError where a state takes a text from JSON for a number: one that is none would end the run."""
+    inner = state.of.removesuffix("::DOUBLE")
+    used = sorted({*texts} & named_columns(inner)) if texts and inner != state.of else []
+    if used and con.execute(f"DESCRIBE SELECT {inner} FROM pairs").fetchall()[0][1] == "VARCHAR":
+        raise ConfigError(
+            f"'{used[0]}' is text where a number is needed",
+            where=f"slis, {sli.name}, states.{name}",
+            found=str(_as_written(sli, name)),
+            todo=f"write TRY_CAST({used[0]} AS DOUBLE)",
+        )
 
 
 def _unusable_sql(con: duckdb.DuckDBPyConnection, sli: Sli, state: str, error: Exception) -> ConfigError:

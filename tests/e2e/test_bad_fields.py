@@ -246,3 +246,16 @@ def test_sql_may_write_a_column_in_another_case(desk: Desk) -> None:
     desk.configure(predictions__value={"sql": "SCORE * 1"}, predictions__where="ENV = 'Prod'")
     assert desk.run().code == 0
     assert desk.call("verify", str(desk.config)).code == 0
+
+
+def test_a_text_from_json_is_no_number_for_a_state_until_it_is_cast(desk: Desk) -> None:
+    desk.predictions(payload=['{"amount": 2}', '{"amount": "abc"}', "{}", '{"amount": 1}', "{", '{"amount": 0.5}'])
+    cost = {"name": "cost", "states": {"total": "sum(amount)"}, "value": "total"}
+    desk.configure(predictions__columns={"amount": "payload.amount"}, slis=["accuracy", cost])
+    said = desk.run()
+    assert said.code == 2
+    assert said.has("slis, cost, states.total", "'amount' is text", "TRY_CAST(amount AS DOUBLE)")
+    cost["states"] = {"total": "sum(TRY_CAST(amount AS DOUBLE))"}
+    desk.configure(predictions__columns={"amount": "payload.amount"}, slis=["accuracy", cost])
+    assert desk.run().code == 0
+    assert list(sli.read(desk.config, sli="cost").value) == [3.5]

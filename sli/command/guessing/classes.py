@@ -101,7 +101,7 @@ def labels_of(counts: Mapping[object, int]) -> Labels:
     negative = _values(value for value, is_so in known.items() if is_so is False)
     others = [str(value) for value, is_so in known.items() if is_so is None]
     left = f"; {', '.join(others)}: neither, so set aside" if others else ""
-    return Labels(positive, negative, f"is {_shown(positive)} positive?{left}")
+    return Labels(positive, negative, f"is {shown(positive)} positive?{left}")
 
 
 def of_booleans(field: Field) -> Labels | None:
@@ -123,12 +123,13 @@ def _of_two(counts: Mapping[object, int], known: Mapping[object, bool | None]) -
     elif numbers[0] and numbers[1]:
         at, why = int(int(numbers[1][1]) > int(numbers[0][1])), " It is the larger one"
     positive, negative = _values(sides[at]), _values(sides[1 - at])
-    return Labels(positive, negative, f"is {_shown(positive)} positive?{why}")
+    return Labels(positive, negative, f"is {shown(positive)} positive?{why}")
 
 
 def _values(values: Iterable[object]) -> tuple[object, ...]:
     return tuple(sorted(values, key=str))
 
 
-def _shown(values: Sequence[object]) -> str:
+def shown(values: Sequence[object]) -> str:
+    """Values in a sentence."""
     return ", ".join(map(str, values)) or "nothing"

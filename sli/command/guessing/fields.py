@@ -46,8 +46,8 @@ class Field:
     """How many values it has in all files, if known: for a field of the paths."""
     column: str = ""
     """The struct, map or JSON text that it lies in."""
-    json: bool = False
-    """Whether it lies in a JSON text."""
+    json: str = ""
+    """The dotted name of the JSON text that it lies in: `column`, or a part of it."""
     expression: str = ""
     """SQL that the config must use instead of the name, for example a cast."""
 
@@ -72,10 +72,10 @@ class Field:
         """The field in an SQL condition, for example `"total fare"` or `(payload ->> '$.user.id')`."""
         column = self.column or self.name
         path = self.name[len(column) + 1 :].split(".") if self.column else []
-        parts = [
-            part if PLAIN.fullmatch(part) and part not in _reserved() else quoted(part) for part in (column, *path)
-        ]
-        return f"({parts[0]} ->> '$.{'.'.join(path)}')" if self.json else ".".join(parts)
+        names = self.json[len(column) :].count(".") if self.json else len(path)
+        parts = (column, *path[:names])
+        sql = ".".join(part if PLAIN.fullmatch(part) and part not in _reserved() else quoted(part) for part in parts)
+        return f"({sql} ->> '$.{'.'.join(path[names:])}')" if self.json else sql
 
     @property
     def leaf(self) -> str:
@@ -229,7 +229,7 @@ def _of_texts(name: str, values: pa.Array[Any], depth: int) -> Iterator[Field]:
     if objects is None:
         yield Field(name, values)
     else:
-        yield from (replace(field, json=True) for field in _of_objects(name, objects, depth))
+        yield from (replace(field, json=name) for field in _of_objects(name, objects, depth))
 
 
 def _objects(texts: pa.Array[Any]) -> list[Any] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from sli.command.guessing.choose import Guess, Names, best, words
-from sli.command.guessing.classes import Labels, labels_of, of_booleans, plain, speaks, spelled
+from sli.command.guessing.classes import Labels, labels_of, of_booleans, plain, shown, speaks, spelled
 from sli.command.guessing.fields import Field
 from sli.command.guessing.ids import Ids
 from sli.command.guessing.sample import Sample
@@ -259,8 +259,12 @@ def _task(output: Field, label: Field) -> Guess:
 def _decisions(logs: Logs, label: Field, check: str, outputs: Sequence[Field]) -> Values:
     """A binary task whose predictions are decisions in words."""
     output, output_check = _output(logs, outputs, label)
+    given = labels_of(dict(output.counts))
     known = labels_of(dict(label.counts)) if label.is_text else of_booleans(label)
-    return Values(output, label, (output_check, check), Guess("binary"), labels=(labels_of(dict(output.counts)), known))
+    if not _classes(output) & _classes(label):
+        meant = shown(known.positive) if known else f"{label.name} true or 1"
+        given = replace(given, check=f"does {shown(given.positive)} predict {meant}? If not, swap the two")
+    return Values(output, label, (output_check, check), Guess("binary"), labels=(given, known))
 
 
 def _multiclass(logs: Logs, label: Field, check: str, outputs: Sequence[Field]) -> Values:

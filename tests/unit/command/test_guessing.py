@@ -209,6 +209,8 @@ def test_fields_that_no_path_can_name_have_sql(texts: bool) -> None:
         )
     else:
         assert (y.setting, n.text) == ({"sql": '"out put".y'}, '("out put".n)')
+    [inner] = fields_of(pa.table({"out": [{"body": '{"who": {"y": 1}}'}]}))
+    assert (inner.name, inner.expression, inner.sql) == ("out.body.who.y", "", "(out.body ->> '$.who.y')")
     [dotted] = fields_of(pa.table({"a.b": [{"y": 1}]}))
     assert dotted.sql == '"a.b".y'
 

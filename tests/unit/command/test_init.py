@@ -213,6 +213,7 @@ def test_decisions_in_other_words_than_the_labels_are_the_prediction(folder: Pat
     text = write(folder)
     assert "  value: decision " in text
     assert "  labels: {positive: [reject], negative: [approve]} " in text
+    assert f"does reject predict {'label true or 1' if label is LABELS else 'default'}? If not, swap the two" in text
     assert ("{positive: [default], negative: [paid]}" in text) == (label is not LABELS)
     assert sli.plan(folder / "c.yaml", as_of="2024-04-01").tiles == N
 

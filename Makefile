@@ -76,6 +76,7 @@ bench: install $(PEERS)
 	$(BIN)/python tests/bench/fixed.py --folder $(LOGS)
 	$(BIN)/python tests/bench/catalogue.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/scheduled.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
+	$(BIN)/python tests/bench/shapes.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	.venv-peers/bin/python tests/bench/page.py
 
 clean:

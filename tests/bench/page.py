@@ -366,6 +366,26 @@ def pairs() -> list[str]:
     return lines
 
 
+LIMITS = {"where": 1.1, "struct": 1.1, "ids as text": 1.1, "ids of two": 1.25}
+"""The most that a shape may take of what plain columns take."""
+
+
+def shapes() -> list[str]:
+    lines = ["## 8. Logs as they are"]
+    for found in results("shapes"):
+        lines += [f"A full recompute of {count(found['predictions'])} predictions, the same rows read by other keys:"]
+        rows = [
+            [each["shape"], f"{each['cpu_seconds']['median']:.1f}", f"x {each['to_plain']['median']:.2f}"]
+            for each in found["shapes"]
+        ]
+        lines += table(["keys", "seconds of CPU", "to plain columns"], rows)
+        for each in found["shapes"]:
+            if limit := LIMITS.get(each["shape"]):
+                lines += [aim(f"{each['shape']}, to plain columns", each["to_plain"]["median"], limit, "", False)]
+        lines += measured_on(found)
+    return lines
+
+
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "full-": full,
     "hourly-": hourly,
@@ -374,6 +394,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "scaling": scaling,
     "fixed": fixed,
     "catalogue|scheduled": pairs,
+    "shapes": shapes,
 }
 
 

@@ -194,16 +194,8 @@ def check_expressions(log: Log) -> None:
 
 
 def _check_format(format: str, where: str) -> None:
-    """Raise ConfigError for a format of times that DuckDB does not know, or that names zones by their names."""
+    """Raise ConfigError for a format of times that DuckDB does not know."""
     expected = 'the codes of strptime, for example "%d/%m/%Y %H:%M"'
-    if "%Z" in format.replace("%%", ""):
-        raise ConfigError(
-            "names of zones are ambiguous",
-            where=where,
-            expected="%z, an offset such as +01:00, or no zone",
-            found=format,
-            todo="write `timezone:`, or convert the texts by {sql: ...}",
-        )
     try:
         locked_database().cursor().execute("SELECT try_strptime('', ?)", [format])
     except duckdb.Error as error:

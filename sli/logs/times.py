@@ -29,6 +29,7 @@ ZONED, NAIVE = '"sli:zoned"', '"sli:naive"'
 
 
 _DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?"
+UNIVERSAL = r"\b(UTC|GMT)\b"
 ISO_LOCAL, ISO_ZONED = rf"{_DAY}(?:{_CLOCK})?", rf"{_DAY}{_CLOCK}(?:Z|[+-]\d\d(?::?[0-5]\d)?)"
 """What texts are times: other texts might be read as times that they do not mean."""
 
@@ -86,16 +87,19 @@ def is_text(kind: str) -> bool:
     )
 
 
-def has_offset(format: str) -> bool:
-    """Whether texts of this format name their offset from UTC."""
-    return "%z" in format.replace("%%", "")
+def has_code(format: str, code: str) -> bool:
+    """Whether a format of strptime has a code, for example `z` for the offset from UTC."""
+    return f"%{code}" in format.replace("%%", "")
 
 
 def text_sql(column: str, format: str | None) -> str:
     """SQL of the two readings of a text, of which at most one is not null. ISO 8601 if there is no `format`."""
     if format is not None:
         parsed = f"try_strptime({column}, {literal(format)})"
-        if has_offset(format):
+        if has_code(format, "Z"):
+            # Other names of zones are ambiguous: CST is an hour of America and one of China.
+            parsed = f"CASE WHEN regexp_matches({column}, {literal(UNIVERSAL)}) THEN {parsed} END"
+        if has_code(format, "z") or has_code(format, "Z"):
             return f"epoch_us({parsed}::TIMESTAMPTZ) AS {ZONED}, NULL::TIMESTAMP AS {NAIVE}"
         return f"NULL::BIGINT AS {ZONED}, {parsed}::TIMESTAMP AS {NAIVE}"
     zoned, local = (f"regexp_full_match({column}, {literal(form)})" for form in (ISO_ZONED, ISO_LOCAL))

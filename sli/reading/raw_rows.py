@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from sli.engine.storage import filesystem
 from sli.logs.fields import HIVE, field_sql, form_and_type, type_of
 from sli.logs.files import Files, LogFile
 from sli.logs.log import IdPart, Log, Time
-from sli.logs.times import ISO_LOCAL, ISO_ZONED
+from sli.logs.times import ISO_LOCAL, ISO_ZONED, UNIVERSAL, has_code
 from sli.logs.where import where_sql
 
 if TYPE_CHECKING:
@@ -213,7 +213,14 @@ def _instant(text: str, format: str | None, zone: Zone) -> pd.Timestamp | None:
     try:
         if not format and not re.fullmatch(f"{ISO_LOCAL}|{ISO_ZONED}", text):
             return None
-        return pd.Timestamp(moment(zone.parse(datetime.strptime(text, format) if format else text)))
+        if not format:
+            return pd.Timestamp(moment(zone.parse(text)))
+        time = datetime.strptime(text, format)
+        if has_code(format, "Z"):
+            if not re.search(UNIVERSAL, text):
+                return None
+            time = time.replace(tzinfo=UTC)
+        return pd.Timestamp(moment(zone.parse(time)))
     except (ValueError, OverflowError):
         return None
 

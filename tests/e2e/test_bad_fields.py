@@ -59,7 +59,6 @@ def structs(*fields: str) -> pa.Array:
             2,
             ["predictions.time.format", "not a format"],
         ),
-        ({"predictions__time": {"column": "output_id", "format": "%H %Z"}}, 2, ["names of zones are ambiguous"]),
         ({"feedback__labels": {"positive": [float("inf")], "negative": [0]}}, 2, ["a label must be finite"]),
         ({"predictions__where": " "}, 2, ["predictions.where", "`where` is empty"]),
         ({"predictions__id": {"sql": "upper(output_i)"}}, 2, ["predictions.id", "'output_i'"]),
@@ -190,6 +189,15 @@ def test_texts_that_are_nearly_iso_are_no_times(desk: Desk) -> None:
     desk.predictions(predicted_at=[*texts, "2024-01-15T11:00:00.123456+01"])
     assert desk.run().has("invalid: time cannot be read, 4 rows")
     assert desk.counts()[0] == 2
+    assert desk.call("verify", str(desk.config)).code == 0
+
+
+def test_of_names_of_zones_only_utc_and_gmt_are_read(desk: Desk) -> None:
+    zones = ["GMT", "UTC", "CST", "Europe/Berlin", "EST", "GMT"]
+    desk.predictions(predicted_at=[f"15.01.2024 10:0{place} {name}" for place, name in enumerate(zones)])
+    desk.configure(predictions__time={"column": "predicted_at", "format": "%d.%m.%Y %H:%M %Z"}, timezone="Asia/Tokyo")
+    assert desk.run().has("invalid: time cannot be read, 3 rows")
+    assert sli.read(desk.config).predictions.sum() == 3
     assert desk.call("verify", str(desk.config)).code == 0
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import duckdb
@@ -221,16 +221,15 @@ def field_sql(field: str, types: Mapping[str, str]) -> str:
         return f"TRY({field})"
     path = path_of(field)
     assert path is not None
-    nested = len(path.steps) if form == "path" else int(form.removeprefix("json "))
-    value = quoted(path.column) + "".join(f"[{_step_sql(step)}]" for step in path.steps[:nested])
-    if form == "path":
-        return value
+    text = json_text_sql(field, types)
+    if text is None:
+        return _part_sql(path.column, path.steps)
     steps = (
         f"[{step - 1}]" if isinstance(step, int) else f".{json.dumps(step, ensure_ascii=False)}"
-        for step in path.steps[nested:]
+        for step in path.steps[_nested(form) :]
     )
     # A text that is not JSON is an error of DuckDB; here it has no fields.
-    return f"TRY(json_extract_string({value}, {literal('$' + ''.join(steps))}))"
+    return f"TRY(json_extract_string({text}, {literal('$' + ''.join(steps))}))"
 
 
 def json_text_sql(field: str, types: Mapping[str, str]) -> str | None:
@@ -239,9 +238,13 @@ def json_text_sql(field: str, types: Mapping[str, str]) -> str | None:
     path = path_of(field)
     if not form.startswith("json") or path is None:
         return None
-    steps = path.steps[: int(form.removeprefix("json "))]
-    return quoted(path.column) + "".join(f"[{_step_sql(step)}]" for step in steps)
+    return _part_sql(path.column, path.steps[: _nested(form)])
 
 
-def _step_sql(step: str | int) -> str:
-    return str(step) if isinstance(step, int) else literal(step)
+def _nested(form: str) -> int:
+    """How many steps of a path lead to the text that is read as JSON."""
+    return int(form.removeprefix("json "))
+
+
+def _part_sql(column: str, steps: Sequence[str | int]) -> str:
+    return quoted(column) + "".join(f"[{step if isinstance(step, int) else literal(step)}]" for step in steps)

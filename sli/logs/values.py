@@ -57,21 +57,24 @@ def value_sql(log: Log, types: Mapping[str, str]) -> str:
     form, kind = form_and_type(types[log.value])
     value = field_sql(log.value, types)
     if log.spellings:
-        return _unless_broken(class_sql(value, log.spellings), value, log, types, "-1")
-    if log.labels:
-        return _unless_broken(_label_sql(value, kind, log), value, log, types, str(UNMAPPED))
-    if form and is_text(kind):
-        number = f"CASE WHEN {value} IS NOT NULL THEN coalesce(TRY_CAST({value} AS DOUBLE), {NAN}) END"
-        return _unless_broken(number, value, log, types, NAN)
-    return f"{value}::DOUBLE"
+        number, invalid = class_sql(value, log.spellings), "-1"
+    elif log.labels:
+        number, invalid = _label_sql(value, kind, log), str(UNMAPPED)
+    elif form and is_text(kind):
+        number, invalid = f"CASE WHEN {value} IS NOT NULL THEN coalesce(TRY_CAST({value} AS DOUBLE), {NAN}) END", NAN
+    else:
+        return f"{value}::DOUBLE"
+    broken = broken_sql(log, types)
+    return f"CASE WHEN {broken} THEN {invalid}::DOUBLE ELSE {number} END" if broken else number
 
 
-def _unless_broken(number: str, value: str, log: Log, types: Mapping[str, str], invalid: str) -> str:
-    """SQL of a value; a text that should be JSON and is not gives an invalid value, since a null has a meaning."""
+def broken_sql(log: Log, types: Mapping[str, str]) -> str:
+    """SQL condition: the value is null only because its text is not JSON; empty if it is not in a JSON text.
+
+    Such a row is invalid, while a null has a meaning.
+    """
     text = json_text_sql(log.value, types)
-    if text is None:
-        return number
-    return f"CASE WHEN {value} IS NULL AND NOT json_valid({text}) THEN {invalid}::DOUBLE ELSE {number} END"
+    return f"{field_sql(log.value, types)} IS NULL AND NOT json_valid({text})" if text else ""
 
 
 def class_sql(value: str, spellings: Sequence[Sequence[str]]) -> str:

@@ -27,6 +27,7 @@ from sli.logs.fields import HIVE, field_sql, form_and_type, type_of
 from sli.logs.files import Files, LogFile
 from sli.logs.log import IdPart, Log, Time
 from sli.logs.times import ISO_LOCAL, ISO_ZONED, UNIVERSAL, has_code
+from sli.logs.values import broken_sql
 from sli.logs.where import where_sql
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ NULLABLE = {
     pa.bool_(): pd.BooleanDtype(),
 }
 """Types that keep their values next to nulls: 1 and null do not become 1.0 and NaN."""
+BROKEN = "sli:broken"
+"""The column that says whether the text with the value is not JSON."""
 SECONDS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of each unit are a second."""
 
@@ -62,6 +65,8 @@ def _rows_of_file(file: LogFile, log: Log, zone: Zone) -> pd.DataFrame:
         ids.notna() & times.notna() & (number.isna() | np.isfinite(number)) & ~(number < 0 if log.classes else False)
     )
     valid &= ~_not_a_number(log, table.column(log.value), number)
+    if BROKEN in table.column_names:
+        valid &= ~table.column(BROKEN).to_pandas().astype(bool)
     extra = {name: plain_column(table.column(log.field(name))) for name in log.columns}
     rows: pd.DataFrame = pd.DataFrame({"id": ids, "time": times, "value": number, **extra}).loc[valid]
     return rows
@@ -82,6 +87,7 @@ def _fields(file: LogFile, log: Log) -> pa.Table:
     try:
         con.register("rows", table)
         columns = ", ".join(f"{field_sql(field, file.types)} AS {quoted(field)}" for field in log.needed)
+        columns += f", {broken} AS {quoted(BROKEN)}" if (broken := broken_sql(log, file.types)) else ""
         where = where_sql(log.where, file.types) or "true"
         computed: pa.Table = con.sql(f"SELECT {columns} FROM rows WHERE {where}").to_arrow_table()
         return computed

@@ -217,6 +217,7 @@ def test_text_that_is_not_json_takes_no_label_back(desk: Desk) -> None:
     assert said.code == 3
     assert said.has("invalid: value is not a finite number", "b.parquet")
     assert desk.counts() == (6, 6)
+    assert desk.call("verify", str(desk.config)).code == 0
 
 
 def test_an_id_that_is_nan_is_no_id_and_a_large_one_keeps_its_digits(desk: Desk) -> None:

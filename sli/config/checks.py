@@ -117,12 +117,14 @@ def _check_source(task: str, name: str, source: Predictions | Feedback) -> None:
         check_labels(task, source.labels, f"{name}.labels")
 
 
-def check_logs_fit(task: str, predictions: Predictions, feedback: Sequence[Feedback]) -> None:
-    """Raise ConfigError for keys of the logs that do not go with the task or with each other."""
+def check_logs_fit(task: str, sources: Mapping[str, Predictions | Feedback]) -> None:
+    """Raise ConfigError for keys of the logs that do not go with the task or with each other.
+
+    `sources`: the sections of the logs by their place in the config.
+    """
+    predictions, feedback = sources["predictions"], [log for log in sources.values() if isinstance(log, Feedback)]
     if not feedback:
         raise ConfigError("there is no feedback log", where="feedback", expected="the keys of a log, or a list of them")
-    sources: dict[str, Predictions | Feedback] = {"predictions": predictions}
-    sources |= {f"feedback[{place}]" if len(feedback) > 1 else "feedback": log for place, log in enumerate(feedback)}
     for name, source in sources.items():
         _check_source(task, name, source)
     if isinstance(predictions.time, TimeFrom):

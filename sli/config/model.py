@@ -92,7 +92,7 @@ class Config(Section):
         checks.check_logs({f"{name}.path": path for name, path in paths.items()}, self.dask)
         checks.check_classes(self.task, self.class_names)
         checks.check_spellings(self.spellings)
-        checks.check_logs_fit(self.task, self.predictions, self.feedback_logs)
+        checks.check_logs_fit(self.task, self.sources)
         checks.check_scores(self.task, self.class_names, self.scores)
         checks.check_query(self.task, self.predictions.query)
         self.declared  # noqa: B018 - raises ConfigError

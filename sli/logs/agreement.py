@@ -124,7 +124,7 @@ def _with_same_ids(inputs: Inputs, place: int, log: Log, feedback: Log) -> Input
             theirs, column = type_of(first.types[part.field]), logs.of(file.log).id[place].field
             return f"ids ('{column}') are {type_of(file.types[column])}, but {theirs} in {first.path}"
 
-        for one in (logs, *logs.others):
+        for one in logs.parts:
             if not one.id[place].as_text:
                 unusual = [_id_kind(columns, one.id[place].field) != usual for columns in files.kinds.all]
                 files = _set_aside(files, unusual, "wrong id type", explain, one.name)

@@ -22,7 +22,7 @@ from sli.logs.conversion import conversion
 from sli.logs.files import Files, Inputs, LogFile, folders_of
 from sli.logs.footer import FileReplaced, Unread, read_footers
 from sli.logs.listing import Listing
-from sli.logs.log import Log, check_expressions, feedback_log, predictions_log
+from sli.logs.log import Log, check_expressions, logs_of
 from sli.logs.paths import EXPECTED, list_files
 from sli.logs.time_ranges import PROBABLY
 from sli.logs.where import excluded_by_folder
@@ -37,8 +37,7 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
     Raises InputError if a log cannot be listed or there are no predictions, ConfigError if its path does not exist.
     """
     known = known or Inputs.of([])
-    predictions, feedback = predictions_log(config), feedback_log(config)
-    logs = (predictions, feedback, *feedback.others)
+    logs = logs_of(config)
     for log in logs:
         check_expressions(log)
     discovered = [
@@ -50,11 +49,11 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
         _check_unit(log, found)
     _check_once(files[1:])
     inputs = Inputs(files[0], functools.reduce(Files.with_more, files[1:]))
-    if not inputs.predictions and predictions.where is not None:
+    if not inputs.predictions and config.predictions.where is not None:
         raise InputError(
             "`where` leaves no file of the predictions log",
             where="predictions.where",
-            found=predictions.where,
+            found=config.predictions.where,
             todo="compare it with the names of the folders, and check `predictions.path`",
         )
     if not inputs.predictions:
@@ -87,8 +86,7 @@ TODO = {
 
 def were_read(config: Config, inputs: Inputs) -> bool:
     """Whether the footers of these files were read for all fields that the config needs now."""
-    feedback = feedback_log(config)
-    for log in (predictions_log(config), feedback, *feedback.others):
+    for log in logs_of(config):
         files, needed = inputs.files.of_logs([log.name]), {*log.needed, *log.marks}
         for kind in np.unique(files.kinds.of_file[files.usable]):
             if not needed <= {name for name, _ in files.kinds.all[kind]}:

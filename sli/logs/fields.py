@@ -27,6 +27,8 @@ from sli.errors import ConfigError, nearest
 
 HIVE = "hive"
 """The type of a column of the folders; its values are texts."""
+INTEGERS, FLOATS = ("int", "uint"), ("float", "double", "halffloat")
+"""How the names of these types begin."""
 STEP = re.compile(r"\.(?P<name>[^\W\d][\w-]*)|\[(?P<place>\d+)\]|\['(?P<key>[^']+)'\]|\[\"(?P<quoted>[^\"]+)\"\]")
 ROOT = re.compile(r"[^\W\d][\w-]*")
 FORM = re.compile(r"(path|json \d+|sql):(.*)", re.DOTALL)
@@ -114,6 +116,16 @@ def type_of(stored: str) -> str:
     return form_and_type(stored)[1]
 
 
+def is_text(kind: str) -> bool:
+    """Whether values of this type are texts.
+
+    >>> is_text("large_string"), is_text("hive"), is_text("dictionary<values=int64, indices=int32, ordered=0>")
+    (True, True, False)
+    """
+    texts = ("string", "large_string", "dictionary<values=string", "dictionary<values=large_string")
+    return kind == HIVE or kind.startswith(texts)
+
+
 def resolved(field: str, schema: pa.Schema, hive: Collection[str]) -> dict[str, str]:
     """The stored types of a field and of the columns it needs, in a file. Raises Unresolved."""
     if field in schema.names:
@@ -140,7 +152,7 @@ def _type_of_path(path: Path, schema: pa.Schema) -> str:
     for place, step in enumerate(path.steps):
         if step == 0:
             raise Unresolved("wrong type", f"'{walked}[0]' does not exist: places count from 1, as in SQL")
-        if _is_text(kind):
+        if is_text(str(kind)):
             return f"json {place}:string"
         if pa.types.is_struct(kind) and isinstance(step, str):
             names = [kind.field(i).name for i in range(kind.num_fields)]
@@ -159,11 +171,6 @@ def _type_of_path(path: Path, schema: pa.Schema) -> str:
             raise Unresolved("wrong type", f"'{walked}' is {kind}, which has no {step!r}")
         walked += f"[{step}]" if isinstance(step, int) else f".{step}"
     return f"path:{kind}"
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

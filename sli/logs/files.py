@@ -42,14 +42,18 @@ Columns = tuple[tuple[str, str], ...]
 """Name and type of each column."""
 
 
-def folders_of(path: str) -> dict[str, str]:
-    """The values of the columns of the folders in a path, without the escapes of writers.
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
+"""The value in the name of a folder that stands for null."""
 
-    >>> folders_of("logs/day=2026-01-01/site=north%20west/part-0.parquet")
-    {'day': '2026-01-01', 'site': 'north west'}
+
+def folders_of(path: str) -> dict[str, str | None]:
+    """The values of the columns of the folders in a path, without the escapes of writers; None for null.
+
+    >>> folders_of("logs/day=2026-01-01/site=north%20west/shop=__HIVE_DEFAULT_PARTITION__/part-0.parquet")
+    {'day': '2026-01-01', 'site': 'north west', 'shop': None}
     """
     pairs = (part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
-    return {name: unquote(value) if "%" in value else value for name, value in pairs}
+    return {name: None if value == NULL_FOLDER else unquote(value) if "%" in value else value for name, value in pairs}
 
 
 class LogFile(NamedTuple):
@@ -90,7 +94,7 @@ class LogFile(NamedTuple):
         return self.usable and any(first < span.end and last >= span.start for first, last in self.ranges)
 
     @property
-    def folders(self) -> dict[str, str]:
+    def folders(self) -> dict[str, str | None]:
         """The values of the columns of the folders that the file lies in, for example `12` for `hour=12/`."""
         return folders_of(self.path)
 

@@ -73,9 +73,9 @@ class Log:
         return tuple(texts[0] for texts in self.spellings)
 
     @property
-    def names(self) -> list[str]:
-        """The names of this log and the others."""
-        return [self.name, *(log.name for log in self.others)]
+    def parts(self) -> tuple[Log, ...]:
+        """This log and the others."""
+        return (self, *self.others)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -100,7 +100,11 @@ class Log:
 
     def field(self, column: str) -> str:
         """The field of a column."""
-        return dict(self.fields).get(column, column)
+        return self._fields.get(column, column)
+
+    @functools.cached_property
+    def _fields(self) -> dict[str, str]:
+        return dict(self.fields)
 
     def column_types(self, file: LogFile) -> dict[str, str]:
         """The type of each column in a file."""
@@ -135,6 +139,11 @@ def feedback_log(config: Config) -> Log:
         for number, (key, source) in enumerate(sources, 1)
     )
     return replace(first, others=tuple(others))
+
+
+def logs_of(config: Config) -> tuple[Log, ...]:
+    """All logs, each alone: the predictions log, then the feedback logs."""
+    return (*predictions_log(config).parts, *feedback_log(config).parts)
 
 
 def _log(
@@ -181,11 +190,12 @@ def check_expressions(log: Log) -> None:
     """Raise ConfigError for an SQL expression of the config that is not one, or that may not run."""
     if log.time is not None and log.time.format is not None:
         _check_format(log.time.format, f"{log.key}.time.format")
-    texts = {"where": log.where, "value": log.value, "time": log.time and log.time.field}
-    texts |= {f"id[{place}]": part.field for place, part in enumerate(log.id)}
-    texts |= {f"columns.{name}": field for name, field in log.fields}
-    for key, text in texts.items():
-        if text and (key == "where" or text.startswith("(")):
+    time = [("time", log.time.field)] if log.time else []
+    ids = [("id", part.field) for part in log.id]
+    columns = [("columns", log.field(name)) for name in log.columns]
+    where = [("where", log.where)] if log.where else []
+    for key, text in [*where, ("value", log.value), *time, *ids, *columns]:
+        if key == "where" or text.startswith("("):
             try:
                 named_columns(text)
             except ConfigError as error:

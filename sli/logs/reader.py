@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sli.calendar.duration import DAY
 from sli.calendar.interval import Interval
 from sli.engine.sql import literal, path_sql, quoted
-from sli.logs.fields import HIVE, field_sql, type_of
+from sli.logs.fields import FLOATS, HIVE, field_sql, type_of
 from sli.logs.files import Columns, LogFile, Problem, UnreadableFiles
 from sli.logs.log import Log
 from sli.logs.pages import checksum_error, has_checksum
@@ -167,5 +167,5 @@ def _select(
 def _column_sql(field: str, types: Mapping[str, str]) -> str:
     """SQL of a declared column: NaN and infinities become null, and -0.0 becomes 0.0, whose text differs."""
     value = field_sql(field, types)
-    floating = type_of(types[field]) in ("float", "double", "halffloat")
+    floating = type_of(types[field]) in FLOATS
     return f"CASE WHEN isfinite({value}) THEN {value} + 0.0 END" if floating else value

@@ -13,24 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sli.calendar.duration import DAY, SECOND
+from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, instant, moment
 from sli.calendar.zone import Zone
 from sli.engine.expression import locked_database
 from sli.engine.sql import literal, quoted
-from sli.logs.fields import field_sql, form_and_type, path_of, type_of
+from sli.logs.fields import INTEGERS, field_sql, form_and_type, is_text, path_of, type_of
 from sli.logs.files import LogFile
 from sli.logs.log import Log, Time
-from sli.logs.times import NAIVE, PER_UNIT, ZONED, epoch_sql, is_text, text_sql
+from sli.logs.times import NAIVE, PER_UNIT, ZONED, epoch_sql, text_sql
 from sli.logs.where import excluded_groups, where_sql
 
 EARLIEST, LATEST = -(2**63) // 1000, 2**63 // 1000
 """Times from 1677 to 2262 are plausible. A file without any was written in another unit, or with a placeholder."""
 YEAR_2000, YEAR_2100 = (instant(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC)) for year in (2000, 2100))
-MICROS = {"s": SECOND, "ms": SECOND // 1000, "us": 1}
-"""Microseconds in each unit of time but nanoseconds."""
 UNITS = ("s", "ms", "us", "ns")
-OUT_OF_RANGE = "lies before the year 2000 or after 2100"
 PROBABLY = "the unit is probably "
 Bounds = tuple[int, int]
 
@@ -88,7 +85,7 @@ def _needed_bytes(file: LogFile, metadata: pq.FileMetaData) -> int:
 def _implausible(time: Time, kind: str, bounds: Sequence[Bounds], read: Read) -> str:
     """Why no time of a file can be right; empty if one can."""
     if not bounds and time.unit and (likely := likely_unit(_number(read.example))):
-        return f"in unit {time.unit} every time in '{time.field}' {OUT_OF_RANGE}; {PROBABLY}{likely}"
+        return _out_of_range(time, likely)
     if not bounds:
         if not read.unreadable:
             return ""
@@ -102,13 +99,16 @@ def _implausible(time: Time, kind: str, bounds: Sequence[Bounds], read: Read) ->
     if time.unit and not any(low < YEAR_2100 and high >= YEAR_2000 for low, high in bounds):
         low = bounds[0][0]
         number = low * 1000 if time.unit == "ns" else low // PER_UNIT[time.unit]
-        likely = likely_unit(number)
-        todo = f"; {PROBABLY}{likely}" if likely else ""
-        return f"in unit {time.unit} every time in '{time.field}' {OUT_OF_RANGE}{todo}"
+        return _out_of_range(time, likely_unit(number))
     if not any(low < LATEST and high >= EARLIEST for low, high in bounds):
         what = f"every time in column '{time.field}' lies before the year 1678 or after 2261"
         return f"{what}; was it written in another unit, or as a placeholder?"
     return ""
+
+
+def _out_of_range(time: Time, likely: str) -> str:
+    what = f"in unit {time.unit} every time in '{time.field}' lies before the year 2000 or after 2100"
+    return f"{what}; {PROBABLY}{likely}" if likely else what
 
 
 def _number(text: str) -> float:
@@ -133,7 +133,7 @@ def _from_statistics(log: Log, time: Time, kind: str, metadata: pq.FileMetaData,
     names = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     path = path_of(time.field)
     place = names.get(time.field, names.get(".".join(map(str, (path.column, *path.steps)))) if path else None)
-    if place is None or (time.unit and not kind.startswith(("int", "uint"))):
+    if place is None or (time.unit and not kind.startswith(INTEGERS)):
         return None
     bounds: list[Bounds] = []
     nulls = 0
@@ -211,7 +211,11 @@ def _read_rows(log: Log, time: Time, file: LogFile, rows: pa.Table) -> Read:
         )
     else:
         read = "FROM"
-    folders = "".join(f", {literal(value)} AS {quoted(name)}" for name, value in file.folders.items() if name in types)
+    folders = "".join(
+        f", {'NULL::VARCHAR' if value is None else literal(value)} AS {quoted(name)}"
+        for name, value in file.folders.items()
+        if name in types
+    )
     con = locked_database().cursor()
     try:
         con.register("rows", rows)
@@ -237,7 +241,7 @@ def _micros(stored: int, kind: str, unit: str | None) -> int:
         if not kind.startswith("timestamp"):  # a date
             return stored * DAY
         unit = kind.removeprefix("timestamp[").partition("]")[0].partition(",")[0]
-    return stored // 1000 if unit == "ns" else stored * MICROS[unit]
+    return stored // 1000 if unit == "ns" else stored * PER_UNIT[unit]
 
 
 def _instants(low: int, high: int, zone: Zone, zoned: bool) -> tuple[int, int]:

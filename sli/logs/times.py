@@ -13,7 +13,7 @@ from sli.calendar.duration import DAY
 from sli.calendar.interval import Interval
 from sli.calendar.zone import zone
 from sli.engine.sql import literal
-from sli.logs.fields import field_sql, type_of
+from sli.logs.fields import FLOATS, INTEGERS, field_sql, is_text, type_of
 from sli.logs.files import LogFile
 from sli.logs.log import Time
 
@@ -23,7 +23,6 @@ REACH = 2**56
 """Microseconds of a time far outside the years 1 to 4000."""
 PER_UNIT = {"s": 1_000_000, "ms": 1000, "us": 1}
 """Microseconds in each unit but nanoseconds."""
-WHOLE = ("int", "uint")
 ZONED, NAIVE = '"sli:zoned"', '"sli:naive"'
 """Columns of the two readings of a text: as UTC microseconds, or as a local timestamp."""
 
@@ -60,7 +59,7 @@ def time_sql(
     column, kind = field_sql(time.field, types), type_of(types[time.field])
     if time.unit:
         bounds = _epoch_bounds(column, kind, time.unit, span)
-        return TimeSql(epoch_sql(column, kind, time.unit), bounds, "" if kind.startswith(WHOLE) else within)
+        return TimeSql(epoch_sql(column, kind, time.unit), bounds, "" if kind.startswith(INTEGERS) else within)
     reach = MAX_NANOSECOND_TIME if kind.startswith("timestamp[ns") else REACH
     low, high = (min(max(at, -reach), reach) for at in (span.start, span.end))
     if "tz=" in kind:
@@ -78,13 +77,6 @@ def time_sql(
     first, last = max(low - DAY, -reach), min(high + DAY, reach)
     bounds = f"{column}::TIMESTAMP >= make_timestamp({first}) AND {column}::TIMESTAMP < make_timestamp({last})"
     return TimeSql(t, bounds, within)
-
-
-def is_text(kind: str) -> bool:
-    """Whether values of this Arrow type are texts."""
-    return kind == "hive" or kind.startswith(
-        ("string", "large_string", "dictionary<values=string", "dictionary<values=large")
-    )
 
 
 def has_code(format: str, code: str) -> bool:
@@ -113,7 +105,7 @@ def epoch_sql(column: str, kind: str, unit: str) -> str:
     """SQL of the UTC microseconds of a number of units since 1970; null where it is far outside all plausible times."""
     if is_text(kind):
         column, kind = f"TRY_CAST({column} AS DECIMAL(28, 9))", "decimal"
-    whole = kind.startswith(WHOLE)
+    whole = kind.startswith(INTEGERS)
     if unit == "ns":
         number = f"TRY({column}::BIGINT)" if whole else f"(CASE WHEN abs({column}) < 9e18 THEN {column}::BIGINT END)"
         return f"({number} // 1000 - ({number} % 1000 < 0)::BIGINT)"
@@ -125,7 +117,7 @@ def epoch_sql(column: str, kind: str, unit: str) -> str:
 
 def _epoch_bounds(column: str, kind: str, unit: str, span: Interval) -> str:
     """A condition for the numbers of a span: exact for whole numbers, else empty or a little too wide."""
-    if not kind.startswith((*WHOLE, "float", "double")):
+    if not kind.startswith((*INTEGERS, *FLOATS)):
         return ""
     low, high = (max(-REACH, min(at, REACH)) for at in (span.start, span.end))
     if unit == "ns":
@@ -134,6 +126,6 @@ def _epoch_bounds(column: str, kind: str, unit: str, span: Interval) -> str:
         first, end = -(-low // PER_UNIT[unit]), -(-high // PER_UNIT[unit])
     return (
         f"{column} >= {first} AND {column} < {end}"
-        if kind.startswith(WHOLE)
+        if kind.startswith(INTEGERS)
         else f"{column} >= {first - 1} AND {column} <= {end + 1}"
     )

@@ -10,17 +10,14 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from sli.logs.fields import HIVE, Unresolved, form_and_type, resolved, type_of
+from sli.logs.fields import FLOATS, HIVE, INTEGERS, Unresolved, form_and_type, is_text, resolved, type_of
 from sli.logs.files import LogFile
 from sli.logs.log import IdPart, Log
-from sli.logs.times import is_text
 from sli.logs.values import misfit
 from sli.logs.where import check_condition
 
 NUMBERED = ("file_row_number", "file_index")
 """Columns by which DuckDB numbers the rows of files: a file must not have a column of such a name."""
-INTEGERS = ("int", "uint")
-FLOATS = ("float", "double", "halffloat")
 TIMES = ("timestamp", "date32", "date64")
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sli.engine.sql import literal, text_of
-from sli.logs.fields import field_sql, form_and_type, json_text_sql, path_of, type_of
+from sli.logs.fields import FLOATS, columns_of, field_sql, form_and_type, is_text, json_text_sql, type_of
 from sli.logs.log import IdPart, Log
-from sli.logs.times import is_text
 
 LARGE = 9e18
 """Whole floats below this fit 64 bits."""
@@ -36,7 +35,7 @@ def id_sql(log: Log, types: Mapping[str, str]) -> str:
 
 def _part_sql(part: IdPart, types: Mapping[str, str]) -> str:
     value, kind = field_sql(part.field, types), type_of(types[part.field])
-    if part.as_text and kind.startswith(("float", "double", "halffloat")):
+    if part.as_text and kind.startswith(FLOATS):
         # A column of integers is stored as floats in files in which it has nulls.
         return (
             f"CASE WHEN isnan({value}) THEN NULL WHEN {value} = floor({value}) AND abs({value}) < {LARGE} "
@@ -122,6 +121,5 @@ def misfit(log: Log, kind: str) -> str:
 
 
 def is_computed(log: Log) -> bool:
-    """Whether the value is not a column, so that it may be text that is not a number."""
-    path = path_of(log.value)
-    return path is None or bool(path.steps)
+    """Whether the value is not simply a column, so that it may be text that is not a number."""
+    return columns_of(log.value) != {log.value}

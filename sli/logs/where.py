@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from sli.engine.expression import expression_tree, named_columns
 from sli.engine.sql import literal, quoted
-from sli.logs.fields import HIVE, Unresolved, sql_type, type_of
+from sli.logs.fields import FLOATS, INTEGERS, Unresolved, is_text, sql_type, type_of
 
 OPERATORS = {
     "COMPARE_EQUAL": "=",
@@ -25,7 +25,6 @@ OPERATORS = {
     "COMPARE_GREATERTHANOREQUALTO": ">=",
 }
 MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-NUMBERS = ("int", "uint", "float", "double")
 Constant = str | int
 
 
@@ -58,15 +57,20 @@ def _may_compare(operator: str, low: Any, high: Any, value: Any) -> bool:
     return bool({"<": end < value, "<=": end <= value, ">": end > value, ">=": end >= value}[operator])
 
 
-@functools.lru_cache(maxsize=256)
-def comparisons(where: str) -> tuple[Comparison, ...]:
+def comparisons(where: str) -> list[Comparison]:
     """The simple parts of a condition: it is false wherever one of them is false.
 
     >>> comparisons("env = 'prod' AND 3 < size AND lower(kind) = 'a'")
-    (Comparison(column='env', operator='=', values=('prod',)), Comparison(column='size', operator='>', values=(3,)))
+    [Comparison(column='env', operator='=', values=('prod',)), Comparison(column='size', operator='>', values=(3,))]
     """
+    return [part for part in _parts_of(where) if part is not None]
+
+
+@functools.lru_cache(maxsize=256)
+def _parts_of(where: str) -> tuple[Comparison | None, ...]:
+    """The parts that AND joins; None for one that is not simple."""
     named_columns(where)
-    return tuple(found for part in _parts(expression_tree(where)) if (found := _comparison(part)))
+    return tuple(map(_comparison, _parts(expression_tree(where))))
 
 
 def _parts(node: Any) -> list[Any]:
@@ -116,16 +120,14 @@ def where_sql(where: str | None, types: Mapping[str, str]) -> str:
     if where is None:
         return ""
     known = {name.lower(): type_of(kind) for name, kind in types.items()}
-    parts = comparisons(where)
-    simple = [part.sql() for part in parts if _fits(part, known.get(part.column.lower(), ""))]
-    complete = len(simple) == len(_parts(expression_tree(where)))
+    simple = [part.sql() for part in comparisons(where) if _fits(part, known.get(part.column.lower(), ""))]
+    complete = len(simple) == len(_parts_of(where))
     return " AND ".join(simple if complete else [*simple, f"TRY(({where}))"])
 
 
 def _fits(part: Comparison, kind: str) -> bool:
     """Whether a comparison with a column of this type needs no cast of its values, which could fail."""
-    texts = kind == HIVE or kind.startswith(("string", "large_string", "dictionary<values=string"))
-    return texts if isinstance(part.values[0], str) else kind.startswith(NUMBERS)
+    return is_text(kind) if isinstance(part.values[0], str) else kind.startswith((*INTEGERS, *FLOATS))
 
 
 def check_condition(where: str, columns: Mapping[str, Any]) -> None:
@@ -135,15 +137,13 @@ def check_condition(where: str, columns: Mapping[str, Any]) -> None:
         raise Unresolved("wrong type", f"`where` is {kind}, not true or false: {where}")
 
 
-def excluded_by_folder(where: str | None, folders: Mapping[str, str]) -> bool:
+def excluded_by_folder(where: str | None, folders: Mapping[str, str | None]) -> bool:
     """Whether no row of a file exists, by the folders it lies in: the value of each column of these."""
     if where is None or not folders:
         return False
     values = {name.lower(): value for name, value in folders.items()}
-    return any(
-        part.column.lower() in values and part.excludes(values[part.column.lower()], values[part.column.lower()])
-        for part in comparisons(where)
-    )
+    compared = ((part, values[part.column.lower()]) for part in comparisons(where) if part.column.lower() in values)
+    return any(value is None or part.excludes(value, value) for part, value in compared)
 
 
 def excluded_groups(where: str | None, metadata: pq.FileMetaData) -> Sequence[bool]:

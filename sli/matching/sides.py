@@ -60,7 +60,7 @@ class Sides:
         predicted, known = times_to_read(task, spec)
         predictions = task.predictions, spec.predictions, spec.zone, predicted
         feedback = task.feedback, spec.feedback, spec.zone, known
-        logs = (spec.predictions, spec.feedback, *spec.feedback.others)
+        logs = (*spec.predictions.parts, *spec.feedback.parts)
         footers_count = all(log.where is None for log in logs)
         return Sides(
             predictions=rows_sql(con, *predictions, numbered=True),

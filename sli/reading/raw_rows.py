@@ -23,7 +23,7 @@ from sli.calendar.zone import Zone
 from sli.engine.expression import locked_database
 from sli.engine.sql import quoted
 from sli.engine.storage import filesystem
-from sli.logs.fields import HIVE, field_sql, form_and_type, type_of
+from sli.logs.fields import HIVE, field_sql, form_and_type, is_text, type_of
 from sli.logs.files import Files, LogFile
 from sli.logs.log import IdPart, Log, Time
 from sli.logs.times import ISO_LOCAL, ISO_ZONED, UNIVERSAL, has_code
@@ -79,8 +79,7 @@ def _fields(file: LogFile, log: Log) -> pa.Table:
         table = pq.read_table(opened, columns=stored or None, partitioning=None)
     for name, text in file.folders.items():
         if file.types.get(name) == HIVE:
-            value = None if text == "__HIVE_DEFAULT_PARTITION__" else text
-            table = table.append_column(name, pa.array([value] * len(table), pa.string()))
+            table = table.append_column(name, pa.array([text] * len(table), pa.string()))
     if log.where is None and set(log.needed) <= set(table.column_names):
         return table
     con = locked_database().cursor()
@@ -191,7 +190,7 @@ def _times(time: Time | None, zone: Zone, table: pa.Table, file: LogFile) -> pd.
     column = table.column(time.field)
     if time.unit is not None:
         return _epochs(_plain(column), time.unit)
-    if type_of(file.types[time.field]).startswith(("string", "large_string", "dictionary")):
+    if is_text(type_of(file.types[time.field])):
         texts = _plain(column)
         instants = {text: _instant(text, time.format, zone) for text in texts.dropna().unique()}
         times: pd.Series[pd.Timestamp] = pd.Series(pd.to_datetime(texts.map(instants), utc=True))

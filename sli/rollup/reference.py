@@ -17,7 +17,7 @@ from sli.engine.expression import restrict_access
 from sli.engine.sql import path_pattern, path_sql, quoted
 from sli.engine.storage import Storage, filesystem, message_of
 from sli.errors import ConfigError
-from sli.logs.fields import ARROW_TYPES
+from sli.logs.fields import ARROW_TYPES, FLOATS
 from sli.logs.files import Files
 from sli.logs.log import predictions_log
 from sli.logs.pages import checksum_error_of_file
@@ -119,7 +119,7 @@ def _as_logged(name: str, kind: str) -> str:
         "large": "VARCHAR",
         "hive": "VARCHAR",
     }
-    if kind in ("float", "double", "halffloat"):
+    if kind in FLOATS:
         return f"CASE WHEN isfinite({quoted(name)}::DOUBLE) THEN {quoted(name)}::DOUBLE + 0.0 END"
     cast = next((sql for start, sql in kinds.items() if kind.startswith(start)), None)
     return f"{quoted(name)}::{cast}" if cast else quoted(name)

@@ -22,7 +22,7 @@ from sli.engine.connection import connect, task_error
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import check_usable, discover
 from sli.logs.files import LogFile
-from sli.logs.log import feedback_log, predictions_log
+from sli.logs.log import logs_of
 from sli.logs.reader import count_sql
 from sli.matching.execute import check_cluster
 from sli.planning.as_of import as_of_instant, check_published
@@ -94,12 +94,12 @@ class Kept:
 
 def kept_rows(config: Config, plan: Plan) -> list[Kept]:
     """What each `where` leaves of the files that a plan reads, by reading the columns it names. Raises SliError."""
-    feedback = feedback_log(config)
-    logs = [log for log in (predictions_log(config), feedback, *feedback.others) if log.where is not None]
+    logs = [log for log in logs_of(config) if log.where is not None]
     if not logs:
         return []
     files = {(file.log, file.path): file for files in _files_to_read(plan) for file in files if file.usable}
-    if plan.from_scratch:  # a file without rows that exist is in no task
+    if plan.from_scratch and not {log.name for log in logs} <= {name for name, _ in files}:
+        # No row of a log exists in any file, so none is in a task.
         files |= {(file.log, file.path): file for file in discover(config).files if file.usable}
     kept = []
     con = connect(config.parallel, config.task_memory)

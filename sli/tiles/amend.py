@@ -81,7 +81,7 @@ def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> 
     """Tables `new_predictions` and `new_feedback`."""
     known, revealed = Interval(BEGINNING, new_rows.as_of + 1), new_rows.newly_known
     for log, source, new, _ in _sources(new_rows, spec):
-        parts = [(new, known), (revealed.of_logs(source.names), new_rows.later)]
+        parts = [(new, known), (revealed.of_logs([part.name for part in source.parts]), new_rows.later)]
         selects = [
             f"SELECT * FROM {rows_sql(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
         ]

@@ -22,9 +22,9 @@ from sli.engine.expression import CHECK_SECONDS, named_columns, restrict_access,
 from sli.engine.sql import quoted
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import check_readable
-from sli.logs.fields import columns_of, form_and_type, type_of
+from sli.logs.fields import HIVE, columns_of, form_and_type, is_text, type_of
 from sli.logs.files import Inputs, LogFile
-from sli.logs.log import Log, feedback_log, predictions_log
+from sli.logs.log import Log, logs_of, predictions_log
 from sli.logs.reader import rows_sql
 from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
@@ -68,7 +68,7 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
 def _computed_texts(log: Log, file: LogFile) -> set[str]:
     """The columns whose texts come from JSON or SQL, so that any text may be among them."""
     forms = {name: form_and_type(file.types[log.field(name)]) for name in log.columns}
-    return {name for name, (form, kind) in forms.items() if form and kind.startswith(("string", "large_string"))}
+    return {name for name, (form, kind) in forms.items() if form and is_text(kind)}
 
 
 def _check_text(con: duckdb.DuckDBPyConnection, sli: Sli, name: str, state: State, texts: Collection[str]) -> None:
@@ -104,8 +104,7 @@ MISSING = re.compile(r"no column '(?P<name>.*?)', only (?P<there>.*?)(?:; .*)?")
 
 def check_names(config: Config, inputs: Inputs) -> None:
     """Raise ConfigError for a column that every file of a log lacks, because then the config misspells it."""
-    predictions, feedback = predictions_log(config), feedback_log(config)
-    for log in (predictions, feedback, *feedback.others):
+    for log in logs_of(config):
         files = inputs.files.of_logs([log.name])
         if files.usable.any():
             continue
@@ -181,14 +180,13 @@ def _check_numbers(edges: Mapping[str, Sequence[float]], log: Log, slis: Sequenc
 def _check_partitions(edges: Mapping[str, Sequence[float]], files: Iterable[LogFile]) -> None:
     """Raise ConfigError for bins of a column in the paths of the files (`name=value`) whose values are not numbers."""
     for file in files:
-        for part in file.path.split("/"):
-            name, _, text = part.partition("=")
-            if name in edges and file.types.get(name) == "hive" and not _is_number(text):
+        for name, text in file.folders.items():
+            if name in edges and file.types.get(name) == HIVE and text is not None and not _is_number(text):
                 raise ConfigError(
                     "bins need a column of numbers",
                     where=f"bins.{name}",
                     expected="a number",
-                    found=f"{part} in {file.path}",
+                    found=f"{name}={text} in {file.path}",
                 )
 
 
@@ -196,7 +194,7 @@ def _is_number(text: str) -> bool:
     try:
         return bool(float(text) == float(text))
     except ValueError:
-        return text == "__HIVE_DEFAULT_PARTITION__"
+        return False
 
 
 def _as_written(sli: Sli, name: str) -> object:

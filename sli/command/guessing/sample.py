@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +27,6 @@ ROWS = (5_000, 1_000, 250)
 """How many rows are read of the first file, of each of the files next to it, and of each file after those."""
 NEAR, SPREAD = 6, 18
 """How many files are read at the start of a log, and how many spread over the rest of it."""
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """The value of a folder for rows that have none."""
 TRIED = 100
 """How many files are tried before the log counts as unreadable."""
@@ -71,7 +69,7 @@ def look(log: str, paths: Sequence[str]) -> Sample:
         )
     fs, _ = filesystem(paths[0])
     files = [filesystem(file)[1] for file in listed.paths if file not in listed.refused]
-    keys = {file: hive_values(file) for file in files}
+    keys = {file: folders_of(file) for file in files}
     tables = _tables(log, fs, files, keys)
     rows, mixed = _together([table for _, table in tables])
     hive: dict[str, set[str | None]] = {}
@@ -89,11 +87,6 @@ def look(log: str, paths: Sequence[str]) -> Sample:
     }
     types = {field.name: str(field.type) for field in rows.schema}
     return Sample(log, tuple(paths), tables[0][0], types, fields, max(listed.modified))
-
-
-def hive_values(file: str) -> dict[str, str | None]:
-    """The columns of the folders in a file's path: `{"origin": "JFK"}` of `origin=JFK/a.parquet`."""
-    return {key: None if text == NO_VALUE else unquote(text) for key, text in folders_of(file).items()}
 
 
 def _chosen(files: Sequence[str]) -> Iterator[tuple[str, int]]:

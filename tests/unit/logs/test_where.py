@@ -39,9 +39,11 @@ VALUES = st.one_of(st.integers(-3, 9), st.sampled_from(["a", "b", "3"]))
         ("NOT model = 'a'", {"model": "a"}, False),
         ("model <> 'a'", {"model": "a"}, False),
         ("model = 'a'", {}, False),
+        ("model = 'a'", {"model": None}, True),
+        ("model IS NULL", {"model": None}, False),
     ],
 )
-def test_a_folder_is_excluded_by_its_name(where: str, folders: dict[str, str], excluded: bool) -> None:
+def test_a_folder_is_excluded_by_its_name(where: str, folders: dict[str, str | None], excluded: bool) -> None:
     assert excluded_by_folder(where, folders) == excluded
 
 

@@ -197,7 +197,7 @@ def _missing_log(log: Log, paths: Sequence[str], path: str, nearby: str, before:
 
 def _check_names(log: Log, listed: Listing) -> None:
     """Raise InputError if a needed column of a table cannot be read by its name from the table's files."""
-    for name in log.needed:
+    for name in sorted(log.stored):
         if name in listed.misnamed:
             raise InputError(
                 f"column '{name}' of the {log.name} log cannot be read from the files of its table",

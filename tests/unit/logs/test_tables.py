@@ -216,6 +216,9 @@ def test_columns_that_files_do_not_have_by_their_name_are_refused_only_if_needed
     assert caught.value.where == str(table)
     unsliced = with_logs(scenario, str(folder), slice_by=[[]])
     assert sli.plan(unsliced).tables[0] == "predictions: Delta table, version 1, 3 files"
+    chosen = unsliced.predictions.model_copy(update={"where": "site = 'A'"})
+    with pytest.raises(InputError, match="'site' partitions the Delta table, and neither"):
+        sli.plan(unsliced.model_copy(update={"predictions": chosen}))
     commit(table, 1, {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}, {"metaData": mapped(table)})
     with pytest.raises(InputError, match="column 'score' of the predictions log cannot be read") as caught:
         sli.plan(config)

@@ -1,0 +1,158 @@
+// The small charts: slices as dots in their table, how labels arrive, what the model predicts, and calibration.
+
+/** Adds a column with a dot a slice to the table of slices: now with its interval, hollow the window before. */
+function drawSlices(table) {
+  const rows = [...table.querySelectorAll("tbody tr")].map((node) => ({ node, ...sides(node.dataset) }));
+  const numbers = rows.flatMap((row) => [row.value, row.low, row.high, row.before]).filter(has);
+  if (!numbers.length || table.querySelector(".dots")) return;
+  const [low, high] = d3.extent(numbers), pad = (high - low || Math.abs(low) || 1) * 0.06;
+  const x = d3.scaleLinear([low - pad, high + pad], [0, 100]);
+  const head = document.createElement("th");
+  head.scope = "col";
+  head.className = "dots";
+  head.append(textNode("span", "now ●, before ○"));
+  table.tHead.rows[0].append(head);
+  for (const row of rows) row.node.append(sliceDots(row, x));
+}
+
+function sides(dataset) {
+  const read = (text) => (text === undefined || text === "" || Number.isNaN(Number(text)) ? null : Number(text));
+  return { value: read(dataset.value), low: read(dataset.low), high: read(dataset.high), before: read(dataset.before) };
+}
+
+function sliceDots({ value, low, high, before }, x) {
+  const cell = document.createElement("td"), svg = d3.select(cell).attr("class", "dots").append("svg").attr("aria-hidden", "true");
+  const part = (share) => `${share.toFixed(2)}%`;
+  svg.append("line").attr("class", "grid").attr("x1", 0).attr("x2", "100%").attr("y1", 10).attr("y2", 10);
+  if (has(low)) svg.append("line").attr("class", "bar").attr("x1", part(x(low))).attr("x2", part(x(high))).attr("y1", 10).attr("y2", 10);
+  if (has(before)) svg.append("circle").attr("class", "before").attr("cx", part(x(before))).attr("cy", 10).attr("r", 4);
+  if (has(value)) svg.append("circle").attr("class", "now").attr("cx", part(x(value))).attr("cy", 10).attr("r", 4);
+  return cell;
+}
+
+function textNode(name, text, kind = "") {
+  const node = document.createElement(name);
+  node.textContent = text;
+  if (kind) node.className = kind;
+  return node;
+}
+
+/** A figure with its title, an empty chart and a sentence that says what the chart shows. */
+function figure(place, title, sentence, height) {
+  const node = document.createElement("figure");
+  node.append(textNode("h3", title));
+  place.append(node);
+  const svg = d3.select(node).append("svg").attr("role", "img").attr("aria-label", `${title}. ${sentence}`).attr("height", height);
+  node.append(textNode("figcaption", sentence));
+  const width = Math.max(240, svg.node().clientWidth);
+  svg.attr("viewBox", `0 0 ${width} ${height}`);
+  return { node, svg, width, height };
+}
+
+function drawFigures(place, outcomes) {
+  place.replaceChildren();
+  if (outcomes.arrival?.age.length) drawArrival(place, outcomes.arrival);
+  if (outcomes.calibration?.predicted.length) drawCalibration(place, outcomes.calibration);
+  if (outcomes.distribution?.periods.length) drawDistribution(place, outcomes.distribution);
+}
+
+/** The share of labels known by the age of the prediction, on a logarithmic axis. */
+function drawArrival(place, { age, share, pairs }) {
+  const reached = (part) => age.find((_, i) => share[i] >= part);
+  const said = [0.5, 0.9].filter((part) => reached(part) !== undefined).map((part) => `${percent(part)} after ${duration(reached(part))}`);
+  const most = d3.max(share), last = age[age.length - 1];
+  const sentence = `Of ${counted(pairs, "prediction")}, labels are known for ${[...said, `${percent(most)} after ${duration(last)}`].join(", ")}.`;
+  const { svg, width, height } = figure(place, "How long do labels take?", sentence, 190);
+  const first = age.find((seconds) => seconds > 0) ?? 1;
+  const x = d3.scaleLog([first, Math.max(last, first * 2)], [46, width - 14]), y = d3.scaleLinear([0, 1], [height - 28, 12]);
+  shareAxis(svg, y, 46, width - 14);
+  const steps = [3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400, 14 * 86400, 30 * 86400, 90 * 86400, 365 * 86400];
+  let right = -Infinity;
+  for (const seconds of steps.filter((step) => step >= first && step <= last)) {
+    if (x(seconds) - right < 44) continue;
+    right = x(seconds);
+    svg.append("text").attr("x", right).attr("y", height - 8).attr("text-anchor", "middle").text(duration(seconds));
+  }
+  const points = age.map((seconds, i) => [Math.max(seconds, first), share[i]]);
+  const line = d3.line().x((point) => x(point[0])).y((point) => y(point[1])).curve(d3.curveStepAfter);
+  svg.append("path").attr("class", "line").attr("d", line(points));
+}
+
+function shareAxis(svg, y, left, right) {
+  for (const part of [0, 0.5, 1]) {
+    svg.append("line").attr("class", part ? "grid" : "zero").attr("x1", left).attr("x2", right).attr("y1", y(part)).attr("y2", y(part));
+    svg.append("text").attr("x", left - 8).attr("y", y(part)).attr("dy", "0.32em").attr("text-anchor", "end").text(percent(part));
+  }
+}
+
+/** What came true of the predictions of each score; on the diagonal the scores are probabilities. */
+function drawCalibration(place, { predicted, observed, low, high, count }) {
+  const far = (i) => has(low[i]) && (predicted[i] < low[i] || predicted[i] > high[i]);
+  const off = predicted.filter((_, i) => far(i)).length, bins = predicted.length;
+  const sentence = off
+    ? `In ${off} of ${counted(bins, "group")} of scores, what came true differs from the score by more than chance.`
+    : `In all ${counted(bins, "group")} of scores, what came true agrees with the score, as far as chance lets one see.`;
+  const { svg, width, height } = figure(place, "Can the scores be read as probabilities?", `${sentence} Dashed: score = share.`, 190);
+  const left = 46, x = d3.scaleLinear([0, 1], [left, width - 14]), y = d3.scaleLinear([0, 1], [height - 28, 12]);
+  shareAxis(svg, y, left, width - 14);
+  for (const score of [0, 0.25, 0.5, 0.75, 1]) {
+    svg.append("text").attr("x", x(score)).attr("y", height - 8).attr("text-anchor", "middle").text(score);
+  }
+  svg.append("path").attr("class", "objective").attr("d", `M${at(x(0), y(0))}L${at(x(1), y(1))}`);
+  const bars = predicted.map((score, i) => (has(low[i]) ? `M${at(x(score), y(low[i]))}V${y(high[i]).toFixed(1)}` : "")).join("");
+  svg.append("path").attr("class", "whisker").attr("d", bars);
+  const dots = predicted.map((score, i) => (count[i] ? disc(x(score), y(observed[i]), 3.5) : "")).join("");
+  svg.append("path").attr("class", "dot").attr("d", dots);
+}
+
+const LEVELS = 8;
+
+/** Periods from left to right, bins of predictions upwards; the darker, the larger the share of the period. */
+function drawDistribution(place, { bins, periods, counts }) {
+  const shares = counts.map((row) => row.map((count) => count / (d3.sum(row) || 1)));
+  const most = d3.max(shares.flat()) || 1, last = shares.length - 1, top = d3.greatestIndex(shares[last]);
+  const before = last > 0 ? `; the time before it was ${percent(shares[last - 1][top])}` : "";
+  const sentence = `Newest (from ${timeText(zoned, periods[last] * SECOND)}): most predictions, ${percent(shares[last][top])}, are ${bins[top]}${before}.`;
+  const height = Math.min(320, bins.length * 15 + 34);
+  const { node, svg, width } = figure(place, "What does the model predict?", sentence, height);
+  node.classList.add("wide");
+  svg.attr("viewBox", `0 0 ${Math.max(240, svg.node().clientWidth)} ${height}`);
+  const across = Math.max(width, svg.node().clientWidth), left = 92, cell = (across - left - 8) / periods.length;
+  const row = (height - 28) / bins.length, y = (bin) => height - 26 - (bin + 1) * row;
+  const cells = Array(LEVELS + 1).fill("");
+  shares.forEach((shared, period) => shared.forEach((share, bin) => {
+    const level = share > 0 ? Math.max(1, Math.round((share / most) * LEVELS)) : 0;
+    cells[level] += `M${at(left + period * cell, y(bin))}h${Math.max(cell - 1, cell * 0.8).toFixed(2)}v${(row - 1).toFixed(2)}H${(left + period * cell).toFixed(1)}Z`;
+  }));
+  cells.forEach((d, level) => level && d && svg.append("path").attr("class", "heat").attr("fill-opacity", level / LEVELS).attr("d", d));
+  binLabels(svg, bins, (bin) => y(bin) + row / 2, left, row);
+  periodLabels(svg, periods, (period) => left + period * cell, cell, height);
+  heatReadout(node, svg, { bins, periods, shares, left, cell, row, height, sentence });
+}
+
+function binLabels(svg, bins, y, left, row) {
+  const every = Math.ceil(13 / row);
+  bins.forEach((bin, i) => {
+    if (i % every) return;
+    svg.append("text").attr("x", left - 8).attr("y", y(i)).attr("dy", "0.32em").attr("text-anchor", "end").text(bin.length > 13 ? `${bin.slice(0, 12)}…` : bin);
+  });
+}
+
+function periodLabels(svg, periods, x, cell, height) {
+  const every = Math.ceil(74 / cell);
+  periods.forEach((seconds, i) => {
+    if (i % every || (x(i) + 60 > x(periods.length) && i > 0 && cell < 60)) return;
+    svg.append("text").attr("x", x(i)).attr("y", height - 8).text(timeText(zoned, seconds * SECOND));
+  });
+}
+
+/** The share under the pointer, in the sentence below. */
+function heatReadout(node, svg, { bins, periods, shares, left, cell, row, height, sentence }) {
+  const caption = node.querySelector("figcaption");
+  svg.on("pointermove", (event) => {
+    const [x, y] = d3.pointer(event), period = Math.floor((x - left) / cell), bin = Math.floor((height - 26 - y) / row);
+    const share = shares[period]?.[bin];
+    caption.textContent = share === undefined ? sentence : `From ${timeText(zoned, periods[period] * SECOND)}: ${percent(share)} of predictions are ${bins[bin]}.`;
+  });
+  svg.on("pointerleave", () => (caption.textContent = sentence));
+}

@@ -1,0 +1,248 @@
+// The page: shows a view, follows the pointer and the keys, and puts the judgement and the table beside the chart.
+
+const chart = element("chart"), readout = element("readout");
+let shown = null; // what the chart shows now: its view, rows and frame
+let focus = 0; // the window that the reader looks at
+
+/** Shows a view: the chart, its controls and words, and the judgement of its SLI. */
+async function show(view) {
+  const asked = (show.last = Symbol("view"));
+  markCard(view.sli);
+  judge(view.sli);
+  let series;
+  try {
+    series = await seriesOf(view);
+  } catch (problem) {
+    if (asked === show.last) explain(view, problem);
+    return;
+  }
+  if (asked !== show.last) return; // another view was asked for meanwhile
+  drawControls(element("controls"), view, series.data, go);
+  shown = { view, ...series, box: drawChart(chart, series) };
+  element("chart-problem").hidden = true;
+  chart.classList.remove("empty");
+  title(shown);
+  legend(shown);
+  look(shown.rows.length - 1);
+  drawTable();
+}
+
+function go(view) {
+  remember(view);
+  show(view);
+}
+
+/** The rows of a view, and those of the 7-day line where its windows would be too narrow to draw as a line. */
+async function seriesOf(view) {
+  const data = await chunk(view), grain = grainOf(view), sli = meta.slis[view.sli];
+  const { from, to } = stretch(view, data), rows = windows(data, grain, view.sli, from, to);
+  const dense = (chart.clientWidth || 800) / Math.max(1, rows.length) < NARROWEST;
+  let trend = null;
+  if (dense) {
+    const week = weekGrain();
+    trend = [];
+    if (week >= 0) {
+      const weekly = await chunk({ ...view, grain: week }).catch(() => null);
+      if (weekly) trend = windows(weekly, meta.grains[week], view.sli, from, to);
+    }
+  }
+  return { data, rows, trend, grain, sli, from, to };
+}
+
+/** In words why there is no chart. */
+function explain(view, problem) {
+  if (!(problem instanceof Missing)) console.error(problem);
+  shown = null;
+  drawControls(element("controls"), view, null, go);
+  chart.classList.add("empty");
+  chart.replaceChildren();
+  readout.replaceChildren();
+  element("legend").replaceChildren();
+  element("chart-problem").textContent = problem instanceof Missing ? problem.message : `This could not be drawn: ${problem.message}`;
+  element("chart-problem").hidden = false;
+  title({ view });
+}
+
+function title({ view, rows, box }) {
+  const words = [meta.slis[view.sli].name, grainOf(view).label, sliceText(meta.slices[view.slice])];
+  element("chart-title").textContent = words.join(" · ");
+  const cut = box && rows.length && box.y.domain()[0] > 0 ? ` The vertical axis starts at ${valued(box.y.domain()[0], box.unit)}, not at 0.` : "";
+  element("chart-hint").textContent = `Move over the chart, or use the arrow keys.${cut}`;
+  chart.setAttribute("aria-label", `${words.join(", ")}: arrow keys walk through the windows`);
+}
+
+/** Looks at a window: marks it in the chart and reads it out below. */
+function look(position) {
+  if (!shown) return;
+  focus = Math.max(0, Math.min(shown.rows.length - 1, position));
+  const row = shown.rows[focus];
+  drawCursor(chart, shown.box, row);
+  chart.setAttribute("aria-valuemax", String(Math.max(0, shown.rows.length - 1)));
+  chart.setAttribute("aria-valuenow", String(focus));
+  chart.setAttribute("aria-valuetext", row ? windowText(row, shown.grain) : "no window");
+  readout.replaceChildren(...(row ? sentence(row) : ["No window ends in this range."]));
+}
+
+/** The parts of the readout: what is known of a window. */
+function sentence(row) {
+  const { unit, name } = shown.sli, part = (text, kind) => [textNode("span", text, kind), " "];
+  const value = has(row.value) ? `${name} ${valued(row.value, unit)}` : `${name}: no value: ${row.reason ?? "unknown reason"}`;
+  const parts = [...part(windowText(row, shown.grain), "when"), ...part(value, "value")];
+  const chance = `${percent(meta.level)} interval`;
+  if (has(row.low)) parts.push(...part(`${chance} ${span(row.low, row.high, unit)}`));
+  else if (has(row.value)) parts.push(...part("no interval"));
+  if (has(row.missingLow) && !(row.final && row.missingLow === row.missingHigh)) {
+    parts.push(...part(`if labels arrive ${span(row.missingLow, row.missingHigh, unit)}`));
+  }
+  const share = row.predictions ? `, ${percent(row.labelled / row.predictions)} labelled` : "";
+  parts.push(...part(`${counted(row.predictions, "prediction")}${share}`), ...part(row.final ? "final" : "provisional", row.final ? "" : "provisional"));
+  if (VERDICTS[row.verdict]) parts.push(...part(VERDICTS[row.verdict], `verdict-${row.verdict}`));
+  if (row.restated) parts.push(...part(`◆ restated by the last run: ${has(row.old) ? valued(row.old, unit) : "no value"} → ${has(row.value) ? valued(row.value, unit) : "no value"}`));
+  return parts;
+}
+
+/** The marks that occur in the chart, and what they mean. */
+function legend({ rows, trend, sli }) {
+  const some = (test) => rows.some(test), valuedRows = rows.filter((row) => has(row.value));
+  const items = [];
+  if (trend) {
+    items.push(["speck", "M8,6h0", "a dot a window"]);
+    if (trend.length) items.push(["trend line", "M0,6h16", "7 days, merged from the tiles"]);
+  } else if (valuedRows.some((row) => row.final)) items.push(["line", "M0,6h16", "final"]);
+  if (some((row) => !row.final)) items.push(["line provisional", "M0,6h16", trend ? "hatched: labels may still come" : "provisional: labels may still come"]);
+  if ((trend ?? rows).some((row) => has(row.low))) items.push(["band", "M0,1h16v10h-16Z", `${percent(meta.level)} interval: what chance leaves open`]);
+  if (some((row) => row.verdict === "b")) items.push([trend ? "speck breached" : "breach", trend ? "M8,6h0" : cross(8, 6, 4), "breached: surely on the wrong side of the objective"]);
+  if (some((row) => row.restated)) items.push(["restated", diamond(8, 6, 4.5), "restated by the last run"]);
+  if (!trend && some((row) => !has(row.value))) items.push(["no-value", "M8,3v6", "no value; the line is broken"]);
+  if (sli.objective) items.push(["objective", "M0,6h16", "objective"]);
+  element("legend").replaceChildren(...items.map(legendItem));
+}
+
+function legendItem([kind, d, text]) {
+  const item = document.createElement("li");
+  d3.select(item).append("svg").attr("width", 16).attr("height", 12).attr("aria-hidden", "true").append("path").attr("class", kind).attr("d", d);
+  item.append(text);
+  return item;
+}
+
+// The same as a table, made when it is opened; a page of it at a time, since a year has thousands of hours.
+
+const TABLE_ROWS = 50;
+
+function drawTable(page = 0) {
+  const details = element("table");
+  details.querySelector("div")?.remove();
+  if (!details.open || !shown) return;
+  const newestFirst = shown.rows.slice().reverse(), kept = newestFirst.slice(page * TABLE_ROWS, (page + 1) * TABLE_ROWS);
+  const place = document.createElement("div"), table = document.createElement("table");
+  const head = table.createTHead().insertRow(), body = table.createTBody();
+  const names = ["window", shown.sli.name, `${percent(meta.level)} interval`, "if labels arrive", "predictions", "labelled", "state", "verdict"];
+  for (const name of names) head.append(Object.assign(textNode("th", name), { scope: "col" }));
+  for (const row of kept) fillRow(body.insertRow(), row);
+  place.className = "scroll";
+  place.tabIndex = 0;
+  place.setAttribute("role", "region");
+  place.setAttribute("aria-label", "The windows of the chart as a table");
+  place.append(table, pager(page, newestFirst.length));
+  details.append(place);
+}
+
+function fillRow(line, row) {
+  const unit = shown.sli.unit, range = (low, high) => (has(low) ? span(low, high, unit) : "");
+  const texts = [
+    has(row.value) ? valued(row.value, unit) : `– (${row.reason})`, range(row.low, row.high), range(row.missingLow, row.missingHigh),
+    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"), row.final ? "final" : "provisional", VERDICTS[row.verdict] ?? "",
+  ];
+  line.append(Object.assign(textNode("th", windowText(row, shown.grain)), { scope: "row" }), ...texts.map((text) => textNode("td", text)));
+}
+
+function pager(page, count) {
+  const place = document.createElement("p"), first = page * TABLE_ROWS + 1, last = Math.min(count, first + TABLE_ROWS - 1);
+  if (count > TABLE_ROWS) place.append(button("← newer", () => drawTable(page - 1), page > 0), button("older →", () => drawTable(page + 1), last < count));
+  place.append(` ${count ? `${first} to ${last} of ` : ""}${counted(count, "window")}`);
+  return place;
+}
+
+// Cards and judgement, which the server wrote.
+
+function markCard(sli) {
+  for (const card of document.querySelectorAll(".card")) card.setAttribute("aria-pressed", String(Number(card.dataset.sli) === sli));
+}
+
+const judgements = new Map();
+
+/** Puts the judgement of an SLI into its section. */
+function judge(sli) {
+  const section = element("judgement");
+  if (!section) return;
+  const current = Number(section.dataset.sli);
+  if (!judgements.size) judgements.set(current, [...section.childNodes]);
+  if (sli !== current) {
+    const template = element(`judgement-${sli}`);
+    if (!judgements.has(sli) && template) judgements.set(sli, [...template.content.cloneNode(true).childNodes]);
+    section.replaceChildren(...(judgements.get(sli) ?? [textNode("p", "There is no judgement of this SLI.")]));
+    section.dataset.sli = String(sli);
+  }
+  const table = section.querySelector("table.slices");
+  if (table) drawSlices(table);
+}
+
+// The keys, the pointer, the window's size, and the history.
+
+const STEP_OF_KEY = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageUp: -7, PageDown: 7 };
+
+function pressed(event) {
+  if (!shown || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key in STEP_OF_KEY) look(focus + STEP_OF_KEY[event.key]);
+  else if (event.key === "Home") look(0);
+  else if (event.key === "End") look(shown.rows.length - 1);
+  else return;
+  event.preventDefault();
+}
+
+function pointed(event) {
+  if (!shown?.rows.length) return;
+  const [x] = d3.pointer(event, chart);
+  look(d3.bisector((row) => row.at).center(shown.rows, shown.box.x.invert(x)));
+}
+
+function resized() {
+  if (!shown || !chart.clientWidth || chart.clientWidth === shown.box.width) return;
+  clearTimeout(resized.later);
+  resized.later = setTimeout(() => show(shown.view), 100);
+}
+
+function followRuns() {
+  const { health, run } = meta.live;
+  if (!health || !run) return;
+  setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch(health).then((response) => response.json(), () => null);
+    if (answer?.run && answer.run !== run) element("news").hidden = false;
+  }, 30 * SECOND);
+}
+
+function listen() {
+  chart.addEventListener("keydown", pressed);
+  chart.addEventListener("pointermove", pointed);
+  chart.addEventListener("pointerdown", pointed);
+  element("table").addEventListener("toggle", () => drawTable());
+  addEventListener("popstate", () => show(addressed()));
+  new ResizeObserver(resized).observe(chart);
+  for (const card of document.querySelectorAll(".card")) {
+    card.addEventListener("click", () => {
+      go({ ...(shown?.view ?? addressed()), sli: Number(card.dataset.sli) });
+      const box = chart.getBoundingClientRect();
+      if (box.top > innerHeight - 100) element("over-time").scrollIntoView({ behavior: "auto", block: "start" });
+    });
+  }
+}
+
+document.documentElement.classList.add("scripted");
+if (meta.slis.length && meta.slices.length && meta.grains.length) {
+  listen();
+  show(addressed());
+  if (meta.live) followRuns();
+}
+const outcomes = element("outcomes");
+if (outcomes && element("figures")) unpacked(outcomes.textContent).then((data) => drawFigures(element("figures"), data));

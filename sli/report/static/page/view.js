@@ -1,0 +1,68 @@
+// A view: which SLI, slice, grain and stretch of time the chart shows. Each view has its address.
+
+const RANGES = [["2d", 2, "2 days"], ["14d", 14, "14 days"], ["60d", 60, "60 days"], ["365d", 365, "a year"], ["all", null, "all"]];
+const newest = meta.newest;
+
+/** The view of an address; what it does not name, or names wrongly, is as the page first shows it. */
+function viewOf(params) {
+  const view = { ...meta.first, range: meta.first.range ?? "60d", end: null, asOf: params.get("as_of") };
+  const position = (list, test, otherwise) => {
+    const found = list.findIndex(test);
+    return found < 0 ? otherwise : found;
+  };
+  view.sli = position(meta.slis, (sli) => sli.name === params.get("sli"), view.sli);
+  const name = params.get("slice"), by = params.get("by");
+  view.slice = position(meta.slices, (slice) => slice.name === name && (by === null || slice.by.join(",") === by), view.slice);
+  if (params.get("size")) view.grain = grainOfSize(params.get("size"), params.get("every"));
+  else view.grain = position(meta.grains, (grain) => grain.name === params.get("grain"), view.grain);
+  if (RANGES.some(([range]) => range === params.get("range"))) view.range = params.get("range");
+  const end = Date.parse(params.get("end") ?? "");
+  if (!Number.isNaN(end) && end < newest) view.end = end;
+  return view;
+}
+
+/** The position of the grain of windows of any size, which the server merges when asked; it joins `meta.grains`. */
+function grainOfSize(size, every) {
+  const name = `${size}/${every || size}`, found = meta.grains.findIndex((grain) => grain.name === name);
+  return found >= 0 ? found : meta.grains.push({ name, label: `${size}, every ${every || size}` }) - 1;
+}
+
+function paramsOf(view) {
+  const params = new URLSearchParams({ sli: meta.slis[view.sli].name }), slice = meta.slices[view.slice];
+  if (slice?.by.length) {
+    params.set("slice", slice.name);
+    params.set("by", slice.by.join(","));
+  }
+  params.set("grain", grainOf(view).name);
+  params.set("range", view.range);
+  if (view.end) params.set("end", new Date(view.end).toISOString());
+  if (view.asOf) params.set("as_of", view.asOf);
+  return params;
+}
+
+const addressed = () => viewOf(new URLSearchParams(meta.live ? location.search : location.hash.slice(1)));
+
+/** Puts the view into the address; a new entry of the history, so that Back leads to the view before. */
+function remember(view) {
+  const params = paramsOf(view);
+  const address = meta.live ? `?${params}` : `#${params}`;
+  if (address !== (meta.live ? location.search : location.hash)) history.pushState(null, "", address);
+}
+
+/** The stretch of time of a view: calendar days up to its end, or all since the first window. */
+function stretch(view, data) {
+  const grain = grainOf(view), days = RANGES.find(([range]) => range === view.range)[1];
+  const first = data.count ? (isTumbling(grain) ? data.start[0] : data.end[0] - usualStep(data)) : newest - DAY;
+  const last = Math.max(newest, data.count ? data.end[data.count - 1] : newest);
+  if (days === null) return { from: first, to: last, first, last };
+  const to = view.end ?? last;
+  return { from: Math.max(daysLater(zoned, to, -days), Math.min(first, to - HOUR)), to, first, last };
+}
+
+/** The view one range earlier (-1) or later (1), or null if there is nothing there. */
+function shifted(view, data, direction) {
+  const days = RANGES.find(([range]) => range === view.range)[1], { from, to, first, last } = stretch(view, data);
+  if (days === null || (direction < 0 ? from <= first : to >= last)) return null;
+  const end = daysLater(zoned, to, direction * days);
+  return { ...view, end: end >= last ? null : end };
+}

@@ -199,6 +199,7 @@ def _query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", metavar="TIME", help="start of the first window (default: `since` of the config)")
     parser.add_argument("--end", metavar="TIME", help="latest end of the last window (default: end of the newest hour)")
     _slice_choice(parser, "all predictions together")
+    parser.add_argument("--as-of", metavar="TIME", help="what was believed at TIME (default: the newest)")
     parser.add_argument(
         "--values",
         action="store_true",

@@ -130,6 +130,7 @@ def _query(options: argparse.Namespace) -> int:
         end=options.end,
         slice=slice_of(options.slice) if options.slice else None,
         slice_by=options.by.split(",") if options.by else None,
+        as_of=options.as_of,
     )
     rows, width = ROWS if options.rows is None else options.rows, terminal_width()
     if options.json:

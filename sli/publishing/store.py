@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,10 @@ NEWEST_LOG_FILES = 24
 """How many files of a table's log are checked: the commits since the last checkpoint, and some more."""
 DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|Invalid JSON|EOF while parsing")
 """Messages of the table library about a log that it cannot parse."""
+
+
+class MissingVersion(StoreError):
+    """A table exists, but not at the version that a publication rests on."""
 
 
 class Store:
@@ -107,6 +111,10 @@ class Store:
         """The error to raise for a table that should exist."""
         return StoreError("a table of the store is missing", where=self.uri(name), todo=RESTORE)
 
+    def _missing_version(self, name: str, version: int) -> StoreError:
+        found = f"its log no longer has version {version}"
+        return MissingVersion("a table of the store lacks a version", where=self.uri(name), found=found, todo=RESTORE)
+
     def published(self) -> Published | None:
         """The last published state, or None before the first publication. Raises StoreError."""
         return self.published_state(self.results())
@@ -125,16 +133,26 @@ class Store:
         """The last published state that an open table of results carries. Raises StoreError."""
         if results is None:
             return None
-        where = self.uri("results")
+        for published in self.publications(results):
+            return published
+        if results.version() > 0:
+            raise StoreError("the history of `results` is lost", where=self.uri("results"), todo=RESTORE)
+        return None
+
+    def publications(self, results: DeltaTable) -> Iterator[Published]:
+        """The published states that the history of an open table of results has, the newest first. Raises StoreError.
+
+        A state that `undo_after` went back to stands there twice, and what it took back stands between.
+        """
+        where, before = self.uri("results"), 0
         with table_errors(where, "read"):
             # Usually the newest commit carries the state. Commits of maintenance do not, so older ones are tried, too.
             for limit in (1, 20, None):
-                for commit in results.history(limit):
+                commits = results.history(limit)
+                for commit in commits[before:]:
                     if STATE_KEY in commit:
-                        return Published.from_json(commit[STATE_KEY], where)
-        if results.version() > 0:
-            raise StoreError("the history of `results` is lost", where=where, todo=RESTORE)
-        return None
+                        yield Published.from_json(commit[STATE_KEY], where)
+                before = len(commits)
 
     def undo_after(self, limit: int) -> Published | None:
         """Go back to the last publication as of `limit` or earlier, and return it; None if it is the newest already.
@@ -174,7 +192,7 @@ class Store:
         version = published.versions.get(name) if published is not None else None
         table = None if name != "results" and version is None else self.table(name, version)
         if table is None and version:
-            raise self.missing_table(name)
+            raise self.missing_table(name) if self.table(name) is None else self._missing_version(name, version)
         return self.table_rows(name, table, columns, only, within)
 
     def table_rows(

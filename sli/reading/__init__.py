@@ -3,6 +3,7 @@
 May import `publishing` and the wings below it; not `runs`, and not `command`.
 
 - `read`: published rows, as they are or as they were known at an earlier instant
+- `publication`: one publication of the store, the newest or one believed earlier
 - `query`: values over any windows and slices, merged from stored tiles
 - `compare`: slices ranked by how much worse than the whole they are
 - `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs

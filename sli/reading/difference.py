@@ -20,7 +20,8 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.matching.execute import Report
 from sli.publishing.store import Store
-from sli.reading.query import query, sli_of
+from sli.reading.publication import sli_of
+from sli.reading.query import query
 from sli.reading.requests import Choice, Pairing, paired_requests, rests_on_labels
 from sli.slices import SliceBy
 from sli.slis import Sli

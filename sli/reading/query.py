@@ -23,15 +23,14 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of, instant_of
-from sli.config.entries import Context, PythonSli, built_in, parse_slis
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Column
-from sli.errors import ConfigError, StoreError, nearest
+from sli.errors import ConfigError
 from sli.planning.affected import windows_resting_on
 from sli.planning.published import Published
 from sli.publishing.rows import decode_texts, stored_rows, to_pandas
-from sli.publishing.store import Store
+from sli.reading.publication import Publication, opened
 from sli.rollup.evaluate import Evaluation
 from sli.rollup.merge import TileTables
 from sli.rollup.reference import reference_tables
@@ -54,6 +53,7 @@ def query(
     end: When = None,
     slice: Mapping[str, str | None] | None = None,
     slice_by: Sequence[str] | None = None,
+    as_of: When = None,
     settings: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Values over any windows as a DataFrame, ordered by SLI, slice and window; the columns are those of `sli.read`.
@@ -64,8 +64,12 @@ def query(
     config's zone.
     `slice` chooses one slice (`{}`: all predictions together, also the default), `slice_by` all slices by these
     columns; the config must have them under `slice_by`. `sli` names SLIs of the config, or built-in ones whose states
-    the tiles have because other SLIs need them. `settings` override keys of the config, each `KEY=VALUE`. Raises
-    SliError.
+    the tiles have because other SLIs need them. `settings` override keys of the config, each `KEY=VALUE`.
+
+    `as_of` merges the tiles that were believed at that time, so that a window which was published then has the value
+    that `sli.read` gives for the same `as_of`; the newest hour is the newest of then. Raises SliError, also for an
+    `as_of` before the first run, and where no tiles of then exist: a run with an older as_of than what was published
+    keeps none.
 
     >>> import sli
     >>> whole = sli.query(config, "accuracy")
@@ -73,7 +77,8 @@ def query(
     (1, True)
     """
     names = [sli] if isinstance(sli, str) else list(sli)
-    question = _question(load_config(config, settings), names, (size, every, start, end), slice, slice_by)
+    publication = opened(load_config(config, settings), as_of)
+    question = _question(publication, names, (size, every, start, end), slice, slice_by)
     published = question.published
     with question.evaluation() as evaluation:
         rows = [
@@ -99,14 +104,15 @@ def distribution(
     end: When = None,
     slice: Mapping[str, str | None] | None = None,
     slice_by: Sequence[str] | None = None,
+    as_of: When = None,
     settings: Sequence[str] = (),
 ) -> pd.DataFrame:
     """How often each value occurs, for an SLI that keeps them: a quantile, the share of the most common value, ...
 
     Columns: window_start, window_end, slice_by, slice, value (a number, or the text of a category) and count; ordered
     by slice and window, the most common value first. The arguments choose windows and slices as in `query`. Numbers
-    are exact in a window of at most EXACT_ROWS predictions, and rounded to 10 significant bits in larger ones. Raises
-    SliError.
+    are exact in a window of at most EXACT_ROWS predictions, and rounded to 10 significant bits in larger ones. `as_of`
+    merges the tiles that were believed at that time. Raises SliError.
 
     >>> import sli
     >>> scores = sli.distribution(config, "score_p90")
@@ -115,7 +121,8 @@ def distribution(
     >>> scores["count"].is_monotonic_decreasing
     True
     """
-    question = _question(load_config(config, settings), [sli], (size, every, start, end), slice, slice_by)
+    publication = opened(load_config(config, settings), as_of)
+    question = _question(publication, [sli], (size, every, start, end), slice, slice_by)
     states = [state for state in question.slis[0].formula.states.values() if state.kind in ("histogram", "groups")]
     if not states:
         raise ConfigError(
@@ -150,9 +157,7 @@ def _of_slice(rows: pa.Table, slice: str | None) -> pa.Table:
 class _Question:
     """What is asked for, and what is published."""
 
-    config: Config
-    store: Store
-    published: Published
+    publication: Publication
     slis: list[Sli]
     slice_by: SliceBy
     slice: str | None
@@ -160,6 +165,14 @@ class _Question:
     grain: Grain
     starts: Instants
     ends: Instants
+
+    @property
+    def config(self) -> Config:
+        return self.publication.config
+
+    @property
+    def published(self) -> Published:
+        return self.publication.published
 
     def evaluation(self) -> Evaluation:
         """Reads the tiles of the windows and of the references that they are compared with."""
@@ -172,7 +185,7 @@ class _Question:
                 edges.append(np.array([reference.interval.start, reference.interval.end], dtype=np.int64))
         tables = {}
         if any(reference.kind == "table" for reference in references):
-            tables = reference_tables(self.config, self.slis, self.store.inputs(self.published).predictions)
+            tables = reference_tables(self.config, self.slis, self.publication.inputs().predictions)
         # A slice that is asked for by name has tiles of its own, even where the results count it as `(other)`.
         named = self.slice is not None and OTHER not in parse_slice(self.slice).values()
         caps = {} if named else self.config.caps
@@ -185,21 +198,15 @@ Windows = tuple[str | Duration | None, str | Duration | None, When, When]
 
 
 def _question(
-    config: Config,
+    publication: Publication,
     names: Sequence[str],
     windows: Windows,
     slice: Mapping[str, str | None] | None,
     slice_by: Sequence[str] | None,
 ) -> _Question:
     """The question that the arguments of a public function ask. Raises SliError."""
-    store = Store(config.store, config.storage)
-    published = store.published()
-    if published is None:
-        raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
-    published.check_current(store.root)
-    if published.base != config.base:
-        raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
-    slis = [sli_of(config.declared, config.context, published, name) for name in names]
+    config, published = publication.config, publication.published
+    slis = [publication.sli(name) for name in names]
     columns = slice_by_of(slice if slice is not None else slice_by or ())
     if columns not in published.slice_sets:
         raise ConfigError(
@@ -211,46 +218,7 @@ def _question(
         )
     text = None if slice is None else slice_text(slice)
     asked = _windows(config.zone, config.tile, config.since_instant, published.newest, *windows)
-    return _Question(config, store, published, slis, columns, text, *asked)
-
-
-def sli_of(declared: Sequence[Sli], context: Context, published: Published, name: str) -> Sli:
-    """An SLI of the config, or a built-in one, whose states are all in the tiles. Raises ConfigError."""
-    names = [sli.name for sli in declared]
-    sli = declared[names.index(name)] if name in names else _undeclared(names, context, name)
-    missing = [
-        state_name
-        for state_name, state in sli.formula.states.items()
-        if state.id not in published.states and state.kind != "window"
-    ]
-    if missing:
-        raise ConfigError(
-            f"the tiles lack what '{name}' needs",
-            where="SLI",
-            found=f"no {', '.join(missing)}",
-            todo="`sli run CONFIG` once" if name in names else "list it under `slis` and run once",
-        )
-    if isinstance(sli, PythonSli):
-        sli.load()
-    return sli
-
-
-def _undeclared(names: Sequence[str], context: Context, name: str) -> Sli:
-    """A built-in SLI without parameters. Raises ConfigError."""
-    try:
-        built_in(name, context.task)
-    except ConfigError as error:
-        raise ConfigError(
-            f"there is no SLI '{name}'",
-            where="SLI",
-            expected=f"one of the config ({', '.join(names)}), or a built-in one",
-            todo=nearest(name, names) or error.todo,
-        ) from error
-    try:
-        return parse_slis([name], context)[0]
-    except ConfigError as error:
-        error.where, error.todo = "SLI", f"list it under `slis`: {error.todo}".removesuffix(": ")
-        raise
+    return _Question(publication, slis, columns, text, *asked)
 
 
 def _windows(
@@ -354,7 +322,7 @@ class _Tiles:
     """The stored tiles that windows need: only some slices and states, whole days, and hours at the edges."""
 
     def __init__(self, question: _Question, slice: str | None) -> None:
-        self.zone, self.store, self.published = question.config.zone, question.store, question.published
+        self.zone, self.publication = question.config.zone, question.publication
         states = {state.id for sli in question.slis for state in sli.formula.states.values()}
         self.columns = {"day", "span", "start", "slice_by", "slice", "predictions", "labelled", *states}
         self.only = (ds.field("slice_by") == ",".join(question.slice_by)) & (ds.field("span") == "tile")
@@ -373,11 +341,11 @@ class _Tiles:
         days = sorted({self.zone.date(int(edge)).isoformat() for edge in inside})
         if not days:
             return schemas.TILES.empty_table()
-        return self.store.rows("tiles", self.published, self.columns, self.only, [("day", "in", days)])
+        return self.publication.rows("tiles", self.columns, self.only, [("day", "in", days)])
 
     def _days(self, midnights: Instants) -> pa.Table:
         """Day tiles from the first midnight to the last."""
         dates = [self.zone.date(int(midnight)).isoformat() for midnight in midnights]
         months = {date[:7] for date in dates}
         day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
-        return self.store.rows("days", self.published, self.columns, self.only & day, [("month", "in", sorted(months))])
+        return self.publication.rows("days", self.columns, self.only & day, [("month", "in", sorted(months))])

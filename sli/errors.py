@@ -86,7 +86,47 @@ def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
     return error
 
 
+SHORT = 3
+"""Names up to this length are similar to names as long only if one slip leads from one to the other."""
+SIMILAR = 0.65
+"""Least share of letters that longer names have in common, by `difflib`."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or an empty text if no valid name is similar."""
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else ""
+    """`did you mean 'x'?`, or an empty text if no valid name is similar.
+
+    >>> nearest("jfk", ["EWR", "JFK"]), nearest("auc", ["pr_auc", "brier"]), nearest("AA", ["UA", "B6"])
+    ("did you mean 'JFK'?", "did you mean 'pr_auc'?", '')
+    """
+    asked, names = _folded(name), [*dict.fromkeys(valid)]
+    begun = [other for other in names if asked and _folded(other).startswith(asked)]
+    close = begun if len(begun) == 1 else names
+    best = max(close, key=lambda other: _similarity(asked, _folded(other)), default="")
+    return f"did you mean '{best}'?" if len(begun) == 1 or _similarity(asked, _folded(best)) else ""
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_").replace(" ", "_")
+
+
+def _similarity(asked: str, other: str) -> float:
+    """0 if a person who wrote `asked` hardly meant `other`; 1 if they differ in case only."""
+    ratio = difflib.SequenceMatcher(None, asked, other).ratio()
+    if asked == other or min(len(asked), len(other)) == 0:
+        return float(asked == other)
+    short, long = sorted((asked, other), key=len)
+    if len(short) >= SHORT and short in long:
+        return max(ratio, SIMILAR)
+    if len(short) <= SHORT and len(long) - len(short) <= 1:
+        return ratio if len(asked) > 1 and _one_slip(asked, other) else 0
+    return ratio if ratio >= SIMILAR and (len(short) > SHORT or short[0] == long[0]) else 0
+
+
+def _one_slip(asked: str, other: str) -> bool:
+    """Whether two letters are swapped, or one letter after the first is another, missing or too much."""
+    if len(asked) == len(other):
+        differ = [i for i, (a, b) in enumerate(zip(asked, other, strict=True)) if a != b]
+        swapped = len(differ) == 2 and [asked[i] for i in differ] == [other[i] for i in reversed(differ)]
+        return swapped or (len(differ) == 1 and differ != [0])
+    short, long = sorted((asked, other), key=len)
+    return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(1, len(long)))

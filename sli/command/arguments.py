@@ -6,9 +6,11 @@ Limit: it only parses; what depends on the config (SLIs, grains, slices, times) 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from sli.command.parsing import Parser
 from sli.errors import ConfigError
 
 EPILOG = """\
@@ -27,15 +29,15 @@ TIME is ISO 8601, for example 2013-06-01 or 2013-06-01T18:00Z; without a zone it
 --start is included, --end is excluded."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of the command line; `command` of what it parses is the name of the subcommand."""
-    main = argparse.ArgumentParser(
+    main = Parser(
         prog="sli",
         description="How good was a model really? Joins the predictions it made with the feedback that came later,\n"
         "and publishes its service-level indicators (SLIs) for every hour, day and longer window.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    main.add_argument("--version", action="version", version=f"sli {_version()}", help="print the version")
     commands = main.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, (description, arguments) in COMMANDS.items():
         command = commands.add_parser(
@@ -43,11 +45,15 @@ def parser() -> argparse.ArgumentParser:
             help=description.split(".")[0],
             description=description,
             epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for add_arguments in arguments:
             add_arguments(command)
     return main
+
+
+def _version() -> str:
+    # Not by an import statement: a wing does not import the face of the package.
+    return str(sys.modules["sli"].__version__)
 
 
 def _natural(text: str) -> int:
@@ -58,12 +64,19 @@ def _natural(text: str) -> int:
 
 def slice_of(options: Sequence[str]) -> dict[str, str]:
     """The slice of `--slice COLUMN=VALUE` options. Raises ConfigError."""
-    slice = {}
+    slice: dict[str, str] = {}
     for option in options:
         column, equals, value = option.partition("=")
-        if not equals:
+        if not equals or not column:
             raise ConfigError(
                 "this is not a slice", where="--slice", expected="COLUMN=VALUE, for example origin=JFK", found=option
+            )
+        if column in slice:
+            raise ConfigError(
+                f"a slice has one value of {column}",
+                where="--slice",
+                found=f"{column}={slice[column]} and {option}",
+                todo=f"`--by {column}` takes all its slices",
             )
         slice[column] = value
     return slice

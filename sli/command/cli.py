@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    began = time.monotonic()
+    given = sys.argv[1:] if arguments is None else [*arguments]
     # `init` and `demo` lack the options of the others.
-    options = parser().parse_args(arguments, argparse.Namespace(began=began, json=False, no_code=False))
+    options = argparse.Namespace(began=time.monotonic(), json="--json" in given, no_code=False)
     try:
+        if not given:
+            parser().print_help()
+            return 0
+        options = parser().parse(given, options)
         with signals_first(), no_code(options.no_code):
             return COMMANDS[options.command](options)
     except SliError as error:

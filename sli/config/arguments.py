@@ -1,15 +1,17 @@
-"""Arguments of public functions, which are texts, as instants and durations.
+"""Arguments of public functions, checked: instants, durations and slices.
 
-Limit: an argument is checked alone; the function itself checks that it is between `since` and as_of.
+Limit: an argument is checked alone; the function itself checks it against the config and what is published.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from sli.calendar.duration import Duration
 from sli.calendar.zone import Zone
-from sli.errors import ConfigError
+from sli.errors import ConfigError, nearest
+from sli.slices import SliceBy, slice_by_of
 
 When = str | date | datetime | None
 
@@ -35,3 +37,25 @@ def duration_of(name: str, value: str | Duration) -> Duration:
         raise ConfigError(
             f"{name} is not a duration", where=name, expected="for example 1d or 6h", found=str(value)
         ) from error
+
+
+def slice_columns(slice: Mapping[str, str | None] | None, slice_by: Sequence[str] | None) -> SliceBy | None:
+    """The columns of the slices that these arguments choose, None if neither is given. Raises ConfigError."""
+    if slice is not None and not isinstance(slice, Mapping):
+        expected = 'a dict of columns and values, for example {"origin": "JFK"}; {} is all predictions together'
+        raise ConfigError("this is not a slice", where="slice", expected=expected, found=repr(slice))
+    if isinstance(slice_by, str):
+        expected = f'a list of columns, for example ["{slice_by}"]'
+        raise ConfigError("slice_by is a text", where="slice_by", expected=expected, found=repr(slice_by))
+    if slice is not None and slice_by is not None and slice_by_of(slice) != slice_by_of(slice_by):
+        by = " x ".join(slice_by_of(slice)) or "no column"
+        raise ConfigError(f"the slice is by {by}", where="slice_by", found=" x ".join(slice_by) or "no column")
+    if slice is None and slice_by is None:
+        return None
+    return slice_by_of(slice if slice is not None else slice_by or ())
+
+
+def near_slices(columns: SliceBy, slice_sets: Sequence[SliceBy]) -> str:
+    """`did you mean 'x'?` for the first of the columns that no slices are by, if one of theirs is similar."""
+    known = [*dict.fromkeys(name for names in slice_sets for name in names)]
+    return next((nearest(name, known) for name in columns if name not in known), "")

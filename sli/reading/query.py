@@ -22,7 +22,7 @@ from sli.calendar.duration import DAY, HOUR, MINUTE, Duration, tile_unit
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.calendar.zone import Zone
-from sli.config.arguments import When, duration_of, instant_of
+from sli.config.arguments import When, duration_of, instant_of, near_slices, slice_columns
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Column
@@ -35,7 +35,7 @@ from sli.rollup.evaluate import Evaluation
 from sli.rollup.merge import TileTables
 from sli.rollup.reference import reference_tables
 from sli.rollup.results import NOTHING, results
-from sli.slices import OTHER, SliceBy, parse_slice, slice_by_of, slice_text
+from sli.slices import OTHER, SliceBy, parse_slice, slice_text
 from sli.slis import Sli
 
 WINDOWS = 100_000
@@ -207,14 +207,15 @@ def _question(
     """The question that the arguments of a public function ask. Raises SliError."""
     config, published = publication.config, publication.published
     slis = [publication.sli(name) for name in names]
-    columns = slice_by_of(slice if slice is not None else slice_by or ())
+    columns = slice_columns(slice, slice_by) or ()
     if columns not in published.slice_sets:
         raise ConfigError(
             "no tiles of these slices are kept",
             where="slice",
             expected=", ".join(" x ".join(names) or "all" for names in published.slice_sets),
             found=" x ".join(columns) or "all",
-            todo=f"list [{', '.join(columns)}] under `slice_by` and run once",
+            todo=near_slices(columns, published.slice_sets)
+            or f"list [{', '.join(columns)}] under `slice_by` and run once",
         )
     text = None if slice is None else slice_text(slice)
     asked = _windows(config.zone, config.tile, config.since_instant, published.newest, *windows)

@@ -20,9 +20,9 @@ import pyarrow.dataset as ds
 from sli import schemas
 from sli.calendar.duration import DAY
 from sli.calendar.grain import TUMBLING
-from sli.calendar.interval import moment
+from sli.calendar.interval import iso, moment
 from sli.calendar.zone import Zone, zone
-from sli.config.arguments import When, instant_of
+from sli.config.arguments import When, instant_of, near_slices, slice_columns
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
@@ -31,7 +31,7 @@ from sli.publishing.audit import current_audit
 from sli.publishing.history import backfill_changes, rows_known_at
 from sli.publishing.rows import stored_rows, to_pandas
 from sli.publishing.store import Store
-from sli.slices import slice_by_of
+from sli.slices import SliceBy
 
 if TYPE_CHECKING:
     Instant = pa.Scalar[pa.TimestampType[Literal["us"], str]]
@@ -65,7 +65,8 @@ def read(
     `table` is `results` (ordered by SLI, grain, slice and window), `revisions` (every value ever published and why it
     changed), `backfills` (what each backfill changed in all), `runs` or `audit`; all but `results` are in the order of
     their publication. The rows of `runs` and `audit` have no windows: there `start`, `end` and `as_of` choose rows by
-    the as_of of their run.
+    the as_of of their run. There may be no such rows; but an SLI, a grain or columns of slices that nothing is
+    published for, and a `start` that is not before `end`, are errors.
 
     The columns are those of `sli.schemas`: `value`, `ci_low` and `ci_high` are in the unit of the SLI, `coverage` is
     labelled / predictions, times are UTC. `slice` holds dicts, `slice_by` tuples. Raises SliError.
@@ -82,6 +83,8 @@ def read(
     published = store.published_state(results)
     if published is None:
         raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
+    columns = slice_columns(slice, slice_by)
+    _check_time(zone, start, end)
     if table in ("audit", "runs"):
         choices = {"sli": sli, "grain": grain, "slice": slice, "slice_by": slice_by}
         check_windowless(table, choices, "start, end or as_of")
@@ -93,15 +96,18 @@ def read(
         if not len(rows):
             # SLIs and grains that the config no longer has still have a history, so check only if nothing is found.
             _check(published, sli, grain)
-        if slice is not None or slice_by is not None:
-            rows = _of_slices(rows, slice, slice_by, ordered=False)
+        if columns is not None:
+            rows = _of_slices(rows, slice, columns, ordered=False)
+            _check_slices(published, columns, rows)
         return to_pandas(rows)
     _check(published, sli, grain)
     if as_of is None:
         rows = store.table_rows("results", results, only=only, within=_partitions(published, grain, zone, start, end))
     else:
         rows = stored_rows(rows_known_at(store, published, instant_of(zone, "as_of", as_of), only))
-    return to_pandas(_of_slices(rows, slice, slice_by))
+    rows = _of_slices(rows, slice, columns)
+    _check_slices(published, columns, rows)
+    return to_pandas(rows)
 
 
 def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
@@ -121,16 +127,15 @@ def standing_audit(config: Config, as_of: When = None) -> pd.DataFrame:
     return to_pandas(store.rows("audit", published, only=pc.field("sequence") == standing))
 
 
-def _of_slices(rows: pa.Table, slice: Slice | None, slice_by: Sequence[str] | None, ordered: bool = True) -> pa.Table:
+def _of_slices(rows: pa.Table, slice: Slice | None, slice_by: SliceBy | None, ordered: bool = True) -> pa.Table:
     """The rows of these slices, sorted by the columns `ORDER` if `ordered`."""
     # These columns have no nulls, which the stubs cannot know.
-    columns = cast("list[list[str]]", rows.column("slice_by").to_pylist())
+    by = cast("list[list[str]]", rows.column("slice_by").to_pylist())
     values = cast("list[list[tuple[str, str | None]]]", rows.column("slice").to_pylist())
-    sets, slices = [tuple(names) for names in columns], [dict(pairs) for pairs in values]
+    sets, slices = [tuple(names) for names in by], [dict(pairs) for pairs in values]
     order = _ordered(rows, sets, slices) if ordered else pa.array(range(len(rows)), pa.int64())
     if slice_by is not None:
-        wanted_columns = slice_by_of(slice_by)
-        order = order.filter(pa.array([names == wanted_columns for names in sets], pa.bool_()).take(order))
+        order = order.filter(pa.array([names == slice_by for names in sets], pa.bool_()).take(order))
     if slice is not None:
         wanted = {name: None if value is None else str(value) for name, value in slice.items()}
         order = order.filter(pa.array([values == wanted for values in slices], pa.bool_()).take(order))
@@ -217,6 +222,30 @@ def _check(published: Published, sli: str | Sequence[str] | None, grain: str | N
             expected=f"one of {', '.join(published.grains)}",
             todo=nearest(grain, published.grains),
         )
+
+
+def _check_slices(published: Published, columns: SliceBy | None, rows: pa.Table) -> None:
+    """Raise ConfigError if there are no rows because nothing is published by these columns.
+
+    Columns that the config no longer has still have a history, so check only if nothing is found.
+    """
+    if columns is None or len(rows) or columns in published.slice_sets:
+        return
+    raise ConfigError(
+        f"nothing is published by {' x '.join(columns) or 'all predictions together'}",
+        where="slice_by",
+        expected=f"one of {', '.join(' x '.join(names) or 'all' for names in published.slice_sets)}",
+        todo=near_slices(columns, published.slice_sets) or f"list [{', '.join(columns)}] under `slice_by` and run once",
+    )
+
+
+def _check_time(at: Zone, start: When, end: When) -> None:
+    """Raise ConfigError if no time lies between `start` and `end`."""
+    if start is not None and end is not None:
+        first, last = instant_of(at, "start", start), instant_of(at, "end", end)
+        if first >= last:
+            expected = f"before {iso(last)}"
+            raise ConfigError("the time asked for is empty", where="start", expected=expected, found=iso(first))
 
 
 def _partitions(

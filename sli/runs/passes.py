@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -22,6 +23,7 @@ from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference, ReadRows, Scope, by_grain, difference, published_by_grain
 from sli.publishing.history import rows_known_at
+from sli.publishing.rows import decode_texts, text_counts
 from sli.publishing.transaction import Transaction
 from sli.rollup.reference import reference_tables
 from sli.rollup.results import Pass, roll_up, tile_tables
@@ -86,18 +88,34 @@ def compare(
 ) -> Difference:
     """What the rolled-up rows change of the published ones."""
     with step(progress, "comparing"), within_memory("the comparison of results"):
+        if plan.older:
+            known = rows_known_at(transaction.store, transaction.published, plan.as_of)
+            scope = Scope(config, new_since(config, plan, known), passes)
+            return difference(by_grain(known), rolled_up, scope, first=len(known) == 0)
         published = _published_rows(config.declared, config.zone, config.since_instant, transaction, plan, newest)
         return difference(published, rolled_up, Scope(config, plan, passes), transaction.published is None)
+
+
+def new_since(config: Config, plan: Plan, known: pa.Table) -> Plan:
+    """The plan with the SLIs and grains that `known` rows lack as the new ones; all SLIs, if they lack slices."""
+    series: dict[tuple[str, str], set[str]] = {}
+    for row in decode_texts(known).group_by(["sli", "definition", "slice_by"]).aggregate([]).to_pylist():
+        series.setdefault((row["sli"], row["definition"]), set()).add(row["slice_by"])
+    wanted = {",".join(columns) for columns in config.slice_sets}
+    new = [sli.name for sli in config.declared if not wanted <= series.get((sli.name, config.definition(sli)), set())]
+    grains = text_counts(known.column("grain"))
+    return replace(
+        plan,
+        new_series=tuple(new),
+        new_grains=tuple(grain.name for grain in config.all_grains if grain.name not in grains),
+    )
 
 
 def _published_rows(
     slis: Sequence[Sli], zone: Zone, since: int, transaction: Transaction, plan: Plan, newest: int
 ) -> dict[str, ReadRows]:
-    """The published rows to compare with, by grain: the newest ones, or those known at an older as_of."""
-    published = transaction.published
-    if plan.older:
-        return by_grain(rows_known_at(transaction.store, published, plan.as_of))
-    first = None
+    """The published rows to compare with, by grain."""
+    published, first = transaction.published, None
     if published is not None and not (
         plan.from_scratch or plan.new_series or plan.new_grains or plan.gone_series or reaches_all(slis, plan)
     ):

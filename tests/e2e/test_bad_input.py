@@ -448,6 +448,11 @@ def test_a_backfill_as_of_before_what_is_published_is_refused(desk: Desk) -> Non
         (["--sli", "acuracy"], ["no SLI 'acuracy' is published", "did you mean 'accuracy'?"]),
         (["--grain", "huor"], ["no grain 'huor' is published", "did you mean 'hour'?"]),
         (["--slice", "region"], ["COLUMN=VALUE", "--slice"]),
+        (["--slice", "=x"], ["COLUMN=VALUE", "--slice"]),
+        (["--slice", "a=x", "--slice", "a=y"], ["a slice has one value of a", "a=x and a=y", "--by a"]),
+        (["--slice", "region=x"], ["nothing is published by region", "one of all", "list [region] under `slice_by`"]),
+        (["--by", "region"], ["nothing is published by region", "one of all"]),
+        (["--start", "2024-01-16", "--end", "2024-01-16"], ["the time asked for is empty", "2024-01-16T00:00Z"]),
         (["--as-of", "soon"], ["soon", "ISO 8601"]),
         (["--start", "soon"], ["soon", "ISO 8601"]),
         (["--end", "soon"], ["soon", "ISO 8601"]),
@@ -460,7 +465,7 @@ def test_show_explains_what_it_cannot_show(desk: Desk, arguments: list[str], par
     assert said.has(*parts)
 
 
-@pytest.mark.parametrize("arguments", [["--slice", "region=x"], ["--by", "region"], ["--end", "2010-01-01"]])
+@pytest.mark.parametrize("arguments", [["--end", "2010-01-01"]])
 def test_show_says_so_where_there_is_nothing_to_show(desk: Desk, arguments: list[str]) -> None:
     assert desk.run().code == 0
     said = desk.call("show", str(desk.config), *arguments)
@@ -594,6 +599,35 @@ def test_json_of_show_keeps_every_digit(desk: Desk) -> None:
     assert desk.run().code == 0
     [row] = json.loads(desk.call("show", str(desk.config), "--json").out)
     assert row["value"] == sli.read(desk.config).value.iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["shwo", "c.yaml"], ["unknown command 'shwo'", "where: sli\n", "did you mean 'show'?"]),
+        (["show", "c.yaml", "--slis", "x"], ["unknown option '--slis'", "where: sli show", "did you mean '--sli'?"]),
+        (["show", "c.yaml", "--table", "result"], ["'result' is not a choice", "did you mean 'results'?"]),
+        (["query", "c.yaml", "a", "b"], ["'b' is one argument too many", "`sli query --help`"]),
+        (["show"], ["missing: CONFIG", "where: sli show"]),
+        (["show", "c.yaml", "--rows", "x"], ["a whole number, 0 or more, found 'x'", "where: sli show --rows"]),
+        (["-v"], ["unknown option '-v'", "`sli --help`"]),
+    ],
+)
+def test_a_wrong_argument_is_told_like_any_other_error(desk: Desk, arguments: list[str], parts: list[str]) -> None:
+    said = desk.call(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.has(*parts, "what to do: ", "sli: ")
+    assert "usage:" not in said.err
+    as_json = desk.call(*arguments, "--json")
+    assert (as_json.code, as_json.err) == (2, "")
+    assert json.loads(as_json.out)["error"]["what"] == said.err.removeprefix("sli: ").splitlines()[0]
+
+
+def test_without_arguments_there_is_the_help_and_the_version_is_told(desk: Desk) -> None:
+    said = desk.call()
+    assert (said.code, said.err) == (0, "")
+    assert said.out == desk.call("--help").out
+    assert desk.call("--version").out == f"sli {sli.__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["", "run", "plan", "show", "compare", "verify", "init", "demo"])

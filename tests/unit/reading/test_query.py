@@ -151,6 +151,7 @@ def test_a_built_in_sli_that_needs_no_other_states_is_answered_though_nobody_dec
     [
         ({"sli": "acuracy"}, "did you mean 'accuracy'"),
         ({"slice": {"c": "x"}}, "no tiles of these slices are kept"),
+        ({"slice": "A"}, "this is not a slice"),
         ({"start": "2024-03-08T07:30"}, "start must fall on whole hours"),
         ({"size": "90m"}, "size must be made of whole hours"),
         ({"size": "0h"}, "size must be made of whole hours"),

@@ -1,0 +1,65 @@
+"""A parser of the command line whose errors are like all others: what, where, expected, found, what to do.
+
+Limit: it knows the messages of argparse by their form; one that it does not know is told as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from sli.errors import ConfigError, nearest
+
+CHOICE = re.compile(r"argument (?P<where>[^:]+): invalid choice: '(?P<found>.*)' \(choose from (?P<valid>.*)\)")
+OF_ARGUMENT = re.compile(r"argument (?P<where>[^:]+): (?P<what>.*)", re.DOTALL)
+MISSING = re.compile(r"the following arguments are required: (?P<names>.*)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse prints its usage and leaves."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **keywords)
+
+    def parse(self, arguments: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
+        """The options, of a subcommand too. Raises ConfigError."""
+        if arguments[0].startswith("-") and arguments[0] not in self._option_string_actions:
+            raise self._unknown([arguments[0]])
+        options, unknown = self.parse_known_args(arguments, options)
+        if unknown:
+            raise self._commands()[options.command]._unknown(unknown)
+        return options
+
+    def _unknown(self, arguments: Sequence[str]) -> ConfigError:
+        """What to say of arguments that the parser does not know."""
+        help = f"`{self.prog} --help` lists what it takes"
+        for name in arguments:
+            if name.startswith("-"):
+                option = name.partition("=")[0]
+                long = [known for known in self._option_string_actions if known.startswith("--")]
+                todo = nearest(option, long) or help
+                return ConfigError(f"unknown option '{option}'", where=self.prog, todo=todo)
+        return ConfigError(f"'{arguments[0]}' is one argument too many", where=self.prog, todo=help)
+
+    def _commands(self) -> dict[str, Parser]:
+        [commands] = (action.choices for action in self._actions if action.dest == "command")
+        return {name: command for name, command in dict(commands or {}).items() if isinstance(command, Parser)}
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the error that argparse found."""
+        help = f"`{self.prog} --help` lists what it takes"
+        if choice := CHOICE.fullmatch(message):
+            raise self._no_choice(choice["where"], choice["found"], re.findall(r"'([^']*)'|([\w-]+)", choice["valid"]))
+        if missing := MISSING.fullmatch(message):
+            raise ConfigError(f"missing: {missing['names']}", where=self.prog, todo=help)
+        if one := OF_ARGUMENT.fullmatch(message):
+            raise ConfigError(one["what"], where=f"{self.prog} {one['where']}", todo=help)
+        raise ConfigError(message, where=self.prog, todo=help)
+
+    def _no_choice(self, where: str, found: str, quoted: Iterable[tuple[str, str]]) -> ConfigError:
+        valid = [one or other for one, other in quoted]
+        what = f"unknown command '{found}'" if where == "COMMAND" else f"'{found}' is not a choice"
+        place = self.prog if where == "COMMAND" else f"{self.prog} {where}"
+        return ConfigError(what, where=place, expected=f"one of {', '.join(valid)}", todo=nearest(found, valid))

@@ -107,10 +107,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Answer:
-    """All results, and the audit counts by (log, check) without zeros."""
+    """All results, the audit counts by (log, check) without zeros, and the pairs that they rest on."""
 
     results: dict[Key, Row]
     audit: dict[tuple[str, str], int]
+    pairs: list[Pair]
 
 
 class Undefined(Exception):
@@ -142,7 +143,7 @@ def oracle(world: World, predictions: Sequence[Prediction], feedback: Sequence[F
                         other = compared.get(sli, {}).get(values, [])
                         key = Key(sli, name, start, end, columns, values)
                         results[key] = row(world, sli, members, other, maturity, bool(columns))
-    return Answer(results, {key: rows for key, rows in audit.items() if rows})
+    return Answer(results, {key: rows for key, rows in audit.items() if rows}, pairs)
 
 
 def sliced(columns: tuple[str, ...], pairs: list[Pair]) -> dict[Slice, list[Pair]]:
@@ -293,6 +294,66 @@ def labelled_pair(world: World, prediction: Prediction, in_reach: list[Feedback]
         return unlabelled
     delay = (at(winner) - at(prediction)) / SECOND
     return Pair(at(prediction), prediction.value, prediction.slices, winner.value, delay)
+
+
+# Outcomes
+
+
+class Outcome(NamedTuple):
+    """What groups the pairs of a tile and slice: the least value of a bin, the label, the least age of a step."""
+
+    tile: int
+    slice_by: tuple[str, ...]
+    slice: Slice
+    least: float | None
+    label: float | None
+    age: int | None  # in tiles
+
+
+def outcomes(world: World, pairs: Sequence[Pair], tile: int) -> dict[Outcome, tuple[int, float]]:
+    """How many pairs each group has, and the sum of their scores (binary) or errors (regression)."""
+    groups: dict[Outcome, tuple[int, float]] = {}
+    for pair in pairs:
+        start = pair.time // tile * tile
+        label, age = None, None
+        if pair.label is not None:
+            assert pair.delay is not None
+            label = pair.label if world.task == "binary" else 1.0
+            known = pair.time + round(pair.delay * SECOND)
+            age = least_of_step(max(0, known // tile - pair.time // tile))
+        for slice_by in map(tuple, map(sorted, world.slice_by)):
+            values = tuple((column, pair.slices[column]) for column in slice_by)
+            key = Outcome(start, slice_by, values, least_of_bin(world, pair.score), label, age)
+            count, total = groups.get(key, (0, 0.0))
+            groups[key] = count + 1, total + amount(world, pair)
+    return groups
+
+
+def least_of_bin(world: World, score: float | None) -> float | None:
+    """The number of a bin that is nearest to 0."""
+    if score is None or score == 0:
+        return score
+    if world.task == "binary":
+        return max(edge for edge in (0.0, *(i / 10 for i in range(1, 10)), world.threshold) if edge <= score)
+    power = 2.0 ** math.floor(math.log2(abs(score)))
+    least = max(power * quarter / 4 for quarter in (4, 5, 6, 7) if power * quarter / 4 <= abs(score))
+    return math.copysign(least, score)
+
+
+def least_of_step(age: int) -> int:
+    least, width = 0, 1
+    while least + width <= age:
+        least += width
+        width = max(1, 2 ** (least.bit_length() - 3))
+    return least
+
+
+def amount(world: World, pair: Pair) -> float:
+    if pair.score is None:
+        return 0.0
+    if world.task == "binary":
+        return pair.score
+    return 0.0 if pair.label is None else pair.score - pair.label
 
 
 # Windows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,15 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from oracle import Feedback, Prediction, World, oracle
+from oracle import Feedback, Prediction, World, oracle, outcomes
+from oracle import Outcome as Group
 
 import sli
 from sli.config.load import checked
 from sli.config.model import Config
+from sli.publishing.store import Store
 from sli.reading.read import standing_audit
 from sli.runs.outcome import Outcome
+from sli.slis.outcomes import ages_end, cells
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -105,6 +111,31 @@ class Scenario:
             assert near(value, row.value, bound), f"{key}: {value} is not {row.value}"
         if read_as_of is None:
             self.check_audit(as_of)
+            self.check_outcomes(as_of)
+
+    def check_outcomes(self, as_of: int) -> None:
+        """The outcomes in the stored tiles of hours equal the oracle's."""
+        store, kept = Store(self.config.store), self.config.outcomes
+        # Rows of slices that the config no longer has stay in days that no run touched since.
+        declared = [",".join(columns) for columns in self.config.slice_sets]
+        only = (ds.field("span") == "tile") & ds.field("slice_by").isin(declared)
+        tiles = store.rows("tiles", store.published(), only=only)
+        found = {}
+        for row in tiles.to_pylist():
+            for group in row[kept.state.id] or ():
+                (bin_,), (labelled,), (positive,), (step,) = cells(np.array([group["key"]], dtype=object))
+                edges = kept.edges(int(bin_))
+                least = None if edges is None else min(edges, key=abs)
+                label, age = (float(positive), int(ages_end(step - 1))) if labelled else (None, None)
+                slice_ = tuple(sorted(json.loads(row["slice"]).items()))
+                by = tuple(filter(None, row["slice_by"].split(",")))
+                key = Group(micros(row["start"]), by, slice_, least, label, age)
+                found[key] = group["count"], int(group["whole"]) + int(group["fraction"]) / 2**80
+        expected = outcomes(self.world, self.answer(as_of).pairs, self.config.tile)
+        assert found.keys() == expected.keys()
+        for key, (count, total) in expected.items():
+            assert found[key][0] == count, key
+            assert math.isclose(found[key][1], total, rel_tol=1e-9, abs_tol=1e-12), key
 
     def check_audit(self, as_of: int) -> None:
         counts: dict[tuple[str, str], int] = {}

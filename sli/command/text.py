@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING, Grain
-from sli.calendar.interval import Interval, iso, union
+from sli.calendar.interval import Interval, difference, iso, union
 from sli.command.figures import change_text, counted, kept_value, largest_first, local, rows_of, slice_name, window_name
 from sli.planning.expected import Expected
 from sli.planning.plan import Plan
@@ -36,6 +36,7 @@ SHOWN = 8
 """Examples printed, and windows named, of many."""
 MANY = 10_000
 """Predictions from which on a p-value says nothing: even 2 % of a standard deviation is a significant difference."""
+OUTCOMES = "the outcomes of predictions (when labels came, and for which predictions), which this version of sli keeps"
 NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
@@ -63,6 +64,8 @@ def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]
     if plan.new_series and not plan.from_scratch:
         lines.append(f"new or changed SLIs: {', '.join(plan.new_series)}")
     lines += [f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.to_fill.items()]
+    if plan.outcomes_to_fill:
+        lines.append(f"compute only {OUTCOMES}: {_spans(plan.outcomes_to_fill)}")
     if plan.newly_final and not plan.from_scratch:
         lines.append(f"became final: windows that end in {_span(plan.newly_final)}")
     return lines + _left_lines(plan)
@@ -124,6 +127,8 @@ def _left_lines(plan: Plan) -> list[str]:
     for name, intervals in plan.lacking.items():
         commands = f"a run without a look-back, or `sli backfill --sli {name}`"
         lines.append(f"waiting for {commands}: {name} of {_spans(intervals)}")
+    if outcomes := difference(plan.outcomes_lacking, plan.held):
+        lines.append(f"waiting for a run without a look-back: the outcomes of predictions of {_spans(outcomes)}")
     for backfill in plan.backfills:
         slis = "".join(f" --sli {name}" for name in backfill.slis)
         options = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}{slis}"
@@ -159,6 +164,8 @@ def outcome_lines(
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
         lines += _change_lines(outcome.revised.to_pandas(), grains, timezone, "revisions")
+    if plan.outcomes_to_fill:
+        lines.append(f"  added to stored {_hours(plan)}: {OUTCOMES}")
     lines += _p_value_lines(rows, slis) + _left_lines(plan)
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (

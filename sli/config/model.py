@@ -40,6 +40,7 @@ from sli.engine.storage import NO_OPTIONS, Storage
 from sli.errors import ConfigError
 from sli.slices import SliceBy, slice_by_of
 from sli.slis import Sli, State
+from sli.slis.outcomes import Outcomes
 
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
 HASHED_SINCE = 4
@@ -248,8 +249,14 @@ class Config(Section):
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
-        """All states that the SLIs need, by id."""
-        return {state.id: state for sli in self.declared for state in sli.formula.states.values()}
+        """All states that a tile keeps, by id: those that the SLIs need, and the state of outcomes."""
+        states = [state for sli in self.declared for state in sli.formula.states.values()]
+        return {state.id: state for state in (*states, self.outcomes.state)}
+
+    @functools.cached_property
+    def outcomes(self) -> Outcomes:
+        """What every tile keeps of its predictions and their labels, whichever SLIs are declared."""
+        return Outcomes(self.task, self.threshold, self.class_names, self.tile)
 
     @functools.cached_property
     def kinds(self) -> dict[str, str]:

@@ -41,6 +41,10 @@ class Plan:
     """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
     lacking_states: Mapping[str, tuple[Interval, ...]]
     """For each state the tiles that still lack it."""
+    outcomes_to_fill: tuple[Interval, ...]
+    """The tiles that gain the state of outcomes: a version of `sli` wrote them that did not keep it."""
+    outcomes_lacking: tuple[Interval, ...]
+    """The tiles that still lack it. No window waits for them."""
     incomplete_states: tuple[str, ...]
     """States that some published tiles lack."""
     published_slice_sets: tuple[tuple[str, ...], ...]
@@ -123,12 +127,14 @@ class Plan:
     @property
     def fills(self) -> bool:
         """Whether tiles gain states or slices without being recomputed."""
-        return bool(self.to_fill) or not (self.from_scratch or set(self.slice_sets) <= set(self.published_slice_sets))
+        new_slice_sets = not (self.from_scratch or set(self.slice_sets) <= set(self.published_slice_sets))
+        return bool(self.to_fill or self.outcomes_to_fill) or new_slice_sets
 
     @property
     def tiles(self) -> int:
         """How many tiles that may hold predictions are recomputed, or gain a state."""
-        worked = intersection(union([*self.to_recompute, *self.tiles_to_fill]), self.with_predictions)
+        worked = union([*self.to_recompute, *self.tiles_to_fill, *self.outcomes_to_fill])
+        worked = intersection(worked, self.with_predictions)
         return sum((i.end - i.start) // self.tile for i in worked)
 
     @property
@@ -169,6 +175,8 @@ class Plan:
             "unchecked": spans(self.waiting_to_confirm),
             "filled": {name: spans(tiles) for name, tiles in self.to_fill.items()},
             "lacking": {name: spans(tiles) for name, tiles in self.lacking.items()},
+            "outcomes_filled": spans(self.outcomes_to_fill),
+            "outcomes_lacking": spans(self.outcomes_lacking),
             "tasks": self.task_count,
             "bytes": self.bytes,
             "jobs": [task_set.to_dict() for task_set in self.task_sets],

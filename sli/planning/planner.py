@@ -91,6 +91,8 @@ class _Planner:
             to_fill=_by_sli(config.declared, ledger.to_fill),
             lacking=_by_sli(config.declared, ledger.lacking_states),
             lacking_states={state: tuple(tiles) for state, tiles in ledger.lacking_states.items()},
+            outcomes_to_fill=tuple(ledger.to_fill.get(config.outcomes.state.id, ())),
+            outcomes_lacking=tuple(ledger.lacking_states.get(config.outcomes.state.id, ())),
             incomplete_states=_incomplete_states(config.states, basis),
             published_slice_sets=self.old_slice_sets,
             waiting=tuple(ledger.waiting),
@@ -158,14 +160,13 @@ class _Planner:
             return None
         if basis is None or request.part is not None or request.look_back is not None:
             return None
-        if (
-            basis.waiting
-            or basis.waiting_to_confirm
-            or _incomplete_states(config.states, basis)
-            or not _amendable(config.states)
-        ):
+        if basis.waiting or basis.waiting_to_confirm or not _amendable(config.states):
             return None
-        if intersection(basis.held, [*self.ledger.to_recompute, *self.ledger.to_confirm]):
+        if self.ledger.to_fill or not set(config.states) <= set(basis.states):
+            return None
+        # Held tiles do not count some of the rows that came for them, and a tile may lack a state.
+        lacking = (tile for state in config.states for tile in basis.lacking_states.get(state, ()))
+        if intersection([*basis.held, *lacking], [*self.ledger.to_recompute, *self.ledger.to_confirm]):
             return None
         rows = new_rows_of(self.inputs, basis, self.seen, self.causes, request.as_of)
         return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None

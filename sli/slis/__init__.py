@@ -6,6 +6,7 @@ entry comes as a mapping, pairs come as merged states or as a frame.
 - `states`: the aggregates that a tile keeps, and the arrays that an SLI sees after merging
 - `formula`: an SLI's states, value, range and objective; the registry of the catalogue
 - `maths`: intervals, also of differences, curves, distances, quantiles and moments that several SLIs share
+- `outcomes`: the state that every tile keeps, whichever SLIs are declared
 - `terms`: what each pair adds to the states of an SLI; `paired`: two sides compared by the requests that both scored
 - `catalogue`: the built-in SLIs
 - `custom`: SLIs that users write in SQL or Python

@@ -245,7 +245,7 @@ def test_a_final_hour_is_held_only_if_its_tiles_would_change(tmp_path):
     s.log_predictions("q.parquet", [Prediction("b", TEN, 0.1, {})])
     s.log_feedback("g.parquet", [Feedback(id, TEN, 0.0) for id in "ab"])
     s.run(TEN + 30 * DAY)
-    s.log_feedback("late.parquet", [Feedback("b", TEN + 1, 1.0)])
+    s.log_feedback("late.parquet", [Feedback("b", TEN + 1, 0.0)])
     assert not amends(s, TEN + 30 * DAY).plan.held
     check_equal(s.config, tmp_path, pd.Timestamp(text(TEN + 30 * DAY)))
     s.log_feedback("later.parquet", [Feedback("a", TEN + 1, 1.0)])

@@ -20,8 +20,9 @@ from fixtures import make_store
 
 import sli
 from sli import schemas
-from sli.calendar.interval import Interval
+from sli.calendar.interval import Interval, intersection
 from sli.command.cli import main
+from sli.command.text import OUTCOMES
 from sli.config.load import checked
 from sli.config.model import Config
 from sli.errors import StoreError
@@ -83,7 +84,7 @@ def test_each_format_has_its_store() -> None:
     assert set(formats.STEPS) == set(range(formats.UNNAMED, formats.FORMAT))
 
 
-def test_a_store_of_an_older_version_is_read_planned_and_migrated_without_reading_the_logs(
+def test_a_store_of_an_older_version_is_read_planned_and_migrated_and_only_gains_outcomes(
     old: tuple[int, Config], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     found, config = old
@@ -92,17 +93,24 @@ def test_a_store_of_an_older_version_is_read_planned_and_migrated_without_readin
     told = f"the store has format {found}; this run migrates it to {formats.FORMAT}: "
     command = [str(tmp_path / "sli.yaml"), "--as-of", AS_OF.isoformat()]
     assert main(["plan", *command]) == 0
-    assert (told in capsys.readouterr().out) is (found < formats.FORMAT)
-    assert plan(config, as_of=AS_OF).tiles == 0
+    said = capsys.readouterr().out
+    assert (told in said) is (found < formats.FORMAT)
+    assert f"compute only {OUTCOMES}: 2024-03-08" in said
+    planned = plan(config, as_of=AS_OF)
+    assert planned.tiles == sum(i.end - i.start for i in planned.outcomes_to_fill) // config.tile
+    assert planned.held
+    assert not intersection(planned.held, planned.outcomes_to_fill)
     assert main(["run", *command]) == 0
     said = capsys.readouterr()
     assert (told in said.out) is (told in said.err) is (found < formats.FORMAT)
+    assert f"added to stored hours: {OUTCOMES}" in said.out
     assert beliefs(config) == before
     state = Store(config.store).published()
     assert state is not None
     assert state.migration is None
     assert state.held
     assert plan(config, as_of=AS_OF).empty
+    assert plan(config, as_of=AS_OF).outcomes_lacking == state.held
     assert verify(config, windows=None).equal
 
 

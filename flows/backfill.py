@@ -71,7 +71,7 @@ def _name_run(config: Config, job: Backfill) -> None:
 def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> State[Any]:
     """Show what a backfill changed. Returns the state of its flow run."""
     try:
-        lines = backfill_lines(outcome, config.all_grains, config.timezone)
+        lines = backfill_lines(outcome, config)
     except SliError as error:
         # Everything is published; only the changes cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be read now: {error}")

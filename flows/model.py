@@ -43,7 +43,7 @@ def recompute_model(config: Config, job: Recompute) -> Recomputed:
     emit_run(config, outcome)
     if not outcome.plan.older:
         emit_breaches(config, changes, outcome.plan.as_of)
-    lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone)
+    lines = outcome_lines(outcome, config)
     warnings = warning_lines(outcome)
     log = get_run_logger()
     log.info(masked("\n".join(lines)))

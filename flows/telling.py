@@ -130,7 +130,7 @@ class _ToRun(logging.Handler):
 def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
     """The table artifact: window, slice, SLI, old value, new value, cause."""
     changes = changes[changes.cause != "matured"]
-    rows = change_rows(changes, config.timezone, ROWS)
+    rows = change_rows(changes, config, ROWS)
     more = f"; {ROWS} of {len(changes):,}, all in the table `revisions`" if len(changes) > ROWS else ""
     if rows:
         create_table_artifact(rows, key=f"{slug(config.model)}-changes", description=f"{what}{more}")
@@ -143,7 +143,7 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
         return
     report = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
-    latest = latest_markdown(newest_windows(config), config.timezone)
+    latest = latest_markdown(newest_windows(config), config)
     text = f"{title}\n\n```text\n{report}\n```\n\n{latest}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
 

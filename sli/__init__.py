@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sli.judging.explain import explain as explain
     from sli.reading.compare import compare_slices as compare_slices
     from sli.reading.difference import compare as compare
     from sli.reading.query import distribution as distribution
@@ -22,6 +23,7 @@ __all__ = [
     "compare",
     "compare_slices",
     "distribution",
+    "explain",
     "plan",
     "plan_backfill",
     "query",
@@ -36,6 +38,7 @@ _HOME = {
     "compare": "sli.reading.difference",
     "compare_slices": "sli.reading.compare",
     "distribution": "sli.reading.query",
+    "explain": "sli.judging.explain",
     "plan": "sli.runs.preview",
     "plan_backfill": "sli.runs.backfill",
     "query": "sli.reading.query",

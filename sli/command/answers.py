@@ -55,7 +55,7 @@ def run_answer(options: argparse.Namespace, config: Config) -> Answer:
     if options.json:
         plain = outcome_dict(outcome) | {"seconds": time.monotonic() - options.began}
     else:
-        lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone, options.began)
+        lines = outcome_lines(outcome, config, options.began)
     return Answer(
         plain=plain,
         lines=lines,
@@ -125,8 +125,8 @@ def _table_lines(options: argparse.Namespace, config: Config, frame: pd.DataFram
         return ["no such rows"]
     if options.table == "results":
         slis = options.sli or [sli.name for sli in config.declared]
-        return result_lines(frame, slis, rows, width, model=config.model, timezone=config.timezone, caps=config.caps)
-    return run_lines(frame, width) if options.table == "runs" else change_lines(frame, config.timezone, width)
+        return result_lines(frame, config, slis, rows, width)
+    return run_lines(frame, width) if options.table == "runs" else change_lines(frame, config, width)
 
 
 def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
@@ -171,7 +171,7 @@ def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
 
 def verify_answer(options: argparse.Namespace, config: Config) -> Answer:
     """Whether published windows equal a recomputation. Raises SliError."""
-    from sli.command.figures import counted
+    from sli.reading.figures import counted
     from sli.reading.verify import verify
 
     verification = verify(config, windows=options.windows or None)

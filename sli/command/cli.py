@@ -111,7 +111,7 @@ def _backfill(options: argparse.Namespace) -> int:
         seconds = {"seconds": time.monotonic() - options.began}
         print_json(backfill_dict(outcome) | seconds)
     else:
-        print_lines(backfill_lines(outcome, config.all_grains, config.timezone, options.began))
+        print_lines(backfill_lines(outcome, config, options.began))
     warnings = [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))]
     if not options.json:
         print_warnings(warnings)
@@ -144,7 +144,7 @@ def _query(options: argparse.Namespace) -> int:
     elif frame.empty:
         print("no predictions in these windows and slices")
     elif options.values:
-        print_lines(value_lines(frame, config.timezone, rows, width))
+        print_lines(value_lines(frame, config, options.sli, rows, width))
     else:
         print_lines(query_lines(frame, config, options.sli, rows, width))
     return 0
@@ -163,7 +163,7 @@ def _slices(options: argparse.Namespace) -> int:
     elif frame.empty:
         print(f"no slice has {options.support} labelled predictions in this time")
     else:
-        print_lines(slice_lines(frame, 10 if options.rows is None else options.rows, terminal_width()))
+        print_lines(slice_lines(frame, config, 10 if options.rows is None else options.rows, terminal_width()))
     return 0
 
 
@@ -182,7 +182,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print_json(comparison.to_dict())
     else:
-        print_lines(comparison_lines(comparison, config.timezone, terminal_width()))
+        print_lines(comparison_lines(comparison, config, terminal_width()))
     return 0
 
 

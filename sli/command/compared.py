@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from sli.command.figures import counted, local, number
 from sli.command.grid import columns, lines, printed
+from sli.config.model import Config
 from sli.reading.difference import Comparison
+from sli.reading.figures import counted, interval_text, local, number
 from sli.reading.requests import Two
 
 
-def comparison_lines(found: Comparison, timezone: str, width: int | None) -> list[str]:
+def comparison_lines(found: Comparison, config: Config, width: int | None) -> list[str]:
     """The answer, the numbers that it rests on, and what was left out."""
-    interval = f"{found.level * 100:g}% interval"
+    unit, interval = config.units.get(found.sli, ""), f"{found.level * 100:g}% interval"
     names = (found.by, found.sli, interval, "predictions", "labelled")
     texts = [
-        (side.slice, number(side.value), _range(side.low, side.high), f"{side.predictions:,}", f"{side.labelled:,}")
+        (
+            side.slice,
+            number(side.value, None, unit),
+            interval_text(side.low, side.high, unit),
+            f"{side.predictions:,}",
+            f"{side.labelled:,}",
+        )
         for side in (found.first, found.second)
     ]
-    texts.append(("difference", number(found.difference), _range(found.low, found.high), "", ""))
+    texts.append(
+        ("difference", number(found.difference, None, unit), interval_text(found.low, found.high, unit), "", "")
+    )
     table = lines(columns(names, texts, left=names[:1]), width, keys=1)
-    start, end = (local(time, timezone, "hour") for time in (found.start, found.end))
+    start, end = (local(time, config.timezone, "hour") for time in (found.start, found.end))
     window = f"{start} .. {end}, {found.maturity}"
     return [printed(line) for line in (found.sentence, *table, window, *_how(found))]
-
-
-def _range(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"{number(low)} .. {number(high)}"
 
 
 def _how(found: Comparison) -> Iterator[str]:

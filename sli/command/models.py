@@ -146,8 +146,8 @@ def _entry(model: Model, done: Done) -> dict[str, object]:
 
 def summary_lines(done: Sequence[Done], width: int | None = None) -> list[str]:
     """A table with a line for each model, and below it how many models there are and how many did not end well."""
-    from sli.command.figures import counted
     from sli.command.grid import columns, lines
+    from sli.reading.figures import counted
 
     names = [*dict.fromkeys(name for each in done for name in each.cells if name != "outcome"), "outcome"]
     names = [name for name in names if any(each.cells.get(name) for each in done)]

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
-import numpy as np
-
 from sli.calendar.interval import iso
-from sli.command.figures import Row, largest_first, number, numbers, rows_of, slice_name, window_name
+from sli.config.model import Config
+from sli.reading.figures import Row, interval_text, largest_first, number, numbers, rows_of, slice_name, window_name
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 
@@ -63,15 +62,15 @@ def backfill_dict(outcome: BackfillOutcome) -> dict[str, object]:
     }
 
 
-def change_rows(rows: pd.DataFrame, timezone: str, limit: int) -> list[dict[str, str]]:
+def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str, str]]:
     """Changed results as short texts, the largest change first: window, slice, SLI, old, new, cause."""
-    return [_change(row, timezone) for row in rows_of(largest_first(rows).head(limit))]
+    return [_change(row, config) for row in rows_of(largest_first(rows).head(limit))]
 
 
-def _change(row: Row, timezone: str) -> dict[str, str]:
-    old, new = numbers(row.old_value, row.value, row.reason)
+def _change(row: Row, config: Config) -> dict[str, str]:
+    old, new = numbers(row.old_value, row.value, row.reason, config.units.get(row.sli, ""))
     return {
-        "window": f"{row.grain} {window_name(row, timezone)}",
+        "window": f"{row.grain} {window_name(row, config.timezone)}",
         "slice": slice_name(dict(row.slice)),
         "SLI": row.sli,
         "old": old,
@@ -80,15 +79,16 @@ def _change(row: Row, timezone: str) -> dict[str, str]:
     }
 
 
-def latest_markdown(newest: pd.DataFrame, timezone: str) -> str:
+def latest_markdown(newest: pd.DataFrame, config: Config) -> str:
     """The newest window of each grain: value, interval, verdict, coverage and maturity of each SLI."""
     lines = ["| window | SLI | value | interval | objective | coverage | maturity |", "|---|---|---|---|---|---|---|"]
     for row in rows_of(newest):
-        interval = "" if np.isnan(row.ci_low) else f"{number(row.ci_low)} .. {number(row.ci_high)}"
+        unit = config.units.get(row.sli, "")
+        interval = interval_text(row.ci_low, row.ci_high, unit)
         objective = f"{row.objective} {row.verdict}" if isinstance(row.objective, str) else ""
         coverage = f"{row.coverage:.1%} of {row.predictions:,}"
-        value = number(row.value, row.reason)
-        window = f"{row.grain} {window_name(row, timezone)}"
+        value = number(row.value, row.reason, unit)
+        window = f"{row.grain} {window_name(row, config.timezone)}"
         lines.append(f"| {window} | {row.sli} | {value} | {interval} | {objective} | {coverage} | {row.maturity} |")
     return "\n".join(lines)
 

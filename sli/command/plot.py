@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sli.calendar.grain import TUMBLING
-from sli.command.figures import slice_name
+from sli.reading.figures import slice_name
 
 if TYPE_CHECKING:
     import pandas as pd

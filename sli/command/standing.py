@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from sli.calendar.duration import DAY
 from sli.calendar.grain import Grain
 from sli.calendar.interval import moment
-from sli.command.figures import Row, rows_of
 from sli.config.model import Config
 from sli.publishing.store import Store
+from sli.reading.figures import Row, rows_of
 from sli.reading.read import read
 
 if TYPE_CHECKING:

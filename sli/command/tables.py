@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 import numpy as np
 
 from sli.calendar.grain import TUMBLING
-from sli.command.figures import (
+from sli.command.grid import Column, columns, lines, shortened
+from sli.command.plot import plot
+from sli.config.model import Config
+from sli.reading.figures import (
     Row,
     change_text,
     counted,
+    interval_text,
     largest_first,
     local,
     number,
@@ -24,10 +28,8 @@ from sli.command.figures import (
     slice_name,
     window_name,
 )
-from sli.command.grid import Column, columns, lines, shortened
-from sli.command.plot import plot
-from sli.config.model import Config
 from sli.slices import OTHER, SliceBy
+from sli.slis.formula import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,33 +60,24 @@ def newest(frame: pd.DataFrame, windows: int) -> pd.DataFrame:
     return frame[frame.window_end.isin(ends[max(0, len(ends) - windows) :])]
 
 
-def result_lines(
-    frame: pd.DataFrame,
-    slis: Sequence[str],
-    rows: int,
-    width: int | None,
-    *,
-    model: str,
-    timezone: str,
-    caps: Mapping[SliceBy, int],
-) -> list[str]:
+def result_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int, width: int | None) -> list[str]:
     """The plot of the first SLI and a table of all: a line for each window and slice, a column for each SLI."""
     slices = frame["slice"].map(slice_name).nunique()
     notes = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
-    notes += _rest_note(frame, caps)
+    notes += _rest_note(frame, config.caps)
     if frame.objective.notna().any():
         notes.append("objective ok: met, !!: breached, ?: undecided")
     if (frame.error_bound > 0).any():
         notes.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
-    plot_lines = _plot_lines(frame, model, timezone, slis[0], width)
-    return [*plot_lines, *lines(_values(frame, timezone, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
+    plot_lines = _plot_lines(frame, config.model, config.timezone, slis[0], width)
+    return [*plot_lines, *lines(_values(frame, config, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
 
 
 def _plot_lines(frame: pd.DataFrame, model: str, timezone: str, sli: str, width: int | None) -> list[str]:
     return [] if width is None else plot(frame, model, timezone, sli, min(width, PLOT_WIDTH)).split("\n")
 
 
-def _values(frame: pd.DataFrame, timezone: str, slis: Sequence[str], rows: int) -> list[Column]:
+def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> list[Column]:
     """One line for each window and slice, one column for each SLI, then coverage and maturity."""
     grain = str(frame.grain.iloc[0])
     names = ("window" if grain in TUMBLING else "until", "slice", *slis, "predictions", "coverage", "maturity")
@@ -93,8 +86,8 @@ def _values(frame: pd.DataFrame, timezone: str, slis: Sequence[str], rows: int) 
         values = list(rows_of(group))
         first, by_sli = values[0], {row.sli: row for row in values}
         name = slice_name(first.slice)
-        when = local(first.window_start if grain in TUMBLING else first.window_end, timezone, grain)
-        cells = [_cell(by_sli.get(sli)) for sli in slis]
+        when = local(first.window_start if grain in TUMBLING else first.window_end, config.timezone, grain)
+        cells = [_cell(by_sli.get(sli), config.units.get(sli, "")) for sli in slis]
         texts.append((when, name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity))
     return columns(names, texts, whole=names[:1], left=("slice", "maturity"))
 
@@ -106,14 +99,14 @@ def _largest(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["name"].isin(sizes.index)]
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: Row | None, unit: Unit) -> str:
     """A value with `~` before it if it is approximate, and the sign of its verdict after it."""
     if row is None:
         return ""
     sign = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
     unknown_error = np.isnan(row.error_bound) and not np.isnan(row.value)
     approximate = "~" if unknown_error or row.error_bound > 0 else ""
-    return approximate + number(row.value, row.reason) + sign
+    return approximate + number(row.value, row.reason, unit) + sign
 
 
 def changes(frame: pd.DataFrame, rows: int | None) -> pd.DataFrame:
@@ -122,16 +115,16 @@ def changes(frame: pd.DataFrame, rows: int | None) -> pd.DataFrame:
     return ordered if rows is None else ordered.head(rows)
 
 
-def change_lines(frame: pd.DataFrame, timezone: str, width: int | None) -> list[str]:
+def change_lines(frame: pd.DataFrame, config: Config, width: int | None) -> list[str]:
     """Rows of `revisions` or `backfills`, from old value to new."""
     publication = "run_id" if "run_id" in frame.columns else "backfill"
     names = ("window", "slice", "SLI", "change", "because", "coverage", "maturity", "as of", publication.split("_")[0])
     texts = [
         (
-            f"{row.grain} {window_name(row, timezone)}",
+            f"{row.grain} {window_name(row, config.timezone)}",
             slice_name(dict(row.slice)),
             row.sli,
-            change_text(row),
+            change_text(row, config.units.get(row.sli, "")),
             row.cause,
             f"{row.coverage:.1%}",
             row.maturity,
@@ -239,7 +232,7 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
     `if labels arrive` is the range the value can still reach, depending on the missing labels.
     """
     plot_lines = _plot_lines(frame, config.model, config.timezone, sli, width) if frame.window_end.nunique() > 1 else []
-    interval = f"{config.level:.0%} interval"
+    unit, interval = config.units.get(sli, ""), f"{config.level:.0%} interval"
     names = ("from", "until", "slice", sli, interval, "if labels arrive", "predictions", "coverage", "maturity")
     shown = newest(_largest(frame), rows).sort_values(["window_end", "name"], kind="stable")
     texts = []
@@ -250,9 +243,9 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
                 local(row.window_start, config.timezone, "hour"),
                 local(row.window_end, config.timezone, "hour"),
                 slice_name(row.slice),
-                _cell(row),
-                _range(row.ci_low, row.ci_high),
-                "" if complete else _range(row.missing_low, row.missing_high),
+                _cell(row, unit),
+                interval_text(row.ci_low, row.ci_high, unit),
+                "" if complete else interval_text(row.missing_low, row.missing_high, unit),
                 f"{row.predictions:,}",
                 f"{row.coverage:.1%}",
                 row.maturity,
@@ -268,10 +261,6 @@ def _rest_note(frame: pd.DataFrame, caps: Mapping[SliceBy, int]) -> list[str]:
     return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
 
 
-def _range(low: float, high: float) -> str:
-    return "" if np.isnan(low) and np.isnan(high) else f"{number(low)} .. {number(high)}"
-
-
 class _SliceRow(Protocol):
     """A row of `compare_slices`: the columns that are printed."""
 
@@ -285,18 +274,21 @@ class _SliceRow(Protocol):
     coverage: float
 
 
-def slice_lines(frame: pd.DataFrame, rows: int, width: int | None) -> list[str]:
+def slice_lines(frame: pd.DataFrame, config: Config, rows: int, width: int | None) -> list[str]:
     """The slices of `compare_slices`, the worst first, below the value of the whole."""
     first = frame.iloc[0]
+    unit = config.units.get(first.sli, "")
     slices = counted(len(frame), "slice")
-    head = f"{first.sli}: {number(first.whole)} over all; {slices} with enough labels, worst first"
+    head = f"{first.sli}: {number(first.whole, None, unit)} over all; {slices} with enough labels, worst first"
     names = ("slice", "value", "interval", "behind", "surely", "labelled", "coverage")
     texts = []
     for row in cast("Iterable[_SliceRow]", frame.head(rows).itertuples()):
         slice = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
-        interval = _range(row.ci_low, row.ci_high)
-        behind = (number(row.behind), number(row.surely))
-        texts.append((slice, number(row.value), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}"))
+        interval = interval_text(row.ci_low, row.ci_high, unit)
+        behind = (number(row.behind, None, unit), number(row.surely, None, unit))
+        texts.append(
+            (slice, number(row.value, None, unit), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}")
+        )
     return [shortened(head, width), *lines(columns(names, texts, left=("slice",)), width, keys=1)]
 
 
@@ -305,15 +297,15 @@ def most_common(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
     return frame.groupby([frame.window_start, frame.window_end, frame["slice"].map(str)], sort=False).head(rows)
 
 
-def value_lines(frame: pd.DataFrame, timezone: str, rows: int, width: int | None) -> list[str]:
+def value_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width: int | None) -> list[str]:
     """The most common values of the newest window, by slice."""
     frame = frame[frame.window_end == frame.window_end.max()]
-    start, end = (local(frame[name].max(), timezone, "hour") for name in ("window_start", "window_end"))
+    start, end = (local(frame[name].max(), config.timezone, "hour") for name in ("window_start", "window_end"))
     texts: list[tuple[str, ...]] = []
     for name, of_slice in frame.groupby(frame["slice"].map(slice_name), sort=True):
         total = int(of_slice["count"].sum())
         for value, count in of_slice[["value", "count"]].head(rows).itertuples(index=False):
-            text = value if isinstance(value, str) else number(value)
+            text = value if isinstance(value, str) else number(value, None, config.units.get(sli, ""))
             texts.append((str(name), text, f"{count:,}", f"{count / total:.1%}"))
         if len(of_slice) > rows:
             left = int(of_slice["count"].iloc[rows:].sum())

@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING, Grain
 from sli.calendar.interval import Interval, difference, iso, union
-from sli.command.figures import change_text, counted, kept_value, largest_first, local, rows_of, slice_name, window_name
+from sli.config.model import Config
 from sli.planning.expected import Expected
 from sli.planning.plan import Plan
 from sli.planning.request import Backfill
 from sli.planning.tasks import TaskSet, size_text
 from sli.publishing.conflicts import Conflicts
+from sli.reading.figures import change_text, counted, kept_value, largest_first, local, rows_of, slice_name, window_name
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 from sli.runs.preview import Kept
@@ -148,9 +149,7 @@ def _span(interval: Interval) -> str:
     return f"{iso(interval.start // MINUTE * MINUTE)} .. {iso(-(-interval.end // MINUTE) * MINUTE)}"
 
 
-def outcome_lines(
-    outcome: Outcome, slis: Sequence[Sli], grains: Sequence[Grain], timezone: str, began: float | None = None
-) -> list[str]:
+def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) -> list[str]:
     """What a run did: how many hours and results, why, and the largest changes.
 
     The time printed is the run's; with `began`, a time of the monotonic clock, all the time since then.
@@ -163,10 +162,10 @@ def outcome_lines(
     lines = [str(plan.migration)] if plan.migration is not None else []
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
-        lines += _change_lines(outcome.revised.to_pandas(), grains, timezone, "revisions")
+        lines += _change_lines(outcome.revised.to_pandas(), config, "revisions")
     if plan.outcomes_to_fill:
         lines.append(f"  added to stored {_hours(plan)}: {OUTCOMES}")
-    lines += _p_value_lines(rows, slis) + _left_lines(plan)
+    lines += _p_value_lines(rows, config.declared) + _left_lines(plan)
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
@@ -247,44 +246,42 @@ def part_line(number: int, parts: int, outcome: Outcome) -> str:
     return f"  {number:>3} of {parts}  {_span(part) if part else ''}: {changed}{final} ({outcome.seconds:.1f} s)"
 
 
-def backfill_lines(
-    outcome: BackfillOutcome, grains: Sequence[Grain], timezone: str, began: float | None = None
-) -> list[str]:
+def backfill_lines(outcome: BackfillOutcome, config: Config, began: float | None = None) -> list[str]:
     """What a backfill changed: how many results, why, and the largest changes from old value to new.
 
     The time printed is the backfill's; with `began`, a time of the monotonic clock, all the time since then.
     """
     changes = outcome.changes
     lines = [f"  {count:,} {cause}" for cause, count in changes.cause.value_counts().items()]
-    lines += _change_lines(changes, grains, timezone, "backfills")
+    lines += _change_lines(changes, config, "backfills")
     lines += _left_lines(outcome.runs[-1].plan) if outcome.runs else []
     done = f"{counted(len(changes), 'result')} changed" if len(changes) else "nothing changed"
     return [f"{_backfill_name(outcome.backfill)}: {done} ({_seconds(outcome, began)})", *lines]
 
 
-def _change_lines(rows: pd.DataFrame, grains: Sequence[Grain], timezone: str, table: str) -> list[str]:
+def _change_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     """The windows that changed, and the largest changes from old value to new."""
     rows = rows[(rows.change != "removed") & (rows.cause != "matured")]
     if rows.empty:
         return []
     lines = ["changed windows:"]
-    for grain in grains:
+    for grain in config.all_grains:
         of_grain = rows[rows.grain == grain.name]
         if len(of_grain):
-            until, times = _window_times(of_grain, timezone, grain.name)
+            until, times = _window_times(of_grain, config.timezone, grain.name)
             more = f" and {len(times) - SHOWN} more" if len(times) > SHOWN else ""
             lines.append(f"  {grain.name:<10} {until}{', '.join(times[:SHOWN])}{more}")
-    return [*lines, *_largest_lines(rows, timezone, table)]
+    return [*lines, *_largest_lines(rows, config, table)]
 
 
-def _largest_lines(rows: pd.DataFrame, timezone: str, table: str) -> list[str]:
+def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     """The largest changes of values; only of days if the value of a day changed."""
     changed = rows[~kept_value(rows)]
     days = changed[changed.grain == "day"]
     examples = largest_first(days if len(days) else changed).head(SHOWN)
     lines = [
-        f"  {row.grain} {window_name(row, timezone)} {slice_name(dict(row.slice))}, {row.sli}: "
-        f"{change_text(row)} ({row.cause})"
+        f"  {row.grain} {window_name(row, config.timezone)} {slice_name(dict(row.slice))}, {row.sli}: "
+        f"{change_text(row, config.units.get(row.sli, ''))} ({row.cause})"
         for row in rows_of(examples)
     ]
     if changed.empty:

@@ -25,7 +25,7 @@ from sli.slis.custom.python import PYTHON_KEYS, from_python
 from sli.slis.custom.sampled import UNSCORED
 from sli.slis.custom.signature import source_hash, y_pred
 from sli.slis.custom.sql import from_sql, needs_labels
-from sli.slis.formula import Better, Objective
+from sli.slis.formula import Objective
 
 INJECTED = ("classes", "scores")
 """Arguments that a catalogue entry gets from the config."""
@@ -169,7 +169,7 @@ def _built_in_sli(
     formula = known.make(**parameters, **injected)
     injected = {key: parameters.get(key, value) for key, value in injected.items()}
     declaration = {"sli": known.name, "version": known.version, **parameters, **injected}
-    return _with_reference(name, formula, declaration, objective, known.better, context)
+    return _with_reference(name, formula, declaration, objective, known, context)
 
 
 def _with_reference(
@@ -177,14 +177,14 @@ def _with_reference(
     formula: Formula,
     declaration: Mapping[str, object],
     objective: Objective | None,
-    better: Better | None,
+    known: Entry,
     context: Context,
 ) -> Sli:
+    sli = Sli(name, formula, declaration, objective=objective, better=known.better, unit=known.unit)
     if formula.against is None:
-        return Sli(name, formula, declaration, objective=objective, better=better)
+        return sli
     reference, meaning = context.reference(formula.against)
-    declaration = {**declaration, "against": meaning}
-    return Sli(name, formula, declaration, objective=objective, reference=reference, better=better)
+    return replace(sli, declaration={**declaration, "against": meaning}, reference=reference)
 
 
 def _sql_sli(entry: dict[str, object], context: Context) -> Sli:

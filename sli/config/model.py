@@ -39,7 +39,8 @@ from sli.engine.machine import machine_cores, machine_memory
 from sli.engine.storage import NO_OPTIONS, Storage
 from sli.errors import ConfigError
 from sli.slices import SliceBy, slice_by_of
-from sli.slis import Sli, State
+from sli.slis import Sli, State, entries
+from sli.slis.formula import Unit
 from sli.slis.outcomes import Outcomes
 
 FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
@@ -232,6 +233,12 @@ class Config(Section):
     def declared(self) -> tuple[Sli, ...]:
         """The SLIs in the config's order."""
         return parse_slis(self.slis, self.context)
+
+    @functools.cached_property
+    def units(self) -> Mapping[str, Unit]:
+        """The unit of each SLI that is built in or declared, by its name."""
+        known: dict[str, Unit] = {name: entry.unit for name, entry in entries(self.task).items()}
+        return known | {sli.name: sli.unit for sli in self.declared}
 
     @functools.cached_property
     def context(self) -> Context:

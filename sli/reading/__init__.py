@@ -7,6 +7,7 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 - `query`: values over any windows and slices, merged from stored tiles
 - `compare`: slices ranked by how much worse than the whole they are
 - `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs
+- `figures`: numbers, durations, times and changes as people read them
 - `raw_rows`, `raw_pairs`: rows of the raw logs, and pairs made from them, by plain pandas
 - `verify`: recomputes published values from these pairs and compares
 """

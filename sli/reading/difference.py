@@ -20,12 +20,13 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.matching.execute import Report
 from sli.publishing.store import Store
+from sli.reading.figures import number
 from sli.reading.publication import sli_of
 from sli.reading.query import query
 from sli.reading.requests import Choice, Pairing, paired_requests, rests_on_labels
 from sli.slices import SliceBy
 from sli.slis import Sli
-from sli.slis.formula import Better, Values, plain
+from sli.slis.formula import Better, Unit, Values, plain
 from sli.slis.maths.differences import of_independent
 from sli.slis.paired import PairedDifference, Table
 
@@ -65,6 +66,7 @@ class Comparison:
     high: float
     level: float
     better: Better | None
+    unit: Unit
     labels: bool
     """Whether the SLI rests on labelled predictions only."""
     maturity: str
@@ -85,11 +87,15 @@ class Comparison:
         level = f"{self.level * 100:g}% interval"
         counted = f"from {self._counted}"
         if not self.told:
-            minus = f"{self.second.slice} minus {self.first.slice} is {self.difference:.4g}"
-            return f"no difference can be told: {minus} ({level} {self.low:.4g} to {self.high:.4g}), {counted}"
-        ends = sorted((abs(self.low), abs(self.high)))
-        by = f"by {abs(self.difference):.4g} ({level} {ends[0]:.4g} to {ends[1]:.4g})"
+            minus = f"{self.second.slice} minus {self.first.slice} is {self._text(self.difference)}"
+            interval = f"{self._text(self.low)} to {self._text(self.high)}"
+            return f"no difference can be told: {minus} ({level} {interval}), {counted}"
+        nearer, farther = (self._text(end) for end in sorted((abs(self.low), abs(self.high))))
+        by = f"by {self._text(abs(self.difference))} ({level} {nearer} to {farther})"
         return f"{self.second.slice} is {self._word} {by}, {counted}"
+
+    def _text(self, value: float) -> str:
+        return number(value, None, self.unit)
 
     @property
     def _word(self) -> str:
@@ -314,6 +320,7 @@ class _Asked:
             high=high,
             level=self.level,
             better=self._better,
+            unit=self.sli.unit,
             labels=rests_on_labels(self.sli),
             maturity=row.maturity,
             as_of=row.as_of,

@@ -144,14 +144,17 @@ class Formula:
 
 
 Better = Literal["higher", "lower"]
+Unit = Literal["", "s"]
+"""The unit of the values of an SLI: seconds, or nothing that is known."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """An entry of the catalogue: `make` gives the formula for the `parameters` of a config entry.
 
-    `better` is the direction that is good, if one is. `listed` names the parameters whose value is a list; a list for
-    any other parameter makes one SLI for each of its values. Raise `version` when the meaning of the SLI changes.
+    `better` is the direction that is good, if one is; `unit` is that of the values. `listed` names the parameters whose
+    value is a list; a list for any other parameter makes one SLI for each of its values. Raise `version` when the
+    meaning of the SLI changes.
     """
 
     name: str
@@ -159,6 +162,7 @@ class Entry:
     _: KW_ONLY
     parameters: tuple[str, ...] = ()
     better: Better | None = None
+    unit: Unit = ""
     listed: tuple[str, ...] = ()
     version: int = 1
 
@@ -177,6 +181,7 @@ def entry(
     *tasks: str,
     parameters: tuple[str, ...] = (),
     better: Better | None = None,
+    unit: Unit = "",
     listed: tuple[str, ...] = (),
     version: int = 1,
 ) -> Callable[[Callable[..., Formula]], Callable[..., Formula]]:
@@ -188,7 +193,7 @@ def entry(
     def register(make: Callable[..., Formula]) -> Callable[..., Formula]:
         for task in tasks or TASKS:
             CATALOGUE[task, name] = Entry(
-                name, make, parameters=parameters, better=better, listed=listed, version=version
+                name, make, parameters=parameters, better=better, unit=unit, listed=listed, version=version
             )
         return make
 
@@ -251,6 +256,7 @@ class Sli:
     objective: Objective | None = None
     reference: Reference | None = None
     better: Better | None = None
+    unit: Unit = ""
 
     @property
     def meaning(self) -> Mapping[str, object]:

@@ -121,14 +121,12 @@ def _timed(what: str, call: Callable[[], object]) -> None:
 
 
 def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
-    for line in result_lines(
-        frame, slis, rows, terminal_width(), model=config.model, timezone=config.timezone, caps=config.caps
-    ):
+    for line in result_lines(frame, config, slis, rows, terminal_width()):
         print(line)
 
 
 def _run(config: Config, as_of: str | None) -> None:
     outcome = run(config, as_of=as_of)
-    lines = outcome_lines(outcome, config.declared, config.all_grains, config.timezone)
+    lines = outcome_lines(outcome, config)
     for line in [*lines, *warning_lines(outcome)]:
         print(line)

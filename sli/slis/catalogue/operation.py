@@ -52,7 +52,7 @@ def coverage() -> Formula:
     )
 
 
-@entry("feedback_delay", parameters=("q",), better="lower", version=2)
+@entry("feedback_delay", parameters=("q",), better="lower", unit="s", version=2)
 def feedback_delay(q: float = 0.5) -> Formula:
     """q-quantile of the seconds from a prediction to the feedback that labels it."""
     q = number_in("q", q, 0, 1)
@@ -63,7 +63,7 @@ def feedback_delay(q: float = 0.5) -> Formula:
     )
 
 
-@entry("freshness", parameters=("log",), better="lower")
+@entry("freshness", parameters=("log",), better="lower", unit="s")
 def freshness(log: str = "predictions") -> Formula:
     """Seconds from the newest prediction (log `feedback`: the newest labelled one) to the end of the window."""
     if log not in LOGS:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sli.command.figures import slice_name
 from sli.command.plot import PANELS, plot
 from sli.config.load import checked
 from sli.config.model import Config
+from sli.reading.figures import slice_name
 
 
 @pytest.fixture

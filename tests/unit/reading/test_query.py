@@ -324,7 +324,7 @@ def test_a_run_warns_of_p_values_over_many_predictions(tmp_path: Path, monkeypat
 
     scenario = logged(Scenario(tmp_path, WORLD, {"slis": ["accuracy", {"sli": "ks_p"}]}))
     outcome, config = scenario.run(AS_OF), scenario.config
-    printed = outcome, config.declared, config.all_grains, config.timezone
+    printed = outcome, config
     assert not any("significant" in line for line in outcome_lines(*printed))
     monkeypatch.setattr("sli.command.text.MANY", 100)
     lines = outcome_lines(*printed)

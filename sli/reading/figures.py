@@ -1,6 +1,7 @@
-"""Numbers, times and changes as people read them.
+"""Numbers, durations, times and changes as people read them.
 
-Limit: a number gets at least four digits, and as many more as show that two numbers differ; the tables hold all digits.
+Limit: a number gets at least four digits, a duration two units, and as many more as show that two values differ; the
+tables hold all digits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from sli.calendar.grain import TUMBLING
+from sli.slis.formula import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +22,8 @@ ALL_DIGITS = 17
 """Enough to distinguish any two doubles."""
 LARGE = 9_999.5
 """Larger numbers are printed without decimals."""
+LONGEST_FIRST = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+"""The units of a duration, and their seconds."""
 
 
 class Row(Protocol):
@@ -38,6 +42,7 @@ class Row(Protocol):
     missing_high: float
     error_bound: float
     predictions: int
+    labelled: int
     coverage: float
     maturity: str
     objective: str | None
@@ -76,22 +81,57 @@ def counted(count: int, name: str) -> str:
     return f"{count:,} {name}{'s' * (count != 1)}"
 
 
-def number(value: float | None, reason: str | None = None) -> str:
-    """A value to four significant digits, or `-` and the reason why there is none."""
+def number(value: float | None, reason: str | None = None, unit: Unit = "") -> str:
+    """A value to four significant digits, seconds as a duration; or `-` and the reason why there is none.
+
+    >>> number(0.43478), number(21_792.0, unit="s"), number(None, "no labels")
+    ('0.4348', '6 h 3 min', '- (no labels)')
+    """
     if value is None or np.isnan(value):
         return f"- ({reason})" if reason else "-"
+    if unit == "s":
+        return _duration(value, 2)
     return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.{DIGITS}g}"
 
 
-def numbers(old: float | None, new: float | None, reason: str | None = None) -> tuple[str, str]:
+def _duration(seconds: float, parts: int) -> str:
+    """Seconds in the largest unit and the smaller ones, rounded to so many units; `45.3 s` below a minute."""
+    size = abs(seconds)
+    if size < 59.995 or not np.isfinite(size):
+        return f"{seconds:.{DIGITS}g} s"
+    sign, units = "-" * (seconds < 0), [*LONGEST_FIRST]
+    for place, (_, length) in enumerate(units):
+        least = units[min(place + parts, len(units)) - 1][1]
+        left = round(size / least) * least
+        if left >= length:
+            break
+    texts = []
+    for name, length in units[place : place + parts]:
+        count, left = divmod(left, length)
+        texts += [f"{count:,} {name}"] * bool(count)
+    return sign + " ".join(texts)
+
+
+def interval_text(low: float, high: float, unit: Unit = "") -> str:
+    """Both ends of an interval: `0.409 .. 0.46`; empty if there is none."""
+    if np.isnan(low) and np.isnan(high):
+        return ""
+    return f"{number(low, None, unit)} .. {number(high, None, unit)}"
+
+
+def numbers(old: float | None, new: float | None, reason: str | None = None, unit: Unit = "") -> tuple[str, str]:
     """Two values with enough digits to see that they differ: `0.74830`, `0.74834`."""
-    texts = number(old), number(new, reason)
+    texts = number(old, None, unit), number(new, reason, unit)
     if texts[0] != texts[1] or old is None or new is None or old == new or not np.isfinite([old, new]).all():
         return texts
-    large = abs(new) >= LARGE
+    if unit == "s":
+        texts = _duration(old, len(LONGEST_FIRST)), _duration(new, len(LONGEST_FIRST))
+        if texts[0] != texts[1]:
+            return texts
+    large, after = abs(new) >= LARGE, " s" * (unit == "s")
     for digits in range(1 if large else DIGITS + 1, ALL_DIGITS + 1):
         form = f",.{digits}f" if large else f"#.{digits}g"
-        texts = format(old, form), format(new, form)
+        texts = format(old, form) + after, format(new, form) + after
         if texts[0] != texts[1]:
             break
     return texts
@@ -124,10 +164,10 @@ def kept_value(rows: pd.DataFrame) -> pd.Series[bool]:
     return (rows.value == rows.old_value) | (rows.value.isna() & rows.old_value.isna())
 
 
-def change_text(row: Row) -> str:
+def change_text(row: Row, unit: Unit = "") -> str:
     """`0.74830 -> 0.74834`, `0.75 -> removed` or `0.75, as before`."""
     if row.change == "removed":
-        return f"{number(row.old_value)} -> removed"
+        return f"{number(row.old_value, None, unit)} -> removed"
     if row.value == row.old_value:
-        return f"{number(row.value, row.reason)}, as before"
-    return " -> ".join(numbers(row.old_value, row.value, row.reason))
+        return f"{number(row.value, row.reason, unit)}, as before"
+    return " -> ".join(numbers(row.old_value, row.value, row.reason, unit))

@@ -1,4 +1,4 @@
-"""Numbers and tables as people read them: digits that tell values apart, lines that fit, nothing hidden in a pipe."""
+"""Numbers and durations as people read them: digits that tell values apart."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sli.command.figures import change_text, largest_first, number, numbers
-from sli.command.grid import Column, columns, lines, printed
+from sli.reading.figures import change_text, largest_first, number, numbers
 
 
 @pytest.mark.parametrize(
@@ -64,55 +63,40 @@ def test_what_changed_most_comes_first_and_what_kept_its_value_last() -> None:
     assert texts["from nothing"] == "- -> 0.9"
 
 
-WIDE = [(f"2024-01-{i:02}", "a" * 30, *(f"{i + j / 1000:.3f}" for j in range(24)), "final") for i in range(1, 4)]
-NAMES = ["window", "slice", *(f"measure_{j}" for j in range(24)), "maturity"]
-
-
-def wide() -> list[Column]:
-    return columns(NAMES, WIDE, whole=["window"], left=["slice", "maturity"])
-
-
-def test_in_a_pipe_every_value_is_whole_and_a_row_is_a_line() -> None:
-    found = lines(wide(), None, keys=2)
-    assert len(found) == 4
-    for row, line in zip(WIDE, found[1:], strict=True):
-        assert line.split() == list(row)
-
-
-@pytest.mark.parametrize("width", [40, 80, 120, 200])
-def test_on_a_terminal_a_wide_table_goes_on_in_blocks_that_fit_and_each_has_its_dates(width: int) -> None:
-    found = lines(wide(), width, keys=2)
-    assert max(map(len, found)) <= width
-    assert found.count("") == sum(line.startswith("window") for line in found) - 1
-    for block in "\n".join(found).split("\n\n"):
-        assert [line[:10] for line in block.split("\n")[1:]] == [row[0] for row in WIDE]
-    for value in (cell for row in WIDE for cell in row[2:]):
-        assert any(value in line.split() for line in found)
-
-
-@pytest.mark.parametrize("width", [60, 80, 400])
-def test_without_blocks_the_last_columns_are_left_out_and_named(width: int) -> None:
-    found = lines(wide(), width, must=3)
-    assert max(map(len, found)) <= width
-    assert found[1].split()[0] == "2024-01-01"
-    shown = found[0].split()
-    assert found[-1].startswith("no room for: ") == (len(shown) < len(NAMES))
-
-
-def test_texts_are_cut_before_numbers_and_wide_letters_count_twice() -> None:
-    given = columns(["what", "n"], [("ÄÖ漢字" * 20, "1,234,567"), ("short", "2")], left=["what"])
-    found = lines(given, 40, must=2)
-    assert found[1].endswith("…  1,234,567")
-    assert found[2].startswith("short ")
-    assert lines(given, None)[1] == "ÄÖ漢字" * 20 + "  1,234,567"
-
-
-def test_a_text_cannot_move_the_cursor_or_start_a_line() -> None:
-    assert printed("a\nb\x1b[31m\tc") == "a\\nb\\x1b[31m\\tc"
-    assert printed("Zürich 漢字") == "Zürich 漢字"
-
-
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_no_value_is_a_dash_with_its_reason(value: Any) -> None:
     assert number(value) == "-"
     assert number(value, "no labels") == "- (no labels)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (45.0, "45 s"),
+        (0.25, "0.25 s"),
+        (59.996, "1 min"),
+        (192.0, "3 min 12 s"),
+        (3599.9, "1 h"),
+        (21_792.0, "6 h 3 min"),
+        (187_300.0, "2 d 4 h"),
+        (-960.0, "-16 min"),
+        (0.0, "0 s"),
+        (math.inf, "inf s"),
+    ],
+)
+def test_seconds_are_a_duration(seconds: float, text: str) -> None:
+    assert number(seconds, unit="s") == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "texts"),
+    [
+        (21_792.0, 25_000.0, ("6 h 3 min", "6 h 57 min")),
+        (21_792.0, 21_793.0, ("6 h 3 min 12 s", "6 h 3 min 13 s")),
+        (21_792.0, 21_792.0001, ("21,792.0000 s", "21,792.0001 s")),
+        (45.12345, 45.12346, ("45.1234 s", "45.1235 s")),
+        (math.nan, 60.0, ("-", "1 min")),
+    ],
+)
+def test_two_durations_are_told_so_that_they_differ(old: float, new: float, texts: tuple[str, str]) -> None:
+    assert numbers(old, new, unit="s") == texts

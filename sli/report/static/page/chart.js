@@ -8,17 +8,18 @@ const disc = (x, y, r) => `M${at(x - r, y)}a${r},${r} 0 1,0 ${2 * r},0a${r},${r}
 const cross = (x, y, r) => `M${at(x - r, y - r)}l${2 * r},${2 * r}m0,${-2 * r}l${-2 * r},${2 * r}`;
 const diamond = (x, y, r) => `M${at(x, y - r)}l${r},${r}l${-r},${r}l${-r},${-r}Z`;
 const speck = (x, y) => `M${at(x, y)}h0`;
-const has = (value) => value !== null && value !== undefined;
 
 /** Size, margins and scales of a chart of these rows. `trend`: the rows of the 7-day line where windows are too narrow. */
 function frame(svg, { rows, trend, sli, from, to }) {
   const width = Math.max(280, svg.clientWidth || svg.parentNode.clientWidth), height = width < 600 ? 300 : 350;
-  const margin = { top: 24, right: sli.objective ? 66 : 16, bottom: 40 + STRIP + GAP, left: 58 };
+  // The objective's label stands beside the chart, or in it where that would take too much of a phone's width.
+  const room = sli.objective ? 16 + 7.5 * objectiveText(sli.objective, sli.unit).length : 0, inside = room > width / 6;
+  const margin = { top: 24, right: inside ? 16 : Math.max(16, room), bottom: 40 + STRIP + GAP, left: 58 };
   const bottom = height - margin.bottom, right = width - margin.right;
   const x = d3.scaleLinear([from, to], [margin.left, right]);
   const extent = valueExtent(trend ? rows.concat(trend) : rows, sli.objective, Boolean(trend));
   const y = d3.scaleLinear(extent.domain, [bottom, margin.top]);
-  return { width, height, margin, bottom, right, x, y, beyond: extent.beyond, unit: sli.unit, wide: !trend };
+  return { width, height, margin, bottom, right, x, y, beyond: extent.beyond, unit: sli.unit, inside };
 }
 
 /**
@@ -90,7 +91,7 @@ function provisionalGround(plot, { rows, grain, to }, box) {
     const left = box.x(Math.max(first, box.x.domain()[0])), right = box.x(i + 1 === rows.length ? to : rows[i].end);
     d += `M${at(left, box.margin.top)}H${right.toFixed(1)}V${box.bottom + GAP + STRIP}H${left.toFixed(1)}Z`;
   }
-  if (d) plot.append("path").attr("d", d).attr("class", "provisional-ground").attr("fill", "url(#hatch)");
+  if (d) plot.append("path").attr("d", d).attr("class", "provisional-ground");
 }
 
 function valueAxis(plot, box) {
@@ -118,15 +119,16 @@ function timeAxis(plot, { from, to }, box) {
 function objectiveLine(plot, objective, box) {
   if (!objective) return;
   const y = box.beyond === "above" ? box.margin.top : box.beyond === "below" ? box.bottom : box.y(objective.bound);
-  const text = `${objectiveSign(objective)} ${valued(objective.bound, box.unit)}`;
   if (!box.beyond) {
     plot.append("line").attr("class", "objective").attr("x1", box.margin.left).attr("x2", box.right).attr("y1", y).attr("y2", y);
   }
-  const arrow = { above: " ↑", below: " ↓" }[box.beyond] ?? "";
-  plot.append("text").attr("class", "objective-text").attr("x", box.right + 6).attr("y", y).attr("dy", "0.32em").text(text + arrow);
+  const text = objectiveText(objective, box.unit) + ({ above: " ↑", below: " ↓" }[box.beyond] ?? "");
+  const label = plot.append("text").attr("class", "objective-text").attr("y", y).text(text);
+  if (!box.inside) label.attr("x", box.right + 6).attr("dy", "0.32em");
+  else label.attr("x", box.margin.left + 4).attr("dy", box.beyond === "above" ? "0.9em" : "-0.35em");
 }
 
-const objectiveSign = (objective) => ({ ">=": "≥", "<=": "≤", ">": ">", "<": "<" })[objective.op] ?? objective.op;
+const objectiveText = ({ op, bound }, unit) => `${{ ">=": "≥", "<=": "≤" }[op] ?? op} ${valued(bound, unit)}`;
 
 /** The interval as a band and the values as lines: solid while final, dashed while provisional, broken where a value or window is missing. */
 function lines(plot, rows, box, isTrend) {

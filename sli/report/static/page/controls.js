@@ -31,6 +31,7 @@ function radios(name, title, options, chosen, change) {
 
 function button(text, press, enabled = true, title = "") {
   const node = Object.assign(textNode("button", text), { type: "button", disabled: !enabled, title });
+  if (title) node.setAttribute("aria-label", title);
   node.addEventListener("click", press);
   return node;
 }
@@ -88,7 +89,7 @@ function drawControls(form, view, data, go) {
   const shifts = document.createElement("span");
   shifts.className = "shifts";
   const earlier = data && shifted(view, data, -1), later = data && shifted(view, data, 1);
-  shifts.append(button("← earlier", () => go(earlier), Boolean(earlier)), button("later →", () => go(later), Boolean(later)));
+  shifts.append(button("←", () => go(earlier), Boolean(earlier), "earlier"), button("→", () => go(later), Boolean(later), "later"));
   if (view.range !== "all") form.append(shifts);
   if (meta.live) form.append(liveControls(view, go));
   if (focused) [...form.querySelectorAll("input, select, button")].find((node) => focusKey(node) === focused)?.focus();

@@ -93,7 +93,8 @@ function follows(data, grain) {
 
 /** The windows of a chunk for one SLI that lie between two instants, with what the chart and the readout show of them. */
 function windows(data, grain, sli, from, to) {
-  const { value, low, high, missingLow, missingHigh, verdict, reasons = {}, old = {} } = data.slis[sli];
+  // A list without any number and a text without any letter are empty; bounds of missing labels that equal the value are null.
+  const { value, low, high, missingLow, missingHigh, verdict, why, reasons, old } = data.slis[sli];
   const joined = follows(data, grain), at = places(data, grain);
   const rows = [];
   for (let i = 0; i < data.count; i++) {
@@ -101,7 +102,7 @@ function windows(data, grain, sli, from, to) {
     rows.push({
       at: at[i], start: data.start[i], end: data.end[i], joined: rows.length > 0 && joined[i], final: data.final[i] === "1",
       value: value[i], low: low[i], high: high[i], missingLow: missingLow[i], missingHigh: missingHigh[i], verdict: verdict[i],
-      reason: reasons[i], old: old[i], restated: i in old, predictions: data.predictions[i], labelled: data.labelled[i],
+      reason: reasons[parseInt(why[i], 36)], old: old[i], restated: i in old, predictions: data.predictions[i], labelled: data.labelled[i],
     });
   }
   return rows;

@@ -38,8 +38,9 @@ function textNode(name, text, kind = "") {
 }
 
 /** A figure with its title, an empty chart and a sentence that says what the chart shows. */
-function figure(place, title, sentence, height) {
+function figure(place, title, sentence, height, kind = "") {
   const node = document.createElement("figure");
+  node.className = kind;
   node.append(textNode("h3", title));
   place.append(node);
   const svg = d3.select(node).append("svg").attr("role", "img").attr("aria-label", `${title}. ${sentence}`).attr("height", height);
@@ -50,10 +51,10 @@ function figure(place, title, sentence, height) {
 }
 
 function drawFigures(place, outcomes) {
-  place.replaceChildren();
   if (outcomes.arrival?.age.length) drawArrival(place, outcomes.arrival);
   if (outcomes.calibration?.predicted.length) drawCalibration(place, outcomes.calibration);
   if (outcomes.distribution?.periods.length) drawDistribution(place, outcomes.distribution);
+  place.closest("section").hidden = !place.childElementCount;
 }
 
 /** The share of labels known by the age of the prediction, on a logarithmic axis. */
@@ -113,12 +114,10 @@ function drawDistribution(place, { bins, periods, counts }) {
   const most = d3.max(shares.flat()) || 1, last = shares.length - 1, top = d3.greatestIndex(shares[last]);
   const before = last > 0 ? `; the time before it was ${percent(shares[last - 1][top])}` : "";
   const sentence = `Newest (from ${timeText(zoned, periods[last] * SECOND)}): most predictions, ${percent(shares[last][top])}, are ${bins[top]}${before}.`;
-  const height = Math.min(320, bins.length * 15 + 34);
-  const { node, svg, width } = figure(place, "What does the model predict?", sentence, height);
-  node.classList.add("wide");
-  svg.attr("viewBox", `0 0 ${Math.max(240, svg.node().clientWidth)} ${height}`);
-  const across = Math.max(width, svg.node().clientWidth), left = 92, cell = (across - left - 8) / periods.length;
-  const row = (height - 28) / bins.length, y = (bin) => height - 26 - (bin + 1) * row;
+  const height = Math.min(320, bins.length * 15 + 48);
+  const { node, svg, width } = figure(place, "What does the model predict?", sentence, height, "wide");
+  const left = 92, cell = (width - left - 8) / periods.length;
+  const row = (height - 42) / bins.length, y = (bin) => height - 38 - (bin + 1) * row;
   const cells = Array(LEVELS + 1).fill("");
   shares.forEach((shared, period) => shared.forEach((share, bin) => {
     const level = share > 0 ? Math.max(1, Math.round((share / most) * LEVELS)) : 0;
@@ -139,18 +138,20 @@ function binLabels(svg, bins, y, left, row) {
 }
 
 function periodLabels(svg, periods, x, cell, height) {
-  const every = Math.ceil(74 / cell);
-  periods.forEach((seconds, i) => {
-    if (i % every || (x(i) + 60 > x(periods.length) && i > 0 && cell < 60)) return;
-    svg.append("text").attr("x", x(i)).attr("y", height - 8).text(timeText(zoned, seconds * SECOND));
-  });
+  const starts = periods.map((seconds) => seconds * SECOND), last = starts.length - 1;
+  const step = last > 0 ? starts[last] - starts[last - 1] : DAY, scale = d3.scaleLinear([starts[0], starts[last] + step], [x(0), x(last + 1)]);
+  for (const { ms, label, below } of timeTicks(zoned, starts[0], starts[last] + step, (x(last + 1) - x(0)) / 84)) {
+    if (scale(ms) > x(last + 1) - 24) continue;
+    const text = svg.append("text").attr("x", scale(ms)).attr("y", height - 22).text(label);
+    if (below) text.append("tspan").attr("x", scale(ms)).attr("dy", 14).text(below);
+  }
 }
 
 /** The share under the pointer, in the sentence below. */
 function heatReadout(node, svg, { bins, periods, shares, left, cell, row, height, sentence }) {
   const caption = node.querySelector("figcaption");
   svg.on("pointermove", (event) => {
-    const [x, y] = d3.pointer(event), period = Math.floor((x - left) / cell), bin = Math.floor((height - 26 - y) / row);
+    const [x, y] = d3.pointer(event), period = Math.floor((x - left) / cell), bin = Math.floor((height - 38 - y) / row);
     const share = shares[period]?.[bin];
     caption.textContent = share === undefined ? sentence : `From ${timeText(zoned, periods[period] * SECOND)}: ${percent(share)} of predictions are ${bins[bin]}.`;
   });

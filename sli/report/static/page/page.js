@@ -25,6 +25,12 @@ async function show(view) {
   legend(shown);
   look(shown.rows.length - 1);
   drawTable();
+  if (!meta.live) (window.requestIdleCallback ?? setTimeout)(() => unpackAhead(view));
+}
+
+/** Unpacks the other grains of the slice that is shown, so that they are at hand when asked for. */
+function unpackAhead(view) {
+  meta.grains.forEach((_, grain) => chunk({ ...view, grain }).catch(() => null));
 }
 
 function go(view) {
@@ -61,6 +67,8 @@ function explain(view, problem) {
   element("chart-problem").textContent = problem instanceof Missing ? problem.message : `This could not be drawn: ${problem.message}`;
   element("chart-problem").hidden = false;
   title({ view });
+  element("chart-hint").textContent = "";
+  drawTable();
 }
 
 function title({ view, rows, box }) {
@@ -86,7 +94,7 @@ function look(position) {
 /** The parts of the readout: what is known of a window. */
 function sentence(row) {
   const { unit, name } = shown.sli, part = (text, kind) => [textNode("span", text, kind), " "];
-  const value = has(row.value) ? `${name} ${valued(row.value, unit)}` : `${name}: no value: ${row.reason ?? "unknown reason"}`;
+  const value = has(row.value) ? `${name} ${valued(row.value, unit)}` : `${name}: no value${row.reason ? ` (${row.reason})` : ""}`;
   const parts = [...part(windowText(row, shown.grain), "when"), ...part(value, "value")];
   const chance = `${percent(meta.level)} interval`;
   if (has(row.low)) parts.push(...part(`${chance} ${span(row.low, row.high, unit)}`));
@@ -96,8 +104,8 @@ function sentence(row) {
   }
   const share = row.predictions ? `, ${percent(row.labelled / row.predictions)} labelled` : "";
   parts.push(...part(`${counted(row.predictions, "prediction")}${share}`), ...part(row.final ? "final" : "provisional", row.final ? "" : "provisional"));
-  if (VERDICTS[row.verdict]) parts.push(...part(VERDICTS[row.verdict], `verdict-${row.verdict}`));
-  if (row.restated) parts.push(...part(`◆ restated by the last run: ${has(row.old) ? valued(row.old, unit) : "no value"} → ${has(row.value) ? valued(row.value, unit) : "no value"}`));
+  if (has(row.value) && VERDICTS[row.verdict]) parts.push(...part(VERDICTS[row.verdict], `verdict-${row.verdict}`));
+  if (row.restated) parts.push(...part(`◆ restated by the last run: ${moved(row.old, row.value, unit)}`));
   return parts;
 }
 
@@ -109,7 +117,9 @@ function legend({ rows, trend, sli }) {
     items.push(["speck", "M8,6h0", "a dot a window"]);
     if (trend.length) items.push(["trend line", "M0,6h16", "7 days, merged from the tiles"]);
   } else if (valuedRows.some((row) => row.final)) items.push(["line", "M0,6h16", "final"]);
-  if (some((row) => !row.final)) items.push(["line provisional", "M0,6h16", trend ? "hatched: labels may still come" : "provisional: labels may still come"]);
+  if (some((row) => !row.final)) {
+    items.push(["line provisional", "M0,6h16", "provisional"], ["provisional-ground", "M0,0h16v12h-16Z", "labels may still come"]);
+  }
   if ((trend ?? rows).some((row) => has(row.low))) items.push(["band", "M0,1h16v10h-16Z", `${percent(meta.level)} interval: what chance leaves open`]);
   if (some((row) => row.verdict === "b")) items.push([trend ? "speck breached" : "breach", trend ? "M8,6h0" : cross(8, 6, 4), "breached: surely on the wrong side of the objective"]);
   if (some((row) => row.restated)) items.push(["restated", diamond(8, 6, 4.5), "restated by the last run"]);
@@ -150,8 +160,8 @@ function drawTable(page = 0) {
 function fillRow(line, row) {
   const unit = shown.sli.unit, range = (low, high) => (has(low) ? span(low, high, unit) : "");
   const texts = [
-    has(row.value) ? valued(row.value, unit) : `– (${row.reason})`, range(row.low, row.high), range(row.missingLow, row.missingHigh),
-    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"), row.final ? "final" : "provisional", VERDICTS[row.verdict] ?? "",
+    has(row.value) ? valued(row.value, unit) : `– (${row.reason ?? "no value"})`, range(row.low, row.high), range(row.missingLow, row.missingHigh),
+    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"), row.final ? "final" : "provisional", (has(row.value) && VERDICTS[row.verdict]) || "",
   ];
   line.append(Object.assign(textNode("th", windowText(row, shown.grain)), { scope: "row" }), ...texts.map((text) => textNode("td", text)));
 }

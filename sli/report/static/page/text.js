@@ -26,6 +26,19 @@ function duration(seconds) {
 }
 
 const valued = (value, unit) => (unit === "s" ? duration(value) : number(value));
+
+/** `0.74830 → 0.74834`: an old and a new value, with as many digits as show that they differ. */
+function moved(old, value, unit) {
+  const text = (amount) => (has(amount) ? valued(amount, unit) : "no value");
+  if (!has(old) || !has(value) || old === value || text(old) !== text(value)) return `${text(old)} → ${text(value)}`;
+  for (let digits = 5; digits < 17; digits++) {
+    const [one, other] = [old, value].map((amount) => amount.toPrecision(digits));
+    if (one !== other) return minus(`${one} → ${other}`) + (unit ? ` ${unit}` : "");
+  }
+  return `${text(old)} → ${text(value)}`;
+}
+
+const has = (value) => value !== null && value !== undefined;
 const span = (low, high, unit) => `${valued(low, unit)} to ${valued(high, unit)}`;
 
 /** The clock of a zone: its calendar fields of an instant, and the instant of its calendar fields. */

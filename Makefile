@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test soak fuzz check format dist lock bench clean
+.PHONY: install browser demo test soak fuzz check format dist lock bench clean
 
 install: $(VENV)/installed
 
@@ -16,8 +16,16 @@ $(VENV)/installed: pyproject.toml
 demo: install
 	$(BIN)/sli demo
 
+# The tests of the page need a browser. Debian's is installed where that can be done without a question.
+BROWSER = $(shell command -v chromium chromium-browser google-chrome | head -1)
+
+browser:
+	@[ -n "$(BROWSER)" ] || { command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  apt-get install -qq --yes --no-install-recommends chromium > /dev/null; } || \
+	  echo "No browser found: the tests of the page are skipped. They need Chromium or Chrome, for example: sudo apt-get install chromium"
+
 # The same examples each time: `pytest` alone looks for new ones.
-test: install
+test: install browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci -m "not soak"
 
 # What takes longer, run by hand: long simulations, backfills through a server, every window verified.

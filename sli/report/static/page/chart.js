@@ -57,9 +57,11 @@ function drawChart(svg, series) {
   definitions(root, box);
   const plot = root.append("g").attr("aria-hidden", "true");
   provisionalGround(plot, series, box);
-  valueAxis(plot, box);
   timeAxis(plot, series, box);
-  objectiveLine(plot, series.sli.objective, box);
+  if (series.rows.some((row) => has(row.value))) {
+    valueAxis(plot, box);
+    objectiveLine(plot, series.sli.objective, box);
+  } else nothing(plot, series.rows, box);
   if (series.trend) denseDots(plot, series.rows, box);
   const line = series.trend ?? series.rows;
   if (line.length) lines(plot, line, box, series.trend !== null);
@@ -106,13 +108,14 @@ function valueAxis(plot, box) {
 }
 
 function timeAxis(plot, { from, to }, box) {
-  const ticks = timeTicks(zoned, from, to, Math.max(3, Math.floor((box.right - box.margin.left) / 84)));
+  const ticks = timeTicks(zoned, from, to, Math.max(3, Math.floor((box.right - box.margin.left) / 76)));
   const axis = plot.append("g").attr("class", "axis"), top = box.bottom + GAP + STRIP;
   for (const { ms, label, below } of ticks) {
     const x = box.x(ms);
     axis.append("line").attr("class", "tick").attr("x1", x).attr("x2", x).attr("y1", top).attr("y2", top + 5);
-    const text = axis.append("text").attr("x", x).attr("y", top + 18).attr("text-anchor", "middle").text(label);
-    if (below) text.append("tspan").attr("x", x).attr("dy", 15).attr("class", "below").text(below);
+    const half = 3.5 * Math.max(label.length, below.length), middle = Math.max(half, Math.min(x, box.width - half));
+    const text = axis.append("text").attr("x", middle).attr("y", top + 18).attr("text-anchor", "middle").text(label);
+    if (below) text.append("tspan").attr("x", middle).attr("dy", 15).text(below);
   }
 }
 
@@ -126,6 +129,13 @@ function objectiveLine(plot, objective, box) {
   const label = plot.append("text").attr("class", "objective-text").attr("y", y).text(text);
   if (!box.inside) label.attr("x", box.right + 6).attr("dy", "0.32em");
   else label.attr("x", box.margin.left + 4).attr("dy", box.beyond === "above" ? "0.9em" : "-0.35em");
+}
+
+/** In the place of the values: that there are none, and the reason of the newest window. */
+function nothing(plot, rows, box) {
+  const reason = rows[rows.length - 1]?.reason, text = rows.length ? `no value in this range${reason ? `: ${reason}` : ""}` : "no window ends in this range";
+  plot.append("text").attr("class", "nothing").attr("x", (box.margin.left + box.right) / 2).attr("y", (box.margin.top + box.bottom) / 2)
+    .attr("text-anchor", "middle").text(text);
 }
 
 const objectiveText = ({ op, bound }, unit) => `${{ ">=": "≥", "<=": "≤" }[op] ?? op} ${valued(bound, unit)}`;
@@ -161,12 +171,20 @@ const paths = (rows, box, shape, r) => rows.map((row) => shape(box.x(row.at), bo
 function marks(plot, rows, box) {
   const drawn = rows.filter((row) => has(row.value)), breached = drawn.filter((row) => row.verdict === "b");
   const good = drawn.filter((row) => row.verdict !== "b");
-  const r = (box.right - box.margin.left) / Math.max(rows.length, 1) > 8 ? 3 : 2;
+  const room = (box.right - box.margin.left) / Math.max(rows.length, 1), r = room > 8 ? 3 : 2;
+  // Where there is little room, a final window gets a dot only if no line runs through it.
+  const alone = (row) => room > 6 || !drawnThrough(rows, rows.indexOf(row));
   const add = (name, d) => d && plot.append("path").attr("class", name).attr("d", d);
-  add("dot", paths(good.filter((row) => row.final), box, disc, r));
+  add("dot", paths(good.filter((row) => row.final && alone(row)), box, disc, r));
   add("dot hollow", paths(good.filter((row) => !row.final), box, disc, r + 0.5));
   add("breach", paths(breached, box, cross, r + 1.5));
   add("no-value", withoutValue(rows, box));
+}
+
+/** Whether the line comes from the window before or goes on to the next. */
+function drawnThrough(rows, i) {
+  const next = rows[i + 1];
+  return (rows[i].joined && has(rows[i - 1].value)) || Boolean(next?.joined && has(next.value));
 }
 
 /** One dot a window, as small as can be seen, since there are thousands. */

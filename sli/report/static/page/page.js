@@ -74,7 +74,7 @@ function explain(view, problem) {
 function title({ view, rows, box }) {
   const words = [meta.slis[view.sli].name, grainOf(view).label, sliceText(meta.slices[view.slice])];
   element("chart-title").textContent = words.join(" · ");
-  const cut = box && rows.length && box.y.domain()[0] > 0 ? ` The vertical axis starts at ${valued(box.y.domain()[0], box.unit)}, not at 0.` : "";
+  const cut = box && rows.some((row) => has(row.value)) && box.y.domain()[0] > 0 ? ` The vertical axis starts at ${valued(Number(box.y.domain()[0].toPrecision(2)), box.unit)}, not at 0.` : "";
   element("chart-hint").textContent = `Move over the chart, or use the arrow keys.${cut}`;
   chart.setAttribute("aria-label", `${words.join(", ")}: arrow keys walk through the windows`);
 }
@@ -124,7 +124,7 @@ function legend({ rows, trend, sli }) {
   if (some((row) => row.verdict === "b")) items.push([trend ? "speck breached" : "breach", trend ? "M8,6h0" : cross(8, 6, 4), "breached: surely on the wrong side of the objective"]);
   if (some((row) => row.restated)) items.push(["restated", diamond(8, 6, 4.5), "restated by the last run"]);
   if (!trend && some((row) => !has(row.value))) items.push(["no-value", "M8,3v6", "no value; the line is broken"]);
-  if (sli.objective) items.push(["objective", "M0,6h16", "objective"]);
+  if (sli.objective && valuedRows.length) items.push(["objective", "M0,6h16", "objective"]);
   element("legend").replaceChildren(...items.map(legendItem));
 }
 

@@ -4,7 +4,9 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 
 - `read`: published rows, as they are or as they were known at an earlier instant
 - `publication`: one publication of the store, the newest or one believed earlier
+- `question`: what is asked of the tiles, which windows of which slices, and the tiles that these need
 - `query`: values over any windows and slices, merged from stored tiles
+- `outcomes`: when labels arrive, how predictions are distributed and calibrated
 - `compare`: slices ranked by how much worse than the whole they are
 - `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs
 - `figures`: numbers, durations, times and changes as people read them

@@ -1,0 +1,201 @@
+"""What is asked of the tiles: which windows of which slices; and the stored tiles that these windows need.
+
+Limit: only whole tiles, and only slices that the tiles are kept for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from sli import schemas
+from sli.calendar.duration import DAY, HOUR, MINUTE, Duration, tile_unit
+from sli.calendar.grain import Grain
+from sli.calendar.interval import Instants, iso
+from sli.calendar.zone import Zone
+from sli.config.arguments import When, duration_of, instant_of, near_slices, slice_columns
+from sli.config.model import Config
+from sli.errors import ConfigError
+from sli.planning.published import Published
+from sli.reading.publication import Publication
+from sli.rollup.merge import TileTables
+from sli.slices import OTHER, SliceBy, parse_slice, slice_text
+
+WINDOWS = 100_000
+"""Most windows of a query; a request for more is taken for a mistake."""
+Windows = tuple[str | Duration | None, str | Duration | None, When, When]
+"""The arguments size, every, start and end of `query`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked for, and what is published."""
+
+    publication: Publication
+    slice_by: SliceBy
+    slice: str | None
+    """The text of the one slice asked for; None: all slices by these columns."""
+    grain: Grain
+    starts: Instants
+    ends: Instants
+
+    @property
+    def config(self) -> Config:
+        return self.publication.config
+
+    @property
+    def published(self) -> Published:
+        return self.publication.published
+
+    @property
+    def caps(self) -> Mapping[SliceBy, int]:
+        """How many slices of a set stay; the others become "(other)"."""
+        # A slice that is asked for by name has tiles of its own, even where the results count it as `(other)`.
+        named = self.slice is not None and OTHER not in parse_slice(self.slice).values()
+        return {} if named else self.config.caps
+
+    def tables(
+        self, states: Iterable[str], compared: Sequence[Instants] = (), references: Mapping[str, pa.Table] | None = None
+    ) -> TileTables:
+        """The tiles of the windows: whole days, and hours at the edges, with these states.
+
+        `compared` has the starts and ends of further windows, `references` are the tiles of reference tables.
+        """
+        edges, zone = np.concatenate([self.starts, self.ends, *compared]), self.config.zone
+        first, last = zone.date(int(edges.min())), zone.date(int(edges.max()) - 1)
+        midnights = np.array(zone.midnights(first, last + timedelta(days=1)), dtype=np.int64)
+        columns = {"day", "span", "start", "slice_by", "slice", "predictions", "labelled", *states}
+        only = (ds.field("slice_by") == ",".join(self.slice_by)) & (ds.field("span") == "tile")
+        if self.slice is not None and self.slice_by not in self.caps:
+            only &= ds.field("slice") == self.slice
+        hours, days = self._hours(columns, only, edges, midnights), self._days(columns, only, midnights)
+        return TileTables(hours, days, midnights, references or {})
+
+    def _hours(self, columns: set[str], only: ds.Expression, edges: Instants, midnights: Instants) -> pa.Table:
+        """Hour tiles of the days within which a window begins or ends."""
+        inside = np.unique(edges[~np.isin(edges, midnights)])
+        days = sorted({self.config.zone.date(int(edge)).isoformat() for edge in inside})
+        if not days:
+            return schemas.TILES.empty_table()
+        return self.publication.rows("tiles", columns, only, [("day", "in", days)])
+
+    def _days(self, columns: set[str], only: ds.Expression, midnights: Instants) -> pa.Table:
+        """Day tiles from the first midnight to the last."""
+        dates = [self.config.zone.date(int(midnight)).isoformat() for midnight in midnights]
+        months = {date[:7] for date in dates}
+        day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
+        return self.publication.rows("days", columns, only & day, [("month", "in", sorted(months))])
+
+
+def question(
+    publication: Publication,
+    windows: Windows,
+    slice: Mapping[str, str | None] | None,
+    slice_by: Sequence[str] | None = None,
+) -> Question:
+    """The question that the arguments of a public function ask. Raises ConfigError."""
+    config, published = publication.config, publication.published
+    columns = slice_columns(slice, slice_by) or ()
+    if columns not in published.slice_sets:
+        raise ConfigError(
+            "no tiles of these slices are kept",
+            where="slice",
+            expected=", ".join(" x ".join(names) or "all" for names in published.slice_sets),
+            found=" x ".join(columns) or "all",
+            todo=near_slices(columns, published.slice_sets)
+            or f"list [{', '.join(columns)}] under `slice_by` and run once",
+        )
+    grain, starts, ends = _windows(config.zone, config.tile, config.since_instant, published.newest, *windows)
+    return Question(
+        publication=publication,
+        slice_by=columns,
+        slice=None if slice is None else slice_text(slice),
+        grain=grain,
+        starts=starts,
+        ends=ends,
+    )
+
+
+def _windows(
+    zone: Zone,
+    tile: int,
+    since: int,
+    newest: int,
+    size: str | Duration | None,
+    every: str | Duration | None,
+    start: When,
+    end: When,
+) -> tuple[Grain, Instants, Instants]:
+    """The grain, and the starts and ends of the windows asked for. Raises ConfigError."""
+    first = since if start is None else instant_of(zone, "start", start)
+    last = newest if end is None else instant_of(zone, "end", end)
+    _check_span(tile, first, last)
+    if size is None:
+        if every is not None:
+            raise ConfigError("`every` needs a `size`", where="every")
+        span = f"{iso(first)}/{iso(last)}"
+        return Grain(span, Duration(span, last - first, None)), np.array([first]), np.array([last])
+    length, step = _lengths(tile, size, every)
+    if (last - first) // step.micros > WINDOWS:
+        raise ConfigError("too many windows", where="every", expected=f"at most {WINDOWS:,}", found=step.text)
+    starts = _starts(zone, first, last, step)
+    ends = np.array([_later(zone, int(start), length) for start in starts], dtype=np.int64)
+    inside = ends <= last
+    if not inside.any():
+        raise ConfigError(
+            "no window fits",
+            where="size",
+            expected=f"at most the time from {iso(first)} to {iso(last)}",
+            found=length.text,
+        )
+    return Grain.sliding(length, step), starts[inside], ends[inside]
+
+
+def _check_span(tile: int, first: int, last: int) -> None:
+    """Raise ConfigError if no time lies between the instants, or if one of them lies within a tile."""
+    if first >= last:
+        raise ConfigError(
+            "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
+        )
+    for name, instant in (("start", first), ("end", last)):
+        if instant % tile:
+            before = instant - instant % tile
+            raise ConfigError(
+                f"{name} must fall on whole {tile_unit(tile)}",
+                where=name,
+                expected=f"for example {iso(before)} or {iso(before + tile)}",
+                found=iso(instant),
+            )
+
+
+def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> tuple[Duration, Duration]:
+    """The length of a window and the step from one to the next, of whole tiles. Raises ConfigError."""
+    step = duration_of("every", every) if every is not None else duration_of("size", size)
+    window = duration_of("size", size)
+    for name, duration in (("size", window), ("every", step)):
+        if duration.micros == 0 or duration.micros % tile:
+            raise ConfigError(
+                f"{name} must be made of whole {tile_unit(tile)}",
+                where=name,
+                expected=f"a multiple of {tile // MINUTE} minutes" if tile < HOUR else "for example 6h or 7d",
+                found=duration.text,
+            )
+    return window, step
+
+
+def _starts(zone: Zone, first: int, last: int, step: Duration) -> Instants:
+    if step.days is None:
+        return np.arange(first, last, step.micros, dtype=np.int64)
+    steps = (last - first) // (step.days * DAY) + 2
+    starts = np.array([zone.days_later(first, i * step.days) for i in range(steps)], dtype=np.int64)
+    return starts[starts < last]
+
+
+def _later(zone: Zone, start: int, length: Duration) -> int:
+    """The instant a length later; whole days keep the local time of day."""
+    return start + length.micros if length.days is None else zone.days_later(start, length.days)

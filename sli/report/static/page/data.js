@@ -48,11 +48,30 @@ function chunk(view) {
 async function stored(view) {
   const holder = element(`chunk-${view.slice}-${view.grain}`);
   if (!holder) {
+    const newest = await newestOf(view);
+    if (newest) return newest;
     const what = `${grainOf(view).label} of ${sliceText(meta.slices[view.slice])}`;
     throw new Missing(`This file does not hold: ${what}. Run “sli serve” with the config: it shows every slice and every window.`);
   }
   return chunkOf(await unpacked(holder.textContent));
 }
+
+let newestWindows = null;
+
+/** A chunk of one window, the newest: all that a file holds of most slices where there are many. Null if not even that. */
+async function newestOf(view) {
+  const holder = element("newest");
+  if (!holder?.textContent.trim()) return null;
+  newestWindows ??= unpacked(holder.textContent).then(chunkOf);
+  const all = await newestWindows, i = all.grain === view.grain ? all.slice.indexOf(view.slice) : -1;
+  if (i < 0) return null;
+  const only = (list) => list.slice(i, i + 1);
+  const slis = all.slis.map((sli) => ({ ...sli, old: {}, ...Object.fromEntries(COLUMNS.map((name) => [name, only(sli[name])])) }));
+  const columns = Object.fromEntries(["start", "end", "predictions", "labelled", "final"].map((name) => [name, only(all[name])]));
+  return { ...columns, slis, count: 1, onlyNewest: true };
+}
+
+const COLUMNS = ["value", "low", "high", "missingLow", "missingHigh", "verdict", "why"];
 
 async function fetched(view) {
   const slice = meta.slices[view.slice];
@@ -118,4 +137,6 @@ function windowText(row, grain) {
   return `${grain.name.split("/")[0]} until ${timeText(zoned, row.end)}`;
 }
 
+/** The verdict in words; none where there is no value. */
+const verdictOf = (row) => (has(row.value) && VERDICTS[row.verdict]) || "";
 const VERDICTS = { m: "✓ met", b: "× breached", u: "? undecided" };

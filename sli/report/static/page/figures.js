@@ -121,7 +121,8 @@ function drawDistribution(place, { bins, periods, counts }) {
   const cells = Array(LEVELS + 1).fill("");
   shares.forEach((shared, period) => shared.forEach((share, bin) => {
     const level = share > 0 ? Math.max(1, Math.round((share / most) * LEVELS)) : 0;
-    cells[level] += `M${at(left + period * cell, y(bin))}h${Math.max(cell - 1, cell * 0.8).toFixed(2)}v${(row - 1).toFixed(2)}H${(left + period * cell).toFixed(1)}Z`;
+    const x = left + period * cell;
+    cells[level] += `M${at(x, y(bin))}h${Math.max(cell - 1, cell * 0.8).toFixed(2)}v${(row - 1).toFixed(2)}H${x.toFixed(1)}Z`;
   }));
   cells.forEach((d, level) => level && d && svg.append("path").attr("class", "heat").attr("fill-opacity", level / LEVELS).attr("d", d));
   binLabels(svg, bins, (bin) => y(bin) + row / 2, left, row);
@@ -133,7 +134,8 @@ function binLabels(svg, bins, y, left, row) {
   const every = Math.ceil(13 / row);
   bins.forEach((bin, i) => {
     if (i % every) return;
-    svg.append("text").attr("x", left - 8).attr("y", y(i)).attr("dy", "0.32em").attr("text-anchor", "end").text(bin.length > 13 ? `${bin.slice(0, 12)}…` : bin);
+    const short = bin.length > 13 ? `${bin.slice(0, 12)}…` : bin;
+    svg.append("text").attr("x", left - 8).attr("y", y(i)).attr("dy", "0.32em").attr("text-anchor", "end").text(short);
   });
 }
 
@@ -153,7 +155,8 @@ function heatReadout(node, svg, { bins, periods, shares, left, cell, row, height
   svg.on("pointermove", (event) => {
     const [x, y] = d3.pointer(event), period = Math.floor((x - left) / cell), bin = Math.floor((height - 38 - y) / row);
     const share = shares[period]?.[bin];
-    caption.textContent = share === undefined ? sentence : `From ${timeText(zoned, periods[period] * SECOND)}: ${percent(share)} of predictions are ${bins[bin]}.`;
+    const from = () => `From ${timeText(zoned, periods[period] * SECOND)}`;
+    caption.textContent = share === undefined ? sentence : `${from()}: ${percent(share)} of predictions are ${bins[bin]}.`;
   });
   svg.on("pointerleave", () => (caption.textContent = sentence));
 }

@@ -71,11 +71,13 @@ function explain(view, problem) {
   drawTable();
 }
 
-function title({ view, rows, box }) {
+function title({ view, data, rows, box }) {
   const words = [meta.slis[view.sli].name, grainOf(view).label, sliceText(meta.slices[view.slice])];
   element("chart-title").textContent = words.join(" · ");
-  const cut = box && rows.some((row) => has(row.value)) && box.y.domain()[0] > 0 ? ` The vertical axis starts at ${valued(Number(box.y.domain()[0].toPrecision(2)), box.unit)}, not at 0.` : "";
-  element("chart-hint").textContent = `Move over the chart, or use the arrow keys.${cut}`;
+  const start = box && rows.some((row) => has(row.value)) ? box.y.domain()[0] : 0;
+  const cut = start > 0 ? ` The vertical axis starts at ${valued(Number(start.toPrecision(2)), box.unit)}, not at 0.` : "";
+  const part = data?.onlyNewest ? " This file holds only the newest window of this slice; “sli serve” shows its history." : "";
+  element("chart-hint").textContent = `Move over the chart, or use the arrow keys.${cut}${part}`;
   chart.setAttribute("aria-label", `${words.join(", ")}: arrow keys walk through the windows`);
 }
 
@@ -104,7 +106,7 @@ function sentence(row) {
   }
   const share = row.predictions ? `, ${percent(row.labelled / row.predictions)} labelled` : "";
   parts.push(...part(`${counted(row.predictions, "prediction")}${share}`), ...part(row.final ? "final" : "provisional", row.final ? "" : "provisional"));
-  if (has(row.value) && VERDICTS[row.verdict]) parts.push(...part(VERDICTS[row.verdict], `verdict-${row.verdict}`));
+  if (verdictOf(row)) parts.push(...part(verdictOf(row), `verdict-${row.verdict}`));
   if (row.restated) parts.push(...part(`◆ restated by the last run: ${moved(row.old, row.value, unit)}`));
   return parts;
 }
@@ -121,7 +123,8 @@ function legend({ rows, trend, sli }) {
     items.push(["line provisional", "M0,6h16", "provisional"], ["provisional-ground", "M0,0h16v12h-16Z", "labels may still come"]);
   }
   if ((trend ?? rows).some((row) => has(row.low))) items.push(["band", "M0,1h16v10h-16Z", `${percent(meta.level)} interval: what chance leaves open`]);
-  if (some((row) => row.verdict === "b")) items.push([trend ? "speck breached" : "breach", trend ? "M8,6h0" : cross(8, 6, 4), "breached: surely on the wrong side of the objective"]);
+  const breach = trend ? ["speck breached", "M8,6h0"] : ["breach", cross(8, 6, 4)];
+  if (some((row) => row.verdict === "b")) items.push([...breach, "breached: surely on the wrong side of the objective"]);
   if (some((row) => row.restated)) items.push(["restated", diamond(8, 6, 4.5), "restated by the last run"]);
   if (!trend && some((row) => !has(row.value))) items.push(["no-value", "M8,3v6", "no value; the line is broken"]);
   if (sli.objective && valuedRows.length) items.push(["objective", "M0,6h16", "objective"]);
@@ -161,14 +164,14 @@ function fillRow(line, row) {
   const unit = shown.sli.unit, range = (low, high) => (has(low) ? span(low, high, unit) : "");
   const texts = [
     has(row.value) ? valued(row.value, unit) : `– (${row.reason ?? "no value"})`, range(row.low, row.high), range(row.missingLow, row.missingHigh),
-    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"), row.final ? "final" : "provisional", (has(row.value) && VERDICTS[row.verdict]) || "",
+    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"), row.final ? "final" : "provisional", verdictOf(row),
   ];
   line.append(Object.assign(textNode("th", windowText(row, shown.grain)), { scope: "row" }), ...texts.map((text) => textNode("td", text)));
 }
 
 function pager(page, count) {
   const place = document.createElement("p"), first = page * TABLE_ROWS + 1, last = Math.min(count, first + TABLE_ROWS - 1);
-  if (count > TABLE_ROWS) place.append(button("← newer", () => drawTable(page - 1), page > 0), button("older →", () => drawTable(page + 1), last < count));
+  if (count > TABLE_ROWS) place.append(button("newer", "← newer", () => drawTable(page - 1), page > 0), button("older", "older →", () => drawTable(page + 1), last < count));
   place.append(` ${count ? `${first} to ${last} of ` : ""}${counted(count, "window")}`);
   return place;
 }

@@ -32,6 +32,7 @@ WINGS = [
     "runs",
     "reading",
     "judging",
+    "report",
     "command",
 ]
 RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}

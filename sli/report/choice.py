@@ -1,0 +1,105 @@
+"""Which slices the page shows over time, in which order: the whole, the worst, the largest.
+
+Of a few slices all have their history in the page; of many only the `WORST` and the `LARGEST`. Limit: the worst by one
+SLI, the first whose better direction is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.calendar.grain import TUMBLING
+from sli.config.model import Config
+from sli.errors import ConfigError
+from sli.reading.compare import compare_slices
+from sli.reading.figures import slice_name
+from sli.report.series import slice_texts
+from sli.report.snapshot import Days, Snapshot
+from sli.slices import ALL, parse_slice, slice_text
+
+WORST, LARGEST = 20, 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """A slice that is published, its predictions, and whether the page has its history."""
+
+    text: str
+    """Its canonical JSON."""
+    predictions: int
+    history: bool = True
+
+    @property
+    def values(self) -> Mapping[str, str | None]:
+        return parse_slice(self.text)
+
+    def described(self) -> dict[str, object]:
+        """What the page says of it."""
+        values = dict(self.values)
+        return {"name": slice_name(values), "by": [*values], "slice": values, "predictions": self.predictions}
+
+
+def chosen_slices(snapshot: Snapshot, config: Config, start: datetime) -> list[Slice]:
+    """All published slices: those with history first, the whole before all. Raises SliError.
+
+    The worst are those since `start`.
+    """
+    slices = _largest_first(snapshot)
+    if len(slices) <= WORST + LARGEST + 1:
+        return slices
+    largest = [one.text for one in slices[: LARGEST + (slices[0].text == ALL)]]
+    shown = [*dict.fromkeys([*largest[:1], *_worst(config, start), *largest[1:]])]
+    by_text = {one.text: one for one in slices}
+    rest = [replace(one, history=False) for one in slices if one.text not in set(shown)]
+    return [*(by_text[text] for text in shown if text in by_text), *rest]
+
+
+def _worst(config: Config, start: datetime) -> list[str]:
+    """The slices that are surely worse than the whole, the worst first; none if they cannot be compared."""
+    try:
+        compared = compare_slices(config, start=start)
+    except ConfigError:
+        return []
+    return [slice_text(slice) for slice in compared[compared.surely > 0]["slice"].head(WORST)]
+
+
+def _largest_first(snapshot: Snapshot) -> list[Slice]:
+    """All published slices by their predictions, the whole first."""
+    grain, days = _sized_by(snapshot)
+    names = ["window_end", "slice", "predictions"]
+    sizes: dict[str, int] = {}
+    for stretch in [days] if days else snapshot.stretches(grain):
+        rows = snapshot.rows(names, grain, stretch)
+        if grain == "cumulative":
+            rows = rows.filter(pc.field("window_end") == pc.max(rows.column("window_end")))
+        for text, count in _sizes(rows).items():
+            sizes[text] = sizes.get(text, 0) + count
+    texts = sorted(sizes, key=lambda text: (text != ALL, -sizes[text], text))
+    return [Slice(text=text, predictions=sizes[text]) for text in texts]
+
+
+def _sized_by(snapshot: Snapshot) -> tuple[str, Days | None]:
+    """A grain that counts every prediction once, and the days to read: all, or only the newest.
+
+    If all grains slide, their windows overlap, and sizes only tell which slice is larger.
+    """
+    grains = snapshot.published.grains
+    if "cumulative" in grains:
+        *_, newest = snapshot.store.rows_by_day(snapshot.table, "cumulative")
+        return "cumulative", (newest, newest)
+    return next((grain for grain in reversed(TUMBLING) if grain in grains), grains[0]), None
+
+
+def _sizes(rows: pa.Table) -> dict[str, int]:
+    """The predictions of each slice: each SLI counts the same of a window."""
+    table = pa.table(
+        {"slice": slice_texts(rows.column("slice")), "end": rows.column("window_end"), "of": rows.column("predictions")}
+    )
+    windows = table.group_by(["slice", "end"]).aggregate([("of", "max")])
+    sizes = windows.group_by("slice").aggregate([("of_max", "sum")])
+    return dict(zip(sizes.column("slice").to_pylist(), sizes.column("of_max_sum").to_pylist(), strict=True))

@@ -1,0 +1,81 @@
+"""What the page shows of a model, gathered from one publication: its standing, its series, its judgements, its changes.
+
+Limit: of a store with more than `BYTES` of series, those of many windows of the smaller slices are left out; the page
+says so where they would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sli.calendar.grain import Grain
+from sli.config.model import Config
+from sli.errors import StoreError
+from sli.judging.explain import Explanation, explain
+from sli.judging.standing import Standing, standing
+from sli.report.changes import Changes, changes_of
+from sli.report.choice import Slice, chosen_slices
+from sli.report.history import History, history_of
+from sli.report.snapshot import Snapshot
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What the page shows."""
+
+    config: Config
+    standing: Standing
+    explanations: Sequence[Explanation]
+    """One an SLI, in the order of the standing."""
+    slices: Sequence[Slice]
+    """Those with history first."""
+    grains: Sequence[Grain]
+    history: History
+    changes: Changes
+    results: int
+    """How many results are published."""
+
+
+def gathered(config: Config, failure: str | None = None) -> Contents | None:
+    """The contents of the page, or None before the first publication; `failure` is the error of the last run.
+
+    If a run publishes meanwhile, all is gathered once more, so that no part contradicts another. Raises SliError.
+    """
+    for _ in range(ATTEMPTS):
+        snapshot = Snapshot.newest(config)
+        if snapshot is None:
+            return None
+        contents = _of_one_publication(config, snapshot, failure)
+        after = Snapshot.newest(config)
+        if after is not None and after.published == snapshot.published:
+            return contents
+    raise StoreError(
+        "runs publish faster than the page can be made",
+        where=config.store,
+        todo="make it again when no run or backfill is under way",
+        passes=True,
+    )
+
+
+def _of_one_publication(config: Config, snapshot: Snapshot, failure: str | None) -> Contents:
+    """The contents, if nothing is published meanwhile."""
+    now = standing(config, failure=failure)
+    names = [one.sli for one in now.slis]
+    slices = chosen_slices(snapshot, config, now.slis[0].now.start.to_pydatetime())
+    grains = [grain for grain in config.all_grains if grain.name in snapshot.published.grains]
+    changes = changes_of(snapshot)
+    return Contents(
+        config=config,
+        standing=now,
+        explanations=[explain(config, name) for name in names],
+        slices=slices,
+        grains=grains,
+        history=history_of(snapshot, config, names, slices, grains, changes.restated),
+        changes=changes,
+        results=sum(
+            sum(snapshot.store.rows_by_day(snapshot.table, name).values()) for name in snapshot.published.grains
+        ),
+    )

@@ -1,0 +1,141 @@
+"""The series of the page: which slices and grains have one, within a number of bytes, and the lines of the cards.
+
+The whole comes first, then the grains with the fewest windows. Limit: what does not fit is only in `sli serve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.calendar.duration import SECOND
+from sli.calendar.grain import Grain
+from sli.config.model import Config
+from sli.report import chunks
+from sli.report.choice import Slice
+from sli.report.series import (
+    Line,
+    Wanted,
+    codes,
+    in_order,
+    lines_of,
+    newest_text,
+    packed_slices,
+    read_series,
+    slice_texts,
+)
+from sli.report.snapshot import Snapshot
+
+BYTES = 3_200_000
+"""Most characters of series in a page."""
+ROWS = 3_000_000
+"""Most rows of one grain in memory: more than fit into `BYTES`."""
+NEWEST_DAYS = 7
+"""Slices without history show their newest window of the last days."""
+NEWEST_ROWS = 300_000
+"""Most rows of such windows."""
+PREFERRED = ("day", "7d/1d", "week", "hour", "month", "cumulative")
+"""The grain that the page opens with: the first of these that the config has, else its first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Packed series by the positions of their slice and grain, and what else the page shows over time."""
+
+    chunks: Mapping[tuple[int, int], str]
+    newest: str
+    """The newest windows of slices without history, packed; empty if every slice has one."""
+    lines: Sequence[Line]
+    """The course of each SLI over the first slice, for its card."""
+
+
+def first_grain(grains: Sequence[Grain]) -> int:
+    """The position of the grain that the page opens with."""
+    names = [grain.name for grain in grains]
+    return next((names.index(name) for name in PREFERRED if name in names), 0)
+
+
+def history_of(
+    snapshot: Snapshot,
+    config: Config,
+    slis: Sequence[str],
+    slices: Sequence[Slice],
+    grains: Sequence[Grain],
+    restated: pa.Table,
+) -> History:
+    """The series of the page; `restated` are rows of `revisions` whose value the last run changed. Raises SliError."""
+    shown = [one.text for one in slices if one.history]
+    wanted = _wanted(snapshot, config, slis, shown)
+    counts = [_windows(snapshot, config, grain) for grain in grains]
+    order = sorted(range(len(grains)), key=lambda at: counts[at])
+    line_grain, lines, packed = _line_grain(grains), [], {}
+    for at in order:
+        most = max(1, ROWS // max(1, counts[at] * len(slis)))
+        series = read_series(snapshot, wanted.first_slices(most), grains[at].name)
+        old = _restated(restated, wanted, grains[at].name)
+        packed |= {(slice, at): text for slice, text in packed_slices(series, len(slis), old)}
+        if at == line_grain:
+            lines = lines_of(series, len(slis))
+    chosen, left = {}, BYTES
+    for key in sorted(packed, key=lambda key: (key[0] > 0, order.index(key[1]), key[0])):
+        if len(packed[key]) <= left:
+            chosen[key] = packed[key]
+            left -= len(packed[key])
+    return History(chunks=chosen, newest=_newest(snapshot, config, slis, slices, grains), lines=lines)
+
+
+def _wanted(snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[str]) -> Wanted:
+    return Wanted(
+        slis={name: at for at, name in enumerate(slis)},
+        definitions={snapshot.published.series[name] for name in slis if name in snapshot.published.series},
+        slices={text: at for at, text in enumerate(slices)},
+        since=config.since_instant // SECOND,
+    )
+
+
+def _windows(snapshot: Snapshot, config: Config, grain: Grain) -> int:
+    """How many windows a grain has since deployment."""
+    starts, _ = grain.windows(config.zone, config.since_instant, snapshot.published.newest)
+    return len(starts)
+
+
+def _line_grain(grains: Sequence[Grain]) -> int:
+    """The grain of the lines: seven days that slide, as the numbers of the cards, or else the one of the chart."""
+    weeks = [at for at, grain in enumerate(grains) if grain.size is not None and grain.size.days == 7]
+    return weeks[0] if weeks else first_grain(grains)
+
+
+def _restated(rows: pa.Table, wanted: Wanted, grain: str) -> pa.Table:
+    """The old values of a grain by the numbers of their slice and SLI, and the end of their window in seconds."""
+    rows = rows.filter(pc.field("grain") == grain)
+    return pa.table(
+        {
+            "slice": codes(slice_texts(rows.column("slice")), wanted.slices),
+            "sli": codes(rows.column("sli"), wanted.slis),
+            "end": pc.divide(rows.column("window_end").cast(pa.int64()), SECOND),
+            "old": rows.column("old_value"),
+        }
+    ).filter((pc.field("slice") >= 0) & (pc.field("sli") >= 0))
+
+
+def _newest(
+    snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[Slice], grains: Sequence[Grain]
+) -> str:
+    """The newest windows of the slices without history, packed."""
+    rest = {one.text: at for at, one in enumerate(slices) if not one.history}
+    missing = dict(list(rest.items())[: NEWEST_ROWS // max(1, len(slis))])
+    grain, parts = first_grain(grains), []
+    wanted = _wanted(snapshot, config, slis, ())
+    for day in list(snapshot.store.rows_by_day(snapshot.table, grains[grain].name))[: -NEWEST_DAYS - 1 : -1]:
+        if not missing:
+            break
+        part = read_series(snapshot, replace(wanted, slices=missing), grains[grain].name, (day, day))
+        parts.append(part)
+        present = set(part.column("slice").to_pylist())
+        missing = {text: at for text, at in missing.items() if at not in present}
+    if not any(map(len, parts)):
+        return ""
+    return chunks.packed(newest_text(in_order(pa.concat_tables(parts)), len(slis), grain))

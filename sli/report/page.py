@@ -1,0 +1,173 @@
+"""A model's page: one HTML file that needs nothing else, rendered and written.
+
+Texts are escaped by the template, data is base64 or escaped JSON, and a content security policy forbids the network and
+any other script. Limit: the page shows one publication; `sli serve` follows new ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import importlib.resources
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from sli.config.load import load_config
+from sli.config.model import Config
+from sli.masking import masked_tree
+from sli.report.changes import sentence_of
+from sli.report.contents import Contents, gathered
+from sli.report.files import check_file, write_file
+from sli.report.history import first_grain
+from sli.report.words import card_of, change_rows, facts_of, judgement_of, label_of, lead_of
+from sli.slis.formula import Objective
+
+STATIC = importlib.resources.files("sli.report") / "static"
+SCRIPTS = ("text", "data", "chart", "figures", "view", "controls", "page")
+"""The parts of the page's script, in the order in which they are put together."""
+RANGE = "60d"
+"""How much the chart shows at first."""
+
+
+def page_html(config: str | Path | Config, *, live: Mapping[str, str] | None = None, failure: str | None = None) -> str:
+    """The page of a model as HTML. `failure`, the error of the last run, is its first banner.
+
+    `live` is where a server has the data: `{"data": URL}`. Raises SliError.
+    """
+    config = load_config(config)
+    contents = gathered(config, failure)
+    if contents is None:
+        return _rendered("empty.html", model=config.model, problems=[failure] if failure else [])
+    return rendered(contents, live)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A page that was written: where, how large, and how long it took to make."""
+
+    path: str
+    bytes: int
+    seconds: float
+
+    @property
+    def line(self) -> str:
+        """`report.html: 1.6 MB, made in 3.2 s`."""
+        return f"{self.path}: {self.bytes / 1e6:.1f} MB, made in {self.seconds:.1f} s"
+
+
+def write_report(config: str | Path | Config, path: str | Path, *, failure: str | None = None) -> Written:
+    """Write the page of a model to a file or URL; an older page stays until the new one is complete.
+
+    `failure`, the error of the last run, is its first banner. Raises SliError.
+    """
+    began, config = time.monotonic(), load_config(config)
+    check_file(str(path), config.storage)
+    html = page_html(config, failure=failure).encode()
+    write_file(str(path), html, config.storage)
+    return Written(path=str(path), bytes=len(html), seconds=time.monotonic() - began)
+
+
+def rendered(contents: Contents, live: Mapping[str, str] | None = None) -> str:
+    """The page of these contents."""
+    standing, history = contents.standing, contents.history
+    first = {"sli": 0, "slice": 0, "grain": first_grain(contents.grains), "range": RANGE}
+    return _rendered(
+        "page.html",
+        live=live is not None,
+        scripts=[_static("d3.min.js"), _script()],
+        model=standing.model,
+        facts=facts_of(standing),
+        headline=standing.sentence,
+        problems=standing.problems,
+        cards=[card_of(one, line) for one, line in zip(standing.slis, history.lines, strict=True)],
+        judgements=[judgement_of(explanation) for explanation in contents.explanations],
+        lead=lead_of(standing),
+        changed=sentence_of(contents.changes, contents.results),
+        changes=[*change_rows(contents.changes, {one.sli: one.unit for one in standing.slis}, standing.timezone)],
+        meta=_json(masked_tree({**described(contents), "first": first, "live": live})),
+        chunks=[] if live else [(f"chunk-{slice}-{grain}", text) for (slice, grain), text in history.chunks.items()],
+        newest=history.newest,
+        outcomes="",
+    )
+
+
+def described(contents: Contents) -> dict[str, object]:
+    """What the script needs to know of the model: its SLIs, slices and grains, which it calls by their positions."""
+    standing, config = contents.standing, contents.config
+    return {
+        "model": standing.model,
+        "timezone": standing.timezone,
+        "newest": _milliseconds(standing.newest),
+        "asOf": _milliseconds(standing.as_of),
+        "since": config.since_instant // 1000,
+        "level": standing.level,
+        "horizon": config.horizon.micros // 1_000_000,
+        "slis": [
+            {"name": one.sli, "unit": one.unit, "better": one.better, "objective": _objective(one.objective)}
+            for one in standing.slis
+        ],
+        "slices": [one.described() for one in contents.slices],
+        "grains": [{"name": grain.name, "label": label_of(grain, config)} for grain in contents.grains],
+    }
+
+
+def _objective(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    sign, bound = Objective(text).parts
+    return {"op": sign, "bound": bound}
+
+
+def _milliseconds(time: Any) -> int:
+    return int(time.timestamp() * 1000)
+
+
+def _json(tree: object) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    return Markup(json.dumps(tree, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    return "\n".join(_static(f"page/{name}.js") for name in SCRIPTS)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(_static)
+    return jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _rendered(template: str, *, scripts: list[str] = [], live: bool = False, **context: object) -> str:  # noqa: B006
+    """A template with the style and the scripts, and the policy that allows nothing else."""
+    style = _static("page.css")
+    allowed = [f"style-src {_hash(style)}", "img-src data:", *(["connect-src 'self'"] if live else [])]
+    if scripts:
+        allowed.append(f"script-src {' '.join(map(_hash, scripts))}")
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            policy=Markup("; ".join(["default-src 'none'", *allowed])),
+            style=Markup(style),
+            scripts=[Markup(script) for script in scripts],
+            **context,
+        )
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,178 @@
+"""What the page says in words and numbers: its facts, cards, judgements and changes, as the templates show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from sli.calendar.grain import Grain
+from sli.config.model import Config
+from sli.judging.explain import Explanation, SliceChange
+from sli.judging.standing import SliStanding, Standing, bound_text
+from sli.reading.figures import (
+    interval_text,
+    local,
+    number,
+    numbers,
+    rows_of,
+    slice_name,
+    window_name,
+)
+from sli.report.changes import Changes
+from sli.report.drawings import sparkline
+from sli.report.series import Line
+from sli.slis.formula import Objective, Unit
+
+SIGNS = {"met": "✓", "breached": "×", "undecided": "?"}
+LABELS = {"hour": "hours", "day": "days", "week": "weeks", "month": "months"}
+SLICES = 12
+"""How many slices a judgement lists."""
+
+
+def facts_of(standing: Standing) -> str:
+    """Until when predictions and labels are known, for how long labels count, and whose times these are."""
+    newest, as_of = (local(time, standing.timezone, "hour") for time in (standing.newest, standing.as_of))
+    horizon, zone = standing.horizon, standing.timezone
+    return f"Predictions to {newest} · known at {as_of} · labels count for {horizon} · times in {zone}"
+
+
+def lead_of(standing: Standing) -> str:
+    """What the numbers of the cards are."""
+    now = standing.slis[0].now
+    start, end = (local(time, standing.timezone, "hour") for time in (now.start, now.end))
+    return (
+        f"All predictions from {start} to {end}, merged from the tiles. Below each value what chance leaves open "
+        f"({standing.level * 100:g} %); the line is its course since deployment, dashed the objective."
+    )
+
+
+def label_of(grain: Grain, config: Config) -> str:
+    """A grain in words: `days`, `7 days, every day`, `all since 2013-02-01`."""
+    if grain.size is None or grain.every is None:
+        since = config.zone.date(config.since_instant)
+        return LABELS.get(grain.name) or f"all since {since}"
+    every = "day" if grain.every.text == "1d" else "hour" if grain.every.text == "1h" else grain.every.text
+    return f"{grain.size.text}, every {every}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a card shows of an SLI."""
+
+    name: str
+    verdict: str
+    sign: str
+    value: str
+    interval: str
+    objective: str
+    before: str
+    spark: Markup
+
+
+def card_of(one: SliStanding, line: Line | None) -> Card:
+    bound = None if one.objective is None else Objective(one.objective).parts[1]
+    return Card(
+        name=one.sli,
+        verdict=one.verdict or "",
+        sign=SIGNS.get(one.verdict or "", ""),
+        value=number(one.now.value, None, one.unit) if one.now.value == one.now.value else "no value",
+        interval=interval_text(one.now.low, one.now.high, one.unit) or (one.now.reason or "no interval"),
+        objective="" if one.objective is None else bound_text(one.objective, one.unit),
+        before=_before(one),
+        spark=Markup("") if line is None else sparkline(line.values, line.final, bound),
+    )
+
+
+def _before(one: SliStanding) -> str:
+    """`7 days before 0.435 (−0.001)`."""
+    if one.before is None:
+        return "no time before"
+    before = one.before
+    if before.value != before.value:
+        return f"before: no value ({before.reason})"
+    if one.change is None or one.change.value != one.change.value:
+        return f"before {number(before.value, None, one.unit)}"
+    return f"before {number(before.value, None, one.unit)} ({signed(one.change.value, one.unit)})"
+
+
+def signed(value: float, unit: Unit) -> str:
+    """A difference with its sign: `+0.012`, `-6 min`."""
+    return f"{'+' if value > 0 else ''}{number(value, None, unit)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRow:
+    """A slice in a judgement: its numbers as text, and as attributes for the dots."""
+
+    name: str
+    now: str
+    before: str
+    interval: str
+    explains: str
+    data: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the page says of a change of an SLI."""
+
+    sentence: str
+    windows: str
+    findings: tuple[tuple[str, str, str], ...]
+    slices: tuple[SliceRow, ...]
+
+
+def judgement_of(found: Explanation) -> Judgement:
+    def span(start: object, end: object) -> str:
+        return f"{local(start, found.timezone, 'hour')} to {local(end, found.timezone, 'hour')}"  # type: ignore[arg-type]
+
+    return Judgement(
+        sentence=found.sentence,
+        windows=f"{span(found.now.start, found.now.end)} against {span(found.before.start, found.before.end)}",
+        findings=tuple((one.question, one.finding, one.answer) for one in found.findings),
+        slices=tuple(_slice_row(one, found.unit) for one in found.slices[:SLICES]),
+    )
+
+
+def _slice_row(one: SliceChange, unit: Unit) -> SliceRow:
+    now, before = one.now, one.before
+    numbers_of = {"value": now.value, "low": now.low, "high": now.high, "before": before.value}
+    return SliceRow(
+        name=slice_name(dict(one.slice)),
+        now=number(now.value, now.reason, unit),
+        before=number(before.value, before.reason, unit),
+        interval=interval_text(now.low, now.high, unit),
+        explains=signed(one.explains, unit) if one.explains == one.explains else "",
+        data={name: f"{value:.6g}" for name, value in numbers_of.items() if value == value},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRow:
+    """A change of a result as the page lists it."""
+
+    sli: str
+    window: str
+    slice: str
+    old: str
+    new: str
+    cause: str
+
+
+def change_rows(changes: Changes, units: dict[str, Unit], timezone: str) -> Iterator[ChangeRow]:
+    """Verdicts that flipped first, then the largest changes."""
+    for frame, flips in ((changes.flips, True), (changes.largest, False)):
+        for row, old_verdict in zip(rows_of(frame), frame["old_verdict"], strict=True):
+            unit = units.get(row.sli, "")
+            removed = row.change == "removed"
+            old, new = numbers(row.old_value, None if removed else row.value, row.reason, unit)
+            yield ChangeRow(
+                sli=row.sli,
+                window=f"{row.grain} {window_name(row, timezone)}",
+                slice=slice_name(dict(row.slice)),
+                old=f"{old} ({old_verdict})" if flips else old,
+                new=f"{new} ({row.verdict})" if flips else "removed" if removed else new,
+                cause=row.cause,
+            )

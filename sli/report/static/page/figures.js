@@ -11,8 +11,8 @@ function drawSlices(table) {
   head.scope = "col";
   head.className = "dots";
   head.append(textNode("span", "now ●, before ○"));
-  table.tHead.rows[0].append(head);
-  for (const row of rows) row.node.append(sliceDots(row, x));
+  table.tHead.rows[0].cells[0].after(head);
+  for (const row of rows) row.node.cells[0].after(sliceDots(row, x));
 }
 
 function sides(dataset) {

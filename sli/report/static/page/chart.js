@@ -205,7 +205,7 @@ function restatements(plot, rows, box) {
   if (d) plot.append("path").attr("class", "restated").attr("d", d);
 }
 
-/** The share of labelled predictions, window by window, from 0 to 100 %. */
+/** The share of labelled predictions, window by window, from 0 to 100%. */
 function coverageStrip(plot, { rows, grain }, box) {
   const top = box.bottom + GAP, base = top + STRIP, strip = plot.append("g").attr("class", "axis");
   let d = "";
@@ -218,7 +218,7 @@ function coverageStrip(plot, { rows, grain }, box) {
   strip.append("path").attr("class", "coverage").attr("d", d);
   strip.append("line").attr("class", "zero").attr("x1", box.margin.left).attr("x2", box.right).attr("y1", base).attr("y2", base);
   strip.append("line").attr("class", "grid").attr("x1", box.margin.left).attr("x2", box.right).attr("y1", top).attr("y2", top);
-  const label = strip.append("text").attr("x", box.margin.left - 8).attr("text-anchor", "end").attr("y", top).attr("dy", "0.32em").text("100 %");
+  const label = strip.append("text").attr("x", box.margin.left - 8).attr("text-anchor", "end").attr("y", top).attr("dy", "0.32em").text("100%");
   label.append("tspan").attr("x", box.margin.left - 8).attr("dy", 15).text("labelled");
 }
 

@@ -6,18 +6,19 @@ const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 /** Four significant digits; no decimals from 10,000 on. The tables hold all digits. */
 function number(value) {
   const size = Math.abs(value);
-  if (size >= 9999.5) return minus(Math.round(value).toLocaleString("en-US"));
-  if (size !== 0 && size < 1e-4) return minus(value.toExponential(2).replace(/\.?0+e/, "e"));
-  return minus(String(Number(value.toPrecision(4))));
+  if (size >= 9999.5) return Math.round(value).toLocaleString("en-US");
+  if (size !== 0 && size < 1e-4) return value.toExponential(3).replace(/\.?0*e-(\d)$/, "e-0$1").replace(/\.?0+e/, "e");
+  return String(Number(value.toPrecision(4)));
 }
 
-const minus = (text) => text.replace(/^-/, "−");
 const counted = (count, name) => `${count.toLocaleString("en-US")} ${name}${count === 1 ? "" : "s"}`;
-const percent = (share) => `${number(Math.floor(share * 1000 + 1e-9) / 10)} %`;
+
+/** A share to a tenth of a percent; never `100%` of what is not all. */
+const percent = (share) => `${share < 1 ? Math.min(99.9, Math.round(share * 1000) / 10) : Math.round(share * 1000) / 10}%`;
 
 /** Seconds as `6 h 3 min`: the two largest units that are not 0. */
 function duration(seconds) {
-  const sign = seconds < 0 ? "−" : "", size = Math.abs(seconds);
+  const sign = seconds < 0 ? "-" : "", size = Math.abs(seconds);
   if (size < 60) return `${sign}${number(size)} s`;
   const [large, small] = size < 3600 ? [[60, "min"], [1, "s"]] : size < 86400 ? [[3600, "h"], [60, "min"]] : [[86400, "d"], [3600, "h"]];
   const whole = Math.round(size / small[0]) * small[0];
@@ -27,19 +28,19 @@ function duration(seconds) {
 
 const valued = (value, unit) => (unit === "s" ? duration(value) : number(value));
 
-/** `0.74830 → 0.74834`: an old and a new value, with as many digits as show that they differ. */
+/** `0.74830 -> 0.74834`: an old and a new value, with as many digits as show that they differ. */
 function moved(old, value, unit) {
   const text = (amount) => (has(amount) ? valued(amount, unit) : "no value");
-  if (!has(old) || !has(value) || old === value || text(old) !== text(value)) return `${text(old)} → ${text(value)}`;
+  if (!has(old) || !has(value) || old === value || text(old) !== text(value)) return `${text(old)} -> ${text(value)}`;
   for (let digits = 5; digits < 17; digits++) {
     const [one, other] = [old, value].map((amount) => amount.toPrecision(digits));
-    if (one !== other) return minus(`${one} → ${other}`) + (unit ? ` ${unit}` : "");
+    if (one !== other) return `${one} -> ${other}` + (unit ? ` ${unit}` : "");
   }
-  return `${text(old)} → ${text(value)}`;
+  return `${text(old)} -> ${text(value)}`;
 }
 
 const has = (value) => value !== null && value !== undefined;
-const span = (low, high, unit) => `${valued(low, unit)} to ${valued(high, unit)}`;
+const span = (low, high, unit) => `${valued(low, unit)} .. ${valued(high, unit)}`;
 
 /** The clock of a zone: its calendar fields of an instant, and the instant of its calendar fields. */
 function clock(zone) {
@@ -75,7 +76,7 @@ function timeText(zoned, ms, withTime = false) {
 
 function utcOffset(ms) {
   const minutes = Math.round(Math.abs(ms) / MINUTE);
-  return `UTC${ms < 0 ? "−" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
+  return `UTC${ms < 0 ? "-" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
 }
 
 /** `days` calendar days later or earlier, at the same time of day. */

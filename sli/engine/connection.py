@@ -36,6 +36,7 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     """A private in-memory database that uses at most `memory` bytes, at least 64 MiB, and spills the rest to disk."""
     con = duckdb.connect()
     _limit(con, threads, memory)
+    _begin_session(con, memory)
     return con
 
 
@@ -45,27 +46,41 @@ def connected(threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
 
     For queries on Arrow tables: create only temporary tables, read no files, and change no global setting.
     """
-    try:
-        database = _IDLE.pop()
-    except IndexError:
-        database = duckdb.connect()
+    limits = (threads, memory)
+    limited, database = _idle_database(limits)
     with database.cursor() as con:
-        _limit(con, threads, memory)
+        if limited != limits:
+            _limit(con, threads, memory)
+        _begin_session(con, memory)
         yield con
-    _IDLE.append(database)
+    _IDLE.setdefault(limits, []).append(database)
 
 
-_IDLE: list[duckdb.DuckDBPyConnection] = []
-"""Databases that nobody uses now. One whose queries failed is not kept."""
+Limits = tuple[int, int]
+"""Threads and memory."""
+_IDLE: dict[Limits, list[duckdb.DuckDBPyConnection]] = {}
+"""Databases that nobody uses now, by their limits. One whose queries failed is not kept."""
+
+
+def _idle_database(limits: Limits) -> tuple[Limits | None, duckdb.DuckDBPyConnection]:
+    """A database and its limits: one with these limits if there is one, else any other, else a new one without."""
+    for limited in (limits, *list(_IDLE)):
+        with suppress(KeyError, IndexError):
+            return limited, _IDLE[limited].pop()
+    return None, duckdb.connect()
 
 
 def _limit(con: duckdb.DuckDBPyConnection, threads: int, memory: int) -> None:
+    """Set what holds for the whole database."""
     con.execute(f"SET threads={threads}")
-    con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
     con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
     con.execute(f"SET temp_directory={literal(spill_folder())}")
     for setting in ("preserve_insertion_order=false", "enable_external_file_cache=false"):
         con.execute(f"SET {setting}")
+
+
+def _begin_session(con: duckdb.DuckDBPyConnection, memory: int) -> None:
+    con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
     prepare_cursor(con)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli.engine.connection import scratch
 from sli.engine.sql import literal
@@ -42,6 +43,9 @@ def new_conflicts(
     Rows of the predictions log are the predictions that count and their duplicates. Rows of the feedback log are
     labels, withdrawals and superseded feedback, on the day of their prediction.
     """
+    checks = pc.struct_field(pc.list_flatten(days.column("marks")), "check")
+    if not pc.any(pc.equal(checks, pa.scalar("conflict"))).as_py():
+        return ()
     con = scratch()
     con.register("now_days", days)
     con.register("before_days", before)

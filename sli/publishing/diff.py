@@ -1,16 +1,15 @@
 """What changed: the rows that a run rolled up, compared with the published rows.
 
 A row is published again only if something in it changed. So a rerun changes nothing, and `revisions` holds each
-published value once. Rows are compared grain by grain, in the flat form. Limit: values are compared to the
-bit; states are exact, so equal inputs give equal bits.
+published value once. Rows are compared grain by grain, small grains together, in the flat form. Limit: values are
+compared to the bit; states are exact, so equal inputs give equal bits.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -35,6 +34,8 @@ from sli.slis import Sli
 
 ReadRows = Callable[[], pa.Table]
 """Reads the published rows of one grain, in the flat form."""
+TOGETHER = 1 << 14
+"""Grains are compared together up to so many rows: below, each comparison takes 30 ms whatever its rows."""
 
 
 @dataclass(frozen=True)
@@ -99,23 +100,46 @@ def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: 
 
     `first`: nothing was published before.
     """
-    parts, config = [], scope.config
-    with connected(config.parallel, config.task_memory) if old or not first else nullcontext() as con:
-        for grain in sorted({*old, *new}):
-            before, now = old[grain]() if grain in old else None, new.get(grain, NOTHING)
-            if con is None:
-                parts.append(all_added(now, scope))
-                continue
-            with con.cursor() as cursor:
-                prepare_cursor(cursor)
-                parts.append(compare_grain(cursor, before, now, scope, first))
-    if not parts:
-        parts = [all_added(NOTHING, scope)]
+    config = scope.config
+    if first and not old:
+        parts = [all_added(new[grain], scope) for grain in sorted(new)]
+    else:
+        with connected(config.parallel, config.task_memory) as con:
+            parts = []
+            for before, now in _small_grains_together(old, new):
+                with con.cursor() as cursor:
+                    prepare_cursor(cursor)
+                    parts.append(compare_grains(cursor, before, now, scope, first))
+    parts = parts or [all_added(NOTHING, scope)]
     rows, revised = (
         pa.concat_tables([getattr(part, name) for part in parts], promote_options="permissive")
         for name in ("rows", "revised")
     )
     return Difference(rows, revised, {grain: days for part in parts for grain, days in part.partitions.items()})
+
+
+def _small_grains_together(
+    old: Mapping[str, ReadRows], new: Mapping[str, pa.Table]
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The old and the new rows of each grain, in the order of the grains; grains with few rows come together."""
+    before, now = _nothing_published(), NOTHING
+    for grain in sorted({*old, *new}):
+        published, rolled_up = old[grain]() if grain in old else _nothing_published(), new.get(grain, NOTHING)
+        if sum(map(len, (before, now, published, rolled_up))) > TOGETHER and len(before) + len(now):
+            yield before, now
+            before, now = _nothing_published(), NOTHING
+        before, now = _joined(before, published), _joined(now, rolled_up)
+    if len(before) + len(now):
+        yield before, now
+
+
+def _joined(rows: pa.Table, more: pa.Table) -> pa.Table:
+    return pa.concat_tables([rows, more], promote_options="permissive") if len(rows) else more
+
+
+@functools.cache
+def _nothing_published() -> pa.Table:
+    return flat_rows(schemas.RESULTS.empty_table())
 
 
 def no_difference() -> Difference:
@@ -127,7 +151,7 @@ def no_difference() -> Difference:
 
 
 def all_added(new: pa.Table, scope: Scope) -> Difference:
-    """What `compare_grain` returns if nothing was published before: all rows, in the order of `new`."""
+    """What `compare_grains` returns if nothing was published before: all rows, in the order of `new`."""
     n, plan = len(new), scope.plan
     rows = new.select(list(ROLLED)).add_column(0, "model", constant_column(scope.config.model, TEXT, n))
     rows = rows.append_column("as_of", constant_column(plan.as_of, pa.int64(), n))
@@ -144,11 +168,11 @@ def all_added(new: pa.Table, scope: Scope) -> Difference:
     return Difference(rows, revised, {grain: sorted(text_counts(new.column("day"))) for grain in grains})
 
 
-def compare_grain(
-    con: duckdb.DuckDBPyConnection, old: pa.Table | None, new: pa.Table, scope: Scope, first: bool
+def compare_grains(
+    con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope, first: bool
 ) -> Difference:
-    """The rows of a grain added, changed and removed, and all rows of the partitions these lie in."""
-    config, old = scope.config, flat_rows(schemas.RESULTS.empty_table()) if old is None else old
+    """The rows of some grains added, changed and removed, and all rows of the partitions these lie in."""
+    config = scope.config
     in_scope = scope.contains(old) if len(old) else np.array([], dtype=bool)
     con.register("old_arrow", old.append_column("in_scope", pa.array(in_scope, pa.bool_())))
     con.register("new_arrow", _with_changed_windows(config.zone, config.all_grains, config.declared, scope.plan, new))

@@ -105,11 +105,16 @@ class TileTree:
         self._load_tiles()
 
     def _cap(self, caps: Mapping[SliceBy, int]) -> None:
-        """Create table `capped`: for each slice of a capped set how many slices stay, and the code of "(other)"."""
+        """Create table `capped`: for each slice of a capped set how many slices stay, and the code of "(other)".
+
+        Without caps there is no such table: each statement on a small table takes as long as on thousands of rows.
+        """
+        self.capped = bool(caps)
+        if not caps:
+            return
         named = [(",".join(by), top, slice_text(dict.fromkeys(by, OTHER))) for by, top in caps.items()]
         self.con.execute("CREATE TEMP TABLE caps (slice_by VARCHAR, top BIGINT, other VARCHAR)")
-        if named:
-            self.con.executemany("INSERT INTO caps VALUES (?, ?, ?)", named)
+        self.con.executemany("INSERT INTO caps VALUES (?, ?, ?)", named)
         self.con.execute(
             "INSERT INTO slices SELECT (SELECT count(*) FROM slices) + row_number() OVER (ORDER BY slice_by) - 1, "
             "slice_by, other FROM caps c WHERE NOT EXISTS "
@@ -227,13 +232,15 @@ class TileTree:
 
     def _place(self, capped: bool, side: str) -> None:
         """Create table `placed_<side>`: the row of each window and slice; slices beyond a cap share one row."""
-        beyond = "c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top"
-        target = f"CASE WHEN {beyond} THEN c.other ELSE code END" if capped else "code"
+        target, caps = "code", ""
+        if capped and self.capped:
+            beyond = "c.top IS NOT NULL AND row_number() OVER (PARTITION BY w, c.other ORDER BY n DESC, code) > c.top"
+            target, caps = f"CASE WHEN {beyond} THEN c.other ELSE code END", " LEFT JOIN capped c USING (code)"
         self.con.execute(
             f"CREATE OR REPLACE TEMP TABLE placed_{side} AS SELECT w, code, target, "
             f"dense_rank() OVER (ORDER BY w, target) - 1 AS row FROM (SELECT w, code, {target} AS target FROM (SELECT "
-            f"w, code, sum(predictions) AS n FROM cover_{side} JOIN nodes USING (level, number) GROUP BY w, code) "
-            "LEFT JOIN capped c USING (code))"
+            f"w, code, sum(predictions) AS n FROM cover_{side} JOIN nodes USING (level, number) GROUP BY w, code)"
+            f"{caps})"
         )
 
     def _cast(self, name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -20,6 +21,7 @@ from sli.config.sections import Cluster, Factory
 from sli.engine.connection import connect, task_error
 from sli.engine.expression import CHECK_SECONDS, named_columns, restrict_access, run_within
 from sli.engine.sql import quoted
+from sli.engine.storage import NO_OPTIONS
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import check_readable
 from sli.logs.fields import HIVE, columns_of, form_and_type, is_text, type_of
@@ -41,6 +43,37 @@ def check_states(config: Config, files: Iterable[LogFile]) -> None:
     first = files[0]
     _check_numbers(config.edges, predictions_log(config), config.declared, first)
     _check_partitions(config.edges, files)
+    _try(_Trial(_what_decides(config, first), config, first))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A config whose SQL is tried on the types of a file; equal to another if the same SQL meets the same types."""
+
+    decides: tuple[object, ...]
+    config: Config = field(compare=False)
+    file: LogFile = field(compare=False)
+
+
+def _what_decides(config: Config, file: LogFile) -> tuple[object, ...]:
+    """All that the SQL of the states can fail for: the types of the file, the SQL of its rows and of each state."""
+    spec = Spec.of(config, 0, [], (), 1)
+    log = repr(replace(spec.predictions, storage=NO_OPTIONS))
+    states = [
+        (sli.name, name, trial_sql(state), state.of, "states" in sli.declaration)
+        for sli in config.declared
+        for name, state in sli.formula.states.items()
+    ]
+    return (
+        *(file.log, file.columns, tuple(file.folders.items()), log, config.timezone),
+        *(pairs_sql(spec), queries_sql((), spec), *states),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _try(trial: _Trial) -> None:
+    """Try the SQL of every state. Raises ConfigError. What passed once passes again, and opening a database is slow."""
+    config, first = trial.config, trial.file
     con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
     rows = rows_sql(con, [first], spec.predictions, config.timezone, Interval(0, 0))

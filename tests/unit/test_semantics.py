@@ -889,7 +889,7 @@ def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
         for name in ("model", "run_id"):
             nothing = nothing.append_column(name, pa.array([], pa.string()))
         with connect(1, 1 << 28) as con:
-            slow = diff.compare_grain(con, nothing, new, scope, True)
+            slow = diff.compare_grains(con, nothing, new, scope, True)
         seen.append((quick, slow))
         return quick
 

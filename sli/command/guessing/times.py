@@ -171,7 +171,7 @@ def _unit(field: Field) -> str:
 
 def _with_format(field: Field, texts: Sequence[str]) -> Clock | None:
     """A time by the formats that fit all texts; of several the one whose times lie closest together."""
-    fitting = [form for form in FORMATS if _fits(form, texts)]
+    fitting = [form for form in FORMATS if fits(form, texts)]
     if not fitting:
         return None
     spans = {form: _span(form, texts) for form in fitting}
@@ -180,12 +180,29 @@ def _with_format(field: Field, texts: Sequence[str]) -> Clock | None:
     return Clock(field, format=chosen, other=others[0] if others else "")
 
 
-def _fits(form: str, texts: Sequence[str]) -> bool:
+def fits(form: str, texts: Sequence[str]) -> bool:
+    """Whether all texts are times of a format, in this century."""
+    if not all(map(_shape(form).fullmatch, texts)):
+        return False
     try:
         times = _times(form, texts)
     except ValueError:
         return False
     return all(2000 <= time.year < 2100 for time in times)
+
+
+PARTS = {"%Y": r"\d{4}", "%f": r"\d{1,6}", **dict.fromkeys(["%d", "%m", "%y", "%H", "%I", "%M", "%S"], r" ?\d{1,2}")}
+"""Regular expressions of what Python reads for a directive, or of more."""
+
+
+@functools.cache
+def _shape(form: str) -> re.Pattern[str]:
+    """What every text of a format looks like. Few texts look like most formats, and Python takes long to try one."""
+    parts = re.findall(r"%.|\s+|[^%\s]+", form)
+    names = ((part, PARTS.get(part, ".{0,40}?")) for part in parts)
+    return re.compile(
+        "".join(r"\s*" if p.isspace() else of if p[0] == "%" else re.escape(p) for p, of in names), re.S | re.I
+    )
 
 
 def _times(form: str, texts: Sequence[str]) -> list[datetime]:

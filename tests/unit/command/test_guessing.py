@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sli.command.guessing.ids import choose_ids, divider_of, joining
 from sli.command.guessing.sample import Sample, look
 from sli.command.guessing.scores import choose_scores
 from sli.command.guessing.slices import conditions, slice_names
-from sli.command.guessing.times import clock_of
+from sli.command.guessing.times import FORMATS, clock_of, fits
 from sli.errors import InputError
 
 N = 40
@@ -140,6 +140,17 @@ def test_texts_without_a_zone_are_naive(text: str, naive: bool) -> None:
     clock = clock_of(field([text], "t"))
     assert clock is not None
     assert clock.is_naive == naive
+
+
+@pytest.mark.parametrize(
+    "moment", [datetime(2024, 3, 5, 4, 7, 9, 1, tzinfo=UTC), datetime(2031, 12, 31, 23, tzinfo=UTC)]
+)
+def test_each_format_fits_its_own_texts(moment: datetime) -> None:
+    wanting = []
+    for form in FORMATS:
+        text = moment.strftime(form)
+        wanting += [(form, t) for t in (text, text.lower(), text.replace(" 0", "  ")) if not fits(form, [t])]
+    assert wanting == []
 
 
 def test_types_of_times_are_times() -> None:

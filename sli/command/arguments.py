@@ -264,6 +264,16 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", metavar="TIME", help="end of the time compared (default: end of the newest hour)")
 
 
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="where to write the page (default: report.html), or of several configs the folder of the pages and their "
+        "index (default: reports); a path or a URL",
+    )
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows",
@@ -342,6 +352,10 @@ COMMANDS = {
         "Print the difference of an SLI between two slices, with its interval. Such as champion and challenger:\n"
         "computed from what is stored or, with --pair, from the requests that both scored.",
         (_config, _common, _compare),
+    ),
+    "report": Command(
+        "Write a page that says how good the model is: one HTML file, which needs nothing else. Reads no logs.",
+        (_configs, _common, _report),
     ),
     "verify": Command(
         "Recompute published windows from the raw logs with plain pandas, and compare.", (_configs, _common, _verify)

@@ -72,6 +72,12 @@ def _show(options: argparse.Namespace) -> int:
     return print_answers(options, show_answer)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from sli.command.reporting import report
+
+    return report(options)
+
+
 def _verify(options: argparse.Namespace) -> int:
     from sli.command.answers import verify_answer
     from sli.command.models import print_answers
@@ -214,6 +220,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "query": _query,
     "slices": _slices,
     "compare": _compare,
+    "report": _report,
     "verify": _verify,
     "init": _init,
     "demo": _demo,

@@ -1,7 +1,7 @@
 """Columns of numbers and texts in the compact form that the page unpacks: JSON, gzipped, as base64.
 
 A chunk holds one slice at one grain: its windows once, and for each SLI a column of values beside them. Limit: numbers
-are rounded to `DIGITS` significant digits, an interval's ends to a thousandth of its width if that is coarser.
+are rounded to `DIGITS` significant digits, the ends of an interval to a hundredth of its width.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 DIGITS = 4
+"""As many as `reading.figures` prints."""
 LEVEL = 6
 """How hard gzip tries: more takes twice as long and saves one hundredth."""
 
@@ -34,14 +35,14 @@ def unpacked(text: str) -> Any:
     return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
-def significant(values: Floats, digits: int = DIGITS) -> Floats:
-    """Numbers rounded to this many significant digits, integers unchanged; what is not finite becomes NaN.
+def significant(values: Floats, digits: int | Integers = DIGITS) -> Floats:
+    """Numbers rounded to this many significant digits, but not beyond the point; what is not finite becomes NaN.
 
-    >>> significant(np.array([0.434123, 309_772.0]))
-    array([4.3412e-01, 3.0977e+05])
+    >>> significant(np.array([0.434123, 21_792.4, np.inf])).tolist()
+    [0.4341, 21792.0, nan]
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _to_steps(values, np.floor(np.log10(np.abs(values))) - (digits - 1))
+        return _to_steps(values, np.minimum(np.floor(np.log10(np.abs(values))) - (digits - 1), 0))
 
 
 def of_width(values: Floats, low: Floats, high: Floats) -> Floats:
@@ -56,7 +57,7 @@ def _to_steps(values: Floats, exponents: Floats) -> Floats:
         # Dividing by an exact power of ten gives the double nearest to the decimal number; multiplying would not.
         down, up = 10.0 ** np.clip(exponents, 0, 300), 10.0 ** np.clip(-exponents, 0, 300)
         rounded = np.round(values / down * up) / up * down
-    kept = np.where(np.isfinite(rounded) & (values != np.round(values)), rounded, values)
+    kept = np.where(np.isfinite(rounded) & np.isfinite(exponents) & (values != np.round(values)), rounded, values)
     return np.where(np.isfinite(kept), kept, np.nan)
 
 

@@ -27,6 +27,19 @@ def check_file(path: str, storage: Storage) -> None:
         )
 
 
+def check_folder(path: str, storage: Storage) -> None:
+    """Raise ConfigError if a path leads to a file or the URL of an unknown file system: before any work."""
+    if "://" in path:
+        filesystem(path, storage)
+    elif os.path.isfile(path):
+        raise ConfigError(
+            "the pages of several models need a folder, and this is a file",
+            where="-o",
+            found=path,
+            todo="name a folder",
+        )
+
+
 def write_file(path: str, content: bytes, storage: Storage) -> None:
     """Replace a file by this content; missing folders are created. Raises StoreError."""
     try:

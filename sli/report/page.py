@@ -12,7 +12,7 @@ import hashlib
 import importlib.resources
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from sli.config.load import load_config
 from sli.config.model import Config
+from sli.judging.standing import Standing
 from sli.masking import masked_tree
 from sli.report.changes import sentence_of
 from sli.report.contents import Contents, gathered
@@ -43,10 +44,7 @@ def page_html(config: str | Path | Config, *, live: Mapping[str, str] | None = N
     `live` is where a server has the data: `{"data": URL}`. Raises SliError.
     """
     config = load_config(config)
-    contents = gathered(config, failure)
-    if contents is None:
-        return _rendered("empty.html", model=config.model, problems=[failure] if failure else [])
-    return rendered(contents, live)
+    return rendered(config, gathered(config, failure), failure, live)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +54,14 @@ class Written:
     path: str
     bytes: int
     seconds: float
+    standing: Standing | None
+    """What it says of the model; None if nothing is published yet."""
 
     @property
     def line(self) -> str:
         """`report.html: 1.6 MB, made in 3.2 s`."""
-        return f"{self.path}: {self.bytes / 1e6:.1f} MB, made in {self.seconds:.1f} s"
+        size = f"{self.bytes / 1e6:.1f} MB" if self.bytes >= 1e5 else f"{self.bytes / 1e3:.0f} kB"
+        return f"{self.path}: {size}, made in {self.seconds:.1f} s"
 
 
 def write_report(config: str | Path | Config, path: str | Path, *, failure: str | None = None) -> Written:
@@ -70,16 +71,26 @@ def write_report(config: str | Path | Config, path: str | Path, *, failure: str 
     """
     began, config = time.monotonic(), load_config(config)
     check_file(str(path), config.storage)
-    html = page_html(config, failure=failure).encode()
+    contents = gathered(config, failure)
+    html = rendered(config, contents, failure).encode()
     write_file(str(path), html, config.storage)
-    return Written(path=str(path), bytes=len(html), seconds=time.monotonic() - began)
+    return Written(
+        path=str(path),
+        bytes=len(html),
+        seconds=time.monotonic() - began,
+        standing=None if contents is None else contents.standing,
+    )
 
 
-def rendered(contents: Contents, live: Mapping[str, str] | None = None) -> str:
-    """The page of these contents."""
+def rendered(
+    config: Config, contents: Contents | None, failure: str | None = None, live: Mapping[str, str] | None = None
+) -> str:
+    """The page of these contents; if there are none, one that says what to do."""
+    if contents is None:
+        return rendered_template("empty.html", model=config.model, problems=[failure] if failure else [])
     standing, history = contents.standing, contents.history
     first = {"sli": 0, "slice": 0, "grain": first_grain(contents.grains), "range": RANGE}
-    return _rendered(
+    return rendered_template(
         "page.html",
         live=live is not None,
         scripts=[_static("d3.min.js"), _script()],
@@ -151,7 +162,7 @@ def _templates() -> jinja2.Environment:
     )
 
 
-def _rendered(template: str, *, scripts: list[str] = [], live: bool = False, **context: object) -> str:  # noqa: B006
+def rendered_template(template: str, *, scripts: Sequence[str] = (), live: bool = False, **context: object) -> str:
     """A template with the style and the scripts, and the policy that allows nothing else."""
     style = _static("page.css")
     allowed = [f"style-src {_hash(style)}", "img-src data:", *(["connect-src 'self'"] if live else [])]

@@ -57,6 +57,8 @@ class Wanted:
         return replace(self, slices={text: at for text, at in self.slices.items() if at < count})
 
 
+RESTATED_DIGITS = 7
+"""Enough to see that a value and the one before it differ."""
 NOTHING_RESTATED = pa.schema(
     [("slice", pa.int32()), ("sli", pa.int32()), ("end", pa.int64()), ("old", pa.float64())]
 ).empty_table()
@@ -173,7 +175,9 @@ def _members(rows: pa.Table, slis: int, by: str, restated: pa.Table) -> dict[str
     start, end, predictions, labelled = (
         windows.column(name).to_numpy() for name in ("start", "end", "predictions", "labelled")
     )
-    columns = _number_columns(rows, grid) | _letter_columns(rows, grid) | {"old": _old_values(restated, slis, end)}
+    old = _old_values(restated, slis, end)
+    columns = _number_columns(rows, grid, old) | _letter_columns(rows, grid)
+    columns["old"] = [chunks.object_text(values) for values in old]
     lines = [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
     return {
         "start": chunks.differences(start),
@@ -209,12 +213,15 @@ def _floats(rows: pa.Table, name: str) -> chunks.Floats:
     return np.asarray(rows.column(name).to_numpy(), np.float64)
 
 
-def _number_columns(rows: pa.Table, grid: _Grid) -> dict[str, list[str]]:
+def _number_columns(rows: pa.Table, grid: _Grid, old: list[dict[str, str]]) -> dict[str, list[str]]:
     """The lists of numbers of each SLI, rounded. Bounds of missing labels are left out where both are the value."""
+    digits = np.full((grid.slis, grid.windows), chunks.DIGITS)
+    for sli, places in enumerate(old):
+        digits[sli, [int(place) for place in places]] = RESTATED_DIGITS
     value, low, high, missing_low, missing_high = (grid.of(_floats(rows, name), np.nan) for name in NUMBERS)
     nothing_missing = (missing_low == value) & (missing_high == value)
     numbers = {
-        "value": chunks.significant(value),
+        "value": chunks.significant(value, digits),
         "low": chunks.of_width(low, low, high),
         "high": chunks.of_width(high, low, high),
         "missingLow": np.where(nothing_missing, np.nan, chunks.of_width(missing_low, missing_low, missing_high)),
@@ -239,14 +246,13 @@ def _letter_columns(rows: pa.Table, grid: _Grid) -> dict[str, list[str]]:
     return columns
 
 
-def _old_values(restated: pa.Table, slis: int, ends: chunks.Integers) -> list[str]:
+def _old_values(restated: pa.Table, slis: int, ends: chunks.Integers) -> list[dict[str, str]]:
     """For each SLI the values before the last run, by the place of their window."""
     old: list[dict[str, str]] = [{} for _ in range(slis)]
     places = {end: str(place) for place, end in enumerate(ends.tolist())}
-    values = chunks.numbers(chunks.significant(_floats(restated, "old")))
-    for sli, end, value in zip(
-        restated.column("sli").to_pylist(), restated.column("end").to_pylist(), values, strict=True
-    ):
+    values = chunks.numbers(chunks.significant(_floats(restated, "old"), RESTATED_DIGITS))
+    slis_of, ends_of = (restated.column(name).to_pylist() for name in ("sli", "end"))
+    for sli, end, value in zip(slis_of, ends_of, values, strict=True):
         if end in places:
             old[sli][places[end]] = value
-    return [chunks.object_text(values) for values in old]
+    return old

@@ -319,16 +319,9 @@ class _Asked:
             low=low,
             high=high,
             level=self.level,
-            better=self._better,
+            better=self.sli.direction,
             unit=self.sli.unit,
             labels=rests_on_labels(self.sli),
             maturity=row.maturity,
             as_of=row.as_of,
         )
-
-    @property
-    def _better(self) -> Better | None:
-        """The direction that is better, by the objective or else by the SLI."""
-        if self.sli.objective is not None:
-            return "higher" if self.sli.objective.parts[0].startswith(">") else "lower"
-        return self.sli.better

@@ -259,6 +259,13 @@ class Sli:
     unit: Unit = ""
 
     @property
+    def direction(self) -> Better | None:
+        """The direction that is better, by the objective or else by the SLI; None: nothing says it."""
+        if self.objective is not None:
+            return "higher" if self.objective.parts[0].startswith(">") else "lower"
+        return self.better
+
+    @property
     def meaning(self) -> Mapping[str, object]:
         """What the definition depends on, besides keys of the config that all SLIs depend on."""
         return self.declaration

@@ -19,7 +19,6 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.judging.sides import Change, Side, change_of, plain, sides_in
-from sli.judging.standing import better_of
 from sli.judging.windows import compared_windows
 from sli.publishing.store import Store
 from sli.reading.figures import interval_text, number
@@ -120,7 +119,7 @@ def explain(
         model=config.model,
         sli=sli,
         unit=asked.unit,
-        better=better_of(asked),
+        better=asked.direction,
         slice=slice or {},
         level=config.level,
         timezone=config.timezone,

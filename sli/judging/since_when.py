@@ -21,7 +21,8 @@ from sli.errors import StoreError
 from sli.planning.late_feedback import Horizon
 from sli.publishing.store import Store
 from sli.reading.figures import number
-from sli.reading.query import query, sli_of
+from sli.reading.publication import sli_of
+from sli.reading.query import query
 from sli.slis import Sli
 from sli.slis.formula import Unit
 from sli.slis.maths.worsening import BASELINE, Alarms, Days, alarms, baseline, scores

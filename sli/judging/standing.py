@@ -107,19 +107,12 @@ def _standing_of(sli: Sli, now: Side, before: Side | None) -> SliStanding:
     return SliStanding(
         sli=sli.name,
         unit=sli.unit,
-        better=better_of(sli),
+        better=sli.direction,
         objective=sli.objective.text if sli.objective else None,
         now=now,
         before=before,
         change=None if before is None else change_of(now, before),
     )
-
-
-def better_of(sli: Sli) -> Better | None:
-    """The good direction: of the objective, or of the SLI itself."""
-    if sli.objective is None:
-        return sli.better
-    return "higher" if sli.objective.parts[0].startswith(">") else "lower"
 
 
 def problems(published: Published) -> list[str]:

@@ -257,5 +257,5 @@ if (meta.slis.length && meta.slices.length && meta.grains.length) {
   show(addressed());
   if (meta.live) followRuns();
 }
-const outcomes = element("outcomes");
-if (outcomes && element("figures")) unpacked(outcomes.textContent).then((data) => drawFigures(element("figures"), data));
+if (element("outcomes")) unpacked(element("outcomes").textContent).then((outcomes) => drawFigures(element("figures"), outcomes));
+else element("figures").closest("section").hidden = true;

@@ -28,7 +28,7 @@ from sli.report.changes import sentence_of
 from sli.report.contents import Contents, gathered
 from sli.report.files import check_file, write_file
 from sli.report.history import first_grain
-from sli.report.words import card_of, change_rows, facts_of, judgement_of, label_of, lead_of
+from sli.report.words import card_of, change_rows, facts_of, headline_of, judgement_of, label_of, lead_of
 from sli.slis.formula import Objective
 
 STATIC = importlib.resources.files("sli.report") / "static"
@@ -96,7 +96,7 @@ def rendered(
         scripts=[_static("d3.min.js"), _script()],
         model=standing.model,
         facts=facts_of(standing),
-        headline=standing.sentence,
+        headline=headline_of(standing),
         problems=standing.problems,
         cards=[card_of(one, line) for one, line in zip(standing.slis, history.lines, strict=True)],
         judgements=[judgement_of(explanation) for explanation in contents.explanations],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from sli.calendar.grain import Grain
@@ -12,6 +14,7 @@ from sli.config.model import Config
 from sli.judging.explain import Explanation, SliceChange
 from sli.judging.standing import SliStanding, Standing, bound_text
 from sli.reading.figures import (
+    DIGITS,
     interval_text,
     local,
     number,
@@ -38,13 +41,24 @@ def facts_of(standing: Standing) -> str:
     return f"Predictions to {newest} · known at {as_of} · labels count for {horizon} · times in {zone}"
 
 
+VERDICT_WORDS = re.compile("(not as required|as required|undecided)")
+KINDS = {"not as required": "b", "as required": "m", "undecided": "u"}
+
+
+def headline_of(standing: Standing) -> Markup:
+    """The sentence of the standing, its verdicts in their colours."""
+    parts = VERDICT_WORDS.split(standing.sentence)
+    verdict = Markup('<span class="verdict-{}">{}</span>')
+    return Markup("").join(verdict.format(KINDS[part], part) if part in KINDS else part for part in parts) + "."
+
+
 def lead_of(standing: Standing) -> str:
     """What the numbers of the cards are."""
     now = standing.slis[0].now
     start, end = (local(time, standing.timezone, "hour") for time in (now.start, now.end))
     return (
         f"All predictions from {start} to {end}, merged from the tiles. Below each value what chance leaves open "
-        f"({standing.level * 100:g} %); the line is its course since deployment, dashed the objective."
+        f"({standing.level:.0%}); the line is its course since deployment, dashed the objective."
     )
 
 
@@ -86,7 +100,7 @@ def card_of(one: SliStanding, line: Line | None) -> Card:
 
 
 def _before(one: SliStanding) -> str:
-    """`7 days before 0.435 (−0.001)`."""
+    """`before 0.435 (-0.0009)`."""
     if one.before is None:
         return "no time before"
     before = one.before
@@ -94,12 +108,18 @@ def _before(one: SliStanding) -> str:
         return f"before: no value ({before.reason})"
     if one.change is None or one.change.value != one.change.value:
         return f"before {number(before.value, None, one.unit)}"
-    return f"before {number(before.value, None, one.unit)} ({signed(one.change.value, one.unit)})"
+    return f"before {number(before.value, None, one.unit)} ({signed(one.change.value, one.now.value, one.unit)})"
 
 
-def signed(value: float, unit: Unit) -> str:
-    """A difference with its sign: `+0.012`, `-6 min`."""
-    return f"{'+' if value > 0 else ''}{number(value, None, unit)}"
+def signed(difference: float, value: float, unit: Unit) -> str:
+    """A difference with its sign, to the last decimal that `value` is written with.
+
+    >>> signed(0.03058, 0.6464, ""), signed(-0.0008959, 0.4341, ""), signed(-360, 21600, "s")
+    ('+0.0306', '-0.0009', '-6 min')
+    """
+    digits = DIGITS - 1 - int(np.floor(np.log10(abs(value)))) if value else DIGITS
+    short = difference if unit or digits <= 0 else round(difference, digits)
+    return f"{'+' if short > 0 else ''}{number(short or difference, None, unit)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +164,7 @@ def _slice_row(one: SliceChange, unit: Unit) -> SliceRow:
         now=number(now.value, now.reason, unit),
         before=number(before.value, before.reason, unit),
         interval=interval_text(now.low, now.high, unit),
-        explains=signed(one.explains, unit) if one.explains == one.explains else "",
+        explains=signed(one.explains, now.value, unit) if one.explains == one.explains else "",
         data={name: f"{value:.6g}" for name, value in numbers_of.items() if value == value},
     )
 

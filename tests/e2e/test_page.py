@@ -19,6 +19,10 @@ from builders import config_tree
 from playwright.sync_api import Browser, BrowserContext, Page
 
 import sli
+from sli.config.load import load_config
+from sli.config.several import Model
+from sli.errors import ConfigError
+from sli.report.index import write_reports
 from sli.report.page import write_report
 
 ZONED = pa.timestamp("us", tz="UTC")
@@ -107,6 +111,20 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
+@pytest.fixture(scope="module")
+def index(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of a model, of one that has published nothing, and of one whose config is wrong."""
+    folder = tmp_path_factory.mktemp("reports")
+    empty = write_config(tmp_path_factory.mktemp("empty"), model="new")
+    models = [
+        Model(config, load_config(config)),
+        Model(empty, load_config(empty)),
+        Model(Path("x.yaml"), ConfigError("bad")),
+    ]
+    write_reports(models, str(folder), lambda page: None)
+    return folder / "index.html"
+
+
 class Opened:
     """A page, with what it logged and asked for."""
 
@@ -157,12 +175,13 @@ def test_it_renders_without_an_error_and_asks_for_nothing(opened: Opened, report
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Browser, report: Path, scheme: Any) -> None:
+def test_axe_finds_nothing(browser: Browser, report: Path, index: Path, scheme: Any) -> None:
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)
     page = Opened(context, report).drawn()
     page.locator("#table summary").click()
-    violations = Axe().run(page).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
+    for checked in (page, Opened(context, index).page):
+        violations = Axe().run(checked).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
     context.close()
 
 
@@ -237,6 +256,14 @@ def test_an_address_restores_its_view_and_back_leads_to_the_view_before(desktop:
     assert page.locator(".card[aria-pressed=true] .name").inner_text() == "accuracy"
     page.go_back()
     page.wait_for_function("document.querySelector('#chart-title').textContent.startsWith('feedback_delay')")
+
+
+def test_the_index_leads_to_each_page(desktop: BrowserContext, index: Path) -> None:
+    page = Opened(desktop, index).page
+    titles = [" ".join(text.split()) for text in page.locator("li h2").all_inner_texts()]
+    assert titles == ["x.yaml no page", "new nothing published", "late & <b>bold</b> ✓ met"]
+    page.get_by_role("link", name="bold").click()
+    page.wait_for_selector("#chart .line", state="attached")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -15,11 +15,13 @@ function frame(svg, { rows, trend, sli, from, to }) {
   // The objective's label stands beside the chart, or in it where that would take too much of a phone's width.
   const room = sli.objective ? 16 + 7.5 * objectiveText(sli.objective, sli.unit).length : 0, inside = room > width / 6;
   const margin = { top: 24, right: inside ? 16 : Math.max(16, room), bottom: 40 + STRIP + GAP, left: 58 };
+  const extent = valueExtent(trend ? rows.concat(trend) : rows, sli.objective, Boolean(trend));
+  const ticks = valueTicks(...extent.domain, sli.unit, height < 320 ? 4 : 5).map((value) => Number(value.toPrecision(12)));
+  margin.left = Math.max(margin.left, 14 + 6.6 * d3.max(ticks, (value) => valued(value, sli.unit).length));
   const bottom = height - margin.bottom, right = width - margin.right;
   const x = d3.scaleLinear([from, to], [margin.left, right]);
-  const extent = valueExtent(trend ? rows.concat(trend) : rows, sli.objective, Boolean(trend));
   const y = d3.scaleLinear(extent.domain, [bottom, margin.top]);
-  return { width, height, margin, bottom, right, x, y, beyond: extent.beyond, unit: sli.unit, inside };
+  return { width, height, margin, bottom, right, x, y, beyond: extent.beyond, unit: sli.unit, inside, ticks };
 }
 
 /**
@@ -97,13 +99,12 @@ function provisionalGround(plot, { rows, grain, to }, box) {
 }
 
 function valueAxis(plot, box) {
-  const [low, high] = box.y.domain(), ticks = valueTicks(low, high, box.unit, box.height < 320 ? 4 : 5);
   const axis = plot.append("g").attr("class", "axis");
-  for (const value of ticks) {
+  for (const value of box.ticks) {
     axis.append("line").attr("class", value === 0 ? "zero" : "grid").attr("x1", box.margin.left).attr("x2", box.right)
       .attr("y1", box.y(value)).attr("y2", box.y(value));
     axis.append("text").attr("x", box.margin.left - 8).attr("y", box.y(value)).attr("dy", "0.32em")
-      .attr("text-anchor", "end").text(valued(Number(value.toPrecision(12)), box.unit));
+      .attr("text-anchor", "end").text(valued(value, box.unit));
   }
 }
 

@@ -42,10 +42,10 @@ function go(view) {
 async function seriesOf(view) {
   const data = await chunk(view), grain = grainOf(view), sli = meta.slis[view.sli];
   const { from, to } = stretch(view, data), rows = windows(data, grain, view.sli, from, to);
-  const dense = (chart.clientWidth || 800) / Math.max(1, rows.length) < NARROWEST;
+  // Windows of 7 days that slide, or that grow, run smoothly however many there are.
+  const week = weekGrain(), smooth = view.grain === week || grain.name === "cumulative";
   let trend = null;
-  if (dense) {
-    const week = weekGrain();
+  if (!smooth && (chart.clientWidth || 800) / Math.max(1, rows.length) < NARROWEST) {
     trend = [];
     if (week >= 0) {
       const weekly = await chunk({ ...view, grain: week }).catch(() => null);

@@ -113,7 +113,11 @@ function liveControls(view, go, open) {
   const input = (name, value, placeholder) => Object.assign(document.createElement("input"), { type: "text", size: 9, name, value, placeholder });
   const [size = "", every = ""] = grainOf(view).name.includes("/") ? grainOf(view).name.split("/") : [];
   const sizeInput = input("size", size, "7d"), everyInput = input("every", every, "1d"), asOf = input("as_of", view.asOf ?? "", "2013-12-24");
-  const merge = () => sizeInput.value.trim() && go({ ...view, grain: grainOfSize(sizeInput.value.trim(), everyInput.value.trim()) });
+  for (const one of [sizeInput, everyInput]) Object.assign(one, { pattern: "\\s*\\d+[mhd]\\s*", title: "a number and m, h or d: 6h" });
+  const merge = () => {
+    if (!sizeInput.value.trim() || !sizeInput.reportValidity() || !everyInput.reportValidity()) return;
+    go({ ...view, grain: grainOfSize(sizeInput.value.trim(), everyInput.value.trim()) });
+  };
   // All of the page is as known at one time, so the server makes it anew.
   const believe = () => (location.search = String(paramsOf({ ...view, asOf: asOf.value.trim() })));
   row.append(labelled("Windows of", sizeInput), labelled("every", everyInput), button("merge", "Merge", merge));

@@ -225,12 +225,13 @@ function resized() {
   resized.later = setTimeout(() => show(shown.view), 100);
 }
 
+/** Says when a run has published since the page was made; asks twice a minute, and not while nobody sees the page. */
 function followRuns() {
-  const { health, run } = meta.live;
-  if (!health || !run) return;
+  let run = meta.live.run ?? null;
   setInterval(async () => {
     if (document.hidden) return;
-    const answer = await fetch(health).then((response) => response.json(), () => null);
+    const answer = await fetch(meta.live.health ?? "healthz").then((response) => response.json(), () => null);
+    run ??= answer?.run ?? null;
     if (answer?.run && answer.run !== run) element("news").hidden = false;
   }, 30 * SECOND);
 }
@@ -258,4 +259,3 @@ if (meta.slis.length && meta.slices.length && meta.grains.length) {
   if (meta.live) followRuns();
 }
 if (element("outcomes")) unpacked(element("outcomes").textContent).then((outcomes) => drawFigures(element("figures"), outcomes));
-else element("figures").closest("section").hidden = true;

@@ -179,6 +179,7 @@ def test_axe_finds_nothing(browser: Browser, report: Path, index: Path, scheme: 
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)
     page = Opened(context, report).drawn()
     page.locator("#table summary").click()
+    page.wait_for_selector("#table table")
     for checked in (page, Opened(context, index).page):
         violations = Axe().run(checked).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
@@ -280,6 +281,7 @@ def test_the_table_has_the_windows_of_the_chart(desktop: BrowserContext, config:
     page = Opened(desktop, report, "#sli=accuracy&grain=day&range=all").drawn()
     assert page.locator("#table table").count() == 0, "made when it is opened"
     page.locator("#table summary").click()
+    page.wait_for_selector("#table table")
     rows = page.locator("#table tbody tr").all_inner_texts()
     newest = days_of(config, "accuracy")[::-1]
     assert len(rows) == len(newest)

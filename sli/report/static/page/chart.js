@@ -7,6 +7,12 @@ const at = (x, y) => `${x.toFixed(1)},${y.toFixed(1)}`;
 const disc = (x, y, r) => `M${at(x - r, y)}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0Z`;
 const cross = (x, y, r) => `M${at(x - r, y - r)}l${2 * r},${2 * r}m0,${-2 * r}l${-2 * r},${2 * r}`;
 const diamond = (x, y, r) => `M${at(x, y - r)}l${r},${r}l${-r},${r}l${-r},${-r}Z`;
+/** A text in a chart: centred on a point, or ending or starting there. */
+const write = (place, x, y, text, anchor = "middle") =>
+  place.append("text").attr("x", x).attr("y", y).attr("text-anchor", anchor).text(text);
+/** A straight line in a chart. */
+const rule = (place, kind, x1, y1, x2, y2) =>
+  place.append("line").attr("class", kind).attr("x1", x1).attr("y1", y1).attr("x2", x2).attr("y2", y2);
 const speck = (x, y) => `M${at(x, y)}h0`;
 
 /** Size, margins and scales of a chart of these rows. `trend`: the rows of the 7-day line where windows are too narrow. */
@@ -101,10 +107,8 @@ function provisionalGround(plot, { rows, grain, to }, box) {
 function valueAxis(plot, box) {
   const axis = plot.append("g").attr("class", "axis");
   for (const value of box.ticks) {
-    axis.append("line").attr("class", value === 0 ? "zero" : "grid").attr("x1", box.margin.left).attr("x2", box.right)
-      .attr("y1", box.y(value)).attr("y2", box.y(value));
-    axis.append("text").attr("x", box.margin.left - 8).attr("y", box.y(value)).attr("dy", "0.32em")
-      .attr("text-anchor", "end").text(valued(value, box.unit));
+    rule(axis, value === 0 ? "zero" : "grid", box.margin.left, box.y(value), box.right, box.y(value));
+    write(axis, box.margin.left - 8, box.y(value), valued(value, box.unit), "end").attr("dy", "0.32em");
   }
 }
 
@@ -113,9 +117,9 @@ function timeAxis(plot, { from, to }, box) {
   const axis = plot.append("g").attr("class", "axis"), top = box.bottom + GAP + STRIP;
   for (const { ms, label, below } of ticks) {
     const x = box.x(ms);
-    axis.append("line").attr("class", "tick").attr("x1", x).attr("x2", x).attr("y1", top).attr("y2", top + 5);
+    rule(axis, "tick", x, top, x, top + 5);
     const half = 3.5 * Math.max(label.length, below.length), middle = Math.max(half, Math.min(x, box.width - half));
-    const text = axis.append("text").attr("x", middle).attr("y", top + 18).attr("text-anchor", "middle").text(label);
+    const text = write(axis, middle, top + 18, label);
     if (below) text.append("tspan").attr("x", middle).attr("dy", 15).text(below);
   }
 }
@@ -123,25 +127,22 @@ function timeAxis(plot, { from, to }, box) {
 function objectiveLine(plot, objective, box) {
   if (!objective) return;
   const y = box.beyond === "above" ? box.margin.top : box.beyond === "below" ? box.bottom : box.y(objective.bound);
-  if (!box.beyond) {
-    plot.append("line").attr("class", "objective").attr("x1", box.margin.left).attr("x2", box.right).attr("y1", y).attr("y2", y);
-  }
+  if (!box.beyond) rule(plot, "objective", box.margin.left, y, box.right, y);
   const text = objectiveText(objective, box.unit) + ({ above: " ↑", below: " ↓" }[box.beyond] ?? "");
-  const label = plot.append("text").attr("class", "objective-text").attr("y", y).text(text);
-  if (!box.inside) label.attr("x", box.right + 6).attr("dy", "0.32em");
-  else label.attr("x", box.margin.left + 4).attr("dy", box.beyond === "above" ? "0.9em" : "-0.35em");
+  const label = write(plot, box.inside ? box.margin.left + 4 : box.right + 6, y, text, "start").attr("class", "objective-text");
+  label.attr("dy", !box.inside ? "0.32em" : box.beyond === "above" ? "0.9em" : "-0.35em");
 }
 
 /** In the place of the values: that there are none, and the reason of the newest window. */
 function nothing(plot, rows, box) {
-  const reason = rows[rows.length - 1]?.reason, text = rows.length ? `no value in this range${reason ? `: ${reason}` : ""}` : "no window ends in this range";
-  plot.append("text").attr("class", "nothing").attr("x", (box.margin.left + box.right) / 2).attr("y", (box.margin.top + box.bottom) / 2)
-    .attr("text-anchor", "middle").text(text);
+  const reason = rows[rows.length - 1]?.reason, why = reason ? `: ${reason}` : "";
+  const text = rows.length ? `no value in this range${why}` : "no window ends in this range";
+  write(plot, (box.margin.left + box.right) / 2, (box.margin.top + box.bottom) / 2, text).attr("class", "nothing");
 }
 
 const objectiveText = ({ op, bound }, unit) => `${{ ">=": "≥", "<=": "≤" }[op] ?? op} ${valued(bound, unit)}`;
 
-/** The interval as a band and the values as lines: solid while final, dashed while provisional, broken where a value or window is missing. */
+/** The interval as a band, the values as a line: solid while final, dashed while provisional, broken where one is missing. */
 function lines(plot, rows, box, isTrend) {
   const group = plot.append("g").attr("clip-path", "url(#plot)").attr("class", isTrend ? "trend" : null);
   const points = [];
@@ -217,9 +218,9 @@ function coverageStrip(plot, { rows, grain }, box) {
     if (share > 0) d += `M${at(left, base)}V${height}H${box.x(row.end).toFixed(1)}V${base}Z`;
   });
   strip.append("path").attr("class", "coverage").attr("d", d);
-  strip.append("line").attr("class", "zero").attr("x1", box.margin.left).attr("x2", box.right).attr("y1", base).attr("y2", base);
-  strip.append("line").attr("class", "grid").attr("x1", box.margin.left).attr("x2", box.right).attr("y1", top).attr("y2", top);
-  const label = strip.append("text").attr("x", box.margin.left - 8).attr("text-anchor", "end").attr("y", top).attr("dy", "0.32em").text("100%");
+  rule(strip, "zero", box.margin.left, base, box.right, base);
+  rule(strip, "grid", box.margin.left, top, box.right, top);
+  const label = write(strip, box.margin.left - 8, top, "100%", "end").attr("dy", "0.32em");
   label.append("tspan").attr("x", box.margin.left - 8).attr("dy", 15).text("labelled");
 }
 

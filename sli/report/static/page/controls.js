@@ -110,9 +110,11 @@ function shifts(view, data, go) {
 /** What only a server can answer: windows of any size, and what was believed at an earlier time. */
 function liveControls(view, go, open) {
   const details = Object.assign(document.createElement("details"), { open }), row = document.createElement("div");
-  const input = (name, value, placeholder) => Object.assign(document.createElement("input"), { type: "text", size: 9, name, value, placeholder });
+  const input = (name, value, placeholder) =>
+    Object.assign(document.createElement("input"), { type: "text", size: 9, name, value, placeholder });
   const [size = "", every = ""] = grainOf(view).name.includes("/") ? grainOf(view).name.split("/") : [];
-  const sizeInput = input("size", size, "7d"), everyInput = input("every", every, "1d"), asOf = input("as_of", view.asOf ?? "", "2013-12-24");
+  const sizeInput = input("size", size, "7d"), everyInput = input("every", every, "1d");
+  const asOf = input("as_of", view.asOf ?? "", timeText(zoned, newest - DAY));
   for (const one of [sizeInput, everyInput]) Object.assign(one, { pattern: "\\s*\\d+[mhd]\\s*", title: "a number and m, h or d: 6h" });
   const merge = () => {
     if (!sizeInput.value.trim() || !sizeInput.reportValidity() || !everyInput.reportValidity()) return;

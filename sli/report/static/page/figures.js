@@ -23,8 +23,8 @@ function sides(dataset) {
 function sliceDots({ value, low, high, before }, x) {
   const cell = document.createElement("td"), svg = d3.select(cell).attr("class", "dots").append("svg").attr("aria-hidden", "true");
   const part = (share) => `${share.toFixed(2)}%`;
-  svg.append("line").attr("class", "grid").attr("x1", 0).attr("x2", "100%").attr("y1", 10).attr("y2", 10);
-  if (has(low)) svg.append("line").attr("class", "bar").attr("x1", part(x(low))).attr("x2", part(x(high))).attr("y1", 10).attr("y2", 10);
+  rule(svg, "grid", 0, 10, "100%", 10);
+  if (has(low)) rule(svg, "bar", part(x(low)), 10, part(x(high)), 10);
   if (has(before)) svg.append("circle").attr("class", "before").attr("cx", part(x(before))).attr("cy", 10).attr("r", 4);
   if (has(value)) svg.append("circle").attr("class", "now").attr("cx", part(x(value))).attr("cy", 10).attr("r", 4);
   return cell;
@@ -62,7 +62,8 @@ function drawArrival(place, { age, share, pairs }) {
   const reached = (part) => age.find((_, i) => share[i] >= part);
   const said = [0.5, 0.9].filter((part) => reached(part) !== undefined).map((part) => `${percent(part)} after ${duration(reached(part))}`);
   const most = d3.max(share), last = age[age.length - 1];
-  const sentence = `Of ${counted(pairs, "prediction")}, labels are known for ${[...said, `${percent(most)} after ${duration(last)}`].join(", ")}.`;
+  said.push(`${percent(most)} after ${duration(last)}`);
+  const sentence = `Of ${counted(pairs, "prediction")}, labels are known for ${said.join(", ")}.`;
   const { svg, width, height } = figure(place, "How long do labels take?", sentence, 190);
   const first = age.find((seconds) => seconds > 0) ?? 1;
   const x = d3.scaleLog([first, Math.max(last, first * 2)], [46, width - 14]), y = d3.scaleLinear([0, 1], [height - 28, 12]);
@@ -72,7 +73,7 @@ function drawArrival(place, { age, share, pairs }) {
   for (const seconds of steps.filter((step) => step >= first && step <= last)) {
     if (x(seconds) - right < 44) continue;
     right = x(seconds);
-    svg.append("text").attr("x", right).attr("y", height - 8).attr("text-anchor", "middle").text(duration(seconds));
+    write(svg, right, height - 8, duration(seconds));
   }
   const points = age.map((seconds, i) => [Math.max(seconds, first), share[i]]);
   const line = d3.line().x((point) => x(point[0])).y((point) => y(point[1])).curve(d3.curveStepAfter);
@@ -81,8 +82,8 @@ function drawArrival(place, { age, share, pairs }) {
 
 function shareAxis(svg, y, left, right) {
   for (const part of [0, 0.5, 1]) {
-    svg.append("line").attr("class", part ? "grid" : "zero").attr("x1", left).attr("x2", right).attr("y1", y(part)).attr("y2", y(part));
-    svg.append("text").attr("x", left - 8).attr("y", y(part)).attr("dy", "0.32em").attr("text-anchor", "end").text(percent(part));
+    rule(svg, part ? "grid" : "zero", left, y(part), right, y(part));
+    write(svg, left - 8, y(part), percent(part), "end").attr("dy", "0.32em");
   }
 }
 
@@ -96,9 +97,7 @@ function drawCalibration(place, { predicted, observed, low, high, count }) {
   const { svg, width, height } = figure(place, "Can the scores be read as probabilities?", `${sentence} Dashed: score = share.`, 190);
   const left = 46, x = d3.scaleLinear([0, 1], [left, width - 14]), y = d3.scaleLinear([0, 1], [height - 28, 12]);
   shareAxis(svg, y, left, width - 14);
-  for (const score of [0, 0.25, 0.5, 0.75, 1]) {
-    svg.append("text").attr("x", x(score)).attr("y", height - 8).attr("text-anchor", "middle").text(score);
-  }
+  for (const score of [0, 0.25, 0.5, 0.75, 1]) write(svg, x(score), height - 8, score);
   svg.append("path").attr("class", "objective").attr("d", `M${at(x(0), y(0))}L${at(x(1), y(1))}`);
   const bars = predicted.map((score, i) => (has(low[i]) ? `M${at(x(score), y(low[i]))}V${y(high[i]).toFixed(1)}` : "")).join("");
   svg.append("path").attr("class", "whisker").attr("d", bars);
@@ -113,7 +112,8 @@ function drawDistribution(place, { bins, periods, counts }) {
   const shares = counts.map((row) => row.map((count) => count / (d3.sum(row) || 1)));
   const most = d3.max(shares.flat()) || 1, last = shares.length - 1, top = d3.greatestIndex(shares[last]);
   const before = last > 0 ? `; the time before it was ${percent(shares[last - 1][top])}` : "";
-  const sentence = `Newest (from ${timeText(zoned, periods[last] * SECOND)}): most predictions, ${percent(shares[last][top])}, are ${bins[top]}${before}.`;
+  const newestStart = timeText(zoned, periods[last] * SECOND), share = percent(shares[last][top]);
+  const sentence = `Newest (from ${newestStart}): most predictions, ${share}, are ${bins[top]}${before}.`;
   const height = Math.min(320, bins.length * 15 + 48);
   const { node, svg, width } = figure(place, "What does the model predict?", sentence, height, "wide");
   const left = 92, cell = (width - left - 8) / periods.length;
@@ -135,16 +135,17 @@ function binLabels(svg, bins, y, left, row) {
   bins.forEach((bin, i) => {
     if (i % every) return;
     const short = bin.length > 13 ? `${bin.slice(0, 12)}…` : bin;
-    svg.append("text").attr("x", left - 8).attr("y", y(i)).attr("dy", "0.32em").attr("text-anchor", "end").text(short);
+    write(svg, left - 8, y(i), short, "end").attr("dy", "0.32em");
   });
 }
 
 function periodLabels(svg, periods, x, cell, height) {
   const starts = periods.map((seconds) => seconds * SECOND), last = starts.length - 1;
-  const step = last > 0 ? starts[last] - starts[last - 1] : DAY, scale = d3.scaleLinear([starts[0], starts[last] + step], [x(0), x(last + 1)]);
-  for (const { ms, label, below } of timeTicks(zoned, starts[0], starts[last] + step, (x(last + 1) - x(0)) / 84)) {
+  const end = starts[last] + (last > 0 ? starts[last] - starts[last - 1] : DAY);
+  const scale = d3.scaleLinear([starts[0], end], [x(0), x(last + 1)]);
+  for (const { ms, label, below } of timeTicks(zoned, starts[0], end, (x(last + 1) - x(0)) / 84)) {
     if (scale(ms) > x(last + 1) - 24) continue;
-    const text = svg.append("text").attr("x", scale(ms)).attr("y", height - 22).text(label);
+    const text = write(svg, scale(ms), height - 22, label, "start");
     if (below) text.append("tspan").attr("x", scale(ms)).attr("dy", 14).text(below);
   }
 }

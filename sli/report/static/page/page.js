@@ -105,7 +105,8 @@ function sentence(row) {
     parts.push(...part(`if labels arrive ${span(row.missingLow, row.missingHigh, unit)}`));
   }
   const share = row.predictions ? `, ${percent(row.labelled / row.predictions)} labelled` : "";
-  parts.push(...part(`${counted(row.predictions, "prediction")}${share}`), ...part(row.final ? "final" : "provisional", row.final ? "" : "provisional"));
+  parts.push(...part(`${counted(row.predictions, "prediction")}${share}`));
+  parts.push(...(row.final ? part("final") : part("provisional", "provisional")));
   if (verdictOf(row)) parts.push(...part(verdictOf(row), `verdict-${row.verdict}`));
   if (row.restated) parts.push(...part(`◆ restated by the last run: ${moved(row.old, row.value, unit)}`));
   return parts;
@@ -122,7 +123,8 @@ function legend({ rows, trend, sli }) {
   if (some((row) => !row.final)) {
     items.push(["line provisional", "M0,6h16", "provisional"], ["provisional-ground", "M0,0h16v12h-16Z", "labels may still come"]);
   }
-  if ((trend ?? rows).some((row) => has(row.low))) items.push(["band", "M0,1h16v10h-16Z", `${percent(meta.level)} interval: what chance leaves open`]);
+  const interval = `${percent(meta.level)} interval: what chance leaves open`;
+  if ((trend ?? rows).some((row) => has(row.low))) items.push(["band", "M0,1h16v10h-16Z", interval]);
   const breach = trend ? ["speck breached", "M8,6h0"] : ["breach", cross(8, 6, 4)];
   if (some((row) => row.verdict === "b")) items.push([...breach, "breached: surely on the wrong side of the objective"]);
   if (some((row) => row.restated)) items.push(["restated", diamond(8, 6, 4.5), "restated by the last run"]);
@@ -133,7 +135,8 @@ function legend({ rows, trend, sli }) {
 
 function legendItem([kind, d, text]) {
   const item = document.createElement("li");
-  d3.select(item).append("svg").attr("width", 16).attr("height", 12).attr("aria-hidden", "true").append("path").attr("class", kind).attr("d", d);
+  const sample = d3.select(item).append("svg").attr("width", 16).attr("height", 12).attr("aria-hidden", "true");
+  sample.append("path").attr("class", kind).attr("d", d);
   item.append(text);
   return item;
 }
@@ -149,8 +152,8 @@ function drawTable(page = 0) {
   const newestFirst = shown.rows.slice().reverse(), kept = newestFirst.slice(page * TABLE_ROWS, (page + 1) * TABLE_ROWS);
   const place = document.createElement("div"), table = document.createElement("table");
   const head = table.createTHead().insertRow(), body = table.createTBody();
-  const names = ["window", shown.sli.name, `${percent(meta.level)} interval`, "if labels arrive", "predictions", "labelled", "state", "verdict"];
-  for (const name of names) head.append(Object.assign(textNode("th", name), { scope: "col" }));
+  const interval = `${percent(meta.level)} interval`, rest = ["predictions", "labelled", "state", "verdict"];
+  for (const name of ["window", shown.sli.name, interval, "if labels arrive", ...rest]) head.append(Object.assign(textNode("th", name), { scope: "col" }));
   for (const row of kept) fillRow(body.insertRow(), row);
   place.className = "scroll";
   place.tabIndex = 0;
@@ -163,15 +166,20 @@ function drawTable(page = 0) {
 function fillRow(line, row) {
   const unit = shown.sli.unit, range = (low, high) => (has(low) ? span(low, high, unit) : "");
   const texts = [
-    has(row.value) ? valued(row.value, unit) : `– (${row.reason ?? "no value"})`, range(row.low, row.high), range(row.missingLow, row.missingHigh),
-    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"), row.final ? "final" : "provisional", verdictOf(row),
+    has(row.value) ? valued(row.value, unit) : `- (${row.reason ?? "no value"})`,
+    range(row.low, row.high), range(row.missingLow, row.missingHigh),
+    row.predictions.toLocaleString("en-US"), row.labelled.toLocaleString("en-US"),
+    row.final ? "final" : "provisional", verdictOf(row),
   ];
   line.append(Object.assign(textNode("th", windowText(row, shown.grain)), { scope: "row" }), ...texts.map((text) => textNode("td", text)));
 }
 
 function pager(page, count) {
   const place = document.createElement("p"), first = page * TABLE_ROWS + 1, last = Math.min(count, first + TABLE_ROWS - 1);
-  if (count > TABLE_ROWS) place.append(button("newer", "← newer", () => drawTable(page - 1), page > 0), button("older", "older →", () => drawTable(page + 1), last < count));
+  if (count > TABLE_ROWS) {
+    place.append(button("newer", "← newer", () => drawTable(page - 1), page > 0));
+    place.append(button("older", "older →", () => drawTable(page + 1), last < count));
+  }
   place.append(` ${count ? `${first} to ${last} of ` : ""}${counted(count, "window")}`);
   return place;
 }

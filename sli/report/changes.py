@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from sli.publishing.rows import text_counts, to_pandas
 from sli.reading.figures import counted, largest_first
+from sli.report.chunks import is_text
+from sli.report.series import VERDICTS, codes
 from sli.report.snapshot import Snapshot
 
 FLIPS, CHANGES = 8, 8
 """How many changes of a verdict, and of a value, the page lists."""
-Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
 COLUMNS = (
     *("sli", "definition", "grain", "window_start", "window_end", "slice", "value", "reason", "verdict"),
@@ -56,42 +57,40 @@ def changes_of(snapshot: Snapshot) -> Changes:
     only = (pc.field("sequence") == published.sequence) & pc.field("definition").isin([*published.series.values()])
     first = published.sequence == 1
     rows = snapshot.store.rows("revisions", published, COLUMNS, pc.scalar(False) if first else only).combine_chunks()
-    matured = int(pc.sum(pc.equal(rows.column("cause"), "matured")).as_py() or 0)
-    rows = rows.filter(pc.field("cause") != "matured")
+    matured = is_text(rows.column("cause"), "matured")
+    rows = rows.filter(pa.array(~matured))
     value, old = (rows.column(name).to_numpy() for name in ("value", "old_value"))
-    other_value = (value != old) & ~(np.isnan(value) & np.isnan(old)) & _is(rows, "change", "changed")
+    other_value = (value != old) & ~(np.isnan(value) & np.isnan(old)) & is_text(rows.column("change"), "changed")
     flips = _flips(rows)
-    order = _by_size(rows, np.setdiff1d(np.flatnonzero(other_value | _is(rows, "change", "removed")), flips[:FLIPS]))
+    others = np.flatnonzero(other_value | is_text(rows.column("change"), "removed"))
+    order = _by_size(rows, np.setdiff1d(others, flips[:FLIPS]))
     windows = rows.group_by(["grain", "window_start", "window_end"]).aggregate([])
     return Changes(
         first=first,
         causes=dict(text_counts(rows.column("cause")).most_common()),
-        matured=matured,
+        matured=int(matured.sum()),
         windows=len(windows),
-        flips=to_pandas(rows.take(pa.array(flips[:FLIPS]))),
+        flips=to_pandas(rows.take(flips[:FLIPS])),
         flipped=len(flips),
-        largest=to_pandas(rows.take(pa.array(order[:CHANGES]))),
+        largest=to_pandas(rows.take(order[:CHANGES])),
         restated=rows.filter(pa.array(other_value)),
     )
 
 
-def _is(rows: pa.Table, column: str, text: str) -> Flags:
-    return np.asarray(pc.fill_null(pc.equal(rows.column(column), text), False), bool)
-
-
 def _flips(rows: pa.Table) -> Positions:
     """The rows whose verdict is another now: breached ones first, of these the newest windows."""
-    other = pc.fill_null(pc.not_equal(rows.column("verdict"), rows.column("old_verdict")), False)
-    at = np.flatnonzero(np.asarray(other, bool) & _is(rows, "change", "changed"))
+    verdicts, old = (codes(rows.column(name), VERDICTS) for name in ("verdict", "old_verdict"))
+    at = np.flatnonzero((verdicts != old) & (verdicts >= 0) & (old >= 0) & is_text(rows.column("change"), "changed"))
     ends = rows.column("window_end").cast(pa.int64()).to_numpy()[at]
-    return at[np.lexsort((-ends, ~_is(rows, "verdict", "breached")[at]))]
+    return at[np.lexsort((-ends, ~is_text(rows.column("verdict"), "breached")[at]))]
 
 
 def _by_size(rows: pa.Table, at: Positions) -> Positions:
     """These rows by the size of their change, the largest first."""
     names = ["value", "old_value", "change", "window_end"]
-    ranked = largest_first(rows.select(names).take(pa.array(at)).to_pandas())
-    return at[ranked.index.to_numpy()]
+    ranked = largest_first(rows.select(names).take(at).to_pandas())
+    ordered: Positions = at[ranked.index.to_numpy()]
+    return ordered
 
 
 def sentence_of(changes: Changes, results: int) -> str:

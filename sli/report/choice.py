@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.reading.compare import compare_slices
 from sli.reading.figures import slice_name
+from sli.report.chunks import table_of
 from sli.report.series import slice_texts
 from sli.report.snapshot import Days, Snapshot
 from sli.slices import ALL, parse_slice, slice_text
@@ -97,9 +99,10 @@ def _sized_by(snapshot: Snapshot) -> tuple[str, Days | None]:
 
 def _sizes(rows: pa.Table) -> dict[str, int]:
     """The predictions of each slice: each SLI counts the same of a window."""
-    table = pa.table(
+    table = table_of(
         {"slice": slice_texts(rows.column("slice")), "end": rows.column("window_end"), "of": rows.column("predictions")}
     )
     windows = table.group_by(["slice", "end"]).aggregate([("of", "max")])
     sizes = windows.group_by("slice").aggregate([("of_max", "sum")])
-    return dict(zip(sizes.column("slice").to_pylist(), sizes.column("of_max_sum").to_pylist(), strict=True))
+    texts, counts = (sizes.column(name).to_pylist() for name in ("slice", "of_max_sum"))
+    return dict(zip(cast("list[str]", texts), cast("list[int]", counts), strict=True))

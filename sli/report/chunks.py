@@ -17,12 +17,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sli.engine.arrow import ChunkedColumn, Column
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 DIGITS = 4
 """As many as `reading.figures` prints."""
 LEVEL = 6
 """How hard gzip tries: more takes twice as long and saves one hundredth."""
+
+
+def table_of(columns: Mapping[str, Column | ChunkedColumn | npt.NDArray[Any]]) -> pa.Table:
+    """A table of columns and arrays."""
+    arrays = [pa.array(column) if isinstance(column, np.ndarray) else column for column in columns.values()]
+    return pa.Table.from_arrays(arrays, names=[*columns])
 
 
 def packed(json_text: str) -> str:
@@ -69,13 +77,21 @@ def numbers(values: Floats) -> list[str]:
 def number_lists(rows: Floats) -> list[str]:
     """Each row of a matrix as a JSON list, NaN as null; a row of nothing but NaN is an empty list."""
     edges = pa.array(np.arange(len(rows) + 1) * rows.shape[1], pa.int32())
-    joined = pc.binary_join(pa.ListArray.from_arrays(edges, _number_texts(rows.ravel())), ",")
-    nothing = np.isnan(rows).all(axis=1)
-    return ["[]" if empty else f"[{text}]" for text, empty in zip(joined.to_pylist(), nothing, strict=True)]
+    lists: Column = pa.ListArray.from_arrays(edges, _number_texts(rows.ravel()))
+    joined = cast("pa.StringArray", pc.binary_join(lists, ",")).to_pylist()
+    nothing = cast("list[bool]", np.isnan(rows).all(axis=1).tolist())
+    return ["[]" if empty else f"[{text}]" for text, empty in zip(joined, nothing, strict=True)]
 
 
 def _number_texts(values: Floats) -> pa.StringArray:
-    return pa.array(values, from_pandas=True).cast(pa.string()).fill_null("null")
+    texts = pa.array(values, from_pandas=True).cast(pa.string()).fill_null("null")
+    return cast("pa.StringArray", texts)
+
+
+def is_text(column: ChunkedColumn, text: str) -> npt.NDArray[np.bool_]:
+    """Which elements of a column are this text; null is not."""
+    same = pc.equal(column, pa.scalar(text, column.type)).cast(pa.int8()).to_numpy()
+    return np.asarray(same == 1, np.bool_)
 
 
 def integers(values: Integers) -> str:

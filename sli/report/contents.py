@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from sli.calendar.grain import Grain
 from sli.config.model import Config
-from sli.errors import StoreError
+from sli.errors import ConfigError, StoreError
 from sli.judging.explain import Explanation, explain
 from sli.judging.standing import Standing, standing
 from sli.report.changes import Changes, changes_of
 from sli.report.choice import Slice, chosen_slices
 from sli.report.history import History, history_of
+from sli.report.outcomes import outcomes_of
 from sli.report.snapshot import Snapshot
 
 ATTEMPTS = 3
@@ -34,6 +35,8 @@ class Contents:
     """Those with history first."""
     grains: Sequence[Grain]
     history: History
+    outcomes: dict[str, object] | ConfigError
+    """When labels arrive and what the model predicts, or why there is no answer."""
     changes: Changes
     results: int
     """How many results are published."""
@@ -74,6 +77,7 @@ def _of_one_publication(config: Config, snapshot: Snapshot, failure: str | None)
         slices=slices,
         grains=grains,
         history=history_of(snapshot, config, names, slices, grains, changes.restated),
+        outcomes=outcomes_of(config, snapshot.published),
         changes=changes,
         results=sum(
             sum(snapshot.store.rows_by_day(snapshot.table, name).values()) for name in snapshot.published.grains

@@ -71,7 +71,8 @@ def history_of(
     wanted = _wanted(snapshot, config, slis, shown)
     counts = [_windows(snapshot, config, grain) for grain in grains]
     order = sorted(range(len(grains)), key=lambda at: counts[at])
-    line_grain, lines, packed = _line_grain(grains), [], {}
+    line_grain, lines = _line_grain(grains), list[Line]()
+    packed: dict[tuple[int, int], str] = {}
     for at in order:
         most = max(1, ROWS // max(1, counts[at] * len(slis)))
         series = read_series(snapshot, wanted.first_slices(most), grains[at].name)
@@ -111,7 +112,7 @@ def _line_grain(grains: Sequence[Grain]) -> int:
 def _restated(rows: pa.Table, wanted: Wanted, grain: str) -> pa.Table:
     """The old values of a grain by the numbers of their slice and SLI, and the end of their window in seconds."""
     rows = rows.filter(pc.field("grain") == grain)
-    return pa.table(
+    return chunks.table_of(
         {
             "slice": codes(slice_texts(rows.column("slice")), wanted.slices),
             "sli": codes(rows.column("sli"), wanted.slis),

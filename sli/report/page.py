@@ -25,6 +25,7 @@ from sli.config.model import Config
 from sli.judging.standing import Standing
 from sli.masking import masked_tree
 from sli.report.changes import sentence_of
+from sli.report.chunks import packed
 from sli.report.contents import Contents, gathered
 from sli.report.files import check_file, write_file
 from sli.report.history import first_grain
@@ -88,7 +89,7 @@ def rendered(
     """The page of these contents; if there are none, one that says what to do."""
     if contents is None:
         return rendered_template("empty.html", model=config.model, problems=[failure] if failure else [])
-    standing, history = contents.standing, contents.history
+    standing, history, outcomes = contents.standing, contents.history, contents.outcomes
     first = {"sli": 0, "slice": 0, "grain": first_grain(contents.grains), "range": RANGE}
     return rendered_template(
         "page.html",
@@ -106,7 +107,8 @@ def rendered(
         meta=_json(masked_tree({**described(contents), "first": first, "live": live})),
         chunks=[] if live else [(f"chunk-{slice}-{grain}", text) for (slice, grain), text in history.chunks.items()],
         newest=history.newest,
-        outcomes="",
+        outcomes=packed(json.dumps(outcomes)) if isinstance(outcomes, dict) else "",
+        no_outcomes="" if isinstance(outcomes, dict) else f"{outcomes.what}. {outcomes.todo}",
     )
 
 

@@ -59,9 +59,9 @@ class Wanted:
 
 RESTATED_DIGITS = 7
 """Enough to see that a value and the one before it differ."""
-NOTHING_RESTATED = pa.schema(
-    [("slice", pa.int32()), ("sli", pa.int32()), ("end", pa.int64()), ("old", pa.float64())]
-).empty_table()
+NOTHING_RESTATED = chunks.table_of(
+    {name: np.array([], np.float64 if name == "old" else np.int64) for name in ("slice", "sli", "end", "old")}
+)
 COLUMNS = [
     *("sli", "definition", "slice", "window_start", "window_end", *NUMBERS.values()),
     *("reason", "predictions", "labelled", "maturity", "verdict"),
@@ -71,7 +71,8 @@ COLUMNS = [
 def codes(column: ChunkedColumn, numbers: Mapping[str, int]) -> Codes:
     """For each text of a column its number; -1 for null and any other text."""
     texts = encode(column)
-    table = np.array([*(numbers.get(text, -1) for text in texts.dictionary.to_pylist()), -1], np.int32)
+    distinct = cast("list[str]", texts.dictionary.to_pylist())
+    table = np.array([*(numbers.get(text, -1) for text in distinct), -1], np.int32)
     at: Codes = table[texts.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)]
     return at
 
@@ -79,8 +80,9 @@ def codes(column: ChunkedColumn, numbers: Mapping[str, int]) -> Codes:
 def slice_texts(column: ChunkedColumn) -> ChunkedColumn:
     """The canonical JSON of each slice of a column of maps."""
     with scratch() as con:
-        con.register("slices", pa.table({"slice": column}))
-        return con.sql("SELECT to_json(slice)::VARCHAR AS text FROM slices").to_arrow_table().column("text")
+        con.register("slices", chunks.table_of({"slice": column}))
+        texts: ChunkedColumn = con.sql("SELECT to_json(slice)::VARCHAR AS t FROM slices").to_arrow_table().column("t")
+    return texts
 
 
 def read_series(snapshot: Snapshot, wanted: Wanted, grain: str, days: Days | None = None) -> pa.Table:
@@ -102,7 +104,7 @@ def in_order(series: pa.Table) -> pa.Table:
 def _coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
     rows = rows.filter(pc.field("definition").isin(list(wanted.definitions)))
     start, end = (pc.divide(rows.column(name).cast(pa.int64()), SECOND) for name in ("window_start", "window_end"))
-    table = pa.table(
+    table = chunks.table_of(
         {
             "slice": codes(slice_texts(rows.column("slice")), wanted.slices),
             "sli": codes(rows.column("sli"), wanted.slis),
@@ -112,7 +114,7 @@ def _coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
             "reason": rows.column("reason"),
             "predictions": rows.column("predictions"),
             "labelled": rows.column("labelled"),
-            "final": pc.equal(rows.column("maturity"), "final"),
+            "final": chunks.is_text(rows.column("maturity"), "final"),
             "verdict": codes(rows.column("verdict"), VERDICTS),
         }
     )
@@ -129,7 +131,7 @@ def packed_slices(series: pa.Table, slis: int, restated: pa.Table) -> Iterator[t
     edges = np.flatnonzero(np.diff(slices, prepend=-1, append=-1))
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         number = int(slices[first])
-        old = restated.take(pa.array(np.flatnonzero(of_restated == number)))
+        old = restated.take(np.flatnonzero(of_restated == number))
         yield number, chunks.packed(chunk_text(series.slice(first, last - first), slis, old))
 
 
@@ -171,7 +173,7 @@ def _members(rows: pa.Table, slis: int, by: str, restated: pa.Table) -> dict[str
     new = np.diff(keys, prepend=keys[:1] - 1) != 0
     heads, place = np.flatnonzero(new), np.cumsum(new) - 1
     grid = _Grid(slis, len(heads), rows.column("sli").to_numpy().astype(np.int64) * len(heads) + place)
-    windows = rows.take(pa.array(heads))
+    windows = rows.take(heads)
     start, end, predictions, labelled = (
         windows.column(name).to_numpy() for name in ("start", "end", "predictions", "labelled")
     )
@@ -251,7 +253,7 @@ def _old_values(restated: pa.Table, slis: int, ends: chunks.Integers) -> list[di
     old: list[dict[str, str]] = [{} for _ in range(slis)]
     places = {end: str(place) for place, end in enumerate(ends.tolist())}
     values = chunks.numbers(chunks.significant(_floats(restated, "old"), RESTATED_DIGITS))
-    slis_of, ends_of = (restated.column(name).to_pylist() for name in ("sli", "end"))
+    slis_of, ends_of = (restated.column(name).to_numpy().tolist() for name in ("sli", "end"))
     for sli, end, value in zip(slis_of, ends_of, values, strict=True):
         if end in places:
             old[sli][places[end]] = value

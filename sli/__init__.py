@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sli.judging.compare import compare_slices as compare_slices
     from sli.judging.explain import explain as explain
-    from sli.reading.compare import compare_slices as compare_slices
     from sli.reading.difference import compare as compare
     from sli.reading.query import distribution as distribution
     from sli.reading.query import query as query
@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 _HOME = {
     "backfill": "sli.runs.backfill",
     "compare": "sli.reading.difference",
-    "compare_slices": "sli.reading.compare",
+    "compare_slices": "sli.judging.compare",
     "distribution": "sli.reading.query",
     "explain": "sli.judging.explain",
     "plan": "sli.runs.preview",

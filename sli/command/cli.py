@@ -160,7 +160,7 @@ def _slices(options: argparse.Namespace) -> int:
     from sli.command.grid import terminal_width
     from sli.command.tables import records, slice_lines
     from sli.config.load import load_config
-    from sli.reading.compare import compare_slices
+    from sli.judging.compare import compare_slices
 
     config = load_config(options.config, options.settings)
     frame = compare_slices(config, options.sli, start=options.start, end=options.end, support=options.support)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 import numpy as np
@@ -270,6 +271,7 @@ class _SliceRow(Protocol):
     ci_high: float
     behind: float
     surely: float
+    since: date | None
     labelled: int
     coverage: float
 
@@ -280,12 +282,13 @@ def slice_lines(frame: pd.DataFrame, config: Config, rows: int, width: int | Non
     unit = config.units.get(first.sli, "")
     slices = counted(len(frame), "slice")
     head = f"{first.sli}: {number(first.whole, None, unit)} over all; {slices} with enough labels, worst first"
-    names = ("slice", "value", "interval", "behind", "surely", "labelled", "coverage")
+    names = ("slice", "value", "interval", "behind", "surely", "worse since", "labelled", "coverage")
     texts = []
     for row in cast("Iterable[_SliceRow]", frame.head(rows).itertuples()):
         slice = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
         interval = interval_text(row.ci_low, row.ci_high, unit)
-        behind = (number(row.behind, None, unit), number(row.surely, None, unit))
+        since = "" if row.since is None else row.since.isoformat()
+        behind = (number(row.behind, None, unit), number(row.surely, None, unit), since)
         texts.append(
             (slice, number(row.value, None, unit), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}")
         )

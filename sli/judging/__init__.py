@@ -7,4 +7,5 @@ May import `reading` and the wings below it, but not `runs`; writes nothing.
 - `standing`: how good a model is now, whether that is as required, and what is in the way
 - `explain`: whether a change is chance, late labels, bad data, or one slice
 - `since_when`: the first day from which an SLI is worse than before
+- `compare`: slices ranked by how much worse than the whole they are
 """

@@ -7,7 +7,6 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 - `question`: what is asked of the tiles, which windows of which slices, and the tiles that these need
 - `query`: values over any windows and slices, merged from stored tiles
 - `outcomes`: when labels arrive, how predictions are distributed and calibrated
-- `compare`: slices ranked by how much worse than the whole they are
 - `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs
 - `figures`: numbers, durations, times and changes as people read them
 - `raw_rows`, `raw_pairs`: rows of the raw logs, and pairs made from them, by plain pandas

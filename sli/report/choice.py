@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from sli.calendar.grain import TUMBLING
 from sli.config.model import Config
 from sli.errors import ConfigError
-from sli.reading.compare import compare_slices
+from sli.judging.compare import ranked_slices
 from sli.reading.figures import slice_name
 from sli.report.chunks import table_of
 from sli.report.series import slice_texts
@@ -64,7 +64,7 @@ def chosen_slices(snapshot: Snapshot, config: Config, start: datetime) -> list[S
 def _worst(config: Config, start: datetime) -> list[str]:
     """The slices that are surely worse than the whole, the worst first; none if they cannot be compared."""
     try:
-        compared = compare_slices(config, start=start)
+        compared = ranked_slices(config, None, start=start)
     except ConfigError:
         return []
     return [slice_text(slice) for slice in compared[compared.surely > 0]["slice"].head(WORST)]

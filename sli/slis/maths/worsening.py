@@ -31,6 +31,8 @@ WORST, BEST = 2.0, 4.0
 """A day counts as at most so many standard deviations worse, or better, than the baseline: no one day is an alarm."""
 CORRELATED = 0.6
 """The largest correlation of a day with the next that the baseline is believed to have."""
+NOTHING = 1e-100
+"""A variance of 0 counts as this much, so that days that never vary can be weighted."""
 HALVINGS = 48
 """How often the interval that holds the variance between days is halved."""
 
@@ -136,7 +138,7 @@ def inflation(correlation: Floats) -> Floats:
 
 
 def _weights(variance: Floats, between: Floats) -> Floats:
-    return 1 / np.maximum(variance + between[..., None], np.finfo(np.float64).tiny)
+    return 1 / np.maximum(variance + between[..., None], NOTHING)
 
 
 def _between(value: Floats, variance: Floats, weekdays: _Weekdays) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from overlaps import Population, coverage
 from scipy import stats
 from worlds import CLASSES, built_in, config_of, pairs_of
 
@@ -17,7 +18,7 @@ from sli.matching.spec import Spec
 from sli.slis import TASKS, entries
 from sli.slis.formula import plain
 from sli.slis.maths.confidence import wilson
-from sli.slis.maths.differences import mcnemar, of_independent, of_paired_shares, of_resamples
+from sli.slis.maths.differences import mcnemar, of_independent, of_paired_shares, of_resamples, of_sharing
 from sli.slis.paired import Requests
 from sli.slis.terms import KINDS, Reader, drawn_alone, drawn_at_random, drawn_once
 from sli.tiles.aggregate import queries_sql
@@ -154,6 +155,22 @@ def test_intervals_of_shares_hold_the_true_difference():
 def test_intervals_of_shares_hold_the_true_difference_in_many_worlds():
     check_independent_shares([(10, 10), (20, 1000), (50, 50), (200, 100), (1000, 1000)], 50_000)
     check_paired_shares([10, 20, 30, 100, 200, 500, 5000], 50_000)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "recall", "roc_auc", "mae"])
+@pytest.mark.parametrize("case", ["half", "nested"])
+def test_intervals_of_values_that_share_pairs_hold_the_true_difference_and_are_narrower(name, case):
+    population = Population.of(name)
+    found, apart = (coverage(population, how, 200, 400) for how in (case, "disjoint"))
+    assert 0.92 < found["held"] < 0.985
+    assert found["width"] < 0.8 * apart["width"]
+
+
+def test_without_a_shared_pair_the_interval_is_that_of_independent_values():
+    a, b = shares([9, 3], [40, 8]), shares([30, 0], [50, 5])
+    assert np.array_equal(of_sharing(a, b, [0, 0], [40, 8], [50, 5]), of_independent(a, b))
+    nothing = of_sharing(shares([1], [2]), shares([1], [2]), [0], [0], [0])
+    assert nothing.value.tolist() == [0]
 
 
 def requests_of(con, formula, labels, sides):

@@ -26,12 +26,12 @@ from sli.command.text import OUTCOMES
 from sli.config.load import checked
 from sli.config.model import Config
 from sli.errors import StoreError
+from sli.judging.compare import compare_slices
 from sli.planning import formats
 from sli.planning.published import STORED_AS, Published
 from sli.planning.request import Backfill
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.transaction import Transaction
-from sli.reading.compare import compare_slices
 from sli.reading.verify import verify
 from sli.runs.backfill import plan_backfill
 from sli.runs.preview import plan

@@ -284,6 +284,8 @@ def test_slices_are_ranked_by_how_far_they_surely_lie_behind(published: Scenario
     assert found.surely.is_monotonic_decreasing
     assert (found.labelled >= 20).all()
     assert set(found.slice_by) == {("a",), ("a", "b")}
+    assert found.since.isna().all(), "six days are too few"
+    assert (found.surely <= found.behind.clip(lower=0.0)).all()
     worse = sli.compare_slices(published.config, "log_loss", support=20)
     assert (worse.behind == worse.value - worse.whole).all()
     with pytest.raises(ConfigError, match="does not say which direction is better"):

@@ -1,7 +1,6 @@
-"""Slices ranked by how much worse than the whole they surely are, given their confidence intervals.
+"""Slices ranked by how much worse than the whole they surely are, by the interval of that difference.
 
-Limit: if no slice is really worse, about 1 in 40 still appears worse by chance (with 95 % intervals); and the whole
-contains each slice it is compared with.
+Limit: if no slice is really worse, about 1 in 40 still appears worse by chance (with 95 % intervals).
 """
 
 from __future__ import annotations
@@ -16,12 +15,18 @@ from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
+from sli.judging.since_when import since_when
 from sli.publishing.store import Store
 from sli.reading.query import query
+from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
+from sli.slis.formula import Values, plain
+from sli.slis.maths.differences import of_sharing
 
 SUPPORT = 30
 """Labelled predictions a slice needs by default."""
+LOOKED_AT = 10
+"""For how many slices `compare_slices` looks since when they are worse."""
 
 
 def compare_slices(
@@ -36,10 +41,12 @@ def compare_slices(
     """All slices with at least `support` labelled predictions from `start` to `end`, the worst first.
 
     Columns: sli, slice_by, slice, value, ci_low, ci_high, predictions, labelled, coverage; `whole`: the value over all
-    predictions; `behind`: how much worse than `whole` the slice is (negative: better); `surely`: how much worse the
-    better end of its interval is (0: maybe not worse at all; null: no interval). Values are in the unit of the SLI. By
-    default `sli` is the first SLI whose better direction is known, from its objective or because it is built in.
-    Raises SliError.
+    predictions; `behind`: how much worse than `whole` the slice is (negative: better); `surely`: how much worse at
+    least, by the interval of the difference between the slice and the whole that contains it (0: maybe not worse at
+    all; null: no interval); `since`: the first day from which the slice is worse than it was before, as a date, looked
+    for in the first 10 slices that are surely behind (null: not worse, or too few final days). Values are in the unit
+    of the SLI. By default `sli` is the first SLI whose better direction is known, from its objective or because it is
+    built in. Raises SliError.
 
     >>> import sli
     >>> slices = sli.compare_slices(config, "accuracy", support=1)
@@ -47,11 +54,23 @@ def compare_slices(
     True
     """
     config = load_config(config, settings)
+    ranked = ranked_slices(config, sli, start=start, end=end, support=support)
+    worst = ranked.head(LOOKED_AT)
+    days = [
+        since_when(config, name, slice=slice, end=end).first_day if surely > 0 else None
+        for name, slice, surely in zip(worst.sli, worst["slice"], worst.surely, strict=True)
+    ]
+    return ranked.assign(since=pd.Series([*days, *[None] * (len(ranked) - len(days))], ranked.index, dtype=object))
+
+
+def ranked_slices(
+    config: Config, sli: str | None, *, start: When = None, end: When = None, support: int = SUPPORT
+) -> pd.DataFrame:
+    """What `compare_slices` returns, without `since`. Raises SliError."""
     published = Store(config.store, config.storage).published()
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     compared = _compared(config.declared, sli)
-    sign = _direction(compared)
     whole = query(config, compared.name, start=start, end=end)
     if whole.empty or np.isnan(whole.value.iloc[0]):
         reason = whole.reason.iloc[0] if len(whole) else "no predictions"
@@ -66,21 +85,40 @@ def compare_slices(
         )
     rows = pd.concat([query(config, compared.name, start=start, end=end, slice_by=columns) for columns in sets])
     rows = rows[(rows.labelled >= support) & rows.value.notna()]
-    value = float(whole.value.iloc[0])
-    best = rows.ci_high if sign > 0 else rows.ci_low
-    rows = rows.assign(whole=value, behind=sign * (value - rows.value), surely=(sign * (value - best)).clip(lower=0.0))
-    order = rows.assign(text=rows["slice"].map(str)).sort_values(
+    order = _behind(rows, whole, compared).assign(text=rows["slice"].map(str))
+    order = order.sort_values(
         ["surely", "behind", "text"], ascending=[False, False, True], na_position="last", kind="stable"
     )
     names = ["sli", "slice_by", "slice", "value", "ci_low", "ci_high", "predictions", "labelled", "coverage"]
     return order[[*names, "whole", "behind", "surely"]].reset_index(drop=True)
 
 
+def _behind(rows: pd.DataFrame, whole: pd.DataFrame, sli: Sli) -> pd.DataFrame:
+    """The rows of slices with the columns `whole`, `behind` and `surely`; `whole` has one row."""
+    sign, counted = _direction(sli), "labelled" if rests_on_labels(sli) else "predictions"
+    all_of_them = whole.iloc[np.zeros(len(rows), dtype=int)]
+    numbers = rows[counted].to_numpy(dtype=np.float64)
+    difference = of_sharing(
+        _values(all_of_them), _values(rows), numbers, all_of_them[counted].to_numpy(dtype=np.float64), numbers
+    )
+    best = difference.high if sign > 0 else difference.low
+    return rows.assign(
+        whole=float(whole.value.iloc[0]),
+        behind=sign * (float(whole.value.iloc[0]) - rows.value),
+        surely=np.where(np.isnan(best), np.nan, np.maximum(-sign * best, 0.0)),
+    )
+
+
+def _values(rows: pd.DataFrame) -> Values:
+    value, low, high = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=np.float64).T
+    return plain(value, np.full(len(value), None, dtype=object)).within(low, high)
+
+
 def _compared(slis: Sequence[Sli], name: str | None) -> Sli:
     """The SLI of that name, or the first whose better direction is known. Raises ConfigError."""
     if name is None:
         for sli in slis:
-            if sli.better or sli.objective:
+            if sli.direction is not None:
                 return sli
         raise ConfigError(
             "no SLI of the config says which direction is better", where="--sli", todo="give one an objective"
@@ -96,12 +134,10 @@ def _compared(slis: Sequence[Sli], name: str | None) -> Sli:
 
 def _direction(sli: Sli) -> int:
     """1 if higher is better, -1 if lower is. Raises ConfigError."""
-    if sli.objective is not None:
-        return 1 if sli.objective.parts[0].startswith(">") else -1
-    if sli.better is None:
+    if sli.direction is None:
         raise ConfigError(
             f"{sli.name} does not say which direction is better",
             where="--sli",
             todo="give it an objective, for example '>= 0.4'",
         )
-    return 1 if sli.better == "higher" else -1
+    return 1 if sli.direction == "higher" else -1

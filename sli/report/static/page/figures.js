@@ -111,9 +111,9 @@ const LEVELS = 8;
 function drawDistribution(place, { bins, periods, counts }) {
   const shares = counts.map((row) => row.map((count) => count / (d3.sum(row) || 1)));
   const most = d3.max(shares.flat()) || 1, last = shares.length - 1, top = d3.greatestIndex(shares[last]);
-  const before = last > 0 ? `; the time before it was ${percent(shares[last - 1][top])}` : "";
-  const newestStart = timeText(zoned, periods[last] * SECOND), share = percent(shares[last][top]);
-  const sentence = `Newest (from ${newestStart}): most predictions, ${share}, are ${bins[top]}${before}.`;
+  const before = last > 0 ? `, ${percent(shares[last - 1][top])} of those before` : "";
+  const sentence = `${percent(shares[last][top])} of the newest predictions (from ${timeText(zoned, periods[last] * SECOND)}) are ${bins[top]}`
+    + `${before}. The stronger the colour, the larger the share.`;
   const height = Math.min(320, bins.length * 15 + 48);
   const { node, svg, width } = figure(place, "What does the model predict?", sentence, height, "wide");
   const left = 92, cell = (width - left - 8) / periods.length;
@@ -122,7 +122,7 @@ function drawDistribution(place, { bins, periods, counts }) {
   shares.forEach((shared, period) => shared.forEach((share, bin) => {
     const level = share > 0 ? Math.max(1, Math.round((share / most) * LEVELS)) : 0;
     const x = left + period * cell;
-    cells[level] += `M${at(x, y(bin))}h${Math.max(cell - 1, cell * 0.8).toFixed(2)}v${(row - 1).toFixed(2)}H${x.toFixed(1)}Z`;
+    cells[level] += `M${at(x, y(bin))}h${(cell > 8 ? cell - 1 : cell).toFixed(2)}v${(row - 1).toFixed(2)}H${x.toFixed(1)}Z`;
   }));
   cells.forEach((d, level) => level && d && svg.append("path").attr("class", "heat").attr("fill-opacity", level / LEVELS).attr("d", d));
   binLabels(svg, bins, (bin) => y(bin) + row / 2, left, row);

@@ -113,7 +113,7 @@ function sentence(row) {
 }
 
 /** The marks that occur in the chart, and what they mean. */
-function legend({ rows, trend, sli }) {
+function legend({ rows, trend, sli, box }) {
   const some = (test) => rows.some(test), valuedRows = rows.filter((row) => has(row.value));
   const items = [];
   if (trend) {
@@ -129,7 +129,7 @@ function legend({ rows, trend, sli }) {
   if (some((row) => row.verdict === "b")) items.push([...breach, "breached: surely on the wrong side of the objective"]);
   if (some((row) => row.restated)) items.push(["restated", diamond(8, 6, 4.5), "restated by the last run"]);
   if (!trend && some((row) => !has(row.value))) items.push(["no-value", "M8,3v6", "no value; the line is broken"]);
-  if (sli.objective && valuedRows.length) items.push(["objective", "M0,6h16", "objective"]);
+  if (sli.objective && valuedRows.length && !box.beyond) items.push(["objective", "M0,6h16", "objective"]);
   element("legend").replaceChildren(...items.map(legendItem));
 }
 

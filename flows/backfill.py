@@ -16,7 +16,16 @@ from prefect.states import Completed
 import sli
 from flows.naming import slug
 from flows.parameters import Backfill, check_parameters, provisional_name
-from flows.telling import Progress, best_effort, emit_breaches, emit_run, name_run, show_changes, show_latest
+from flows.telling import (
+    Progress,
+    best_effort,
+    emit_breaches,
+    emit_run,
+    name_run,
+    publish_report,
+    show_changes,
+    show_latest,
+)
 from flows.work import do_work, failed_state
 from sli.calendar.interval import iso
 from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
@@ -56,7 +65,9 @@ def backfill(job: Backfill) -> State[Any]:
     work = functools.partial(sli.backfill, config, **arguments, progress=progress, done=part_done)
     outcome = do_work(config.model, work, progress)
     if isinstance(outcome, SliError):
+        publish_report(config, outcome)
         return failed_state(outcome)
+    publish_report(config)
     return _completed(config, outcome, progress)
 
 

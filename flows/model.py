@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prefect import get_run_logger
 
 from flows.parameters import Recompute
-from flows.telling import Progress, best_effort, emit_breaches, emit_run, show_changes, show_latest
+from flows.telling import Progress, best_effort, emit_breaches, emit_run, publish_report, show_changes, show_latest
 from flows.work import do_work
 from sli import run
 from sli.command.text import outcome_lines, warning_lines
@@ -32,7 +32,17 @@ class Recomputed:
 
 
 def recompute_model(config: Config, job: Recompute) -> Recomputed:
-    """Run, and show what changed. Raises SliError."""
+    """Run, show what changed, and publish the page; it tells of a failure too. Raises SliError."""
+    try:
+        recomputed = _recompute(config, job)
+    except Exception as error:
+        publish_report(config, error)
+        raise
+    publish_report(config)
+    return recomputed
+
+
+def _recompute(config: Config, job: Recompute) -> Recomputed:
     check_reachable(config)
     progress = Progress(config)
     work = functools.partial(run, config, as_of=job.as_of, look_back=job.look_back, progress=progress)

@@ -9,11 +9,13 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
 
 import pandas as pd
 from prefect import get_client, get_run_logger
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -31,6 +33,7 @@ from sli.config.model import Config
 from sli.engine.storage import message_of
 from sli.masking import masked, masked_tree
 from sli.publishing.store import Store
+from sli.report.page import write_report
 from sli.runs.outcome import Outcome
 
 ROWS = 500
@@ -44,6 +47,8 @@ STEPS = {
     "writing": (0.95, 0.05),
 }
 """The share of the work done when a step begins, and the share that the step does; other steps count as 0."""
+REPORT = "report.html"
+"""The page of a model, in the folder of its store."""
 PAUSE = 2.0
 """Seconds between two updates of the progress."""
 
@@ -146,6 +151,18 @@ def show_latest(config: Config, lines: Sequence[str]) -> None:
     latest = latest_markdown(newest_windows(config), config)
     text = f"{title}\n\n```text\n{report}\n```\n\n{latest}\n"
     create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
+
+
+def publish_report(config: Config, failure: BaseException | None = None) -> None:
+    """Write the page of the model beside its tables, and link it; `failure` is why the run failed, if it did.
+
+    A page that cannot be written is a warning, and the run goes on.
+    """
+    with best_effort("the report"):
+        cause = None if failure is None else f"The last run failed: {message_of(failure)}"
+        written = write_report(config, f"{config.store.rstrip('/')}/{REPORT}", failure=cause)
+        link = written.path if "://" in written.path else Path(written.path).absolute().as_uri()
+        create_link_artifact(link, link_text=REPORT, key=f"{slug(config.model)}-report", description=written.line)
 
 
 def show_models(folder: str, lines: Sequence[str]) -> None:

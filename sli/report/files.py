@@ -42,6 +42,7 @@ def check_folder(path: str, storage: Storage) -> None:
 
 def write_file(path: str, content: bytes, storage: Storage) -> None:
     """Replace a file by this content; missing folders are created. Raises StoreError."""
+    path = path.removeprefix("file://")
     try:
         if "://" in path:
             fs, place = filesystem(path, storage)

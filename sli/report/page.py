@@ -23,7 +23,7 @@ from markupsafe import Markup
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.judging.standing import Standing
-from sli.masking import masked_tree
+from sli.masking import masked, masked_tree
 from sli.report.changes import sentence_of
 from sli.report.chunks import packed
 from sli.report.contents import Contents, gathered
@@ -105,9 +105,11 @@ def rendered(
         changed=sentence_of(contents.changes, contents.results),
         changes=[*change_rows(contents.changes, {one.sli: one.unit for one in standing.slis}, standing.timezone)],
         meta=_json(masked_tree({**described(contents), "first": first, "live": live})),
-        chunks=[] if live else [(f"chunk-{slice}-{grain}", text) for (slice, grain), text in history.chunks.items()],
-        newest=history.newest,
-        outcomes=packed(json.dumps(outcomes)) if isinstance(outcomes, dict) else "",
+        chunks=[]
+        if live
+        else [(f"chunk-{slice}-{grain}", Markup(text)) for (slice, grain), text in history.chunks.items()],
+        newest=Markup(history.newest),
+        outcomes=Markup(packed(json.dumps(outcomes))) if isinstance(outcomes, dict) else "",
         no_outcomes="" if isinstance(outcomes, dict) else f"{outcomes.what}. {outcomes.todo}",
     )
 
@@ -159,9 +161,13 @@ def _script() -> str:
 @functools.cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FunctionLoader(_static)
-    return jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return jinja2.Environment(loader=loader, autoescape=True, finalize=_without_secrets, **options)
+
+
+def _without_secrets(value: object) -> object:
+    """What a template shows of a value: texts without secrets. What is Markup is data or a script."""
+    return masked(value) if type(value) is str else value
 
 
 def rendered_template(template: str, *, scripts: Sequence[str] = (), live: bool = False, **context: object) -> str:

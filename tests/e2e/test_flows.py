@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -74,6 +75,12 @@ def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario:
     assert (home / "prefect.db").exists()
     assert not (scenario.root / ".sli").exists()
     assert Store(scenario.config.store).published() is not None
+    page = Path(scenario.config.store) / "report.html"
+    assert "accuracy" in page.read_text()
+    links = (
+        sqlite3.connect(home / "prefect.db").execute("SELECT data FROM artifact WHERE key = 'test-report'").fetchall()
+    )
+    assert page.as_uri() in str(links)
     assert [each.pid for each in psutil.process_iter() if str(home) in environment_of(each)] == []
     port = int(re.findall(r"Prefect at http://127\.0\.0\.1:(\d+)", said)[0])
     with socket.socket() as probe:
@@ -238,6 +245,36 @@ def test_a_flow_run_of_a_folder_runs_all_its_models_and_fails_if_one_does(
     assert (empty.type.value, "this folder has none" in empty.message) == ("FAILED", True)
 
 
+def test_a_failed_run_says_so_on_the_page_and_a_page_that_cannot_be_written_is_a_warning(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import model, telling
+    from flows.parameters import Recompute
+
+    links, told = list[str](), list[str]()
+
+    def full(_: Config) -> None:
+        raise StoreError("the disk is full", todo="make room")
+
+    monkeypatch.setattr(telling, "create_link_artifact", lambda link, **_: links.append(link))
+    monkeypatch.setattr(
+        telling, "get_run_logger", lambda: SimpleNamespace(warning=lambda *parts: told.append(parts[-1]))
+    )
+    monkeypatch.setattr(model, "check_reachable", full)
+    config, page = scenario.config, Path(scenario.config.store) / "report.html"
+    scenario.run(as_of=MONDAY + 48 * HOUR)
+    telling.publish_report(config)
+    assert "disk is full" not in page.read_text()
+    with pytest.raises(StoreError):
+        model.recompute_model(config, Recompute(config="c.yaml"))
+    assert "The last run failed: the disk is full what to do: make room" in page.read_text()
+    assert (links, told) == ([page.as_uri()] * 2, [])
+    page.unlink()
+    page.mkdir()
+    telling.publish_report(config)
+    assert "this is a folder" in told[0]
+
+
 RETRIES = """
 import functools, json, sys
 from prefect import flow
@@ -363,7 +400,7 @@ import sys
 from flows import telling
 def away(*_, **__):
     raise ConnectionError("the server is away")
-for name in ("update_progress_artifact", "create_progress_artifact", "create_table_artifact"):
+for name in ("update_progress_artifact", "create_progress_artifact", "create_table_artifact", "create_link_artifact"):
     setattr(telling, name, away)
 telling.PAUSE = 0.0
 """
@@ -387,6 +424,7 @@ def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(
     assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
     assert "progress could not be shown: ConnectionError: the server is away" in run.stderr
     assert "the outcome could not be shown" in run.stderr
+    assert "the report could not be shown" in run.stderr
     assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in run.stdout
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sli.slis.formula import Better
-from sli.slis.maths.confidence import normal
+from sli.slis.maths.confidence import normal, wilson
 from sli.slis.states import Flags, Floats, Integers
 
 BASELINE = 56
@@ -31,6 +31,8 @@ WORST, BEST = 2.0, 4.0
 """A day counts as at most so many standard deviations worse, or better, than the baseline: no one day is an alarm."""
 CORRELATED = 0.6
 """The largest correlation of a day with the next that the baseline is believed to have."""
+SAME = 1e-9
+"""Ends of intervals that are nearer to each other are the same."""
 NOTHING = 1e-100
 """A variance of 0 counts as this much, so that days that never vary can be weighted."""
 HALVINGS = 48
@@ -38,35 +40,41 @@ HALVINGS = 48
 
 
 class Days(NamedTuple):
-    """Values by day (last axis), turned so that higher is better, with a standard error towards either side.
+    """Values by day (last axis), turned so that higher is better; NaN: no value, or no interval.
 
-    NaN: no value, or no interval. `weekday` is 0 .. 6 for each day.
+    `error` is half the width of the interval as a standard error. `number` is how many pairs a share is of; NaN if the
+    interval is not Wilson's. `weekday` is 0 .. 6 for each day.
     """
 
     value: Floats
-    below: Floats
-    above: Floats
+    error: Floats
+    number: Floats
     weekday: Integers
 
     @staticmethod
     def of(value: Floats, low: Floats, high: Floats, weekday: Integers, level: float, better: Better) -> Days:
         """The days of an SLI, from its values and the ends of their intervals at `level`."""
         z = normal(level)
-        below, above = (value - low) / z, (high - value) / z
-        if better == "lower":
-            value, below, above = -value, above, below
-        known = np.isfinite(value + below + above)
-        value, below, above = (np.where(known, numbers, np.nan) for numbers in (value, below, above))
-        return Days(value, below, above, weekday)
+        known = np.isfinite(value + low + high)
+        value, low, high = (np.where(known, numbers, np.nan) for numbers in (value, low, high))
+        end = np.where(value < 0.5, high, low)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Wilson's end is where the value lies z standard deviations of that share away.
+            number = z**2 * end * (1 - end) / (value - end) ** 2
+            ends = wilson(value * number, number, level)
+        share = np.isclose(ends[0], low, 0, SAME) & np.isclose(ends[1], high, 0, SAME)
+        turned = value if better == "higher" else -value
+        return Days(turned, (high - low) / (2 * z), np.where(share, number, np.nan), weekday)
 
     def variance(self, expected: Floats) -> Floats:
-        """The sampling variance of each day, from that end of its interval that lies towards the expected value.
+        """The sampling variance of each day: of a share the one that the expected share gives, not its own.
 
-        So a share has nearly the variance that the expected share gives it, also on a day without a success. The method
-        of variance estimates recovery (Zou and Donner 2008, Statistics in Medicine 27: 1693) takes the ends likewise.
+        Else days that are low by chance would have another weight than days that are high by chance.
         """
-        either = np.maximum(self.below, self.above)
-        return np.where(self.value < expected, self.above, np.where(self.value > expected, self.below, either)) ** 2
+        share = np.abs(expected)
+        # A share that was always 0 or 1 may yet be a little less extreme.
+        least = 1 / (BASELINE * np.where(np.isnan(self.number), 1.0, self.number).mean(axis=-1, keepdims=True))
+        return np.where(np.isnan(self.number), self.error**2, (share * (1 - share) + least) / self.number)
 
 
 class Baseline(NamedTuple):

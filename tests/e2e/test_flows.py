@@ -54,7 +54,14 @@ def environment(**more: str) -> dict[str, str]:
 
 def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario: Scenario) -> None:
     log, home = scenario.root / "flows.log", scenario.root / "not yet there" / "prefect"
-    command = [sys.executable, "-m", "flows", str(scenario.root / "c.yaml"), "--hourly", "* * * * *"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows",
+        str(scenario.root / "c.yaml"),
+        "--hourly",
+        "* * * * * */15",
+    ]  # the sixth field is seconds
     env = environment(PREFECT_HOME=str(home), HOME=str(scenario.root))
     with servers.process(command, log, env, scenario.root) as child:
         deadline = time.monotonic() + 180
@@ -67,7 +74,7 @@ def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario:
         assert child.wait(60) == 0
     said = log.read_text()
     assert re.search(r"Prefect at http://127\.0\.0\.1:\d+\n", said)
-    for line in ("test-hourly  * * * * * UTC", "test-nightly  23 3 * * * UTC", "backfill/test  on demand"):
+    for line in ("test-hourly  * * * * * */15 UTC", "test-nightly  23 3 * * * UTC", "backfill/test  on demand"):
         assert line in said
     assert "stopping; the next start catches up" in said
     assert "published" in said

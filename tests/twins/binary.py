@@ -5,14 +5,14 @@ from functools import partial
 import numpy as np
 from scipy.stats import binned_statistic
 from sklearn import metrics
-from twins.common import nan, over, usable
+from twins.common import nan, over, usable, usable_pairs
 
 
 def at_threshold(function, undefined=lambda *_: False):
     """A twin of labels and decisions as 0 and 1, at the config's threshold or at one's own."""
 
     def twin(d, threshold=None, **given):
-        kept = d[d.usable]
+        kept = usable_pairs(d)
         label = kept.label.to_numpy(dtype=bool)
         decision = kept.decision if threshold is None else kept.prediction.astype(float) >= threshold
         decision = decision.to_numpy(dtype=bool)

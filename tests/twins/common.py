@@ -10,9 +10,23 @@ def over(rows, function, undefined=lambda rows: rows.empty):
     return nan if undefined(rows) else float(function(rows))
 
 
+_SEEN = {}
+
+
+def usable_pairs(d):
+    """The usable pairs of a frame.
+
+    The rows of a window are the same frame for every SLI: they are chosen once. The frame is kept with them, since only
+    a living frame has its id for itself.
+    """
+    if id(d) not in _SEEN:
+        _SEEN[id(d)] = (d, d[d.usable])
+    return _SEEN[id(d)][1]
+
+
 def usable(function, undefined=lambda _: False):
     """A twin over the usable pairs."""
-    return lambda d, **given: over(d[d.usable], lambda u: function(u, **given), lambda u: u.empty or undefined(u))
+    return lambda d, **given: over(usable_pairs(d), lambda u: function(u, **given), lambda u: u.empty or undefined(u))
 
 
 def classes(function, undefined=lambda *_: False):

@@ -192,11 +192,20 @@ def scores(january: pd.DataFrame, flights: pd.DataFrame) -> np.ndarray:
 def write_days(rows: pd.DataFrame, time: str, schema: pa.Schema, folder: Path, name: str = "part.parquet") -> None:
     """One file a day, `folder/date=YYYY-MM-DD/name`, by the date of `time` in its own zone; rows by time, then id."""
     ordered = rows.sort_values([time, "output_id"])
-    for day, of_day in ordered.groupby(ordered[time].dt.strftime("%Y-%m-%d")):
-        write_file(of_day, schema, folder / f"date={day}" / name)
+    table, days = as_table(ordered, schema), ordered[time].dt.normalize()
+    starts = np.flatnonzero(days.ne(days.shift()))
+    for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
+        write_table(table.slice(start, end - start), folder / f"date={days.iloc[start]:%Y-%m-%d}" / name)
 
 
 def write_file(rows: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
+    write_table(as_table(rows, schema), path)
+
+
+def as_table(rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False).replace_schema_metadata(None)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
-    pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
+    pq.write_table(table, path, compression="zstd")

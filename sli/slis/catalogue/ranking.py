@@ -42,9 +42,12 @@ def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
     tile = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor(pairs.attrs["tile"])
     rows = pairs.assign(label=pairs.label.astype(float), score=pairs.prediction.astype(float))
     rows = rows.sort_values(["score", "label"], ascending=[False, True])
-    return [
-        (bool(query.usable.all()), query.label.to_numpy(dtype=np.float64)) for _, query in rows.groupby(["query", tile])
-    ]
+    number = rows.groupby(["query", tile]).ngroup().to_numpy()  # -1 without a query
+    by_query = np.argsort(number, kind="stable")
+    ends = np.flatnonzero(np.diff(number[by_query], append=-2)) + 1
+    usable, label = (rows[name].to_numpy()[by_query] for name in ("usable", "label"))
+    queries = zip([0, *ends[:-1]], ends, strict=True) if len(rows) else ()
+    return [(bool(usable[i:j].all()), label[i:j]) for i, j in queries if number[by_query[i]] >= 0]
 
 
 def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.metrics import average_precision_score, roc_auc_score
 from twins import binary as twins
 
@@ -21,6 +22,13 @@ rows_of_scored = st.lists(scored, max_size=5)
 TOLERANCE = 1e-12
 # For laws that many kinds of curves share: 30 examples of each in `make test`.
 shared = settings(max_examples=settings.default.max_examples * 3 // 10)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_checks_of_parameters():
+    """They are a third of the time of thousands of calls on few pairs."""
+    with config_context(skip_parameter_validation=True):
+        yield
 
 
 def histograms(rows, exact=True) -> Histograms:
@@ -121,6 +129,7 @@ def test_exact_histograms_give_what_plain_rows_give(kind, rows):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@shared
 @given(pairs=scored)
 @example(pairs=[(False, 0.3 + 2.0**-14), (False, 0.3 + 2 * 2.0**-14), (True, 1.0)])
 @example(pairs=[(False, 0.3 + 2.0**-14), (True, 0.3 + 2 * 2.0**-14)])

@@ -234,6 +234,23 @@ def test_the_line_is_broken_where_a_value_or_a_window_is_missing(desktop: Browse
     assert page.locator("#chart .no-value").get_attribute("d").count("M") == 1
 
 
+def test_many_narrow_windows_are_dots_and_the_line_of_seven_days_merged(
+    browser: Browser, config: Path, report: Path
+) -> None:
+    context = browser.new_context(viewport={"width": 640, "height": 800})
+    page = Opened(context, report, "#sli=accuracy&grain=hour&range=all").drawn()
+    hours = sli.read(config, sli="accuracy", grain="hour", slice={})
+    weeks = sli.read(config, sli="accuracy", grain="7d/1d", slice={})
+    weeks = weeks[weeks.window_start >= "2013-10-20"]
+    dots = "".join(node.get_attribute("d") or "" for node in page.locator("#chart .speck").all())
+    assert dots.count("M") == len(hours)
+    final, provisional = (page.locator(f"#chart .trend .line{kind}") for kind in (":not(.provisional)", ".provisional"))
+    points = [len(re.findall("[ML]", node.get_attribute("d") or "")) for node in (final, provisional)]
+    # The dashed line begins at the last final point.
+    assert points == [(weeks.maturity == "final").sum(), (weeks.maturity != "final").sum() + 1]
+    context.close()
+
+
 def test_the_days_of_the_axis_are_those_of_the_zone(desktop: BrowserContext, report: Path) -> None:
     page = Opened(desktop, report, "#grain=hour&range=2d&end=2013-11-04T05:00:00.000Z").drawn()
     texts = page.locator("#chart .axis text").all_text_contents()

@@ -1,7 +1,7 @@
 // The small charts: slices as dots in their table, how labels arrive, what the model predicts, and calibration.
 
 /** Adds a column with a dot a slice to the table of slices: now with its interval, hollow the window before. */
-function drawSlices(table) {
+function drawSlices(table, linkTo) {
   const rows = [...table.querySelectorAll("tbody tr")].map((node) => ({ node, ...sides(node.dataset) }));
   const numbers = rows.flatMap((row) => [row.value, row.low, row.high, row.before]).filter(has);
   if (!numbers.length || table.querySelector(".dots")) return;
@@ -12,7 +12,16 @@ function drawSlices(table) {
   head.className = "dots";
   head.append(textNode("span", "now ●, before ○"));
   table.tHead.rows[0].cells[0].after(head);
-  for (const row of rows) row.node.cells[0].after(sliceDots(row, x));
+  for (const row of rows) {
+    row.node.cells[0].after(sliceDots(row, x));
+    linkSlice(row.node.cells[0], linkTo);
+  }
+}
+
+/** Makes the name of a slice a link to its course over time. */
+function linkSlice(cell, linkTo) {
+  const slice = meta.slices.findIndex(({ name, by }) => by.length && name === cell.textContent);
+  if (slice >= 0) cell.replaceChildren(linkTo(slice, cell.textContent));
 }
 
 function sides(dataset) {

@@ -41,16 +41,15 @@ function go(view) {
 /** The rows of a view, and those of the 7-day line where its windows would be too narrow to draw as a line. */
 async function seriesOf(view) {
   const data = await chunk(view), grain = grainOf(view), sli = meta.slis[view.sli];
-  const { from, to } = stretch(view, data), rows = windows(data, grain, view.sli, from, to);
+  let { from, to } = stretch(view, data), trend = null;
+  const rows = windows(data, grain, view.sli, from, to);
   // Windows of 7 days that slide, or that grow, run smoothly however many there are.
   const week = weekGrain(), smooth = view.grain === week || grain.name === "cumulative";
-  let trend = null;
   if (!smooth && (chart.clientWidth || 800) / Math.max(1, rows.length) < NARROWEST) {
-    trend = [];
-    if (week >= 0) {
-      const weekly = await chunk({ ...view, grain: week }).catch(() => null);
-      if (weekly) trend = windows(weekly, meta.grains[week], view.sli, from, to);
-    }
+    const weekly = week < 0 ? null : await chunk({ ...view, grain: week }).catch(() => null);
+    // The newest 7 days may end after the newest hour.
+    if (weekly && !view.end) to = Math.max(to, d3.max(weekly.end) ?? to);
+    trend = weekly ? windows(weekly, meta.grains[week], view.sli, from, to) : [];
   }
   return { data, rows, trend, grain, sli, from, to };
 }
@@ -205,7 +204,19 @@ function judge(sli) {
     section.dataset.sli = String(sli);
   }
   const table = section.querySelector("table.slices");
-  if (table) drawSlices(table);
+  if (table) drawSlices(table, sliceLink);
+}
+
+/** A link to the view of another slice: its address to copy, and to show it at once. */
+function sliceLink(slice, text) {
+  const view = () => ({ ...(shown?.view ?? addressed()), slice });
+  const link = Object.assign(textNode("a", text), { href: addressOf(view()) });
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    go(view());
+    element("over-time").scrollIntoView();
+  });
+  return link;
 }
 
 // The keys, the pointer, the window's size, and the history.

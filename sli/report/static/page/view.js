@@ -42,10 +42,11 @@ function paramsOf(view) {
 
 const addressed = () => viewOf(new URLSearchParams(meta.live ? location.search : location.hash.slice(1)));
 
+const addressOf = (view) => `${meta.live ? "?" : "#"}${paramsOf(view)}`;
+
 /** Puts the view into the address; a new entry of the history, so that Back leads to the view before. */
 function remember(view) {
-  const params = paramsOf(view);
-  const address = meta.live ? `?${params}` : `#${params}`;
+  const address = addressOf(view);
   if (address !== (meta.live ? location.search : location.hash)) history.pushState(null, "", address);
 }
 

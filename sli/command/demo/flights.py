@@ -193,7 +193,7 @@ def write_days(rows: pd.DataFrame, time: str, schema: pa.Schema, folder: Path, n
     """One file a day, `folder/date=YYYY-MM-DD/name`, by the date of `time` in its own zone; rows by time, then id."""
     ordered = rows.sort_values([time, "output_id"])
     table, days = as_table(ordered, schema), ordered[time].dt.normalize()
-    starts = np.flatnonzero(days.ne(days.shift()))
+    starts = np.flatnonzero(days.ne(days.shift())).tolist()
     for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
         write_table(table.slice(start, end - start), folder / f"date={days.iloc[start]:%Y-%m-%d}" / name)
 

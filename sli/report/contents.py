@@ -6,14 +6,14 @@ says so where they would be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sli.calendar.grain import Grain
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.judging.explain import Explanation, explain
-from sli.judging.standing import Standing, standing
+from sli.judging.standing import SliStanding, Standing, standing
 from sli.report.changes import Changes, changes_of
 from sli.report.choice import Slice, chosen_slices
 from sli.report.history import History, history_of
@@ -21,6 +21,8 @@ from sli.report.outcomes import outcomes_of
 from sli.report.snapshot import Snapshot
 
 ATTEMPTS = 3
+JUDGED = 8
+"""How many SLIs the page judges: a judgement takes about a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,8 @@ class Contents:
 
     config: Config
     standing: Standing
-    explanations: Sequence[Explanation]
-    """One an SLI, in the order of the standing."""
+    explanations: Mapping[str, Explanation]
+    """By SLI, of those that the page judges."""
     slices: Sequence[Slice]
     """Those with history first."""
     grains: Sequence[Grain]
@@ -63,6 +65,15 @@ def gathered(config: Config, failure: str | None = None) -> Contents | None:
     )
 
 
+def judged(standing: Standing) -> list[str]:
+    """The SLIs whose change the page judges: those with an objective first, then those that surely changed."""
+
+    def rank(one: SliStanding) -> tuple[bool, bool]:
+        return one.objective is None, one.change is None or not one.change.told
+
+    return [one.sli for one in sorted(standing.slis, key=rank)[:JUDGED]]
+
+
 def _of_one_publication(config: Config, snapshot: Snapshot, failure: str | None) -> Contents:
     """The contents, if nothing is published meanwhile."""
     now = standing(config, failure=failure)
@@ -73,7 +84,7 @@ def _of_one_publication(config: Config, snapshot: Snapshot, failure: str | None)
     return Contents(
         config=config,
         standing=now,
-        explanations=[explain(config, name) for name in names],
+        explanations={name: explain(config, name) for name in judged(now)},
         slices=slices,
         grains=grains,
         history=history_of(snapshot, config, names, slices, grains, changes.restated),

@@ -19,6 +19,7 @@ from sli.report.choice import Slice
 from sli.report.series import (
     Line,
     Wanted,
+    chunk_text,
     codes,
     in_order,
     lines_of,
@@ -46,14 +47,16 @@ class History:
     """Packed series by the positions of their slice and grain, and what else the page shows over time."""
 
     chunks: Mapping[tuple[int, int], str]
+    first_grain: int
+    """The grain that the page opens with."""
     newest: str
     """The newest windows of slices without history, packed; empty if every slice has one."""
     lines: Sequence[Line]
     """The course of each SLI over the first slice, for its card."""
 
 
-def first_grain(grains: Sequence[Grain]) -> int:
-    """The position of the grain that the page opens with."""
+def preferred(grains: Sequence[Grain]) -> int:
+    """The position of the grain that the page opens with, if it has windows."""
     names = [grain.name for grain in grains]
     return next((names.index(name) for name in PREFERRED if name in names), 0)
 
@@ -73,11 +76,15 @@ def history_of(
     order = sorted(range(len(grains)), key=lambda at: counts[at])
     line_grain, lines = _line_grain(grains), list[Line]()
     packed: dict[tuple[int, int], str] = {}
+    windows: dict[int, int] = {}
     for at in order:
         most = max(1, ROWS // max(1, counts[at] * len(slis)))
         series = read_series(snapshot, wanted.first_slices(most), grains[at].name)
         old = _restated(restated, wanted, grains[at].name)
+        # A grain whose windows are all cut by `since` has a chunk without windows, so that the page can say so.
+        packed |= {(0, at): chunks.packed(chunk_text(series.slice(0, 0), len(slis), old))}
         packed |= {(slice, at): text for slice, text in packed_slices(series, len(slis), old)}
+        windows[at] = len(series)
         if at == line_grain:
             lines = lines_of(series, len(slis))
     chosen, left = {}, BYTES
@@ -85,7 +92,11 @@ def history_of(
         if len(packed[key]) <= left:
             chosen[key] = packed[key]
             left -= len(packed[key])
-    return History(chunks=chosen, newest=_newest(snapshot, config, slis, slices, grains), lines=lines)
+    first = preferred(grains)
+    first = first if windows[first] else max(windows, key=lambda at: windows[at])
+    return History(
+        chunks=chosen, first_grain=first, newest=_newest(snapshot, config, slis, slices, grains), lines=lines
+    )
 
 
 def _wanted(snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[str]) -> Wanted:
@@ -106,7 +117,7 @@ def _windows(snapshot: Snapshot, config: Config, grain: Grain) -> int:
 def _line_grain(grains: Sequence[Grain]) -> int:
     """The grain of the lines: seven days that slide, as the numbers of the cards, or else the one of the chart."""
     weeks = [at for at, grain in enumerate(grains) if grain.size is not None and grain.size.days == 7]
-    return weeks[0] if weeks else first_grain(grains)
+    return weeks[0] if weeks else preferred(grains)
 
 
 def _restated(rows: pa.Table, wanted: Wanted, grain: str) -> pa.Table:
@@ -128,7 +139,7 @@ def _newest(
     """The newest windows of the slices without history, packed."""
     rest = {one.text: at for at, one in enumerate(slices) if not one.history}
     missing = dict(list(rest.items())[: NEWEST_ROWS // max(1, len(slis))])
-    grain, parts = first_grain(grains), []
+    grain, parts = preferred(grains), []
     wanted = _wanted(snapshot, config, slis, ())
     for day in list(snapshot.store.rows_by_day(snapshot.table, grains[grain].name))[: -NEWEST_DAYS - 1 : -1]:
         if not missing:

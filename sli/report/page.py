@@ -28,7 +28,6 @@ from sli.report.changes import sentence_of
 from sli.report.chunks import packed
 from sli.report.contents import Contents, gathered
 from sli.report.files import check_file, write_file
-from sli.report.history import first_grain
 from sli.report.words import card_of, change_rows, facts_of, headline_of, judgement_of, label_of, lead_of
 from sli.slis.formula import Objective
 
@@ -90,7 +89,7 @@ def rendered(
     if contents is None:
         return rendered_template("empty.html", model=config.model, problems=[failure] if failure else [])
     standing, history, outcomes = contents.standing, contents.history, contents.outcomes
-    first = {"sli": 0, "slice": 0, "grain": first_grain(contents.grains), "range": RANGE}
+    first = {"sli": 0, "slice": 0, "grain": history.first_grain, "range": RANGE}
     return rendered_template(
         "page.html",
         live=live is not None,
@@ -100,7 +99,7 @@ def rendered(
         headline=headline_of(standing),
         problems=standing.problems,
         cards=[card_of(one, line) for one, line in zip(standing.slis, history.lines, strict=True)],
-        judgements=[judgement_of(explanation) for explanation in contents.explanations],
+        judgements=[judgement_of(one, contents.explanations.get(one.sli)) for one in standing.slis],
         lead=lead_of(standing),
         changed=sentence_of(contents.changes, contents.results),
         changes=[*change_rows(contents.changes, {one.sli: one.unit for one in standing.slis}, standing.timezone)],

@@ -144,7 +144,16 @@ class Judgement:
     slices: tuple[SliceRow, ...]
 
 
-def judgement_of(found: Explanation) -> Judgement:
+def judgement_of(one: SliStanding, found: Explanation | None) -> Judgement:
+    """The judgement of an SLI; of one that the page does not judge, how to ask for it."""
+    if found is None:
+        return Judgement(
+            sentence=f"The change of {one.sli} is not judged here, as this model has many SLIs.",
+            windows=f"sli explain CONFIG {one.sli} does it.",
+            findings=(),
+            slices=(),
+        )
+
     def span(start: object, end: object) -> str:
         return f"{local(start, found.timezone, 'hour')} to {local(end, found.timezone, 'hour')}"  # type: ignore[arg-type]
 

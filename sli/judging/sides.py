@@ -6,19 +6,25 @@ Limit: one slice; the two windows of a change share no predictions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sli.calendar.interval import Interval, moment
-from sli.config.model import Config
 from sli.planning.late_feedback import Horizon
-from sli.planning.published import Published
 from sli.reading.figures import Row, rows_of
-from sli.reading.query import query
+from sli.reading.publication import Publication
+from sli.reading.query import answer
+from sli.reading.question import Question, Windows, question
+from sli.slices import ALL
+from sli.slis import Sli
 from sli.slis.formula import Values
 from sli.slis.maths.differences import of_independent
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +48,19 @@ class Side:
     verdict: str | None = None
 
     @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return not np.isnan(self.value)
+
+    @property
     def coverage(self) -> float:
         """labelled / predictions; NaN without predictions."""
         return self.labelled / self.predictions if self.predictions else np.nan
+
+    @property
+    def missing(self) -> int:
+        """How many predictions have no label."""
+        return self.predictions - self.labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +82,42 @@ class Change:
         return not np.isnan(self.low)
 
 
+def question_of(publication: Publication, windows: Windows, slice: Mapping[str, str | None] | None) -> Question:
+    """The question for windows of a slice; of the whole by default, merged from slices if the config has none of it.
+
+    Raises ConfigError.
+    """
+    sets = publication.published.slice_sets
+    if slice or () in sets:
+        return question(publication, windows, slice or {})
+    # Every prediction is in exactly one slice of a set.
+    return replace(question(publication, windows, None, sets[0]), slice=ALL, rename=lambda _: ALL)
+
+
+def sides_in(
+    publication: Publication,
+    slis: Sequence[Sli],
+    windows: Sequence[Interval | None],
+    slice: Mapping[str, str | None] | None = None,
+) -> list[list[Side]]:
+    """For each window the side of each SLI, of a slice (default: the whole); None is a window before `since`.
+
+    Windows of equal length are merged in one pass. Raises SliError.
+    """
+    by_length: dict[int, list[Interval]] = {}
+    for window in windows:
+        if window is not None and slis:
+            by_length.setdefault(window.end - window.start, []).append(window)
+    keyed = {}
+    for equal in by_length.values():
+        asked = question_of(publication, (None, None, moment(equal[0].start), moment(equal[0].end)), slice)
+        starts, ends = (np.array([getattr(one, name) for one in equal]) for name in ("start", "end"))
+        for row in rows_of(answer(replace(asked, starts=starts, ends=ends), slis)):
+            keyed[row.sli, row.window_start, row.window_end] = side_of(row)
+    empty = [empty_side(publication, window) for window in windows]
+    return [[keyed.get((sli.name, side.start, side.end), side) for sli in slis] for side in empty]
+
+
 def side_of(row: Row) -> Side:
     """The side that a row of `query` or of `results` is."""
     return Side(
@@ -84,32 +136,16 @@ def side_of(row: Row) -> Side:
     )
 
 
-def sides_in(
-    config: Config,
-    published: Published,
-    slis: Sequence[str],
-    window: Interval | None,
-    slice: Mapping[str, str | None] | None = None,
-) -> list[Side]:
-    """The side of each of the SLIs in a window of a slice (default: the whole). Raises SliError.
-
-    None is the time before `since`, where nothing is.
-    """
-    if window is None:
-        return [_empty(config, published, Interval(config.since_instant, config.since_instant)) for _ in slis]
-    frame = query(config, slis, start=moment(window.start), end=moment(window.end), slice=slice)
-    rows = {row.sli: side_of(row) for row in rows_of(frame)}
-    return [rows.get(name) or _empty(config, published, window) for name in slis]
-
-
-def _empty(config: Config, published: Published, window: Interval) -> Side:
+def empty_side(publication: Publication, window: Interval | None) -> Side:
     """The side of a window without predictions."""
-    final = window.end + Horizon.of(config).after <= published.as_of
+    since = publication.config.since_instant
+    edges = window or Interval(since, since)
+    final = edges.end + Horizon.of(publication.config).after <= publication.published.as_of
     return Side(
-        start=pd.Timestamp(moment(window.start)),
-        end=pd.Timestamp(moment(window.end)),
+        start=pd.Timestamp(moment(edges.start)),
+        end=pd.Timestamp(moment(edges.end)),
         value=np.nan,
-        reason="before deployment" if window.empty else "no predictions",
+        reason="before deployment" if window is None else "no predictions",
         low=np.nan,
         high=np.nan,
         missing_low=np.nan,
@@ -129,9 +165,9 @@ def change_of(now: Side, before: Side) -> Change:
     return Change(**{name: float(ends[0]) for name, ends in of_independent(first, second)._asdict().items()})
 
 
-def plain(record: object) -> dict[str, object]:
+def plain(record: DataclassInstance) -> dict[str, object]:
     """A dataclass of this wing as plain values: times as ISO 8601, NaN as None."""
-    return {name: _plain(value) for name, value in asdict(record).items()}  # type: ignore[call-overload]  # a dataclass
+    return {name: _plain(value) for name, value in asdict(record).items()}
 
 
 def _plain(value: object) -> object:

@@ -1,30 +1,35 @@
 """How good a model is now, whether that is as required, and what stands in the way: the headline of every view.
 
-"Now" is the last 7 days up to the newest hour, "before" the 7 days before; both are merged from tiles. Limit: over all
-predictions together; only where a config has no such results, of the largest slice of its first set.
+"Now" is the last 7 days up to the newest hour, "before" the 7 days before; both are merged from tiles in one pass.
+Limit: over all predictions together, also where the config has no such results.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from sli.calendar.interval import Interval, iso, moment, union
+from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import StoreError
-from sli.judging.sides import Change, Side, change_of, plain, sides_in
-from sli.judging.windows import compared_windows
+from sli.errors import ConfigError
+from sli.judging.sides import Change, Side, change_of, empty_side, plain, question_of, sides_in
+from sli.judging.windows import DAYS, compared_windows
 from sli.planning.published import Published
-from sli.publishing.store import Store
 from sli.reading.figures import interval_text, number
+from sli.reading.publication import Publication, opened
+from sli.reading.query import answer
+from sli.reading.read import read
 from sli.slis import Sli
 from sli.slis.formula import Better, Objective, Unit
 
-SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+WORST_FIRST = {"breached": 0, "no value": 1, "undecided": 2, "met": 3, "": 4}
+"""Verdicts of objectives; `no value` where an SLI with an objective has none, empty without an objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +46,11 @@ class SliStanding:
     change: Change | None
 
     @property
-    def verdict(self) -> str | None:
-        """Of the objective, now: met, breached or undecided; None without an objective or a value."""
-        return self.now.verdict if self.objective is not None and self.now.value == self.now.value else None
+    def verdict(self) -> str:
+        """Of the objective, now: a key of `WORST_FIRST`."""
+        if self.objective is None:
+            return ""
+        return self.now.verdict or "undecided" if self.now.known else "no value"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,58 +68,108 @@ class Standing:
     slis: tuple[SliStanding, ...]
     """Those with an objective first, else in the config's order."""
 
+    @property
+    def verdict(self) -> str:
+        """The worst of all SLIs: a key of `WORST_FIRST`."""
+        return min((one.verdict for one in self.slis), key=lambda verdict: WORST_FIRST[verdict])
+
     def to_dict(self) -> dict[str, object]:
         """As plain values: times as ISO 8601, a number that there is none of as None."""
-        tree = plain(self)
-        tree["slis"] = [plain(standing) | {"verdict": standing.verdict} for standing in self.slis]
-        return tree
+        slis = [plain(one) | {"verdict": one.verdict} for one in self.slis]
+        return plain(self) | {"verdict": self.verdict, "slis": slis}
 
 
-def standing(config: str | Path | Config, *, failure: str | None = None, settings: Sequence[str] = ()) -> Standing:
+def standing(
+    config: str | Path | Config, *, as_of: When = None, failure: str | None = None, settings: Sequence[str] = ()
+) -> Standing:
     """How good a model is now: each SLI over the last 7 days and the 7 days before, and problems.
 
-    `failure` is the error of the last run, if one is known: it becomes the first problem. `settings` override keys of
-    the config, each `KEY=VALUE`. Reads no logs. Raises SliError, also if nothing is published yet.
+    `as_of` tells what was believed at that time. `failure` is the error of the last run, if one is known: it becomes
+    the first problem. `settings` override keys of the config, each `KEY=VALUE`. Values are in the unit of the SLI,
+    times are UTC. Reads no logs. Raises SliError, also if nothing is published yet.
 
     >>> from sli.judging.standing import standing
     >>> print(standing(config).sentence)
-    All since 2024-01-15: accuracy 0.6667 (no objective), final
+    All since 2024-01-15: accuracy 0.6667, final
     """
     config = load_config(config, settings)
-    published = Store(config.store, config.storage).published()
-    if published is None:
-        raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
-    now, before = compared_windows(config, published)
-    names = [sli.name for sli in config.declared]
-    sides, former = (sides_in(config, published, names, window) for window in (now, before))
+    publication = opened(config, as_of)
+    now, before = compared_windows(config, publication.published)
     slis = [
-        _standing_of(sli, side, None if before is None else earlier)
-        for sli, side, earlier in zip(config.declared, sides, former, strict=True)
+        SliStanding(
+            sli=sli.name,
+            unit=sli.unit,
+            better=sli.direction,
+            objective=sli.objective.text if sli.objective else None,
+            now=present,
+            before=None if before is None else past,
+            change=None if before is None else change_of(present, past),
+        )
+        for sli, present, past in _sides(publication, (now, before))
     ]
     slis.sort(key=lambda one: one.objective is None)
     return Standing(
         model=config.model,
         timezone=config.timezone,
-        newest=pd.Timestamp(moment(published.newest)),
-        as_of=pd.Timestamp(moment(published.as_of)),
+        newest=pd.Timestamp(moment(publication.published.newest)),
+        as_of=pd.Timestamp(moment(publication.published.as_of)),
         horizon=config.horizon.text,
         level=config.level,
-        problems=(*([failure] if failure else []), *problems(published)),
+        problems=(*([failure] if failure else []), *problems(publication.published)),
         sentence=_sentence(config, now, slis),
         slis=tuple(slis),
     )
 
 
-def _standing_of(sli: Sli, now: Side, before: Side | None) -> SliStanding:
-    return SliStanding(
-        sli=sli.name,
-        unit=sli.unit,
-        better=sli.direction,
-        objective=sli.objective.text if sli.objective else None,
-        now=now,
-        before=before,
-        change=None if before is None else change_of(now, before),
-    )
+def _sides(publication: Publication, windows: Sequence[Interval | None]) -> list[tuple[Sli, Side, Side]]:
+    """Each declared SLI with its sides; one that cannot be computed has the reason."""
+    usable, reasons = _usable(publication)
+    sides = iter(zip(usable, *sides_in(publication, usable, windows), strict=True))
+    empty = [empty_side(publication, window) for window in windows]
+    rows = []
+    for sli in publication.config.declared:
+        if sli.name in reasons:
+            present, past = (replace(side, reason=reasons[sli.name]) for side in empty)
+            rows.append((sli, present, past))
+        else:
+            rows.append(next(sides))
+    return rows
+
+
+def _usable(publication: Publication) -> tuple[list[Sli], dict[str, str]]:
+    """The declared SLIs that the tiles can give, and of each other one the reason why not."""
+    usable, reasons = [], {}
+    for sli in publication.config.declared:
+        try:
+            usable.append(publication.sli(sli.name))
+        except ConfigError as error:
+            reasons[sli.name] = f"{error.what}; {error.todo}" if error.todo else error.what
+    return usable, reasons
+
+
+def daily(
+    config: str | Path | Config,
+    *,
+    slice: dict[str, str | None] | None = None,
+    start: When = None,
+    as_of: When = None,
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Each SLI day by day from `start` on (default: `since`), of a slice (default: the whole); columns of `sli.read`.
+
+    Published days where the config has them, else merged from tiles: the values are the same. Raises SliError.
+
+    >>> from sli.judging.standing import daily
+    >>> daily(config).groupby("sli").size().to_dict()
+    {'accuracy': 1, 'score_p90': 1}
+    """
+    config = load_config(config, settings)
+    publication = opened(config, as_of)
+    columns = tuple(sorted(slice or {}))
+    if "day" in publication.published.grains and columns in publication.published.slice_sets:
+        return read(config, grain="day", slice=slice or {}, start=start, as_of=as_of)
+    usable, _ = _usable(publication)
+    return answer(question_of(publication, ("1d", None, start, None), slice), usable)
 
 
 def problems(published: Published) -> list[str]:
@@ -143,32 +200,44 @@ def _spans(intervals: Iterable[Interval]) -> str:
 
 
 def _sentence(config: Config, now: Interval, slis: Sequence[SliStanding]) -> str:
-    """The headline: the SLIs with an objective, else the first one, and how many of the labels are in."""
-    days = config.zone.days_later(now.end, -7) == now.start
-    since = "The last 7 days" if days else f"All since {config.zone.date(now.start)}"
+    """The headline: the SLIs with an objective, the worst first, else the first one; and how many labels are in."""
+    days = config.zone.days_later(now.end, -DAYS) == now.start
+    since = f"The last {DAYS} days" if days else f"All since {config.zone.date(now.start)}"
     required = [one for one in slis if one.objective is not None] or [*slis[:1]]
-    worst = {"breached": 0, "undecided": 1, None: 2, "met": 3}
-    required = sorted(required, key=lambda one: worst[one.verdict])
+    required.sort(key=lambda one: WORST_FIRST[one.verdict])
     side = required[0].now
-    labels = f"{side.coverage:.1%} of labels are in" if side.predictions else "no predictions"
-    state = "final" if side.maturity == "final" else f"still provisional: {labels}"
-    return f"{since}: {', '.join(map(_verdict_text, required))}, {state}"
+    if side.predictions == 0:
+        state = "no predictions"
+    elif side.maturity == "final":
+        state = "final"
+    else:
+        state = f"still provisional: {_share(side.coverage)} of labels are in"
+    return f"{since}: {'; '.join(map(_in_words, required))}, {state}"
 
 
-def _verdict_text(one: SliStanding) -> str:
-    if one.now.value != one.now.value:
-        return f"{one.sli} has no value ({one.now.reason})"
-    value = number(one.now.value, None, one.unit)
+def _share(coverage: float) -> str:
+    """A share that is 100% only if nothing is missing."""
+    return f"{min(coverage, 0.999) if coverage < 1 else 1.0:.1%}"
+
+
+def _in_words(one: SliStanding) -> str:
+    """`recall 0.434, as required (at least 0.4)`."""
+    if not one.now.known:
+        return f"{one.sli} has no value: {one.now.reason}"
+    value = f"{one.sli} {number(one.now.value, None, one.unit)}"
     if one.objective is None:
-        return f"{one.sli} {value} (no objective)"
-    interval = interval_text(one.now.low, one.now.high, one.unit)
-    words = {"met": "as required", "breached": "not as required"}.get(
-        one.verdict or "", f"undecided (chance leaves {interval})" if interval else "undecided"
-    )
-    return f"{one.sli} {value}, {words} ({bound_text(one.objective, one.unit)})"
+        return value
+    interval = interval_text(one.now.low, one.now.high, one.unit).replace("..", "to")
+    undecided = f"undecided (chance leaves {interval})" if interval else "undecided"
+    words = {"met": "as required", "breached": "not as required"}.get(one.verdict, undecided)
+    return f"{value}, {words} ({bound_text(one.objective, one.unit)})"
 
 
 def bound_text(objective: str, unit: Unit) -> str:
-    """An objective in words: `at least 0.4`, `at most 6 h`."""
+    """An objective in words.
+
+    >>> bound_text(">= 0.4", ""), bound_text("<= 7200", "s")
+    ('at least 0.4', 'at most 2 h')
+    """
     sign, bound = Objective(objective).parts
-    return f"{SIGNS[sign]} {number(bound, None, unit)}"
+    return f"{BOUNDS[sign]} {number(bound, None, unit)}"

@@ -5,11 +5,13 @@ Limit: nothing before `since`. A model younger than 14 days has a shorter stretc
 
 from __future__ import annotations
 
-from sli.calendar.interval import Interval, iso
+from sli.calendar.duration import HOUR
+from sli.calendar.interval import Interval
 from sli.config.arguments import When, instant_of
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.planning.published import Published
+from sli.reading.question import check_span
 
 DAYS = 7
 Windows = tuple[Interval, Interval | None]
@@ -30,29 +32,37 @@ def compared_windows(
     zone, since = config.zone, config.since_instant
     last = published.newest if end is None else instant_of(zone, "end", end)
     first = max(since, zone.days_later(last, -DAYS)) if start is None else instant_of(zone, "start", start)
-    if first >= last:
-        raise ConfigError(
-            "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
-        )
+    check_span(config.tile, first, last)
     now = Interval(first, last)
     if against is not None:
         return now, _asked(config, against)
-    earlier = max(since, _just_before(config, now).start)
+    earlier = max(since, just_before(config, now).start)
     return now, Interval(earlier, first) if earlier < first else None
 
 
-def _just_before(config: Config, now: Interval) -> Interval:
+def stretch_text(config: Config, window: Interval) -> str:
+    """The length of a window in words: `day`, `week`, `31 days`, `6 hours`."""
+    if days := _whole_days(config, window):
+        return {1: "day", 7: "week"}.get(days, f"{days} days")
+    return f"{(window.end - window.start) / HOUR:g} hours"
+
+
+def _whole_days(config: Config, window: Interval) -> int:
+    """How many calendar days a window has; 0 if it begins and ends at other times of day."""
+    days = (config.zone.date(window.end) - config.zone.date(window.start)).days
+    return days if days and config.zone.days_later(window.start, days) == window.end else 0
+
+
+def just_before(config: Config, now: Interval) -> Interval:
     """The stretch of equal length just before: of as many calendar days, if the window is of whole days."""
-    zone = config.zone
-    days = (zone.date(now.end) - zone.date(now.start)).days
-    if days and zone.days_later(now.start, days) == now.end:
-        return Interval(zone.days_later(now.start, -days), now.start)
+    if days := _whole_days(config, now):
+        return Interval(config.zone.days_later(now.start, -days), now.start)
     return Interval(2 * now.start - now.end, now.start)
 
 
 def _asked(config: Config, against: str | tuple[When, When]) -> Interval:
     """The window that `against` names. Raises ConfigError."""
-    edges = tuple(against.split("/")) if isinstance(against, str) else against
+    edges: tuple[When, ...] = tuple(against.split("/")) if isinstance(against, str) else against
     if len(edges) != 2 or not all(edges):
         raise ConfigError(
             "`against` is a start and an end",
@@ -61,6 +71,5 @@ def _asked(config: Config, against: str | tuple[When, When]) -> Interval:
             found=str(against),
         )
     first, last = (instant_of(config.zone, "against", edge) for edge in edges if edge is not None)
-    if first >= last:
-        raise ConfigError("`against` is empty", where="against", expected="START before END", found=str(against))
+    check_span(config.tile, first, last)
     return Interval(first, last)

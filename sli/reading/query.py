@@ -69,20 +69,7 @@ def query(
     names = [sli] if isinstance(sli, str) else list(sli)
     publication = opened(load_config(config, settings), as_of)
     slis = [publication.sli(name) for name in names]
-    asked = question(publication, (size, every, start, end), slice, slice_by)
-    published = asked.published
-    with _evaluation(asked, slis) as evaluation:
-        rows = [
-            _without_incomplete(asked, part_sli, decode_texts(part))
-            for batch in evaluation.batches(asked.grain, asked.starts, asked.ends)
-            for part_sli, part in results(asked.config, asked.grain, batch, published.as_of)
-        ]
-    table = _of_slice(decode_texts(pa.concat_tables(rows or [NOTHING])), asked.slice)
-    table = table.append_column("model", pa.repeat(asked.config.model, len(table)))
-    table = table.append_column("as_of", pa.repeat(published.as_of, len(table)))
-    table = table.append_column("run_id", pa.repeat(published.run_id, len(table)))
-    order: Order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
-    return to_pandas(stored_rows(table.sort_by(order).select([name for name, _ in schemas.RESULT])))
+    return answer(question(publication, (size, every, start, end), slice, slice_by), slis)
 
 
 def distribution(
@@ -138,6 +125,23 @@ def distribution(
     keys = ("slice", "window_end", "window_start", "count", "value")
     order: Order = [(name, "descending" if name == "count" else "ascending") for name in keys]
     return to_pandas(stored_rows(_of_slice(table, asked.slice).sort_by(order)))
+
+
+def answer(asked: Question, slis: Sequence[Sli]) -> pd.DataFrame:
+    """The values of SLIs in the windows of a question, as `query` returns them. Raises SliError."""
+    published = asked.published
+    with _evaluation(asked, slis) as evaluation:
+        rows = [
+            _without_incomplete(asked, part_sli, decode_texts(part))
+            for batch in evaluation.batches(asked.grain, asked.starts, asked.ends)
+            for part_sli, part in results(asked.config, asked.grain, batch, published.as_of)
+        ]
+    table = _of_slice(decode_texts(pa.concat_tables(rows or [NOTHING])), asked.slice)
+    table = table.append_column("model", pa.repeat(asked.config.model, len(table)))
+    table = table.append_column("as_of", pa.repeat(published.as_of, len(table)))
+    table = table.append_column("run_id", pa.repeat(published.run_id, len(table)))
+    order: Order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
+    return to_pandas(stored_rows(table.sort_by(order).select([name for name, _ in schemas.RESULT])))
 
 
 def _of_slice(rows: pa.Table, slice: str | None) -> pa.Table:

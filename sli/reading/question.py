@@ -5,12 +5,13 @@ Limit: only whole tiles, and only slices that the tiles are kept for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sli import schemas
@@ -32,6 +33,10 @@ Windows = tuple[str | Duration | None, str | Duration | None, When, When]
 """The arguments size, every, start and end of `query`."""
 
 
+Rename = Callable[[str], str | None]
+"""The text of a slice to that of the slice it counts for; None: for none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What is asked for, and what is published."""
@@ -43,6 +48,8 @@ class Question:
     grain: Grain
     starts: Instants
     ends: Instants
+    rename: Rename | None = None
+    """Which slice the tiles of a slice count for, if they count for another."""
 
     @property
     def config(self) -> Config:
@@ -57,7 +64,7 @@ class Question:
         """How many slices of a set stay; the others become "(other)"."""
         # A slice that is asked for by name has tiles of its own, even where the results count it as `(other)`.
         named = self.slice is not None and OTHER not in parse_slice(self.slice).values()
-        return {} if named else self.config.caps
+        return {} if named or self.rename is not None else self.config.caps
 
     def tables(
         self, states: Iterable[str], compared: Sequence[Instants] = (), references: Mapping[str, pa.Table] | None = None
@@ -71,10 +78,15 @@ class Question:
         midnights = np.array(zone.midnights(first, last + timedelta(days=1)), dtype=np.int64)
         columns = {"day", "span", "start", "slice_by", "slice", "predictions", "labelled", *states}
         only = (ds.field("slice_by") == ",".join(self.slice_by)) & (ds.field("span") == "tile")
-        if self.slice is not None and self.slice_by not in self.caps:
+        if self.slice is not None and self.slice_by not in self.caps and self.rename is None:
             only &= ds.field("slice") == self.slice
         hours, days = self._hours(columns, only, edges, midnights), self._days(columns, only, midnights)
-        return TileTables(hours, days, midnights, references or {})
+        references = references or {}
+        if self.rename is not None:
+            by, rename = pc.field("slice_by") == ",".join(self.slice_by), self.rename
+            hours, days = renamed(hours, rename), renamed(days, rename)
+            references = {path: renamed(table.filter(by), rename) for path, table in references.items()}
+        return TileTables(hours, days, midnights, references)
 
     def _hours(self, columns: set[str], only: ds.Expression, edges: Instants, midnights: Instants) -> pa.Table:
         """Hour tiles of the days within which a window begins or ends."""
@@ -90,6 +102,17 @@ class Question:
         months = {date[:7] for date in dates}
         day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
         return self.publication.rows("days", columns, only & day, [("month", "in", sorted(months))])
+
+
+def renamed(tiles: pa.Table, rename: Rename) -> pa.Table:
+    """Tiles with the slices that they count for."""
+    texts = tiles.column("slice").combine_chunks().dictionary_encode()
+    names = [rename(str(text)) for text in texts.dictionary.to_pylist()]
+    columns = [None if name is None else ",".join(parse_slice(name)) for name in names]
+    for column, values in (("slice", names), ("slice_by", columns)):
+        at = tiles.schema.get_field_index(column)
+        tiles = tiles.set_column(at, column, pa.array(values, pa.string()).take(texts.indices))
+    return tiles.filter(pc.is_valid(tiles.column("slice")))
 
 
 def question(
@@ -134,7 +157,7 @@ def _windows(
     """The grain, and the starts and ends of the windows asked for. Raises ConfigError."""
     first = since if start is None else instant_of(zone, "start", start)
     last = newest if end is None else instant_of(zone, "end", end)
-    _check_span(tile, first, last)
+    check_span(tile, first, last)
     if size is None:
         if every is not None:
             raise ConfigError("`every` needs a `size`", where="every")
@@ -156,7 +179,7 @@ def _windows(
     return Grain.sliding(length, step), starts[inside], ends[inside]
 
 
-def _check_span(tile: int, first: int, last: int) -> None:
+def check_span(tile: int, first: int, last: int) -> None:
     """Raise ConfigError if no time lies between the instants, or if one of them lies within a tile."""
     if first >= last:
         raise ConfigError(

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from sli.calendar.grain import Grain
 from sli.config.model import Config
-from sli.judging.explain import Explanation, SliceChange
+from sli.judging.explain import Explanation
+from sli.judging.one_slice import SliceChange
 from sli.judging.standing import SliStanding, Standing, bound_text
 from sli.reading.figures import (
     DIGITS,

@@ -1,0 +1,246 @@
+"""What the evidence says: the verdict, the sentence, and the four findings with their figures.
+
+Limit: words only; every number comes from the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sli.judging.bad_data import BadData
+from sli.judging.one_slice import SliceChange
+from sli.judging.sides import Change, Side
+from sli.judging.usual import SHARE, UsualMove
+from sli.reading.figures import counted, number
+from sli.reading.requests import rests_on_labels
+from sli.slis import Sli
+from sli.slis.formula import Better, Unit
+
+Verdict = Literal["no value", "no interval", "chance", "late labels", "bad data", "one slice", "all slices"]
+HALF = 0.5
+"""A slice is most of a change if it explains at least this share of it."""
+BEYOND = 1.5
+"""... and at least so many times its weight: a slice of a third of the labels must explain more than a half."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a change."""
+
+    sli: Sli
+    better: Better | None
+    level: float
+    now: Side
+    before: Side
+    change: Change
+    usual: UsualMove | None
+    bad: BadData
+    sliced: bool
+    """Whether the config keeps slices within the predictions that are compared."""
+    slices: tuple[SliceChange, ...]
+
+    @property
+    def unit(self) -> Unit:
+        return self.sli.unit
+
+    def text(self, value: float) -> str:
+        """A value in the unit of the SLI."""
+        return number(value, None, self.unit)
+
+    def span(self, low: float, high: float) -> str:
+        return f"{self.text(low)} to {self.text(high)}"
+
+    @property
+    def undone_by_labels(self) -> bool:
+        """Whether the labels that are missing now could bring the value back to what it was."""
+        low, high = self.bounds
+        return self.now.missing > 0 and low <= self.before.value <= high
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value that the labels missing now can make; NaN if unknown."""
+        if self.sli.declaration.get("sli") == "coverage":
+            return self.now.value, 1.0
+        if self.sli.declaration.get("sli") == "labelled":
+            return self.now.value, float(self.now.predictions)
+        return self.now.missing_low, self.now.missing_high
+
+    @property
+    def labels(self) -> bool:
+        """Whether missing labels can change the value."""
+        return rests_on_labels(self.sli) or self.sli.declaration.get("sli") in ("coverage", "labelled")
+
+    @property
+    def main(self) -> SliceChange | None:
+        """The slice that is most of the change, if one is: of several the smallest that explains about as much."""
+        mostly = [one for one in self.slices if self.share(one) >= _least(one.weight)]
+        if not mostly:
+            return None
+        most = max(map(self.share, mostly))
+        return min((one for one in mostly if self.share(one) >= 0.9 * most), key=lambda one: one.weight)
+
+    def share(self, one: SliceChange) -> float:
+        """How much of the change a slice explains; negative if it moved the other way."""
+        share = one.explains / self.change.value if self.change.value else 0.0
+        return share if share == share else 0.0
+
+
+def _least(weight: float) -> float:
+    """The share of the change that a slice of this weight must explain to be most of it.
+
+    Beyond a weight of a half it must leave at most half of what it would leave if all slices had changed alike.
+    """
+    return max(HALF, BEYOND * weight if weight <= HALF else (1 + weight) / 2)
+
+
+def verdict_of(evidence: Evidence) -> Verdict:
+    """The first rule that holds."""
+    if not (evidence.now.known and evidence.before.known):
+        return "no value"
+    if not evidence.change.judged:
+        return "no interval"
+    if not evidence.change.told:
+        return "chance"
+    if evidence.undone_by_labels:
+        return "late labels"
+    if evidence.bad.more:
+        return "bad data"
+    return "one slice" if evidence.main is not None else "all slices"
+
+
+def sentence_of(evidence: Evidence, verdict: Verdict) -> str:
+    """The answer: what changed, and what it comes from."""
+    now, before = evidence.now, evidence.before
+    if verdict == "no value":
+        side, when = (now, "now") if not now.known else (before, "before")
+        rest = f" (now {evidence.text(now.value)})" if now.known else ""
+        return f"Nothing to compare: {evidence.sli.name} has no value {when}: {side.reason}{rest}."
+    return f"{_moved(evidence)}. {_judged(evidence, verdict)}."
+
+
+def _moved(evidence: Evidence) -> str:
+    """`recall fell by 0.031, from 0.435 to 0.404, which is worse`."""
+    old, new, change = evidence.before.value, evidence.now.value, evidence.change.value
+    if not change:
+        return f"{evidence.sli.name} is {evidence.text(new)}, as before"
+    fell = change < 0
+    worse = "" if evidence.better is None else f", {'worse' if fell == (evidence.better == 'higher') else 'better'}"
+    values = f"from {evidence.text(old)} to {evidence.text(new)}"
+    return f"{evidence.sli.name} {'fell' if fell else 'rose'} by {evidence.text(abs(change))}, {values}{worse}"
+
+
+def _judged(evidence: Evidence, verdict: Verdict) -> str:
+    if verdict == "no interval":
+        return f"Chance cannot be judged: {evidence.sli.name} has no interval{_as_usual(evidence)}"
+    if verdict == "chance":
+        return "Nothing to explain: a change of this size happens by chance"
+    if verdict == "late labels":
+        if evidence.now.maturity == "final":
+            return f"Missing labels could explain it: {evidence.now.missing:,} never came"
+        return f"Late labels could explain it: {evidence.now.missing:,} are still missing"
+    if verdict == "bad data":
+        return f"Bad data: {evidence.bad.more[0]}"
+    if (main := evidence.main) is None:
+        return f"It is real{', in all slices alike' * bool(evidence.slices)}{_as_usual(evidence)}"
+    return f"It is real, mostly {name_of(main.slice)}{_as_usual(evidence)}"
+
+
+def _as_usual(evidence: Evidence) -> str:
+    """That a change is no larger than what is usual, if so."""
+    usual = evidence.usual
+    if usual is None or abs(evidence.change.value) > usual.move:
+        return ""
+    return f". Moves of up to {evidence.text(usual.move)} from one {usual.stretch} to the next are usual"
+
+
+def name_of(slice: Mapping[str, str | None]) -> str:
+    """`origin=JFK`, or `carrier=AA, origin=null`."""
+    return ", ".join(f"{column}={'null' if value is None else value}" for column, value in slice.items())
+
+
+def findings_of(evidence: Evidence) -> tuple[Finding, ...]:
+    """The four questions with what was found."""
+    return (_chance(evidence), _late_labels(evidence), _bad_data(evidence), _one_slice(evidence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One of the four questions, the answer in a few words, and what it rests on."""
+
+    question: str
+    answer: str
+    finding: str
+
+
+def _chance(evidence: Evidence) -> Finding:
+    change = evidence.change
+    usual = f"; {_usual(evidence.usual, evidence)}" if evidence.usual else ""
+    if not change.judged:
+        why = "no interval of the difference is known" if evidence.now.known and evidence.before.known else "no values"
+        return Finding(question="Chance?", answer="cannot be judged", finding=why + usual)
+    interval = f"{evidence.level * 100:g}% interval {evidence.span(change.low, change.high)}"
+    finding = f"now minus before is {evidence.text(change.value)}, {interval}{usual}"
+    return Finding(question="Chance?", answer="no" if change.told else "yes", finding=finding)
+
+
+def _usual(usual: UsualMove, evidence: Evidence) -> str:
+    share = f"{SHARE:.0%} of the last {usual.moves} times"
+    return f"from one {usual.stretch} to the next it usually moves by up to {evidence.text(usual.move)} ({share})"
+
+
+def _late_labels(evidence: Evidence) -> Finding:
+    now, before, name = evidence.now, evidence.before, evidence.sli.name
+    low, high = evidence.bounds
+    if not evidence.labels:
+        return Finding(question="Late labels?", answer="no", finding=f"{name} does not depend on labels")
+    if not now.missing:
+        return Finding(question="Late labels?", answer="no", finding=f"all {now.predictions:,} labels are in")
+    missing = f"{now.missing:,} of {now.predictions:,} labels are missing"
+    if now.maturity == "final":
+        missing += " for good"
+    if low != low:
+        unknown = f"{missing}; what they could make of {name} is not known"
+        return Finding(question="Late labels?", answer="cannot be judged", finding=unknown)
+    bounds = f"whatever they say, {name} ends between {evidence.span(low, high)}"
+    finding = f"{missing}; {bounds.replace(' to ', ' and ')}"
+    if before.known:
+        finding += f"; before it was {evidence.text(before.value)}"
+    answer = "could undo it" if evidence.undone_by_labels else "no"
+    return Finding(question="Late labels?", answer=answer, finding=finding)
+
+
+def _bad_data(evidence: Evidence) -> Finding:
+    bad = evidence.bad
+    files = f"; set aside: {'; '.join(bad.files)}" if bad.files else ""
+    if bad.more:
+        return Finding(question="Bad data?", answer="yes", finding="; ".join(bad.more) + files)
+    if not bad.rows:
+        rows = "every row of this time counts"
+    else:
+        usual = f"as usual (before: {bad.before:,} of as many)"
+        rows = f"{counted(bad.rows, 'row')} of this time {'does' if bad.rows == 1 else 'do'} not count, {usual}"
+    return Finding(question="Bad data?", answer="look at files" if bad.files else "no", finding=rows + files)
+
+
+def _one_slice(evidence: Evidence) -> Finding:
+    question = "One slice?"
+    if not evidence.sliced:
+        return Finding(question=question, answer="cannot be judged", finding="the config has no slices of these")
+    if not evidence.slices or not evidence.change.value:
+        return Finding(question=question, answer="no", finding="nothing changed that a slice could explain")
+    main = evidence.main
+    most = main or max(evidence.slices, key=lambda one: (evidence.share(one), -one.weight))
+    kept = evidence.now.value - most.explains
+    values = f"{evidence.text(most.before.value)} -> {evidence.text(most.now.value)}"
+    finding = (
+        f"{name_of(most.slice)}, {most.weight:.0%} of the whole, went {values}; as it was before, "
+        f"{evidence.sli.name} would be {evidence.text(kept)}"
+    )
+    if evidence.change.judged and not evidence.change.told:
+        return Finding(question=question, answer="nothing to explain", finding=f"most came from {finding}")
+    finding += f": it explains {evidence.share(most):.0%} of the change"
+    return Finding(
+        question=question, answer=f"mostly {name_of(main.slice)}" if main else "no: all alike", finding=finding
+    )

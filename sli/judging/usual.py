@@ -1,0 +1,55 @@
+"""How much an SLI usually moves from one stretch of time to the next: what chance and the calendar do together.
+
+Limit: over the stretches of equal length just before, at most `STRETCHES`, and only if `FEWEST` of them are final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sli.calendar.interval import Interval
+from sli.judging.sides import sides_in
+from sli.judging.windows import just_before, stretch_text
+from sli.planning.late_feedback import Horizon
+from sli.reading.publication import Publication
+from sli.slis import Sli
+
+STRETCHES, FEWEST = 21, 8
+SHARE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsualMove:
+    """`SHARE` of the moves from one stretch to the next are at most this large, in the unit of the SLI."""
+
+    move: float
+    moves: int
+    """How many moves were looked at."""
+    stretch: str
+    """What the stretches are: `day`, `week`, `31 days`, `6 hours`."""
+
+
+def usual_move(
+    publication: Publication, sli: Sli, now: Interval, slice: Mapping[str, str | None] | None
+) -> UsualMove | None:
+    """How much the SLI usually moves, from the final stretches before `now`; None with too few. Raises SliError."""
+    config, stretches = publication.config, [now]
+    while len(stretches) <= STRETCHES:
+        earlier = just_before(config, stretches[-1])
+        if earlier.start < config.since_instant:
+            break
+        stretches.append(earlier)
+    final = publication.published.as_of - Horizon.of(config).after
+    stretches = [stretch for stretch in stretches[1:] if stretch.end <= final]
+    if len(stretches) < FEWEST:
+        return None
+    values = np.array([side.value for [side] in sides_in(publication, [sli], stretches, slice)])
+    moves = np.abs(np.diff(values))
+    moves = moves[~np.isnan(moves)]
+    if len(moves) < FEWEST - 1:
+        return None
+    most = float(np.quantile(moves, SHARE, method="higher"))
+    return UsualMove(move=most, moves=len(moves), stretch=stretch_text(config, now))

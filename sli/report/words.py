@@ -90,8 +90,8 @@ def card_of(one: SliStanding, line: Line | None) -> Card:
     bound = None if one.objective is None else Objective(one.objective).parts[1]
     return Card(
         name=one.sli,
-        verdict=one.verdict or "",
-        sign=SIGNS.get(one.verdict or "", ""),
+        verdict=one.verdict if one.verdict in SIGNS else "",
+        sign=SIGNS.get(one.verdict, ""),
         value=number(one.now.value, None, one.unit) if one.now.value == one.now.value else "no value",
         interval=interval_text(one.now.low, one.now.high, one.unit) or (one.now.reason or "no interval"),
         objective="" if one.objective is None else bound_text(one.objective, one.unit),

@@ -5,6 +5,7 @@ the flight is at its gate. Cancelled and diverted flights are never answered. Li
 """
 
 import importlib.util
+import itertools
 import shutil
 from pathlib import Path
 
@@ -194,7 +195,7 @@ def write_days(rows: pd.DataFrame, time: str, schema: pa.Schema, folder: Path, n
     ordered = rows.sort_values([time, "output_id"])
     table, days = as_table(ordered, schema), ordered[time].dt.normalize()
     starts = np.flatnonzero(days.ne(days.shift())).tolist()
-    for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(days)]):
         write_table(table.slice(start, end - start), folder / f"date={days.iloc[start]:%Y-%m-%d}" / name)
 
 

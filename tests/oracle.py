@@ -352,7 +352,7 @@ def amount(world: World, pair: Pair) -> float:
     if pair.score is None:
         return 0.0
     if world.task == "binary":
-        return pair.score
+        return round(pair.score * 2**20) / 2**20
     return 0.0 if pair.label is None else pair.score - pair.label
 
 

@@ -130,7 +130,8 @@ class Scenario:
                 slice_ = tuple(sorted(json.loads(row["slice"]).items()))
                 by = tuple(filter(None, row["slice_by"].split(",")))
                 key = Group(micros(row["start"]), by, slice_, least, label, age)
-                found[key] = group["count"], int(group["whole"]) + int(group["fraction"]) / 2**80
+                total = int(group["whole"]) + int(group["fraction"]) / 2**80
+                found[key] = group["count"], total * kept.unit
         expected = outcomes(self.world, self.answer(as_of).pairs, self.config.tile)
         assert found.keys() == expected.keys()
         for key, (count, total) in expected.items():

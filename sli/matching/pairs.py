@@ -49,7 +49,7 @@ def pairs_sql(spec: Spec) -> str:
     return (
         f"SELECT tile, k, t{''.join(f', {quoted(name)}' for name in columns)}, {label} AS label, "
         f"{prediction} AS prediction, {decision} AS decision, truth IS NOT NULL AS labelled, "
-        f"truth IS NOT NULL AND value IS NOT NULL AS usable, {query} AS query, truth, value, "
+        f"truth IS NOT NULL AND value IS NOT NULL AS usable, {query} AS query, truth, value, f_t, "
         "CASE WHEN truth IS NOT NULL THEN (f_t - t) / 1e6::DOUBLE END AS delay, "
         "make_timestamptz(t) AS predicted_at, make_timestamptz(f_t) AS known_at"
     )

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from sli.calendar.duration import SECOND, Duration
 from sli.calendar.grain import TUMBLING, Grain
@@ -121,9 +119,9 @@ def calibration(
     """How well predictions between `start` and `end` are calibrated, bin by bin of those that have a label.
 
     Columns: bin (its name), low, high (its edges), labelled (predictions with a label), and for a binary task predicted
-    (mean score), observed (share of positives), ci_low, ci_high (its interval: Wilson 1927, at the config's `level`);
-    for regression error (mean of prediction - label). A bin without labels has no row. `slice` and `as_of` are those of
-    `query`. Raises SliError, also for another task.
+    (mean score, each rounded to 2^-20), observed (share of positives), ci_low, ci_high (its interval: Wilson 1927, at
+    the config's `level`); for regression error (mean of prediction - label). A bin without labels has no row. `slice`
+    and `as_of` are those of `query`. Raises SliError, also for another task.
 
     >>> from sli.reading.outcomes import calibration
     >>> bins = calibration(config)
@@ -141,13 +139,14 @@ def calibration(
     combinations, labelled, sums = _summed(kept, [kept.cells.bin], usable)
     bins = combinations[:, 0]
     rows = pd.DataFrame({**_bins(asked.config.outcomes, bins), "labelled": labelled})
+    mean = sums / labelled * asked.config.outcomes.unit
     if task == "regression":
-        return _told(rows.assign(error=sums / labelled), kept)
+        return _told(rows.assign(error=mean), kept)
     positive, of_bin, _ = _summed(kept, [kept.cells.bin], usable & kept.cells.positive)
     positives = np.zeros(len(bins), dtype=np.int64)
     positives[np.searchsorted(bins, positive[:, 0])] = of_bin
     low, high = wilson(positives, labelled, asked.config.level)
-    return _told(rows.assign(predicted=sums / labelled, observed=positives / labelled, ci_low=low, ci_high=high), kept)
+    return _told(rows.assign(predicted=mean, observed=positives / labelled, ci_low=low, ci_high=high), kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +205,7 @@ def _kept(asked: Question) -> _Kept:
         groups = tree.values(state, rows, asked.grain.name, asked.starts)
     assert isinstance(groups, Groups)
     # Slices beyond a cap are merged with those that stay, so one of them is chosen only now.
-    chosen = pc.equal(rows.slice, pa.scalar(asked.slice)).to_numpy(zero_copy_only=False)
+    chosen = np.array([name == asked.slice for name in rows.slice.to_pylist()], dtype=bool)
     groups = groups.take(np.flatnonzero(chosen))
     return _Kept(
         window=rows.window[chosen][groups.rows],

@@ -24,6 +24,10 @@ NO_VALUE = -10_000
 """The bin of predictions without a value."""
 STRIDE, POSITIVE = 1000, 500
 """How far the keys of two bins, and of two labels, lie apart."""
+
+SCORE_UNITS = 1 << 20
+"""Scores are summed in units of 1 / SCORE_UNITS: whole numbers take little room and add up fast."""
+BELOW_NINE = math.nextafter(0.9, 0)
 ONE = 5000
 """The bin of the numbers from 1 on. There are four bins for each doubling; those of negative numbers mirror them."""
 LARGEST = 1023
@@ -54,21 +58,31 @@ class Outcomes:
 
     @functools.cached_property
     def state(self) -> State:
-        """Its amount is the score (binary), or the error as in `bias`: prediction - label (regression).
+        """Its amount is the score in units of `unit` (binary), or the error as in `bias` (regression).
 
-        >>> state = Outcomes("binary", 0.5, (), 3_600_000_000).state
+        >>> state = Outcomes("regression", 0.5, (), 3_600_000_000).state
         >>> state.kind, state.amount
-        ('groups', 'value')
+        ('groups', 'prediction - label')
         """
         label = {"binary": "truth = 1", "multiclass": "truth = value"}.get(self.task, "true")
         # Steps count tiles, so a label is known at the end of a tile if its tile lies before that.
-        age = f"greatest(epoch_us(known_at) // {self.tile} - tile, 0)"
+        age = f"greatest(f_t // {self.tile} - tile, 0)"
         known = f"CASE WHEN {label} THEN {POSITIVE + 1} ELSE 1 END + {_age_step_sql(age)}"
         key = (
             f"((CASE WHEN value IS NULL THEN {NO_VALUE} ELSE {self._bin_sql} END) * {STRIDE} "
             f"+ CASE WHEN labelled THEN {known} ELSE 0 END)::INTEGER"
         )
-        return groups(key, amount={"binary": "value", "regression": "prediction - label"}.get(self.task, ""))
+        return groups(
+            key,
+            amount={"binary": f"round(value * {SCORE_UNITS})::INTEGER", "regression": "prediction - label"}.get(
+                self.task, ""
+            ),
+        )
+
+    @property
+    def unit(self) -> float:
+        """What a sum of amounts is counted in."""
+        return 1 / SCORE_UNITS if self.task == "binary" else 1.0
 
     @functools.cached_property
     def score_edges(self) -> tuple[float, ...]:
@@ -83,7 +97,9 @@ class Outcomes:
     def _bin_sql(self) -> str:
         """SQL of the bin of a prediction that has a value."""
         if self.task == "binary":
-            return " + ".join(f"(value >= {edge!r}::DOUBLE)::INTEGER" for edge in self.score_edges)
+            # BELOW_NINE * 10 is 9.0, though it lies below the edge.
+            extra = f" + (value >= {self.threshold!r}::DOUBLE)::TINYINT" if len(self.score_edges) > 9 else ""
+            return f"least(floor(value * 10)::TINYINT, 9) - (value = {BELOW_NINE!r}::DOUBLE)::TINYINT{extra}"
         if self.task == "multiclass":
             return "value::INTEGER"
         size = f"least(floor(log2(abs(value)))::INTEGER, {LARGEST})"

@@ -33,6 +33,10 @@ from sli.slis.states import (
 
 PLAIN = ("count", "sum", "min", "max")
 """Kinds of state that are one SQL aggregate."""
+WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER")
+"""Types whose sum fits a BIGINT, however many terms it has."""
+GROUP_PARTS = ("whole", "fraction", "undefined")
+"""The parts of a sum that a group has; the number of its terms is the count of the group."""
 NOTHING = {"count": "0", "sum": sum_sql(lambda _: "0")}
 """SQL of a state over the queries of a ranking, for a tile without queries."""
 
@@ -98,7 +102,8 @@ MAX_ROWS_COUNTED = 1_000_000
 def aggregate_finest(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
     """Create table `finest`: plain states by all slice columns at once; slices of fewer columns add up its rows.
 
-    If that would save no work, it creates no table and returns False.
+    States of kind `groups` get tables of their own, `grouped_<id>`. If that would save no work, it creates no table and
+    returns False.
     """
     columns = _all_columns(spec)
     if len(spec.slice_sets) < 2 or not columns:
@@ -111,7 +116,34 @@ def aggregate_finest(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
     if groups * MIN_GROUP_ROWS > rows:
         return False
     con.execute(f"CREATE OR REPLACE TEMP TABLE finest AS {_groups_sql(columns, spec)}")
+    _create_grouped(con, columns, spec)
     return True
+
+
+def _create_grouped(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec) -> None:
+    """Create table `grouped_<id>` for each state of kind `groups`: its groups by tile and slice.
+
+    So the SQL of the state is computed once for each pair, and few rows are placed into cells.
+    """
+    names, values = slice_names_sql(columns), slice_values_sql(columns, spec)
+    for state in (state for state in spec.states if state.kind == "groups"):
+        amount, parts = _amount(con, state)
+        kept = "".join(f", {parts[name]} AS {name}" for name in GROUP_PARTS)
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE grouped_{state.id} AS SELECT tile{names}, key, count(*) AS count{kept} "
+            f"FROM (SELECT tile{values}, ({state.of}) AS key{amount} FROM pairs WHERE {state.where}) "
+            f"GROUP BY tile{names}, key"
+        )
+
+
+def _amount(con: duckdb.DuckDBPyConnection, state: State) -> tuple[str, dict[str, str]]:
+    """SQL of the column `x` with the amounts of a state ("" if it has none), and of the parts of their exact sum."""
+    if not state.amount:
+        return "", dict.fromkeys(GROUP_PARTS, "NULL")
+    if str(con.sql(f"SELECT ({state.amount}) FROM pairs LIMIT 0").types[0]) in WHOLE_NUMBERS:
+        # The same sum as of doubles, but faster.
+        return f", ({state.amount}) AS x", {"whole": "coalesce(sum(x), 0)::BIGINT", "fraction": "0", "undefined": "0"}
+    return f", ({state.amount})::DOUBLE AS x", _fixed_point("x")
 
 
 def _all_columns(spec: Spec) -> SliceBy:
@@ -171,6 +203,8 @@ def aggregate_pairs(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec
     of `schemas.state_type`. `finest` says whether `aggregate_finest` created its table.
     """
     con.execute(f"CREATE OR REPLACE TEMP TABLE cells AS {_cells_sql(columns, spec, finest)}")
+    if not finest:
+        _create_grouped(con, columns, spec)
     values, joins = "".join(_stored_sql(state) for state in _plain_states(spec)), ""
     ranked = [state for state in spec.states if state.unit == "query"]
     if ranked:
@@ -182,9 +216,8 @@ def aggregate_pairs(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec
         f"predictions, labelled{values} FROM cells{joins} ORDER BY cell"
     ).to_arrow_table()
     for state in spec.states:
-        if state.kind in LISTS:
-            sql, order = LISTS[state.kind](state, columns, spec)
-            flat = con.sql(f"{sql} ORDER BY cell, {order}").to_arrow_table()
+        if (elements := _elements_of(state, columns, spec, finest)) is not None:
+            flat = con.sql(f"{elements.sql} ORDER BY cell, {elements.order}").to_arrow_table()
             cell = integers(flat.column("cell"))
             column = list_column(flat.drop_columns(["cell"]), cell, len(tiles), state_type(state.kind))
             tiles = tiles.append_column(state.id, column)
@@ -205,7 +238,7 @@ def _in_cells(values: str, where: str, columns: SliceBy, spec: Spec) -> str:
 class ListSql(NamedTuple):
     """SQL of the elements of a list state."""
 
-    elements: str
+    sql: str
     """One row an element: its cell, then its fields."""
     order: str
     """The order of elements within a cell."""
@@ -226,14 +259,16 @@ def _histogram(state: State, columns: SliceBy, spec: Spec) -> ListSql:
     )
 
 
-def _groups(state: State, columns: SliceBy, spec: Spec) -> ListSql:
-    """Counts by text, with the exact sum of `amount` if there is one."""
-    values = f"({state.of}) AS key{f', ({state.amount})::DOUBLE AS x' if state.amount else ''}"
-    source = _in_cells(values, f"({state.where}) AND ({state.of}) IS NOT NULL", columns, spec)
-    parts = _fixed_point("x") if state.amount else dict.fromkeys(SUM_PARTS, "NULL")
-    kept = ", ".join(f"{parts[name]}::{SUM_PARTS[name]} AS {name}" for name in ("whole", "fraction", "undefined"))
+def _groups(state: State, columns: SliceBy, spec: Spec, finest: bool) -> ListSql:
+    """Counts by text, with the exact sum of `amount` if there is one; from table `grouped_<id>`."""
+    by = _all_columns(spec) if finest else columns
+    on = "".join(f" AND c.slice_{i} IS NOT DISTINCT FROM v.slice_{by.index(name)}" for i, name in enumerate(columns))
+    total, group = ("{}", "") if by == columns else ("sum({})", " GROUP BY c.cell, v.key")
+    kinds = {"count": "BIGINT", **{name: SUM_PARTS[name] for name in GROUP_PARTS}}
+    kept = "".join(f", {total.format(f'v.{name}')}::{kind} AS {name}" for name, kind in kinds.items())
     return ListSql(
-        f"SELECT c.cell, key::VARCHAR AS key, count(*) AS count, {kept} FROM {source} GROUP BY c.cell, v.key",
+        f"SELECT c.cell, v.key::VARCHAR AS key{kept} FROM grouped_{state.id} v "
+        f"JOIN cells c ON c.tile = v.tile{on} WHERE v.key IS NOT NULL{group}",
         "key",
     )
 
@@ -266,8 +301,12 @@ def _sample(state: State, columns: SliceBy, spec: Spec) -> ListSql:
     return ListSql(f"SELECT cell, {parts} FROM ({least})", "key, truth, prediction")
 
 
-LISTS = {"histogram": _histogram, "groups": _groups, "distinct": _distinct, "sample": _sample}
-"""The SQL of each kind of state that is a list."""
+def _elements_of(state: State, columns: SliceBy, spec: Spec, finest: bool) -> ListSql | None:
+    """The SQL of the elements of a state; None if it is no list."""
+    if state.kind == "groups":
+        return _groups(state, columns, spec, finest)
+    make = {"histogram": _histogram, "distinct": _distinct, "sample": _sample}.get(state.kind)
+    return None if make is None else make(state, columns, spec)
 
 
 def queries_sql(columns: SliceBy, spec: Spec) -> str:

@@ -123,7 +123,7 @@ def test_predictions_are_calibrated_as_the_pairs_say(published, slice_):
         errors = groups.apply(lambda rows: (rows.prediction - rows.label).mean(), include_groups=False)
         assert bins.error.tolist() == pytest.approx(errors.tolist(), rel=1e-12, abs=1e-12)
         return
-    assert bins.predicted.tolist() == pytest.approx(groups.prediction.mean().tolist(), rel=1e-12)
+    assert bins.predicted.tolist() == pytest.approx(groups.prediction.mean().tolist(), rel=0, abs=2**-21)
     positives = used.label.astype(int).groupby(bins_of(config, used)).sum()
     assert bins.observed.tolist() == (positives / bins.labelled.to_numpy()).tolist()
     for row, positive in zip(bins.itertuples(index=False), positives, strict=True):

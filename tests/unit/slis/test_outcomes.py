@@ -16,8 +16,8 @@ TINY = np.finfo(float).smallest_subnormal
 def keys_of(outcomes, values, truths, ages=0):
     """The key of each pair, all predicted in tile 5."""
     pairs = pd.DataFrame({"value": values, "truth": truths})
-    known = pd.to_datetime((5 + np.broadcast_to(ages, len(pairs))) * HOUR // 1000, unit="ms", utc=True)
-    rows = pa.Table.from_pandas(pairs.assign(tile=5, known_at=known, labelled=pairs.truth.notna()))
+    known = (5 + np.broadcast_to(ages, len(pairs))) * HOUR
+    rows = pa.Table.from_pandas(pairs.assign(tile=5, f_t=known, labelled=pairs.truth.notna()))
     with duckdb.connect() as con:
         con.register("pairs", rows)
         keys = con.execute(f"SELECT ({outcomes.state.of})::VARCHAR AS key FROM pairs").fetchnumpy()["key"]

@@ -3,12 +3,14 @@
 May import every other wing; only `flows` imports this one. The only wing that imports `rich`.
 
 - `cli`: runs a subcommand and returns its exit code; `arguments`: the options and their help
-- `answers`: what a run, a plan, the results and a verification say of one config; `models`: of one or several, printed
+- `parsing`: its errors, told like all others
+- `answers`: what a run, a plan and a verification say of one config; `shown`: what `show` says; `models`: of one or
+  several, printed
+- `overview`: `show CONFIG` alone; `results`: chosen results, by `trends` (a line a slice), `chart` and its `axes`
 - `standing`: the newest verdicts and coverage of a model; `output`: lines, JSON and warnings without secrets
 - `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`
-- `tables`: what `show`, `query` and `slices` print; `compared`: what `compare` prints
-- `grid`: columns that fit a terminal; `plot`: the plot above them
-- `figures`: numbers, times and changes as text; `bars`: progress bars
+- `tables`: what `show --table`, `query` and `slices` print; `compared`: what `compare` prints
+- `grid`: columns that fit a terminal; `bars`: progress bars
 - `init`: writes a config, whose text is in `config_text`, from what `guessing` makes of the logs
 - `demo`: the two example data sets and the session that `sli demo` prints
 """

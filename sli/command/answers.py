@@ -1,4 +1,4 @@
-"""What `run`, `plan`, `show` and `verify` answer for one config: as lines, or as plain values for `--json`.
+"""What `run`, `plan` and `verify` answer for one config: as lines, or as plain values for `--json`.
 
 Limit: an answer is computed and not yet printed; `models` prints it, alone or as one of several.
 """
@@ -11,13 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sli.command.arguments import slice_of
 from sli.config.model import Config
 from sli.errors import DIFFERENT, WARNED
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from sli.runs.outcome import Outcome
 
 
@@ -96,77 +93,6 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     rows = {"where": [asdict(log) for log in kept]} if kept else {}
     plain = {**planned.to_dict(), "expected": expected and expected.to_dict(), **rows}
     return Answer(plain=plain, lines=lines, cells=cells)
-
-
-def show_answer(options: argparse.Namespace, config: Config) -> Answer:
-    """Published rows of the table that `options` name. Raises SliError."""
-    from sli.command.standing import standing_cells
-    from sli.command.tables import records
-
-    frame = _shown_rows(options, config)
-    return Answer(
-        plain=records(frame) if options.json else None,
-        lines=[] if options.json else _table_lines(options, config, frame),
-        cells=lambda: standing_cells(config),
-    )
-
-
-def _table_lines(options: argparse.Namespace, config: Config, frame: pd.DataFrame) -> list[str]:
-    from sli.command.grid import terminal_width
-    from sli.command.tables import ROWS, audit_lines, change_lines, result_lines, run_lines
-
-    rows, width = ROWS if options.rows is None else options.rows, terminal_width()
-    if options.table == "audit":
-        return audit_lines(frame, rows, width)
-    if frame.empty and options.table == "results":
-        sets = ", ".join("all" if not columns else " x ".join(columns) for columns in config.slice_sets)
-        return [f"no such windows; the slices of this config are: {sets}"]
-    if frame.empty:
-        return ["no such rows"]
-    if options.table == "results":
-        slis = options.sli or [sli.name for sli in config.declared]
-        return result_lines(frame, config, slis, rows, width)
-    return run_lines(frame, width) if options.table == "runs" else change_lines(frame, config, width)
-
-
-def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
-    """The rows for `show`, cut to `--rows`; as text, results and audit are cut later, when they are printed."""
-    from sli.command.tables import ROWS, audit_rows, changes, newest
-
-    frame, rows = _all_rows(options, config), options.rows
-    if options.table == "results":
-        return newest(frame, rows) if rows is not None and options.json else frame
-    if options.table == "audit":
-        return audit_rows(frame, rows) if options.json else frame
-    limit = ROWS if rows is None and not options.json else rows
-    if options.table == "runs":
-        return frame if limit is None else frame.tail(limit)
-    return changes(frame, limit)
-
-
-def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
-    """All rows that the options of `show` choose. Raises SliError."""
-    from sli.reading.read import check_windowless, read, standing_audit
-
-    grain, by = options.grain, options.by.split(",") if options.by else None
-    slice = slice_of(options.slice) if options.slice else None
-    if options.table == "audit":
-        choices = {
-            "sli": options.sli,
-            "grain": grain,
-            "slice": slice,
-            "by": by,
-            "start": options.start,
-            "end": options.end,
-        }
-        check_windowless("audit", choices, "as_of")
-        return standing_audit(config, options.as_of)
-    if options.table == "results":
-        names = [grain.name for grain in config.all_grains]
-        grain = grain or ("day" if "day" in names else names[0])
-        by = list(config.slice_sets[0]) if by is None and slice is None else by
-    within = {"start": options.start, "end": options.end, "as_of": options.as_of}
-    return read(config, sli=options.sli, grain=grain, slice=slice, slice_by=by, table=options.table, **within)
 
 
 def verify_answer(options: argparse.Namespace, config: Config) -> Answer:

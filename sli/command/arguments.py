@@ -173,7 +173,10 @@ def _slice_choice(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--sli", action="append", metavar="NAME", help="show this SLI; repeatable, the first is plotted (default: all)"
+        "--sli",
+        action="append",
+        metavar="NAME",
+        help="show this SLI; repeatable, of one slice the first is drawn (default: all)",
     )
     parser.add_argument(
         "--grain", metavar="GRAIN", help="hour, day, week, month, cumulative, or SIZE/EVERY like 7d/1d (default: day)"
@@ -188,7 +191,8 @@ def _show(parser: argparse.ArgumentParser) -> None:
         "--rows",
         type=_natural,
         metavar="N",
-        help="how many windows, changes, runs or checks to list, the newest (default: 14; with --json all)",
+        help="how many windows, changes, runs or checks to list, the newest (default: 14; with --json all); on a "
+        "terminal windows are listed only with this option",
     )
     parser.add_argument(
         "--table",
@@ -340,7 +344,12 @@ COMMANDS = {
         "If it is interrupted, the same command continues it.",
         (_config, _common, _backfill),
     ),
-    "show": Command("Print published results as a table and, on a terminal, a plot.", (_configs, _common, _show)),
+    "show": Command(
+        "Say how a model does, or print published results. Without options: how good it is now, whether that is\n"
+        "as required, whether a drop is real, and what the last run changed. With options, on a terminal: a line for\n"
+        "each slice, or a chart of one slice; in a pipe: a line for each window and slice.",
+        (_configs, _common, _show),
+    ),
     "query": Command(
         "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.",
         (_config, _common, _query),

@@ -66,8 +66,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from sli.command.answers import show_answer
     from sli.command.models import print_answers
+    from sli.command.shown import show_answer
 
     return print_answers(options, show_answer)
 
@@ -126,7 +126,8 @@ def _backfill(options: argparse.Namespace) -> int:
 
 def _query(options: argparse.Namespace) -> int:
     from sli.command.grid import terminal_width
-    from sli.command.tables import ROWS, most_common, newest, query_lines, records, value_lines
+    from sli.command.results import ROWS, newest
+    from sli.command.tables import most_common, query_lines, records, value_lines
     from sli.config.load import load_config
     from sli.reading.query import distribution, query
 

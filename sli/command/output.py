@@ -1,18 +1,43 @@
-"""How the command prints: lines and JSON on stdout, warnings on stderr, all without secrets."""
+"""How the command prints: lines and JSON on stdout, warnings on stderr, all without secrets.
+
+Where the encoding of stdout lacks a mark that charts and tables are drawn with, all marks become ASCII, each as wide.
+Limit: colour marks what is breached and nothing else, and only on a terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 
 from sli.masking import masked, masked_tree
 
+MARKS = str.maketrans("░█×│┤└─┬▁▂▃▄▅▆▇…", ":#x|++-+_.,-=+*~")
+"""Marks, and the ASCII that stands for them."""
+RED, PLAIN = "\x1b[31m", "\x1b[0m"
+
 
 def print_lines(lines: Sequence[str]) -> None:
     """Print text on stdout."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in lines:
-        print(masked(line))
+        print(encodable(masked(line), encoding))
+
+
+def encodable(line: str, encoding: str) -> str:
+    """The line in ASCII marks if the encoding lacks any mark; other characters that it lacks are escaped."""
+    try:
+        "".join(map(chr, MARKS)).encode(encoding)
+    except UnicodeEncodeError:
+        line = line.translate(MARKS)
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def red(line: str, text: str) -> str:
+    """The line with the text in red wherever it occurs; as it is without a terminal, or if colours are unwanted."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return line if unwanted or not sys.stdout.isatty() else line.replace(text, f"{RED}{text}{PLAIN}")
 
 
 def print_json(plain: object) -> None:

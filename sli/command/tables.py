@@ -1,24 +1,21 @@
-"""What `show`, `query` and `slices` print: tables and, on a terminal, a plot.
+"""What `show --table`, `query` and `slices` print as tables, and rows for `--json`.
 
-Without a terminal (`width` is None) there is no plot and no text is cut. Limit: a table of results shows the `SLICES`
-slices with the most predictions, and says so.
+Without a terminal (`width` is None) no text is cut and nothing is drawn. Limit: on a terminal a table of `query` has
+the `SLICES` slices with the most predictions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import date
 from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
-import numpy as np
-
-from sli.calendar.grain import TUMBLING
-from sli.command.grid import Column, columns, lines, shortened
-from sli.command.plot import plot
+from sli.command.grid import columns, lines, shortened
+from sli.command.results import newest, picture_lines, rest_note, value_cell
+from sli.command.trends import SLICES
 from sli.config.model import Config
 from sli.reading.figures import (
-    Row,
     change_text,
     counted,
     interval_text,
@@ -29,17 +26,9 @@ from sli.reading.figures import (
     slice_name,
     window_name,
 )
-from sli.slices import OTHER, SliceBy
-from sli.slis.formula import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ROWS = 14
-"""Windows, or rows, in a table, unless asked otherwise."""
-SLICES = 20
-"""Slices in a table."""
-PLOT_WIDTH = 120
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -53,61 +42,6 @@ def records(frame: pd.DataFrame) -> list[dict[str, object]]:
         return value.tolist() if hasattr(value, "tolist") else value
 
     return [{str(name): plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def newest(frame: pd.DataFrame, windows: int) -> pd.DataFrame:
-    """The rows of the newest windows."""
-    ends = sorted(frame.window_end.unique())
-    return frame[frame.window_end.isin(ends[max(0, len(ends) - windows) :])]
-
-
-def result_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int, width: int | None) -> list[str]:
-    """The plot of the first SLI and a table of all: a line for each window and slice, a column for each SLI."""
-    slices = frame["slice"].map(slice_name).nunique()
-    notes = [f"the {SLICES} largest of {slices:,} slices"] if slices > SLICES else []
-    notes += _rest_note(frame, config.caps)
-    if frame.objective.notna().any():
-        notes.append("objective ok: met, !!: breached, ?: undecided")
-    if (frame.error_bound > 0).any():
-        notes.append(f"~: approximate, off by at most {frame.error_bound.max():.2g}")
-    plot_lines = _plot_lines(frame, config.model, config.timezone, slis[0], width)
-    return [*plot_lines, *lines(_values(frame, config, slis, rows), width, keys=2), *["; ".join(notes)] * bool(notes)]
-
-
-def _plot_lines(frame: pd.DataFrame, model: str, timezone: str, sli: str, width: int | None) -> list[str]:
-    return [] if width is None else plot(frame, model, timezone, sli, min(width, PLOT_WIDTH)).split("\n")
-
-
-def _values(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> list[Column]:
-    """One line for each window and slice, one column for each SLI, then coverage and maturity."""
-    grain = str(frame.grain.iloc[0])
-    names = ("window" if grain in TUMBLING else "until", "slice", *slis, "predictions", "coverage", "maturity")
-    texts = []
-    for _, group in newest(_largest(frame), rows).groupby(["window_end", "name"], sort=True):
-        values = list(rows_of(group))
-        first, by_sli = values[0], {row.sli: row for row in values}
-        name = slice_name(first.slice)
-        when = local(first.window_start if grain in TUMBLING else first.window_end, config.timezone, grain)
-        cells = [_cell(by_sli.get(sli), config.units.get(sli, "")) for sli in slis]
-        texts.append((when, name, *cells, f"{first.predictions:,}", f"{first.coverage:.1%}", first.maturity))
-    return columns(names, texts, whole=names[:1], left=("slice", "maturity"))
-
-
-def _largest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The `SLICES` slices with the most predictions; their texts are in a new column `name`."""
-    frame = frame.assign(name=frame["slice"].map(slice_name))
-    sizes = frame.groupby("name")["predictions"].sum().nlargest(SLICES)
-    return frame[frame["name"].isin(sizes.index)]
-
-
-def _cell(row: Row | None, unit: Unit) -> str:
-    """A value with `~` before it if it is approximate, and the sign of its verdict after it."""
-    if row is None:
-        return ""
-    sign = {"met": " ok", "breached": " !!", "undecided": " ?"}.get(row.verdict or "", "")
-    unknown_error = np.isnan(row.error_bound) and not np.isnan(row.value)
-    approximate = "~" if unknown_error or row.error_bound > 0 else ""
-    return approximate + number(row.value, row.reason, unit) + sign
 
 
 def changes(frame: pd.DataFrame, rows: int | None) -> pd.DataFrame:
@@ -228,23 +162,26 @@ def audit_lines(audit: pd.DataFrame, rows: int | None = None, width: int | None 
 
 
 def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width: int | None) -> list[str]:
-    """The plot of several windows, and a table of the newest with their intervals.
+    """A picture of several windows, and a table of the newest with their intervals.
 
     `if labels arrive` is the range the value can still reach, depending on the missing labels.
     """
-    plot_lines = _plot_lines(frame, config.model, config.timezone, sli, width) if frame.window_end.nunique() > 1 else []
-    unit, interval = config.units.get(sli, ""), f"{config.level:.0%} interval"
+    several = width is not None and frame.window_end.nunique() > 1
+    picture = [*picture_lines(frame, config, sli, width), ""] if several and width is not None else []
+    interval, unit = f"{config.level * 100:g}% interval", config.units.get(sli, "")
     names = ("from", "until", "slice", sli, interval, "if labels arrive", "predictions", "coverage", "maturity")
-    shown = newest(_largest(frame), rows).sort_values(["window_end", "name"], kind="stable")
+    frame = frame.assign(name=frame["slice"].map(slice_name))
+    largest = frame.groupby("name")["predictions"].sum().nlargest(SLICES).index
+    shown = frame if width is None else frame[frame["name"].isin(largest)]
     texts = []
-    for row in rows_of(shown):
+    for row in rows_of(newest(shown, rows).sort_values(["window_end", "name"], kind="stable")):
         complete = row.missing_low == row.missing_high == row.value
         texts.append(
             (
                 local(row.window_start, config.timezone, "hour"),
                 local(row.window_end, config.timezone, "hour"),
                 slice_name(row.slice),
-                _cell(row, unit),
+                value_cell(row, unit),
                 interval_text(row.ci_low, row.ci_high, unit),
                 "" if complete else interval_text(row.missing_low, row.missing_high, unit),
                 f"{row.predictions:,}",
@@ -253,13 +190,7 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
             )
         )
     table = columns(names, texts, whole=names[:2], left=("slice", "maturity"))
-    return [*plot_lines, *lines(table, width, keys=3), *_rest_note(frame, config.caps)[:1]]
-
-
-def _rest_note(frame: pd.DataFrame, caps: Mapping[SliceBy, int]) -> list[str]:
-    """What `(other)` means, if it is shown."""
-    tops = {caps.get(tuple(slice), 0) for slice in frame["slice"] if OTHER in slice.values()} - {0}
-    return [f"{OTHER}: all slices of a window but its {' or '.join(map(str, sorted(tops)))} largest"] if tops else []
+    return [*picture, *lines(table, width, keys=3), *rest_note(frame, config.caps)]
 
 
 class _SliceRow(Protocol):

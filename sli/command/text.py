@@ -22,7 +22,17 @@ from sli.planning.plan import Plan
 from sli.planning.request import Backfill
 from sli.planning.tasks import TaskSet, size_text
 from sli.publishing.conflicts import Conflicts
-from sli.reading.figures import change_text, counted, kept_value, largest_first, local, rows_of, slice_name, window_name
+from sli.reading.figures import (
+    Row,
+    change_text,
+    counted,
+    kept_value,
+    largest_first,
+    local,
+    rows_of,
+    slice_name,
+    window_name,
+)
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 from sli.runs.preview import Kept
@@ -279,16 +289,18 @@ def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     changed = rows[~kept_value(rows)]
     days = changed[changed.grain == "day"]
     examples = largest_first(days if len(days) else changed).head(SHOWN)
-    lines = [
-        f"  {row.grain} {window_name(row, config.timezone)} {slice_name(dict(row.slice))}, {row.sli}: "
-        f"{change_text(row, config.units.get(row.sli, ''))} ({row.cause})"
-        for row in rows_of(examples)
-    ]
+    lines = [f"  {change_line(row, config)}" for row in rows_of(examples)]
     if changed.empty:
         lines.append("  no value changed, only other columns, for example coverage")
     if len(rows) > len(examples):
         lines.append(f"  all of them, the largest first: sli show CONFIG --table {table}")
     return lines
+
+
+def change_line(row: Row, config: Config) -> str:
+    """`day 2013-12-30 LGA, recall: 0.4386 -> 0.5 (late feedback)`."""
+    of = f"{row.grain} {window_name(row, config.timezone)} {slice_name(dict(row.slice))}, {row.sli}"
+    return f"{of}: {change_text(row, config.units.get(row.sli, ''))} ({row.cause})"
 
 
 def warning_lines(outcome: Outcome) -> list[str]:

@@ -51,6 +51,7 @@ class Row(Protocol):
     change: str
     cause: str
     old_value: float
+    old_verdict: str | None
 
 
 def rows_of(frame: pd.DataFrame) -> Iterator[Row]:

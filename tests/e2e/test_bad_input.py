@@ -465,12 +465,22 @@ def test_show_explains_what_it_cannot_show(desk: Desk, arguments: list[str], par
     assert said.has(*parts)
 
 
-@pytest.mark.parametrize("arguments", [["--end", "2010-01-01"]])
-def test_show_says_so_where_there_is_nothing_to_show(desk: Desk, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--end", "2010-01-01"], "no hour windows in this time: they are published from 2024-01-15 10:00 to 2024-01-"),
+        (["--slice", "site=a", "--end", "2010-01-01"], "no hour windows of a in this time: they are published from"),
+        (["--slice", "site=A"], "no slice site=A: site is one of a, b; did you mean 'a'?"),
+        (["--as-of", "2010-01-01"], "are known at 2010-01-01; the first run is as of 2024-02-01T00:00Z"),
+    ],
+)
+def test_show_says_why_there_is_nothing_to_show(desk: Desk, arguments: list[str], why: str) -> None:
+    desk.configure(slice_by=[[], ["site"]])
+    desk.predictions(site=["a", "b"] * 3)
     assert desk.run().code == 0
     said = desk.call("show", str(desk.config), *arguments)
-    assert said.code == 0
-    assert said.has("no such windows")
+    assert (said.code, said.out.count("\n")) == (0, 1)
+    assert said.has(why)
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import pytest
 from desk import TEN, ZONED, Desk
 
 import sli
+from sli.command.overview import CHANGED, GOOD, REAL
+from sli.command.results import plain_lines
+from sli.config.load import load_config
 
+QUESTIONS = (GOOD, REAL, CHANGED)
 SLIS: list[Any] = ["accuracy", *({"name": f"score_p{q:02}", "sli": "quantile", "q": q / 100} for q in range(4, 96, 4))]
 N, DAYS = 30, 3
 FIRST, SECOND, THIRD = "2024-01-20", "2024-01-21", "2024-01-22"
@@ -69,7 +74,7 @@ def test_a_table_of_24_slis_on_a_terminal_shows_every_value_beside_its_date(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setattr("sli.command.grid.terminal_width", lambda: width)
-    found = shown(desk, "--by", "site")
+    found = shown(desk, "--by", "site", "--rows", "14")
     assert max(map(len, found)) <= width
     assert found[0].startswith("m: accuracy, day")
     heads = [i for i, line in enumerate(found) if line.startswith("window ")]
@@ -86,6 +91,87 @@ def test_in_a_pipe_there_is_no_plot_and_a_row_is_one_whole_line(desk: Desk) -> N
     assert [row[:10] for row in rows[:4]] == ["2024-01-16"] * 2 + ["2024-01-17"] * 2
     assert "a site with a name of many words" in "\n".join(rows)
     assert "…" not in "\n".join(rows)
+
+
+def test_what_a_pipe_gets_splits_into_the_same_columns_in_every_line(tmp_path: Path) -> None:
+    """The header is fixed, verdicts are words, no cell is empty, and notes begin with `#`."""
+    desk = Desk(tmp_path, None)  # type: ignore[arg-type]
+    slis = [{"sli": "accuracy", "objective": ">= 0.9"}, "recall", {"sli": "feedback_delay", "q": 0.5}]
+    desk.configure(slis=slis, slice_by=[["site"]], grains=["day"])
+    desk.predictions(site=["A", "two words", None] * 2)
+    desk.feedback(label=[1, 0, None, 1, 0, None])
+    sli.run(desk.config, as_of=FIRST)
+    config = load_config(desk.config)
+    found = plain_lines(sli.read(config, slice_by=["site"]), config, [sli.name for sli in config.declared], 14)
+    fields = [re.split(" {2,}", line) for line in found]
+    assert fields[0] == ["window", "slice", "accuracy", "accuracy verdict", *fields[0][4:]]
+    assert fields[0][4:] == ["recall", "feedback_delay", "predictions", "coverage", "maturity"]
+    assert [(row[1], row[3]) for row in fields[1:]] == [("A", "undecided"), ("null", "-"), ("two words", "undecided")]
+    assert {len(row) for row in fields} == {9}
+    assert fields[1][5] == "1 h"
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 24 SLIs after a first run and one with late feedback."""
+    desk = Desk(tmp_path_factory.mktemp("late"), None)  # type: ignore[arg-type]
+    desk.configure(
+        slis=[{"sli": "accuracy", "objective": ">= 0.9"}, *SLIS[1:]], slice_by=[[], ["site"]], grains=["day"]
+    )
+    for day in range(DAYS):
+        columns = {"output_id": [f"d{day}-{i}" for i in range(N)], "predicted_at": times(day)}
+        desk.predictions(
+            f"{day}.parquet", **columns, score=[(i + 0.5) / N for i in range(N)], site=["A", "B"] * (N // 2)
+        )
+        fed(desk, "first", day, range(0, N, 2 if day else 1), 1)
+    sli.run(desk.config, as_of="2024-01-17T12:00")
+    fed(desk, "late", 2, range(1, N, 2), 0)
+    sli.run(desk.config, as_of=FIRST)
+    return desk.root
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_show_alone_answers_four_questions_on_one_screen(
+    late: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr("sli.command.overview.terminal_width", lambda: width)
+    found = shown(Desk(late, capsys))
+    assert max(map(len, found)) <= width
+    text = " ".join(" ".join(found).split())
+    assert "accuracy 0.48, not as required (at least 0.9)" in text
+    assert "14 more: sli show CONFIG --rows 1" in text
+    assert "breached (>= 0.9)" in text
+    if width >= 80:
+        assert len(found) <= 30
+        assert [found.index(question) for question in QUESTIONS] == sorted(map(found.index, QUESTIONS))
+        assert "More: sli show CONFIG with --sli accuracy, --by site" in text
+        assert "undecided -> breached: day 2024-01-17 B, accuracy: - -> 0.4667 (late feedback)" in text
+        assert "48 late feedback, 96 became final unchanged" in text
+    assert "\x1b" not in text
+
+
+def test_show_alone_in_a_pipe_is_the_same_text_without_trends(late: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = shown(Desk(late, capsys))
+    assert [question in found for question in QUESTIONS] == [True] * 3
+    assert "█" not in "".join(found)
+    assert found[5].split() == ["accuracy", "0.48", "0.3707", "..", "0.5913", "breached", "(>=", "0.9)"]
+
+
+def test_of_one_slice_a_chart_is_drawn_and_of_several_a_line_each(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sli.command.grid.terminal_width", lambda: 80)
+    chart = shown(desk, "--sli", "accuracy")
+    assert chart[0] == "m: accuracy, day, all"
+    assert chart[1].startswith("2024-01-17  ")
+    assert sum("│" in line or "┤" in line for line in chart) == 12
+    lines = shown(desk, "--by", "site", "--sli", "accuracy")
+    assert [line.split("  ")[0] for line in lines[1:]] == ["B", "a site with a nam…"][: len(lines) - 1] or len(
+        lines
+    ) == 3
+    every = shown(desk, "--by", "site")
+    assert every[-1].startswith("--sli NAME shows another: score_p04, ")
+    whole = shown(desk, "--slice", "site=B")
+    assert whole[0] == "m: day 2024-01-17, B"
+    assert len(whole) == 26
 
 
 CHOICES: list[tuple[list[str], dict[str, set[Any]]]] = [

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sli.command.grid import terminal_width
-from sli.command.tables import audit_lines, result_lines
+from sli.command.output import print_lines
+from sli.command.results import plain_lines, view_lines
+from sli.command.tables import audit_lines
 from sli.command.text import outcome_lines, plan_lines, warning_lines
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -66,8 +68,7 @@ def _flights(at: Path) -> None:
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
     print(flights.deliver_late(at).relative_to(at))
-    for line in plan_lines(plan(config, as_of=LATER), config.id_columns, config.all_grains):
-        print(line)
+    print_lines(plan_lines(plan(config, as_of=LATER), config.id_columns, config.all_grains))
     _say(f"sli run {path} --as-of {LATER}")
     _run(config, LATER)
     _say("what was believed before, and what is believed now, of accuracy at LaGuardia on that day")
@@ -95,8 +96,7 @@ def _taxi(at: Path, source: str | None) -> None:
         raise InputError("the taxi files cannot be used", where=source, found=str(error)) from error
     _say(f"sli run {path}")
     _run(config, AS_OF["taxi"])
-    for line in audit_lines(read(config, table="audit")):
-        print(line)
+    print_lines(audit_lines(read(config, table="audit")))
     slis = ["accuracy", "precision", "recall", "roc_auc"]
     _show(read(config, sli=slis, grain="day", slice_by=[]), config, slis, 7)
     _say("the same again")
@@ -121,12 +121,14 @@ def _timed(what: str, call: Callable[[], object]) -> None:
 
 
 def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -> None:
-    for line in result_lines(frame, config, slis, rows, terminal_width()):
-        print(line)
+    width = terminal_width()
+    if width is None:
+        print_lines(plain_lines(frame, config, slis, rows))
+    else:
+        print_lines(view_lines(frame, config, slis, width, named=True, rows=None))
 
 
 def _run(config: Config, as_of: str | None) -> None:
     outcome = run(config, as_of=as_of)
     lines = outcome_lines(outcome, config)
-    for line in [*lines, *warning_lines(outcome)]:
-        print(line)
+    print_lines([*lines, *warning_lines(outcome)])

@@ -1,0 +1,191 @@
+"""`sli show CONFIG` alone: four questions about a model answered on one screen.
+
+How good is it now, and is that as required? How was it over time? Is a drop real? What changed since the run before?
+Limit: as it is now, over all predictions together; options of `show` choose anything else.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from datetime import timedelta
+
+import numpy as np
+
+from sli.command.grid import GAP, Column, columns, lines, printed, shortened, terminal_width
+from sli.command.output import red
+from sli.command.text import change_line
+from sli.command.trends import SHORTEST, TREND, sparks_of, trends
+from sli.config.model import Config
+from sli.judging.explain import explain
+from sli.judging.standing import SliStanding, Standing, standing
+from sli.reading.figures import LARGE, counted, interval_text, local, number, rows_of
+from sli.reading.read import read
+from sli.report.changes import changes_of
+from sli.report.snapshot import Snapshot
+
+SLIS = 10
+"""SLIs in the table."""
+EXAMPLES = 3
+"""Verdicts that flipped, and other changes, that are listed."""
+GOOD, REAL, CHANGED = (
+    "How good is it now, and is that as required?",
+    "Is the drop real, or late labels, or bad data?",
+    "What changed since the run before?",
+)
+
+
+def overview_lines(config: Config) -> list[str]:
+    """The screen. Raises SliError."""
+    width, now = terminal_width(), standing(config)
+    text = [
+        f"{now.model}: predictions to {local(now.newest, now.timezone, 'hour')}, "
+        f"known at {local(now.as_of, now.timezone, 'hour')}, "
+        f"labels count for {now.horizon}, times in {now.timezone}",
+        now.sentence,
+    ]
+    head = [line for part in text for line in _wrapped(part, width)]
+    head += [red(line, line) for problem in now.problems for line in _wrapped(f"! {problem}", width)]
+    return [
+        *head,
+        "",
+        shortened(GOOD, width),
+        *_table(config, now, width),
+        "",
+        shortened(REAL, width),
+        *_indented(_real(config, now.slis), width),
+        "",
+        *_changed_lines(config, width),
+        "",
+        *_wrapped(_more(config, now), width),
+    ]
+
+
+def _wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
+    text = printed(text)
+    return (
+        [indent + text]
+        if width is None
+        else textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    )
+
+
+def _indented(texts: Sequence[str], width: int | None) -> list[str]:
+    return [line for text in texts for line in _wrapped(text, width, "  ")]
+
+
+def _table(config: Config, now: Standing, width: int | None) -> list[str]:
+    """A line for each SLI: its trend, its value and interval now, the verdict, the value before and the change."""
+    shown = now.slis[:SLIS]
+    names = ("SLI", "now", f"{now.level * 100:g}% interval", "required", "before", "change")
+    texts = [(one.sli, *_cells(one)) for one in shown]
+    table = [column for column in columns(names, texts, left=names[2:4], whole=("SLI", "change")) if any(column.cells)]
+    room = None if width is None else width - 2
+    for name in ("before", names[2], "change"):
+        if room is not None and _needed(table) > room:
+            table = [column for column in table if column.name != name]
+    most = 0 if room is None else min(TREND, room - _needed(table) - GAP)
+    if most >= SHORTEST and (sparks := _sparks(config, [one.sli for one in shown], most)):
+        table.insert(1, Column("trend", [sparks.get(one.sli, "") for one in shown], left=True))
+    drawn = [f"  {line}" for line in lines(table, room, must=len(table))]
+    for place, one in enumerate(shown, 1):
+        drawn[place] = red(drawn[place], "breached") if one.verdict == "breached" else drawn[place]
+    more = len(now.slis) - len(shown)
+    return [*drawn, *[f"  {more:,} more: sli show CONFIG --rows 1"] * (more > 0)]
+
+
+def _cells(one: SliStanding) -> tuple[str, ...]:
+    """Now, its interval, the objective with its verdict, before, and the change."""
+    side, before = one.now, one.before
+    required = f"{one.verdict or 'no value'} ({one.objective})" if one.objective else ""
+    return (
+        number(side.value, None, one.unit) if side.value == side.value else f"- ({side.reason})",
+        interval_text(side.low, side.high, one.unit),
+        required,
+        "" if before is None else number(before.value, None, one.unit),
+        _change(one),
+    )
+
+
+def _change(one: SliStanding) -> str:
+    """`+0.031 better`, `-0.0009 by chance` or `-0.25 no interval`; empty if there is nothing to compare."""
+    change = one.change
+    if change is None or np.isnan(change.value):
+        return ""
+    sign = "+" * (change.value > 0)
+    word = _word(one) if change.told else "by chance" if change.judged else "no interval"
+    value = number(change.value, None, one.unit) if one.unit or abs(change.value) >= LARGE else f"{change.value:.2g}"
+    return f"{sign}{value} {word}"
+
+
+def _word(one: SliStanding) -> str:
+    higher = one.change is not None and one.change.value > 0
+    if one.better is None:
+        return "higher" if higher else "lower"
+    return "better" if higher == (one.better == "higher") else "worse"
+
+
+def _needed(table: Sequence[Column]) -> int:
+    return sum(column.width + GAP for column in table) - GAP
+
+
+def _sparks(config: Config, slis: Sequence[str], most: int) -> dict[str, str]:
+    """The newest days of each SLI over all predictions, each on its own scale."""
+    if () not in config.slice_sets or "day" not in [grain.name for grain in config.all_grains]:
+        return {}
+    days = read(config, sli=list(slis), grain="day", slice={})
+    if days.empty:
+        return {}
+    days = days[days.window_end > days.window_end.max() - timedelta(days=most + 1)]
+    shown = trends(days, "sli")
+    return dict(zip([trend.name for trend in shown], sparks_of(shown, most, one_scale=False), strict=True))
+
+
+def _real(config: Config, slis: Sequence[SliStanding]) -> list[str]:
+    """What explains the change of the SLI with the worst standing; or that none is worse."""
+    worse = [one for one in slis if one.change is not None and one.change.told and _word(one) == "worse"]
+    breached = [one for one in slis if one.verdict == "breached"]
+    candidates = [one for one in breached if one.change is not None] or worse
+    if not candidates:
+        compared = any(one.change is not None and one.change.judged for one in slis)
+        return [
+            "no SLI is worse than before by more than chance" if compared else "there is nothing to compare with yet"
+        ]
+    worst = max(candidates, key=_size)
+    others = [one.sli for one in worse if one is not worst]
+    also = [f"also worse: {', '.join(others)}"] if others else []
+    return [explain(config, worst.sli).sentence, *also]
+
+
+def _size(one: SliStanding) -> float:
+    """How much worse it is than before, as a share of the larger value."""
+    if one.change is None or one.before is None or np.isnan(one.change.value):
+        return -1.0
+    largest = max(abs(one.now.value), abs(one.before.value)) or 1.0
+    return abs(one.change.value) / largest * (1 if _word(one) == "worse" else -1)
+
+
+def _changed_lines(config: Config, width: int | None) -> list[str]:
+    """Counts by cause, verdicts that flipped, and the largest other changes."""
+    snapshot = Snapshot.newest(config)
+    last = None if snapshot is None else changes_of(snapshot)
+    if last is None or last.first:
+        return [CHANGED, "  no changes yet: this is the first run"]
+    counts = [f"{count:,} {cause}" for cause, count in last.causes.items()]
+    counts += [f"{last.matured:,} became final unchanged"] * (last.matured > 0)
+    flips = [
+        f"{row.old_verdict} -> {row.verdict}: {change_line(row, config)}" for row in rows_of(last.flips.head(EXAMPLES))
+    ]
+    more = last.flipped - len(flips)
+    flips += [f"{counted(more, 'more verdict')} changed"] * (more > 0)
+    moved = [change_line(row, config) for row in rows_of(last.largest.head(EXAMPLES))]
+    texts = [", ".join(counts) or "no result changed", *flips, *moved]
+    return [CHANGED, *(shortened(f"  {printed(text)}", width) for text in texts)]
+
+
+def _more(config: Config, now: Standing) -> str:
+    """Which options show more."""
+    sliced = next((",".join(columns) for columns in config.slice_sets if columns), None)
+    hints = [f"--sli {now.slis[0].sli}" if now.slis else "", f"--by {sliced}" if sliced else ""]
+    hints += ["--rows 14", "--table revisions"]
+    return f"More: sli show CONFIG with {', '.join(hint for hint in hints if hint)} or --help; sli explain CONFIG SLI"

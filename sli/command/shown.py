@@ -1,0 +1,142 @@
+"""What `sli show` answers for one config: the overview, results, or another table.
+
+Limit: an answer is computed and not yet printed, as those of `answers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from sli.command.answers import Answer
+from sli.command.arguments import slice_of
+from sli.command.results import ROWS, newest, plain_lines, view_lines
+from sli.config.model import Config
+from sli.errors import ConfigError, nearest
+from sli.reading.figures import local, slice_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHOICES = ("sli", "grain", "slice", "by", "start", "end", "as_of", "rows")
+"""The options that choose rows; without any of them `show` is the overview."""
+
+
+def show_answer(options: argparse.Namespace, config: Config) -> Answer:
+    """Published rows of the table that `options` name; without any choice the overview. Raises SliError."""
+    from sli.command.overview import overview_lines
+    from sli.command.standing import standing_cells
+    from sli.command.tables import records
+
+    def cells() -> dict[str, str]:
+        return standing_cells(config)
+
+    if options.json:
+        return Answer(plain=records(_shown_rows(options, config)), cells=cells)
+    if options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
+        try:
+            return Answer(lines=overview_lines(config), cells=cells)
+        except ConfigError as error:
+            # For example an SLI in Python with --no-code, or a changed config: what is published can still be read.
+            lines = [f"# no overview: {error.what}", *_table_lines(options, config)]
+            return Answer(lines=lines, cells=cells)
+    return Answer(lines=_table_lines(options, config), cells=cells)
+
+
+def _table_lines(options: argparse.Namespace, config: Config) -> list[str]:
+    from sli.command.grid import terminal_width
+    from sli.command.tables import audit_lines, change_lines, run_lines
+
+    frame = _shown_rows(options, config)
+    rows, width = ROWS if options.rows is None else options.rows, terminal_width()
+    if options.table == "audit":
+        return audit_lines(frame, rows, width)
+    if frame.empty and options.table == "results":
+        return [empty_reason(options, config)]
+    if frame.empty:
+        return ["no such rows"]
+    if options.table == "results":
+        slis = options.sli or [sli.name for sli in config.declared]
+        if width is None:
+            return plain_lines(frame, config, slis, rows)
+        return view_lines(frame, config, slis, width, named=bool(options.sli), rows=options.rows)
+    return run_lines(frame, width) if options.table == "runs" else change_lines(frame, config, width)
+
+
+def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
+    """The rows for `show`, cut to `--rows`; as text, results and audit are cut later, when they are printed."""
+    from sli.command.tables import audit_rows, changes
+
+    frame, rows = _all_rows(options, config), options.rows
+    if options.table == "results":
+        return newest(frame, rows) if rows is not None and options.json else frame
+    if options.table == "audit":
+        return audit_rows(frame, rows) if options.json else frame
+    limit = ROWS if rows is None and not options.json else rows
+    if options.table == "runs":
+        return frame if limit is None else frame.tail(limit)
+    return changes(frame, limit)
+
+
+def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
+    """All rows that the options of `show` choose. Raises SliError."""
+    from sli.reading.read import check_windowless, read, standing_audit
+
+    grain, by = options.grain, options.by.split(",") if options.by else None
+    slice = slice_of(options.slice) if options.slice else None
+    if options.table == "audit":
+        choices = {
+            "sli": options.sli,
+            "grain": grain,
+            "slice": slice,
+            "by": by,
+            "start": options.start,
+            "end": options.end,
+        }
+        check_windowless("audit", choices, "as_of")
+        return standing_audit(config, options.as_of)
+    if options.table == "results":
+        grain = grain or default_grain(config)
+        by = list(config.slice_sets[0]) if by is None and slice is None else by
+    within = {"start": options.start, "end": options.end, "as_of": options.as_of}
+    return read(config, sli=options.sli, grain=grain, slice=slice, slice_by=by, table=options.table, **within)
+
+
+def default_grain(config: Config) -> str:
+    """Days, or the first grain of a config without them."""
+    names = [grain.name for grain in config.all_grains]
+    return "day" if "day" in names else names[0]
+
+
+def empty_reason(options: argparse.Namespace, config: Config) -> str:
+    """Why there are no results that the options of `show` choose. Raises SliError."""
+    from sli.reading.read import read
+
+    slice = slice_of(options.slice) if options.slice else None
+    by = [*slice] if slice is not None else options.by.split(",") if options.by else list(config.slice_sets[0])
+    grain = options.grain or default_grain(config)
+    frame = read(config, sli=options.sli, grain=grain, slice_by=by, as_of=options.as_of)
+    if frame.empty:
+        of = f" of {', '.join(options.sli)}" if options.sli else ""
+        first = read(config, table="runs").as_of.min()
+        known = f"known at {options.as_of}; the first run is as of {first:%Y-%m-%dT%H:%MZ}"
+        return f"no {grain} windows{of} by {' x '.join(by) or 'all'} are {known if options.as_of else 'published'}"
+    if slice is not None:
+        frame = frame[[values == slice for values in frame["slice"]]]
+        if frame.empty:
+            return _no_such_slice(slice, read(config, sli=options.sli, grain=grain, slice_by=by, as_of=options.as_of))
+    first = local(frame.window_start.min(), config.timezone, grain)
+    last = local(frame.window_end.max(), config.timezone, grain)
+    what = f"{grain} windows" + (f" of {slice_name(dict(slice))}" if slice else "")
+    return f"no {what} in this time: they are published from {first} to {last}"
+
+
+def _no_such_slice(slice: dict[str, str], frame: pd.DataFrame) -> str:
+    """Which values the columns of the slice have, and the nearest ones."""
+    parts = [f"no slice {', '.join(f'{column}={value}' for column, value in slice.items())}"]
+    for column, value in slice.items():
+        values = sorted({str(values[column]) for values in frame["slice"]})
+        if value not in values:
+            near, more = nearest(value, values), f" and {len(values) - 10:,} more" if len(values) > 10 else ""
+            parts.append(f"{column} is one of {', '.join(values[:10])}{more}" + (f"; {near}" if near else ""))
+    return ": ".join(parts)

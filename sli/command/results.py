@@ -15,7 +15,7 @@ from sli.command.chart import Drawn, chart
 from sli.command.grid import Column, columns, lines, printed, shortened
 from sli.command.trends import SLICES, Trend, chosen, trend_lines, trends, value_line
 from sli.config.model import Config
-from sli.judging.standing import better_of, bound_text
+from sli.judging.standing import bound_text
 from sli.reading.figures import Row, counted, local, number, rows_of, slice_name, window_name
 from sli.slices import OTHER, SliceBy
 from sli.slis import Sli
@@ -117,7 +117,7 @@ def slice_lines(frame: pd.DataFrame, config: Config, sli: Sli | None, width: int
     """One SLI over several slices: a heading and a line for each of at most `SLICES`."""
     if frame.empty:
         return []
-    better = better_of(sli) if sli is not None else None
+    better = sli.direction if sli is not None else None
     every = trends(frame.assign(name=frame["slice"].map(slice_name)))
     shown = chosen(every, better)
     row = max((trend.newest for trend in every), key=lambda row: row.window_end)
@@ -143,7 +143,7 @@ def _sli_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], width: 
 
 
 def _shown_slices(frame: pd.DataFrame, sli: str, declared: Mapping[str, Sli]) -> set[str]:
-    better = better_of(declared[sli]) if sli in declared else None
+    better = declared[sli].direction if sli in declared else None
     return {trend.name for trend in chosen(trends(frame[frame.sli == sli]), better)}
 
 

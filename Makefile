@@ -85,6 +85,9 @@ bench: install $(PEERS)
 	$(BIN)/python tests/bench/catalogue.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/scheduled.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/shapes.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
+	$(BIN)/python tests/bench/differences.py
+	$(BIN)/sli demo --folder $(LOGS)/demo
+	$(BIN)/python tests/bench/since_when.py --config $(LOGS)/demo/flights.yaml
 	.venv-peers/bin/python tests/bench/page.py
 
 clean:

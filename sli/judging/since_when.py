@@ -15,6 +15,7 @@ import numpy as np
 
 from sli.calendar.interval import moment
 from sli.config.arguments import When, instant_of
+from sli.config.entries import PythonSli
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import StoreError
@@ -125,6 +126,8 @@ def since_when(
     nothing = Since(sli=sli, slice=dict(slice or {}), unit=asked.unit)
     if asked.direction is None:
         return replace(nothing, reason="it does not say which direction is better; give it an objective")
+    if isinstance(asked, PythonSli):
+        return replace(nothing, reason="the days of a Python function have no interval")
     newest = published.newest if end is None else min(published.newest, instant_of(config.zone, "end", end))
     first, last = _final_days(config, newest, published.as_of)
     if first >= last:

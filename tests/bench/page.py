@@ -386,6 +386,103 @@ def shapes() -> list[str]:
     return lines
 
 
+def share(value: float | None) -> str:
+    """94.5 %, or - where there is none."""
+    return "-" if value is None else f"{value * 100:.1f} %"
+
+
+def whole(value: float | None, most: str = "-") -> str:
+    return most if value is None else f"{value:.0f}"
+
+
+def differences() -> list[str]:
+    lines = ["## 9. Intervals of differences that share pairs"]
+    for found in results("differences"):
+        sizes = sorted({each["n"] for each in found["rows"]})
+        cells = {(each["sli"], each["case"], each["n"]): each for each in found["rows"]}
+        lines += [
+            "",
+            f"How often the interval at 0.95 of `of_sharing` holds the true difference, {found['draws']:,} times "
+            "drawn from a known population. `half`: two windows that share half of their pairs; `nested`: a slice of n "
+            "pairs, and the whole, of which it is 0.3; `unlike`: the slice has harder pairs than the whole.",
+        ]
+        names = dict.fromkeys((each["sli"], each["case"]) for each in found["rows"])
+        rows = [[f"{sli}, {case}", *(share(cells[sli, case, n]["held"]) for n in sizes)] for sli, case in names]
+        lines += table(["", *(f"n = {n:,}" for n in sizes)], rows)
+        low = [each for each in found["rows"] if each["held"] is not None and each["held"] < 0.93]
+        few = ", ".join(f"{each['sli']}, {each['case']}, n = {each['n']:,}" for each in low)
+        lines += [f"- Below 93 %: {few or 'none'}."]
+        if none := [each for each in found["rows"] if each["without"] > 0.5]:
+            which = ", ".join(dict.fromkeys(f"{each['sli']} of {each['n']}" for each in none))
+            lines += [f"- Mostly without an interval, because a value has none: {which}."]
+        lines += measured_on(found)
+    return lines
+
+
+def since_when() -> list[str]:
+    lines = ["## 10. Since when is it worse?"]
+    for found in results("since_when"):
+        lines += [
+            "",
+            f"Alarms in {found['runs']:,} years in which nothing changes. Weeks of the demo's flights are drawn with "
+            "replacement, one or three that follow each other at a time; three keep much of the seasons, so part "
+            "of these alarms is real. `stands`: the share of days on which an alarm stands. `alike`: years with an "
+            "alarm if weekdays are not told apart.",
+        ]
+        by = {(each["sli"], each["slice"], each["weeks"]): each for each in found["real"]}
+        rows = [
+            [
+                f"{sli}, {slice}",
+                *(share(by[sli, slice, weeks][name]) for weeks in (1, 3) for name in ("a year", "standing")),
+                share(by[sli, slice, 1]["without weekdays"]),
+            ]
+            for sli, slice in dict.fromkeys(key[:2] for key in by)
+        ]
+        lines += table(["", "1 week: a year", "stands", "3 weeks: a year", "stands", "1 week, alike"], rows)
+        lines += [
+            "",
+            "The same days with a change that lasts, and one that lasts 100 days (`ends after`, median days):",
+        ]
+        rows = [
+            [
+                f"{each['sli']} {each['change']:+g}",
+                whole(each["median"], "not in a year"),
+                share(each["within 60 days"]),
+                share(each["within 60 days without weekdays"]),
+                whole(each["onset off by"]),
+                share(each["stands at the end"]),
+                whole(each["ends after"]),
+            ]
+            for each in found["real changes"]
+        ]
+        head = ["median days to the alarm", "in 60 days", "in 60 days, alike", "first day off by", "stands at last"]
+        lines += table(["", *head, "ends after"], rows)
+        lines += _shares(found) + measured_on(found)
+    return lines
+
+
+def _shares(found: Figures) -> list[str]:
+    """False alarms and delays of simulated shares."""
+    drops = {(each["share"], each["spread"], each["n"], each["drop"]): each for each in found["share drops"]}
+    rows = []
+    for each in found["shares"]:
+        world = each["share"], each["spread"], each["n"]
+        later = (drops[(*world, drop)] for drop in (0.02, 0.05))
+        cells = [
+            cell for one in later for cell in (whole(one["median"], "not in a year"), share(one["within 60 days"]))
+        ]
+        rows.append([f"{world[0]}, {world[1]:g}, {world[2]:,}", share(each["a year"]), *cells])
+    head = [
+        "years with a false alarm",
+        "drop of 0.02: median days",
+        "in 60 days",
+        "drop of 0.05: median days",
+        "in 60 days",
+    ]
+    text = "Shares whose log odds vary from day to day with this standard deviation:"
+    return ["", text, *table(["share, deviation, pairs a day", *head], rows)]
+
+
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "full-": full,
     "hourly-": hourly,
@@ -395,6 +492,8 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "fixed": fixed,
     "catalogue|scheduled": pairs,
     "shapes": shapes,
+    "differences": differences,
+    "since_when": since_when,
 }
 
 

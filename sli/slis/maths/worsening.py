@@ -35,7 +35,7 @@ SAME = 1e-9
 """Ends of intervals that are nearer to each other are the same."""
 NOTHING = 1e-100
 """A variance of 0 counts as this much, so that days that never vary can be weighted."""
-HALVINGS = 48
+HALVINGS = 30
 """How often the interval that holds the variance between days is halved."""
 
 

@@ -14,6 +14,7 @@ from sli.judging.since_when import Since, since_when
 
 FIRST = date(2024, 1, 15)
 DAYS, DROP, PAIRS = 86, 66, 12
+RIGHT = {"name": "right", "python": "right:right", "objective": ">= 0.5"}
 COST = {"name": "cost", "states": {"wrong": "sum(CASE WHEN label <> decision THEN 1 ELSE 0 END)"}, "value": "wrong"}
 
 
@@ -35,11 +36,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 sites.append(site)
                 labels.append(int(i < right))
     desk.configure(
-        slis=["accuracy", {"sli": "quantile", "q": 0.9}, {**COST, "objective": "<= 3"}],
+        slis=["accuracy", {"sli": "quantile", "q": 0.9}, {**COST, "objective": "<= 3"}, RIGHT],
         slice_by=[[], ["site"]],
         grains=["day"],
         horizon="1d",
     )
+    (desk.root / "right.py").write_text("def right(y_true, y_pred):\n    return (y_true == y_pred).mean()\n")
     at = pa.array(times, ZONED)
     desk.predictions(output_id=ids, predicted_at=at, score=[0.9] * len(ids), site=sites)
     desk.feedback(output_id=ids, known_at=at, label=labels)
@@ -91,6 +93,7 @@ def test_days_after_the_end_are_not_looked_at(published: Path) -> None:
     [
         ("quantile", None, "it does not say which direction is better; give it an objective"),
         ("cost", None, "0 of the 85 final days with a value have an interval; 63 are needed"),
+        ("right", None, "the days of a Python function have no interval"),
         ("accuracy", day(60), "60 final days have a value with an interval; 63 are needed"),
         ("accuracy", day(0), "0 final days have a value with an interval; 63 are needed"),
     ],
@@ -99,6 +102,11 @@ def test_what_cannot_be_said_has_its_reason(published: Path, name: str, end: dat
     refused = since_when(published, name, end=end)
     assert (refused.first_day, refused.reason) == (None, reason)
     assert refused.sentence == f"since when {name} is worse cannot be said: {reason}"
+
+
+def test_a_slice_without_predictions_has_no_days(published: Path) -> None:
+    reason = "0 final days have a value with an interval; 63 are needed"
+    assert since_when(published, "accuracy", slice={"site": "Z"}).reason == reason
 
 
 def test_an_sli_that_does_not_exist_is_an_error(published: Path) -> None:

@@ -14,9 +14,9 @@ import pandas as pd
 from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import ConfigError, StoreError, nearest
+from sli.errors import ConfigError, nearest
 from sli.judging.since_when import since_when
-from sli.publishing.store import Store
+from sli.reading.publication import opened
 from sli.reading.query import query
 from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
@@ -67,9 +67,7 @@ def ranked_slices(
     config: Config, sli: str | None, *, start: When = None, end: When = None, support: int = SUPPORT
 ) -> pd.DataFrame:
     """What `compare_slices` returns, without `since`. Raises SliError."""
-    published = Store(config.store, config.storage).published()
-    if published is None:
-        raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
+    published = opened(config).published
     compared = _compared(config.declared, sli)
     whole = query(config, compared.name, start=start, end=end)
     if whole.empty or np.isnan(whole.value.iloc[0]):

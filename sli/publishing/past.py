@@ -19,14 +19,14 @@ from sli.publishing.store import MissingVersion, Store
 READ_INSTEAD = "`sli show --as-of` and `sli.read(as_of=...)` read the windows that were published then"
 
 
-def publication_at(store: Store, published: Published, history: Iterable[Published], as_of: int) -> Published:
+def publication_at(
+    store: Store, published: Published, history: Iterable[tuple[int, Published]], as_of: int
+) -> tuple[int, Published]:
     """The publication that was believed at an instant: the one with the largest as_of, of equal ones the last.
 
-    `published` is the newest one, and `history` yields all of them, the newest first. Raises StoreError if there was
-    none yet, or if what was believed then has no tiles.
+    With the version of `results` that its commit made. `published` is the newest one, and `history` yields those before
+    it, the newest first. Raises StoreError if there was none yet, or if what was believed then has no tiles.
     """
-    if as_of >= published.as_of:
-        return published
     runs = store.rows("runs", published, ["sequence", "as_of"])
     instants = runs.column("as_of").cast(pa.int64()).to_numpy().tolist()
     beliefs = sorted(zip(instants, runs.column("sequence").to_numpy().tolist(), strict=True))
@@ -40,7 +40,7 @@ def publication_at(store: Store, published: Published, history: Iterable[Publish
         )
     believed, sequence = known[-1]
     # The newest first: a number that was taken back is used again.
-    past = next((state for state in history if state.sequence == sequence), None)
+    version, past = next((commit for commit in history if commit[1].sequence == sequence), (0, None))
     if past is None:
         raise _gone(f"the log of `results` no longer has the commit of the run as of {iso(believed)}", store.root)
     if past.as_of != believed:
@@ -53,7 +53,7 @@ def publication_at(store: Store, published: Published, history: Iterable[Publish
         )
     if past.outdated:
         raise _gone(f"tiles of format {past.format}, which this version cannot merge", store.root)
-    return past
+    return version, past
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
     import pyarrow.fs as pa_fs
     from deltalake import DeltaTable
+
+    OpenTable: TypeAlias = DeltaTable
 
 STATE_KEY = "sli_published"
 """The key of the published state in the metadata of a commit of `results`."""
@@ -111,7 +113,8 @@ class Store:
         """The error to raise for a table that should exist."""
         return StoreError("a table of the store is missing", where=self.uri(name), todo=RESTORE)
 
-    def _missing_version(self, name: str, version: int) -> StoreError:
+    def missing_version(self, name: str, version: int) -> MissingVersion:
+        """The error to raise for a table that exists, but not at a version."""
         found = f"its log no longer has version {version}"
         return MissingVersion("a table of the store lacks a version", where=self.uri(name), found=found, todo=RESTORE)
 
@@ -133,14 +136,16 @@ class Store:
         """The last published state that an open table of results carries. Raises StoreError."""
         if results is None:
             return None
-        for published in self.publications(results):
+        for _, published in self.publications(results):
             return published
         if results.version() > 0:
             raise StoreError("the history of `results` is lost", where=self.uri("results"), todo=RESTORE)
         return None
 
-    def publications(self, results: DeltaTable) -> Iterator[Published]:
-        """The published states that the history of an open table of results has, the newest first. Raises StoreError.
+    def publications(self, results: DeltaTable) -> Iterator[tuple[int, Published]]:
+        """The published states that the history of an open table of results has, each with the version of its commit.
+
+        The newest come first. Raises StoreError.
 
         A state that `undo_after` went back to stands there twice, and what it took back stands between.
         """
@@ -151,7 +156,7 @@ class Store:
                 commits = results.history(limit)
                 for commit in commits[before:]:
                     if STATE_KEY in commit:
-                        yield Published.from_json(commit[STATE_KEY], where)
+                        yield commit["version"], Published.from_json(commit[STATE_KEY], where)
                 before = len(commits)
 
     def undo_after(self, limit: int) -> Published | None:
@@ -189,11 +194,15 @@ class Store:
         `columns` (default: all) may name columns that the table lacks; `only` filters rows, `within` chooses files.
         Raises StoreError.
         """
+        return self.table_rows(name, self.published_table(name, published), columns, only, within)
+
+    def published_table(self, name: str, published: Published | None) -> DeltaTable | None:
+        """A table as `rows` reads it, or None if it is not published yet. Raises StoreError."""
         version = published.versions.get(name) if published is not None else None
         table = None if name != "results" and version is None else self.table(name, version)
         if table is None and version:
-            raise self.missing_table(name) if self.table(name) is None else self._missing_version(name, version)
-        return self.table_rows(name, table, columns, only, within)
+            raise self.missing_table(name) if self.table(name) is None else self.missing_version(name, version)
+        return table
 
     def table_rows(
         self,

@@ -6,9 +6,11 @@ the versions of an earlier publication are kept for a while only; see `sli/publi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +27,9 @@ from sli.publishing.store import Store, Within
 from sli.slis import Sli
 from sli.slis.formula import Objective
 
+if TYPE_CHECKING:
+    from sli.publishing.store import OpenTable
+
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
@@ -33,8 +38,12 @@ class Publication:
     config: Config
     store: Store
     published: Published
+    version: int
+    """Of the table of results."""
     past: bool
     """Whether it is an earlier one than the newest."""
+    _tables: dict[str, OpenTable | None] = field(default_factory=dict, repr=False, compare=False)
+    """The tables that are open."""
 
     def rows(
         self,
@@ -43,14 +52,37 @@ class Publication:
         only: pc.Expression | None = None,
         within: Within = (),
     ) -> pa.Table:
-        """Rows of a table other than `results`, chosen as in `Store.rows`. Raises StoreError."""
+        """Rows of a table, chosen as in `Store.rows`. Raises StoreError."""
         with self._versions():
-            return self.store.rows(name, self.published, columns, only, within)
+            return self.store.table_rows(name, self.table(name), columns, only, within)
+
+    def table(self, name: str) -> OpenTable | None:
+        """A table at the version of this publication, or None if it has no rows yet. Raises StoreError."""
+        if name not in self._tables:
+            with self._versions():
+                self._tables[name] = self._opened(name)
+        return self._tables[name]
+
+    def _opened(self, name: str) -> OpenTable | None:
+        if name != "results":
+            return self.store.published_table(name, self.published)
+        table = self.store.table(name, self.version)
+        if table is None:
+            raise self.store.missing_version(name, self.version)
+        return table
+
+    def believed(self, as_of: int) -> Publication:
+        """The publication that was believed at an instant, this one or one before it. Raises StoreError."""
+        results = self.table("results")
+        if as_of >= self.published.as_of or results is None:
+            return self
+        version, published = publication_at(self.store, self.published, self.store.publications(results), as_of)
+        return replace(self, published=published, version=version, past=True, _tables={})
 
     def inputs(self) -> Inputs:
         """The files that its run saw. Raises StoreError."""
         with self._versions():
-            return self.store.inputs(self.published)
+            return Inputs.of_rows(self.store.table_rows("inputs", self.table("inputs")))
 
     def _versions(self) -> AbstractContextManager[None]:
         return old_versions(self.store, self.published) if self.past else nullcontext()
@@ -65,33 +97,62 @@ class Publication:
             return sli
         if self.published.series[name] != self.config.definition(sli):
             raise ConfigError(
-                f"'{name}' was declared in another way at that time",
+                f"'{name}' had another definition at that time",
                 where="as_of",
-                found=f"another definition in the run as of {iso(self.published.as_of)}",
+                expected="the same declaration, `level`, `min_support` and `top` as now",
+                found=f"others in the run as of {iso(self.published.as_of)}",
                 todo=READ_INSTEAD,
             )
         text = self.published.objectives.get(name)
         return replace(sli, objective=None if text is None else Objective(text))
 
 
+_PINNED: ContextVar[Publication | None] = ContextVar("pinned", default=None)
+
+
+@contextmanager
+def pinned(publication: Publication) -> Iterator[None]:
+    """A context in which this publication is read wherever its store is opened, by this thread.
+
+    So that what is asked one after another comes from one publication.
+    """
+    token = _PINNED.set(publication)
+    try:
+        yield
+    finally:
+        _PINNED.reset(token)
+
+
 def opened(config: Config, as_of: When = None) -> Publication:
     """The publication that a config reads: the newest one, or the one that was believed at `as_of`. Raises SliError."""
-    store = Store(config.store, config.storage)
-    results = store.results()
-    newest = store.published_state(results)
-    if newest is None or results is None:
-        raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
-    published = newest
+    publication = newest_or_none(config)
+    if publication is None:
+        raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     if as_of is not None:
-        instant = instant_of(config.zone, "as_of", as_of)
-        published = publication_at(store, newest, store.publications(results), instant)
-    past = published is not newest
-    published.check_current(store.root)
+        publication = publication.believed(instant_of(config.zone, "as_of", as_of))
+    published, past = publication.published, publication.past
+    published.check_current(publication.store.root)
     if published.base != config.base:
         when = f"was published as of {iso(published.as_of)}" if past else "is published"
         todo = READ_INSTEAD if past else "`sli run CONFIG` first"
         raise ConfigError(f"the config differs from what {when}", where="CONFIG", todo=todo)
-    return Publication(config=config, store=store, published=published, past=past)
+    return publication
+
+
+def newest_or_none(config: Config) -> Publication | None:
+    """The pinned or else the newest publication, whatever config made it; None before the first. Raises StoreError."""
+    pin = _PINNED.get()
+    if pin is not None and pin.config.store == config.store:
+        return replace(pin, config=config)
+    store = Store(config.store, config.storage)
+    results = store.results()
+    published = store.published_state(results)
+    if published is None or results is None:
+        return None
+    version = results.version()
+    return Publication(
+        config=config, store=store, published=published, version=version, past=False, _tables={"results": results}
+    )
 
 
 def sli_of(declared: Sequence[Sli], context: Context, published: Published, name: str) -> Sli:

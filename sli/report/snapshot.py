@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sli.config.model import Config
 from sli.planning.published import Published
 from sli.publishing.store import Store
+from sli.reading.publication import newest_or_none
 
 BATCH = 2_000_000
 """Most rows that are read at a time, unless one day has more."""
@@ -33,11 +34,11 @@ class Snapshot:
 
     @staticmethod
     def newest(config: Config) -> Snapshot | None:
-        """The newest publication, or None before the first. Raises StoreError."""
-        store = Store(config.store, config.storage)
-        table = store.results()
-        published = store.published_state(table)
-        return None if published is None else Snapshot(store=store, table=table, published=published)
+        """The pinned or else the newest publication, or None before the first. Raises StoreError."""
+        publication = newest_or_none(config)
+        if publication is None:
+            return None
+        return Snapshot(store=publication.store, table=publication.table("results"), published=publication.published)
 
     def rows(self, columns: Collection[str], grain: str, days: Days | None = None) -> pa.Table:
         """Rows of a grain whose windows end in these local days (default: all). Raises StoreError."""

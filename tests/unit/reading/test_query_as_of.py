@@ -91,7 +91,7 @@ def test_verdicts_are_those_of_the_objective_of_then_and_another_definition_is_r
     assert list(now.verdict) == ["breached"]
     scenario.settings = {"level": 0.9}
     scenario.run(SECOND + 2 * DAY)
-    with pytest.raises(ConfigError, match="'accuracy' was declared in another way at that time"):
+    with pytest.raises(ConfigError, match="'accuracy' had another definition at that time"):
         sli.query(scenario.config, "accuracy", as_of=text(SECOND))
     scenario.settings = {"horizon": "2d"}
     scenario.run(SECOND + 3 * DAY)

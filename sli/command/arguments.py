@@ -268,6 +268,28 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", metavar="TIME", help="end of the time compared (default: end of the newest hour)")
 
 
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "configs", metavar="CONFIG", nargs="+", help="path of the YAML config, or of a folder of configs"
+    )
+    parser.add_argument(
+        "--port", type=_natural, default=8787, metavar="N", help="port to listen on; 0: any free one (default: 8787)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the config, for example store=results; repeatable",
+    )
+    parser.add_argument(
+        "--no-code",
+        action="store_true",
+        help="run no Python code that the config names (like SLI_NO_CODE=1); published results can still be read",
+    )
+
+
 def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
@@ -365,6 +387,10 @@ COMMANDS = {
     "report": Command(
         "Write a page that says how good the model is: one HTML file, which needs nothing else. Reads no logs.",
         (_configs, _common, _report),
+    ),
+    "serve": Command(
+        "Serve the pages of models to this machine, live. Any windows, as believed at any time; follows new runs.",
+        (_serve,),
     ),
     "verify": Command(
         "Recompute published windows from the raw logs with plain pandas, and compare.", (_configs, _common, _verify)

@@ -72,6 +72,12 @@ def _show(options: argparse.Namespace) -> int:
     return print_answers(options, show_answer)
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from sli.command.serving import serve
+
+    return serve(options)
+
+
 def _report(options: argparse.Namespace) -> int:
     from sli.command.reporting import report
 
@@ -222,6 +228,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "slices": _slices,
     "compare": _compare,
     "report": _report,
+    "serve": _serve,
     "verify": _verify,
     "init": _init,
     "demo": _demo,

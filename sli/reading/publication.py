@@ -6,6 +6,7 @@ the versions of an earlier publication are kept for a while only; see `sli/publi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -30,6 +31,10 @@ from sli.slis.formula import Objective
 if TYPE_CHECKING:
     from sli.publishing.store import OpenTable
 
+KEPT_SLICES, KEPT_BYTES = 8, 256 << 20
+_ONE_SLICE = re.compile(r'\bslice == |\bslice_by == ""')
+"""In the condition for the tiles of a single slice."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
@@ -44,6 +49,8 @@ class Publication:
     """Whether it is an earlier one than the newest."""
     _tables: dict[str, OpenTable | None] = field(default_factory=dict, repr=False, compare=False)
     """The tables that are open."""
+    kept_tiles: dict[str, pa.Table] | None = None
+    """The hour tiles of the last slices asked for, which then stay in memory; None: nothing stays."""
 
     def rows(
         self,
@@ -53,6 +60,8 @@ class Publication:
         within: Within = (),
     ) -> pa.Table:
         """Rows of a table, chosen as in `Store.rows`. Raises StoreError."""
+        if name == "tiles" and self.kept_tiles is not None and only is not None and _ONE_SLICE.search(str(only)):
+            return self._of_kept(self.kept_tiles, columns, only, within)
         with self._versions():
             return self.store.table_rows(name, self.table(name), columns, only, within)
 
@@ -71,13 +80,37 @@ class Publication:
             raise self.store.missing_version(name, self.version)
         return table
 
+    def _of_kept(
+        self, kept: dict[str, pa.Table], columns: Collection[str] | None, only: pc.Expression, within: Within
+    ) -> pa.Table:
+        """Rows of the tiles of one slice, which are read once: a file holds a day, and a year has many."""
+        rows = kept.pop(str(only), None)
+        if rows is None:
+            with self._versions():
+                rows = self.store.table_rows("tiles", self.table("tiles"), None, only).combine_chunks()
+        kept[str(only)] = rows
+        while len(kept) > 1 and (len(kept) > KEPT_SLICES or sum(table.nbytes for table in kept.values()) > KEPT_BYTES):
+            kept.pop(next(iter(kept)), None)
+        if columns is not None:
+            rows = rows.select([name for name in rows.schema.names if name in columns])
+        for column, _, value in within:
+            rows = rows.filter(pc.field(column).isin([value] if isinstance(value, str) else value))
+        return rows
+
     def believed(self, as_of: int) -> Publication:
         """The publication that was believed at an instant, this one or one before it. Raises StoreError."""
         results = self.table("results")
         if as_of >= self.published.as_of or results is None:
             return self
         version, published = publication_at(self.store, self.published, self.store.publications(results), as_of)
-        return replace(self, published=published, version=version, past=True, _tables={})
+        return replace(
+            self,
+            published=published,
+            version=version,
+            past=True,
+            _tables={},
+            kept_tiles=None if self.kept_tiles is None else {},
+        )
 
     def inputs(self) -> Inputs:
         """The files that its run saw. Raises StoreError."""
@@ -130,13 +163,18 @@ def opened(config: Config, as_of: When = None) -> Publication:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     if as_of is not None:
         publication = publication.believed(instant_of(config.zone, "as_of", as_of))
+    check_fits(publication)
+    return publication
+
+
+def check_fits(publication: Publication) -> None:
+    """Raise SliError if tiles of this publication cannot be read with its config."""
     published, past = publication.published, publication.past
     published.check_current(publication.store.root)
-    if published.base != config.base:
+    if published.base != publication.config.base:
         when = f"was published as of {iso(published.as_of)}" if past else "is published"
         todo = READ_INSTEAD if past else "`sli run CONFIG` first"
         raise ConfigError(f"the config differs from what {when}", where="CONFIG", todo=todo)
-    return publication
 
 
 def newest_or_none(config: Config) -> Publication | None:

@@ -71,7 +71,7 @@ def history_of(
 ) -> History:
     """The series of the page; `restated` are rows of `revisions` whose value the last run changed. Raises SliError."""
     shown = [one.text for one in slices if one.history]
-    wanted = _wanted(snapshot, config, slis, shown)
+    wanted = wanted_of(snapshot, config, slis, shown)
     counts = [_windows(snapshot, config, grain) for grain in grains]
     order = sorted(range(len(grains)), key=lambda at: counts[at])
     line_grain, lines = _line_grain(grains), list[Line]()
@@ -80,7 +80,7 @@ def history_of(
     for at in order:
         most = max(1, ROWS // max(1, counts[at] * len(slis)))
         series = read_series(snapshot, wanted.first_slices(most), grains[at].name)
-        old = _restated(restated, wanted, grains[at].name)
+        old = restated_of(restated, wanted, grains[at].name)
         # A grain whose windows are all cut by `since` has a chunk without windows, so that the page can say so.
         packed |= {(0, at): chunks.packed(chunk_text(series.slice(0, 0), len(slis), old))}
         packed |= {(slice, at): text for slice, text in packed_slices(series, len(slis), old)}
@@ -99,7 +99,8 @@ def history_of(
     )
 
 
-def _wanted(snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[str]) -> Wanted:
+def wanted_of(snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[str]) -> Wanted:
+    """These SLIs and slices, by their positions."""
     return Wanted(
         slis={name: at for at, name in enumerate(slis)},
         definitions={snapshot.published.series[name] for name in slis if name in snapshot.published.series},
@@ -120,7 +121,7 @@ def _line_grain(grains: Sequence[Grain]) -> int:
     return weeks[0] if weeks else preferred(grains)
 
 
-def _restated(rows: pa.Table, wanted: Wanted, grain: str) -> pa.Table:
+def restated_of(rows: pa.Table, wanted: Wanted, grain: str) -> pa.Table:
     """The old values of a grain by the numbers of their slice and SLI, and the end of their window in seconds."""
     rows = rows.filter(pc.field("grain") == grain)
     return chunks.table_of(
@@ -140,7 +141,7 @@ def _newest(
     rest = {one.text: at for at, one in enumerate(slices) if not one.history}
     missing = dict(list(rest.items())[: NEWEST_ROWS // max(1, len(slis))])
     grain, parts = preferred(grains), []
-    wanted = _wanted(snapshot, config, slis, ())
+    wanted = wanted_of(snapshot, config, slis, ())
     for day in list(snapshot.store.rows_by_day(snapshot.table, grains[grain].name))[: -NEWEST_DAYS - 1 : -1]:
         if not missing:
             break

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
+from laws.test_histories import START, another_config, change_files, feedback, limited, prediction, world
 from oracle import Prediction
 from scenario import DAY, HOUR, Scenario, text
-from test_histories import START, another_config, change_files, feedback, limited, prediction, world
 
 import sli
 from sli.errors import StoreError

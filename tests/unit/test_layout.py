@@ -33,6 +33,7 @@ WINGS = [
     "reading",
     "judging",
     "report",
+    "serve",
     "command",
 ]
 RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}
@@ -46,6 +47,8 @@ ROOMS = {
     "deltalake": {"publishing.store", "publishing.transaction", "logs.tables"},
     "pyiceberg": {"logs.iceberg"},
     "rich": {"command"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
     "prefect": set[str](),
     "flows": set[str](),
 }

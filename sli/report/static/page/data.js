@@ -36,7 +36,7 @@ const chunks = new Map();
 
 /** The chunk of a slice and a grain (a position in `meta.grains`, or the name of windows of any size: `6h/1h`). */
 function chunk(view) {
-  const key = JSON.stringify([view.slice, view.grain, view.asOf]);
+  const key = JSON.stringify([view.slice, view.grain, view.asOf, grainOf(view).merged ? view.sli : null]);
   if (!chunks.has(key)) {
     const loading = meta.live ? fetched(view) : stored(view);
     chunks.set(key, loading);
@@ -77,6 +77,7 @@ async function fetched(view) {
   const slice = meta.slices[view.slice];
   const asked = new URLSearchParams({ slice: slice.name, by: slice.by.join(","), grain: grainOf(view).name });
   if (view.asOf) asked.set("as_of", view.asOf);
+  if (grainOf(view).merged) asked.set("sli", meta.slis[view.sli].name); // merging all of them would take seconds
   let answer;
   try {
     answer = await fetch(`${meta.live.data}?${asked}`);

@@ -24,7 +24,7 @@ function viewOf(params) {
 /** The position of the grain of windows of any size, which the server merges when asked; it joins `meta.grains`. */
 function grainOfSize(size, every) {
   const name = `${size}/${every || size}`, found = meta.grains.findIndex((grain) => grain.name === name);
-  return found >= 0 ? found : meta.grains.push({ name, label: `${size}, every ${every || size}` }) - 1;
+  return found >= 0 ? found : meta.grains.push({ name, label: `${size}, every ${every || size}`, merged: true }) - 1;
 }
 
 function paramsOf(view) {

@@ -275,6 +275,6 @@ document.documentElement.classList.add("scripted");
 if (meta.slis.length && meta.slices.length && meta.grains.length) {
   listen();
   show(addressed());
-  if (meta.live) followRuns();
+  if (meta.live && !addressed().asOf) followRuns();
 }
 if (element("outcomes")) unpacked(element("outcomes").textContent).then((outcomes) => drawFigures(element("figures"), outcomes));

@@ -13,7 +13,8 @@ function viewOf(params) {
   view.sli = position(meta.slis, (sli) => sli.name === params.get("sli"), view.sli);
   const name = params.get("slice"), by = params.get("by");
   view.slice = position(meta.slices, (slice) => slice.name === name && (by === null || slice.by.join(",") === by), view.slice);
-  if (params.get("size")) view.grain = grainOfSize(params.get("size"), params.get("every"));
+  const [, size, every] = /^(\d+[mhd])\/(\d+[mhd])$/.exec(params.get("grain") ?? "") ?? [null, params.get("size"), params.get("every")];
+  if (meta.live && size) view.grain = grainOfSize(size, every);
   else view.grain = position(meta.grains, (grain) => grain.name === params.get("grain"), view.grain);
   if (RANGES.some(([range]) => range === params.get("range"))) view.range = params.get("range");
   const end = Date.parse(params.get("end") ?? "");

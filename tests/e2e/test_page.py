@@ -251,6 +251,13 @@ def test_many_narrow_windows_are_dots_and_the_line_of_seven_days_merged(
     context.close()
 
 
+def test_a_slice_of_the_judgement_leads_to_its_course(desktop: BrowserContext, report: Path) -> None:
+    page = Opened(desktop, report).drawn()
+    page.locator("#judgement table.slices").get_by_role("link", name="JFK").click()
+    page.wait_for_function("document.querySelector('#chart-title').textContent.endsWith('JFK')")
+    assert page.locator("#judgement td.dots .now").count() == len(SITES)
+
+
 def test_the_days_of_the_axis_are_those_of_the_zone(desktop: BrowserContext, report: Path) -> None:
     page = Opened(desktop, report, "#grain=hour&range=2d&end=2013-11-04T05:00:00.000Z").drawn()
     texts = page.locator("#chart .axis text").all_text_contents()
@@ -289,7 +296,7 @@ def test_the_index_leads_to_each_page(desktop: BrowserContext, index: Path) -> N
 def test_names_of_slices_are_text(desktop: BrowserContext, report: Path, name: str) -> None:
     opened = Opened(desktop, report)
     page = opened.drawn()
-    page.get_by_label("Slice").select_option(label=name)
+    page.locator("#controls [name=slice]").select_option(label=name)
     page.wait_for_function("name => document.querySelector('#chart-title').textContent.endsWith(name)", arg=name)
     assert page.title() != "x"
     assert opened.errors == []
@@ -313,12 +320,12 @@ def test_a_thousand_slices_are_searched_and_few_nodes(desktop: BrowserContext, m
     opened = Opened(desktop, many)
     page = opened.drawn()
     assert page.evaluate("document.querySelectorAll('*').length") <= 3000
-    search = page.get_by_label("Slice")
+    search = page.locator("#controls [name=slice]")
     search.fill("0777")
     search.press("Enter")
     page.wait_for_function("document.querySelector('#chart-title').textContent.endsWith('shop 0777')")
     assert "2013-10-2" in opened.readout
-    page.get_by_label("Slice").fill("nowhere")
+    page.locator("#controls [name=slice]").fill("nowhere")
     assert page.locator("#slice-options option").count() == 0
     assert opened.errors == []
 

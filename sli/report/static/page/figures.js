@@ -35,7 +35,7 @@ function sliceDots({ value, low, high, before }, x) {
   rule(svg, "grid", 0, 10, "100%", 10);
   if (has(low)) rule(svg, "bar", part(x(low)), 10, part(x(high)), 10);
   if (has(before)) svg.append("circle").attr("class", "before").attr("cx", part(x(before))).attr("cy", 10).attr("r", 4);
-  if (has(value)) svg.append("circle").attr("class", "now").attr("cx", part(x(value))).attr("cy", 10).attr("r", 4);
+  if (has(value)) svg.append("circle").attr("class", "now").attr("cx", part(x(value))).attr("cy", 10).attr("r", 5.5);
   return cell;
 }
 

@@ -200,7 +200,7 @@ function judge(sli) {
   if (sli !== current) {
     const template = element(`judgement-${sli}`);
     if (!judgements.has(sli) && template) judgements.set(sli, [...template.content.cloneNode(true).childNodes]);
-    section.replaceChildren(...(judgements.get(sli) ?? [textNode("p", "There is no judgement of this SLI.")]));
+    section.replaceChildren(...(judgements.get(sli) ?? []));
     section.dataset.sli = String(sli);
   }
   const table = section.querySelector("table.slices");

@@ -18,11 +18,9 @@ from sli.config.arguments import When, instant_of
 from sli.config.entries import PythonSli
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import StoreError
 from sli.planning.late_feedback import Horizon
-from sli.publishing.store import Store
 from sli.reading.figures import number
-from sli.reading.publication import sli_of
+from sli.reading.publication import opened
 from sli.reading.query import query
 from sli.slis import Sli
 from sli.slis.formula import Unit
@@ -106,23 +104,22 @@ def since_when(
     *,
     slice: Mapping[str, str | None] | None = None,
     end: When = None,
+    as_of: When = None,
     settings: Sequence[str] = (),
 ) -> Since:
     """From which day on the SLI of a slice (default: all predictions) is worse than before, by the final days to `end`.
 
     The days are merged from stored tiles, all by the present definition of the SLI. The first 56 days with a value and
-    an interval are the baseline; at least 7 more are needed. Raises SliError.
+    an interval are the baseline; at least 7 more are needed. `as_of` tells what was believed at that time. Raises
+    SliError.
 
     >>> from sli.judging.since_when import since_when
     >>> print(since_when(config, "accuracy").sentence)
     since when accuracy is worse cannot be said: 0 final days have a value with an interval; 63 are needed
     """
     config = load_config(config, settings)
-    store = Store(config.store, config.storage)
-    published = store.published()
-    if published is None:
-        raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
-    asked = sli_of(config.declared, config.context, published, sli)
+    publication = opened(config, as_of)
+    published, asked = publication.published, publication.sli(sli)
     nothing = Since(sli=sli, slice=dict(slice or {}), unit=asked.unit)
     if asked.direction is None:
         return replace(nothing, reason="it does not say which direction is better; give it an objective")
@@ -132,7 +129,7 @@ def since_when(
     first, last = _final_days(config, newest, published.as_of)
     if first >= last:
         return replace(nothing, reason=_too_few(0, 0))
-    return _answer(_Series(config, asked, nothing.slice, first, last), nothing)
+    return _answer(_Series(config, asked, nothing.slice, first, last, as_of), nothing)
 
 
 def _too_few(usable: int, valued: int) -> str:
@@ -161,12 +158,13 @@ class _Series:
     first: date
     last: date
     """The day after the last."""
+    as_of: When
 
     def daily(self) -> tuple[Floats, Floats, Floats]:
         """The values of all days and both ends of their intervals; NaN where there is none."""
         zone = self.config.zone
         start, end = (moment(zone.midnight(day)) for day in (self.first, self.last))
-        rows = query(self.config, self.sli.name, size="1d", start=start, end=end, slice=self.slice)
+        rows = query(self.config, self.sli.name, size="1d", start=start, end=end, slice=self.slice, as_of=self.as_of)
         places = [(at.date() - self.first).days for at in rows.window_start.dt.tz_convert(self.config.timezone)]
         table = np.full((3, (self.last - self.first).days), np.nan)
         table[:, places] = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=np.float64).T

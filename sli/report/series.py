@@ -102,14 +102,17 @@ def in_order(series: pa.Table) -> pa.Table:
 
 
 def _coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
-    rows = rows.filter(pc.field("definition").isin(list(wanted.definitions)))
-    start, end = (pc.divide(rows.column(name).cast(pa.int64()), SECOND) for name in ("window_start", "window_end"))
-    table = chunks.table_of(
+    slice, sli = codes(slice_texts(rows.column("slice")), wanted.slices), codes(rows.column("sli"), wanted.slis)
+    start, end = (rows.column(name).cast(pa.int64()).to_numpy() // SECOND for name in ("window_start", "window_end"))
+    present = codes(rows.column("definition"), dict.fromkeys(wanted.definitions, 0))
+    chosen = np.flatnonzero((slice >= 0) & (sli >= 0) & (present >= 0) & (start >= wanted.since))
+    rows = rows.select([*NUMBERS.values(), "reason", "predictions", "labelled", "maturity", "verdict"]).take(chosen)
+    return chunks.table_of(
         {
-            "slice": codes(slice_texts(rows.column("slice")), wanted.slices),
-            "sli": codes(rows.column("sli"), wanted.slis),
-            "start": start,
-            "end": end,
+            "slice": slice[chosen],
+            "sli": sli[chosen],
+            "start": start[chosen],
+            "end": end[chosen],
             **{name: rows.column(column) for name, column in NUMBERS.items()},
             "reason": rows.column("reason"),
             "predictions": rows.column("predictions"),
@@ -118,8 +121,6 @@ def _coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
             "verdict": codes(rows.column("verdict"), VERDICTS),
         }
     )
-    chosen = (pc.field("slice") >= 0) & (pc.field("sli") >= 0) & (pc.field("start") >= wanted.since)
-    return table.filter(chosen)
 
 
 def packed_slices(series: pa.Table, slis: int, restated: pa.Table) -> Iterator[tuple[int, str]]:

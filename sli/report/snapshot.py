@@ -17,7 +17,7 @@ from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.publication import newest_or_none
 
-BATCH = 2_000_000
+BATCH = 500_000
 """Most rows that are read at a time, unless one day has more."""
 Days = tuple[str, str]
 """The first and the last of some local days."""

@@ -29,6 +29,7 @@ from sli.report.series import (
     slice_texts,
 )
 from sli.report.snapshot import Snapshot
+from sli.slices import ALL
 
 BYTES = 3_200_000
 """Most characters of series in a page."""
@@ -52,7 +53,7 @@ class History:
     newest: str
     """The newest windows of slices without history, packed; empty if every slice has one."""
     lines: Sequence[Line]
-    """The course of each SLI over the first slice, for its card."""
+    """The course of each SLI over the whole, for its card; none if the config has no results of the whole."""
 
 
 def preferred(grains: Sequence[Grain]) -> int:
@@ -85,7 +86,7 @@ def history_of(
         packed |= {(0, at): chunks.packed(chunk_text(series.slice(0, 0), len(slis), old))}
         packed |= {(slice, at): text for slice, text in packed_slices(series, len(slis), old)}
         windows[at] = len(series)
-        if at == line_grain:
+        if at == line_grain and shown[0] == ALL:
             lines = lines_of(series, len(slis))
     chosen, left = {}, BYTES
     for key in sorted(packed, key=lambda key: (key[0] > 0, order.index(key[1]), key[0])):

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,10 @@ def rendered(
         facts=facts_of(standing),
         headline=headline_of(standing),
         problems=standing.problems,
-        cards=[card_of(one, line) for one, line in zip(standing.slis, history.lines, strict=True)],
-        judgements=[judgement_of(one, contents.explanations.get(one.sli)) for one in standing.slis],
+        cards=[card_of(one, line) for one, line in zip_longest(standing.slis, history.lines)],
+        judgements=[
+            judgement_of(one, contents.explanations.get(one.sli), contents.since.get(one.sli)) for one in standing.slis
+        ],
         lead=lead_of(standing),
         changed=sentence_of(contents.changes, contents.results),
         changes=[*change_rows(contents.changes, {one.sli: one.unit for one in standing.slis}, standing.timezone)],
@@ -160,8 +163,14 @@ def _script() -> str:
 @functools.cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FunctionLoader(_static)
-    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    return jinja2.Environment(loader=loader, autoescape=True, finalize=_without_secrets, **options)
+    return jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        finalize=_without_secrets,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _without_secrets(value: object) -> object:

@@ -118,7 +118,8 @@ def _coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
             "predictions": rows.column("predictions"),
             "labelled": rows.column("labelled"),
             "final": chunks.is_text(rows.column("maturity"), "final"),
-            "verdict": codes(rows.column("verdict"), VERDICTS),
+            # The tables call an objective undecided where there is no value; the page says that there is no value.
+            "verdict": np.where(np.isnan(_floats(rows, "value")), -1, codes(rows.column("verdict"), VERDICTS)),
         }
     )
 

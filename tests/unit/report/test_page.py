@@ -148,7 +148,7 @@ def check_series(chunk: Any, series: Any, rows: pd.DataFrame) -> None:
     assert (chunk["predictions"], chunk["labelled"]) == (rows.predictions.tolist(), rows.labelled.tolist())
     assert chunk["final"] == "".join(str(int(maturity == "final")) for maturity in rows.maturity)
     letters = {"met": "m", "breached": "b", "undecided": "u"}
-    assert series["verdict"] == "".join(letters.get(verdict, "-") for verdict in rows.verdict)
+    assert series["verdict"] == "".join(letters.get(verdict, "-") for verdict in rows.verdict.where(rows.value.notna()))
     reasons = [series["reasons"][int(letter, 36)] if letter != "-" else None for letter in series["why"]]
     assert reasons == [reason if isinstance(reason, str) else None for reason in rows.reason]
     width = (rows.ci_high - rows.ci_low).to_numpy()

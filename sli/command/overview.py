@@ -84,6 +84,8 @@ def _table(config: Config, now: Standing, width: int | None) -> list[str]:
     for name in ("before", names[2], "change"):
         if room is not None and _needed(table) > room:
             table = [column for column in table if column.name != name]
+    if room is not None and room - _needed(table) - GAP < SHORTEST:
+        table = [column for column in table if column.name != "before"]
     most = 0 if room is None else min(TREND, room - _needed(table) - GAP)
     if most >= SHORTEST and (sparks := _sparks(config, [one.sli for one in shown], most)):
         table.insert(1, Column("trend", [sparks.get(one.sli, "") for one in shown], left=True))

@@ -290,6 +290,24 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sli", metavar="SLI", help="an SLI of the config")
+    parser.add_argument(
+        "--slice",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="explain only this slice; repeat for slices by several columns (default: all predictions together)",
+    )
+    parser.add_argument("--start", metavar="TIME", help="start of the time explained (default: 7 days before its end)")
+    parser.add_argument("--end", metavar="TIME", help="end of the time explained (default: end of the newest hour)")
+    parser.add_argument(
+        "--against",
+        metavar="START/END",
+        help="the time it is compared with (default: the stretch of equal length just before)",
+    )
+    parser.add_argument("--as-of", metavar="TIME", help="what was believed at that time (default: now)")
+
+
 def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
@@ -383,6 +401,10 @@ COMMANDS = {
         "Print the difference of an SLI between two slices, with its interval. Such as champion and challenger:\n"
         "computed from what is stored or, with --pair, from the requests that both scored.",
         (_config, _common, _compare),
+    ),
+    "explain": Command(
+        "Say whether a change of an SLI is chance, late labels, bad data, or one slice. Reads no logs.",
+        (_config, _common, _explain),
     ),
     "report": Command(
         "Write a page that says how good the model is: one HTML file, which needs nothing else. Reads no logs.",

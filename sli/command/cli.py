@@ -199,6 +199,26 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from sli.config.load import load_config
+    from sli.judging.explain import explain
+
+    explanation = explain(
+        load_config(options.config, options.settings),
+        options.sli,
+        slice=slice_of(options.slice) if options.slice else None,
+        start=options.start,
+        end=options.end,
+        against=options.against,
+        as_of=options.as_of,
+    )
+    if options.json:
+        print_json(explanation.to_dict())
+    else:
+        print_lines(explanation.lines())
+    return 0
+
+
 def _init(options: argparse.Namespace) -> int:
     from sli.command.init import planned, write_config
 
@@ -227,6 +247,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "query": _query,
     "slices": _slices,
     "compare": _compare,
+    "explain": _explain,
     "report": _report,
     "serve": _serve,
     "verify": _verify,

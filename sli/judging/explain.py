@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sli.calendar.interval import Interval, moment
+from sli.calendar.interval import Interval, intersection, moment
 from sli.config.arguments import When, slice_columns
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -25,6 +25,7 @@ from sli.judging.usual import UsualMove, usual_move
 from sli.judging.windows import compared_windows
 from sli.reading.figures import local
 from sli.reading.publication import Publication, opened
+from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
 from sli.slis.formula import Better, Unit
 
@@ -102,10 +103,12 @@ def explain(
     slice_columns(slice, None)
     publication = opened(config, as_of)
     asked, windows = publication.sli(sli), compared_windows(config, publication.published, start, end, against)
-    now, before = (sides[0] for sides in sides_in(publication, [asked], windows, slice))
+    overlap = [] if windows[1] is None else intersection([windows[0]], [windows[1]])
+    now, before, *shared = (sides[0] for sides in sides_in(publication, [asked], [*windows, *overlap], slice))
+    change = change_of(now, before, *shared, labels=rests_on_labels(asked))
     if slice and not (now.predictions or before.predictions):
         raise _unknown(asked, slice)
-    evidence = _evidence(publication, asked, windows, slice or {}, (now, before))
+    evidence = _evidence(publication, asked, windows, slice or {}, (now, before, change))
     verdict = verdict_of(evidence)
     return Explanation(
         model=config.model,
@@ -118,7 +121,7 @@ def explain(
         as_of=pd.Timestamp(moment(publication.published.as_of)),
         now=now,
         before=before,
-        change=evidence.change,
+        change=change,
         usual=evidence.usual,
         verdict=verdict,
         sentence=sentence_of(evidence, verdict),
@@ -132,11 +135,11 @@ def _evidence(
     sli: Sli,
     windows: tuple[Interval, Interval | None],
     slice: Mapping[str, str | None],
-    sides: tuple[Side, Side],
+    sides: tuple[Side, Side, Change],
 ) -> Evidence:
     """All that the verdict rests on."""
     window, window_before = windows
-    now, before = sides
+    now, before, change = sides
     usual, bad = None, BadData(more=(), rows=0, before=0, files=())
     slices: list[SliceChange] = []
     sets = [columns for columns in publication.published.slice_sets if set(slice) < set(columns)]
@@ -153,7 +156,7 @@ def _evidence(
         level=publication.config.level,
         now=now,
         before=before,
-        change=change_of(now, before),
+        change=change,
         usual=usual,
         bad=bad,
         sliced=bool(sets),

@@ -1,6 +1,6 @@
 """An SLI in one window, and its change from one window to another, each with its interval.
 
-Limit: one slice; the two windows of a change share no predictions.
+Limit: one slice; predictions are taken as independent of each other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sli.reading.question import Question, Windows, question
 from sli.slices import ALL
 from sli.slis import Sli
 from sli.slis.formula import Values
-from sli.slis.maths.differences import of_independent
+from sli.slis.maths.differences import of_sharing
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -156,13 +156,18 @@ def empty_side(publication: Publication, window: Interval | None) -> Side:
     )
 
 
-def change_of(now: Side, before: Side) -> Change:
-    """The change from one window to another that shares no predictions with it."""
+def change_of(now: Side, before: Side, shared: Side | None = None, labels: bool = True) -> Change:
+    """The change from one window to another; `shared` is the time that both have, if they overlap.
+
+    `labels` says whether the SLI counts labelled predictions only.
+    """
     first, second = (
         Values(*(np.array([x]) for x in (side.value, None, side.low, side.high, 0.0, np.nan, np.nan)))
         for side in (before, now)
     )
-    return Change(**{name: float(ends[0]) for name, ends in of_independent(first, second)._asdict().items()})
+    name = "labelled" if labels else "predictions"
+    counts = [0 if side is None else getattr(side, name) for side in (shared, before, now)]
+    return Change(**{end: float(values[0]) for end, values in of_sharing(first, second, *counts)._asdict().items()})
 
 
 def plain(record: DataclassInstance) -> dict[str, object]:

@@ -1,0 +1,215 @@
+"""What a change comes from: planted in one slice, in bad rows, in labels still missing, or by chance alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import config_tree
+
+import sli
+from sli.config.model import Config
+from sli.errors import ConfigError, StoreError
+from sli.judging.explain import Explanation
+from sli.judging.sides import change_of, plain
+from sli.judging.standing import daily, standing
+from sli.publishing.store import Store
+from sli.reading.raw_pairs import raw_pairs
+
+START, DAYS, A_DAY = pd.Timestamp("2024-01-15", tz="UTC"), 14, 120
+WEEK = START + pd.Timedelta(days=7)
+SLIS = ["accuracy", {"sli": "recall", "objective": ">= 0.4"}, "roc_auc", "feedback_delay", "coverage",
+        {"name": "cost", "states": {"loss": "sum((label <> decision)::INT)"}, "value": "loss / labelled"},
+        {"name": "shift", "sli": "psi"}]  # fmt: skip
+
+
+def log(seed: int = 7) -> pd.DataFrame:
+    """Two weeks of predictions at three sites of two sizes each; about 80 % are right."""
+    random, n = np.random.default_rng(seed), DAYS * A_DAY
+    label = random.random(n) < 0.4
+    right = random.random(n) < 0.8
+    return pd.DataFrame(
+        {
+            "output_id": [f"p{i}" for i in range(n)],
+            "predicted_at": START + pd.to_timedelta(np.arange(n) * 86_400 // A_DAY, unit="s"),
+            "site": random.choice(["A", "B", "C"], n),
+            "size": random.choice(["large", "small"], n),
+            "score": np.where(right == label, 0.7, 0.3) + random.uniform(-0.2, 0.19, n),
+            "label": label.astype(float),
+        }
+    )
+
+
+def published(folder: Path, rows: pd.DataFrame, known: pd.DataFrame | None = None, **changes: Any) -> Config:
+    """The store of a log; `known` are the rows whose labels are in (default: all), an hour later."""
+    known = rows if known is None else known
+    for name in ("predictions", "feedback"):
+        (folder / name).mkdir(parents=True)
+    rows.drop(columns="label").to_parquet(folder / "predictions/a.parquet")
+    feedback = known[["output_id", "label"]].assign(known_at=known.predicted_at + pd.Timedelta("1h"))
+    feedback.to_parquet(folder / "feedback/a.parquet")
+    keys = {"slis": SLIS, "slice_by": [[], ["site"], ["site", "size"]], "grains": ["day"]} | changes
+    config = Config(**config_tree(folder, **keys))
+    sli.run(config, as_of="2024-01-29T12:00")
+    return config
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Site B decides at random in the second week."""
+    rows = log()
+    at = (rows.site == "B") & (rows.predicted_at >= WEEK)
+    rows.loc[at, "score"] = np.random.default_rng(1).uniform(0.1, 0.9, int(at.sum()))
+    return published(tmp_path_factory.mktemp("planted"), rows)
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Nothing changes."""
+    return published(tmp_path_factory.mktemp("alike"), log())
+
+
+def answers(found: Explanation) -> dict[str, str]:
+    return {finding.question: finding.answer for finding in found.findings}
+
+
+def test_a_change_in_one_slice_is_real_and_names_it(planted: Config) -> None:
+    found = sli.explain(planted, "accuracy")
+    assert found.verdict == "one slice"
+    assert "accuracy fell by" in found.sentence
+    assert "It is real, mostly site=B" in found.sentence
+    assert answers(found) == {"Chance?": "no", "Late labels?": "no", "Bad data?": "no", "One slice?": "mostly site=B"}
+    assert found.slices[0].slice == {"site": "B"}
+    assert found.to_dict()["verdict"] == "one slice"
+
+
+def test_chance_is_nothing_to_explain(alike: Config) -> None:
+    found = sli.explain(alike, "accuracy")
+    assert found.verdict == "chance"
+    assert found.change.low < 0 < found.change.high
+    assert "Nothing to explain" in found.sentence
+
+
+def test_an_sli_without_an_interval_cannot_be_judged(planted: Config) -> None:
+    found = sli.explain(planted, "cost")
+    assert found.verdict == "no interval"
+    assert "Chance cannot be judged: cost has no interval" in found.sentence
+
+
+def test_labels_that_are_missing_could_explain_it(tmp_path: Path) -> None:
+    """Of the second week only labels of wrong decisions are in."""
+    rows = log()
+    wrong = (rows.score >= 0.5) != (rows.label == 1)
+    known = rows[(rows.predicted_at < WEEK) | wrong | (rows.index % 3 == 0)]
+    config = published(tmp_path, rows, known, horizon="14d")
+    found = sli.explain(config, "accuracy")
+    assert found.verdict == "late labels"
+    assert answers(found)["Late labels?"] == "could undo it"
+    assert "labels are missing; whatever they say, accuracy ends between" in found.findings[1].finding
+    assert sli.explain(config, "coverage").verdict == "late labels"
+
+
+def test_rows_set_aside_beyond_those_of_the_week_before_are_bad_data(tmp_path: Path) -> None:
+    """A tenth of the scores of the second week, all of right decisions, is no probability."""
+    rows = log()
+    right = (rows.score >= 0.5) == (rows.label == 1)
+    rows.loc[(rows.predicted_at >= WEEK) & right & (rows.index % 2 == 0), "score"] = 2.0
+    found = sli.explain(published(tmp_path, rows), "accuracy")
+    assert found.verdict == "bad data"
+    assert "rows of predictions invalid" in found.findings[2].finding
+    assert "(0 before)" in found.sentence
+
+
+def test_a_window_without_predictions_says_so(planted: Config) -> None:
+    found = sli.explain(planted, "accuracy", start="2024-02-01", end="2024-02-08", against="2024-01-15/2024-01-22")
+    assert found.verdict == "no value"
+    assert "accuracy has no value now: no predictions" in found.sentence
+    young = sli.explain(planted, "accuracy", start="2024-01-15", end="2024-01-20")
+    assert "before deployment" in young.sentence
+
+
+@pytest.mark.parametrize("name", ["accuracy", "recall", "roc_auc", "feedback_delay"])
+@pytest.mark.parametrize("by", [("site",), ("site", "size")])
+def test_what_a_slice_explains_is_the_sli_of_the_raw_pairs_chosen_likewise(
+    planted: Config, name: str, by: tuple[str, ...]
+) -> None:
+    found = sli.explain(planted, name)
+    pairs = raw_pairs(planted, Store(planted.store).inputs(Store(planted.store).published()), found.as_of.value // 1000)
+    [asked] = [one for one in planted.declared if one.name == name]
+    compared = [one for one in found.slices if one.slice_by == by]
+    assert len(compared) == (3 if by == ("site",) else 6)
+    for one in compared:
+        inside = np.all([pairs[f"slice:{column}"] == value for column, value in one.slice.items()], axis=0)
+        now = (pairs.predicted_at >= found.now.start) & (pairs.predicted_at < found.now.end)
+        past = (pairs.predicted_at >= found.before.start) & (pairs.predicted_at < found.before.end)
+        mixed = pairs[(now & ~inside) | (past & inside)]
+        mixed.attrs.update(end=found.now.end.value // 1000, tile="60min")
+        assert found.now.value - one.explains == pytest.approx(asked.formula.on_rows(mixed), rel=2e-3)
+        assert one.now.predictions == int((now & inside).sum())
+
+
+def test_slices_are_those_within_the_slice_that_is_asked_for(planted: Config) -> None:
+    found = sli.explain(planted, "accuracy", slice={"site": "B"})
+    assert {tuple(one.slice.items()) for one in found.slices} == {
+        (("site", "B"), ("size", size)) for size in ("large", "small")
+    }
+    assert sum(one.now.predictions for one in found.slices) == found.now.predictions
+    assert answers(sli.explain(planted, "accuracy", slice={"site": "B", "size": "large"}))["One slice?"] == (
+        "cannot be judged"
+    )
+
+
+def test_slices_beyond_a_cap_are_one(tmp_path: Path) -> None:
+    config = published(tmp_path, log(), slice_by=[[], {"columns": ["site", "size"], "top": 2}])
+    names = {tuple(one.slice.values()) for one in sli.explain(config, "accuracy").slices}
+    assert len(names) == 3
+    assert ("(other)", "(other)") in names
+
+
+def test_overlapping_windows_share_predictions(alike: Config) -> None:
+    week = {"start": "2024-01-22", "end": "2024-01-29"}
+    found = sli.explain(alike, "accuracy", **week, against="2024-01-21/2024-01-28")
+    apart = change_of(found.now, found.before)
+    assert found.change.value == pytest.approx(apart.value)
+    assert found.change.high - found.change.low < 0.6 * (apart.high - apart.low)
+
+
+def test_wrong_arguments_are_told(planted: Config, tmp_path: Path) -> None:
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: sli.explain(planted, "acuracy"), "did you mean 'accuracy'"),
+        (lambda: sli.explain(planted, "accuracy", slice={"site": "Z"}), "no predictions in both windows"),
+        (lambda: sli.explain(planted, "accuracy", against="2024-01-15"), "a start and an end"),
+        (lambda: sli.explain(planted, "accuracy", against="2024-01-16/2024-01-15"), "empty"),
+        (lambda: sli.explain(planted, "accuracy", start="2024-01-22", end="2024-01-20"), "empty"),
+        (lambda: sli.explain(planted, "accuracy", as_of="2024-01-01"), "2024-01-01"),
+        (lambda: sli.explain(Config(**config_tree(tmp_path)), "accuracy"), "nothing is published yet"),
+    ]
+    for call, text in cases:
+        with pytest.raises((ConfigError, StoreError), match=text):
+            call()
+
+
+def test_the_standing_is_the_last_week_beside_the_week_before(planted: Config) -> None:
+    found = standing(planted)
+    assert [one.sli for one in found.slis][:2] == ["recall", "accuracy"]
+    by_name = {one.sli: one for one in found.slis}
+    explained = sli.explain(planted, "accuracy")
+    assert (by_name["accuracy"].now, by_name["accuracy"].change) == (explained.now, explained.change)
+    assert found.sentence.startswith("The last 7 days: recall 0.")
+    assert by_name["feedback_delay"].unit == "s"
+    assert found.problems == ()
+    assert standing(planted, failure="the disk is full").problems == ("the disk is full",)
+    assert found.to_dict()["verdict"] == found.verdict
+
+
+def test_a_config_without_the_whole_has_it_from_its_slices(alike: Config, tmp_path: Path) -> None:
+    parted = published(tmp_path, log(), slice_by=[["site"]], grains=["hour"])
+    whole, merged = standing(alike), standing(parted)
+    assert [plain(one.now) for one in merged.slis] == [plain(one.now) for one in whole.slis]
+    columns = ["sli", "window_start", "value", "ci_low", "predictions"]
+    days = [daily(config)[columns].reset_index(drop=True) for config in (alike, parted)]
+    pd.testing.assert_frame_equal(*days)

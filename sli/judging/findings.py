@@ -234,13 +234,12 @@ def _one_slice(evidence: Evidence) -> Finding:
     most = main or max(evidence.slices, key=lambda one: (evidence.share(one), -one.weight))
     kept = evidence.now.value - most.explains
     values = f"{evidence.text(most.before.value)} -> {evidence.text(most.now.value)}"
-    finding = (
-        f"{name_of(most.slice)}, {most.weight:.0%} of the whole, went {values}; as it was before, "
-        f"{evidence.sli.name} would be {evidence.text(kept)}"
-    )
+    went = f"{most.weight:.0%} of the whole, went {values}; as it was before, {evidence.sli.name} would be"
+    finding = f"{went} {evidence.text(kept)}"
     if evidence.change.judged and not evidence.change.told:
-        return Finding(question=question, answer="nothing to explain", finding=f"most came from {finding}")
+        told = f"most came from {name_of(most.slice)}, {finding}"
+        return Finding(question=question, answer="nothing to explain", finding=told)
     finding += f": it explains {evidence.share(most):.0%} of the change"
-    return Finding(
-        question=question, answer=f"mostly {name_of(main.slice)}" if main else "no: all alike", finding=finding
-    )
+    if main is None:
+        return Finding(question=question, answer="no: all alike", finding=f"{name_of(most.slice)}, {finding}")
+    return Finding(question=question, answer=f"mostly {name_of(main.slice)}", finding=finding)

@@ -114,7 +114,7 @@ def test_the_reading_page_shows_what_is_printed(
         exec(block, {})
         assert capsys.readouterr().out == output
     shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING, flags=re.DOTALL)
-    assert len(shown) == 4
+    assert len(shown) == 5
     for command, output in shown:
         assert main(command.split()) == 0
         assert capsys.readouterr().out == output

@@ -84,9 +84,16 @@ def write_report(config: str | Path | Config, path: str | Path, *, failure: str 
 
 
 def rendered(
-    config: Config, contents: Contents | None, failure: str | None = None, live: Mapping[str, str] | None = None
+    config: Config,
+    contents: Contents | None,
+    failure: str | None = None,
+    live: Mapping[str, str] | None = None,
+    shown: object = None,
 ) -> str:
-    """The page of these contents; if there are none, one that says what to do."""
+    """The page of these contents; if there are none, one that says what to do.
+
+    `shown` is what a server shows of a view without scripts.
+    """
     if contents is None:
         return rendered_template("empty.html", model=config.model, problems=[failure] if failure else [])
     standing, history, outcomes = contents.standing, contents.history, contents.outcomes
@@ -94,6 +101,7 @@ def rendered(
     return rendered_template(
         "page.html",
         live=live is not None,
+        shown=shown,
         scripts=[_static("d3.min.js"), _script()],
         model=standing.model,
         facts=facts_of(standing),

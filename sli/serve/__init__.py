@@ -7,4 +7,5 @@ It reads the store and the page's own files, and no other path.
 - `application`: the routes and what they answer; `guard`: what is refused, and the headers of every answer
 - `models`: the models that are served, each with the newest publication and what was made of it
 - `views`: what a query string asks for; `windows`: the windows of a view as a chunk of the page
+- `reading`: a view without scripts, as a form and a table
 """

@@ -113,7 +113,7 @@ def paged(text: str, status: int = 200) -> HTMLResponse:
 
 
 def page(model: Served, view: View) -> Response:
-    return paged(model.page(model.publication(view.as_of)))
+    return paged(model.page(model.publication(view.as_of), view))
 
 
 def data(model: Served, view: View) -> Response:
@@ -137,7 +137,8 @@ def judgement(model: Served, view: View) -> Response:
         within = {"start": view.start, "end": view.end, "against": view.against}
         with pinned(publication):
             found = explain(publication.config, name, slice=dict(asked) or None, **within)  # type: ignore[arg-type]
-        return rendered_template("judgement.html", judgement=judgement_of(one, found))
+        since = contents.since.get(name) if not asked and view.end is None else None
+        return rendered_template("judgement.html", judgement=judgement_of(one, found, since))
 
     return HTMLResponse(model.kept.get(("judgement", key_of(publication), view), make))
 
@@ -200,7 +201,7 @@ async def _warm(site: Site, _: Starlette) -> AsyncIterator[None]:
     def look() -> None:
         for model in site.models.values():
             with contextlib.suppress(SliError):
-                model.page(model.publication())
+                model.page(model.publication(), View())
 
     async def follow() -> None:
         while True:

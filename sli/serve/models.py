@@ -26,6 +26,8 @@ from sli.reading.publication import Publication, check_fits, newest_or_none, pin
 from sli.report.contents import Contents, gathered
 from sli.report.index import file_names
 from sli.report.page import rendered
+from sli.serve.reading import view_table
+from sli.serve.views import View
 
 KEPT = 64
 """How many answers of a model are kept, the last ones asked for."""
@@ -110,8 +112,8 @@ class Served:
 
         return self.kept.get(("contents", key_of(publication)), make)
 
-    def page(self, publication: Publication | None) -> str:
-        """The page. Raises SliError."""
+    def page(self, publication: Publication | None, view: View) -> str:
+        """The page of a view. Raises SliError."""
         if publication is None:
             return rendered(self.checked(), None)
         live = {
@@ -120,7 +122,10 @@ class Served:
             "run": publication.published.run_id,
         }
         contents = self.contents(publication)
-        return self.kept.get(("page", key_of(publication)), lambda: rendered(publication.config, contents, None, live))
+        return self.kept.get(
+            ("page", key_of(publication), view),
+            lambda: rendered(publication.config, contents, None, live, view_table(publication, contents, view)),
+        )
 
     def health(self) -> dict[str, object]:
         """What is published, and whether it can be read: `ok`, or the problem in words."""

@@ -122,6 +122,18 @@ def test_what_was_believed_then_is_another_page(client: TestClient, twice: Scena
     assert client.get("/test/", params={"as_of": text(FIRST)}).status_code == 200
 
 
+def test_a_view_reads_without_scripts(client: TestClient, twice: Scenario) -> None:
+    view = {"sli": "recall", "slice": "x", "size": "12h", "every": "6h", "as_of": text(FIRST)}
+    page = client.get("/test/", params=view).text
+    table = page.partition("<noscript>")[2].partition("</noscript>")[0]
+    rows = sli.query(twice.config, "recall", size="12h", every="6h", slice={"a": "x"}, as_of=text(FIRST))
+    assert table.count('<th scope="row">') == len(rows)
+    newest = rows.iloc[-1]
+    assert f"{newest.labelled:,} of {newest.predictions:,}" in table
+    assert "<option selected>recall</option>" in table
+    assert 'name="size" size="6" value="12h"' in table
+
+
 def test_start_and_end_choose_windows(client: TestClient) -> None:
     found = chunk(client, grain="hour", start=text(START + 5 * HOUR), end=text(START + 9 * HOUR))
     assert np.cumsum(found["start"]).tolist() == [(START + hour * HOUR) // 1_000_000 for hour in (5, 6, 7, 8)]

@@ -105,7 +105,7 @@ def explain(
     asked, windows = publication.sli(sli), compared_windows(config, publication.published, start, end, against)
     overlap = [] if windows[1] is None else intersection([windows[0]], [windows[1]])
     now, before, *shared = (sides[0] for sides in sides_in(publication, [asked], [*windows, *overlap], slice))
-    change = change_of(now, before, *shared, labels=rests_on_labels(asked))
+    change = change_of(now, before, shared[0] if shared else None, rests_on_labels(asked))
     if slice and not (now.predictions or before.predictions):
         raise _unknown(asked, slice)
     evidence = _evidence(publication, asked, windows, slice or {}, (now, before, change))

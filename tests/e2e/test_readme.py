@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SCHEDULING = (ROOT / "docs/scheduling.md").read_text()
 READING = (ROOT / "docs/reading.md").read_text()
+SEEING = (ROOT / "docs/seeing.md").read_text()
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -61,16 +62,21 @@ def test_the_demo_prints_what_the_readme_shows(clone: Path) -> None:
     assert [line for line in shown if line not in printed] == []
 
 
-def test_the_picture_is_what_the_command_beside_it_prints(clone: Path) -> None:
-    command = re.findall(r"After it, `sli (.*?)` draws", README)[0]
-    lines = on_terminal([sys.executable, "-m", "sli.command.cli", *command.split()], clone, 120)
-    assert lines == blocks("text")[1].splitlines()
+def test_the_demo_writes_the_page_that_the_readme_names(clone: Path) -> None:
+    page = re.findall(r"It also writes `(.*?)`", README)[0]
+    assert "flights-late15" in (clone / page).read_text()
+
+
+def test_the_chart_is_what_the_command_beside_it_draws(clone: Path) -> None:
+    command = re.findall(r"On a terminal, `sli (.*?)` draws", SEEING)[0]
+    lines = on_terminal([sys.executable, "-m", "sli.command.cli", *command.split()], clone, 110)
+    assert lines == blocks("text", SEEING)[1].splitlines()
 
 
 def on_terminal(command: list[str], folder: Path, width: int) -> list[str]:
     """What a command prints on a terminal of a width."""
     ours, its = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(width), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "COLUMNS": str(width), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     child = subprocess.Popen(command, cwd=folder, stdout=its, stderr=subprocess.PIPE, env=env)
     os.close(its)
     printed = b""
@@ -104,7 +110,7 @@ def test_python_blocks_run(clone: Path, number: int) -> None:
     assert len(found.stdout.splitlines()) >= 3
 
 
-def test_the_reading_page_shows_what_is_printed(
+def test_the_pages_show_what_is_printed(
     clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clone)
@@ -113,8 +119,8 @@ def test_the_reading_page_shows_what_is_printed(
     for block, output in shown:
         exec(block, {})
         assert capsys.readouterr().out == output
-    shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING, flags=re.DOTALL)
-    assert len(shown) == 5
+    shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING + SEEING, flags=re.DOTALL)
+    assert len(shown) == 6
     for command, output in shown:
         assert main(command.split()) == 0
         assert capsys.readouterr().out == output

@@ -23,6 +23,7 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, InputError
 from sli.reading.read import read
+from sli.report.page import write_report
 from sli.runs.preview import plan
 from sli.runs.recompute import run
 
@@ -76,6 +77,7 @@ def _flights(at: Path) -> None:
     for when in (AS_OF["flights"], LATER):
         row = read(config, as_of=when, **day).iloc[0]  # type: ignore[arg-type]
         print(f"as of {when}: {row.value:.4f} on {row.labelled} of {row.predictions} flights, {row.maturity}")
+    _report(config, path)
 
 
 def _taxi(at: Path, source: str | None) -> None:
@@ -101,6 +103,7 @@ def _taxi(at: Path, source: str | None) -> None:
     _show(read(config, sli=slis, grain="day", slice_by=[]), config, slis, 7)
     _say("the same again")
     _run(config, AS_OF["taxi"])
+    _report(config, path)
 
 
 def _import_module(which: str = "flights"):  # type: ignore[no-untyped-def]
@@ -126,6 +129,12 @@ def _show(frame: pd.DataFrame, config: Config, slis: Sequence[str], rows: int) -
         print_lines(plain_lines(frame, config, slis, rows))
     else:
         print_lines(view_lines(frame, config, slis, width, named=True, rows=None))
+
+
+def _report(config: Config, path: Path) -> None:
+    page = path.with_name("report.html")
+    _say(f"sli report {path} -o {page}")
+    print_lines([write_report(config, page).line])
 
 
 def _run(config: Config, as_of: str | None) -> None:

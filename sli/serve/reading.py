@@ -44,6 +44,7 @@ class ViewTable:
     slice: str
     slis: list[str]
     slices: list[str]
+    grain: str
     grains: list[tuple[str, str]]
     rows: list[WindowRow]
 
@@ -83,6 +84,7 @@ def view_table(publication: Publication, contents: Contents, view: View) -> View
         slice=slice_name(dict(contents.slices[at].values)),
         slis=names,
         slices=[slice_name(dict(one.values)) for one in contents.slices[:ROWS]],
+        grain=view.grain or contents.grains[contents.history.first_grain].name,
         grains=[(grain.name, label_of(grain, publication.config)) for grain in contents.grains],
         rows=[row(place) for place in range(len(starts))[: -ROWS - 1 : -1]],
     )

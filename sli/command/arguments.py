@@ -403,7 +403,8 @@ COMMANDS = {
         (_config, _common, _compare),
     ),
     "explain": Command(
-        "Say whether a change of an SLI is chance, late labels, bad data, or one slice. Reads no logs.",
+        "Say whether a change of an SLI is chance, late labels, bad data, or one slice, and since when it is worse.\n"
+        "Reads no logs.",
         (_config, _common, _explain),
     ),
     "report": Command(

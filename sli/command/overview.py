@@ -110,12 +110,12 @@ def _cells(one: SliStanding) -> tuple[str, ...]:
 
 
 def _change(one: SliStanding) -> str:
-    """`+0.031 better`, `-0.0009 by chance` or `-0.25 no interval`; empty if there is nothing to compare."""
+    """`+0.031 better`, `-0.0009 within chance` or `-0.25 no interval`; empty if there is nothing to compare."""
     change = one.change
     if change is None or np.isnan(change.value):
         return ""
     sign = "+" * (change.value > 0)
-    word = _word(one) if change.told else "by chance" if change.judged else "no interval"
+    word = _word(one) if change.told else "within chance" if change.judged else "no interval"
     value = number(change.value, None, one.unit) if one.unit or abs(change.value) >= LARGE else f"{change.value:.2g}"
     return f"{sign}{value} {word}"
 
@@ -156,7 +156,9 @@ def _real(config: Config, slis: Sequence[SliStanding]) -> list[str]:
     worst = max(candidates, key=_size)
     others = [one.sli for one in worse if one is not worst]
     also = [f"also worse: {', '.join(others)}"] if others else []
-    return [explain(config, worst.sli).sentence, *also]
+    found = explain(config, worst.sli)
+    since = [found.since.sentence] if found.since.first_day else []
+    return [found.sentence, *since, *also]
 
 
 def _size(one: SliStanding) -> float:

@@ -1,5 +1,7 @@
 """Whether a change of an SLI is chance, late labels, bad data, or one slice: a verdict, a sentence and four findings.
 
+Beside them since when the SLI is worse, which looks at all final days and does not sway the verdict.
+
 The first rule that holds is the verdict: no value, no interval, chance, late labels, bad data, one slice, all slices.
 Limit: one change between two windows at a time; chance is judged by the interval of the difference.
 """
@@ -21,6 +23,7 @@ from sli.judging.bad_data import BadData, bad_data
 from sli.judging.findings import Evidence, Finding, Verdict, findings_of, name_of, sentence_of, verdict_of
 from sli.judging.one_slice import SliceChange, Slices
 from sli.judging.sides import Change, Side, change_of, plain, sides_in
+from sli.judging.since_when import Since, since_of
 from sli.judging.usual import UsualMove, usual_move
 from sli.judging.windows import compared_windows
 from sli.reading.figures import local
@@ -53,6 +56,14 @@ class Explanation:
     """Of the questions `Chance?`, `Late labels?`, `Bad data?` and `One slice?`, in this order."""
     slices: tuple[SliceChange, ...]
     """The slices of each set, the one that explains most first."""
+    since: Since
+    """The first day from which the SLI is worse, by the final days to the end of `now`; or why none is told."""
+
+    @property
+    def rows(self) -> tuple[Finding, ...]:
+        """All questions with what was found: the findings, and `Since when?`."""
+        since = Finding(question="Since when?", answer=self.since.answer, finding=self.since.sentence)
+        return (*self.findings, since)
 
     def lines(self) -> list[str]:
         """What `sli explain` prints."""
@@ -61,17 +72,17 @@ class Explanation:
             for side in (self.now, self.before)
         )
         of = name_of(self.slice) if self.slice else "all predictions together"
-        width = max(len(finding.question) for finding in self.findings)
-        answers = max(len(finding.answer) for finding in self.findings)
+        width = max(len(row.question) for row in self.rows)
+        answers = max(len(row.answer) for row in self.rows)
         return [
             f"{self.sli} of {of}, {now} against {before}",
             self.sentence,
-            *(f"  {one.question:<{width}}  {one.answer:<{answers}}  {one.finding}" for one in self.findings),
+            *(f"  {row.question:<{width}}  {row.answer:<{answers}}  {row.finding}" for row in self.rows),
         ]
 
     def to_dict(self) -> dict[str, object]:
         """As plain values: times as ISO 8601, a number that there is none of as None."""
-        return plain(self)
+        return plain(self) | {"since": self.since.to_dict()}
 
 
 def explain(
@@ -85,7 +96,7 @@ def explain(
     as_of: When = None,
     settings: Sequence[str] = (),
 ) -> Explanation:
-    """Whether a change of an SLI is chance, late labels, bad data, or one slice.
+    """Whether a change of an SLI is chance, late labels, bad data, or one slice; and since when it is worse.
 
     The window from `start` to `end` (default: the last 7 days up to the newest hour) is compared with `against`: a text
     `START/END` or a pair (default: the stretch of equal length just before). `slice` chooses one slice (default: all
@@ -127,6 +138,7 @@ def explain(
         sentence=sentence_of(evidence, verdict),
         findings=findings_of(evidence),
         slices=evidence.slices,
+        since=since_of(publication, asked, slice or {}, windows[0].end),
     )
 
 

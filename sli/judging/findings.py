@@ -135,7 +135,7 @@ def _judged(evidence: Evidence, verdict: Verdict) -> str:
     if verdict == "no interval":
         return f"Chance cannot be judged: {evidence.sli.name} has no interval{_as_usual(evidence)}"
     if verdict == "chance":
-        return "Nothing to explain: a change of this size happens by chance"
+        return "Nothing to explain: a change of this size is within chance"
     if verdict == "late labels":
         if evidence.now.maturity == "final":
             return f"Missing labels could explain it: {evidence.now.missing:,} never came"

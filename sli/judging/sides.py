@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,7 +172,7 @@ def change_of(now: Side, before: Side, shared: Side | None = None, labels: bool 
 
 
 def plain(record: DataclassInstance) -> dict[str, object]:
-    """A dataclass of this wing as plain values: times as ISO 8601, NaN as None."""
+    """A dataclass of this wing as plain values: times and dates as ISO 8601, NaN as None."""
     return {name: _plain(value) for name, value in asdict(record).items()}
 
 
@@ -182,6 +183,6 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, Iterable):
         return [_plain(inner) for inner in value]
-    if isinstance(value, pd.Timestamp):
+    if isinstance(value, date):
         return value.isoformat()
     return None if value != value else value

@@ -7,7 +7,7 @@ the last 420 days, so a season that comes after them is a change too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from sli.config.arguments import When, instant_of
 from sli.config.entries import PythonSli
 from sli.config.load import load_config
 from sli.config.model import Config
+from sli.judging.sides import plain, question_of
 from sli.planning.late_feedback import Horizon
 from sli.reading.figures import number
-from sli.reading.publication import opened
-from sli.reading.query import query
+from sli.reading.publication import Publication, opened
+from sli.reading.query import answer
 from sli.slis import Sli
 from sli.slis.formula import Unit
 from sli.slis.maths.worsening import BASELINE, Alarms, Days, alarms, baseline, scores
@@ -66,6 +67,13 @@ class Since:
     reason: str | None = None
 
     @property
+    def answer(self) -> str:
+        """The answer in a few words."""
+        if self.baseline is None:
+            return "cannot be said"
+        return "not worse" if self.first_day is None else f"since {self.first_day}"
+
+    @property
     def sentence(self) -> str:
         """The answer in a sentence."""
         if self.baseline is None:
@@ -82,20 +90,7 @@ class Since:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values: dates as text, NaN as None."""
-        return {**_plain(asdict(self)), "sentence": self.sentence}
-
-
-def _plain(tree: Mapping[str, object]) -> dict[str, object]:
-    def plain(value: object) -> object:
-        if isinstance(value, Mapping):
-            return _plain(value)
-        if isinstance(value, tuple | list):
-            return [plain(part) for part in value]
-        if isinstance(value, date):
-            return value.isoformat()
-        return None if value != value else value
-
-    return {name: plain(value) for name, value in tree.items()}
+        return plain(self) | {"sentence": self.sentence}
 
 
 def since_when(
@@ -119,17 +114,22 @@ def since_when(
     """
     config = load_config(config, settings)
     publication = opened(config, as_of)
-    published, asked = publication.published, publication.sli(sli)
-    nothing = Since(sli=sli, slice=dict(slice or {}), unit=asked.unit)
+    newest = publication.published.newest if end is None else instant_of(config.zone, "end", end)
+    return since_of(publication, publication.sli(sli), slice or {}, newest)
+
+
+def since_of(publication: Publication, asked: Sli, slice: Mapping[str, str | None], end: int) -> Since:
+    """What `since_when` returns, of an opened publication. Raises SliError."""
+    config, published = publication.config, publication.published
+    nothing = Since(sli=asked.name, slice=dict(slice), unit=asked.unit)
     if asked.direction is None:
         return replace(nothing, reason="it does not say which direction is better; give it an objective")
     if isinstance(asked, PythonSli):
         return replace(nothing, reason="the days of a Python function have no interval")
-    newest = published.newest if end is None else min(published.newest, instant_of(config.zone, "end", end))
-    first, last = _final_days(config, newest, published.as_of)
+    first, last = _final_days(config, min(published.newest, end), published.as_of)
     if first >= last:
         return replace(nothing, reason=_too_few(0, 0))
-    return _answer(_Series(config, asked, nothing.slice, first, last, as_of), nothing)
+    return _answer(_Series(publication, asked, nothing.slice, first, last), nothing)
 
 
 def _too_few(usable: int, valued: int) -> str:
@@ -152,20 +152,19 @@ def _final_days(config: Config, newest: int, as_of: int) -> tuple[date, date]:
 class _Series:
     """One value a day: an SLI of a slice on the days from `first` on."""
 
-    config: Config
+    publication: Publication
     sli: Sli
     slice: Mapping[str, str | None]
     first: date
     last: date
     """The day after the last."""
-    as_of: When
 
     def daily(self) -> tuple[Floats, Floats, Floats]:
         """The values of all days and both ends of their intervals; NaN where there is none."""
-        zone = self.config.zone
+        zone = self.publication.config.zone
         start, end = (moment(zone.midnight(day)) for day in (self.first, self.last))
-        rows = query(self.config, self.sli.name, size="1d", start=start, end=end, slice=self.slice, as_of=self.as_of)
-        places = [(at.date() - self.first).days for at in rows.window_start.dt.tz_convert(self.config.timezone)]
+        rows = answer(question_of(self.publication, ("1d", None, start, end), self.slice), [self.sli])
+        places = [(zone.date(at.value // 1000) - self.first).days for at in rows.window_start]
         table = np.full((3, (self.last - self.first).days), np.nan)
         table[:, places] = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=np.float64).T
         return table[0], table[1], table[2]
@@ -180,7 +179,7 @@ def _answer(series: _Series, nothing: Since) -> Since:
     direction = series.sli.direction
     assert direction is not None
     weekday = (series.first.weekday() + np.arange(len(value))) % 7
-    days = Days.of(value, low, high, weekday, series.config.level, direction)
+    days = Days.of(value, low, high, weekday, series.publication.config.level, direction)
     usable = np.flatnonzero(~np.isnan(days.value))
     if len(usable) < BASELINE + FEWEST:
         return replace(nothing, reason=_too_few(len(usable), int((~np.isnan(value)).sum())))

@@ -13,7 +13,6 @@ from sli.calendar.grain import Grain
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.judging.explain import Explanation, explain
-from sli.judging.since_when import Since, since_when
 from sli.judging.standing import SliStanding, Standing, standing
 from sli.report.changes import Changes, changes_of
 from sli.report.choice import Slice, chosen_slices
@@ -34,7 +33,6 @@ class Contents:
     standing: Standing
     explanations: Mapping[str, Explanation]
     """By SLI, of those that the page judges."""
-    since: Mapping[str, Since]
     """From which day on each of them is worse over the whole, if the config has one."""
     slices: Sequence[Slice]
     """Those with history first."""
@@ -88,7 +86,6 @@ def _of_one_publication(config: Config, snapshot: Snapshot, failure: str | None)
         config=config,
         standing=now,
         explanations={name: explain(config, name) for name in judged(now)},
-        since={name: since_when(config, name) for name in judged(now) if () in config.slice_sets},
         slices=slices,
         grains=grains,
         history=history_of(snapshot, config, names, slices, grains, changes.restated),

@@ -108,9 +108,7 @@ def rendered(
         headline=headline_of(standing),
         problems=standing.problems,
         cards=[card_of(one, line) for one, line in zip_longest(standing.slis, history.lines)],
-        judgements=[
-            judgement_of(one, contents.explanations.get(one.sli), contents.since.get(one.sli)) for one in standing.slis
-        ],
+        judgements=[judgement_of(one, contents.explanations.get(one.sli)) for one in standing.slis],
         lead=lead_of(standing),
         changed=sentence_of(contents.changes, contents.results),
         changes=[*change_rows(contents.changes, {one.sli: one.unit for one in standing.slis}, standing.timezone)],

@@ -13,7 +13,6 @@ from sli.calendar.grain import Grain
 from sli.config.model import Config
 from sli.judging.explain import Explanation
 from sli.judging.one_slice import SliceChange
-from sli.judging.since_when import Since
 from sli.judging.standing import SliStanding, Standing, bound_text
 from sli.reading.figures import (
     DIGITS,
@@ -146,7 +145,7 @@ class Judgement:
     slices: tuple[SliceRow, ...]
 
 
-def judgement_of(one: SliStanding, found: Explanation | None, since: Since | None) -> Judgement:
+def judgement_of(one: SliStanding, found: Explanation | None) -> Judgement:
     """The judgement of an SLI; of one that the page does not judge, how to ask for it."""
     if found is None:
         return Judgement(
@@ -162,18 +161,9 @@ def judgement_of(one: SliStanding, found: Explanation | None, since: Since | Non
     return Judgement(
         sentence=found.sentence,
         windows=f"{span(found.now.start, found.now.end)} against {span(found.before.start, found.before.end)}",
-        findings=(
-            *((finding.question, finding.finding, finding.answer) for finding in found.findings),
-            *([] if since is None else [("Since when?", since.sentence, _since_answer(since))]),
-        ),
+        findings=tuple((row.question, row.finding, row.answer) for row in found.rows),
         slices=tuple(_slice_row(one, found.unit) for one in found.slices[:SLICES]),
     )
-
-
-def _since_answer(since: Since) -> str:
-    if since.baseline is None:
-        return "cannot be said"
-    return "not worse" if since.first_day is None else f"since {since.first_day}"
 
 
 def _slice_row(one: SliceChange, unit: Unit) -> SliceRow:

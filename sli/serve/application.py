@@ -137,8 +137,7 @@ def judgement(model: Served, view: View) -> Response:
         within = {"start": view.start, "end": view.end, "against": view.against}
         with pinned(publication):
             found = explain(publication.config, name, slice=dict(asked) or None, **within)  # type: ignore[arg-type]
-        since = contents.since.get(name) if not asked and view.end is None else None
-        return rendered_template("judgement.html", judgement=judgement_of(one, found, since))
+        return rendered_template("judgement.html", judgement=judgement_of(one, found))
 
     return HTMLResponse(model.kept.get(("judgement", key_of(publication), view), make))
 

@@ -1,6 +1,7 @@
 """Since when an SLI is worse, from a store: the first day, by final days only, or the reason why nothing is said."""
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -107,6 +108,15 @@ def test_what_cannot_be_said_has_its_reason(published: Path, name: str, end: dat
 def test_a_slice_without_predictions_has_no_days(published: Path) -> None:
     reason = "0 final days have a value with an interval; 63 are needed"
     assert since_when(published, "accuracy", slice={"site": "Z"}).reason == reason
+
+
+def test_an_explanation_says_since_when_by_the_days_to_its_end(published: Path, found: Since) -> None:
+    explained = sli.explain(published, "accuracy", slice={"site": "A"})
+    assert explained.since == found
+    assert re.fullmatch(rf"  Since when\?  +since {day(DROP)}  +{re.escape(found.sentence)}", explained.lines()[-1])
+    assert json.loads(json.dumps(explained.to_dict()))["since"] == found.to_dict()
+    earlier = sli.explain(published, "accuracy", slice={"site": "A"}, end=day(DROP)).since
+    assert (earlier.answer, earlier.last_day) == ("not worse", day(DROP - 1))
 
 
 def test_an_sli_that_does_not_exist_is_an_error(published: Path) -> None:

@@ -26,11 +26,12 @@ from prefect.runtime import flow_run
 
 from flows.naming import slug
 from sli.calendar.interval import iso
-from sli.command.plain import breaches, change_rows, latest_markdown, outcome_dict
-from sli.command.standing import newest_windows
+from sli.command.plain import breaches, change_rows, outcome_dict
+from sli.command.standing import standing_markdown
 from sli.command.text import warning_lines
 from sli.config.model import Config
 from sli.engine.storage import message_of
+from sli.judging.standing import standing
 from sli.masking import masked, masked_tree
 from sli.publishing.store import Store
 from sli.report.page import write_report
@@ -142,15 +143,14 @@ def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
 
 
 def show_latest(config: Config, lines: Sequence[str]) -> None:
-    """The markdown artifact: what the run printed, then the newest window of each grain."""
+    """The markdown artifact: what the run printed, then how good the model is now."""
     published = Store(config.store, config.storage).published()
     if published is None:
         return
     report = masked("\n".join(lines))
     title = f"## {config.model}, as of {iso(published.as_of)}"
-    latest = latest_markdown(newest_windows(config), config)
-    text = f"{title}\n\n```text\n{report}\n```\n\n{latest}\n"
-    create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="the newest window of each grain")
+    text = f"{title}\n\n```text\n{report}\n```\n\n{masked(standing_markdown(standing(config)))}\n"
+    create_markdown_artifact(text, key=f"{slug(config.model)}-latest", description="how good the model is now")
 
 
 def publish_report(config: Config, failure: BaseException | None = None) -> None:

@@ -7,7 +7,7 @@ May import every other wing; only `flows` imports this one. The only wing that i
 - `answers`: what a run, a plan and a verification say of one config; `shown`: what `show` says; `models`: of one or
   several, printed
 - `overview`: `show CONFIG` alone; `results`: chosen results, by `trends` (a line a slice), `chart` and its `axes`
-- `standing`: the newest verdicts and coverage of a model; `output`: lines, JSON and warnings without secrets
+- `standing`: how good a model is now, as short texts; `output`: lines, JSON and warnings without secrets
 - `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`
 - `tables`: what `show --table`, `query` and `slices` print; `compared`: what `compare` prints
 - `grid`: columns that fit a terminal; `bars`: progress bars

@@ -64,11 +64,14 @@ def run_answer(options: argparse.Namespace, config: Config) -> Answer:
 
 def run_cells(config: Config, outcome: Outcome, warnings: Sequence[str]) -> dict[str, str]:
     """The row of a model that ran, in the table of several. Raises SliError."""
-    from sli.command.standing import standing_cells
+    from sli.command.standing import summary_cells
     from sli.command.text import outcome_word
+    from sli.judging.standing import standing
+    from sli.reading.publication import newest_or_none
 
     changed = {"hours": f"{outcome.tiles:,}", "results": f"{len(outcome.changes.revised):,}"}
-    return changed | standing_cells(config) | {"outcome": outcome_word(outcome, warnings)}
+    now = {} if newest_or_none(config) is None else summary_cells(standing(config))
+    return changed | now | {"outcome": outcome_word(outcome, warnings)}
 
 
 def plan_answer(options: argparse.Namespace, config: Config) -> Answer:

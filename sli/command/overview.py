@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import timedelta
 
 import numpy as np
 
 from sli.command.grid import GAP, Column, columns, lines, printed, shortened, terminal_width
 from sli.command.output import red
+from sli.command.standing import Texts, direction_of
 from sli.command.text import change_line
 from sli.command.trends import SHORTEST, TREND, sparks_of, trends
 from sli.config.model import Config
 from sli.judging.explain import explain
-from sli.judging.standing import SliStanding, Standing, standing
-from sli.reading.figures import LARGE, counted, interval_text, local, number, rows_of
+from sli.judging.standing import SliStanding, Standing
+from sli.reading.figures import counted, local, rows_of
 from sli.reading.read import read
 from sli.report.changes import changes_of
 from sli.report.snapshot import Snapshot
@@ -35,9 +37,9 @@ GOOD, REAL, CHANGED = (
 )
 
 
-def overview_lines(config: Config) -> list[str]:
+def overview_lines(config: Config, now: Standing) -> list[str]:
     """The screen. Raises SliError."""
-    width, now = terminal_width(), standing(config)
+    width = terminal_width()
     text = [
         f"{now.model}: predictions to {local(now.newest, now.timezone, 'hour')}, "
         f"known at {local(now.as_of, now.timezone, 'hour')}, "
@@ -78,7 +80,7 @@ def _table(config: Config, now: Standing, width: int | None) -> list[str]:
     """A line for each SLI: its trend, its value and interval now, the verdict, the value before and the change."""
     shown = now.slis[:SLIS]
     names = ("SLI", "now", f"{now.level * 100:g}% interval", "required", "before", "change")
-    texts = [(one.sli, *_cells(one)) for one in shown]
+    texts = [(one.sli, *astuple(Texts.of(one))) for one in shown]
     table = [column for column in columns(names, texts, left=names[2:4], whole=("SLI", "change")) if any(column.cells)]
     room = None if width is None else width - 2
     for name in ("before", names[2], "change"):
@@ -94,37 +96,6 @@ def _table(config: Config, now: Standing, width: int | None) -> list[str]:
         drawn[place] = red(drawn[place], "breached") if one.verdict == "breached" else drawn[place]
     more = len(now.slis) - len(shown)
     return [*drawn, *[f"  {more:,} more: sli show CONFIG --rows 1"] * (more > 0)]
-
-
-def _cells(one: SliStanding) -> tuple[str, ...]:
-    """Now, its interval, the objective with its verdict, before, and the change."""
-    side, before = one.now, one.before
-    required = f"{one.verdict or 'no value'} ({one.objective})" if one.objective else ""
-    return (
-        number(side.value, None, one.unit) if side.value == side.value else f"- ({side.reason})",
-        interval_text(side.low, side.high, one.unit),
-        required,
-        "" if before is None else number(before.value, None, one.unit),
-        _change(one),
-    )
-
-
-def _change(one: SliStanding) -> str:
-    """`+0.031 better`, `-0.0009 within chance` or `-0.25 no interval`; empty if there is nothing to compare."""
-    change = one.change
-    if change is None or np.isnan(change.value):
-        return ""
-    sign = "+" * (change.value > 0)
-    word = _word(one) if change.told else "within chance" if change.judged else "no interval"
-    value = number(change.value, None, one.unit) if one.unit or abs(change.value) >= LARGE else f"{change.value:.2g}"
-    return f"{sign}{value} {word}"
-
-
-def _word(one: SliStanding) -> str:
-    higher = one.change is not None and one.change.value > 0
-    if one.better is None:
-        return "higher" if higher else "lower"
-    return "better" if higher == (one.better == "higher") else "worse"
 
 
 def _needed(table: Sequence[Column]) -> int:
@@ -145,7 +116,7 @@ def _sparks(config: Config, slis: Sequence[str], most: int) -> dict[str, str]:
 
 def _real(config: Config, slis: Sequence[SliStanding]) -> list[str]:
     """What explains the change of the SLI with the worst standing; or that none is worse."""
-    worse = [one for one in slis if one.change is not None and one.change.told and _word(one) == "worse"]
+    worse = [one for one in slis if one.change is not None and one.change.told and direction_of(one) == "worse"]
     breached = [one for one in slis if one.verdict == "breached"]
     candidates = [one for one in breached if one.change is not None] or worse
     if not candidates:
@@ -166,7 +137,7 @@ def _size(one: SliStanding) -> float:
     if one.change is None or one.before is None or np.isnan(one.change.value):
         return -1.0
     largest = max(abs(one.now.value), abs(one.before.value)) or 1.0
-    return abs(one.change.value) / largest * (1 if _word(one) == "worse" else -1)
+    return abs(one.change.value) / largest * (1 if direction_of(one) == "worse" else -1)
 
 
 def _changed_lines(config: Config, width: int | None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from sli.calendar.interval import iso
 from sli.config.model import Config
-from sli.reading.figures import Row, interval_text, largest_first, number, numbers, rows_of, slice_name, window_name
+from sli.reading.figures import Row, largest_first, numbers, rows_of, slice_name, window_name
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 
@@ -77,20 +77,6 @@ def _change(row: Row, config: Config) -> dict[str, str]:
         "new": "removed" if row.change == "removed" else new,
         "cause": row.cause,
     }
-
-
-def latest_markdown(newest: pd.DataFrame, config: Config) -> str:
-    """The newest window of each grain: value, interval, verdict, coverage and maturity of each SLI."""
-    lines = ["| window | SLI | value | interval | objective | coverage | maturity |", "|---|---|---|---|---|---|---|"]
-    for row in rows_of(newest):
-        unit = config.units.get(row.sli, "")
-        interval = interval_text(row.ci_low, row.ci_high, unit)
-        objective = f"{row.objective} {row.verdict}" if isinstance(row.objective, str) else ""
-        coverage = f"{row.coverage:.1%} of {row.predictions:,}"
-        value = number(row.value, row.reason, unit)
-        window = f"{row.grain} {window_name(row, config.timezone)}"
-        lines.append(f"| {window} | {row.sli} | {value} | {interval} | {objective} | {coverage} | {row.maturity} |")
-    return "\n".join(lines)
 
 
 class Breach(TypedDict):

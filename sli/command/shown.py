@@ -25,17 +25,22 @@ CHOICES = ("sli", "grain", "slice", "by", "start", "end", "as_of", "rows")
 def show_answer(options: argparse.Namespace, config: Config) -> Answer:
     """Published rows of the table that `options` name; without any choice the overview. Raises SliError."""
     from sli.command.overview import overview_lines
-    from sli.command.standing import standing_cells
+    from sli.command.standing import summary_cells
     from sli.command.tables import records
+    from sli.judging.standing import standing
 
     def cells() -> dict[str, str]:
-        return standing_cells(config)
+        try:
+            return summary_cells(standing(config))
+        except ConfigError:
+            return {}
 
     if options.json:
         return Answer(plain=records(_shown_rows(options, config)), cells=cells)
     if options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
         try:
-            return Answer(lines=overview_lines(config), cells=cells)
+            now = standing(config)
+            return Answer(lines=overview_lines(config, now), cells=lambda: summary_cells(now))
         except ConfigError as error:
             # For example an SLI in Python with --no-code, or a changed config: what is published can still be read.
             lines = [f"# no overview: {error.what}", *_table_lines(options, config)]

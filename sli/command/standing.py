@@ -1,66 +1,81 @@
-"""Where a model stands: the verdicts of its objectives and the coverage, in the newest window of each grain.
+"""How good a model is now, as short texts: for the overview, the table of several models, and Prefect's artifact.
 
-Limit: over all predictions together; only where a config has no such results, over the slices of its first set.
+Limit: words only; every number comes from `sli.judging.standing`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from sli.calendar.duration import DAY
-from sli.calendar.grain import Grain
-from sli.calendar.interval import moment
-from sli.config.model import Config
-from sli.publishing.store import Store
-from sli.reading.figures import Row, rows_of
-from sli.reading.read import read
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sli.judging.standing import SliStanding, Standing, share_text
+from sli.reading.figures import LARGE, interval_text, number
 
 
-def newest_windows(config: Config) -> pd.DataFrame:
-    """The results of the newest window of each grain, the grains in the config's order. Raises SliError."""
-    import pandas as pd
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """An SLI now and before, each as it is printed; empty where there is nothing to say."""
 
-    published = Store(config.store, config.storage).published()
-    if published is None:
-        return pd.DataFrame()
-    whole = config.slice_sets[0] if () not in config.slice_sets else ()
-    frame = read(config, start=moment(published.newest - 2 * DAY), slice_by=whole)
-    return pd.concat([_newest_of(frame, grain) for grain in config.all_grains], ignore_index=True)
+    now: str
+    interval: str
+    required: str
+    before: str
+    change: str
+
+    @classmethod
+    def of(cls, one: SliStanding) -> Texts:
+        now, before = one.now, one.before
+        return cls(
+            now=number(now.value, None, one.unit) if now.known else f"- ({now.reason})",
+            interval=interval_text(now.low, now.high, one.unit),
+            required=f"{one.verdict} ({one.objective})" if one.objective else "",
+            before="" if before is None else number(before.value, None, one.unit),
+            change=_change(one),
+        )
 
 
-def _newest_of(frame: pd.DataFrame, grain: Grain) -> pd.DataFrame:
-    of_grain = frame[frame.grain == grain.name]
-    newest: pd.DataFrame = of_grain[of_grain.window_end == of_grain.window_end.max()]
-    return newest
+def _change(one: SliStanding) -> str:
+    """`+0.031 better`, `-0.0009 within chance` or `-0.25 no interval`; empty if there is nothing to compare."""
+    change = one.change
+    if change is None or change.value != change.value:
+        return ""
+    sign = "+" * (change.value > 0)
+    word = direction_of(one) if change.told else "within chance" if change.judged else "no interval"
+    value = number(change.value, None, one.unit) if one.unit or abs(change.value) >= LARGE else f"{change.value:.2g}"
+    return f"{sign}{value} {word}"
 
 
-def standing_cells(config: Config) -> dict[str, str]:
-    """`objectives`, if the config has any, and `coverage`, of the newest windows; empty before the first publication.
+def direction_of(one: SliStanding) -> str:
+    """Whether an SLI is better or worse than before; higher or lower where no direction is better."""
+    higher = one.change is not None and one.change.value > 0
+    if one.better is None:
+        return "higher" if higher else "lower"
+    return "better" if higher == (one.better == "higher") else "worse"
 
-    The coverage is that of the window with the most predictions, whose grain is named. Raises SliError.
+
+def summary_cells(now: Standing) -> dict[str, str]:
+    """The row of a model in the table of several: `objectives`, if the config has any, and `coverage` with its time.
+
+    `2 met, 1 undecided, breached: recall` and `98.9% last 7 days`.
     """
-    rows = list(rows_of(newest_windows(config)))
-    if not rows:
-        return {}
-    largest = max(rows, key=lambda row: row.predictions)
-    judged = [row for row in rows if isinstance(row.verdict, str)]
-    return ({"objectives": _verdicts(judged)} if judged else {}) | {
-        "coverage": f"{largest.coverage:.1%} {largest.grain}"
-    }
+    required = [one for one in now.slis if one.objective is not None]
+    counts = Counter(one.verdict for one in required)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in ("met", "undecided", "no value") if verdict in counts]
+    breached = ", ".join(one.sli for one in required if one.verdict == "breached")
+    parts += [f"breached: {breached}"] * bool(breached)
+    side = now.slis[0].now
+    share = share_text(side.coverage) if side.predictions else "no predictions"
+    return ({"objectives": ", ".join(parts)} if parts else {}) | {"coverage": f"{share} {now.period}"}
 
 
-def _verdicts(judged: Sequence[Row]) -> str:
-    """`2 met, 1 undecided, breached: recall (day, 7d/1d)`."""
-    counts = Counter(row.verdict for row in judged)
-    parts = [f"{counts[verdict]} {verdict}" for verdict in ("met", "undecided") if verdict in counts]
-    breached: dict[str, list[str]] = {}
-    for row in judged:
-        if row.verdict == "breached" and row.grain not in breached.setdefault(row.sli, []):
-            breached[row.sli].append(row.grain)
-    names = ", ".join(f"{sli} ({', '.join(grains)})" for sli, grains in breached.items())
-    return ", ".join([*parts, *([f"breached: {names}"] if names else [])])
+def standing_markdown(now: Standing) -> str:
+    """The sentence, what is in the way, and a table with a line for each SLI."""
+    names = ("SLI", "now", f"{now.level * 100:g}% interval", "required", "before", "change", "coverage", "maturity")
+    rows = [names, ("---",) * len(names)]
+    for one in now.slis:
+        texts, side = Texts.of(one), one.now
+        coverage = f"{share_text(side.coverage)} of {side.predictions:,}" if side.predictions else ""
+        cells = (texts.now, texts.interval, texts.required, texts.before, texts.change, coverage, side.maturity)
+        rows.append((one.sli, *cells))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([f"**{now.sentence}**", *(f"- {problem}" for problem in now.problems), table])

@@ -228,6 +228,8 @@ def _one_slice(evidence: Evidence) -> Finding:
     question = "One slice?"
     if not evidence.sliced:
         return Finding(question=question, answer="cannot be judged", finding="the config has no slices of these")
+    if not (evidence.now.known and evidence.before.known):
+        return Finding(question=question, answer="cannot be judged", finding="no values")
     if not evidence.slices or not evidence.change.value:
         return Finding(question=question, answer="no", finding="nothing changed that a slice could explain")
     main = evidence.main

@@ -63,6 +63,8 @@ class Standing:
     as_of: pd.Timestamp
     horizon: str
     level: float
+    period: str
+    """The time of "now" in words: `last 7 days`, or `since 2024-01-15` of a younger model."""
     problems: tuple[str, ...]
     sentence: str
     slis: tuple[SliStanding, ...]
@@ -95,6 +97,7 @@ def standing(
     config = load_config(config, settings)
     publication = opened(config, as_of)
     now, before = compared_windows(config, publication.published)
+    period = _period(config, now)
     slis = [
         SliStanding(
             sli=sli.name,
@@ -115,8 +118,9 @@ def standing(
         as_of=pd.Timestamp(moment(publication.published.as_of)),
         horizon=config.horizon.text,
         level=config.level,
+        period=period,
         problems=(*([failure] if failure else []), *problems(publication.published)),
-        sentence=_sentence(config, now, slis),
+        sentence=_sentence(period, slis),
         slis=tuple(slis),
     )
 
@@ -199,10 +203,13 @@ def _spans(intervals: Iterable[Interval]) -> str:
     return ", ".join(map(str, disjoint[:2])) + more
 
 
-def _sentence(config: Config, now: Interval, slis: Sequence[SliStanding]) -> str:
+def _period(config: Config, now: Interval) -> str:
+    whole = config.zone.days_later(now.end, -DAYS) == now.start
+    return f"last {DAYS} days" if whole else f"since {config.zone.date(now.start)}"
+
+
+def _sentence(period: str, slis: Sequence[SliStanding]) -> str:
     """The headline: the SLIs with an objective, the worst first, else the first one; and how many labels are in."""
-    days = config.zone.days_later(now.end, -DAYS) == now.start
-    since = f"The last {DAYS} days" if days else f"All since {config.zone.date(now.start)}"
     required = [one for one in slis if one.objective is not None] or [*slis[:1]]
     required.sort(key=lambda one: WORST_FIRST[one.verdict])
     side = required[0].now
@@ -211,11 +218,11 @@ def _sentence(config: Config, now: Interval, slis: Sequence[SliStanding]) -> str
     elif side.maturity == "final":
         state = "final"
     else:
-        state = f"still provisional: {_share(side.coverage)} of labels are in"
-    return f"{since}: {'; '.join(map(_in_words, required))}, {state}"
+        state = f"still provisional: {share_text(side.coverage)} of labels are in"
+    return f"{'All' if period.startswith('since') else 'The'} {period}: {'; '.join(map(_in_words, required))}, {state}"
 
 
-def _share(coverage: float) -> str:
+def share_text(coverage: float) -> str:
     """A share that is 100% only if nothing is missing."""
     return f"{min(coverage, 0.999) if coverage < 1 else 1.0:.1%}"
 

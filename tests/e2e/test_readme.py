@@ -120,7 +120,7 @@ def test_the_pages_show_what_is_printed(
         exec(block, {})
         assert capsys.readouterr().out == output
     shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING + SEEING, flags=re.DOTALL)
-    assert len(shown) == 6
+    assert len(shown) == 7
     for command, output in shown:
         assert main(command.split()) == 0
         assert capsys.readouterr().out == output

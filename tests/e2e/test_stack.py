@@ -171,9 +171,9 @@ def test_an_hourly_run_through_prefect_publishes_to_s3_what_a_run_on_a_folder_do
     )
     assert artifact(stack, run, "progress")["data"] == 100
     latest = artifact(stack, run, "latest")["data"]
-    assert "| window | SLI | value | interval | objective | coverage | maturity |" in latest
+    assert "| SLI | now | 95% interval | required | before | change | coverage | maturity |" in latest
     assert re.search(
-        r"\| day 2013-02-20 \| recall \| [\d.]+ \| [\d.]+ \.\. [\d.]+ \| >= 0\.4 \w+ \| 50\.0% of 60 \| final \|",
+        r"\| recall \| [\d.]+ \| [\d.]+ \.\. [\d.]+ \| \w+ \(>= 0\.4\) \|.*\| 50\.0% of [\d,]+ \| final \|",
         latest,
     )
     rows = artifact(stack, run, "changes")["data"]

@@ -60,8 +60,8 @@ def test_the_good_ones_run_and_the_broken_one_is_named(desk: Desk) -> None:
     head, *rows, last = table_of(said)
     assert head == ["model", "hours", "results", "objectives", "coverage", "outcome"]
     assert rows == [
-        ["a", "1", "4", "2 met, breached: accuracy (hour, day)", "100.0% hour", "published"],
-        ["b", "1", "2", "100.0% hour", "published"],
+        ["a", "1", "4", "1 met, breached: accuracy", "100.0% since 2024-01-15", "published"],
+        ["b", "1", "2", "100.0% since 2024-01-15", "published"],
         [wrong, "config error: the number is out of range"],
     ]
     assert last == ["3 models, 1 with a config error"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sli.calendar.interval import Interval, intersection, moment
+from sli.calendar.interval import intersection, moment
 from sli.config.arguments import When, slice_columns
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -23,14 +23,18 @@ from sli.judging.bad_data import BadData, bad_data
 from sli.judging.findings import Evidence, Finding, Verdict, findings_of, name_of, sentence_of, verdict_of
 from sli.judging.one_slice import SliceChange, Slices
 from sli.judging.sides import Change, Side, change_of, plain, sides_in
-from sli.judging.since_when import Since, since_of
-from sli.judging.usual import UsualMove, usual_move
-from sli.judging.windows import compared_windows
+from sli.judging.since_when import Since, sinces_of
+from sli.judging.usual import UsualMove, usual_moves
+from sli.judging.windows import Windows, compared_windows
 from sli.reading.figures import local
 from sli.reading.publication import Publication, opened
 from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
 from sli.slis.formula import Better, Unit
+
+BATCH = 16
+"""SLIs whose tiles are in memory together."""
+NO_BAD_DATA = BadData(more=(), rows=0, before=0, files=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,70 +114,121 @@ def explain(
     >>> print(found.sentence)
     Nothing to compare: accuracy has no value before: before deployment (now 0.6667).
     """
+    one = explanations(
+        config, [sli], slice=slice, start=start, end=end, against=against, as_of=as_of, settings=settings
+    )
+    return one[sli]
+
+
+def explanations(
+    config: str | Path | Config,
+    slis: Sequence[str],
+    *,
+    slice: Mapping[str, str | None] | None = None,
+    start: When = None,
+    end: When = None,
+    against: str | tuple[When, When] | None = None,
+    as_of: When = None,
+    settings: Sequence[str] = (),
+) -> dict[str, Explanation]:
+    """What `explain` returns of each of these SLIs, by its name: their tiles are merged together, `BATCH` at a time.
+
+    Raises SliError.
+    """
     config = load_config(config, settings)
     slice_columns(slice, None)
     publication = opened(config, as_of)
-    asked, windows = publication.sli(sli), compared_windows(config, publication.published, start, end, against)
-    overlap = [] if windows[1] is None else intersection([windows[0]], [windows[1]])
-    now, before, *shared = (sides[0] for sides in sides_in(publication, [asked], [*windows, *overlap], slice))
-    change = change_of(now, before, shared[0] if shared else None, rests_on_labels(asked))
-    if slice and not (now.predictions or before.predictions):
-        raise _unknown(asked, slice)
-    evidence = _evidence(publication, asked, windows, slice or {}, (now, before, change))
-    verdict = verdict_of(evidence)
+    asked = [publication.sli(name) for name in dict.fromkeys(slis)]
+    windows = compared_windows(config, publication.published, start, end, against)
+    found = {}
+    for at in range(0, len(asked), BATCH):
+        batch = asked[at : at + BATCH]
+        evidence = _evidence(publication, batch, windows, slice or {})
+        since = sinces_of(publication, batch, slice or {}, windows[0].end)
+        for one, other in zip(evidence, since, strict=True):
+            found[one.sli.name] = _explained(publication, one, slice or {}, other)
+    return found
+
+
+def _explained(
+    publication: Publication, evidence: Evidence, slice: Mapping[str, str | None], since: Since
+) -> Explanation:
+    config, asked, verdict = publication.config, evidence.sli, verdict_of(evidence)
     return Explanation(
         model=config.model,
-        sli=sli,
+        sli=asked.name,
         unit=asked.unit,
         better=asked.direction,
-        slice=slice or {},
+        slice=slice,
         level=config.level,
         timezone=config.timezone,
         as_of=pd.Timestamp(moment(publication.published.as_of)),
-        now=now,
-        before=before,
-        change=change,
+        now=evidence.now,
+        before=evidence.before,
+        change=evidence.change,
         usual=evidence.usual,
         verdict=verdict,
         sentence=sentence_of(evidence, verdict),
         findings=findings_of(evidence),
         slices=evidence.slices,
-        since=since_of(publication, asked, slice or {}, windows[0].end),
+        since=since,
     )
 
 
 def _evidence(
     publication: Publication,
-    sli: Sli,
-    windows: tuple[Interval, Interval | None],
+    slis: Sequence[Sli],
+    windows: Windows,
     slice: Mapping[str, str | None],
-    sides: tuple[Side, Side, Change],
-) -> Evidence:
-    """All that the verdict rests on."""
-    window, window_before = windows
-    now, before, change = sides
-    usual, bad = None, BadData(more=(), rows=0, before=0, files=())
-    slices: list[SliceChange] = []
+) -> list[Evidence]:
+    """All that the verdict of each SLI rests on."""
+    window, before = windows
+    overlap = [] if before is None else intersection([window], [before])
+    sides = [*zip(*sides_in(publication, slis, [window, before, *overlap], slice), strict=True)]
+    if slice and not any(side.predictions for of_sli in sides for side in of_sli[:2]):
+        raise _unknown(slis[0], slice)
+    usual: Sequence[UsualMove | None] = [None] * len(slis)
+    bad: dict[tuple[int, int], BadData] = {}
+    if before is not None:
+        usual = usual_moves(publication, slis, window, slice)
+        for counts in {(now.predictions, past.predictions) for now, past, *_ in sides}:
+            bad[counts] = bad_data(publication, window, before, counts)
+    changes, sliced = _slices(publication, slis, windows, slice, sides)
+    return [
+        Evidence(
+            sli=sli,
+            better=sli.direction,
+            level=publication.config.level,
+            now=now,
+            before=past,
+            change=change_of(now, past, shared[0] if shared else None, rests_on_labels(sli)),
+            usual=move,
+            bad=bad.get((now.predictions, past.predictions), NO_BAD_DATA),
+            sliced=sliced,
+            slices=tuple(changes.get(sli.name, ())),
+        )
+        for sli, (now, past, *shared), move in zip(slis, sides, usual, strict=True)
+    ]
+
+
+def _slices(
+    publication: Publication,
+    slis: Sequence[Sli],
+    windows: Windows,
+    slice: Mapping[str, str | None],
+    sides: Sequence[tuple[Side, ...]],
+) -> tuple[dict[str, list[SliceChange]], bool]:
+    """The slices of each SLI that has a value in both windows, and whether slices are kept within this one at all."""
     sets = [columns for columns in publication.published.slice_sets if set(slice) < set(columns)]
-    if window_before is not None:
-        bad = bad_data(publication, window, window_before, (now.predictions, before.predictions))
-        usual = usual_move(publication, sli, window, slice)
-        if now.known and before.known:
-            for columns in sets:
-                compared = Slices(publication, sli, columns, (window, window_before), slice)
-                slices += compared.changes(now, before)
-    return Evidence(
-        sli=sli,
-        better=sli.direction,
-        level=publication.config.level,
-        now=now,
-        before=before,
-        change=change,
-        usual=usual,
-        bad=bad,
-        sliced=bool(sets),
-        slices=tuple(slices),
-    )
+    known = [(sli, now, past) for sli, (now, past, *_) in zip(slis, sides, strict=True) if now.known and past.known]
+    changes: dict[str, list[SliceChange]] = {sli.name: [] for sli, _, _ in known}
+    if windows[1] is not None and known:
+        valued, now, before = ([*column] for column in zip(*known, strict=True))
+        for columns in sets:
+            compared = Slices(publication, valued, columns, (windows[0], windows[1]), slice)
+            for sli, of_sli in zip(valued, compared.changes(now, before), strict=True):
+                changes[sli.name] += of_sli
+    return changes, bool(sets)
 
 
 def _unknown(sli: Sli, slice: Mapping[str, str | None]) -> ConfigError:

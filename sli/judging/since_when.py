@@ -26,7 +26,8 @@ from sli.reading.query import answer
 from sli.slis import Sli
 from sli.slis.formula import Unit
 from sli.slis.maths.worsening import BASELINE, Alarms, Days, alarms, baseline, scores
-from sli.slis.states import Floats
+from sli.slis.maths.worsening import Baseline as Base
+from sli.slis.states import Floats, Integers
 
 LONGEST = 420
 """Days that are looked at: eight weeks before, and the 52 weeks after them."""
@@ -85,7 +86,7 @@ class Since:
         value, value_before = (number(value, None, self.unit) for value in (self.value, self.value_before))
         return (
             f"{self.sli} has been worse since {self.first_day}: {value} on average of {self.days} days, against "
-            f"{value_before} on the same weekdays of {before}; shown by the days to {self.alarm_day}"
+            f"{value_before} on the same weekdays of {before}; found on {self.alarm_day}"
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -115,21 +116,32 @@ def since_when(
     config = load_config(config, settings)
     publication = opened(config, as_of)
     newest = publication.published.newest if end is None else instant_of(config.zone, "end", end)
-    return since_of(publication, publication.sli(sli), slice or {}, newest)
+    return sinces_of(publication, [publication.sli(sli)], slice or {}, newest)[0]
 
 
-def since_of(publication: Publication, asked: Sli, slice: Mapping[str, str | None], end: int) -> Since:
-    """What `since_when` returns, of an opened publication. Raises SliError."""
+def sinces_of(publication: Publication, slis: Sequence[Sli], slice: Mapping[str, str | None], end: int) -> list[Since]:
+    """What `since_when` returns of each of these SLIs, their days merged in one pass. Raises SliError."""
     config, published = publication.config, publication.published
-    nothing = Since(sli=asked.name, slice=dict(slice), unit=asked.unit)
-    if asked.direction is None:
-        return replace(nothing, reason="it does not say which direction is better; give it an objective")
-    if isinstance(asked, PythonSli):
-        return replace(nothing, reason="the days of a Python function have no interval")
     first, last = _final_days(config, min(published.newest, end), published.as_of)
-    if first >= last:
-        return replace(nothing, reason=_too_few(0, 0))
-    return _answer(_Series(publication, asked, nothing.slice, first, last), nothing)
+    nothing = [
+        Since(sli=sli.name, slice=dict(slice), unit=sli.unit, reason=_refused(sli, first >= last)) for sli in slis
+    ]
+    usable = [sli for sli, one in zip(slis, nothing, strict=True) if not one.reason]
+    if not usable:
+        return nothing
+    answers = iter(
+        _answers(_Series(publication, usable, slice, first, last), [one for one in nothing if not one.reason])
+    )
+    return [one if one.reason else next(answers) for one in nothing]
+
+
+def _refused(sli: Sli, empty: bool) -> str | None:
+    """Why nothing can be said of an SLI, whatever its values are; `empty`: there are no days."""
+    if sli.direction is None:
+        return "it does not say which direction is better; give it an objective"
+    if isinstance(sli, PythonSli):
+        return "the days of a Python function have no interval"
+    return _too_few(0, 0) if empty else None
 
 
 def _too_few(usable: int, valued: int) -> str:
@@ -150,59 +162,86 @@ def _final_days(config: Config, newest: int, as_of: int) -> tuple[date, date]:
 
 @dataclass(frozen=True)
 class _Series:
-    """One value a day: an SLI of a slice on the days from `first` on."""
+    """One value a day: SLIs of a slice on the days from `first` on."""
 
     publication: Publication
-    sli: Sli
+    slis: Sequence[Sli]
     slice: Mapping[str, str | None]
     first: date
     last: date
     """The day after the last."""
 
-    def daily(self) -> tuple[Floats, Floats, Floats]:
-        """The values of all days and both ends of their intervals; NaN where there is none."""
+    def daily(self) -> Floats:
+        """Of each SLI the values of all days and both ends of their intervals; NaN where there is none."""
         zone = self.publication.config.zone
         start, end = (moment(zone.midnight(day)) for day in (self.first, self.last))
-        rows = answer(question_of(self.publication, ("1d", None, start, end), self.slice), [self.sli])
-        places = [(zone.date(at.value // 1000) - self.first).days for at in rows.window_start]
-        table = np.full((3, (self.last - self.first).days), np.nan)
-        table[:, places] = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=np.float64).T
-        return table[0], table[1], table[2]
+        rows = answer(question_of(self.publication, ("1d", None, start, end), self.slice), self.slis)
+        table = np.full((len(self.slis), 3, (self.last - self.first).days), np.nan)
+        numbers = {sli.name: number for number, sli in enumerate(self.slis)}
+        of_sli = rows.sli.map(numbers).to_numpy(dtype=np.int64)
+        places = {at: (zone.date(at.value // 1000) - self.first).days for at in rows.window_start.unique()}
+        of_day = rows.window_start.map(places).to_numpy(dtype=np.int64)
+        table[of_sli, :, of_day] = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
+        return table
 
     def day(self, position: int) -> date:
         return self.first + timedelta(days=int(position))
 
 
-def _answer(series: _Series, nothing: Since) -> Since:
-    """What the days of the series say."""
-    value, low, high = series.daily()
-    direction = series.sli.direction
-    assert direction is not None
-    weekday = (series.first.weekday() + np.arange(len(value))) % 7
-    days = Days.of(value, low, high, weekday, series.publication.config.level, direction)
-    usable = np.flatnonzero(~np.isnan(days.value))
-    if len(usable) < BASELINE + FEWEST:
-        return replace(nothing, reason=_too_few(len(usable), int((~np.isnan(value)).sum())))
-    base = baseline(days)
-    told = alarms(scores(days, base))
-    start, end = (series.day(usable[i]) for i in (0, BASELINE - 1))
+@dataclass(frozen=True)
+class _Scored:
+    """The days of an SLI, those of them that are usable, and what they are judged by."""
+
+    value: Floats
+    days: Days
+    usable: Integers
+    base: Base
+
+
+def _answers(series: _Series, nothing: Sequence[Since]) -> Iterator[Since]:
+    """What the days of the series say of each SLI; `nothing` has an empty answer for each."""
+    weekday = (series.first.weekday() + np.arange((series.last - series.first).days)) % 7
+    found: list[_Scored | str] = []
+    for sli, (value, low, high) in zip(series.slis, series.daily(), strict=True):
+        assert sli.direction is not None
+        days = Days.of(value, low, high, weekday, series.publication.config.level, sli.direction)
+        usable = np.flatnonzero(~np.isnan(days.value))
+        if len(usable) < BASELINE + FEWEST:
+            found.append(_too_few(len(usable), int((~np.isnan(value)).sum())))
+        else:
+            found.append(_Scored(value, days, usable, baseline(days)))
+    scored = [one for one in found if isinstance(one, _Scored)]
+    # Day by day, all SLIs at once: each day costs the same for one SLI as for many.
+    told = alarms(np.stack([scores(one.days, one.base) for one in scored])) if scored else None
+    alarms_of = iter([] if told is None else map(Alarms, *told))
+    for sli, one, empty in zip(series.slis, found, nothing, strict=True):
+        if isinstance(one, str):
+            yield replace(empty, reason=one)
+        else:
+            yield _told(series, sli, one, next(alarms_of), empty)
+
+
+def _told(series: _Series, sli: Sli, one: _Scored, told: Alarms, nothing: Since) -> Since:
+    """What the alarms of an SLI say."""
+    start, end = (series.day(one.usable[i]) for i in (0, BASELINE - 1))
     found = replace(
         nothing,
         baseline=Baseline(start=start, end=end, days=BASELINE),
-        last_day=series.day(len(value) - 1),
+        last_day=series.day(len(one.value) - 1),
         ended=tuple(_ended(series, told)),
     )
     first = int(told.first[-1])
     if first < 0:
         return found
-    since = np.flatnonzero(~np.isnan(base.expected + days.value) & (np.arange(len(value)) >= first))
+    expected = one.base.expected
+    since = np.flatnonzero(~np.isnan(expected + one.days.value) & (np.arange(len(one.value)) >= first))
     return replace(
         found,
         first_day=series.day(first),
         alarm_day=series.day(told.raised[-1]),
         days=len(since),
-        value=float(value[since].mean()),
-        value_before=float(base.expected[since].mean()) * (1 if direction == "higher" else -1),
+        value=float(one.value[since].mean()),
+        value_before=float(expected[since].mean()) * (1 if sli.direction == "higher" else -1),
     )
 
 

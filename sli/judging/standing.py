@@ -127,7 +127,7 @@ def standing(
 
 def _sides(publication: Publication, windows: Sequence[Interval | None]) -> list[tuple[Sli, Side, Side]]:
     """Each declared SLI with its sides; one that cannot be computed has the reason."""
-    usable, reasons = _usable(publication)
+    usable, reasons = usable_slis(publication)
     sides = iter(zip(usable, *sides_in(publication, usable, windows), strict=True))
     empty = [empty_side(publication, window) for window in windows]
     rows = []
@@ -140,7 +140,7 @@ def _sides(publication: Publication, windows: Sequence[Interval | None]) -> list
     return rows
 
 
-def _usable(publication: Publication) -> tuple[list[Sli], dict[str, str]]:
+def usable_slis(publication: Publication) -> tuple[list[Sli], dict[str, str]]:
     """The declared SLIs that the tiles can give, and of each other one the reason why not."""
     usable, reasons = [], {}
     for sli in publication.config.declared:
@@ -172,7 +172,7 @@ def daily(
     columns = tuple(sorted(slice or {}))
     if "day" in publication.published.grains and columns in publication.published.slice_sets:
         return read(config, grain="day", slice=slice or {}, start=start, as_of=as_of)
-    usable, _ = _usable(publication)
+    usable, _ = usable_slis(publication)
     return answer(question_of(publication, ("1d", None, start, None), slice), usable)
 
 

@@ -5,7 +5,7 @@ Limit: over the stretches of equal length just before, at most `STRETCHES`, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from sli.judging.windows import just_before, stretch_text
 from sli.planning.late_feedback import Horizon
 from sli.reading.publication import Publication
 from sli.slis import Sli
+from sli.slis.states import Floats
 
 STRETCHES, FEWEST = 21, 8
 SHARE = 0.95
@@ -32,10 +33,10 @@ class UsualMove:
     """What the stretches are: `day`, `week`, `31 days`, `6 hours`."""
 
 
-def usual_move(
-    publication: Publication, sli: Sli, now: Interval, slice: Mapping[str, str | None] | None
-) -> UsualMove | None:
-    """How much the SLI usually moves, from the final stretches before `now`; None with too few. Raises SliError."""
+def usual_moves(
+    publication: Publication, slis: Sequence[Sli], now: Interval, slice: Mapping[str, str | None] | None
+) -> list[UsualMove | None]:
+    """How much each SLI usually moves, by the final stretches before `now`; None with too few. Raises SliError."""
     config, stretches = publication.config, [now]
     while len(stretches) <= STRETCHES:
         earlier = just_before(config, stretches[-1])
@@ -45,11 +46,15 @@ def usual_move(
     final = publication.published.as_of - Horizon.of(config).after
     stretches = [stretch for stretch in stretches[1:] if stretch.end <= final]
     if len(stretches) < FEWEST:
-        return None
-    values = np.array([side.value for [side] in sides_in(publication, [sli], stretches, slice)])
-    moves = np.abs(np.diff(values))
+        return [None] * len(slis)
+    text, sides = stretch_text(config, now), sides_in(publication, slis, stretches, slice)
+    values = np.array([[side.value for side in of_stretch] for of_stretch in sides])
+    return [_usual(np.abs(np.diff(of_sli)), text) for of_sli in values.T]
+
+
+def _usual(moves: Floats, stretch: str) -> UsualMove | None:
     moves = moves[~np.isnan(moves)]
     if len(moves) < FEWEST - 1:
         return None
     most = float(np.quantile(moves, SHARE, method="higher"))
-    return UsualMove(move=most, moves=len(moves), stretch=stretch_text(config, now))
+    return UsualMove(move=most, moves=len(moves), stretch=stretch)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sli.config.model import Config
 from sli.planning.published import Published
 from sli.publishing.store import Store
-from sli.reading.publication import newest_or_none
+from sli.reading.publication import Publication, newest_or_none
 
 BATCH = 500_000
 """Most rows that are read at a time, unless one day has more."""
@@ -36,8 +36,11 @@ class Snapshot:
     def newest(config: Config) -> Snapshot | None:
         """The pinned or else the newest publication, or None before the first. Raises StoreError."""
         publication = newest_or_none(config)
-        if publication is None:
-            return None
+        return None if publication is None else Snapshot.of(publication)
+
+    @staticmethod
+    def of(publication: Publication) -> Snapshot:
+        """The results of a publication. Raises StoreError."""
         return Snapshot(store=publication.store, table=publication.table("results"), published=publication.published)
 
     def rows(self, columns: Collection[str], grain: str, days: Days | None = None) -> pa.Table:

@@ -146,14 +146,9 @@ class Judgement:
 
 
 def judgement_of(one: SliStanding, found: Explanation | None) -> Judgement:
-    """The judgement of an SLI; of one that the page does not judge, how to ask for it."""
+    """The judgement of an SLI; of one that the tiles cannot give, why not."""
     if found is None:
-        return Judgement(
-            sentence=f"The change of {one.sli} is not judged here, as this model has many SLIs.",
-            windows=f"sli explain CONFIG {one.sli} does it.",
-            findings=(),
-            slices=(),
-        )
+        return Judgement(sentence=f"{one.sli} has no value: {one.now.reason}.", windows="", findings=(), slices=())
 
     def span(start: object, end: object) -> str:
         return f"{local(start, found.timezone, 'hour')} to {local(end, found.timezone, 'hour')}"  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from builders import config_tree
 import sli
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
-from sli.judging.explain import Explanation
+from sli.judging.explain import Explanation, explanations
 from sli.judging.sides import change_of, plain
 from sli.judging.standing import daily, standing
 from sli.publishing.store import Store
@@ -191,6 +191,15 @@ def test_wrong_arguments_are_told(planted: Config, tmp_path: Path) -> None:
     for call, text in cases:
         with pytest.raises((ConfigError, StoreError), match=text):
             call()
+
+
+def test_many_slis_are_explained_as_each_alone(planted: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [sli.name for sli in planted.declared]
+    alone = {name: sli.explain(planted, name).to_dict() for name in names}
+    assert {name: found.to_dict() for name, found in explanations(planted, names).items()} == alone
+    monkeypatch.setattr("sli.judging.explain.BATCH", 4)
+    monkeypatch.setattr("sli.judging.one_slice.TOGETHER", 1)
+    assert {name: found.to_dict() for name, found in explanations(planted, names).items()} == alone
 
 
 def test_the_standing_is_the_last_week_beside_the_week_before(planted: Config) -> None:

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,9 +23,12 @@ from scenario import DAY, HOUR, Scenario, at, config_of
 
 import sli
 from sli.config.load import load_config
+from sli.config.model import Config
 from sli.config.several import Model
-from sli.errors import ConfigError, SliError, StoreError
+from sli.errors import ConfigError, SliError
 from sli.masking import keep_secret
+from sli.publishing.store import Store
+from sli.reading.publication import opened
 from sli.report import contents
 from sli.report.choice import Slice, chosen_slices
 from sli.report.chunks import unpacked
@@ -259,14 +261,16 @@ def test_what_does_not_fit_is_left_out_the_whole_last(gathered: Contents, monkey
     assert history(gathered)[1].chunks == whole
 
 
-def test_a_run_that_publishes_meanwhile_makes_the_page_anew(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    publications = iter([1, 2, 2, 2, *range(3, 20)])
-    newest = staticmethod(lambda _: SimpleNamespace(published=next(publications)))
-    monkeypatch.setattr(Snapshot, "newest", newest)
-    monkeypatch.setattr(contents, "_of_one_publication", lambda config, snapshot, failure: snapshot.published)
-    assert contents.gathered(load_config(config)) == 2
-    with pytest.raises(StoreError, match="runs publish faster"):
-        contents.gathered(load_config(config))
+def test_all_of_a_page_is_of_one_publication_whatever_is_published_meanwhile(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def within(config: Config, snapshot: Snapshot, _: str | None) -> bool:
+        monkeypatch.setattr(Store, "results", lambda _: pytest.fail("the store is opened again"))
+        publication = opened(config)
+        return publication.published is snapshot.published and publication.table("results") is snapshot.table
+
+    monkeypatch.setattr(contents, "_of_one_publication", within)
+    assert contents.gathered(load_config(config))
 
 
 def test_the_page_is_written_whole_or_not_at_all(

@@ -53,6 +53,11 @@ class Evidence:
         return f"{self.text(low)} to {self.text(high)}"
 
     @property
+    def known(self) -> bool:
+        """Whether both windows have a value."""
+        return self.now.known and self.before.known
+
+    @property
     def undone_by_labels(self) -> bool:
         """Whether the labels that are missing now could bring the value back to what it was."""
         low, high = self.bounds
@@ -97,7 +102,7 @@ def _least(weight: float) -> float:
 
 def verdict_of(evidence: Evidence) -> Verdict:
     """The first rule that holds."""
-    if not (evidence.now.known and evidence.before.known):
+    if not evidence.known:
         return "no value"
     if not evidence.change.judged:
         return "no interval"
@@ -178,7 +183,7 @@ def _chance(evidence: Evidence) -> Finding:
     change = evidence.change
     usual = f"; {_usual(evidence.usual, evidence)}" if evidence.usual else ""
     if not change.judged:
-        why = "no interval of the difference is known" if evidence.now.known and evidence.before.known else "no values"
+        why = "no interval of the difference is known" if evidence.known else "no values"
         return Finding(question="Chance?", answer="cannot be judged", finding=why + usual)
     interval = f"{evidence.level * 100:g}% interval {evidence.span(change.low, change.high)}"
     finding = f"now minus before is {evidence.text(change.value)}, {interval}{usual}"
@@ -207,7 +212,7 @@ def _late_labels(evidence: Evidence) -> Finding:
     finding = f"{missing}; {bounds.replace(' to ', ' and ')}"
     if before.known:
         finding += f"; before it was {evidence.text(before.value)}"
-    answer = "could undo it" if evidence.undone_by_labels else "no"
+    answer = "could undo it" if evidence.undone_by_labels else "no" if evidence.known else "cannot be judged"
     return Finding(question="Late labels?", answer=answer, finding=finding)
 
 
@@ -228,7 +233,7 @@ def _one_slice(evidence: Evidence) -> Finding:
     question = "One slice?"
     if not evidence.sliced:
         return Finding(question=question, answer="cannot be judged", finding="the config has no slices of these")
-    if not (evidence.now.known and evidence.before.known):
+    if not evidence.known:
         return Finding(question=question, answer="cannot be judged", finding="no values")
     if not evidence.slices or not evidence.change.value:
         return Finding(question=question, answer="no", finding="nothing changed that a slice could explain")

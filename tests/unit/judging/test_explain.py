@@ -124,6 +124,18 @@ def test_rows_set_aside_beyond_those_of_the_week_before_are_bad_data(tmp_path: P
     assert "(0 before)" in found.sentence
 
 
+def test_the_drift_of_a_slice_is_that_against_its_own_reference(planted: Config) -> None:
+    """The default reference is the window before: the first week has none."""
+    first = sli.explain(planted, "shift")
+    assert "shift has no value before: no reference values" in first.sentence
+    assert (first.slices, first.findings[3].answer, first.findings[3].finding) == ((), "cannot be judged", "no values")
+    found = sli.explain(planted, "shift", start="2024-01-26", end="2024-01-29", against="2024-01-23/2024-01-26")
+    assert found.verdict == "no interval"
+    assert {"A", "B", "C"} == {one.slice["site"] for one in found.slices if one.slice_by == ("site",)}
+    assert all(one.explains == one.explains for one in found.slices)
+    assert "0 of the 12 final days with a value have an interval" in found.since.sentence
+
+
 def test_a_window_without_predictions_says_so(planted: Config) -> None:
     found = sli.explain(planted, "accuracy", start="2024-02-01", end="2024-02-08", against="2024-01-15/2024-01-22")
     assert found.verdict == "no value"

@@ -16,7 +16,7 @@ from sli.config.several import Model
 from sli.engine.storage import NO_OPTIONS
 from sli.errors import SliError
 from sli.judging.standing import Standing
-from sli.report.files import check_folder, write_file
+from sli.report.files import check_file, check_folder, write_file
 from sli.report.page import Written, rendered_template, write_report
 from sli.report.words import SIGNS, facts_of
 
@@ -90,14 +90,15 @@ def write_reports(models: Sequence[Model], folder: str, tell: Callable[[ModelPag
     began = time.monotonic()
     storage = next((model.config.storage for model in models if isinstance(model.config, Config)), NO_OPTIONS)
     check_folder(folder, storage)
-    pages = []
+    place, pages = f"{folder.rstrip('/')}/{INDEX}", []
+    for config in (model.config for model in models if isinstance(model.config, Config)):
+        check_file(place, config)
     for model, file in zip(models, file_names([model.name for model in models]), strict=True):
         page = _written(model, f"{folder.rstrip('/')}/{file}", file)
         tell(page)
         pages.append(page)
     worst_first = sorted(pages, key=lambda page: WORST_FIRST.index(page.state))
     html = rendered_template("index.html", pages=worst_first).encode()
-    place = f"{folder.rstrip('/')}/{INDEX}"
     write_file(place, html, storage)
     index = Written(path=place, bytes=len(html), seconds=time.monotonic() - began, standing=None)
     return Pages(models=pages, index=index)

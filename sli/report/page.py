@@ -71,7 +71,7 @@ def write_report(config: str | Path | Config, path: str | Path, *, failure: str 
     `failure`, the error of the last run, is its first banner. Raises SliError.
     """
     began, config = time.monotonic(), load_config(config)
-    check_file(str(path), config.storage)
+    check_file(str(path), config)
     contents = gathered(config, failure)
     html = rendered(config, contents, failure).encode()
     write_file(str(path), html, config.storage)

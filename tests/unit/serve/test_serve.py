@@ -142,7 +142,7 @@ def test_start_and_end_choose_windows(client: TestClient) -> None:
 def test_a_judgement_is_the_fragment_of_the_page(client: TestClient) -> None:
     answer = client.get("/test/judgement", params={"sli": "recall", "slice": "x", "by": "a"})
     assert answer.status_code == 200
-    assert "Is the drop real" in answer.text
+    assert "Is the change real" in answer.text
     assert "Chance?" in answer.text
 
 

@@ -87,7 +87,7 @@ function drawControls(form, view, data, go) {
     radios("range", "Range", ranges(view, data), view.range, (range) => go({ ...view, range })),
   );
   if (data && view.range !== "all") form.append(shifts(view, data, go));
-  if (meta.live) form.append(liveControls(view, go, open));
+  if (meta.live) form.append(...liveControls(view, go, open));
   if (focused) (form.querySelector(`[name="${focused}"]:checked`) ?? form.querySelector(`[name="${focused}"]`))?.focus();
 }
 
@@ -110,11 +110,11 @@ function shifts(view, data, go) {
 /** What only a server can answer: windows of any size, and what was believed at an earlier time. */
 function liveControls(view, go, open) {
   const details = Object.assign(document.createElement("details"), { open }), row = document.createElement("div");
-  const input = (name, value, placeholder) =>
-    Object.assign(document.createElement("input"), { type: "text", size: 9, name, value, placeholder });
+  const input = (name, value, placeholder, size = 9) =>
+    Object.assign(document.createElement("input"), { type: "text", size, name, value, placeholder });
   const [size = "", every = ""] = grainOf(view).name.includes("/") ? grainOf(view).name.split("/") : [];
   const sizeInput = input("size", size, "7d"), everyInput = input("every", every, "1d");
-  const asOf = input("as_of", view.asOf ?? "", timeText(zoned, newest - DAY));
+  const asOf = input("as_of", (view.asOf ?? "").replace("T", " "), timeText(zoned, newest - DAY), 17);
   for (const one of [sizeInput, everyInput]) Object.assign(one, { pattern: "\\s*\\d+[mhd]\\s*", title: "a number and m, h or d: 6h" });
   const merge = () => {
     if (!sizeInput.value.trim() || !sizeInput.reportValidity() || !everyInput.reportValidity()) return;
@@ -123,7 +123,9 @@ function liveControls(view, go, open) {
   // All of the page is as known at one time, so the server makes it anew.
   const believe = () => (location.search = String(paramsOf({ ...view, asOf: asOf.value.trim() })));
   row.append(labelled("Windows of", sizeInput), labelled("every", everyInput), button("merge", "Merge", merge));
-  row.append(labelled("As known at", asOf), button("believe", "Show", believe));
-  details.append(textNode("summary", "Windows of any size; what was believed earlier"), row);
-  return details;
+  details.append(textNode("summary", "Windows of any size"), row);
+  const earlier = document.createElement("span");
+  earlier.className = "earlier";
+  earlier.append(labelled("As known at", asOf), button("believe", "Show", believe));
+  return [earlier, details];
 }

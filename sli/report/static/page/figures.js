@@ -60,20 +60,28 @@ function figure(place, title, sentence, height, kind = "") {
 }
 
 function drawFigures(place, outcomes) {
-  if (outcomes.arrival?.age.length) drawArrival(place, outcomes.arrival);
+  drawArrival(place, outcomes.arrival);
   if (outcomes.calibration?.predicted.length) drawCalibration(place, outcomes.calibration);
   if (outcomes.distribution?.periods.length) drawDistribution(place, outcomes.distribution);
   place.closest("section").hidden = !place.childElementCount;
 }
 
-/** The share of labels known by the age of the prediction, on a logarithmic axis. */
-function drawArrival(place, { age, share, pairs }) {
-  const reached = (part) => age.find((_, i) => share[i] >= part);
-  const said = [0.5, 0.9].filter((part) => reached(part) !== undefined).map((part) => `${percent(part)} after ${duration(reached(part))}`);
-  const most = d3.max(share), last = age[age.length - 1];
-  said.push(`${percent(most)} after ${duration(last)}`);
-  const sentence = `Of ${counted(pairs, "prediction")}, labels are known for ${said.join(", ")}.`;
-  const { svg, width, height } = figure(place, "How long do labels take?", sentence, 190);
+/** The share of labels known by the age of the prediction, on a logarithmic axis; without labels the reason. */
+function drawArrival(place, arrival) {
+  const title = "How long do labels take?", most = d3.max(arrival?.share ?? []);
+  if (!most) {
+    const old = `predictions older than the horizon of ${duration(meta.horizon)}`;
+    const node = document.createElement("figure");
+    node.append(textNode("h3", title), textNode("figcaption", arrival?.age.length ? `No chart: none of the ${old} has a label.` : `No chart: there are no ${old} yet.`));
+    return place.append(node);
+  }
+  const { share, pairs } = arrival;
+  // The last step may be longer than what is left of the horizon, within which alone labels count.
+  const age = arrival.age.map((seconds) => Math.min(seconds, meta.horizon)), last = age[age.length - 1];
+  const reached = (part) => age[share.findIndex((known) => known >= part)];
+  const said = [0.5, 0.9].filter((part) => most >= part && reached(part) < meta.horizon).map((part) => `${percent(part)} after ${duration(reached(part))}`);
+  said.push(`${percent(most)} within the horizon of ${duration(meta.horizon)}`);
+  const { svg, width, height } = figure(place, title, `Of ${counted(pairs, "prediction")}, labels are known for ${said.join(", ")}.`, 190);
   const first = age.find((seconds) => seconds > 0) ?? 1;
   const x = d3.scaleLog([first, Math.max(last, first * 2)], [46, width - 14]), y = d3.scaleLinear([0, 1], [height - 28, 12]);
   shareAxis(svg, y, 46, width - 14);
@@ -87,6 +95,7 @@ function drawArrival(place, { age, share, pairs }) {
   const points = age.map((seconds, i) => [Math.max(seconds, first), share[i]]);
   const line = d3.line().x((point) => x(point[0])).y((point) => y(point[1])).curve(d3.curveStepAfter);
   svg.append("path").attr("class", "line").attr("d", line(points));
+  return null;
 }
 
 function shareAxis(svg, y, left, right) {
@@ -115,17 +124,49 @@ function drawCalibration(place, { predicted, observed, low, high, count }) {
 }
 
 const LEVELS = 8;
+const BEYOND = 3.9; // standard errors: by chance one of 10,000 bins differs more
+
+/** The bin whose share of the newest period differs most from that of the period before, in standard errors; null within chance. */
+function movedBin(counts) {
+  const [before, now] = counts.slice(-2), totals = [d3.sum(before ?? []), d3.sum(now ?? [])];
+  if (!totals[0] || !totals[1]) return null;
+  const distance = (bin) => {
+    const common = (before[bin] + now[bin]) / (totals[0] + totals[1]), error = Math.sqrt(common * (1 - common) * (1 / totals[0] + 1 / totals[1]));
+    return error ? Math.abs(now[bin] / totals[1] - before[bin] / totals[0]) / error : 0;
+  };
+  const most = d3.greatest(d3.range(now.length), (one, other) => d3.ascending(distance(one), distance(other)));
+  return distance(most) > BEYOND ? most : null;
+}
+
+/** What the newest predictions are, and whether that differs from the time before by more than chance. */
+function predictionSentence({ bins, periods, counts, period }, shares) {
+  const last = shares.length - 1, from = timeText(zoned, periods[last] * SECOND), moved = movedBin(counts);
+  const bin = moved ?? d3.greatestIndex(shares[last]), most = `${percent(shares[last][bin])} of the newest predictions (from ${from}) are ${bins[bin]}`;
+  if (!last) return `${most}.`;
+  if (moved !== null) return `${most}, ${percent(shares[last - 1][bin])} of those of the ${period} before: more than chance.`;
+  return `${most}. No more different from the ${period} before than chance.`;
+}
+
+/** What the lightest and the darkest colour are. */
+function heatKey(node, most, period) {
+  const key = textNode("p", "0% ", "key"), svg = d3.select(key).append("svg").attr("width", LEVELS * 12).attr("height", 12).attr("aria-hidden", "true");
+  for (let level = 1; level <= LEVELS; level++) {
+    svg.append("path").attr("class", "heat").attr("fill-opacity", level / LEVELS).attr("d", `M${(level - 1) * 12},0h12v12h-12Z`);
+  }
+  key.append(` ${percent(most)} of the predictions of a ${period}`);
+  node.append(key);
+}
 
 /** Periods from left to right, bins of predictions upwards; the darker, the larger the share of the period. */
-function drawDistribution(place, { bins, periods, counts }) {
+function drawDistribution(place, distribution) {
+  const { bins, periods, counts, period: length } = distribution;
   const shares = counts.map((row) => row.map((count) => count / (d3.sum(row) || 1)));
-  const most = d3.max(shares.flat()) || 1, last = shares.length - 1, top = d3.greatestIndex(shares[last]);
-  const before = last > 0 ? `, ${percent(shares[last - 1][top])} of those before` : "";
-  const sentence = `${percent(shares[last][top])} of the newest predictions (from ${timeText(zoned, periods[last] * SECOND)}) are ${bins[top]}`
-    + `${before}. The stronger the colour, the larger the share.`;
+  const most = d3.max(shares.flat()) || 1, sentence = predictionSentence(distribution, shares);
   const height = Math.min(320, bins.length * 15 + 48);
   const { node, svg, width } = figure(place, "What does the model predict?", sentence, height, "wide");
-  const left = 92, cell = (width - left - 8) / periods.length;
+  heatKey(node, most, length);
+  // The names of bins have the room that they need, or at most a third of a phone's width.
+  const letters = Math.min(d3.max(bins, (bin) => bin.length), Math.floor((width / 2.6 - 16) / 6.6)), left = Math.max(46, 16 + 6.6 * letters), cell = (width - left - 8) / periods.length;
   const row = (height - 42) / bins.length, y = (bin) => height - 38 - (bin + 1) * row;
   const cells = Array(LEVELS + 1).fill("");
   shares.forEach((shared, period) => shared.forEach((share, bin) => {
@@ -134,16 +175,16 @@ function drawDistribution(place, { bins, periods, counts }) {
     cells[level] += `M${at(x, y(bin))}h${(cell > 8 ? cell - 1 : cell).toFixed(2)}v${(row - 1).toFixed(2)}H${x.toFixed(1)}Z`;
   }));
   cells.forEach((d, level) => level && d && svg.append("path").attr("class", "heat").attr("fill-opacity", level / LEVELS).attr("d", d));
-  binLabels(svg, bins, (bin) => y(bin) + row / 2, left, row);
+  binLabels(svg, bins, (bin) => y(bin) + row / 2, left, row, letters);
   periodLabels(svg, periods, (period) => left + period * cell, cell, height);
   heatReadout(node, svg, { bins, periods, shares, left, cell, row, height, sentence });
 }
 
-function binLabels(svg, bins, y, left, row) {
+function binLabels(svg, bins, y, left, row, letters) {
   const every = Math.ceil(13 / row);
   bins.forEach((bin, i) => {
     if (i % every) return;
-    const short = bin.length > 13 ? `${bin.slice(0, 12)}…` : bin;
+    const short = bin.length > letters ? `${bin.slice(0, letters - 1)}…` : bin;
     write(svg, left - 8, y(i), short, "end").attr("dy", "0.32em");
   });
 }

@@ -9,6 +9,7 @@ async function show(view) {
   const asked = (show.last = Symbol("view"));
   markCard(view.sli);
   judge(view.sli);
+  if (element("show-now")) element("show-now").href = addressOf({ ...view, asOf: null });
   let series;
   try {
     series = await seriesOf(view);
@@ -33,7 +34,22 @@ function unpackAhead(view) {
   meta.grains.forEach((_, grain) => chunk({ ...view, grain }).catch(() => null));
 }
 
+/** Shows the view of the address; if the address names what is not there, says so and corrects it. */
+function arrive() {
+  const wrong = [], view = addressed(wrong);
+  if (wrong.length) history.replaceState(null, "", addressOf(view));
+  correct(wrong);
+  show(view);
+}
+
+function correct(wrong) {
+  const text = wrong.join("; ");
+  element("corrected").textContent = text && `${text[0].toUpperCase()}${text.slice(1)}.`;
+  element("corrected").hidden = !text;
+}
+
 function go(view) {
+  correct([]);
   remember(view);
   show(view);
 }
@@ -97,6 +113,7 @@ function sentence(row) {
   const { unit, name } = shown.sli, part = (text, kind) => [textNode("span", text, kind), " "];
   const value = has(row.value) ? `${name} ${valued(row.value, unit)}` : `${name}: no value${row.reason ? ` (${row.reason})` : ""}`;
   const parts = [...part(windowText(row, shown.grain), "when"), ...part(value, "value")];
+  if (verdictOf(row)) parts.push(...part(verdictOf(row), `verdict-${row.verdict}`));
   const chance = `${percent(meta.level)} interval`;
   if (has(row.low)) parts.push(...part(`${chance} ${span(row.low, row.high, unit)}`));
   else if (has(row.value)) parts.push(...part("no interval"));
@@ -106,7 +123,6 @@ function sentence(row) {
   const share = row.predictions ? `, ${percent(row.labelled / row.predictions)} labelled` : "";
   parts.push(...part(`${counted(row.predictions, "prediction")}${share}`));
   parts.push(...(row.final ? part("final") : part("provisional", "provisional")));
-  if (verdictOf(row)) parts.push(...part(verdictOf(row), `verdict-${row.verdict}`));
   if (row.restated) parts.push(...part(`◆ restated by the last run: ${moved(row.old, row.value, unit)}`));
   return parts;
 }
@@ -118,10 +134,12 @@ function legend({ rows, trend, sli, box }) {
   if (trend) {
     items.push(["speck", "M8,6h0", "a dot a window"]);
     if (trend.length) items.push(["trend line", "M0,6h16", "7 days, merged from the tiles"]);
-  } else if (valuedRows.some((row) => row.final)) items.push(["line", "M0,6h16", "final"]);
-  if (some((row) => !row.final)) {
-    items.push(["line provisional", "M0,6h16", "provisional"], ["provisional-ground", "M0,0h16v12h-16Z", "labels may still come"]);
   }
+  // A single window has no line.
+  const finals = valuedRows.filter((row) => row.final), alone = valuedRows.length === 1;
+  if (!trend && finals.length) items.push(alone ? ["dot", disc(8, 6, 3), "final"] : ["line", "M0,6h16", "final"]);
+  if (valuedRows.length > finals.length) items.push(alone ? ["dot hollow", disc(8, 6, 3.5), "provisional"] : ["line provisional", "M0,6h16", "provisional"]);
+  if (some((row) => !row.final)) items.push(["provisional-ground", "M0,0h16v12h-16Z", "labels may still come"]);
   const interval = `${percent(meta.level)} interval: what chance leaves open`;
   if ((trend ?? rows).some((row) => has(row.low))) items.push(["band", "M0,1h16v10h-16Z", interval]);
   const breach = trend ? ["speck breached", "M8,6h0"] : ["breach", cross(8, 6, 4)];
@@ -260,7 +278,7 @@ function listen() {
   chart.addEventListener("pointermove", pointed);
   chart.addEventListener("pointerdown", pointed);
   element("table").addEventListener("toggle", () => drawTable());
-  addEventListener("popstate", () => show(addressed()));
+  addEventListener("popstate", arrive);
   new ResizeObserver(resized).observe(chart);
   for (const card of document.querySelectorAll(".card")) {
     card.addEventListener("click", () => {
@@ -274,7 +292,7 @@ function listen() {
 document.documentElement.classList.add("scripted");
 if (meta.slis.length && meta.slices.length && meta.grains.length) {
   listen();
-  show(addressed());
+  arrive();
   if (meta.live && !addressed().asOf) followRuns();
 }
 if (element("outcomes")) unpacked(element("outcomes").textContent).then((outcomes) => drawFigures(element("figures"), outcomes));

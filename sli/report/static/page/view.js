@@ -3,20 +3,26 @@
 const RANGES = [["2d", 2, "2 days"], ["14d", 14, "14 days"], ["60d", 60, "60 days"], ["365d", 365, "a year"], ["all", null, "all"]];
 const newest = meta.newest;
 
-/** The view of an address; what it does not name, or names wrongly, is as the page first shows it. */
-function viewOf(params) {
+/** The view of an address; what it does not name is as the page first shows it, and so is what it names wrongly, which `wrong` tells. */
+function viewOf(params, wrong = []) {
   const view = { ...meta.first, range: meta.first.range ?? "60d", end: null, asOf: params.get("as_of") };
-  const position = (list, test, otherwise) => {
-    const found = list.findIndex(test);
+  const tell = (what, name, shows) => wrong.push(`there is no ${what} '${name.slice(0, 80)}'; ${shows} is shown`);
+  const position = (what, name, list, test, otherwise, text) => {
+    const found = name === null ? -1 : list.findIndex(test);
+    if (name !== null && found < 0) tell(what, name, text(list[otherwise]));
     return found < 0 ? otherwise : found;
   };
-  view.sli = position(meta.slis, (sli) => sli.name === params.get("sli"), view.sli);
-  const name = params.get("slice"), by = params.get("by");
-  view.slice = position(meta.slices, (slice) => slice.name === name && (by === null || slice.by.join(",") === by), view.slice);
-  const [, size, every] = /^(\d+[mhd])\/(\d+[mhd])$/.exec(params.get("grain") ?? "") ?? [null, params.get("size"), params.get("every")];
+  const asked = (name) => params.get(name) || null, named = asked("sli");
+  view.sli = position("SLI", named, meta.slis, (sli) => sli.name === named, view.sli, (sli) => sli.name);
+  const name = asked("slice"), by = params.get("by"), isAsked = (slice) => slice.name === name && (by === null || slice.by.join(",") === by);
+  view.slice = position("slice", name, meta.slices, isAsked, view.slice, sliceText);
+  const grain = asked("grain");
+  const [, size, every] = /^(\d+[mhd])\/(\d+[mhd])$/.exec(grain ?? "") ?? [null, params.get("size"), params.get("every")];
   if (meta.live && size) view.grain = grainOfSize(size, every);
-  else view.grain = position(meta.grains, (grain) => grain.name === params.get("grain"), view.grain);
-  if (RANGES.some(([range]) => range === params.get("range"))) view.range = params.get("range");
+  else view.grain = position("grain", grain, meta.grains, (one) => one.name === grain, view.grain, (one) => one.label);
+  const range = asked("range");
+  if (RANGES.some(([name]) => name === range)) view.range = range;
+  else if (range !== null) tell("range", range, RANGES.find(([name]) => name === view.range)[2]);
   const end = Date.parse(params.get("end") ?? "");
   if (!Number.isNaN(end) && end < newest) view.end = end;
   return view;
@@ -41,7 +47,7 @@ function paramsOf(view) {
   return params;
 }
 
-const addressed = () => viewOf(new URLSearchParams(meta.live ? location.search : location.hash.slice(1)));
+const addressed = (wrong) => viewOf(new URLSearchParams(meta.live ? location.search : location.hash.slice(1)), wrong);
 
 const addressOf = (view) => `${meta.live ? "?" : "#"}${paramsOf(view)}`;
 

@@ -171,7 +171,7 @@ def test_it_renders_without_an_error_and_asks_for_nothing(opened: Opened, report
     assert opened.errors == []
     assert opened.requests == [report.as_uri()]
     assert opened.page.locator("#chart path.line").count() == 2
-    assert opened.page.locator("#figures figure svg").count() == 3
+    assert opened.page.locator("#figures figure svg[role=img]").count() == 3
     assert opened.page.title().startswith("late & <b>bold</b>")
 
 

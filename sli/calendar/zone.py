@@ -77,6 +77,17 @@ class Zone:
             return next(change for change in self.changes(at - DAY, at) if self.date(change) == day)
         return at
 
+    def text(self, micros: int) -> str:
+        """`2014-01-01 00:00`, local and to the minute, with its offset where the same clock time comes twice.
+
+        Text that `parse` reads; UTC, with `Z`, where it is not a whole minute.
+        """
+        if micros % MINUTE or not BEGINNING + DAY <= micros <= END - DAY:
+            return iso(micros)
+        at = moment(micros).astimezone(self.info)
+        twice = at.replace(fold=0).utcoffset() != at.replace(fold=1).utcoffset()
+        return f"{at:%Y-%m-%d %H:%M}{at.isoformat()[19:] if twice else ''}"
+
     def midnights(self, first: Date, last: Date, step: int = 1) -> list[int]:
         """First instants of `first`, `first + step`, ... up to and including `last`."""
         count = (last - first).days // step

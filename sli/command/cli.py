@@ -135,7 +135,9 @@ def _query(options: argparse.Namespace) -> int:
     from sli.command.results import ROWS, newest
     from sli.command.tables import most_common, query_lines, records, value_lines
     from sli.config.load import load_config
+    from sli.reading.publication import opened
     from sli.reading.query import distribution, query
+    from sli.reading.slice_values import check_slice
 
     config = load_config(options.config, options.settings)
     frame = (distribution if options.values else query)(
@@ -149,6 +151,8 @@ def _query(options: argparse.Namespace) -> int:
         slice_by=options.by.split(",") if options.by else None,
         as_of=options.as_of,
     )
+    if frame.empty and options.slice:
+        check_slice(opened(config, options.as_of), slice_of(options.slice))
     rows, width = ROWS if options.rows is None else options.rows, terminal_width()
     if options.json:
         if options.rows is not None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from sli.command.answers import Answer
 from sli.command.arguments import slice_of
 from sli.command.results import ROWS, newest, plain_lines, view_lines
+from sli.config.arguments import instant_of
 from sli.config.model import Config
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError
 from sli.reading.figures import local, slice_name
 
 if TYPE_CHECKING:
@@ -85,8 +86,12 @@ def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
 
 def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
     """All rows that the options of `show` choose. Raises SliError."""
+    from sli.reading.publication import newest_or_none
     from sli.reading.read import check_windowless, read, standing_audit
+    from sli.reading.slice_values import check_slice
 
+    if options.as_of is not None:
+        check_known(config, options.as_of)
     grain, by = options.grain, options.by.split(",") if options.by else None
     slice = slice_of(options.slice) if options.slice else None
     if options.table == "audit":
@@ -104,7 +109,21 @@ def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
         grain = grain or default_grain(config)
         by = list(config.slice_sets[0]) if by is None and slice is None else by
     within = {"start": options.start, "end": options.end, "as_of": options.as_of}
-    return read(config, sli=options.sli, grain=grain, slice=slice, slice_by=by, table=options.table, **within)
+    frame = read(config, sli=options.sli, grain=grain, slice=slice, slice_by=by, table=options.table, **within)
+    if frame.empty and slice and options.table == "results" and (publication := newest_or_none(config)):
+        check_slice(publication, slice)
+    return frame
+
+
+def check_known(config: Config, as_of: str) -> None:
+    """Raise ConfigError if nothing was published yet at that time."""
+    from sli.publishing.past import before_the_first
+    from sli.reading.read import read
+
+    runs = read(config, table="runs")
+    first, asked = runs.as_of.min().value // 1000, instant_of(config.zone, "as_of", as_of)
+    if asked < first:
+        raise before_the_first(config.zone, first, asked)
 
 
 def default_grain(config: Config) -> str:
@@ -123,25 +142,13 @@ def empty_reason(options: argparse.Namespace, config: Config) -> str:
     frame = read(config, sli=options.sli, grain=grain, slice_by=by, as_of=options.as_of)
     if frame.empty:
         of = f" of {', '.join(options.sli)}" if options.sli else ""
-        first = read(config, table="runs").as_of.min()
-        known = f"known at {options.as_of}; the first run is as of {first:%Y-%m-%dT%H:%MZ}"
-        return f"no {grain} windows{of} by {' x '.join(by) or 'all'} are {known if options.as_of else 'published'}"
+        known = f"known at {options.as_of}" if options.as_of else "published"
+        return f"no {grain} windows{of} by {' x '.join(by) or 'all'} are {known}"
     if slice is not None:
         frame = frame[[values == slice for values in frame["slice"]]]
         if frame.empty:
-            return _no_such_slice(slice, read(config, sli=options.sli, grain=grain, slice_by=by, as_of=options.as_of))
+            return f"no {grain} windows of {slice_name(dict(slice))} are published"
     first = local(frame.window_start.min(), config.timezone, grain)
     last = local(frame.window_end.max(), config.timezone, grain)
     what = f"{grain} windows" + (f" of {slice_name(dict(slice))}" if slice else "")
     return f"no {what} in this time: they are published from {first} to {last}"
-
-
-def _no_such_slice(slice: dict[str, str], frame: pd.DataFrame) -> str:
-    """Which values the columns of the slice have, and the nearest ones."""
-    parts = [f"no slice {', '.join(f'{column}={value}' for column, value in slice.items())}"]
-    for column, value in slice.items():
-        values = sorted({str(values[column]) for values in frame["slice"]})
-        if value not in values:
-            near, more = nearest(value, values), f" and {len(values) - 10:,} more" if len(values) > 10 else ""
-            parts.append(f"{column} is one of {', '.join(values[:10])}{more}" + (f"; {near}" if near else ""))
-    return ": ".join(parts)

@@ -29,6 +29,7 @@ from sli.judging.windows import Windows, compared_windows
 from sli.reading.figures import local
 from sli.reading.publication import Publication, opened
 from sli.reading.requests import rests_on_labels
+from sli.reading.slice_values import check_slice
 from sli.slis import Sli
 from sli.slis.formula import Better, Unit
 
@@ -186,7 +187,8 @@ def _evidence(
     overlap = [] if before is None else intersection([window], [before])
     sides = [*zip(*sides_in(publication, slis, [window, before, *overlap], slice), strict=True)]
     if slice and not any(side.predictions for of_sli in sides for side in of_sli[:2]):
-        raise _unknown(slis[0], slice)
+        check_slice(publication, slice)
+        raise _unseen(slis[0], slice)
     usual: Sequence[UsualMove | None] = [None] * len(slis)
     bad: dict[tuple[int, int], BadData] = {}
     if before is not None:
@@ -231,7 +233,7 @@ def _slices(
     return changes, bool(sets)
 
 
-def _unknown(sli: Sli, slice: Mapping[str, str | None]) -> ConfigError:
+def _unseen(sli: Sli, slice: Mapping[str, str | None]) -> ConfigError:
     """The error of a slice without predictions in both windows."""
     return ConfigError(
         "this slice has no predictions in both windows",

@@ -11,7 +11,7 @@ from sli.config.arguments import When, instant_of
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.planning.published import Published
-from sli.reading.question import check_span
+from sli.reading.question import check_span, edge_text
 
 DAYS = 7
 Windows = tuple[Interval, Interval | None]
@@ -32,7 +32,7 @@ def compared_windows(
     zone, since = config.zone, config.since_instant
     last = published.newest if end is None else instant_of(zone, "end", end)
     first = max(since, zone.days_later(last, -DAYS)) if start is None else instant_of(zone, "start", start)
-    check_span(config.tile, first, last)
+    check_span(zone, config.tile, first, last, told=edge_text(zone, start, end, since, published.newest))
     now = Interval(first, last)
     if against is not None:
         return now, _asked(config, against)
@@ -65,11 +65,11 @@ def _asked(config: Config, against: str | tuple[When, When]) -> Interval:
     edges: tuple[When, ...] = tuple(against.split("/")) if isinstance(against, str) else against
     if len(edges) != 2 or not all(edges):
         raise ConfigError(
-            "`against` is a start and an end",
+            "`against` needs START/END",
             where="against",
             expected="for example 2026-01-05/2026-01-12",
             found=str(against),
         )
     first, last = (instant_of(config.zone, "against", edge) for edge in edges if edge is not None)
-    check_span(config.tile, first, last)
+    check_span(config.zone, config.tile, first, last, where=("against", "against"))
     return Interval(first, last)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from sli.calendar.interval import iso
-from sli.errors import StoreError
+from sli.calendar.zone import Zone, zone
+from sli.errors import ConfigError, StoreError
 from sli.planning.published import Published
 from sli.publishing.store import MissingVersion, Store
 
@@ -25,19 +26,14 @@ def publication_at(
     """The publication that was believed at an instant: the one with the largest as_of, of equal ones the last.
 
     With the version of `results` that its commit made. `published` is the newest one, and `history` yields those before
-    it, the newest first. Raises StoreError if there was none yet, or if what was believed then has no tiles.
+    it, the newest first. Raises ConfigError if there was none yet, StoreError if what was believed then has no tiles.
     """
     runs = store.rows("runs", published, ["sequence", "as_of"])
     instants = runs.column("as_of").cast(pa.int64()).to_numpy().tolist()
     beliefs = sorted(zip(instants, runs.column("sequence").to_numpy().tolist(), strict=True))
     known = [belief for belief in beliefs if belief[0] <= as_of]
     if not known:
-        raise StoreError(
-            "nothing was published yet at that time",
-            where="as_of",
-            expected=f"{iso(beliefs[0][0])} or later, the as_of of the first run",
-            found=iso(as_of),
-        )
+        raise before_the_first(zone(published.timezone or "UTC"), beliefs[0][0], as_of)
     believed, sequence = known[-1]
     # The newest first: a number that was taken back is used again.
     version, past = next((commit for commit in history if commit[1].sequence == sequence), (0, None))
@@ -54,6 +50,16 @@ def publication_at(
     if past.outdated:
         raise _gone(f"tiles of format {past.format}, which this version cannot merge", store.root)
     return version, past
+
+
+def before_the_first(zone: Zone, first: int, as_of: int) -> ConfigError:
+    """The error of an instant before the as_of of the first run."""
+    return ConfigError(
+        "nothing was published yet at that time",
+        where="as_of",
+        expected=f"{zone.text(first)} or later, the as_of of the first run",
+        found=zone.text(as_of),
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 - `query`: values over any windows and slices, merged from stored tiles
 - `outcomes`: when labels arrive, how predictions are distributed and calibrated
 - `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs
+- `slice_values`: whether a slice exists, and which values its columns have
 - `figures`: numbers, durations, times and changes as people read them
 - `raw_rows`, `raw_pairs`: rows of the raw logs, and pairs made from them, by plain pandas
 - `verify`: recomputes published values from these pairs and compares

@@ -98,7 +98,7 @@ class Publication:
         return rows
 
     def believed(self, as_of: int) -> Publication:
-        """The publication that was believed at an instant, this one or one before it. Raises StoreError."""
+        """The publication that was believed at an instant, this one or one before it. Raises SliError."""
         results = self.table("results")
         if as_of >= self.published.as_of or results is None:
             return self

@@ -157,7 +157,7 @@ def _windows(
     """The grain, and the starts and ends of the windows asked for. Raises ConfigError."""
     first = since if start is None else instant_of(zone, "start", start)
     last = newest if end is None else instant_of(zone, "end", end)
-    check_span(tile, first, last)
+    check_span(zone, tile, first, last, told=edge_text(zone, start, end, since, newest))
     if size is None:
         if every is not None:
             raise ConfigError("`every` needs a `size`", where="every")
@@ -173,27 +173,49 @@ def _windows(
         raise ConfigError(
             "no window fits",
             where="size",
-            expected=f"at most the time from {iso(first)} to {iso(last)}",
+            expected=f"at most the time from {zone.text(first)} to {zone.text(last)}",
             found=length.text,
         )
     return Grain.sliding(length, step), starts[inside], ends[inside]
 
 
-def check_span(tile: int, first: int, last: int) -> None:
-    """Raise ConfigError if no time lies between the instants, or if one of them lies within a tile."""
+def check_span(
+    zone: Zone, tile: int, first: int, last: int, *, where: tuple[str, str] = ("start", "end"), told: str = ""
+) -> None:
+    """Raise ConfigError if no time lies between the instants, or if one of them lies within a tile.
+
+    `where` names the arguments that they come from; `told` says where one comes from that was not given.
+    """
     if first >= last:
-        raise ConfigError(
-            "the time asked for is empty", where="start", expected=f"before {iso(last)}", found=iso(first)
-        )
-    for name, instant in (("start", first), ("end", last)):
+        raise empty_time(zone, first, last, where=where[0], told=told)
+    for name, instant in zip(where, (first, last), strict=True):
         if instant % tile:
             before = instant - instant % tile
             raise ConfigError(
                 f"{name} must fall on whole {tile_unit(tile)}",
                 where=name,
-                expected=f"for example {iso(before)} or {iso(before + tile)}",
-                found=iso(instant),
+                expected=f"for example {zone.text(before)} or {zone.text(before + tile)}",
+                found=zone.text(instant),
             )
+
+
+def empty_time(zone: Zone, first: int, last: int, *, where: str = "start", told: str = "") -> ConfigError:
+    """The error of a time that does not start before it ends."""
+    return ConfigError(
+        f"the time asked for is empty{told and ': '}{told}",
+        where=where,
+        expected=f"a start before {zone.text(last)}",
+        found=f"{zone.text(first)} to {zone.text(last)}",
+    )
+
+
+def edge_text(zone: Zone, start: When, end: When, since: int, newest: int) -> str:
+    """What an end of the time asked for is that was not given: the first or the last prediction."""
+    if end is None and start is not None:
+        return f"predictions end at {zone.text(newest)}"
+    if start is None and end is not None:
+        return f"predictions count from {zone.text(since)}"
+    return ""
 
 
 def _lengths(tile: int, size: str | Duration, every: str | Duration | None) -> tuple[Duration, Duration]:

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from sli import schemas
 from sli.calendar.duration import DAY
 from sli.calendar.grain import TUMBLING
-from sli.calendar.interval import iso, moment
+from sli.calendar.interval import moment
 from sli.calendar.zone import Zone, zone
 from sli.config.arguments import When, instant_of, near_slices, slice_columns
 from sli.config.load import load_config
@@ -31,6 +31,7 @@ from sli.publishing.audit import current_audit
 from sli.publishing.history import backfill_changes, rows_known_at
 from sli.publishing.rows import stored_rows, to_pandas
 from sli.publishing.store import Store
+from sli.reading.question import empty_time
 from sli.slices import SliceBy
 
 if TYPE_CHECKING:
@@ -244,8 +245,7 @@ def _check_time(at: Zone, start: When, end: When) -> None:
     if start is not None and end is not None:
         first, last = instant_of(at, "start", start), instant_of(at, "end", end)
         if first >= last:
-            expected = f"before {iso(last)}"
-            raise ConfigError("the time asked for is empty", where="start", expected=expected, found=iso(first))
+            raise empty_time(at, first, last)
 
 
 def _partitions(

@@ -17,7 +17,7 @@ from oracle import Prediction
 from scenario import DAY, HOUR, Scenario, text
 
 import sli
-from sli.errors import StoreError
+from sli.errors import ConfigError, StoreError
 from sli.reading.publication import opened
 
 VALUES = ["value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "coverage"]
@@ -63,7 +63,7 @@ def check(scenario: Scenario, as_of: int, runs: list[tuple[int, bool]], pick: ra
     """Windows as of a time equal the rows read as of it, and are refused exactly where no tiles of then exist."""
     known = [run for run in runs if run[0] <= as_of]
     if not known:
-        with pytest.raises(StoreError, match="nothing was published yet at that time"):
+        with pytest.raises(ConfigError, match="nothing was published yet at that time"):
             sli.query(scenario.config, scenario.world.slis[0], as_of=text(as_of))
         return
     # Of equal ones the last counts; sorting by as_of keeps their order.

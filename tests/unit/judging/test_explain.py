@@ -193,9 +193,11 @@ def test_overlapping_windows_share_predictions(alike: Config) -> None:
 def test_wrong_arguments_are_told(planted: Config, tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: sli.explain(planted, "acuracy"), "did you mean 'accuracy'"),
-        (lambda: sli.explain(planted, "accuracy", slice={"site": "Z"}), "no predictions in both windows"),
-        (lambda: sli.explain(planted, "accuracy", against="2024-01-15"), "a start and an end"),
-        (lambda: sli.explain(planted, "accuracy", against="2024-01-16/2024-01-15"), "empty"),
+        (lambda: sli.explain(planted, "accuracy", slice={"site": "Z"}), "there is no slice site=Z"),
+        (lambda: sli.explain(planted, "accuracy", against="2024-01-15"), "`against` needs START/END"),
+        (lambda: sli.explain(planted, "accuracy", against="2024-01-16/2024-01-15"), "empty\n  where: against\n"),
+        (lambda: sli.explain(planted, "accuracy", start="2030-01-01"), "predictions end at 2024-0"),
+        (lambda: sli.explain(planted, "accuracy", end="2001-01-01"), "predictions count from 2024-0"),
         (lambda: sli.explain(planted, "accuracy", start="2024-01-22", end="2024-01-20"), "empty"),
         (lambda: sli.explain(planted, "accuracy", as_of="2024-01-01"), "2024-01-01"),
         (lambda: sli.explain(Config(**config_tree(tmp_path)), "accuracy"), "nothing is published yet"),

@@ -62,9 +62,9 @@ def test_windows_end_at_the_newest_hour_of_then(twice: Scenario) -> None:
 
 
 def test_a_time_before_the_first_run_says_when_that_was(twice: Scenario) -> None:
-    with pytest.raises(StoreError, match="nothing was published yet at that time") as error:
+    with pytest.raises(ConfigError, match="nothing was published yet at that time") as error:
         sli.query(twice.config, "accuracy", as_of=text(FIRST - HOUR))
-    assert "2024-03-10T00:00Z or later, the as_of of the first run" in error.value.expected
+    assert "2024-03-10 00:00 or later, the as_of of the first run" in error.value.expected
 
 
 def test_what_a_run_with_an_older_as_of_told_has_no_tiles(tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ from sli.reading.publication import Publication
 from sli.slis.states import integers
 
 MATERIAL = 0.01
-"""Rows beyond those of the window before are bad data if they are at least this share of the rows of the window."""
+"""Rows beyond those of the window before can be bad data if they are at least this share of its predictions."""
+CHANCE = 0.001
+"""... and if chance makes so many more less often than this."""
+KEPT = ("superseded", "conflict", "duplicate")
+"""Checks of feedback whose rows leave no label missing: other feedback for the prediction counts."""
 SPANS = ("pairs", "feedback")
 Check = tuple[str, str]
 """A log and the name of a check."""
@@ -29,11 +33,35 @@ Checks = Counter[Check]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Excess:
+    """A check with more rows than before, beyond chance; `before` is scaled to as many predictions as there are now."""
+
+    log: str
+    check: str
+    count: int
+    before: int
+
+    @property
+    def extra(self) -> int:
+        return self.count - self.before
+
+    @property
+    def name(self) -> str:
+        """The check without its detail: `invalid`."""
+        return self.check.split(":")[0]
+
+    @property
+    def text(self) -> str:
+        """`1,200 rows of predictions invalid: no number`."""
+        return f"{counted(self.count, 'row')} of {self.log} {_meaning(self.check)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BadData:
     """Rows of a window that did not count, beyond those of the window before; and files that are set aside."""
 
-    more: tuple[str, ...]
-    """A text for each check with many more rows, for example `1,200 rows of predictions invalid (3 before)`."""
+    more: tuple[Excess, ...]
+    """Each check with more rows than chance makes, the one with most rows first."""
     rows: int
     """All rows of the window that did not count."""
     before: int
@@ -41,16 +69,22 @@ class BadData:
     files: tuple[str, ...]
     """A text for each problem of files."""
 
+    @property
+    def text(self) -> str:
+        """All that is more: `12 rows of feedback invalid: no number (3 per as many predictions before)`."""
+        texts = [f"{one.text} ({one.before:,} before)" for one in self.more]
+        texts[:1] = [f"{one.text} ({one.before:,} per as many predictions before)" for one in self.more[:1]]
+        return "; ".join(texts)
+
 
 def bad_data(publication: Publication, now: Interval, before: Interval, predictions: tuple[int, int]) -> BadData:
     """What did not count; `predictions` is how many there are now and before. Raises StoreError."""
     found, usual = (_checks(publication, window) for window in (now, before))
     scale = predictions[0] / predictions[1] if predictions[1] else 0.0
-    least = MATERIAL * max(predictions[0], 1)
     more = [
-        f"{counted(count, 'row')} of {log} {_meaning(check)} ({usual[log, check]:,} before)"
+        Excess(log=log, check=check, count=count, before=round(usual[log, check] * scale))
         for (log, check), count in found.most_common()
-        if count - usual[log, check] * scale >= least
+        if beyond_chance(count, usual[log, check], predictions)
     ]
     return BadData(
         more=tuple(more),
@@ -58,6 +92,23 @@ def bad_data(publication: Publication, now: Interval, before: Interval, predicti
         before=round(usual.total() * scale),
         files=tuple(_file_problems(publication)),
     )
+
+
+def beyond_chance(count: int, before: int, predictions: tuple[int, int]) -> bool:
+    """Whether `count` rows are more than chance makes, if there were `before`, with so many predictions now and before.
+
+    The conditional test of two counts (Przyborowski and Wilenski 1940, Biometrika 31: 313): of all rows together, those
+    of now are binomial with the share of the predictions that are made now.
+
+    >>> beyond_chance(4, 0, (80, 80)), beyond_chance(40, 10, (80, 80)), beyond_chance(40, 10, (80, 0))
+    (False, True, False)
+    """
+    # SciPy takes a third of a second to import.
+    from scipy.special import bdtrc
+
+    if not count or not all(predictions):
+        return False
+    return bool(bdtrc(count - 1, count + before, predictions[0] / sum(predictions)) < CHANCE)
 
 
 def _meaning(check: str) -> str:

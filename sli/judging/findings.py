@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sli.judging.bad_data import BadData
+from sli.judging.bad_data import KEPT, MATERIAL, BadData
 from sli.judging.one_slice import SliceChange
 from sli.judging.sides import Change, Side
 from sli.judging.usual import SHARE, UsualMove
@@ -64,6 +64,37 @@ class Evidence:
         return self.now.missing > 0 and low <= self.before.value <= high
 
     @property
+    def set_aside(self) -> int:
+        """How many of the missing labels came as rows that do not count, beyond those of the time before."""
+        lost = [one.extra for one in self.bad.more if one.log == "feedback" and one.name not in KEPT]
+        return min(sum(lost), self.now.missing) if self.labels else 0
+
+    @property
+    def undone_by_rows(self) -> bool:
+        """Whether the rows set aside beyond those before could, by what they say, bring the change within chance."""
+        # Unmatched feedback may belong to predictions that are lost: pairs that are in neither count.
+        pairs = sum(one.extra for one in self.bad.more if one.log == "predictions" or one.name == "orphan")
+        rows = max(self.set_aside, pairs)
+        if not rows or rows < MATERIAL * self.now.predictions:
+            return False
+        if not self.labels or (pairs and not self.now.missing):
+            return True  # what a prediction would add is not known
+        low, high = (end - self.before.value for end in self.bounds_of(rows))
+        slack = (self.change.value - self.change.low, self.change.high - self.change.value)
+        return not (low - slack[0] > 0 or high + slack[1] < 0)
+
+    def bounds_of(self, rows: int) -> tuple[float, float]:
+        """The bounds if so many labels were missing: exact for a mean, near for other SLIs; NaN if unknown."""
+        labelled, missing = self.now.labelled, self.now.missing
+        if not missing or not rows:
+            return self.now.value, self.now.value
+        share = rows / missing
+        if rests_on_labels(self.sli):
+            share *= (labelled + missing) / (labelled + rows)
+        low, high = (self.now.value + share * (end - self.now.value) for end in self.bounds)
+        return low, high
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest value that the labels missing now can make; NaN if unknown."""
         if self.sli.declaration.get("sli") == "coverage":
@@ -108,10 +139,10 @@ def verdict_of(evidence: Evidence) -> Verdict:
         return "no interval"
     if not evidence.change.told:
         return "chance"
+    if evidence.undone_by_rows:
+        return "bad data"
     if evidence.undone_by_labels:
         return "late labels"
-    if evidence.bad.more:
-        return "bad data"
     return "one slice" if evidence.main is not None else "all slices"
 
 
@@ -146,10 +177,20 @@ def _judged(evidence: Evidence, verdict: Verdict) -> str:
             return f"Missing labels could explain it: {evidence.now.missing:,} never came"
         return f"Late labels could explain it: {evidence.now.missing:,} are still missing"
     if verdict == "bad data":
-        return f"Bad data: {evidence.bad.more[0]}"
+        return f"Bad data: {_rows_set_aside(evidence)}"
     if (main := evidence.main) is None:
         return f"It is real{', in all slices alike' * bool(evidence.slices)}{_as_usual(evidence)}"
     return f"It is real, mostly {name_of(main.slice)}{_as_usual(evidence)}"
+
+
+def _rows_set_aside(evidence: Evidence) -> str:
+    """`343 of the 582 missing labels are invalid rows`, or what is set aside of the predictions."""
+    if not evidence.set_aside:
+        return evidence.bad.text
+    feedback = [one for one in evidence.bad.more if one.log == "feedback"]
+    invalid = all(one.name == "invalid" for one in feedback)
+    kind = "invalid rows" if invalid else "rows that do not count"
+    return f"{evidence.set_aside:,} of the {evidence.now.missing:,} missing labels are {kind}"
 
 
 def _as_usual(evidence: Evidence) -> str:
@@ -203,6 +244,8 @@ def _late_labels(evidence: Evidence) -> Finding:
     if not now.missing:
         return Finding(question="Late labels?", answer="no", finding=f"all {now.predictions:,} labels are in")
     missing = f"{now.missing:,} of {now.predictions:,} labels are missing"
+    if evidence.set_aside:
+        missing += f", {evidence.set_aside:,} of them came as rows that do not count"
     if now.maturity == "final":
         missing += " for good"
     if low != low:
@@ -212,7 +255,12 @@ def _late_labels(evidence: Evidence) -> Finding:
     finding = f"{missing}; {bounds.replace(' to ', ' and ')}"
     if before.known:
         finding += f"; before it was {evidence.text(before.value)}"
-    answer = "could undo it" if evidence.undone_by_labels else "no" if evidence.known else "cannot be judged"
+    undone = evidence.undone_by_labels
+    if evidence.undone_by_rows and evidence.set_aside:
+        rest = evidence.bounds_of(now.missing - evidence.set_aside)
+        undone = rest[0] <= before.value <= rest[1]
+        finding += f"; the other {now.missing - evidence.set_aside:,} alone leave {evidence.span(*rest)}"
+    answer = "could undo it" if undone else "no" if evidence.known else "cannot be judged"
     return Finding(question="Late labels?", answer=answer, finding=finding)
 
 
@@ -220,11 +268,13 @@ def _bad_data(evidence: Evidence) -> Finding:
     bad = evidence.bad
     files = f"; set aside: {'; '.join(bad.files)}" if bad.files else ""
     if bad.more:
-        return Finding(question="Bad data?", answer="yes", finding="; ".join(bad.more) + files)
+        few = "" if evidence.undone_by_rows else ", too few to explain it"
+        answer = "yes" if evidence.undone_by_rows else "look at files" if bad.files else "no"
+        return Finding(question="Bad data?", answer=answer, finding=bad.text + few + files)
     if not bad.rows:
         rows = "every row of this time counts"
     else:
-        usual = f"as usual (before: {bad.before:,} of as many)"
+        usual = f"as usual ({bad.before:,} per as many predictions before)"
         rows = f"{counted(bad.rows, 'row')} of this time {'does' if bad.rows == 1 else 'do'} not count, {usual}"
     return Finding(question="Bad data?", answer="look at files" if bad.files else "no", finding=rows + files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from builders import config_tree
 import sli
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
+from sli.judging.bad_data import beyond_chance
 from sli.judging.explain import Explanation, explanations
 from sli.judging.sides import change_of, plain
 from sli.judging.standing import daily, standing
@@ -121,7 +123,38 @@ def test_rows_set_aside_beyond_those_of_the_week_before_are_bad_data(tmp_path: P
     found = sli.explain(published(tmp_path, rows), "accuracy")
     assert found.verdict == "bad data"
     assert "rows of predictions invalid" in found.findings[2].finding
-    assert "(0 before)" in found.sentence
+    assert "(0 per as many predictions before)" in found.sentence
+
+
+def test_rows_too_few_to_explain_a_collapse_are_a_remark(tmp_path: Path) -> None:
+    """All decisions of the second week are wrong, and one label in 25 is none."""
+    rows = log()
+    second = rows.predicted_at >= WEEK
+    rows.loc[second, "score"] = np.where(rows.label[second] == 1, 0.2, 0.8)
+    known = rows.assign(label=rows.label.where(~second | (rows.index % 25 > 0), 7.0))
+    found = sli.explain(published(tmp_path, rows, known), "accuracy")
+    assert found.verdict == "all slices"
+    assert answers(found)["Bad data?"] == "no"
+    assert "too few to explain it" in found.findings[2].finding
+
+
+def test_labels_missing_as_invalid_rows_are_bad_data_and_no_late_labels(tmp_path: Path) -> None:
+    """Half of the labels of right decisions are none in the second week."""
+    rows = log()
+    right = (rows.score >= 0.5) == (rows.label == 1)
+    spoilt = (rows.predicted_at >= WEEK) & right & (rows.index % 2 == 0)
+    found = sli.explain(published(tmp_path, rows, rows.assign(label=rows.label.where(~spoilt, 7.0))), "accuracy")
+    assert found.verdict == "bad data"
+    assert answers(found)["Late labels?"] == "no"
+    assert re.search(r"Bad data: \d+ of the \d+ missing labels are invalid rows", found.sentence)
+    assert "of them came as rows that do not count" in found.findings[1].finding
+
+
+def test_a_handful_of_rows_is_chance() -> None:
+    assert not beyond_chance(4, 0, (80, 80))
+    assert not beyond_chance(11, 3, (300, 300))
+    assert beyond_chance(30, 3, (300, 300))
+    assert not beyond_chance(30, 9, (300, 90)), "as many per prediction"
 
 
 def test_the_drift_of_a_slice_is_that_against_its_own_reference(planted: Config) -> None:

@@ -172,6 +172,7 @@ def _slices(options: argparse.Namespace) -> int:
     from sli.command.tables import records, slice_lines
     from sli.config.load import load_config
     from sli.judging.compare import compare_slices
+    from sli.judging.since_when import since_when
 
     config = load_config(options.config, options.settings)
     frame = compare_slices(config, options.sli, start=options.start, end=options.end, support=options.support)
@@ -180,7 +181,9 @@ def _slices(options: argparse.Namespace) -> int:
     elif frame.empty:
         print(f"no slice has {options.support} labelled predictions in this time")
     else:
-        print_lines(slice_lines(frame, config, 10 if options.rows is None else options.rows, terminal_width()))
+        whole = since_when(config, frame.sli.iloc[0], end=options.end)
+        rows = 10 if options.rows is None else options.rows
+        print_lines(slice_lines(frame, whole, config, rows, terminal_width()))
     return 0
 
 

@@ -30,6 +30,8 @@ from sli.reading.figures import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sli.judging.since_when import Since
+
 
 def records(frame: pd.DataFrame) -> list[dict[str, object]]:
     """The rows of a frame for `--json`, with all digits; times as ISO 8601, NaN as None."""
@@ -203,22 +205,25 @@ class _SliceRow(Protocol):
     behind: float
     surely: float
     since: date | None
+    worsened: bool | None
     labelled: int
     coverage: float
 
 
-def slice_lines(frame: pd.DataFrame, config: Config, rows: int, width: int | None) -> list[str]:
-    """The slices of `compare_slices`, the worst first, below the value of the whole."""
+def slice_lines(frame: pd.DataFrame, whole: Since, config: Config, rows: int, width: int | None) -> list[str]:
+    """The slices of `compare_slices`, the worst first, below the value of the whole and since when that is worse."""
     first = frame.iloc[0]
     unit = config.units.get(first.sli, "")
     slices = counted(len(frame), "slice")
-    head = f"{first.sli}: {number(first.whole, None, unit)} over all; {slices} with enough labels, worst first"
+    since = f"worse since {whole.first_day}" if whole.first_day else "no lasting worsening found"
+    since = since if whole.baseline else "since when it is worse cannot be said"
+    head = f"{first.sli}: {number(first.whole, None, unit)} over all, {since}; {slices} with enough labels, worst first"
     names = ("slice", "value", "interval", "behind", "surely", "worse since", "labelled", "coverage")
     texts = []
     for row in cast("Iterable[_SliceRow]", frame.head(rows).itertuples()):
         slice = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
         interval = interval_text(row.ci_low, row.ci_high, unit)
-        since = "" if row.since is None else row.since.isoformat()
+        since = "-" if row.worsened is None else "no" if row.since is None else row.since.isoformat()
         behind = (number(row.behind, None, unit), number(row.surely, None, unit), since)
         texts.append(
             (slice, number(row.value, None, unit), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}")

@@ -26,7 +26,7 @@ from sli.slis.maths.differences import of_sharing
 SUPPORT = 30
 """Labelled predictions a slice needs by default."""
 LOOKED_AT = 10
-"""For how many slices `compare_slices` looks since when they are worse."""
+"""For how many slices `compare_slices` looks since when they are worse: each takes the tiles of a year."""
 
 
 def compare_slices(
@@ -43,10 +43,10 @@ def compare_slices(
     Columns: sli, slice_by, slice, value, ci_low, ci_high, predictions, labelled, coverage; `whole`: the value over all
     predictions; `behind`: how much worse than `whole` the slice is (negative: better); `surely`: how much worse at
     least, by the interval of the difference between the slice and the whole that contains it (0: maybe not worse at
-    all; null: no interval); `since`: the first day from which the slice is worse than it was before, as a date, looked
-    for in the first 10 slices that are surely behind (null: not worse, or too few final days). Values are in the unit
-    of the SLI. By default `sli` is the first SLI whose better direction is known, from its objective or because it is
-    built in. Raises SliError.
+    all; null: no interval); `since`: the first day from which the slice is worse than it was before, as a date;
+    `worsened`: whether there is such a day (null: it cannot be said, or was not asked, as after the first 10 slices).
+    Values are in the unit of the SLI. By default `sli` is the first SLI whose better direction is known, from its
+    objective or because it is built in. Raises SliError.
 
     >>> import sli
     >>> slices = sli.compare_slices(config, "accuracy", support=1)
@@ -56,17 +56,20 @@ def compare_slices(
     config = load_config(config, settings)
     ranked = ranked_slices(config, sli, start=start, end=end, support=support)
     worst = ranked.head(LOOKED_AT)
-    days = [
-        since_when(config, name, slice=slice, end=end).first_day if surely > 0 else None
-        for name, slice, surely in zip(worst.sli, worst["slice"], worst.surely, strict=True)
+    told = [
+        since_when(config, name, slice=slice, end=end) for name, slice in zip(worst.sli, worst["slice"], strict=True)
     ]
-    return ranked.assign(since=pd.Series([*days, *[None] * (len(ranked) - len(days))], ranked.index, dtype=object))
+    rest = [None] * (len(ranked) - len(told))
+    since = [*(one.first_day for one in told), *rest]
+    worsened = [*(None if one.baseline is None else one.first_day is not None for one in told), *rest]
+    columns = {"since": since, "worsened": worsened}
+    return ranked.assign(**{name: pd.Series(values, ranked.index, dtype=object) for name, values in columns.items()})
 
 
 def ranked_slices(
     config: Config, sli: str | None, *, start: When = None, end: When = None, support: int = SUPPORT
 ) -> pd.DataFrame:
-    """What `compare_slices` returns, without `since`. Raises SliError."""
+    """What `compare_slices` returns, without `since` and `worsened`. Raises SliError."""
     published = opened(config).published
     compared = _compared(config.declared, sli)
     whole = query(config, compared.name, start=start, end=end)

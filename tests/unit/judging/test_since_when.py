@@ -124,7 +124,8 @@ def test_an_sli_that_does_not_exist_is_an_error(published: Path) -> None:
         since_when(published, "acuracy")
 
 
-def test_slices_that_are_surely_behind_say_since_when_they_are_worse(published: Path) -> None:
+def test_slices_say_since_when_they_are_worse_or_that_it_cannot_be_said(published: Path) -> None:
     slices = sli.compare_slices(published, "accuracy")
     assert [slice["site"] for slice in slices["slice"]] == ["A", "B"]
     assert slices.since.tolist() == [day(DROP), None]
+    assert slices.worsened.tolist() == [True, False]

@@ -285,6 +285,7 @@ def test_slices_are_ranked_by_how_far_they_surely_lie_behind(published: Scenario
     assert (found.labelled >= 20).all()
     assert set(found.slice_by) == {("a",), ("a", "b")}
     assert found.since.isna().all(), "six days are too few"
+    assert found.worsened.isna().all()
     assert (found.surely <= found.behind.clip(lower=0.0)).all()
     worse = sli.compare_slices(published.config, "log_loss", support=20)
     assert (worse.behind == worse.value - worse.whole).all()
@@ -300,7 +301,9 @@ def test_the_commands_print_windows_and_slices(published: Scenario, capsys: pyte
     assert "95% interval" in shown
     assert "if labels arrive" in shown
     assert main(["slices", str(path), "--sli", "accuracy", "--support", "5"]) == 0
-    assert "worst first" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "over all, since when it is worse cannot be said; " in said
+    assert "worst first" in said
     assert main(["query", str(path), "acuracy"]) == 2
     assert "did you mean" in capsys.readouterr().err
 

@@ -8,6 +8,7 @@ May import `judging` and the wings below it; not `command`. It computes no value
 - `contents`: what the page shows, from one publication (`snapshot`); `words`: in words and numbers
 - `choice`: which slices it shows over time; `history`: which series fit into the page
 - `series`: published rows over time; `chunks`: their compact form
+- `windows`: the newest windows and the outcomes as tables, for readers without scripts
 - `changes`: what the last run changed; `drawings`: the lines of the cards
 - `static`: templates, style and script, and the vendored D3 with its licence
 """

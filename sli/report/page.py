@@ -29,6 +29,7 @@ from sli.report.changes import sentence_of
 from sli.report.chunks import packed
 from sli.report.contents import Contents, gathered
 from sli.report.files import check_file, write_file
+from sli.report.windows import arrival_rows, calibration_rows, first_windows
 from sli.report.words import card_of, change_rows, facts_of, headline_of, judgement_of, label_of, lead_of
 from sli.slis.formula import Objective
 
@@ -102,6 +103,7 @@ def rendered(
         "page.html",
         live=live is not None,
         shown=shown,
+        windows=first_windows(contents),
         scripts=[_static("d3.min.js"), _script()],
         model=standing.model,
         facts=facts_of(standing),
@@ -118,6 +120,8 @@ def rendered(
         else [(f"chunk-{slice}-{grain}", Markup(text)) for (slice, grain), text in history.chunks.items()],
         newest=Markup(history.newest),
         outcomes=Markup(packed(json.dumps(outcomes))) if isinstance(outcomes, dict) else "",
+        arrival=arrival_rows(outcomes, config.horizon.micros / 1_000_000) if isinstance(outcomes, dict) else [],
+        calibration=calibration_rows(outcomes) if isinstance(outcomes, dict) else [],
         no_outcomes="" if isinstance(outcomes, dict) else f"{outcomes.what}. {outcomes.todo}",
     )
 

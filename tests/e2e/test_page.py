@@ -348,7 +348,7 @@ def test_print_has_charts_and_no_controls(browser: Browser, report: Path) -> Non
     context.close()
 
 
-def test_without_javascript_it_reads(browser: Browser, report: Path) -> None:
+def test_without_javascript_it_reads(browser: Browser, config: Path, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = Opened(context, report).page
     text = page.locator("body").inner_text()
@@ -356,6 +356,19 @@ def test_without_javascript_it_reads(browser: Browser, report: Path) -> None:
         assert part in text
     assert not page.locator("#controls").is_visible()
     assert page.locator(".card .spark").count() == 3
+    tables = {}
+    for details in page.locator("noscript details").all():
+        details.locator("summary").click()
+        tables[details.locator("summary").inner_text()] = details.locator("tbody tr").all_inner_texts()
+    windows, arrival, calibrated = tables.values()
+    newest = days_of(config, "recall")[: -len(windows) - 1 : -1]
+    assert len(windows) == 14
+    for text, row in zip(windows, newest, strict=True):
+        assert float(text.split("\t")[2]) == pytest.approx(row.value, abs=5e-5)
+    # A label comes after 2 or after 60 hours, and none later than the horizon of 4 days.
+    assert [text.split("\t")[1] for text in arrival][-1] == "100.0%"
+    assert arrival[-1].startswith(("2 d 13 h", "3 d", "4 d"))
+    assert calibrated
     context.close()
 
 

@@ -505,7 +505,7 @@ BINARY = [
         by_two_models,
         one_log_of_models,
         keys={"predictions.id": ["request_id", "model_name"], "predictions.value": "probability"},
-        marks=("# where: environment = 'prod'", "prod 80 %, staging 20 %"),
+        marks=("# where: environment = 'prod'", "prod 80%, staging 20%"),
     ),
     shape(
         "json_payload",

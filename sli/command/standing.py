@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from sli.judging.standing import SliStanding, Standing, share_text
-from sli.reading.figures import LARGE, interval_text, number
+from sli.reading.figures import interval_text, number, signed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,12 @@ class Texts:
 
 
 def _change(one: SliStanding) -> str:
-    """`+0.031 better`, `-0.0009 within chance` or `-0.25 no interval`; empty if there is nothing to compare."""
+    """`+0.0306 better`, `-0.0009 within chance` or `-0.25 no interval`; empty if there is nothing to compare."""
     change = one.change
     if change is None or change.value != change.value:
         return ""
-    sign = "+" * (change.value > 0)
     word = direction_of(one) if change.told else "within chance" if change.judged else "no interval"
-    value = number(change.value, None, one.unit) if one.unit or abs(change.value) >= LARGE else f"{change.value:.2g}"
-    return f"{sign}{value} {word}"
+    return f"{signed(change.value, one.now.value, one.unit)} {word}"
 
 
 def direction_of(one: SliStanding) -> str:

@@ -139,7 +139,7 @@ def series(shown: Sequence[Trend], most: int) -> list[list[float]]:
 
 
 def value_line(trend: Trend, unit: Unit, timezone: str) -> str:
-    """The newest value of one trend, without the trend: `2013-12-31  0.434  [0.41 .. 0.458]  met  98.9 % labelled`."""
+    """The newest value of one trend, without the trend: `2013-12-31  0.434  [0.41 .. 0.458]  met  98.9% labelled`."""
     cells = _cells(trend, unit, trend.newest.window_end, timezone)
     return _reddened("  ".join(cell for cell in cells if cell), trend.newest)
 
@@ -154,5 +154,5 @@ def _cells(trend: Trend, unit: Unit, last: pd.Timestamp, timezone: str) -> tuple
     approximate = "~" if row.error_bound > 0 else ""
     reason = f"({row.reason})" if isinstance(row.reason, str) and np.isnan(row.value) else ""
     value = approximate + number(row.value, None, unit)
-    coverage = "" if np.isnan(row.coverage) else f"{row.coverage * 100:.1f} % labelled"
+    coverage = "" if np.isnan(row.coverage) else f"{row.coverage * 100:.1f}% labelled"
     return trend.name, value, f"[{interval}]" if interval else reason, verdict, coverage, row.maturity

@@ -13,7 +13,7 @@ from sli.judging.bad_data import KEPT, MATERIAL, BadData
 from sli.judging.one_slice import SliceChange
 from sli.judging.sides import Change, Side
 from sli.judging.usual import SHARE, UsualMove
-from sli.reading.figures import counted, number
+from sli.reading.figures import counted, difference, number
 from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
 from sli.slis.formula import Better, Unit
@@ -51,6 +51,10 @@ class Evidence:
 
     def span(self, low: float, high: float) -> str:
         return f"{self.text(low)} to {self.text(high)}"
+
+    def difference(self, by: float) -> str:
+        """A difference of values, to the decimals of the value now."""
+        return difference(by, self.now.value, self.unit)
 
     @property
     def known(self) -> bool:
@@ -153,18 +157,19 @@ def sentence_of(evidence: Evidence, verdict: Verdict) -> str:
         side, when = (now, "now") if not now.known else (before, "before")
         rest = f" (now {evidence.text(now.value)})" if now.known else ""
         return f"Nothing to compare: {evidence.sli.name} has no value {when}: {side.reason}{rest}."
-    return f"{_moved(evidence)}. {_judged(evidence, verdict)}."
+    return f"{_moved(evidence, verdict)}. {_judged(evidence, verdict)}."
 
 
-def _moved(evidence: Evidence) -> str:
-    """`recall fell by 0.031, from 0.435 to 0.404, which is worse`."""
+def _moved(evidence: Evidence, verdict: Verdict) -> str:
+    """`recall fell by 0.031, from 0.435 to 0.404, worse`; what is within chance is neither worse nor better."""
     old, new, change = evidence.before.value, evidence.now.value, evidence.change.value
     if not change:
         return f"{evidence.sli.name} is {evidence.text(new)}, as before"
     fell = change < 0
-    worse = "" if evidence.better is None else f", {'worse' if fell == (evidence.better == 'higher') else 'better'}"
+    told = evidence.better is not None and verdict != "chance"
+    worse = f", {'worse' if fell == (evidence.better == 'higher') else 'better'}" if told else ""
     values = f"from {evidence.text(old)} to {evidence.text(new)}"
-    return f"{evidence.sli.name} {'fell' if fell else 'rose'} by {evidence.text(abs(change))}, {values}{worse}"
+    return f"{evidence.sli.name} {'fell' if fell else 'rose'} by {evidence.difference(abs(change))}, {values}{worse}"
 
 
 def _judged(evidence: Evidence, verdict: Verdict) -> str:
@@ -198,7 +203,7 @@ def _as_usual(evidence: Evidence) -> str:
     usual = evidence.usual
     if usual is None or abs(evidence.change.value) > usual.move:
         return ""
-    return f". Moves of up to {evidence.text(usual.move)} from one {usual.stretch} to the next are usual"
+    return f". Moves of up to {evidence.difference(usual.move)} from one {usual.stretch} to the next are usual"
 
 
 def name_of(slice: Mapping[str, str | None]) -> str:
@@ -226,14 +231,14 @@ def _chance(evidence: Evidence) -> Finding:
     if not change.judged:
         why = "no interval of the difference is known" if evidence.known else "no values"
         return Finding(question="Chance?", answer="cannot be judged", finding=why + usual)
-    interval = f"{evidence.level * 100:g}% interval {evidence.span(change.low, change.high)}"
-    finding = f"now minus before is {evidence.text(change.value)}, {interval}{usual}"
+    by, low, high = (evidence.difference(end) for end in (change.value, change.low, change.high))
+    finding = f"now minus before is {by}, {evidence.level * 100:g}% interval {low} to {high}{usual}"
     return Finding(question="Chance?", answer="no" if change.told else "yes", finding=finding)
 
 
 def _usual(usual: UsualMove, evidence: Evidence) -> str:
     share = f"{SHARE:.0%} of the last {usual.moves} times"
-    return f"from one {usual.stretch} to the next it usually moves by up to {evidence.text(usual.move)} ({share})"
+    return f"from one {usual.stretch} to the next it usually moves by up to {evidence.difference(usual.move)} ({share})"
 
 
 def _late_labels(evidence: Evidence) -> Finding:

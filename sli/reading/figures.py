@@ -95,6 +95,26 @@ def number(value: float | None, reason: str | None = None, unit: Unit = "") -> s
     return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.{DIGITS}g}"
 
 
+def difference(by: float, value: float, unit: Unit = "") -> str:
+    """How far a value is from another one, to the last decimal that `value` is written with, unless nothing is left.
+
+    >>> difference(0.03058, 0.6464), difference(-0.0008959, 0.4341), difference(-360, 21600, "s")
+    ('0.0306', '-0.0009', '-6 min')
+    """
+    digits = DIGITS - 1 - int(np.floor(np.log10(abs(value)))) if value and np.isfinite(value) else DIGITS
+    short = by if unit or digits <= 0 or np.isnan(by) else round(by, digits)
+    return number(short or by, None, unit)
+
+
+def signed(by: float, value: float, unit: Unit = "") -> str:
+    """A difference with its sign.
+
+    >>> signed(0.03058, 0.6464), signed(-0.0008959, 0.4341)
+    ('+0.0306', '-0.0009')
+    """
+    return f"{'+' if by > 0 else ''}{difference(by, value, unit)}"
+
+
 def _duration(seconds: float, parts: int) -> str:
     """Seconds in the largest unit and the smaller ones, rounded to so many units; `45.3 s` below a minute."""
     size = abs(seconds)

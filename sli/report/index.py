@@ -63,7 +63,7 @@ class ModelPage:
         """What the index says of it."""
         if self.error is not None:
             return self.error.what
-        return "Nothing published yet: run sli run CONFIG." if self.standing is None else self.standing.sentence
+        return "Nothing published yet: run `sli run CONFIG`." if self.standing is None else self.standing.sentence
 
     @property
     def facts(self) -> str:

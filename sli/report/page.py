@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.resources
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -36,6 +37,7 @@ from sli.slis.formula import Objective
 STATIC = importlib.resources.files("sli.report") / "static"
 SCRIPTS = ("text", "data", "chart", "figures", "view", "controls", "page")
 """The parts of the page's script, in the order in which they are put together."""
+COMMAND = re.compile("`([^`]+)`")
 RANGE = "60d"
 """How much the chart shows at first."""
 
@@ -173,7 +175,7 @@ def _script() -> str:
 @functools.cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FunctionLoader(_static)
-    return jinja2.Environment(
+    templates = jinja2.Environment(
         loader=loader,
         autoescape=True,
         finalize=_without_secrets,
@@ -181,6 +183,13 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["told"] = _told
+    return templates
+
+
+def _told(text: str) -> Markup:
+    """A message without secrets; what stands between backticks, as code."""
+    return Markup(COMMAND.sub(r"<code>\1</code>", str(escape(masked(text)))))
 
 
 def _without_secrets(value: object) -> object:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
 
 from sli.calendar.grain import Grain
@@ -15,12 +14,12 @@ from sli.judging.explain import Explanation
 from sli.judging.one_slice import SliceChange
 from sli.judging.standing import SliStanding, Standing, bound_text
 from sli.reading.figures import (
-    DIGITS,
     interval_text,
     local,
     number,
     numbers,
     rows_of,
+    signed,
     slice_name,
     window_name,
 )
@@ -110,17 +109,6 @@ def _before(one: SliStanding) -> str:
     if one.change is None or one.change.value != one.change.value:
         return f"before {number(before.value, None, one.unit)}"
     return f"before {number(before.value, None, one.unit)} ({signed(one.change.value, one.now.value, one.unit)})"
-
-
-def signed(difference: float, value: float, unit: Unit) -> str:
-    """A difference with its sign, to the last decimal that `value` is written with.
-
-    >>> signed(0.03058, 0.6464, ""), signed(-0.0008959, 0.4341, ""), signed(-360, 21600, "s")
-    ('+0.0306', '-0.0009', '-6 min')
-    """
-    digits = DIGITS - 1 - int(np.floor(np.log10(abs(value)))) if value else DIGITS
-    short = difference if unit or digits <= 0 else round(difference, digits)
-    return f"{'+' if short > 0 else ''}{number(short or difference, None, unit)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ def _condition(field: Field) -> Condition:
 
 def _percent(count: int, rows: int) -> str:
     share = 100 * count / rows
-    return f"{share:.0f} %" if share >= 1 else f"{share:.1g} %"
+    return f"{share:.0f}%" if share >= 1 else f"{share:.1g}%"
 
 
 def query_name(sample: Sample, used: Collection[str]) -> str:

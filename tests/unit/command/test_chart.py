@@ -176,9 +176,9 @@ def test_a_slice_is_a_line_with_its_trend_value_interval_verdict_coverage_and_ma
     )
     found = trend_lines(chosen(trends(rows), "higher"), {}, ZONE, 110)
     assert found == [
-        "JFK       ▁ ▃▃  0.306  [0.269 .. 0.346]                   breached  80.0 % labelled  final",
+        "JFK       ▁ ▃▃  0.306  [0.269 .. 0.346]                   breached  80.0% labelled  final",
         "gone      ██        -  (no predictions since 2024-03-03)",
-        "羽田空港  ▆▅▇       -  (no labelled predictions)                    80.0 % labelled  provisional",
+        "羽田空港  ▆▅▇       -  (no labelled predictions)                    80.0% labelled  provisional",
     ]
     assert len({cell_len(line[: line.index("[") if "[" in line else line.index("(")]) for line in found}) == 1
 

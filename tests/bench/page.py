@@ -425,9 +425,10 @@ def since_when() -> list[str]:
         lines += [
             "",
             f"Alarms in {found['runs']:,} years in which nothing changes. Weeks of the demo's flights are drawn with "
-            "replacement, one or three that follow each other at a time; three keep much of the seasons, so part "
-            "of these alarms is real. `stands`: the share of days on which an alarm stands. `alike`: years with an "
-            "alarm if weekdays are not told apart.",
+            "replacement, one or three that follow each other at a time. Three weeks together keep much of the "
+            "seasons: three of July, then three of February, look like a real change for six weeks, so part of these "
+            "alarms is right. `stands`: the share of days on which an alarm stands. `alike`: years with an alarm if "
+            "all weekdays have one mean, so that a weak Sunday counts as a bad day.",
         ]
         by = {(each["sli"], each["slice"], each["weeks"]): each for each in found["real"]}
         rows = [

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sli.calendar.duration import DAY, HOUR, Duration
 from sli.calendar.interval import Interval, iso, moment, union
 from sli.config.arguments import When
 from sli.config.load import load_config
@@ -20,13 +21,16 @@ from sli.errors import ConfigError
 from sli.judging.sides import Change, Side, change_of, empty_side, plain, question_of, sides_in
 from sli.judging.windows import DAYS, compared_windows
 from sli.planning.published import Published
-from sli.reading.figures import interval_text, number
+from sli.reading.figures import interval_text, local, number
 from sli.reading.publication import Publication, opened
 from sli.reading.query import answer
 from sli.reading.read import read
 from sli.slis import Sli
 from sli.slis.formula import Better, Objective, Unit
 
+STALE = 2 * DAY
+"""How old the newest prediction may be at a run, at least, before that is a problem."""
+STEPS = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 31 * DAY, "cumulative": DAY}
 BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 WORST_FIRST = {"breached": 0, "no value": 1, "undecided": 2, "met": 3, "": 4}
 """Verdicts of objectives; `no value` where an SLI with an objective has none, empty without an objective."""
@@ -177,8 +181,8 @@ def daily(
 
 
 def problems(published: Published) -> list[str]:
-    """What hides or delays the truth: hours that wait or are held, SLIs that lack hours, unfinished backfills."""
-    lines = []
+    """What hides or delays the truth: old predictions, hours that wait, are held, lack states, open backfills."""
+    lines = stale(published)
     if published.waiting or published.waiting_to_confirm:
         waiting = _spans([*published.waiting, *published.waiting_to_confirm])
         lines.append(f"new input waits for a run without a look-back: {waiting}")
@@ -194,6 +198,22 @@ def problems(published: Published) -> list[str]:
         done = f"done up to {iso(backfill.done)}"
         lines.append(f"a backfill is unfinished, {done}; to continue it: sli backfill CONFIG {edges}{slis}")
     return lines
+
+
+def stale(published: Published) -> list[str]:
+    """A line if the newest prediction is much older than the run: all else is then about a time long past."""
+    usual = min(map(_step, published.grains), default=DAY)
+    age = published.as_of - published.newest
+    if age <= max(STALE, 3 * usual):
+        return []
+    since = local(pd.Timestamp(moment(published.newest)), published.timezone or "UTC", "hour")
+    return [f"no predictions since {since}: the newest is {age // DAY:,} days older than the run"]
+
+
+def _step(grain: str) -> int:
+    """The time from one window of a grain to the next: of `7d/1d` a day."""
+    every = grain.rpartition("/")[2]
+    return STEPS[every] if every in STEPS else Duration.parse(every).micros
 
 
 def _spans(intervals: Iterable[Interval]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
+from sli.calendar.duration import SECOND
 from sli.calendar.interval import iso
 from sli.config.arguments import instant_of
 from sli.config.model import Config
@@ -139,10 +140,14 @@ class Served:
 
 
 def health_of(published: Published) -> dict[str, object]:
-    """Times as ISO 8601; `waiting` and `held` are stretches of hours, `problems` the lines of the page's banner."""
+    """Times as ISO 8601; `age_seconds` is how long ago the run's as_of is.
+
+    `waiting` and `held` are stretches of hours, `problems` the lines of the page's banner.
+    """
     return {
         "run": published.run_id,
         "as_of": iso(published.as_of),
+        "age_seconds": max(0, time.time_ns() // 1000 - published.as_of) // SECOND,
         "newest": iso(published.newest),
         "waiting": [str(interval) for interval in (*published.waiting, *published.waiting_to_confirm)],
         "held": [str(interval) for interval in published.held],

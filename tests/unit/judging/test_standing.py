@@ -11,7 +11,8 @@ from scenario import DAY, HOUR, Scenario, at
 
 import sli
 from sli.command.standing import standing_markdown, summary_cells
-from sli.judging.standing import standing
+from sli.judging.standing import problems, standing
+from sli.planning.published import Published
 
 MONDAY = at("2024-01-15T00:00")
 TEN = MONDAY + 10 * HOUR
@@ -71,11 +72,38 @@ def test_hours_that_are_held_are_a_problem_with_the_command_that_applies_them(sc
     scenario.run(as_of)
     feedback(scenario)
     scenario.run(as_of)
-    [problem] = standing(scenario.config).problems
+    stale, problem = standing(scenario.config).problems
+    assert stale == "no predictions since 2024-01-16 11:00: the newest is 8 days older than the run"
     assert problem == (
         "input came for final hours and is held: 2024-01-15T10:00Z .. 2024-01-15T11:00Z, "
         "2024-01-16T10:00Z .. 2024-01-16T11:00Z; to apply it: "
         "sli backfill CONFIG --start 2024-01-15T10:00Z --end 2024-01-16T11:00Z"
     )
     scenario.backfill(as_of, "2024-01-15T10:00Z", "2024-01-16T11:00Z")
-    assert standing(scenario.config).problems == ()
+    assert standing(scenario.config).problems == (stale,)
+
+
+@pytest.mark.parametrize(
+    ("age", "grains", "expected"),
+    [
+        (48 * HOUR, ("hour", "day"), []),
+        (49 * HOUR, ("hour", "day"), ["no predictions since 2024-01-15: the newest is 2 days older than the run"]),
+        (20 * DAY, ("week", "28d/7d"), []),
+        (22 * DAY, ("week",), ["no predictions since 2024-01-15: the newest is 22 days older than the run"]),
+        (30 * HOUR, ("6h/1h",), []),
+        (
+            49 * HOUR,
+            ("6h/1h", "cumulative"),
+            ["no predictions since 2024-01-15: the newest is 2 days older than the run"],
+        ),
+    ],
+)
+def test_predictions_that_stopped_long_before_the_run_are_a_problem(
+    age: int, grains: tuple[str, ...], expected: list[str]
+) -> None:
+    newest = at("2024-01-15T05:00")  # midnight in New York
+    published = Published(
+        sequence=1, run_id="r", as_of=newest + age, base="", newest=newest, states=(), slice_sets=(), grains=grains,
+        series={}, objectives={}, timezone="America/New_York",
+    )  # fmt: skip
+    assert problems(published) == expected

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def test_the_page_describes_the_model_and_where_its_data_is(client: TestClient) 
     assert page.status_code == 200
     meta = json.loads(page.text.partition('id="meta">')[2].partition("</script>")[0])
     assert meta["live"]["data"] == "/test/data"
-    assert meta["live"]["run"] == client.get("/test/healthz").json()["run"]
+    health = client.get("/test/healthz").json()
+    assert meta["live"]["run"] == health["run"]
+    assert health["age_seconds"] > (datetime.now(UTC) - datetime.fromisoformat(health["as_of"])).total_seconds() - 60
     assert EVIL not in page.text
     assert 'class="chunk"' not in page.text
     policy = page.headers["content-security-policy"]

@@ -20,7 +20,7 @@ from sli.command.text import change_line
 from sli.command.trends import SHORTEST, TREND, sparks_of, trends
 from sli.config.model import Config
 from sli.judging.explain import explain
-from sli.judging.standing import SliStanding, Standing
+from sli.judging.standing import SliStanding, Standing, surely_worse
 from sli.reading.figures import counted, local, rows_of
 from sli.reading.read import read
 from sli.report.changes import changes_of
@@ -55,7 +55,7 @@ def overview_lines(config: Config, now: Standing) -> list[str]:
         *_table(config, now, width),
         "",
         shortened(REAL, width),
-        *_indented(_real(config, now.slis), width),
+        *_indented(_real(config, now), width),
         "",
         *_changed_lines(config, width),
         "",
@@ -114,16 +114,19 @@ def _sparks(config: Config, slis: Sequence[str], most: int) -> dict[str, str]:
     return dict(zip([trend.name for trend in shown], sparks_of(shown, most, one_scale=False), strict=True))
 
 
-def _real(config: Config, slis: Sequence[SliStanding]) -> list[str]:
+def _real(config: Config, now: Standing) -> list[str]:
     """What explains the change of the SLI with the worst standing; or that none is worse."""
-    worse = [one for one in slis if one.change is not None and one.change.told and direction_of(one) == "worse"]
-    breached = [one for one in slis if one.verdict == "breached"]
-    candidates = [one for one in breached if one.change is not None] or worse
+    worse = surely_worse(now)
+    breached = [one for one in now.slis if one.verdict == "breached" and one.change is not None]
+    candidates = breached or [one for one in worse if one.objective is not None] or worse
     if not candidates:
-        compared = any(one.change is not None and one.change.judged for one in slis)
-        return [
-            "no SLI is worse than before by more than chance" if compared else "there is nothing to compare with yet"
-        ]
+        judged = [one for one in now.slis if one.change is not None and one.change.judged]
+        alone = [one.sli for one in judged if one.worse and one.change is not None and one.change.told]
+        if alone:
+            return [
+                f"{len(alone)} of {counted(len(judged), 'SLI')} worse ({', '.join(alone)}): chance does this in so many"
+            ]
+        return ["no SLI is worse than before by more than chance" if judged else "there is nothing to compare with yet"]
     worst = max(candidates, key=_size)
     others = [one.sli for one in worse if one is not worst]
     also = [f"also worse: {', '.join(others)}"] if others else []

@@ -94,6 +94,15 @@ def bad_data(publication: Publication, now: Interval, before: Interval, predicti
     )
 
 
+def bad_data_problems(bad: BadData, predictions: int, period: str) -> list[str]:
+    """A line for each check that sets aside many more rows than before, which no SLI need show."""
+    return [
+        f"{one.text} in the {period} ({one.before:,} before): sli show CONFIG --table audit"
+        for one in bad.more
+        if one.name not in KEPT and one.extra >= MATERIAL * predictions
+    ]
+
+
 def beyond_chance(count: int, before: int, predictions: tuple[int, int]) -> bool:
     """Whether `count` rows are more than chance makes, if there were `before`, with so many predictions now and before.
 

@@ -72,21 +72,23 @@ class Since:
         """The answer in a few words."""
         if self.baseline is None:
             return "cannot be said"
-        return "not worse" if self.first_day is None else f"since {self.first_day}"
+        return "not found" if self.first_day is None else f"since {self.first_day}"
 
     @property
     def sentence(self) -> str:
         """The answer in a sentence."""
         if self.baseline is None:
-            return f"since when {self.sli} is worse cannot be said: {self.reason}"
+            return str(self.reason)
         before = f"the {self.baseline.days} days from {self.baseline.start} to {self.baseline.end}"
         if self.first_day is None:
             past = " and ".join(f"from {first} to {last}" for first, last in self.ended)
-            return f"{self.sli} is not worse than in {before}{f'; it was {past}' if past else ''}"
+            ended = f"; {self.sli} was worse {past}" if past else ""
+            until = f"up to {self.last_day}, the last final day"
+            return f"no lasting worsening found {until}; later days are not judged{ended}"
         value, value_before = (number(value, None, self.unit) for value in (self.value, self.value_before))
         return (
-            f"{self.sli} has been worse since {self.first_day}: {value} on average of {self.days} days, against "
-            f"{value_before} on the same weekdays of {before}; found on {self.alarm_day}"
+            f"{self.sli} has been worse since {self.first_day}: the mean of its {self.days} days is {value}, "
+            f"against {value_before} on the same weekdays of {before}; found on {self.alarm_day}"
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -111,7 +113,7 @@ def since_when(
 
     >>> from sli.judging.since_when import since_when
     >>> print(since_when(config, "accuracy").sentence)
-    since when accuracy is worse cannot be said: 0 final days have a value with an interval; 63 are needed
+    too short: 0 final days with an interval; 63 are needed
     """
     config = load_config(config, settings)
     publication = opened(config, as_of)
@@ -138,7 +140,7 @@ def sinces_of(publication: Publication, slis: Sequence[Sli], slice: Mapping[str,
 def _refused(sli: Sli, empty: bool) -> str | None:
     """Why nothing can be said of an SLI, whatever its values are; `empty`: there are no days."""
     if sli.direction is None:
-        return "it does not say which direction is better; give it an objective"
+        return f"{sli.name} does not say which direction is better; give it an objective"
     if isinstance(sli, PythonSli):
         return "the days of a Python function have no interval"
     return _too_few(0, 0) if empty else None
@@ -146,7 +148,7 @@ def _refused(sli: Sli, empty: bool) -> str | None:
 
 def _too_few(usable: int, valued: int) -> str:
     without = f"{usable} of the {valued} final days with a value have an interval"
-    what = without if valued > usable else f"{usable} final days have a value with an interval"
+    what = without if valued > usable else f"too short: {usable} final days with an interval"
     return f"{what}; {BASELINE + FEWEST} are needed"
 
 

@@ -18,8 +18,9 @@ from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError
+from sli.judging.bad_data import bad_data, bad_data_problems
 from sli.judging.sides import Change, Side, change_of, empty_side, plain, question_of, sides_in
-from sli.judging.windows import DAYS, compared_windows
+from sli.judging.windows import DAYS, Windows, compared_windows
 from sli.planning.published import Published
 from sli.reading.figures import interval_text, local, number
 from sli.reading.publication import Publication, opened
@@ -48,6 +49,13 @@ class SliStanding:
     now: Side
     before: Side | None
     change: Change | None
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is worse than before, by chance or not."""
+        if self.better is None or self.change is None:
+            return False
+        return self.change.value < 0 if self.better == "higher" else self.change.value > 0
 
     @property
     def verdict(self) -> str:
@@ -123,10 +131,41 @@ def standing(
         horizon=config.horizon.text,
         level=config.level,
         period=period,
-        problems=(*([failure] if failure else []), *problems(publication.published)),
-        sentence=_sentence(period, slis),
+        problems=(
+            *([failure] if failure else []),
+            *problems(publication.published),
+            *_set_aside(publication, (now, before), slis, period),
+        ),
+        sentence=_sentence(period, slis, config.level),
         slis=tuple(slis),
     )
+
+
+def _set_aside(publication: Publication, windows: Windows, slis: Sequence[SliStanding], period: str) -> list[str]:
+    """What is set aside now beyond what was before."""
+    window, window_before = windows
+    if window_before is None:
+        return []
+    predictions = max((one.now.predictions for one in slis), default=0)
+    before = max((one.before.predictions for one in slis if one.before is not None), default=0)
+    bad = bad_data(publication, window, window_before, (predictions, before))
+    return bad_data_problems(bad, predictions, period)
+
+
+def surely_worse(now: Standing) -> list[SliStanding]:
+    """The SLIs that are worse than before by more than chance does to the worst of all that have a better direction.
+
+    Holm's correction (1979, Scandinavian Journal of Statistics 6: 65) of p values from the intervals of the changes.
+    """
+    judged = [one for one in now.slis if one.better is not None and one.change is not None and one.change.judged]
+    p = {one.sli: one.change.p_value(now.level) for one in judged if one.change is not None}
+    order = sorted(judged, key=lambda one: p[one.sli])
+    sure = []
+    for place, one in enumerate(order):
+        if p[one.sli] * (len(order) - place) > 1 - now.level:
+            break
+        sure.append(one)
+    return [one for one in now.slis if one in sure and one.worse]
 
 
 def _sides(publication: Publication, windows: Sequence[Interval | None]) -> list[tuple[Sli, Side, Side]]:
@@ -228,7 +267,7 @@ def _period(config: Config, now: Interval) -> str:
     return f"last {DAYS} days" if whole else f"since {config.zone.date(now.start)}"
 
 
-def _sentence(period: str, slis: Sequence[SliStanding]) -> str:
+def _sentence(period: str, slis: Sequence[SliStanding], level: float) -> str:
     """The headline: the SLIs with an objective, the worst first, else the first one; and how many labels are in."""
     required = [one for one in slis if one.objective is not None] or [*slis[:1]]
     required.sort(key=lambda one: WORST_FIRST[one.verdict])
@@ -239,7 +278,8 @@ def _sentence(period: str, slis: Sequence[SliStanding]) -> str:
         state = "final"
     else:
         state = f"still provisional: {share_text(side.coverage)} of labels are in"
-    return f"{'All' if period.startswith('since') else 'The'} {period}: {'; '.join(map(_in_words, required))}, {state}"
+    words = "; ".join(_in_words(one, level) for one in required)
+    return f"{'All' if period.startswith('since') else 'The'} {period}: {words}, {state}"
 
 
 def share_text(coverage: float) -> str:
@@ -247,7 +287,7 @@ def share_text(coverage: float) -> str:
     return f"{min(coverage, 0.999) if coverage < 1 else 1.0:.1%}"
 
 
-def _in_words(one: SliStanding) -> str:
+def _in_words(one: SliStanding, level: float) -> str:
     """`recall 0.434, as required (at least 0.4)`."""
     if not one.now.known:
         return f"{one.sli} has no value: {one.now.reason}"
@@ -255,9 +295,11 @@ def _in_words(one: SliStanding) -> str:
     if one.objective is None:
         return value
     interval = interval_text(one.now.low, one.now.high, one.unit).replace("..", "to")
-    undecided = f"undecided (chance leaves {interval})" if interval else "undecided"
-    words = {"met": "as required", "breached": "not as required"}.get(one.verdict, undecided)
-    return f"{value}, {words} ({bound_text(one.objective, one.unit)})"
+    bound = bound_text(one.objective, one.unit)
+    if one.verdict == "undecided" and interval:
+        return f"{value}, undecided: {bound} required, {level * 100:g}% interval {interval}"
+    words = {"met": "as required", "breached": "not as required"}.get(one.verdict, "undecided")
+    return f"{value}, {words} ({bound})"
 
 
 def bound_text(objective: str, unit: Unit) -> str:

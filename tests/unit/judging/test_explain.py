@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.judging.bad_data import beyond_chance
 from sli.judging.explain import Explanation, explanations
-from sli.judging.sides import change_of, plain
-from sli.judging.standing import daily, standing
+from sli.judging.sides import Change, change_of, plain
+from sli.judging.standing import daily, standing, surely_worse
 from sli.publishing.store import Store
 from sli.reading.raw_pairs import raw_pairs
 
@@ -143,7 +144,11 @@ def test_labels_missing_as_invalid_rows_are_bad_data_and_no_late_labels(tmp_path
     rows = log()
     right = (rows.score >= 0.5) == (rows.label == 1)
     spoilt = (rows.predicted_at >= WEEK) & right & (rows.index % 2 == 0)
-    found = sli.explain(published(tmp_path, rows, rows.assign(label=rows.label.where(~spoilt, 7.0))), "accuracy")
+    config = published(tmp_path, rows, rows.assign(label=rows.label.where(~spoilt, 7.0)))
+    [problem] = standing(config).problems
+    assert "rows of feedback invalid" in problem
+    assert "in the last 7 days (0 before): sli show CONFIG --table audit" in problem
+    found = sli.explain(config, "accuracy")
     assert found.verdict == "bad data"
     assert answers(found)["Late labels?"] == "no"
     assert re.search(r"Bad data: \d+ of the \d+ missing labels are invalid rows", found.sentence)
@@ -260,6 +265,19 @@ def test_the_standing_is_the_last_week_beside_the_week_before(planted: Config) -
     assert found.problems == ()
     assert standing(planted, failure="the disk is full").problems == ("the disk is full",)
     assert found.to_dict()["verdict"] == found.verdict
+
+
+def test_of_many_slis_the_worst_is_judged_as_the_worst_of_many(planted: Config) -> None:
+    """A change at 2.3 standard errors is told of one SLI, not of the worst of eight."""
+    found = standing(planted)
+    assert "accuracy" in [one.sli for one in surely_worse(found)]
+    [accuracy] = [one for one in found.slis if one.sli == "accuracy"]
+    change = Change(value=-0.023, low=-0.0426, high=-0.0034)
+    assert change.p_value(0.95) == pytest.approx(0.0214, abs=0.0005)
+    doubtful, same = replace(accuracy, change=change), Change(value=0.0, low=-0.01, high=0.01)
+    others = [replace(accuracy, sli=f"accuracy_{i}", change=same) for i in range(7)]
+    assert surely_worse(replace(found, slis=(doubtful,))) == [doubtful]
+    assert surely_worse(replace(found, slis=(doubtful, *others))) == []
 
 
 def test_a_config_without_the_whole_has_it_from_its_slices(alike: Config, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_model_without_labels_has_no_value_and_says_why(scenario: Scenario) ->
         "no",
         "cannot be judged",
     ]
-    assert "0 final days have a value" in explained.since.sentence
+    assert "too short: 0 final days" in explained.since.sentence
 
 
 def test_hours_that_wait_are_a_problem_until_a_run_reaches_them(scenario: Scenario) -> None:

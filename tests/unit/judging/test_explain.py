@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,9 @@ WEEK = START + pd.Timedelta(days=7)
 SLIS = ["accuracy", {"sli": "recall", "objective": ">= 0.4"}, "roc_auc", "feedback_delay", "coverage",
         {"name": "cost", "states": {"loss": "sum((label <> decision)::INT)"}, "value": "loss / labelled"},
         {"name": "shift", "sli": "psi"}]  # fmt: skip
+
+
+MERGED = ["accuracy", {"sli": "recall", "objective": ">= 0.4"}, "roc_auc", "feedback_delay"]
 
 
 def log(seed: int = 7) -> pd.DataFrame:
@@ -73,15 +77,33 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="module")
 def alike(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Nothing changes."""
-    return published(tmp_path_factory.mktemp("alike"), log())
+    return published(tmp_path_factory.mktemp("alike"), log(), slis=MERGED)
+
+
+@pytest.fixture(scope="module")
+def alone(planted: Config) -> dict[str, Explanation]:
+    """Each SLI explained alone."""
+    return {one.name: sli.explain(planted, one.name) for one in planted.declared}
+
+
+@pytest.fixture(scope="module")
+def worse(alone: dict[str, Explanation]) -> Explanation:
+    return alone["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def pairs(planted: Config, worse: Explanation) -> pd.DataFrame:
+    """All raw pairs of both weeks."""
+    store = Store(planted.store)
+    return raw_pairs(planted, store.inputs(store.published()), worse.as_of.value // 1000)
 
 
 def answers(found: Explanation) -> dict[str, str]:
     return {finding.question: finding.answer for finding in found.findings}
 
 
-def test_a_change_in_one_slice_is_real_and_names_it(planted: Config) -> None:
-    found = sli.explain(planted, "accuracy")
+def test_a_change_in_one_slice_is_real_and_names_it(worse: Explanation) -> None:
+    found = worse
     assert found.verdict == "one slice"
     assert "accuracy fell by" in found.sentence
     assert "It is real, mostly site=B" in found.sentence
@@ -97,8 +119,8 @@ def test_chance_is_nothing_to_explain(alike: Config) -> None:
     assert "Nothing to explain" in found.sentence
 
 
-def test_an_sli_without_an_interval_cannot_be_judged(planted: Config) -> None:
-    found = sli.explain(planted, "cost")
+def test_an_sli_without_an_interval_cannot_be_judged(alone: dict[str, Explanation]) -> None:
+    found = alone["cost"]
     assert found.verdict == "no interval"
     assert "Chance cannot be judged: cost has no interval" in found.sentence
 
@@ -108,7 +130,7 @@ def test_labels_that_are_missing_could_explain_it(tmp_path: Path) -> None:
     rows = log()
     wrong = (rows.score >= 0.5) != (rows.label == 1)
     known = rows[(rows.predicted_at < WEEK) | wrong | (rows.index % 3 == 0)]
-    config = published(tmp_path, rows, known, horizon="14d")
+    config = published(tmp_path, rows, known, horizon="14d", slis=["accuracy", "coverage"], slice_by=[[]])
     found = sli.explain(config, "accuracy")
     assert found.verdict == "late labels"
     assert answers(found)["Late labels?"] == "could undo it"
@@ -121,7 +143,7 @@ def test_rows_set_aside_beyond_those_of_the_week_before_are_bad_data(tmp_path: P
     rows = log()
     right = (rows.score >= 0.5) == (rows.label == 1)
     rows.loc[(rows.predicted_at >= WEEK) & right & (rows.index % 2 == 0), "score"] = 2.0
-    found = sli.explain(published(tmp_path, rows), "accuracy")
+    found = sli.explain(published(tmp_path, rows, slis=["accuracy"], slice_by=[[]]), "accuracy")
     assert found.verdict == "bad data"
     assert "rows of predictions invalid" in found.findings[2].finding
     assert "(0 per as many predictions before)" in found.sentence
@@ -162,9 +184,9 @@ def test_a_handful_of_rows_is_chance() -> None:
     assert not beyond_chance(30, 9, (300, 90)), "as many per prediction"
 
 
-def test_the_drift_of_a_slice_is_that_against_its_own_reference(planted: Config) -> None:
+def test_the_drift_of_a_slice_is_that_against_its_own_reference(planted: Config, alone: dict[str, Explanation]) -> None:
     """The default reference is the window before: the first week has none."""
-    first = sli.explain(planted, "shift")
+    first = alone["shift"]
     assert "shift has no value before: no reference values" in first.sentence
     assert (first.slices, first.findings[3].answer, first.findings[3].finding) == ((), "cannot be judged", "no values")
     found = sli.explain(planted, "shift", start="2024-01-26", end="2024-01-29", against="2024-01-23/2024-01-26")
@@ -183,16 +205,13 @@ def test_a_window_without_predictions_says_so(planted: Config) -> None:
 
 
 @pytest.mark.parametrize("name", ["accuracy", "recall", "roc_auc", "feedback_delay"])
-@pytest.mark.parametrize("by", [("site",), ("site", "size")])
 def test_what_a_slice_explains_is_the_sli_of_the_raw_pairs_chosen_likewise(
-    planted: Config, name: str, by: tuple[str, ...]
+    planted: Config, alone: dict[str, Explanation], pairs: pd.DataFrame, name: str
 ) -> None:
-    found = sli.explain(planted, name)
-    pairs = raw_pairs(planted, Store(planted.store).inputs(Store(planted.store).published()), found.as_of.value // 1000)
+    found = alone[name]
     [asked] = [one for one in planted.declared if one.name == name]
-    compared = [one for one in found.slices if one.slice_by == by]
-    assert len(compared) == (3 if by == ("site",) else 6)
-    for one in compared:
+    assert Counter(one.slice_by for one in found.slices) == {("site",): 3, ("site", "size"): 6}
+    for one in found.slices:
         inside = np.all([pairs[f"slice:{column}"] == value for column, value in one.slice.items()], axis=0)
         now = (pairs.predicted_at >= found.now.start) & (pairs.predicted_at < found.now.end)
         past = (pairs.predicted_at >= found.before.start) & (pairs.predicted_at < found.before.end)
@@ -214,7 +233,7 @@ def test_slices_are_those_within_the_slice_that_is_asked_for(planted: Config) ->
 
 
 def test_slices_beyond_a_cap_are_one(tmp_path: Path) -> None:
-    config = published(tmp_path, log(), slice_by=[[], {"columns": ["site", "size"], "top": 2}])
+    config = published(tmp_path, log(), slis=["accuracy"], slice_by=[[], {"columns": ["site", "size"], "top": 2}])
     names = {tuple(one.slice.values()) for one in sli.explain(config, "accuracy").slices}
     assert len(names) == 3
     assert ("(other)", "(other)") in names
@@ -245,21 +264,21 @@ def test_wrong_arguments_are_told(planted: Config, tmp_path: Path) -> None:
             call()
 
 
-def test_many_slis_are_explained_as_each_alone(planted: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [sli.name for sli in planted.declared]
-    alone = {name: sli.explain(planted, name).to_dict() for name in names}
-    assert {name: found.to_dict() for name, found in explanations(planted, names).items()} == alone
+def test_many_slis_are_explained_as_each_alone(
+    planted: Config, alone: dict[str, Explanation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {name: found.to_dict() for name, found in alone.items()}
+    assert {name: found.to_dict() for name, found in explanations(planted, [*alone]).items()} == expected
     monkeypatch.setattr("sli.judging.explain.BATCH", 4)
     monkeypatch.setattr("sli.judging.one_slice.TOGETHER", 1)
-    assert {name: found.to_dict() for name, found in explanations(planted, names).items()} == alone
+    assert {name: found.to_dict() for name, found in explanations(planted, [*alone]).items()} == expected
 
 
-def test_the_standing_is_the_last_week_beside_the_week_before(planted: Config) -> None:
+def test_the_standing_is_the_last_week_beside_the_week_before(planted: Config, worse: Explanation) -> None:
     found = standing(planted)
     assert [one.sli for one in found.slis][:2] == ["recall", "accuracy"]
     by_name = {one.sli: one for one in found.slis}
-    explained = sli.explain(planted, "accuracy")
-    assert (by_name["accuracy"].now, by_name["accuracy"].change) == (explained.now, explained.change)
+    assert (by_name["accuracy"].now, by_name["accuracy"].change) == (worse.now, worse.change)
     assert found.sentence.startswith("The last 7 days: recall 0.")
     assert by_name["feedback_delay"].unit == "s"
     assert found.problems == ()
@@ -281,7 +300,7 @@ def test_of_many_slis_the_worst_is_judged_as_the_worst_of_many(planted: Config) 
 
 
 def test_a_config_without_the_whole_has_it_from_its_slices(alike: Config, tmp_path: Path) -> None:
-    parted = published(tmp_path, log(), slice_by=[["site"]], grains=["hour"])
+    parted = published(tmp_path, log(), slis=MERGED, slice_by=[["site"]], grains=["hour"])
     whole, merged = standing(alike), standing(parted)
     assert [plain(one.now) for one in merged.slis] == [plain(one.now) for one in whole.slis]
     columns = ["sli", "window_start", "value", "ci_low", "predictions"]

@@ -387,7 +387,7 @@ COMMANDS = {
     "show": Command(
         "Say how a model does, or print published results. Without options: how good it is now, whether that is\n"
         "as required, whether a drop is real, and what the last run changed. With options, on a terminal: a line for\n"
-        "each slice, or a chart of one slice; in a pipe: a line for each window and slice.",
+        "each slice, or a chart of one slice; in a pipe: a line for each window and slice. --json always has rows.",
         (_configs, _common, _show),
     ),
     "query": Command(

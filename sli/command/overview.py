@@ -18,6 +18,7 @@ from sli.command.output import red
 from sli.command.standing import Texts, direction_of
 from sli.command.text import change_line
 from sli.command.trends import SHORTEST, TREND, sparks_of, trends
+from sli.config.arguments import When
 from sli.config.model import Config
 from sli.judging.explain import explain
 from sli.judging.standing import SliStanding, Standing, surely_worse
@@ -30,6 +31,8 @@ SLIS = 10
 """SLIs in the table."""
 EXAMPLES = 3
 """Verdicts that flipped, and other changes, that are listed."""
+SAME = "as before, but its interval or objective changed"
+"""Of a verdict that flipped, though the value did not change."""
 GOOD, REAL, CHANGED = (
     "How good is it now, and is that as required?",
     "Is the drop real, or late labels, or bad data?",
@@ -37,8 +40,8 @@ GOOD, REAL, CHANGED = (
 )
 
 
-def overview_lines(config: Config, now: Standing) -> list[str]:
-    """The screen. Raises SliError."""
+def overview_lines(config: Config, now: Standing, as_of: When = None) -> list[str]:
+    """The screen of the pinned publication, or else of the newest; `as_of` chooses the trends. Raises SliError."""
     width = terminal_width()
     text = [
         f"{now.model}: predictions to {local(now.newest, now.timezone, 'hour')}, "
@@ -52,7 +55,7 @@ def overview_lines(config: Config, now: Standing) -> list[str]:
         *head,
         "",
         shortened(GOOD, width),
-        *_table(config, now, width),
+        *_table(config, now, width, as_of),
         "",
         shortened(REAL, width),
         *_indented(_real(config, now), width),
@@ -76,7 +79,7 @@ def _indented(texts: Sequence[str], width: int | None) -> list[str]:
     return [line for text in texts for line in _wrapped(text, width, "  ")]
 
 
-def _table(config: Config, now: Standing, width: int | None) -> list[str]:
+def _table(config: Config, now: Standing, width: int | None, as_of: When) -> list[str]:
     """A line for each SLI: its trend, its value and interval now, the verdict, the value before and the change."""
     shown = now.slis[:SLIS]
     names = ("SLI", "now", f"{now.level * 100:g}% interval", "required", "before", "change")
@@ -89,7 +92,7 @@ def _table(config: Config, now: Standing, width: int | None) -> list[str]:
     if room is not None and room - _needed(table) - GAP < SHORTEST:
         table = [column for column in table if column.name != "before"]
     most = 0 if room is None else min(TREND, room - _needed(table) - GAP)
-    if most >= SHORTEST and (sparks := _sparks(config, [one.sli for one in shown], most)):
+    if most >= SHORTEST and (sparks := _sparks(config, [one.sli for one in shown], most, as_of)):
         table.insert(1, Column("trend", [sparks.get(one.sli, "") for one in shown], left=True))
     drawn = [f"  {line}" for line in lines(table, room, must=len(table))]
     for place, one in enumerate(shown, 1):
@@ -102,11 +105,11 @@ def _needed(table: Sequence[Column]) -> int:
     return sum(column.width + GAP for column in table) - GAP
 
 
-def _sparks(config: Config, slis: Sequence[str], most: int) -> dict[str, str]:
+def _sparks(config: Config, slis: Sequence[str], most: int, as_of: When) -> dict[str, str]:
     """The newest days of each SLI over all predictions, each on its own scale."""
     if () not in config.slice_sets or "day" not in [grain.name for grain in config.all_grains]:
         return {}
-    days = read(config, sli=list(slis), grain="day", slice={})
+    days = read(config, sli=list(slis), grain="day", slice={}, as_of=as_of)
     if days.empty:
         return {}
     days = days[days.window_end > days.window_end.max() - timedelta(days=most + 1)]
@@ -149,15 +152,17 @@ def _changed_lines(config: Config, width: int | None) -> list[str]:
     last = None if snapshot is None else changes_of(snapshot)
     if last is None or last.first:
         return [CHANGED, "  no changes yet: this is the first run"]
-    counts = [f"{count:,} {cause}" for cause, count in last.causes.items()]
+    counts = [f"{count:,} changed by {cause}" for cause, count in last.causes.items()]
     counts += [f"{last.matured:,} became final unchanged"] * (last.matured > 0)
+    total = sum(last.causes.values()) + last.matured
     flips = [
-        f"{row.old_verdict} -> {row.verdict}: {change_line(row, config)}" for row in rows_of(last.flips.head(EXAMPLES))
+        f"{row.old_verdict} -> {row.verdict}: {change_line(row, config, SAME)}"
+        for row in rows_of(last.flips.head(EXAMPLES))
     ]
     more = last.flipped - len(flips)
     flips += [f"{counted(more, 'more verdict')} changed"] * (more > 0)
     moved = [change_line(row, config) for row in rows_of(last.largest.head(EXAMPLES))]
-    texts = [", ".join(counts) or "no result changed", *flips, *moved]
+    texts = [f"{counted(total, 'result')}: {', '.join(counts)}" if total else "no result changed", *flips, *moved]
     return [CHANGED, *(shortened(f"  {printed(text)}", width) for text in texts)]
 
 

@@ -6,6 +6,7 @@ Limit: an answer is computed and not yet printed, as those of `answers`.
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from sli.command.answers import Answer
@@ -13,14 +14,14 @@ from sli.command.arguments import slice_of
 from sli.command.results import ROWS, newest, plain_lines, view_lines
 from sli.config.arguments import instant_of
 from sli.config.model import Config
-from sli.errors import ConfigError
+from sli.errors import ConfigError, StoreError
 from sli.reading.figures import local, slice_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHOICES = ("sli", "grain", "slice", "by", "start", "end", "as_of", "rows")
-"""The options that choose rows; without any of them `show` is the overview."""
+CHOICES = ("sli", "grain", "slice", "by", "start", "end", "rows")
+"""The options that choose rows; without any of them `show` is the overview, also as of a time."""
 
 
 def show_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -40,13 +41,25 @@ def show_answer(options: argparse.Namespace, config: Config) -> Answer:
         return Answer(plain=records(_shown_rows(options, config)), cells=cells)
     if options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
         try:
-            now = standing(config)
-            return Answer(lines=overview_lines(config, now), cells=lambda: summary_cells(now))
-        except ConfigError as error:
-            # For example an SLI in Python with --no-code, or a changed config: what is published can still be read.
+            with believed_at(config, options.as_of):
+                now = standing(config)
+                lines = overview_lines(config, now, options.as_of)
+            return Answer(lines=lines, cells=lambda: summary_cells(now))
+        except (ConfigError, StoreError) as error:
+            if isinstance(error, StoreError) and options.as_of is None:
+                raise
+            # For example an SLI in Python with --no-code, a changed config, or tiles of then that are gone: what was
+            # published can still be read.
             lines = [f"# no overview: {error.what}", *_table_lines(options, config)]
             return Answer(lines=lines, cells=cells)
     return Answer(lines=_table_lines(options, config), cells=cells)
+
+
+def believed_at(config: Config, as_of: str | None) -> AbstractContextManager[None]:
+    """A context in which what was believed at that time is read. Raises SliError."""
+    from sli.reading.publication import opened, pinned
+
+    return nullcontext() if as_of is None else pinned(opened(config, as_of))
 
 
 def _table_lines(options: argparse.Namespace, config: Config) -> list[str]:

@@ -297,10 +297,10 @@ def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
     return lines
 
 
-def change_line(row: Row, config: Config) -> str:
-    """`day 2013-12-30 LGA, recall: 0.4386 -> 0.5 (late feedback)`."""
+def change_line(row: Row, config: Config, same: str = "as before") -> str:
+    """`day 2013-12-30 LGA, recall: 0.4386 -> 0.5 (late feedback)`; `same` says that the value did not change."""
     of = f"{row.grain} {window_name(row, config.timezone)} {slice_name(dict(row.slice))}, {row.sli}"
-    return f"{of}: {change_text(row, config.units.get(row.sli, ''))} ({row.cause})"
+    return f"{of}: {change_text(row, config.units.get(row.sli, ''), same)} ({row.cause})"
 
 
 def warning_lines(outcome: Outcome) -> list[str]:

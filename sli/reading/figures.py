@@ -185,10 +185,10 @@ def kept_value(rows: pd.DataFrame) -> pd.Series[bool]:
     return (rows.value == rows.old_value) | (rows.value.isna() & rows.old_value.isna())
 
 
-def change_text(row: Row, unit: Unit = "") -> str:
+def change_text(row: Row, unit: Unit = "", same: str = "as before") -> str:
     """`0.74830 -> 0.74834`, `0.75 -> removed` or `0.75, as before`."""
     if row.change == "removed":
         return f"{number(row.old_value, None, unit)} -> removed"
     if row.value == row.old_value:
-        return f"{number(row.value, row.reason, unit)}, as before"
+        return f"{number(row.value, row.reason, unit)}, {same}"
     return " -> ".join(numbers(row.old_value, row.value, row.reason, unit))

@@ -146,8 +146,16 @@ def test_show_alone_answers_four_questions_on_one_screen(
         assert [found.index(question) for question in QUESTIONS] == sorted(map(found.index, QUESTIONS))
         assert "More: sli show CONFIG with --sli accuracy, --by site" in text
         assert "undecided -> breached: day 2024-01-17 B, accuracy: - -> 0.4667 (late feedback)" in text
-        assert "48 late feedback, 96 became final unchanged" in text
+        assert "144 results: 48 changed by late feedback, 96 became final unchanged" in text
     assert "\x1b" not in text
+
+
+def test_show_alone_as_of_a_time_is_the_screen_as_it_was_believed_then(
+    late: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = shown(Desk(late, capsys), "--as-of", "2024-01-18")
+    assert "known at 2024-01-17 12:00" in found[0]
+    assert "  no changes yet: this is the first run" in found
 
 
 def test_show_alone_in_a_pipe_is_the_same_text_without_trends(late: Path, capsys: pytest.CaptureFixture[str]) -> None:

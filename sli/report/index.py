@@ -21,7 +21,16 @@ from sli.report.page import Written, rendered_template, write_report
 from sli.report.words import SIGNS, facts_of
 
 INDEX = "index.html"
-WORST_FIRST = ("no page", "breached", "with problems", "nothing published", "undecided", "no objective", "met")
+WORST_FIRST = (
+    "no page",
+    "breached",
+    "with problems",
+    "nothing published",
+    "no value",
+    "undecided",
+    "no objective",
+    "met",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +42,8 @@ class ModelPage:
     """The name of its page in the folder."""
     written: Written | None
     error: SliError | None = None
+    served: bool = False
+    """Whether its address answers even without a page: a server says there why."""
 
     @property
     def standing(self) -> Standing | None:
@@ -52,6 +63,8 @@ class ModelPage:
             return "with problems"
         if not verdicts:
             return "no objective"
+        if "no value" in verdicts:
+            return "no value"
         return "met" if verdicts == {"met"} else "undecided"
 
     @property

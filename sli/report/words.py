@@ -131,6 +131,8 @@ class Judgement:
     windows: str
     findings: tuple[tuple[str, str, str], ...]
     slices: tuple[SliceRow, ...]
+    more: int = 0
+    """How many further slices are not listed."""
 
 
 def judgement_of(one: SliStanding, found: Explanation | None) -> Judgement:
@@ -146,6 +148,7 @@ def judgement_of(one: SliStanding, found: Explanation | None) -> Judgement:
         windows=f"{span(found.now.start, found.now.end)} against {span(found.before.start, found.before.end)}",
         findings=tuple((row.question, row.finding, row.answer) for row in found.rows),
         slices=tuple(_slice_row(one, found.unit) for one in found.slices[:SLICES]),
+        more=len(found.slices[SLICES:]),
     )
 
 

@@ -32,7 +32,6 @@ from sli.report.words import judgement_of
 from sli.serve.guard import POLICY, Guard
 from sli.serve.models import Served, key_of
 from sli.serve.views import View, sli_in, slice_in, view_of
-from sli.serve.windows import chunk_of
 
 WORKERS = 4
 LOG = logging.getLogger("sli.serve")
@@ -100,7 +99,7 @@ def _entry(model: Served) -> ModelPage:
         written = Written(path="", bytes=0, seconds=0.0, standing=standing)
         return ModelPage(name=model.name, file=f"{model.address}/", written=written)
     except SliError as error:
-        return ModelPage(name=model.name, file=f"{model.address}/", written=None, error=error)
+        return ModelPage(name=model.name, file=f"{model.address}/", written=None, error=error, served=True)
 
 
 def paged(text: str, status: int = 200) -> HTMLResponse:
@@ -121,8 +120,9 @@ def data(model: Served, view: View) -> Response:
     if publication is None:
         raise StoreError("nothing is published yet", where=model.name, todo="`sli run CONFIG` first")
     contents = model.contents(publication)
-    chunk = model.kept.get(("data", key_of(publication), view), lambda: chunk_of(publication, contents, view))
-    return Response(chunk, headers={"Content-Encoding": "gzip"}, media_type="application/json")
+    return Response(
+        model.chunk(publication, contents, view), headers={"Content-Encoding": "gzip"}, media_type="application/json"
+    )
 
 
 def judgement(model: Served, view: View) -> Response:
@@ -165,11 +165,16 @@ def application(models: Mapping[str, Served]) -> Starlette:
         return told(request, error, 400)
 
     async def missing(request: Request, _: Exception) -> Response:
-        names = ", ".join(model.name for model in models.values())
-        near = nearest(request.url.path.strip("/").split("/")[0], list(models))
-        there = ConfigError(
-            "there is no such page", where=masked(request.url.path)[:200], expected=f"a model: {names}", todo=near
-        )
+        address, _, rest = request.url.path.strip("/").partition("/")
+        if address in models and rest:
+            expected, near = (
+                "of this model: /, data, judgement, healthz",
+                nearest(rest, ("data", "judgement", "healthz")),
+            )
+        else:
+            expected = f"a model: {', '.join(model.name for model in models.values())}"
+            near = nearest(address, list(models))
+        there = ConfigError("there is no such page", where=masked(request.url.path)[:200], expected=expected, todo=near)
         return told(request, there, 404)
 
     async def failed(request: Request, error: Exception) -> Response:

@@ -27,8 +27,9 @@ from sli.reading.publication import Publication, check_fits, newest_or_none, pin
 from sli.report.contents import Contents, gathered
 from sli.report.index import file_names
 from sli.report.page import rendered
-from sli.serve.reading import view_table
-from sli.serve.views import View
+from sli.serve.reading import ViewTable, view_table
+from sli.serve.views import View, sli_in, slice_in
+from sli.serve.windows import chunk_of, sizes_of
 
 KEPT = 64
 """How many answers of a model are kept, the last ones asked for."""
@@ -113,6 +114,14 @@ class Served:
 
         return self.kept.get(("contents", key_of(publication)), make)
 
+    def chunk(self, publication: Publication, contents: Contents, view: View) -> bytes:
+        """The windows of a view, gzipped JSON; made once for page and data. Raises SliError."""
+        name, at = sli_in(publication.config, view), slice_in(view, contents.slices)
+        size, every = sizes_of(contents, view)
+        windows = (size, every or size, name if view.sli else None) if size else (view.grain,)
+        key = ("data", key_of(publication), at, windows, view.start, view.end)
+        return self.kept.get(key, lambda: chunk_of(publication, contents, view))
+
     def page(self, publication: Publication | None, view: View) -> str:
         """The page of a view. Raises SliError."""
         if publication is None:
@@ -123,9 +132,13 @@ class Served:
             "run": publication.published.run_id,
         }
         contents = self.contents(publication)
+
+        def shown() -> ViewTable:
+            return view_table(publication, contents, view, self.chunk(publication, contents, view))
+
         return self.kept.get(
             ("page", key_of(publication), view),
-            lambda: rendered(publication.config, contents, None, live, view_table(publication, contents, view)),
+            lambda: rendered(publication.config, contents, None, live, shown()),
         )
 
     def health(self) -> dict[str, object]:

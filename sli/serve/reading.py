@@ -15,7 +15,6 @@ from sli.report.contents import Contents
 from sli.report.windows import WindowRow, window_rows
 from sli.report.words import label_of
 from sli.serve.views import View, sli_in, slice_in
-from sli.serve.windows import chunk_of
 
 ROWS = 100
 
@@ -34,11 +33,11 @@ class ViewTable:
     rows: list[WindowRow]
 
 
-def view_table(publication: Publication, contents: Contents, view: View) -> ViewTable:
-    """The form and the table of a view. Raises SliError."""
+def view_table(publication: Publication, contents: Contents, view: View, packed: bytes) -> ViewTable:
+    """The form and the table of a view, whose chunk is `packed`. Raises SliError."""
     names, name = [one.sli for one in contents.standing.slis], sli_in(publication.config, view)
     at = slice_in(view, contents.slices)
-    chunk = json.loads(gzip.decompress(chunk_of(publication, contents, view)))
+    chunk = json.loads(gzip.decompress(packed))
     unit = contents.standing.slis[names.index(name)].unit
     return ViewTable(
         view=view,

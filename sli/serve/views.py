@@ -52,6 +52,14 @@ def slice_in(view: View, slices: Sequence[Slice]) -> int:
     for at, one in enumerate(slices):
         if names[at] == view.slice and view.by in (None, tuple(one.values)):
             return at
+    columns = [f"by={','.join(one.values)}" for at, one in enumerate(slices) if names[at] == view.slice]
+    if columns and view.by is not None:
+        raise ConfigError(
+            f"there is no slice '{view.slice}' by these columns",
+            where="by",
+            expected=" or ".join(columns),
+            found=f"by={','.join(view.by)}",
+        )
     raise ConfigError(
         "there is no such slice",
         where="slice",

@@ -30,9 +30,7 @@ def chunk_of(publication: Publication, contents: Contents, view: View) -> bytes:
     """The chunk, gzipped JSON as in the page. Raises SliError."""
     names, at = [one.sli for one in contents.standing.slis], slice_in(view, contents.slices)
     grains = [grain.name for grain in contents.grains]
-    size, every = view.size, view.every
-    if size is None and view.grain is not None and view.grain not in grains and "/" in view.grain:
-        size, _, every = view.grain.partition("/")
+    size, every = sizes_of(contents, view)
     if size is None:
         grain = view.grain or grains[contents.history.first_grain]
         if grain not in grains:
@@ -45,6 +43,15 @@ def chunk_of(publication: Publication, contents: Contents, view: View) -> bytes:
             return base64.b64decode(packed)
         return _zipped(_published(publication, contents, names, at, grain, view))
     return _zipped(_merged(publication, names, contents.slices[at].values, size, every, view))
+
+
+def sizes_of(contents: Contents, view: View) -> tuple[str | None, str | None]:
+    """`size` and `every` of merged windows; no size if the windows are those of a published grain."""
+    grain = view.grain or ""
+    if view.size is None and "/" in grain and grain not in [one.name for one in contents.grains]:
+        size, _, every = grain.partition("/")
+        return size, every
+    return view.size, view.every
 
 
 def _zipped(text: str) -> bytes:

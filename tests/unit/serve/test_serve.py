@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -137,6 +138,19 @@ def test_a_view_reads_without_scripts(client: TestClient, twice: Scenario) -> No
     assert 'name="size" size="6" value="12h"' in table
 
 
+def test_form_and_chart_of_a_view_merge_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+
+    def merged(*arguments: Any, **windows: Any) -> Any:
+        asked.append(windows["size"])
+        return sli.query(*arguments, **windows)
+
+    monkeypatch.setattr("sli.serve.windows.query", merged)
+    client.get("/test/", params={"sli": "recall", "size": "8h", "every": "4h"})
+    chunk(client, sli="recall", slice="all", by="", grain="8h/4h")
+    assert asked == ["8h"]
+
+
 def test_start_and_end_choose_windows(client: TestClient) -> None:
     found = chunk(client, grain="hour", start=text(START + 5 * HOUR), end=text(START + 9 * HOUR))
     assert np.cumsum(found["start"]).tolist() == [(START + hour * HOUR) // 1_000_000 for hour in (5, 6, 7, 8)]
@@ -159,6 +173,10 @@ def test_a_judgement_is_the_fragment_of_the_page(client: TestClient) -> None:
         ("/test/static/page.js", 404, "there is no such page"),
         ("/x' OR '1'='1/", 404, "there is no such page"),
         ("/test/data?slice=x' OR '1'='1&by=a", 400, "there is no such slice"),
+        ("/test/data?slice=x&by=", 400, "expected: by=a"),
+        ("/test/data?slice=x&by=b", 400, "expected: by=a"),
+        ("/test/data?grain=day&sli=nosuch", 400, "there is no SLI 'nosuch'"),
+        ("/test/nope", 404, "of this model: /, data, judgement, healthz"),
         ("/test/data?slice=y&by=a,b", 400, "there is no such slice"),
         ("/test/data?grain=dya", 400, "did you mean 'day'"),
         ("/test/data?size=1h&start=1900-01-01", 400, "too many windows"),
@@ -245,6 +263,8 @@ def test_of_several_models_one_that_fails_says_why_and_the_others_work(twice: Sc
     assert index.status_code == 200
     assert index.text.index("b.yaml") < index.text.index('href="test/"')
     assert client.get("/test/").status_code == 200
+    broken = re.findall(r'<h2><a href="([^"]*)"', index.text)[0]
+    assert "acuracy" in client.get(f"/{broken}").text
     health = client.get("/healthz")
     assert health.status_code == 503
     assert [model["ok"] for model in health.json()["models"]] == [True, False, False]

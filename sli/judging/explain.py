@@ -80,7 +80,7 @@ class Explanation:
         width = max(len(row.question) for row in self.rows)
         answers = max(len(row.answer) for row in self.rows)
         return [
-            f"{self.sli} of {of}, {now} against {before}",
+            f"{self.sli} of {of}, {now}{f' against {before}' if self.before.start < self.before.end else ''}",
             self.sentence,
             *(f"  {row.question:<{width}}  {row.answer:<{answers}}  {row.finding}" for row in self.rows),
         ]
@@ -113,7 +113,7 @@ def explain(
     >>> found.verdict, [finding.question for finding in found.findings]
     ('no value', ['Chance?', 'Late labels?', 'Bad data?', 'One slice?'])
     >>> print(found.sentence)
-    Nothing to compare: accuracy has no value before: before deployment (now 0.6667).
+    Nothing to compare: there is no time before to compare with (accuracy is 0.6667 now).
     """
     one = explanations(
         config, [sli], slice=slice, start=start, end=end, against=against, as_of=as_of, settings=settings
@@ -206,6 +206,7 @@ def _evidence(
             change=change_of(now, past, shared[0] if shared else None, rests_on_labels(sli)),
             usual=move,
             bad=bad.get((now.predictions, past.predictions), NO_BAD_DATA),
+            slice=slice,
             sliced=sliced,
             slices=tuple(changes.get(sli.name, ())),
         )
@@ -236,7 +237,7 @@ def _slices(
 def _unseen(sli: Sli, slice: Mapping[str, str | None]) -> ConfigError:
     """The error of a slice without predictions in both windows."""
     return ConfigError(
-        "this slice has no predictions in both windows",
+        "this slice has no predictions in either window",
         where="slice",
         found=name_of(slice),
         todo=f"`sli query CONFIG {sli.name} --by {','.join(slice)}` lists the slices",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sli.judging.bad_data import KEPT, MATERIAL, BadData
+from sli.judging.bad_data import KEPT, MATERIAL, BadData, beyond_chance
 from sli.judging.one_slice import SliceChange
 from sli.judging.sides import Change, Side
 from sli.judging.usual import SHARE, UsualMove
@@ -37,6 +37,8 @@ class Evidence:
     change: Change
     usual: UsualMove | None
     bad: BadData
+    slice: Mapping[str, str | None]
+    """The slice that is compared; empty: the whole."""
     sliced: bool
     """Whether the config keeps slices within the predictions that are compared."""
     slices: tuple[SliceChange, ...]
@@ -115,11 +117,22 @@ class Evidence:
     @property
     def main(self) -> SliceChange | None:
         """The slice that is most of the change, if one is: of several the smallest that explains about as much."""
-        mostly = [one for one in self.slices if self.share(one) >= _least(one.weight)]
+        mostly = [one for one in self.slices if self.share(one) >= _least(one.weight) and self.changed(one)]
         if not mostly:
             return None
         most = max(map(self.share, mostly))
         return min((one for one in mostly if self.share(one) >= 0.9 * most), key=lambda one: one.weight)
+
+    def changed(self, one: SliceChange) -> bool:
+        """Whether a slice itself changed beyond chance: its value, or its share of the whole."""
+        if not one.change.judged or one.change.told:
+            return True
+        (now, whole), (before, whole_before) = (
+            (side.predictions, all_of_them.predictions)
+            for side, all_of_them in ((one.now, self.now), (one.before, self.before))
+        )
+        grew = beyond_chance(now, before, (whole, whole_before))
+        return grew or beyond_chance(before, now, (whole_before, whole))
 
     def share(self, one: SliceChange) -> float:
         """How much of the change a slice explains; negative if it moved the other way."""
@@ -153,6 +166,9 @@ def verdict_of(evidence: Evidence) -> Verdict:
 def sentence_of(evidence: Evidence, verdict: Verdict) -> str:
     """The answer: what changed, and what it comes from."""
     now, before = evidence.now, evidence.before
+    if verdict == "no value" and before.start == before.end:
+        value = f"{evidence.sli.name} is {evidence.text(now.value)} now" if now.known else f"now: {now.reason}"
+        return f"Nothing to compare: there is no time before to compare with ({value})."
     if verdict == "no value":
         side, when = (now, "now") if not now.known else (before, "before")
         rest = f" (now {evidence.text(now.value)})" if now.known else ""
@@ -168,6 +184,9 @@ def _moved(evidence: Evidence, verdict: Verdict) -> str:
     fell = change < 0
     told = evidence.better is not None and verdict != "chance"
     worse = f", {'worse' if fell == (evidence.better == 'higher') else 'better'}" if told else ""
+    if evidence.before.start > evidence.now.start:
+        higher = f"{'lower' if fell else 'higher'} by {evidence.difference(abs(change))} than in the later time"
+        return f"{evidence.sli.name} is {higher}, {evidence.text(new)} against {evidence.text(old)}{worse}"
     values = f"from {evidence.text(old)} to {evidence.text(new)}"
     return f"{evidence.sli.name} {'fell' if fell else 'rose'} by {evidence.difference(abs(change))}, {values}{worse}"
 
@@ -184,7 +203,7 @@ def _judged(evidence: Evidence, verdict: Verdict) -> str:
     if verdict == "bad data":
         return f"Bad data: {_rows_set_aside(evidence)}"
     if (main := evidence.main) is None:
-        return f"It is real{', in all slices alike' * bool(evidence.slices)}{_as_usual(evidence)}"
+        return f"It is real{', no slice stands out' * bool(evidence.slices)}{_as_usual(evidence)}"
     return f"It is real, mostly {name_of(main.slice)}{_as_usual(evidence)}"
 
 
@@ -244,19 +263,26 @@ def _usual(usual: UsualMove, evidence: Evidence) -> str:
 def _late_labels(evidence: Evidence) -> Finding:
     now, before, name = evidence.now, evidence.before, evidence.sli.name
     low, high = evidence.bounds
+    question = "Missing labels?" if now.maturity == "final" and now.missing and evidence.labels else "Late labels?"
     if not evidence.labels:
         return Finding(question="Late labels?", answer="no", finding=f"{name} does not depend on labels")
     if not now.missing:
         return Finding(question="Late labels?", answer="no", finding=f"all {now.predictions:,} labels are in")
-    missing = f"{now.missing:,} of {now.predictions:,} labels are missing"
+    never = now.maturity == "final"
+    if not now.labelled and rests_on_labels(evidence.sli):
+        rows = f"{counted(evidence.bad.rows, 'row')} of this time do not count: sli show CONFIG --table audit"
+        cause = rows if evidence.bad.rows else "no feedback of them is known"
+        return Finding(
+            question=question, answer="yes, all", finding=f"none of {now.predictions:,} labels is in; {cause}"
+        )
+    missing = f"{now.missing:,} of {now.predictions:,} labels {'never came' if never else 'are missing'}"
     if evidence.set_aside:
         missing += f", {evidence.set_aside:,} of them came as rows that do not count"
-    if now.maturity == "final":
-        missing += " for good"
     if low != low:
         unknown = f"{missing}; what they could make of {name} is not known"
-        return Finding(question="Late labels?", answer="cannot be judged", finding=unknown)
-    bounds = f"whatever they say, {name} ends between {evidence.span(low, high)}"
+        return Finding(question=question, answer="cannot be judged", finding=unknown)
+    ends = f"with any labels {name} would be" if never else f"whatever they say, {name} ends"
+    bounds = f"{ends} between {evidence.span(low, high)}"
     finding = f"{missing}; {bounds.replace(' to ', ' and ')}"
     if before.known:
         finding += f"; before it was {evidence.text(before.value)}"
@@ -266,7 +292,9 @@ def _late_labels(evidence: Evidence) -> Finding:
         undone = rest[0] <= before.value <= rest[1]
         finding += f"; the other {now.missing - evidence.set_aside:,} alone leave {evidence.span(*rest)}"
     answer = "could undo it" if undone else "no" if evidence.known else "cannot be judged"
-    return Finding(question="Late labels?", answer=answer, finding=finding)
+    if evidence.change.judged and not evidence.change.told:
+        answer = "not needed"
+    return Finding(question=question, answer=answer, finding=finding)
 
 
 def _bad_data(evidence: Evidence) -> Finding:
@@ -287,7 +315,8 @@ def _bad_data(evidence: Evidence) -> Finding:
 def _one_slice(evidence: Evidence) -> Finding:
     question = "One slice?"
     if not evidence.sliced:
-        return Finding(question=question, answer="cannot be judged", finding="the config has no slices of these")
+        within = f" within {name_of(evidence.slice)}" if evidence.slice else ""
+        return Finding(question=question, answer="not asked", finding=f"`slice_by` has no slices{within}")
     if not evidence.known:
         return Finding(question=question, answer="cannot be judged", finding="no values")
     if not evidence.slices or not evidence.change.value:
@@ -296,12 +325,13 @@ def _one_slice(evidence: Evidence) -> Finding:
     most = main or max(evidence.slices, key=lambda one: (evidence.share(one), -one.weight))
     kept = evidence.now.value - most.explains
     values = f"{evidence.text(most.before.value)} -> {evidence.text(most.now.value)}"
-    went = f"{most.weight:.0%} of the whole, went {values}; as it was before, {evidence.sli.name} would be"
+    went = f"{most.weight:.0%} of the whole, went {values}; "
+    went += f"with {name_of(most.slice)} as before, {evidence.sli.name} would be"
     finding = f"{went} {evidence.text(kept)}"
     if evidence.change.judged and not evidence.change.told:
         told = f"most came from {name_of(most.slice)}, {finding}"
         return Finding(question=question, answer="nothing to explain", finding=told)
     finding += f": it explains {evidence.share(most):.0%} of the change"
     if main is None:
-        return Finding(question=question, answer="no: all alike", finding=f"{name_of(most.slice)}, {finding}")
+        return Finding(question=question, answer="none stands out", finding=f"{name_of(most.slice)}, {finding}")
     return Finding(question=question, answer=f"mostly {name_of(main.slice)}", finding=finding)

@@ -30,7 +30,7 @@ class UsualMove:
     moves: int
     """How many moves were looked at."""
     stretch: str
-    """What the stretches are: `day`, `week`, `31 days`, `6 hours`."""
+    """What the stretches are: `day`, `week`, `31-day window`, `6-hour window`."""
 
 
 def usual_moves(

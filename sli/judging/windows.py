@@ -35,16 +35,24 @@ def compared_windows(
     check_span(zone, config.tile, first, last, told=edge_text(zone, start, end, since, published.newest))
     now = Interval(first, last)
     if against is not None:
-        return now, _asked(config, against)
+        other = _asked(config, against)
+        if other == now:
+            raise ConfigError(
+                "a time cannot be compared with itself",
+                where="against",
+                expected="another time than that from `start` to `end`",
+                found=str(now),
+            )
+        return now, other
     earlier = max(since, just_before(config, now).start)
     return now, Interval(earlier, first) if earlier < first else None
 
 
 def stretch_text(config: Config, window: Interval) -> str:
-    """The length of a window in words: `day`, `week`, `31 days`, `6 hours`."""
+    """The length of a window in words: `day`, `week`, `31-day window`, `6-hour window`."""
     if days := _whole_days(config, window):
-        return {1: "day", 7: "week"}.get(days, f"{days} days")
-    return f"{(window.end - window.start) / HOUR:g} hours"
+        return {1: "day", 7: "week"}.get(days, f"{days}-day window")
+    return f"{(window.end - window.start) / HOUR:g}-hour window"
 
 
 def _whole_days(config: Config, window: Interval) -> int:

@@ -201,7 +201,10 @@ def test_a_window_without_predictions_says_so(planted: Config) -> None:
     assert found.verdict == "no value"
     assert "accuracy has no value now: no predictions" in found.sentence
     young = sli.explain(planted, "accuracy", start="2024-01-15", end="2024-01-20")
-    assert "before deployment" in young.sentence
+    assert "there is no time before to compare with" in young.sentence
+    earlier = sli.explain(planted, "accuracy", start="2024-01-15", end="2024-01-22", against="2024-01-22/2024-01-29")
+    assert "accuracy is higher by" in earlier.sentence
+    assert "than in the later time" in earlier.sentence
 
 
 @pytest.mark.parametrize("name", ["accuracy", "recall", "roc_auc", "feedback_delay"])
@@ -228,7 +231,7 @@ def test_slices_are_those_within_the_slice_that_is_asked_for(planted: Config) ->
     }
     assert sum(one.now.predictions for one in found.slices) == found.now.predictions
     assert answers(sli.explain(planted, "accuracy", slice={"site": "B", "size": "large"}))["One slice?"] == (
-        "cannot be judged"
+        "not asked"
     )
 
 
@@ -251,6 +254,7 @@ def test_wrong_arguments_are_told(planted: Config, tmp_path: Path) -> None:
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: sli.explain(planted, "acuracy"), "did you mean 'accuracy'"),
         (lambda: sli.explain(planted, "accuracy", slice={"site": "Z"}), "there is no slice site=Z"),
+        (lambda: sli.explain(planted, "accuracy", against="2024-01-22/2024-01-29"), "compared with itself"),
         (lambda: sli.explain(planted, "accuracy", against="2024-01-15"), "`against` needs START/END"),
         (lambda: sli.explain(planted, "accuracy", against="2024-01-16/2024-01-15"), "empty\n  where: against\n"),
         (lambda: sli.explain(planted, "accuracy", start="2030-01-01"), "predictions end at 2024-0"),

@@ -48,9 +48,9 @@ def test_a_model_without_labels_has_no_value_and_says_why(scenario: Scenario) ->
     assert explained.sentence == "Nothing to compare: accuracy has no value now: no labelled predictions."
     assert [finding.answer for finding in explained.findings] == [
         "cannot be judged",
-        "cannot be judged",
+        "yes, all",
         "no",
-        "cannot be judged",
+        "not asked",
     ]
     assert "too short: 0 final days" in explained.since.sentence
 

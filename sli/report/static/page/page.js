@@ -118,7 +118,7 @@ function sentence(row) {
   if (has(row.low)) parts.push(...part(`${chance} ${span(row.low, row.high, unit)}`));
   else if (has(row.value)) parts.push(...part("no interval"));
   if (has(row.missingLow) && !(row.final && row.missingLow === row.missingHigh)) {
-    parts.push(...part(`if labels arrive ${span(row.missingLow, row.missingHigh, unit)}`));
+    parts.push(...part(`${row.final ? "the missing labels leave" : "if labels arrive"} ${span(row.missingLow, row.missingHigh, unit)}`));
   }
   const share = row.predictions ? `, ${percent(row.labelled / row.predictions)} labelled` : "";
   parts.push(...part(`${counted(row.predictions, "prediction")}${share}`));

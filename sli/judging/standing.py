@@ -275,11 +275,11 @@ def _sentence(period: str, slis: Sequence[SliStanding], level: float) -> str:
     if side.predictions == 0:
         state = "no predictions"
     elif side.maturity == "final":
-        state = "final"
+        state = "final" if side.known else ""
     else:
         state = f"still provisional: {share_text(side.coverage)} of labels are in"
     words = "; ".join(_in_words(one, level) for one in required)
-    return f"{'All' if period.startswith('since') else 'The'} {period}: {words}, {state}"
+    return f"{'All' if period.startswith('since') else 'The'} {period}: {words}{', ' if state else ''}{state}"
 
 
 def share_text(coverage: float) -> str:

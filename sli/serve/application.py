@@ -165,11 +165,11 @@ def application(models: Mapping[str, Served]) -> Starlette:
         return told(request, error, 400)
 
     async def missing(request: Request, _: Exception) -> Response:
-        address, _, rest = request.url.path.strip("/").partition("/")
+        address, *rest = request.url.path.strip("/").split("/", 1)
         if address in models and rest:
             expected, near = (
                 "of this model: /, data, judgement, healthz",
-                nearest(rest, ("data", "judgement", "healthz")),
+                nearest(rest[0], ("data", "judgement", "healthz")),
             )
         else:
             expected = f"a model: {', '.join(model.name for model in models.values())}"

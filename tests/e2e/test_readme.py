@@ -67,10 +67,12 @@ def test_the_demo_writes_the_page_that_the_readme_names(clone: Path) -> None:
     assert "flights-late15" in (clone / page).read_text()
 
 
-def test_the_chart_is_what_the_command_beside_it_draws(clone: Path) -> None:
-    command = re.findall(r"On a terminal, `sli (.*?)` draws", SEEING)[0]
-    lines = on_terminal([sys.executable, "-m", "sli.command.cli", *command.split()], clone, 110)
-    assert lines == blocks("text", SEEING)[1].splitlines()
+def test_the_pages_show_what_is_drawn_on_a_terminal(clone: Path) -> None:
+    drawn = re.findall(r"on a terminal, `sli ([^`]*)` draws:\n\n```text\n(.*?)```", READING + SEEING, flags=re.DOTALL)
+    assert len(drawn) == 2
+    for command, output in drawn:
+        lines = on_terminal([sys.executable, "-m", "sli.command.cli", *command.split()], clone, 110)
+        assert lines == output.splitlines()
 
 
 def on_terminal(command: list[str], folder: Path, width: int) -> list[str]:
@@ -120,7 +122,7 @@ def test_the_pages_show_what_is_printed(
         exec(block, {})
         assert capsys.readouterr().out == output
     shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING + SEEING, flags=re.DOTALL)
-    assert len(shown) == 7
+    assert len(shown) == 6
     for command, output in shown:
         assert main(command.split()) == 0
         assert capsys.readouterr().out == output

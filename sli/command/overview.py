@@ -35,7 +35,7 @@ SAME = "as before, but its interval or objective changed"
 """Of a verdict that flipped, though the value did not change."""
 GOOD, REAL, CHANGED = (
     "How good is it now, and is that as required?",
-    "Is the drop real, or late labels, or bad data?",
+    "Is the change real, or late labels, or bad data?",
     "What changed since the run before?",
 )
 

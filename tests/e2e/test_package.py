@@ -55,7 +55,9 @@ def test_the_wheel_holds_the_package_its_license_and_no_tests(wheel: Path) -> No
         [metadata] = [file.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
     sources = {str(path.relative_to(ROOT)) for folder in ("sli", "flows") for path in (ROOT / folder).rglob("*.py")}
     data = {"sli/py.typed", "sli/command/demo/flights.yaml", "sli/command/demo/taxi.yaml"}
-    assert {name for name in names if ".dist-info/" not in name} == sources | data
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "sli/report/static").rglob("*") if path.is_file()}
+    assert "sli/report/static/d3.min.js" in pages
+    assert {name for name in names if ".dist-info/" not in name} == sources | data | pages
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert metadata.startswith("Metadata-Version: 2.4\nName: sli-recompute\n")
     assert "\nLicense-Expression: Apache-2.0\n" in metadata

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow.parquet as pq
 import pytest
 import servers
 from builders import small_world
@@ -30,6 +29,7 @@ from sli.engine.storage import Storage, check_exclusive_writes, filesystem
 from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
 from sli.logs.log import predictions_log
 from sli.publishing.store import Store
+from sli.runs import recompute
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = small_world(slice_by=((), ("site",)), grains=("hour", "day", "cumulative"), slis=("accuracy", "roc_auc"))
@@ -279,7 +279,7 @@ def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
     memory.pipe_file(f"/{tmp_path.name}/feedback/new.parquet", (scenario.root / "feedback/day=0.parquet").read_bytes())
     fetched = MemoryFileSystem.cat_file
     opened = MemoryFileSystem._open
-    footer = pq.read_metadata
+    plan_request = recompute.plan_request
 
     def lost(method: Any) -> Any:
         def call(*given: Any, **named: Any) -> Any:
@@ -289,15 +289,15 @@ def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
 
         return call
 
-    def read_metadata(*given: Any, **named: Any) -> Any:
-        found = footer(*given, **named)
+    def planned(*given: Any, **named: Any) -> Any:
+        plan = plan_request(*given, **named)
         reading.append("pages")
-        return found
+        return plan
 
     reading = ["footers"] if when == "footers" else []
     monkeypatch.setattr(MemoryFileSystem, "cat_file", lost(fetched))
     monkeypatch.setattr(MemoryFileSystem, "_open", lost(opened))
-    monkeypatch.setattr(pq, "read_metadata", read_metadata)
+    monkeypatch.setattr(recompute, "plan_request", planned)
     kind = InputError if when == "footers" else EngineError
     with pytest.raises(kind, match="could not be fetched") as caught:
         sli.backfill(there, start="2024-01-15", end="2024-01-18", as_of=text(AS_OF))

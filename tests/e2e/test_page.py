@@ -77,7 +77,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grains=["hour", "day", {"size": "7d", "every": "1d"}],
         slis=["accuracy", {"sli": "recall", "objective": ">= 0.4"}, {"sli": "feedback_delay", "q": 0.9}],
     )
-    for as_of in (FIRST + timedelta(days=DAYS), FIRST + timedelta(days=DAYS + 2)):
+    for as_of in (FIRST + timedelta(days=DAYS), FIRST + timedelta(days=DAYS + 1, hours=22)):
         sli.run(config, as_of=as_of)
     return config
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from builders import config_tree
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 import sli
 from sli.config.load import load_config
@@ -254,7 +254,7 @@ def test_many_narrow_windows_are_dots_and_the_line_of_seven_days_merged(
 def test_a_slice_of_the_judgement_leads_to_its_course(desktop: BrowserContext, report: Path) -> None:
     page = Opened(desktop, report).drawn()
     page.locator("#judgement table.slices").get_by_role("link", name="JFK").click()
-    page.wait_for_function("document.querySelector('#chart-title').textContent.endsWith('JFK')")
+    expect(page.locator("#chart-title")).to_have_text(re.compile("JFK$"))
     assert page.locator("#judgement td.dots .now").count() == len(SITES)
 
 
@@ -277,11 +277,11 @@ def test_an_address_restores_its_view_and_back_leads_to_the_view_before(desktop:
     assert re.match(r"feedback_delay · .* · JFK", title.inner_text())
     assert "feedback_delay 2 h" in opened.readout
     page.locator(".card", has_text="accuracy").click()
-    page.wait_for_function("document.querySelector('#chart-title').textContent.startsWith('accuracy')")
+    expect(page.locator("#chart-title")).to_have_text(re.compile("^accuracy"))
     assert "sli=accuracy&slice=JFK" in page.url
     assert page.locator(".card[aria-pressed=true] .name").inner_text() == "accuracy"
     page.go_back()
-    page.wait_for_function("document.querySelector('#chart-title').textContent.startsWith('feedback_delay')")
+    expect(page.locator("#chart-title")).to_have_text(re.compile("^feedback_delay"))
 
 
 def test_the_index_leads_to_each_page(desktop: BrowserContext, index: Path) -> None:
@@ -297,7 +297,7 @@ def test_names_of_slices_are_text(desktop: BrowserContext, report: Path, name: s
     opened = Opened(desktop, report)
     page = opened.drawn()
     page.locator("#controls [name=slice]").select_option(label=name)
-    page.wait_for_function("name => document.querySelector('#chart-title').textContent.endsWith(name)", arg=name)
+    expect(page.locator("#chart-title")).to_have_text(re.compile(re.escape(name) + "$"))
     assert page.title() != "x"
     assert opened.errors == []
 
@@ -323,7 +323,7 @@ def test_a_thousand_slices_are_searched_and_few_nodes(desktop: BrowserContext, m
     search = page.locator("#controls [name=slice]")
     search.fill("0777")
     search.press("Enter")
-    page.wait_for_function("document.querySelector('#chart-title').textContent.endsWith('shop 0777')")
+    expect(page.locator("#chart-title")).to_have_text(re.compile("shop 0777$"))
     assert "2013-10-2" in opened.readout
     page.locator("#controls [name=slice]").fill("nowhere")
     assert page.locator("#slice-options option").count() == 0

@@ -96,7 +96,7 @@ def _configs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         dest="settings",
@@ -105,12 +105,16 @@ def _common(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override a key of the config, for example horizon=2d or predictions.path=logs; repeatable",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument(
         "--no-code",
         action="store_true",
         help="run no Python code that the config names (like SLI_NO_CODE=1); published results can still be read",
     )
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    _settings(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
 
 def _recompute(parser: argparse.ArgumentParser) -> None:
@@ -275,19 +279,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_natural, default=8787, metavar="N", help="port to listen on; 0: any free one (default: 8787)"
     )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the config, for example store=results; repeatable",
-    )
-    parser.add_argument(
-        "--no-code",
-        action="store_true",
-        help="run no Python code that the config names (like SLI_NO_CODE=1); published results can still be read",
-    )
+    _settings(parser)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:

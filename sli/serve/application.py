@@ -153,6 +153,18 @@ def told(request: Request, error: SliError, status: int) -> Response:
     return PlainTextResponse(f"{error}\n", status)
 
 
+def _no_such_page(models: Mapping[str, Served], path: str) -> ConfigError:
+    """The error for a path: it names what its model has, or the models."""
+    address, *rest = path.strip("/").split("/", 1)
+    if address in models and rest:
+        expected = "of this model: /, data, judgement, healthz"
+        near = nearest(rest[0], ("data", "judgement", "healthz"))
+    else:
+        expected = f"a model: {', '.join(model.name for model in models.values())}"
+        near = nearest(address, list(models))
+    return ConfigError("there is no such page", where=masked(path)[:200], expected=expected, todo=near)
+
+
 def application(models: Mapping[str, Served]) -> Starlette:
     """The server's application for these models, by their part of the path."""
     site = Site(models)
@@ -165,17 +177,7 @@ def application(models: Mapping[str, Served]) -> Starlette:
         return told(request, error, 400)
 
     async def missing(request: Request, _: Exception) -> Response:
-        address, *rest = request.url.path.strip("/").split("/", 1)
-        if address in models and rest:
-            expected, near = (
-                "of this model: /, data, judgement, healthz",
-                nearest(rest[0], ("data", "judgement", "healthz")),
-            )
-        else:
-            expected = f"a model: {', '.join(model.name for model in models.values())}"
-            near = nearest(address, list(models))
-        there = ConfigError("there is no such page", where=masked(request.url.path)[:200], expected=expected, todo=near)
-        return told(request, there, 404)
+        return told(request, _no_such_page(models, request.url.path), 404)
 
     async def failed(request: Request, error: Exception) -> Response:
         LOG.error("%s: a mistake in sli", request.url.path, exc_info=error)

@@ -21,6 +21,7 @@ from sli.errors import ConfigError
 from sli.judging.bad_data import bad_data, bad_data_problems
 from sli.judging.sides import Change, Side, change_of, empty_side, plain, question_of, sides_in
 from sli.judging.windows import DAYS, Windows, compared_windows
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, lacks
 from sli.planning.published import Published
 from sli.reading.figures import interval_text, local, number
 from sli.reading.publication import Publication, opened
@@ -222,15 +223,14 @@ def daily(
 def problems(published: Published) -> list[str]:
     """What hides or delays the truth: old predictions, hours that wait, are held, lack states, open backfills."""
     lines = stale(published)
-    if published.waiting or published.waiting_to_confirm:
-        waiting = _spans([*published.waiting, *published.waiting_to_confirm])
-        lines.append(f"new input waits for a run without a look-back: {waiting}")
-    if published.lacking_states:
-        gaps = _spans(gap for gaps in published.lacking_states.values() for gap in gaps)
-        lines.append(f"some SLIs lack hours until a run without a look-back: {gaps}")
-    if published.held:
-        command = f"sli backfill CONFIG --start {iso(published.held[0].start)} --end {iso(published.held[-1].end)}"
-        lines.append(f"input came for final hours and is held: {_spans(published.held)}; to apply it: {command}")
+    needs = published.needs
+    if waiting := needs.of(RECOMPUTE, CONFIRM):
+        lines.append(f"new input waits for a run without a look-back: {_spans(waiting)}")
+    if lacking := needs.of(*map(lacks, needs.states)):
+        lines.append(f"some SLIs lack hours until a run without a look-back: {_spans(lacking)}")
+    if held := needs.of(HELD):
+        command = f"sli backfill CONFIG --start {iso(held[0].start)} --end {iso(held[-1].end)}"
+        lines.append(f"input came for final hours and is held: {_spans(held)}; to apply it: {command}")
     for backfill in published.backfills:
         edges = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}"
         slis = "".join(f" --sli {name}" for name in backfill.slis)

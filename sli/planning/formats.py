@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sli.calendar.interval import Interval
 from sli.errors import StoreError
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 
 Stored = dict[str, Any]
 """A published state as read from JSON."""
-FORMAT = 5
+FORMAT = 6
 """The current format. If you change the columns of a table or the published state, raise it and add a step to STEPS."""
 UNNAMED = 4
 """The format of a state that does not name its format."""
@@ -33,7 +35,22 @@ class Step:
     """Whether the tables cannot be kept: everything is recomputed from the logs."""
 
 
-STEPS: Mapping[int, Step] = {4: Step("the published state names its format; no other table changes")}
+def _one_map_of_needs(state: Stored) -> Stored:
+    """The state with one map of needs for four lists of intervals, and two fields by the names that the code has."""
+    gaps = {lacks(name): tiles for name, tiles in state.get("gaps", {}).items()}
+    lists = {RECOMPUTE: state.get("pending", ()), CONFIRM: state.get("unchecked", ()), HELD: state.get("held", ())}
+    needs = Needs({need: [Interval(**ends) for ends in tiles] for need, tiles in {**lists, **gaps}.items()})
+    renamed = {
+        new: state[old] for old, new in {"audited": "audit_sequence", "keyed": "id_hash"}.items() if old in state
+    }
+    gone = {"pending", "unchecked", "held", "gaps", "audited", "keyed"}
+    return {name: value for name, value in state.items() if name not in gone} | {"needs": needs.to_json(), **renamed}
+
+
+STEPS: Mapping[int, Step] = {
+    4: Step("the published state names its format; no other table changes"),
+    5: Step("the published state has one map of what hours still need; no other table changes", _one_map_of_needs),
+}
 """The step from each older format to the next."""
 
 

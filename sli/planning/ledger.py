@@ -13,6 +13,7 @@ from sli.calendar.interval import BEGINNING, END, Interval, difference, intersec
 from sli.config.model import Config
 from sli.planning.changes import Cause
 from sli.planning.late_feedback import Horizon
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.planning.stale import feedback_tiles_for, stale_tiles, tiles_until, whole_days
@@ -41,7 +42,8 @@ def ledger_of(
     """What a request does with each tile. `basis` is the published run it builds on; None: it starts from scratch."""
     horizon, zone, since, tile = Horizon.of(config), config.zone, config.since_instant, config.tile
     stale, feedback_tiles = stale_tiles(horizon, since, tile, causes, request.as_of)
-    waiting, unconfirmed, held = (basis.waiting, basis.waiting_to_confirm, basis.held) if basis else ((), (), ())
+    needs = basis.needs if basis else Needs()
+    waiting, unconfirmed, held = needs.of(RECOMPUTE), needs.of(CONFIRM), needs.of(HELD)
     final_before = horizon.final_before(basis.as_of, tile) if basis else BEGINNING
     final = [Interval(BEGINNING, final_before)]
     stale_open = union([*difference(stale, [*waiting, *final]), *waiting])
@@ -87,7 +89,7 @@ def _lacking(
     if basis is None:
         return {}
     return {
-        state: difference(basis.lacking_states.get(state, ()) if state in basis.states else with_predictions, complete)
+        state: difference(basis.needs.of(lacks(state)) if state in basis.states else with_predictions, complete)
         for state in states
     }
 

@@ -21,6 +21,7 @@ from sli.planning.changes import Cause, causes_of
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
 from sli.planning.ledger import Ledger, ledger_of
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, lacks
 from sli.planning.new_rows import NewRows, new_rows_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
@@ -139,7 +140,7 @@ class _Planner:
         """The slice sets to compute. New ones come with a run that reaches every tile while none is held."""
         declared, basis = self.config.slice_sets, self.basis
         # The new slices of a held tile would count rows that its other slices do not count.
-        if basis is None or (self.request.part is None and self.request.look_back is None and not basis.held):
+        if basis is None or (self.request.part is None and self.request.look_back is None and not basis.needs.of(HELD)):
             return declared
         return tuple(columns for columns in declared if columns in basis.slice_sets) or declared
 
@@ -160,13 +161,13 @@ class _Planner:
             return None
         if basis is None or request.part is not None or request.look_back is not None:
             return None
-        if basis.waiting or basis.waiting_to_confirm or not _amendable(config.states):
+        if basis.needs.of(RECOMPUTE, CONFIRM) or not _amendable(config.states):
             return None
         if self.ledger.to_fill or not set(config.states) <= set(basis.states):
             return None
         # Held tiles do not count some of the rows that came for them, and a tile may lack a state.
-        lacking = (tile for state in config.states for tile in basis.lacking_states.get(state, ()))
-        if intersection([*basis.held, *lacking], [*self.ledger.to_recompute, *self.ledger.to_confirm]):
+        incomplete = basis.needs.of(HELD, *map(lacks, config.states))
+        if intersection(incomplete, [*self.ledger.to_recompute, *self.ledger.to_confirm]):
             return None
         rows = new_rows_of(self.inputs, basis, self.seen, self.causes, request.as_of)
         return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None
@@ -208,7 +209,7 @@ class _Planner:
     def winners_may_change(self) -> bool:
         """Whether another prediction of an id may win than the published tiles have."""
         basis, request = self.basis, self.request
-        if basis is None or basis.waiting or basis.waiting_to_confirm or basis.held:
+        if basis is None or basis.needs.of(RECOMPUTE, CONFIRM, HELD):
             return True
         backfills_hours = request.part is not None and not request.slis
         return backfills_hours or any("prediction" in cause.what for cause in self.causes)
@@ -257,7 +258,7 @@ def _incomplete_states(states: Mapping[str, State], basis: Published | None) -> 
     """States that some published tiles lack, even if a recompute gives them now."""
     if basis is None:
         return ()
-    return tuple(state for state in states if state not in basis.states or state in basis.lacking_states)
+    return tuple(state for state in states if state not in basis.states or state in basis.needs.states)
 
 
 def _amendable(states: Mapping[str, State]) -> bool:

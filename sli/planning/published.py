@@ -13,16 +13,8 @@ from sli.calendar.interval import Interval
 from sli.engine.storage import message_of
 from sli.errors import StoreError
 from sli.planning import formats
+from sli.planning.needs import Needs
 from sli.planning.request import Backfill
-
-STORED_AS = {
-    "waiting": "pending",
-    "waiting_to_confirm": "unchecked",
-    "lacking_states": "gaps",
-    "audit_sequence": "audited",
-    "id_hash": "keyed",
-}
-"""The keys in the stored JSON of fields that have another name in the code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +35,8 @@ class Published:
     series: Mapping[str, str]
     """The definition of each SLI."""
     objectives: Mapping[str, str | None]
-    waiting: tuple[Interval, ...] = ()
-    """Stale tiles left for a later run."""
-    waiting_to_confirm: tuple[Interval, ...] = ()
-    """Final tiles that input may have come for, left for a later run."""
-    held: tuple[Interval, ...] = ()
-    """Final tiles that input would change; they wait for a backfill."""
-    lacking_states: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
-    """For each state the tiles that lack it."""
+    needs: Needs = field(default_factory=Needs)
+    """What the run left: what tiles still need."""
     backfills: tuple[Backfill, ...] = ()
     """The unfinished backfills."""
     audit_sequence: int = 0
@@ -65,8 +51,7 @@ class Published:
     """The format of the store when it was read; `to_json` writes the current format."""
 
     def to_json(self) -> str:
-        tree = {STORED_AS.get(name, name): value for name, value in asdict(self).items()}
-        return json.dumps({**tree, "format": formats.FORMAT}, sort_keys=True)
+        return json.dumps({**asdict(self), "needs": self.needs.to_json(), "format": formats.FORMAT}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str, where: str = "") -> Published:
@@ -84,12 +69,7 @@ class Published:
     @staticmethod
     def _of(stored: formats.Stored) -> Published:
         tree = dict(stored)
-        for name, key in STORED_AS.items():
-            if key in tree:
-                tree[name] = tree.pop(key)
-        for name in ("waiting", "waiting_to_confirm", "held"):
-            tree[name] = _intervals(tree.get(name, ()))
-        tree["lacking_states"] = {state: _intervals(tiles) for state, tiles in tree.get("lacking_states", {}).items()}
+        tree["needs"] = Needs.from_json(tree["needs"])
         tree["backfills"] = tuple(
             Backfill(entry["id"], Interval(**entry["interval"]), tuple(entry["slis"]), entry["done"])
             for entry in tree.get("backfills", ())
@@ -119,7 +99,3 @@ class Published:
                 found=f"format {self.format}",
                 todo="`sli run CONFIG` migrates it",
             )
-
-
-def _intervals(stored: list[dict[str, int]]) -> tuple[Interval, ...]:
-    return tuple(Interval(**ends) for ends in stored)

@@ -22,6 +22,7 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import were_read
+from sli.planning.needs import HELD, RECOMPUTE
 from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.raw_pairs import raw_pairs, reference_pairs
@@ -140,7 +141,7 @@ def _by_window(frame: pd.DataFrame, windows: int | None) -> tuple[list[pd.DataFr
 
 def _is_incomplete(published: Published, start: pd.Timestamp, end: pd.Timestamp) -> bool:
     """Whether a window contains hours that are still to be computed or held."""
-    intervals = [*published.waiting, *published.held]
+    intervals = published.needs.of(RECOMPUTE, HELD)
     return any(pd.Timestamp(moment(i.start)) < end and pd.Timestamp(moment(i.end)) > start for i in intervals)
 
 

@@ -26,6 +26,7 @@ from sli.matching.id_index import HASH, IdIndex, index_rows
 from sli.matching.other_tiles import differing_tiles, find_losers, published_losers
 from sli.matching.spec import Spec
 from sli.matching.unmatched import with_reasons
+from sli.planning.needs import RECOMPUTE, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
 from sli.planning.planner import with_more_tiles
@@ -179,10 +180,7 @@ def _changed_tiles(
     """The recomputed tiles whose windows may change: their states changed, or windows waited for them."""
     if published is None or plan.from_scratch:
         return None
-    waited = intersection(
-        [*published.waiting, *(interval for intervals in published.lacking_states.values() for interval in intervals)],
-        plan.to_recompute,
-    )
+    waited = intersection(published.needs.of(RECOMPUTE, *map(lacks, published.needs.states)), plan.to_recompute)
     return tuple(union([*changed_intervals(kinds, tile, before, tiles, plan.to_recompute), *waited]))
 
 

@@ -29,6 +29,7 @@ from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
 from sli.matching.id_index import index_rows
 from sli.planning.as_of import check_publication, latest_as_of
+from sli.planning.needs import HELD
 from sli.planning.plan import Plan
 from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
@@ -219,7 +220,7 @@ def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress)
 
 def _with_held(published: Published | None, held: Sequence[Interval]) -> Published | None:
     """The published state, with further tiles held."""
-    return published and replace(published, held=tuple(union([*published.held, *held])))
+    return published and replace(published, needs=published.needs.add(HELD, held))
 
 
 def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.Turn, inputs: Inputs) -> None:

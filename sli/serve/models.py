@@ -21,6 +21,7 @@ from sli.config.model import Config
 from sli.config.several import Model
 from sli.errors import SliError
 from sli.judging.standing import problems
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE
 from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.publication import Publication, check_fits, newest_or_none, pinned
@@ -162,8 +163,8 @@ def health_of(published: Published) -> dict[str, object]:
         "as_of": iso(published.as_of),
         "age_seconds": max(0, time.time_ns() // 1000 - published.as_of) // SECOND,
         "newest": iso(published.newest),
-        "waiting": [str(interval) for interval in (*published.waiting, *published.waiting_to_confirm)],
-        "held": [str(interval) for interval in published.held],
+        "waiting": [str(interval) for interval in published.needs.of(RECOMPUTE, CONFIRM)],
+        "held": [str(interval) for interval in published.needs.of(HELD)],
         "problems": problems(published),
     }
 

@@ -18,6 +18,7 @@ from scenario import DAY, HOUR, Scenario, text
 
 import sli
 from sli.errors import ConfigError, StoreError
+from sli.planning.needs import RECOMPUTE
 from sli.reading.publication import opened
 
 VALUES = ["value", "ci_low", "ci_high", "missing_low", "missing_high", "error_bound", "coverage"]
@@ -91,7 +92,7 @@ def compare(scenario: Scenario, rows: pd.DataFrame, grain: str, by: list[str], a
     # Of windows with hours that wait for a run, a slice may have no tiles any more; the rows that there are say so.
     hidden = {name for name, reason in zip(mine.sli, mine.reason, strict=True) if reason == UNKNOWN}
     assert mine[mine.sli.isin(hidden)].value.isna().all()
-    if mine.empty and opened(config, text(as_of)).published.waiting:
+    if mine.empty and opened(config, text(as_of)).published.needs.of(RECOMPUTE):
         return
     mine, rows = (frame[frame.sli.isin(set(names) - hidden)] for frame in (mine, rows))
     key = [[(r.sli, str(sorted(r.slice.items()))) for r in frame.itertuples()] for frame in (mine, rows)]

@@ -28,7 +28,8 @@ from sli.config.model import Config
 from sli.errors import StoreError
 from sli.judging.compare import compare_slices
 from sli.planning import formats
-from sli.planning.published import STORED_AS, Published
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
+from sli.planning.published import Published
 from sli.planning.request import Backfill
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.transaction import Transaction
@@ -38,8 +39,10 @@ from sli.runs.preview import plan
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 AS_OF = make_store.BEGIN + timedelta(days=4)
+KEEPS_OUTCOMES = 6
+"""The first format of which the store here was written by a version that keeps outcomes in each tile."""
 WRITTEN_BY = {int(path.name.split(".")[0].rsplit("-", 1)[1]): path for path in FIXTURES.glob("store-format-*")}
-SHAPE = "68fe2b3aa82f"
+SHAPE = "a18ebf1e1da7"
 """Hash of the columns of all tables, and of the keys of the published state, in this format."""
 
 
@@ -95,7 +98,7 @@ def test_a_store_of_an_older_version_is_read_planned_and_migrated_and_only_gains
     assert main(["plan", *command]) == 0
     said = capsys.readouterr().out
     assert (told in said) is (found < formats.FORMAT)
-    assert f"compute only {OUTCOMES}: 2024-03-08" in said
+    assert (f"compute only {OUTCOMES}: 2024-03-08" in said) is (found < KEEPS_OUTCOMES)
     planned = plan(config, as_of=AS_OF)
     assert planned.tiles == sum(i.end - i.start for i in planned.outcomes_to_fill) // config.tile
     assert planned.held
@@ -103,14 +106,15 @@ def test_a_store_of_an_older_version_is_read_planned_and_migrated_and_only_gains
     assert main(["run", *command]) == 0
     said = capsys.readouterr()
     assert (told in said.out) is (told in said.err) is (found < formats.FORMAT)
-    assert f"added to stored hours: {OUTCOMES}" in said.out
+    assert (f"added to stored hours: {OUTCOMES}" in said.out) is (found < KEEPS_OUTCOMES)
     assert beliefs(config) == before
     state = Store(config.store).published()
     assert state is not None
     assert state.migration is None
-    assert state.held
+    held = state.needs.of(HELD)
+    assert held == planned.held
     assert plan(config, as_of=AS_OF).empty
-    assert plan(config, as_of=AS_OF).outcomes_lacking == state.held
+    assert plan(config, as_of=AS_OF).outcomes_lacking == (held if found < KEEPS_OUTCOMES else ())
     assert verify(config, windows=None).equal
 
 
@@ -209,7 +213,7 @@ def test_a_store_of_a_newer_version_is_refused_untouched_by_whatever_opens_it(
     assert bytes_of(config) == before
 
 
-@pytest.mark.parametrize("change", [{"nobody_knows": 1}, {"held": [{"begin": 1}]}, {"format": "five"}])
+@pytest.mark.parametrize("change", [{"nobody_knows": 1}, {"needs": {"held": [[1]]}}, {"format": "five"}])
 def test_a_state_that_makes_no_sense_is_a_store_error(config: Config, change: dict[str, Any]) -> None:
     given_format(config, **change)
     with pytest.raises(StoreError):
@@ -218,24 +222,38 @@ def test_a_state_that_makes_no_sense_is_a_store_error(config: Config, change: di
         sli.read(config)
 
 
-def test_the_hash_of_a_config_is_the_one_of_format_4_and_new_keys_at_their_default_leave_it(
-    config: Config,
+def test_the_hash_of_a_config_is_the_one_of_each_format_and_new_keys_at_their_default_leave_it(
+    old: tuple[int, Config],
 ) -> None:
+    _, config = old
     state = Store(config.store).published()
     assert state is not None
     assert config.base == state.base
     assert dict(state.series) == {each.name: config.definition(each) for each in config.declared}
 
 
+def test_what_hours_needed_in_format_5_they_need_now() -> None:
+    """Four lists of intervals became one map, and no tile lost a need."""
+    gaps = {"sum_a": [{"start": 4, "end": 5}], "sum_b": []}
+    lists = {
+        "pending": [{"start": 1, "end": 2}],
+        "unchecked": [{"start": 2, "end": 3}],
+        "held": [{"start": 3, "end": 4}],
+    }
+    state = formats.in_current_format({**lists, "gaps": gaps, "audited": 7, "keyed": "h", "format": 5}, "")
+    needs = {RECOMPUTE: [Interval(1, 2)], CONFIRM: [Interval(2, 3)], HELD: [Interval(3, 4)]}
+    assert Needs.from_json(state.pop("needs")) == Needs({**needs, lacks("sum_a"): [Interval(4, 5)]})
+    assert state == {"audit_sequence": 7, "id_hash": "h", "format": 5}
+
+
 def test_whoever_changes_what_is_stored_gives_it_a_new_format() -> None:
     shape = {
         "tables": {name: [str(schema), partitions] for name, (schema, partitions) in LAYOUT.items()},
         "state": {
-            kind.__name__: [STORED_AS.get(each.name, each.name) for each in fields(kind)]
-            for kind in (Published, Interval, Backfill)
+            kind.__name__: [field.name for field in fields(kind)] for kind in (Published, Needs, Interval, Backfill)
         },
     }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]
-    assert (formats.FORMAT, digest) == (5, SHAPE), (
+    assert (formats.FORMAT, digest) == (6, SHAPE), (
         "add a format and a step to planning/formats.py, and a store of it here"
     )

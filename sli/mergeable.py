@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from sli.slis.custom.mergeable import groups, histogram, largest, mergeable, smallest, total
 from sli.slis.formula import Values, because, count, plain
+from sli.slis.kinds.groups import Groups
+from sli.slis.kinds.histograms import Histograms
 from sli.slis.maths.confidence import mean_of, of_counts, proportion, wilson
-from sli.slis.states import Groups, Histograms, Merged
+from sli.slis.states import Merged
 
 __all__ = [
     "Groups",

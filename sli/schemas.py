@@ -1,12 +1,10 @@
 """The columns of every table.
 
 Limit: tiles and days have one more column for each state, named by the state's id (a hash of its content) and of the
-type that `state_type` gives for its kind.
+`type` of the state.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import pyarrow as pa
 
@@ -142,46 +140,3 @@ RUNS = _schema(
     ]
 )
 """`plan` is the plan of the run as JSON; `seconds` lasts from its start to its commit, including failed attempts."""
-
-
-def state_type(kind: str) -> pa.DataType:
-    """The Arrow type in which a state of this kind is stored."""
-    whole = pa.decimal128(38, 0)
-    return {
-        "count": pa.int64(),
-        "sum": pa.struct([("whole", whole), ("fraction", whole), ("undefined", pa.int64()), ("terms", pa.int64())]),
-        "min": pa.float64(),
-        "max": pa.float64(),
-        "histogram": pa.list_(pa.struct([("value", pa.float64()), ("count", pa.int64()), ("marked", pa.int64())])),
-        "groups": pa.list_(
-            pa.struct(
-                [
-                    ("key", TEXT),
-                    ("count", pa.int64()),
-                    ("whole", whole),
-                    ("fraction", whole),
-                    ("undefined", pa.int64()),
-                ]
-            )
-        ),
-        "distinct": pa.list_(pa.int64()),
-        "sample": pa.list_(
-            pa.struct(
-                [
-                    ("key", pa.int64()),
-                    ("truth", pa.float64()),
-                    ("prediction", pa.float64()),
-                    ("columns", pa.list_(TEXT)),
-                ]
-            )
-        ),
-        "window": pa.struct([("value", pa.float64()), ("reason", TEXT)]),
-    }[kind]
-
-
-def with_states(rows: pa.Table, kinds: Mapping[str, str]) -> pa.Table:
-    """Rows with a column for each of the states, which `kinds` gives by id; a missing column is added as nulls."""
-    for name, kind in kinds.items():
-        if name not in rows.schema.names:
-            rows = rows.append_column(name, pa.nulls(len(rows), state_type(kind)))  # type: ignore[call-overload]  # one a type in the stubs
-    return rows

@@ -266,11 +266,6 @@ class Config(Section):
         return Outcomes(self.task, self.threshold, self.class_names, self.tile)
 
     @functools.cached_property
-    def kinds(self) -> dict[str, str]:
-        """The kind of each state by its id."""
-        return {id: state.kind for id, state in self.states.items()}
-
-    @functools.cached_property
     def parallel(self) -> int:
         """Threads that work on this machine: one in each worker process, or all on one task at a time."""
         return self.dask.workers if isinstance(self.dask, Workers) else machine_cores()

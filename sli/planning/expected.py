@@ -20,7 +20,8 @@ from sli.planning.published import Published
 from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.custom.sampled import resamples
-from sli.slis.states import SAMPLE_ROWS, Floats
+from sli.slis.kinds.samples import SAMPLE_ROWS
+from sli.slis.states import Floats
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def expected(
 
 
 def _calls_function(sli: Sli) -> bool:
-    return any(state.kind == "sample" for state in sli.formula.states.values())
+    return any(state.for_function for state in sli.formula.states.values())
 
 
 def _shares(starts: Instants, ends: Instants, span: Interval) -> Floats:

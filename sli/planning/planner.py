@@ -263,7 +263,7 @@ def _incomplete_states(states: Mapping[str, State], basis: Published | None) -> 
 
 def _amendable(states: Mapping[str, State]) -> bool:
     """Whether every state aggregates single pairs: no Python function and no query sees several at once."""
-    return not any(state.kind == "window" or state.unit == "query" for state in states.values())
+    return all(state.merges and state.unit == "pair" for state in states.values())
 
 
 def _by_sli(slis: Sequence[Sli], tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:

@@ -52,7 +52,7 @@ def tiles_with_predictions(since: int, tile: int, inputs: Inputs, as_of: int) ->
 
 def whole_days(zone: Zone, since: int, states: Mapping[str, State], tiles: list[Interval]) -> list[Interval]:
     """The tiles, widened to whole days if a Python function must see all pairs of a day at once."""
-    if not any(state.kind == "window" for state in states.values()):
+    if all(state.merges for state in states.values()):
         return tiles
     return union(Interval(max(since, zone.midnight(zone.date(i.start))), _next_midnight(zone, i.end)) for i in tiles)
 

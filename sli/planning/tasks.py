@@ -163,7 +163,7 @@ def task_sets(
         return []
     volume, states, all_tiles = _Volume(inputs), tuple(states), (prediction_tiles, feedback_tiles)
     horizon, zone, memory = Horizon.of(config), config.zone, config.task_memory
-    by_days = any(config.states[state].kind == "window" for state in states)
+    by_days = not all(config.states[state].merges for state in states)
     shares = [
         share
         for fitting in _cut_by_memory(memory, horizon, zone, inputs, volume, all_tiles)

@@ -24,10 +24,10 @@ from sli.planning.late_feedback import Horizon
 from sli.reading.publication import opened
 from sli.reading.question import Question, question
 from sli.rollup.merge import TileTree
-from sli.schemas import with_states
+from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import wilson
 from sli.slis.outcomes import NO_VALUE, Cells, Outcomes, age_steps, ages_end, cells
-from sli.slis.states import Flags, Floats, Groups, Integers, sums_by
+from sli.slis.states import Flags, Floats, Integers, sums_by, with_states
 
 
 def label_arrival(
@@ -198,7 +198,7 @@ def _kept(asked: Question) -> _Kept:
     tables = asked.tables([state.id])
     assert tables.days is not None
     # Without any rows a table has no column of the state.
-    tiles, days = (with_states(rows, {state.id: state.kind}) for rows in (tables.tiles, tables.days))
+    tiles, days = (with_states(rows, {state.id: state}) for rows in (tables.tiles, tables.days))
     with connected(config.parallel, config.task_memory) as con:
         tree = TileTree(con, replace(tables, tiles=tiles, days=days), {state.id: state}, config.tile, asked.caps)
         rows = tree.merge(asked.starts, asked.ends)

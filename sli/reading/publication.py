@@ -200,7 +200,7 @@ def sli_of(declared: Sequence[Sli], context: Context, published: Published, name
     missing = [
         state_name
         for state_name, state in sli.formula.states.items()
-        if state.id not in published.states and state.kind != "window"
+        if state.id not in published.states and state.merges
     ]
     if missing:
         raise ConfigError(

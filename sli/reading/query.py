@@ -30,6 +30,7 @@ from sli.rollup.evaluate import Evaluation, states_of
 from sli.rollup.reference import reference_tables
 from sli.rollup.results import NOTHING, results
 from sli.slis import Sli
+from sli.slis.kinds.lists import ListState
 
 Order = list[tuple[str, Literal["ascending", "descending"]]]
 
@@ -103,7 +104,7 @@ def distribution(
     publication = opened(load_config(config, settings), as_of)
     chosen = publication.sli(sli)
     asked = question(publication, (size, every, start, end), slice, slice_by)
-    states = [state for state in chosen.formula.states.values() if state.kind in ("histogram", "groups")]
+    states = [state for state in chosen.formula.states.values() if isinstance(state, ListState) and state.keyed]
     if not states:
         raise ConfigError(
             f"'{sli}' keeps no values",

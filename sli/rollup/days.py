@@ -17,8 +17,9 @@ from sli.config.model import Config
 from sli.engine.connection import connected, scratch
 from sli.matching.spec import SAMPLES
 from sli.rollup.merge import TileTables, TileTree
-from sli.schemas import UTC, with_states
-from sli.slis.states import integers
+from sli.schemas import UTC
+from sli.slis import State
+from sli.slis.states import integers, with_states
 
 
 def update_days(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
@@ -26,7 +27,7 @@ def update_days(config: Config, before: pa.Table, tiles: pa.Table, touched: Coll
     kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(sorted(touched), pa.string()))))
     merged = [merge_days(config, tiles, touched), day_checks(tiles, touched)]
     days = pa.concat_tables([kept, *merged], promote_options="permissive")
-    return with_states(days, {id: kind for id, kind in config.kinds.items() if kind != "window"})
+    return with_states(days, _merging(config))
 
 
 def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:
@@ -39,9 +40,8 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
     starts, ends = (
         np.array([config.zone.midnight(day + timedelta(days=i)) for day in dates], dtype=np.int64) for i in (0, 1)
     )
-    states = {id: state for id, state in config.states.items() if state.kind != "window"}
     with connected(config.parallel, config.task_memory) as con:
-        tree = TileTree(con, TileTables(tiles), states, config.tile, {})
+        tree = TileTree(con, TileTables(tiles), _merging(config), config.tile, {})
         packed = tree.as_tiles(tree.merge(starts, ends, disjoint=True))
     at = integers(packed.column("w"))
     day = np.array(filled, dtype=object)[at]
@@ -52,6 +52,10 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
         .append_column("day", pa.array(day, pa.string()))
         .append_column("month", pa.array([text[:7] for text in day], pa.string()))
     )
+
+
+def _merging(config: Config) -> dict[str, State]:
+    return {id: state for id, state in config.states.items() if state.merges}
 
 
 def day_checks(tiles: pa.Table, days: Collection[str]) -> pa.Table:

@@ -23,16 +23,13 @@ from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
 from sli.slis.formula import Values
-from sli.slis.states import DISTINCT, SAMPLE_ROWS, Flags, Floats, Groups, Histograms, Integers, Merged
+from sli.slis.kinds.lists import Keyed, ListState
+from sli.slis.states import Flags, Floats, Integers, Merged
 
 CACHED = 1 << 18
 """How many elements of a list state are evaluated at a time, so that they fit the caches of the processor."""
 MERGING, BATCH = 2, 4
 """Merging tiles may take 1 / MERGING of a task's memory, and the rows of a batch 1 / BATCH of it."""
-ELEMENT = {"histogram": (100, 8192), "groups": (150, 1 << 20), "distinct": (30, DISTINCT), "sample": (100, SAMPLE_ROWS)}
-"""About how many bytes an element of a list takes with its copies, and the most elements that a row has."""
-TEXT = 200
-"""About how many bytes a text column of a sample takes, for each element, with its copies."""
 ADDED, VALUES = 100, 500
 """About how many bytes a row takes for each merged column, and for the values of each SLI."""
 FEWEST = 64
@@ -109,13 +106,11 @@ class Evaluation:
         for first, last in stretches(most, self._budget):
             yield from self._halve_if_too_large(work, first, last)
 
-    def distribution(
-        self, state: State, grain: Grain, starts: Instants, ends: Instants
-    ) -> tuple[Rows, Histograms | Groups]:
-        """One row a window and slice, and what these rows have of a state of kind `histogram` or `groups`."""
+    def distribution(self, state: ListState, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Keyed]:
+        """One row a window and slice, and what these rows have of a state that is `keyed`."""
         rows = self.tree.merge(starts, ends)
         values = self.tree.values(state, rows, grain.name, starts)
-        assert isinstance(values, Histograms | Groups)
+        assert isinstance(values, Keyed)
         return rows, values
 
     @property
@@ -217,7 +212,7 @@ class Evaluation:
     def _compared_states(self, reference: Reference) -> dict[str, State]:
         """The states of the SLIs that are compared with a reference."""
         states = states_of(sli for sli in self.slis if sli.reference == reference)
-        return {id: state for id, state in states.items() if state.kind != "window"}
+        return {id: state for id, state in states.items() if state.merges}
 
     def _reference_rows(
         self, reference: Reference, grain: Grain, rows: Rows, starts: Instants, ends: Instants
@@ -287,11 +282,9 @@ def row_bytes(tree: TileTree, states: Iterable[State], predictions: Integers) ->
     """About how many bytes the lists of each row take while they are merged and evaluated."""
     total = np.zeros(len(predictions))
     for state in states:
-        if state.kind in ELEMENT:
-            size, most = ELEMENT[state.kind]
-            if state.kind in ("histogram", "groups"):
-                most = min(most, tree.distinct(state))
-            total += VALUES + (size + TEXT * len(state.columns)) * np.minimum(predictions, most)
+        if isinstance(state, ListState):
+            most = min(state.most_elements, tree.distinct(state)) if state.keyed else state.most_elements
+            total += VALUES + state.bytes_of_element * np.minimum(predictions, most)
     return total
 
 
@@ -304,7 +297,7 @@ def _elements(merged: Merged, at: Integers | None = None) -> Floats:
     """How many elements the largest list of each row has; with `at`, of the rows at these places (-1: none)."""
     largest = np.zeros(len(merged.predictions))
     for state in merged.states.values():
-        if isinstance(state, Histograms | Groups):
+        if isinstance(state, Keyed):
             largest = np.maximum(largest, np.diff(state.offsets))
     return largest if at is None else np.append(largest, 0.0)[at]
 
@@ -326,7 +319,7 @@ def _states_of_sli(sli: Sli, merged: Merged, reference: Merged | None) -> Merged
     states = sli.formula.states.items()
     other = None
     if reference is not None:
-        compared = {name: reference[state.id] for name, state in states if state.kind != "window"}
+        compared = {name: reference[state.id] for name, state in states if state.merges}
         other = replace(reference, states=compared)
     return replace(merged, states={name: merged[state.id] for name, state in states}, reference=other)
 

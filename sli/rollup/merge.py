@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 import duckdb
 import numpy as np
@@ -18,11 +17,12 @@ import pyarrow.compute as pc
 from sli.calendar.interval import Instants
 from sli.engine.arrow import flatten_lists, list_column
 from sli.rollup.cover import DAYS, RADIX, Timeline
-from sli.rollup.list_states import READERS, SHAPES, Elements, StateValues, merge_sql
-from sli.schemas import state_type
 from sli.slices import OTHER, SliceBy, slice_text
 from sli.slis import State
-from sli.slis.states import FRACTION, SUM_PARTS, Floats, Integers, Objects, integers, sum_sql
+from sli.slis.kinds.lists import Elements, ListState
+from sli.slis.kinds.parts import PartsState, arrays_of, part_columns, read_sql
+from sli.slis.kinds.windows import WindowValues
+from sli.slis.states import Integers, MergedState, integers
 
 OWN = "own"
 """The side of the windows that are rolled up; windows that they are compared with have another side."""
@@ -78,7 +78,8 @@ class TileTree:
         tile: int,
         caps: Mapping[SliceBy, int],
     ) -> None:
-        self.con, self.states = con, states
+        self.con, self.states, self.columns = con, states, part_columns(states.values())
+        self.lists = [state for state in states.values() if isinstance(state, ListState)]
         tiles, days, midnights = tables.tiles, tables.days, tables.midnights
         numbers = tiles.column("start").cast(pa.int64()).to_numpy() // tile
         mergeable = tiles.column("span").to_numpy(zero_copy_only=False) == "tile" if len(tiles) else slice(None)
@@ -126,19 +127,16 @@ class TileTree:
         )
 
     def _load_tiles(self) -> None:
-        """Create table `nodes`: counts, sums and extremes, one row per node and slice; at first tiles and day tiles."""
-        parts, self.columns = "", ["predictions", "labelled"]
-        for state in self._states("count", "min", "max"):
-            parts += f", t.{state.id}"
-            self.columns.append(state.id)
-        for state in self._states("sum"):
-            for part in SUM_PARTS:
-                parts += f", (t.{state.id}).{part}::HUGEINT AS {state.id}_{part}"
-                self.columns.append(f"{state.id}_{part}")
+        """Create table `nodes`: the parts of states, one row per node and slice; at first tiles and day tiles."""
+        parts = "".join(
+            f", {state.stored(part, 't')}::{part.worked} AS {state.column(part)}"
+            for state in self.states.values()
+            if isinstance(state, PartsState)
+            for part in state.parts
+        )
         self.con.execute(
             "CREATE TEMP TABLE nodes AS "
-            f"SELECT level, number, s.code, t.position, t.predictions, t.labelled{parts} "
-            f"{CODED_TILES}"
+            f"SELECT level, number, s.code, t.position, t.predictions, t.labelled{parts} {CODED_TILES}"
         )
         self._lists_loaded = False
 
@@ -147,24 +145,15 @@ class TileTree:
         if self._lists_loaded:
             return
         self._lists_loaded = True
-        for state in self._states(*SHAPES):
+        for state in self.lists:
             self.con.execute(
-                f"CREATE TEMP TABLE {state.id} AS SELECT level, number, code, {SHAPES[state.kind].unnested} "
+                f"CREATE TEMP TABLE {state.id} AS SELECT level, number, code, {state.unnested} "
                 f"FROM (SELECT level, number, s.code, unnest(t.{state.id}) AS x {CODED_TILES})"
             )
-        for state in self._states("histogram"):
-            self.con.execute(
-                f"CREATE TEMP TABLE {state.id}_totals AS SELECT level, number, code, sum(n)::BIGINT AS total "
-                f"FROM {state.id} GROUP BY ALL"
-            )
-
-    def _states(self, *kinds: str) -> list[State]:
-        return [state for state in self.states.values() if state.kind in kinds]
 
     def _merged_columns(self) -> str:
-        """SQL that merges the columns of counts, sums and extremes."""
-        extremes = {state.id: state.kind for state in self._states("min", "max")}
-        return "".join(f", {extremes.get(name, 'sum')}({name}) AS {name}" for name in self.columns)
+        """SQL that merges the parts of states."""
+        return "".join(f", {part.merge}({name}) AS {name}" for name, part in self.columns.items())
 
     def _build_levels(self, first: int, steps: int) -> None:
         """Build `steps` levels above level `first` (0 or DAYS), each from the level below it."""
@@ -178,16 +167,10 @@ class TileTree:
                 f"INSERT INTO nodes SELECT {group}, NULL AS position{self._merged_columns()} FROM nodes "
                 f"WHERE level = {below} GROUP BY ALL"
             )
-            for state in self._states("histogram"):
-                self.con.execute(
-                    f"INSERT INTO {state.id}_totals SELECT {group}, sum(total)::BIGINT FROM {state.id}_totals "
-                    f"WHERE level = {below} GROUP BY ALL"
-                )
-            for state in self._states(*SHAPES):
-                names = SHAPES[state.kind].names
-                source = f"SELECT {group}, {names} FROM {state.id} WHERE level = {below}"
-                merged = merge_sql(state, source, "level, number, code", f"{state.id}_totals")
-                self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {names} FROM ({merged})")
+            for state in self.lists:
+                source = f"SELECT {group}, {state.names} FROM {state.id} WHERE level = {below}"
+                merged = state.merged(source, "level, number, code")
+                self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {state.names} FROM ({merged})")
 
     def distinct(self, state: State) -> int:
         """How many different values the lists of a state have in all tiles together."""
@@ -204,7 +187,7 @@ class TileTree:
     def merge(
         self, starts: Instants, ends: Instants, disjoint: bool = False, capped: bool = True, side: str = OWN
     ) -> Rows:
-        """Merge counts, sums and extremes: one row per window and slice with predictions.
+        """Merge the parts of states: one row per window and slice with predictions.
 
         `disjoint` says that no two windows share a tile, so that larger nodes do not pay. Without `capped` no slice
         becomes part of "(other)". Lists are merged later, by `values` or `as_tiles`.
@@ -223,9 +206,8 @@ class TileTree:
             f"{self._merged_columns()} FROM cover_{side} JOIN nodes USING (level, number) "
             f"JOIN placed_{side} USING (w, code) GROUP BY row"
         )
-        names = ", ".join(self._cast(name) for name in self.columns)
         rows = self.con.sql(
-            f"SELECT w, p.target AS code, s.slice_by, s.slice, position, parts, {names} FROM merged "
+            f"SELECT w, p.target AS code, s.slice_by, s.slice, position, parts, {read_sql(self.columns)} FROM merged "
             f"JOIN {_places(side)} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
         ).to_arrow_table()
         return Rows(rows, side)
@@ -243,81 +225,57 @@ class TileTree:
             f"{caps})"
         )
 
-    def _cast(self, name: str) -> str:
-        if name.endswith(("_whole", "_fraction")):
-            return f"{name}::DOUBLE AS {name}"
-        return f"{name}::BIGINT AS {name}" if not name.startswith(("min_", "max_")) else name
-
-    def _list_sql(self, state: State, rows: Rows) -> str:
-        """SQL of the elements of a list state in merged rows; histograms also have `total`, the number of values."""
+    def _list_sql(self, state: ListState, rows: Rows) -> str:
+        """SQL of the elements of a list state in merged rows, in order: the row and then their fields."""
         self._load_lists()
         within = f"(FROM placed_{rows.side} WHERE row >= {rows.first} AND row < {rows.first + len(rows)})"
-        placed = f"USING (level, number) JOIN {within} p USING (w, code)"
-        if state.kind == "histogram":
-            self.con.execute(
-                "CREATE OR REPLACE TEMP TABLE row_totals AS SELECT row, sum(total)::BIGINT AS total "
-                f"FROM cover_{rows.side} c JOIN {state.id}_totals {placed} GROUP BY row"
-            )
-        names = ", ".join(f"{state.id}.{name}" for name in SHAPES[state.kind].columns)
-        source = f"SELECT row, {names} FROM cover_{rows.side} c JOIN {state.id} {placed}"
-        return merge_sql(state, source, "row", "row_totals")
+        names = ", ".join(f"{state.id}.{name}" for name in state.fields)
+        source = (
+            f"SELECT row, {names} FROM cover_{rows.side} c JOIN {state.id} USING (level, number) "
+            f"JOIN {within} p USING (w, code)"
+        )
+        return f"SELECT row, {state.names} FROM ({state.merged(source, 'row')}) ORDER BY row, {state.order}"
 
     def as_tiles(self, rows: Rows) -> pa.Table:
         """The rows of the last `merge` in the form of tiles: w, slice_by, slice, predictions, labelled, and states."""
-        values = ""
-        for state in self.states.values():
-            if state.kind == "sum":
-                values += f", {sum_sql(partial('{}_{}'.format, state.id))} AS {state.id}"
-            elif state.kind in ("count", "min", "max"):
-                values += f", {self._cast(state.id)}"
+        values = "".join(
+            f", {state.packed(state.column)} AS {state.id}"
+            for state in self.states.values()
+            if isinstance(state, PartsState)
+        )
         tiles: pa.Table = self.con.sql(
             "SELECT w, s.slice_by, s.slice, predictions::BIGINT AS predictions, labelled::BIGINT AS labelled"
             f"{values} FROM merged JOIN {_places(rows.side)} p USING (row) JOIN slices s ON s.code = p.target "
             "ORDER BY row"
         ).to_arrow_table()
-        for state in self._states(*SHAPES):
-            shape = SHAPES[state.kind]
-            flat = self.con.sql(
-                f"SELECT row, {shape.names} FROM ({self._list_sql(state, rows)}) ORDER BY row, {shape.order}"
-            ).to_arrow_table()
-            column = list_column(
-                flat.drop_columns(["row"]), integers(flat.column("row")), len(tiles), state_type(state.kind)
-            )
+        for state in self.lists:
+            flat = self.con.sql(self._list_sql(state, rows)).to_arrow_table()
+            column = list_column(flat.drop_columns(["row"]), integers(flat.column("row")), len(tiles), state.type)
             tiles = tiles.append_column(state.id, column)
         return tiles
 
-    def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> StateValues:
+    def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> MergedState:
         """What an SLI sees of a state: one element a row, in the order of the rows."""
-        if state.kind == "count":
-            return rows.table.column(state.id).to_numpy()
-        if state.kind in ("min", "max"):
-            return rows.table.column(state.id).to_numpy(zero_copy_only=False)
-        if state.kind == "sum":
-            whole, fraction, undefined, terms = (
-                rows.table.column(f"{state.id}_{part}").to_numpy() for part in SUM_PARTS
-            )
-            return np.where((undefined > 0) | (terms == 0), np.nan, whole + fraction / FRACTION)
-        if state.kind == "window":
-            return self._window_values(state, rows, grain, starts)
-        return READERS[state.kind](state, *self._lists(state, rows))
+        if isinstance(state, PartsState):
+            return state.read(arrays_of(state, rows.table))
+        if isinstance(state, ListState):
+            return state.read(*self._elements(state, rows))
+        return self._window_values(state, rows, grain, starts)
 
-    def _lists(self, state: State, rows: Rows) -> tuple[Integers, Elements]:
+    def _elements(self, state: ListState, rows: Rows) -> tuple[Integers, Elements]:
         """The lists of the rows, laid end to end: their offsets, and the columns of their elements."""
-        shape = SHAPES[state.kind]
         if rows.position is not None:
             # Each row is one tile, and the list of a tile is stored in order.
-            return flatten_lists(self.placed.column(state.id), rows.position, list(shape.columns))
-        flat = self.con.sql(
-            f"SELECT * FROM ({self._list_sql(state, rows)}) ORDER BY row, {shape.order}"
-        ).to_arrow_table()
+            return flatten_lists(self.placed.column(state.id), rows.position, list(state.fields))
+        flat = self.con.sql(self._list_sql(state, rows)).to_arrow_table()
         offsets = np.searchsorted(integers(flat.column("row")), rows.first + np.arange(len(rows) + 1))
-        return offsets, {name: flat.column(name) for name in shape.columns}
+        return offsets, {name: flat.column(name) for name in state.fields}
 
-    def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> tuple[Floats, Objects]:
+    def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> WindowValues:
         """Values of a Python function on all pairs of a window; NaN where it ran on a sample instead."""
         value, reason = np.full(len(rows.window), np.nan), np.full(len(rows.window), None, dtype=object)
         if state.id not in self.placed.schema.names:
-            return value, reason
+            return WindowValues(value, reason)
         self.con.register("starts_arrow", pa.table({"w": pa.array(np.arange(len(starts))), "start": pa.array(starts)}))
         values = self.con.sql(
             f"SELECT row, (t.{state.id}).value AS value, (t.{state.id}).reason AS reason FROM tiles_arrow t "
@@ -330,7 +288,7 @@ class TileTree:
         row = values.column("row").to_numpy() - rows.first
         value[row] = values.column("value").to_numpy(zero_copy_only=False)
         reason[row] = values.column("reason").to_pylist()
-        return value, reason
+        return WindowValues(value, reason)
 
 
 CODED_TILES = "FROM tiles_arrow t JOIN slices s ON s.slice_by = t.slice_by AND s.slice = t.slice WHERE t.span = 'tile'"

@@ -40,7 +40,7 @@ def reference_tables(config: Config, slis: Iterable[Sli], files: Files) -> dict[
     states_by_path: dict[str, dict[str, State]] = {}
     for sli in slis:
         if sli.reference is not None and sli.reference.kind == "table":
-            states = [state for state in sli.formula.states.values() if state.kind != "window"]
+            states = [state for state in sli.formula.states.values() if state.merges]
             states_by_path.setdefault(sli.reference.path, {}).update({state.id: state for state in states})
     return {path: reference_tiles(config, path, states.values(), types) for path, states in states_by_path.items()}
 

@@ -35,10 +35,11 @@ from sli.planning.tasks import TaskSet
 from sli.publishing.store import LAYOUT, Within
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
-from sli.schemas import DAYS, ID_INDEX, TILES, with_states
+from sli.schemas import DAYS, ID_INDEX, TILES
 from sli.slices import SliceBy
 from sli.slis import State
-from sli.tiles.amend import CannotAmend, Contributions, contributions
+from sli.slis.states import CannotAmend, with_states
+from sli.tiles.amend import Contributions, contributions
 from sli.tiles.audit_delta import amend_audit, audit_rows, changed_audit
 from sli.tiles.build import match_and_build
 from sli.tiles.delta import changed_tiles, update_tiles
@@ -143,10 +144,10 @@ def recompute_tiles(
         computed = [(task_set, _match(config, task_set, losing, plan.as_of, progress)) for task_set in plan.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    tiles, held = replace_tiles(config.kinds, config.tile, before, computed, plan)
+    tiles, held = replace_tiles(config.states, config.tile, before, computed, plan)
     if plan.fills and difference(held, held_before):
         raise FoundHeld(held)
-    changed = _changed_tiles(config.kinds, config.tile, transaction.published, plan, before, tiles)
+    changed = _changed_tiles(config.states, config.tile, transaction.published, plan, before, tiles)
     plan = replace(plan, held=tuple(union([*plan.held, *held])), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
         tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
@@ -175,13 +176,13 @@ def _days_of(rows: pa.Table) -> set[str]:
 
 
 def _changed_tiles(
-    kinds: Mapping[str, str], tile: int, published: Published | None, plan: Plan, before: pa.Table, tiles: pa.Table
+    states: Mapping[str, State], tile: int, published: Published | None, plan: Plan, before: pa.Table, tiles: pa.Table
 ) -> tuple[Interval, ...] | None:
     """The recomputed tiles whose windows may change: their states changed, or windows waited for them."""
     if published is None or plan.from_scratch:
         return None
     waited = intersection(published.needs.of(RECOMPUTE, *map(lacks, published.needs.states)), plan.to_recompute)
-    return tuple(union([*changed_intervals(kinds, tile, before, tiles, plan.to_recompute), *waited]))
+    return tuple(union([*changed_intervals(states, tile, before, tiles, plan.to_recompute), *waited]))
 
 
 def amend_tiles(
@@ -191,7 +192,7 @@ def amend_tiles(
     if not new_rows.any:
         return HourTiles(
             replace(plan, to_recompute=(), to_confirm=()),
-            with_states(TILES.empty_table(), config.kinds),
+            with_states(TILES.empty_table(), config.states),
             set(),
             set(),
         )
@@ -221,7 +222,7 @@ def _amend_by_new_rows(
         to_confirm=(),
         held=tuple(union([*plan.held, *held])),
     )
-    return HourTiles(exact, with_states(tiles, config.kinds), touched, touched)
+    return HourTiles(exact, with_states(tiles, config.states), touched, touched)
 
 
 def _amend(
@@ -241,7 +242,7 @@ def _amend(
     if intersection(_tiles_at(config.tile, rows), plan.held) or audit_days != audit_days_unheld:
         raise CannotAmend
     touched = {*_days_of(rows), *audit_days.values()}
-    stored = with_states(StoredTiles(config.slice_sets, config.states, transaction).hours_of(touched), config.kinds)
+    stored = with_states(StoredTiles(config.slice_sets, config.states, transaction).hours_of(touched), config.states)
     audit = amend_audit(audit_rows(stored, ()), before, after, audit_days)
     tiles = update_tiles(config, stored, pairs.before, pairs.after, rows, audit, audit_days)
     final = [Interval(BEGINNING, plan.final_before)]

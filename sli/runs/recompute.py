@@ -58,7 +58,7 @@ from sli.runs.outcome import Outcome, nothing_counts_warnings, nothing_to_do, pu
 from sli.runs.passes import compare, passes_of, roll_up_passes
 from sli.runs.preview import request_of
 from sli.schemas import UTC
-from sli.tiles.amend import CannotAmend
+from sli.slis.states import CannotAmend
 from sli.tiles.dry_run import check_code, check_names, check_states, load_code
 
 ATTEMPTS = 6

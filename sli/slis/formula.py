@@ -17,6 +17,10 @@ from typing import Literal
 import numpy as np
 
 from sli.calendar.interval import Interval
+from sli.slis.kinds.counts import CountState
+from sli.slis.kinds.groups import GroupsState
+from sli.slis.kinds.histograms import HistogramState
+from sli.slis.kinds.sums import SumState
 from sli.slis.states import Flags, Floats, Merged, Objects, Spread, State
 
 TASKS = ("binary", "multiclass", "regression", "ranking")
@@ -282,22 +286,22 @@ def count(where: str) -> State:
     >>> count("usable AND label").where
     'usable AND label'
     """
-    return State("count", where=where)
+    return CountState(where=where)
 
 
 def total(of: str, where: str = "true") -> State:
     """State: the exact sum of the SQL expression `of` over the pairs where `where` holds."""
-    return State("sum", of=of, where=where)
+    return SumState(of=of, where=where)
 
 
 def histogram(of: str, where: str = "true", spread: Spread = "real", mark: str = "") -> State:
     """State: the number of pairs by value of the SQL expression `of`, and of those where the condition `mark` holds."""
-    return State("histogram", of=of, where=where, spread=spread, mark=mark)
+    return HistogramState(of=of, where=where, spread=spread, mark=mark)
 
 
 def groups(of: str, where: str = "true", amount: str = "") -> State:
     """State: the number of pairs by text of the SQL expression `of`, and the sum of `amount` for each text."""
-    return State("groups", of=of, where=where, amount=amount)
+    return GroupsState(of=of, where=where, amount=amount)
 
 
 def because(*cases: tuple[Flags, str]) -> Objects:

@@ -17,22 +17,11 @@ import pyarrow as pa
 
 from sli.slis.custom.function import UserFunction, value_or_reason, without_warnings
 from sli.slis.formula import Formula
-from sli.slis.states import (
-    EXACT_ROWS,
-    LIMIT,
-    Array,
-    Flags,
-    Floats,
-    Groups,
-    Histograms,
-    Integers,
-    Merged,
-    MergedState,
-    Objects,
-    Spread,
-    State,
-    rounded,
-)
+from sli.slis.kinds.groups import Groups
+from sli.slis.kinds.histograms import EXACT_ROWS, Histograms, rounded
+from sli.slis.kinds.sums import LIMIT
+from sli.slis.kinds.windows import WindowValues
+from sli.slis.states import Array, Flags, Floats, Integers, Merged, MergedState, Objects, Spread, State
 
 Drawn = Any
 """A sparse matrix of SciPy: how often each pair (column) is drawn for each window (row)."""
@@ -191,7 +180,7 @@ class _Called:
                     columns = {name: column[pairs] for name, column in self.columns.items()}
                     arguments = self.label[pairs], self.prediction[pairs], columns
                     values[i], reasons[i] = value_or_reason(self.function, *arguments)
-        return values, reasons
+        return WindowValues(values, reasons)
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,10 @@ from sli.matching.sides import Sides, invalid_code
 from sli.matching.spec import Spec
 from sli.matching.unmatched import reasons_sql
 from sli.planning.new_rows import NewRows
-from sli.schemas import with_states
-from sli.slis.states import integers
+from sli.slis.states import integers, with_states
 from sli.tiles.build import build_tiles, task_connection
 
 LOG = logging.getLogger("sli")
-
-
-class CannotAmend(Exception):
-    """A state cannot be subtracted, for example a minimum, or memory is short: the tiles must be recomputed."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +126,7 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
             f"{reasons_sql('unmatched', valid, columns, spec.keep_prediction, spec.since)}"
         )
         rows = build_tiles(own, spec, bool(tables["predictions"]))
-        return with_states(rows, {state.id: state.kind for state in spec.states})
+        return with_states(rows, {state.id: state for state in spec.states})
     finally:
         own.close()
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from sli.calendar.interval import Interval, meets_any
 from sli.matching.spec import SAMPLES
 from sli.schemas import CHECK_COUNT, SUPERSEDED, UNMATCHED, UTC
-from sli.tiles.amend import CannotAmend
+from sli.slis.states import CannotAmend
 
 RowKey = tuple[str, datetime]
 """Span and start of a row."""

@@ -1,13 +1,13 @@
 """Update stored tiles in place: subtract the old contribution of the changed pairs, add the new one.
 
-Counts, sums and histograms are exact integers, so subtracting is exact. An extreme, a sample or a set of distinct
-values cannot be subtracted, unless the new contribution has the same values. Limit: where a state cannot be subtracted,
-`CannotAmend` is raised, and the tile must be recomputed.
+Each kind of state says how: counts, sums, histograms and groups are exact integers, so subtracting is exact; an
+extreme, a sample or a set of distinct values cannot be subtracted, unless the new contribution has the same values.
+Limit: where a state cannot be subtracted, `CannotAmend` is raised, and the tile must be recomputed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import duckdb
 import numpy as np
@@ -16,14 +16,13 @@ import pyarrow as pa
 from sli.config.model import Config
 from sli.engine.arrow import list_column
 from sli.engine.connection import connected, scratch
-from sli.schemas import UTC, state_type
+from sli.schemas import UTC
 from sli.slis import State
-from sli.slis.states import DISTINCT, EXACT_ROWS, SAMPLE_ROWS, SUM_PARTS, integers, rounded_sql, smallest_sql, sum_sql
-from sli.tiles.amend import CannotAmend
+from sli.slis.kinds.lists import SIGNS, ListState, check_none
+from sli.slis.kinds.parts import LABELLED, PREDICTIONS, Part, PartsState
+from sli.slis.states import CannotAmend, integers
 from sli.tiles.audit_delta import RowKey
 
-SIGNS = {"stored": 1, "before": -1, "after": 1}
-"""The tables of an update, and whether it adds or subtracts them."""
 KEY = "start, slice_by, slice"
 ON = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in ("start", "slice_by", "slice"))
 
@@ -65,136 +64,52 @@ class _Update:
 
     def tiles(self) -> pa.Table:
         """The updated tiles that still have predictions, in the form of `schemas.TILES`. Raises CannotAmend."""
-        self._check_extremes()
-        tiles: pa.Table = self.con.sql(self._plain()).to_arrow_table()
+        self._check_parts()
+        tiles: pa.Table = self.con.sql(self._parts_sql()).to_arrow_table()
         for state in self.states.values():
-            if state.kind in _LISTS:
+            if isinstance(state, ListState):
                 tiles = tiles.append_column(state.id, self._list(state))
         counts = integers(tiles.column("predictions"))
         if len(counts) and counts.min() < 0:
             raise CannotAmend
         return tiles.filter(pa.array(counts > 0)).drop_columns(["row"])
 
-    def _check_none(self, sql: str) -> None:
-        """Raise CannotAmend if a query finds a row."""
-        if self.con.execute(f"SELECT count(*) FROM ({sql})").fetchall()[0][0]:
-            raise CannotAmend
+    @property
+    def _of_parts(self) -> list[PartsState]:
+        return [state for state in self.states.values() if isinstance(state, PartsState)]
 
-    def _check_extremes(self) -> None:
-        """Raise CannotAmend if a stored extreme goes and none as extreme comes, because the next extreme is unknown."""
-        for state in self.states.values():
-            if state.kind in ("min", "max"):
-                beyond, within = ("<", ">") if state.kind == "min" else (">", "<")
-                self._check_none(
-                    f"SELECT 1 FROM before b JOIN stored s USING (row) LEFT JOIN after a USING (row) "
-                    f"WHERE b.{state.id} IS NOT NULL AND NOT b.{state.id} {within} s.{state.id} "
-                    f"AND (a.{state.id} IS NULL OR b.{state.id} {beyond} a.{state.id})"
-                )
+    def _check_parts(self) -> None:
+        """Raise CannotAmend if a part of a state cannot be told."""
+        lost = (
+            part.lost(*(state.stored(part, side) for side in SIGNS)) for state in self._of_parts for part in state.parts
+        )
+        joined = "before JOIN stored USING (row) LEFT JOIN after USING (row)"
+        check_none(self.con, f"SELECT 1 FROM {joined} WHERE {' OR '.join(['false', *lost])}")
 
-    def _plain(self) -> str:
-        """SQL of the updated tiles with their counts, sums and extremes."""
+    def _parts_sql(self) -> str:
+        """SQL of the updated tiles with their states of parts."""
+        values = "".join(
+            f", ({part.updated(*(f'{side}.{part.name}' for side in SIGNS))})::{part.type} AS {part.name}"
+            for part in (PREDICTIONS, LABELLED)
+        )
+        for state in self._of_parts:
 
-        def total(name: str, part: str = "") -> str:
-            terms = (f"coalesce({side}.{name}{part}, 0)" for side in SIGNS)
-            return "{} - {} + {}".format(*terms)
+            def updated(part: Part, state: PartsState = state) -> str:
+                return f"({part.updated(*(state.stored(part, side) for side in SIGNS))})"
 
-        values = ""
-        for state in self.states.values():
-            if state.kind == "count":
-                values += f", ({total(state.id)})::BIGINT AS {state.id}"
-            elif state.kind == "sum":
-                parts = {name: total(state.id, f".{name}") for name in SUM_PARTS}
-                values += f", {sum_sql(parts.__getitem__)} AS {state.id}"
-            elif state.kind in ("min", "max"):
-                best = "least" if state.kind == "min" else "greatest"
-                values += f", {best}(stored.{state.id}, after.{state.id}) AS {state.id}"
-        counts = "".join(f", ({total(name)})::BIGINT AS {name}" for name in ("predictions", "labelled"))
+            values += f", {state.packed(updated)} AS {state.id}"
         keys = "day, span, start, slice_by, slice"
         joins = (f"LEFT JOIN (SELECT * EXCLUDE ({keys}) FROM {side}) {side} USING (row)" for side in SIGNS)
         return (
-            f"SELECT row, day, 'tile' AS span, {KEY}{counts}{values} "
+            f"SELECT row, day, 'tile' AS span, {KEY}{values} "
             f"FROM (SELECT row, day, {KEY} FROM changed) {' '.join(joins)} ORDER BY row"
         )
 
-    def _list(self, state: State) -> pa.Array[pa.ListScalar[pa.DataType]]:
+    def _list(self, state: ListState) -> pa.Array[pa.ListScalar[pa.DataType]]:
         """The updated lists of a state, one a tile. Raises CannotAmend."""
-        flat = self.con.sql(_LISTS[state.kind](self, state)).to_arrow_table()
-        row = integers(flat.column("row"))
-        return list_column(flat.drop_columns(["row"]), row, self.rows, state_type(state.kind))
-
-    def _elements(self, state: State, columns: str) -> str:
-        """SQL of the elements of the three lists (SIGNS) of each tile, each with its sign."""
-        return " UNION ALL ".join(
-            f"SELECT row, {sign} AS sign, {columns} FROM (SELECT row, unnest({state.id}) AS x FROM {side})"
-            for side, sign in SIGNS.items()
-        )
-
-    def _histogram(self, state: State) -> str:
-        """SQL of histograms. Raises CannotAmend if a rounded one shrinks so much that it needs its exact values."""
-        elements = self._elements(state, "x.value AS value, x.count AS n, x.marked AS marked")
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {elements}")
-        self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE totals AS SELECT row, sum(sign * n) AS total FROM elements GROUP BY row"
-        )
-        stored = f"SELECT row, sum(x.count) AS n FROM (SELECT row, unnest({state.id}) AS x FROM stored) GROUP BY row"
-        self._check_none(
-            f"SELECT 1 FROM totals JOIN ({stored}) USING (row) WHERE n > {EXACT_ROWS} AND total <= {EXACT_ROWS}"
-        )
-        value = f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_sql('value', state.spread)} + 0.0::DOUBLE ELSE value END"
-        self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE summed AS SELECT row, {value} AS value, sum(sign * n)::BIGINT AS count, "
-            "sum(sign * marked)::BIGINT AS marked FROM elements JOIN totals USING (row) GROUP BY row, 2"
-        )
-        self._check_none("SELECT 1 FROM summed WHERE count < 0 OR marked < 0 OR (count = 0 AND marked > 0)")
-        return "SELECT row, value, count, marked FROM summed WHERE count > 0 ORDER BY row, value"
-
-    def _groups(self, state: State) -> str:
-        """SQL of groups: their counts and sums can always be subtracted."""
-        parts = {name: SUM_PARTS[name] for name in ("whole", "fraction", "undefined")}
-        columns = "x.key AS key, x.count AS n" + "".join(f", x.{name}::HUGEINT AS {name}" for name in parts)
-        sums = "".join(f", sum(sign * {name})::{kind} AS {name}" for name, kind in parts.items())
-        return (
-            f"SELECT row, key, sum(sign * n)::BIGINT AS count{sums} FROM ({self._elements(state, columns)}) "
-            "GROUP BY row, key HAVING sum(sign * n) > 0 ORDER BY row, key"
-        )
-
-    def _distinct(self, state: State) -> str:
-        """SQL of the smallest hashes. Raises CannotAmend if one goes, because other pairs may still have its value."""
-        elements = "(SELECT row, unnest({id}) AS x FROM {side})"
-        before, after, stored = (elements.format(id=state.id, side=side) for side in ("before", "after", "stored"))
-        self._check_none(f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
-        return (
-            f"SELECT row, unnest({smallest_sql('x', DISTINCT)}) AS hash "
-            f"FROM (SELECT * FROM {stored} UNION SELECT * FROM {after}) GROUP BY row ORDER BY row, hash"
-        )
-
-    def _sample(self, state: State) -> str:
-        """SQL of samples. Raises CannotAmend if a full one loses a pair: which pair would take its place is unknown."""
-        columns = "x.key AS key, x.truth AS truth, x.prediction AS prediction, x.columns AS columns"
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {self._elements(state, columns)}")
-        self.con.execute(
-            "CREATE OR REPLACE TEMP TABLE summed AS SELECT row, key, truth, prediction, columns, sum(sign) AS n "
-            "FROM elements GROUP BY ALL"
-        )
-        full = f"SELECT row FROM (SELECT row, len({state.id}) AS n FROM stored) WHERE n >= {SAMPLE_ROWS}"
-        keys = "SELECT row, x.key AS key FROM (SELECT row, unnest({id}) AS x FROM {side})"
-        gone = f"{keys.format(id=state.id, side='before')} EXCEPT ALL {keys.format(id=state.id, side='after')}"
-        self._check_none(f"SELECT 1 FROM ({gone}) WHERE row IN ({full})")
-        self._check_none(f"SELECT 1 FROM summed WHERE n < 0 AND row NOT IN ({full})")
-        return (
-            "SELECT row, key, truth, prediction, columns "
-            "FROM (SELECT *, unnest(range(n::BIGINT)) FROM summed WHERE n > 0) "
-            f"QUALIFY row_number() OVER (PARTITION BY row ORDER BY key, truth, prediction) <= {SAMPLE_ROWS} "
-            "ORDER BY row, key, truth, prediction"
-        )
-
-
-_LISTS: Mapping[str, Callable[[_Update, State], str]] = {
-    "histogram": _Update._histogram,
-    "groups": _Update._groups,
-    "distinct": _Update._distinct,
-    "sample": _Update._sample,
-}
+        elements = f"SELECT row, {state.names} FROM ({state.updated(self.con)}) ORDER BY row, {state.order}"
+        flat = self.con.sql(elements).to_arrow_table()
+        return list_column(flat.drop_columns(["row"]), integers(flat.column("row")), self.rows, state.type)
 
 
 def update_tiles(

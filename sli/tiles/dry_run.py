@@ -32,7 +32,7 @@ from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
 from sli.slis import Sli, State
 from sli.slis.custom.trust import check_code_allowed
-from sli.tiles.aggregate import queries_sql, trial_sql
+from sli.tiles.aggregate import queries_sql
 
 
 def check_states(config: Config, files: Iterable[LogFile]) -> None:
@@ -60,7 +60,7 @@ def _what_decides(config: Config, file: LogFile) -> tuple[object, ...]:
     spec = Spec.of(config, 0, [], (), 1)
     log = repr(replace(spec.predictions, storage=NO_OPTIONS))
     states = [
-        (sli.name, name, trial_sql(state), state.of, "states" in sli.declaration)
+        (sli.name, name, state.trial, state.of, "states" in sli.declaration)
         for sli in config.declared
         for name, state in sli.formula.states.items()
     ]
@@ -91,7 +91,7 @@ def _try(trial: _Trial) -> None:
         for name, state in sli.formula.states.items():
             try:
                 # DESCRIBE binds the query without running it, so no constant expression in it is computed.
-                run_within(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {trial_sql(state)}"))
+                run_within(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {state.trial}"))
             except (duckdb.Error, TimeoutError) as error:
                 raise _unusable_sql(con, sli, name, error) from error
             if "states" in sli.declaration:

@@ -16,10 +16,10 @@ import pyarrow as pa
 from sli.calendar.zone import zone
 from sli.engine.sql import literal, quoted, text_of
 from sli.matching.spec import Spec
-from sli.schemas import state_type
 from sli.slices import SliceBy
 from sli.slis.custom.function import UserFunction, value_or_reason, without_warnings
-from sli.slis.states import SAMPLE_ROWS, State, integers
+from sli.slis.kinds.samples import SAMPLE_ROWS
+from sli.slis.states import State, integers
 from sli.tiles.aggregate import slice_names_sql, slice_sql, slice_values_sql
 
 TRUTH, PREDICTION = "sli:truth", "sli:prediction"
@@ -30,7 +30,7 @@ def function_values(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec
 
     A window of fewer pairs gets no row: its sample has all pairs, and the roll-up calls the function on it.
     """
-    states = [state for state in spec.states if state.kind == "window"]
+    states = [state for state in spec.states if not state.merges]
     if not states:
         return pa.table({"span": pa.array([], pa.string()), "tile": pa.array([], pa.int64())})
     _register_windows(con, spec, grain)
@@ -48,7 +48,7 @@ def function_values(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec
             else None
             for i in range(len(windows))
         ]
-        rows = rows.append_column(state.id, pa.array(values, type=state_type("window")))
+        rows = rows.append_column(state.id, pa.array(values, type=state.type))
     return rows
 
 

@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
-from sli import schemas
 from sli.calendar.interval import Interval, difference, union
 from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
 from sli.planning.tasks import TaskSet
+from sli.slis.states import State, with_states
 
 KEYS = ("span", "start", "slice_by", "slice")
 
 
 def replace_tiles(
-    kinds: Mapping[str, str], tile: int, stored: pa.Table, recomputed: list[tuple[TaskSet, pa.Table]], plan: Plan
+    states: Mapping[str, State], tile: int, stored: pa.Table, recomputed: list[tuple[TaskSet, pa.Table]], plan: Plan
 ) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the intervals of final tiles that are held.
 
@@ -45,7 +45,7 @@ def replace_tiles(
         tiles = pa.concat_tables([kept, new], promote_options="permissive")
     for task_set, rows in recomputed:
         tiles = _fill(con, tiles, rows, task_set)
-    return schemas.with_states(tiles, kinds), held
+    return with_states(tiles, states), held
 
 
 def _find_held(
@@ -69,10 +69,10 @@ def _find_held(
 
 
 def changed_intervals(
-    kinds: Mapping[str, str], tile: int, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
+    states: Mapping[str, State], tile: int, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
 ) -> list[Interval]:
     """The recomputed tiles whose states, or values of Python functions, really changed."""
-    names = [*KEYS, "predictions", "labelled", *kinds]
+    names = [*KEYS, "predictions", "labelled", *states]
     after = after.select(names)
     # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
     old, new = (
@@ -82,7 +82,7 @@ def changed_intervals(
     )
     with scratch() as con:
         con.register("after_arrow", after)
-        con.register("before_arrow", schemas.with_states(before, kinds).select(names).cast(after.schema))
+        con.register("before_arrow", with_states(before, states).select(names).cast(after.schema))
         starts = con.execute(
             f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"

@@ -34,7 +34,7 @@ from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
 from sli.runs import recompute
 from sli.runs.outcome import Outcome
-from sli.tiles.amend import CannotAmend
+from sli.slis.states import CannotAmend
 
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY

@@ -25,7 +25,8 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.publishing.store import Store
 from sli.slis import CATALOGUE, TASKS
-from sli.slis.states import EXACT_ROWS, SAMPLE_ROWS
+from sli.slis.kinds.histograms import EXACT_ROWS
+from sli.slis.kinds.samples import SAMPLE_ROWS
 
 AS_OF = "2024-04-01"
 DOCS = Path(__file__).parents[2] / "docs" / "sli.md"

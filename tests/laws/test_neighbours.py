@@ -189,7 +189,7 @@ def test_an_extreme_of_zeros_has_one_sign_whatever_their_order(tmp_path):
     for seed in range(4):
         fare = np.random.default_rng(seed).choice([0.0, -0.0], 40)
         made = tiled(chosen, pairs.assign(fare=fare), np.arange(40) % 5)
-        for id in (id for id, kind in chosen.kinds.items() if kind in ("min", "max")):
+        for id in (id for id, state in chosen.states.items() if state.kind in ("min", "max")):
             assert not np.signbit(made.column(id).to_numpy()).any()
 
 

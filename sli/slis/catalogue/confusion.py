@@ -15,8 +15,9 @@ import numpy as np
 from sli.errors import ConfigError, nearest
 from sli.slis.catalogue.class_scores import Classes
 from sli.slis.formula import NO_LABELS, OnRows, Values, because, groups, plain
+from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import normal
-from sli.slis.states import Flags, Floats, Groups, Integers, Merged, Objects, sum_last_axis, sums_by
+from sli.slis.states import Flags, Floats, Integers, Merged, Objects, sum_last_axis, sums_by
 
 if TYPE_CHECKING:
     import pandas as pd

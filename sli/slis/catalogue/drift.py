@@ -21,10 +21,11 @@ from sli.slis.catalogue.comparison import (
     register_comparison,
 )
 from sli.slis.formula import NOT_NEGATIVE, SHARE, UNDEFINED_SUM, UNLIMITED, Better, Formula, Range, Values, count, total
+from sli.slis.kinds.histograms import Histograms
 from sli.slis.maths import distances
 from sli.slis.maths.confidence import student, symmetric
 from sli.slis.maths.distances import Pairing
-from sli.slis.states import Flags, Floats, Histograms, Merged
+from sli.slis.states import Flags, Floats, Merged
 
 P_VALUES = ("ks_p", "chi_squared_p")
 """They say little about a large window, where any difference is significant."""

@@ -24,9 +24,10 @@ from sli.slis.catalogue.comparison import (
     register_comparison,
 )
 from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, Range, Values, entry, groups
+from sli.slis.kinds.histograms import rounded
 from sli.slis.maths import distances
 from sli.slis.maths.distances import Pairing
-from sli.slis.states import Floats, Integers, Merged, State, rounded
+from sli.slis.states import Floats, Integers, Merged, State
 
 if TYPE_CHECKING:
     import pandas as pd

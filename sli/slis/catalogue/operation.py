@@ -13,9 +13,10 @@ import numpy as np
 from sli.errors import ConfigError, nearest
 from sli.slis.catalogue.parameters import number_in
 from sli.slis.formula import NO_LABELS, NOT_NEGATIVE, SHARE, Formula, Values, because, entry, histogram, plain
+from sli.slis.kinds.extremes import MaxState
 from sli.slis.maths.confidence import proportion
 from sli.slis.maths.quantiles import quantile_of
-from sli.slis.states import Integers, Merged, State
+from sli.slis.states import Integers, Merged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,5 +84,5 @@ def freshness(log: str = "predictions") -> Formula:
         times = pairs.predicted_at[pairs.labelled] if log == "feedback" else pairs.predicted_at
         return (pairs.attrs["end"] - round(times.max().timestamp() * 1e6)) / 1e6 if len(times) else float("nan")
 
-    states = {"newest": State("max", of="epoch_us(predicted_at)::DOUBLE", where=where)}
+    states = {"newest": MaxState(of="epoch_us(predicted_at)::DOUBLE", where=where)}
     return Formula(states, value, on_rows, range=NOT_NEGATIVE)

@@ -15,6 +15,8 @@ import numpy as np
 
 from sli.slis.catalogue.parameters import whole_number_in
 from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, OnRows, Values, entry, plain
+from sli.slis.kinds.counts import CountState
+from sli.slis.kinds.sums import SumState
 from sli.slis.maths.confidence import mean_of, proportion
 from sli.slis.states import Floats, Merged, State
 
@@ -32,7 +34,7 @@ OfRanked = Callable[[Floats], float]
 
 
 def _count(where: str) -> State:
-    return State("count", where=where, unit="query")
+    return CountState(where=where, unit="query")
 
 
 def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
@@ -59,8 +61,8 @@ def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
 
     return Formula(
         {
-            "sum": State("sum", of=of, where=where, unit="query"),
-            "squares": State("sum", of=f"({of}) * ({of})", where=where, unit="query"),
+            "sum": SumState(of=of, where=where, unit="query"),
+            "squares": SumState(of=f"({of}) * ({of})", where=where, unit="query"),
             "n": _count(where),
             "complete": _count("complete"),
         },

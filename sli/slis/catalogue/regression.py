@@ -27,6 +27,7 @@ from sli.slis.formula import (
     plain,
     total,
 )
+from sli.slis.kinds.extremes import MaxState, MinState
 from sli.slis.maths.confidence import mean_of, on_log_scale, student
 from sli.slis.maths.moments import NEGLIGIBLE, UNIT, Coefficients, polynomial_error, standard_deviation
 from sli.slis.maths.quantiles import quantile_of
@@ -137,7 +138,7 @@ def bias() -> Formula:
 def error_std() -> Formula:
     """Sample standard deviation of e: what is left of `rmse` without the bias."""
     powers = {str(a): _moment(a, 0) for a in range(1, 5)}
-    ends = {"low": State("min", of=ERROR, where="usable"), "high": State("max", of=ERROR, where="usable")}
+    ends = {"low": MinState(of=ERROR, where="usable"), "high": MaxState(of=ERROR, where="usable")}
     return Formula(
         {**powers, **ends, "n": USABLE},
         lambda s: standard_deviation(s, NO_LABELS, "error"),
@@ -282,7 +283,7 @@ def _share_explained(s: Merged, residual: Floats, lost: Floats, middle: Floats |
 def _of_moments(value: Callable[[Merged], Values], names: str, on_usable: OnUsable) -> Formula:
     """A formula of sums of e^a y^b, each named by its exponents (`21` is e^2 y), and of the extremes of the labels."""
     states = {name: _moment(int(name[0]), int(name[1])) for name in names.split()}
-    ends = {"low": State("min", of="label", where="usable"), "high": State("max", of="label", where="usable")}
+    ends = {"low": MinState(of="label", where="usable"), "high": MaxState(of="label", where="usable")}
     return Formula({**states, **ends, "usable": USABLE}, value, _on_rows(on_usable), range=(-np.inf, 1.0))
 
 
@@ -351,5 +352,5 @@ def max_error() -> Formula:
     def value(s: Merged) -> Values:
         return plain(s["x"], because((np.isnan(s["x"]), NO_LABELS), (np.isinf(s["x"]), UNDEFINED_SUM)))
 
-    states = {"x": State("max", of=ABSOLUTE, where="usable")}
+    states = {"x": MaxState(of=ABSOLUTE, where="usable")}
     return Formula(states, value, _on_rows(lambda d: _error(d).abs().max()), range=NOT_NEGATIVE)

@@ -34,10 +34,13 @@ from sli.slis.formula import (
     plain,
     total,
 )
+from sli.slis.kinds.distincts import DISTINCT, DistinctState
+from sli.slis.kinds.extremes import MaxState, MinState
+from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import mean_of, normal, proportion, symmetric
 from sli.slis.maths.moments import standard_deviation
 from sli.slis.maths.quantiles import quantile_of
-from sli.slis.states import DISTINCT, Flags, Groups, Merged, State
+from sli.slis.states import Flags, Merged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +76,12 @@ def std(of: str = "prediction") -> Formula:
     x = double(of)
     powers = {str(a): total(" * ".join([x] * a), present(of)) for a in range(1, 5)}
     return Formula(
-        {**powers, "n": count(present(of)), "low": _extreme("min", of), "high": _extreme("max", of)},
+        {
+            **powers,
+            "n": count(present(of)),
+            "low": MinState(of=double(of), where=present(of)),
+            "high": MaxState(of=double(of), where=present(of)),
+        },
         standard_deviation,
         lambda d: float(numbers(d, of).std(ddof=1)),
         range=NOT_NEGATIVE,
@@ -93,13 +101,10 @@ def sum_(of: str = "prediction") -> Formula:
 Extreme = Literal["min", "max"]
 
 
-def _extreme(kind: Extreme, of: str) -> State:
-    return State(kind, of=double(of), where=present(of))
-
-
 def _of_extreme(kind: Extreme, of: str) -> Formula:
+    state = MinState if kind == "min" else MaxState
     return Formula(
-        {"x": _extreme(kind, of)},
+        {"x": state(of=double(of), where=present(of))},
         lambda s: plain(s["x"], because((np.isnan(s["x"]), NO_VALUES))),
         lambda d: float(numbers(d, of).agg(kind)),
     )
@@ -253,5 +258,5 @@ def distinct_count(of: str = "prediction") -> Formula:
         values = symmetric(number, error, normal(s.level))
         return replace(values, low=np.maximum(values.low, DISTINCT))
 
-    state = State("distinct", of=quoted(of), where=present(of))
+    state = DistinctState(of=quoted(of), where=present(of))
     return Formula({"values": state}, value, lambda d: float(d[of].nunique()), range=NOT_NEGATIVE)

@@ -19,7 +19,11 @@ from sli.engine.sql import text_of
 from sli.errors import ConfigError
 from sli.slis.custom.sql import needs_labels, over, undefined
 from sli.slis.formula import Formula, Values, count, plain
-from sli.slis.states import LIMIT, Floats, Groups, Histograms, Integers, Merged, Spread, State
+from sli.slis.kinds.extremes import MaxState, MinState
+from sli.slis.kinds.groups import Groups, GroupsState
+from sli.slis.kinds.histograms import Histograms, HistogramState
+from sli.slis.kinds.sums import LIMIT, SumState
+from sli.slis.states import Floats, Integers, Merged, Spread, State
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,8 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KINDS = ("count", "sum", "min", "max", "histogram", "groups")
-"""The kinds of state that a mergeable function can have."""
 KEYS = ("name", "python", "against")
 
 
@@ -67,7 +69,7 @@ def total(of: str, where: str = "true") -> State:
     >>> total("fare", where="label <> decision").kind
     'sum'
     """
-    return State("sum", of=f"({of})::DOUBLE", where=where)
+    return SumState(of=f"({of})::DOUBLE", where=where)
 
 
 def smallest(of: str, where: str = "true") -> State:
@@ -80,7 +82,7 @@ def smallest(of: str, where: str = "true") -> State:
     >>> fare_range.states["low"].kind
     'min'
     """
-    return State("min", of=f"({of})::DOUBLE", where=where)
+    return MinState(of=f"({of})::DOUBLE", where=where)
 
 
 def largest(of: str, where: str = "true") -> State:
@@ -94,7 +96,7 @@ def largest(of: str, where: str = "true") -> State:
     >>> days_until_the_last_label(one_window)
     array([2.])
     """
-    return State("max", of=f"({of})::DOUBLE", where=where)
+    return MaxState(of=f"({of})::DOUBLE", where=where)
 
 
 def histogram(of: str, where: str = "true", spread: Spread = "real") -> State:
@@ -112,7 +114,7 @@ def histogram(of: str, where: str = "true", spread: Spread = "real") -> State:
     >>> different_fares(Merged(np.array([5]), np.array([5]), {"fares": fares}, np.array([0])))
     array([2])
     """
-    return State("histogram", of=f"({of})::DOUBLE", where=f"({where}) AND ({of}) IS NOT NULL", spread=spread)
+    return HistogramState(of=f"({of})::DOUBLE", where=f"({where}) AND ({of}) IS NOT NULL", spread=spread)
 
 
 def groups(of: str, where: str = "true", amount: str = "") -> State:
@@ -128,7 +130,7 @@ def groups(of: str, where: str = "true", amount: str = "") -> State:
     array([15.])
     """
     where = f"({where}) AND ({of}) IS NOT NULL"
-    return State("groups", of=text_of(of), where=where, amount=f"({amount})::DOUBLE" if amount else "")
+    return GroupsState(of=text_of(of), where=where, amount=f"({amount})::DOUBLE" if amount else "")
 
 
 MAKERS: dict[str, Callable[..., State]] = {
@@ -154,7 +156,7 @@ def from_mergeable(function: Mergeable, entry: Mapping[str, object]) -> Formula:
                 todo="its states name the columns they need",
             )
     for name, state in function.states.items():
-        if not isinstance(state, State) or state.kind not in KINDS or state.unit != "pair":
+        if not isinstance(state, State) or state.for_function or state.unit != "pair":
             raise ConfigError(
                 f"a mergeable function cannot have the state '{name}' of '{call}'",
                 expected="count, total, smallest, largest, histogram or groups of sli.mergeable",

@@ -33,7 +33,8 @@ from sli.slis.custom.sampled import UNSCORED, sampled_values
 from sli.slis.custom.signature import Parameters, check_signature, scores_parameter, signature_of, source_hash
 from sli.slis.custom.sql import over
 from sli.slis.formula import Formula, count
-from sli.slis.states import State
+from sli.slis.kinds.samples import SampleState
+from sli.slis.kinds.windows import WindowState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,12 +71,12 @@ def from_python(
     columns = tuple(sorted({*([called.weight] if called.weight else []), *called.slices, *called.scores}))
     where = "usable" if scored is None else f"usable AND {scored.known}"
     of = "decision" if of == "decision" else "prediction"
-    states = {"sample": State("sample", of=of, where=where, columns=columns), "usable": count(where)}
+    states = {"sample": SampleState(of=of, where=where, columns=columns), "usable": count(where)}
     if scored is not None:
         states[UNSCORED] = count(f"usable AND NOT ({scored.known})")
     if "against" not in entry:
         text, origin = json.dumps(call, sort_keys=True), source_hash(entry, folder)
-        states["window"] = State("window", of=of, where=where, call=text, columns=columns, source=origin)
+        states["window"] = WindowState(of=of, where=where, call=text, columns=columns, source=origin)
     on_rows = functools.partial(_on_rows, called, of, columns)
     return Formula(states, functools.partial(sampled_values, called), on_rows, entry.get("against"))
 

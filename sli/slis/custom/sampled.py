@@ -15,8 +15,9 @@ import numpy as np
 from sli.slis.catalogue.class_scores import NO_SCORES
 from sli.slis.custom.function import Columns, Pairs, UserFunction, value_or_reason, without_warnings
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, Values
+from sli.slis.kinds.samples import SAMPLE_ROWS, Samples
 from sli.slis.maths.differences import DEFINED
-from sli.slis.states import SAMPLE_ROWS, Floats, Integers, Merged, Samples
+from sli.slis.states import Floats, Integers, Merged
 
 TAIL = 5
 """Resamples beyond either end of an interval."""
@@ -79,7 +80,7 @@ class _Evaluation:
         if s.reference is not None and s.reference["usable"][i] == 0:
             return _Row(reason=NO_REFERENCE)
         if "window" in s.states:
-            value, reason = s["window"][0][i], s["window"][1][i]
+            value, reason = s["window"].value[i], s["window"].reason[i]
             if reason is not None:
                 return _Row(reason=reason)
             if not math.isnan(value):

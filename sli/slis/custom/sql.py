@@ -17,6 +17,7 @@ from sli.engine.expression import check_expression, lock_down, run_within, short
 from sli.engine.sql import quoted
 from sli.errors import ConfigError
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
+from sli.slis.kinds.extremes import MaxState, MinState
 from sli.slis.states import Floats, Merged, Objects, State
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def aggregate(text: str, columns: Collection[str]) -> State:
         return count(f"({inner}) IS NOT NULL")
     if name == "sum":
         return total(f"({inner})::DOUBLE", f"({inner}) IS NOT NULL")
-    return State("min" if name == "min" else "max", of=f"({inner})::DOUBLE")
+    return (MinState if name == "min" else MaxState)(of=f"({inner})::DOUBLE")
 
 
 def _is_whole(text: str) -> bool:

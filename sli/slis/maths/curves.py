@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sli.slis.states import BITS, Flags, Floats, Histograms, Integers, sums_by, totals_by
+from sli.slis.kinds.histograms import BITS, Histograms
+from sli.slis.states import Flags, Floats, Integers, sums_by, totals_by
 
 NEGLIGIBLE = 1e-12
 """A variance below this is the rounding of a variance of 0."""

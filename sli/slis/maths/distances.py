@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.slis.states import BITS, Flags, Floats, Groups, Histograms, Integers, sums_by, totals_by
+from sli.slis.kinds.groups import Groups
+from sli.slis.kinds.histograms import BITS, Histograms
+from sli.slis.states import Flags, Floats, Integers, sums_by, totals_by
 
 SMOOTHING = 0.5
 """Added to the count of every bin, as Jeffreys's prior does, so that an empty bin makes no distance infinite."""

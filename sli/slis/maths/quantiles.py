@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from sli.slis.formula import UNDEFINED_SUM, Values, because, plain
+from sli.slis.kinds.histograms import BITS, Histograms
 from sli.slis.maths.confidence import normal
-from sli.slis.states import BITS, Floats, Histograms, Integers, Merged
+from sli.slis.states import Floats, Integers, Merged
 
 ROUNDING = 2.0**-BITS / (1 - 2.0**-BITS)
 """How far a value may lie from its rounded one, relative to the rounded one."""

@@ -13,7 +13,9 @@ from twins import binary as twins
 
 from sli.errors import ConfigError
 from sli.slis import entries
-from sli.slis.states import Groups, Histograms, Merged
+from sli.slis.kinds.groups import Groups
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.states import Merged
 
 CASES = [(name, given) for name in twins.TWINS for given in twins.PARAMETERS.get(name, [{}])]
 WITHOUT_INTERVAL = {

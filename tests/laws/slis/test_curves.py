@@ -10,8 +10,8 @@ from sklearn import config_context
 from sklearn.metrics import average_precision_score, roc_auc_score
 from twins import binary as twins
 
+from sli.slis.kinds.histograms import Histograms, rounded
 from sli.slis.maths import curves
-from sli.slis.states import Histograms, rounded
 
 share = st.floats(0, 1)
 close = st.integers(0, 40).map(lambda i: 0.3 + i * 2.0**-14)  # several fall on one rounded score

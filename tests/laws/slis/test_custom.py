@@ -37,7 +37,8 @@ from sli.slis.custom.python import from_python
 from sli.slis.custom.sampled import UNSCORED
 from sli.slis.custom.signature import source_hash, y_pred
 from sli.slis.custom.sql import from_sql
-from sli.slis.states import SAMPLE_ROWS, Samples
+from sli.slis.kinds.samples import SAMPLE_ROWS, Samples
+from sli.slis.kinds.windows import WindowValues
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "sli.md").read_text()
@@ -161,7 +162,7 @@ def merged(*frames, of="prediction", classes=(), exact=None, reference=None, lev
             [np.arange(len(each), dtype=np.int64) for each in sample],
             texts,
         ),
-        "window": (np.full(n, math.nan), np.full(n, None, dtype=object)) if exact is None else exact,
+        "window": WindowValues(np.full(n, math.nan), np.full(n, None, dtype=object)) if exact is None else exact,
     }
     if reference is not None:
         del states["window"]
@@ -304,7 +305,7 @@ def test_a_function_gets_the_sample_of_its_reference(folder):
 
 
 def test_a_value_on_all_pairs_goes_before_the_sample(folder):
-    exact = (np.array([7.0, math.nan]), np.array([None, "ValueError: no"], dtype=object))
+    exact = WindowValues(np.array([7.0, math.nan]), np.array([None, "ValueError: no"], dtype=object))
     found = formula(folder, "custom_own:gap").value(merged(pairs_of(3000), pairs_of(3000), exact=exact))
     assert list(found.reason) == [None, "ValueError: no"]
     assert found.value[0] == 7

@@ -14,8 +14,10 @@ from twins import drift as twins
 from sli.errors import ConfigError
 from sli.slis.catalogue import drift
 from sli.slis.formula import TASKS, Formula, entries
+from sli.slis.kinds.groups import Groups
+from sli.slis.kinds.histograms import Histograms, rounded
 from sli.slis.maths import distances
-from sli.slis.states import Groups, Histograms, Merged, rounded
+from sli.slis.states import Merged
 
 DRIFT = sorted(twins.TWINS)
 SERIES = [(name, given) for name in DRIFT for given in twins.PARAMETERS[name]]

@@ -8,7 +8,8 @@ import pytest
 
 from sli.errors import ConfigError
 from sli.slis.catalogue import class_scores, multiclass, one_vs_rest
-from sli.slis.states import Groups, Merged
+from sli.slis.kinds.groups import Groups
+from sli.slis.states import Merged
 
 CLASSES = ("a", "b", "c")
 RATES = [multiclass.precision, multiclass.recall, multiclass.f1]

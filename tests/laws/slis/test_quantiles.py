@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sli.slis import CATALOGUE
+from sli.slis.kinds.distincts import DISTINCT, Distincts
+from sli.slis.kinds.histograms import Histograms, rounded
 from sli.slis.maths.quantiles import quantile_interval, quantiles
-from sli.slis.states import DISTINCT, Distincts, Histograms, Merged, rounded
+from sli.slis.states import Merged
 
 share = st.floats(0, 1)
 moderate = st.floats(-1e100, 1e100)

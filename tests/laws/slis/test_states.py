@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sli.slis.states import BITS, FRACTION, LIMIT, ROUNDABLE, SPLIT, State, rounded, rounded_sql
-from sli.tiles.aggregate import aggregate_sql
+from sli.slis.kinds.histograms import BITS, ROUNDABLE, SPLIT, rounded, rounded_sql
+from sli.slis.kinds.sums import FRACTION, LIMIT, SumState
 
 RELATIVE = 2.0**-BITS
 TINY = 5e-324
@@ -86,8 +86,8 @@ def test_a_rounded_value_has_ten_significant_bits():
 
 def summed(con, values) -> float:
     """The sum as the kernel takes it and the roll-up finishes it."""
-    state = State("sum", of="x")
-    expression, term = aggregate_sql(state)
+    state = SumState(of="x")
+    expression, term = state.packed(lambda part: part.sql), state.term
     table = pa.table({"x": pa.array(values, pa.float64())})
     con.register("terms", table)
     parts = con.execute(f"SELECT {expression} AS s FROM (SELECT *, {term} FROM terms)").fetchall()[0][0]

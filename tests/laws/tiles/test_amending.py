@@ -92,7 +92,7 @@ def test_first_labels_and_new_predictions_amend_every_state(task, tmp_path):
     as_of = known.known_at.max() + SECOND
     outcome = sli.run(whole, as_of=str(as_of))
     assert outcome.plan.new_rows is not None
-    assert set(whole.kinds.values()) > INVERTIBLE
+    assert {state.kind for state in whole.states.values()} > INVERTIBLE
     check_equal(whole, tmp_path, as_of)
 
 

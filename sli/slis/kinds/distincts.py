@@ -1,0 +1,80 @@
+"""Distinct values: the smallest hashes of the values, which tell about how many different ones there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import duckdb
+import numpy as np
+
+from sli.engine.sql import text_of
+from sli.slis.kinds.lists import Elements, ListState, check_none, most_kept, smallest_sql
+from sli.slis.states import Floats, Integers, State, integers, take
+
+DISTINCT = 1024
+"""A state of distinct values keeps this many hashes."""
+HASHES = 2.0**63
+"""The number of possible hashes."""
+
+
+@dataclass(frozen=True)
+class DistinctState(ListState):
+    """The DISTINCT smallest hashes of the values of `of`."""
+
+    kind = "distinct"
+    resamples = False
+    fields: ClassVar[Mapping[str, str]] = {"hash": "BIGINT"}
+    order = "hash"
+    element_bytes = 30
+    most_elements = DISTINCT
+
+    @classmethod
+    def examples(cls) -> tuple[State, ...]:
+        return (cls(of="x"),)
+
+    @property
+    def values(self) -> str:
+        return f"{text_of(self.of)} AS x"
+
+    def collected(self, source: str) -> str:
+        # MD5 because DuckDB's own hash may change with its version; without its lowest bit it fits a signed integer.
+        values = f"SELECT DISTINCT c.cell, {most_kept(DISTINCT)} AS room, x FROM {source}"
+        hashed = f"SELECT DISTINCT cell, room, (md5_number_lower(x) >> 1)::BIGINT AS h FROM ({values})"
+        return f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell"
+
+    def merged(self, source: str, group: str) -> str:
+        distinct = f"SELECT DISTINCT {group}, hash FROM ({source})"
+        return f"SELECT {group}, unnest({smallest_sql('hash', DISTINCT)}) AS hash FROM ({distinct}) GROUP BY {group}"
+
+    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
+        """Raises CannotAmend if a hash goes, because other pairs may still have its value."""
+        before, after, stored = (
+            f"(SELECT row, unnest({self.id}) AS hash FROM {side})" for side in ("before", "after", "stored")
+        )
+        check_none(con, f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
+        return self.merged(f"SELECT * FROM {stored} UNION ALL SELECT * FROM {after}", "row")
+
+    def read(self, offsets: Integers, elements: Elements) -> Distincts:
+        kept = np.diff(offsets)
+        largest = np.full(len(kept), np.nan)
+        # Hashes ascend, so the last of a row is its largest.
+        largest[kept > 0] = integers(elements["hash"])[offsets[1:][kept > 0] - 1] / HASHES
+        return Distincts(kept, largest)
+
+
+@dataclass(frozen=True)
+class Distincts:
+    """For each of n rows the number of hashes kept, at most DISTINCT, and the largest as a share of the hash range."""
+
+    kept: Integers
+    largest: Floats
+
+    def take(self, rows: Integers) -> Distincts:
+        """These rows in this order; -1 is an empty row."""
+        return Distincts(take(self.kept, rows), take(self.largest, rows))
+
+    def between(self, first: int, last: int) -> Distincts:
+        """The rows from `first` up to, but not including, `last`."""
+        return Distincts(self.kept[first:last], self.largest[first:last])

@@ -1,0 +1,113 @@
+"""Groups: how many pairs have each text, and the exact sum of an amount for each text.
+
+Limit: every different text is kept, so it is meant for columns with few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import duckdb
+import numpy as np
+
+from sli.slis.kinds.lists import Elements, Keyed, ListState, doubles
+from sli.slis.kinds.sums import exact_sum, read_sum
+from sli.slis.states import Floats, Integers, State, integers
+
+WHOLE_NUMBERS = ("::TINYINT", "::SMALLINT", "::INTEGER")
+"""How amounts end that are added up as integers: however many they are, their sum fits a BIGINT."""
+SUMMED = {part.name: part.type for part in exact_sum("x")}
+
+
+@dataclass(frozen=True)
+class GroupsState(ListState):
+    """The number of pairs by the text `of`, and the sum of `amount` in each group."""
+
+    kind = "groups"
+    fields: ClassVar[Mapping[str, str]] = {"key": "VARCHAR", "count": "BIGINT", **SUMMED}
+    order = "key"
+    keyed = True
+    element_bytes = 150
+    most_elements = 1 << 20
+
+    @classmethod
+    def examples(cls) -> tuple[State, ...]:
+        return cls(of="x::VARCHAR"), cls(of="(x > 0)::VARCHAR", where="x < 1e9", amount="x")
+
+    @property
+    def values(self) -> str:
+        whole = self.amount.endswith(WHOLE_NUMBERS)
+        amount = f", ({self.amount}){'' if whole else '::DOUBLE'} AS x" if self.amount else ""
+        return f"({self.of}) AS key{amount}"
+
+    @property
+    def present(self) -> str:
+        # The expression may be long, and is not computed twice.
+        return self.where
+
+    @property
+    def grouped(self) -> str:
+        if not self.amount:
+            sums = dict.fromkeys(SUMMED, "NULL")
+        elif self.amount.endswith(WHOLE_NUMBERS):
+            # The same sum as of doubles, but faster.
+            sums = {"whole": "coalesce(sum(x), 0)::BIGINT", "fraction": "0", "undefined": "0"}
+        else:
+            sums = {part.name: part.sql for part in exact_sum("x")}
+        return "count(*) AS count" + "".join(f", {sql} AS {name}" for name, sql in sums.items())
+
+    def collected(self, source: str) -> str:
+        sums = "".join(f", sum(v.{name})::{type} AS {name}" for name, type in list(self.fields.items())[1:])
+        return (
+            f"SELECT c.cell, v.key::VARCHAR AS key{sums} FROM {source} WHERE v.key IS NOT NULL GROUP BY c.cell, v.key"
+        )
+
+    def merged(self, source: str, group: str) -> str:
+        sums = "".join(f", sum({name}) AS {name}" for name in list(self.fields)[1:])
+        return f"SELECT {group}, key{sums} FROM ({source}) GROUP BY {group}, key"
+
+    def updated(self, con: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as of every kind
+        """Counts and sums can always be subtracted."""
+        sums = "".join(f", sum(sign * {name})::{type} AS {name}" for name, type in list(self.fields.items())[1:])
+        return f"SELECT row, key{sums} FROM ({self.signed_elements()}) GROUP BY row, key HAVING sum(sign * count) > 0"
+
+    def read(self, offsets: Integers, elements: Elements) -> Groups:
+        sums = read_sum(*(doubles(elements[name]) for name in SUMMED))
+        keys = np.asarray(elements["key"].to_numpy(zero_copy_only=False), dtype=object)
+        return Groups(offsets, keys, integers(elements["count"]), sums)
+
+
+@dataclass(frozen=True)
+class Groups(Keyed):
+    """For each of n rows a map from text to a count and a sum, in flat arrays.
+
+    Row i has the texts `keys[offsets[i]:offsets[i + 1]]`, ascending, each once, with their `counts` and `sums`. A sum
+    is NaN if one of its terms is not finite or 2^96 or more in size.
+
+    >>> fares = Groups(np.array([0, 2, 3]), np.array(["east", "west", "east"], dtype=object),
+    ...                np.array([2, 1, 4]), np.array([30.0, 8.0, 70.0]))
+    >>> counts, sums = fares.dense(["east", "west"])
+    >>> counts
+    array([[2, 1],
+           [4, 0]])
+    >>> sums / counts.sum(axis=1, keepdims=True)
+    array([[10.        ,  2.66666667],
+           [17.5       ,  0.        ]])
+    """
+
+    per_key = ("keys", "counts", "sums")
+
+    sums: Floats
+
+    def dense(self, keys: Sequence[str]) -> tuple[Integers, Floats]:
+        """Counts and sums as tables with n rows and one column for each of `keys`; other keys are left out."""
+        column = {key: i for i, key in enumerate(keys)}
+        at = np.array([column.get(key, -1) for key in self.keys], dtype=np.int64)
+        rows = self.rows[at >= 0]
+        counts = np.zeros((len(self.offsets) - 1, len(keys)), dtype=np.int64)
+        sums = np.zeros(counts.shape)
+        counts[rows, at[at >= 0]] = self.counts[at >= 0]
+        sums[rows, at[at >= 0]] = self.sums[at >= 0]
+        return counts, sums

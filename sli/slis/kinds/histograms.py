@@ -1,0 +1,173 @@
+"""Histograms: how often each value occurs, with no buckets chosen beforehand.
+
+A histogram of at most EXACT_ROWS values keeps them exactly, a larger one rounds them to BITS significant bits. Rounding
+twice is rounding once, so merging in any order gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import duckdb
+import numpy as np
+
+from sli.slis.kinds.lists import Elements, Keyed, ListState, check_none, doubles
+from sli.slis.kinds.parts import Part
+from sli.slis.states import Flags, Floats, Integers, Spread, State, integers, totals_by
+
+EXACT_ROWS = 1024
+"""A histogram of at most this many values keeps them exactly."""
+BITS = 10
+"""Significant bits of a rounded value: its relative error is at most 2**-BITS."""
+SPLIT = float(2 ** (53 - BITS) + 1)
+ROUNDABLE = 1e290
+
+
+@dataclass(frozen=True)
+class HistogramState(ListState):
+    """The number of pairs by value of `of` and, for each value, of those where `mark` holds.
+
+    `spread` says how a value rounds: `real` keeps BITS significant bits, `probability` keeps them for the nearer of p
+    and 1 - p.
+    """
+
+    kind = "histogram"
+    fields: ClassVar[Mapping[str, str]] = {"value": "DOUBLE", "count": "BIGINT", "marked": "BIGINT"}
+    order = "value"
+    keyed = True
+    element_bytes = 100
+    most_elements = 8192
+
+    @classmethod
+    def examples(cls) -> tuple[State, ...]:
+        return cls(of="x"), cls(of="x", where="x > 0", mark="x < 1")
+
+    @property
+    def size(self) -> Part | None:
+        return Part("n", f"count({self.of}) FILTER (WHERE {self.where})", "sum", "BIGINT")
+
+    @property
+    def values(self) -> str:
+        return f"({self.of})::DOUBLE AS x{f', ({self.mark})::INTEGER AS mark' if self.mark else ''}"
+
+    def collected(self, source: str) -> str:
+        value = f"CASE WHEN c.n_{self.id} > {EXACT_ROWS} THEN {rounded_sql('x', self.spread)} ELSE x END"
+        marked = f"{'sum(mark)' if self.mark else '0'}::BIGINT AS marked"
+        return (
+            f"SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS count, {marked} FROM {source} "
+            "GROUP BY c.cell, value"
+        )
+
+    def _rounded(self) -> str:
+        """SQL of a value in a list of `total` values."""
+        rounded_value = f"{rounded_sql('value', self.spread)} + 0.0::DOUBLE"
+        return f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_value} ELSE value END"
+
+    def merged(self, source: str, group: str) -> str:
+        totals = f"SELECT {group}, sum(count)::BIGINT AS total FROM source GROUP BY {group}"
+        values = f"SELECT {group}, {self._rounded()} AS key, count, marked FROM source JOIN totals USING ({group})"
+        return (
+            f"WITH source AS MATERIALIZED ({source}), totals AS ({totals}) SELECT {group}, key AS value, "
+            f"sum(count)::BIGINT AS count, sum(marked)::BIGINT AS marked FROM ({values}) GROUP BY {group}, key"
+        )
+
+    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
+        """Raises CannotAmend also if a rounded histogram shrinks so much that it needs its exact values."""
+        con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {self.signed_elements()}")
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE totals AS SELECT row, sum(sign * count) AS total, "
+            "coalesce(sum(count) FILTER (WHERE stored), 0) AS stored FROM elements GROUP BY row"
+        )
+        check_none(con, f"SELECT 1 FROM totals WHERE stored > {EXACT_ROWS} AND total <= {EXACT_ROWS}")
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE summed AS SELECT row, {self._rounded()} AS value, "
+            "sum(sign * count)::BIGINT AS count, sum(sign * marked)::BIGINT AS marked "
+            "FROM elements JOIN totals USING (row) GROUP BY row, 2"
+        )
+        check_none(con, "SELECT 1 FROM summed WHERE count < 0 OR marked < 0 OR (count = 0 AND marked > 0)")
+        return "SELECT row, value, count, marked FROM summed WHERE count > 0"
+
+    def read(self, offsets: Integers, elements: Elements) -> Histograms:
+        counts = integers(elements["count"])
+        exact: Flags = totals_by(offsets, counts) <= EXACT_ROWS
+        marked = integers(elements["marked"])
+        return Histograms(offsets, doubles(elements["value"]), counts, marked, exact, self.spread)
+
+
+@dataclass(frozen=True)
+class Histograms(Keyed):
+    """For each of n rows a map from value to count, in flat arrays.
+
+    Row i has the values `keys[offsets[i]:offsets[i + 1]]`, ascending, each once, and their `counts`. `exact[i]` is true
+    if the values of row i are not rounded. `marked` counts the pairs of a value for which the condition `mark` of the
+    state holds; 0 if the state has none.
+
+    >>> ages = Histograms(np.array([0, 2, 3]), np.array([30.0, 31.0, 25.0]), np.array([5, 1, 4]),
+    ...                   np.array([0, 0, 0]), np.array([True, True]))
+    >>> ages.totals
+    array([6, 4])
+    >>> ages.rows
+    array([0, 0, 1])
+    """
+
+    per_key = ("keys", "counts", "marked")
+
+    marked: Integers
+    exact: Flags
+    spread: Spread = "real"
+
+    @functools.cached_property
+    def below(self) -> Integers:
+        """Number of lower values in the row of each key."""
+        return self._below(self.counts)
+
+    @functools.cached_property
+    def marked_below(self) -> Integers:
+        """Number of lower values in the row of each key for which `mark` holds."""
+        return self._below(self.marked)
+
+    def _below(self, counts: Integers) -> Integers:
+        running = np.concatenate([[0], np.cumsum(counts)])[:-1]
+        before: Integers = running - running[self.offsets[:-1][self.rows]]
+        return before
+
+    def rounded_unless(self, exact: Flags) -> Floats:
+        """The keys, rounded in the rows where `exact` is false."""
+        return np.where(exact[self.rows], self.keys, rounded(self.keys, self.spread))
+
+    def take(self, rows: Integers) -> Self:
+        """These rows in this order; -1 is an empty row."""
+        # Index -1 finds the element appended here, for an empty row.
+        return replace(super().take(rows), exact=np.append(self.exact, True)[rows])
+
+    def between(self, first: int, last: int) -> Self:
+        """The rows from `first` up to, but not including, `last`."""
+        return replace(super().between(first, last), exact=self.exact[first:last])
+
+
+def rounded(values: Floats, spread: Spread = "real") -> Floats:
+    """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971): the same bits as `rounded_sql`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if spread == "probability":
+            return np.where(values < 0.5, _significant(values), 1.0 - _significant(1.0 - values))
+        return np.where(np.abs(values) > ROUNDABLE, values, _significant(values))
+
+
+def _significant(values: Floats) -> Floats:
+    scaled = values * SPLIT
+    return scaled - (scaled - values)
+
+
+def rounded_sql(value: str, spread: Spread) -> str:
+    """SQL twin of `rounded`."""
+
+    def significant(x: str) -> str:
+        return f"(({x}) * {SPLIT!r}::DOUBLE - (({x}) * {SPLIT!r}::DOUBLE - ({x})))"
+
+    if spread == "probability":
+        upper = f"1.0::DOUBLE - {significant(f'1.0::DOUBLE - {value}')}"
+        return f"(CASE WHEN {value} < 0.5 THEN {significant(value)} ELSE {upper} END)"
+    return f"(CASE WHEN abs({value}) > {ROUNDABLE!r} THEN {value} ELSE {significant(value)} END)"

@@ -1,0 +1,130 @@
+"""Samples: some of the pairs, for functions that do not merge."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, cast
+
+import duckdb
+import numpy as np
+
+from sli.engine.sql import quoted, text_of
+from sli.slis.kinds.lists import Elements, ListState, check_none, doubles, most_kept
+from sli.slis.states import Floats, Integers, Objects, State, integers
+
+Element = TypeVar("Element")
+
+SAMPLE_ROWS = 1000
+"""A sample keeps this many pairs."""
+TEXT_BYTES = 200
+"""About how many bytes a text column of a sample takes, for each element, with its copies."""
+
+
+@dataclass(frozen=True)
+class SampleState(ListState):
+    """Label, prediction and the `columns` of the SAMPLE_ROWS pairs with the smallest keys: a uniform sample that does
+    not depend on how pairs are grouped."""
+
+    kind = "sample"
+    for_function = True
+    fields: ClassVar[Mapping[str, str]] = {
+        "key": "BIGINT",
+        "truth": "DOUBLE",
+        "prediction": "DOUBLE",
+        "columns": "VARCHAR[]",
+    }
+    order = "key, truth, prediction"
+    element_bytes = 100
+    most_elements = SAMPLE_ROWS
+
+    @classmethod
+    def examples(cls) -> tuple[State, ...]:
+        return cls(of="prediction"), cls(of="decision", where="x > 0", columns=("x",))
+
+    @property
+    def bytes_of_element(self) -> int:
+        return self.element_bytes + TEXT_BYTES * len(self.columns)
+
+    @property
+    def present(self) -> str:
+        return self.where
+
+    @property
+    def values(self) -> str:
+        kept = ", ".join(text_of(quoted(name)) for name in self.columns)
+        prediction = "value" if self.of == "prediction" else self.of
+        return (
+            f"{{'key': (k >> 1)::BIGINT, 'truth': truth::DOUBLE, 'prediction': {prediction}::DOUBLE, "
+            f"'columns': [{kept}]::VARCHAR[]}} AS x"
+        )
+
+    def collected(self, source: str) -> str:
+        least = f"SELECT c.cell, unnest(min(x, {most_kept(SAMPLE_ROWS)})) AS x FROM {source} GROUP BY c.cell"
+        return f"SELECT cell, {self.unnested} FROM ({least})"
+
+    def merged(self, source: str, group: str) -> str:
+        place = f"row_number() OVER (PARTITION BY {group} ORDER BY {self.order})"
+        return f"SELECT {group}, {self.names} FROM ({source}) QUALIFY {place} <= {SAMPLE_ROWS}"
+
+    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
+        """Raises CannotAmend if a full sample loses a pair: which pair would take its place is unknown."""
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE summed AS SELECT row, {self.names}, sum(sign) AS n "
+            f"FROM ({self.signed_elements()}) GROUP BY ALL"
+        )
+        full = f"SELECT row FROM (SELECT row, len({self.id}) AS n FROM stored) WHERE n >= {SAMPLE_ROWS}"
+        before, after = (
+            f"SELECT row, x.key AS key FROM (SELECT row, unnest({self.id}) AS x FROM {side})"
+            for side in ("before", "after")
+        )
+        check_none(con, f"SELECT 1 FROM ({before} EXCEPT ALL {after}) WHERE row IN ({full})")
+        check_none(con, f"SELECT 1 FROM summed WHERE n < 0 AND row NOT IN ({full})")
+        return self.merged("SELECT *, unnest(range(n::BIGINT)) FROM summed WHERE n > 0", "row")
+
+    def read(self, offsets: Integers, elements: Elements) -> Samples:
+        truth, prediction = (doubles(elements[name]) for name in ("truth", "prediction"))
+        keys = integers(elements["key"])
+        # Arrow allows null lists, but a sample never stores one.
+        texts = cast("list[list[str | None]]", elements["columns"].to_pylist() if self.columns else [])
+        pieces = list(itertools.pairwise(offsets))
+        columns: list[Mapping[str, Objects]] = [
+            {name: np.array([row[i] for row in texts[a:b]], dtype=object) for i, name in enumerate(self.columns)}
+            for a, b in pieces
+        ]
+        return Samples(
+            [truth[a:b] for a, b in pieces],
+            [prediction[a:b] for a, b in pieces],
+            [keys[a:b] for a, b in pieces],
+            columns,
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """For each of n rows a uniform sample of its pairs, ordered by `key`: labels, predictions and, as text, columns."""
+
+    label: list[Floats]
+    prediction: list[Floats]
+    keys: list[Integers]
+    columns: list[Mapping[str, Objects]]
+
+    def take(self, rows: Integers) -> Samples:
+        """These rows in this order; -1 is an empty row."""
+
+        def at(values: list[Element], empty: Element) -> list[Element]:
+            return [empty if row < 0 else values[row] for row in rows]
+
+        nothing: Floats = np.array([])
+        return Samples(
+            at(self.label, nothing),
+            at(self.prediction, nothing),
+            at(self.keys, np.array([], dtype=np.int64)),
+            at(self.columns, {}),
+        )
+
+    def between(self, first: int, last: int) -> Samples:
+        """The rows from `first` up to, but not including, `last`."""
+        at = slice(first, last)
+        return Samples(self.label[at], self.prediction[at], self.keys[at], self.columns[at])

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +22,7 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import meets_any
 from sli.calendar.zone import Zone
 from sli.config.model import Config
+from sli.engine.arrow import Flags
 from sli.engine.connection import connected, prepare_cursor
 from sli.engine.sql import literal
 from sli.planning.affected import windows_compared_with
@@ -63,36 +63,25 @@ class Scope:
     plan: Plan
     passes: Sequence[Pass]
 
-    def declared(self) -> pa.Table:
-        """Each SLI, definition, grain and slice_by that the config declares."""
-        rows = [
-            {"sli": sli.name, "definition": self.config.definition(sli), "grain": grain.name, "slice_by": slice_by}
-            for sli in self.config.declared
-            for grain in self.config.all_grains
-            for slice_by in self._slice_sets
-        ]
-        return pa.Table.from_pylist(rows)
-
-    @property
-    def _slice_sets(self) -> list[str]:
-        return [",".join(columns) for columns in self.config.slice_sets]
-
-    def contains(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """For each published (flat) row whether it is in scope."""
-        starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
+    def declared(self, rows: pa.Table) -> Flags:
+        """For each published (flat) row whether the config declares its SLI, definition, grain and slices."""
         declared = np.zeros(len(rows), dtype=bool)
         for sli in self.config.declared:
             # Both name and definition must match, since a renamed SLI keeps its definition.
             declared |= _is_in(rows, "sli", [sli.name]) & _is_in(rows, "definition", [self.config.definition(sli)])
         declared &= _is_in(rows, "grain", [grain.name for grain in self.config.all_grains])
-        declared &= _is_in(rows, "slice_by", self._slice_sets)
+        return declared & _is_in(rows, "slice_by", [",".join(columns) for columns in self.config.slice_sets])
+
+    def rolled_up(self, rows: pa.Table) -> Flags:
+        """For each published (flat) row whether the run rolled up its window."""
+        starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         rolled_up = np.zeros(len(rows), dtype=bool)
         for pass_ in self.passes:
             of_slis = _is_in(rows, "sli", [sli.name for sli in pass_.slis])
             for grain in pass_.grains:
                 at = np.flatnonzero(of_slis & _is_in(rows, "grain", [grain.name]))
                 rolled_up[at] |= pass_.choose(grain, starts[at], ends[at])
-        return rolled_up | ~declared
+        return rolled_up
 
 
 def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: Scope, first: bool) -> Difference:
@@ -100,17 +89,12 @@ def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: 
 
     `first`: nothing was published before.
     """
-    config = scope.config
-    if first and not old:
-        parts = [all_added(new[grain], scope) for grain in sorted(new)]
-    else:
-        with connected(config.parallel, config.task_memory) as con:
-            parts = []
-            for before, now in _small_grains_together(old, new):
-                with con.cursor() as cursor:
-                    prepare_cursor(cursor)
-                    parts.append(compare_grains(cursor, before, now, scope, first))
-    parts = parts or [all_added(NOTHING, scope)]
+    config, parts = scope.config, [no_difference()]
+    with connected(config.parallel, config.task_memory) as con:
+        for before, now in _small_grains_together(old, new):
+            with con.cursor() as cursor:
+                prepare_cursor(cursor)
+                parts.append(_compare_grains(cursor, before, now, scope, first))
     rows, revised = (
         pa.concat_tables([getattr(part, name) for part in parts], promote_options="permissive")
         for name in ("rows", "revised")
@@ -144,77 +128,96 @@ def _nothing_published() -> pa.Table:
 
 def no_difference() -> Difference:
     """A difference without rows."""
-    stamp = {"as_of": pa.int64(), "run_id": TEXT, "change": TEXT, "cause": TEXT, "old_value": pa.float64()}
-    more = [pa.field(name, kind) for name, kind in {**stamp, "old_verdict": TEXT}.items()]
-    nothing = pa.Table.from_batches([], pa.schema([pa.field("model", TEXT), *NOTHING.schema, *more]))
-    return Difference(nothing, nothing, {})
+    stamp = [pa.field("as_of", pa.int64()), pa.field("run_id", TEXT)]
+    change = [pa.field(name, pa.float64() if name == "old_value" else TEXT) for name in _CHANGE]
+    rows, revised = (
+        pa.Table.from_batches([], pa.schema([pa.field("model", TEXT), *NOTHING.schema, *more]))
+        for more in (stamp, [*stamp, *change])
+    )
+    return Difference(rows, revised, {})
 
 
-def all_added(new: pa.Table, scope: Scope) -> Difference:
-    """What `compare_grains` returns if nothing was published before: all rows, in the order of `new`."""
-    n, plan = len(new), scope.plan
-    rows = new.select(list(ROLLED)).add_column(0, "model", constant_column(scope.config.model, TEXT, n))
-    rows = rows.append_column("as_of", constant_column(plan.as_of, pa.int64(), n))
-    rows = rows.append_column("run_id", constant_column(plan.run_id, TEXT, n))
-    revised = rows
-    for name, value, kind in (
-        ("change", "added", TEXT),
-        ("cause", "first run", TEXT),
-        ("old_value", None, pa.float64()),
-        ("old_verdict", None, TEXT),
-    ):
-        revised = revised.append_column(name, constant_column(value, kind, n))
-    grains = sorted(text_counts(new.column("grain")))
-    return Difference(rows, revised, {grain: sorted(text_counts(new.column("day"))) for grain in grains})
-
-
-def compare_grains(
+def _compare_grains(
     con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope, first: bool
 ) -> Difference:
-    """The rows of some grains added, changed and removed, and all rows of the partitions these lie in."""
-    config = scope.config
-    in_scope = scope.contains(old) if len(old) else np.array([], dtype=bool)
-    con.register("old_arrow", old.append_column("in_scope", pa.array(in_scope, pa.bool_())))
-    con.register("new_arrow", _with_changed_windows(config.zone, config.all_grains, config.declared, scope.plan, new))
-    con.register("declared_arrow", scope.declared())
-    _find_revised(con, scope, first)
+    """The rows of some grains added, changed and removed, and all rows of the partitions these lie in.
+
+    SQL only numbers these rows: copying them through it would take longer than to compare them.
+    """
+    _match_rows(con, old, new, scope, first)
     partitions: dict[str, list[str]] = {}
-    for grain, day in con.execute("SELECT DISTINCT grain, day FROM revised ORDER BY ALL").fetchall():
+    for grain, day in con.execute("FROM changed_partitions ORDER BY ALL").fetchall():
         partitions.setdefault(grain, []).append(day)
-    columns = ", ".join(f"o.{name}" for name in ROLLED)
-    con.execute(
-        f"CREATE TEMP TABLE final AS SELECT model, {', '.join(ROLLED)}, as_of, run_id FROM revised "
-        f"WHERE change <> 'removed' UNION ALL SELECT o.model, {columns}, o.as_of, o.run_id FROM old_arrow o "
-        f"JOIN (SELECT DISTINCT grain, day FROM revised) d USING (grain, day) "
-        f"WHERE NOT EXISTS (FROM revised n WHERE {_SAME_KEY})"
+    written = _numbers(con, "now", "change IN ('added', 'changed')")
+    removed = _numbers(con, "before", "change = 'removed'")
+    kept = _numbers(con, "before", "change = 'kept' AND (grain, day) IN (FROM changed_partitions)")
+    now = _stamped(_at(new, written), scope)
+    revised = [_with_change(now, written), _with_change(_stamped(_at(old, removed), scope), removed)]
+    rows = [now, encode_texts(_at(old, kept).select(now.schema.names))]
+    return Difference(
+        pa.concat_tables(rows, promote_options="permissive"),
+        pa.concat_tables(revised, promote_options="permissive"),
+        partitions,
     )
-    order = "grain, day, sli, slice_by, slice, window_end, window_start"
-    rows = con.sql(f"FROM final ORDER BY {order}").to_arrow_table()
-    revised = con.sql(f"FROM revised ORDER BY {order}").to_arrow_table()
-    return Difference(encode_texts(rows), encode_texts(revised), partitions)
 
 
 _SAME_KEY = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
+_CHANGE = ("change", "cause", "old_value", "old_verdict")
+"""The columns that a revision has besides those of a result."""
 
 
-def _find_revised(con: duckdb.DuckDBPyConnection, scope: Scope, first: bool) -> None:
-    """Create the table `revised`, the rows added, changed and removed, from old_arrow, new_arrow, declared_arrow."""
-    plan, model = scope.plan, literal(scope.config.model)
+def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope, first: bool) -> None:
+    """Create the table `matched`, the numbers of old and new rows of the same key and how they differ.
+
+    And the table `changed_partitions`, the grains and days in which some do.
+    """
+    config = scope.config
+    declared = scope.declared(old)
+    flags = {"declared": declared, "in_scope": scope.rolled_up(old) | ~declared}
+    new = _with_changed_windows(config.zone, config.all_grains, config.declared, scope.plan, new)
+    con.register("new_arrow", new.append_column("number", pa.array(np.arange(len(new)))))
+    for name, values in flags.items():
+        old = old.append_column(name, pa.array(values, pa.bool_()))
+    con.register("old_arrow", old.append_column("number", pa.array(np.arange(len(old)))))
     changed = " OR ".join(f"o.{name} IS DISTINCT FROM n.{name}" for name in COMPARED)
-    stamp = f"{plan.as_of}::BIGINT AS as_of, '{plan.run_id}' AS run_id"
-    new_columns, old_columns = (", ".join(f"{table}.{name}" for name in ROLLED) for table in "no")
     con.execute(
-        f"CREATE TEMP TABLE revised AS SELECT {model} AS model, {new_columns}, {stamp}, "
-        f"CASE WHEN o.sli IS NULL THEN 'added' ELSE 'changed' END AS change, "
-        f"{_cause(scope.config.declared, plan, first)} AS cause, o.value AS old_value, o.verdict AS old_verdict "
-        f"FROM new_arrow n LEFT JOIN old_arrow o ON {_SAME_KEY} WHERE o.sli IS NULL OR {changed}"
+        "CREATE TEMP TABLE matched AS SELECT n.number AS now, o.number AS before, "
+        "coalesce(n.grain, o.grain) AS grain, coalesce(n.day, o.day) AS day, "
+        "CASE WHEN o.number IS NULL THEN 'added' WHEN n.number IS NULL AND o.in_scope THEN 'removed' "
+        f"WHEN n.number IS NOT NULL AND ({changed}) THEN 'changed' ELSE 'kept' END AS change, "
+        "CASE WHEN n.number IS NULL THEN if(o.declared, 'no predictions left', 'no longer declared') "
+        f"ELSE {_cause(config.declared, scope.plan, first)} END AS cause, o.value AS old_value, "
+        f"o.verdict AS old_verdict FROM new_arrow n FULL JOIN old_arrow o ON {_SAME_KEY}"
     )
     con.execute(
-        f"INSERT INTO revised SELECT {model}, {old_columns}, {stamp}, 'removed', CASE WHEN s.definition IS NULL "
-        f"THEN 'no longer declared' ELSE 'no predictions left' END, o.value, o.verdict FROM old_arrow o "
-        "LEFT JOIN declared_arrow s USING (sli, definition, grain, slice_by) "
-        f"WHERE o.in_scope AND NOT EXISTS (FROM new_arrow n WHERE {_SAME_KEY})"
+        "CREATE TEMP TABLE changed_partitions AS SELECT DISTINCT grain, day FROM matched WHERE change <> 'kept'"
     )
+
+
+def _numbers(con: duckdb.DuckDBPyConnection, side: str, which: str) -> pa.Table:
+    """The numbers of the new rows (`now`) or old rows (`before`) chosen, as column `number`, with how they changed."""
+    sql = f"SELECT {side} AS number, {', '.join(_CHANGE)} FROM matched WHERE {which} ORDER BY number"
+    return encode_texts(con.sql(sql).to_arrow_table())
+
+
+def _at(rows: pa.Table, numbers: pa.Table) -> pa.Table:
+    """The rows with these numbers; without a copy if these are all."""
+    return rows if len(numbers) == len(rows) else rows.take(numbers.column("number"))
+
+
+def _stamped(rows: pa.Table, scope: Scope) -> pa.Table:
+    """Rows as the run publishes them."""
+    n, plan = len(rows), scope.plan
+    rows = encode_texts(rows.select(list(ROLLED)))
+    rows = rows.add_column(0, "model", constant_column(scope.config.model, TEXT, n))
+    rows = rows.append_column("as_of", constant_column(plan.as_of, pa.int64(), n))
+    return rows.append_column("run_id", constant_column(plan.run_id, TEXT, n))
+
+
+def _with_change(rows: pa.Table, numbers: pa.Table) -> pa.Table:
+    for name in _CHANGE:
+        rows = rows.append_column(name, numbers.column(name))
+    return rows
 
 
 def _cause(slis: Sequence[Sli], plan: Plan, first: bool) -> str:
@@ -262,10 +265,8 @@ def _with_changed_windows(
     )
 
 
-def _is_in(rows: pa.Table, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
-    result: npt.NDArray[np.bool_] = pc.is_in(rows.column(column), pa.array(list(values), pa.string())).to_numpy(
-        zero_copy_only=False
-    )
+def _is_in(rows: pa.Table, column: str, values: Iterable[str]) -> Flags:
+    result: Flags = pc.is_in(rows.column(column), pa.array(list(values), pa.string())).to_numpy(zero_copy_only=False)
     return result
 
 

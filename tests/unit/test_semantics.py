@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -873,39 +872,6 @@ def test_the_audit_that_stands_is_that_of_one_publication_also_where_content_ret
         s.remove("predictions", "more.parquet")
     s.run(LATER)
     s.check_audit(LATER)
-
-
-def test_the_first_publication_is_what_a_comparison_with_nothing_finds(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sli.engine.connection import connect
-    from sli.publishing import diff
-
-    seen = []
-
-    def both(new: pa.Table, scope: Any) -> Any:
-        quick = made_new(new, scope)
-        nothing = new.slice(0, 0).append_column("as_of", pa.array([], pa.int64()))
-        for name in ("model", "run_id"):
-            nothing = nothing.append_column(name, pa.array([], pa.string()))
-        with connect(1, 1 << 28) as con:
-            slow = diff.compare_grains(con, nothing, new, scope, True)
-        seen.append((quick, slow))
-        return quick
-
-    made_new = diff.all_added
-    monkeypatch.setattr(diff, "all_added", both)
-    s = make(grains=("hour", "day", "cumulative"), slice_by=((), ("site",)), slis=("accuracy", "log_loss"))
-    s.log_predictions("a.parquet", [p(f"{i}", TEN + i * HOUR, i / 40, site="ab"[i % 2]) for i in range(40)])
-    s.log_feedback("a.parquet", [f(f"{i}", TEN + i * HOUR, float(i % 3 == 0)) for i in range(30)])
-    s.run(LATER)
-    assert len(seen) == len(s.world.grains)
-    for (quick, slow), name in itertools.product(seen, ("rows", "revised")):
-        mine, theirs = getattr(quick, name), getattr(slow, name)
-        names = sorted(theirs.schema.names)
-        assert len(mine)
-        assert sorted(map(str, mine.select(names).to_pylist())) == sorted(map(str, theirs.select(names).to_pylist()))
-        assert quick.partitions == slow.partitions
 
 
 def test_a_week_or_month_is_read_by_an_end_long_before_its_own(make: Make) -> None:

@@ -32,9 +32,13 @@ test: install browser
 soak: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m soak
 
-# The property tests with many more examples, new ones each time.
+# New examples each time: random histories for SECONDS in PROCESSES processes, then the other property tests with many more.
+SECONDS ?= 1800
+PROCESSES ?= $(shell getconf _NPROCESSORS_ONLN)
+
 fuzz: install
-	$(BIN)/pytest --numprocesses 2 --hypothesis-profile fuzz -m "hypothesis and not soak"
+	$(BIN)/python tests/fuzz.py --seconds $(SECONDS) --processes $(PROCESSES)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --hypothesis-profile fuzz -m "hypothesis and not soak"
 
 check: install
 	$(BIN)/ruff format --check .

@@ -53,6 +53,8 @@ class Scenario:
     settings: Mapping[str, Any] = field(default_factory=dict)
     predictions: dict[str, list[Prediction]] = field(default_factory=dict)
     feedback: dict[str, list[Feedback]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    """Columns that files of predictions have whether or not the world slices by them."""
 
     def __post_init__(self) -> None:
         (self.root / "predictions").mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ class Scenario:
 
     def log_predictions(self, name: str, rows: Iterable[Prediction]) -> None:
         rows = self.predictions[name] = list(rows)
-        columns = sorted({column for by in self.world.slice_by for column in by})
+        columns = sorted({*self.columns, *(column for by in self.world.slice_by for column in by)})
         table = {
             "output_id": pa.array([r.id for r in rows], pa.string()),
             "predicted_at": pa.array([r.time for r in rows], pa.int64()).cast(UTC_TIME),
@@ -133,7 +135,7 @@ class Scenario:
                 total = int(group["whole"]) + int(group["fraction"]) / 2**80
                 found[key] = group["count"], total * kept.unit
         expected = outcomes(self.world, self.answer(as_of).pairs, self.config.tile)
-        assert found.keys() == expected.keys()
+        assert found.keys() == expected.keys(), f"outcomes: {found} are not {expected}"
         for key, (count, total) in expected.items():
             assert found[key][0] == count, key
             assert math.isclose(found[key][1], total, rel_tol=1e-9, abs_tol=1e-12), key
@@ -143,7 +145,8 @@ class Scenario:
         for row in standing_audit(self.config).itertuples():
             key = (row.log, row.check.split(":")[0])
             counts[key] = counts.get(key, 0) + row.count
-        assert counts == self.answer(as_of).audit
+        expected = self.answer(as_of).audit
+        assert counts == expected, f"the audit is {counts}, not {expected}"
 
 
 def published(config: Config, as_of: int | None = None) -> dict[Any, tuple[Any, ...]]:

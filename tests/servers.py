@@ -155,3 +155,13 @@ def postgres(user: str, password: str, database: str) -> Iterator[int]:
             yield port
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def two_workers() -> Iterator[str]:
+    """The address of a Dask scheduler with two workers, all of them threads of this process."""
+    from distributed import LocalCluster
+
+    quiet = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", **quiet) as cluster:
+        yield cluster.scheduler_address

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import decimal
 import itertools
+import math
 import os
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import config_tree, small_world
-from distributed import LocalCluster
-from laws import test_histories as histories
 from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at
+from servers import two_workers
 
 import sli
 from sli.command.text import plan_lines
@@ -93,27 +94,54 @@ def run_both(pair: list[Scenario], shuffling: Callable[[bool], None], as_of: int
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    """The address of a scheduler with two workers."""
-    quiet = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", **quiet) as cluster:
-        yield cluster.scheduler_address
+    with two_workers() as address:
+        yield address
 
 
-@pytest.mark.parametrize(("seed", "elsewhere"), [(0, False), (1, True)])
-def test_random_histories_come_out_alike_and_as_the_oracle_says(
-    tmp_path: Path, shuffling: Callable[[bool], None], scheduler: str, seed: int, elsewhere: bool
+BINARY = World(
+    task="binary",
+    horizon=12 * HOUR,
+    early=HOUR // 2,
+    since=MONDAY,
+    zone="America/New_York",
+    slice_by=((), ("a",), ("a", "b")),
+    grains=("hour", "day", "cumulative"),
+    slis=("log_loss", "roc_auc", "feedback_delay_90"),
+    feedback_nulls="ignore",
+)
+REGRESSION = replace(BINARY, task="regression", slis=("mae", "quantile_25"), predictions_keep="latest", top=1)
+
+
+def some_rows(pick: random.Random) -> tuple[list[Prediction], list[Feedback]]:
+    """Few ids and times, so that many rows are ties, duplicates, late or unmatched; a few are invalid."""
+
+    def moment() -> int | None:
+        return pick.choice([None, *([MONDAY + pick.randrange(-1, 4) * DAY + pick.choice([0, 1, 5, 20]) * HOUR] * 40)])
+
+    def key() -> str | None:
+        return pick.choice([None, *([f"id-{pick.randrange(33)}"] * 40)])
+
+    predictions = [
+        Prediction(key(), moment(), pick.choice([0.0, 0.25, 0.5, pick.random(), math.nan, None]), slices)
+        for slices in pick.choices([{"a": a, "b": b} for a in ("x", "y", None) for b in ("1", 'q"uo,te', "")], k=40)
+    ]
+    return predictions, [Feedback(key(), moment(), pick.choice([0.0, 1.0, 1.0, None, math.nan])) for _ in range(40)]
+
+
+@pytest.mark.parametrize(("world", "elsewhere"), [(BINARY, False), (REGRESSION, True)])
+def test_random_rows_come_out_alike_and_as_the_oracle_says(
+    tmp_path: Path, shuffling: Callable[[bool], None], scheduler: str, world: World, elsewhere: bool
 ) -> None:
-    pick = random.Random(seed)
-    world = histories.world(pick)
+    pick = random.Random(0)
     pair = twins(tmp_path, world, MEMORY)
     if elsewhere:
         pair[1].settings = {**pair[1].settings, "dask": {"scheduler": scheduler}}
     for step in range(2):
         for number in range(2):
-            name, ids = f"{step}-{number}.parquet", 30
-            pair[0].log_predictions(name, [histories.prediction(pick, ids, world.task) for _ in range(40)])
-            pair[0].log_feedback(name, [histories.feedback(pick, ids, world.task) for _ in range(40)])
-        as_of = histories.START + (step + 2) * DAY
+            predictions, feedback = some_rows(pick)
+            pair[0].log_predictions(f"{step}-{number}.parquet", predictions)
+            pair[0].log_feedback(f"{step}-{number}.parquet", feedback)
+        as_of = MONDAY + (step + 2) * DAY
         job = run_both(pair, shuffling, as_of).task_sets[0]
         assert job.shuffle.partitions > 2
         assert job.shuffle.edges

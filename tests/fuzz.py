@@ -1,0 +1,47 @@
+"""Fresh random histories for some time, in several processes at once: what `make fuzz` runs.
+
+Every failure is printed with its fewest steps, as calls that a test can take as they are. Exit code 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+import traceback
+from functools import partial
+
+from histories import SETTINGS, play
+from hypothesis import settings
+from servers import two_workers
+
+BATCH = settings(SETTINGS, max_examples=25, database=None, print_blob=True)
+
+
+def failures(scheduler: str, until: float, _: int) -> int:
+    """Play histories until an instant, in seconds since 1970; how many failed."""
+    failed = 0
+    while time.time() < until:
+        try:
+            play(BATCH, scheduler)
+        except Exception:
+            failed += 1
+            traceback.print_exc()
+    return failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, required=True, help="for how long new histories begin")
+    parser.add_argument("--processes", type=int, required=True)
+    given = parser.parse_args()
+    processes = multiprocessing.get_context("spawn").Pool(given.processes)
+    with two_workers() as scheduler, processes:
+        work = partial(failures, scheduler, time.time() + given.seconds)
+        failed = sum(processes.imap_unordered(work, range(given.processes)))
+    print(f"{failed} failed" if failed else "no history failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,246 @@
+"""Histories: logs and a config that change, and runs of all kinds, in steps that Hypothesis draws.
+
+After a run that leaves nothing undone the tables equal the oracle's. A failure shrinks to few steps and small rows, and
+is printed as calls that a test can take as they are (`laws/test_histories.py`). Limit: SLIs that the oracle computes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from beliefs import check_belief
+from builders import small_world
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from oracle import Feedback, Prediction, World
+from scenario import DAY, HOUR, Scenario, at, published, text
+
+import sli
+
+START = at("2024-03-08T00:00")  # clocks change in New York two days later
+BOTH = "count mean null_rate difference_previous difference_fixed"
+COUNTS = "true_positives false_positives true_negatives false_negatives"
+RATIOS = "precision recall f1 specificity positive_rate prediction_rate log_loss brier roc_auc"
+SLIS = {
+    "binary": f"accuracy {RATIOS} {COUNTS} quantile_50 feedback_delay_90 {BOTH}".split(),
+    "regression": f"mae mse rmse bias r2 quantile_25 feedback_delay_50 {BOTH}".split(),
+}
+SLIDING = (
+    ("sliding", "2d/1d", ("d", 2), ("d", 1)),
+    ("sliding", "21600s/10800s", ("us", 6 * HOUR), ("us", 3 * HOUR)),
+)
+
+
+def some(values: Any, most: int) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True).map(tuple)
+
+
+def one(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+CHANGEABLE = {
+    "slice_by": some([(), ("a",), ("b",), ("a", "b")], 3),
+    "grains": some(["hour", "day", "cumulative", "week", "month", *SLIDING], 4),
+    "min_support": one(0, 2),
+    "top": one(None, 1, 2),
+}
+KEYS = CHANGEABLE | {
+    "horizon": one(DAY, 2 * HOUR, 12 * HOUR, 3 * DAY, 30 * DAY),
+    "zone": one("UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"),
+    "since": one(START, START + 5 * HOUR),
+    "early": one(0, HOUR // 2),
+    "predictions_keep": one("first", "latest"),
+    "feedback_keep": one("latest", "first"),
+    "feedback_nulls": one("withdraw", "ignore"),
+}
+"""Keys of a world; one that is left out is as in `small_world`."""
+
+
+def worlds(task: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"task": st.just(task), "slis": some(SLIS[task], 3)}, optional=KEYS)
+
+
+def changes(world: World) -> st.SearchStrategy[dict[str, Any]]:
+    """An SLI more or less, or another value of a key."""
+    more = st.sampled_from(SLIS[world.task]).map(lambda name: {"slis": tuple(dict.fromkeys([*world.slis, name]))})
+    less = st.just({"slis": world.slis[1:] or world.slis})
+    return st.one_of(more, less, *(st.fixed_dictionaries({key: values}) for key, values in CHANGEABLE.items()))
+
+
+def mostly(usual: list[Any], rare: list[Any]) -> st.SearchStrategy[Any]:
+    """One in twenty or so is a rare one."""
+    return st.sampled_from([*usual * math.ceil(20 * len(rare) / len(usual)), *rare])
+
+
+# Few distinct times and ids, so that ties, duplicates and windows shared by several rows are common.
+TIMES = [
+    START + day * DAY + time for day in (0, 1, 2, -1, 3) for time in (6 * HOUR, 0, HOUR, 90 * 60_000_000, 20 * HOUR)
+]
+IDS = mostly(["a", "b", "c", "d", "e"], [None])
+SLICES = st.fixed_dictionaries({"a": one("x", "y", None), "b": one("1", 'q"uo,te', "")})
+SCORES = mostly([0.5, 0.25, 0.75, 1.0, 0.0, None, 1 / 3], [math.nan, math.inf, 1.5])
+LABELS = {
+    "binary": mostly([1.0, 0.0, None], [math.nan, 0.5]),
+    "regression": mostly([1.0, 0.0, 2.5, 1 / 3, None], [math.nan]),
+}
+PREDICTIONS = st.builds(Prediction, IDS, mostly(TIMES, [None]), SCORES, SLICES)
+FEEDBACK = {task: st.builds(Feedback, IDS, mostly(TIMES, [None]), labels) for task, labels in LABELS.items()}
+FILES = st.integers(1, 9).map("{}.parquet".format)
+LATER = one(DAY, 0, HOUR, 5 * DAY)
+
+
+def drawn(strategy: Callable[[Any], st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """What a strategy of the machine draws."""
+    return st.runner().flatmap(strategy)
+
+
+class Histories(RuleBasedStateMachine):
+    """Logs and a config that change in any way, and runs of all kinds."""
+
+    scheduler: str | None = None
+
+    @initialize(
+        world=st.one_of(map(worlds, SLIS)),
+        small_memory=one(False, False, True),
+        on_cluster=drawn(lambda machine: one(False, False, machine.scheduler is not None)),
+    )
+    def begin(self, world: dict[str, Any], small_memory: bool = False, on_cluster: bool = False) -> None:
+        self.as_of, self.known, self.changes = START + 20 * HOUR, dict[int, Any](), 1
+        asked = small_world(**{"since": START, "reference": (START + DAY, START + 2 * DAY)} | world)
+        given = {
+            **({"memory": "1KB"} if small_memory else {}),
+            **({"dask": {"scheduler": self.scheduler}} if on_cluster else {}),
+        }
+        self.scenario = Scenario(Path(tempfile.mkdtemp(prefix="sli-history-")), asked, given, columns=("a", "b"))
+        self.scenario.log_predictions("0.parquet", [Prediction("a", START + 6 * HOUR, 0.5, {"a": "x", "b": "1"})])
+
+    def teardown(self) -> None:
+        if hasattr(self, "scenario"):
+            shutil.rmtree(self.scenario.root)
+
+    @precondition(lambda self: self.changes < 4)
+    @rule(file=FILES, rows=st.lists(PREDICTIONS, min_size=1, max_size=6))
+    def log_predictions(self, file: str, rows: list[Prediction]) -> None:
+        """A new file, or one that is written again."""
+        self.scenario.log_predictions(file, rows)
+        self.changes += 1
+
+    @precondition(lambda self: self.changes < 4)
+    @rule(
+        file=FILES, rows=drawn(lambda machine: st.lists(FEEDBACK[machine.scenario.world.task], min_size=1, max_size=6))
+    )
+    def log_feedback(self, file: str, rows: list[Feedback]) -> None:
+        self.scenario.log_feedback(file, rows)
+        self.changes += 1
+
+    @precondition(lambda self: self.files and self.changes < 4)
+    @rule(file=drawn(lambda machine: st.sampled_from(machine.files)))
+    def remove(self, file: tuple[str, str]) -> None:
+        self.scenario.remove(*file)
+        self.changes += 1
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """The files that steps wrote."""
+        logs = (("predictions", self.scenario.predictions), ("feedback", self.scenario.feedback))
+        return [(log, name) for log, files in logs for name in files if name != "0.parquet"]
+
+    @precondition(lambda self: self.changes < 4)
+    @rule(changes=drawn(lambda machine: changes(machine.scenario.world)))
+    def change_config(self, changes: dict[str, Any]) -> None:
+        self.scenario.world = replace(self.scenario.world, **changes)
+        self.changes += 1
+
+    @precondition(lambda self: self.changes)
+    @rule(later=LATER, backfilled=one(True, True, False))
+    def run(self, later: int, backfilled: bool = True) -> None:
+        """A run; then backfills of what is held until nothing is, since one may take a prediction from a final tile."""
+        self.as_of += later
+        outcome = self.scenario.run(self.as_of)
+        if backfilled and outcome.plan.held:
+            for _ in range(5):
+                for held in outcome.plan.held:
+                    outcome = self.scenario.backfill(self.as_of, text(held.start), text(held.end))
+            # Slices and states new to the config wait while hours are held.
+            outcome = self.scenario.run(self.as_of)
+        if backfilled or not outcome.plan.held:
+            self.scenario.check(self.as_of)
+        assert not self.scenario.run(self.as_of).published
+        self.remember(self.as_of)
+        self.changes = len(outcome.plan.held)
+
+    @precondition(lambda self: self.changes)
+    @rule(later=LATER, look_back=one("0h", "6h", "1d", "2d"))
+    def run_looking_back(self, later: int, look_back: str) -> None:
+        self.as_of += later
+        self.scenario.run(self.as_of, look_back=look_back)
+        self.remember(self.as_of)
+
+    @precondition(lambda self: len(self.known) > 1)
+    @rule(earlier=one(HOUR, DAY))
+    def run_as_of_earlier(self, earlier: int) -> None:
+        as_of = max(self.as_of - earlier, START + 6 * HOUR)
+        self.scenario.run(as_of)
+        if as_of < self.as_of:
+            self.scenario.check(as_of, read_as_of=as_of)
+        self.remember(as_of)
+
+    @precondition(lambda self: self.changes)
+    @rule(
+        first=one(0, 7, 14),
+        hours=one(72, 10, 1),
+        chunk=one(None, "1d"),
+        slis=drawn(lambda machine: machine.slis_to_backfill),
+    )
+    def backfill(self, first: int, hours: int, chunk: str | None = None, slis: tuple[str, ...] = ()) -> None:
+        start = self.scenario.world.since + first * HOUR
+        sli.backfill(
+            self.scenario.config,
+            start=text(start),
+            end=text(start + hours * HOUR),
+            sli=slis,
+            chunk=chunk,
+            as_of=text(self.as_of),
+        )
+        self.remember(self.as_of)
+
+    @property
+    def slis_to_backfill(self) -> st.SearchStrategy[tuple[str, ...]]:
+        """One SLI, if anything is published that it may lack, or none, which means everything."""
+        return st.just(()) | some(self.scenario.world.slis, 1) if self.known else st.just(())
+
+    def remember(self, as_of: int) -> None:
+        self.known[as_of] = published(self.scenario.config, as_of)
+
+    @precondition(lambda self: self.known)
+    @rule(
+        as_of=drawn(lambda machine: st.sampled_from(sorted(machine.known))),
+        hours=one(0, -1, 1),
+        window=st.integers(0, 99),
+    )
+    def read(self, as_of: int, hours: int, window: int) -> None:
+        """What was read as of a time is read again, and windows merged from the tiles of then are the same."""
+        found, expected = published(self.scenario.config, as_of), self.known[as_of]
+        assert found == expected, f"as of {text(as_of)}: {found} is not {expected}"
+        check_belief(self.scenario, as_of + hours * HOUR, window)
+
+    # A rule is drawn as often as it has names.
+    run_2 = run_3 = run
+    log_predictions_2, log_feedback_2 = log_predictions, log_feedback
+
+
+SETTINGS = settings(stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def play(how: settings, scheduler: str | None = None) -> None:
+    """Play histories; with a scheduler some of them on its cluster."""
+    Histories.scheduler = scheduler
+    run_state_machine_as_test(Histories, settings=how)

@@ -11,5 +11,6 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 - `slice_values`: whether a slice exists, and which values its columns have
 - `figures`: numbers, durations, times and changes as people read them
 - `raw_rows`, `raw_pairs`: rows of the raw logs, and pairs made from them, by plain pandas
+- `brute_force`: values of SLIs from these pairs, without tiles
 - `verify`: recomputes published values from these pairs and compares
 """

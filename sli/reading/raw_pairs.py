@@ -114,7 +114,7 @@ def _as_pairs(config: Config, joined: pd.DataFrame) -> pd.DataFrame:
         labelled=labelled,
         usable=labelled & joined.value.notna(),
         decision=decision if config.task == "binary" else None,
-        query=joined[config.predictions.query] if config.predictions.query else None,
+        query=with_text("query", joined[query])["slice:query"] if (query := config.predictions.query) else None,
         delay=joined.delay.where(labelled),
     )
 

@@ -36,7 +36,7 @@ from sli.slis.custom.function import loaded
 from sli.slis.custom.sql import needs_labels
 from sli.slis.paired import SIDES, Requests
 from sli.slis.states import integers
-from sli.slis.terms import KINDS
+from sli.slis.terms import states_of_pairs
 from sli.tiles.aggregate import queries_sql, slice_value_sql
 from sli.tiles.build import task_connection
 from sli.tiles.dry_run import check_code, check_names
@@ -83,7 +83,7 @@ def paired_requests(
     `progress` is called as tasks end. Raises SliError.
     """
     _check(config, sli, choice)
-    states = [state for state in sli.formula.states.values() if state.kind != "sample"]
+    states = states_of_pairs(sli.formula).values()
     functions = {state.call: loaded(state.call, config.folder) for state in states if state.call}
     terms = terms_sql(states, functions)
     rows = _rows(config, store, published, choice, terms, by_query=_is_ranking(sli), progress=progress)
@@ -120,7 +120,7 @@ def _check(config: Config, sli: Sli, choice: Choice) -> None:
             todo="leave out --pair",
         )
     for state in sli.formula.states.values():
-        if state.kind not in KINDS:
+        if not state.resamples:
             raise ConfigError(
                 f"{sli.name} rests on extremes or on a number of different values: drawing requests again tells "
                 "nothing about these",

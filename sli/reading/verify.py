@@ -1,50 +1,46 @@
-"""Proof on the user's own data: values recomputed from the raw logs by plain pandas must equal what is published.
+"""Proof on the user's own data: values recomputed from the raw logs by brute force must equal what is published.
 
-It uses nothing of the engine but the list of files: no tiles, no states, no DuckDB. Limit: it reads both logs whole
-into memory.
+Plain pandas makes the pairs, windows and slices; see `brute_force`. So a wrong join, window, slice or merge, or a stale
+tile, shows as a difference. Limit: both logs are read whole into memory; and what a pair adds to a state, and what an
+SLI makes of its states, is not computed in a second way.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from sli.calendar.duration import MINUTE
 from sli.calendar.interval import iso, moment
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import were_read
+from sli.logs.files import Inputs
 from sli.planning.needs import HELD, RECOMPUTE
 from sli.planning.published import Published
 from sli.publishing.store import Store
+from sli.reading.brute_force import Key, PlainPairs, Rules, Sliced, Span, values_of
 from sli.reading.raw_pairs import raw_pairs, reference_pairs
 from sli.reading.read import read
 from sli.slices import OTHER, SliceBy, slice_text
 from sli.slis import Reference, Sli
+from sli.slis.custom.function import loaded
+from sli.slis.states import Floats, Integers, Merged
+from sli.slis.terms import states_of_pairs
 from sli.tiles.dry_run import check_code
 
 TOLERANCE = 1e-9
-Groups = dict[tuple[str | None, ...], pd.DataFrame]
-"""Pairs by the values of their slice columns."""
 
 
-class _Row(Protocol):
-    """A published row: the columns that are compared."""
-
-    sli: str
-    slice: Mapping[str, str | None]
-    value: float
-    error_bound: float
-    predictions: int
-    labelled: int
+ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
+"""The stretch of time of a reference table, whose rows have no time."""
 
 
 @dataclass
@@ -119,16 +115,16 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     verification = Verification(published.as_of, 0, total)
     if not declared.all():
         verification.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that the config lacks")
-    pairs, tables = raw_pairs(config, inputs, published.as_of), reference_pairs(config, inputs.predictions)
+    brute = _Brute(config, inputs, published.as_of)
     for rows in frames:
         grain, start, end = rows[["grain", "window_start", "window_end"]].iloc[0]
         if _is_incomplete(published, start, end):
             verification.waiting += 1
             continue
         verification.windows += 1
-        window = _Window(config, pairs, tables, grain, start, end)
         for slice_by in config.slice_sets:
-            window.compare(verification, slice_by, rows[rows.slice_by == slice_by])
+            window = _Window(brute, grain, (_micros(start), _micros(end)), slice_by)
+            window.compare(verification, rows[rows.slice_by == slice_by])
     return verification
 
 
@@ -145,106 +141,150 @@ def _is_incomplete(published: Published, start: pd.Timestamp, end: pd.Timestamp)
     return any(pd.Timestamp(moment(i.start)) < end and pd.Timestamp(moment(i.end)) > start for i in intervals)
 
 
-class _Window:
-    """The pairs of one window, and the pairs of the references that its SLIs compare it with."""
-
-    def __init__(
-        self,
-        config: Config,
-        pairs: pd.DataFrame,
-        tables: Mapping[str, pd.DataFrame],
-        grain: str,
-        start: pd.Timestamp,
-        end: pd.Timestamp,
-    ) -> None:
-        self.config, self.pairs, self.tables = config, pairs, tables
-        self.grain, self.start, self.end = grain, start, end
-        self.name = f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}"
-        self.inside = _between(pairs, start, end)
-
-    def compare(self, verification: Verification, slice_by: SliceBy, rows: pd.DataFrame) -> None:
-        """Compare each published row of one set of slice columns with the value that its pairs give."""
-        published = {(row.sli, tuple(row.slice.values())): row for row in cast("Iterable[_Row]", rows.itertuples())}
-        groups = _capped(_sliced(self.inside, slice_by), self.config.caps.get(slice_by))
-        references = {sli.reference: self._reference(sli.reference, slice_by) for sli in self.config.declared}
-        for key, members in groups.items():
-            members.attrs.update(end=round(self.end.timestamp() * 1e6), tile=f"{self.config.tile // MINUTE}min")
-            for sli in self.config.declared:
-                row = published.pop((sli.name, key), None)
-                name = f"{sli.name}, {self.name}, {dict(zip(slice_by, key, strict=True)) or 'all'}"
-                if row is None:
-                    verification.differences.append(f"{name}: not published, {len(members)} predictions found")
-                elif np.isnan(row.error_bound) and not np.isnan(row.value):
-                    verification.estimates += 1
-                else:
-                    verification.rows += 1
-                    reference = references[sli.reference]
-                    other = None if reference is None else reference.get(key, self.pairs.iloc[:0])
-                    value = self._value(sli, bool(slice_by), members, other)
-                    verification.differences += _differences(name, row, members, value)
-        verification.differences += [
-            f"{sli}, {self.name}, {key}: published, no prediction found" for sli, key in published
-        ]
-
-    def _value(self, sli: Sli, sliced: bool, members: pd.DataFrame, reference: pd.DataFrame | None) -> float:
-        value = sli.formula.on_rows(*([members] if reference is None else [members, reference]))
-        return float("nan") if sliced and len(members) < self.config.min_support else value
-
-    def _reference(self, reference: Reference | None, slice_by: SliceBy) -> Groups | None:
-        """The pairs of the reference by slice."""
-        if reference is None:
-            return None
-        if reference.kind == "table":
-            pairs = self.tables[reference.path]
-        elif reference.interval is not None:
-            start, end = (pd.Timestamp(moment(edge)) for edge in (reference.interval.start, reference.interval.end))
-            pairs = _between(self.pairs, start, end)
-        else:
-            grain = next(grain for grain in self.config.all_grains if grain.name == self.grain)
-            start_of, end_of = (np.array([round(time.timestamp() * 1e6)]) for time in (self.start, self.end))
-            before = grain.before(self.config.zone, start_of, end_of)[0]
-            pairs = _between(self.pairs, pd.Timestamp(moment(int(before))), self.start)
-        return _sliced(pairs, slice_by)
+def _micros(time: pd.Timestamp) -> int:
+    return round(time.timestamp() * 1e6)
 
 
-def _between(pairs: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
-    return pairs[(pairs.predicted_at >= start) & (pairs.predicted_at < end)]
+class _Brute:
+    """The pairs of the logs and of the reference tables, by each set of slice columns."""
 
+    def __init__(self, config: Config, inputs: Inputs, as_of: int) -> None:
+        self.config = config
+        self.logs = self._sliced(raw_pairs(config, inputs, as_of), config.declared)
+        self.tables = {
+            path: self._sliced(
+                pairs, (sli for sli in config.declared if sli.reference == Reference("table", path=path))
+            )
+            for path, pairs in reference_pairs(config, inputs.predictions).items()
+        }
 
-def _sliced(pairs: pd.DataFrame, slice_by: SliceBy) -> Groups:
-    if not slice_by:
-        return {(): pairs} if len(pairs) else {}
-    groups = pairs.groupby([pairs[f"slice:{name}"] for name in slice_by], dropna=False, sort=False)
-    # pandas types a key as any hashable; a list of columns gives tuples.
-    by_values = cast("Iterable[tuple[tuple[str | None, ...], pd.DataFrame]]", groups)
-    return {tuple(None if pd.isna(value) else value for value in key): members for key, members in by_values}
-
-
-def _capped(groups: Groups, top: int | None) -> Groups:
-    """The `top` largest groups, and the rest together."""
-    if top is None or len(groups) <= top:
-        return groups
-    # Ties are ordered by the text of the slice, as in the tables.
-    names = [str(i) for i in range(len(next(iter(groups))))]
-    order = sorted(groups, key=lambda key: (-len(groups[key]), slice_text(dict(zip(names, key, strict=True)))))
-    rest = (OTHER,) * len(names)
-    small = [groups[key].assign(query=_queries(groups[key]["query"], i)) for i, key in enumerate(order[top:])]
-    return {key: groups[key] for key in order[:top]} | {rest: pd.concat(small)}
-
-
-def _queries(queries: pd.Series, slice: int) -> pd.Series:
-    """Queries prefixed with the number of their slice: in `(other)` a query that occurs in two slices counts twice."""
-    return queries.where(queries.isna(), f"{slice} " + queries.astype(str))
-
-
-def _differences(name: str, row: _Row, members: pd.DataFrame, value: float) -> list[str]:
-    differences = []
-    labelled = int(members.labelled.sum())
-    if (row.predictions, row.labelled) != (len(members), labelled):
-        differences.append(
-            f"{name}: {row.predictions} predictions, {row.labelled} labelled; found {len(members)}, {labelled}"
+    def _sliced(self, pairs: pd.DataFrame, slis: Iterable[Sli]) -> dict[SliceBy, Sliced]:
+        config = self.config
+        states = {state.id: state for sli in slis for state in states_of_pairs(sli.formula).values()}
+        rules = Rules(
+            task=config.task,
+            columns=config.columns,
+            states=states,
+            functions={state.call: loaded(state.call, config.folder) for state in states.values() if state.call},
+            tile=config.tile,
+            level=config.level,
         )
-    allowed = TOLERANCE * abs(value) + 1e-12 + (0.0 if np.isnan(row.error_bound) else row.error_bound)
-    if np.isnan(row.value) != np.isnan(value) or (not np.isnan(value) and abs(row.value - value) > allowed):
-        differences.append(f"{name}: {row.value} published, {value} recomputed")
-    return differences
+        plain = PlainPairs(pairs, rules)
+        return {slice_by: plain.sliced(slice_by) for slice_by in config.slice_sets}
+
+    def reference(self, reference: Reference, grain: str, span: Span, slice_by: SliceBy) -> tuple[Sliced, Span]:
+        """The pairs that a window is compared with, and their stretch of time."""
+        if reference.kind == "table":
+            return self.tables[reference.path][slice_by], ALWAYS
+        if reference.interval is not None:
+            return self.logs[slice_by], (reference.interval.start, reference.interval.end)
+        [declared] = [one for one in self.config.all_grains if one.name == grain]
+        before = declared.before(self.config.zone, *(np.array([edge]) for edge in span))[0]
+        return self.logs[slice_by], (int(before), span[0])
+
+
+class _Window:
+    """One window of one set of slice columns: each row is a slice with pairs, or "(other)"."""
+
+    def __init__(self, brute: _Brute, grain: str, span: Span, slice_by: SliceBy) -> None:
+        self.brute, self.grain, self.span, self.slice_by = brute, grain, span, slice_by
+        self.sliced = brute.logs[slice_by]
+        sizes = self.sliced.sizes(span)
+        self.row_of_key, self.row_of = self._rows(sizes, brute.config.caps.get(slice_by))
+        """The row of each slice by its values; and by its code, -1 if it has no pairs in the window."""
+        start, end = (pd.Timestamp(moment(edge)) for edge in span)
+        self.name = f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}"
+        self.predictions = np.zeros(len(self.row_of_key), dtype=np.int64)
+        np.add.at(self.predictions, self.row_of[sizes > 0], sizes[sizes > 0])
+
+    def _rows(self, sizes: Integers, top: int | None) -> tuple[dict[Key, int], Integers]:
+        """A row for each of the `top` largest slices, and one for the rest together."""
+        keys, codes, rest = self.sliced.keys, np.flatnonzero(sizes), np.array([], dtype=np.int64)
+        if top is not None and len(codes) > top:
+            # Ties are ordered by the text of the slice, as in the tables.
+            texts = [slice_text(dict(zip(self.slice_by, keys[code], strict=True))) for code in codes]
+            codes = codes[np.lexsort((np.array(texts, dtype=object), -sizes[codes]))]
+            codes, rest = codes[:top], codes[top:]
+        row_of_key, row_of = {keys[code]: row for row, code in enumerate(codes)}, np.full(len(keys), -1)
+        row_of[codes] = np.arange(len(codes))
+        if len(rest):
+            row_of[rest] = row_of_key.setdefault((OTHER,) * len(self.slice_by), len(row_of_key))
+        return row_of_key, row_of
+
+    def compare(self, verification: Verification, rows: pd.DataFrame) -> None:
+        """Compare the published rows of the window with the values that its pairs give."""
+        declared = self.brute.config.declared
+        published = rows.reset_index(drop=True)
+        row = np.array([self.row_of_key.get(tuple(slice.values()), -1) for slice in published.slice], dtype=np.int64)
+        estimated = (published.error_bound.isna() & published.value.notna()).to_numpy()
+        name = published.sli.to_numpy(dtype=object)
+        differences: list[_Difference] = []
+        together: dict[tuple[bytes, Reference | None], list[tuple[int, Integers]]] = {}
+        for i, sli in enumerate(declared):
+            own = np.flatnonzero((name == sli.name) & (row >= 0))
+            for absent in np.setdiff1d(np.arange(len(self.predictions)), row[own]):
+                text = f"not published, {self.predictions[absent]} predictions found"
+                differences.append(_Difference(int(absent), i, text))
+            compared = own[~estimated[own]]
+            compared = compared[np.argsort(row[compared])]
+            verification.estimates += len(own) - len(compared)
+            verification.rows += len(compared)
+            together.setdefault((row[compared].tobytes(), sli.reference), []).append((i, compared))
+        for (compared_rows, reference), several in together.items():
+            numbers = np.frombuffer(compared_rows, dtype=np.int64)
+            states = self._states(numbers, reference, [declared[i] for i, _ in several])
+            for i, compared in several:
+                texts = _texts(published.iloc[compared], states[0], self._values(declared[i], *states))
+                differences += [_Difference(int(numbers[j]), i, text) for j, text in texts]
+        keys = list(self.row_of_key)
+        for number, i, text in sorted(differences, key=lambda difference: difference[:2]):
+            slice = dict(zip(self.slice_by, keys[number], strict=True)) or "all"
+            verification.differences.append(f"{declared[i].name}, {self.name}, {slice}: {text}")
+        for place in np.flatnonzero((row < 0) | ~np.isin(name, [sli.name for sli in declared])):
+            key = tuple(published.slice[place].values())
+            verification.differences.append(f"{name[place]}, {self.name}, {key}: published, no prediction found")
+
+    def _states(
+        self, numbers: Integers, reference: Reference | None, slis: Sequence[Sli]
+    ) -> tuple[Merged, Merged | None]:
+        """The states of these rows by their ids, and those of what the rows are compared with."""
+        states = {state.id for sli in slis for state in sli.formula.states.values()}
+        # The row of a slice without pairs is -1, which finds the last element here.
+        place = np.full(len(self.predictions) + 1, -1)
+        place[numbers] = np.arange(len(numbers))
+        own = self.sliced.merged(self.span, states, place[self.row_of], len(numbers))
+        if reference is None:
+            return own, None
+        sliced, span = self.brute.reference(reference, self.grain, self.span, self.slice_by)
+        there = np.full(len(sliced.keys), -1)
+        for key, row in self.row_of_key.items():
+            if (code := sliced.code_of.get(key)) is not None:
+                there[code] = place[row]
+        return own, sliced.merged(span, states, there, len(numbers))
+
+    def _values(self, sli: Sli, own: Merged, other: Merged | None) -> Floats:
+        value = values_of(sli.formula, own, other).value
+        support = self.brute.config.min_support if self.slice_by else 0
+        return np.where(own.predictions < support, np.nan, value)
+
+
+class _Difference(NamedTuple):
+    """A row of a window, the place of an SLI in the config, and what differs."""
+
+    row: int
+    sli: int
+    text: str
+
+
+def _texts(published: pd.DataFrame, own: Merged, value: Floats) -> Iterator[tuple[int, str]]:
+    """What differs between published rows and the values of the same rows: the place of the row, and the text."""
+    predictions, labelled, shown, bound = (
+        published[name].to_numpy() for name in ("predictions", "labelled", "value", "error_bound")
+    )
+    for i in np.flatnonzero((predictions != own.predictions) | (labelled != own.labelled)):
+        counted = f"{own.predictions[i]}, {own.labelled[i]}"
+        yield int(i), f"{predictions[i]} predictions, {labelled[i]} labelled; found {counted}"
+    allowed = TOLERANCE * np.abs(value) + 1e-12 + np.where(np.isnan(bound), 0.0, bound)
+    apart = ~np.isnan(value) & (np.abs(shown - value) > allowed)
+    for i in np.flatnonzero((np.isnan(shown) != np.isnan(value)) | apart):
+        yield int(i), f"{shown[i]} published, {value[i]} recomputed"

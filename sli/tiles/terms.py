@@ -1,15 +1,32 @@
 """SQL of what each pair adds to the states of an SLI: one row a pair, the columns that `slis.terms` reads.
 
-Limit: the kinds of state that `slis.terms` knows.
+Only expressions of one row: no join and no aggregate. Limit: the columns of one state have names of their own, so a
+table has them for one set of pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import pyarrow as pa
+
+from sli.engine.expression import locked_database
 from sli.engine.sql import quoted, text_of
 from sli.slis import State
 from sli.slis.custom.function import UserFunction
+
+
+def terms_of(rows: pa.Table, states: Iterable[State], functions: Mapping[str, UserFunction]) -> pa.Table:
+    """The columns of `terms_sql`, and `labelled`, for each of some rows: pairs, or queries for states of queries."""
+    columns = {"labelled": "labelled", **terms_sql(states, functions)}
+    con = locked_database().cursor()
+    try:
+        con.register("pairs", rows)
+        selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
+        terms: pa.Table = con.sql(f"SELECT {selected} FROM pairs").to_arrow_table()
+        return terms
+    finally:
+        con.close()
 
 
 def terms_sql(states: Iterable[State], functions: Mapping[str, UserFunction]) -> dict[str, str]:
@@ -33,7 +50,12 @@ def _term(state: State, functions: Mapping[str, UserFunction]) -> dict[str, str]
         case "groups":
             amount = {f"{name}:amount": _where(state, f"({state.amount})::DOUBLE")} if state.amount else {}
             return {name: _where(state, f"{of}::VARCHAR"), **amount}
-        case "window":
+        case "min" | "max":
+            return {name: _where(state, f"{of}::DOUBLE + 0.0::DOUBLE")}
+        case "distinct":
+            # The same hash as in a tile, which is never negative; -1 without a value.
+            return {name: f"coalesce({_where(state, f'(md5_number_lower({text_of(state.of)}) >> 1)::BIGINT')}, -1)"}
+        case "window" | "sample":
             prediction = "value" if state.of == "prediction" else state.of
             arguments = {
                 f"{name}:label": _where(state, "truth::DOUBLE"),
@@ -41,12 +63,10 @@ def _term(state: State, functions: Mapping[str, UserFunction]) -> dict[str, str]
             }
             for column in state.columns:
                 text = text_of(quoted(column))
-                texts = functions[state.call].needs_texts(column)
+                texts = state.kind == "sample" or functions[state.call].needs_texts(column)
                 arguments[f"{name}:{column}"] = text if texts else f"({text})::DOUBLE"
             return arguments
-        case "sample":
-            return {}
-    raise ValueError(f"no term of the kind {state.kind}")
+    raise ValueError(f"no terms of the kind {state.kind}")
 
 
 def _where(state: State, value: str) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from overlaps import Population, coverage
 from scipy import stats
-from worlds import CLASSES, built_in, config_of, pairs_of
+from worlds import CLASSES, built_in, config_of, pairs_of, series, twin_of
 
 from sli.config.load import checked
 from sli.matching.pairs import pairs_sql
@@ -20,7 +20,7 @@ from sli.slis.formula import plain
 from sli.slis.maths.confidence import wilson
 from sli.slis.maths.differences import mcnemar, of_independent, of_paired_shares, of_resamples, of_sharing
 from sli.slis.paired import Requests
-from sli.slis.terms import KINDS, Reader, drawn_alone, drawn_at_random, drawn_once
+from sli.slis.terms import Reader, drawn_alone, drawn_at_random, drawn_once, states_of_pairs
 from sli.tiles.aggregate import queries_sql
 from sli.tiles.terms import terms_sql
 
@@ -175,7 +175,7 @@ def test_without_a_shared_pair_the_interval_is_that_of_independent_values():
 
 def requests_of(con, formula, labels, sides):
     """Requests that two sides gave these scores."""
-    states = [state for state in formula.states.values() if state.kind != "sample"]
+    states = states_of_pairs(formula).values()
     queries = []
     for side, scores in zip(("first", "second"), sides, strict=True):
         known = np.ones(len(labels), bool)
@@ -265,7 +265,7 @@ class Drawn:
         rows = [[i] for i in range(len(self.pairs))]
         if by_query:
             rows = [[*group.index] for _, group in self.pairs.groupby("query", sort=True)]
-        return Reader(table, "side:", {}, False).terms(formula, 10**15, LEVEL), rows
+        return Reader(table, "side:", {}, False).terms(states_of_pairs(formula), 10**15, LEVEL), rows
 
     def frame(self, rows, times):
         """The rows of each group, as often as it is drawn; a query that is drawn again is another query."""
@@ -294,9 +294,9 @@ def drawn(request, tmp_path_factory):
 
 
 def test_an_sli_of_pairs_that_are_drawn_again_is_the_sli_of_these_rows(drawn):
-    tried, frames = 0, {}
+    tried, frames, task = 0, {}, drawn.config.task
     for sli in drawn.config.declared:
-        if sli.reference is not None or any(state.kind not in KINDS for state in sli.formula.states.values()):
+        if sli.reference is not None or any(not state.resamples for state in sli.formula.states.values()):
             continue
         tried += 1
         terms, rows = drawn.terms(sli.formula)
@@ -305,10 +305,11 @@ def test_an_sli_of_pairs_that_are_drawn_again_is_the_sli_of_these_rows(drawn):
         if n not in frames:
             alone = [(np.arange(n) == i).astype(int) for i in range(3, 9)]
             frames[n] = [drawn.frame(rows, each) for each in (*times, *alone)]
-        expected = [sli.formula.on_rows(frame) for frame in frames[n]]
+        kind, parameters = series(task)[sli.name]
+        expected = [float(twin_of(task, kind)(frame, **parameters)) for frame in frames[n]]
         matrices = drawn_at_random(times), drawn_alone(3, 9, n)
         found = np.concatenate([sli.formula.value(terms.merged(matrix)).value for matrix in matrices])
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True), sli.name
         once = sli.formula.value(terms.merged(drawn_once(times[1]))).value[0]
         assert once == pytest.approx(found[1], rel=1e-12, nan_ok=True), sli.name
-    assert tried > (15 if drawn.config.task != "ranking" else 10)
+    assert tried > (15 if task != "ranking" else 10)

@@ -3,7 +3,7 @@
 It may import `calendar`, `engine` and the modules at the root, and must not know a config, a log or a table: a config
 entry comes as a mapping, pairs come as merged states or as a frame.
 
-- `states`: the aggregates that a tile keeps, and the arrays that an SLI sees after merging
+- `states`: the aggregates that a tile keeps, and what an SLI sees after merging; `kinds`: one module for each kind
 - `formula`: an SLI's states, value, range and objective; the registry of the catalogue
 - `maths`: intervals, also of differences, curves, distances, quantiles and moments that several SLIs share
 - `outcomes`: the state that every tile keeps, whichever SLIs are declared

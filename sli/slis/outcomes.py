@@ -61,8 +61,8 @@ class Outcomes:
         """Its amount is the score in units of `unit` (binary), or the error as in `bias` (regression).
 
         >>> state = Outcomes("regression", 0.5, (), 3_600_000_000).state
-        >>> state.kind, state.amount
-        ('groups', 'prediction - label')
+        >>> state.amount
+        'prediction - label'
         """
         label = {"binary": "truth = 1", "multiclass": "truth = value"}.get(self.task, "true")
         # Steps count tiles, so a label is known at the end of a tile if its tile lies before that.

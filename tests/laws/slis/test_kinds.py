@@ -1,0 +1,234 @@
+"""Laws of every kind of state: however pairs are split and stored, merged states are those of all pairs, to the bit."""
+
+import importlib
+import inspect
+import pickle
+import pkgutil
+from types import SimpleNamespace
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sli.rollup.merge import TileTables, TileTree
+from sli.slis import kinds
+from sli.slis.states import CannotAmend, State, take
+from sli.tiles.aggregate import aggregate_finest, aggregate_pairs
+from sli.tiles.delta import update_tiles
+
+HOUR = 3_600_000_000
+SPECIAL = [None, 0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e300, -(2.0**96), 1 / 3, 2**53 + 1.0]
+SLICES = ((), ("g",))
+FEW = settings(max_examples=settings.default.max_examples // 12, deadline=None)
+EXAMPLES = [state for kind in kinds.KINDS for state in kind.examples()]
+MERGING = [state for state in EXAMPLES if state.merges]
+
+value = st.sampled_from(SPECIAL) | st.floats(width=32)
+pair = st.tuples(st.integers(0, 5), st.sampled_from(["a", "b", None]), value)
+pairs = st.lists(pair, max_size=30)
+
+
+def named(state):
+    return f"{state.kind}-{state.of}-{state.where}"
+
+
+@pytest.fixture(scope="module")
+def con():
+    with duckdb.connect() as opened:
+        opened.execute("SET threads=1")
+        yield opened
+
+
+def table_of(rows):
+    """Pairs as the kernel has them; what a kind names besides `x` follows from the number of the pair."""
+    tile, group, x = zip(*rows, strict=True) if rows else ((), (), ())
+    number = np.arange(len(rows))
+    return pa.table(
+        {
+            "tile": pa.array(tile, pa.int64()),
+            "g": pa.array(group, pa.string()),
+            "x": pa.array(x, pa.float64()),
+            "k": pa.array(number.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15), pa.uint64()),
+            "truth": pa.array(number % 2, pa.float64()),
+            "value": pa.array(number / 7, pa.float64()),
+            "decision": pa.array(number % 3 == 0),
+            "labelled": pa.array(number % 5 > 0),
+        }
+    )
+
+
+def tiles_of(con, rows, states=MERGING, finest=None):
+    """The tiles of pairs, with the slices of SLICES."""
+    own = con.cursor()
+    own.register("pairs", table_of(rows) if isinstance(rows, list) else rows)
+    spec = SimpleNamespace(states=states, slice_sets=SLICES, edges={})
+    prepared = aggregate_finest(own, spec)
+    assert finest is None or prepared == finest
+    tiles = pa.concat_tables(aggregate_pairs(own, columns, spec, prepared) for columns in SLICES)
+    own.close()
+    start = pa.array(tiles.column("tile").to_numpy() * HOUR, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    day = pa.array(["2024-01-01"] * len(tiles), pa.string())
+    return tiles.drop_columns(["tile"]).append_column("start", start).append_column("day", day)
+
+
+def merged(con, tiles, states=MERGING):
+    """All tiles merged to one window: what SLIs see by the ids of states, and the window as tiles."""
+    own = con.cursor()
+    tree = TileTree(own, TileTables(tiles), {state.id: state for state in states}, HOUR, {})
+    starts, ends = np.array([0]), np.array([100 * HOUR])
+    rows = tree.merge(starts, ends)
+    seen = {state.id: tree.values(state, rows, "", starts) for state in states}
+    packed = tree.as_tiles(rows)
+    own.close()
+    return seen, packed
+
+
+def by_slice(tiles, state):
+    """The stored state of each slice as text, which tells -0.0 from 0.0 and takes NaN for itself."""
+    keys = zip(tiles.column("slice_by").to_pylist(), tiles.column("slice").to_pylist(), strict=True)
+    return dict(zip(keys, map(repr, tiles.column(state.id).to_pylist()), strict=True))
+
+
+def large(n=6000):
+    """So many pairs that histograms round, and samples and distinct values keep only some."""
+    random = np.random.default_rng(4)
+    x = np.where(random.random(n) < 0.1, random.choice(SPECIAL[1:], n).astype(float), random.normal(size=n))
+    return list(zip(random.integers(0, 6, n).tolist(), random.choice(["a", "b"], n).tolist(), x.tolist(), strict=True))
+
+
+def in_one_tile(rows):
+    return [(0, group, x) for _, group, x in rows]
+
+
+def check_same(one, other, states=MERGING):
+    for state in states:
+        assert by_slice(one, state) == by_slice(other, state), named(state)
+
+
+# Discovery
+
+
+def test_every_kind_is_registered_and_has_an_example():
+    found = set()
+    for module in pkgutil.iter_modules(kinds.__path__, f"{kinds.__name__}."):
+        members = vars(importlib.import_module(module.name)).values()
+        found |= {one for one in members if inspect.isclass(one) and issubclass(one, State)}
+    concrete = {one for one in found if not inspect.isabstract(one) and "kind" in vars(one)}
+    assert concrete == set(kinds.KINDS)
+    for kind in kinds.KINDS:
+        assert kind.examples()
+        assert all(type(state) is kind for state in kind.examples())
+    assert len({kind.kind for kind in kinds.KINDS}) == len(kinds.KINDS)
+
+
+@pytest.mark.parametrize("state", EXAMPLES, ids=named)
+def test_a_state_is_a_value_that_workers_get(state):
+    again = pickle.loads(pickle.dumps(state))
+    assert (again, again.id) == (state, state.id)
+    assert state.id.startswith(f"{state.kind}_")
+
+
+@pytest.mark.parametrize("state", EXAMPLES, ids=named)
+def test_its_trial_fails_where_a_column_is_missing(con, state):
+    own = con.cursor()
+    own.register("pairs", table_of([]))
+    own.execute(f"DESCRIBE {state.trial}").fetchall()
+    own.register("pairs", table_of([]).drop_columns(["x", "truth"]))
+    if "x" in (*state.columns, state.of, state.where):
+        with pytest.raises(duckdb.BinderException):
+            own.execute(f"DESCRIBE {state.trial}")
+
+
+# Merging
+
+
+def stored(tiles):
+    """The tiles as they are read after they were written."""
+    file = pa.BufferOutputStream()
+    pq.write_table(tiles, file)
+    return pq.read_table(pa.BufferReader(file.getvalue()))
+
+
+def shown(seen, row):
+    """What an SLI sees of one row, as text."""
+    one = take(seen, np.array([row])) if isinstance(seen, np.ndarray) else seen.take(np.array([row]))
+    return repr(one)
+
+
+@FEW
+@given(pairs)
+def test_states_merged_from_any_stored_tiles_are_those_of_all_pairs(con, rows):
+    whole = tiles_of(con, in_one_tile(rows))
+    many, packed = merged(con, stored(tiles_of(con, rows)))
+    check_same(packed, whole)
+    one, _ = merged(con, stored(whole))
+    for state in MERGING:
+        assert whole.column(state.id).type == state.type
+        for row in range(len(whole)):
+            assert shown(many[state.id], row) == shown(one[state.id], row), named(state)
+
+
+def test_without_a_value_a_state_is_that_of_a_window_without_predictions(con):
+    seen, _ = merged(con, tiles_of(con, [(0, "a", None)]))
+    for state in MERGING:
+        if state.of == "x":
+            assert shown(seen[state.id], 0) == shown(seen[state.id], -1), named(state)
+
+
+def test_many_pairs_merge_to_the_same_bits_and_small_groups_are_added_up_before(con):
+    rows = large()
+    whole = tiles_of(con, in_one_tile(rows), finest=True)
+    check_same(merged(con, tiles_of(con, rows, finest=True))[1], whole)
+    apart = [(group_number, group, x) for group_number, (_, group, x) in enumerate(rows[:60])]
+    few = tiles_of(con, apart, finest=False)
+    check_same(merged(con, few)[1], tiles_of(con, in_one_tile(rows[:60])))
+
+
+# Updates
+
+
+def update(before, minus, plus, state):
+    """Tiles after an update. Raises CannotAmend."""
+    names = ["day", "start", "slice_by", "slice"]
+    keys = pa.concat_tables([minus.select(names), plus.select(names)]).group_by(names).aggregate([])
+    config = SimpleNamespace(parallel=1, task_memory=1 << 28, states={state.id: state})
+    own = [*names, "span", "predictions", "labelled", state.id]
+    return update_tiles(config, *(tiles.select(own) for tiles in (before, minus, plus)), keys, before.slice(0, 0), [])
+
+
+def rows_of(tiles, state):
+    names = ["start", "slice_by", "slice", "predictions", "labelled", state.id]
+    return sorted(map(repr, tiles.select(names).to_pylist()))
+
+
+@settings(max_examples=settings.default.max_examples * 2 // 5, deadline=None)
+@given(state=st.sampled_from(MERGING), kept=pairs, gone=pairs, new=pairs)
+def test_what_is_subtracted_was_never_added_or_the_tile_is_recomputed(con, state, kept, gone, new):
+    every = table_of(kept + gone + new)
+    first, second = len(kept), len(kept) + len(gone)
+    parts = [every.slice(0, second), every.slice(first, len(gone)), every.slice(second)]
+    expected = tiles_of(con, pa.concat_tables([every.slice(0, first), every.slice(second)]), [state])
+    try:
+        updated = update(*(tiles_of(con, part, [state]) for part in parts), state)
+    except CannotAmend:
+        assert gone, "only what is subtracted can be unknown"
+        assert state.kind not in ("count", "sum", "groups")
+    else:
+        assert rows_of(updated, state) == rows_of(expected, state)
+
+
+@pytest.mark.parametrize("number", [1, 5500])
+def test_a_large_state_loses_pairs_exactly_or_is_recomputed(con, number):
+    every = table_of(in_one_tile(large()))
+    kept = every.slice(0, len(every) - number)
+    before, minus, expected = (tiles_of(con, rows) for rows in (every, every.slice(len(kept)), kept))
+    for state in MERGING:
+        try:
+            updated = update(before, minus, minus.slice(0, 0), state)
+        except CannotAmend:
+            continue
+        assert rows_of(updated, state) == rows_of(expected, state), named(state)

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING, Grain
-from sli.calendar.interval import Interval, difference, iso, union
+from sli.calendar.interval import Interval, difference, iso
 from sli.config.model import Config
 from sli.planning.expected import Expected
+from sli.planning.needs import CONFIRM, RECOMPUTE
 from sli.planning.plan import Plan
 from sli.planning.request import Backfill
 from sli.planning.tasks import TaskSet, size_text
@@ -132,8 +133,7 @@ def _left_lines(plan: Plan) -> list[str]:
         first, last = plan.held[0].start, plan.held[-1].end
         lines.append(f"held: input came for final hours, which only a backfill changes: {_spans(plan.held)}")
         lines.append(f"  to apply it: sli backfill CONFIG --start {iso(first)} --end {iso(last)}")
-    if plan.waiting or plan.waiting_to_confirm:
-        waiting = union([*plan.waiting, *plan.waiting_to_confirm])
+    if waiting := plan.left.of(RECOMPUTE, CONFIRM):
         lines.append(f"waiting for a run without a look-back: {_spans(waiting)}")
     for name, intervals in plan.lacking.items():
         commands = f"a run without a look-back, or `sli backfill --sli {name}`"

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import Instants, Interval, intersection, meets_any
+from sli.calendar.interval import Instants, Interval, intersection, meets_any, union
 from sli.calendar.zone import Zone
 from sli.engine.arrow import Flags
+from sli.planning.needs import RECOMPUTE, lacks_any
 from sli.planning.plan import Plan
 from sli.slis import Reference, Sli
 
@@ -24,10 +25,10 @@ class SliChange:
 
     everywhere: bool
     """Whether every window is rolled up: the SLI is new, or everything is."""
-    to_fill: tuple[Interval, ...]
-    """Tiles that gain its states."""
-    lacking: tuple[Interval, ...]
-    """Tiles that still lack its states."""
+    changed: tuple[Interval, ...]
+    """Tiles that change or gain its states."""
+    waits_for: tuple[Interval, ...]
+    """Tiles still to be recomputed, or that still lack its states."""
     reference: Reference | None
     """What its windows are compared with."""
 
@@ -35,8 +36,8 @@ class SliChange:
     def of(plan: Plan, sli: Sli) -> SliChange:
         return SliChange(
             plan.from_scratch or sli.name in plan.new_series,
-            plan.to_fill.get(sli.name, ()),
-            plan.lacking.get(sli.name, ()),
+            tuple(union([*plan.may_change, *plan.does.of(*lacks_any(sli))])),
+            plan.left.of(RECOMPUTE, *lacks_any(sli)),
             sli.reference,
         )
 
@@ -53,11 +54,10 @@ def affected_windows(
     if change.everywhere or grain.name in plan.new_grains:
         hit = np.ones(len(starts), dtype=bool)
     else:
-        changed = [*plan.may_change, *change.to_fill]
-        hit = windows_resting_on(zone, grain, starts, ends, changed, change.reference) | (ends >= newest)
+        hit = windows_resting_on(zone, grain, starts, ends, change.changed, change.reference) | (ends >= newest)
         if plan.newly_final is not None:
             hit |= (ends >= plan.newly_final.start) & (ends < plan.newly_final.end)
-    return hit & ~windows_resting_on(zone, grain, starts, ends, [*plan.waiting, *change.lacking], change.reference)
+    return hit & ~windows_resting_on(zone, grain, starts, ends, change.waits_for, change.reference)
 
 
 def windows_resting_on(
@@ -74,7 +74,12 @@ def windows_resting_on(
 
 
 def windows_compared_with(
-    zone: Zone, grain: Grain, starts: Instants, ends: Instants, intervals: list[Interval], reference: Reference | None
+    zone: Zone,
+    grain: Grain,
+    starts: Instants,
+    ends: Instants,
+    intervals: Sequence[Interval],
+    reference: Reference | None,
 ) -> Flags:
     """Which windows are compared with one that holds an instant of the intervals."""
     if reference is not None and reference.kind == "previous":

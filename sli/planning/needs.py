@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from sli.calendar.interval import Interval, difference, intersection, union
+from sli.slis import Sli
 
 Need = NewType("Need", str)
 """What a tile may need, by the name under which it is stored."""
@@ -27,6 +28,11 @@ LACKS = "lacks "
 def lacks(state: str) -> Need:
     """The need of a tile that lacks a state, by the id of the state."""
     return Need(LACKS + state)
+
+
+def lacks_any(sli: Sli) -> tuple[Need, ...]:
+    """The needs of tiles that lack states of an SLI."""
+    return tuple(lacks(state.id) for state in sli.formula.states.values())
 
 
 @dataclass(frozen=True)

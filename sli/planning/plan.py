@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sli.calendar.interval import Interval, intersection, iso, union
+from sli.calendar.interval import Interval, intersection, iso
 from sli.masking import masked
 from sli.planning.changes import Cause
 from sli.planning.formats import Migration
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Need, Needs, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
 from sli.planning.tasks import TaskSet
@@ -25,36 +26,22 @@ class Plan:
     older: bool
     """Whether as_of lies before the published one: then only table `revisions` gains rows."""
     causes: tuple[Cause, ...]
-    to_recompute: tuple[Interval, ...]
-    """Tiles of predictions."""
-    to_confirm: tuple[Interval, ...]
-    """Final tiles that input may have come for: they are computed, and held if they would change."""
+    does: Needs
+    """What the run does of what tiles of predictions need."""
+    left: Needs
+    """What tiles still need after the run: windows that rest on tiles to recompute or that lack a state wait."""
+    lacks: Mapping[str, tuple[Need, ...]]
+    """For each SLI the needs of tiles that lack its states."""
+    lacks_outcomes: Need
+    """The need of tiles without the state of outcomes, since an older `sli` wrote them. No window waits for them."""
     feedback_tiles: tuple[Interval, ...]
     """Tiles of feedback in which unmatched feedback is counted again."""
     task_sets: tuple[TaskSet, ...]
     new_rows: NewRows | None
-    """The new rows, if tiles are amended by them; then `to_recompute` has the tiles that they may belong to. None:
+    """The new rows, if tiles are amended by them; then the run recomputes the tiles that they may belong to. None:
     tiles are recomputed from all their rows."""
-    to_fill: Mapping[str, tuple[Interval, ...]]
-    """For each SLI the tiles that gain its states."""
-    lacking: Mapping[str, tuple[Interval, ...]]
-    """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
-    lacking_states: Mapping[str, tuple[Interval, ...]]
-    """For each state the tiles that still lack it."""
-    outcomes_to_fill: tuple[Interval, ...]
-    """The tiles that gain the state of outcomes: a version of `sli` wrote them that did not keep it."""
-    outcomes_lacking: tuple[Interval, ...]
-    """The tiles that still lack it. No window waits for them."""
-    incomplete_states: tuple[str, ...]
-    """States that some published tiles lack."""
     published_slice_sets: tuple[tuple[str, ...], ...]
     """Slice sets that published tiles have."""
-    waiting: tuple[Interval, ...]
-    """Stale tiles left for a later run: windows that rest on them wait."""
-    waiting_to_confirm: tuple[Interval, ...]
-    """Final tiles that input may have come for, left for a later run."""
-    held: tuple[Interval, ...]
-    """Final tiles that input would change: they wait for a backfill."""
     final_before: int
     """Tiles before this instant were final when the last run was published."""
     newly_final: Interval | None
@@ -99,8 +86,7 @@ class Plan:
             self.migration
             or self.backfills_progressed
             or self.task_sets
-            or self.to_recompute
-            or self.to_confirm
+            or self.does.of(RECOMPUTE, CONFIRM)
             or self.feedback_tiles
             or self.newly_final
             or self.new_series
@@ -120,21 +106,55 @@ class Plan:
         return self.to_recompute if self.changed is None else self.changed
 
     @property
+    def to_recompute(self) -> tuple[Interval, ...]:
+        """Tiles of predictions."""
+        return self.does.of(RECOMPUTE)
+
+    @property
+    def to_confirm(self) -> tuple[Interval, ...]:
+        """Final tiles that input may have come for: they are computed, and held if they would change."""
+        return self.does.of(CONFIRM)
+
+    @property
+    def held(self) -> tuple[Interval, ...]:
+        """Final tiles that input would change: they wait for a backfill."""
+        return self.left.of(HELD)
+
+    @property
+    def to_fill(self) -> dict[str, tuple[Interval, ...]]:
+        """For each SLI the tiles that gain its states."""
+        return {name: tiles for name, needs in self.lacks.items() if (tiles := self.does.of(*needs))}
+
+    @property
+    def lacking(self) -> dict[str, tuple[Interval, ...]]:
+        """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
+        return {name: tiles for name, needs in self.lacks.items() if (tiles := self.left.of(*needs))}
+
+    @property
+    def outcomes_to_fill(self) -> tuple[Interval, ...]:
+        """The tiles that gain the state of outcomes."""
+        return self.does.of(self.lacks_outcomes)
+
+    @property
+    def outcomes_lacking(self) -> tuple[Interval, ...]:
+        """The tiles that still lack the state of outcomes."""
+        return self.left.of(self.lacks_outcomes)
+
+    @property
     def tiles_to_fill(self) -> tuple[Interval, ...]:
-        """Tiles that gain a state of any SLI."""
-        return tuple(union(interval for tiles in self.to_fill.values() for interval in tiles))
+        """Tiles that gain a state."""
+        return self.does.of(*map(lacks, self.does.states))
 
     @property
     def fills(self) -> bool:
         """Whether tiles gain states or slices without being recomputed."""
         new_slice_sets = not (self.from_scratch or set(self.slice_sets) <= set(self.published_slice_sets))
-        return bool(self.to_fill or self.outcomes_to_fill) or new_slice_sets
+        return bool(self.does.states) or new_slice_sets
 
     @property
     def tiles(self) -> int:
         """How many tiles that may hold predictions are recomputed, or gain a state."""
-        worked = union([*self.to_recompute, *self.tiles_to_fill, *self.outcomes_to_fill])
-        worked = intersection(worked, self.with_predictions)
+        worked = intersection([*self.to_recompute, *self.tiles_to_fill], self.with_predictions)
         return sum((i.end - i.start) // self.tile for i in worked)
 
     @property
@@ -171,8 +191,8 @@ class Plan:
             "new_series": list(self.new_series),
             "gone_series": list(self.gone_series),
             "held": spans(self.held),
-            "pending": spans(self.waiting),
-            "unchecked": spans(self.waiting_to_confirm),
+            "pending": spans(self.left.of(RECOMPUTE)),
+            "unchecked": spans(self.left.of(CONFIRM)),
             "filled": {name: spans(tiles) for name, tiles in self.to_fill.items()},
             "lacking": {name: spans(tiles) for name, tiles in self.lacking.items()},
             "outcomes_filled": spans(self.outcomes_to_fill),

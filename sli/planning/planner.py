@@ -20,8 +20,8 @@ from sli.logs.files import Inputs
 from sli.planning.changes import Cause, causes_of
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
-from sli.planning.ledger import Ledger, ledger_of
-from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, lacks
+from sli.planning.ledger import Ledger, ledger_of, left_by, settled
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
 from sli.planning.new_rows import NewRows, new_rows_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
@@ -79,26 +79,20 @@ class _Planner:
         config, basis, ledger, request = self.config, self.basis, self.ledger, self.request
         backfills = _backfills(config.declared, basis, request)
         published = None if self.older else self.published
-        asked = [Cause("asked", tuple(ledger.to_recompute))] if request.part and ledger.to_recompute else []
+        recomputed = ledger.does.of(RECOMPUTE)
+        asked = [Cause("asked", recomputed)] if request.part and recomputed else []
         return Plan(
             request=request,
             older=self.older,
             causes=(*self.causes, *asked),
-            to_recompute=tuple(ledger.to_recompute),
-            to_confirm=tuple(ledger.to_confirm),
+            does=ledger.does,
+            left=ledger.left,
+            lacks={sli.name: lacks_any(sli) for sli in config.declared},
+            lacks_outcomes=lacks(config.outcomes.state.id),
             feedback_tiles=tuple(ledger.feedback_tiles),
             task_sets=tuple(self.task_sets),
             new_rows=self.new_rows,
-            to_fill=_by_sli(config.declared, ledger.to_fill),
-            lacking=_by_sli(config.declared, ledger.lacking_states),
-            lacking_states={state: tuple(tiles) for state, tiles in ledger.lacking_states.items()},
-            outcomes_to_fill=tuple(ledger.to_fill.get(config.outcomes.state.id, ())),
-            outcomes_lacking=tuple(ledger.lacking_states.get(config.outcomes.state.id, ())),
-            incomplete_states=_incomplete_states(config.states, basis),
             published_slice_sets=self.old_slice_sets,
-            waiting=tuple(ledger.waiting),
-            waiting_to_confirm=tuple(ledger.waiting_to_confirm),
-            held=tuple(ledger.held),
             final_before=ledger.final_before,
             newly_final=_newly_final(config, basis, request.as_of),
             new_series=tuple(_new_series(config.declared, self.definitions, published, bool(self.new_slice_sets))),
@@ -163,11 +157,11 @@ class _Planner:
             return None
         if basis.needs.of(RECOMPUTE, CONFIRM) or not _amendable(config.states):
             return None
-        if self.ledger.to_fill or not set(config.states) <= set(basis.states):
+        if self.ledger.does.states or not set(config.states) <= set(basis.states):
             return None
         # Held tiles do not count some of the rows that came for them, and a tile may lack a state.
         incomplete = basis.needs.of(HELD, *map(lacks, config.states))
-        if intersection(incomplete, [*self.ledger.to_recompute, *self.ledger.to_confirm]):
+        if intersection(incomplete, self.ledger.does.of(RECOMPUTE, CONFIRM)):
             return None
         rows = new_rows_of(self.inputs, basis, self.seen, self.causes, request.as_of)
         return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None
@@ -175,28 +169,26 @@ class _Planner:
     @cached_property
     def task_sets(self) -> list[TaskSet]:
         """Tasks for the tiles to recompute, then for those to fill with states, then for those to fill with slices."""
-        ledger = self.ledger
-        recomputed = [*ledger.to_recompute, *ledger.to_confirm]
-        first = (
-            [] if self.new_rows else self._task_sets(union(recomputed), self.slice_sets, feedback=ledger.feedback_tiles)
-        )
+        does, left = self.ledger.does, self.ledger.left
+        recomputed, feedback = does.of(RECOMPUTE, CONFIRM), self.ledger.feedback_tiles
+        first = [] if self.new_rows else self._task_sets(recomputed, self.slice_sets, feedback=feedback)
         fills = [
             task_set
-            for states, tiles in _states_by_tiles(ledger.to_fill)
+            for states, tiles in _states_by_tiles(self.config.states, does)
             for task_set in self._task_sets(tiles, self.old_slice_sets, states)
         ]
-        rest = difference(self.with_predictions, [*ledger.to_recompute, *ledger.waiting])
+        rest = difference(self.with_predictions, [*does.of(RECOMPUTE), *left.of(RECOMPUTE)])
         return [*first, *fills, *self._task_sets(rest, self.new_slice_sets)]
 
     def _task_sets(
         self,
-        tiles: list[Interval],
+        tiles: Sequence[Interval],
         slice_sets: tuple[tuple[str, ...], ...],
         states: Iterable[str] | None = None,
         feedback: list[Interval] | None = None,
     ) -> list[TaskSet]:
         wanted = self.config.states if states is None else states
-        return task_sets(self.config, self.inputs, tiles, feedback or [], wanted, slice_sets, self.approach.split)
+        return task_sets(self.config, self.inputs, list(tiles), feedback or [], wanted, slice_sets, self.approach.split)
 
     @property
     def bytes(self) -> int:
@@ -229,36 +221,28 @@ class _Planner:
 
 def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[Interval]) -> Plan:
     """The plan with the tiles of `changed` added: their winning predictions changed because of rows in other tiles."""
-    extra = difference(changed, [*plan.to_recompute, *plan.to_confirm])
+    extra = difference(changed, plan.does.of(RECOMPUTE, CONFIRM))
     feedback_tiles = union(
         [*plan.feedback_tiles, *feedback_tiles_for(Horizon.of(config), config.tile, changed, plan.as_of)]
     )
     if not extra and feedback_tiles == list(plan.feedback_tiles):
         return plan
     final = [Interval(BEGINNING, plan.final_before)]
-    widened = partial(whole_days, config.zone, config.since_instant, config.states)
-    to_recompute = widened(union([*plan.to_recompute, *difference(extra, final)]))
-    to_confirm = difference(widened(union([*plan.to_confirm, *intersection(extra, final)])), to_recompute)
-    tiles = union([*to_recompute, *to_confirm])
+    more = Needs({RECOMPUTE: difference(extra, final), CONFIRM: intersection(extra, final)})
+    more = more.each(partial(whole_days, config))
+    does = settled(plan.does.add(RECOMPUTE, more.of(RECOMPUTE)).add(CONFIRM, more.of(CONFIRM)))
+    tiles = list(does.of(RECOMPUTE, CONFIRM))
     first = task_sets(config, inputs, tiles, feedback_tiles, config.states, plan.slice_sets, plan.split)
     rest = plan.task_sets[1:] if plan.to_recompute or plan.to_confirm or plan.feedback_tiles else plan.task_sets
     causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
     return replace(
         plan,
-        to_recompute=tuple(to_recompute),
-        to_confirm=tuple(to_confirm),
+        does=does,
+        left=left_by(plan.left, does),
         feedback_tiles=tuple(feedback_tiles),
-        held=tuple(difference(plan.held, tiles)),
         task_sets=(*first, *rest),
         causes=(*plan.causes, *causes),
     )
-
-
-def _incomplete_states(states: Mapping[str, State], basis: Published | None) -> tuple[str, ...]:
-    """States that some published tiles lack, even if a recompute gives them now."""
-    if basis is None:
-        return ()
-    return tuple(state for state in states if state not in basis.states or state in basis.needs.states)
 
 
 def _amendable(states: Mapping[str, State]) -> bool:
@@ -266,21 +250,13 @@ def _amendable(states: Mapping[str, State]) -> bool:
     return all(state.merges and state.unit == "pair" for state in states.values())
 
 
-def _by_sli(slis: Sequence[Sli], tiles: Mapping[str, list[Interval]]) -> dict[str, tuple[Interval, ...]]:
-    """For each SLI the tiles of any of its states."""
-    by_sli = {
-        sli.name: tuple(union(i for state in sli.formula.states.values() for i in tiles.get(state.id, ())))
-        for sli in slis
-    }
-    return {name: intervals for name, intervals in by_sli.items() if intervals}
-
-
-def _states_by_tiles(to_fill: Mapping[str, list[Interval]]) -> list[tuple[list[str], list[Interval]]]:
+def _states_by_tiles(states: Iterable[str], does: Needs) -> list[tuple[list[str], tuple[Interval, ...]]]:
     """Groups of states that the same tiles gain, each with these tiles."""
     groups: dict[tuple[Interval, ...], list[str]] = {}
-    for state, tiles in to_fill.items():
-        groups.setdefault(tuple(tiles), []).append(state)
-    return [(states, list(tiles)) for tiles, states in groups.items()]
+    for state in states:
+        if tiles := does.of(lacks(state)):
+            groups.setdefault(tiles, []).append(state)
+    return [(states, tiles) for tiles, states in groups.items()]
 
 
 def _backfills(slis: Sequence[Sli], basis: Published | None, request: Request) -> tuple[Backfill, ...]:

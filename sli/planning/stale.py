@@ -6,16 +6,16 @@ could belong to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
 from sli.calendar.interval import BEGINNING, Interval, intersection, union, union_of
 from sli.calendar.zone import Zone
+from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.changes import Cause
 from sli.planning.late_feedback import Horizon
-from sli.slis import State
 
 
 def stale_tiles(
@@ -50,10 +50,11 @@ def tiles_with_predictions(since: int, tile: int, inputs: Inputs, as_of: int) ->
     return intersection(tiles, [tiles_until(since, tile, as_of)])
 
 
-def whole_days(zone: Zone, since: int, states: Mapping[str, State], tiles: list[Interval]) -> list[Interval]:
+def whole_days(config: Config, tiles: list[Interval]) -> list[Interval]:
     """The tiles, widened to whole days if a Python function must see all pairs of a day at once."""
-    if all(state.merges for state in states.values()):
+    if all(state.merges for state in config.states.values()):
         return tiles
+    zone, since = config.zone, config.since_instant
     return union(Interval(max(since, zone.midnight(zone.date(i.start))), _next_midnight(zone, i.end)) for i in tiles)
 
 

@@ -18,7 +18,6 @@ from sli.calendar.interval import moment
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs
 from sli.matching.id_index import HASH
-from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference
@@ -81,10 +80,7 @@ def next_state(config: Config, plan: Plan, newest: int, published: Published | N
         grains=tuple(grain.name for grain in config.all_grains),
         series={sli.name: config.definition(sli) for sli in config.declared},
         objectives={sli.name: sli.objective.text if sli.objective else None for sli in config.declared},
-        needs=Needs(
-            {RECOMPUTE: plan.waiting, CONFIRM: plan.waiting_to_confirm, HELD: plan.held}
-            | {lacks(state): tiles for state, tiles in plan.lacking_states.items()}
-        ),
+        needs=plan.left,
         backfills=plan.backfills,
         id_hash=index.hash,
         timezone=config.timezone,

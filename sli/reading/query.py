@@ -22,7 +22,7 @@ from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Column
 from sli.errors import ConfigError
 from sli.planning.affected import windows_resting_on
-from sli.planning.needs import RECOMPUTE, lacks
+from sli.planning.needs import RECOMPUTE, lacks_any
 from sli.publishing.rows import decode_texts, stored_rows, to_pandas
 from sli.reading.publication import opened
 from sli.reading.question import Question, question
@@ -170,7 +170,7 @@ def _without_incomplete(asked: Question, sli: Sli, rows: pa.Table) -> pa.Table:
     """The rows. Where a window contains tiles still to be computed, the value is null and the reason says so."""
     published = asked.published
     starts, ends = (rows.column(name).to_numpy() for name in ("window_start", "window_end"))
-    intervals = published.needs.of(RECOMPUTE, *(lacks(state.id) for state in sli.formula.states.values()))
+    intervals = published.needs.of(RECOMPUTE, *lacks_any(sli))
     incomplete = windows_resting_on(asked.config.zone, asked.grain, starts, ends, intervals, sli.reference)
     if not incomplete.any():
         return rows

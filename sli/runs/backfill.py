@@ -276,9 +276,7 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         for sli in config.declared:
             change = SliChange.of(plan, sli)
             hit = affected_windows(config.zone, plan, change, newest, grain, starts, ends)
-            hit &= windows_resting_on(
-                config.zone, grain, starts, ends, [*plan.to_recompute, *change.to_fill], sli.reference
-            )
+            hit &= windows_resting_on(config.zone, grain, starts, ends, change.changed, sli.reference)
             slis_by_windows.setdefault(tuple(hit.tolist()), []).append(sli.name)
         for hits, slis in slis_by_windows.items():
             rows += [

@@ -26,7 +26,7 @@ from sli.matching.id_index import HASH, IdIndex, index_rows
 from sli.matching.other_tiles import differing_tiles, find_losers, published_losers
 from sli.matching.spec import Spec
 from sli.matching.unmatched import with_reasons
-from sli.planning.needs import RECOMPUTE, lacks
+from sli.planning.needs import HELD, RECOMPUTE, Needs, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
 from sli.planning.planner import with_more_tiles
@@ -144,11 +144,12 @@ def recompute_tiles(
         computed = [(task_set, _match(config, task_set, losing, plan.as_of, progress)) for task_set in plan.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    tiles, held = replace_tiles(config.states, config.tile, before, computed, plan)
+    incomplete = transaction.published.needs.states if transaction.published else ()
+    tiles, held = replace_tiles(config.states, config.tile, before, computed, plan, incomplete)
     if plan.fills and difference(held, held_before):
         raise FoundHeld(held)
     changed = _changed_tiles(config.states, config.tile, transaction.published, plan, before, tiles)
-    plan = replace(plan, held=tuple(union([*plan.held, *held])), changed=changed)
+    plan = replace(plan, left=plan.left.add(HELD, held), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
         tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
     return HourTiles(plan, tiles, _touched_days(plan, before, tiles) | reclassified)
@@ -191,7 +192,7 @@ def amend_tiles(
     """Change the tiles only by the new rows. Raises CannotAmend if tiles cannot be amended."""
     if not new_rows.any:
         return HourTiles(
-            replace(plan, to_recompute=(), to_confirm=()),
+            replace(plan, does=Needs()),
             with_states(TILES.empty_table(), config.states),
             set(),
             set(),
@@ -218,9 +219,8 @@ def _amend_by_new_rows(
         tiles, touched, _ = _amend(config, transaction, plan, pairs, rows, held)
     exact = replace(
         plan,
-        to_recompute=tuple(_tiles_at(config.tile, rows)),
-        to_confirm=(),
-        held=tuple(union([*plan.held, *held])),
+        does=Needs({RECOMPUTE: _tiles_at(config.tile, rows)}),
+        left=plan.left.add(HELD, held),
     )
     return HourTiles(exact, with_states(tiles, config.states), touched, touched)
 

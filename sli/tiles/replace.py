@@ -6,7 +6,7 @@ tiles are in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -22,12 +22,17 @@ KEYS = ("span", "start", "slice_by", "slice")
 
 
 def replace_tiles(
-    states: Mapping[str, State], tile: int, stored: pa.Table, recomputed: list[tuple[TaskSet, pa.Table]], plan: Plan
+    states: Mapping[str, State],
+    tile: int,
+    stored: pa.Table,
+    recomputed: list[tuple[TaskSet, pa.Table]],
+    plan: Plan,
+    incomplete: Collection[str],
 ) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the intervals of final tiles that are held.
 
     `recomputed` has the rows of each set of tasks: the first set recomputes tiles if the plan has any, the others fill
-    the rest with new states and slices.
+    the rest with new states and slices. `incomplete` are the states that some stored tiles lack.
     """
     con = scratch()
     con.register("stored_arrow", stored)
@@ -36,7 +41,7 @@ def replace_tiles(
     if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
         rows, recomputed = recomputed[0][1], recomputed[1:]
         con.register("recomputed_arrow", rows)
-        held = _find_held(con, stored, rows, plan, tile)
+        held = _find_held(con, stored, rows, plan, tile, incomplete)
         pairs = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
         feedback = inside_sql("epoch_us(start)", plan.feedback_tiles)
         replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
@@ -49,14 +54,18 @@ def replace_tiles(
 
 
 def _find_held(
-    con: duckdb.DuckDBPyConnection, stored: pa.Table, recomputed: pa.Table, plan: Plan, tile: int
+    con: duckdb.DuckDBPyConnection,
+    stored: pa.Table,
+    recomputed: pa.Table,
+    plan: Plan,
+    tile: int,
+    incomplete: Collection[str],
 ) -> list[Interval]:
     """The tiles to confirm that input would change."""
     if not plan.to_confirm or not plan.published_slice_sets:
         return []
     names = ["start", "slice_by", "slice", "predictions", "labelled"]
-    # States that the stored tiles lack are not compared.
-    comparable = set(stored.schema.names) - set(plan.incomplete_states)
+    comparable = set(stored.schema.names) - set(incomplete)
     names += [name for name in recomputed.schema.names if name in comparable and "_" in name and name != "slice_by"]
     sets = ", ".join(literal(",".join(columns)) for columns in plan.published_slice_sets)
     confirmed = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.to_confirm)}"

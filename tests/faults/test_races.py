@@ -29,6 +29,7 @@ import sli
 from sli.command.cli import main
 from sli.errors import ConflictError, InputError, StoreError
 from sli.matching import execute as engine
+from sli.planning.needs import RECOMPUTE
 from sli.publishing import turns
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
@@ -183,7 +184,7 @@ def test_a_run_as_known_now_that_a_later_one_overtakes_does_its_work_and_does_no
     later = int(time.time()) * 1_000_000 + DAY
     with rival_at("writing results", lambda: scenario.run(later, look_back="0h")) as rivals:
         outcome = sli.run(scenario.config)
-    assert rivals[0].plan.waiting
+    assert rivals[0].plan.left.of(RECOMPUTE)
     assert (outcome.published, outcome.plan.older, outcome.plan.as_of) == (True, False, later)
     scenario.check(later)
 

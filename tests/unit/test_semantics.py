@@ -24,6 +24,7 @@ from scenario import DAY, HOUR, UTC_TIME, Scenario, at, text
 import sli
 from sli import schemas
 from sli.errors import OutOfMemory, StoreError
+from sli.planning.needs import RECOMPUTE
 from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
@@ -644,9 +645,9 @@ def test_a_limited_run_leaves_the_rest_pending_and_the_next_run_completes_it(mak
     s.run(as_of)
     s.log_feedback("f.parquet", [f("a", TEN + HOUR), f("b", TEN + DAY + HOUR)])
     limited = s.backfill(as_of, "2024-01-16", "2024-01-17")
-    assert limited.plan.waiting
+    assert limited.plan.left.of(RECOMPUTE)
     assert list(results(s).labelled) == [0, 1]
-    assert not s.run(as_of).plan.waiting
+    assert not s.run(as_of).plan.left.of(RECOMPUTE)
     assert list(results(s).labelled) == [1, 1]
     s.check(as_of)
 

@@ -80,6 +80,10 @@ class ConflictError(StoreError):
     """Another run published first, so this one must plan again. It published nothing."""
 
 
+class UnknownCommitError(StoreError):
+    """The store stopped answering during the commit: it may have succeeded or not. The next run finds out which."""
+
+
 def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
     error = kind(state["what"])
     error.__dict__.update(state)

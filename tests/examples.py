@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from deltalake import CommitProperties, write_deltalake
 
 import sli
 from sli import schemas
@@ -113,12 +112,11 @@ class Example:
     def with_format(self, number: int) -> None:
         """Publish the state of the store again, with this number of its format."""
         store = Store(str(self.root / "store"))
-        results, state = store.table("results"), store.published()
+        results, state = store.tables.open("results"), store.published()
         assert results is not None
         assert state is not None
         newer = json.dumps(json.loads(state.to_json()) | {"format": number})
-        commit = CommitProperties(custom_metadata={STATE_KEY: newer})
-        write_deltalake(results, schemas.RESULTS.empty_table(), mode="append", commit_properties=commit)
+        results.write(schemas.RESULTS.empty_table(), metadata={STATE_KEY: newer})
 
     def verified(self, verification: Verification, lines: list[str]) -> None:
         assert lines == [f"  results that differ: {len(verification.differences)}"]

@@ -3,7 +3,8 @@
 It may import `rollup` and the wings below it. It must not import `runs`, `reading` or `command`. It is the only wing
 that imports `deltalake`, and the only one that writes to the store.
 
-- `store`: reads the Delta tables under one root.
+- `delta_tables`: opens, creates, reads and writes tables; the one module that knows Delta Lake.
+- `store`: what is published under one root.
 - `transaction`: the writes of one run, and their one commit.
 - `rows`: the forms of result rows: flat, stored, and pandas.
 - `diff`: what the rolled-up rows change of the published ones.

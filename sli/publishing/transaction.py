@@ -8,29 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine.storage import check_exclusive_writes
-from sli.errors import StoreError
+from sli.errors import StoreError, UnknownCommitError
 from sli.planning.published import Published
-from sli.publishing.store import LAYOUT, STATE_KEY, Store, Within, table_errors
+from sli.publishing.delta_tables import Table, Within
+from sli.publishing.store import LAYOUT, STATE_KEY, Store
 
-if TYPE_CHECKING:
-    from deltalake import CommitProperties, DeltaTable
-
-APP = "sli"
 SMALL_FILES = {"keys": 64, "inputs": 8}
 """Tables that every run appends to, and with how many files: if there are more, small files are merged."""
-TARGET_BYTES = 16 << 20
-"""The size of merged files. If they were larger, merging would rewrite too much."""
 PACKED = ("tiles", "days")
 """Tables whose files ZSTD compresses: decimal numbers of 16 bytes each, which Snappy leaves three times as large."""
-UNKNOWN_BYTES = 1 << 30
-"""The size supposed for rows that come batch by batch, since their true size is not known before they are written."""
 
 
 class Transaction:
@@ -41,15 +32,15 @@ class Transaction:
         results = store.results()
         self.published = store.published_state(results)
         # Opened after `results`, so none is older than the version that is published, and a restore never goes forward.
-        self._tables = {name: results if name == "results" else store.table(name) for name in LAYOUT}
+        self._tables = {name: results if name == "results" else store.tables.open(name) for name in LAYOUT}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
 
     @property
     def overtaken(self) -> bool:
         """Whether another run published since this one began."""
-        results, now = self._tables["results"], self.store.table("results")
-        return now is not None and (results is None or now.version() != results.version())
+        results, now = self._tables["results"], self.store.tables.open("results")
+        return now is not None and (results is None or now.version != results.version)
 
     def write(
         self,
@@ -63,39 +54,23 @@ class Transaction:
         `replacing` is a predicate on partition columns, or `true` for all rows. Rows of a table without states may
         come batch by batch.
         """
-        data: pa.Table | pa.RecordBatchReader
-        if isinstance(rows, pa.Table):
-            data = _with_columns(rows, LAYOUT[name][0])
-            size = data.nbytes
-        else:
-            data, size = _reader(rows, LAYOUT[name][0]), UNKNOWN_BYTES
-        with table_errors(self.store.uri(name)):
-            table = self._table_to_write(name)
-            with self.store.writing(name, size):
-                _write(table, data, replacing, self._commit_properties(state), name in PACKED)
-        self.versions[name] = table.version()
+        schema = LAYOUT[name][0]
+        data = _with_columns(rows, schema) if isinstance(rows, pa.Table) else _reader(rows, schema)
+        table = self._table_to_write(name)
+        table.write(data, replacing, {STATE_KEY: state.to_json()} if state else None, self.sequence, name in PACKED)
+        self.versions[name] = table.version
 
-    def _table_to_write(self, name: str) -> DeltaTable:
+    def _table_to_write(self, name: str) -> Table:
         """The open table at the version it is published in, created if it does not exist. Raises StoreError."""
         if self._tables[name] is None and self.versions.get(name):
             raise self.store.missing_table(name)
         # `results` is created before any other table, so a store without it has lost it.
         self._tables["results"] = self._tables["results"] or self._create("results")
         table = self._tables[name] = self._tables[name] or self._create(name)
-        if name != "results" and table.version() != self.versions.get(name, 0):
+        if name != "results" and table.version != self.versions.get(name, 0):
             # A run that was killed, or that lost to another run, left newer versions behind.
             table.restore(self.versions.get(name, 0))
         return table
-
-    def _commit_properties(self, state: Published | None) -> CommitProperties:
-        from deltalake import CommitProperties
-        from deltalake import Transaction as AppTransaction
-
-        return CommitProperties(
-            custom_metadata={STATE_KEY: state.to_json()} if state else None,
-            app_transactions=[AppTransaction(APP, self.sequence)],
-            max_commit_retries=0,
-        )
 
     def rows(
         self,
@@ -107,105 +82,68 @@ class Transaction:
         """Rows of a table as this transaction sees it, chosen as in `Store.rows`."""
         return self.store.table_rows(name, self._table_to_read(name), columns, only, within)
 
-    def _table_to_read(self, name: str) -> DeltaTable | None:
+    def _table_to_read(self, name: str) -> Table | None:
         """A table as this transaction sees it, or None if it does not exist."""
         table = self._tables[name]
         if table is None and self.versions.get(name):
             raise self.store.missing_table(name)
-        if name != "results" and table is not None and table.version() != self.versions.get(name, 0):
+        if name != "results" and table is not None and table.version != self.versions.get(name, 0):
             # A run that was killed left newer versions behind, with any content.
-            return self.store.table(name, self.versions.get(name, 0))
+            return self.store.tables.open(name, self.versions.get(name, 0))
         return table
 
     def files(self, name: str, partition: tuple[str, str]) -> tuple[str, ...]:
         """The files of a partition of a table as this transaction sees it, as paths below the root of the store."""
         column, value = partition
         table = self._table_to_read(name)
-        with table_errors(self.store.uri(name), "read"):
-            uris = [] if table is None else table.file_uris(file_pruning_predicate=[(column, "=", value)])
-            return tuple(f"{name}/{column}={value}/" + uri.rsplit("/", 1)[-1] for uri in uris)
+        uris = [] if table is None else table.files([(column, "=", value)])
+        return tuple(f"{name}/{column}={value}/" + uri.rsplit("/", 1)[-1] for uri in uris)
 
     def compact(self, name: str) -> None:
         """Merge the small files of a table once there are many. Raises ConflictError."""
         table = self._tables[name]
-        if (
-            table is not None
-            and table.version() == self.versions.get(name)
-            and len(table.file_uris()) > SMALL_FILES[name]
-        ):
-            with table_errors(self.store.uri(name)), self.store.writing(name, TARGET_BYTES):
-                table.optimize.compact(target_size=TARGET_BYTES)
-            self.versions[name] = table.version()
+        if table is None or table.version != self.versions.get(name) or len(table.files()) <= SMALL_FILES[name]:
+            return
+        table.compact()
+        self.versions[name] = table.version
 
     def publish(self, state: Published, rows: Iterable[pa.Table], replacing: str | None) -> Published:
-        """Make the one atomic commit that lets readers see everything that was written. Raises ConflictError."""
+        """Make the one atomic commit that lets readers see everything that was written.
+
+        Raises ConflictError if another run published first, UnknownCommitError if nobody can say whether this one did,
+        StoreError.
+        """
         state = replace(
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
         )
         try:
             self.write("results", rows, replacing, state)
-        except StoreError:
-            # The commit may have succeeded although its answer was lost. Then the published state equals this run's.
-            published = self.store.published()
-            if published is None or published.to_json() != state.to_json():
+        except StoreError as error:
+            if not self._is_published(state, error):
                 raise
         return state
 
-    def _create(self, name: str) -> DeltaTable:
-        from deltalake import DeltaTable
+    def _is_published(self, state: Published, error: StoreError) -> bool:
+        """Whether a commit succeeded although its answer was an error. Raises UnknownCommitError."""
+        try:
+            results = self.store.results()
+            history = () if results is None else self.store.publications(results)
+            # Another run may have published on top of it.
+            own = next((known for _, known in history if known.sequence <= state.sequence), None)
+        except StoreError as unreadable:
+            raise UnknownCommitError(
+                "the store stopped answering, so whether this run published its results is not known",
+                where=self.store.tables.uri("results"),
+                found=f"{error.found}; then: {unreadable.found or unreadable.what}",
+                todo="run again: the next run finds out, and counts nothing twice",
+                passes=True,
+            ) from error
+        return own is not None and own.to_json() == state.to_json()
 
+    def _create(self, name: str) -> Table:
         if not any(self._tables.values()):
             check_exclusive_writes(self.store.root, self.store.storage)
-        schema, partitions = LAYOUT[name]
-        if self.store.local:
-            Path(self.store.uri(name)).mkdir(parents=True, exist_ok=True)
-        return DeltaTable.create(
-            self.store.uri(name),
-            schema=schema,
-            partition_by=partitions,
-            mode="error",
-            # Files are selected by partition only, and statistics of every column would make the log ten times as long.
-            configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
-            storage_options=self.store.options,
-        )
-
-
-def _write(
-    table: DeltaTable,
-    data: pa.Table | pa.RecordBatchReader,
-    replacing: str | None,
-    properties: CommitProperties,
-    packed: bool,
-) -> None:
-    """Append rows to a table, or replace those that `replacing` names."""
-    from deltalake import WriterProperties, write_deltalake
-
-    schema_mode = _schema_mode(table, data, replacing)
-    codec = WriterProperties(compression="ZSTD" if packed else "SNAPPY", compression_level=1 if packed else None)
-    if replacing is None:
-        write_deltalake(
-            table, data, mode="append", schema_mode=schema_mode, commit_properties=properties, writer_properties=codec
-        )
-        return
-    write_deltalake(
-        table,
-        data,
-        mode="overwrite",
-        predicate=None if replacing == "true" else replacing,
-        schema_mode=schema_mode,
-        commit_properties=properties,
-        writer_properties=codec,
-    )
-
-
-def _schema_mode(
-    table: DeltaTable, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
-) -> Literal["merge", "overwrite"] | None:
-    """Whether the write changes the table's columns: replacing all rows takes their types, others may add columns."""
-    # The stubs do not know that any object can export a schema.
-    if replacing == "true" and pa.schema(table.schema()) != rows.schema.remove_metadata():  # type: ignore[arg-type]
-        return "overwrite"
-    return "merge" if {field.name for field in table.schema().fields} != set(rows.schema.names) else None
+        return self.store.tables.create(name, *LAYOUT[name])
 
 
 def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:

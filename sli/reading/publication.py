@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,13 +22,11 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError, nearest
 from sli.logs.files import Inputs
 from sli.planning.published import Published
+from sli.publishing.delta_tables import Table, Within
 from sli.publishing.past import READ_INSTEAD, old_versions, publication_at
-from sli.publishing.store import Store, Within
+from sli.publishing.store import Store
 from sli.slis import Sli
 from sli.slis.formula import Objective
-
-if TYPE_CHECKING:
-    from sli.publishing.store import OpenTable
 
 KEPT_SLICES, KEPT_BYTES = 8, 256 << 20
 _ONE_SLICE = re.compile(r'\bslice == |\bslice_by == ""')
@@ -47,7 +44,7 @@ class Publication:
     """Of the table of results."""
     past: bool
     """Whether it is an earlier one than the newest."""
-    _tables: dict[str, OpenTable | None] = field(default_factory=dict, repr=False, compare=False)
+    _tables: dict[str, Table | None] = field(default_factory=dict, repr=False, compare=False)
     """The tables that are open."""
     kept_tiles: dict[str, pa.Table] | None = None
     """The hour tiles of the last slices asked for, which then stay in memory; None: nothing stays."""
@@ -65,17 +62,17 @@ class Publication:
         with self._versions():
             return self.store.table_rows(name, self.table(name), columns, only, within)
 
-    def table(self, name: str) -> OpenTable | None:
+    def table(self, name: str) -> Table | None:
         """A table at the version of this publication, or None if it has no rows yet. Raises StoreError."""
         if name not in self._tables:
             with self._versions():
                 self._tables[name] = self._opened(name)
         return self._tables[name]
 
-    def _opened(self, name: str) -> OpenTable | None:
+    def _opened(self, name: str) -> Table | None:
         if name != "results":
             return self.store.published_table(name, self.published)
-        table = self.store.table(name, self.version)
+        table = self.store.tables.open(name, self.version)
         if table is None:
             raise self.store.missing_version(name, self.version)
         return table
@@ -187,7 +184,7 @@ def newest_or_none(config: Config) -> Publication | None:
     published = store.published_state(results)
     if published is None or results is None:
         return None
-    version = results.version()
+    version = results.version
     return Publication(
         config=config, store=store, published=published, version=version, past=False, _tables={"results": results}
     )

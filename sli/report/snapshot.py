@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
 from sli.planning.published import Published
+from sli.publishing.delta_tables import Table
 from sli.publishing.store import Store
 from sli.reading.publication import Publication, newest_or_none
 
@@ -28,7 +28,7 @@ class Snapshot:
     """One publication of a store, opened."""
 
     store: Store
-    table: Any
+    table: Table | None
     """The table of results."""
     published: Published
 

@@ -32,7 +32,8 @@ from sli.planning.plan import Plan
 from sli.planning.planner import with_more_tiles
 from sli.planning.published import Published
 from sli.planning.tasks import TaskSet
-from sli.publishing.store import LAYOUT, Within
+from sli.publishing.delta_tables import Within
+from sli.publishing.store import LAYOUT
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
 from sli.schemas import DAYS, ID_INDEX, TILES

@@ -175,10 +175,10 @@ def key_of(publication: Publication) -> Hashable:
 
 def state_of(config: Config) -> object:
     """Something that changes with each commit of `results`; None if it is not known without opening the table."""
-    store = Store(config.store, config.storage)
-    if not store.local:
+    tables = Store(config.store, config.storage).tables
+    if not tables.local:
         return int(time.monotonic() / LOOK)
-    folder = f"{store.uri('results')}/_delta_log"
+    folder = f"{tables.uri('results')}/_delta_log"
     try:
         with os.scandir(folder) as entries:
             newest = max((file.name for file in entries if file.name.endswith(".json")), default="")

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from builders import Template, small_world
+from faulty import Call, On, fails, faulty, loses_its_answer
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
@@ -34,7 +35,7 @@ from sli.publishing.transaction import Transaction
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 9 * DAY
 STAGED = [name for name in LAYOUT if name not in ("keys", "results")]  # keys are written by runs that amend
-POINTS = [*(f"after {name}" for name in STAGED), "before results", "after results"]
+POINTS = [*(f"after write {name}" for name in STAGED), "before write results", "after write results"]
 ROOT = Path(__file__).parents[2]
 WORLD = small_world(
     horizon=2 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
@@ -106,22 +107,15 @@ def assert_equal(scenario: Scenario, expected: dict[str, Any]) -> None:
 CHILD = """
 import json, os, signal, sys
 import sli
+from faulty import On, after, faulty, first
 from sli.config.load import checked
-from sli.publishing.transaction import Transaction
 
 tree, as_of, point = json.loads(sys.argv[1])
-write = Transaction.write
-
-def dying(self, name, *given, **named):
-    if point == f"before {name}":
-        os._exit(9)
-    write(self, name, *given, **named)
-    if point == f"after {name}":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Transaction.write = dying
-print("ready", flush=True)
-sli.run(checked(tree), as_of=as_of)
+when, _, call = point.partition(" ")
+at_point = {"before": first, "after": after}[when](lambda: os.kill(os.getpid(), signal.SIGKILL)) if call else None
+with faulty(*[On(call, at_point)] * bool(call)):
+    print("ready", flush=True)
+    sli.run(checked(tree), as_of=as_of)
 """
 
 
@@ -131,82 +125,45 @@ def child(scenario: Scenario, as_of: int, point: str) -> subprocess.Popen[bytes]
         [sys.executable, "-c", CHILD, json.dumps([tree, text(as_of), point])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
     )
 
 
 def killed_process(scenario: Scenario, as_of: int, point: str) -> None:
     process = child(scenario, as_of, point)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode in (9, -signal.SIGKILL), errors.decode()
+    assert process.returncode == -signal.SIGKILL, errors.decode()
 
 
-@pytest.fixture
-def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Runs a scenario until a point, where it dies without a chance to clean up."""
-
-    def run(scenario: Scenario, as_of: int, point: str, **given: Any) -> None:
-        def die(reached: str) -> None:
-            if reached == point:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            watched(patch, die)
-            with pytest.raises(Killed):
-                scenario.run(as_of, **given)
-
-    return run
+def dying(scenario: Scenario, as_of: int, point: str) -> None:
+    """Runs a scenario until a point, such as `after write tiles`, where it dies without a chance to clean up."""
+    when, _, call = point.partition(" ")
+    dies = {"before": fails, "after": loses_its_answer}[when](Killed())
+    with faulty(On(call, dies)), pytest.raises(Killed):
+        scenario.run(as_of)
 
 
-@pytest.fixture
-def photographed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scenario]]:
+def photographed(scenario: Scenario, as_of: int, **given: Any) -> dict[str, Scenario]:
     """Runs a scenario to its end; the scenarios returned have the store as a kill at each point would have left it."""
+    found = {}
 
-    def run(scenario: Scenario, as_of: int, **given: Any) -> dict[str, Scenario]:
-        found = {}
+    def photograph(point: str) -> None:
+        found[point] = in_store(scenario, f"killed-{point.replace(' ', '-')}")
+        shutil.copytree(scenario.config.store, found[point].config.store)
 
-        def photograph(reached: str) -> None:
-            found[reached] = in_store(scenario, f"killed-{reached.replace(' ', '-')}")
-            shutil.copytree(scenario.config.store, found[reached].config.store)
+    def action(call: Call) -> Any:
+        if not call.writes:
+            return call.proceed()
+        # A table that is created has its folder first.
+        call.path.mkdir(parents=True, exist_ok=True)
+        photograph(f"before {call.name}")
+        answer = call.proceed()
+        photograph(f"after {call.name}")
+        return answer
 
-        with monkeypatch.context() as patch:
-            watched(patch, photograph)
-            (scenario.backfill if given else scenario.run)(as_of, **given)
-        return found
-
-    return run
-
-
-def watched(patch: pytest.MonkeyPatch, at_point: Callable[[str], None]) -> None:
-    """Calls back between any two steps of publication."""
-    import deltalake
-
-    write, created, commit = Transaction.write, Transaction._create, deltalake.write_deltalake
-    current = ""
-
-    def writing(self: Transaction, name: str, *given: Any, **named: Any) -> None:
-        nonlocal current
-        current = name
-        if name == "results":
-            at_point("before results")
-        write(self, name, *given, **named)
-        at_point(f"after {name}")
-
-    def creating(self: Transaction, name: str) -> Any:
-        Path(self.store.uri(name)).mkdir(parents=True)
-        at_point(f"folder of {name}")
-        table = created(self, name)
-        at_point(f"created {name}")
-        return table
-
-    def committing(*given: Any, **named: Any) -> None:
-        # What an earlier kill left is rolled back by now; the new rows are not yet written.
-        at_point(f"restored {current}")
-        commit(*given, **named)
-
-    patch.setattr(Transaction, "write", writing)
-    patch.setattr(Transaction, "_create", creating)
-    patch.setattr(deltalake, "write_deltalake", committing)
+    with faulty(On("*", action, 0)):
+        (scenario.backfill if given else scenario.run)(as_of, **given)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -245,20 +202,20 @@ def copied(scenario: Scenario, name: str) -> Scenario:
 
 
 def test_a_run_killed_anywhere_leaves_the_old_belief_and_the_next_run_completes_it(
-    scenario: Scenario, old: Any, new: Any, photographed: Callable[..., dict[str, Scenario]]
+    scenario: Scenario, old: Any, new: Any
 ) -> None:
     killed = photographed(scenario, SECOND)
     assert killed.keys() >= set(POINTS)
     for point in POINTS[:-1]:
         assert belief(killed[point].config) == old, point
-    for point in ("after tiles", "after audit", "before results", "after results"):
-        assert killed[point].run(SECOND).published is (point != "after results")
+    for point in ("after write tiles", "after write audit", "before write results", "after write results"):
+        assert killed[point].run(SECOND).published is (point != "after write results")
         assert_equal(killed[point], new)
     scenario.check(SECOND)
 
 
 def test_a_process_killed_while_it_publishes_is_completed_by_the_next(scenario: Scenario, old: Any, new: Any) -> None:
-    for point in ("after revisions", "before results"):
+    for point in ("after write revisions", "before write results"):
         killed_process(scenario, SECOND, point)
         assert belief(scenario.config) == old
         assert sli.read(scenario.config).equals(sli.read(scenario.config, as_of=text(SECOND)))
@@ -271,7 +228,7 @@ def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario:
     pick = random.Random(7)
     published = {name: new[name] for name in old}
     for _ in range(4):
-        process = child(scenario, SECOND, "never")
+        process = child(scenario, SECOND, "")
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(pick.uniform(0.3, 0.9))
@@ -283,24 +240,22 @@ def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario:
     scenario.check(SECOND)
 
 
-def test_a_killed_first_run_leaves_nothing_to_read_and_the_next_run_completes_it(
-    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
-) -> None:
+def test_a_killed_first_run_leaves_nothing_to_read_and_the_next_run_completes_it(scenario: Scenario) -> None:
     shutil.rmtree(scenario.config.store)
     killed = photographed(scenario, SECOND)
     for point, each in killed.items():
-        if point != "after results":
+        if point != "after write results":
             with pytest.raises(StoreError, match="nothing is published yet"):
                 sli.read(each.config)
     expected = everything(scenario.config)
-    for point in ("folder of tiles", "created tiles", "after audit", "created results"):
+    for point in ("before create tiles", "after create tiles", "after write audit", "after create results"):
         assert killed[point].run(SECOND).published
         assert_equal(killed[point], expected)
 
 
-def test_a_first_run_killed_again_and_again_is_completed_once(scenario: Scenario, dying: Callable[..., None]) -> None:
+def test_a_first_run_killed_again_and_again_is_completed_once(scenario: Scenario) -> None:
     shutil.rmtree(scenario.config.store)
-    for point in ["created results", "after runs", "restored audit"]:
+    for point in ["after create results", "after write runs", "before write audit"]:
         dying(scenario, SECOND, point)
     with pytest.raises(StoreError, match="nothing is published yet"):
         sli.read(scenario.config)
@@ -318,28 +273,26 @@ def test_more_kills_than_versions_between_two_checkpoints_are_rolled_back(
         for name in STAGED:
             dead.write(name, dead.store.rows(name, dead.published))
     assert belief(scenario.config) == old
-    assert Store(scenario.config.store).table("tiles").version() >= 10
+    assert Store(scenario.config.store).tables.open("tiles").version >= 10  # type: ignore[union-attr]
     scenario.run(SECOND)
     assert_equal(scenario, new)
 
 
-def test_what_a_killed_run_of_other_settings_and_as_of_left_does_not_count(
-    scenario: Scenario, new: Any, dying: Callable[..., None]
-) -> None:
+def test_what_a_killed_run_of_other_settings_and_as_of_left_does_not_count(scenario: Scenario, new: Any) -> None:
     plain = scenario.settings
     scenario.settings = {"slis": ["accuracy", {"name": "q", "sli": "quantile", "q": 0.3}], "slice_by": [["a"]]}
-    dying(scenario, THIRD, "before results")
+    dying(scenario, THIRD, "before write results")
     scenario.settings = plain
-    dying(scenario, SECOND + HOUR, "after audit")
+    dying(scenario, SECOND + HOUR, "after write audit")
     scenario.run(SECOND)
     assert_equal(scenario, new)
 
 
-def test_a_killed_run_of_new_states_is_completed_by_the_next(scenario: Scenario, dying: Callable[..., None]) -> None:
+def test_a_killed_run_of_new_states_is_completed_by_the_next(scenario: Scenario) -> None:
     twin = copied(scenario, "unkilled")
     for each in (scenario, twin):
         each.world = replace(WORLD, slis=(*WORLD.slis, "log_loss", "quantile_30"))
-    for point in ("after tiles", "before results"):
+    for point in ("after write tiles", "before write results"):
         dying(scenario, SECOND, point)
     for each in (scenario, twin):
         each.run(SECOND)
@@ -347,23 +300,19 @@ def test_a_killed_run_of_new_states_is_completed_by_the_next(scenario: Scenario,
     scenario.check(SECOND)
 
 
-def test_a_killed_run_of_an_older_as_of_is_completed_by_the_next(
-    scenario: Scenario, old: Any, photographed: Callable[..., dict[str, Scenario]]
-) -> None:
+def test_a_killed_run_of_an_older_as_of_is_completed_by_the_next(scenario: Scenario, old: Any) -> None:
     older = FIRST - DAY
     killed = photographed(scenario, older)
     expected = everything(scenario.config)
     assert {name: expected[name] for name in old} != old
-    for point in ("after revisions", "before results"):
+    for point in ("after write revisions", "before write results"):
         assert belief(killed[point].config) == old, point
         assert killed[point].run(older).published
         assert_equal(killed[point], expected)
     scenario.check(older, read_as_of=older)
 
 
-def test_a_killed_backfill_is_completed_by_the_next(
-    scenario: Scenario, photographed: Callable[..., dict[str, Scenario]]
-) -> None:
+def test_a_killed_backfill_is_completed_by_the_next(scenario: Scenario) -> None:
     scenario.run(THIRD)
     rows = [Feedback(row.id, row.time + HOUR, 1.0) for row in predictions(1, 0) if row.time is not None]
     scenario.log_feedback("late.parquet", rows)
@@ -373,20 +322,20 @@ def test_a_killed_backfill_is_completed_by_the_next(
     asked = {"start": text(START), "end": text(START + 3 * DAY)}
     killed = photographed(scenario, THIRD, **asked)
     new = everything(scenario.config)
-    for point in ("after tiles", "before results"):
+    for point in ("after write tiles", "before write results"):
         assert belief(killed[point].config) == old, point
-    killed["before results"].backfill(THIRD, **asked)
-    assert_equal(killed["before results"], new)
+    killed["before write results"].backfill(THIRD, **asked)
+    assert_equal(killed["before write results"], new)
     scenario.check(THIRD)
 
 
-def test_a_killed_run_that_amends_is_completed_by_the_next(scenario: Scenario, dying: Callable[..., None]) -> None:
+def test_a_killed_run_that_amends_is_completed_by_the_next(scenario: Scenario) -> None:
     shutil.rmtree(scenario.config.store)
     scenario.world = replace(WORLD, horizon=30 * DAY)
     scenario.run(SECOND)
     as_of = SECOND
     # The first run that amends writes the keys of all files, the later ones those of new files.
-    for step, point in enumerate(("after keys", "after keys"), 1):
+    for step, point in enumerate(("after write keys", "after write keys"), 1):
         scenario.log_feedback(f"late-{step}.parquet", feedback(50 + step, step % 2))
         scenario.log_predictions(f"late-{step}.parquet", predictions(50 + step, 2))
         as_of += HOUR
@@ -396,7 +345,7 @@ def test_a_killed_run_that_amends_is_completed_by_the_next(scenario: Scenario, d
         scenario.check(as_of)
 
 
-def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dying: Callable[..., None]) -> None:
+def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path) -> None:
     seed = 1
     pick = random.Random(seed)
     sliding = ("sliding", "2d/1d", ("d", 2), ("d", 1))
@@ -412,7 +361,7 @@ def test_histories_of_runs_killed_anywhere_end_at_the_oracle(tmp_path: Path, dyi
         if pick.random() < 0.5:
             scenario.log_predictions(name, predictions(content, day))
         as_of += pick.choice([HOUR, DAY])
-        dying(scenario, as_of, pick.choice([*POINTS[:-1], "restored audit"]))
+        dying(scenario, as_of, pick.choice([*POINTS[:-1], "before write audit"]))
         scenario.run(as_of)
         scenario.check(as_of)
 

@@ -15,28 +15,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import Template, small_world
+from faulty import AWAY, Call, On, fails, faulty, first, late, loses_its_answer, stale
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
 from sli.command.cli import main
-from sli.errors import ConflictError, InputError, StoreError
+from sli.errors import ConflictError, InputError, StoreError, UnknownCommitError
 from sli.matching import execute as engine
 from sli.planning.needs import RECOMPUTE
 from sli.publishing import turns
 from sli.publishing.store import Store
-from sli.publishing.transaction import Transaction
 from sli.runs import recompute
 from sli.runs.outcome import Outcome
 from sli.slis.states import CannotAmend
 
+OVERTAKEN = ConflictError("another run published at the same time", passes=True)
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY
 ROOT = Path(__file__).parents[2]
@@ -101,41 +102,18 @@ def assert_sound(scenario: Scenario, *as_ofs: int) -> None:
 
 @contextmanager
 def rival_at(point: str, rival: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Lets another run finish while the first one stands at a point, once. Gives what the rival returned."""
+    """Lets another run finish while the first one is about to make a call. Gives what the rival returned."""
     outcomes: list[Any] = []
-    entered = False
-
-    def stand(reached: str) -> None:
-        nonlocal entered
-        if reached == point and not entered:
-            entered = True
-            outcomes.append(rival())
-
-    open_table, write, discover = Store.table, Transaction.write, recompute.discover
-
-    def opening(self: Store, name: str, version: int | None = None) -> Any:
-        if version is None:
-            stand(f"opening {name}")
-        return open_table(self, name, version)
-
-    def writing(self: Transaction, name: str, *given: Any, **named: Any) -> None:
-        stand(f"writing {name}")
-        write(self, name, *given, **named)
-
-    def discovering(*given: Any) -> Any:
-        found = discover(*given)
-        stand("discovered")
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "table", opening)
-        patch.setattr(Transaction, "write", writing)
-        patch.setattr(recompute, "discover", discovering)
+    name, _, nth = point.partition("#")
+    with faulty(On(name, first(lambda: outcomes.append(rival())), int(nth or 1))):
         yield outcomes
-    assert outcomes, f"no run came to '{point}'"
 
 
-@pytest.mark.parametrize("point", ["opening inputs", "discovered", "writing audit", "writing results"])
+DISCOVERED = "open results#2"
+"""Where a run has listed its logs, and looks whether another one published before it reads them."""
+
+
+@pytest.mark.parametrize("point", ["open inputs", DISCOVERED, "write audit", "write results"])
 def test_a_run_that_another_overtakes_finds_nothing_left_to_do(scenario: Scenario, point: str) -> None:
     with rival_at(point, lambda: scenario.run(SECOND)) as rivals:
         outcome = scenario.run(SECOND)
@@ -148,11 +126,11 @@ def test_a_run_that_another_overtakes_finds_nothing_left_to_do(scenario: Scenari
 @pytest.mark.parametrize(
     ("point", "other"),
     [
-        ("opening results", THIRD),
-        ("opening tiles", START + DAY),
-        ("opening inputs", START + 3 * DAY),
-        ("writing inputs", START + DAY),
-        ("writing results", THIRD),
+        ("open results", THIRD),
+        ("open tiles", START + DAY),
+        ("open inputs", START + 3 * DAY),
+        ("write inputs", START + DAY),
+        ("write results", THIRD),
     ],
 )
 def test_overtaken_by_a_run_of_another_as_of_both_beliefs_are_kept(scenario: Scenario, point: str, other: int) -> None:
@@ -162,8 +140,16 @@ def test_overtaken_by_a_run_of_another_as_of_both_beliefs_are_kept(scenario: Sce
     assert_sound(scenario, *as_ofs)
 
 
+def test_a_run_that_storage_tells_nothing_of_its_rival_loses_at_its_commit(scenario: Scenario) -> None:
+    before = Store(scenario.config.store).results()
+    # The rival opens the results twice while the run opens the inputs.
+    with faulty(On("open inputs", first(lambda: scenario.run(SECOND))), On("open results", stale(before), 4)):
+        assert not scenario.run(SECOND).published
+    assert_sound(scenario, FIRST, SECOND)
+
+
 def test_overtaken_by_a_first_run_the_first_run_starts_over(tmp_path: Path) -> None:
-    for point in ("writing tiles", "writing results"):
+    for point in ("create results", "create tiles", "write tiles", "write results"):
         scenario = Scenario(tmp_path / point.replace(" ", "-"), WORLD)
         scenario.log_predictions("0.parquet", predictions(1, 0))
         scenario.log_feedback("0.parquet", feedback(3, 0))
@@ -182,7 +168,7 @@ def test_a_run_as_known_now_that_a_later_one_overtakes_does_its_work_and_does_no
     for day in (0, 1, 2):
         scenario.log_feedback(f"{day}.parquet", feedback(day, day))
     later = int(time.time()) * 1_000_000 + DAY
-    with rival_at("writing results", lambda: scenario.run(later, look_back="0h")) as rivals:
+    with rival_at("write results", lambda: scenario.run(later, look_back="0h")) as rivals:
         outcome = sli.run(scenario.config)
     assert rivals[0].plan.left.of(RECOMPUTE)
     assert (outcome.published, outcome.plan.older, outcome.plan.as_of) == (True, False, later)
@@ -203,7 +189,7 @@ def test_backfills_of_disjoint_intervals_at_once_both_count(tmp_path: Path) -> N
         {"start": text(START), "end": text(START + DAY)},
         {"start": text(START + DAY), "end": text(START + 3 * DAY)},
     ]
-    with rival_at("writing results", lambda: scenario.backfill(THIRD, **halves[0])) as rivals:
+    with rival_at("write results", lambda: scenario.backfill(THIRD, **halves[0])) as rivals:
         outcome = scenario.backfill(THIRD, **halves[1])
     assert rivals[0].published
     assert outcome.published
@@ -213,18 +199,10 @@ def test_backfills_of_disjoint_intervals_at_once_both_count(tmp_path: Path) -> N
 def test_a_run_that_loses_every_time_gives_up_and_leaves_the_belief_whole(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deltalake.exceptions import CommitFailedError
-
     before = sli.read(scenario.config)
-
-    def losing(*_: Any, **__: Any) -> None:
-        raise CommitFailedError("another transaction committed first")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("deltalake.write_deltalake", losing)
-        patch.setattr(recompute, "ATTEMPTS", 2)
-        with pytest.raises(ConflictError, match="another run published at the same time"):
-            scenario.run(SECOND)
+    monkeypatch.setattr(recompute, "ATTEMPTS", 2)
+    with faulty(On("write *", fails(OVERTAKEN), 0)), pytest.raises(ConflictError, match="another run published"):
+        scenario.run(SECOND)
     assert sli.read(scenario.config).equals(before)
     scenario.run(SECOND)
     assert_sound(scenario, FIRST, SECOND)
@@ -241,10 +219,11 @@ def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario) ->
             errors.append(error)
 
     threads = [threading.Thread(target=running, args=(as_of,)) for as_of in (SECOND, SECOND, THIRD)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    with faulty(On("write results", late(0.1), 0)):
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
     assert not errors
     assert_sound(scenario, FIRST, THIRD)
     scenario.run(SECOND)
@@ -289,52 +268,53 @@ def test_processes_that_run_at_once_publish_once(scenario: Scenario) -> None:
     assert len(sli.read(scenario.config, table="runs")) == 2
 
 
-@contextmanager
-def reported_failed(table: str, error: Exception) -> Iterator[None]:
-    """The first commit of a table lands, yet whoever made it is told that it failed."""
-    import deltalake
-
-    write, told = deltalake.write_deltalake, False
-
-    def landing(handle: Any, *given: Any, **named: Any) -> None:
-        nonlocal told
-        write(handle, *given, **named)
-        if handle.table_uri.rstrip("/").endswith(f"/{table}") and not told:
-            told = True
-            raise error
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deltalake, "write_deltalake", landing)
-        yield
-    assert told
-
-
 @pytest.mark.parametrize("table", ["tiles", "runs"])
 def test_a_commit_that_landed_but_was_reported_failed_is_not_published_twice(scenario: Scenario, table: str) -> None:
-    from deltalake.exceptions import CommitFailedError
-
-    with reported_failed(table, CommitFailedError("timed out")):
+    with faulty(On(f"write {table}", loses_its_answer(OVERTAKEN))):
         scenario.run(SECOND)
     assert_sound(scenario, FIRST, SECOND)
     assert len(sli.read(scenario.config, table="runs")) == 2
 
 
-def test_a_commit_that_landed_but_whose_answer_was_lost_is_not_published_twice(scenario: Scenario) -> None:
-    with reported_failed("results", OSError("connection reset")), suppress(StoreError):
-        scenario.run(SECOND)
+@pytest.mark.parametrize("error", [AWAY, OVERTAKEN])
+def test_a_run_whose_commit_landed_though_its_answer_was_lost_says_what_it_published(
+    scenario: Scenario, error: StoreError
+) -> None:
+    with faulty(On("write results", loses_its_answer(error))):
+        outcome = scenario.run(SECOND)
+    assert outcome.published
+    assert len(outcome.revised) > 0
     assert not scenario.run(SECOND).published
     assert_sound(scenario, FIRST, SECOND)
 
 
-def test_a_run_whose_landed_commit_was_reported_failed_says_what_it_published(scenario: Scenario) -> None:
-    from deltalake.exceptions import CommitFailedError
+def test_a_run_whose_commit_landed_below_that_of_another_says_what_it_published(scenario: Scenario) -> None:
+    def action(call: Call) -> None:
+        call.proceed()
+        scenario.run(THIRD)
+        raise AWAY
 
-    with reported_failed("results", CommitFailedError("timed out")):
-        outcome = scenario.run(SECOND)
+    with faulty(On("write results", action)):
+        assert scenario.run(SECOND).published
+    assert_sound(scenario, FIRST, SECOND, THIRD)
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_a_run_that_cannot_know_whether_it_published_says_so_and_the_next_run_finds_out(
+    scenario: Scenario, landed: bool
+) -> None:
+    before = sli.read(scenario.config)
+    commit = loses_its_answer() if landed else fails()
+    with faulty(On("write results", commit), On("open results", fails(), 3)) as storage:
+        with pytest.raises(UnknownCommitError, match="whether this run published its results is not known") as caught:
+            scenario.run(SECOND)
+        assert storage.names[-2:] == ["write results", "open results"]
+    assert caught.value.passes
+    assert "counts nothing twice" in caught.value.todo
+    assert sli.read(scenario.config).equals(before) is not landed
+    assert scenario.run(SECOND).published is not landed
     assert_sound(scenario, FIRST, SECOND)
     assert len(sli.read(scenario.config, table="runs")) == 2
-    assert outcome.published
-    assert len(outcome.revised) > 0
 
 
 def rows_of(frame: Any) -> tuple[str, ...]:
@@ -378,22 +358,9 @@ def test_a_reader_meanwhile_sees_only_whole_publications(scenario: Scenario) -> 
         assert positions == sorted(positions), f"a reader of {table} went back in time"
 
 
-@contextmanager
-def after_discovery(change: Callable[[], None]) -> Iterator[None]:
+def after_discovery(change: Callable[[], None]) -> AbstractContextManager[Any]:
     """Changes files once they have been listed and before they are read."""
-    discover, changed = recompute.discover, False
-
-    def discovering(*given: Any) -> Any:
-        nonlocal changed
-        found = discover(*given)
-        if not changed:
-            changed = True
-            change()
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recompute, "discover", discovering)
-        yield
+    return rival_at(DISCOVERED, change)
 
 
 @pytest.mark.parametrize(("log", "name"), [("feedback", "0.parquet"), ("predictions", "2.parquet")])

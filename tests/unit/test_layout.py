@@ -44,7 +44,7 @@ FACES = {"__init__", "mergeable"}
 ROOMS = {
     "dask": {"matching.cluster", "matching.execute", "tiles.shuffle"},
     "distributed": {"matching.cluster", "matching.execute", "tiles.shuffle"},
-    "deltalake": {"publishing.store", "publishing.transaction", "logs.tables"},
+    "deltalake": {"publishing.delta_tables", "logs.tables"},
     "pyiceberg": {"logs.iceberg"},
     "rich": {"command"},
     "starlette": {"serve"},

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import small_world
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, UTC_TIME, Scenario, at, text
 
@@ -893,15 +893,14 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
         patch.setattr("sli.config.model.HASHED_SINCE", 2)
         s.run(MONDAY + DAY)
     # As version 2 had it: strays without their reason.
-    tiles = DeltaTable(s.config.store + "/tiles")
-    old = pa.schema([*schemas.TILES.remove(schemas.TILES.get_field_index("strays")), ("strays", pa.list_(pa.string()))])
-    write_deltalake(tiles, old.empty_table(), mode="overwrite", schema_mode="overwrite")
     store = Store(s.config.store)
-    state = replace(store.published(), versions=store.published().versions | {"tiles": tiles.version()})
+    tiles = store.tables.open("tiles")
+    old = pa.schema([*schemas.TILES.remove(schemas.TILES.get_field_index("strays")), ("strays", pa.list_(pa.string()))])
+    tiles.write(old.empty_table(), replacing="true")
+    state = replace(store.published(), versions=store.published().versions | {"tiles": tiles.version})
     # Nor did a state name its format.
     tree = {name: value for name, value in json.loads(state.to_json()).items() if name != "format"}
-    write = CommitProperties(custom_metadata={"sli_published": json.dumps(tree)})
-    write_deltalake(store.table("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
+    store.results().write(schemas.RESULTS.empty_table(), metadata={"sli_published": json.dumps(tree)})
     assert [each.what for each in s.run(MONDAY + DAY).plan.causes][:1] == ["config changed: predictions"]
     s.check(MONDAY + DAY)
 

@@ -56,7 +56,7 @@ def shuffling(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 def tables(config: Config) -> dict[str, Any]:
     """Every row of the tables, but for what names the run."""
     store = Store(config.store)
-    stored = {name: store.table(name).to_pyarrow_table() for name in ("tiles", "days")}
+    stored = {name: store.tables.open(name).rows() for name in ("tiles", "days")}
     found = {
         name: sorted(repr({column: row[column] for column in sorted(row)}) for row in table.to_pylist())
         for name, table in stored.items()

@@ -129,7 +129,7 @@ def test_files_that_came_are_added_to_those_remembered(tmp_path: Path, monkeypat
         scenario.run(MONDAY + DAY)
         remembered = store.inputs(store.published()).files
         assert sorted(remembered) == sorted(discover(scenario.config).files)
-        files.append(len(store.table("inputs").file_uris()))
+        files.append(len(store.tables.open("inputs").files()))
 
     run()
     for hour in range(1, 4):

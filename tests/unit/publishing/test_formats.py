@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 import pytest
 import yaml
-from deltalake import CommitProperties, write_deltalake
+from faulty import On, fails, faulty
 from fixtures import make_store
 
 import sli
@@ -32,7 +32,6 @@ from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 from sli.planning.published import Published
 from sli.planning.request import Backfill
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
-from sli.publishing.transaction import Transaction
 from sli.reading.verify import verify
 from sli.runs.backfill import plan_backfill
 from sli.runs.preview import plan
@@ -132,20 +131,13 @@ def test_a_store_of_an_older_version_goes_on_with_new_files(old: tuple[int, Conf
 def test_a_migration_that_is_killed_leaves_the_store_as_it_was(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "STEPS", {**formats.STEPS, formats.FORMAT: formats.Step("all anew", recompute=True)})
     monkeypatch.setattr(formats, "FORMAT", formats.FORMAT + 1)
-    before, state, write = beliefs(config), Store(config.store).published(), Transaction.write
+    before, state = beliefs(config), Store(config.store).published()
 
     class Killed(BaseException):
         pass
 
-    def dying(self: Transaction, name: str, *given: Any, **named: Any) -> None:
-        if name == "results":
-            raise Killed
-        write(self, name, *given, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Transaction, "write", dying)
-        with pytest.raises(Killed):
-            sli.run(config, as_of=AS_OF)
+    with faulty(On("write results", fails(Killed()))), pytest.raises(Killed):
+        sli.run(config, as_of=AS_OF)
     assert Store(config.store).published() == state
     assert beliefs(config) == before
     assert sli.run(config, as_of=AS_OF).plan.from_scratch
@@ -180,8 +172,7 @@ def given_format(config: Config, **change: Any) -> None:
     state = store.published()
     assert state is not None
     tree = json.loads(state.to_json()) | change
-    write = CommitProperties(custom_metadata={STATE_KEY: json.dumps(tree)})
-    write_deltalake(store.table("results"), schemas.RESULTS.empty_table(), mode="append", commit_properties=write)
+    store.results().write(schemas.RESULTS.empty_table(), metadata={STATE_KEY: json.dumps(tree)})  # type: ignore[union-attr]
 
 
 def test_a_store_of_a_newer_version_is_refused_untouched_by_whatever_opens_it(

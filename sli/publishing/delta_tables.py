@@ -1,0 +1,266 @@
+"""The tables of a store: opened, created, read and written with Delta Lake, by the only module here that imports it.
+
+Whatever a run asks of the store's tables is a method of `Tables` or `Table`, and every error is one of ours. Limit:
+like all Delta writers on local disks it is safe against kills, but not proven safe against power loss.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.engine import panics
+from sli.engine.storage import NO_OPTIONS, Storage, delta_options, message_of
+from sli.errors import ConflictError, StoreError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pa_fs
+    from deltalake import CommitProperties, DeltaTable
+
+Within: TypeAlias = Sequence[tuple[str, str, str | list[str]]]
+"""Conditions on partition columns that select the files to read, for example [("day", ">=", "2026-01-31")]."""
+APP = "sli"
+REMOVE = "remove the whole store: the next run recomputes everything, without the history"
+RESTORE = f"restore it from a copy; or {REMOVE}"
+FEW_FILES = 12
+"""A table of at most this many files is read file by file, without a dataset."""
+LOG_FILE = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
+NEWEST_LOG_FILES = 24
+"""How many files of a table's log are checked: the commits since the last checkpoint, and some more."""
+DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|Invalid JSON|EOF while parsing")
+"""Messages of the table library about a log that it cannot parse."""
+TARGET_BYTES = 16 << 20
+"""The size of merged files. If they were larger, merging would rewrite too much."""
+UNKNOWN_BYTES = 1 << 30
+"""The size supposed for rows that come batch by batch, since their true size is not known before they are written."""
+
+
+class Tables:
+    """The tables below a root, a folder or an s3:// prefix."""
+
+    def __init__(self, root: str, storage: Storage = NO_OPTIONS) -> None:
+        self.root = root
+        self.options = delta_options(root, storage)
+        self.local = "://" not in root
+
+    def uri(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def open(self, name: str, version: int | None = None) -> Table | None:
+        """A table at a version (default: the newest), or None if it does not exist yet. Raises StoreError."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        uri = self.uri(name)
+        if self.local and not Path(uri).is_dir():
+            return None
+        if self.local:
+            self._check_log(name)
+        try:
+            with table_errors(uri, "read", "check the address and the credentials"):
+                return Table(DeltaTable(uri, version=version, storage_options=self.options), uri, self.options)
+        except StoreError as error:
+            cause = error.__cause__
+            if isinstance(cause, TableNotFoundError):
+                return None
+            if isinstance(cause, DeltaError) and DAMAGED.search(str(cause)):
+                raise self._damaged_log(name, message_of(cause)) from cause
+            raise
+
+    def create(self, name: str, schema: pa.Schema, partitions: list[str]) -> Table:
+        """A new table without rows. Raises ConflictError if it exists, StoreError."""
+        from deltalake import DeltaTable
+
+        uri = self.uri(name)
+        with table_errors(uri):
+            if self.local:
+                Path(uri).mkdir(parents=True, exist_ok=True)
+            table = DeltaTable.create(
+                uri,
+                schema=schema,
+                partition_by=partitions,
+                mode="error",
+                # Files are selected by partition only; statistics of every column would make the log ten times as long.
+                configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
+                storage_options=self.options,
+            )
+        return Table(table, uri, self.options)
+
+    def _check_log(self, name: str) -> None:
+        """Raise StoreError if a commit is an empty file, as a power cut leaves it: it would read as no commit."""
+        with suppress(FileNotFoundError), os.scandir(f"{self.uri(name)}/_delta_log") as entries:
+            files = sorted((file for file in entries if LOG_FILE.fullmatch(file.name)), key=lambda file: file.name)
+            for file in files[-NEWEST_LOG_FILES:]:
+                if file.stat().st_size == 0:
+                    raise self._damaged_log(name, f"{file.name} is empty")
+
+    def _damaged_log(self, name: str, found: str) -> StoreError:
+        what = "the store cannot be read, since the log of a table is damaged"
+        return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=RESTORE)
+
+
+class Table:
+    """An open table at one version; a write leaves it open at the version that it made."""
+
+    def __init__(self, table: DeltaTable, uri: str, options: dict[str, str]) -> None:
+        self._table, self.uri, self._options = table, uri, options
+        self._local = "://" not in uri
+
+    @property
+    def version(self) -> int:
+        return self._table.version()
+
+    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The newest commits of the table (default: all that its log has), the newest first. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            return self._table.history(limit)
+
+    def files(self, within: Within = ()) -> list[str]:
+        """The paths or URLs of its files. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            return self._table.file_uris(file_pruning_predicate=list(within) or None)
+
+    def counts(self) -> pa.Table:
+        """A row for each file: its partition in columns such as `partition.day`, its rows in `num_records`."""
+        with table_errors(self.uri, "read"):
+            return pa.table(self._table.get_add_actions(flatten=True))
+
+    def rows(
+        self, columns: Collection[str] | None = None, only: pc.Expression | None = None, within: Within = ()
+    ) -> pa.Table:
+        """Those of the columns that the table has (default: all), of the rows and files chosen. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            if columns is None and only is None and not self._table.metadata().partition_columns:
+                files = self._table.file_uris()
+                if len(files) <= FEW_FILES:
+                    return self._rows_of_few(files)
+            import pyarrow.dataset as ds
+
+            dataset = self._table.to_pyarrow_dataset(
+                file_pruning_predicate=list(within) or None, filesystem=self._folder()
+            )
+            names = None if columns is None else [name for name in dataset.schema.names if name in columns]
+            # Remote storage answers slowly, so its data is prefetched; a local disk needs no threads for that.
+            options = ds.ParquetFragmentScanOptions(pre_buffer=not self._local)
+            return dataset.to_table(columns=names, filter=only, fragment_scan_options=options)
+
+    def _folder(self) -> pa_fs.FileSystem | None:
+        """The folder of a local table, which Arrow reads in half the time of the table library; None elsewhere."""
+        import pyarrow.fs as pa_fs
+
+        if not self._local:
+            return None
+        return pa_fs.SubTreeFileSystem(str(Path(self.uri).absolute()), pa_fs.LocalFileSystem())
+
+    def _rows_of_few(self, files: Sequence[str]) -> pa.Table:
+        """All rows of a table with few files, without a dataset, because a dataset imports pandas.
+
+        A run that finds nothing to do reads only such tables, and the import would take a quarter of its time.
+        """
+        import pyarrow.fs as pa_fs
+        import pyarrow.parquet as pq
+        from deltalake.fs import DeltaStorageHandler
+
+        folder = self._folder() or pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
+        parts = []
+        for uri in files:
+            with folder.open_input_file(uri.rsplit("/", 1)[-1]) as file:
+                parts.append(pq.ParquetFile(file).read())
+        return pa.concat_tables(parts or [self._schema.empty_table()], promote_options="default")
+
+    @property
+    def _schema(self) -> pa.Schema:
+        # The stubs do not know that any object can export a schema.
+        return pa.schema(self._table.schema())  # type: ignore[arg-type]
+
+    def write(
+        self,
+        rows: pa.Table | pa.RecordBatchReader,
+        replacing: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        sequence: int | None = None,
+        packed: bool = False,
+    ) -> None:
+        """Append rows by one commit, or replace those that `replacing` names. Raises ConflictError and StoreError.
+
+        `replacing` is a predicate on partition columns, or `true` for all rows. The commit carries `metadata`, and
+        `sequence` as the number of the run. Files that are `packed` have ZSTD, the others Snappy.
+        """
+        from deltalake import WriterProperties, write_deltalake
+
+        with table_errors(self.uri), self._writing(rows.nbytes if isinstance(rows, pa.Table) else UNKNOWN_BYTES):
+            write_deltalake(  # type: ignore[call-overload]  # the stubs know only the literals of `mode`
+                self._table,
+                rows,
+                mode="append" if replacing is None else "overwrite",
+                predicate=None if replacing == "true" else replacing,
+                schema_mode=self._schema_mode(rows, replacing),
+                commit_properties=_properties(metadata, sequence),
+                writer_properties=WriterProperties(
+                    compression="ZSTD" if packed else "SNAPPY", compression_level=1 if packed else None
+                ),
+            )
+
+    def _schema_mode(
+        self, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
+    ) -> Literal["merge", "overwrite"] | None:
+        """Whether a write changes the columns: replacing all rows takes their types, others may add columns."""
+        schema = self._schema
+        if replacing == "true" and schema != rows.schema.remove_metadata():
+            return "overwrite"
+        return "merge" if set(schema.names) != set(rows.schema.names) else None
+
+    def restore(self, version: int, metadata: Mapping[str, str] | None = None) -> None:
+        """Make a commit that goes back to the rows of an earlier version. Raises ConflictError and StoreError."""
+        with table_errors(self.uri), self._writing(0):
+            self._table.restore(version, commit_properties=_properties(metadata))
+
+    def compact(self) -> None:
+        """Merge small files. Raises ConflictError and StoreError."""
+        with table_errors(self.uri), self._writing(TARGET_BYTES):
+            self._table.optimize.compact(target_size=TARGET_BYTES)
+
+    @contextmanager
+    def _writing(self, size: int) -> Iterator[None]:
+        """A context for writing bytes; hides panics of the library. Raises OSError if the folder is read-only."""
+        if self._local and not os.access(self.uri, os.W_OK):
+            raise OSError("the folder is read-only, or its owner lets nobody write there")
+        with panics.hide_panics(self.uri, size) if self._local else nullcontext():
+            yield
+
+
+def _properties(metadata: Mapping[str, str] | None, sequence: int | None = None) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    return CommitProperties(
+        custom_metadata=dict(metadata) if metadata else None,
+        app_transactions=None if sequence is None else [Transaction(APP, sequence)],
+        max_commit_retries=0,
+    )
+
+
+@contextmanager
+def table_errors(where: str, done: str = "written", todo: str = "") -> Iterator[None]:
+    """A context that turns the errors of the table library into StoreError and ConflictError."""
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, CommitFailedError) or "already exists" in str(error):
+            what, found = "another run published at the same time", message_of(error)
+            raise ConflictError(what, where=where, found=found, todo="run again", passes=True) from error
+        panicked = type(error).__name__ == "PanicException"
+        if not panicked and not isinstance(error, DeltaError | OSError | pa.ArrowException):
+            raise
+        if "No space left" in str(error):
+            todo = "make room on its disk, then run again; nothing of this run is visible"
+        what = f"the store cannot be {done}"
+        raise StoreError(what, where=where, found=message_of(error), todo=todo, passes=True) from error

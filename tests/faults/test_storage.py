@@ -1,0 +1,149 @@
+"""Any call of the tables fails, loses its answer or is torn: the run ends in an error of ours, or well; the next one
+leaves what the oracle says."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from builders import Template, small_world
+from deltalake.exceptions import CommitFailedError, DeltaError
+from faulty import On, fails, faulty, loses_its_answer, torn
+from oracle import Feedback, Prediction
+from scenario import DAY, HOUR, Scenario, at
+
+import sli
+from sli.errors import ConflictError, SliError, StoreError
+from sli.publishing.delta_tables import table_errors
+from sli.publishing.store import Store
+from sli.publishing.transaction import SMALL_FILES
+
+START = at("2024-03-08T00:00")
+AS_OF = START + 3 * DAY
+WORLD = small_world(horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day",))
+
+
+def logged(scenario: Scenario, day: int) -> None:
+    rows = [Prediction(f"{day}-{i}", START + day * DAY + i * HOUR, i / 9, {"a": "xy"[i % 2]}) for i in range(6)]
+    scenario.log_predictions(f"{day}.parquet", rows)
+    # Late feedback, too, so that a run amends.
+    known = [row for rows in scenario.predictions.values() for row in rows if not row.id.endswith(str(day))]
+    scenario.log_feedback(f"{day}.parquet", [Feedback(row.id, START + day * DAY + 9 * HOUR, 1.0) for row in known[::2]])
+
+
+@pytest.fixture(autouse=True)
+def _compacting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sli.runs.recompute.time.sleep", lambda _: None)
+    for name in SMALL_FILES:
+        monkeypatch.setitem(SMALL_FILES, name, 1)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Something published, what a killed run left on top of it, and logs that have changed since."""
+    scenario = Scenario(tmp_path_factory.mktemp("storage") / "world", WORLD)
+    for day in (0, 1):
+        logged(scenario, day)
+        scenario.run(START + (day + 1) * HOUR + day * DAY)
+    logged(scenario, 2)
+    with faulty(On("write results", fails())), pytest.raises(StoreError):
+        scenario.run(START + 3 * DAY)
+    return Template(scenario)
+
+
+@pytest.fixture
+def scenario(template: Template) -> Scenario:
+    return template.restored()
+
+
+def calls_of(scenario: Scenario, writes: bool) -> Iterator[tuple[str, int]]:
+    """The calls that an undisturbed run makes: their names, and the how-manieth of its name each is."""
+    with faulty() as storage:
+        scenario.run(AS_OF)
+    counts: Counter[str] = Counter()
+    for call in storage.calls:
+        counts[call.name] += 1
+        if call.writes is writes:
+            yield call.name, counts[call.name]
+
+
+def error_with(scenario: Scenario, *rules: On) -> SliError | None:
+    """The error that a run ends in, if any, which another try may get over."""
+    error = None
+    with faulty(*rules):
+        try:
+            scenario.run(AS_OF)
+        except SliError as caught:
+            error = caught
+    assert error is None or error.passes
+    return error
+
+
+def assert_right(scenario: Scenario, runs: int = 3) -> None:
+    """After one run more all is as the oracle says, and every publication is there once."""
+    scenario.run(AS_OF)
+    scenario.check(AS_OF)
+    assert list(sli.read(scenario.config, table="runs").sequence) == [*range(1, runs + 1)]
+
+
+ACTIONS = {"fails": fails(), "loses its answer": loses_its_answer(), "is torn": torn()}
+ONE_BY_ONE = pytest.param(True, marks=pytest.mark.soak)
+
+
+@pytest.mark.parametrize("alone", [False, ONE_BY_ONE])
+@pytest.mark.parametrize("fault", ACTIONS)
+def test_whatever_write_fails_the_next_run_leaves_what_the_oracle_says(
+    template: Template, scenario: Scenario, fault: str, alone: bool
+) -> None:
+    before = Store(scenario.config.store).published()
+    calls = [*calls_of(scenario, writes=True)]
+    assert [sum(name.startswith(kind) for name, _ in calls) for kind in ("write", "restore", "compact")] == [9, 7, 2]
+    scenario = template.restored()
+    for name, nth in calls:
+        error_with(scenario, On(name, ACTIONS[fault], nth))
+        if (name, fault) != ("write results", "loses its answer"):
+            assert Store(scenario.config.store).published() == before, name
+        if alone:
+            assert_right(scenario)
+            scenario = template.restored()
+    assert_right(scenario)
+
+
+@pytest.mark.parametrize("fault", [pytest.param("fails", marks=pytest.mark.soak), "loses its answer", "is torn"])
+def test_whatever_write_of_a_first_run_fails_the_next_run_leaves_what_the_oracle_says(
+    scenario: Scenario, fault: str
+) -> None:
+    shutil.rmtree(scenario.config.store)
+    calls = [*calls_of(scenario, writes=True)]
+    assert sum(name.startswith("create") for name, _ in calls) == 7
+    shutil.rmtree(scenario.config.store)
+    for name, nth in calls:
+        error_with(scenario, On(name, ACTIONS[fault], nth))
+    assert_right(scenario, 1)
+
+
+def test_whatever_read_fails_the_next_run_leaves_what_the_oracle_says(template: Template, scenario: Scenario) -> None:
+    before = Store(scenario.config.store).published()
+    calls = [*calls_of(scenario, writes=False)]
+    assert {name.split()[0] for name, _ in calls} == {"open", "history", "rows", "files"}
+    scenario = template.restored()
+    for name, nth in calls:
+        assert isinstance(error_with(scenario, On(name, fails(), nth)), StoreError), name
+        assert Store(scenario.config.store).published() == before, name
+    assert_right(scenario)
+
+
+def test_errors_of_the_table_library_become_ours() -> None:
+    conflicts = [CommitFailedError("a newer version"), DeltaError("a table already exists")]
+    failures = [DeltaError("timed out"), OSError("connection reset"), OSError("No space left on device")]
+    for error in (*conflicts, *failures):
+        with pytest.raises(StoreError) as caught, table_errors("s3://here"):
+            raise error
+        assert isinstance(caught.value, ConflictError) is (error in conflicts)
+        assert caught.value.passes
+        assert caught.value.where == "s3://here"
+    assert "make room on its disk" in caught.value.todo
+    with pytest.raises(ZeroDivisionError), table_errors("s3://here"):
+        raise ZeroDivisionError

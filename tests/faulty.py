@@ -1,10 +1,11 @@
-"""Storage that fails: whatever a run asks of the tables of a store goes through a script, which decides what happens.
+"""Storage that fails: whatever a run asks of its logs and tables goes through a script, which decides what happens.
 
-    with faulty(On("write tiles", fail), On("open results", stale)):
+    with faulty(On("write tiles", fails()), On("list feedback", stale(before))):
         scenario.run(as_of)
 
-A call has a name, its method and its table or path: `open`, `create`, `history`, `rows`, `files`, `counts`, `write`,
-`restore` and `compact`.
+A call has a name: its method and its table, log or file, for example `open results` or `get 0.parquet`. See the methods
+of `Tables`, `Table`, `LogStorage` and `RemoteFile`. Of local files only the listing goes through here; a log at a
+`file://` URL is read like one elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 import pytest
 
 from sli.errors import StoreError
+from sli.logs import storage
+from sli.logs.storage import LogStorage, RemoteFile
 from sli.publishing import delta_tables
 from sli.publishing.delta_tables import Table, Tables
 
@@ -83,6 +86,12 @@ def torn(error: BaseException = AWAY) -> Action:
     return action
 
 
+def halved(call: Call) -> Any:
+    """Half of the answer comes."""
+    answer = call.proceed()
+    return answer[: len(answer) // 2]
+
+
 def late(seconds: float) -> Action:
     """All is done, after a while."""
 
@@ -121,7 +130,7 @@ def stale(answer: Any) -> Action:
 
 @dataclass(frozen=True)
 class On:
-    """At the nth call whose name matches a pattern such as `write *` (0: at every one), this happens."""
+    """At the nth call whose name matches a pattern such as `write *` (0: at every one, if any), this happens."""
 
     pattern: str
     action: Action
@@ -151,9 +160,9 @@ class Script:
 
 
 class Faulty:
-    """Tables, or one of them, each call of which goes through a script."""
+    """The storage of logs, tables, or one file or table, each call of which goes through a script."""
 
-    def __init__(self, wrapped: Tables | Table, script: Script) -> None:
+    def __init__(self, wrapped: Tables | Table | LogStorage | RemoteFile, script: Script) -> None:
         self._wrapped, self._script = wrapped, script
 
     def __getattr__(self, method: str) -> Any:
@@ -163,24 +172,33 @@ class Faulty:
 
         @functools.wraps(value)
         def called(*given: Any, **named: Any) -> Any:
-            uri = self._wrapped.uri
-            place = uri(given[0]) if callable(uri) else uri
-
             def proceed() -> Any:
                 answer = value(*given, **named)
-                return Faulty(answer, self._script) if isinstance(answer, Table) else answer
+                return Faulty(answer, self._script) if isinstance(answer, Table | RemoteFile) else answer
 
+            place = self._place(*given)
+            if method == "remote":
+                return proceed()
             return self._script.run(Call(f"{method} {place.rsplit('/', 1)[-1]}", proceed, Path(place)))
 
         return called
 
+    def _place(self, *given: Any) -> str:
+        """The table, log or file that a call is about."""
+        if isinstance(self._wrapped, Tables):
+            return self._wrapped.uri(given[0])
+        if isinstance(self._wrapped, LogStorage):
+            return str(given[0])
+        return self._wrapped.uri if isinstance(self._wrapped, Table) else self._wrapped.path
+
 
 @contextmanager
 def faulty(*rules: On) -> Iterator[Script]:
-    """A context in which the tables of every store follow a script. Each of its rules must come to happen."""
+    """A context in which all logs and tables follow a script. Each of its rules for an nth call must come to happen."""
     script = Script(rules)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delta_tables, "Tables", lambda *given: Faulty(Tables(*given), script))
+        patch.setattr(storage, "LogStorage", lambda *given: Faulty(LogStorage(*given), script))
         yield script
     for rule in rules:
-        assert script.met.get(rule, 0) >= max(1, rule.nth), f"no call {rule.nth} of '{rule.pattern}' in {script.names}"
+        assert script.met.get(rule, 0) >= rule.nth, f"no call {rule.nth} of '{rule.pattern}' in {script.names}"

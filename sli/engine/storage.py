@@ -22,8 +22,6 @@ CONNECT_SECONDS = 5
 """How long opening a connection may take; short, so that a wrong address fails soon."""
 READERS = 16
 """The most requests at the same time."""
-BLOCK = 16 << 20
-"""Bytes read at a time by `read_to_end`."""
 S3_OPTIONS = ("endpoint", "region", "profile", "key", "secret", "token")
 SELF_RENEWED = ("iam-role", "container-role", "assume-role-with-web-identity")
 """Kinds of credentials that the table library finds and renews itself, by their names in botocore."""
@@ -247,14 +245,6 @@ def create(fs: Any, path: str, content: bytes) -> bool:
             return False
         raise
     return True
-
-
-def read_to_end(url: str, storage: Storage) -> None:
-    """Read an object to its end. Raises the error of the file system if that fails, so the object is not damaged."""
-    fs, path = filesystem(url, storage)
-    with fs.open(path, "rb") as file:
-        while file.read(BLOCK):
-            pass
 
 
 def message_of(error: BaseException | None) -> str:

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from sli.calendar.interval import Interval
 from sli.engine.connection import connect
-from sli.engine.storage import filesystem, message_of, read_to_end
+from sli.engine.storage import message_of
 from sli.errors import EngineError
+from sli.logs import storage as logs
 from sli.logs.fields import HIVE
 from sli.logs.files import LogFile, Problem, UnreadableFiles
-from sli.logs.listing import is_current
 from sli.logs.log import Log
 from sli.logs.reader import rows_sql
 from sli.masking import masked
@@ -38,9 +38,10 @@ def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Ex
         if not _problem(file, log, zone_name):
             continue
         if "://" in file.path:
+            storage = logs.LogStorage(log.storage)
             try:
-                current = is_current(file.path, file.fingerprint, log.storage)
-                read_to_end(file.path, log.storage)
+                current = storage.is_current(file.path, file.fingerprint)
+                storage.read_to_end(file.path)
             except Exception as failure:
                 raise EngineError(
                     "a file of the logs could not be fetched", where=file.path, found=message_of(failure), passes=True
@@ -76,8 +77,7 @@ def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
     """Why DuckDB fails on a file: it is damaged if pyarrow fails too, else unsupported."""
     stored = sorted(name for name, kind in file.columns if kind != HIVE and name in log.of(file.log).stored)
     try:
-        fs, place = filesystem(file.path, log.storage)
-        with fs.open(place, "rb") as opened:
+        with logs.LogStorage(log.storage).open(file.path) as opened:
             for _ in pq.ParquetFile(opened, page_checksum_verification=True).iter_batches(columns=stored):
                 pass
     except FileNotFoundError:

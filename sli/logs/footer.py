@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sli.calendar.zone import Zone
-from sli.engine.storage import READERS, Storage, filesystem, message_of
+from sli.engine.storage import READERS, Storage, message_of
 from sli.errors import InputError
+from sli.logs import storage as logs
 from sli.logs.byte_ranges import ByteRanges, RangedFile
 from sli.logs.files import LogFile
-from sli.logs.listing import is_current
 from sli.logs.log import Log
 from sli.logs.pages import encrypted_column
+from sli.logs.storage import ReplacedError
 from sli.logs.time_ranges import with_times
 from sli.logs.types import with_types
 from sli.masking import masked
@@ -65,15 +66,10 @@ def _open_local(file: LogFile) -> pa.NativeFile:
 
 def _open_remote(file: LogFile, storage: Storage) -> pa.NativeFile:
     """A remote file. One request fetches its last TAIL bytes; bytes before them are fetched when they are read."""
-
-    fs, _ = filesystem(file.path, storage)
-
-    def fetch(start: int, end: int) -> bytes:
-        return bytes(fs.cat_file(file.path, start=start, end=end))
-
-    ranges, start = ByteRanges(file.bytes, fetch), max(0, file.bytes - TAIL)
+    remote = logs.LogStorage(storage).remote(file)
+    ranges, start = ByteRanges(file.bytes, remote.get), max(0, file.bytes - TAIL)
     if file.bytes:
-        ranges.add(start, fetch(start, file.bytes))
+        ranges.add(start, remote.get(start, file.bytes))
     return pa.PythonFile(RangedFile(ranges), mode="r")
 
 
@@ -90,7 +86,7 @@ def _with_footer(log: Log, zone: Zone, unread: Unread) -> LogFile:
     except Exception as error:
         remote = "://" in file.path
         # Of a footer that makes no sense Arrow raises an OSError without a number, Python a ValueError for its names.
-        nonsense = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError | ValueError) or (
+        nonsense = isinstance(error, pa.ArrowException | EOFError | FileNotFoundError | ValueError | ReplacedError) or (
             type(error) is OSError and error.errno is None
         )
         if not remote and not isinstance(error, pa.ArrowException | EOFError | OSError | ValueError):
@@ -109,7 +105,7 @@ def _with_footer(log: Log, zone: Zone, unread: Unread) -> LogFile:
 
 def _unreadable(log: Log, file: LogFile, error: Exception) -> LogFile:
     """The file, set aside. Raises FileReplaced where it was replaced since it was listed: the new one may be whole."""
-    if not is_current(file.path, file.fingerprint, log.storage):
+    if not logs.LogStorage(log.storage).is_current(file.path, file.fingerprint):
         raise FileReplaced(file.path) from error
     if isinstance(error, PermissionError):
         return file.set_aside("unreadable", "no permission to read it")

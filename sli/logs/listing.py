@@ -1,4 +1,4 @@
-"""The files of a log as lists: path, size, fingerprint and when each was written; and whether a file still is the same.
+"""The files of a log as lists: path, size, fingerprint and when each was written.
 
 Limit: a file that was replaced by one of the same size at the same time, or with the same ETag, counts as the same.
 """
@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sli.calendar.interval import instant
-from sli.engine.storage import NO_OPTIONS, Storage, filesystem, on_s3
 from sli.errors import InputError
 
 ENDINGS = (".parquet", ".pq", ".parq")
@@ -162,18 +161,3 @@ def _micros_of(time: object) -> int:
     if isinstance(time, datetime):
         return instant(time if time.tzinfo else time.replace(tzinfo=UTC))
     return int(time * 1_000_000) if isinstance(time, int | float) else 0
-
-
-def is_current(path: str, fingerprint: str, storage: Storage = NO_OPTIONS) -> bool:
-    """Whether a file is still the one that was listed; False if it is gone. Errors of the file system are raised."""
-    try:
-        if "://" not in path:
-            return stamps_of(os.stat(path))[1] == fingerprint
-        fs, place = filesystem(path, storage)
-        fs.invalidate_cache()
-        # List its folder again, since a file system may format the stamp of a single file in another way.
-        entries = [fs.info(place)] if on_s3(path) else fs.ls(fs._parent(place), detail=True)
-        entries = [entry for entry in entries if entry["name"] == place]
-        return any(remote_stamps("", place, entry)[1] == fingerprint for entry in entries)
-    except FileNotFoundError:
-        return False

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem, message_of
 from sli.errors import ConfigError, InputError
+from sli.logs import storage as logs
 from sli.logs.conversion import conversion
-from sli.logs.folders import list_local
 from sli.logs.globs import has_wildcards, local_place, near, remote_place
 from sli.logs.listing import ENDINGS, Listing
-from sli.logs.remote import list_remote
 
 EXPECTED = f"Parquet files that end in {', '.join(ENDINGS)}"
 
@@ -46,7 +45,7 @@ def list_files(log: str, paths: Sequence[str], storage: Storage = NO_OPTIONS) ->
 
 def _list_path(log: str, path: str, storage: Storage) -> Listing | None:
     try:
-        return list_remote(log, path, storage) if "://" in path else list_local(log, path, storage)
+        return logs.LogStorage(storage).list(log, path)
     except ConfigError as error:
         error.where = f"{log}.path, {error.where}"
         raise

@@ -20,24 +20,21 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
-from fsspec.asyn import sync
 
 from sli.calendar.interval import Interval
-from sli.engine.storage import READERS, Storage, filesystem, on_s3
+from sli.engine.storage import READERS, Storage
+from sli.logs import storage as logs
 from sli.logs.byte_ranges import ByteRanges, RangedFile
 from sli.logs.files import LogFile
 from sli.logs.footer import TAIL
 from sli.logs.pages import ColumnPages, checksum_error, column_pages, has_checksum
+from sli.logs.storage import RemoteFile
 from sli.logs.where import excluded_groups
 
 GAP = 256 << 10
 """Two ranges with fewer bytes than this between them are fetched as one: another request would cost more."""
 FILES_AHEAD = 256
 """At most so many files are fetched at once."""
-
-
-class ReplacedError(OSError):
-    """A remote file is not the one that was listed any more."""
 
 
 @dataclass(frozen=True)
@@ -110,54 +107,12 @@ class PrefetchFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
                 break
             if name not in self.fetched:
                 if name not in self.remote:
-                    self.remote[name] = RemoteFile(selection.file, self.storage)
+                    self.remote[name] = logs.LogStorage(self.storage).remote(selection.file)
                 batch.append((selection, self.remote[name]))
         paths = (selection.file.path for selection, _ in batch)
         self.fetched.update(zip(paths, fetch_selections(batch), strict=True))
         while len(self.fetched) > len(batch) and sum(ranges.total for ranges in self.fetched.values()) > self.budget:
             self.fetched.popitem(last=False)
-
-
-class RemoteFile:
-    """Byte ranges of one remote file, and whether it is still the same file."""
-
-    def __init__(self, file: LogFile, storage: Storage) -> None:
-        self.path, self.on_s3 = file.path, on_s3(file.path)
-        self.fs, self.place = filesystem(file.path, storage)
-        self.tag = file.fingerprint.partition("-")[2]
-        self.first: str | None = None
-
-    def get(self, start: int, end: int) -> bytes:
-        """Bytes `[start, end)`, on S3 of the very file that was listed. Raises ReplacedError, or OSError."""
-        if not self.on_s3:
-            return bytes(self.fs.cat_file(self.place, start=start, end=end))
-        bucket, key, _ = self.fs.split_path(self.place)
-        request = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self.tag}
-        try:
-            body = self.fs.call_s3("get_object", **request)["Body"]
-            return bytes(sync(self.fs.loop, body.read))
-        except OSError as error:
-            if "pre-conditions" in str(error) or isinstance(error, FileNotFoundError):
-                raise self._replaced() from error
-            raise
-
-    def check(self) -> None:
-        """Raise ReplacedError if the file changed since the first check. On S3 `get` checks that itself."""
-        if self.on_s3:
-            return
-        now = str(sorted((name, str(value)) for name, value in self.fs.info(self.place).items()))
-        self.first = self.first or now
-        if now != self.first:
-            raise self._replaced()
-
-    def get_checked(self, start: int, end: int) -> bytes:
-        """Bytes `[start, end)` of the same file as before."""
-        content = self.get(start, end)
-        self.check()
-        return content
-
-    def _replaced(self) -> ReplacedError:
-        return ReplacedError(f"{self.path} was replaced or removed while it was read")
 
 
 def fetch_selections(batch: Sequence[tuple[Selection, RemoteFile]]) -> list[ByteRanges]:

@@ -28,7 +28,7 @@ class Snapshot:
     """One publication of a store, opened."""
 
     store: Store
-    table: Table | None
+    table: Table
     """The table of results."""
     published: Published
 
@@ -41,7 +41,9 @@ class Snapshot:
     @staticmethod
     def of(publication: Publication) -> Snapshot:
         """The results of a publication. Raises StoreError."""
-        return Snapshot(store=publication.store, table=publication.table("results"), published=publication.published)
+        results = publication.table("results")
+        assert results is not None
+        return Snapshot(store=publication.store, table=results, published=publication.published)
 
     def rows(self, columns: Collection[str], grain: str, days: Days | None = None) -> pa.Table:
         """Rows of a grain whose windows end in these local days (default: all). Raises StoreError."""

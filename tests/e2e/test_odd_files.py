@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as encryption
 import pytest
 from desk import TEN, Desk, N
+from faulty import On, after, faulty, first
 
 import sli
 from sli.config.load import load_config
-from sli.logs import discovery as logs
-from sli.logs import footer
 from sli.reading.read import standing_audit
 
 
@@ -330,33 +329,29 @@ def test_files_of_other_folders_are_read_beside_each_other(desk: Desk) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_file_that_goes_between_the_listing_and_its_footer_is_as_if_it_had_gone_before(
-    desk: Desk, replaced: bool, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, replaced: bool
 ) -> None:
     path = desk.predictions("b.parquet", prefix="b")
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    seen, opened = [], footer._open_local
 
-    def opening(file: Any) -> Any:
-        if file.path == str(path) and not seen:
-            seen.append(path.unlink())
-            if replaced:
-                path.write_bytes(whole)
-        return opened(file)
+    def go() -> None:
+        path.unlink()
+        if replaced:
+            path.write_bytes(whole)
 
-    monkeypatch.setattr(footer, "_open_local", opening)
-    assert desk.run().code == 0
+    with faulty(On("list predictions", after(go))):
+        assert desk.run().code == 0
     assert desk.counts() == (12 if replaced else 6, 6)
-    assert len(seen) == 1
 
 
 def test_a_file_that_goes_while_its_rows_are_read_is_as_if_it_had_gone_before(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk,
 ) -> None:
     path = desk.predictions("b.parquet", prefix="b")
-    check = logs.check_usable
-    monkeypatch.setattr("sli.runs.recompute.check_usable", lambda inputs: (check(inputs), path.unlink(missing_ok=True)))
-    assert desk.run().code == 0
+    # Once more, the run opens the results when it has listed its logs, before it reads them.
+    with faulty(On("open results", first(path.unlink), 2)):
+        assert desk.run().code == 0
     assert desk.counts() == (6, 6)
     assert desk.audit() == {}
 

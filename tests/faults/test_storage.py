@@ -1,4 +1,4 @@
-"""Any call of the tables fails, loses its answer or is torn: the run ends in an error of ours, or well; the next one
+"""Any call of the storage fails, loses its answer or is torn: the run ends in an error of ours, or well; the next one
 leaves what the oracle says."""
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from collections.abc import Iterator
 import pytest
 from builders import Template, small_world
 from deltalake.exceptions import CommitFailedError, DeltaError
-from faulty import On, fails, faulty, loses_its_answer, torn
+from faulty import On, fails, faulty, halved, loses_its_answer, stale, torn
 from oracle import Feedback, Prediction
-from scenario import DAY, HOUR, Scenario, at
+from scenario import DAY, HOUR, Scenario, at, config_of
 
 import sli
 from sli.errors import ConflictError, SliError, StoreError
+from sli.logs.storage import LogStorage
 from sli.publishing.delta_tables import table_errors
 from sli.publishing.store import Store
 from sli.publishing.transaction import SMALL_FILES
 
 START = at("2024-03-08T00:00")
+LOGS = ("predictions", "feedback")
 AS_OF = START + 3 * DAY
 WORLD = small_world(horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day",))
 
@@ -127,12 +129,59 @@ def test_whatever_write_of_a_first_run_fails_the_next_run_leaves_what_the_oracle
 def test_whatever_read_fails_the_next_run_leaves_what_the_oracle_says(template: Template, scenario: Scenario) -> None:
     before = Store(scenario.config.store).published()
     calls = [*calls_of(scenario, writes=False)]
-    assert {name.split()[0] for name, _ in calls} == {"open", "history", "rows", "files"}
+    assert {name.split()[0] for name, _ in calls} == {"open", "history", "rows", "files", "list"}
     scenario = template.restored()
     for name, nth in calls:
-        assert isinstance(error_with(scenario, On(name, fails(), nth)), StoreError), name
+        assert error_with(scenario, On(name, fails(), nth)) is not None, name
         assert Store(scenario.config.store).published() == before, name
     assert_right(scenario)
+
+
+def at_urls(scenario: Scenario) -> Scenario:
+    """The same logs, read like those of remote storage."""
+    tree = config_of(scenario.world, scenario.root)
+    logs = {log: {**tree[log], "path": f"file://{tree[log]['path']}"} for log in LOGS}
+    scenario.settings = {**scenario.settings, **logs}
+    return scenario
+
+
+def test_whatever_call_of_a_log_fails_the_next_run_leaves_what_the_oracle_says(
+    template: Template, scenario: Scenario
+) -> None:
+    before = Store(scenario.config.store).published()
+    calls = [call for call in calls_of(at_urls(scenario), writes=False) if call[0].endswith(("parquet", *LOGS))]
+    assert {name.split()[0] for name, _ in calls} == {"list", "get", "check"}
+    scenario, gone = at_urls(template.restored()), fails(ConnectionError("reset by peer"))
+    for name, nth in calls:
+        # The storage is away, also when the run looks why it failed.
+        assert error_with(scenario, On(name, gone, nth), On("open *.parquet", gone, 0)) is not None, name
+        assert Store(scenario.config.store).published() == before, name
+    assert_right(scenario)
+
+
+@pytest.mark.parametrize("nth", [1, 4, 9])
+def test_half_an_answer_is_not_taken_for_a_whole_one(scenario: Scenario, nth: int) -> None:
+    error_with(at_urls(scenario), On("get *", halved, nth))
+    assert_right(scenario)
+
+
+def test_files_that_a_listing_did_not_name_count_in_the_next_run(scenario: Scenario) -> None:
+    before = LogStorage().list("feedback", str(scenario.root / "feedback"))
+    assert before is not None
+    assert error_with(scenario, On("list feedback", stale(before.take([0, 1])))) is None
+    scenario.run(AS_OF)
+    scenario.check(AS_OF)
+
+
+def test_files_whose_size_was_listed_wrong_are_listed_again(scenario: Scenario) -> None:
+    right = LogStorage().list("feedback", f"file://{at_urls(scenario).root}/feedback")
+    assert right is not None
+    sizes, fingerprints = [size + 9 for size in right.sizes], [f"x{mark}" for mark in right.fingerprints]
+    wrong = right._replace(sizes=sizes, fingerprints=fingerprints)
+    with faulty(On("list feedback", stale(wrong))) as storage:
+        scenario.run(AS_OF)
+    assert storage.names.count("list feedback") == 2
+    scenario.check(AS_OF)
 
 
 def test_errors_of_the_table_library_become_ours() -> None:

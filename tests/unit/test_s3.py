@@ -18,7 +18,7 @@ import fsspec
 import pytest
 import servers
 from builders import small_world
-from fsspec.implementations.memory import MemoryFileSystem
+from faulty import On, fails, faulty
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
@@ -29,7 +29,6 @@ from sli.engine.storage import Storage, check_exclusive_writes, filesystem
 from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
 from sli.logs.log import predictions_log
 from sli.publishing.store import Store
-from sli.runs import recompute
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = small_world(slice_by=((), ("site",)), grains=("hour", "day", "cumulative"), slis=("accuracy", "roc_auc"))
@@ -267,7 +266,7 @@ def test_a_remote_file_whose_footer_makes_no_sense_is_set_aside(scenario: Scenar
 
 @pytest.mark.parametrize("when", ["footers", "pages"])
 def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
-    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    scenario: Scenario, tmp_path: Path, when: str
 ) -> None:
     memory = fsspec.filesystem("memory")
     url = f"memory://{tmp_path.name}"
@@ -277,32 +276,15 @@ def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
     sli.run(there, as_of=text(AS_OF))
     before = published(there)
     memory.pipe_file(f"/{tmp_path.name}/feedback/new.parquet", (scenario.root / "feedback/day=0.parquet").read_bytes())
-    fetched = MemoryFileSystem.cat_file
-    opened = MemoryFileSystem._open
-    plan_request = recompute.plan_request
-
-    def lost(method: Any) -> Any:
-        def call(*given: Any, **named: Any) -> Any:
-            if reading:
-                raise ConnectionError("reset by peer")
-            return method(*given, **named)
-
-        return call
-
-    def planned(*given: Any, **named: Any) -> Any:
-        plan = plan_request(*given, **named)
-        reading.append("pages")
-        return plan
-
-    reading = ["footers"] if when == "footers" else []
-    monkeypatch.setattr(MemoryFileSystem, "cat_file", lost(fetched))
-    monkeypatch.setattr(MemoryFileSystem, "_open", lost(opened))
-    monkeypatch.setattr(recompute, "plan_request", planned)
+    # Of the known files only pages are read.
+    read, away = {"footers": "new", "pages": "day=?"}[when], fails(ConnectionError("reset by peer"))
     kind = InputError if when == "footers" else EngineError
-    with pytest.raises(kind, match="could not be fetched") as caught:
+    with (
+        faulty(On(f"get {read}.parquet", away, 0), On(f"open {read}.parquet", away, 0)),
+        pytest.raises(kind, match="could not be fetched") as caught,
+    ):
         sli.backfill(there, start="2024-01-15", end="2024-01-18", as_of=text(AS_OF))
     assert caught.value.passes
     assert published(there) == before
-    monkeypatch.undo()
     sli.backfill(there, start="2024-01-15", end="2024-01-18", as_of=text(AS_OF))
     assert published(there) == before

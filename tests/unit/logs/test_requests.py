@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from builders import config_tree
 from counting import Requests, counted
+from faulty import On, faulty, first
 
 import sli
 from sli.config.load import checked
@@ -21,7 +22,6 @@ from sli.config.model import Config
 from sli.errors import EngineError
 from sli.logs import reader
 from sli.logs.discovery import discover
-from sli.runs import recompute
 
 ROWS = 20_000
 HOURS = 3
@@ -127,19 +127,19 @@ def test_files_beyond_the_memory_of_a_task_are_fetched_in_turn(
 
 
 def test_an_object_replaced_between_listing_and_reading_is_an_error_and_the_next_run_is_right(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: str, tmp_path: Path
 ) -> None:
     upload(s3, 0)
-    job, checks = config(s3, tmp_path / "store"), recompute.check_states
+    job = config(s3, tmp_path / "store")
 
-    def replaced(*given: Any) -> None:
-        checks(*given)
+    def replace() -> None:
         elsewhere().pipe_file(f"{s3}/feedback/hour=01/part.parquet", wide(1, "feedback", 0, seed=7))
 
-    monkeypatch.setattr(recompute, "check_states", replaced)
-    with pytest.raises(EngineError, match="replaced while it was read") as caught:
+    with (
+        faulty(On("open results", first(replace), 2)),
+        pytest.raises(EngineError, match="replaced while it was read") as caught,
+    ):
         sli.run(job, as_of="2024-01-20")
     assert caught.value.passes
-    monkeypatch.setattr(recompute, "check_states", checks)
     assert sli.run(job, as_of="2024-01-20").published
     assert sli.verify(job, windows=None).equal

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
 from builders import small_world
+from faulty import On, after, faulty
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, published, text
 
@@ -15,7 +15,6 @@ import sli
 from sli.config.checks import UNREACHABLE
 from sli.config.load import checked
 from sli.errors import ConfigError, EngineError, InputError
-from sli.logs import prefetch
 
 MONDAY = at("2024-01-01T00:00")
 WORLD = small_world(since=MONDAY, grains=("hour", "cumulative"), slis=("accuracy", "roc_auc"))
@@ -113,9 +112,7 @@ def test_a_file_whose_name_is_a_pattern_of_another_is_read_alone(tmp_path: Path,
     scenario.check(MONDAY + 2 * HOUR)
 
 
-def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name_a_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name_a_version(tmp_path: Path) -> None:
     scenario = Scenario(tmp_path, WORLD)
     rows = [Prediction(f"id-{i}", MONDAY + i * HOUR, i / 9, {}) for i in range(10)]
     scenario.log_predictions("a.parquet", rows)
@@ -124,15 +121,15 @@ def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name
     memory.pipe_file(place, (tmp_path / "predictions" / "a.parquet").read_bytes())
     tree = config_of(WORLD, tmp_path)
     tree["predictions"]["path"] = f"memory://{tmp_path.name}"
-    stretches = prefetch._ranges_to_fetch
 
-    def replaced(*given: Any) -> Any:
+    def replace() -> None:
         memory.pipe_file(place, memory.cat_file(place))
-        return stretches(*given)
 
-    monkeypatch.setattr(prefetch, "_ranges_to_fetch", replaced)
-    with pytest.raises(EngineError, match="replaced while it was read") as caught:
+    # The first request is that for the footer.
+    with (
+        faulty(On("get a.parquet", after(replace), 2)),
+        pytest.raises(EngineError, match="replaced while it was read") as caught,
+    ):
         sli.run(checked(tree), as_of=text(MONDAY + 2 * DAY))
     assert caught.value.passes
-    monkeypatch.undo()
     assert sli.run(checked(tree), as_of=text(MONDAY + 2 * DAY)).published

@@ -11,6 +11,7 @@ import atexit
 import fcntl
 import functools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ PREFIX = "sli-spills-"
 """How the names of these folders begin."""
 MIDDLE = np.uint32(1 << 31)
 """Half of the range of 32 bits: the two halves are sorted in parallel."""
+PYTHON_ERROR = re.compile(r"Traceback \(most recent call last\):\n(?: +.*\n)+(.*)")
+"""What DuckDB says of an error of a file system in Python, and the message of that error."""
 
 
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
@@ -110,6 +113,8 @@ def task_error(error: Exception, where: str) -> EngineError:
     """The error to raise for a query that failed although all of its files can be read."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return out_of_memory(where, message_of(error))
+    if raised := PYTHON_ERROR.match(str(error)):
+        error = OSError(raised[1])
     passes = isinstance(error, duckdb.IOException | OSError)
     return EngineError("a task failed", where=where, found=message_of(error), passes=passes)
 

@@ -280,7 +280,7 @@ def test_storage_that_is_away_for_a_moment_takes_no_row_out_of_the_tables(
     read, away = {"footers": "new", "pages": "day=?"}[when], fails(ConnectionError("reset by peer"))
     kind = InputError if when == "footers" else EngineError
     with (
-        faulty(On(f"get {read}.parquet", away, 0), On(f"open {read}.parquet", away, 0)),
+        faulty(On(f"* {read}.parquet", away, 0)),
         pytest.raises(kind, match="could not be fetched") as caught,
     ):
         sli.backfill(there, start="2024-01-15", end="2024-01-18", as_of=text(AS_OF))

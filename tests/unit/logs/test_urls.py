@@ -125,9 +125,8 @@ def test_a_file_replaced_while_it_is_read_is_an_error_where_requests_cannot_name
     def replace() -> None:
         memory.pipe_file(place, memory.cat_file(place))
 
-    # The first request is that for the footer.
     with (
-        faulty(On("get a.parquet", after(replace), 2)),
+        faulty(On("get a.parquet", after(replace), 0)),
         pytest.raises(EngineError, match="replaced while it was read") as caught,
     ):
         sli.run(checked(tree), as_of=text(MONDAY + 2 * DAY))

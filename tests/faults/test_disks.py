@@ -113,7 +113,7 @@ def test_what_others_print_beside_a_panic_is_kept(
 def test_a_read_only_store_is_told_by_an_error_before_anything_is_written(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sli.publishing.store.os.access", lambda *_: False)
+    monkeypatch.setattr("sli.publishing.delta_tables.os.access", lambda *_: False)
     with pytest.raises(StoreError, match="the store cannot be written") as caught:
         scenario.run(START + 3 * DAY)
     assert "read-only" in caught.value.found

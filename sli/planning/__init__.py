@@ -12,7 +12,7 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 - `late_feedback`: the rule for late feedback
 - `stale`: which tiles these changes make stale
 - `needs`: what tiles need, as one value
-- `ledger`: which tiles are recomputed, confirmed or filled, and which wait or are held
+- `ledger`: what a run does of what tiles need, and what it leaves
 - `tasks`: how the work is cut into tasks that fit their memory
 - `plan`: the plan as data; `planner`: makes it
 - `affected`: which windows a plan rolls up; `expected`: an estimate of how many results it writes

@@ -18,16 +18,17 @@ from servers import two_workers
 BATCH = settings(SETTINGS, max_examples=25, database=None, print_blob=True)
 
 
-def failures(scheduler: str, until: float, _: int) -> int:
-    """Play histories until an instant, in seconds since 1970; how many failed."""
-    failed = 0
-    while time.time() < until:
+def play_until(end: float, scheduler: str, _: int) -> tuple[int, int]:
+    """Play histories until an instant, in seconds since 1970; how many were played, and how many failures found."""
+    played = failed = 0
+    while time.time() < end:
         try:
             play(BATCH, scheduler)
         except Exception:
             failed += 1
             traceback.print_exc()
-    return failed
+        played += BATCH.max_examples
+    return played, failed
 
 
 def main() -> int:
@@ -35,11 +36,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, required=True, help="for how long new histories begin")
     parser.add_argument("--processes", type=int, required=True)
     given = parser.parse_args()
-    processes = multiprocessing.get_context("spawn").Pool(given.processes)
-    with two_workers() as scheduler, processes:
-        work = partial(failures, scheduler, time.time() + given.seconds)
-        failed = sum(processes.imap_unordered(work, range(given.processes)))
-    print(f"{failed} failed" if failed else "no history failed")
+    pool = multiprocessing.get_context("spawn").Pool(given.processes)
+    with two_workers() as scheduler, pool:
+        work = partial(play_until, time.time() + given.seconds, scheduler)
+        played, failed = map(sum, zip(*pool.map(work, range(given.processes)), strict=True))
+    print(f"{played} histories, {failed} failures")
     return 1 if failed else 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, published, text
 
 import sli
+from sli.calendar.interval import Interval
 
 START = at("2024-03-08T00:00")  # clocks change in New York two days later
 BOTH = "count mean null_rate difference_previous difference_fixed"
@@ -72,7 +73,8 @@ def changes(world: World) -> st.SearchStrategy[dict[str, Any]]:
     """An SLI more or less, or another value of a key."""
     more = st.sampled_from(SLIS[world.task]).map(lambda name: {"slis": tuple(dict.fromkeys([*world.slis, name]))})
     less = st.just({"slis": world.slis[1:] or world.slis})
-    return st.one_of(more, less, *(st.fixed_dictionaries({key: values}) for key, values in CHANGEABLE.items()))
+    slices, *others = (st.fixed_dictionaries({key: values}) for key, values in CHANGEABLE.items())
+    return st.one_of(more, more, more, less, slices, slices, *others)
 
 
 def mostly(usual: list[Any], rare: list[Any]) -> st.SearchStrategy[Any]:
@@ -80,21 +82,22 @@ def mostly(usual: list[Any], rare: list[Any]) -> st.SearchStrategy[Any]:
     return st.sampled_from([*usual * math.ceil(20 * len(rare) / len(usual)), *rare])
 
 
-# Few distinct times and ids, so that ties, duplicates and windows shared by several rows are common.
-TIMES = [
-    START + day * DAY + time for day in (0, 1, 2, -1, 3) for time in (6 * HOUR, 0, HOUR, 90 * 60_000_000, 20 * HOUR)
-]
-IDS = mostly(["a", "b", "c", "d", "e"], [None])
+# Few distinct times and ids, so that labels in time, ties, duplicates and windows shared by several rows are common.
+DAYS, TIMES_OF_DAY = (0, 1, 0, 2, 0, -1, 1, 0, 3), (6 * HOUR, 20 * HOUR, 7 * HOUR, 6 * HOUR + 1, 0)
+TIMES = mostly([START + day * DAY + time for day in DAYS for time in TIMES_OF_DAY], [None])
+IDS = mostly(["a", "b", "c", "d"], [None])
 SLICES = st.fixed_dictionaries({"a": one("x", "y", None), "b": one("1", 'q"uo,te', "")})
 SCORES = mostly([0.5, 0.25, 0.75, 1.0, 0.0, None, 1 / 3], [math.nan, math.inf, 1.5])
 LABELS = {
     "binary": mostly([1.0, 0.0, None], [math.nan, 0.5]),
     "regression": mostly([1.0, 0.0, 2.5, 1 / 3, None], [math.nan]),
 }
-PREDICTIONS = st.builds(Prediction, IDS, mostly(TIMES, [None]), SCORES, SLICES)
-FEEDBACK = {task: st.builds(Feedback, IDS, mostly(TIMES, [None]), labels) for task, labels in LABELS.items()}
+PREDICTIONS = st.builds(Prediction, IDS, TIMES, SCORES, SLICES)
+FEEDBACK = {task: st.builds(Feedback, IDS, TIMES, labels) for task, labels in LABELS.items()}
 FILES = st.integers(1, 9).map("{}.parquet".format)
 LATER = one(DAY, 0, HOUR, 5 * DAY)
+THEN = one(None, DAY, 0, None, HOUR, 5 * DAY)
+"""How long after the run before a step is followed by a run; None: no run follows."""
 
 
 def drawn(strategy: Callable[[Any], st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
@@ -113,7 +116,8 @@ class Histories(RuleBasedStateMachine):
         on_cluster=drawn(lambda machine: one(False, False, machine.scheduler is not None)),
     )
     def begin(self, world: dict[str, Any], small_memory: bool = False, on_cluster: bool = False) -> None:
-        self.as_of, self.known, self.changes = START + 20 * HOUR, dict[int, Any](), 1
+        self.as_of, self.known, self.settled = START + 20 * HOUR, dict[int, Any](), None
+        self.changed, self.partial = True, 0
         asked = small_world(**{"since": START, "reference": (START + DAY, START + 2 * DAY)} | world)
         given = {
             **({"memory": "1KB"} if small_memory else {}),
@@ -126,26 +130,26 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "scenario"):
             shutil.rmtree(self.scenario.root)
 
-    @precondition(lambda self: self.changes < 4)
-    @rule(file=FILES, rows=st.lists(PREDICTIONS, min_size=1, max_size=6))
-    def log_predictions(self, file: str, rows: list[Prediction]) -> None:
+    @rule(file=FILES, rows=st.lists(PREDICTIONS, min_size=1, max_size=6), later=THEN)
+    def log_predictions(self, file: str, rows: list[Prediction], later: int | None = None) -> None:
         """A new file, or one that is written again."""
         self.scenario.log_predictions(file, rows)
-        self.changes += 1
+        self.then(later)
 
-    @precondition(lambda self: self.changes < 4)
     @rule(
-        file=FILES, rows=drawn(lambda machine: st.lists(FEEDBACK[machine.scenario.world.task], min_size=1, max_size=6))
+        file=FILES,
+        rows=drawn(lambda machine: st.lists(FEEDBACK[machine.scenario.world.task], min_size=1, max_size=6)),
+        later=THEN,
     )
-    def log_feedback(self, file: str, rows: list[Feedback]) -> None:
+    def log_feedback(self, file: str, rows: list[Feedback], later: int | None = None) -> None:
         self.scenario.log_feedback(file, rows)
-        self.changes += 1
+        self.then(later)
 
-    @precondition(lambda self: self.files and self.changes < 4)
-    @rule(file=drawn(lambda machine: st.sampled_from(machine.files)))
-    def remove(self, file: tuple[str, str]) -> None:
+    @precondition(lambda self: self.files)
+    @rule(file=drawn(lambda machine: st.sampled_from(machine.files)), later=THEN)
+    def remove(self, file: tuple[str, str], later: int | None = None) -> None:
         self.scenario.remove(*file)
-        self.changes += 1
+        self.then(later)
 
     @property
     def files(self) -> list[tuple[str, str]]:
@@ -153,18 +157,24 @@ class Histories(RuleBasedStateMachine):
         logs = (("predictions", self.scenario.predictions), ("feedback", self.scenario.feedback))
         return [(log, name) for log, files in logs for name in files if name != "0.parquet"]
 
-    @precondition(lambda self: self.changes < 4)
-    @rule(changes=drawn(lambda machine: changes(machine.scenario.world)))
-    def change_config(self, changes: dict[str, Any]) -> None:
+    @rule(changes=drawn(lambda machine: changes(machine.scenario.world)), later=THEN)
+    def change_config(self, changes: dict[str, Any], later: int | None = None) -> None:
         self.scenario.world = replace(self.scenario.world, **changes)
-        self.changes += 1
+        self.then(later)
 
-    @precondition(lambda self: self.changes)
+    def then(self, later: int | None) -> None:
+        """What follows a change."""
+        self.changed = True
+        if later is not None:
+            self.run(later)
+
+    @precondition(lambda self: self.changed)
     @rule(later=LATER, backfilled=one(True, True, False))
     def run(self, later: int, backfilled: bool = True) -> None:
         """A run; then backfills of what is held until nothing is, since one may take a prediction from a final tile."""
         self.as_of += later
         outcome = self.scenario.run(self.as_of)
+        self.check_final(outcome.plan.held)
         if backfilled and outcome.plan.held:
             for _ in range(5):
                 for held in outcome.plan.held:
@@ -175,25 +185,39 @@ class Histories(RuleBasedStateMachine):
             self.scenario.check(self.as_of)
         assert not self.scenario.run(self.as_of).published
         self.remember(self.as_of)
-        self.changes = len(outcome.plan.held)
+        self.changed, self.partial, self.settled = bool(outcome.plan.held), 0, self.scenario.world
 
-    @precondition(lambda self: self.changes)
+    def check_final(self, held: Iterable[Interval]) -> None:
+        """Only final tiles are held, and what was final stays, if nothing waited and nothing else is asked for."""
+        for tile in held:
+            last = max(self.known)
+            assert tile.end + self.scenario.world.horizon <= last, f"{tile} is held, but not final as of {text(last)}"
+        if self.known and self.settled == self.scenario.world:
+            found = published(self.scenario.config)
+            for key, row in self.known[max(self.known)].items():
+                # A fixed reference may change later than the windows compared with it.
+                if row[-1] == "final" and key[0] != "difference_fixed":
+                    assert found.get(key, row) == row, f"{key} was final as {row} and now is {found[key]}"
+
+    @precondition(lambda self: self.changed and self.partial < 2)
     @rule(later=LATER, look_back=one("0h", "6h", "1d", "2d"))
     def run_looking_back(self, later: int, look_back: str) -> None:
         self.as_of += later
         self.scenario.run(self.as_of, look_back=look_back)
+        self.partial += 1
         self.remember(self.as_of)
 
-    @precondition(lambda self: len(self.known) > 1)
+    @precondition(lambda self: self.settled and len(self.known) == 3)
     @rule(earlier=one(HOUR, DAY))
     def run_as_of_earlier(self, earlier: int) -> None:
+        """It computes everything from scratch, so a history has only one or two of them."""
         as_of = max(self.as_of - earlier, START + 6 * HOUR)
         self.scenario.run(as_of)
         if as_of < self.as_of:
             self.scenario.check(as_of, read_as_of=as_of)
         self.remember(as_of)
 
-    @precondition(lambda self: self.changes)
+    @precondition(lambda self: self.changed and self.partial < 2)
     @rule(
         first=one(0, 7, 14),
         hours=one(72, 10, 1),
@@ -210,6 +234,7 @@ class Histories(RuleBasedStateMachine):
             chunk=chunk,
             as_of=text(self.as_of),
         )
+        self.partial += 1
         self.remember(self.as_of)
 
     @property
@@ -218,6 +243,7 @@ class Histories(RuleBasedStateMachine):
         return st.just(()) | some(self.scenario.world.slis, 1) if self.known else st.just(())
 
     def remember(self, as_of: int) -> None:
+        self.settled = None
         self.known[as_of] = published(self.scenario.config, as_of)
 
     @precondition(lambda self: self.known)
@@ -233,7 +259,6 @@ class Histories(RuleBasedStateMachine):
         check_belief(self.scenario, as_of + hours * HOUR, window)
 
     # A rule is drawn as often as it has names.
-    run_2 = run_3 = run
     log_predictions_2, log_feedback_2 = log_predictions, log_feedback
 
 

@@ -25,20 +25,26 @@ from sli.logs.discovery import were_read
 from sli.logs.files import Inputs
 from sli.planning.needs import HELD, RECOMPUTE
 from sli.planning.published import Published
+from sli.publishing.rows import flat_rows
 from sli.publishing.store import Store
 from sli.reading.brute_force import Key, PlainPairs, Rules, Sliced, Span, values_of
 from sli.reading.raw_pairs import raw_pairs, reference_pairs
-from sli.reading.read import read
-from sli.slices import OTHER, SliceBy, slice_text
+from sli.rollup.results import encode
+from sli.schemas import UTC
+from sli.slices import OTHER, SliceBy, parse_slice, slice_text
 from sli.slis import Reference, Sli
 from sli.slis.custom.function import loaded
-from sli.slis.states import Floats, Integers, Merged
+from sli.slis.states import Floats, Integers, Merged, integers
 from sli.slis.terms import states_of_pairs
 from sli.tiles.dry_run import check_code
 
 TOLERANCE = 1e-9
 
 
+COLUMNS = (
+    *("sli", "grain", "window_start", "window_end", "slice_by", "slice"),
+    *("value", "error_bound", "predictions", "labelled", "as_of"),
+)
 ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 """The stretch of time of a reference table, whose rows have no time."""
 
@@ -109,8 +115,9 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     if published.base != config.base or dict(published.series) != series or not were_read(config, inputs):
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     config = with_usable_slices(config, inputs)
-    frame = read(config)
-    declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(config.slice_sets)
+    frame = _published_rows(store, published)
+    sets = {",".join(slice_by): slice_by for slice_by in config.slice_sets}
+    declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(list(sets))
     frames, total = _by_window(frame, windows)
     verification = Verification(published.as_of, 0, total)
     if not declared.all():
@@ -122,10 +129,22 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
             verification.waiting += 1
             continue
         verification.windows += 1
-        for slice_by in config.slice_sets:
+        for text, slice_by in sets.items():
             window = _Window(brute, grain, (_micros(start), _micros(end)), slice_by)
-            window.compare(verification, rows[rows.slice_by == slice_by])
+            window.compare(verification, rows[rows.slice_by == text])
     return verification
+
+
+def _published_rows(store: Store, published: Published) -> pd.DataFrame:
+    """The columns of the results that are compared; `key` has the values of the slice as a tuple."""
+    rows = flat_rows(store.rows("results", published, COLUMNS))
+    slices = encode(rows.column("slice"))
+    keys = np.empty(len(slices.dictionary), dtype=object)
+    keys[:] = [tuple(parse_slice(str(text)).values()) for text in slices.dictionary.to_pylist()]
+    for name in ("window_start", "window_end"):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, rows.column(name).cast(UTC))
+    frame: pd.DataFrame = rows.drop_columns(["slice", "as_of"]).to_pandas()
+    return frame.assign(key=keys[integers(slices.indices)])
 
 
 def _by_window(frame: pd.DataFrame, windows: int | None) -> tuple[list[pd.DataFrame], int]:
@@ -214,35 +233,34 @@ class _Window:
     def compare(self, verification: Verification, rows: pd.DataFrame) -> None:
         """Compare the published rows of the window with the values that its pairs give."""
         declared = self.brute.config.declared
-        published = rows.reset_index(drop=True)
-        row = np.array([self.row_of_key.get(tuple(slice.values()), -1) for slice in published.slice], dtype=np.int64)
-        estimated = (published.error_bound.isna() & published.value.notna()).to_numpy()
-        name = published.sli.to_numpy(dtype=object)
+        row = np.array([self.row_of_key.get(key, -1) for key in rows.key], dtype=np.int64)
+        published = rows.assign(row=row)
         differences: list[_Difference] = []
-        together: dict[tuple[bytes, Reference | None], list[tuple[int, Integers]]] = {}
+        together: dict[tuple[bytes, Reference | None], list[tuple[int, pd.DataFrame]]] = {}
         for i, sli in enumerate(declared):
-            own = np.flatnonzero((name == sli.name) & (row >= 0))
-            for absent in np.setdiff1d(np.arange(len(self.predictions)), row[own]):
+            own = published[(published.sli == sli.name) & (published.row >= 0)].sort_values("row")
+            for absent in np.flatnonzero(np.bincount(own.row, minlength=len(self.predictions)) == 0):
                 text = f"not published, {self.predictions[absent]} predictions found"
                 differences.append(_Difference(int(absent), i, text))
-            compared = own[~estimated[own]]
-            compared = compared[np.argsort(row[compared])]
+            compared = own[own.error_bound.notna() | own.value.isna()]
             verification.estimates += len(own) - len(compared)
             verification.rows += len(compared)
-            together.setdefault((row[compared].tobytes(), sli.reference), []).append((i, compared))
-        for (compared_rows, reference), several in together.items():
-            numbers = np.frombuffer(compared_rows, dtype=np.int64)
+            together.setdefault((compared.row.to_numpy().tobytes(), sli.reference), []).append((i, compared))
+        for (_, reference), several in together.items():
+            numbers = several[0][1].row.to_numpy()
             states = self._states(numbers, reference, [declared[i] for i, _ in several])
             for i, compared in several:
-                texts = _texts(published.iloc[compared], states[0], self._values(declared[i], *states))
+                texts = _texts(compared, states[0], self._values(declared[i], *states))
                 differences += [_Difference(int(numbers[j]), i, text) for j, text in texts]
         keys = list(self.row_of_key)
         for number, i, text in sorted(differences, key=lambda difference: difference[:2]):
             slice = dict(zip(self.slice_by, keys[number], strict=True)) or "all"
             verification.differences.append(f"{declared[i].name}, {self.name}, {slice}: {text}")
-        for place in np.flatnonzero((row < 0) | ~np.isin(name, [sli.name for sli in declared])):
-            key = tuple(published.slice[place].values())
-            verification.differences.append(f"{name[place]}, {self.name}, {key}: published, no prediction found")
+        unknown = published[(published.row < 0) | ~published.sli.isin([sli.name for sli in declared])]
+        verification.differences += [
+            f"{name}, {self.name}, {key}: published, no prediction found"
+            for name, key in zip(unknown.sli, unknown.key, strict=True)
+        ]
 
     def _states(
         self, numbers: Integers, reference: Reference | None, slis: Sequence[Sli]

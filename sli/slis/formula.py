@@ -1,4 +1,4 @@
-"""What an SLI is: states, a value computed from the merged states, and the same value computed from plain rows.
+"""What an SLI is: states, and a value computed from the merged states.
 
 The catalogue maps a task and a name to an `Entry`; an entry and the parameters of a config entry make an `Sli`. Limit:
 an SLI sees one window and slice, and at most one other window of that slice: its reference.
@@ -93,7 +93,6 @@ class Values:
 
 
 Value = Callable[[Merged], Values]
-OnRows = Callable[..., float]
 Range = tuple[float, float]
 UNLIMITED: Range = (-math.inf, math.inf)
 NOT_NEGATIVE: Range = (0.0, math.inf)
@@ -124,20 +123,13 @@ class Reference:
 class Formula:
     """How an SLI is computed: its states by name, and `value`, a function of the merged states.
 
-    `on_rows` computes the same value from the plain pairs of one window, so that `sli verify` and the tests can compare
-    the two. It gets a frame with one row for each prediction and the columns label, prediction, decision, labelled,
-    usable, delay (seconds), predicted_at, known_at, query and the declared ones; the frame's `attrs` hold the `end` of
-    the window in microseconds (pandas copies them with each operation, and whole numbers quickly) and the length of a
-    `tile` as pandas text. It returns NaN if the value is undefined.
-
-    `against` is the config's key `against` if the SLI compares the window with a reference; `on_rows` then gets the
-    pairs of the reference as a second frame. `range` is the least and the greatest possible value; values are cut to
+    `against` is the config's key `against` if the SLI compares the window with a reference: `value` then finds the
+    states of the reference in `s.reference`. `range` is the least and the greatest possible value; values are cut to
     it.
     """
 
     states: Mapping[str, State]
     value: Value
-    on_rows: OnRows
     against: object = None
     range: Range = UNLIMITED
 

@@ -8,12 +8,12 @@ chosen from the labels are in `operating_points`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sli.slis.catalogue.parameters import number_in
-from sli.slis.catalogue.scores import NO_POSITIVES, ONE_CLASS, usable
+from sli.slis.catalogue.scores import NO_POSITIVES, ONE_CLASS
 from sli.slis.formula import (
     NO_LABELS,
     NO_VALUES,
@@ -30,9 +30,6 @@ from sli.slis.formula import (
 )
 from sli.slis.maths.confidence import of_counts, proportion, wilson
 from sli.slis.states import Floats, Merged, State
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NO_NEGATIVES = "no negative labels"
 NO_POSITIVE_DECISIONS = "no positive decisions"
@@ -61,10 +58,6 @@ class Cells(NamedTuple):
 
 
 OfCells = Callable[[Cells], Floats]
-OnDecisions = Callable[["pd.Series", "pd.Series"], float]
-"""A value from the labels and decisions of usable pairs, at least one."""
-Flagged = Callable[["pd.Series", "pd.Series"], "pd.Series"]
-"""Which pairs count, from their labels and decisions."""
 
 
 def states(threshold: float | None) -> dict[str, State]:
@@ -109,53 +102,38 @@ def with_worst_case(values: Values, s: Merged, function: OfCells) -> Values:
 def _of_cells(
     threshold: float | None,
     value: Callable[[Merged, Cells], Values],
-    on_rows: OnDecisions,
     range: Range = SHARE,
 ) -> Formula:
     """A formula of the counts by label and decision."""
 
-    def on_pairs(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        decision = kept.decision if threshold is None else kept.prediction >= threshold
-        return float(on_rows(kept.label, decision)) if len(kept) else float("nan")
-
-    return Formula(states(threshold), lambda s: value(s, cells(s)), on_pairs, range=range)
+    return Formula(states(threshold), lambda s: value(s, cells(s)), range=range)
 
 
 class Rate(NamedTuple):
-    """A share: part / whole of the counts, on rows the mean of `flags`; `undefined` is the reason if the whole is 0."""
+    """A share: part / whole of the counts; `undefined` is the reason if the whole is 0."""
 
     part: OfCells
     whole: OfCells
-    flags: Flagged
     better: Better = "higher"
     undefined: str = NO_LABELS
 
 
 RATES = {
-    "accuracy": Rate(lambda c: c.tp + c.tn, lambda c: c.all, lambda y, z: y == z),
-    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, lambda y, z: y[z], undefined=NO_POSITIVE_DECISIONS),
-    "recall": Rate(lambda c: c.tp, lambda c: c.positive, lambda y, z: z[y], undefined=NO_POSITIVES),
-    "specificity": Rate(lambda c: c.tn, lambda c: c.negative, lambda y, z: ~z[~y], undefined=NO_NEGATIVES),
-    "false_positive_rate": Rate(
-        lambda c: c.fp, lambda c: c.negative, lambda y, z: z[~y], "lower", undefined=NO_NEGATIVES
-    ),
-    "false_negative_rate": Rate(lambda c: c.fn, lambda c: c.positive, lambda y, z: ~z[y], "lower", NO_POSITIVES),
-    "negative_predictive_value": Rate(
-        lambda c: c.tn, lambda c: c.tn + c.fn, lambda y, z: ~y[~z], undefined=NO_NEGATIVE_DECISIONS
-    ),
-    "false_discovery_rate": Rate(
-        lambda c: c.fp, lambda c: c.tp + c.fp, lambda y, z: ~y[z], "lower", NO_POSITIVE_DECISIONS
-    ),
-    "false_omission_rate": Rate(
-        lambda c: c.fn, lambda c: c.tn + c.fn, lambda y, z: y[~z], "lower", NO_NEGATIVE_DECISIONS
-    ),
+    "accuracy": Rate(lambda c: c.tp + c.tn, lambda c: c.all),
+    "precision": Rate(lambda c: c.tp, lambda c: c.tp + c.fp, undefined=NO_POSITIVE_DECISIONS),
+    "recall": Rate(lambda c: c.tp, lambda c: c.positive, undefined=NO_POSITIVES),
+    "specificity": Rate(lambda c: c.tn, lambda c: c.negative, undefined=NO_NEGATIVES),
+    "false_positive_rate": Rate(lambda c: c.fp, lambda c: c.negative, "lower", NO_NEGATIVES),
+    "false_negative_rate": Rate(lambda c: c.fn, lambda c: c.positive, "lower", NO_POSITIVES),
+    "negative_predictive_value": Rate(lambda c: c.tn, lambda c: c.tn + c.fn, undefined=NO_NEGATIVE_DECISIONS),
+    "false_discovery_rate": Rate(lambda c: c.fp, lambda c: c.tp + c.fp, "lower", NO_POSITIVE_DECISIONS),
+    "false_omission_rate": Rate(lambda c: c.fn, lambda c: c.tn + c.fn, "lower", NO_NEGATIVE_DECISIONS),
 }
-COUNTS: dict[str, tuple[OfCells, Flagged]] = {
-    "true_positives": (lambda c: c.tp, lambda y, z: y & z),
-    "false_positives": (lambda c: c.fp, lambda y, z: ~y & z),
-    "true_negatives": (lambda c: c.tn, lambda y, z: ~y & ~z),
-    "false_negatives": (lambda c: c.fn, lambda y, z: y & ~z),
+COUNTS: dict[str, OfCells] = {
+    "true_positives": lambda c: c.tp,
+    "false_positives": lambda c: c.fp,
+    "true_negatives": lambda c: c.tn,
+    "false_negatives": lambda c: c.fn,
 }
 
 
@@ -165,7 +143,7 @@ def _rate(rate: Rate, threshold: float | None) -> Formula:
         share = proportion(s, rate.part(c), rate.whole(c), *cases)
         return with_worst_case(share, s, lambda c: rate.part(c) / rate.whole(c))
 
-    return _of_cells(threshold, value, lambda y, z: rate.flags(y, z).mean())
+    return _of_cells(threshold, value)
 
 
 def _register_rate(name: str, rate: Rate) -> None:
@@ -175,26 +153,26 @@ def _register_rate(name: str, rate: Rate) -> None:
     entry(name, "binary", parameters=("threshold",), better=rate.better, version=2)(make)
 
 
-def _register_count(name: str, number: OfCells, flags: Flagged) -> None:
+def _register_count(name: str, number: OfCells) -> None:
     def value(s: Merged, c: Cells) -> Values:
         return with_worst_case(plain(number(c), because((c.all == 0, NO_LABELS))), s, number)
 
     def make(threshold: float | None = None) -> Formula:
-        return _of_cells(threshold, value, lambda y, z: flags(y, z).sum(), NOT_NEGATIVE)
+        return _of_cells(threshold, value, NOT_NEGATIVE)
 
     entry(name, "binary", parameters=("threshold",), version=2)(make)
 
 
 for _name, _of_rate in RATES.items():
     _register_rate(_name, _of_rate)
-for _name, (_number, _flags) in COUNTS.items():
-    _register_count(_name, _number, _flags)
+for _name, _number in COUNTS.items():
+    _register_count(_name, _number)
 
 
 @entry("positive_rate", "binary", version=2)
 def positive_rate() -> Formula:
     """Share of the usable pairs whose label is positive."""
-    return _rate(Rate(lambda c: c.positive, lambda c: c.all, lambda y, _: y), None)
+    return _rate(Rate(lambda c: c.positive, lambda c: c.all), None)
 
 
 @entry("prediction_rate", "binary", parameters=("threshold",), version=2)
@@ -205,12 +183,7 @@ def prediction_rate(threshold: float | None = None) -> Formula:
         decided = c.all + s["open_positive"] + s["open_negative"]
         return proportion(s, c.tp + c.fp + s["open_positive"], decided, (decided == 0, NO_VALUES))
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        score = pairs.prediction.dropna().astype(float)
-        decision = pairs.decision.dropna().astype(bool) if threshold is None else score >= threshold
-        return float(decision.mean()) if len(decision) else float("nan")
-
-    return Formula(states(threshold), lambda s: value(s, cells(s)), on_rows, range=SHARE)
+    return Formula(states(threshold), lambda s: value(s, cells(s)), range=SHARE)
 
 
 @entry("f1", "binary", parameters=("threshold",), better="higher", version=2)
@@ -223,11 +196,7 @@ def f1(threshold: float | None = None) -> Formula:
         jaccard = with_worst_case(proportion(s, c.tp, either, *cases), s, lambda c: c.tp / (c.tp + c.fp + c.fn))
         return jaccard.map(lambda j: 2 * j / (1 + j))
 
-    def on_rows(label: pd.Series, decision: pd.Series) -> float:
-        either = label.sum() + decision.sum()
-        return float(2 * (label & decision).sum() / either) if either else float("nan")
-
-    return _of_cells(threshold, value, on_rows)
+    return _of_cells(threshold, value)
 
 
 @entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher", version=2)
@@ -249,7 +218,7 @@ def balanced_accuracy(threshold: float | None = None) -> Formula:
         down, up = np.hypot(recall - low, specificity - lower) / 2, np.hypot(high - recall, upper - specificity) / 2
         return with_worst_case(values.within(mean - down, mean + up), s, balanced)
 
-    return _of_cells(threshold, value, lambda y, z: (z[y].mean() + (~z[~y]).mean()) / 2)
+    return _of_cells(threshold, value)
 
 
 @entry("mcc", "binary", parameters=("threshold",), better="higher", version=2)
@@ -276,11 +245,7 @@ def mcc(threshold: float | None = None) -> Formula:
         half = (values.high - values.value) / (1 - r**2)
         return with_worst_case(values.within(np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)), s, phi)
 
-    def on_rows(label: pd.Series, decision: pd.Series) -> float:
-        varied = label.nunique() == 2 and decision.nunique() == 2
-        return float(np.corrcoef(label, decision)[0, 1]) if varied else float("nan")
-
-    return _of_cells(threshold, value, on_rows, (-1.0, 1.0))
+    return _of_cells(threshold, value, (-1.0, 1.0))
 
 
 PRICES = 1e12
@@ -325,11 +290,7 @@ def cost(
             low, high = (_distance_to_end(c, above, s.level, end) for end in (0, 1))
         return with_worst_case(values.within(values.value - low, values.value + high), s, mean)
 
-    def on_rows(y: pd.Series, z: pd.Series) -> float:
-        cells = {"tp": y & z, "fp": ~y & z, "tn": ~y & ~z, "fn": y & ~z}
-        return float(_total_price(prices, {cell: np.asarray(flags.mean()) for cell, flags in cells.items()}))
-
-    return _of_cells(threshold, value, on_rows, (min(prices.values()), max(prices.values())))
+    return _of_cells(threshold, value, (min(prices.values()), max(prices.values())))
 
 
 def _total_price(prices: Mapping[str, float], cells: Mapping[str, Floats]) -> Floats:

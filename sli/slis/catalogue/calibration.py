@@ -7,25 +7,20 @@ Limit: bins of equal width only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sli.slis.catalogue.parameters import whole_number_in
-from sli.slis.catalogue.scores import usable
 from sli.slis.formula import NO_LABELS, SHARE, Formula, Values, because, entry, groups, plain
 from sli.slis.maths.confidence import proportion
 from sli.slis.states import Flags, Floats, Integers, Merged, sum_last_axis
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 OfBins = Callable[[Merged, Integers, Floats], Values]
 """Values from counts and sums of scores of all bins or of one; the last axis is positive, negative, unlabelled."""
 
 
-def _of_bins(bins: int, value: OfBins, on_rows: Callable[[pd.Series, pd.DataFrame], float]) -> Formula:
-    """A formula of all bins; `on_rows` gets the bin of each usable pair and the pairs, at least one."""
+def _of_bins(bins: int, value: OfBins) -> Formula:
+    """A formula of all bins."""
     bins = whole_number_in("bins", bins, 1, 1000)
     place = f"greatest(ceil(prediction * {float(bins)!r}::DOUBLE)::INTEGER - 1, 0)"
     state = groups(
@@ -36,11 +31,7 @@ def _of_bins(bins: int, value: OfBins, on_rows: Callable[[pd.Series, pd.DataFram
         counts, sums = s["bins"].dense([str(i) for i in range(3 * bins)])
         return value(s, counts.reshape(-1, bins, 3), sums.reshape(-1, bins, 3))
 
-    def on_pairs(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        return float(on_rows((np.ceil(kept.prediction * bins) - 1).clip(lower=0), kept)) if len(kept) else float("nan")
-
-    return Formula({"bins": state}, of_groups, on_pairs, range=SHARE)
+    return Formula({"bins": state}, of_groups, range=SHARE)
 
 
 @entry("ece", "binary", parameters=("bins",), better="lower", version=2)
@@ -61,21 +52,14 @@ def ece(bins: int = 10) -> Formula:
             most = sum_last_axis(np.maximum(np.abs(gap), np.abs(gap + missing))) / (labelled + missing.sum(axis=1))
         return plain(error, because((labelled == 0, NO_LABELS))).missing(least, most)
 
-    def on_rows(place: pd.Series, kept: pd.DataFrame) -> float:
-        return float((kept.label - kept.prediction).groupby(place).sum().abs().sum() / len(kept))
-
-    return _of_bins(bins, value, on_rows)
+    return _of_bins(bins, value)
 
 
-def _of_bin(bin: int, bins: int, value: OfBins, on_rows: Callable[[pd.DataFrame], float]) -> Formula:
-    """A formula of one bin, counted from 0; `on_rows` gets its usable pairs."""
+def _of_bin(bin: int, bins: int, value: OfBins) -> Formula:
+    """A formula of one bin, counted from 0."""
     bins = whole_number_in("bins", bins, 1, 1000)
     at = whole_number_in("bin", bin, 0, bins - 1)
-    return _of_bins(
-        bins,
-        lambda s, counts, sums: value(s, counts[:, at], sums[:, at]),
-        lambda place, kept: on_rows(kept[place == at]),
-    )
+    return _of_bins(bins, lambda s, counts, sums: value(s, counts[:, at], sums[:, at]))
 
 
 def _cases(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
@@ -94,7 +78,7 @@ def calibration(bin: int, bins: int = 10) -> Formula:
             pairs = labelled + missing
             return share.missing(positive / pairs, (positive + missing) / pairs)
 
-    return _of_bin(bin, bins, value, lambda kept: kept.label.mean())
+    return _of_bin(bin, bins, value)
 
 
 @entry("calibration_score", "binary", parameters=("bin", "bins"))
@@ -106,4 +90,4 @@ def calibration_score(bin: int, bins: int = 10) -> Formula:
         with np.errstate(divide="ignore", invalid="ignore"):
             return plain(sum_last_axis(sums[:, :2]) / labelled, because(*_cases(s, labelled)))
 
-    return _of_bin(bin, bins, value, lambda kept: kept.prediction.mean())
+    return _of_bin(bin, bins, value)

@@ -1,13 +1,12 @@
-"""SLIs of the scores of a multiclass task, and the pairs that have a score for every class, in SQL and on plain rows.
+"""SLIs of the scores of a multiclass task, and the pairs that have a score for every class.
 
 Limit: a score is a probability; SLIs of scores leave out a pair with a score that is null or outside 0..1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from sli.slis.formula import (
     NOT_NEGATIVE,
     SHARE,
     Formula,
-    OnRows,
     Range,
     Values,
     count,
@@ -27,10 +25,7 @@ from sli.slis.formula import (
     total,
 )
 from sli.slis.maths.confidence import mean_of, proportion
-from sli.slis.states import Floats, Integers, Merged
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sli.slis.states import Merged
 
 NO_SCORES = "no labelled predictions with all scores"
 Classes = Sequence[str]
@@ -63,24 +58,6 @@ class Scored:
         """SQL condition: the pair counts."""
         return f"usable AND {self.at} IS NOT NULL AND {self.known}"
 
-    def kept(self, pairs: pd.DataFrame) -> tuple[Floats, Integers]:
-        """The scores (one row for each pair that counts, one column for each class) and the places of the labels."""
-        import pandas as pd
-
-        scores = pairs[list(self.columns)].astype(float).to_numpy()
-        at = pd.Index(self.names).get_indexer(pd.Index(pairs.label.to_numpy(dtype=object)))
-        kept = pairs.usable.to_numpy(dtype=bool) & (at >= 0) & ((scores >= 0) & (scores <= 1)).all(axis=1)
-        return scores[kept], at[kept]
-
-    def on_rows(self, function: Callable[[Floats, Integers], Floats]) -> OnRows:
-        """`on_rows` of a formula: the mean of a function of what `kept` gives."""
-
-        def on_rows(pairs: pd.DataFrame) -> float:
-            scores, at = self.kept(pairs)
-            return float(np.mean(function(scores, at))) if len(at) else float("nan")
-
-        return on_rows
-
 
 def scores_of(name: str, classes: Classes, scores: Mapping[str, str] | None) -> Scored:
     """The score columns of the classes; `name` is the SLI that needs them. Raises ConfigError."""
@@ -97,10 +74,8 @@ def scores_of(name: str, classes: Classes, scores: Mapping[str, str] | None) -> 
     return Scored(names, tuple((scores or {})[name] for name in names))
 
 
-def _mean_loss(
-    scored: Scored, sql: str, function: Callable[[Floats, Integers], Floats], range: Range, known: Range
-) -> Formula:
-    """Mean of a loss, given in SQL and as a function; `known` is the range that the interval may rely on."""
+def _mean_loss(scored: Scored, sql: str, range: Range, known: Range) -> Formula:
+    """Mean of a loss, given in SQL; `known` is the range that the interval may rely on."""
 
     def value(s: Merged) -> Values:
         mean = mean_of(s, s["loss"], s["squares"], s["scored"], NO_SCORES, known)
@@ -112,7 +87,7 @@ def _mean_loss(
         "scored": count(scored.counts),
         "usable": count("usable"),
     }
-    return Formula(states, value, scored.on_rows(function), range=range)
+    return Formula(states, value, range=range)
 
 
 @entry("log_loss", "multiclass", better="lower", version=2)
@@ -123,7 +98,6 @@ def log_loss(classes: Classes, scores: Mapping[str, str] | None = None) -> Formu
     return _mean_loss(
         scored,
         f"-ln({share})",
-        lambda p, at: -np.log(np.clip(p[np.arange(len(at)), at], EPS, 1 - EPS)),
         (0.0, WORST),
         NOT_NEGATIVE,
     )
@@ -140,15 +114,9 @@ def brier(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     return _mean_loss(
         scored,
         f"list_sum(list_transform({scored.all}, lambda x, i: {off} * {off}))",
-        lambda p, at: ((p - np.eye(p.shape[1])[at]) ** 2).sum(axis=1),
         (0.0, float(len(classes))),
         (0.0, 2.0),
     )
-
-
-def _hit(p: Floats, at: Integers, k: int) -> Floats:
-    order = np.argsort(p, axis=1, kind="stable")[:, ::-1]
-    return np.asarray((order[:, :k] == at[:, None]).any(axis=1), dtype=np.float64)
 
 
 @entry("top_k_accuracy", "multiclass", parameters=("k",), better="higher", version=2)
@@ -173,4 +141,4 @@ def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = 
         "waiting": count(f"NOT labelled AND prediction IS NOT NULL AND {scored.known}"),
         "usable": count("usable"),
     }
-    return Formula(states, value, scored.on_rows(lambda p, at: _hit(p, at, k)), range=SHARE)
+    return Formula(states, value, range=SHARE)

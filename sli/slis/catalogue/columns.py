@@ -1,4 +1,4 @@
-"""SLIs of one column: their registration for each task, and the column's values in SQL and on plain rows.
+"""SLIs of one column: their registration for each task and the column's values in SQL.
 
 The column is `of`: the prediction, or a column of the predictions log. Limit: the prediction of a multiclass task is a
 class, so what needs numbers refuses it.
@@ -9,16 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from sli.engine.sql import quoted
 from sli.errors import ConfigError
 from sli.slis.formula import UNLIMITED, Formula, Range, entry
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NUMERIC = ("binary", "regression", "ranking")
 """Tasks whose predictions are numbers."""
@@ -74,20 +68,3 @@ def present(of: str) -> str:
 def double(of: str) -> str:
     """SQL of a column as a double."""
     return f"{quoted(of)}::DOUBLE"
-
-
-def numbers(pairs: pd.DataFrame, of: str) -> pd.Series:
-    """The values of a numeric column that are not null."""
-    return pairs[of].dropna().astype(float)
-
-
-def texts(pairs: pd.DataFrame, of: str) -> pd.Series:
-    """The values of a column that are not null, as the text that SQL makes of them."""
-    values: pd.Series = pairs[of].dropna()
-
-    def text(value: object) -> str:
-        if isinstance(value, float | np.floating):
-            return str(value).removesuffix(".0")
-        return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
-
-    return values.map(text)

@@ -1,4 +1,4 @@
-"""What SLIs that compare a window with its reference share: their registration, values and rows.
+"""What SLIs that compare a window with its reference share: their registration and values.
 
 Limit: both sides are states of one column.
 """
@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from sli.errors import ConfigError
 from sli.slis.catalogue.columns import Make, double, present, with_range_of_scores
@@ -28,12 +25,6 @@ from sli.slis.formula import (
 )
 from sli.slis.states import Flags, Floats, Integers, Merged, State
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-OnBoth = Callable[["pd.DataFrame", "pd.DataFrame"], float]
-"""A value from the rows of a window and of its reference."""
-
 
 def reference_of(s: Merged) -> Merged:
     """The states of the references."""
@@ -50,14 +41,14 @@ def distance_values(
 
 
 def comparison_formula(
-    states: Mapping[str, State], value: Callable[[Merged], Values], on_rows: OnBoth, against: object, range: Range
+    states: Mapping[str, State], value: Callable[[Merged], Values], against: object, range: Range
 ) -> Formula:
     """The formula of a comparison. Raises ConfigError if there is nothing to compare with."""
     if against is None:
         raise ConfigError(
             "a drift SLI needs a reference to compare with", where="against", expected="previous, or leave it out"
         )
-    return Formula(states, value, on_rows, against, range)
+    return Formula(states, value, against, range)
 
 
 def register_comparison(
@@ -98,13 +89,3 @@ def register_comparison(
 def histogram_of(of: str) -> dict[str, State]:
     """The state `values`: a column of numbers."""
     return {"values": histogram(double(of), present(of))}
-
-
-def on_numbers(of: str, function: Callable[[Floats, Floats], float]) -> OnBoth:
-    """`on_rows` of a comparison from a function of the numbers of both sides."""
-
-    def on_rows(pairs: pd.DataFrame, reference: pd.DataFrame) -> float:
-        now, then = (rows[of].dropna().to_numpy(np.float64) for rows in (pairs, reference))
-        return float(function(now, then)) if len(now) and len(then) else float("nan")
-
-    return on_rows

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sli.errors import ConfigError, nearest
 from sli.slis.catalogue.class_scores import Classes
-from sli.slis.formula import NO_LABELS, OnRows, Values, because, groups, plain
+from sli.slis.formula import NO_LABELS, Values, because, groups, plain
 from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import normal
-from sli.slis.states import Flags, Floats, Integers, Merged, Objects, sum_last_axis, sums_by
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sli.slis.states import Flags, Floats, Integers, Merged, sum_last_axis, sums_by
 
 BETWEEN = "\x1f"
 """Between label and prediction in a key of `CELLS`."""
 CELLS = groups("label || chr(31) || prediction", "usable")
 WAITING = groups("prediction", "NOT labelled AND prediction IS NOT NULL")
 
-OnClasses = Callable[[Objects, Objects], float]
-"""A value from the labels and predictions of pairs, at least one."""
 Slopes = tuple[Floats, Floats, Floats]
 OfShares = Callable[[Floats, Floats, Floats], tuple[Floats, Slopes]]
 """A value and its derivatives from the shares of pairs right, labelled and predicted, one column for each class."""
@@ -108,18 +102,6 @@ def of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]
         half = normal(s.level) * _error(t, slopes, more)
     values = plain(value, because((t.pairs == 0, NO_LABELS), *cases))
     return values.within(middle - half, middle + half)
-
-
-def on_classes(classes: Classes, function: OnClasses) -> OnRows:
-    """`on_rows` of a formula from a function of the labels and predictions of the usable pairs."""
-
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = pairs[pairs.usable.astype(bool)]
-        kept = kept[kept.label.isin(classes) & kept.prediction.isin(classes)]
-        labels, decisions = (kept[name].to_numpy(dtype=object) for name in ("label", "prediction"))
-        return float(function(labels, decisions)) if len(kept) else float("nan")
-
-    return on_rows
 
 
 def place_of(name: object, classes: Classes, where: str) -> int:

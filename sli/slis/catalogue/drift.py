@@ -6,7 +6,6 @@ count on both sides, so the distance comes out smaller.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +15,6 @@ from sli.slis.catalogue.comparison import (
     comparison_formula,
     distance_values,
     histogram_of,
-    on_numbers,
     reference_of,
     register_comparison,
 )
@@ -42,7 +40,6 @@ def _of_numbers(
     of: str,
     against: object,
     distance: Callable[[Pairing, Flags], tuple[Floats, Floats]],
-    on_values: Callable[[Floats, Floats], float],
     range: Range = SHARE,
 ) -> Formula:
     def values(s: Merged) -> Values:
@@ -52,25 +49,13 @@ def _of_numbers(
         value, bound = distance(distances.of_numbers(now, then, exact), exact)
         return distance_values(now.totals, then.totals, value, bound, (~np.isfinite(value), UNDEFINED_SUM))
 
-    return comparison_formula(histogram_of(of), values, on_numbers(of, on_values), against, range)
-
-
-def _functions(now: Floats, then: Floats) -> tuple[Floats, Floats, Floats]:
-    """The values of both sides, ascending, and both distribution functions at each of them."""
-    values = np.sort(np.concatenate([now, then]))
-    ours, theirs = (np.searchsorted(np.sort(side), values, side="right") / len(side) for side in (now, then))
-    return values, ours, theirs
-
-
-def _ks(now: Floats, then: Floats) -> float:
-    _, ours, theirs = _functions(now, then)
-    return float(np.abs(ours - theirs).max())
+    return comparison_formula(histogram_of(of), values, against, range)
 
 
 @_numeric("ks", "lower")
 def ks(of: str = "prediction", against: object = "previous") -> Formula:
     """Largest difference of the two distribution functions (Smirnov 1948)."""
-    return _of_numbers(of, against, distances.kolmogorov_smirnov, _ks)
+    return _of_numbers(of, against, distances.kolmogorov_smirnov)
 
 
 @_numeric("ks_p", "higher", version=2)
@@ -83,24 +68,14 @@ def ks_p(of: str = "prediction", against: object = "previous") -> Formula:
         # ks is never too large, and p falls with it.
         return value, np.where(exact, 0.0, value - distances.smirnov_p(ks + bound, *pairing.totals))
 
-    def on_values(now: Floats, then: Floats) -> float:
-        sizes = (np.array([len(side)]) for side in (now, then))
-        return float(distances.smirnov_p(np.array([_ks(now, then)]), *sizes)[0])
-
-    return _of_numbers(of, against, distance, on_values)
+    return _of_numbers(of, against, distance)
 
 
 @_numeric("wasserstein", "lower", scores=SHARE)
 def wasserstein(of: str = "prediction", against: object = "previous") -> Formula:
     """Area between the two distribution functions (Vallender 1974)."""
 
-    def on_values(now: Floats, then: Floats) -> float:
-        values, ours, theirs = _functions(now, then)
-        with np.errstate(over="ignore", invalid="ignore"):
-            area = float((np.abs(ours - theirs)[:-1] * np.diff(values)).sum())
-        return area if np.isfinite(area) else float("nan")
-
-    return _of_numbers(of, against, distances.wasserstein, on_values, NOT_NEGATIVE)
+    return _of_numbers(of, against, distances.wasserstein, NOT_NEGATIVE)
 
 
 @_numeric("mean_difference", None, scores=(-1.0, 1.0), version=2)
@@ -127,7 +102,6 @@ def mean_difference(of: str = "prediction", against: object = "previous") -> For
     return comparison_formula(
         {"sum": total(column, given), "squares": total(f"{column} * {column}", given), "n": count(given)},
         value,
-        on_numbers(of, lambda now, then: math.fsum(now) / len(now) - math.fsum(then) / len(then)),
         against,
         UNLIMITED,
     )

@@ -18,14 +18,13 @@ from sli.slis.catalogue.confusion import (
     OfShares,
     Slopes,
     of_shares,
-    on_classes,
     one_or_average,
     place_of,
     table,
 )
 from sli.slis.formula import NO_LABELS, NOT_NEGATIVE, SHARE, Formula, Values, because, entry, plain
 from sli.slis.maths.confidence import proportion
-from sli.slis.states import Floats, Merged, Objects, sum_last_axis
+from sli.slis.states import Floats, Merged, sum_last_axis
 
 
 @entry("accuracy", "multiclass", better="higher", version=2)
@@ -39,8 +38,7 @@ def accuracy(classes: Classes) -> Formula:
             worst, best = right / (n + waiting), (right + waiting) / (n + waiting)
         return proportion(s, right, n, (n == 0, NO_LABELS)).missing(worst, best)
 
-    on_rows = on_classes(classes, lambda y, z: float(np.mean(y == z)))
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=SHARE)
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, range=SHARE)
 
 
 Rate = Literal["precision", "recall", "f1"]
@@ -51,12 +49,6 @@ NONE_OF_CLASS: Mapping[Rate, str] = {
     "recall": "no labels of this class",
     "f1": "no labels or predictions of this class",
 }
-
-
-def _of_class_on_rows(rate: Rate, y: Objects, z: Objects, name: str) -> float:
-    both, whole = np.sum((y == name) & (z == name)), WHOLE[rate][0] * np.sum(y == name)
-    whole = whole + WHOLE[rate][1] * np.sum(z == name)
-    return float(both / whole) if whole else float("nan")
 
 
 def _of_class(rate: Rate, classes: Classes, k: int) -> Formula:
@@ -73,8 +65,7 @@ def _of_class(rate: Rate, classes: Classes, k: int) -> Formula:
         share = proportion(s, right, whole, *cases).missing(worst, best)
         return share.map(lambda j: 2 * j / (1 + j)) if rate == "f1" else share
 
-    on_rows = on_classes(classes, lambda y, z: _of_class_on_rows(rate, y, z, classes[k]))
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=SHARE)
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, range=SHARE)
 
 
 def _average_of(rate: Rate, weighted: bool) -> OfShares:
@@ -105,14 +96,7 @@ def _average(rate: Rate, classes: Classes, weighted: bool) -> Formula:
         cases = [(disjoint, "no predicted class has labels")] if weighted and rate == "precision" else []
         return of_shares(s, t, _average_of(rate, weighted), *cases)
 
-    def function(y: Objects, z: Objects) -> float:
-        import pandas as pd
-
-        rates = pd.Series({name: _of_class_on_rows(rate, y, z, name) for name in classes}, dtype=float).dropna()
-        weights = pd.Series({name: np.sum(y == name) if weighted else 1 for name in rates.index}, dtype=float)
-        return float((rates * weights).sum() / weights.sum()) if weights.sum() else float("nan")
-
-    return Formula({"cells": CELLS}, value, on_classes(classes, function), range=SHARE)
+    return Formula({"cells": CELLS}, value, range=SHARE)
 
 
 def _rate(rate: Rate, classes: Classes, label: str | None, average: str | None) -> Formula:
@@ -164,8 +148,7 @@ def confusion(classes: Classes, label: str, decision: str) -> Formula:
         low = np.where(pairs + waiting.sum(axis=1) == 0, np.nan, cell)
         return plain(cell, because((pairs == 0, NO_LABELS))).missing(low, low + waiting[:, j])
 
-    on_rows = on_classes(classes, lambda y, z: float(np.sum((y == classes[i]) & (z == classes[j]))))
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=NOT_NEGATIVE)
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, range=NOT_NEGATIVE)
 
 
 def _mcc(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
@@ -185,14 +168,7 @@ def mcc(classes: Classes) -> Formula:
         one_class = (t.labels.max(axis=1) == t.pairs) | (t.decisions.max(axis=1) == t.pairs)
         return of_shares(s, t, _mcc, (one_class, "labels or predictions of only one class"))
 
-    def function(y: Objects, z: Objects) -> float:
-        x, p = (np.array([values == name for name in classes], dtype=float) for values in (y, z))
-        x, p = x - x.mean(axis=1, keepdims=True), p - p.mean(axis=1, keepdims=True)
-        if len(set(y)) < 2 or len(set(z)) < 2:
-            return float("nan")
-        return float((x * p).sum() / np.sqrt((x * x).sum() * (p * p).sum()))
-
-    return Formula({"cells": CELLS}, value, on_classes(classes, function), range=(-1.0, 1.0))
+    return Formula({"cells": CELLS}, value, range=(-1.0, 1.0))
 
 
 def _kappa(d: Floats, r: Floats, c: Floats) -> tuple[Floats, Slopes]:
@@ -210,8 +186,4 @@ def cohen_kappa(classes: Classes) -> Formula:
         same = (t.right.max(axis=1) == t.pairs) & (t.pairs > 0)
         return of_shares(s, t, _kappa, (same, "labels and predictions all of one class"))
 
-    def function(y: Objects, z: Objects) -> float:
-        crossed = 1 - sum(np.mean(y == name) * np.mean(z == name) for name in classes)
-        return float(1 - np.mean(y != z) / crossed) if len({*y, *z}) > 1 else float("nan")
-
-    return Formula({"cells": CELLS}, value, on_classes(classes, function), range=(-1.0, 1.0))
+    return Formula({"cells": CELLS}, value, range=(-1.0, 1.0))

@@ -7,29 +7,24 @@ since the states do not hold how the areas of two classes vary together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sli.engine.sql import literal, quoted
 from sli.slis.catalogue.class_scores import NO_SCORES, Classes, Scored, scores_of
-from sli.slis.catalogue.confusion import CELLS, WAITING, Slopes, of_shares, on_classes, one_or_average, table
+from sli.slis.catalogue.confusion import CELLS, WAITING, Slopes, of_shares, one_or_average, table
 from sli.slis.catalogue.multiclass import NONE_OF_CLASS, accuracy
 from sli.slis.catalogue.scores import (
     ONE_CLASS,
-    average_precision_on_rows,
     precision_recall_of,
     roc_auc_of,
-    roc_auc_on_rows,
 )
-from sli.slis.formula import NO_LABELS, SHARE, Formula, OnRows, Values, because, count, entry, histogram, plain
+from sli.slis.formula import NO_LABELS, SHARE, Formula, Values, because, count, entry, histogram, plain
 from sli.slis.maths import curves
 from sli.slis.maths.confidence import proportion
 from sli.slis.maths.curves import Curve
-from sli.slis.states import Flags, Floats, Integers, Merged, Objects, State, sum_last_axis
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sli.slis.states import Flags, Floats, Integers, Merged, State, sum_last_axis
 
 NO_OTHERS = "no labels of other classes"
 NO_OWN = NONE_OF_CLASS["recall"]
@@ -67,8 +62,7 @@ def _of_class(classes: Classes, k: int) -> Formula:
         # If only one end is defined, all labels that define a value lead to that end.
         return share.missing(np.fmin(*ends), np.fmax(*ends))
 
-    on_rows = _on_rows(classes, lambda values, _: float(values[k]))
-    return Formula({"cells": CELLS, "waiting": WAITING}, value, on_rows, range=SHARE)
+    return Formula({"cells": CELLS, "waiting": WAITING}, value, range=SHARE)
 
 
 def _micro(classes: Classes) -> Formula:
@@ -76,7 +70,6 @@ def _micro(classes: Classes) -> Formula:
     return Formula(
         right.states,
         lambda s: right.value(s).map(lambda share: 1 - (1 - share) / others),
-        lambda pairs: 1 - (1 - right.on_rows(pairs)) / others,
         range=(1 - 1 / others, 1.0),
     )
 
@@ -100,47 +93,24 @@ def _average(classes: Classes, weighted: bool) -> Formula:
         one_class = t.labels.max(axis=1) == t.pairs
         return of_shares(s, t, function, *([(one_class, ONE_CLASS)] if weighted else []))
 
-    return Formula({"cells": CELLS}, value, _on_rows(classes, _mean_on_rows(weighted)), range=SHARE)
-
-
-OnEach = Callable[[Floats, Floats], float]
-"""A value from the values of the classes, NaN where undefined, and their numbers of labels."""
-
-
-def _mean_on_rows(weighted: bool) -> OnEach:
-    def mean(values: Floats, labels: Floats) -> float:
-        weights = np.where(np.isnan(values), 0.0, labels if weighted else 1.0)
-        return float(np.average(np.nan_to_num(values), weights=weights)) if weights.any() else float("nan")
-
-    return mean
-
-
-def _on_rows(classes: Classes, function: OnEach) -> OnRows:
-    def of_all(y: Objects, z: Objects) -> float:
-        values = [np.mean(z[y != name] != name) if (y != name).any() else np.nan for name in classes]
-        labels = [np.sum(y == name) for name in classes]
-        return function(np.array(values, dtype=np.float64), np.array(labels, dtype=np.float64))
-
-    return on_classes(classes, of_all)
+    return Formula({"cells": CELLS}, value, range=SHARE)
 
 
 class Area(NamedTuple):
     """An area under a curve of a binary task.
 
-    `values` computes it from the states, the curve and the cases where it is undefined, `on_rows` from plain rows;
-    `needs_others` says that it needs labels of other classes.
+    `values` computes it from the states, the curve and the cases where it is undefined; `needs_others` says that it
+    needs labels of other classes.
     """
 
     values: Callable[..., Values]
     needs_others: bool
-    on_rows: Callable[[pd.DataFrame], float]
 
 
-ROC = Area(roc_auc_of, True, roc_auc_on_rows)
+ROC = Area(roc_auc_of, True)
 PRECISION_RECALL = Area(
     lambda s, curve, *cases: precision_recall_of(s, curve, curves.average_precision(curve), *cases),
     False,
-    average_precision_on_rows,
 )
 
 
@@ -174,17 +144,8 @@ def _area(name: str, area: Area, scored: Scored, label: str | None, average: str
         areas = [area.values(s, curve, *cases, *_undefined(area, curve)) for curve in of_classes]
         return areas[0] if k is not None else _mean(areas, [curve.positives for curve in of_classes], weighted, *cases)
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        import pandas as pd
-
-        p, at = scored.kept(pairs)
-        frames = [pd.DataFrame({"label": at == i, "prediction": p[:, i]}) for i in places]
-        areas = np.array([area.on_rows(frame) if len(at) else np.nan for frame in frames])
-        labels = np.array([frame.label.sum() for frame in frames], dtype=np.float64)
-        return float(areas[0]) if k is not None else _mean_on_rows(weighted)(areas, labels)
-
     states = {f"scores_{i}": _histogram(scored, i) for i in places}
-    return Formula({**states, "usable": count("usable")}, value, on_rows, range=SHARE)
+    return Formula({**states, "usable": count("usable")}, value, range=SHARE)
 
 
 def _histogram(scored: Scored, i: int) -> State:

@@ -6,8 +6,6 @@ it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from sli.errors import ConfigError, nearest
@@ -17,9 +15,6 @@ from sli.slis.kinds.extremes import MaxState
 from sli.slis.maths.confidence import proportion
 from sli.slis.maths.quantiles import quantile_of
 from sli.slis.states import Integers, Merged
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NO_PREDICTIONS = "no predictions"
 LOGS: dict[str, tuple[str, str]] = {"predictions": ("true", NO_PREDICTIONS), "feedback": ("labelled", NO_LABELS)}
@@ -33,13 +28,13 @@ def _number(counts: Integers) -> Values:
 @entry("count")
 def count_() -> Formula:
     """Number of predictions."""
-    return Formula({}, lambda s: _number(s.predictions), lambda d: float(len(d)), range=NOT_NEGATIVE)
+    return Formula({}, lambda s: _number(s.predictions), range=NOT_NEGATIVE)
 
 
 @entry("labelled")
 def labelled() -> Formula:
     """Number of labelled predictions."""
-    return Formula({}, lambda s: _number(s.labelled), lambda d: float(d.labelled.sum()), range=NOT_NEGATIVE)
+    return Formula({}, lambda s: _number(s.labelled), range=NOT_NEGATIVE)
 
 
 @entry("coverage", better="higher", version=2)
@@ -48,7 +43,6 @@ def coverage() -> Formula:
     return Formula(
         {},
         lambda s: proportion(s, s.labelled, s.predictions, (s.predictions == 0, NO_PREDICTIONS)),
-        lambda d: float(d.labelled.mean()),
         range=SHARE,
     )
 
@@ -60,7 +54,6 @@ def feedback_delay(q: float = 0.5) -> Formula:
     return Formula(
         {"delays": histogram("delay", "labelled")},
         lambda s: quantile_of(s, s["delays"], q, NO_LABELS),
-        lambda d: float(d.delay[d.labelled].quantile(q)),
     )
 
 
@@ -80,9 +73,5 @@ def freshness(log: str = "predictions") -> Formula:
         # Doubles hold these microseconds exactly: they are whole numbers below 2^53.
         return plain((s.ends - s["newest"]) / 1e6, because((np.isnan(s["newest"]), missing)))
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        times = pairs.predicted_at[pairs.labelled] if log == "feedback" else pairs.predicted_at
-        return (pairs.attrs["end"] - round(times.max().timestamp() * 1e6)) / 1e6 if len(times) else float("nan")
-
     states = {"newest": MaxState(of="epoch_us(predicted_at)::DOUBLE", where=where)}
-    return Formula(states, value, on_rows, range=NOT_NEGATIVE)
+    return Formula(states, value, range=NOT_NEGATIVE)

@@ -7,21 +7,16 @@ ordered worst label first, so that a constant score gains nothing. Limit: interv
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sli.slis.catalogue.parameters import whole_number_in
-from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, OnRows, Values, entry, plain
+from sli.slis.formula import NOT_NEGATIVE, SHARE, Formula, Values, entry, plain
 from sli.slis.kinds.counts import CountState
 from sli.slis.kinds.sums import SumState
 from sli.slis.maths.confidence import mean_of, proportion
-from sli.slis.states import Floats, Merged, State
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sli.slis.states import Merged, State
 
 NO_QUERIES = "no queries"
 NO_COMPLETE = "no complete queries"
@@ -29,30 +24,12 @@ NO_RELEVANT = "no complete queries with a relevant prediction"
 RELEVANT = "complete AND ideal[1] > 0"
 """SQL condition of complete queries with a relevant prediction."""
 
-OfRanked = Callable[[Floats], float]
-"""The value of a complete query from its labels, best score first."""
-
 
 def _count(where: str) -> State:
     return CountState(where=where, unit="query")
 
 
-def _queries(pairs: pd.DataFrame) -> list[tuple[bool, Floats]]:
-    """For each query: whether it is complete, and its labels by descending score, ties by ascending label."""
-    import pandas as pd
-
-    tile = pd.to_datetime(pairs.predicted_at, utc=True).dt.floor(pairs.attrs["tile"])
-    rows = pairs.assign(label=pairs.label.astype(float), score=pairs.prediction.astype(float))
-    rows = rows.sort_values(["score", "label"], ascending=[False, True])
-    number = rows.groupby(["query", tile]).ngroup().to_numpy()  # -1 without a query
-    by_query = np.argsort(number, kind="stable")
-    ends = np.flatnonzero(np.diff(number[by_query], append=-2)) + 1
-    usable, label = (rows[name].to_numpy()[by_query] for name in ("usable", "label"))
-    queries = zip([0, *ends[:-1]], ends, strict=True) if len(rows) else ()
-    return [(bool(usable[i:j].all()), label[i:j]) for i, j in queries if number[by_query[i]] >= 0]
-
-
-def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
+def _mean(of: str, where: str, undefined: str) -> Formula:
     """Mean of the SQL expression `of` over the queries where `where` holds: `RELEVANT`, or `complete` for all."""
 
     def value(s: Merged) -> Values:
@@ -67,17 +44,8 @@ def _mean(of: str, where: str, undefined: str, on_ranked: OfRanked) -> Formula:
             "complete": _count("complete"),
         },
         value,
-        _mean_on_rows(on_ranked, among=lambda ranked: where != RELEVANT or bool((ranked > 0).any())),
         range=SHARE,
     )
-
-
-def _mean_on_rows(on_ranked: OfRanked, among: Callable[[Floats], bool]) -> OnRows:
-    def on_rows(pairs: pd.DataFrame) -> float:
-        values = [on_ranked(ranked) for complete, ranked in _queries(pairs) if complete and among(ranked)]
-        return float(np.mean(values)) if values else float("nan")
-
-    return on_rows
 
 
 def _relevant(of: str) -> str:
@@ -90,10 +58,6 @@ def _gain(of: str, k: int) -> str:
     return f"list_sum(list_transform({of}[1:{k}], lambda x, i: x / log2((i + 1)::DOUBLE)))"
 
 
-def _gain_on_rows(labels: Floats, k: int) -> float:
-    return float((labels[:k] / np.log2(np.arange(len(labels[:k])) + 2)).sum())
-
-
 @entry("ndcg", "ranking", parameters=("k",), better="higher", version=2)
 def ndcg(k: int = 10) -> Formula:
     """Gain of the first k over the gain in the best order (Järvelin, Kekäläinen 2002): linear gain, log2 discount."""
@@ -102,7 +66,6 @@ def ndcg(k: int = 10) -> Formula:
         f"{_gain('ranked', k)} / {_gain('ideal', k)}",
         RELEVANT,
         NO_RELEVANT,
-        lambda ranked: _gain_on_rows(ranked, k) / _gain_on_rows(np.sort(ranked)[::-1], k),
     )
 
 
@@ -111,10 +74,7 @@ def mrr() -> Formula:
     """1 / place of the first relevant prediction, 0 without one (Voorhees 1999, "The TREC-8 QA track report")."""
     first = "list_position(list_transform(ranked, lambda x: x > 0), true)"
 
-    def on_ranked(ranked: Floats) -> float:
-        return float(1 / (np.argmax(ranked > 0) + 1)) if (ranked > 0).any() else 0.0
-
-    return _mean(f"coalesce(1.0::DOUBLE / {first}, 0.0::DOUBLE)", "complete", NO_COMPLETE, on_ranked)
+    return _mean(f"coalesce(1.0::DOUBLE / {first}, 0.0::DOUBLE)", "complete", NO_COMPLETE)
 
 
 @entry("precision_at_k", "ranking", parameters=("k",), better="higher", version=2)
@@ -125,7 +85,6 @@ def precision_at_k(k: int) -> Formula:
         f"{_relevant(f'ranked[1:{k}]')}::DOUBLE / {k}",
         "complete",
         NO_COMPLETE,
-        lambda ranked: float((ranked[:k] > 0).sum() / k),
     )
 
 
@@ -137,7 +96,6 @@ def recall_at_k(k: int) -> Formula:
         f"{_relevant(f'ranked[1:{k}]')}::DOUBLE / {_relevant('ranked')}",
         RELEVANT,
         NO_RELEVANT,
-        lambda ranked: float((ranked[:k] > 0).sum() / (ranked > 0).sum()),
     )
 
 
@@ -149,7 +107,6 @@ def average_precision() -> Formula:
         f"list_sum(list_transform({places}, lambda p, i: i::DOUBLE / p)) / {_relevant('ranked')}",
         RELEVANT,
         NO_RELEVANT,
-        lambda ranked: float((np.cumsum(ranked > 0) / (np.arange(len(ranked)) + 1))[ranked > 0].mean()),
     )
 
 
@@ -160,7 +117,6 @@ def hit_rate(k: int) -> Formula:
     return Formula(
         {"hit": _count(f"complete AND {_relevant(f'ranked[1:{k}]')} > 0"), "complete": _count("complete")},
         lambda s: proportion(s, s["hit"], s["complete"], (s["complete"] == 0, NO_COMPLETE)),
-        _mean_on_rows(lambda ranked: float((ranked[:k] > 0).any()), among=lambda _: True),
         range=SHARE,
     )
 
@@ -171,7 +127,6 @@ def queries() -> Formula:
     return Formula(
         {"complete": _count("complete")},
         lambda s: plain(s["complete"].astype(np.float64), np.full(len(s["complete"]), None, dtype=object)),
-        lambda pairs: float(sum(complete for complete, _ in _queries(pairs))),
         range=NOT_NEGATIVE,
     )
 
@@ -180,12 +135,8 @@ def queries() -> Formula:
 def query_coverage() -> Formula:
     """Share of the queries that are complete."""
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        return float(np.mean([complete for complete, _ in _queries(pairs)])) if pairs["query"].notna().any() else np.nan
-
     return Formula(
         {"complete": _count("complete"), "queries": _count("true")},
         lambda s: proportion(s, s["complete"], s["queries"], (s["queries"] == 0, NO_QUERIES)),
-        on_rows,
         range=SHARE,
     )

@@ -6,7 +6,6 @@ Limit: no worst-case bounds over missing labels, since one missing label can mak
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from sli.slis.formula import (
     UNDEFINED_SUM,
     UNLIMITED,
     Formula,
-    OnRows,
     Range,
     Values,
     because,
@@ -33,12 +31,6 @@ from sli.slis.maths.moments import NEGLIGIBLE, UNIT, Coefficients, polynomial_er
 from sli.slis.maths.quantiles import quantile_of
 from sli.slis.states import Flags, Floats, Merged, State
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-OnUsable = Callable[["pd.DataFrame"], float]
-"""A value from the usable pairs, at least one."""
-
 USABLE = count("usable")
 ERROR = "(prediction - label)"
 ABSOLUTE = "abs(prediction - label)"
@@ -52,27 +44,12 @@ def _moment(a: int, b: int) -> State:
 SQUARES = _moment(2, 0)
 
 
-def _on_rows(on_usable: OnUsable) -> OnRows:
-    """`on_rows` of a formula from a function of the usable pairs."""
-
-    def on_rows(pairs: pd.DataFrame) -> float:
-        kept = pairs[pairs.usable]
-        return float(on_usable(kept)) if len(kept) else float("nan")
-
-    return on_rows
-
-
-def _error(pairs: pd.DataFrame) -> pd.Series:
-    return pairs.prediction.astype(float) - pairs.label.astype(float)
-
-
 # Means
 
 
 def _mean_loss(
     sums: State,
     squares: State,
-    on_usable: OnUsable,
     unless: str = "",
     reason: str = "",
     range: Range = NOT_NEGATIVE,
@@ -89,7 +66,7 @@ def _mean_loss(
         mean = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
         return _undefined_where(mean, s["outside"] > 0, reason) if unless else mean
 
-    return Formula(states, value, _on_rows(on_usable), range=range)
+    return Formula(states, value, range=range)
 
 
 def _undefined_where(values: Values, flags: Flags, reason: str) -> Values:
@@ -101,7 +78,6 @@ def _root(formula: Formula) -> Formula:
     return Formula(
         formula.states,
         lambda s: formula.value(s).map(lambda x: np.sqrt(x)),
-        lambda d: float(np.sqrt(formula.on_rows(d))),
         range=NOT_NEGATIVE,
     )
 
@@ -109,13 +85,13 @@ def _root(formula: Formula) -> Formula:
 @entry("mae", "regression", better="lower", version=2)
 def mae() -> Formula:
     """Mean of |e|."""
-    return _mean_loss(total(ABSOLUTE, "usable"), SQUARES, lambda d: _error(d).abs().mean())
+    return _mean_loss(total(ABSOLUTE, "usable"), SQUARES)
 
 
 @entry("mse", "regression", better="lower", version=2)
 def mse() -> Formula:
     """Mean of e^2."""
-    return _mean_loss(SQUARES, _moment(4, 0), lambda d: (_error(d) ** 2).mean())
+    return _mean_loss(SQUARES, _moment(4, 0))
 
 
 @entry("rmse", "regression", better="lower", version=2)
@@ -130,7 +106,6 @@ def bias() -> Formula:
     return Formula(
         {"sum": _moment(1, 0), "squares": SQUARES, "usable": USABLE},
         lambda s: mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS),
-        _on_rows(lambda d: _error(d).mean()),
     )
 
 
@@ -142,7 +117,6 @@ def error_std() -> Formula:
     return Formula(
         {**powers, **ends, "n": USABLE},
         lambda s: standard_deviation(s, NO_LABELS, "error"),
-        _on_rows(lambda d: _error(d).std(ddof=1)),
         range=NOT_NEGATIVE,
     )
 
@@ -153,11 +127,7 @@ def pinball(q: float) -> Formula:
     q = number_in("q", q, 0, 1)
     loss = f"greatest({q!r}::DOUBLE * (label - prediction), {1 - q!r}::DOUBLE * (prediction - label))"
 
-    def on_usable(d: pd.DataFrame) -> float:
-        e = _error(d)
-        return float(np.where(e < 0, -q * e, (1 - q) * e).mean())
-
-    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable)
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"))
 
 
 @entry("mape", "regression", better="lower", version=2)
@@ -165,11 +135,8 @@ def mape() -> Formula:
     """Mean of |e| / |y| (de Myttenaere et al. 2016)."""
     where, loss = "usable AND label <> 0", f"{ABSOLUTE} / abs(label)"
 
-    def on_usable(d: pd.DataFrame) -> float:
-        return (_error(d) / d.label.astype(float)).abs().mean() if (d.label != 0).all() else np.nan
-
     sums, squares = total(loss, where), total(f"{loss} * {loss}", where)
-    return _mean_loss(sums, squares, on_usable, "label = 0", "a label is 0")
+    return _mean_loss(sums, squares, "label = 0", "a label is 0")
 
 
 @entry("smape", "regression", better="lower", version=2)
@@ -178,11 +145,7 @@ def smape() -> Formula:
     part = f"2.0::DOUBLE * {ABSOLUTE} / (abs(label) + abs(prediction))"
     loss = f"(CASE WHEN label = 0 AND prediction = 0 THEN 0.0::DOUBLE ELSE {part} END)"
 
-    def on_usable(d: pd.DataFrame) -> float:
-        e, size = _error(d).abs(), d.label.astype(float).abs() + d.prediction.astype(float).abs()
-        return float(np.divide(2 * e, size, out=np.zeros(len(d)), where=size.to_numpy() > 0).mean())
-
-    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), on_usable, range=(0.0, 2.0))
+    return _mean_loss(total(loss, "usable"), total(f"{loss} * {loss}", "usable"), range=(0.0, 2.0))
 
 
 def _log1p(x: str) -> str:
@@ -197,12 +160,8 @@ def msle() -> Formula:
     outside = "label <= -1 OR prediction <= -1"
     where, gap = f"usable AND NOT ({outside})", f"({_log1p('prediction')} - {_log1p('label')})"
 
-    def on_usable(d: pd.DataFrame) -> float:
-        y, p = d.label.astype(float), d.prediction.astype(float)
-        return ((np.log1p(p) - np.log1p(y)) ** 2).mean() if ((y > -1) & (p > -1)).all() else np.nan
-
     sums, squares = total(f"pow({gap}, 2)", where), total(f"pow({gap}, 4)", where)
-    return _mean_loss(sums, squares, on_usable, outside, "a label or prediction is -1 or less")
+    return _mean_loss(sums, squares, outside, "a label or prediction is -1 or less")
 
 
 @entry("rmsle", "regression", better="lower", version=2)
@@ -230,10 +189,6 @@ def _wape(s: Merged) -> Values:
 def wape() -> Formula:
     """Sum of |e| / sum of |y| (Hyndman and Koehler 2006); with the variance of a ratio (Cochran 1977, 6.4)."""
 
-    def on_usable(d: pd.DataFrame) -> float:
-        size = d.label.astype(float).abs().sum()
-        return _error(d).abs().sum() / size if size > 0 else np.nan
-
     states = {
         "errors": total(ABSOLUTE, "usable"),
         "labels": total("abs(label)", "usable"),
@@ -242,7 +197,7 @@ def wape() -> Formula:
         "02": _moment(0, 2),
         "usable": USABLE,
     }
-    return Formula(states, _wape, _on_rows(on_usable), range=NOT_NEGATIVE)
+    return Formula(states, _wape, range=NOT_NEGATIVE)
 
 
 def _share_explained(s: Merged, residual: Floats, lost: Floats, middle: Floats | None = None) -> Values:
@@ -280,22 +235,18 @@ def _share_explained(s: Merged, residual: Floats, lost: Floats, middle: Floats |
     return values.within(np.where(undefined, np.nan, 1 - high), np.where(undefined, np.nan, 1 - low))
 
 
-def _of_moments(value: Callable[[Merged], Values], names: str, on_usable: OnUsable) -> Formula:
+def _of_moments(value: Callable[[Merged], Values], names: str) -> Formula:
     """A formula of sums of e^a y^b, each named by its exponents (`21` is e^2 y), and of the extremes of the labels."""
     states = {name: _moment(int(name[0]), int(name[1])) for name in names.split()}
     ends = {"low": MinState(of="label", where="usable"), "high": MaxState(of="label", where="usable")}
-    return Formula({**states, **ends, "usable": USABLE}, value, _on_rows(on_usable), range=(-np.inf, 1.0))
+    return Formula({**states, **ends, "usable": USABLE}, value, range=(-np.inf, 1.0))
 
 
 @entry("r2", "regression", better="higher", version=2)
 def r2() -> Formula:
     """1 - SSE / SST, with SST = sum y^2 - (sum y)^2 / n (Wright 1921)."""
 
-    def on_usable(d: pd.DataFrame) -> float:
-        y = d.label.astype(float)
-        return 1 - (_error(d) ** 2).sum() / ((y - y.mean()) ** 2).sum() if y.nunique() > 1 else np.nan
-
-    return _of_moments(lambda s: _share_explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04", on_usable)
+    return _of_moments(lambda s: _share_explained(s, s["20"], s["usable"] * UNIT), "20 40 21 22 01 02 03 04")
 
 
 @entry("explained_variance", "regression", better="higher", version=2)
@@ -309,20 +260,16 @@ def explained_variance() -> Formula:
             residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
         return _share_explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
 
-    def on_usable(d: pd.DataFrame) -> float:
-        return 1 - _error(d).var() / d.label.astype(float).var() if d.label.nunique() > 1 else np.nan
-
-    return _of_moments(value, "10 20 30 40 11 21 12 22 01 02 03 04", on_usable)
+    return _of_moments(value, "10 20 30 40 11 21 12 22 01 02 03 04")
 
 
 # Quantiles
 
 
-def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series], range: Range) -> Formula:
+def _quantile(of: str, q: float, range: Range) -> Formula:
     return Formula(
         {"errors": histogram(of, "usable")},
         lambda s: quantile_of(s, s["errors"], q, NO_LABELS),
-        _on_rows(lambda d: float(on_error(_error(d)).quantile(q))),
         range=range,
     )
 
@@ -330,19 +277,19 @@ def _quantile(of: str, q: float, on_error: Callable[[pd.Series], pd.Series], ran
 @entry("error_quantile", "regression", parameters=("q",), version=2)
 def error_quantile(q: float) -> Formula:
     """q-quantile of e (Hyndman and Fan 1996, type 7)."""
-    return _quantile("prediction - label", number_in("q", q, 0, 1), lambda e: e, UNLIMITED)
+    return _quantile("prediction - label", number_in("q", q, 0, 1), UNLIMITED)
 
 
 @entry("absolute_error_quantile", "regression", parameters=("q",), better="lower", version=2)
 def absolute_error_quantile(q: float) -> Formula:
     """q-quantile of |e| (Hyndman and Fan 1996, type 7)."""
-    return _quantile(ABSOLUTE, number_in("q", q, 0, 1), lambda e: e.abs(), NOT_NEGATIVE)
+    return _quantile(ABSOLUTE, number_in("q", q, 0, 1), NOT_NEGATIVE)
 
 
 @entry("median_absolute_error", "regression", better="lower", version=2)
 def median_absolute_error() -> Formula:
     """Median of |e|."""
-    return _quantile(ABSOLUTE, 0.5, lambda e: e.abs(), NOT_NEGATIVE)
+    return _quantile(ABSOLUTE, 0.5, NOT_NEGATIVE)
 
 
 @entry("max_error", "regression", better="lower")
@@ -353,4 +300,4 @@ def max_error() -> Formula:
         return plain(s["x"], because((np.isnan(s["x"]), NO_LABELS), (np.isinf(s["x"]), UNDEFINED_SUM)))
 
     states = {"x": MaxState(of=ABSOLUTE, where="usable")}
-    return Formula(states, value, _on_rows(lambda d: _error(d).abs().max()), range=NOT_NEGATIVE)
+    return Formula(states, value, range=NOT_NEGATIVE)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,9 +32,6 @@ from sli.slis.maths.confidence import mean_of, normal, student
 from sli.slis.maths.curves import Curve, Estimate
 from sli.slis.states import Flags, Merged
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 EPS = float(np.finfo(np.float64).eps)
 ONE_CLASS = "only one class"
 NO_POSITIVES = "no positive labels"
@@ -43,17 +39,7 @@ USABLE = count("usable")
 UNLABELLED = "NOT labelled AND prediction IS NOT NULL"
 
 
-def usable(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs with a label and a prediction; label and decision as booleans, the prediction as a float."""
-    kept = pairs[pairs.usable]
-    return kept.assign(
-        label=kept.label.astype(bool), prediction=kept.prediction.astype(float), decision=kept.decision.astype(bool)
-    )
-
-
-def _mean_loss(
-    loss: str, least: str, most: str, on_rows: Callable[[pd.DataFrame], pd.Series], range: Range, known: Range
-) -> Formula:
+def _mean_loss(loss: str, least: str, most: str, range: Range, known: Range) -> Formula:
     """Mean of a loss.
 
     `loss`, `least` and `most` are SQL: the loss, and the lower and the higher loss that an unlabelled pair may have.
@@ -69,9 +55,6 @@ def _mean_loss(
             pairs = s["usable"] + s["open"]
             return mean.missing(lows / pairs, highs / pairs)
 
-    def on_pairs(pairs: pd.DataFrame) -> float:
-        return float(on_rows(usable(pairs)).mean())
-
     return Formula(
         {
             "loss": total(loss, "usable"),
@@ -82,7 +65,6 @@ def _mean_loss(
             "open": count(UNLABELLED),
         },
         value,
-        on_pairs,
         range=range,
     )
 
@@ -97,18 +79,11 @@ def log_loss() -> Formula:
     p = f"least(greatest(prediction, {EPS!r}::DOUBLE), 1.0::DOUBLE - {EPS!r}::DOUBLE)"
     q = f"(1.0::DOUBLE - {p})"
 
-    def on_rows(kept: pd.DataFrame) -> pd.Series:
-        import pandas as pd
-
-        score = kept.prediction.clip(EPS, 1 - EPS)
-        return pd.Series(-np.log(score.where(kept.label, 1 - score)))
-
     # The greatest loss is so far from all usual losses that the interval must not rely on it.
     return _mean_loss(
         f"-ln(CASE WHEN label THEN {p} ELSE {q} END)",
         f"-ln(greatest({p}, {q}))",
         f"-ln(least({p}, {q}))",
-        on_rows,
         (0.0, WORST),
         NOT_NEGATIVE,
     )
@@ -122,7 +97,6 @@ def brier() -> Formula:
         "(prediction - label::INT) * (prediction - label::INT)",
         f"{near} * {near}",
         f"{far} * {far}",
-        lambda kept: (kept.prediction - kept.label) ** 2,
         SHARE,
         SHARE,
     )
@@ -131,34 +105,18 @@ def brier() -> Formula:
 # Curves over all thresholds, from the histogram of the scores
 
 
-def curve_formula(
-    value: Callable[[Merged, Curve, tuple[Flags, str]], Values],
-    on_rows: Callable[[pd.DataFrame], float],
-    range: Range = SHARE,
-) -> Formula:
+def curve_formula(value: Callable[[Merged, Curve, tuple[Flags, str]], Values], range: Range = SHARE) -> Formula:
     """A formula of the curve of the scores of usable pairs.
 
-    `value` also gets the case of `because` that there are no labels; `on_rows` gets the usable pairs, at least one.
+    `value` also gets the case of `because` that there are no labels.
     """
 
     def of_histogram(s: Merged) -> Values:
         curve = curves.curve_of(s["scores"])
         return value(s, curve, (curve.positives + curve.negatives == 0, NO_LABELS))
 
-    def on_pairs(pairs: pd.DataFrame) -> float:
-        kept = usable(pairs)
-        return float(on_rows(kept)) if len(kept) else float("nan")
-
     scores = histogram("prediction", "usable", "probability", mark="label")
-    return Formula({"scores": scores}, of_histogram, on_pairs, range=range)
-
-
-def at_or_above(kept: pd.DataFrame) -> pd.DataFrame:
-    """For each distinct score, descending: `positives` on it, positives (`top`) and pairs (`depth`) at or above it."""
-    import pandas as pd
-
-    by = kept.label.groupby(kept.prediction).agg(["sum", "count"]).sort_index(ascending=False)
-    return pd.DataFrame({"positives": by["sum"], "top": by["sum"].cumsum(), "depth": by["count"].cumsum()})
+    return Formula({"scores": scores}, of_histogram, range=range)
 
 
 def one_class(curve: Curve) -> Flags:
@@ -174,14 +132,6 @@ def roc_auc_of(s: Merged, curve: Curve, *cases: tuple[Flags, str]) -> Values:
     return values.within(*curves.logit_interval(area.value, area.error, normal(s.level)))
 
 
-def roc_auc_on_rows(kept: pd.DataFrame) -> float:
-    """The same area from the ranks of the positives (Mann and Whitney 1947); NaN without positives or negatives."""
-    high = kept.label.sum()
-    low = len(kept) - high
-    ranks = kept.prediction.rank()[kept.label].sum()
-    return float((ranks - high * (high + 1) / 2) / (high * low)) if high and low else float("nan")
-
-
 @entry("roc_auc", "binary", better="higher", version=2)
 def roc_auc() -> Formula:
     """Share of (positive, negative) pairs whose scores are in the right order, ties half (Mann and Whitney 1947)."""
@@ -189,7 +139,7 @@ def roc_auc() -> Formula:
     def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
         return roc_auc_of(s, curve, unlabelled, (one_class(curve), ONE_CLASS))
 
-    return curve_formula(value, roc_auc_on_rows)
+    return curve_formula(value)
 
 
 def precision_recall_of(s: Merged, curve: Curve, area: Estimate, *cases: tuple[Flags, str]) -> Values:
@@ -204,14 +154,6 @@ def precision_recall_of(s: Merged, curve: Curve, area: Estimate, *cases: tuple[F
     return values.within(*curves.logit_interval(area.value - area.bias, area.error, factor))
 
 
-def average_precision_on_rows(kept: pd.DataFrame) -> float:
-    """Mean precision at the scores of the positives, as in scikit-learn; NaN without positives."""
-    if not kept.label.any():
-        return float("nan")
-    by = at_or_above(kept)
-    return float((by.positives * by.top / by.depth).sum() / kept.label.sum())
-
-
 @entry("average_precision", "binary", better="higher", version=2)
 def average_precision() -> Formula:
     """Mean over the positives of the precision at their score, as in scikit-learn."""
@@ -220,7 +162,7 @@ def average_precision() -> Formula:
         cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
         return precision_recall_of(s, curve, curves.average_precision(curve), *cases)
 
-    return curve_formula(value, average_precision_on_rows)
+    return curve_formula(value)
 
 
 @entry("pr_auc", "binary", better="higher")
@@ -231,13 +173,7 @@ def pr_auc() -> Formula:
         cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
         return precision_recall_of(s, curve, curves.precision_recall_area(curve), *cases)
 
-    def on_rows(kept: pd.DataFrame) -> float:
-        if not kept.label.any():
-            return float("nan")
-        by, every = at_or_above(kept), kept.label.sum()
-        return float(np.trapezoid(np.append(1, by.top / by.depth), np.append(0, by.top / every)))
-
-    return curve_formula(value, on_rows)
+    return curve_formula(value)
 
 
 LEAST_TOP = 10
@@ -265,25 +201,11 @@ def lift(k: float) -> Formula:
             factor = np.where(known, np.exp(normal(s.level) * ratio.error / ratio.value), np.nan)
             return values.within(ratio.value / factor, ratio.value * factor)
 
-    def on_rows(kept: pd.DataFrame) -> float:
-        if not kept.label.any():
-            return float("nan")
-        by, depth = at_or_above(kept), share * len(kept)
-        gained = np.interp(depth, np.append(0, by.depth), np.append(0, by.top))
-        return float(gained / depth / kept.label.mean())
-
-    return curve_formula(value, on_rows, (0.0, 1 / share))
+    return curve_formula(value, (0.0, 1 / share))
 
 
-def _at_precision(
-    target: float,
-    estimate: Callable[[curves.AtPrecision], Estimate],
-    on_rows: Callable[[pd.DataFrame, int], float],
-) -> Formula:
-    """An estimate at the lowest threshold whose precision reaches the target.
-
-    `on_rows` gets the scores whose precision does (see `at_or_above`), at least one, and the number of positives.
-    """
+def _at_precision(target: float, estimate: Callable[[curves.AtPrecision], Estimate]) -> Formula:
+    """An estimate at the lowest threshold whose precision reaches the target."""
     target = number_in("target", target, 0, 1)
 
     def value(_: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
@@ -296,21 +218,16 @@ def _at_precision(
         )
         return plain(estimate(at_precision).value, reason, estimate(at_precision).bound)
 
-    def on_pairs(kept: pd.DataFrame) -> float:
-        by = at_or_above(kept)
-        reached = by[by.top / by.depth >= target]
-        return on_rows(reached, int(kept.label.sum())) if kept.label.any() and len(reached) else float("nan")
-
-    return curve_formula(value, on_pairs)
+    return curve_formula(value)
 
 
 @entry("threshold_at_precision", "binary", parameters=("target",))
 def threshold_at_precision(target: float) -> Formula:
     """The lowest score such that a share of `target` of the pairs at or above it is positive."""
-    return _at_precision(target, lambda at: at.threshold, lambda reached, _: float(reached.index.min()))
+    return _at_precision(target, lambda at: at.threshold)
 
 
 @entry("recall_at_precision", "binary", parameters=("target",), better="higher")
 def recall_at_precision(target: float) -> Formula:
     """Share of the positives at or above `threshold_at_precision`."""
-    return _at_precision(target, lambda at: at.recall, lambda reached, positives: float(reached.top.max() / positives))
+    return _at_precision(target, lambda at: at.recall)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from sli.engine.sql import literal, quoted, text_of
 from sli.errors import ConfigError
-from sli.slis.catalogue.columns import NUMERIC, double, numbers, numeric, present, texts
+from sli.slis.catalogue.columns import NUMERIC, double, numeric, present
 from sli.slis.catalogue.parameters import number_in, whole_number_in
 from sli.slis.formula import (
     NO_VALUES,
@@ -42,9 +42,6 @@ from sli.slis.maths.moments import standard_deviation
 from sli.slis.maths.quantiles import quantile_of
 from sli.slis.states import Flags, Merged
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 # Moments
 
 
@@ -53,7 +50,6 @@ def _mean(of: str, range: Range) -> Formula:
     return Formula(
         {"sum": total(x, present(of)), "squares": total(f"{x} * {x}", present(of)), "n": count(present(of))},
         lambda s: mean_of(s, s["sum"], s["squares"], s["n"], NO_VALUES, range),
-        lambda d: float(numbers(d, of).mean()),
         range=range,
     )
 
@@ -83,7 +79,6 @@ def std(of: str = "prediction") -> Formula:
             "high": MaxState(of=double(of), where=present(of)),
         },
         standard_deviation,
-        lambda d: float(numbers(d, of).std(ddof=1)),
         range=NOT_NEGATIVE,
     )
 
@@ -94,7 +89,6 @@ def sum_(of: str = "prediction") -> Formula:
     return Formula(
         {"sum": total(double(of), present(of)), "n": count(present(of))},
         lambda s: plain(s["sum"], because((s["n"] == 0, NO_VALUES), (np.isnan(s["sum"]), UNDEFINED_SUM))),
-        lambda d: math.fsum(numbers(d, of)) if d[of].notna().any() else math.nan,
     )
 
 
@@ -106,7 +100,6 @@ def _of_extreme(kind: Extreme, of: str) -> Formula:
     return Formula(
         {"x": state(of=double(of), where=present(of))},
         lambda s: plain(s["x"], because((np.isnan(s["x"]), NO_VALUES))),
-        lambda d: float(numbers(d, of).agg(kind)),
     )
 
 
@@ -129,7 +122,6 @@ def quantile(q: float, of: str = "prediction") -> Formula:
     return Formula(
         {"values": histogram(double(of), present(of))},
         lambda s: quantile_of(s, s["values"], q, NO_VALUES),
-        lambda d: float(numbers(d, of).quantile(q)),
     )
 
 
@@ -142,7 +134,6 @@ def null_rate(of: str = "prediction") -> Formula:
     return Formula(
         {"null": count(f"{quoted(of)} IS NULL")},
         lambda s: proportion(s, s["null"], s.predictions, (s.predictions == 0, "no predictions")),
-        lambda d: float(d[of].isna().mean()),
         range=SHARE,
     )
 
@@ -153,17 +144,15 @@ def missing_count(of: str = "prediction") -> Formula:
     return Formula(
         {"null": count(f"{quoted(of)} IS NULL")},
         lambda s: plain(s["null"].astype(np.float64), np.full(len(s["null"]), None, dtype=object)),
-        lambda d: float(d[of].isna().sum()),
         range=NOT_NEGATIVE,
     )
 
 
-def _share(of: str, condition: str, on_values: Callable[[pd.DataFrame], pd.Series]) -> Formula:
-    """Share of the values that are not null for which an SQL condition holds; `on_values` gives the same flags."""
+def _share(of: str, condition: str) -> Formula:
+    """Share of the values that are not null for which an SQL condition holds."""
     return Formula(
         {"part": count(f"{present(of)} AND ({condition})"), "n": count(present(of))},
         lambda s: proportion(s, s["part"], s["n"], (s["n"] == 0, NO_VALUES)),
-        lambda d: float(on_values(d).mean()),
         range=SHARE,
     )
 
@@ -180,14 +169,9 @@ def share(of: str, value: object) -> Formula:
     except ValueError:
         wanted = math.nan
     if not math.isfinite(wanted):
-        return _share(of, f"{text_of(quoted(of))} = {literal(text)}", lambda d: texts(d, of) == text)
+        return _share(of, f"{text_of(quoted(of))} = {literal(text)}")
 
-    def on_numbers(pairs: pd.DataFrame) -> pd.Series:
-        import pandas as pd
-
-        return pd.to_numeric(texts(pairs, of), errors="coerce") == wanted
-
-    return _share(of, f"coalesce(TRY_CAST({quoted(of)}::VARCHAR AS DOUBLE) = {wanted!r}::DOUBLE, false)", on_numbers)
+    return _share(of, f"coalesce(TRY_CAST({quoted(of)}::VARCHAR AS DOUBLE) = {wanted!r}::DOUBLE, false)")
 
 
 @entry("share", "multiclass", parameters=("of", "value"), version=2)
@@ -209,7 +193,7 @@ def histogram_(edges: Sequence[float], bin: int, of: str = "prediction") -> Form
     low, high = [-math.inf, *map(float, edges), math.inf][bin : bin + 2]
     x = double(of)
     sides = [f"{x} >= {low!r}::DOUBLE"] * math.isfinite(low) + [f"{x} < {high!r}::DOUBLE"] * math.isfinite(high)
-    return _share(of, " AND ".join(sides), lambda d: (numbers(d, of) >= low) & (numbers(d, of) < high))
+    return _share(of, " AND ".join(sides))
 
 
 @entry("mode_share", *NUMERIC, parameters=("of", "rank"), version=2)
@@ -226,11 +210,7 @@ def mode_share(of: str, rank: int = 1) -> Formula:
         part[~few] = falling[at[~few]]
         return proportion(s, part, totals, (totals == 0, NO_VALUES), (few, "fewer different values than the rank"))
 
-    def on_rows(pairs: pd.DataFrame) -> float:
-        shares = texts(pairs, of).value_counts(normalize=True)
-        return float(shares.iloc[rank - 1]) if len(shares) >= rank else math.nan
-
-    return Formula({"groups": groups(text_of(quoted(of)), present(of))}, value, on_rows, range=SHARE)
+    return Formula({"groups": groups(text_of(quoted(of)), present(of))}, value, range=SHARE)
 
 
 @entry("mode_share", "multiclass", parameters=("of", "rank"), version=2)
@@ -259,4 +239,4 @@ def distinct_count(of: str = "prediction") -> Formula:
         return replace(values, low=np.maximum(values.low, DISTINCT))
 
     state = DistinctState(of=quoted(of), where=present(of))
-    return Formula({"values": state}, value, lambda d: float(d[of].nunique()), range=NOT_NEGATIVE)
+    return Formula({"values": state}, value, range=NOT_NEGATIVE)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -17,17 +16,16 @@ import numpy.typing as npt
 
 from sli.engine.sql import text_of
 from sli.errors import ConfigError
-from sli.slis.custom.sql import needs_labels, over, undefined
+from sli.slis.custom.sql import needs_labels, undefined
 from sli.slis.formula import Formula, Values, count, plain
 from sli.slis.kinds.extremes import MaxState, MinState
 from sli.slis.kinds.groups import Groups, GroupsState
 from sli.slis.kinds.histograms import Histograms, HistogramState
-from sli.slis.kinds.sums import LIMIT, SumState
-from sli.slis.states import Floats, Integers, Merged, Spread, State
+from sli.slis.kinds.sums import SumState
+from sli.slis.states import Floats, Merged, Spread, State
 
 if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
+    pass
 
 T = TypeVar("T")
 
@@ -165,7 +163,6 @@ def from_mergeable(function: Mergeable, entry: Mapping[str, object]) -> Formula:
     return Formula(
         dict(function.states),
         functools.partial(_value, function),
-        functools.partial(_on_rows, function),
         entry.get("against"),
     )
 
@@ -248,63 +245,3 @@ def _read_only_state(state: T) -> T:
         fields = {f.name: _read_only_state(getattr(state, f.name)) for f in dataclasses.fields(state)}
         return dataclasses.replace(state, **fields)
     return state
-
-
-def _on_rows(function: Mergeable, pairs: pd.DataFrame, reference: pd.DataFrame | None = None) -> float:
-    merged = _merged(function.states, pairs)
-    if reference is not None:
-        merged = dataclasses.replace(merged, reference=_merged(function.states, reference))
-    return float(_value(function, merged).value[0])
-
-
-def _merged(states: Mapping[str, State], pairs: pd.DataFrame) -> Merged:
-    """The states of plain pairs, as one window of one slice."""
-    with over(pairs) as con:
-        merged = {name: _state(con, state) for name, state in states.items()}
-    ends = np.array([pairs.attrs.get("end", 0)])
-    return Merged(np.array([len(pairs)]), np.array([int(pairs.labelled.sum())]), merged, ends)
-
-
-def _state(con: duckdb.DuckDBPyConnection, state: State) -> Integers | Floats | Histograms | Groups:
-    if state.kind == "count":
-        [(number,)] = con.execute(f"SELECT count(*) FROM pairs WHERE {state.where}").fetchall()
-        return np.array([number])
-    if state.kind == "groups":
-        return _groups(con, state)
-    rows = con.execute(f"SELECT ({state.of})::DOUBLE AS x FROM pairs WHERE ({state.where})").fetchnumpy()["x"]
-    terms: Floats = np.ma.compressed(np.ma.asarray(rows, dtype=np.float64))
-    if state.kind == "histogram":
-        keys, counts = np.unique(terms, return_counts=True)
-        exact = np.ones(1, dtype=bool)
-        return Histograms(np.array([0, len(keys)]), keys, counts, np.zeros_like(counts), exact, state.spread)
-    if state.kind == "sum":
-        return np.array([_sum(terms)])
-    if len(terms) == 0:
-        return np.array([np.nan])
-    return np.array([terms.min() if state.kind == "min" else terms.max()])
-
-
-def _groups(con: duckdb.DuckDBPyConnection, state: State) -> Groups:
-    rows = con.execute(
-        f"SELECT ({state.of})::VARCHAR AS key, ({state.amount or '0'})::DOUBLE AS amount "
-        f"FROM pairs WHERE ({state.where}) AND ({state.of}) IS NOT NULL"
-    ).fetchall()
-    amounts: dict[str, list[float]] = {}
-    counts: dict[str, int] = {}
-    for key, amount in rows:
-        counts[key] = counts.get(key, 0) + 1
-        amounts.setdefault(key, []).extend([] if amount is None else [amount])
-    keys = sorted(counts)
-    return Groups(
-        np.array([0, len(keys)]),
-        np.array(keys, dtype=object),
-        np.array([counts[key] for key in keys], dtype=np.int64),
-        np.array([_sum(np.array(amounts[key]), 0.0) for key in keys]),
-    )
-
-
-def _sum(terms: Floats, empty: float = math.nan) -> float:
-    """The exact sum; NaN if a term is infinite or too large."""
-    if len(terms) == 0:
-        return empty
-    return math.fsum(terms) if np.all(np.abs(terms) < LIMIT) else math.nan

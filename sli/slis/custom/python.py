@@ -8,36 +8,26 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sli.engine.sql import quoted, text_of
 from sli.errors import ConfigError, nearest
 from sli.slis.catalogue.class_scores import scores_of
 from sli.slis.custom.function import (
     Call,
-    Columns,
     LazyFunction,
-    Pairs,
-    UserFunction,
     user_function,
-    value_or_reason,
-    without_warnings,
 )
 from sli.slis.custom.mergeable import Mergeable, from_mergeable
 from sli.slis.custom.sampled import UNSCORED, sampled_values
 from sli.slis.custom.signature import Parameters, check_signature, scores_parameter, signature_of, source_hash
-from sli.slis.custom.sql import over
 from sli.slis.formula import Formula, count
 from sli.slis.kinds.samples import SampleState
 from sli.slis.kinds.windows import WindowState
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 PYTHON_KEYS = ("name", "python", "of", "weight", "columns", "with", "against")
 """Keys of a config entry with `python`, in addition to `objective`."""
@@ -77,8 +67,7 @@ def from_python(
     if "against" not in entry:
         text, origin = json.dumps(call, sort_keys=True), source_hash(entry, folder)
         states["window"] = WindowState(of=of, where=where, call=text, columns=columns, source=origin)
-    on_rows = functools.partial(_on_rows, called, of, columns)
-    return Formula(states, functools.partial(sampled_values, called), on_rows, entry.get("against"))
+    return Formula(states, functools.partial(sampled_values, called), entry.get("against"))
 
 
 def _call(
@@ -127,47 +116,3 @@ def _is_json(value: object) -> bool:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError):
         return False
-
-
-def _on_rows(
-    function: UserFunction,
-    of: str,
-    columns: tuple[str, ...],
-    pairs: pd.DataFrame,
-    reference: pd.DataFrame | None = None,
-) -> float:
-    sides = [_kept(function, rows) for rows in (pairs, reference) if rows is not None]
-    if any(rows.empty for rows in sides):
-        return math.nan
-    arrays = [_arrays(rows, of, function.classes, columns) for rows in sides]
-    with without_warnings():
-        return value_or_reason(function, *arrays[0], arrays[1] if len(arrays) > 1 else None)[0]
-
-
-def _kept(function: UserFunction, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs that a function gets: usable ones, and only those with all scores if it gets scores."""
-    import pandas as pd
-
-    kept = pairs[pairs.usable.astype(bool)]
-    scores = kept[list(function.scores)].astype(float).to_numpy()
-    return kept[pd.Series(((scores >= 0) & (scores <= 1)).all(axis=1), index=kept.index)]
-
-
-def _arrays(kept: pd.DataFrame, of: str, classes: tuple[str, ...], columns: tuple[str, ...]) -> Pairs:
-    """Labels, y_pred and columns of plain rows, as the states give them."""
-    texts = _texts(kept, columns)
-    if not classes:
-        return kept.label.to_numpy(dtype=np.float64), kept[of].to_numpy(dtype=np.float64), texts
-    places = {name: i for i, name in enumerate(classes)}
-    label, prediction = (np.asarray(kept[name].map(places), dtype=np.float64) for name in ("label", of))
-    return label, prediction, texts
-
-
-def _texts(kept: pd.DataFrame, columns: tuple[str, ...]) -> Columns:
-    """Columns as text, as the states give them."""
-    if not columns:
-        return {}
-    with over(kept[list(columns)]) as con:
-        rows = con.execute(f"SELECT {', '.join(text_of(quoted(name)) for name in columns)} FROM pairs").fetchall()
-    values_of = zip(*rows, strict=True)
-    return {name: np.array(values, dtype=object) for name, values in zip(columns, values_of, strict=True)}

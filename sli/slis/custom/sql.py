@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sli.engine.expression import check_expression, lock_down, run_within, shortened
-from sli.engine.sql import quoted
 from sli.errors import ConfigError
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
 from sli.slis.kinds.extremes import MaxState, MinState
 from sli.slis.states import Floats, Merged, Objects, State
 
 if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
+    pass
 
 MERGEABLE = {"sum", "count", "min", "max"}
 OF_LABELS = re.compile(r"\b(label|labelled|usable|delay|known_at)\b|\bcolumns\s*\(", re.IGNORECASE)
@@ -103,8 +101,7 @@ def from_sql(states: Mapping[str, str], value: str, columns: Collection[str] = (
         error.where = "value"
         raise
     needs = needs_labels(merged.values())
-    on_rows = functools.partial(_on_rows, dict(states), value, needs)
-    return Formula(merged, functools.partial(_value, value, needs), on_rows)
+    return Formula(merged, functools.partial(_value, value, needs))
 
 
 def _value(value: str, needs: bool, s: Merged) -> Values:
@@ -150,31 +147,3 @@ def undefined(numbers: Floats, s: Merged, needs: bool) -> Objects:
         (np.isinf(numbers), INFINITE),
         (not_finite, NULL),
     )
-
-
-def over(pairs: pd.DataFrame) -> duckdb.DuckDBPyConnection:
-    """A connection with the rows as its only table, `pairs`; its time zone is UTC, as for the tiles."""
-    con = _locked_database().cursor()
-    con.register("pairs", pairs)
-    return con
-
-
-@functools.cache
-def _locked_database() -> duckdb.DuckDBPyConnection:
-    """All connections of `over` share it, since opening one takes 30 ms; what one registers only it sees."""
-    import duckdb
-
-    con = duckdb.connect()
-    con.execute("SET GLOBAL TimeZone='UTC'")
-    return lock_down(con)
-
-
-def _on_rows(states: Mapping[str, str], value: str, needs: bool, pairs: pd.DataFrame) -> float:
-    if needs and not pairs.labelled.any():
-        return float("nan")
-    named = ", ".join(f"({text})::DOUBLE AS {quoted(name)}" for name, text in states.items())
-    counts = "count(*) AS predictions, count(*) FILTER (labelled) AS labelled"
-    inner = f"SELECT {', '.join(columns for columns in (named, counts) if columns)} FROM pairs"
-    with over(pairs) as con:
-        [(number,)] = con.execute(f"SELECT TRY(({value})::DOUBLE) FROM ({inner})").fetchall()
-    return float("nan") if number is None or not np.isfinite(number) else float(number)

@@ -85,11 +85,10 @@ def formula_of(name, given):
 @pytest.mark.parametrize(("name", "given"), CASES)
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
 @config_context(skip_parameter_validation=True)  # much of the time of thousands of calls on few pairs
-def test_values_equal_their_twins_and_plain_rows(name, given):
+def test_values_equal_their_twins(name, given):
     formula, twin = formula_of(name, given), partial(twins.TWINS[name], **given)
     values = formula.value(merged(formula, FRAMES))
-    for other in (twin, formula.on_rows):
-        assert values.value == pytest.approx([other(pairs) for pairs in FRAMES], rel=1e-12, abs=1e-12, nan_ok=True)
+    assert values.value == pytest.approx([twin(pairs) for pairs in FRAMES], rel=1e-12, abs=1e-12, nan_ok=True)
     undefined = np.array([reason is not None for reason in values.reason])
     assert (np.isnan(values.value) == undefined).all()
     assert (values.bound[~undefined] == 0).all()
@@ -144,4 +143,4 @@ def test_a_constant_on_all_prices_moves_cost_and_its_interval_by_that_constant()
 def test_a_threshold_is_a_decision_of_its_own():
     formula = formula_of("recall", {"threshold": 0})
     pairs = frame([True, False, True], [0.1, 0.2, 0.9])
-    assert formula.value(merged(formula, [pairs])).value[0] == formula.on_rows(pairs) == 1
+    assert formula.value(merged(formula, [pairs])).value[0] == 1

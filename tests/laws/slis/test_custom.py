@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from plain import value_on
 from sklearn import metrics
 
 from sli.errors import ConfigError
@@ -183,12 +184,12 @@ def test_a_function_gets_its_weights_by_name(folder, call):
     weighed = formula(folder, call, weight="weight")
     found = weighed.value(merged(pairs))
     expected = metrics.mean_absolute_error(kept.label, kept.prediction, sample_weight=kept.weight)
-    assert found.value[0] == weighed.on_rows(pairs) == expected
+    assert found.value[0] == value_on(weighed, pairs) == expected
     assert found.bound[0] == 0
     assert math.isnan(found.low[0])
     own = formula(folder, "custom_own:weighed", weight="weight")
     expected = np.average(kept.prediction - kept.label, weights=kept.weight)
-    assert own.value(merged(pairs)).value[0] == own.on_rows(pairs) == pytest.approx(expected, rel=1e-12)
+    assert own.value(merged(pairs)).value[0] == value_on(own, pairs) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_function_of_classes_gets_their_names_and_its_constants(folder):
@@ -198,10 +199,10 @@ def test_a_function_of_classes_gets_their_names_and_its_constants(folder):
     for average in ("macro", "weighted"):
         f1 = formula(folder, "sklearn.metrics:f1_score", classes=classes, **{"with": {"average": average}})
         expected = metrics.f1_score(list(kept.label), list(kept.prediction), average=average)
-        assert f1.value(merged(pairs, classes=classes)).value[0] == f1.on_rows(pairs) == expected
+        assert f1.value(merged(pairs, classes=classes)).value[0] == value_on(f1, pairs) == expected
     named = formula(folder, "custom_own:share_a", classes=classes)
     expected = np.mean(kept.label == "a") + 10 * np.mean(kept.prediction == "a")
-    assert named.value(merged(pairs, classes=classes)).value[0] == named.on_rows(pairs) == expected
+    assert named.value(merged(pairs, classes=classes)).value[0] == value_on(named, pairs) == expected
 
 
 CLASSES = ("c", "a", "b")
@@ -226,7 +227,7 @@ def test_a_function_of_scores_gets_a_column_a_class_by_name_whatever_their_order
     p = kept[["p_a", "p_b", "p_c"]].to_numpy()
     expected = getattr(metrics, call.split(":")[1])(kept.label.astype(str), p, **given)
     value = found.value(merged(pairs, classes=CLASSES, scores=SCORES.values()))
-    assert value.value[0] == found.on_rows(pairs) == expected
+    assert value.value[0] == value_on(found, pairs) == expected
     assert value.bound[0] == 0
     assert "p_c" in found.states["window"].columns
 
@@ -237,12 +238,12 @@ def test_a_function_may_get_scores_beside_the_predictions(folder):
     both = formula(folder, "custom_own:share_b", classes=CLASSES, scores=SCORES)
     given = merged(pairs, classes=CLASSES, scores=SCORES.values())
     expected = kept.p_b.mean() + 10 * (kept.prediction == "b").mean()
-    assert both.value(given).value[0] == both.on_rows(pairs) == pytest.approx(expected, rel=1e-12)
-    assert formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES).on_rows(pairs) < 1
-    assert formula(folder, "custom_own:maybe", classes=CLASSES).on_rows(pairs) == -1
+    assert both.value(given).value[0] == value_on(both, pairs) == pytest.approx(expected, rel=1e-12)
+    assert value_on(formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES), pairs) < 1
+    assert value_on(formula(folder, "custom_own:maybe", classes=CLASSES), pairs) == -1
     assert (
-        formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES, **{"with": {"y_score": None}}).on_rows(
-            pairs
+        value_on(
+            formula(folder, "custom_own:maybe", classes=CLASSES, scores=SCORES, **{"with": {"y_score": None}}), pairs
         )
         == -1
     )
@@ -250,7 +251,7 @@ def test_a_function_may_get_scores_beside_the_predictions(folder):
     assert both.value(merged(none, classes=CLASSES, scores=SCORES.values())).reason[0] == (
         "no labelled predictions with all scores"
     )
-    assert math.isnan(both.on_rows(none))
+    assert math.isnan(value_on(both, none))
 
 
 def test_the_reference_of_a_function_of_scores_has_scores(folder):
@@ -259,7 +260,7 @@ def test_the_reference_of_a_function_of_scores_has_scores(folder):
     now, before = (merged(each, classes=CLASSES, scores=SCORES.values()) for each in (pairs, then))
     states = {name: of for name, of in now.states.items() if name != "window"}
     value = found.value(Merged(now.predictions, now.labelled, states, now.ends, reference=before)).value[0]
-    assert value == found.on_rows(pairs, then)
+    assert value == value_on(found, pairs, then)
     assert abs(value) < 0.5
 
 
@@ -287,7 +288,7 @@ def test_a_function_gets_slices_as_texts_and_null_as_none(folder):
     pairs = pairs_of(300)
     expected = 2 + pairs[pairs.usable].region.isna().sum() / 1000
     found = formula(folder, "custom_own:regions", columns=["region"])
-    assert found.value(merged(pairs)).value[0] == found.on_rows(pairs) == expected
+    assert found.value(merged(pairs)).value[0] == value_on(found, pairs) == expected
 
 
 def test_a_function_gets_the_sample_of_its_reference(folder):
@@ -296,12 +297,12 @@ def test_a_function_gets_the_sample_of_its_reference(folder):
     assert found.against == "previous"
     assert set(found.states) == {"sample", "usable"}
     values = found.value(merged(small, small, small, none, reference=merged(pairs_of(200, seed=2), large, none, small)))
-    assert values.value[0] == found.on_rows(small, pairs_of(200, seed=2))
+    assert values.value[0] == value_on(found, small, pairs_of(200, seed=2))
     assert values.bound[0] == 0
     assert math.isnan(values.bound[1])
     assert values.low[1] < values.value[1] < values.high[1]
     assert list(values.reason) == [None, None, "no reference values", "no labelled predictions"]
-    assert math.isnan(found.on_rows(small, none))
+    assert math.isnan(value_on(found, small, none))
 
 
 def test_a_value_on_all_pairs_goes_before_the_sample(folder):
@@ -459,10 +460,10 @@ def test_a_mergeable_function_is_the_same_from_states_and_from_rows(folder):
         kept = frame[frame.usable]
         expected = metrics.mean_absolute_error(kept.label, kept.prediction, sample_weight=kept.weight)
         assert values.value[i] == pytest.approx(expected, rel=1e-12)
-        assert found.on_rows(frame) == pytest.approx(expected, rel=1e-12)
+        assert value_on(found, frame) == pytest.approx(expected, rel=1e-12)
     assert list(values.reason) == [None, None, "no labelled predictions"]
     assert list(values.bound[:2]) == [0, 0]
-    assert math.isnan(found.on_rows(frames[2].assign(label=pd.Series([None] * 4, dtype=object))))
+    assert math.isnan(value_on(found, frames[2].assign(label=pd.Series([None] * 4, dtype=object))))
 
 
 def counted(function, n=3, reference=None, **states):
@@ -531,7 +532,7 @@ def test_a_mergeable_function_may_compare_with_a_reference():
     assert list(found.reason) == [None, None, "no reference values"]
     made = from_mergeable_of(lambda s: s["n"] - s.reference["n"])
     pairs = pairs_of(40), pairs_of(30, seed=1)
-    assert made.on_rows(*pairs) == pytest.approx(pairs[0].label.sum() - pairs[1].label.sum(), rel=1e-12)
+    assert value_on(made, *pairs) == pytest.approx(pairs[0].label.sum() - pairs[1].label.sum(), rel=1e-12)
 
 
 def test_every_state_of_a_mergeable_function_is_made_from_plain_rows():
@@ -559,14 +560,14 @@ def test_every_state_of_a_mergeable_function_is_made_from_plain_rows():
 
     for name in of:
         made = from_mergeable_of(partial(lambda s, name: number(s[name]), name=name), **of)
-        np.testing.assert_allclose(made.on_rows(pairs), expected[name], rtol=1e-12)
+        np.testing.assert_allclose(value_on(made, pairs), expected[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
 def test_sql_reads_clocks_in_utc_wherever_it_runs(monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)
     pairs = pairs_of(2).assign(predicted_at=pd.to_datetime(["2024-01-01T03:00Z", "2024-01-01T04:00Z"], utc=True))
-    assert from_sql({"hours": "sum(hour(predicted_at))"}, "hours").on_rows(pairs) == 7
+    assert value_on(from_sql({"hours": "sum(hour(predicted_at))"}, "hours"), pairs) == 7
 
 
 # What feedback tells: a sum of it is 0 where it tells nothing.
@@ -599,15 +600,15 @@ def test_what_looks_at_labels_is_null_and_not_0_where_nothing_is_labelled(states
     assert window(found, 1).value[0] == 0
     pairs = pairs_of(40).assign(known_at=pd.Timestamp("2024-01-02"), predicted_at=pd.Timestamp("2024-01-01"), delay=1.0)
     none = pairs.assign(label=None, labelled=False, usable=False, known_at=pd.NaT, delay=math.nan)
-    assert math.isfinite(found.on_rows(pairs))
-    assert math.isnan(found.on_rows(none))
+    assert math.isfinite(value_on(found, pairs))
+    assert math.isnan(value_on(found, none))
 
 
 @pytest.mark.parametrize(("states", "value"), OF_PREDICTIONS)
 def test_what_looks_at_predictions_alone_has_a_value_without_labels(states, value):
     found, none = from_sql(states, value), pairs_of(40).assign(labelled=False, usable=False, query="label")
     assert window(found, 0).value[0] in (0, 2)
-    assert math.isfinite(found.on_rows(none))
+    assert math.isfinite(value_on(found, none))
 
 
 def test_a_mergeable_function_of_labels_is_null_where_nothing_is_labelled():
@@ -618,16 +619,16 @@ def test_a_mergeable_function_of_labels_is_null_where_nothing_is_labelled():
     none = pairs.assign(label=math.nan, labelled=False, usable=False)
     for of, needs in ((hits, True), (high, False), (finished, True)):
         found = from_mergeable(of, {"python": "m:f"})
-        assert math.isfinite(found.on_rows(pairs))
-        assert math.isnan(found.on_rows(none)) == needs
+        assert math.isfinite(value_on(found, pairs))
+        assert math.isnan(value_on(found, none)) == needs
 
 
 def test_a_comparison_of_labels_needs_them_on_both_sides():
     gap = mergeable(hits=count("usable AND label > 0"))(lambda s: s["hits"] - s.reference["hits"])
     found, pairs = from_mergeable(gap, {"python": "m:f", "against": "previous"}), pairs_of(40)
     none = pairs.assign(label=math.nan, labelled=False, usable=False)
-    assert found.on_rows(pairs, pairs) == 0
-    assert math.isnan(found.on_rows(pairs, none))
+    assert value_on(found, pairs, pairs) == 0
+    assert math.isnan(value_on(found, pairs, none))
 
 
 def examples():
@@ -667,6 +668,6 @@ def test_the_example_module_gives_values():
         {"python": "my_metrics:weighted_mae"},
         {"python": "my_metrics:log_error"},
     ):
-        assert math.isfinite(from_python(entry, folder, entry.get("of", "prediction")).on_rows(pairs))
+        assert math.isfinite(value_on(from_python(entry, folder, entry.get("of", "prediction")), pairs))
     growth = from_python({"python": "my_metrics:error_growth", "against": "previous"}, folder, "prediction")
-    assert growth.on_rows(pairs, pairs) == 1
+    assert value_on(growth, pairs, pairs) == 1

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from plain import value_on
 
 import sli
 from sli.config.entries import INJECTED
@@ -178,9 +179,9 @@ def test_entries_say_the_range_and_whether_there_is_an_interval_and_bounds(publi
             assert math.isnan(row.value) or row.error_bound == 0, name
 
 
-def test_the_example_of_a_new_built_in_one_means_the_same_on_states_and_on_rows():
+def test_the_example_of_a_new_built_in_one_has_the_value_of_its_pairs():
     code = re.search(r"## A new built-in one\n.*?```python\n(.*?)```", PAGE, re.DOTALL)[1]
-    names = {**vars(regression), "SHARE": SHARE, "proportion": proportion, "pd": pd}
+    names = {**vars(regression), "SHARE": SHARE, "proportion": proportion}
     names["entry"] = lambda *_, **__: lambda make: make
     exec(code, names)
     formula, one = names["within"](2), np.array([1])
@@ -188,5 +189,5 @@ def test_the_example_of_a_new_built_in_one_means_the_same_on_states_and_on_rows(
     pairs["usable"] = pairs.label.notna()
     states = {"inside": 3 * one, "usable": 4 * one, "waiting": one}
     values = formula.value(Merged(5 * one, 4 * one, states, one))
-    assert formula.on_rows(pairs) == values.value[0] == 0.75
+    assert value_on(formula, pairs) == values.value[0] == 0.75
     assert (values.missing_low[0], values.missing_high[0]) == (0.6, 0.8)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import config_tree
+from plain import value_on
 
 import sli
 from sli.config.model import Config
@@ -219,8 +220,7 @@ def test_what_a_slice_explains_is_the_sli_of_the_raw_pairs_chosen_likewise(
         now = (pairs.predicted_at >= found.now.start) & (pairs.predicted_at < found.now.end)
         past = (pairs.predicted_at >= found.before.start) & (pairs.predicted_at < found.before.end)
         mixed = pairs[(now & ~inside) | (past & inside)]
-        mixed.attrs.update(end=found.now.end.value // 1000, tile="60min")
-        assert found.now.value - one.explains == pytest.approx(asked.formula.on_rows(mixed), rel=2e-3)
+        assert found.now.value - one.explains == pytest.approx(value_on(asked.formula, mixed, task="binary"), rel=2e-3)
         assert one.now.predictions == int((now & inside).sum())
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from builders import config_tree
 from desk import Desk
+from plain import value_on
 
 import sli
 from sli.config.load import load_config
@@ -153,7 +154,7 @@ def test_any_sli_is_compared_on_the_rows_of_requests_that_both_scored(
     found = sli.compare(config, name, BOTH, pair="request_id")
     declared = next(each for each in load_config(config).declared if each.name == name)
     sides = of_both(rows, labels=name not in ("coverage", "mean"))
-    values = [declared.formula.on_rows(side.reset_index()) for side in sides]
+    values = [value_on(declared.formula, side.reset_index(), task="binary") for side in sides]
     assert [found.first.value, found.second.value] == pytest.approx(values, rel=1e-12)
     assert found.difference == found.second.value - found.first.value
     assert found.low < found.difference < found.high
@@ -318,8 +319,7 @@ def test_rankings_are_compared_by_the_queries_that_both_ranked(tmp_path: Path) -
     for side in (found.first, found.second):
         kept = made[(made.model == side.slice) & ~made.request_id.isin(["q0", "q1", "q10"])]
         rows = kept.assign(prediction=kept.score, query=kept.request_id, usable=True, labelled=True)
-        rows.attrs.update(tile="60min")
-        assert side.value == pytest.approx(formula.on_rows(rows), rel=1e-12)
+        assert side.value == pytest.approx(value_on(formula, rows, task="ranking"), rel=1e-12)
     assert found.low < found.difference < found.high
     with pytest.raises(ConfigError, match="ndcg is over queries"):
         sli.compare(path, "ndcg", BOTH, pair="region")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import importlib
 import math
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -70,34 +71,51 @@ def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return published(tmp_path_factory.mktemp("multiclass"), "multiclass", min_support=0, grains=["day"])
 
 
+VERIFY = importlib.import_module("sli.reading.verify")
+
+
+def edited(monkeypatch: pytest.MonkeyPatch, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Let `sli verify` find other rows in the store than there are."""
+    read = VERIFY._published_rows
+    monkeypatch.setattr(VERIFY, "_published_rows", lambda *given: edit(read(*given)))
+
+
 @pytest.mark.parametrize(
     ("sli_name", "slice"), [("recall_b", {}), ("psi", {"region": "north"}), ("mcc", {"fare": None})]
 )
 def test_a_manipulated_row_is_named(
     multiclass: Path, monkeypatch: pytest.MonkeyPatch, sli_name: str, slice: dict[str, Any]
 ) -> None:
-    rows = sli.read(multiclass)
-    mine = (rows.sli == sli_name) & (rows.grain == "day") & rows.value.notna()
-    at = rows[mine & rows.slice.map(lambda each: each == slice)].index[-1]
-    before = rows.value[at]
-    rows.loc[at, "value"] += 1e-3
-    monkeypatch.setattr(importlib.import_module("sli.reading.verify"), "read", lambda config: rows)
+    before: list[float] = []
+
+    def manipulated(rows: pd.DataFrame) -> pd.DataFrame:
+        mine = (rows.sli == sli_name) & (rows.slice_by == ",".join(slice)) & (rows.grain == "day") & rows.value.notna()
+        at = rows[mine & rows.key.map(lambda key: key == tuple(slice.values()))].index[-1]
+        before.append(rows.value[at])
+        rows.loc[at, "value"] += 1e-3
+        return rows
+
+    edited(monkeypatch, manipulated)
     found = sli.verify(multiclass, windows=None)
     [difference] = found.differences
     assert difference.startswith(f"{sli_name}, day ")
-    assert f"{before + 1e-3} published, " in difference
+    assert f"{before[0] + 1e-3} published, " in difference
     assert str(slice or "all") in difference
 
 
 def test_a_count_that_is_off_and_a_row_that_is_missing_are_named(
     multiclass: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = sli.read(multiclass)
-    rows.loc[0, "labelled"] += 1
-    rows = rows.drop(index=5)
-    monkeypatch.setattr(importlib.import_module("sli.reading.verify"), "read", lambda config: rows)
+    counts: list[int] = []
+
+    def manipulated(rows: pd.DataFrame) -> pd.DataFrame:
+        counts.extend([rows.predictions[0], rows.labelled[0]])
+        rows.loc[0, "labelled"] += 1
+        return rows.drop(index=5)
+
+    edited(monkeypatch, manipulated)
     first, second = sorted(sli.verify(multiclass, windows=None).differences, key=lambda each: "not published" in each)
-    assert f"{rows.labelled[0]} labelled; found {rows.predictions[0]}, {rows.labelled[0] - 1}" in first
+    assert f"{counts[1] + 1} labelled; found {counts[0]}, {counts[1]}" in first
     assert "not published, " in second
 
 

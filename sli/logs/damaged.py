@@ -43,9 +43,7 @@ def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Ex
                 current = storage.is_current(file.path, file.fingerprint)
                 storage.read_to_end(file.path)
             except Exception as failure:
-                raise EngineError(
-                    "a file of the logs could not be fetched", where=file.path, found=message_of(failure), passes=True
-                ) from failure
+                raise _not_fetched(file, failure) from failure
             if not current:
                 raise EngineError(
                     "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
@@ -83,8 +81,16 @@ def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
     except FileNotFoundError:
         return Problem("unreadable", "it was removed while it was read")
     except (pa.ArrowException, OSError, EOFError) as problem:
+        # Of bytes that make no sense pyarrow raises an OSError of no other type and without a number.
+        if "://" in file.path and isinstance(problem, OSError) and (problem.errno or type(problem) is not OSError):
+            raise _not_fetched(file, problem) from problem
         return Problem("damaged", _first_line(problem))
     return Problem("unsupported", f"it is not damaged, but DuckDB cannot read it: {_first_line(error)}")
+
+
+def _not_fetched(file: LogFile, error: Exception) -> EngineError:
+    what = "a file of the logs could not be fetched"
+    return EngineError(what, where=file.path, found=message_of(error), passes=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -160,6 +160,14 @@ def test_whatever_call_of_a_log_fails_the_next_run_leaves_what_the_oracle_says(
     assert_right(scenario)
 
 
+def test_a_file_that_storage_gives_now_and_then_is_not_called_damaged(scenario: Scenario) -> None:
+    gone = fails(ConnectionError("reset by peer"))
+    error = error_with(at_urls(scenario), On("get 0.parquet", gone, 0), On("open 0.parquet", gone, 0))
+    assert error is not None
+    assert "could not be fetched" in str(error)
+    assert_right(scenario)
+
+
 @pytest.mark.parametrize("nth", [1, 4, 9])
 def test_half_an_answer_is_not_taken_for_a_whole_one(scenario: Scenario, nth: int) -> None:
     error_with(at_urls(scenario), On("get *", halved, nth))

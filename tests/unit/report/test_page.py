@@ -18,17 +18,15 @@ import pandas as pd
 import pytest
 import yaml
 from builders import small_world
+from faulty import faulty
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of
 
 import sli
 from sli.config.load import load_config
-from sli.config.model import Config
 from sli.config.several import Model
 from sli.errors import ConfigError, SliError
 from sli.masking import keep_secret
-from sli.publishing.store import Store
-from sli.reading.publication import opened
 from sli.report import contents
 from sli.report.choice import Slice, chosen_slices
 from sli.report.chunks import unpacked
@@ -261,16 +259,10 @@ def test_what_does_not_fit_is_left_out_the_whole_last(gathered: Contents, monkey
     assert history(gathered)[1].chunks == whole
 
 
-def test_all_of_a_page_is_of_one_publication_whatever_is_published_meanwhile(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def within(config: Config, snapshot: Snapshot, _: str | None) -> bool:
-        monkeypatch.setattr(Store, "results", lambda _: pytest.fail("the store is opened again"))
-        publication = opened(config)
-        return publication.published is snapshot.published and publication.table("results") is snapshot.table
-
-    monkeypatch.setattr(contents, "_of_one_publication", within)
-    assert contents.gathered(load_config(config))
+def test_all_of_a_page_is_of_one_publication_whatever_is_published_meanwhile(config: Path) -> None:
+    with faulty() as storage:
+        assert contents.gathered(load_config(config))
+    assert storage.names.count("open results") == 1, "the store is opened again"
 
 
 def test_the_page_is_written_whole_or_not_at_all(

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from sli.slis import entries
 from sli.slis.formula import Values
+from sli.slis.kinds.terms import Reader
 from sli.slis.maths.differences import of_sharing
-from sli.slis.terms import Reader, Terms, drawn_at_random, states_of_pairs
-from sli.tiles.terms import terms_sql
+from sli.slis.terms import Terms, drawn_at_random, states_of_pairs, terms_sql
 
 LEVEL = 0.95
 PAIRS = 2000
@@ -55,15 +55,14 @@ class Population(NamedTuple):
         frame = pa.table({"id": np.arange(PAIRS), **pairs, "labelled": known, "usable": known})
         states = states_of_pairs(formula)
         columns = ", ".join(
-            f'{sql} AS "side:{term}"'
-            for term, sql in {"labelled": "labelled", **terms_sql(states.values(), {})}.items()
+            f'{sql} AS "side:{term}"' for term, sql in {"labelled": "labelled", **terms_sql(states.values())}.items()
         )
         with duckdb.connect(config={"threads": 1}) as con:
             con.register("frame", frame)
             table = con.sql(f"SELECT {columns} FROM frame ORDER BY id").to_arrow_table()
         slice = random.random(PAIRS) < SHARE
         unlike = random.random(PAIRS) < SHARE * 2 / (1 + np.exp(-2 * (hard - hard.mean()) / hard.std()))
-        return Population(formula, Reader(table, "side:", {}, False).terms(states, 0, LEVEL), slice, unlike)
+        return Population(formula, Terms.of(Reader(table, "side:", {}, False), states, 0, LEVEL), slice, unlike)
 
     def values(self, counts: np.ndarray) -> Values:
         values: Values = self.formula.value(self.terms.merged(drawn_at_random([*counts])))

@@ -19,9 +19,9 @@ from sli.slices import SliceBy
 from sli.slis import Formula, State
 from sli.slis.custom.function import UserFunction
 from sli.slis.formula import Values
+from sli.slis.kinds.terms import Reader
 from sli.slis.states import Integers, Merged
-from sli.slis.terms import Reader, Terms, drawn_into, states_of_pairs
-from sli.tiles.terms import terms_of
+from sli.slis.terms import Terms, drawn_into, states_of_pairs, terms_of
 
 Key = tuple[str | None, ...]
 """The values of a slice."""
@@ -89,7 +89,7 @@ class _Unit:
                 del self.read[next(iter(self.read))]
             rows = self.within(span)
             reader = Reader(self.table.slice(rows.start, rows.stop - rows.start), "", self.rules.functions, False)
-            self.read[span] = reader.terms(self.states, span[1], self.rules.level)
+            self.read[span] = Terms.of(reader, self.states, span[1], self.rules.level)
         return self.read[span]
 
 
@@ -104,7 +104,7 @@ class PlainPairs:
 
     def _unit(self, time: Integers, rows: pa.Table, unit: str) -> _Unit:
         states = self.rules.of_unit(unit)
-        return _Unit(self.rules, time, terms_of(rows, states.values(), self.rules.functions), states)
+        return _Unit(self.rules, time, terms_of(rows, states.values()), states)
 
     def sliced(self, slice_by: SliceBy) -> Sliced:
         """The pairs by their slice, and the queries of a ranking within each slice."""

@@ -36,11 +36,10 @@ from sli.slis.custom.function import loaded
 from sli.slis.custom.sql import needs_labels
 from sli.slis.paired import SIDES, Requests
 from sli.slis.states import integers
-from sli.slis.terms import states_of_pairs
+from sli.slis.terms import states_of_pairs, terms_sql
 from sli.tiles.aggregate import queries_sql, slice_value_sql
 from sli.tiles.build import task_connection
 from sli.tiles.dry_run import check_code, check_names
-from sli.tiles.terms import terms_sql
 
 Two = tuple[int, int]
 """A number of the first side, and of the second."""
@@ -85,7 +84,7 @@ def paired_requests(
     _check(config, sli, choice)
     states = states_of_pairs(sli.formula).values()
     functions = {state.call: loaded(state.call, config.folder) for state in states if state.call}
-    terms = terms_sql(states, functions)
+    terms = terms_sql(states)
     rows = _rows(config, store, published, choice, terms, by_query=_is_ranking(sli), progress=progress)
     con = connect(config.parallel, config.task_memory)
     try:

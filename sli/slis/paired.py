@@ -18,9 +18,10 @@ import pyarrow as pa
 from sli.slis.custom.function import UserFunction
 from sli.slis.custom.sampled import resamples
 from sli.slis.formula import Formula, Values
+from sli.slis.kinds.terms import Drawn, Reader
 from sli.slis.maths.differences import mcnemar, of_paired_shares, of_resamples
 from sli.slis.states import Floats, Integers
-from sli.slis.terms import Drawn, Reader, Terms, drawn_alone, drawn_at_random, drawn_once, states_of_pairs
+from sli.slis.terms import Terms, drawn_alone, drawn_at_random, drawn_once, states_of_pairs
 
 RESAMPLES = 999
 """How often requests are drawn again: 25 resamples lie beyond either end of a 95 % interval."""
@@ -78,7 +79,8 @@ class Requests:
     def _terms(self, rounds: bool) -> tuple[Terms, Terms]:
         states = states_of_pairs(self.formula)
         first, second = (
-            Reader(self.table, f"{side}:", self.functions, rounds).terms(states, self.end, self.level) for side in SIDES
+            Terms.of(Reader(self.table, f"{side}:", self.functions, rounds), states, self.end, self.level)
+            for side in SIDES
         )
         return first, second
 

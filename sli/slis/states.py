@@ -11,13 +11,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from sli.engine.sql import quoted
+
+if TYPE_CHECKING:
+    from sli.slis.kinds.terms import Reader, Term
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -87,6 +90,19 @@ class State(ABC):
     def trial(self) -> str:
         """A short query that fails for the same reasons as the SQL of the state."""
         return f"SELECT 1{''.join(f', {quoted(name)}' for name in self.columns)} FROM pairs WHERE {self.where}"
+
+    @property
+    @abstractmethod
+    def term_sql(self) -> dict[str, str]:
+        """SQL of what a pair adds: each column by its name, which begins with the id of the state."""
+
+    @abstractmethod
+    def term(self, reader: Reader) -> Term:
+        """How the pairs that `reader` has make up the states of windows that they are drawn for."""
+
+    def where_sql(self, value: str) -> str:
+        """SQL of a value of the pairs where `where` holds; null for the others."""
+        return f"CASE WHEN {self.where} THEN {value} END"
 
 
 def with_states(rows: pa.Table, states: Mapping[str, State]) -> pa.Table:

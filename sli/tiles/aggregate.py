@@ -91,7 +91,7 @@ def _columns(spec: Spec) -> dict[str, Part]:
 def _groups_sql(columns: SliceBy, spec: Spec) -> str:
     """SQL of the parts of states by tile and slice, each a column, so that it can be added up."""
     parts = "".join(f", {part.sql} AS {name}" for name, part in _columns(spec).items())
-    terms = "".join(f", {state.term}" for state in _of_parts(spec, "pair") if state.term)
+    terms = "".join(f", {state.operand}" for state in _of_parts(spec, "pair") if state.operand)
     group = f"tile{slice_names_sql(columns)}"
     return f"SELECT {group}{parts} FROM (SELECT *{slice_values_sql(columns, spec)}{terms} FROM pairs) GROUP BY {group}"
 
@@ -160,7 +160,7 @@ def queries_sql(columns: SliceBy, spec: Spec) -> str:
 def _ranked_sql(states: Sequence[PartsState], columns: SliceBy, spec: Spec) -> str:
     """SQL of states over the queries of a ranking task: one row a cell, one column a state."""
     values = "".join(f", {state.packed(lambda part: part.sql)} AS {state.id}" for state in states)
-    terms = "".join(f", {state.term}" for state in states if state.term)
+    terms = "".join(f", {state.operand}" for state in states if state.operand)
     on = "".join(f" AND c.slice_{i} IS NOT DISTINCT FROM q.slice_{i}" for i in range(len(columns)))
     return (
         f"SELECT c.cell{values} FROM (SELECT *{terms} FROM ({queries_sql(columns, spec)})) q "

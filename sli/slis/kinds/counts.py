@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sli.slis.kinds.parts import Part, Parts, PartsState
+from sli.slis.kinds.terms import Reader, Term
 from sli.slis.states import Array, State
 
 
@@ -24,3 +27,11 @@ class CountState(PartsState):
 
     def read(self, parts: Parts) -> Array:
         return parts[""]
+
+    @property
+    def term_sql(self) -> dict[str, str]:
+        return {self.id: f"coalesce(({self.where})::INTEGER, 0)"}
+
+    def term(self, reader: Reader) -> Term:
+        counts = reader.numbers(self.id).astype(np.int64)
+        return lambda drawn: np.asarray(drawn @ counts)

@@ -11,7 +11,8 @@ import numpy as np
 
 from sli.engine.sql import text_of
 from sli.slis.kinds.lists import Elements, ListState, check_none, most_kept, smallest_sql
-from sli.slis.states import Floats, Integers, State, integers, take
+from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
+from sli.slis.states import Floats, Integers, MergedState, State, integers, take
 
 DISTINCT = 1024
 """A state of distinct values keeps this many hashes."""
@@ -39,9 +40,8 @@ class DistinctState(ListState):
         return f"{text_of(self.of)} AS x"
 
     def collected(self, source: str) -> str:
-        # MD5 because DuckDB's own hash may change with its version; without its lowest bit it fits a signed integer.
         values = f"SELECT DISTINCT c.cell, {most_kept(DISTINCT)} AS room, x FROM {source}"
-        hashed = f"SELECT DISTINCT cell, room, (md5_number_lower(x) >> 1)::BIGINT AS h FROM ({values})"
+        hashed = f"SELECT DISTINCT cell, room, {_hash_sql('x')} AS h FROM ({values})"
         return f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell"
 
     def merged(self, source: str, group: str) -> str:
@@ -62,6 +62,30 @@ class DistinctState(ListState):
         # Hashes ascend, so the last of a row is its largest.
         largest[kept > 0] = integers(elements["hash"])[offsets[1:][kept > 0] - 1] / HASHES
         return Distincts(kept, largest)
+
+    @property
+    def term_sql(self) -> dict[str, str]:
+        # A hash is never negative; -1 without a value.
+        return {self.id: f"coalesce({self.where_sql(_hash_sql(text_of(self.of)))}, -1)"}
+
+    def term(self, reader: Reader) -> Term:
+        values = integers(reader.column(self.id))
+        hashes, key = positions(values, values >= 0)
+        keys_of = keyed(key)
+
+        def merged(drawn: Drawn) -> MergedState:
+            offsets, key, *_ = keys_of(drawn)
+            kept = np.minimum(np.diff(offsets), DISTINCT)
+            largest = np.full(len(kept), np.nan)
+            largest[kept > 0] = hashes[key[(offsets[:-1] + kept)[kept > 0] - 1]] / HASHES
+            return Distincts(kept, largest)
+
+        return merged
+
+
+def _hash_sql(text: str) -> str:
+    # MD5 because DuckDB's own hash may change with its version; without its lowest bit it fits a signed integer.
+    return f"(md5_number_lower({text}) >> 1)::BIGINT"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from sli.slis.kinds.parts import Part, Parts, PartsState
-from sli.slis.states import Array, State
+from sli.slis.kinds.terms import Drawn, Reader, Term
+from sli.slis.states import Array, MergedState, State
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,26 @@ class ExtremeState(PartsState):
 
     def read(self, parts: Parts) -> Array:
         return parts[""]
+
+    @property
+    def term_sql(self) -> dict[str, str]:
+        return {self.id: self.where_sql(f"({self.of})::DOUBLE + 0.0::DOUBLE")}
+
+    def term(self, reader: Reader) -> Term:
+        values, given = reader.numbers(self.id), ~reader.nulls(self.id)
+        # As in SQL, NaN is greater than any number.
+        pick = np.fmin if self.kind == "min" else np.maximum
+
+        def merged(drawn: Drawn) -> MergedState:
+            pairs = drawn.indices[given[drawn.indices]]
+            offsets = np.concatenate([[0], np.cumsum(given[drawn.indices])])[drawn.indptr]
+            some = np.diff(offsets) > 0
+            extremes = np.full(drawn.shape[0], np.nan)
+            if some.any():
+                extremes[some] = pick.reduceat(values[pairs], offsets[:-1][some])
+            return extremes
+
+        return merged
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import duckdb
 import numpy as np
 
 from sli.slis.kinds.lists import Elements, Keyed, ListState, doubles
-from sli.slis.kinds.sums import exact_sum, read_sum
-from sli.slis.states import Floats, Integers, State, integers
+from sli.slis.kinds.sums import exact_sum, read_sum, summable
+from sli.slis.kinds.terms import Drawn, Reader, Term, keyed
+from sli.slis.states import Floats, Integers, MergedState, State, integers
 
 WHOLE_NUMBERS = ("::TINYINT", "::SMALLINT", "::INTEGER")
 """How amounts end that are added up as integers: however many they are, their sum fits a BIGINT."""
@@ -78,13 +79,32 @@ class GroupsState(ListState):
         keys = np.asarray(elements["key"].to_numpy(zero_copy_only=False), dtype=object)
         return Groups(offsets, keys, integers(elements["count"]), sums)
 
+    @property
+    def term_sql(self) -> dict[str, str]:
+        amount = {f"{self.id}:amount": self.where_sql(f"({self.amount})::DOUBLE")} if self.amount else {}
+        return {self.id: self.where_sql(f"({self.of})::VARCHAR"), **amount}
+
+    def term(self, reader: Reader) -> Term:
+        keys, key = reader.text_positions(self.id)
+        amount, place = None, f"{self.id}:amount"
+        if self.amount:
+            # A null amount adds nothing; one that is too large makes the sum NaN.
+            amount = np.where(reader.nulls(place), 0.0, summable(reader.numbers(place)))
+        keys_of = keyed(key, amount)
+
+        def merged(drawn: Drawn) -> MergedState:
+            offsets, key, counts, sums = keys_of(drawn)
+            return Groups(offsets, keys[key], counts, sums if self.amount else np.full(len(key), np.nan))
+
+        return merged
+
 
 @dataclass(frozen=True)
 class Groups(Keyed):
     """For each of n rows a map from text to a count and a sum, in flat arrays.
 
     Row i has the texts `keys[offsets[i]:offsets[i + 1]]`, ascending, each once, with their `counts` and `sums`. A sum
-    is NaN if one of its terms is not finite or 2^96 or more in size.
+    is NaN if one of its terms is not finite or 2^96 or more in size, or if the state has no amount.
 
     >>> fares = Groups(np.array([0, 2, 3]), np.array(["east", "west", "east"], dtype=object),
     ...                np.array([2, 1, 4]), np.array([30.0, 8.0, 70.0]))

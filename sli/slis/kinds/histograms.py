@@ -16,7 +16,8 @@ import numpy as np
 
 from sli.slis.kinds.lists import Elements, Keyed, ListState, check_none, doubles
 from sli.slis.kinds.parts import Part
-from sli.slis.states import Flags, Floats, Integers, Spread, State, integers, totals_by
+from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
+from sli.slis.states import Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
 
 EXACT_ROWS = 1024
 """A histogram of at most this many values keeps them exactly."""
@@ -95,6 +96,24 @@ class HistogramState(ListState):
         exact: Flags = totals_by(offsets, counts) <= EXACT_ROWS
         marked = integers(elements["marked"])
         return Histograms(offsets, doubles(elements["value"]), counts, marked, exact, self.spread)
+
+    @property
+    def term_sql(self) -> dict[str, str]:
+        mark = {f"{self.id}:mark": f"({self.mark})::INTEGER"} if self.mark else {}
+        return {self.id: self.where_sql(f"({self.of})::DOUBLE + 0.0::DOUBLE"), **mark}
+
+    def term(self, reader: Reader) -> Term:
+        values, given = reader.numbers(self.id), ~reader.nulls(self.id)
+        exact = not (reader.rounds and int(given.sum()) > EXACT_ROWS)
+        keys, key = positions(values if exact else rounded(values, self.spread) + 0.0, given)
+        keys_of = keyed(key, np.nan_to_num(reader.numbers(f"{self.id}:mark")) if self.mark else None)
+
+        def merged(drawn: Drawn) -> MergedState:
+            offsets, key, counts, marked = keys_of(drawn)
+            all_exact = np.full(drawn.shape[0], exact)
+            return Histograms(offsets, keys[key], counts, marked.astype(np.int64), all_exact, self.spread)
+
+        return merged
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class PartsState(State):
         """The parts, in the order in which they are stored."""
 
     @property
-    def term(self) -> str:
+    def operand(self) -> str:
         """SQL of the column `x_<id>` of each pair that the parts aggregate; empty if they need none."""
         return ""
 
@@ -116,7 +116,7 @@ class PartsState(State):
 
     @property
     def trial(self) -> str:
-        rows, term = "queries" if self.unit == "query" else "pairs", f", {self.term}" if self.term else ""
+        rows, term = "queries" if self.unit == "query" else "pairs", f", {self.operand}" if self.operand else ""
         return f"SELECT {self.packed(lambda part: part.sql)} FROM (SELECT *{term} FROM {rows})"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar, cast
 
@@ -11,8 +11,10 @@ import duckdb
 import numpy as np
 
 from sli.engine.sql import quoted, text_of
+from sli.slis.custom.function import Columns, Pairs
 from sli.slis.kinds.lists import Elements, ListState, check_none, doubles, most_kept
-from sli.slis.states import Floats, Integers, Objects, State, integers
+from sli.slis.kinds.terms import Drawn, Reader, Term
+from sli.slis.states import Floats, Integers, MergedState, Objects, State, integers
 
 Element = TypeVar("Element")
 
@@ -100,6 +102,21 @@ class SampleState(ListState):
             columns,
         )
 
+    @property
+    def term_sql(self) -> dict[str, str]:
+        return arguments_sql(self)
+
+    def term(self, reader: Reader) -> Term:
+        """The sample has all pairs of a window, however many; its keys are their positions."""
+        arguments = Arguments.of(self, reader, self.columns)
+
+        def merged(drawn: Drawn) -> MergedState:
+            keys = list(arguments.drawn(drawn))
+            labels, predictions, columns = zip(*map(arguments.at, keys), strict=True) if keys else ((), (), ())
+            return Samples(list(labels), list(predictions), keys, list(columns))
+
+        return merged
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -128,3 +145,38 @@ class Samples:
         """The rows from `first` up to, but not including, `last`."""
         at = slice(first, last)
         return Samples(self.label[at], self.prediction[at], self.keys[at], self.columns[at])
+
+
+def arguments_sql(state: State) -> dict[str, str]:
+    """SQL of the arguments of a Python function for each pair, its columns as text."""
+    prediction = "value" if state.of == "prediction" else state.of
+    columns = {name: text_of(quoted(name)) for name in state.columns}
+    arguments = {"label": state.where_sql("truth::DOUBLE"), "prediction": f"{prediction}::DOUBLE", **columns}
+    return {f"{state.id}:{name}": sql for name, sql in arguments.items()}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a Python function for each pair; pairs that it does not get have a NaN label."""
+
+    label: Floats
+    prediction: Floats
+    columns: Columns
+
+    @staticmethod
+    def of(state: State, reader: Reader, texts: Collection[str]) -> Arguments:
+        """Read from the columns of `arguments_sql`; the columns that are not among `texts` are numbers."""
+        columns = {
+            name: (reader.texts if name in texts else reader.numbers)(f"{state.id}:{name}") for name in state.columns
+        }
+        return Arguments(reader.numbers(f"{state.id}:label"), reader.numbers(f"{state.id}:prediction"), columns)
+
+    def drawn(self, drawn: Drawn) -> Iterator[Integers]:
+        """The pairs of each window that the function gets."""
+        for begin, end in itertools.pairwise(drawn.indptr):
+            pairs = np.repeat(drawn.indices[begin:end], drawn.data[begin:end])
+            yield pairs[~np.isnan(self.label[pairs])]
+
+    def at(self, pairs: Integers) -> Pairs:
+        """The arguments for these pairs."""
+        return self.label[pairs], self.prediction[pairs], {name: column[pairs] for name, column in self.columns.items()}

@@ -5,12 +5,14 @@ Limit: a sum is undefined (NaN) if a term is not finite, or its size is 2^96 or 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from sli.slis.kinds.parts import Part, Parts, PartsState
-from sli.slis.states import Array, Floats, Integers, State
+from sli.slis.kinds.terms import Drawn, Reader, Term, exact_parts
+from sli.slis.states import Array, Floats, Integers, MergedState, State
 
 FRACTION = 2.0**80
 LIMIT = 2.0**96
@@ -46,7 +48,7 @@ class SumState(PartsState):
         return cls(of="x"), cls(of="x * 2", where="x > 0")
 
     @property
-    def term(self) -> str:
+    def operand(self) -> str:
         return f"CASE WHEN {self.where} THEN {self.of} END AS x_{self.id}"
 
     @property
@@ -58,3 +60,23 @@ class SumState(PartsState):
         # Merged parts are doubles where they may exceed 64 bits.
         whole, fraction, undefined, terms = parts.values()
         return np.where(terms == 0, np.nan, read_sum(whole, fraction, undefined))
+
+    @property
+    def term_sql(self) -> dict[str, str]:
+        return {self.id: self.where_sql(f"({self.of})::DOUBLE")}
+
+    def term(self, reader: Reader) -> Term:
+        given = ~reader.nulls(self.id)
+        terms = np.where(given, summable(reader.numbers(self.id)), 0.0)
+        parts, counted = np.column_stack(exact_parts(terms, len(terms))), given.astype(np.int64)
+
+        def merged(drawn: Drawn) -> MergedState:
+            sums: Floats = functools.reduce(np.add, (drawn @ parts).T)
+            return np.where(drawn @ counted == 0, np.nan, sums)
+
+        return merged
+
+
+def summable(terms: Floats) -> Floats:
+    """The terms, but NaN for those that no sum can hold."""
+    return np.where(np.abs(terms) < LIMIT, terms, np.nan)

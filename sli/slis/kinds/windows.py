@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
-from sli.slis.states import Floats, Integers, Objects, State, take
+from sli.slis.custom.function import value_or_reason, without_warnings
+from sli.slis.kinds.samples import Arguments, arguments_sql
+from sli.slis.kinds.terms import Drawn, Reader, Term
+from sli.slis.states import Floats, Integers, MergedState, Objects, State, take
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,24 @@ class WindowState(State):
     @property
     def type(self) -> pa.DataType:
         return pa.struct([("value", pa.float64()), ("reason", pa.string())])
+
+    @property
+    def term_sql(self) -> dict[str, str]:
+        return arguments_sql(self)
+
+    def term(self, reader: Reader) -> Term:
+        function = reader.functions[self.call]
+        arguments = Arguments.of(self, reader, [*filter(function.needs_texts, self.columns)])
+
+        def merged(drawn: Drawn) -> MergedState:
+            values, reasons = np.full(drawn.shape[0], np.nan), np.full(drawn.shape[0], None, dtype=object)
+            with without_warnings():
+                for i, pairs in enumerate(arguments.drawn(drawn)):
+                    if len(pairs):
+                        values[i], reasons[i] = value_or_reason(function, *arguments.at(pairs))
+            return WindowValues(values, reasons)
+
+        return merged
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
 from sli.slis import TASKS, entries
 from sli.slis.formula import plain
+from sli.slis.kinds.terms import Reader
 from sli.slis.maths.confidence import wilson
 from sli.slis.maths.differences import mcnemar, of_independent, of_paired_shares, of_resamples, of_sharing
 from sli.slis.paired import Requests
-from sli.slis.terms import Reader, drawn_alone, drawn_at_random, drawn_once, states_of_pairs
+from sli.slis.terms import Terms, drawn_alone, drawn_at_random, drawn_once, states_of_pairs, terms_sql
 from sli.tiles.aggregate import queries_sql
-from sli.tiles.terms import terms_sql
 
 LEVEL = 0.95
 
@@ -181,7 +181,7 @@ def requests_of(con, formula, labels, sides):
         known = np.ones(len(labels), bool)
         frame = {"label": labels, "prediction": scores, "decision": scores >= 0.5, "labelled": known, "usable": known}
         con.register(side, pa.table({"id": np.arange(len(labels)), **frame}))
-        terms = {"labelled": "labelled", **terms_sql(states, {})}
+        terms = {"labelled": "labelled", **terms_sql(states)}
         columns = "".join(f', {sql} AS "{side}:{name}"' for name, sql in terms.items())
         queries.append(f"(SELECT id{columns} FROM {side})")
     joined = (
@@ -258,14 +258,14 @@ class Drawn:
     def terms(self, formula):
         """The terms of an SLI, and for each the numbers of its rows."""
         by_query = any(state.unit == "query" for state in formula.states.values())
-        columns = {"labelled": "complete" if by_query else "labelled", **terms_sql(formula.states.values(), {})}
+        columns = {"labelled": "complete" if by_query else "labelled", **terms_sql(formula.states.values())}
         selected = ", ".join(f'{sql} AS "side:{name}"' for name, sql in columns.items())
         source = f"({queries_sql((), self.spec)}) ORDER BY query" if by_query else "pairs ORDER BY k"
         table = self.con.sql(f"SELECT {selected} FROM {source}").to_arrow_table()
         rows = [[i] for i in range(len(self.pairs))]
         if by_query:
             rows = [[*group.index] for _, group in self.pairs.groupby("query", sort=True)]
-        return Reader(table, "side:", {}, False).terms(states_of_pairs(formula), 10**15, LEVEL), rows
+        return Terms.of(Reader(table, "side:", {}, False), states_of_pairs(formula), 10**15, LEVEL), rows
 
     def frame(self, rows, times):
         """The rows of each group, as often as it is drawn; a query that is drawn again is another query."""

@@ -1,7 +1,10 @@
-"""Laws of every kind of state: however pairs are split and stored, merged states are those of all pairs, to the bit."""
+"""Laws of every kind of state: what tiles keep follows from the pairs alone, and is the same bits however they are split
+and stored."""
 
+import dataclasses
 import importlib
 import inspect
+import json
 import pickle
 import pkgutil
 from types import SimpleNamespace
@@ -16,7 +19,10 @@ from hypothesis import strategies as st
 
 from sli.rollup.merge import TileTables, TileTree
 from sli.slis import kinds
+from sli.slis.kinds.samples import Samples
+from sli.slis.kinds.terms import Reader
 from sli.slis.states import CannotAmend, State, take
+from sli.slis.terms import Terms, drawn_at_random, terms_of
 from sli.tiles.aggregate import aggregate_finest, aggregate_pairs
 from sli.tiles.delta import update_tiles
 
@@ -170,6 +176,45 @@ def test_states_merged_from_any_stored_tiles_are_those_of_all_pairs(con, rows):
         assert whole.column(state.id).type == state.type
         for row in range(len(whole)):
             assert shown(many[state.id], row) == shown(one[state.id], row), named(state)
+
+
+def by_brute_force(rows, slices, rounds=False):
+    """What SLIs see of slices of all pairs, without tiles."""
+    table = table_of(rows)
+    groups = np.array([group for _, group, _ in rows], dtype=object)
+    drawn = drawn_at_random(
+        [np.array([by == "" or json.loads(slice)["g"] == group for group in groups], int) for by, slice in slices]
+    )
+    reader = Reader(terms_of(table, MERGING), "", {}, rounds)
+    return Terms.of(reader, {state.id: state for state in MERGING}, 0, 0.95).merged(drawn)
+
+
+def in_order(seen):
+    """What an SLI sees, as plain values: a sample without its keys and in order."""
+    if isinstance(seen, Samples):
+        texts = [[sorted(map(str, values)) for values in columns.values()] for columns in seen.columns]
+        return {"label": [*map(np.sort, seen.label)], "prediction": [*map(np.sort, seen.prediction)], "columns": texts}
+    return dataclasses.asdict(seen) if dataclasses.is_dataclass(seen) else {"": seen}
+
+
+def check_alike(seen, other, name):
+    """The same, but for the last bits of sums."""
+    for (field, one), two in zip(in_order(seen).items(), in_order(other).values(), strict=True):
+        if isinstance(one, np.ndarray) and one.dtype == float:
+            np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-20, err_msg=f"{name}, {field}")
+        else:
+            assert repr(one) == repr(two), f"{name}, {field}"
+
+
+@FEW
+@given(pairs.filter(len))
+def test_collected_states_follow_from_the_pairs_alone(con, rows):
+    tiles = tiles_of(con, in_one_tile(rows))
+    seen, packed = merged(con, tiles)
+    slices = list(zip(packed.column("slice_by").to_pylist(), packed.column("slice").to_pylist(), strict=True))
+    brute = by_brute_force(rows, slices)
+    for state in MERGING:
+        check_alike(seen[state.id], brute[state.id], named(state))
 
 
 def test_without_a_value_a_state_is_that_of_a_window_without_predictions(con):

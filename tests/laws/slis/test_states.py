@@ -87,7 +87,7 @@ def test_a_rounded_value_has_ten_significant_bits():
 def summed(con, values) -> float:
     """The sum as the kernel takes it and the roll-up finishes it."""
     state = SumState(of="x")
-    expression, term = state.packed(lambda part: part.sql), state.term
+    expression, term = state.packed(lambda part: part.sql), state.operand
     table = pa.table({"x": pa.array(values, pa.float64())})
     con.register("terms", table)
     parts = con.execute(f"SELECT {expression} AS s FROM (SELECT *, {term} FROM terms)").fetchall()[0][0]

@@ -12,8 +12,8 @@ import pytest
 from sli.mergeable import count, groups, largest, smallest, total
 from sli.slis import State
 from sli.slis.kinds.distincts import DISTINCT, DistinctState
-from sli.slis.terms import Reader, drawn_into, exact_parts
-from sli.tiles.terms import terms_of
+from sli.slis.kinds.terms import Reader, exact_parts
+from sli.slis.terms import Terms, drawn_into, terms_of
 
 WINDOWS = np.array([0, 1, 0, -1, 1, 0])
 """The window of each pair: pairs 0, 2 and 5; 1 and 4; none. A third window has no pairs."""
@@ -21,10 +21,10 @@ WINDOWS = np.array([0, 1, 0, -1, 1, 0])
 
 def merged(values: list[float | None], *states: State, windows: np.ndarray = WINDOWS, size: int = 3) -> list:
     rows = pa.table({"x": pa.array(values, pa.float64()), "labelled": [True] * len(values)})
-    terms = terms_of(rows, states, {})
+    terms = terms_of(rows, states)
     reader = Reader(terms, "", {}, False)
     named = {str(i): state for i, state in enumerate(states)}
-    states_of = reader.terms(named, 0, 0.95).merged(drawn_into(windows, size))
+    states_of = Terms.of(reader, named, 0, 0.95).merged(drawn_into(windows, size))
     return [states_of[name] for name in named]
 
 

@@ -1,5 +1,4 @@
-"""Laws of every kind of state: what tiles keep follows from the pairs alone, and is the same bits however they are split
-and stored."""
+"""Laws of every kind of state: what tiles keep follows from the pairs alone, to the same bits however they are cut."""
 
 import dataclasses
 import importlib
@@ -27,7 +26,11 @@ from sli.tiles.aggregate import aggregate_finest, aggregate_pairs
 from sli.tiles.delta import update_tiles
 
 HOUR = 3_600_000_000
-SPECIAL = [None, 0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e300, -(2.0**96), 1 / 3, 2**53 + 1.0]
+LARGEST = np.nextafter(2.0**96, 0)
+SPECIAL = [
+    *(None, 0.0, -0.0, 1.0, -1.0, 1 / 3, 5e-324, 1e28, -1e28, 2.0**53 + 1, LARGEST),
+    *(np.nan, np.inf, -np.inf, 1e300, -(2.0**96)),
+]
 SLICES = ((), ("g",))
 FEW = settings(max_examples=settings.default.max_examples // 12, deadline=None)
 EXAMPLES = [state for kind in kinds.KINDS for state in kind.examples()]

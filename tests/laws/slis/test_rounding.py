@@ -1,6 +1,4 @@
-"""Laws of states: rounding and sums mean the same in SQL and in NumPy."""
-
-import math
+"""Laws of rounding: it means the same in SQL and in NumPy."""
 
 import duckdb
 import numpy as np
@@ -10,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sli.slis.kinds.histograms import BITS, ROUNDABLE, SPLIT, rounded, rounded_sql
-from sli.slis.kinds.sums import FRACTION, LIMIT, SumState
 
 RELATIVE = 2.0**-BITS
 TINY = 5e-324
@@ -42,9 +39,6 @@ def in_sql(con, expression, values) -> np.ndarray:
     table = pa.table({"i": np.arange(len(values)), "x": floats(values)})  # noqa: F841 - DuckDB finds it by name
     found = con.execute(f"SELECT {expression} AS y FROM table ORDER BY i".replace("table", '"table"')).fetchnumpy()
     return np.asarray(found["y"])
-
-
-# Rounding
 
 
 @pytest.mark.parametrize("spread", SPREADS)
@@ -79,53 +73,3 @@ def test_a_rounded_value_has_ten_significant_bits():
     assert SPLIT == 2.0 ** (53 - BITS) + 1
     values = np.random.default_rng(2).uniform(1, 2, 10_000)
     assert len(np.unique(rounded(values))) <= 2 ** (BITS - 1) + 1
-
-
-# Sums
-
-
-def summed(con, values) -> float:
-    """The sum as the kernel takes it and the roll-up finishes it."""
-    state = SumState(of="x")
-    expression, term = state.packed(lambda part: part.sql), state.operand
-    table = pa.table({"x": pa.array(values, pa.float64())})
-    con.register("terms", table)
-    parts = con.execute(f"SELECT {expression} AS s FROM (SELECT *, {term} FROM terms)").fetchall()[0][0]
-    con.unregister("terms")
-    if parts["undefined"]:
-        return math.nan
-    return float(int(parts["whole"])) + float(int(parts["fraction"])) / FRACTION
-
-
-terms = st.lists(st.floats(-1e12, 1e12, allow_subnormal=False), max_size=50)
-
-
-@given(values=st.lists(st.floats(1e-9, 1e20), max_size=50))
-def test_a_sum_of_positive_terms_equals_fsum(con, values):
-    assert summed(con, values) == pytest.approx(math.fsum(values), rel=1e-12)
-
-
-@given(values=terms)
-def test_a_sum_that_cancels_is_near_fsum_for_the_size_of_its_terms(con, values):
-    # A term is kept in units of 2^-80; the merged whole and fraction are each rounded to a double once.
-    allowed = len(values) * (2.0**-81 + 2.0**-52) + 1e-12 * abs(math.fsum(values))
-    assert abs(summed(con, values) - math.fsum(values)) <= allowed
-
-
-@given(values=terms, random=st.randoms(use_true_random=False))
-def test_a_sum_is_the_same_bits_in_any_order(con, values, random):
-    mixed = [*values, 1e-20, 1e28, -1e28, 0.1]
-    first = summed(con, mixed)
-    random.shuffle(mixed)
-    assert summed(con, mixed).hex() == first.hex()
-
-
-@pytest.mark.parametrize("term", [LIMIT, -LIMIT, 1e300, math.inf, -math.inf, math.nan])
-def test_a_term_beyond_the_limit_leaves_the_sum_undefined(con, term):
-    assert math.isnan(summed(con, [1.0, term]))
-
-
-def test_terms_up_to_the_limit_are_summed_and_nulls_are_no_terms(con):
-    top = np.nextafter(LIMIT, 0)
-    assert summed(con, [top, None, top, None]) == 2 * top
-    assert summed(con, [None]) == 0

@@ -6,6 +6,7 @@ Limit: it only parses; what depends on the config (SLIs, grains, slices, times) 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -29,6 +30,7 @@ TIME is ISO 8601, for example 2013-06-01 or 2013-06-01T18:00Z; without a zone it
 --start is included, --end is excluded."""
 
 
+@functools.cache
 def parser() -> Parser:
     """The parser of the command line; `command` of what it parses is the name of the subcommand."""
     main = Parser(

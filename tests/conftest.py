@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 import pytest
 import servers
 from hypothesis import settings
+
+# Before anybody imports NumPy: the workers of `make test` take all cores, and threads of the algebra only wait.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # New examples each time, and many: `make fuzz`.
 settings.register_profile("fuzz", max_examples=2000, deadline=None)
@@ -43,3 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that the two workers of `make test` end at nearly the same time."""
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: no test looks through it for garbage again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

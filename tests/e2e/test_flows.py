@@ -110,6 +110,14 @@ PREFECT_LOGGING_LEVEL = "DEBUG"
 """
 
 
+def forget_prefect(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """An environment without a Prefect; what a call sets in it is taken back at the end."""
+    for name in ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE", *serving.QUIET):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+
+
 @pytest.mark.parametrize(
     ("env", "home", "own", "api"),
     [
@@ -134,11 +142,7 @@ def test_the_home_of_a_prefect_that_is_there_and_the_server_it_names_are_used(
 
     (scenario.root / "profiles").mkdir()
     (scenario.root / "profiles/profiles.toml").write_text(PROFILES)
-    for name in ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE", *serving.QUIET):
-        # Set first, so that what the call sets is taken back at the end.
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(scenario.root))
+    forget_prefect(monkeypatch, scenario.root)
     for name, value in env.items():
         monkeypatch.setenv(name, here(value))
     chosen = serving._server_home(home and here(home), "test")
@@ -169,24 +173,33 @@ def test_a_home_that_cannot_be_made_is_said_with_where_it_was_named(
     ],
 )
 def test_a_wrong_config_or_argument_ends_it_before_any_server_starts(
-    scenario: Scenario, content: str | None, arguments: list[str], parts: list[str]
+    scenario: Scenario,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    arguments: list[str],
+    parts: list[str],
 ) -> None:
-    path = scenario.root / "c.yaml"
+    path, home = scenario.root / "c.yaml", scenario.root / "prefect"
     if content is None:
         path.unlink()
     elif content:
         path.write_text(content)
-    found = subprocess.run(
-        [sys.executable, "-m", "flows", str(path), *arguments, "--home", str(scenario.root / "prefect")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(),
-    )
+    forget_prefect(monkeypatch, scenario.root)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert serving.main([str(path), *arguments, "--home", str(home)]) == 2
+    said = capsys.readouterr().err
+    assert [part for part in parts if part not in said] == []
+    assert not (home / "server.log").exists()
+
+
+def test_the_command_ends_with_the_exit_code_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: x")
+    command = [sys.executable, "-m", "flows", str(tmp_path / "c.yaml"), "--home", str(tmp_path / "prefect")]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
     assert found.returncode == 2
-    assert [part for part in parts if part not in found.stderr] == []
+    assert "'since' is missing" in found.stderr
     assert "Traceback" not in found.stderr
-    assert not (scenario.root / "prefect/server.log").exists()
 
 
 @pytest.fixture

@@ -209,15 +209,22 @@ def check_alike(seen, other, name):
             assert repr(one) == repr(two), f"{name}, {field}"
 
 
+def check_brute_force(con, rows, states, rounds=False):
+    seen, packed = merged(con, tiles_of(con, in_one_tile(rows)))
+    slices = list(zip(packed.column("slice_by").to_pylist(), packed.column("slice").to_pylist(), strict=True))
+    brute = by_brute_force(rows, slices, rounds)
+    for state in states:
+        check_alike(seen[state.id], brute[state.id], named(state))
+
+
 @FEW
 @given(pairs.filter(len))
 def test_collected_states_follow_from_the_pairs_alone(con, rows):
-    tiles = tiles_of(con, in_one_tile(rows))
-    seen, packed = merged(con, tiles)
-    slices = list(zip(packed.column("slice_by").to_pylist(), packed.column("slice").to_pylist(), strict=True))
-    brute = by_brute_force(rows, slices)
-    for state in MERGING:
-        check_alike(seen[state.id], brute[state.id], named(state))
+    check_brute_force(con, rows, MERGING)
+
+
+def test_states_of_many_pairs_follow_from_them_but_a_sample_keeps_only_some(con):
+    check_brute_force(con, large(), [state for state in MERGING if not state.for_function], rounds=True)
 
 
 def test_without_a_value_a_state_is_that_of_a_window_without_predictions(con):

@@ -1,25 +1,20 @@
-"""What pairs add to states: sums are exact where terms cancel, and every kind of state follows from the pairs alone."""
+"""What pairs add to states: sums are exact where terms cancel."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from sli.mergeable import count, groups, largest, smallest, total
+from sli.mergeable import groups, total
 from sli.slis import State
-from sli.slis.kinds.distincts import DISTINCT, DistinctState
 from sli.slis.kinds.terms import Reader, exact_parts
 from sli.slis.terms import Terms, drawn_into, terms_of
 
-WINDOWS = np.array([0, 1, 0, -1, 1, 0])
-"""The window of each pair: pairs 0, 2 and 5; 1 and 4; none. A third window has no pairs."""
 
-
-def merged(values: list[float | None], *states: State, windows: np.ndarray = WINDOWS, size: int = 3) -> list:
+def merged(values: list[float], *states: State, windows: np.ndarray, size: int = 3) -> list:
     rows = pa.table({"x": pa.array(values, pa.float64()), "labelled": [True] * len(values)})
     terms = terms_of(rows, states)
     reader = Reader(terms, "", {}, False)
@@ -48,23 +43,3 @@ def test_parts_of_terms_add_up_to_them() -> None:
     assert [math.fsum(column) for column in zip(*parts, strict=True)][:4] == list(terms[:4])
     assert all(np.isfinite(part[known]).all() for part in parts)
     assert np.isnan(sum(parts)[~known]).all()
-
-
-def test_a_state_of_no_values_is_empty_and_a_term_that_is_too_large_makes_a_sum_undefined() -> None:
-    values = [3.0, None, -1.0, 100.0, 1e300, 0.5]
-    states = [total("x"), smallest("x"), largest("x"), count("x IS NOT NULL"), DistinctState(of="x")]
-    sums, low, high, number, distinct = merged(values, *states)
-    assert sums[0] == 2.5
-    assert np.isnan(sums[1:]).all()
-    assert (low.tolist()[:2], high.tolist()[:2]) == ([-1.0, 1e300], [3.0, 1e300])
-    assert np.isnan([low[2], high[2]]).all()
-    assert number.tolist() == [3, 1, 0]
-    assert distinct.kept.tolist() == [3, 1, 0]
-
-
-def test_the_smallest_hashes_of_different_values_are_kept() -> None:
-    values = [float(i % 1500) for i in range(3000)]
-    [distinct] = merged(values, DistinctState(of="x", where="x < 1400"), windows=np.zeros(3000, dtype=np.int64))
-    hashes = sorted(int.from_bytes(hashlib.md5(str(i).encode()).digest()[8:], "little") >> 1 for i in range(1400))
-    assert distinct.kept.tolist() == [DISTINCT, 0, 0]
-    assert distinct.largest[0] == hashes[DISTINCT - 1] / 2**63

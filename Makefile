@@ -24,9 +24,9 @@ browser:
 	  apt-get install -qq --yes --no-install-recommends chromium > /dev/null; } || \
 	  echo "No browser found: the tests of the page are skipped. They need Chromium or Chrome, for example: sudo apt-get install chromium"
 
-# The same examples each time: `pytest` alone looks for new ones.
+# The same examples each time: `pytest` alone looks for new ones. Three workers for two cores, since many tests wait.
 test: install browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci -m "not soak"
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci -m "not soak"
 
 # What takes longer, run by hand: long simulations, backfills through a server, every window verified.
 soak: install

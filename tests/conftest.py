@@ -37,14 +37,15 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 
 
 LONGEST = (
-    *("test_flows.py", "test_catalogue.py", "test_readme.py", "test_races.py", "test_semantics.py", "test_kills.py"),
-    *("test_backfill.py", "test_amending.py", "test_equal_tables.py", "test_s3.py", "test_histories.py"),
+    *("test_flows.py", "test_catalogue.py", "test_readme.py", "test_races.py", "test_semantics.py"),
+    *("test_equal_tables.py", "test_kills.py", "test_backfill.py", "test_amending.py", "test_s3.py"),
+    *("test_histories.py", "test_bad_input.py", "test_merging.py", "test_strategies.py", "test_shapes.py"),
 )
 """The files that take longest, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, so that the two workers of `make test` end at nearly the same time."""
+    """The files that take longest come first, so that the workers of `make test` end at nearly the same time."""
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 

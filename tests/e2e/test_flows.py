@@ -446,9 +446,3 @@ def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(
     assert "the outcome could not be shown" in run.stderr
     assert "the report could not be shown" in run.stderr
     assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in run.stdout
-
-
-def test_the_library_loads_no_prefect() -> None:
-    code = "import sys, sli.command.cli, sli.runs.recompute, sli.runs.backfill; print('prefect' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
-    assert found.stdout.strip() == "False"

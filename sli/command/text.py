@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING, Grain
-from sli.calendar.interval import Interval, difference, iso
+from sli.calendar.interval import Interval, difference, intersection, iso
 from sli.config.model import Config
 from sli.planning.expected import Expected
 from sli.planning.needs import CONFIRM, RECOMPUTE
@@ -136,16 +136,23 @@ def _left_lines(plan: Plan) -> list[str]:
     if waiting := plan.left.of(RECOMPUTE, CONFIRM):
         lines.append(f"waiting for a run without a look-back: {_spans(waiting)}")
     for name, intervals in plan.lacking.items():
-        commands = f"a run without a look-back, or `sli backfill --sli {name}`"
-        lines.append(f"waiting for {commands}: {name} of {_spans(intervals)}")
-    if outcomes := difference(plan.outcomes_lacking, plan.held):
-        lines.append(f"waiting for a run without a look-back: the outcomes of predictions of {_spans(outcomes)}")
+        lines += _lacking_lines(plan, name, intervals, f", or `sli backfill --sli {name}`")
+    lines += _lacking_lines(plan, "the outcomes of predictions", difference(plan.outcomes_lacking, plan.held))
     for backfill in plan.backfills:
         slis = "".join(f" --sli {name}" for name in backfill.slis)
         options = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}{slis}"
         lines.append(f"unfinished: the backfill of {_span(backfill.interval)}, done up to {iso(backfill.done)}")
         lines.append(f"  to continue it: sli backfill CONFIG {options}")
     return lines
+
+
+def _lacking_lines(plan: Plan, what: str, tiles: Sequence[Interval], or_else: str = "") -> list[str]:
+    """What tiles still lack, and the run that it waits for."""
+    waits = {
+        f"the next run, since this one confirms these final {_hours(plan)}": intersection(tiles, plan.to_confirm),
+        f"a run without a look-back{or_else}": difference(tiles, plan.to_confirm),
+    }
+    return [f"waiting for {run}: {what} of {_spans(part)}" for run, part in waits.items() if part]
 
 
 def _spans(intervals: Sequence[Interval]) -> str:

@@ -6,7 +6,7 @@ Final tiles that are stale are only confirmed: they are computed and, if they wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,20 +31,30 @@ class Ledger:
 
 
 def ledger_of(
-    config: Config, basis: Published | None, causes: Iterable[Cause], with_predictions: list[Interval], request: Request
+    config: Config,
+    basis: Published | None,
+    causes: Iterable[Cause],
+    with_predictions: list[Interval],
+    request: Request,
+    moved: Sequence[Interval],
 ) -> Ledger:
-    """What a request does with each tile. `basis` is the published run it builds on; None: it starts from scratch."""
+    """What a request does with each tile. `basis` is the published run it builds on; None: it starts from scratch.
+
+    Tiles in `moved` are computed whatever the request is: predictions of theirs win or lose to rows elsewhere now.
+    """
     horizon, tile = Horizon.of(config), config.tile
     stale, feedback_tiles = stale_tiles(horizon, config.since_instant, tile, causes, request.as_of)
     final_before = horizon.final_before(basis.as_of, tile) if basis else BEGINNING
-    needed = _needed(config, basis, stale, [Interval(BEGINNING, final_before)], with_predictions)
+    final = [Interval(BEGINNING, final_before)]
+    needed = _needed(config, basis, stale, final, with_predictions)
     asked = _asked(config, needed, basis, request)
-    if request.part is not None:
-        feedback_tiles = union(
-            [*feedback_tiles, *feedback_tiles_for(horizon, tile, asked.of(RECOMPUTE), request.as_of)]
-        )
+    reached = [*moved, *(asked.of(RECOMPUTE) if request.part is not None else ())]
+    feedback_tiles = union([*feedback_tiles, *feedback_tiles_for(horizon, tile, reached, request.as_of)])
+    more = difference(moved, asked.of(RECOMPUTE, CONFIRM))
+    asked = asked.add(RECOMPUTE, difference(more, final)).add(CONFIRM, intersection(more, final))
     does = settled(asked.each(partial(whole_days, config)))
-    does = does.take(map(lacks, does.states), needed.of(HELD))
+    # The states of a tile count the same rows, and a tile that is held or to be confirmed may not count them all.
+    does = does.take(map(lacks, does.states), [*needed.of(HELD), *does.of(CONFIRM)])
     return Ledger(does, left_by(needed, does), feedback_tiles, final_before)
 
 

@@ -40,8 +40,6 @@ class Plan:
     new_rows: NewRows | None
     """The new rows, if tiles are amended by them; then the run recomputes the tiles that they may belong to. None:
     tiles are recomputed from all their rows."""
-    published_slice_sets: tuple[tuple[str, ...], ...]
-    """Slice sets that published tiles have."""
     final_before: int
     """Tiles before this instant were final when the last run was published."""
     newly_final: Interval | None
@@ -69,8 +67,6 @@ class Plan:
     bytes: int
     """Bytes to read, roughly."""
     run_id: str
-    split: int
-    """Into how many smaller tasks each task is cut; more than 1 if earlier attempts ran out of memory."""
     tables: tuple[str, ...] = ()
     """The tables that name the files of the logs, for example `predictions: Delta table, version 12, 34 files`."""
     changed: tuple[Interval, ...] | None = None
@@ -144,12 +140,6 @@ class Plan:
     def tiles_to_fill(self) -> tuple[Interval, ...]:
         """Tiles that gain a state."""
         return self.does.of(*map(lacks, self.does.states))
-
-    @property
-    def fills(self) -> bool:
-        """Whether tiles gain states or slices without being recomputed."""
-        new_slice_sets = not (self.from_scratch or set(self.slice_sets) <= set(self.published_slice_sets))
-        return bool(self.does.states) or new_slice_sets
 
     @property
     def tiles(self) -> int:

@@ -1,7 +1,7 @@
 """Makes the plan: a pure function from the config, the files, the published state and the request to a `Plan`.
 
-It reads no rows and writes nothing. Limit: only the rows show duplicate predictions; `with_more_tiles` later adds the
-tiles that they change.
+It reads no rows and writes nothing. Limit: only the rows show duplicate predictions; a run that finds some plans again
+with the tiles that they change.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import BEGINNING, Interval, difference, intersection, iso, union
+from sli.calendar.interval import Interval, difference, intersection, iso
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.logs.files import Inputs
 from sli.planning.changes import Cause, causes_of
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
-from sli.planning.ledger import Ledger, ledger_of, left_by, settled
+from sli.planning.ledger import Ledger, ledger_of
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
 from sli.planning.new_rows import NewRows, new_rows_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
-from sli.planning.stale import feedback_tiles_for, tiles_with_predictions, whole_days
+from sli.planning.stale import tiles_with_predictions
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
 from sli.slices import SliceBy
 from sli.slis import Sli, State
@@ -47,12 +47,14 @@ def plan(
     seen: Inputs,
     request: Request,
     approach: Approach = Approach(),
+    moved: Sequence[Interval] = (),
 ) -> Plan:
     """Decide what to recompute. `inputs` are the files there are, `seen` those that the published run saw.
 
+    `moved`: tiles with predictions that win or lose to rows in other tiles, and did not when they were published.
     Raises StoreError if the as_of is older than published and the store must be migrated first.
     """
-    return _Planner(config, inputs, published, seen, request, approach).plan()
+    return _Planner(config, inputs, published, seen, request, approach, moved).plan()
 
 
 class _Planner:
@@ -66,8 +68,9 @@ class _Planner:
         seen: Inputs,
         request: Request,
         approach: Approach,
+        moved: Sequence[Interval],
     ) -> None:
-        self.config, self.inputs, self.published, self.seen = config, inputs, published, seen
+        self.config, self.inputs, self.published, self.seen, self.moved = config, inputs, published, seen, moved
         self.request = request if published is None else request.not_before(published.as_of)
         self.approach = approach
         self.older = published is not None and self.request.as_of < published.as_of
@@ -81,10 +84,11 @@ class _Planner:
         published = None if self.older else self.published
         recomputed = ledger.does.of(RECOMPUTE)
         asked = [Cause("asked", recomputed)] if request.part and recomputed else []
+        moved = [Cause("duplicate predictions elsewhere", tuple(self.moved))] if self.moved else []
         return Plan(
             request=request,
             older=self.older,
-            causes=(*self.causes, *asked),
+            causes=(*self.causes, *asked, *moved),
             does=ledger.does,
             left=ledger.left,
             lacks={sli.name: lacks_any(sli) for sli in config.declared},
@@ -92,7 +96,6 @@ class _Planner:
             feedback_tiles=tuple(ledger.feedback_tiles),
             task_sets=tuple(self.task_sets),
             new_rows=self.new_rows,
-            published_slice_sets=self.old_slice_sets,
             final_before=ledger.final_before,
             newly_final=_newly_final(config, basis, request.as_of),
             new_series=tuple(_new_series(config.declared, self.definitions, published, bool(self.new_slice_sets))),
@@ -108,7 +111,6 @@ class _Planner:
             with_predictions=tuple(self.with_predictions),
             bytes=self.bytes,
             run_id=_run_id(config, self.inputs, request),
-            split=self.approach.split,
             tables=self.inputs.tables,
         )
 
@@ -127,14 +129,17 @@ class _Planner:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return ledger_of(self.config, self.basis, self.causes, self.with_predictions, self.request)
+        return ledger_of(self.config, self.basis, self.causes, self.with_predictions, self.request, self.moved)
 
     @cached_property
     def slice_sets(self) -> tuple[tuple[str, ...], ...]:
-        """The slice sets to compute. New ones come with a run that reaches every tile while none is held."""
-        declared, basis = self.config.slice_sets, self.basis
+        """The slice sets to compute. New ones come with a run that reaches every tile, and confirms and holds none."""
+        declared, basis, request = self.config.slice_sets, self.basis, self.request
+        if basis is None:
+            return declared
         # The new slices of a held tile would count rows that its other slices do not count.
-        if basis is None or (self.request.part is None and self.request.look_back is None and not basis.needs.of(HELD)):
+        held = basis.needs.of(HELD) or self.ledger.does.of(CONFIRM)
+        if request.part is None and request.look_back is None and not held:
             return declared
         return tuple(columns for columns in declared if columns in basis.slice_sets) or declared
 
@@ -151,7 +156,7 @@ class _Planner:
     def new_rows(self) -> NewRows | None:
         """The new rows, if amending tiles by them is all there is to do and they fit one task."""
         basis, request, config = self.basis, self.request, self.config
-        if not self.approach.amend or self.new_slice_sets:
+        if not self.approach.amend or self.moved or self.new_slice_sets:
             return None
         if basis is None or request.part is not None or request.look_back is not None:
             return None
@@ -217,32 +222,6 @@ class _Planner:
                 todo="run without --as-of first, which migrates it",
             )
         return migration
-
-
-def with_more_tiles(config: Config, inputs: Inputs, plan: Plan, changed: list[Interval]) -> Plan:
-    """The plan with the tiles of `changed` added: their winning predictions changed because of rows in other tiles."""
-    extra = difference(changed, plan.does.of(RECOMPUTE, CONFIRM))
-    feedback_tiles = union(
-        [*plan.feedback_tiles, *feedback_tiles_for(Horizon.of(config), config.tile, changed, plan.as_of)]
-    )
-    if not extra and feedback_tiles == list(plan.feedback_tiles):
-        return plan
-    final = [Interval(BEGINNING, plan.final_before)]
-    more = Needs({RECOMPUTE: difference(extra, final), CONFIRM: intersection(extra, final)})
-    more = more.each(partial(whole_days, config))
-    does = settled(plan.does.add(RECOMPUTE, more.of(RECOMPUTE)).add(CONFIRM, more.of(CONFIRM)))
-    tiles = list(does.of(RECOMPUTE, CONFIRM))
-    first = task_sets(config, inputs, tiles, feedback_tiles, config.states, plan.slice_sets, plan.split)
-    rest = plan.task_sets[1:] if plan.to_recompute or plan.to_confirm or plan.feedback_tiles else plan.task_sets
-    causes = [Cause("duplicate predictions elsewhere", tuple(extra))] if extra else []
-    return replace(
-        plan,
-        does=does,
-        left=left_by(plan.left, does),
-        feedback_tiles=tuple(feedback_tiles),
-        task_sets=(*first, *rest),
-        causes=(*plan.causes, *causes),
-    )
 
 
 def _amendable(states: Mapping[str, State]) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.interval import BEGINNING, Interval, difference, intersection, meets_any, union
+from sli.calendar.interval import BEGINNING, Interval, intersection, meets_any, union
 from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.connection import within_memory
@@ -29,7 +29,6 @@ from sli.matching.unmatched import with_reasons
 from sli.planning.needs import HELD, RECOMPUTE, Needs, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
-from sli.planning.planner import with_more_tiles
 from sli.planning.published import Published
 from sli.planning.tasks import TaskSet
 from sli.publishing.delta_tables import Within
@@ -48,6 +47,8 @@ from sli.tiles.replace import changed_intervals, replace_tiles
 
 LOG = logging.getLogger("sli")
 Progress = Callable[[str, int, int], None]
+PlanWith = Callable[[list[Interval]], Plan]
+"""The plan of a run if these tiles have to be computed as well."""
 
 
 @contextmanager
@@ -56,14 +57,6 @@ def step(progress: Progress, what: str) -> Iterator[None]:
     progress(what, 0, 1)
     yield
     progress(what, 1, 1)
-
-
-class FoundHeld(Exception):
-    """Final tiles that new input would change cannot be filled with states or slices: they wait for a backfill."""
-
-    def __init__(self, intervals: Sequence[Interval]) -> None:
-        super().__init__("held")
-        self.intervals = intervals
 
 
 class TooLarge(Exception):
@@ -130,25 +123,21 @@ def recompute_tiles(
     transaction: Transaction,
     plan: Plan,
     inputs: Inputs,
-    held_before: Sequence[Interval],
+    plan_with: PlanWith,
     progress: Progress,
 ) -> HourTiles:
     """Recompute the tiles of a plan from all their pairs.
 
-    `held_before` are tiles that earlier attempts of this run found to be held. Raises TooLarge where tasks run out of
-    memory, FoundHeld for further held tiles, and UnreadableFiles.
+    Raises TooLarge where tasks run out of memory, and UnreadableFiles.
     """
     before = StoredTiles(config.slice_sets, config.states, transaction).hours_before(plan)
     try:
         with step(progress, "looking for repeated ids"):
-            plan, losing = _find_losers(config, inputs, plan, before)
+            plan, losing = _find_losers(config, inputs, plan, before, plan_with)
         computed = [(task_set, _match(config, task_set, losing, plan.as_of, progress)) for task_set in plan.task_sets]
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    incomplete = transaction.published.needs.states if transaction.published else ()
-    tiles, held = replace_tiles(config.states, config.tile, before, computed, plan, incomplete)
-    if plan.fills and difference(held, held_before):
-        raise FoundHeld(held)
+    tiles, held = replace_tiles(config.states, config.tile, before, computed, plan, transaction.published)
     changed = _changed_tiles(config.states, config.tile, transaction.published, plan, before, tiles)
     plan = replace(plan, left=plan.left.add(HELD, held), changed=changed)
     with step(progress, "looking for the predictions of unmatched feedback"):
@@ -304,11 +293,14 @@ def with_edges(
     return pa.concat_tables([hours.tiles, more], promote_options="permissive")
 
 
-def _find_losers(config: Config, inputs: Inputs, plan: Plan, before: pa.Table) -> tuple[Plan, pa.Table]:
+def _find_losers(
+    config: Config, inputs: Inputs, plan: Plan, before: pa.Table, plan_with: PlanWith
+) -> tuple[Plan, pa.Table]:
     """Find the predictions that lose to one in another tile; add the tiles where that changed to the plan."""
     published = published_losers(before, config.tile)
     now = find_losers(config, inputs, plan, published)
-    return with_more_tiles(config, inputs, plan, differing_tiles(now, published, config.tile)), now
+    moved = [] if plan.from_scratch else differing_tiles(now, published, config.tile)
+    return plan_with(moved) if moved else plan, now
 
 
 def _match(config: Config, task_set: TaskSet, losing: pa.Table, as_of: int, progress: Progress) -> pa.Table:

@@ -6,6 +6,7 @@ others plan again, a few times.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import random
@@ -17,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from sli.calendar.duration import Duration
-from sli.calendar.interval import Interval, iso, union
+from sli.calendar.interval import iso
 from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
@@ -29,11 +30,9 @@ from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
 from sli.matching.id_index import index_rows
 from sli.planning.as_of import check_publication, latest_as_of
-from sli.planning.needs import HELD
 from sli.planning.plan import Plan
 from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
-from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.publishing import turns
 from sli.publishing.audit import audit_rows, current_audit, same_audit, unsliced_rows
@@ -43,8 +42,8 @@ from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
 from sli.rollup.days import update_days
 from sli.runs.hour_tiles import (
-    FoundHeld,
     HourTiles,
+    PlanWith,
     Progress,
     StoredTiles,
     TooLarge,
@@ -133,8 +132,6 @@ class Learned:
 
     broken: Mapping[str, Problem] = field(default_factory=dict)
     """Files that are broken although their footer can be read."""
-    held: tuple[Interval, ...] = ()
-    """Final tiles that turned out to be held, for which no states or slices may be computed."""
     approach: Approach = field(default_factory=Approach)
 
 
@@ -159,8 +156,6 @@ def _attempt_until_nothing_new(
             if error.files.keys() <= learned.broken.keys():
                 raise
             learned = replace(learned, broken={**learned.broken, **error.files})
-        except FoundHeld as error:
-            learned = replace(learned, held=tuple(union([*learned.held, *error.intervals])))
 
 
 def _attempt(
@@ -169,13 +164,13 @@ def _attempt(
     transaction, seen, inputs = _discover(config, learned.broken, progress)
     check_publication(transaction.published, request, config.store)
     unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
-    basis = _with_held(transaction.published, learned.held)
-    plan = plan_request(config, inputs, basis, seen, request, learned.approach)
+    plan_with = functools.partial(plan_request, config, inputs, transaction.published, seen, request, learned.approach)
+    plan = plan_with()
     if plan.empty:
         warnings = feedback_warnings(config, inputs.feedback)
         return nothing_to_do(plan, inputs, warnings)
     _prepare(config, transaction, plan, turn, inputs)
-    hours = _match_and_tile(config, transaction, plan, inputs, learned.held, progress)
+    hours = _match_and_tile(config, transaction, plan, inputs, plan_with, progress)
     plan = hours.plan
     with step(progress, "adding up days"):
         stored = StoredTiles(config.slice_sets, config.states, transaction)
@@ -218,11 +213,6 @@ def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress)
     return transaction, seen, inputs
 
 
-def _with_held(published: Published | None, held: Sequence[Interval]) -> Published | None:
-    """The published state, with further tiles held."""
-    return published and replace(published, needs=published.needs.add(HELD, held))
-
-
 def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.Turn, inputs: Inputs) -> None:
     """Check what can fail before the work begins, and wait for the turn. Raises Overtaken (at most once), SliError."""
     if plan.new_rows is None:
@@ -241,11 +231,11 @@ def _match_and_tile(
     transaction: Transaction,
     plan: Plan,
     inputs: Inputs,
-    held: Sequence[Interval],
+    plan_with: PlanWith,
     progress: Progress,
 ) -> HourTiles:
     if plan.new_rows is None:
-        return recompute_tiles(config, transaction, plan, inputs, held, progress)
+        return recompute_tiles(config, transaction, plan, inputs, plan_with, progress)
     return amend_tiles(config, transaction, plan, plan.new_rows, progress)
 
 

@@ -6,7 +6,7 @@ tiles are in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +15,7 @@ from sli.calendar.interval import Interval, difference, union
 from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
 from sli.planning.plan import Plan
+from sli.planning.published import Published
 from sli.planning.tasks import TaskSet
 from sli.slis.states import State, with_states
 
@@ -27,12 +28,12 @@ def replace_tiles(
     stored: pa.Table,
     recomputed: list[tuple[TaskSet, pa.Table]],
     plan: Plan,
-    incomplete: Collection[str],
+    published: Published | None,
 ) -> tuple[pa.Table, list[Interval]]:
     """All tiles after a run, and the intervals of final tiles that are held.
 
     `recomputed` has the rows of each set of tasks: the first set recomputes tiles if the plan has any, the others fill
-    the rest with new states and slices. `incomplete` are the states that some stored tiles lack.
+    the rest with new states and slices.
     """
     con = scratch()
     con.register("stored_arrow", stored)
@@ -41,7 +42,7 @@ def replace_tiles(
     if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
         rows, recomputed = recomputed[0][1], recomputed[1:]
         con.register("recomputed_arrow", rows)
-        held = _find_held(con, stored, rows, plan, tile, incomplete)
+        held = _find_held(con, stored, rows, plan, tile, published)
         pairs = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
         feedback = inside_sql("epoch_us(start)", plan.feedback_tiles)
         replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
@@ -59,15 +60,16 @@ def _find_held(
     recomputed: pa.Table,
     plan: Plan,
     tile: int,
-    incomplete: Collection[str],
+    published: Published | None,
 ) -> list[Interval]:
     """The tiles to confirm that input would change."""
-    if not plan.to_confirm or not plan.published_slice_sets:
+    if not plan.to_confirm or published is None:
         return []
     names = ["start", "slice_by", "slice", "predictions", "labelled"]
-    comparable = set(stored.schema.names) - set(incomplete)
+    # Some stored tiles lack the others.
+    comparable = set(stored.schema.names) - set(published.needs.states)
     names += [name for name in recomputed.schema.names if name in comparable and "_" in name and name != "slice_by"]
-    sets = ", ".join(literal(",".join(columns)) for columns in plan.published_slice_sets)
+    sets = ", ".join(literal(",".join(columns)) for columns in published.slice_sets)
     confirmed = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.to_confirm)}"
     rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {confirmed}"
     old, new = rows.format("stored_arrow"), rows.format("recomputed_arrow")

@@ -173,15 +173,45 @@ def test_a_new_sli_or_slice_does_not_mix_with_input_that_is_held(tmp_path: Path)
     same_as_rebuilt(path, "2024-03-21")
 
 
-def test_input_found_to_be_held_in_the_run_that_adds_an_sli_does_not_mix_either(tmp_path: Path) -> None:
+def test_a_run_that_confirms_final_hours_leaves_a_new_sli_and_new_slices_of_them_to_the_next(tmp_path: Path) -> None:
+    frame = world(tmp_path)
+    path = config(tmp_path, ["accuracy"], slice_by=[[]])
+    sli.run(path, as_of="2024-03-20")
+    late = pd.DataFrame({"output_id": frame.output_id[:9], "known_at": pd.Timestamp("2024-03-02T06:00Z"), "label": 0.0})
+    late.to_parquet(tmp_path / "feedback" / "late.parquet", index=False)
+    path = config(tmp_path, ["accuracy", "null_rate"])
+    outcome = sli.run(path, as_of="2024-03-21")
+    assert outcome.plan.to_confirm
+    assert outcome.plan.held
+    none_rests_on(path, outcome.plan.to_confirm)
+    again = sli.run(path, as_of="2024-03-21")
+    assert again.published
+    none_rests_on(path, outcome.plan.held)
+    sli.backfill(path, start="2024-03-01", end="2024-03-03", as_of="2024-03-21")
+    sli.run(path, as_of="2024-03-21")
+    assert not sli.run(path, as_of="2024-03-21").published
+    same_as_rebuilt(path, "2024-03-21")
+
+
+def test_the_run_after_one_that_confirmed_final_hours_adds_the_new_sli_and_slices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     world(tmp_path)
     path = config(tmp_path, ["accuracy"], slice_by=[[]])
     sli.run(path, as_of="2024-03-20")
-    world(tmp_path, 300, seed=1)
+    nobody = pd.DataFrame({"output_id": ["nobody"], "known_at": pd.Timestamp("2024-03-01T06:00Z"), "label": 0.0})
+    nobody.to_parquet(tmp_path / "feedback" / "nobody.parquet", index=False)
     path = config(tmp_path, ["accuracy", "null_rate"])
+    assert main(["plan", str(path), "--as-of", "2024-03-21"]) == 0
+    assert (
+        "waiting for the next run, since this one confirms these final hours: null_rate of" in capsys.readouterr().out
+    )
     outcome = sli.run(path, as_of="2024-03-21")
-    assert outcome.plan.held
-    none_rests_on(path, outcome.plan.held)
+    assert outcome.plan.to_confirm
+    assert not outcome.plan.held
+    none_rests_on(path, outcome.plan.to_confirm)
+    assert sli.run(path, as_of="2024-03-21").published
+    same_as_rebuilt(path, "2024-03-21")
 
 
 def test_a_change_of_the_reference_alone_is_told_as_such(tmp_path: Path) -> None:

@@ -138,12 +138,24 @@ def _left_lines(plan: Plan) -> list[str]:
     for name, intervals in plan.lacking.items():
         lines += _lacking_lines(plan, name, intervals, f", or `sli backfill --sli {name}`")
     lines += _lacking_lines(plan, "the outcomes of predictions", difference(plan.outcomes_lacking, plan.held))
+    if later := (plan.declared - plan.cells).slice_sets:
+        slices = ", ".join(" x ".join(columns) or "all" for columns in later)
+        lines.append(f"waiting for {_run_for_new_slices(plan)}: new slices ({slices})")
     for backfill in plan.backfills:
         slis = "".join(f" --sli {name}" for name in backfill.slis)
         options = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}{slis}"
         lines.append(f"unfinished: the backfill of {_span(backfill.interval)}, done up to {iso(backfill.done)}")
         lines.append(f"  to continue it: sli backfill CONFIG {options}")
     return lines
+
+
+def _run_for_new_slices(plan: Plan) -> str:
+    """The run that computes the slices that a plan leaves."""
+    if plan.held:
+        return f"a run after the backfill of the held {_hours(plan)}"
+    if plan.to_confirm:
+        return f"the next run, since this one confirms final {_hours(plan)}"
+    return "a run without a look-back"
 
 
 def _lacking_lines(plan: Plan, what: str, tiles: Sequence[Interval], or_else: str = "") -> list[str]:

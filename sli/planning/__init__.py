@@ -11,7 +11,7 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 - `changes`: what happened to the files since then; `new_rows`: which files hold new rows
 - `late_feedback`: the rule for late feedback
 - `stale`: which tiles these changes make stale
-- `needs`: what tiles need, as one value
+- `cells`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value
 - `ledger`: what a run does of what tiles need, and what it leaves
 - `tasks`: how the work is cut into tasks that fit their memory
 - `plan`: the plan as data; `planner`: makes it

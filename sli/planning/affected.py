@@ -51,7 +51,7 @@ def affected_windows(
     final, or that reach `newest`, the end of the newest hour. A window that rests on a tile that waits or lacks a state
     is left out.
     """
-    if change.everywhere or grain.name in plan.new_grains:
+    if change.everywhere or grain.name in plan.new.grains:
         hit = np.ones(len(starts), dtype=bool)
     else:
         hit = windows_resting_on(zone, grain, starts, ends, change.changed, change.reference) | (ends >= newest)

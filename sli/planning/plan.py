@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sli.calendar.interval import Interval, intersection, iso
 from sli.masking import masked
+from sli.planning.cells import Cells
 from sli.planning.changes import Cause
 from sli.planning.formats import Migration
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Need, Needs, lacks
@@ -44,13 +45,12 @@ class Plan:
     """Tiles before this instant were final when the last run was published."""
     newly_final: Interval | None
     """The interval of window ends that became final since the last publication; None if no window did."""
-    new_series: tuple[str, ...]
-    """SLIs whose every window is rolled up: their definition or their objective is new."""
-    new_grains: tuple[str, ...]
-    gone_series: tuple[str, ...]
-    """Definitions, grains and slice sets that the config no longer declares."""
-    slice_sets: tuple[tuple[str, ...], ...]
-    """Slice sets to compute. Slice sets new to the config wait for a run that reaches every tile."""
+    declared: Cells
+    """What the config asks for."""
+    cells: Cells
+    """What is published once the run is: as declared, but slice sets may wait for a run that reaches every tile."""
+    published: Cells
+    """What was published before; nothing if as_of is older."""
     backfills: tuple[Backfill, ...]
     """The backfills that are unfinished once this run is published."""
     backfills_progressed: bool
@@ -85,11 +85,25 @@ class Plan:
             or self.does.of(RECOMPUTE, CONFIRM)
             or self.feedback_tiles
             or self.newly_final
-            or self.new_series
-            or self.new_grains
-            or self.gone_series
+            or self.new
+            or self.gone
             or self.files_changed
         )
+
+    @property
+    def new(self) -> Cells:
+        """What this run publishes for the first time."""
+        return self.cells - self.published
+
+    @property
+    def gone(self) -> Cells:
+        """What is published and no longer declared."""
+        return self.published - self.declared
+
+    @property
+    def new_series(self) -> tuple[str, ...]:
+        """SLIs whose every window is rolled up."""
+        return tuple(self.cells.series) if self.new.slice_sets else self.new.changed
 
     @property
     def files_changed(self) -> int:
@@ -179,7 +193,11 @@ class Plan:
             "recompute": spans(self.to_recompute),
             "check": spans(self.to_confirm),
             "new_series": list(self.new_series),
-            "gone_series": list(self.gone_series),
+            "gone_series": [
+                *self.gone.series.values(),
+                *self.gone.grains,
+                *(",".join(columns) for columns in self.gone.slice_sets),
+            ],
             "held": spans(self.held),
             "pending": spans(self.left.of(RECOMPUTE)),
             "unchecked": spans(self.left.of(CONFIRM)),

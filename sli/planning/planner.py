@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sli.calendar.grain import Grain
 from sli.calendar.interval import Interval, difference, intersection, iso
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.logs.files import Inputs
+from sli.planning.cells import Cells
 from sli.planning.changes import Cause, causes_of
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
@@ -81,7 +81,6 @@ class _Planner:
     def plan(self) -> Plan:
         config, basis, ledger, request = self.config, self.basis, self.ledger, self.request
         backfills = _backfills(config.declared, basis, request)
-        published = None if self.older else self.published
         recomputed = ledger.does.of(RECOMPUTE)
         asked = [Cause("asked", recomputed)] if request.part and recomputed else []
         moved = [Cause("duplicate predictions elsewhere", tuple(self.moved))] if self.moved else []
@@ -98,10 +97,9 @@ class _Planner:
             new_rows=self.new_rows,
             final_before=ledger.final_before,
             newly_final=_newly_final(config, basis, request.as_of),
-            new_series=tuple(_new_series(config.declared, self.definitions, published, bool(self.new_slice_sets))),
-            new_grains=tuple(grain.name for grain in config.all_grains if basis and grain.name not in basis.grains),
-            gone_series=tuple(_gone_series(config.all_grains, config.slice_sets, self.definitions, published)),
-            slice_sets=self.slice_sets,
+            declared=Cells.declared(config),
+            cells=self.cells,
+            published=Cells() if self.published is None or self.older else self.published.cells,
             backfills=backfills,
             backfills_progressed=backfills != (basis.backfills if basis else ()),
             winners_may_change=self.winners_may_change,
@@ -113,11 +111,6 @@ class _Planner:
             run_id=_run_id(config, self.inputs, request),
             tables=self.inputs.tables,
         )
-
-    @cached_property
-    def definitions(self) -> dict[str, str]:
-        """The definition of each SLI by its name."""
-        return {sli.name: self.config.definition(sli) for sli in self.config.declared}
 
     @cached_property
     def causes(self) -> list[Cause]:
@@ -132,25 +125,22 @@ class _Planner:
         return ledger_of(self.config, self.basis, self.causes, self.with_predictions, self.request, self.moved)
 
     @cached_property
-    def slice_sets(self) -> tuple[tuple[str, ...], ...]:
-        """The slice sets to compute. New ones come with a run that reaches every tile, and confirms and holds none."""
-        declared, basis, request = self.config.slice_sets, self.basis, self.request
+    def cells(self) -> Cells:
+        """What the run publishes. New slice sets come with a run that reaches all tiles and holds or confirms none."""
+        declared, basis, request = Cells.declared(self.config), self.basis, self.request
         if basis is None:
             return declared
         # The new slices of a held tile would count rows that its other slices do not count.
         held = basis.needs.of(HELD) or self.ledger.does.of(CONFIRM)
         if request.part is None and request.look_back is None and not held:
             return declared
-        return tuple(columns for columns in declared if columns in basis.slice_sets) or declared
+        known = tuple(columns for columns in declared.slice_sets if columns in basis.slice_sets)
+        return replace(declared, slice_sets=known or declared.slice_sets)
 
     @cached_property
-    def new_slice_sets(self) -> tuple[tuple[str, ...], ...]:
-        basis = self.basis
-        return tuple(columns for columns in self.slice_sets if basis and columns not in basis.slice_sets)
-
-    @cached_property
-    def old_slice_sets(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(columns for columns in self.slice_sets if columns not in self.new_slice_sets)
+    def new_slice_sets(self) -> tuple[SliceBy, ...]:
+        """Slice sets that stored tiles lack."""
+        return (self.cells - self.basis.cells).slice_sets if self.basis else ()
 
     @cached_property
     def new_rows(self) -> NewRows | None:
@@ -176,11 +166,12 @@ class _Planner:
         """Tasks for the tiles to recompute, then for those to fill with states, then for those to fill with slices."""
         does, left = self.ledger.does, self.ledger.left
         recomputed, feedback = does.of(RECOMPUTE, CONFIRM), self.ledger.feedback_tiles
-        first = [] if self.new_rows else self._task_sets(recomputed, self.slice_sets, feedback=feedback)
+        first = [] if self.new_rows else self._task_sets(recomputed, self.cells.slice_sets, feedback=feedback)
+        old_slice_sets = tuple(columns for columns in self.cells.slice_sets if columns not in self.new_slice_sets)
         fills = [
             task_set
             for states, tiles in _states_by_tiles(self.config.states, does)
-            for task_set in self._task_sets(tiles, self.old_slice_sets, states)
+            for task_set in self._task_sets(tiles, old_slice_sets, states)
         ]
         rest = difference(self.with_predictions, [*does.of(RECOMPUTE), *left.of(RECOMPUTE)])
         return [*first, *fills, *self._task_sets(rest, self.new_slice_sets)]
@@ -248,32 +239,6 @@ def _backfills(slis: Sequence[Sli], basis: Published | None, request: Request) -
     return tuple(
         backfill for backfill in backfills.values() if not backfill.finished and declared.issuperset(backfill.slis)
     )
-
-
-def _new_series(
-    slis: Sequence[Sli], definitions: Mapping[str, str], published: Published | None, new_slice_sets: bool
-) -> Iterable[str]:
-    """SLIs whose every window is rolled up."""
-    for sli in slis:
-        objective = sli.objective.text if sli.objective else None
-        known = published is not None and published.series.get(sli.name) == definitions[sli.name]
-        if not known or new_slice_sets or (published is not None and published.objectives.get(sli.name) != objective):
-            yield sli.name
-
-
-def _gone_series(
-    grains: Sequence[Grain],
-    slice_sets: Sequence[SliceBy],
-    definitions: Mapping[str, str],
-    published: Published | None,
-) -> Iterable[str]:
-    """Definitions, grains and slice sets that are published and no longer declared."""
-    if published is None:
-        return
-    yield from (definition for name, definition in published.series.items() if definitions.get(name) != definition)
-    declared = {grain.name for grain in grains}
-    yield from (grain for grain in published.grains if grain not in declared)
-    yield from (",".join(columns) for columns in published.slice_sets if columns not in slice_sets)
 
 
 def _newly_final(config: Config, basis: Published | None, as_of: int) -> Interval | None:

@@ -13,6 +13,7 @@ from sli.calendar.interval import Interval
 from sli.engine.storage import message_of
 from sli.errors import StoreError
 from sli.planning import formats
+from sli.planning.cells import Cells
 from sli.planning.needs import Needs
 from sli.planning.request import Backfill
 
@@ -78,6 +79,11 @@ class Published:
             tree[name] = tuple(tree[name])
         tree["slice_sets"] = tuple(tuple(columns) for columns in tree["slice_sets"])
         return Published(**tree)
+
+    @property
+    def cells(self) -> Cells:
+        """What has results."""
+        return Cells(self.series, self.objectives, self.grains, self.slice_sets)
 
     @property
     def migration(self) -> formats.Migration | None:

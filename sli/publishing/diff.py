@@ -65,12 +65,12 @@ class Scope:
 
     def declared(self, rows: pa.Table) -> Flags:
         """For each published (flat) row whether the config declares its SLI, definition, grain and slices."""
-        declared = np.zeros(len(rows), dtype=bool)
-        for sli in self.config.declared:
+        cells, declared = self.plan.declared, np.zeros(len(rows), dtype=bool)
+        for name, definition in cells.series.items():
             # Both name and definition must match, since a renamed SLI keeps its definition.
-            declared |= _is_in(rows, "sli", [sli.name]) & _is_in(rows, "definition", [self.config.definition(sli)])
-        declared &= _is_in(rows, "grain", [grain.name for grain in self.config.all_grains])
-        return declared & _is_in(rows, "slice_by", [",".join(columns) for columns in self.config.slice_sets])
+            declared |= _is_in(rows, "sli", [name]) & _is_in(rows, "definition", [definition])
+        declared &= _is_in(rows, "grain", cells.grains)
+        return declared & _is_in(rows, "slice_by", [",".join(columns) for columns in cells.slice_sets])
 
     def rolled_up(self, rows: pa.Table) -> Flags:
         """For each published (flat) row whether the run rolled up its window."""
@@ -84,17 +84,14 @@ class Scope:
         return rolled_up
 
 
-def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: Scope, first: bool) -> Difference:
-    """Compare `new` rows with the `old` rows in scope, by grain; old rows out of scope stay as they are.
-
-    `first`: nothing was published before.
-    """
+def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: Scope) -> Difference:
+    """Compare `new` rows with the `old` rows in scope, by grain; old rows out of scope stay as they are."""
     config, parts = scope.config, [no_difference()]
     with connected(config.parallel, config.task_memory) as con:
         for before, now in _small_grains_together(old, new):
             with con.cursor() as cursor:
                 prepare_cursor(cursor)
-                parts.append(_compare_grains(cursor, before, now, scope, first))
+                parts.append(_compare_grains(cursor, before, now, scope))
     rows, revised = (
         pa.concat_tables([getattr(part, name) for part in parts], promote_options="permissive")
         for name in ("rows", "revised")
@@ -137,14 +134,12 @@ def no_difference() -> Difference:
     return Difference(rows, revised, {})
 
 
-def _compare_grains(
-    con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope, first: bool
-) -> Difference:
+def _compare_grains(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> Difference:
     """The rows of some grains added, changed and removed, and all rows of the partitions these lie in.
 
     SQL only numbers these rows: copying them through it would take longer than to compare them.
     """
-    _match_rows(con, old, new, scope, first)
+    _match_rows(con, old, new, scope)
     partitions: dict[str, list[str]] = {}
     for grain, day in con.execute("FROM changed_partitions ORDER BY ALL").fetchall():
         partitions.setdefault(grain, []).append(day)
@@ -166,7 +161,7 @@ _CHANGE = ("change", "cause", "old_value", "old_verdict")
 """The columns that a revision has besides those of a result."""
 
 
-def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope, first: bool) -> None:
+def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> None:
     """Create the table `matched`, the numbers of old and new rows of the same key and how they differ.
 
     And the table `changed_partitions`, the grains and days in which some do.
@@ -186,7 +181,7 @@ def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, sc
         "CASE WHEN o.number IS NULL THEN 'added' WHEN n.number IS NULL AND o.in_scope THEN 'removed' "
         f"WHEN n.number IS NOT NULL AND ({changed}) THEN 'changed' ELSE 'kept' END AS change, "
         "CASE WHEN n.number IS NULL THEN if(o.declared, 'no predictions left', 'no longer declared') "
-        f"ELSE {_cause(config.declared, scope.plan, first)} END AS cause, o.value AS old_value, "
+        f"ELSE {_cause(config.declared, scope.plan)} END AS cause, o.value AS old_value, "
         f"o.verdict AS old_verdict FROM new_arrow n FULL JOIN old_arrow o ON {_SAME_KEY}"
     )
     con.execute(
@@ -220,15 +215,15 @@ def _with_change(rows: pa.Table, numbers: pa.Table) -> pa.Table:
     return rows
 
 
-def _cause(slis: Sequence[Sli], plan: Plan, first: bool) -> str:
+def _cause(slis: Sequence[Sli], plan: Plan) -> str:
     """SQL for the cause of a change: from what differs, and from the columns that `_with_changed_windows` adds."""
     # Built-in SLIs with a reference do not use labels, so feedback cannot be the cause of a change.
     with_reference = [sli.name for sli in slis if sli.reference is not None and "python" not in sli.declaration]
     compared = ", ".join(map(literal, [*with_reference, ""]))
     fresh = ", ".join(map(literal, [*plan.new_series, *plan.to_fill, ""]))
-    grains = ", ".join(map(literal, [*plan.new_grains, ""]))
+    grains = ", ".join(map(literal, [*plan.new.grains, ""]))
     return (
-        f"CASE WHEN {first} THEN 'first run' "
+        f"CASE WHEN {not plan.published} THEN 'first run' "
         f"WHEN o.sli IS NULL AND (n.sli IN ({fresh}) OR n.grain IN ({grains})) THEN 'new definition' "
         "WHEN o.sli IS NULL THEN 'new predictions' "
         "WHEN o.predictions < n.predictions THEN 'new predictions' "

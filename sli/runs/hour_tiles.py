@@ -199,7 +199,7 @@ def _amend_by_new_rows(
     config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
 ) -> HourTiles:
     # In this process even if the config asks for a cluster: starting one would take longer.
-    spec = Spec.of(config, plan.as_of, config.states, plan.slice_sets, config.parallel)
+    spec = Spec.of(config, plan.as_of, config.states, plan.cells.slice_sets, config.parallel)
     pairs = contributions(new_rows, spec, _id_index(config, transaction, new_rows))
     progress("matching", 1, 1)
     rows = changed_tiles(pairs.before, pairs.after, config.states)

@@ -19,6 +19,7 @@ from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.logs.files import Files
 from sli.planning.affected import SliChange, affected_windows, reaches_all
+from sli.planning.cells import Cells
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference, ReadRows, Scope, by_grain, difference, published_by_grain
@@ -90,24 +91,21 @@ def compare(
     with step(progress, "comparing"), within_memory("the comparison of results"):
         if plan.older:
             known = rows_known_at(transaction.store, transaction.published, plan.as_of)
-            scope = Scope(config, new_since(config, plan, known), passes)
-            return difference(by_grain(known), rolled_up, scope, first=len(known) == 0)
+            scope = Scope(config, replace(plan, published=_cells_of(known, plan)), passes)
+            return difference(by_grain(known), rolled_up, scope)
         published = _published_rows(config.declared, config.zone, config.since_instant, transaction, plan, newest)
-        return difference(published, rolled_up, Scope(config, plan, passes), transaction.published is None)
+        return difference(published, rolled_up, Scope(config, plan, passes))
 
 
-def new_since(config: Config, plan: Plan, known: pa.Table) -> Plan:
-    """The plan with the SLIs and grains that `known` rows lack as the new ones; all SLIs, if they lack slices."""
-    series: dict[tuple[str, str], set[str]] = {}
-    for row in decode_texts(known).group_by(["sli", "definition", "slice_by"]).aggregate([]).to_pylist():
-        series.setdefault((row["sli"], row["definition"]), set()).add(row["slice_by"])
-    wanted = {",".join(columns) for columns in config.slice_sets}
-    new = [sli.name for sli in config.declared if not wanted <= series.get((sli.name, config.definition(sli)), set())]
-    grains = text_counts(known.column("grain"))
-    return replace(
-        plan,
-        new_series=tuple(new),
-        new_grains=tuple(grain.name for grain in config.all_grains if grain.name not in grains),
+def _cells_of(rows: pa.Table, plan: Plan) -> Cells:
+    """The cells that (flat) rows have; the objectives, which change no value, are those of the plan."""
+    series = decode_texts(rows).group_by(["sli", "definition"]).aggregate([]).to_pylist()
+    grains, slice_sets = (tuple(sorted(text_counts(rows.column(name)))) for name in ("grain", "slice_by"))
+    return Cells(
+        {row["sli"]: row["definition"] for row in series},
+        plan.cells.objectives if series else {},
+        grains,
+        tuple(tuple(filter(None, columns.split(","))) for columns in slice_sets),
     )
 
 
@@ -116,9 +114,7 @@ def _published_rows(
 ) -> dict[str, ReadRows]:
     """The published rows to compare with, by grain."""
     published, first = transaction.published, None
-    if published is not None and not (
-        plan.from_scratch or plan.new_series or plan.new_grains or plan.gone_series or reaches_all(slis, plan)
-    ):
+    if published is not None and not (plan.from_scratch or plan.new or plan.gone or reaches_all(slis, plan)):
         # No window that ends before the earliest change can differ.
         matured = [plan.newly_final.start] if plan.newly_final else []
         changed = (interval.start for interval in (*plan.to_recompute, *plan.tiles_to_fill))

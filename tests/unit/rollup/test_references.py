@@ -203,9 +203,9 @@ def test_the_run_after_one_that_confirmed_final_hours_adds_the_new_sli_and_slice
     nobody.to_parquet(tmp_path / "feedback" / "nobody.parquet", index=False)
     path = config(tmp_path, ["accuracy", "null_rate"])
     assert main(["plan", str(path), "--as-of", "2024-03-21"]) == 0
-    assert (
-        "waiting for the next run, since this one confirms these final hours: null_rate of" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "waiting for the next run, since this one confirms these final hours: null_rate of 2024-03-01" in said
+    assert "waiting for the next run, since this one confirms final hours: new slices (region)" in said
     outcome = sli.run(path, as_of="2024-03-21")
     assert outcome.plan.to_confirm
     assert not outcome.plan.held

@@ -78,8 +78,8 @@ def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]
     lines += [f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.to_fill.items()]
     if plan.outcomes_to_fill:
         lines.append(f"compute only {OUTCOMES}: {_spans(plan.outcomes_to_fill)}")
-    if plan.newly_final and not plan.from_scratch:
-        lines.append(f"became final: windows that end in {_span(plan.newly_final)}")
+    if plan.roll_up.newly_final:
+        lines.append(f"became final: windows that end in {_span(plan.roll_up.newly_final)}")
     return lines + _left_lines(plan)
 
 

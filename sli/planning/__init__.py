@@ -14,8 +14,8 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 - `cells`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value
 - `ledger`: what a run does of what tiles need, and what it leaves
 - `tasks`: how the work is cut into tasks that fit their memory
-- `plan`: the plan as data; `planner`: makes it
-- `affected`: which windows a plan rolls up; `expected`: an estimate of how many results it writes
+- `stages`: what a run executes, in its order; `plan`: the plan as data; `planner`: makes it
+- `affected`: which windows rest on tiles; `expected`: an estimate of how many results a plan writes
 
 Imports `logs` and the wings below it; never `matching` or a wing above.
 """

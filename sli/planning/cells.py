@@ -56,6 +56,10 @@ class Cells:
             tuple(columns for columns in self.slice_sets if columns not in other.slice_sets),
         )
 
+    def slis_in(self, some: Cells) -> tuple[str, ...]:
+        """The names of the SLIs with some of their cells in every grain: all, if a slice set is there."""
+        return tuple(self.series) if some.slice_sets else some.changed
+
     @property
     def changed(self) -> tuple[str, ...]:
         """The names of SLIs with a definition or an objective here."""

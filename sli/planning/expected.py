@@ -14,7 +14,6 @@ import numpy as np
 from sli.calendar.interval import Instants, Interval
 from sli.config.model import Config
 from sli.logs.files import Inputs
-from sli.planning.affected import SliChange, affected_windows
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slices import SliceBy
@@ -64,7 +63,7 @@ def expected(
     for sli in config.declared:
         for grain in config.all_grains:
             starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            hit = affected_windows(config.zone, plan, SliChange.of(plan, sli), settled, grain, starts, ends)
+            hit = plan.roll_up.windows(config.zone, plan.roll_up.group_of(sli), settled, grain, starts, ends)
             starts, ends = starts[hit], ends[hit]
             windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
             predictions = total * _shares(starts, ends, span)

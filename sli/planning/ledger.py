@@ -36,7 +36,7 @@ def ledger_of(
     causes: Iterable[Cause],
     with_predictions: list[Interval],
     request: Request,
-    moved: Sequence[Interval],
+    moved: Sequence[Interval] = (),
 ) -> Ledger:
     """What a request does with each tile. `basis` is the published run it builds on; None: it starts from scratch.
 

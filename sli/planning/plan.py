@@ -6,9 +6,9 @@ Limit: a plan says which results are computed, not which of them change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sli.calendar.interval import Interval, intersection, iso
+from sli.calendar.interval import Interval, intersection, iso, union
 from sli.masking import masked
 from sli.planning.cells import Cells
 from sli.planning.changes import Cause
@@ -16,6 +16,7 @@ from sli.planning.formats import Migration
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Need, Needs, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
+from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write, plain
 from sli.planning.tasks import TaskSet
 
 
@@ -35,16 +36,12 @@ class Plan:
     """For each SLI the needs of tiles that lack its states."""
     lacks_outcomes: Need
     """The need of tiles without the state of outcomes, since an older `sli` wrote them. No window waits for them."""
-    feedback_tiles: tuple[Interval, ...]
-    """Tiles of feedback in which unmatched feedback is counted again."""
-    task_sets: tuple[TaskSet, ...]
-    new_rows: NewRows | None
-    """The new rows, if tiles are amended by them; then the run recomputes the tiles that they may belong to. None:
-    tiles are recomputed from all their rows."""
+    tile_stages: tuple[Recompute | Amend | Fill, ...]
+    """How the run changes tiles, in this order."""
+    roll_up: RollUp
+    write: Write
     final_before: int
     """Tiles before this instant were final when the last run was published."""
-    newly_final: Interval | None
-    """The interval of window ends that became final since the last publication; None if no window did."""
     declared: Cells
     """What the config asks for."""
     cells: Cells
@@ -64,13 +61,9 @@ class Plan:
     """Length of a tile in microseconds."""
     with_predictions: tuple[Interval, ...]
     """Tiles that may hold predictions."""
-    bytes: int
-    """Bytes to read, roughly."""
     run_id: str
     tables: tuple[str, ...] = ()
     """The tables that name the files of the logs, for example `predictions: Delta table, version 12, 34 files`."""
-    changed: tuple[Interval, ...] | None = None
-    """The recomputed tiles whose windows may change; None before they are computed, or if all tiles are."""
 
     @property
     def as_of(self) -> int:
@@ -81,13 +74,45 @@ class Plan:
         return not (
             self.migration
             or self.backfills_progressed
-            or self.task_sets
-            or self.does.of(RECOMPUTE, CONFIRM)
-            or self.feedback_tiles
-            or self.newly_final
+            or self.tile_stages
+            or self.roll_up.newly_final
             or self.new
             or self.gone
             or self.files_changed
+        )
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What the run does, in this order."""
+        return (*self.tile_stages, self.roll_up, self.write)
+
+    @property
+    def new_rows(self) -> NewRows | None:
+        """The new rows, if tiles are amended by them; None: tiles are recomputed from all their rows."""
+        return next((stage.new_rows for stage in self.tile_stages if isinstance(stage, Amend)), None)
+
+    @property
+    def task_stages(self) -> tuple[Recompute | Fill, ...]:
+        """The stages that match rows in tasks."""
+        return tuple(stage for stage in self.tile_stages if not isinstance(stage, Amend))
+
+    @property
+    def task_sets(self) -> tuple[TaskSet, ...]:
+        """The task sets of all stages."""
+        return tuple(stage.task_set for stage in self.task_stages)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to read, roughly."""
+        tasks = (task for task_set in self.task_sets for task in task_set.tasks)
+        files = {file.path: file for task in tasks for file in task.predictions + task.feedback}
+        amending = self.new_rows.bytes if self.new_rows else 0
+        return sum(int(file.row_bytes * file.rows) for file in files.values()) + amending
+
+    def after_tiles(self, changed: Iterable[Interval], held: Iterable[Interval]) -> Plan:
+        """The plan once tiles are computed: some of them changed, and some final ones turned out to be held."""
+        return replace(
+            self, roll_up=replace(self.roll_up, changed=tuple(union(changed))), left=self.left.add(HELD, held)
         )
 
     @property
@@ -103,17 +128,12 @@ class Plan:
     @property
     def new_series(self) -> tuple[str, ...]:
         """SLIs whose every window is rolled up."""
-        return tuple(self.cells.series) if self.new.slice_sets else self.new.changed
+        return self.cells.slis_in(self.new)
 
     @property
     def files_changed(self) -> int:
         """How many files are new, rewritten or removed."""
         return 0 if self.older else sum(len(cause.files) for cause in self.causes)
-
-    @property
-    def may_change(self) -> tuple[Interval, ...]:
-        """The recomputed tiles whose windows may change: all of them until `changed` says which."""
-        return self.to_recompute if self.changed is None else self.changed
 
     @property
     def to_recompute(self) -> tuple[Interval, ...]:
@@ -173,39 +193,36 @@ class Plan:
 
     def to_dict(self) -> dict[str, object]:
         """The plan as plain values, instants as ISO 8601."""
-
-        def spans(intervals: Iterable[Interval]) -> list[list[str]]:
-            return [[iso(interval.start), iso(interval.end)] for interval in intervals]
-
         return {
             "run_id": self.run_id,
             "as_of": iso(self.as_of),
-            "asked": spans([self.request.part])[0] if self.request.part else None,
+            "asked": plain(self.request.part),
             "backfill": self.request.backfill.id if self.request.backfill else None,
             "migration": self.migration.to_dict() if self.migration else None,
             "causes": [
-                {"what": c.what, "files": [masked(file) for file in c.files], "intervals": spans(c.intervals)}
+                {"what": c.what, "files": [masked(file) for file in c.files], "intervals": plain(c.intervals)}
                 for c in self.causes
             ],
             "tables": [masked(table) for table in self.tables],
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
-            "recompute": spans(self.to_recompute),
-            "check": spans(self.to_confirm),
+            "recompute": plain(self.to_recompute),
+            "check": plain(self.to_confirm),
             "new_series": list(self.new_series),
             "gone_series": [
                 *self.gone.series.values(),
                 *self.gone.grains,
                 *(",".join(columns) for columns in self.gone.slice_sets),
             ],
-            "held": spans(self.held),
-            "pending": spans(self.left.of(RECOMPUTE)),
-            "unchecked": spans(self.left.of(CONFIRM)),
-            "filled": {name: spans(tiles) for name, tiles in self.to_fill.items()},
-            "lacking": {name: spans(tiles) for name, tiles in self.lacking.items()},
-            "outcomes_filled": spans(self.outcomes_to_fill),
-            "outcomes_lacking": spans(self.outcomes_lacking),
+            "held": plain(self.held),
+            "pending": plain(self.left.of(RECOMPUTE)),
+            "unchecked": plain(self.left.of(CONFIRM)),
+            "filled": {name: plain(tiles) for name, tiles in self.to_fill.items()},
+            "lacking": {name: plain(tiles) for name, tiles in self.lacking.items()},
+            "outcomes_filled": plain(self.outcomes_to_fill),
+            "outcomes_lacking": plain(self.outcomes_lacking),
             "tasks": self.task_count,
             "bytes": self.bytes,
             "jobs": [task_set.to_dict() for task_set in self.task_sets],
+            "stages": plain(self.stages),
         }

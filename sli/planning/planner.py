@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,6 +26,7 @@ from sli.planning.new_rows import NewRows, new_rows_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
+from sli.planning.stages import Amend, Fill, Group, Recompute, RollUp, Write
 from sli.planning.stale import tiles_with_predictions
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
 from sli.slices import SliceBy
@@ -54,29 +55,22 @@ def plan(
     `moved`: tiles with predictions that win or lose to rows in other tiles, and did not when they were published.
     Raises StoreError if the as_of is older than published and the store must be migrated first.
     """
+    if published is not None:
+        request = request.not_before(published.as_of)
     return _Planner(config, inputs, published, seen, request, approach, moved).plan()
 
 
+@dataclass(frozen=True)
 class _Planner:
     """Computes the parts of a plan, each once, from the parts before it."""
 
-    def __init__(
-        self,
-        config: Config,
-        inputs: Inputs,
-        published: Published | None,
-        seen: Inputs,
-        request: Request,
-        approach: Approach,
-        moved: Sequence[Interval],
-    ) -> None:
-        self.config, self.inputs, self.published, self.seen, self.moved = config, inputs, published, seen, moved
-        self.request = request if published is None else request.not_before(published.as_of)
-        self.approach = approach
-        self.older = published is not None and self.request.as_of < published.as_of
-        scratch = published is None or self.older or published.outdated or published.base != config.base
-        self.basis = None if scratch else published
-        """The published run to build on; None: everything is computed from scratch."""
+    config: Config
+    inputs: Inputs
+    published: Published | None
+    seen: Inputs
+    request: Request
+    approach: Approach
+    moved: Sequence[Interval]
 
     def plan(self) -> Plan:
         config, basis, ledger, request = self.config, self.basis, self.ledger, self.request
@@ -92,14 +86,13 @@ class _Planner:
             left=ledger.left,
             lacks={sli.name: lacks_any(sli) for sli in config.declared},
             lacks_outcomes=lacks(config.outcomes.state.id),
-            feedback_tiles=tuple(ledger.feedback_tiles),
-            task_sets=tuple(self.task_sets),
-            new_rows=self.new_rows,
+            tile_stages=tuple(self.tile_stages),
+            roll_up=self.roll_up,
+            write=Write(self.tables, replaces_all=basis is None),
             final_before=ledger.final_before,
-            newly_final=_newly_final(config, basis, request.as_of),
             declared=Cells.declared(config),
             cells=self.cells,
-            published=Cells() if self.published is None or self.older else self.published.cells,
+            published=self.published_cells,
             backfills=backfills,
             backfills_progressed=backfills != (basis.backfills if basis else ()),
             winners_may_change=self.winners_may_change,
@@ -107,10 +100,21 @@ class _Planner:
             migration=self.migration,
             tile=config.tile,
             with_predictions=tuple(self.with_predictions),
-            bytes=self.bytes,
             run_id=_run_id(config, self.inputs, request),
             tables=self.inputs.tables,
         )
+
+    @cached_property
+    def older(self) -> bool:
+        return self.published is not None and self.request.as_of < self.published.as_of
+
+    @cached_property
+    def basis(self) -> Published | None:
+        """The published run to build on; None: everything is computed from scratch."""
+        published = self.published
+        if published is None or self.older or published.outdated or published.base != self.config.base:
+            return None
+        return published
 
     @cached_property
     def causes(self) -> list[Cause]:
@@ -138,6 +142,11 @@ class _Planner:
         return replace(declared, slice_sets=known or declared.slice_sets)
 
     @cached_property
+    def published_cells(self) -> Cells:
+        """What is published; nothing if as_of is older."""
+        return Cells() if self.published is None or self.older else self.published.cells
+
+    @cached_property
     def new_slice_sets(self) -> tuple[SliceBy, ...]:
         """Slice sets that stored tiles lack."""
         return (self.cells - self.basis.cells).slice_sets if self.basis else ()
@@ -161,20 +170,51 @@ class _Planner:
         rows = new_rows_of(self.inputs, basis, self.seen, self.causes, request.as_of)
         return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None
 
-    @cached_property
-    def task_sets(self) -> list[TaskSet]:
-        """Tasks for the tiles to recompute, then for those to fill with states, then for those to fill with slices."""
-        does, left = self.ledger.does, self.ledger.left
-        recomputed, feedback = does.of(RECOMPUTE, CONFIRM), self.ledger.feedback_tiles
-        first = [] if self.new_rows else self._task_sets(recomputed, self.cells.slice_sets, feedback=feedback)
+    @property
+    def tile_stages(self) -> Iterator[Recompute | Amend | Fill]:
+        """Tiles are recomputed or amended; then some are filled with states, and then others with slices."""
+        does, left, feedback = self.ledger.does, self.ledger.left, self.ledger.feedback_tiles
+        tiles, confirm = does.of(RECOMPUTE), does.of(CONFIRM)
+        if self.new_rows is not None:
+            if tiles or confirm or feedback or any(cause.files for cause in self.causes):
+                yield Amend(does.of(RECOMPUTE, CONFIRM), self.new_rows)
+        else:
+            for task_set in self._task_sets(does.of(RECOMPUTE, CONFIRM), self.cells.slice_sets, feedback=feedback):
+                yield Recompute(tiles=tiles, confirm=confirm, feedback_tiles=tuple(feedback), task_set=task_set)
         old_slice_sets = tuple(columns for columns in self.cells.slice_sets if columns not in self.new_slice_sets)
-        fills = [
-            task_set
-            for states, tiles in _states_by_tiles(self.config.states, does)
-            for task_set in self._task_sets(tiles, old_slice_sets, states)
-        ]
-        rest = difference(self.with_predictions, [*does.of(RECOMPUTE), *left.of(RECOMPUTE)])
-        return [*first, *fills, *self._task_sets(rest, self.new_slice_sets)]
+        for states, lacking in _states_by_tiles(self.config.states, does):
+            for task_set in self._task_sets(lacking, old_slice_sets, states):
+                yield Fill(lacking, task_set)
+        rest = difference(self.with_predictions, [*tiles, *left.of(RECOMPUTE)])
+        for task_set in self._task_sets(rest, self.new_slice_sets):
+            yield Fill(tuple(rest), task_set)
+
+    @property
+    def roll_up(self) -> RollUp:
+        """The SLIs of each group have the same windows to roll up."""
+        does, left, new = self.ledger.does, self.ledger.left, self.cells - self.published_cells
+        groups: dict[Group, list[Sli]] = {}
+        for sli in self.config.declared:
+            group = Group(
+                slis=(),
+                everywhere=self.basis is None or sli.name in self.cells.slis_in(new),
+                filled=does.of(*lacks_any(sli)),
+                waits_for=left.of(RECOMPUTE, *lacks_any(sli)),
+                reference=sli.reference,
+            )
+            groups.setdefault(group, []).append(sli)
+        return RollUp(
+            groups=tuple(replace(group, slis=tuple(slis)) for group, slis in groups.items()),
+            changed=does.of(RECOMPUTE),
+            new_grains=new.grains,
+            newly_final=_newly_final(self.config, self.basis, self.request.as_of),
+        )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that the run writes; of an older as_of only the history."""
+        history = ("revisions", "runs")
+        return history if self.older else ("tiles", "days", "keys", "inputs", "audit", *history, "results")
 
     def _task_sets(
         self,
@@ -185,13 +225,6 @@ class _Planner:
     ) -> list[TaskSet]:
         wanted = self.config.states if states is None else states
         return task_sets(self.config, self.inputs, list(tiles), feedback or [], wanted, slice_sets, self.approach.split)
-
-    @property
-    def bytes(self) -> int:
-        tasks = (task for task_set in self.task_sets for task in task_set.tasks)
-        files = {file.path: file for task in tasks for file in task.predictions + task.feedback}
-        amending = self.new_rows.bytes if self.new_rows else 0
-        return sum(int(file.row_bytes * file.rows) for file in files.values()) + amending
 
     @property
     def winners_may_change(self) -> bool:

@@ -37,7 +37,7 @@ class IndexUpdate:
 
 def index_update(inputs: Inputs, plan: Plan, seen: Inputs, published: Published | None) -> IndexUpdate:
     """What this run adds to the index of ids: the files that came since the published run."""
-    looked_up = plan.new_rows is not None and plan.new_rows.any
+    looked_up = plan.new_rows is not None
     if published is None or plan.from_scratch or (published.id_hash != HASH and not looked_up):
         return IndexUpdate("")
     predictions, feedback = (
@@ -157,21 +157,15 @@ def _write_inputs(transaction: Transaction, staged: Staged) -> None:
 
 def _write_tiles(transaction: Transaction, staged: Staged, plan: Plan) -> None:
     """Write the partitions of the hour and day tiles that this run touched."""
-    if plan.from_scratch:
-        replacing = "true" if transaction.published else None
-        transaction.write("tiles", staged.tiles, replacing=replacing)
-        transaction.write("days", staged.days, replacing=replacing)
-        return
     for name, rows, partition, values in (
         ("tiles", staged.tiles, "day", sorted(staged.touched)),
         ("days", staged.days, "month", sorted({day[:7] for day in staged.touched})),
     ):
-        if values:
-            transaction.write(
-                name,
-                rows.filter(pc.is_in(rows.column(partition), pa.array(values))),
-                replacing=f"{partition} IN ({', '.join(map(repr, values))})",
-            )
+        if plan.write.replaces_all:
+            transaction.write(name, rows, replacing="true")
+        elif values:
+            touched = rows.filter(pc.is_in(rows.column(partition), pa.array(values)))
+            transaction.write(name, touched, replacing=f"{partition} IN ({', '.join(map(repr, values))})")
 
 
 def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:

@@ -25,7 +25,7 @@ from sli.config.model import Config
 from sli.engine.arrow import Flags
 from sli.engine.connection import connected, prepare_cursor
 from sli.engine.sql import literal
-from sli.planning.affected import SliChange, windows_compared_with
+from sli.planning.affected import windows_compared_with
 from sli.planning.plan import Plan
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
 from sli.publishing.transaction import Transaction
@@ -248,7 +248,7 @@ def _with_changed_windows(
     window, reference = (np.full(len(rows), plan.from_scratch) for _ in range(2))
     comparing = [] if plan.from_scratch else [sli for sli in slis if sli.reference is not None]
     for sli in comparing:
-        changed = SliChange.of(plan, sli).changed
+        changed = plan.roll_up.changed_for(plan.roll_up.group_of(sli))
         of_sli = np.flatnonzero(_is_in(rows, "sli", [sli.name]))
         names = rows.select(["grain"]).take(pa.array(of_sli, pa.int64()))
         for grain in grains:

@@ -22,7 +22,7 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, nearest
 from sli.matching.execute import one_cluster
-from sli.planning.affected import SliChange, affected_windows, windows_resting_on
+from sli.planning.affected import windows_resting_on
 from sli.planning.as_of import as_of_instant
 from sli.planning.plan import Plan
 from sli.planning.published import Published
@@ -274,9 +274,10 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         starts, ends = grain.windows(config.zone, config.since_instant, newest)
         slis_by_windows: dict[tuple[bool, ...], list[str]] = {}
         for sli in config.declared:
-            change = SliChange.of(plan, sli)
-            hit = affected_windows(config.zone, plan, change, newest, grain, starts, ends)
-            hit &= windows_resting_on(config.zone, grain, starts, ends, change.changed, sli.reference)
+            group = plan.roll_up.group_of(sli)
+            hit = plan.roll_up.windows(config.zone, group, newest, grain, starts, ends)
+            changed = plan.roll_up.changed_for(group)
+            hit &= windows_resting_on(config.zone, grain, starts, ends, changed, sli.reference)
             slis_by_windows.setdefault(tuple(hit.tolist()), []).append(sli.name)
         for hits, slis in slis_by_windows.items():
             rows += [

@@ -26,10 +26,11 @@ from sli.matching.id_index import HASH, IdIndex, index_rows
 from sli.matching.other_tiles import differing_tiles, find_losers, published_losers
 from sli.matching.spec import Spec
 from sli.matching.unmatched import with_reasons
-from sli.planning.needs import HELD, RECOMPUTE, Needs, lacks
+from sli.planning.needs import RECOMPUTE, Needs, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.plan import Plan
 from sli.planning.published import Published
+from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
 from sli.publishing.delta_tables import Within
 from sli.publishing.store import LAYOUT
@@ -43,7 +44,7 @@ from sli.tiles.amend import Contributions, contributions
 from sli.tiles.audit_delta import amend_audit, audit_rows, changed_audit
 from sli.tiles.build import match_and_build
 from sli.tiles.delta import changed_tiles, update_tiles
-from sli.tiles.replace import changed_intervals, replace_tiles
+from sli.tiles.replace import changed_intervals, with_filled, with_recomputed
 
 LOG = logging.getLogger("sli")
 Progress = Callable[[str, int, int], None]
@@ -118,6 +119,11 @@ class StoredTiles:
         return self.transaction.rows(name, columns, only, within)
 
 
+def unchanged_tiles(config: Config, plan: Plan) -> HourTiles:
+    """The tiles of a plan that changes none: no stored tile is read."""
+    return HourTiles(plan, with_states(TILES.empty_table(), config.states), set(), set())
+
+
 def recompute_tiles(
     config: Config,
     transaction: Transaction,
@@ -134,27 +140,36 @@ def recompute_tiles(
     try:
         with step(progress, "looking for repeated ids"):
             plan, losing = _find_losers(config, inputs, plan, before, plan_with)
-        computed = [(task_set, _match(config, task_set, losing, plan.as_of, progress)) for task_set in plan.task_sets]
+        tiles, held = _carry_out(config, transaction.published, plan, before, losing, progress)
     except OutOfMemory as error:
         raise TooLarge(error) from error
-    tiles, held = replace_tiles(config.states, config.tile, before, computed, plan, transaction.published)
     changed = _changed_tiles(config.states, config.tile, transaction.published, plan, before, tiles)
-    plan = replace(plan, left=plan.left.add(HELD, held), changed=changed)
+    plan = plan.after_tiles(changed, held)
     with step(progress, "looking for the predictions of unmatched feedback"):
         tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
     return HourTiles(plan, tiles, _touched_days(plan, before, tiles) | reclassified)
+
+
+def _carry_out(
+    config: Config, published: Published | None, plan: Plan, before: pa.Table, losing: pa.Table, progress: Progress
+) -> tuple[pa.Table, list[Interval]]:
+    """The tiles after the stages of a plan, and the final tiles that are held; `before` are the tiles before them."""
+    tiles, held = before, list[Interval]()
+    for stage in plan.task_stages:
+        computed = _match(config, stage.task_set, losing, plan.as_of, progress)
+        if isinstance(stage, Recompute):
+            tiles, held = with_recomputed(config.tile, tiles, computed, stage, published)
+        else:
+            tiles = with_filled(before, tiles, computed, stage.task_set)
+    return with_states(tiles, config.states), held
 
 
 def _touched_days(plan: Plan, before: pa.Table, tiles: pa.Table) -> set[str]:
     """Local days whose tiles a run recomputed, filled or removed; `before` are the tiles it began with."""
     if plan.from_scratch:
         return _days_of(tiles)
-    touched = [
-        *plan.to_recompute,
-        *plan.to_confirm,
-        *plan.feedback_tiles,
-        *(interval for task_set in plan.task_sets for work in task_set.tasks for interval in work.prediction_tiles),
-    ]
+    tasks = (task for task_set in plan.task_sets for task in task_set.tasks)
+    touched = [interval for task in tasks for interval in (*task.prediction_tiles, *task.feedback_tiles)]
     days: set[str] = set()
     for rows in (before, tiles):
         starts = rows.column("start").cast(pa.int64()).to_numpy()
@@ -168,25 +183,18 @@ def _days_of(rows: pa.Table) -> set[str]:
 
 def _changed_tiles(
     states: Mapping[str, State], tile: int, published: Published | None, plan: Plan, before: pa.Table, tiles: pa.Table
-) -> tuple[Interval, ...] | None:
+) -> list[Interval]:
     """The recomputed tiles whose windows may change: their states changed, or windows waited for them."""
     if published is None or plan.from_scratch:
-        return None
+        return list(plan.to_recompute)
     waited = intersection(published.needs.of(RECOMPUTE, *map(lacks, published.needs.states)), plan.to_recompute)
-    return tuple(union([*changed_intervals(states, tile, before, tiles, plan.to_recompute), *waited]))
+    return [*changed_intervals(states, tile, before, tiles, plan.to_recompute), *waited]
 
 
 def amend_tiles(
     config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
 ) -> HourTiles:
     """Change the tiles only by the new rows. Raises CannotAmend if tiles cannot be amended."""
-    if not new_rows.any:
-        return HourTiles(
-            replace(plan, does=Needs()),
-            with_states(TILES.empty_table(), config.states),
-            set(),
-            set(),
-        )
     try:
         with within_memory("new rows"):
             return _amend_by_new_rows(config, transaction, plan, new_rows, progress)
@@ -207,11 +215,8 @@ def _amend_by_new_rows(
     if held:
         rows = rows.filter(pa.array(~_lie_in(rows, held)))
         tiles, touched, _ = _amend(config, transaction, plan, pairs, rows, held)
-    exact = replace(
-        plan,
-        does=Needs({RECOMPUTE: _tiles_at(config.tile, rows)}),
-        left=plan.left.add(HELD, held),
-    )
+    changed = _tiles_at(config.tile, rows)
+    exact = replace(plan, does=Needs({RECOMPUTE: changed})).after_tiles(changed, held)
     return HourTiles(exact, with_states(tiles, config.states), touched, touched)
 
 

@@ -18,7 +18,6 @@ from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.logs.files import Files
-from sli.planning.affected import SliChange, affected_windows, reaches_all
 from sli.planning.cells import Cells
 from sli.planning.plan import Plan
 from sli.planning.published import Published
@@ -29,23 +28,19 @@ from sli.publishing.transaction import Transaction
 from sli.rollup.reference import reference_tables
 from sli.rollup.results import Pass, roll_up, tile_tables
 from sli.runs.hour_tiles import Progress, step
-from sli.slis import Sli
 
 
 def passes_of(
-    slis: Sequence[Sli], grains: tuple[Grain, ...], zone: Zone, plan: Plan, newest: int, published: Published | None
+    grains: tuple[Grain, ...], zone: Zone, plan: Plan, newest: int, published: Published | None
 ) -> list[Pass]:
     """The passes of a run; `newest` is the end of the newest hour with predictions."""
     reached = newest
     if published is not None and not plan.from_scratch:
         # If the newest hour is the same, no window reaches further than before.
         reached = END if newest == published.newest else min(newest, published.newest)
-    slis_by_change: dict[SliChange, list[Sli]] = {}
-    for sli in slis:
-        slis_by_change.setdefault(SliChange.of(plan, sli), []).append(sli)
     return [
-        Pass(tuple(group), grains, functools.partial(affected_windows, zone, plan, change, reached))
-        for change, group in slis_by_change.items()
+        Pass(group.slis, grains, functools.partial(plan.roll_up.windows, zone, group, reached))
+        for group in plan.roll_up.groups
     ]
 
 
@@ -93,7 +88,7 @@ def compare(
             known = rows_known_at(transaction.store, transaction.published, plan.as_of)
             scope = Scope(config, replace(plan, published=_cells_of(known, plan)), passes)
             return difference(by_grain(known), rolled_up, scope)
-        published = _published_rows(config.declared, config.zone, config.since_instant, transaction, plan, newest)
+        published = _published_rows(config.zone, config.since_instant, transaction, plan, newest)
         return difference(published, rolled_up, Scope(config, plan, passes))
 
 
@@ -109,15 +104,9 @@ def _cells_of(rows: pa.Table, plan: Plan) -> Cells:
     )
 
 
-def _published_rows(
-    slis: Sequence[Sli], zone: Zone, since: int, transaction: Transaction, plan: Plan, newest: int
-) -> dict[str, ReadRows]:
+def _published_rows(zone: Zone, since: int, transaction: Transaction, plan: Plan, newest: int) -> dict[str, ReadRows]:
     """The published rows to compare with, by grain."""
-    published, first = transaction.published, None
-    if published is not None and not (plan.from_scratch or plan.new or plan.gone or reaches_all(slis, plan)):
-        # No window that ends before the earliest change can differ.
-        matured = [plan.newly_final.start] if plan.newly_final else []
-        changed = (interval.start for interval in (*plan.to_recompute, *plan.tiles_to_fill))
-        earliest = min([newest, published.newest, *matured, *changed])
-        first = zone.date(max(earliest, since) - 1).isoformat()
+    published, earliest, first = transaction.published, plan.roll_up.earliest, None
+    if published is not None and earliest is not None and not plan.gone:
+        first = zone.date(max(min(newest, published.newest, earliest), since) - 1).isoformat()
     return published_by_grain(transaction, first)

@@ -51,6 +51,7 @@ from sli.runs.hour_tiles import (
     newest_end,
     recompute_tiles,
     step,
+    unchanged_tiles,
     with_edges,
 )
 from sli.runs.outcome import Outcome, nothing_counts_warnings, nothing_to_do, published_outcome
@@ -167,8 +168,7 @@ def _attempt(
     plan_with = functools.partial(plan_request, config, inputs, transaction.published, seen, request, learned.approach)
     plan = plan_with()
     if plan.empty:
-        warnings = feedback_warnings(config, inputs.feedback)
-        return nothing_to_do(plan, inputs, warnings)
+        return nothing_to_do(plan, inputs, feedback_warnings(config, inputs.feedback))
     _prepare(config, transaction, plan, turn, inputs)
     hours = _match_and_tile(config, transaction, plan, inputs, plan_with, progress)
     plan = hours.plan
@@ -178,7 +178,7 @@ def _attempt(
         days = update_days(config, before, hours.tiles, hours.touched)
     conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, days, hours.touched)
     newest = newest_end(stored, config.zone, config.since_instant, hours, days)
-    passes = passes_of(config.declared, config.all_grains, config.zone, plan, newest, transaction.published)
+    passes = passes_of(config.all_grains, config.zone, plan, newest, transaction.published)
     tiles = with_edges(stored, config.zone, config.since_instant, hours, passes, newest)
     rolled_up = roll_up_passes(config, plan.as_of, tiles, days, newest, passes, inputs.predictions, progress)
     changes = compare(config, transaction, plan, newest, passes, rolled_up, progress)
@@ -195,8 +195,8 @@ def _attempt(
         inputs=inputs,
         seen=seen,
     )
-    state = next_state(config, plan, newest, transaction.published, index)
     with step(progress, "writing"):
+        state = next_state(config, plan, newest, transaction.published, index)
         visible = commit(transaction, plan, changes, staged, state, began)
     outcome = published_outcome(config, plan, visible, changes, audit, audit_before, inputs, conflicts)
     return replace(outcome, warnings=outcome.warnings + nothing_counts_warnings(config, days, audit))
@@ -215,10 +215,9 @@ def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress)
 
 def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.Turn, inputs: Inputs) -> None:
     """Check what can fail before the work begins, and wait for the turn. Raises Overtaken (at most once), SliError."""
-    if plan.new_rows is None:
+    if plan.task_stages:
         check_states(config, inputs.predictions)
-        if plan.task_sets:
-            check_cluster(config)
+        check_cluster(config)
     if turn.take() and transaction.overtaken:
         raise Overtaken
     if plan.migration is not None:
@@ -234,9 +233,11 @@ def _match_and_tile(
     plan_with: PlanWith,
     progress: Progress,
 ) -> HourTiles:
-    if plan.new_rows is None:
+    if plan.new_rows is not None:
+        return amend_tiles(config, transaction, plan, plan.new_rows, progress)
+    if plan.tile_stages or plan.from_scratch:
         return recompute_tiles(config, transaction, plan, inputs, plan_with, progress)
-    return amend_tiles(config, transaction, plan, plan.new_rows, progress)
+    return unchanged_tiles(config, plan)
 
 
 def _audits(

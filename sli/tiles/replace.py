@@ -14,63 +14,47 @@ import pyarrow as pa
 from sli.calendar.interval import Interval, difference, union
 from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
-from sli.planning.plan import Plan
 from sli.planning.published import Published
+from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
 from sli.slis.states import State, with_states
 
 KEYS = ("span", "start", "slice_by", "slice")
 
 
-def replace_tiles(
-    states: Mapping[str, State],
-    tile: int,
-    stored: pa.Table,
-    recomputed: list[tuple[TaskSet, pa.Table]],
-    plan: Plan,
-    published: Published | None,
+def with_recomputed(
+    tile: int, stored: pa.Table, recomputed: pa.Table, stage: Recompute, published: Published | None
 ) -> tuple[pa.Table, list[Interval]]:
-    """All tiles after a run, and the intervals of final tiles that are held.
-
-    `recomputed` has the rows of each set of tasks: the first set recomputes tiles if the plan has any, the others fill
-    the rest with new states and slices.
-    """
+    """The stored tiles with the recomputed ones in their place, and the intervals of final tiles that are held."""
     con = scratch()
     con.register("stored_arrow", stored)
-    held: list[Interval] = []
-    tiles = stored
-    if plan.to_recompute or plan.to_confirm or plan.feedback_tiles:
-        rows, recomputed = recomputed[0][1], recomputed[1:]
-        con.register("recomputed_arrow", rows)
-        held = _find_held(con, stored, rows, plan, tile, published)
-        pairs = inside_sql("epoch_us(start)", difference([*plan.to_recompute, *plan.to_confirm], held))
-        feedback = inside_sql("epoch_us(start)", plan.feedback_tiles)
-        replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
-        kept = con.sql(f"SELECT * FROM stored_arrow WHERE NOT {replaced}").to_arrow_table()
-        new = con.sql(f"SELECT * FROM recomputed_arrow WHERE {replaced}").to_arrow_table()
-        tiles = pa.concat_tables([kept, new], promote_options="permissive")
-    for task_set, rows in recomputed:
-        tiles = _fill(con, tiles, rows, task_set)
-    return with_states(tiles, states), held
+    con.register("recomputed_arrow", recomputed)
+    held = _find_held(con, stored, recomputed, stage, tile, published)
+    pairs = inside_sql("epoch_us(start)", difference([*stage.tiles, *stage.confirm], held))
+    feedback = inside_sql("epoch_us(start)", stage.feedback_tiles)
+    replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
+    kept = con.sql(f"SELECT * FROM stored_arrow WHERE NOT {replaced}").to_arrow_table()
+    new = con.sql(f"SELECT * FROM recomputed_arrow WHERE {replaced}").to_arrow_table()
+    return pa.concat_tables([kept, new], promote_options="permissive"), held
 
 
 def _find_held(
     con: duckdb.DuckDBPyConnection,
     stored: pa.Table,
     recomputed: pa.Table,
-    plan: Plan,
+    stage: Recompute,
     tile: int,
     published: Published | None,
 ) -> list[Interval]:
     """The tiles to confirm that input would change."""
-    if not plan.to_confirm or published is None:
+    if not stage.confirm or published is None:
         return []
     names = ["start", "slice_by", "slice", "predictions", "labelled"]
     # Some stored tiles lack the others.
     comparable = set(stored.schema.names) - set(published.needs.states)
     names += [name for name in recomputed.schema.names if name in comparable and "_" in name and name != "slice_by"]
     sets = ", ".join(literal(",".join(columns)) for columns in published.slice_sets)
-    confirmed = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', plan.to_confirm)}"
+    confirmed = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', stage.confirm)}"
     rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {confirmed}"
     old, new = rows.format("stored_arrow"), rows.format("recomputed_arrow")
     starts = con.execute(
@@ -101,11 +85,16 @@ def changed_intervals(
     return union(Interval(start, start + tile) for (start,) in starts)
 
 
-def _fill(con: duckdb.DuckDBPyConnection, tiles: pa.Table, recomputed: pa.Table, task_set: TaskSet) -> pa.Table:
-    """Add to the tiles what a set of tasks computed: new states as columns, new slices and windows as rows."""
+def with_filled(stored: pa.Table, tiles: pa.Table, computed: pa.Table, task_set: TaskSet) -> pa.Table:
+    """The tiles with what a set of tasks computed: new states as columns, new slices and windows as rows.
+
+    `stored` are the tiles before the run.
+    """
+    con = scratch()
+    con.register("stored_arrow", stored)
     con.register("tiles_arrow", tiles)
-    con.register("filling_arrow", recomputed)
-    old, new = tiles.schema.names, recomputed.schema.names
+    con.register("filling_arrow", computed)
+    old, new = tiles.schema.names, computed.schema.names
     columns = ", ".join(
         name
         if name in KEYS

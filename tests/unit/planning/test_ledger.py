@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,14 +49,14 @@ needs = st.builds(
 look_backs = st.none() | st.integers(0, 30).map(lambda hours: hours * HOUR)
 
 
-def ledger(left: Needs, came: list[Interval], look_back: int | None = None) -> Ledger:
+def ledger(left: Needs, came: list[Interval], look_back: int | None = None, moved: Sequence[Interval] = ()) -> Ledger:
     """The ledger after a run that left needs and knew only one state, when feedback came."""
     basis = Published(
         sequence=1, run_id="r", as_of=BEFORE, base="", newest=BEFORE, states=(OLD,), slice_sets=((),), grains=(),
         series={}, objectives={}, needs=left,
     )  # fmt: skip
     causes = [Cause("new feedback", tuple(came))]
-    return ledger_of(CONFIG, basis, causes, [HOURS], Request(HOURS.end, look_back))
+    return ledger_of(CONFIG, basis, causes, [HOURS], Request(HOURS.end, look_back), moved)
 
 
 @settings(max_examples=40)
@@ -79,6 +81,14 @@ def test_a_final_tile_is_recomputed_only_if_it_waited_since_before(
 
 
 @settings(max_examples=40)
+@given(needs, tiles)
+def test_tiles_whose_winners_moved_are_computed_whatever_is_asked(left: Needs, moved: list[Interval]) -> None:
+    after = ledger(left, [], look_back=0, moved=moved)
+    assert not difference(moved, after.does.of(RECOMPUTE, CONFIRM))
+    assert not difference(intersection(after.does.of(RECOMPUTE), FINAL), left.of(RECOMPUTE))
+
+
+@settings(max_examples=40)
 @given(needs, tiles, look_backs)
 def test_a_held_tile_leaves_when_it_is_recomputed_or_confirmed(
     left: Needs, came: list[Interval], look_back: int | None
@@ -89,7 +99,7 @@ def test_a_held_tile_leaves_when_it_is_recomputed_or_confirmed(
 
 @settings(max_examples=40)
 @given(needs, tiles, look_backs)
-def test_tiles_gain_a_new_state_by_a_recompute_or_a_fill_or_lack_it_and_held_ones_are_not_filled(
+def test_tiles_gain_a_new_state_by_a_recompute_or_a_fill_or_lack_it_and_held_or_confirmed_ones_are_not_filled(
     left: Needs, came: list[Interval], look_back: int | None
 ) -> None:
     after = ledger(left, came, look_back)
@@ -97,5 +107,5 @@ def test_tiles_gain_a_new_state_by_a_recompute_or_a_fill_or_lack_it_and_held_one
         fills, missing = after.does.of(lacks(state)), after.left.of(lacks(state))
         complete = union([*after.does.of(RECOMPUTE), *after.left.of(RECOMPUTE)])
         assert not difference([HOURS], [*fills, *missing, *complete])
-        assert not intersection(fills, [*missing, *complete, *left.of(HELD)])
+        assert not intersection(fills, [*missing, *complete, *left.of(HELD), *after.does.of(CONFIRM)])
     assert OLD not in (*after.does.states, *after.left.states)

@@ -1,0 +1,98 @@
+"""A plan is the list of its stages: what `sli plan` shows is what a run executes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders import MONDAY, small_world
+from oracle import Feedback, Prediction
+from scenario import DAY, HOUR, Scenario, text
+
+import sli
+from sli.planning.cells import Cells
+from sli.planning.plan import Plan
+from sli.planning.stages import Amend, Fill, Recompute, RollUp, Write, plain
+
+TEN = MONDAY + 10 * HOUR
+PUBLISHED = TEN + 2 * HOUR
+WORLD = small_world(grains=("hour", "day"), slice_by=((), ("site",)))
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    """Two predictions, one with a label, published over all; the logs have sites, too."""
+    made = Scenario(tmp_path, WORLD)
+    made.log_predictions("p.parquet", [prediction("a", TEN), prediction("b", TEN + HOUR)])
+    made.log_feedback("f.parquet", [Feedback("a", TEN + 1, 1.0)])
+    made.world = replace(WORLD, slice_by=((),))
+    made.run(PUBLISHED)
+    return made
+
+
+def prediction(id: str, time: int) -> Prediction:
+    return Prediction(id, time, 0.9, {"site": "n"})
+
+
+def planned(scenario: Scenario, as_of: int) -> Plan:
+    """The plan of a run, after it was checked that the run executes the same stages."""
+    plan = sli.plan(scenario.config, as_of=text(as_of))
+    ran = scenario.run(as_of).plan
+    assert [type(stage) for stage in ran.stages] == [type(stage) for stage in plan.stages]
+    # Which of the tiles really change shows only in the run.
+    assert plain((*ran.task_stages, ran.roll_up.groups, ran.write)) == plain(
+        (*plan.task_stages, plan.roll_up.groups, plan.write)
+    )
+    return plan
+
+
+def test_new_rows_amend_tiles_and_windows_are_rolled_up_from_them(scenario: Scenario) -> None:
+    scenario.log_feedback("g.parquet", [Feedback("b", TEN + HOUR + 1, 1.0)])
+    plan = planned(scenario, PUBLISHED)
+    assert [type(stage) for stage in plan.stages] == [Amend, RollUp, Write]
+    assert plan.roll_up.changed == plan.to_recompute
+
+
+def test_a_new_sli_and_new_slices_are_filled_into_stored_tiles(scenario: Scenario) -> None:
+    scenario.world = replace(WORLD, slis=("accuracy", "brier"))
+    plan = planned(scenario, PUBLISHED)
+    assert [type(stage) for stage in plan.tile_stages] == [Fill, Fill]
+    assert plan.new.slice_sets == (("site",),)
+    assert all(group.everywhere for group in plan.roll_up.groups)
+    assert sli.plan(scenario.config, as_of=text(PUBLISHED)).empty
+
+
+def test_a_rewritten_file_recomputes_its_tiles(scenario: Scenario) -> None:
+    scenario.log_predictions("p.parquet", [prediction("a", TEN), prediction("c", TEN + HOUR)])
+    plan = planned(scenario, PUBLISHED)
+    assert [type(stage) for stage in plan.stages] == [Recompute, RollUp, Write]
+
+
+def test_without_anything_to_do_no_stage_changes_tiles(scenario: Scenario) -> None:
+    assert planned(scenario, PUBLISHED).empty
+    final = planned(scenario, TEN + 3 * DAY)
+    assert not final.tile_stages
+    assert final.roll_up.newly_final
+
+
+def test_stages_are_plain_values_too(scenario: Scenario) -> None:
+    scenario.log_predictions("p.parquet", [prediction("a", TEN)])
+    stages = sli.plan(scenario.config, as_of=text(PUBLISHED)).to_dict()["stages"]
+    assert isinstance(stages, list)
+    assert [stage["stage"] for stage in stages] == ["recompute", "roll up", "write"]
+    assert stages[0]["tiles"] == [["2024-01-15T10:00Z", "2024-01-15T12:00Z"]]
+    assert stages[1]["groups"][0]["slis"] == ["accuracy"]
+    assert "results" in stages[2]["tables"]
+
+
+def test_a_definition_an_objective_a_grain_or_a_slice_set_makes_cells_new_or_gone() -> None:
+    before = Cells({"a": "1", "b": "1"}, {"a": None, "b": ">= 1"}, ("day",), ((),))
+    now = Cells({"a": "2", "b": "1"}, {"a": None, "b": None}, ("hour",), ((), ("site",)))
+    new, gone = now - before, before - now
+    assert new.changed == ("a", "b")
+    assert new.grains == ("hour",)
+    assert now.slis_in(new) == ("a", "b")
+    assert gone.series == {"a": "1"}
+    assert not gone.slice_sets
+    assert not before - before

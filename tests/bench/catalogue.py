@@ -17,6 +17,7 @@ from typing import Any
 from measure import config, generated, measured, paired, record
 
 from sli.slis import entries
+from sli.slis.kinds.lists import ListState
 
 RUN = """
 import json, sys, time
@@ -46,7 +47,8 @@ def every_sli(distributions: bool = True) -> list[Any]:
         ):
             needed = [p.name for p in inspect.signature(entry.make).parameters.values() if p.default is p.empty]
             given = {key: NEEDED[key] for key in needed}
-            listed = any(state.kind in ("histogram", "groups") for state in entry.make(**given).states.values())
+            states = entry.make(**given).states.values()
+            listed = any(isinstance(state, ListState) and state.keyed for state in states)
             if distributions or not listed:
                 found.append({"sli": name, **given})
     return found

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import duckdb
 import numpy as np
 
 from sli.engine.sql import text_of
 from sli.slis.kinds.lists import Elements, ListState, check_none, most_kept, smallest_sql
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
 from sli.slis.states import Floats, Integers, MergedState, State, integers, take
+
+if TYPE_CHECKING:
+    import duckdb
 
 DISTINCT = 1024
 """A state of distinct values keeps this many hashes."""

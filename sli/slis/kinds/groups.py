@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import duckdb
 import numpy as np
 
 from sli.slis.kinds.lists import Elements, Keyed, ListState, doubles
 from sli.slis.kinds.sums import exact_sum, read_sum, summable
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed
 from sli.slis.states import Floats, Integers, MergedState, State, integers
+
+if TYPE_CHECKING:
+    import duckdb
 
 WHOLE_NUMBERS = ("::TINYINT", "::SMALLINT", "::INTEGER")
 """How amounts end that are added up as integers: however many they are, their sum fits a BIGINT."""

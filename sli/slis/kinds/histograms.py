@@ -9,15 +9,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import duckdb
 import numpy as np
 
 from sli.slis.kinds.lists import Elements, Keyed, ListState, check_none, doubles
 from sli.slis.kinds.parts import Part
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
 from sli.slis.states import Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
+
+if TYPE_CHECKING:
+    import duckdb
 
 EXACT_ROWS = 1024
 """A histogram of at most this many values keeps them exactly."""

@@ -10,9 +10,8 @@ import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,6 +19,9 @@ import pyarrow as pa
 from sli.engine.arrow import ChunkedColumn, Column
 from sli.slis.kinds.parts import ARROW, WORKED, Part
 from sli.slis.states import CannotAmend, Floats, Integers, State, Structure, rows_at, rows_between, totals_by
+
+if TYPE_CHECKING:
+    import duckdb
 
 Elements: TypeAlias = "Mapping[str, Column | ChunkedColumn]"
 """The columns of the elements of many lists, laid end to end."""

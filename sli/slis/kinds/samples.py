@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
-import duckdb
 import numpy as np
 
 from sli.engine.sql import quoted, text_of
@@ -15,6 +14,9 @@ from sli.slis.custom.function import Columns, Pairs
 from sli.slis.kinds.lists import Elements, ListState, check_none, doubles, most_kept
 from sli.slis.kinds.terms import Drawn, Reader, Term
 from sli.slis.states import Floats, Integers, MergedState, Objects, State, integers
+
+if TYPE_CHECKING:
+    import duckdb
 
 Element = TypeVar("Element")
 

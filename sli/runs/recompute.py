@@ -162,8 +162,7 @@ def _attempt_until_nothing_new(
 def _attempt(
     config: Config, request: Request, learned: Learned, turn: turns.Turn, progress: Progress, began: float
 ) -> Outcome:
-    transaction, seen, inputs = _discover(config, learned.broken, progress)
-    check_publication(transaction.published, request, config.store)
+    transaction, seen, inputs = _discover(config, request, learned.broken, progress)
     unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
     plan_with = functools.partial(plan_request, config, inputs, transaction.published, seen, request, learned.approach)
     plan = plan_with()
@@ -202,14 +201,17 @@ def _attempt(
     return replace(outcome, warnings=outcome.warnings + nothing_counts_warnings(config, days, audit))
 
 
-def _discover(config: Config, broken: Mapping[str, Problem], progress: Progress) -> tuple[Transaction, Inputs, Inputs]:
-    """A transaction, the files that the published run saw, and the files that there are now. Raises InputError."""
+def _discover(
+    config: Config, request: Request, broken: Mapping[str, Problem], progress: Progress
+) -> tuple[Transaction, Inputs, Inputs]:
+    """A transaction, the files that the published run saw, and the files that there are now. Raises SliError."""
     with step(progress, "listing files"):
         transaction = Transaction(Store(config.store, config.storage))
         seen = Inputs.of_rows(transaction.rows("inputs"))
         inputs = discover(config, seen).without(broken)
     check_names(config, inputs)
     check_usable(inputs)
+    check_publication(transaction.published, request, config.store)
     return transaction, seen, inputs
 
 

@@ -71,6 +71,9 @@ class Interval:
         return Interval(max(BEGINNING, self.start - before), min(END, self.end + after))
 
 
+ALWAYS = Interval(BEGINNING, END)
+
+
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same instants as disjoint intervals in order, touching ones joined, empty ones gone."""
     spans = np.array([(interval.start, interval.end) for interval in intervals], np.int64).reshape(-1, 2)

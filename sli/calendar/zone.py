@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -23,15 +24,18 @@ FIRST_CHANGE = -5_364_662_400 * SECOND
 """The year 1800, before the first change of an offset in any zone: no need to search the weeks since the year 1."""
 
 
+@dataclass(frozen=True)
 class Zone:
     """The calendar of one IANA time zone."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
+    info: ZoneInfo = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
         try:
-            self.info = ZoneInfo(name)
+            object.__setattr__(self, "info", ZoneInfo(self.name))
         except Exception as error:
-            raise ValueError(f"'{name}' is not a known IANA time zone") from error
+            raise ValueError(f"'{self.name}' is not a known IANA time zone") from error
 
     def offset(self, micros: int) -> int:
         """Offset from UTC, in microseconds, in force at an instant."""
@@ -57,7 +61,7 @@ class Zone:
                 at = after
         return changes
 
-    @functools.cache  # noqa: B019 - there is one object a zone
+    @functools.cache  # noqa: B019 - there are few zones
     def tile(self, start: int, end: int) -> int:
         """Length of a tile in microseconds: an hour, or less if an offset in `[start, end]` is not whole hours."""
         offsets = [self.offset(start), *(self.offset(at) for at in self.changes(start, end))]
@@ -69,7 +73,7 @@ class Zone:
         """The local date of an instant."""
         return moment(micros).astimezone(self.info).date()
 
-    @functools.cache  # noqa: B019 - there is one object a zone
+    @functools.cache  # noqa: B019 - there are few zones
     def midnight(self, day: Date) -> int:
         """First instant of a local date, also if a change of the offset skips midnight."""
         at = instant(datetime(day.year, day.month, day.day, tzinfo=self.info))

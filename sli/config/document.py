@@ -72,7 +72,7 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.depth, self.values = 0, 0
-        self.sizes: dict[int, int] = {}
+        self.sizes: dict[yaml.Node, int] = {}
         """The number of values below each complete node. An alias of a missing node is inside that node."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -86,13 +86,13 @@ class _Loader(yaml.SafeLoader):
         if node is None:
             return None
         alias = isinstance(event, yaml.AliasEvent)
-        if isinstance(event, yaml.AliasEvent) and id(node) not in self.sizes:
+        if isinstance(event, yaml.AliasEvent) and node not in self.sizes:
             raise _Refused(f"invalid YAML: the anchor '{event.anchor}' contains itself", line)
-        self.values += self.sizes[id(node)] if alias else 1
+        self.values += self.sizes[node] if alias else 1
         if self.values > MAX_VALUES:
             raise _Refused(f"invalid YAML: more than {MAX_VALUES:,} values", line)
         if not alias:
-            self.sizes[id(node)] = self.values - before
+            self.sizes[node] = self.values - before
             _check(node)
         return node
 

@@ -29,8 +29,6 @@ from sli.errors import EngineError, OutOfMemory
 
 PREFIX = "sli-spills-"
 """How the names of these folders begin."""
-MIDDLE = np.uint32(1 << 31)
-"""Half of the range of 32 bits: the two halves are sorted in parallel."""
 PYTHON_ERROR = re.compile(r"Traceback \(most recent call last\):\n(?: +.*\n)+(.*)")
 """What DuckDB says of an error of a file system in Python, and the message of that error."""
 
@@ -138,20 +136,22 @@ def within_memory(where: str) -> Iterator[None]:
         raise out_of_memory(where, message_of(error)) from error
 
 
-def repeated_keys(con: duckdb.DuckDBPyConnection, keys: str) -> pa.Table:
+def repeated_keys(con: duckdb.DuckDBPyConnection, keys: str, having: str = "count(*) > 1") -> pa.Table:
     """Column `k`: the 64-bit integers that occur more than once in the column `k` of a query.
 
-    In most cases no key does, and sorting is the cheapest way to find that out. Only the upper halves of the keys are
+    Of these only those `having` something, an SQL condition on the rows of the query that have the same key. In most
+    cases no key occurs twice, and sorting is the cheapest way to find that out. Only the upper halves of the keys are
     sorted; the few keys whose upper half occurs twice are then counted.
     """
     con.execute(f"CREATE OR REPLACE TEMP TABLE keys AS {keys}")
     upper = con.execute("SELECT (k >> 32)::UINTEGER AS upper FROM keys").fetchnumpy()["upper"]
-    halves = [upper[upper < MIDDLE], upper[upper >= MIDDLE]]
+    odd = np.asarray(upper) % 2 == 1
+    halves = [upper[odd], upper[~odd]]  # they are sorted in parallel
     with ThreadPoolExecutor(len(halves)) as pool:
         twice = [np.unique(half[1:][half[1:] == half[:-1]]) for half in pool.map(np.sort, halves)]
     con.register("twice_arrow", pa.table({"upper": pa.array(np.concatenate(twice))}))
     repeated: pa.Table = con.sql(
-        "SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING count(*) > 1"
+        f"SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING {having}"
     ).to_arrow_table()
     con.unregister("twice_arrow")
     con.execute("DROP TABLE keys")

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sli.calendar.duration import DAY
-from sli.calendar.interval import Interval
+from sli.calendar.interval import ALWAYS, Interval
 from sli.engine.sql import literal, path_sql, quoted
 from sli.logs.fields import FLOATS, HIVE, field_sql, type_of
-from sli.logs.files import Columns, LogFile, Problem, UnreadableFiles
+from sli.logs.files import Columns, Files, LogFile, Problem, UnreadableFiles
 from sli.logs.log import Log
 from sli.logs.pages import checksum_error, has_checksum
 from sli.logs.prefetch import PrefetchFileSystem, Selection
@@ -65,6 +65,13 @@ def rows_sql(
             f"(SELECT NULL::VARCHAR AS id, NULL::BIGINT AS t, NULL::DOUBLE AS value{columns}, NULL AS filename LIMIT 0)"
         )
     return f"({' UNION ALL '.join(selects)})"
+
+
+def parts_sql(con: duckdb.DuckDBPyConnection, parts: Iterable[tuple[Files, Interval]], log: Log, zone_name: str) -> str:
+    """As `rows_sql`, for the rows of several groups of files, each in a span of its own."""
+    # Without files the columns would have no types.
+    selects = [f"SELECT * FROM {rows_sql(con, files, log, zone_name, span)}" for files, span in parts if len(files)]
+    return f"({' UNION ALL '.join(selects)})" if selects else rows_sql(con, [], log, zone_name, ALWAYS)
 
 
 def _partitions(file: LogFile) -> tuple[str, ...]:

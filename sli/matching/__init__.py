@@ -8,7 +8,7 @@ Which feedback is in time is the rule of `planning.late_feedback`; `duplicates` 
 - `duplicates`: ids that occur more than once in a task; `other_tiles`: predictions that lose to one in another tile
 - `pairs`: what SLIs see: each prediction with its label
 - `unmatched`: why feedback counts for no prediction (`orphan`, `late`, ...)
-- `id_index`: where each id of both logs lies, to look up the ids of new rows
+- `id_index`: where each id of both logs lies: what `other_tiles`, `unmatched` and `tiles.amend` look up
 - `cluster`: where tasks run; `execute`: runs them and returns their results
 
 Imports `planning` and the wings below it. Only `cluster`, `execute` and `tiles.shuffle` import Dask.

@@ -1,13 +1,16 @@
-"""The index of ids: a hash of each id of both logs, and the tiles in which it lies. It says where an id was before.
+"""The index of ids: a hash of each id of a log, and the tiles in which it lies. It says where else an id occurs.
 
-If a row is gone, its entry does no harm: rows that the index points to are read from the logs. Limit: the hash depends
-on the version of DuckDB, so after an upgrade the index is built again from the logs.
+The ids of most files lie in table `keys` of the store. Those of the other files (all files in a first run, new ones
+later) are read from the files themselves. If a row is gone, or two ids share a hash, an entry does no harm: what the
+index points to is read from the logs and compared by its id. Limit: the hash depends on the version of DuckDB, so
+after an upgrade the index is written again from the logs.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -15,41 +18,98 @@ import numpy as np
 import pyarrow as pa
 from fsspec.implementations.dirfs import DirFileSystem
 
-from sli.calendar.interval import BEGINNING, END, Interval
+from sli.calendar.interval import ALWAYS, END, Interval, intersection, meets_any
 from sli.config.model import Config
-from sli.engine.connection import connect, task_error
-from sli.engine.sql import literal, path_sql
+from sli.engine.connection import connect, repeated_keys, task_error
+from sli.engine.sql import inside_sql, literal, path_sql
 from sli.engine.storage import Storage, filesystem
 from sli.logs.damaged import check_readable
 from sli.logs.files import Files, LogFile
-from sli.logs.log import feedback_log, predictions_log
-from sli.logs.reader import rows_sql
+from sli.logs.log import Log, feedback_log, predictions_log
+from sli.logs.reader import parts_sql, rows_sql
 from sli.schemas import ID_INDEX
-from sli.slis.states import Integers
+from sli.slis.states import Integers, integers
 
 HASH = f"duckdb {duckdb.__version__}"
 """The name of the hash function, stored with the index."""
 ID_HASH = "(hash(id) >> 1)::BIGINT"
 """SQL of the hash of an id: column `key` of the index."""
-ALWAYS = Interval(BEGINNING, END)
 BATCH = 4_000_000
 """How many rows are indexed in memory at a time."""
+KEY_BYTES = 40
+"""Bytes of memory per entry while hashes are sorted, with all copies."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IdIndex:
-    """The files of the index for each log, as paths below the root of a store."""
+    """Where each id of one log lies: the ids of the files `indexed` are stored, those of `rest` are read from them."""
 
+    log: Log
+    zone: str
+    tile: int
+    """Length of a tile in microseconds."""
     root: str
     storage: Storage
-    predictions: tuple[str, ...]
-    feedback: tuple[str, ...]
+    stored: tuple[str, ...]
+    """The files of table `keys` for the log, as paths below the root of the store."""
+    indexed: Files
+    rest: Files
 
-    def sql(self, con: duckdb.DuckDBPyConnection, log: str) -> str:
-        """SQL of the index of a log: columns `tile` and `key`."""
-        names: tuple[str, ...] = getattr(self, log)
-        if not names:
-            return "(SELECT NULL::BIGINT AS tile, NULL::BIGINT AS key LIMIT 0)"
+    @property
+    def without_rest(self) -> IdIndex:
+        """The index of the files whose ids are stored."""
+        return replace(self, rest=Files.of(()))
+
+    @contextmanager
+    def reading(self, threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to look ids up. Raises UnreadableFiles where a file is unreadable beyond its footer."""
+        with _reading(itertools.chain(self.indexed, self.rest), self.log, self.zone, threads, memory) as con:
+            yield con
+
+    def repeated(self, con: duckdb.DuckDBPyConnection, near: tuple[Interval, ...], memory: int) -> pa.Table:
+        """Column `k`: the hashes of ids that lie in more than one tile, at least once in the tiles `near`.
+
+        They are counted in shares of all hashes, so that each share fits in `memory` bytes.
+        """
+        rows = sum(_rows_near(files, near) for files in (self.indexed, self.rest))
+        shares = max(1, -(-KEY_BYTES * rows // memory))
+        entries = f"SELECT tile, key FROM {self._entries(con)} WHERE key % {shares}"
+        keys = "" if near == (ALWAYS,) else f"WHERE key IN (SELECT key FROM entries WHERE {self._in_tiles(near)})"
+        return pa.concat_tables(
+            repeated_keys(
+                con,
+                f"WITH entries AS NOT MATERIALIZED ({entries} = {share}) SELECT key AS k, tile FROM entries {keys}",
+                "min(tile) <> max(tile)",
+            )
+            for share in range(shares)
+        )
+
+    def keys_near(self, con: duckdb.DuckDBPyConnection, keys: str, near: tuple[Interval, ...]) -> str:
+        """SQL of those of the hashes `keys` (SQL of one column) whose ids lie in the tiles `near`."""
+        return f"SELECT key FROM {self._entries(con)} WHERE {self._in_tiles(near)} AND key IN ({keys})"
+
+    def rows_of(self, con: duckdb.DuckDBPyConnection, keys: str, span: Interval) -> str:
+        """SQL of all rows in a span of time whose ids have the hashes `keys` (SQL of one column).
+
+        Of the files `indexed` only those are read that have rows in a tile that the index names.
+        """
+        parts = [(self.rest, span)]
+        if self.stored:
+            tiles = con.execute(f"SELECT DISTINCT tile FROM {self._stored(con)} WHERE key IN ({keys}) ORDER BY tile")
+            numbers = integers(tiles.fetchnumpy()["tile"])
+            files = files_with_tiles(self.indexed, numbers, self.tile)
+            tile_spans = (Interval(int(number) * self.tile, (int(number) + 1) * self.tile) for number in numbers)
+            if within := intersection(tile_spans, [span]):
+                parts.append((files, Interval(within[0].start, within[-1].end)))
+        return f"(SELECT * FROM {parts_sql(con, parts, self.log, self.zone)} WHERE {ID_HASH} IN ({keys}))"
+
+    def _entries(self, con: duckdb.DuckDBPyConnection) -> str:
+        """SQL of all entries: columns `tile` and `key`."""
+        rest = _entries_of(con, self.rest, self.log, self.zone, self.tile)
+        return f"(SELECT tile, key FROM {self._stored(con)} UNION ALL {rest})" if self.stored else f"({rest})"
+
+    def _stored(self, con: duckdb.DuckDBPyConnection) -> str:
+        """SQL of the stored entries."""
         root = self.root
         if "://" in root:
             # With a protocol of its own, since files with the protocol of the logs are prefetched as parts of the logs.
@@ -57,31 +117,49 @@ class IdIndex:
                 fs, path = filesystem(root, self.storage)
                 con.register_filesystem(DirFileSystem(path, fs))
             root = f"{DirFileSystem.protocol}:/"
-        return f"read_parquet([{', '.join(path_sql(f'{root}/{name}') for name in names)}], hive_partitioning=false)"
+        paths = ", ".join(path_sql(f"{root}/{name}") for name in self.stored)
+        return f"read_parquet([{paths}], hive_partitioning=false)"
+
+    def _in_tiles(self, near: tuple[Interval, ...]) -> str:
+        return inside_sql("tile", (Interval(i.start // self.tile, -(-i.end // self.tile)) for i in near))
 
 
 def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
-    """The index of all rows of files: tables of `schemas.ID_INDEX`, about BATCH rows at a time.
+    """The entries of all rows of files: tables of `schemas.ID_INDEX`, about BATCH rows at a time.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
-    sources = {"predictions": replace(predictions_log(config), columns=()), "feedback": feedback_log(config)}
+    logs = {"predictions": predictions_log(config), "feedback": feedback_log(config)}
     for batch in _batches(files):
-        log = batch[0].side
-        con = connect(config.parallel, config.task_memory)
-        try:
-            rows = rows_sql(con, batch, sources[log], config.timezone, ALWAYS)
-            table: pa.Table = con.sql(
-                # Rounded down, as in `files_with_tiles`: `//` alone rounds times before 1970 up.
-                f"SELECT {literal(log)} AS log, t // {config.tile} - (t % {config.tile} < 0)::BIGINT AS tile, "
-                f"{ID_HASH} AS key FROM {rows} WHERE id IS NOT NULL"
-            ).to_arrow_table()
-        except (duckdb.Error, OSError) as error:
-            check_readable(batch, sources[log], config.timezone, error)
-            raise task_error(error, batch[0].path) from error
-        finally:
-            con.close()
+        side, log, zone = batch[0].side, logs[batch[0].side], config.timezone
+        with _reading(batch, log, zone, config.parallel, config.task_memory) as con:
+            entries = _entries_of(con, batch, log, zone, config.tile)
+            table: pa.Table = con.sql(f"SELECT {literal(side)} AS log, tile, key FROM ({entries})").to_arrow_table()
         yield table.cast(ID_INDEX)
+
+
+def _entries_of(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone: str, tile: int) -> str:
+    """SQL of the entries of the rows of files."""
+    # Rounded down, as in `files_with_tiles`: `//` alone rounds times before 1970 up.
+    return (
+        f"SELECT t // {tile} - (t % {tile} < 0)::BIGINT AS tile, {ID_HASH} AS key "
+        f"FROM {rows_sql(con, files, replace(log, columns=()), zone, ALWAYS)} WHERE id IS NOT NULL"
+    )
+
+
+@contextmanager
+def _reading(
+    files: Iterable[LogFile], log: Log, zone: str, threads: int, memory: int
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to read files of a log. Raises UnreadableFiles for those that are unreadable beyond their footer."""
+    con = connect(threads, memory)
+    try:
+        yield con
+    except (duckdb.Error, OSError) as error:
+        check_readable(files, log, zone, error)
+        raise task_error(error, f"ids of the {log.name}") from error
+    finally:
+        con.close()
 
 
 def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
@@ -105,3 +183,10 @@ def files_with_tiles(files: Files, numbers: Integers, tile: int) -> Files:
     # For each row group the first of these tiles that does not lie before it; END if there is none.
     hit = np.append(numbers, END)[np.searchsorted(numbers, first // tile)]
     return files.take(np.unique(file[hit <= last // tile]))
+
+
+def _rows_near(files: Files, near: tuple[Interval, ...]) -> int:
+    """How many rows there are in files that have any in these stretches of time."""
+    file, first, last = files.ranges
+    meeting = np.unique(file[meets_any(first, last + 1, near)])
+    return int(integers(files.rows.column("rows"))[meeting].sum())

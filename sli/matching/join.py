@@ -56,7 +56,8 @@ def _join(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     names = [quoted(name) for name in spec.predictions.columns]
     columns, joined = "".join(f", {name}" for name in names), "".join(f", p.{name}" for name in names)
     predicted, fed = (
-        f"CASE WHEN {invalid_code(log, spec)} = 0 THEN id END AS id, t, value" for log in ("predictions", "feedback")
+        f"CASE WHEN {invalid_code(log, spec.task)} = 0 THEN id END AS id, t, value"
+        for log in ("predictions", "feedback")
     )
     con.execute(
         "CREATE TEMP TABLE joined AS "

@@ -1,88 +1,58 @@
 """Predictions that lose to one with the same id in another tile.
 
-No single task sees both rows, so ids that occur more than once are looked up in the whole predictions log, but only if
-predictions changed. Limit: this scan grows with the history of the log.
+No single task sees both rows. So ids near predictions that came, went or changed are looked up in the index of ids; all
+other losers are those that the stored tiles name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import duckdb
 import pyarrow as pa
 
-from sli.calendar.interval import Interval, difference
+from sli.calendar.interval import ALWAYS, Interval, difference
 from sli.config.model import Config
-from sli.engine.connection import connect, repeated_keys, scratch, task_error
-from sli.engine.sql import inside_sql
-from sli.logs.damaged import check_readable
-from sli.logs.files import Inputs, LogFile
-from sli.logs.log import Log, predictions_log
-from sli.logs.reader import rows_sql
+from sli.engine.connection import scratch
 from sli.matching.duplicates import prediction_order
-from sli.matching.sides import one_number
+from sli.matching.id_index import ID_HASH, IdIndex
+from sli.matching.sides import one_number, valid_predictions
 from sli.planning.plan import Plan
 
 _TYPES: dict[str, pa.DataType] = {"id": pa.string(), "tile": pa.int64(), "winner": pa.float64()}
 LOSERS = pa.schema(_TYPES)
 """Predictions that lose to one in another tile: their id, their tile, the value of the winner."""
-KEY_BYTES = 32
-"""Bytes of memory per id while hashes are sorted, with all copies."""
 
 
-def find_losers(config: Config, inputs: Inputs, plan: Plan, published: pa.Table) -> pa.Table:
-    """All predictions that lose to one in another tile, as of the plan: a table of LOSERS.
+def find_losers(
+    config: Config, predictions: IdIndex, near: tuple[Interval, ...], as_of: int, published: pa.Table
+) -> pa.Table:
+    """All predictions that lose to one in another tile: a table of LOSERS.
 
-    `published` has the losers that the published tiles name.
+    `published` has the losers that the published tiles name. Only ids that lie in the tiles `near` are looked up.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
-    if not plan.winners_may_change:
-        return published
-    if not len(published) and _one_task_sees_all(plan):
-        return LOSERS.empty_table()
-    with reading_predictions(config, inputs) as con:
-        span = Interval(config.since_instant, plan.as_of + 1)
-        rows = valid_predictions(con, inputs, span, predictions_log(config), config.timezone, config.task)
+    with predictions.reading(config.parallel, config.task_memory) as con:
         con.register("published_arrow", published)
-        con.register("suspects_arrow", _repeated_ids(con, config.task_memory, inputs, plan, rows))
-        con.execute(
-            "CREATE TEMP TABLE suspects AS SELECT k::UBIGINT AS k FROM suspects_arrow "
-            "UNION SELECT hash(id) FROM published_arrow"
-        )
+        con.register("repeated_arrow", predictions.repeated(con, near, config.task_memory))
+        # The index may lack rows that are gone if it was written for this run. Then what won may be such a row.
+        lost_before = f" UNION SELECT {ID_HASH} FROM published_arrow" if near == (ALWAYS,) else ""
+        con.execute(f"CREATE TEMP TABLE suspects AS SELECT k AS key FROM repeated_arrow{lost_before}")
         if not one_number(con, "SELECT count(*) FROM suspects"):
-            return LOSERS.empty_table()
+            return published
+        rows = predictions.rows_of(con, "FROM suspects", Interval(config.since_instant, as_of + 1))
         order = prediction_order(config.columns, config.predictions.keep)
         tile = f"t // {config.tile}"
         sql = (
             "SELECT DISTINCT id, tile, winner FROM ("
             f"SELECT id, {tile} AS tile, first_value({tile}) OVER w AS won, first_value(prediction) OVER w AS winner "
-            f"FROM {rows} WHERE hash(id) IN (FROM suspects) "
-            f"WINDOW w AS (PARTITION BY id ORDER BY {order})) "
-            "WHERE tile <> won ORDER BY id, tile"
+            f"FROM {valid_predictions(rows, config.task)} WINDOW w AS (PARTITION BY id ORDER BY {order})) "
+            f"WHERE tile <> won UNION ALL "
+            f"SELECT id, tile, winner FROM published_arrow WHERE {ID_HASH} NOT IN (FROM suspects) ORDER BY id, tile"
         )
         losing: pa.Table = con.sql(sql).to_arrow_table()
     return losing.cast(LOSERS)
 
 
-def _repeated_ids(con: duckdb.DuckDBPyConnection, memory: int, inputs: Inputs, plan: Plan, rows: str) -> pa.Table:
-    """Hashes of ids logged more than once, at least once in the tiles to compute.
-
-    They are counted in shares of all hashes, so that each share fits in memory.
-    """
-    size = KEY_BYTES * sum(file.rows for file in inputs.predictions if file.usable)
-    shares = max(1, -(-size // memory))
-    computed = [*plan.to_recompute, *plan.to_confirm]
-    anywhere = not difference(plan.with_predictions, computed)
-    near = "true" if anywhere else f"hash(id) IN (SELECT hash(id) FROM {rows} WHERE {inside_sql('t', computed)})"
-    return pa.concat_tables(
-        repeated_keys(con, f"SELECT hash(id) AS k FROM {rows} WHERE hash(id) % {shares} = {share} AND {near}")
-        for share in range(shares)
-    )
-
-
-def _one_task_sees_all(plan: Plan) -> bool:
+def one_task_sees_all(plan: Plan) -> bool:
     """Whether a single task or shuffle recomputes every tile, so that it sees all duplicates itself."""
     tasks = [task for task_set in plan.task_sets for task in task_set.tasks]
     return len(tasks) == 1 and not difference(plan.with_predictions, tasks[0].prediction_tiles)
@@ -107,34 +77,3 @@ def published_losers(tiles: pa.Table, tile: int) -> pa.Table:
     )
     losing: pa.Table = con.sql(sql).to_arrow_table()
     return losing.cast(LOSERS)
-
-
-@contextmanager
-def reading_predictions(config: Config, inputs: Inputs) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection for queries over the whole predictions log.
-
-    Raises UnreadableFiles instead of the error of DuckDB if a file is unreadable beyond its footer.
-    """
-    con = connect(config.parallel, config.task_memory)
-    try:
-        yield con
-    except duckdb.Error as error:
-        check_readable(_usable(inputs), predictions_log(config), config.timezone, error)
-        raise task_error(error, ", ".join(config.predictions.path)) from error
-    finally:
-        con.close()
-
-
-def valid_predictions(
-    con: duckdb.DuckDBPyConnection, inputs: Inputs, span: Interval, log: Log, zone_name: str, task: str
-) -> str:
-    """SQL of all valid predictions made in an interval."""
-    rows = rows_sql(con, _usable(inputs), log, zone_name, span)
-    allowed = {"binary": "value BETWEEN 0 AND 1", "multiclass": "value >= 0"}.get(task)
-    inside = f" AND (value IS NULL OR {allowed})" if allowed else ""
-    valid = f"id IS NOT NULL AND (value IS NULL OR isfinite(value)){inside}"
-    return f"(SELECT *, value AS prediction FROM {rows} WHERE {valid})"
-
-
-def _usable(inputs: Inputs) -> list[LogFile]:
-    return [file for file in inputs.predictions if file.usable]

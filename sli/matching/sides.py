@@ -93,7 +93,7 @@ def invalid_reasons(log: Log) -> dict[int, str]:
     return reasons
 
 
-def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
+def invalid_code(log: str, task: str, value: str = "value") -> str:
     """SQL of a code that says why a row is invalid (INVALID has the words); 0 if the row is valid."""
     outside = {
         ("predictions", "binary"): f"WHEN {value} < 0 OR {value} > 1 THEN 3",
@@ -101,8 +101,13 @@ def invalid_code(log: str, spec: Spec, value: str = "value") -> str:
         ("predictions", "multiclass"): f"WHEN {value} < 0 THEN 5",
         ("feedback", "multiclass"): f"WHEN {value} < 0 THEN 5",
         ("feedback", "ranking"): f"WHEN {value} < 0 THEN 6",
-    }.get((log, spec.task), "")
+    }.get((log, task), "")
     return f"CASE WHEN id IS NULL THEN 1 WHEN NOT isfinite({value}) THEN 2 {outside} ELSE 0 END"
+
+
+def valid_predictions(rows: str, task: str) -> str:
+    """SQL of the valid ones of these rows (SQL) of predictions, with their value also as `prediction`."""
+    return f"(SELECT *, value AS prediction FROM {rows} WHERE {invalid_code('predictions', task)} = 0)"
 
 
 def joinable_feedback(sides: Sides, spec: Spec) -> str:
@@ -116,7 +121,8 @@ def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) 
         con.execute(
             f"INSERT INTO checks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
             f"FROM {sides.feedback} "
-            f"WHERE value IS NULL AND {invalid_code('feedback', spec)} = 0 AND {sides.in_feedback_tiles} GROUP BY ALL"
+            f"WHERE value IS NULL AND {invalid_code('feedback', spec.task)} = 0 AND {sides.in_feedback_tiles} "
+            "GROUP BY ALL"
         )
     if not one_number(con, "SELECT count(*) FROM joined WHERE id IS NULL"):
         return
@@ -124,7 +130,7 @@ def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) 
         ("predictions", spec.predictions, "pairs", sides.predictions, sides.in_prediction_tiles),
         ("feedback", spec.feedback, "feedback", sides.feedback, sides.in_feedback_tiles),
     ):
-        code, texts = invalid_code(log, spec), invalid_reasons(source)
+        code, texts = invalid_code(log, spec.task), invalid_reasons(source)
         reasons = " ".join(f"WHEN {number} THEN {literal('invalid: ' + text)}" for number, text in texts.items())
         con.execute(
             f"INSERT INTO checks SELECT '{span}', t // {spec.tile}, '{log}', CASE {code} {reasons} END AS reason, "

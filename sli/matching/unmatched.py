@@ -1,51 +1,57 @@
 """Feedback that counts for no prediction, and why: `orphan`, `late`, `before prediction` or `before since`.
 
-A task knows only that none of its own predictions matches. The reason is looked up in the whole predictions log, but
-only if there is unmatched feedback. Limit: this scan grows with the history of the log.
+A task knows only that none of its own predictions matches. So the ids of its unmatched feedback are looked up in the
+index of ids, and those of earlier unmatched feedback near predictions that came, went or changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
 
-from sli.calendar.interval import BEGINNING, Interval
+from sli.calendar.interval import ALWAYS, BEGINNING, Interval
 from sli.config.model import Config
 from sli.engine.arrow import list_column
-from sli.logs.files import Inputs
-from sli.logs.log import predictions_log
+from sli.engine.connection import scratch
 from sli.matching.duplicates import prediction_order
-from sli.matching.other_tiles import reading_predictions, valid_predictions
+from sli.matching.id_index import ID_HASH, IdIndex
+from sli.matching.sides import valid_predictions
 from sli.planning.late_feedback import why_unmatched
 from sli.schemas import UNMATCHED
 from sli.slis.states import integers
 
 
-def with_reasons(config: Config, inputs: Inputs, as_of: int, tiles: pa.Table) -> tuple[pa.Table, set[str]]:
+def with_reasons(
+    config: Config, predictions: Callable[[], IdIndex], near: tuple[Interval, ...], as_of: int, tiles: pa.Table
+) -> tuple[pa.Table, set[str]]:
     """The tiles with a reason for each unmatched feedback, and the local days on which a reason changed.
+
+    Looked up is feedback without a reason, and feedback whose id lies in the tiles `near`. `predictions` gives their
+    index of ids; it is called only if something is looked up.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
     places = np.flatnonzero(tiles.column("strays").is_valid().to_numpy(zero_copy_only=False))
-    if not len(places):
+    unmatched = _one_a_row(tiles.select(["day", "strays"]).take(pa.array(places, pa.int64())))
+    if not (len(unmatched) if near else unmatched.column("reason").null_count):
         return tiles, set()
-    unmatched = tiles.select(["day", "strays"]).take(pa.array(places, pa.int64()))
-    unmatched = unmatched.append_column("row", pa.array(np.arange(len(places)), pa.int64()))
-    with reading_predictions(config, inputs) as con:
+    index = predictions()
+    with index.reading(config.parallel, config.task_memory) as con:
         con.register("unmatched_arrow", unmatched)
-        con.execute(
-            "CREATE TEMP TABLE unmatched AS SELECT row, day, s.id AS id, epoch_us(s.time) AS t, s.reason AS reason, "
-            "s.reason AS published FROM (SELECT row, day, unnest(strays) AS s FROM unmatched_arrow)"
-        )
-        span = Interval(BEGINNING, as_of + 1)
-        rows = valid_predictions(con, inputs, span, predictions_log(config), config.timezone, config.task)
-        sql = reasons_sql("unmatched", rows, config.columns, config.predictions.keep, config.since_instant)
+        keys = index.keys_near(con, f"SELECT {ID_HASH} FROM unmatched_arrow WHERE reason IS NOT NULL", near)
+        asked = "true" if near == (ALWAYS,) else f"reason IS NULL OR {ID_HASH} IN ({keys})"
+        con.execute(f"CREATE TEMP TABLE unmatched AS SELECT *, {asked} AS asked FROM unmatched_arrow")
+        con.execute("CREATE TEMP TABLE asked AS SELECT *, reason AS published FROM unmatched WHERE asked")
+        rows = index.rows_of(con, f"SELECT {ID_HASH} FROM asked", Interval(BEGINNING, as_of + 1))
+        rows = valid_predictions(rows, config.task)
+        sql = reasons_sql("asked", rows, config.columns, config.predictions.keep, config.since_instant)
         con.execute(f"CREATE TEMP TABLE explained AS {sql}")
         changed = con.execute("SELECT DISTINCT day FROM explained WHERE published IS DISTINCT FROM reason").fetchall()
         flat = con.sql(
-            "SELECT row, id, make_timestamptz(t) AS time, reason FROM explained ORDER BY row, id, t"
+            "SELECT row, id, make_timestamptz(t) AS time, reason FROM (SELECT row, id, t, reason FROM explained "
+            "UNION ALL SELECT row, id, t, reason FROM unmatched WHERE NOT asked) ORDER BY row, id, t"
         ).to_arrow_table()
     kind = pa.list_(UNMATCHED)
     lists = list_column(flat.drop_columns(["row"]), integers(flat.column("row")), len(places), kind)
@@ -54,6 +60,17 @@ def with_reasons(config: Config, inputs: Inputs, as_of: int, tiles: pa.Table) ->
     old = tiles.column("strays").cast(kind)
     column = pa.chunked_array([*old.chunks, lists]).take(pa.array(order, pa.int64()))
     return tiles.set_column(tiles.schema.get_field_index("strays"), "strays", column), {day for (day,) in changed}
+
+
+def _one_a_row(tiles: pa.Table) -> pa.Table:
+    """The unmatched feedback of tiles: columns `row` (the number of its tile), `day`, `id`, `t` and `reason`."""
+    with scratch() as con:
+        con.register("tiles_arrow", tiles.append_column("row", pa.array(np.arange(len(tiles)), pa.int64())))
+        rows: pa.Table = con.sql(
+            "SELECT row, day, s.id AS id, epoch_us(s.time) AS t, s.reason AS reason "
+            "FROM (SELECT row, day, unnest(strays) AS s FROM tiles_arrow)"
+        ).to_arrow_table()
+    return rows
 
 
 def reasons_sql(unmatched: str, predictions: str, columns: Iterable[str], keep: str, since: int) -> str:

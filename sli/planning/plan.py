@@ -52,8 +52,9 @@ class Plan:
     """The backfills that are unfinished once this run is published."""
     backfills_progressed: bool
     """Whether `backfills` differs from the published ones."""
-    winners_may_change: bool
-    """Whether, of several predictions with one id, another one may win than in the published tiles."""
+    looked_up: tuple[Interval, ...]
+    """Tiles in which predictions came, went or changed, or may count otherwise than published: their ids are looked up
+    in other tiles."""
     from_scratch: bool
     migration: Migration | None
     """What the run does to a store of an older format."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sli.calendar.interval import Interval, difference, intersection, iso
+from sli.calendar.interval import ALWAYS, Interval, difference, intersection, iso, union
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.logs.files import Inputs
@@ -27,7 +27,7 @@ from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Group, Recompute, RollUp, Write
-from sli.planning.stale import tiles_with_predictions
+from sli.planning.stale import tiles_with_predictions, whole_tiles
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
 from sli.slices import SliceBy
 from sli.slis import Sli, State
@@ -95,7 +95,7 @@ class _Planner:
             published=self.published_cells,
             backfills=backfills,
             backfills_progressed=backfills != (basis.backfills if basis else ()),
-            winners_may_change=self.winners_may_change,
+            looked_up=tuple(self.looked_up),
             from_scratch=basis is None,
             migration=self.migration,
             tile=config.tile,
@@ -227,13 +227,17 @@ class _Planner:
         return task_sets(self.config, self.inputs, list(tiles), feedback or [], wanted, slice_sets, self.approach.split)
 
     @property
-    def winners_may_change(self) -> bool:
-        """Whether another prediction of an id may win than the published tiles have."""
+    def looked_up(self) -> list[Interval]:
+        """Tiles near which other predictions of an id may win, or other reasons hold, than the published tiles have."""
         basis, request = self.basis, self.request
-        if basis is None or basis.needs.of(RECOMPUTE, CONFIRM, HELD):
-            return True
-        backfills_hours = request.part is not None and not request.slis
-        return backfills_hours or any("prediction" in cause.what for cause in self.causes)
+        if basis is None:
+            return [ALWAYS]
+        changed = (span for cause in self.causes if cause.what.endswith("predictions") for span in cause.intervals)
+        # These tiles were not brought up to date when predictions changed. A backfill of hours trusts nothing.
+        behind = basis.needs.of(RECOMPUTE, CONFIRM, HELD)
+        doubtful = [ALWAYS] if request.part is not None and not request.slis else behind
+        computed = intersection(self.ledger.does.of(RECOMPUTE, CONFIRM), doubtful)
+        return union([*(whole_tiles(span, self.config.tile) for span in changed), *computed])
 
     @property
     def migration(self) -> Migration | None:

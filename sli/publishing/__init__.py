@@ -13,5 +13,6 @@ that imports `deltalake`, and the only one that writes to the store.
 - `history`: results as known at an earlier instant, and what backfills changed.
 - `past`: the publication believed at an earlier instant, whose tiles can still be read.
 - `turns`: one run at a time works on a store.
+- `ids`: the index of ids in the store.
 - `commit`: what a run writes to each table, and the state for the next plan.
 """

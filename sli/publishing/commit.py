@@ -16,35 +16,13 @@ import pyarrow.compute as pc
 from sli import schemas
 from sli.calendar.interval import moment
 from sli.config.model import Config
-from sli.logs.files import Files, Inputs
-from sli.matching.id_index import HASH
+from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.diff import Difference
 from sli.publishing.history import restated_rows
 from sli.publishing.rows import stored_batches
 from sli.publishing.transaction import Transaction
-
-
-@dataclass(frozen=True)
-class IndexUpdate:
-    """The files whose ids a run adds to the index of ids, and the hash that the index then has."""
-
-    hash: str
-    """Empty if the store has no index yet."""
-    files: Files | None = None
-
-
-def index_update(inputs: Inputs, plan: Plan, seen: Inputs, published: Published | None) -> IndexUpdate:
-    """What this run adds to the index of ids: the files that came since the published run."""
-    looked_up = plan.new_rows is not None
-    if published is None or plan.from_scratch or (published.id_hash != HASH and not looked_up):
-        return IndexUpdate("")
-    predictions, feedback = (
-        files.take(files.usable & ~files.found_in(before, "fingerprint", "problem"))
-        for files, before in zip(inputs.logs, seen.logs, strict=True)
-    )
-    return IndexUpdate(HASH, predictions.with_more(feedback))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +43,7 @@ class Staged:
     """The files that the published run saw."""
 
 
-def next_state(config: Config, plan: Plan, newest: int, published: Published | None, index: IndexUpdate) -> Published:
+def next_state(config: Config, plan: Plan, newest: int, published: Published | None, id_hash: str) -> Published:
     """The state that the next plan builds on; the commit adds its sequence and versions."""
     if plan.older and published is not None:
         return published
@@ -82,7 +60,7 @@ def next_state(config: Config, plan: Plan, newest: int, published: Published | N
         objectives=plan.cells.objectives,
         needs=plan.left,
         backfills=plan.backfills,
-        id_hash=index.hash,
+        id_hash=id_hash,
         timezone=config.timezone,
     )
 

@@ -98,7 +98,7 @@ def _show_pairs(
     )
     # A value that would be set aside in a log becomes null here.
     value, truth = (
-        f"CASE WHEN {invalid_code(log, spec, quoted(name))} = 0 THEN {quoted(name)} END"
+        f"CASE WHEN {invalid_code(log, spec.task, quoted(name))} = 0 THEN {quoted(name)} END"
         for log, name in (("predictions", "sli:given"), ("feedback", "sli:known"))
     )
     con.execute(

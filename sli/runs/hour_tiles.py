@@ -20,10 +20,8 @@ from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.connection import within_memory
 from sli.errors import OutOfMemory
-from sli.logs.files import Inputs
 from sli.matching.execute import execute
-from sli.matching.id_index import HASH, IdIndex, index_rows
-from sli.matching.other_tiles import differing_tiles, find_losers, published_losers
+from sli.matching.other_tiles import differing_tiles, find_losers, one_task_sees_all, published_losers
 from sli.matching.spec import Spec
 from sli.matching.unmatched import with_reasons
 from sli.planning.needs import RECOMPUTE, Needs, lacks
@@ -33,10 +31,11 @@ from sli.planning.published import Published
 from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
 from sli.publishing.delta_tables import Within
+from sli.publishing.ids import Ids
 from sli.publishing.store import LAYOUT
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import Pass, newest_hour
-from sli.schemas import DAYS, ID_INDEX, TILES
+from sli.schemas import DAYS, TILES
 from sli.slices import SliceBy
 from sli.slis import State
 from sli.slis.states import CannotAmend, with_states
@@ -128,7 +127,7 @@ def recompute_tiles(
     config: Config,
     transaction: Transaction,
     plan: Plan,
-    inputs: Inputs,
+    ids: Ids,
     plan_with: PlanWith,
     progress: Progress,
 ) -> HourTiles:
@@ -139,14 +138,14 @@ def recompute_tiles(
     before = StoredTiles(config.slice_sets, config.states, transaction).hours_before(plan)
     try:
         with step(progress, "looking for repeated ids"):
-            plan, losing = _find_losers(config, inputs, plan, before, plan_with)
+            plan, losing = _find_losers(config, plan, ids, before, plan_with)
         tiles, held = _carry_out(config, transaction.published, plan, before, losing, progress)
     except OutOfMemory as error:
         raise TooLarge(error) from error
     changed = _changed_tiles(config.states, config.tile, transaction.published, plan, before, tiles)
     plan = plan.after_tiles(changed, held)
     with step(progress, "looking for the predictions of unmatched feedback"):
-        tiles, reclassified = with_reasons(config, inputs, plan.as_of, tiles)
+        tiles, reclassified = with_reasons(config, lambda: ids.both[0], ids.near, plan.as_of, tiles)
     return HourTiles(plan, tiles, _touched_days(plan, before, tiles) | reclassified)
 
 
@@ -192,23 +191,23 @@ def _changed_tiles(
 
 
 def amend_tiles(
-    config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
+    config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, ids: Ids, progress: Progress
 ) -> HourTiles:
     """Change the tiles only by the new rows. Raises CannotAmend if tiles cannot be amended."""
     try:
         with within_memory("new rows"):
-            return _amend_by_new_rows(config, transaction, plan, new_rows, progress)
+            return _amend_by_new_rows(config, transaction, plan, new_rows, ids, progress)
     except OutOfMemory as error:
         LOG.warning("amending needs more than `memory:`, so its hours are recomputed (%s)", error.found)
         raise CannotAmend from error
 
 
 def _amend_by_new_rows(
-    config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, progress: Progress
+    config: Config, transaction: Transaction, plan: Plan, new_rows: NewRows, ids: Ids, progress: Progress
 ) -> HourTiles:
     # In this process even if the config asks for a cluster: starting one would take longer.
     spec = Spec.of(config, plan.as_of, config.states, plan.cells.slice_sets, config.parallel)
-    pairs = contributions(new_rows, spec, _id_index(config, transaction, new_rows))
+    pairs = contributions(new_rows, spec, ids.both)
     progress("matching", 1, 1)
     rows = changed_tiles(pairs.before, pairs.after, config.states)
     tiles, touched, held = _amend(config, transaction, plan, pairs, rows, [])
@@ -259,17 +258,6 @@ def _tiles_at(tile: int, rows: pa.Table) -> list[Interval]:
     return union(Interval(start, start + tile) for start in starts)
 
 
-def _id_index(config: Config, transaction: Transaction, new_rows: NewRows) -> IdIndex:
-    """The index of ids of all files seen; it is built if the store does not have it."""
-    published = transaction.published
-    if published is None or published.id_hash != HASH:
-        transaction.write("keys", ID_INDEX.empty_table(), replacing="true")
-        for rows in index_rows(config, (*new_rows.seen_predictions, *new_rows.seen_feedback)):
-            transaction.write("keys", rows)
-    files = (transaction.files("keys", ("log", log)) for log in ("predictions", "feedback"))
-    return IdIndex(transaction.store.root, transaction.store.storage, *files)
-
-
 def newest_end(stored: StoredTiles, zone: Zone, since: int, hours: HourTiles, days: pa.Table) -> int:
     """End of the newest hour with predictions. It may lie before the published one if predictions were removed."""
     if hours.only is None:
@@ -298,12 +286,12 @@ def with_edges(
     return pa.concat_tables([hours.tiles, more], promote_options="permissive")
 
 
-def _find_losers(
-    config: Config, inputs: Inputs, plan: Plan, before: pa.Table, plan_with: PlanWith
-) -> tuple[Plan, pa.Table]:
+def _find_losers(config: Config, plan: Plan, ids: Ids, before: pa.Table, plan_with: PlanWith) -> tuple[Plan, pa.Table]:
     """Find the predictions that lose to one in another tile; add the tiles where that changed to the plan."""
     published = published_losers(before, config.tile)
-    now = find_losers(config, inputs, plan, published)
+    if not ids.near or (not len(published) and one_task_sees_all(plan)):
+        return plan, published
+    now = find_losers(config, ids.both[0], ids.near, plan.as_of, published)
     moved = [] if plan.from_scratch else differing_tiles(now, published, config.tile)
     return plan_with(moved) if moved else plan, now
 

@@ -28,7 +28,6 @@ from sli.logs.agreement import nested_types, with_usable_slices
 from sli.logs.discovery import check_usable, discover, feedback_warnings
 from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
-from sli.matching.id_index import index_rows
 from sli.planning.as_of import check_publication, latest_as_of
 from sli.planning.plan import Plan
 from sli.planning.planner import Approach
@@ -36,8 +35,9 @@ from sli.planning.planner import plan as plan_request
 from sli.planning.request import Request
 from sli.publishing import turns
 from sli.publishing.audit import audit_rows, current_audit, same_audit, unsliced_rows
-from sli.publishing.commit import Staged, commit, index_update, next_state
+from sli.publishing.commit import Staged, commit, next_state
 from sli.publishing.conflicts import new_conflicts
+from sli.publishing.ids import Ids
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
 from sli.rollup.days import update_days
@@ -169,7 +169,8 @@ def _attempt(
     if plan.empty:
         return nothing_to_do(plan, inputs, feedback_warnings(config, inputs.feedback))
     _prepare(config, transaction, plan, turn, inputs)
-    hours = _match_and_tile(config, transaction, plan, inputs, plan_with, progress)
+    ids = Ids(config, transaction, plan, seen, inputs)
+    hours = _match_and_tile(config, transaction, plan, ids, plan_with, progress)
     plan = hours.plan
     with step(progress, "adding up days"):
         stored = StoredTiles(config.slice_sets, config.states, transaction)
@@ -183,19 +184,18 @@ def _attempt(
     changes = compare(config, transaction, plan, newest, passes, rolled_up, progress)
     del rolled_up
     audit, audit_before = _audits(transaction, plan, inputs, days, unsliced)
-    index = index_update(inputs, plan, seen, transaction.published)
     staged = Staged(
         tiles=tiles,
         days=days,
         touched=hours.touched,
-        index=index_rows(config, index.files or ()),
+        index=ids.new_rows(),
         audit=audit,
         same_audit=same_audit(audit, audit_before),
         inputs=inputs,
         seen=seen,
     )
     with step(progress, "writing"):
-        state = next_state(config, plan, newest, transaction.published, index)
+        state = next_state(config, plan, newest, transaction.published, ids.hash)
         visible = commit(transaction, plan, changes, staged, state, began)
     outcome = published_outcome(config, plan, visible, changes, audit, audit_before, inputs, conflicts)
     return replace(outcome, warnings=outcome.warnings + nothing_counts_warnings(config, days, audit))
@@ -231,14 +231,14 @@ def _match_and_tile(
     config: Config,
     transaction: Transaction,
     plan: Plan,
-    inputs: Inputs,
+    ids: Ids,
     plan_with: PlanWith,
     progress: Progress,
 ) -> HourTiles:
     if plan.new_rows is not None:
-        return amend_tiles(config, transaction, plan, plan.new_rows, progress)
+        return amend_tiles(config, transaction, plan, plan.new_rows, ids, progress)
     if plan.tile_stages or plan.from_scratch:
-        return recompute_tiles(config, transaction, plan, inputs, plan_with, progress)
+        return recompute_tiles(config, transaction, plan, ids, plan_with, progress)
     return unchanged_tiles(config, plan)
 
 

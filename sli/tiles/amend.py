@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -17,17 +17,15 @@ import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, Interval
 from sli.engine.connection import prepare_cursor
-from sli.logs.files import Files
-from sli.logs.log import Log
-from sli.logs.reader import ROW, rows_sql
-from sli.matching.id_index import ALWAYS, ID_HASH, IdIndex, files_with_tiles
+from sli.logs.reader import ROW, parts_sql
+from sli.matching.id_index import ID_HASH, IdIndex
 from sli.matching.join import join_rows
 from sli.matching.other_tiles import LOSERS
-from sli.matching.sides import Sides, invalid_code
+from sli.matching.sides import Sides, valid_predictions
 from sli.matching.spec import Spec
 from sli.matching.unmatched import reasons_sql
 from sli.planning.new_rows import NewRows
-from sli.slis.states import integers, with_states
+from sli.slis.states import with_states
 from sli.tiles.build import build_tiles, task_connection
 
 LOG = logging.getLogger("sli")
@@ -41,8 +39,10 @@ class Contributions:
     after: pa.Table
 
 
-def contributions(new_rows: NewRows, spec: Spec, index: IdIndex) -> Contributions:
+def contributions(new_rows: NewRows, spec: Spec, indexes: Iterable[IdIndex]) -> Contributions:
     """Match the rows that have the ids of the new rows, as the published run knew them and as they are known now.
+
+    `indexes` are those of the predictions and of the feedback.
 
     Both are rows of `schemas.TILES` with one column a state. Raises UnreadableFiles for files that turn out unreadable
     beyond their footer, EngineError for anything else.
@@ -58,56 +58,21 @@ def contributions(new_rows: NewRows, spec: Spec, index: IdIndex) -> Contribution
             f"CREATE TABLE changed AS SELECT {ID_HASH} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
             f"SELECT {ID_HASH} FROM new_feedback WHERE id IS NOT NULL"
         )
-        _old_rows(con, new_rows, spec, index)
+        known = Interval(BEGINNING, new_rows.published_as_of + 1)
+        for index in indexes:
+            rows = index.without_rest.rows_of(con, "FROM changed", known)
+            con.execute(f"CREATE TABLE old_{index.log.name} AS SELECT * FROM {rows}")
         before, after = _contribution(con, spec, ["old"]), _contribution(con, spec, ["old", "new"])
         _log_matched(con, time.monotonic() - began)
         return Contributions(before, after)
 
 
-def _sources(new_rows: NewRows, spec: Spec) -> tuple[tuple[str, Log, Files, Files], ...]:
-    """Each log with its new files and the files that the published run saw."""
-    return (
-        ("predictions", spec.predictions, new_rows.predictions, new_rows.seen_predictions),
-        ("feedback", spec.feedback, new_rows.feedback, new_rows.seen_feedback),
-    )
-
-
 def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> None:
     """Tables `new_predictions` and `new_feedback`."""
     known, revealed = Interval(BEGINNING, new_rows.as_of + 1), new_rows.newly_known
-    for log, source, new, _ in _sources(new_rows, spec):
+    for source, new in ((spec.predictions, new_rows.predictions), (spec.feedback, new_rows.feedback)):
         parts = [(new, known), (revealed.of_logs([part.name for part in source.parts]), new_rows.later)]
-        selects = [
-            f"SELECT * FROM {rows_sql(con, files, source, spec.zone, span)}" for files, span in parts if len(files)
-        ]
-        _create(con, f"new_{log}", _rows(con, selects, source, spec))
-
-
-def _rows(con: duckdb.DuckDBPyConnection, selects: Sequence[str], source: Log, spec: Spec) -> str:
-    """SQL of the rows of all these SELECTs; if there are none, of no rows with the columns of the log."""
-    return " UNION ALL ".join(selects) or f"SELECT * FROM {rows_sql(con, [], source, spec.zone, ALWAYS)}"
-
-
-def _create(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
-    con.execute(f"CREATE TABLE {name} AS {sql}")
-
-
-def _old_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec, index: IdIndex) -> None:
-    """Tables `old_predictions` and `old_feedback`: rows that the published run knew and whose ids have new rows."""
-    for log, source, _, seen in _sources(new_rows, spec):
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE hits AS SELECT DISTINCT tile, key FROM {index.sql(con, log)} "
-            "WHERE key IN (FROM changed)"
-        )
-        numbers = integers(con.execute("SELECT DISTINCT tile FROM hits ORDER BY tile").fetchnumpy()["tile"])
-        files = files_with_tiles(seen, numbers, spec.tile)
-        selects = []
-        if len(files):
-            start, end = int(numbers[0]) * spec.tile, (int(numbers[-1]) + 1) * spec.tile
-            span = Interval(min(start, new_rows.published_as_of + 1), min(end, new_rows.published_as_of + 1))
-            rows = rows_sql(con, files, source, spec.zone, span)
-            selects = [f"SELECT * FROM {rows} WHERE {ID_HASH} IN (SELECT key FROM hits)"]
-        _create(con, f"old_{log}", _rows(con, selects, source, spec))
+        con.execute(f"CREATE TABLE new_{source.name} AS SELECT * FROM {parts_sql(con, parts, source, spec.zone)}")
 
 
 def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence[str]) -> pa.Table:
@@ -119,7 +84,7 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
         predictions, feedback = (_numbered_sql(names or [f"{prefixes[0]}_{log}"]) for log, names in tables.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         join_rows(own, Sides.in_memory(since, feedback, "true", "true", "true"), spec, LOSERS.empty_table())
-        valid = f"(SELECT *, value AS prediction FROM {predictions} WHERE {invalid_code('predictions', spec)} = 0)"
+        valid = valid_predictions(predictions, spec.task)
         columns = spec.predictions.columns
         own.execute(
             f"CREATE OR REPLACE TEMP TABLE unmatched AS "

@@ -176,7 +176,7 @@ class _Reader:
             rows = rows_sql(con, piece.files, source, self.spec.zone, span)
             if like:
                 rows = f"((FROM {rows_sql(con, like, source, self.spec.zone, span)} LIMIT 0) UNION ALL (FROM {rows}))"
-            bad = f"CASE WHEN {invalid_code(piece.log, self.spec)} > 0 THEN filename END AS filename"
+            bad = f"CASE WHEN {invalid_code(piece.log, self.spec.task)} > 0 THEN filename END AS filename"
             return _frame(self._by_id(con, piece.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
 
     def _by_id(self, con: duckdb.DuckDBPyConnection, kind: str, sql: str) -> Iterator[Packet]:

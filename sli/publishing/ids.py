@@ -1,0 +1,77 @@
+"""The index of ids in the store: a run opens it to look ids up, and extends it by the files that came.
+
+It is written when ids are looked up for the first time after a run from scratch: a run from scratch that wrote it would
+take half as long again, and reads the ids from the logs. Limit: an attempt that fails after it wrote the index leaves
+it to the next attempt to write it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import pyarrow as pa
+
+from sli.calendar.interval import ALWAYS
+from sli.config.model import Config
+from sli.logs.files import Files, Inputs
+from sli.logs.log import Log, feedback_log, predictions_log
+from sli.matching.id_index import HASH, IdIndex, index_rows
+from sli.planning.plan import Plan
+from sli.publishing.transaction import Transaction
+from sli.schemas import ID_INDEX
+
+
+class Ids:
+    """The index of ids of both logs, as one run sees it. `inputs` are the files there are now, `seen` those before."""
+
+    def __init__(self, config: Config, transaction: Transaction, plan: Plan, seen: Inputs, inputs: Inputs) -> None:
+        published = transaction.published
+        self._config, self._transaction, self._scratch = config, transaction, plan.from_scratch or published is None
+        self._stored = not self._scratch and published is not None and published.id_hash == HASH
+        # An index that this run writes lacks the rows that are gone since the run before.
+        self.near = plan.looked_up if self._stored or not plan.looked_up else (ALWAYS,)
+        """The tiles whose ids are looked up."""
+        self._logs = [self._divided(files, before) for files, before in zip(inputs.logs, seen.logs, strict=True)]
+
+    def _divided(self, files: Files, before: Files) -> tuple[Files, Files]:
+        """The files that the published run saw, whose ids are in the store or will be, and the other usable files."""
+        known = files.usable & files.found_in(before, "fingerprint", "problem") & (not self._scratch)
+        return files.take(known), files.take(files.usable & ~known)
+
+    @cached_property
+    def both(self) -> tuple[IdIndex, IdIndex]:
+        """The index of the predictions and that of the feedback, written if the store lacks them.
+
+        Raises UnreadableFiles.
+        """
+        if not (self._scratch or self._stored):
+            self._transaction.write("keys", ID_INDEX.empty_table(), replacing="true")
+            for rows in index_rows(self._config, (file for known, _ in self._logs for file in known)):
+                self._transaction.write("keys", rows)
+            self._stored = True
+        predictions, feedback = map(self._of, (predictions_log(self._config), feedback_log(self._config)), self._logs)
+        return predictions, feedback
+
+    def _of(self, log: Log, files: tuple[Files, Files]) -> IdIndex:
+        store = self._transaction.store
+        return IdIndex(
+            log=log,
+            zone=self._config.timezone,
+            tile=self._config.tile,
+            root=store.root,
+            storage=store.storage,
+            stored=() if self._scratch else self._transaction.files("keys", ("log", log.name)),
+            indexed=files[0],
+            rest=files[1],
+        )
+
+    @property
+    def hash(self) -> str:
+        """The hash of the index that the store has after the run; empty if it has none."""
+        return HASH if self._stored else ""
+
+    def new_rows(self) -> Iterator[pa.Table]:
+        """What the run adds to the index: the ids of the files that came since the published run."""
+        if self._stored:
+            yield from index_rows(self._config, (file for _, new in self._logs for file in new))

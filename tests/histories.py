@@ -24,6 +24,7 @@ from scenario import DAY, HOUR, Scenario, at, published, text
 
 import sli
 from sli.calendar.interval import Interval
+from sli.planning.published import Published
 
 START = at("2024-03-08T00:00")  # clocks change in New York two days later
 BOTH = "count mean null_rate difference_previous difference_fixed"
@@ -54,7 +55,6 @@ CHANGEABLE = {
     "top": one(None, 1, 2),
 }
 KEYS = CHANGEABLE | {
-    "horizon": one(DAY, 2 * HOUR, 12 * HOUR, 3 * DAY, 30 * DAY),
     "zone": one("UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"),
     "since": one(START, START + 5 * HOUR),
     "early": one(0, HOUR // 2),
@@ -63,10 +63,14 @@ KEYS = CHANGEABLE | {
     "feedback_nulls": one("withdraw", "ignore"),
 }
 """Keys of a world; one that is left out is as in `small_world`."""
+# With 14 hours the hour of the first prediction is the first that is not final as of the first run.
+HORIZONS = one(3 * DAY, 14 * HOUR, DAY, 2 * HOUR, 30 * DAY)
 
 
 def worlds(task: str) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({"task": st.just(task), "slis": some(SLIS[task], 3)}, optional=KEYS)
+    return st.fixed_dictionaries(
+        {"task": st.just(task), "slis": some(SLIS[task], 3), "horizon": HORIZONS}, optional=KEYS
+    )
 
 
 def changes(world: World) -> st.SearchStrategy[dict[str, Any]]:
@@ -84,7 +88,7 @@ def mostly(usual: list[Any], rare: list[Any]) -> st.SearchStrategy[Any]:
 
 # Few distinct times and ids, so that labels in time, ties, duplicates and windows shared by several rows are common.
 DAYS, TIMES_OF_DAY = (0, 1, 0, 2, 0, -1, 1, 0, 3), (6 * HOUR, 20 * HOUR, 7 * HOUR, 6 * HOUR + 1, 0)
-TIMES = mostly([START + day * DAY + time for day in DAYS for time in TIMES_OF_DAY], [None])
+TIMES = [START + day * DAY + time for day in DAYS for time in TIMES_OF_DAY]
 IDS = mostly(["a", "b", "c", "d"], [None])
 SLICES = st.fixed_dictionaries({"a": one("x", "y", None), "b": one("1", 'q"uo,te', "")})
 SCORES = mostly([0.5, 0.25, 0.75, 1.0, 0.0, None, 1 / 3], [math.nan, math.inf, 1.5])
@@ -92,12 +96,12 @@ LABELS = {
     "binary": mostly([1.0, 0.0, None], [math.nan, 0.5]),
     "regression": mostly([1.0, 0.0, 2.5, 1 / 3, None], [math.nan]),
 }
-PREDICTIONS = st.builds(Prediction, IDS, TIMES, SCORES, SLICES)
-FEEDBACK = {task: st.builds(Feedback, IDS, TIMES, labels) for task, labels in LABELS.items()}
 FILES = st.integers(1, 9).map("{}.parquet".format)
-LATER = one(DAY, 0, HOUR, 5 * DAY)
-THEN = one(None, DAY, 0, None, HOUR, 5 * DAY)
+LATER = one(HOUR, DAY, 0, 5 * DAY)
+THEN = one(None, HOUR, DAY, None, 0, 5 * DAY)
 """How long after the run before a step is followed by a run; None: no run follows."""
+BACKFILLED = one(True, False)
+"""Whether a run is followed by backfills of what it holds."""
 
 
 def drawn(strategy: Callable[[Any], st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
@@ -112,44 +116,61 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(
         world=st.one_of(map(worlds, SLIS)),
-        small_memory=one(False, False, True),
+        small_memory=one(False, False, False, True),
         on_cluster=drawn(lambda machine: one(False, False, machine.scheduler is not None)),
+        later=one(0, 0, HOUR, DAY, None),
     )
-    def begin(self, world: dict[str, Any], small_memory: bool = False, on_cluster: bool = False) -> None:
+    def begin(
+        self, world: dict[str, Any], small_memory: bool = False, on_cluster: bool = False, later: int | None = None
+    ) -> None:
+        """Most histories begin with a run, since little can go wrong before the first publication."""
         self.as_of, self.known, self.settled = START + 20 * HOUR, dict[int, Any](), None
         self.changed, self.partial = True, 0
-        asked = small_world(**{"since": START, "reference": (START + DAY, START + 2 * DAY)} | world)
+        asked = small_world(**{"since": START, "horizon": 3 * DAY, "reference": (START + DAY, START + 2 * DAY)} | world)
         given = {
             **({"memory": "1KB"} if small_memory else {}),
             **({"dask": {"scheduler": self.scheduler}} if on_cluster else {}),
         }
         self.scenario = Scenario(Path(tempfile.mkdtemp(prefix="sli-history-")), asked, given, columns=("a", "b"))
         self.scenario.log_predictions("0.parquet", [Prediction("a", START + 6 * HOUR, 0.5, {"a": "x", "b": "1"})])
+        self.then(later)
 
     def teardown(self) -> None:
         if hasattr(self, "scenario"):
             shutil.rmtree(self.scenario.root)
 
-    @rule(file=FILES, rows=st.lists(PREDICTIONS, min_size=1, max_size=6), later=THEN)
-    def log_predictions(self, file: str, rows: list[Prediction], later: int | None = None) -> None:
+    @property
+    def times(self) -> st.SearchStrategy[int | None]:
+        """Times of rows; often that of the first hour that is not final yet."""
+        return mostly([*TIMES, *[self.as_of - self.scenario.world.horizon] * 9], [None])
+
+    @property
+    def predictions(self) -> st.SearchStrategy[list[Prediction]]:
+        return st.lists(st.builds(Prediction, IDS, self.times, SCORES, SLICES), min_size=1, max_size=6)
+
+    @property
+    def feedback(self) -> st.SearchStrategy[list[Feedback]]:
+        labels = LABELS[self.scenario.world.task]
+        return st.lists(st.builds(Feedback, IDS, self.times, labels), min_size=1, max_size=6)
+
+    @rule(file=FILES, rows=drawn(lambda machine: machine.predictions), later=THEN, backfilled=BACKFILLED)
+    def log_predictions(
+        self, file: str, rows: list[Prediction], later: int | None = None, backfilled: bool = True
+    ) -> None:
         """A new file, or one that is written again."""
         self.scenario.log_predictions(file, rows)
-        self.then(later)
+        self.then(later, backfilled)
 
-    @rule(
-        file=FILES,
-        rows=drawn(lambda machine: st.lists(FEEDBACK[machine.scenario.world.task], min_size=1, max_size=6)),
-        later=THEN,
-    )
-    def log_feedback(self, file: str, rows: list[Feedback], later: int | None = None) -> None:
+    @rule(file=FILES, rows=drawn(lambda machine: machine.feedback), later=THEN, backfilled=BACKFILLED)
+    def log_feedback(self, file: str, rows: list[Feedback], later: int | None = None, backfilled: bool = True) -> None:
         self.scenario.log_feedback(file, rows)
-        self.then(later)
+        self.then(later, backfilled)
 
     @precondition(lambda self: self.files)
-    @rule(file=drawn(lambda machine: st.sampled_from(machine.files)), later=THEN)
-    def remove(self, file: tuple[str, str], later: int | None = None) -> None:
+    @rule(file=drawn(lambda machine: st.sampled_from(machine.files)), later=THEN, backfilled=BACKFILLED)
+    def remove(self, file: tuple[str, str], later: int | None = None, backfilled: bool = True) -> None:
         self.scenario.remove(*file)
-        self.then(later)
+        self.then(later, backfilled)
 
     @property
     def files(self) -> list[tuple[str, str]]:
@@ -157,24 +178,26 @@ class Histories(RuleBasedStateMachine):
         logs = (("predictions", self.scenario.predictions), ("feedback", self.scenario.feedback))
         return [(log, name) for log, files in logs for name in files if name != "0.parquet"]
 
-    @rule(changes=drawn(lambda machine: changes(machine.scenario.world)), later=THEN)
-    def change_config(self, changes: dict[str, Any], later: int | None = None) -> None:
+    @rule(changes=drawn(lambda machine: changes(machine.scenario.world)), later=THEN, backfilled=BACKFILLED)
+    def change_config(self, changes: dict[str, Any], later: int | None = None, backfilled: bool = True) -> None:
         self.scenario.world = replace(self.scenario.world, **changes)
-        self.then(later)
+        self.then(later, backfilled)
 
-    def then(self, later: int | None) -> None:
+    def then(self, later: int | None, backfilled: bool = True) -> None:
         """What follows a change."""
         self.changed = True
         if later is not None:
-            self.run(later)
+            self.run(later, backfilled)
 
     @precondition(lambda self: self.changed)
-    @rule(later=LATER, backfilled=one(True, True, False))
+    @rule(later=LATER, backfilled=BACKFILLED)
     def run(self, later: int, backfilled: bool = True) -> None:
         """A run; then backfills of what is held until nothing is, since one may take a prediction from a final tile."""
         self.as_of += later
+        before = self.scenario.published
         outcome = self.scenario.run(self.as_of)
         self.check_final(outcome.plan.held)
+        self.check_held(outcome.plan.held, before)
         if backfilled and outcome.plan.held:
             for _ in range(5):
                 for held in outcome.plan.held:
@@ -183,7 +206,8 @@ class Histories(RuleBasedStateMachine):
             outcome = self.scenario.run(self.as_of)
         if backfilled or not outcome.plan.held:
             self.scenario.check(self.as_of)
-        assert not self.scenario.run(self.as_of).published
+        if outcome.published:
+            assert not self.scenario.run(self.as_of).published
         self.remember(self.as_of)
         self.changed, self.partial, self.settled = bool(outcome.plan.held), 0, self.scenario.world
 
@@ -198,6 +222,18 @@ class Histories(RuleBasedStateMachine):
                 # A fixed reference may change later than the windows compared with it.
                 if row[-1] == "final" and key[0] != "difference_fixed":
                     assert found.get(key, row) == row, f"{key} was final as {row} and now is {found[key]}"
+
+    def check_held(self, held: Iterable[Interval], before: Published | None) -> None:
+        """Held tiles count what they counted, and gain no states or slices, which would count other rows."""
+        if not held:
+            return
+        old, new = self.scenario.tiles(before), self.scenario.tiles(self.scenario.published)
+        for key, row in new.items():
+            if any(tile.start <= key[0] < tile.end for tile in held):
+                gained = [
+                    name for name, value in row.items() if value is not None and value != old.get(key, {}).get(name)
+                ]
+                assert not gained, f"{key} is held, but has another {gained}"
 
     @precondition(lambda self: self.changed and self.partial < 2)
     @rule(later=LATER, look_back=one("0h", "6h", "1d", "2d"))
@@ -259,7 +295,7 @@ class Histories(RuleBasedStateMachine):
         check_belief(self.scenario, as_of + hours * HOUR, window)
 
     # A rule is drawn as often as it has names.
-    log_predictions_2, log_feedback_2 = log_predictions, log_feedback
+    log_predictions_2, log_feedback_2, change_config_2 = log_predictions, log_feedback, change_config
 
 
 SETTINGS = settings(stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))

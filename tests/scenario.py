@@ -20,6 +20,7 @@ from oracle import Outcome as Group
 import sli
 from sli.config.load import checked
 from sli.config.model import Config
+from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.read import standing_audit
 from sli.runs.outcome import Outcome
@@ -115,15 +116,24 @@ class Scenario:
             self.check_audit(as_of)
             self.check_outcomes(as_of)
 
+    @property
+    def published(self) -> Published | None:
+        return Store(self.config.store).published()
+
+    def tiles(self, published: Published | None) -> dict[tuple[int, str, str], dict[str, Any]]:
+        """The stored tiles of pairs by start, slice set and slice."""
+        rows = Store(self.config.store).rows("tiles", published, only=ds.field("span") == "tile")
+        return {(micros(row["start"]), row["slice_by"], row["slice"]): row for row in rows.to_pylist()}
+
     def check_outcomes(self, as_of: int) -> None:
         """The outcomes in the stored tiles of hours equal the oracle's."""
-        store, kept = Store(self.config.store), self.config.outcomes
+        kept = self.config.outcomes
         # Rows of slices that the config no longer has stay in days that no run touched since.
         declared = [",".join(columns) for columns in self.config.slice_sets]
-        only = (ds.field("span") == "tile") & ds.field("slice_by").isin(declared)
-        tiles = store.rows("tiles", store.published(), only=only)
         found = {}
-        for row in tiles.to_pylist():
+        for row in self.tiles(self.published).values():
+            if row["slice_by"] not in declared:
+                continue
             for group in row[kept.state.id] or ():
                 (bin_,), (labelled,), (positive,), (step,) = cells(np.array([group["key"]], dtype=object))
                 edges = kept.edges(int(bin_))

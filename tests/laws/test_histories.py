@@ -9,7 +9,7 @@ from servers import two_workers
 
 # `make fuzz` plays fresh ones.
 def test_after_any_history_the_tables_equal_a_full_recomputation() -> None:
-    play(settings(SETTINGS, max_examples=6))
+    play(settings(SETTINGS, max_examples=6, stateful_step_count=8))
 
 
 def test_the_same_on_two_workers() -> None:

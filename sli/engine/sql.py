@@ -44,3 +44,9 @@ def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
     """SQL condition: an instant is in one of the intervals."""
     parts = [f"({column} >= {interval.start} AND {column} < {interval.end})" for interval in intervals]
     return f"({' OR '.join(parts)})" if parts else "false"
+
+
+def tile_sql(time: str, tile: int) -> str:
+    """SQL of the number of the tile that holds an instant."""
+    # DuckDB's `//` rounds towards zero, so alone it would put times before 1970 into the tile after theirs.
+    return f"({time} // {tile} - ({time} % {tile} < 0)::BIGINT)"

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from sli.engine.connection import repeated_keys
-from sli.engine.sql import quoted, text_of
+from sli.engine.sql import quoted, text_of, tile_sql
 from sli.logs.reader import ROW
 from sli.matching.sides import Sides, one_number
 from sli.matching.spec import Spec, named_ids
@@ -56,11 +56,11 @@ def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Tab
 def settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """Delete from `p` all but the winner of each id; count the others in `checks`."""
     order = prediction_order(spec.predictions.columns, spec.keep_prediction)
-    tile = f"t // {spec.tile}"
+    tile = tile_sql("t", spec.tile)
     con.execute(
         "CREATE TEMP TABLE duplicates AS SELECT p.rowid AS row, p.id, p.t, e.winner, "
         "p.prediction IS DISTINCT FROM e.winner AS differs, true AS elsewhere "
-        f"FROM p JOIN losers_arrow e ON p.id = e.id AND p.{tile} = e.tile"
+        f"FROM p JOIN losers_arrow e ON p.id = e.id AND {tile_sql('p.t', spec.tile)} = e.tile"
     )
     con.execute(
         "INSERT INTO duplicates SELECT row, id, t, won, prediction IS DISTINCT FROM won, tile <> won_tile FROM ("
@@ -93,7 +93,7 @@ def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) ->
     )
     for check, condition in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
-            f"INSERT INTO checks SELECT 'pairs', t // {spec.tile}, 'feedback', '{check}', NULL, "
+            f"INSERT INTO checks SELECT 'pairs', {tile_sql('t', spec.tile)}, 'feedback', '{check}', NULL, "
             f"count(*), {named_ids(spec)} "
             f"FROM in_time WHERE place > 1 AND {condition} AND {sides.in_prediction_tiles} GROUP BY ALL"
         )

@@ -21,7 +21,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from sli.calendar.interval import ALWAYS, END, Interval, intersection, meets_any
 from sli.config.model import Config
 from sli.engine.connection import connect, repeated_keys, task_error
-from sli.engine.sql import inside_sql, literal, path_sql
+from sli.engine.sql import inside_sql, literal, path_sql, tile_sql
 from sli.engine.storage import Storage, filesystem
 from sli.logs.damaged import check_readable
 from sli.logs.files import Files, LogFile
@@ -140,9 +140,8 @@ def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
 
 def _entries_of(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone: str, tile: int) -> str:
     """SQL of the entries of the rows of files."""
-    # Rounded down, as in `files_with_tiles`: `//` alone rounds times before 1970 up.
     return (
-        f"SELECT t // {tile} - (t % {tile} < 0)::BIGINT AS tile, {ID_HASH} AS key "
+        f"SELECT {tile_sql('t', tile)} AS tile, {ID_HASH} AS key "
         f"FROM {rows_sql(con, files, replace(log, columns=()), zone, ALWAYS)} WHERE id IS NOT NULL"
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from sli.engine.sql import quoted
+from sli.engine.sql import quoted, tile_sql
 from sli.logs.reader import ROW
 from sli.matching.duplicates import settle_feedback, settle_predictions, take_out_repeated
 from sli.matching.pairs import create_matched, create_pairs
@@ -83,6 +83,6 @@ def _joined_once(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> bo
 def _find_unmatched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """Insert into table `unmatched` the feedback of the tiles that counts for no prediction."""
     con.execute(
-        f"INSERT INTO unmatched SELECT f_t // {spec.tile}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
+        f"INSERT INTO unmatched SELECT {tile_sql('f_t', spec.tile)}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
         f"AND {sides.in_feedback_tiles_joined} AND (t IS NULL OR NOT ({spec.horizon.counts()}))"
     )

@@ -11,6 +11,7 @@ import pyarrow as pa
 from sli.calendar.interval import ALWAYS, Interval, difference
 from sli.config.model import Config
 from sli.engine.connection import scratch
+from sli.engine.sql import tile_sql
 from sli.matching.duplicates import prediction_order
 from sli.matching.id_index import ID_HASH, IdIndex
 from sli.matching.sides import one_number, valid_predictions
@@ -40,7 +41,7 @@ def find_losers(
             return published
         rows = predictions.rows_of(con, "FROM suspects", Interval(config.since_instant, as_of + 1))
         order = prediction_order(config.columns, config.predictions.keep)
-        tile = f"t // {config.tile}"
+        tile = tile_sql("t", config.tile)
         sql = (
             "SELECT DISTINCT id, tile, winner FROM ("
             f"SELECT id, {tile} AS tile, first_value({tile}) OVER w AS won, first_value(prediction) OVER w AS winner "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import duckdb
 
-from sli.engine.sql import literal, quoted, text_of
+from sli.engine.sql import literal, quoted, text_of, tile_sql
 from sli.matching.sides import Sides
 from sli.matching.spec import Spec
 
@@ -17,16 +17,17 @@ def create_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> 
 
     Null feedback that counts withdraws the label; it is counted in table `checks`.
     """
+    tile = tile_sql("t", spec.tile)
     counts = f"f_t IS NOT NULL AND {spec.horizon.counts()}"
     known = "greatest(f_t, t)" if spec.known_at_once else "f_t"
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)
     con.execute(
-        f"CREATE TEMP VIEW matched AS SELECT t // {spec.tile} AS tile, hash(id) AS k, t, prediction AS value{columns}, "
+        f"CREATE TEMP VIEW matched AS SELECT {tile} AS tile, hash(id) AS k, t, prediction AS value{columns}, "
         f"CASE WHEN {counts} THEN f_value END AS truth, CASE WHEN {counts} THEN {known} END AS f_t "
         f"FROM joined WHERE t IS NOT NULL AND {sides.in_prediction_tiles}"
     )
     con.execute(
-        f"INSERT INTO checks SELECT 'pairs', t // {spec.tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
+        f"INSERT INTO checks SELECT 'pairs', {tile}, 'feedback', 'withdrawn', NULL, count(*), [] FROM joined "
         f"WHERE f_value IS NULL AND t IS NOT NULL AND {counts} AND {sides.in_prediction_tiles} GROUP BY ALL"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import duckdb
 
 from sli.calendar.interval import Interval
-from sli.engine.sql import inside_sql, literal
+from sli.engine.sql import inside_sql, literal, tile_sql
 from sli.logs.log import Log
 from sli.logs.reader import count_sql, rows_sql
 from sli.logs.values import is_computed
@@ -117,9 +117,10 @@ def joinable_feedback(sides: Sides, spec: Spec) -> str:
 
 def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
     """Delete invalid rows from `joined`, and count them and ignored nulls in `checks`."""
+    tile = tile_sql("t", spec.tile)
     if spec.ignore_nulls:
         con.execute(
-            f"INSERT INTO checks SELECT 'feedback', t // {spec.tile}, 'feedback', 'ignored null', NULL, count(*), [] "
+            f"INSERT INTO checks SELECT 'feedback', {tile}, 'feedback', 'ignored null', NULL, count(*), [] "
             f"FROM {sides.feedback} "
             f"WHERE value IS NULL AND {invalid_code('feedback', spec.task)} = 0 AND {sides.in_feedback_tiles} "
             "GROUP BY ALL"
@@ -133,7 +134,7 @@ def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) 
         code, texts = invalid_code(log, spec.task), invalid_reasons(source)
         reasons = " ".join(f"WHEN {number} THEN {literal('invalid: ' + text)}" for number, text in texts.items())
         con.execute(
-            f"INSERT INTO checks SELECT '{span}', t // {spec.tile}, '{log}', CASE {code} {reasons} END AS reason, "
+            f"INSERT INTO checks SELECT '{span}', {tile}, '{log}', CASE {code} {reasons} END AS reason, "
             f"filename, count(*), coalesce({named_ids(spec)}, []) "
             f"FROM {rows} WHERE {code} > 0 AND {inside} GROUP BY ALL"
         )

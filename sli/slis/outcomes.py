@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sli.engine.sql import tile_sql
 from sli.slis.formula import groups
 from sli.slis.states import Flags, Floats, Integers, Objects, State
 
@@ -66,7 +67,7 @@ class Outcomes:
         """
         label = {"binary": "truth = 1", "multiclass": "truth = value"}.get(self.task, "true")
         # Steps count tiles, so a label is known at the end of a tile if its tile lies before that.
-        age = f"greatest(f_t // {self.tile} - tile, 0)"
+        age = f"greatest({tile_sql('f_t', self.tile)} - tile, 0)"
         known = f"CASE WHEN {label} THEN {POSITIVE + 1} ELSE 1 END + {_age_step_sql(age)}"
         key = (
             f"((CASE WHEN value IS NULL THEN {NO_VALUE} ELSE {self._bin_sql} END) * {STRIDE} "

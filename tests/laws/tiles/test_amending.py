@@ -192,6 +192,20 @@ def test_rows_before_1970_are_found_by_their_keys(tmp_path):
     s.check(TEN + DAY)
 
 
+def test_rows_before_1970_lie_in_their_own_hour(tmp_path):
+    s = Scenario(tmp_path, replace(WORLD, since=at("1969-12-30T00:00")))
+    first, later = at("1969-12-30T10:17"), at("1969-12-31T23:59")
+    rows = [Prediction("a", first, 0.9, {}), Prediction("b", first + HOUR, 0.1, {}), Prediction("a", later, 0.2, {})]
+    s.log_predictions("early.parquet", rows)
+    s.log_feedback("early.parquet", [Feedback("a", first + HOUR, 1.0), Feedback("c", later, 1.0)])
+    as_of = at("1970-01-02T00:00")
+    s.run(as_of)
+    s.check(as_of)
+    s.log_feedback("late.parquet", [Feedback("b", first + 2 * HOUR, 0.0)])
+    amends(s, as_of)
+    s.check(as_of)
+
+
 def test_states_of_a_column_of_numbers_are_made_where_no_row_was_known_before(tmp_path):
     cost = {"name": "cost", "states": {"cost": "sum(amount * 2)"}, "value": "cost / predictions"}
     source = {"id": "output_id", "time": "predicted_at", "value": "score", "columns": ["amount"]}

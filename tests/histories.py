@@ -198,11 +198,14 @@ class Histories(RuleBasedStateMachine):
         outcome = self.scenario.run(self.as_of)
         self.check_final(outcome.plan.held)
         self.check_held(outcome.plan.held, before)
+        # States and slices new to the config wait for the next run where hours are confirmed, or while some are held.
+        waits = bool(outcome.plan.to_confirm)
         if backfilled and outcome.plan.held:
+            waits = True
             for _ in range(5):
                 for held in outcome.plan.held:
                     outcome = self.scenario.backfill(self.as_of, text(held.start), text(held.end))
-            # Slices and states new to the config wait while hours are held.
+        if waits:
             outcome = self.scenario.run(self.as_of)
         if backfilled or not outcome.plan.held:
             self.scenario.check(self.as_of)

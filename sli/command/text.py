@@ -6,7 +6,7 @@ Limit: of many changes only the largest are printed; the tables of the store hol
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from sli.planning.expected import Expected
 from sli.planning.needs import CONFIRM, RECOMPUTE
 from sli.planning.plan import Plan
 from sli.planning.request import Backfill
+from sli.planning.stages import Fill, Recompute, RollUp, Stage
 from sli.planning.tasks import TaskSet, size_text
 from sli.publishing.conflicts import Conflicts
 from sli.reading.figures import (
@@ -67,20 +68,27 @@ def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]
     for cause in plan.causes:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
-    lines += dict.fromkeys(_strategy_line(task_set, id_column) for task_set in plan.task_sets)
-    if plan.to_recompute:
-        names = ", ".join(grain.name for grain in grains)
-        lines.append(f"then roll up the windows ({names}) that contain any of {_spans(plan.to_recompute)}")
-    if plan.to_confirm:
-        lines.append(f"final hours to confirm, because new input may belong to them: {_spans(plan.to_confirm)}")
-    if plan.new_series and not plan.from_scratch:
-        lines.append(f"new or changed SLIs: {', '.join(plan.new_series)}")
-    lines += [f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.to_fill.items()]
-    if plan.outcomes_to_fill:
-        lines.append(f"compute only {OUTCOMES}: {_spans(plan.outcomes_to_fill)}")
-    if plan.roll_up.newly_final:
-        lines.append(f"became final: windows that end in {_span(plan.roll_up.newly_final)}")
+    lines += dict.fromkeys(line for stage in plan.stages for line in _stage_lines(plan, stage, id_column, grains))
     return lines + _left_lines(plan)
+
+
+def _stage_lines(plan: Plan, stage: Stage, id_column: str, grains: Sequence[Grain]) -> Iterator[str]:
+    """How a stage matches rows, or which windows it rolls up and why."""
+    if isinstance(stage, Recompute | Fill):
+        yield _strategy_line(stage.task_set, id_column)
+    if isinstance(stage, RollUp):
+        if stage.changed:
+            names = ", ".join(grain.name for grain in grains)
+            yield f"then roll up the windows ({names}) that contain any of {_spans(stage.changed)}"
+        if plan.to_confirm:
+            yield f"final hours to confirm, because new input may belong to them: {_spans(plan.to_confirm)}"
+        if plan.new_series and not plan.from_scratch:
+            yield f"new or changed SLIs: {', '.join(plan.new_series)}"
+        yield from (f"compute only {name}: {_spans(intervals)}" for name, intervals in plan.to_fill.items())
+        if plan.outcomes_to_fill:
+            yield f"compute only {OUTCOMES}: {_spans(plan.outcomes_to_fill)}"
+        if stage.newly_final:
+            yield f"became final: windows that end in {_span(stage.newly_final)}"
 
 
 def kept_lines(kept: Iterable[Kept]) -> list[str]:

@@ -61,10 +61,7 @@ def expected(
     for_each_slice, results, calls = 0, 0, 0
     functions = tuple(sli.name for sli in config.declared if _calls_function(sli))
     for sli in config.declared:
-        for grain in config.all_grains:
-            starts, ends = grain.windows(config.zone, config.since_instant, newest)
-            hit = plan.roll_up.windows(config.zone, plan.roll_up.group_of(sli), settled, grain, starts, ends)
-            starts, ends = starts[hit], ends[hit]
+        for grain, starts, ends in plan.roll_up.windows(config, plan.roll_up.group_of[sli.name], newest, settled):
             windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
             predictions = total * _shares(starts, ends, span)
             rows = _most_results(config.caps, config.slice_sets, predictions, slices)

@@ -22,12 +22,11 @@ from sli.planning.stale import feedback_tiles_for, stale_tiles, tiles_until, who
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a run does with which tiles. `Plan` explains the fields."""
+    """What a run does of what tiles need, what it leaves, and the tiles in which it counts unmatched feedback again."""
 
     does: Needs
     left: Needs
     feedback_tiles: list[Interval]
-    final_before: int
 
 
 def ledger_of(
@@ -44,8 +43,7 @@ def ledger_of(
     """
     horizon, tile = Horizon.of(config), config.tile
     stale, feedback_tiles = stale_tiles(horizon, config.since_instant, tile, causes, request.as_of)
-    final_before = horizon.final_before(basis.as_of, tile) if basis else BEGINNING
-    final = [Interval(BEGINNING, final_before)]
+    final = [Interval(BEGINNING, horizon.final_before(basis.as_of, tile) if basis else BEGINNING)]
     needed = _needed(config, basis, stale, final, with_predictions)
     asked = _asked(config, needed, basis, request)
     reached = [*moved, *(asked.of(RECOMPUTE) if request.part is not None else ())]
@@ -55,7 +53,7 @@ def ledger_of(
     does = settled(asked.each(partial(whole_days, config)))
     # The states of a tile count the same rows, and a tile that is held or to be confirmed may not count them all.
     does = does.take(map(lacks, does.states), [*needed.of(HELD), *does.of(CONFIRM)])
-    return Ledger(does, left_by(needed, does), feedback_tiles, final_before)
+    return Ledger(does, left_by(needed, does), feedback_tiles)
 
 
 def settled(needs: Needs) -> Needs:

@@ -42,11 +42,6 @@ class NewRows:
         return seen.take(seen.meeting(self.later))
 
     @property
-    def any(self) -> bool:
-        """Whether there may be any new row."""
-        return bool(self.predictions or self.feedback or self.newly_known)
-
-    @property
     def bytes(self) -> int:
         """At least how many compressed bytes are read."""
         files = (*self.predictions, *self.feedback, *self.newly_known)

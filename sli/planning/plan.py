@@ -5,15 +5,16 @@ Limit: a plan says which results are computed, not which of them change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from sli.calendar.interval import Interval, intersection, iso, union
+from sli.calendar.interval import Interval, difference, intersection, iso, union
 from sli.masking import masked
 from sli.planning.cells import Cells
 from sli.planning.changes import Cause
 from sli.planning.formats import Migration
-from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Need, Needs, lacks
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
 from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write, plain
@@ -25,23 +26,13 @@ class Plan:
     """What a run will do and why. Empty when everything published is up to date."""
 
     request: Request
-    older: bool
-    """Whether as_of lies before the published one: then only table `revisions` gains rows."""
     causes: tuple[Cause, ...]
-    does: Needs
-    """What the run does of what tiles of predictions need."""
+    stages: tuple[Stage, ...]
+    """What the run does, in this order."""
     left: Needs
     """What tiles still need after the run: windows that rest on tiles to recompute or that lack a state wait."""
-    lacks: Mapping[str, tuple[Need, ...]]
-    """For each SLI the needs of tiles that lack its states."""
-    lacks_outcomes: Need
-    """The need of tiles without the state of outcomes, since an older `sli` wrote them. No window waits for them."""
-    tile_stages: tuple[Recompute | Amend | Fill, ...]
-    """How the run changes tiles, in this order."""
-    roll_up: RollUp
-    write: Write
-    final_before: int
-    """Tiles before this instant were final when the last run was published."""
+    outcomes: str
+    """The id of the state of outcomes. Tiles that an older `sli` wrote may lack it, and no window waits for them."""
     declared: Cells
     """What the config asks for."""
     cells: Cells
@@ -55,7 +46,6 @@ class Plan:
     looked_up: tuple[Interval, ...]
     """Tiles in which predictions came, went or changed, or may count otherwise than published: their ids are looked up
     in other tiles."""
-    from_scratch: bool
     migration: Migration | None
     """What the run does to a store of an older format."""
     tile: int
@@ -75,7 +65,7 @@ class Plan:
         return not (
             self.migration
             or self.backfills_progressed
-            or self.tile_stages
+            or not isinstance(self.stages[0], RollUp)
             or self.roll_up.newly_final
             or self.new
             or self.gone
@@ -83,24 +73,32 @@ class Plan:
         )
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        """What the run does, in this order."""
-        return (*self.tile_stages, self.roll_up, self.write)
+    def roll_up(self) -> RollUp:
+        return next(stage for stage in self.stages if isinstance(stage, RollUp))
+
+    @property
+    def write(self) -> Write:
+        return next(stage for stage in self.stages if isinstance(stage, Write))
+
+    @property
+    def older(self) -> bool:
+        """Whether as_of lies before the published one: then only table `revisions` gains rows."""
+        return "results" not in self.write.tables
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the run builds on nothing that is published."""
+        return self.write.replaces_all
 
     @property
     def new_rows(self) -> NewRows | None:
         """The new rows, if tiles are amended by them; None: tiles are recomputed from all their rows."""
-        return next((stage.new_rows for stage in self.tile_stages if isinstance(stage, Amend)), None)
-
-    @property
-    def task_stages(self) -> tuple[Recompute | Fill, ...]:
-        """The stages that match rows in tasks."""
-        return tuple(stage for stage in self.tile_stages if not isinstance(stage, Amend))
+        return next((stage.new_rows for stage in self.stages if isinstance(stage, Amend)), None)
 
     @property
     def task_sets(self) -> tuple[TaskSet, ...]:
         """The task sets of all stages."""
-        return tuple(stage.task_set for stage in self.task_stages)
+        return tuple(stage.task_set for stage in self.stages if isinstance(stage, Recompute | Fill))
 
     @property
     def bytes(self) -> int:
@@ -112,9 +110,16 @@ class Plan:
 
     def after_tiles(self, changed: Iterable[Interval], held: Iterable[Interval]) -> Plan:
         """The plan once tiles are computed: some of them changed, and some final ones turned out to be held."""
-        return replace(
-            self, roll_up=replace(self.roll_up, changed=tuple(union(changed))), left=self.left.add(HELD, held)
+        tiles = tuple(union(changed))
+        stages = tuple(
+            replace(stage, tiles=tiles)
+            if isinstance(stage, Amend)
+            else replace(stage, changed=tiles)
+            if isinstance(stage, RollUp)
+            else stage
+            for stage in self.stages
         )
+        return replace(self, stages=stages, left=self.left.add(HELD, held))
 
     @property
     def new(self) -> Cells:
@@ -139,12 +144,17 @@ class Plan:
     @property
     def to_recompute(self) -> tuple[Interval, ...]:
         """Tiles of predictions."""
-        return self.does.of(RECOMPUTE)
+        return next((stage.tiles for stage in self.stages if isinstance(stage, Recompute)), self.roll_up.changed)
 
     @property
     def to_confirm(self) -> tuple[Interval, ...]:
         """Final tiles that input may have come for: they are computed, and held if they would change."""
-        return self.does.of(CONFIRM)
+        for stage in self.stages:
+            if isinstance(stage, Recompute):
+                return stage.confirm
+            if isinstance(stage, Amend):
+                return tuple(difference(stage.tiles, self.roll_up.changed))
+        return ()
 
     @property
     def held(self) -> tuple[Interval, ...]:
@@ -154,27 +164,32 @@ class Plan:
     @property
     def to_fill(self) -> dict[str, tuple[Interval, ...]]:
         """For each SLI the tiles that gain its states."""
-        return {name: tiles for name, needs in self.lacks.items() if (tiles := self.does.of(*needs))}
+        groups = self.roll_up.group_of
+        return {name: groups[name].filled for name in self.declared.series if groups[name].filled}
 
     @property
     def lacking(self) -> dict[str, tuple[Interval, ...]]:
         """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
-        return {name: tiles for name, needs in self.lacks.items() if (tiles := self.left.of(*needs))}
+        needs = {sli.name: lacks_any(sli) for group in self.roll_up.groups for sli in group.slis}
+        return {name: tiles for name in self.declared.series if (tiles := self.left.of(*needs[name]))}
 
     @property
     def outcomes_to_fill(self) -> tuple[Interval, ...]:
         """The tiles that gain the state of outcomes."""
-        return self.does.of(self.lacks_outcomes)
+        fills = [stage for stage in self.stages if isinstance(stage, Fill)]
+        # New slices of a tile have all states.
+        states = [stage for stage in fills if stage.task_set.slice_sets != self.new.slice_sets]
+        return tuple(union(tile for stage in states if self.outcomes in stage.task_set.states for tile in stage.tiles))
 
     @property
     def outcomes_lacking(self) -> tuple[Interval, ...]:
         """The tiles that still lack the state of outcomes."""
-        return self.left.of(self.lacks_outcomes)
+        return self.left.of(lacks(self.outcomes))
 
     @property
     def tiles_to_fill(self) -> tuple[Interval, ...]:
         """Tiles that gain a state."""
-        return self.does.of(*map(lacks, self.does.states))
+        return tuple(union([*chain(*self.to_fill.values()), *self.outcomes_to_fill]))
 
     @property
     def tiles(self) -> int:

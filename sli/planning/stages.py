@@ -6,7 +6,7 @@ stages name tiles by time; which of them really change, and which windows then d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import numpy as np
 from sli.calendar.grain import Grain
 from sli.calendar.interval import END, Instants, Interval, intersection, iso, union
 from sli.calendar.zone import Zone
+from sli.config.model import Config
 from sli.engine.arrow import Flags
 from sli.planning.affected import windows_resting_on
 from sli.planning.new_rows import NewRows
@@ -79,15 +80,28 @@ class RollUp:
     newly_final: Interval | None
     """The interval of window ends that became final since the last publication; None if no window did."""
 
-    def group_of(self, sli: Sli) -> Group:
-        """The group that an SLI is in."""
-        return next(group for group in self.groups if sli.name in [one.name for one in group.slis])
+    @cached_property
+    def group_of(self) -> dict[str, Group]:
+        """The group that each SLI is in, by its name."""
+        return {sli.name: group for group in self.groups for sli in group.slis}
 
     def changed_for(self, group: Group) -> list[Interval]:
         """The tiles that change or are filled for the SLIs of a group."""
         return union([*self.changed, *group.filled])
 
-    def windows(self, zone: Zone, group: Group, newest: int, grain: Grain, starts: Instants, ends: Instants) -> Flags:
+    def windows(
+        self, config: Config, group: Group, newest: int, before: int
+    ) -> Iterator[tuple[Grain, Instants, Instants]]:
+        """Of each grain the starts and ends of the windows that are rolled up for the SLIs of a group.
+
+        `newest` is the end of the newest hour with predictions, `before` that of the last run.
+        """
+        for grain in config.all_grains:
+            starts, ends = grain.windows(config.zone, config.since_instant, newest)
+            hit = self.rolls_up(config.zone, group, before, grain, starts, ends)
+            yield grain, starts[hit], ends[hit]
+
+    def rolls_up(self, zone: Zone, group: Group, newest: int, grain: Grain, starts: Instants, ends: Instants) -> Flags:
         """Which windows of a grain are rolled up for the SLIs of a group.
 
         All windows of a new SLI or grain. Otherwise the windows that rest on a tile that changes or is filled, that

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -19,16 +19,17 @@ from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.planning.published import Published
-from sli.publishing.diff import Difference
+from sli.publishing.diff import Difference, no_difference
 from sli.publishing.history import restated_rows
 from sli.publishing.rows import stored_batches
-from sli.publishing.transaction import Transaction
+from sli.publishing.transaction import SMALL_FILES, Transaction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """What a run writes besides its results. `tiles` and `days` may hold more days than the `touched` ones."""
+    """What a run writes besides its state. `tiles` and `days` may hold more days than the `touched` ones."""
 
+    changes: Difference
     tiles: pa.Table
     days: pa.Table
     touched: set[str]
@@ -43,12 +44,12 @@ class Staged:
     """The files that the published run saw."""
 
 
-def next_state(config: Config, plan: Plan, newest: int, published: Published | None, id_hash: str) -> Published:
-    """The state that the next plan builds on; the commit adds its sequence and versions."""
-    if plan.older and published is not None:
-        return published
+def next_state(config: Config, transaction: Transaction, plan: Plan, newest: int, id_hash: str) -> Published:
+    """The state that the next plan builds on; the commit adds its versions."""
+    if plan.older and transaction.published is not None:
+        return transaction.published
     return Published(
-        sequence=0,
+        sequence=transaction.sequence,
         run_id=plan.run_id,
         as_of=plan.as_of,
         base=config.base,
@@ -60,39 +61,31 @@ def next_state(config: Config, plan: Plan, newest: int, published: Published | N
         objectives=plan.cells.objectives,
         needs=plan.left,
         backfills=plan.backfills,
+        audit_sequence=transaction.sequence,
         id_hash=id_hash,
         timezone=config.timezone,
     )
 
 
-def commit(
-    transaction: Transaction,
-    plan: Plan,
-    changes: Difference,
-    staged: Staged,
-    state: Published,
-    began: float,
-) -> bool:
-    """Write every table, then make all of it visible at once; return False if there is nothing to write.
+def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Published, began: float) -> bool:
+    """Write the tables of a plan, then make all of it visible at once; return False if there is nothing to write.
 
     `began` is the start of the run by `time.monotonic`. Raises ConflictError if another run published meanwhile.
     """
     unchanged = _same_state(transaction.published, state) and not plan.files_changed and staged.same_audit
+    changes, tables = staged.changes, plan.write.tables
     if len(changes.revised) == 0 and (plan.older or unchanged):
         return False
-    backfill = plan.request.backfill
-    revisions: Iterable[pa.Table] = stored_batches(
-        changes.revised, {"sequence": transaction.sequence, "backfill": backfill.id if backfill else None}
-    )
-    if plan.older:
-        revisions = _with_restated(transaction, plan, revisions)
-    else:
-        state = _write_staged(transaction, plan, staged, state)
-    transaction.write("revisions", revisions)
-    transaction.write("runs", _run_row(plan, transaction.sequence, len(changes.revised), time.monotonic() - began))
-    rows = changes.rows if not plan.older else changes.rows.slice(0, 0)
-    replacing = None if plan.older or not changes.partitions else _replacing(changes.partitions)
-    transaction.publish(state, stored_batches(rows, {}), replacing)
+    for name, rows, replacing in _writes(transaction, plan, staged, began):
+        if name in tables:
+            transaction.write(name, rows, replacing)
+    for name in SMALL_FILES:
+        if name in tables:
+            transaction.compact(name)
+    if "results" not in tables:
+        changes = no_difference()
+    replacing = _replacing(changes.partitions) if changes.partitions else None
+    transaction.publish(state, stored_batches(changes.rows, {}), replacing)
     return True
 
 
@@ -104,46 +97,38 @@ def _same_state(before: Published | None, state: Published) -> bool:
     return replace(state, **run_fields) == before
 
 
-def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:
-    """The revisions of a run with an older as_of, and revisions that keep later results as they were."""
-    revised = pa.concat_tables(revisions, promote_options="permissive")
-    restated = restated_rows(transaction.store, transaction.published, revised, plan.as_of, transaction.sequence)
-    return [revised, restated]
-
-
-def _write_staged(transaction: Transaction, plan: Plan, staged: Staged, state: Published) -> Published:
-    """Write the tiles, the index of ids, the files seen and the audit; return the state that names this audit."""
-    _write_tiles(transaction, staged, plan)
-    for rows in staged.index:
-        transaction.write("keys", rows)
-    transaction.compact("keys")
-    _write_inputs(transaction, staged)
-    sequence = pa.array([transaction.sequence] * len(staged.audit), pa.int64())
-    transaction.write("audit", staged.audit.append_column("sequence", sequence))
-    return replace(state, audit_sequence=transaction.sequence)
-
-
-def _write_inputs(transaction: Transaction, staged: Staged) -> None:
-    """Write which files this run saw; usually only the new ones are appended."""
-    new = staged.inputs.added_to(staged.seen)
-    if new is None or "inputs" not in transaction.versions:
-        transaction.write("inputs", pa.Table.from_batches([staged.inputs.files.rows]), replacing="true")
-    elif len(new):
-        transaction.write("inputs", pa.Table.from_batches([new.rows]))
-        transaction.compact("inputs")
-
-
-def _write_tiles(transaction: Transaction, staged: Staged, plan: Plan) -> None:
-    """Write the partitions of the hour and day tiles that this run touched."""
+def _writes(
+    transaction: Transaction, plan: Plan, staged: Staged, began: float
+) -> Iterator[tuple[str, pa.Table | Iterable[pa.Table], str | None]]:
+    """What a run writes besides its results: tables with rows, and the predicate of the rows that these replace."""
     for name, rows, partition, values in (
         ("tiles", staged.tiles, "day", sorted(staged.touched)),
         ("days", staged.days, "month", sorted({day[:7] for day in staged.touched})),
     ):
         if plan.write.replaces_all:
-            transaction.write(name, rows, replacing="true")
+            yield name, rows, "true"
         elif values:
             touched = rows.filter(pc.is_in(rows.column(partition), pa.array(values)))
-            transaction.write(name, touched, replacing=f"{partition} IN ({', '.join(map(repr, values))})")
+            yield name, touched, f"{partition} IN ({', '.join(map(repr, values))})"
+    yield from (("keys", rows, None) for rows in staged.index)
+    new = staged.inputs.added_to(staged.seen)
+    if new is None or "inputs" not in transaction.versions:
+        yield "inputs", pa.Table.from_batches([staged.inputs.files.rows]), "true"
+    elif len(new):
+        yield "inputs", pa.Table.from_batches([new.rows]), None
+    sequence, backfill = transaction.sequence, plan.request.backfill
+    yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
+    stamp = {"sequence": sequence, "backfill": backfill.id if backfill else None}
+    revisions: Iterable[pa.Table] = stored_batches(staged.changes.revised, stamp)
+    yield "revisions", _with_restated(transaction, plan, revisions) if plan.older else revisions, None
+    yield "runs", _run_row(plan, sequence, len(staged.changes.revised), time.monotonic() - began), None
+
+
+def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:
+    """The revisions of a run with an older as_of, and revisions that keep later results as they were."""
+    revised = pa.concat_tables(revisions, promote_options="permissive")
+    restated = restated_rows(transaction.store, transaction.published, revised, plan.as_of, transaction.sequence)
+    return [revised, restated]
 
 
 def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:

@@ -29,7 +29,7 @@ from sli.planning.affected import windows_compared_with
 from sli.planning.plan import Plan
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
 from sli.publishing.transaction import Transaction
-from sli.rollup.results import NOTHING, ROLLED, TEXT, Pass
+from sli.rollup.results import NOTHING, ROLLED, TEXT
 from sli.slis import Sli
 
 ReadRows = Callable[[], pa.Table]
@@ -61,7 +61,8 @@ class Scope:
 
     config: Config
     plan: Plan
-    passes: Sequence[Pass]
+    newest: int
+    """Windows that reach this instant were rolled up, too."""
 
     def declared(self, rows: pa.Table) -> Flags:
         """For each published (flat) row whether the config declares its SLI, definition, grain and slices."""
@@ -76,11 +77,12 @@ class Scope:
         """For each published (flat) row whether the run rolled up its window."""
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         rolled_up = np.zeros(len(rows), dtype=bool)
-        for pass_ in self.passes:
-            of_slis = _is_in(rows, "sli", [sli.name for sli in pass_.slis])
-            for grain in pass_.grains:
+        for group in self.plan.roll_up.groups:
+            of_slis = _is_in(rows, "sli", [sli.name for sli in group.slis])
+            for grain in self.config.all_grains:
                 at = np.flatnonzero(of_slis & _is_in(rows, "grain", [grain.name]))
-                rolled_up[at] |= pass_.choose(grain, starts[at], ends[at])
+                times = grain, starts[at], ends[at]
+                rolled_up[at] |= self.plan.roll_up.rolls_up(self.config.zone, group, self.newest, *times)
         return rolled_up
 
 
@@ -248,7 +250,7 @@ def _with_changed_windows(
     window, reference = (np.full(len(rows), plan.from_scratch) for _ in range(2))
     comparing = [] if plan.from_scratch else [sli for sli in slis if sli.reference is not None]
     for sli in comparing:
-        changed = plan.roll_up.changed_for(plan.roll_up.group_of(sli))
+        changed = plan.roll_up.changed_for(plan.roll_up.group_of[sli.name])
         of_sli = np.flatnonzero(_is_in(rows, "sli", [sli.name]))
         names = rows.select(["grain"]).take(pa.array(of_sli, pa.int64()))
         for grain in grains:

@@ -6,13 +6,11 @@ merged from all of its nodes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,7 +26,6 @@ from sli.slis import Sli
 from sli.slis.states import Floats, Objects
 
 TextDictionary: TypeAlias = "pa.DictionaryArray[pa.lib.Int32Type, pa.lib.StringType]"
-ChooseWindows = Callable[[Grain, Instants, Instants], npt.NDArray[np.bool_]]
 
 
 def newest_hour(since: int, zone: Zone, tiles: pa.Table) -> int:
@@ -41,33 +38,21 @@ def newest_hour(since: int, zone: Zone, tiles: pa.Table) -> int:
     return int(zone.hours(last, last + 1)[-1])
 
 
-@dataclass(frozen=True)
-class Pass:
-    """SLIs and grains that are rolled up over the same windows."""
-
-    slis: tuple[Sli, ...]
-    grains: tuple[Grain, ...]
-    choose: ChooseWindows
-    """Given a grain and the starts and ends of its windows, says which of them are rolled up."""
-
-    def windows(self, zone: Zone, since: int, newest: int) -> Iterator[tuple[Grain, Instants, Instants]]:
-        """Each grain with the starts and ends of the windows to roll up; `newest` is the end of the newest hour."""
-        for grain in self.grains:
-            starts, ends = grain.windows(zone, since, newest)
-            rolled_up = self.choose(grain, starts, ends)
-            yield grain, starts[rolled_up], ends[rolled_up]
-
-
 def roll_up(
-    config: Config, tables: TileTables, part: Pass, newest: int, as_of: int, done: Callable[[int], None]
+    config: Config,
+    tables: TileTables,
+    slis: tuple[Sli, ...],
+    windows: Iterable[tuple[Grain, Instants, Instants]],
+    as_of: int,
+    done: Callable[[int], None],
 ) -> Iterator[pa.Table]:
-    """The results of a pass in batches, by grain: one row a window, slice and SLI, with the columns ROLLED.
+    """The results of SLIs in batches, by grain: one row a window, slice and SLI, with the columns ROLLED.
 
-    `newest` is the end of the newest hour with predictions. `done` is called after each batch with the number of
+    `windows` are the starts and ends of windows of each grain. `done` is called after each batch with the number of
     windows that are finished. Raises OutOfMemory.
     """
-    with Evaluation(config, tables, part.slis, config.caps) as evaluation:
-        for grain, starts, ends in part.windows(config.zone, config.since_instant, newest):
+    with Evaluation(config, tables, slis, config.caps) as evaluation:
+        for grain, starts, ends in windows:
             for batch in evaluation.batches(grain, starts, ends):
                 yield from (rows for _, rows in results(config, grain, batch, as_of))
                 done(batch.done)

@@ -4,8 +4,9 @@ It may import `publishing` and the wings below it. It must not import `reading` 
 
 - `recompute`: a run, from top to bottom.
 - `preview`: what a run would do, without doing it.
-- `hour_tiles`: the hour tiles of a run, recomputed or amended.
-- `passes`: which SLIs are rolled up over which windows, and what that changes.
+- `known`: what the stages of a run work with, and what is known after some of them.
+- `hour_tiles`: the stages that recompute, fill or amend hour tiles.
+- `windows`: the stage that rolls up windows, and what that changes.
 - `outcome`: what a run did.
 - `backfill`: an interval recomputed part by part, or the tiles that an SLI lacks filled.
 """

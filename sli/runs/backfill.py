@@ -31,7 +31,7 @@ from sli.planning.stale import tiles_until, whole_tiles
 from sli.publishing.history import backfill_changes
 from sli.publishing.rows import to_pandas
 from sli.publishing.store import Store
-from sli.runs.hour_tiles import Progress
+from sli.runs.known import Progress
 from sli.runs.outcome import Outcome
 from sli.runs.preview import current_plan
 from sli.runs.recompute import carry_out
@@ -274,8 +274,8 @@ def _windows(config: Config, plan: Plan, published: Published | None) -> pd.Data
         starts, ends = grain.windows(config.zone, config.since_instant, newest)
         slis_by_windows: dict[tuple[bool, ...], list[str]] = {}
         for sli in config.declared:
-            group = plan.roll_up.group_of(sli)
-            hit = plan.roll_up.windows(config.zone, group, newest, grain, starts, ends)
+            group = plan.roll_up.group_of[sli.name]
+            hit = plan.roll_up.rolls_up(config.zone, group, newest, grain, starts, ends)
             changed = plan.roll_up.changed_for(group)
             hit &= windows_resting_on(config.zone, grain, starts, ends, changed, sli.reference)
             slis_by_windows.setdefault(tuple(hit.tolist()), []).append(sli.name)

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
-from sli.logs.discovery import feedback_warnings
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
-from sli.publishing.audit import newly_bad
 from sli.publishing.conflicts import Conflicts
 from sli.publishing.diff import Difference, no_difference
 from sli.publishing.rows import stored_rows, text_counts
@@ -36,15 +34,12 @@ class Outcome:
     """
 
     plan: Plan
-    published: bool
-    run_id: str
-    tiles: int
-    """How many hour tiles it recomputed."""
-    results: int
+    published: bool = False
+    results: int = 0
     audit: pa.Table
     newly_bad: pa.Table
     """The rows of the audit that are bad input and count more than before."""
-    failing: tuple[str, ...]
+    failing: tuple[str, ...] = ()
     """The user's own SLIs that failed, each as `name: reason (n windows)`."""
     warnings: tuple[str, ...]
     seconds: float = 0.0
@@ -53,6 +48,15 @@ class Outcome:
     inputs: Inputs = field(repr=False)
     conflicts: tuple[Conflicts, ...] = ()
     """Logs with too many conflicts: rows that lost to a row of the same id with another value."""
+
+    @property
+    def run_id(self) -> str:
+        return self.plan.run_id
+
+    @property
+    def tiles(self) -> int:
+        """How many hour tiles it recomputed."""
+        return self.plan.tiles
 
     @functools.cached_property
     def revised(self) -> pa.Table:
@@ -80,51 +84,11 @@ def nothing_counts_warnings(config: Config, days: pa.Table, audit: pa.Table) -> 
     return tuple(warnings)
 
 
-def published_outcome(
-    config: Config,
-    plan: Plan,
-    visible: bool,
-    changes: Difference,
-    audit: pa.Table,
-    audit_before: pa.Table,
-    inputs: Inputs,
-    conflicts: tuple[Conflicts, ...],
-) -> Outcome:
-    """The outcome of a run that had work to do; `visible` says whether it had something to publish."""
-    return Outcome(
-        plan=plan,
-        published=visible,
-        run_id=plan.run_id,
-        tiles=plan.tiles,
-        results=len(changes.rows),
-        audit=audit,
-        newly_bad=newly_bad(audit, audit_before),
-        failing=failing_slis(config.declared, config.min_support, changes.rows),
-        warnings=feedback_warnings(config, inputs.feedback),
-        # Without the unchanged rows, which may be many.
-        changes=replace(changes, rows=changes.rows.slice(0, 0)),
-        inputs=inputs,
-        conflicts=conflicts,
-    )
-
-
-def nothing_to_do(plan: Plan, inputs: Inputs, warnings: tuple[str, ...]) -> Outcome:
-    """The outcome of a run whose plan is empty."""
+def nothing_done(plan: Plan, inputs: Inputs, warnings: tuple[str, ...]) -> Outcome:
+    """The outcome of a run before its first stage."""
     # Not `AUDIT.empty_table()`, which imports pandas.
     audit = pa.Table.from_batches([], AUDIT)
-    return Outcome(
-        plan=plan,
-        published=False,
-        run_id=plan.run_id,
-        tiles=0,
-        results=0,
-        audit=audit,
-        newly_bad=audit,
-        failing=(),
-        warnings=warnings,
-        changes=no_difference(),
-        inputs=inputs,
-    )
+    return Outcome(plan=plan, audit=audit, newly_bad=audit, warnings=warnings, changes=no_difference(), inputs=inputs)
 
 
 def failing_slis(slis: Sequence[Sli], min_support: int, rows: pa.Table) -> tuple[str, ...]:

@@ -30,7 +30,6 @@ from sli.planning.expected import Expected, expected
 from sli.planning.plan import Plan
 from sli.planning.planner import plan as plan_request
 from sli.planning.request import Request
-from sli.planning.stages import Amend
 from sli.publishing.rows import text_counts
 from sli.publishing.store import Store
 from sli.tiles.dry_run import check_names, check_states
@@ -119,9 +118,9 @@ def kept_rows(config: Config, plan: Plan) -> list[Kept]:
 
 
 def _files_to_read(plan: Plan) -> Iterator[Iterable[LogFile]]:
-    for stage in plan.tile_stages:
-        for part in [stage.new_rows] if isinstance(stage, Amend) else stage.task_set.tasks:
-            yield from (part.predictions, part.feedback)
+    tasks = (task for task_set in plan.task_sets for task in task_set.tasks)
+    for part in [plan.new_rows] if plan.new_rows else tasks:
+        yield from (part.predictions, part.feedback)
 
 
 def check_reachable(config: Config) -> None:

@@ -1,7 +1,7 @@
 """The run: discover, plan, match, tile, roll up, publish.
 
-`_attempt` reads from top to bottom like that sentence. Limit: if several runs work at once, one publishes, and the
-others plan again, a few times.
+`_attempt` plans, then executes the stages of its plan one after another. Limit: if several runs work at once, one
+publishes, and the others plan again, a few times.
 """
 
 from __future__ import annotations
@@ -33,30 +33,18 @@ from sli.planning.plan import Plan
 from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
 from sli.planning.request import Request
+from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
 from sli.publishing import turns
-from sli.publishing.audit import audit_rows, current_audit, same_audit, unsliced_rows
+from sli.publishing.audit import audit_rows, current_audit, newly_bad, same_audit, unsliced_rows
 from sli.publishing.commit import Staged, commit, next_state
-from sli.publishing.conflicts import new_conflicts
 from sli.publishing.ids import Ids
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
-from sli.rollup.days import update_days
-from sli.runs.hour_tiles import (
-    HourTiles,
-    PlanWith,
-    Progress,
-    StoredTiles,
-    TooLarge,
-    amend_tiles,
-    newest_end,
-    recompute_tiles,
-    step,
-    unchanged_tiles,
-    with_edges,
-)
-from sli.runs.outcome import Outcome, nothing_counts_warnings, nothing_to_do, published_outcome
-from sli.runs.passes import compare, passes_of, roll_up_passes
+from sli.runs.hour_tiles import TooLarge, amend_tiles, fill_tiles, known_before, recompute_tiles
+from sli.runs.known import Known, Progress, Work, step
+from sli.runs.outcome import Outcome, nothing_counts_warnings, nothing_done
 from sli.runs.preview import request_of
+from sli.runs.windows import roll_up_windows
 from sli.schemas import UTC
 from sli.slis.states import CannotAmend
 from sli.tiles.dry_run import check_code, check_names, check_states, load_code
@@ -166,39 +154,39 @@ def _attempt(
     unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
     plan_with = functools.partial(plan_request, config, inputs, transaction.published, seen, request, learned.approach)
     plan = plan_with()
+    outcome = nothing_done(plan, inputs, feedback_warnings(config, inputs.feedback))
     if plan.empty:
-        return nothing_to_do(plan, inputs, feedback_warnings(config, inputs.feedback))
+        return outcome
     _prepare(config, transaction, plan, turn, inputs)
-    ids = Ids(config, transaction, plan, seen, inputs)
-    hours = _match_and_tile(config, transaction, plan, ids, plan_with, progress)
-    plan = hours.plan
-    with step(progress, "adding up days"):
-        stored = StoredTiles(config.slice_sets, config.states, transaction)
-        before = stored.days_before(plan)
-        days = update_days(config, before, hours.tiles, hours.touched)
-    conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, days, hours.touched)
-    newest = newest_end(stored, config.zone, config.since_instant, hours, days)
-    passes = passes_of(config.all_grains, config.zone, plan, newest, transaction.published)
-    tiles = with_edges(stored, config.zone, config.since_instant, hours, passes, newest)
-    rolled_up = roll_up_passes(config, plan.as_of, tiles, days, newest, passes, inputs.predictions, progress)
-    changes = compare(config, transaction, plan, newest, passes, rolled_up, progress)
-    del rolled_up
-    audit, audit_before = _audits(transaction, plan, inputs, days, unsliced)
-    staged = Staged(
-        tiles=tiles,
-        days=days,
-        touched=hours.touched,
-        index=ids.new_rows(),
-        audit=audit,
-        same_audit=same_audit(audit, audit_before),
+    work = Work(
+        config=config,
+        transaction=transaction,
         inputs=inputs,
         seen=seen,
+        unsliced=unsliced,
+        ids=Ids(config, transaction, plan, seen, inputs),
+        progress=progress,
+        began=began,
     )
-    with step(progress, "writing"):
-        state = next_state(config, plan, newest, transaction.published, ids.hash)
-        visible = commit(transaction, plan, changes, staged, state, began)
-    outcome = published_outcome(config, plan, visible, changes, audit, audit_before, inputs, conflicts)
-    return replace(outcome, warnings=outcome.warnings + nothing_counts_warnings(config, days, audit))
+    known = known_before(work, outcome, plan_with)
+    for number in range(len(known.plan.stages)):
+        known = _execute(work, known.plan.stages[number], known)
+    return known.outcome
+
+
+def _execute(work: Work, stage: Stage, known: Known) -> Known:
+    """What is known once a stage is executed, too."""
+    match stage:
+        case Recompute():
+            return recompute_tiles(work, stage, known)
+        case Amend():
+            return amend_tiles(work, stage, known)
+        case Fill():
+            return fill_tiles(work, stage, known)
+        case RollUp():
+            return roll_up_windows(work, stage, known)
+        case Write():
+            return write_tables(work, known)
 
 
 def _discover(
@@ -217,7 +205,7 @@ def _discover(
 
 def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.Turn, inputs: Inputs) -> None:
     """Check what can fail before the work begins, and wait for the turn. Raises Overtaken (at most once), SliError."""
-    if plan.task_stages:
+    if plan.task_sets:
         check_states(config, inputs.predictions)
         check_cluster(config)
     if turn.take() and transaction.overtaken:
@@ -227,27 +215,40 @@ def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.T
     load_code(config.declared)
 
 
-def _match_and_tile(
-    config: Config,
-    transaction: Transaction,
-    plan: Plan,
-    ids: Ids,
-    plan_with: PlanWith,
-    progress: Progress,
-) -> HourTiles:
-    if plan.new_rows is not None:
-        return amend_tiles(config, transaction, plan, plan.new_rows, ids, progress)
-    if plan.tile_stages or plan.from_scratch:
-        return recompute_tiles(config, transaction, plan, ids, plan_with, progress)
-    return unchanged_tiles(config, plan)
+def write_tables(work: Work, known: Known) -> Known:
+    """Write what the stages before computed, if anything changed. Raises ConflictError, StoreError."""
+    config, transaction, plan, outcome = work.config, work.transaction, known.plan, known.outcome
+    audit = _audit(work, known)
+    before = transaction.rows("audit", only=current_audit(transaction.published))
+    staged = Staged(
+        changes=outcome.changes,
+        tiles=known.tiles,
+        days=known.days,
+        touched=known.touched,
+        index=work.ids.new_rows(),
+        audit=audit,
+        same_audit=same_audit(audit, before),
+        inputs=work.inputs,
+        seen=work.seen,
+    )
+    with step(work.progress, "writing"):
+        state = next_state(config, transaction, plan, known.newest, work.ids.hash)
+        published = commit(transaction, plan, staged, state, work.began)
+    outcome = replace(
+        outcome,
+        published=published,
+        audit=audit,
+        newly_bad=newly_bad(audit, before),
+        # Without the unchanged rows, which may be many.
+        changes=replace(outcome.changes, rows=outcome.changes.rows.slice(0, 0)),
+        warnings=outcome.warnings + nothing_counts_warnings(config, known.days, audit),
+    )
+    return replace(known, outcome=outcome)
 
 
-def _audits(
-    transaction: Transaction, plan: Plan, inputs: Inputs, days: pa.Table, unsliced: Mapping[str, str]
-) -> tuple[pa.Table, pa.Table]:
-    """The audit of this run, and the one it replaces."""
-    rows = audit_rows(days, inputs.files.audited, unsliced_rows(unsliced, inputs.predictions))
-    run_id = pa.array([plan.run_id] * len(rows), pa.string())
-    as_of = pa.array([plan.as_of] * len(rows), pa.int64()).cast(UTC)
-    audit = rows.append_column("run_id", run_id).append_column("as_of", as_of)
-    return audit, transaction.rows("audit", only=current_audit(transaction.published))
+def _audit(work: Work, known: Known) -> pa.Table:
+    predictions = work.inputs.predictions
+    rows = audit_rows(known.days, work.inputs.files.audited, unsliced_rows(work.unsliced, predictions))
+    run_id = pa.array([known.plan.run_id] * len(rows), pa.string())
+    as_of = pa.array([known.plan.as_of] * len(rows), pa.int64()).cast(UTC)
+    return rows.append_column("run_id", run_id).append_column("as_of", as_of)

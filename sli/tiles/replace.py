@@ -85,13 +85,14 @@ def changed_intervals(
     return union(Interval(start, start + tile) for (start,) in starts)
 
 
-def with_filled(stored: pa.Table, tiles: pa.Table, computed: pa.Table, task_set: TaskSet) -> pa.Table:
+def with_filled(
+    tiles: pa.Table, computed: pa.Table, task_set: TaskSet, published: Sequence[tuple[str, ...]]
+) -> pa.Table:
     """The tiles with what a set of tasks computed: new states as columns, new slices and windows as rows.
 
-    `stored` are the tiles before the run.
+    `published` are the slice sets that the tiles had before the run.
     """
     con = scratch()
-    con.register("stored_arrow", stored)
     con.register("tiles_arrow", tiles)
     con.register("filling_arrow", computed)
     old, new = tiles.schema.names, computed.schema.names
@@ -105,12 +106,13 @@ def with_filled(stored: pa.Table, tiles: pa.Table, computed: pa.Table, task_set:
         else f"f.{name}"
         for name in dict.fromkeys([*old, *(name for name in new if name in task_set.states)])
     )
-    sets = ", ".join(literal(",".join(columns)) for columns in task_set.slice_sets)
+    sets, full = (
+        ", ".join(literal(",".join(columns)) for columns in sets) for sets in (task_set.slice_sets, published)
+    )
     filled: pa.Table = con.sql(
         f"SELECT {columns} FROM tiles_arrow t FULL JOIN (SELECT * FROM filling_arrow "
         f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({sets})) f USING ({', '.join(KEYS)}) "
         # A held tile does not count predictions that came since, so it must not gain a row for their slice.
-        "WHERE t.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN "
-        "(SELECT DISTINCT slice_by FROM stored_arrow WHERE span = 'tile')"
+        f"WHERE t.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN ({full})"
     ).to_arrow_table()
     return filled

@@ -41,9 +41,12 @@ def planned(scenario: Scenario, as_of: int) -> Plan:
     ran = scenario.run(as_of).plan
     assert [type(stage) for stage in ran.stages] == [type(stage) for stage in plan.stages]
     # Which of the tiles really change shows only in the run.
-    assert plain((*ran.task_stages, ran.roll_up.groups, ran.write)) == plain(
-        (*plan.task_stages, plan.roll_up.groups, plan.write)
-    )
+    for executed, stage in zip(ran.stages, plan.stages, strict=True):
+        if isinstance(stage, RollUp):
+            executed = replace(executed, changed=stage.changed)
+        if isinstance(stage, Amend):
+            executed = replace(executed, tiles=stage.tiles)
+        assert plain(executed) == plain(stage)
     return plan
 
 
@@ -57,7 +60,7 @@ def test_new_rows_amend_tiles_and_windows_are_rolled_up_from_them(scenario: Scen
 def test_a_new_sli_and_new_slices_are_filled_into_stored_tiles(scenario: Scenario) -> None:
     scenario.world = replace(WORLD, slis=("accuracy", "brier"))
     plan = planned(scenario, PUBLISHED)
-    assert [type(stage) for stage in plan.tile_stages] == [Fill, Fill]
+    assert [type(stage) for stage in plan.stages] == [Fill, Fill, RollUp, Write]
     assert plan.new.slice_sets == (("site",),)
     assert all(group.everywhere for group in plan.roll_up.groups)
     assert sli.plan(scenario.config, as_of=text(PUBLISHED)).empty
@@ -72,7 +75,7 @@ def test_a_rewritten_file_recomputes_its_tiles(scenario: Scenario) -> None:
 def test_without_anything_to_do_no_stage_changes_tiles(scenario: Scenario) -> None:
     assert planned(scenario, PUBLISHED).empty
     final = planned(scenario, TEN + 3 * DAY)
-    assert not final.tile_stages
+    assert [type(stage) for stage in final.stages] == [RollUp, Write]
     assert final.roll_up.newly_final
 
 

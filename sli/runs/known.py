@@ -1,0 +1,93 @@
+"""What the stages of a run share: what they work with, and what is known after some of them.
+
+Limit: of the stored tiles only those are in memory that a stage needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sli.config.model import Config
+from sli.logs.files import Inputs
+from sli.planning.plan import Plan
+from sli.publishing.delta_tables import Within
+from sli.publishing.ids import Ids
+from sli.publishing.store import LAYOUT
+from sli.publishing.transaction import Transaction
+from sli.runs.outcome import Outcome
+from sli.schemas import TILES
+
+Progress = Callable[[str, int, int], None]
+
+
+@contextmanager
+def step(progress: Progress, what: str) -> Iterator[None]:
+    """Report the start and the end of a step that has no count."""
+    progress(what, 0, 1)
+    yield
+    progress(what, 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the stages of a run work with."""
+
+    config: Config
+    transaction: Transaction
+    inputs: Inputs
+    """The files there are now."""
+    seen: Inputs
+    """The files that the published run saw."""
+    unsliced: Mapping[str, str]
+    """The columns that cannot have slices, with their types."""
+    ids: Ids
+    progress: Progress
+    began: float
+    """The start of the run by `time.monotonic`."""
+
+    def stored(self, plan: Plan, name: str, within: Within = ()) -> pa.Table:
+        """The stored `tiles` or `days`: states and slices that are still declared, and the audit; none from scratch.
+
+        If the config dropped a state and declares it again, the stored state is not used: runs in between did not
+        update it.
+        """
+        published = self.transaction.published
+        if published is None or plan.from_scratch:
+            return LAYOUT[name][0].empty_table()
+        columns = {*LAYOUT[name][0].names, *(state for state in self.config.states if state in published.states)}
+        kept = [",".join(columns) for columns in self.config.slice_sets if columns in published.slice_sets]
+        for_audit = pc.field("span").isin(["pairs", "feedback"])
+        only = for_audit | pc.field("slice_by").isin(pa.array(kept, pa.string()))
+        return self.transaction.rows(name, columns, only, within)
+
+    def hours_of(self, plan: Plan, days: set[str]) -> pa.Table:
+        """The stored hour tiles of some local days."""
+        return self.stored(plan, "tiles", [("day", "in", sorted(days))]) if days else TILES.empty_table()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known after some stages of a run."""
+
+    outcome: Outcome
+    """What the stages did. A stage may narrow what the stages of its plan that are still to come do."""
+    tiles: pa.Table
+    """The hour tiles, of the days in `only`."""
+    only: set[str] | None = None
+    """The local days whose hour tiles are here; None: all days."""
+    touched: set[str] = field(default_factory=set)
+    """The local days whose tiles changed."""
+    losing: pa.Table = field(default_factory=lambda: pa.table({}))
+    """The predictions that lose to one in another tile, if tasks match rows."""
+    days: pa.Table = field(default_factory=lambda: pa.table({}))
+    newest: int = 0
+    """The end of the newest hour with predictions."""
+
+    @property
+    def plan(self) -> Plan:
+        return self.outcome.plan

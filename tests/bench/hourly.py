@@ -42,8 +42,8 @@ if profiled:
     stats = pstats.Stats(profile)
     stats.calc_callees()
     for (file, _, name), callees in stats.all_callees.items():
-        if name == "_attempt" and file.endswith("recompute.py"):
-            steps = {step: figures[3] for (_, _, step), figures in callees.items()}
+        if name in ("_attempt", "_execute", "roll_up_windows") and "/runs/" in file:
+            steps |= {step: figures[3] for (_, _, step), figures in callees.items()}
     stats.sort_stats("cumulative").dump_stats(profiled[0])
 steps = dict(sorted(steps.items(), key=lambda step: -step[1])[:12])
 print(json.dumps({"seconds": seconds, "tiles": outcome.tiles, "results": outcome.results, "steps": steps}))

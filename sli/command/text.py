@@ -162,15 +162,19 @@ def _run_for_new_slices(plan: Plan) -> str:
     if plan.held:
         return f"a run after the backfill of the held {_hours(plan)}"
     if plan.to_confirm:
-        return f"the next run, since this one confirms final {_hours(plan)}"
+        return f"a second run right after this one, which confirms final {_hours(plan)}"
     return "a run without a look-back"
 
 
 def _lacking_lines(plan: Plan, what: str, tiles: Sequence[Interval], or_else: str = "") -> list[str]:
     """What tiles still lack, and the run that it waits for."""
+    other = difference(tiles, plan.held)
     waits = {
-        f"the next run, since this one confirms these final {_hours(plan)}": intersection(tiles, plan.to_confirm),
-        f"a run without a look-back{or_else}": difference(tiles, plan.to_confirm),
+        f"a run after the backfill of the held {_hours(plan)}": intersection(tiles, plan.held),
+        f"a second run right after this one, which confirms these final {_hours(plan)}": intersection(
+            other, plan.to_confirm
+        ),
+        f"a run without a look-back{or_else}": difference(other, plan.to_confirm),
     }
     return [f"waiting for {run}: {what} of {_spans(part)}" for run, part in waits.items() if part]
 
@@ -205,7 +209,7 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
     lines += _p_value_lines(rows, config.declared) + _left_lines(plan)
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
-        f"published {outcome.run_id} in {_seconds(outcome, began)}: {plan.tiles:,} of {plan.tiles_total:,} "
+        f"published {outcome.run_id} in {_seconds(outcome, began)}: {outcome.tiles:,} of {plan.tiles_total:,} "
         f"{_hours(plan)} recomputed, {counted(len(rows), 'result')} changed"
     )
     return [first, *lines]

@@ -14,7 +14,7 @@ from sli.masking import masked
 from sli.planning.cells import Cells
 from sli.planning.changes import Cause
 from sli.planning.formats import Migration
-from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write, plain
@@ -137,6 +137,15 @@ class Plan:
         return self.cells.slis_in(self.new)
 
     @property
+    def needs_second(self) -> bool:
+        """Whether new states or slices wait only because this run confirms final tiles: a second run adds them."""
+        confirmed = difference(self.to_confirm, self.held)
+        states = (*self.lacking.values(), self.outcomes_lacking)
+        slices = (self.declared - self.cells).slice_sets if not self.held else ()
+        reaches_all = self.request.part is None and self.request.look_back is None
+        return reaches_all and bool(confirmed) and bool(slices or any(intersection(t, confirmed) for t in states))
+
+    @property
     def files_changed(self) -> int:
         """How many files are new, rewritten or removed."""
         return 0 if self.older else sum(len(cause.files) for cause in self.causes)
@@ -170,8 +179,9 @@ class Plan:
     @property
     def lacking(self) -> dict[str, tuple[Interval, ...]]:
         """For each SLI the tiles that still lack its states: its windows that rest on them wait."""
-        needs = {sli.name: lacks_any(sli) for group in self.roll_up.groups for sli in group.slis}
-        return {name: tiles for name in self.declared.series if (tiles := self.left.of(*needs[name]))}
+        groups, waiting = self.roll_up.group_of, self.left.of(RECOMPUTE)
+        lacking = {name: tuple(difference(groups[name].waits_for, waiting)) for name in self.declared.series}
+        return {name: tiles for name, tiles in lacking.items() if tiles}
 
     @property
     def outcomes_to_fill(self) -> tuple[Interval, ...]:

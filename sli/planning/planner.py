@@ -186,7 +186,7 @@ class _Planner:
     def roll_up(self) -> RollUp:
         """The SLIs of each group have the same windows to roll up."""
         does, left, new = self.ledger.does, self.ledger.left, self.cells - self.published_cells
-        groups: dict[Group, list[Sli]] = {}
+        groups: dict[Group, list[str]] = {}
         for sli in self.config.declared:
             group = Group(
                 slis=(),
@@ -195,7 +195,7 @@ class _Planner:
                 waits_for=left.of(RECOMPUTE, *lacks_any(sli)),
                 reference=sli.reference,
             )
-            groups.setdefault(group, []).append(sli)
+            groups.setdefault(group, []).append(sli.name)
         return RollUp(
             groups=tuple(replace(group, slis=tuple(slis)) for group, slis in groups.items()),
             changed=does.of(RECOMPUTE),

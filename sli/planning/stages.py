@@ -20,7 +20,7 @@ from sli.engine.arrow import Flags
 from sli.planning.affected import windows_resting_on
 from sli.planning.new_rows import NewRows
 from sli.planning.tasks import TaskSet
-from sli.slis import Reference, Sli
+from sli.slis import Reference
 
 Tiles = tuple[Interval, ...]
 
@@ -58,7 +58,8 @@ class Fill:
 class Group:
     """SLIs that are rolled up over the same windows."""
 
-    slis: tuple[Sli, ...]
+    slis: tuple[str, ...]
+    """Their names."""
     everywhere: bool
     """Whether every window is rolled up: the SLIs are new, or everything is."""
     filled: Tiles
@@ -83,7 +84,7 @@ class RollUp:
     @cached_property
     def group_of(self) -> dict[str, Group]:
         """The group that each SLI is in, by its name."""
-        return {sli.name: group for group in self.groups for sli in group.slis}
+        return {name: group for group in self.groups for name in group.slis}
 
     def changed_for(self, group: Group) -> list[Interval]:
         """The tiles that change or are filled for the SLIs of a group."""
@@ -143,13 +144,11 @@ Stage = Recompute | Amend | Fill | RollUp | Write
 
 
 def plain(value: object) -> object:
-    """A stage, or what it holds, as plain values: SLIs by their names, instants as ISO 8601."""
+    """A stage, or what it holds, as plain values, instants as ISO 8601."""
     if isinstance(value, Interval):
         return [iso(value.start), iso(value.end)]
     if isinstance(value, tuple):
         return [plain(one) for one in value]
-    if isinstance(value, Sli):
-        return value.name
     if isinstance(value, NewRows):
         return {"bytes": value.bytes}
     if isinstance(value, TaskSet):

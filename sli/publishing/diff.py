@@ -78,7 +78,7 @@ class Scope:
         starts, ends = rows.column("window_start").to_numpy(), rows.column("window_end").to_numpy()
         rolled_up = np.zeros(len(rows), dtype=bool)
         for group in self.plan.roll_up.groups:
-            of_slis = _is_in(rows, "sli", [sli.name for sli in group.slis])
+            of_slis = _is_in(rows, "sli", group.slis)
             for grain in self.config.all_grains:
                 at = np.flatnonzero(of_slis & _is_in(rows, "grain", [grain.name]))
                 times = grain, starts[at], ends[at]

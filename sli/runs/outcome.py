@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,6 +48,8 @@ class Outcome:
     inputs: Inputs = field(repr=False)
     conflicts: tuple[Conflicts, ...] = ()
     """Logs with too many conflicts: rows that lost to a row of the same id with another value."""
+    first: Outcome | None = field(default=None, repr=False)
+    """The run that this one followed at once, if there is one. The fields above say what both did."""
 
     @property
     def run_id(self) -> str:
@@ -56,12 +58,25 @@ class Outcome:
     @property
     def tiles(self) -> int:
         """How many hour tiles it recomputed."""
-        return self.plan.tiles
+        return self.plan.tiles + (self.first.tiles if self.first else 0)
 
     @functools.cached_property
     def revised(self) -> pa.Table:
         """The rows added, changed and removed, with the columns of the table `revisions`."""
         return stored_rows(self.changes.revised)
+
+    def followed_by(self, second: Outcome) -> Outcome:
+        """What this run and the one that followed it at once did together."""
+        if not second.published:
+            return self
+        revised = [outcome.changes.revised for outcome in (self, second)]
+        return replace(
+            second,
+            first=self,
+            newly_bad=pa.concat_tables([self.newly_bad, second.newly_bad]),
+            conflicts=self.conflicts + second.conflicts,
+            changes=replace(second.changes, revised=pa.concat_tables(revised, promote_options="permissive")),
+        )
 
 
 def nothing_counts_warnings(config: Config, days: pa.Table, audit: pa.Table) -> tuple[str, ...]:

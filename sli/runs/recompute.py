@@ -90,9 +90,16 @@ def run(
 
 
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:
-    """Plan and publish one request in its turn; plan again where another run published first. Raises SliError."""
+    """Plan and publish one request in its turn; plan again where another run published first. Raises SliError.
+
+    If new states or slices have to wait until final hours are confirmed, a second run adds them at once. Left to the
+    next run, new slices might wait for ever, where each run confirms some hours.
+    """
     began = time.monotonic()
     outcome = _until_published(config, request, progress or (lambda *_: None), began)
+    if outcome.published and outcome.plan.needs_second:
+        second = _until_published(config, request, progress or (lambda *_: None), time.monotonic())
+        outcome = outcome.followed_by(second)
     return replace(outcome, seconds=time.monotonic() - began)
 
 

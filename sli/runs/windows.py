@@ -44,7 +44,13 @@ def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
     if published is not None and not plan.from_scratch:
         # If the newest hour is the same, no window reaches further than before.
         reached = END if newest == published.newest else min(newest, published.newest)
-    rolled_up = [(group.slis, list(stage.windows(config, group, newest, reached))) for group in stage.groups]
+    rolled_up = [
+        (
+            tuple(sli for sli in config.declared if sli.name in group.slis),
+            list(stage.windows(config, group, newest, reached)),
+        )
+        for group in stage.groups
+    ]
     tiles = _with_edges(work, known, rolled_up)
     rows = _roll_up(work, replace(known, tiles=tiles), rolled_up)
     with step(work.progress, "comparing"), within_memory("the comparison of results"):

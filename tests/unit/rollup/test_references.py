@@ -173,7 +173,7 @@ def test_a_new_sli_or_slice_does_not_mix_with_input_that_is_held(tmp_path: Path)
     same_as_rebuilt(path, "2024-03-21")
 
 
-def test_a_run_that_confirms_final_hours_leaves_a_new_sli_and_new_slices_of_them_to_the_next(tmp_path: Path) -> None:
+def test_a_new_sli_and_new_slices_of_final_hours_that_are_held_wait_for_their_backfill(tmp_path: Path) -> None:
     frame = world(tmp_path)
     path = config(tmp_path, ["accuracy"], slice_by=[[]])
     sli.run(path, as_of="2024-03-20")
@@ -181,19 +181,18 @@ def test_a_run_that_confirms_final_hours_leaves_a_new_sli_and_new_slices_of_them
     late.to_parquet(tmp_path / "feedback" / "late.parquet", index=False)
     path = config(tmp_path, ["accuracy", "null_rate"])
     outcome = sli.run(path, as_of="2024-03-21")
-    assert outcome.plan.to_confirm
-    assert outcome.plan.held
-    none_rests_on(path, outcome.plan.to_confirm)
-    again = sli.run(path, as_of="2024-03-21")
-    assert again.published
+    assert outcome.first is not None
+    assert outcome.first.plan.to_confirm
+    assert outcome.plan.held == outcome.first.plan.held != ()
     none_rests_on(path, outcome.plan.held)
+    assert not sli.run(path, as_of="2024-03-21").published
     sli.backfill(path, start="2024-03-01", end="2024-03-03", as_of="2024-03-21")
     sli.run(path, as_of="2024-03-21")
     assert not sli.run(path, as_of="2024-03-21").published
     same_as_rebuilt(path, "2024-03-21")
 
 
-def test_the_run_after_one_that_confirmed_final_hours_adds_the_new_sli_and_slices(
+def test_a_second_run_right_after_one_that_confirms_final_hours_adds_the_new_sli_and_slices(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world(tmp_path)
@@ -204,13 +203,17 @@ def test_the_run_after_one_that_confirmed_final_hours_adds_the_new_sli_and_slice
     path = config(tmp_path, ["accuracy", "null_rate"])
     assert main(["plan", str(path), "--as-of", "2024-03-21"]) == 0
     said = capsys.readouterr().out
-    assert "waiting for the next run, since this one confirms these final hours: null_rate of 2024-03-01" in said
-    assert "waiting for the next run, since this one confirms final hours: new slices (region)" in said
+    second = "waiting for a second run right after this one, which confirms"
+    assert f"{second} these final hours: null_rate of 2024-03-01" in said
+    assert f"{second} final hours: new slices (region)" in said
     outcome = sli.run(path, as_of="2024-03-21")
-    assert outcome.plan.to_confirm
+    assert outcome.first is not None
+    assert outcome.first.plan.to_confirm
     assert not outcome.plan.held
-    none_rests_on(path, outcome.plan.to_confirm)
-    assert sli.run(path, as_of="2024-03-21").published
+    assert len(sli.read(path, table="runs")) == 3
+    later = sli.read(path, table="revisions").query("sequence > 1")
+    assert len(outcome.revised) == len(later)
+    assert not sli.run(path, as_of="2024-03-21").published
     same_as_rebuilt(path, "2024-03-21")
 
 

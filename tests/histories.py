@@ -96,6 +96,11 @@ LABELS = {
     "binary": mostly([1.0, 0.0, None], [math.nan, 0.5]),
     "regression": mostly([1.0, 0.0, 2.5, 1 / 3, None], [math.nan]),
 }
+# Every id is predicted early, so that a label or a prediction that is drawn mostly changes something.
+FIRST = [
+    Prediction(id, START + hour * HOUR, score, {"a": "xy"[hour % 2], "b": "1"})
+    for id, hour, score in (("a", 6, 0.5), ("b", 7, 0.25), ("c", 14, 0.75), ("d", 19, 1.0))
+]
 FILES = st.integers(1, 9).map("{}.parquet".format)
 LATER = one(HOUR, DAY, 0, 5 * DAY)
 THEN = one(None, HOUR, DAY, None, 0, 5 * DAY)
@@ -132,7 +137,7 @@ class Histories(RuleBasedStateMachine):
             **({"dask": {"scheduler": self.scheduler}} if on_cluster else {}),
         }
         self.scenario = Scenario(Path(tempfile.mkdtemp(prefix="sli-history-")), asked, given, columns=("a", "b"))
-        self.scenario.log_predictions("0.parquet", [Prediction("a", START + 6 * HOUR, 0.5, {"a": "x", "b": "1"})])
+        self.scenario.log_predictions("0.parquet", FIRST)
         self.then(later)
 
     def teardown(self) -> None:

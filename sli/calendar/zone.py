@@ -70,8 +70,11 @@ class Zone:
         return math.gcd(HOUR, *offsets)
 
     def date(self, micros: int) -> Date:
-        """The local date of an instant."""
-        return moment(micros).astimezone(self.info).date()
+        """The local date of an instant; the first or the last date there is where it would lie beyond these."""
+        try:
+            return moment(micros).astimezone(self.info).date()
+        except OverflowError:
+            return Date.min if micros < 0 else Date.max
 
     @functools.cache  # noqa: B019 - there are few zones
     def midnight(self, day: Date) -> int:

@@ -21,7 +21,7 @@ BLOCK = 16 << 20
 
 
 class ReplacedError(OSError):
-    """A remote file is not the one that was listed any more."""
+    """A remote file is no longer the one that was listed."""
 
 
 class LogStorage:

@@ -57,12 +57,12 @@ def ledger_of(
 
 
 def settled(needs: Needs) -> Needs:
-    """The needs without those that a recompute meets as well: it confirms a tile, and gives it every state."""
+    """The needs without those of tiles to recompute: a recompute also confirms a tile, and gives it every state."""
     return needs.take([CONFIRM, *map(lacks, needs.states)], needs.of(RECOMPUTE))
 
 
 def left_by(needs: Needs, does: Needs) -> Needs:
-    """What is left of needs. A held tile leaves when it is recomputed or confirmed."""
+    """What is left of needs. A tile is no longer held once it is recomputed or confirmed."""
     return (needs - does).without(does.of(RECOMPUTE)).take([HELD], does.of(CONFIRM))
 
 

@@ -71,7 +71,7 @@ class Needs:
         return Needs({**self.tiles, need: [*self.tiles.get(need, ()), *tiles]})
 
     def take(self, needs: Iterable[Need], tiles: Iterable[Interval]) -> Needs:
-        """These needs without some of them in these tiles."""
+        """All needs except some of them, which these tiles no longer have."""
         tiles = list(tiles)
         return Needs({**self.tiles, **{need: difference(self.tiles.get(need, ()), tiles) for need in needs}})
 
@@ -89,7 +89,7 @@ class Needs:
         return self.take(self.tiles, tiles)
 
     def each(self, change: Callable[[list[Interval]], Iterable[Interval]]) -> Needs:
-        """The same needs in other tiles."""
+        """The same needs, each in the tiles that a function makes of its own."""
         return Needs({need: change(list(tiles)) for need, tiles in self.tiles.items()})
 
     def __sub__(self, other: Needs) -> Needs:

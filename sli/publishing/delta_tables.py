@@ -1,4 +1,4 @@
-"""The tables of a store: opened, created, read and written with Delta Lake, by the only module here that imports it.
+"""The tables of a store, opened, created, read and written with Delta Lake: no other module of this wing imports it.
 
 Whatever a run asks of the store's tables is a method of `Tables` or `Table`, and every error is one of ours. Limit:
 like all Delta writers on local disks it is safe against kills, but not proven safe against power loss.

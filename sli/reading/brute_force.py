@@ -1,4 +1,4 @@
-"""Values of SLIs from plain pairs by brute force: no tiles, no join, no merges.
+"""Values of SLIs from plain pairs by brute force: without stored tiles, a join in DuckDB, or merges.
 
 DuckDB computes only expressions of one row: what each pair adds to a state. NumPy finds the pairs of each slice and
 adds up, for all slices of a window at once. Limit: the pairs of both logs are in memory.

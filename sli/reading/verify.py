@@ -1,8 +1,8 @@
 """Proof on the user's own data: values recomputed from the raw logs by brute force must equal what is published.
 
 Plain pandas makes the pairs, windows and slices; see `brute_force`. So a wrong join, window, slice or merge, or a stale
-tile, shows as a difference. Limit: both logs are read whole into memory; and what a pair adds to a state, and what an
-SLI makes of its states, is not computed in a second way.
+tile, shows as a difference. Limit: both logs are read whole into memory; what a pair adds to a state, and what an SLI
+makes of its states, is not computed in a second way; and a window of which no row is published is not looked for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sli.errors import ConfigError, StoreError
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import were_read
 from sli.logs.files import Inputs
+from sli.planning.cells import Cells
 from sli.planning.needs import HELD, RECOMPUTE
 from sli.planning.published import Published
 from sli.publishing.rows import flat_rows
@@ -106,14 +107,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     config = load_config(config, settings)
     check_code(config.declared, config.dask)
     store = Store(config.store, config.storage)
-    published = store.published()
-    if published is None:
-        raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
-    published.check_current(config.store)
-    series = {sli.name: config.definition(sli) for sli in config.declared}
-    inputs = store.inputs(published)
-    if published.base != config.base or dict(published.series) != series or not were_read(config, inputs):
-        raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
+    published, inputs = _published_as_declared(config, store)
     config = with_usable_slices(config, inputs)
     frame = _published_rows(store, published)
     sets = {",".join(slice_by): slice_by for slice_by in config.slice_sets}
@@ -133,6 +127,18 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
             window = _Window(brute, grain, (_micros(start), _micros(end)), slice_by)
             window.compare(verification, rows[rows.slice_by == text])
     return verification
+
+
+def _published_as_declared(config: Config, store: Store) -> tuple[Published, Inputs]:
+    """What is published, and the files it rests on. Raises StoreError, and ConfigError if the config asks for more."""
+    published = store.published()
+    if published is None:
+        raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
+    published.check_current(config.store)
+    inputs, series = store.inputs(published), Cells.declared(config).series
+    if published.base != config.base or published.series != series or not were_read(config, inputs):
+        raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
+    return published, inputs
 
 
 def _published_rows(store: Store, published: Published) -> pd.DataFrame:

@@ -95,11 +95,10 @@ def carry_out(config: Config, request: Request, progress: Progress | None = None
     If new states or slices have to wait until final hours are confirmed, a second run adds them at once. Left to the
     next run, new slices might wait for ever, where each run confirms some hours.
     """
-    began = time.monotonic()
-    outcome = _until_published(config, request, progress or (lambda *_: None), began)
+    began, progress = time.monotonic(), progress or (lambda *_: None)
+    outcome = _until_published(config, request, progress, began)
     if outcome.published and outcome.plan.needs_second:
-        second = _until_published(config, request, progress or (lambda *_: None), time.monotonic())
-        outcome = outcome.followed_by(second)
+        outcome = outcome.followed_by(_until_published(config, request, progress, time.monotonic()))
     return replace(outcome, seconds=time.monotonic() - began)
 
 

@@ -80,9 +80,7 @@ class Zone:
     def midnight(self, day: Date) -> int:
         """First instant of a local date, also if a change of the offset skips midnight."""
         at = instant(datetime(day.year, day.month, day.day, tzinfo=self.info))
-        if self.date(at - 1) == day:
-            return next(change for change in self.changes(at - DAY, at) if self.date(change) == day)
-        return at
+        return next((change for change in self.changes(at - DAY, at) if self.date(change) == day), at)
 
     def text(self, micros: int) -> str:
         """`2014-01-01 00:00`, local and to the minute, with its offset where the same clock time comes twice.

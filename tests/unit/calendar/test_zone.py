@@ -1,0 +1,42 @@
+"""Days of a time zone: at changes of the clock, at midnights the clock skips, and at the first day there is."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from scenario import at
+
+from sli.calendar.zone import Zone
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "midnight"),
+    [
+        ("UTC", date(2024, 1, 15), "2024-01-15T00:00Z"),
+        ("America/New_York", date(2024, 3, 10), "2024-03-10T05:00Z"),
+        ("America/New_York", date(2024, 3, 11), "2024-03-11T04:00Z"),
+        # Clocks go from 23:59 to 01:00: the day begins at the change.
+        ("America/Sao_Paulo", date(2018, 11, 4), "2018-11-04T03:00Z"),
+        ("Asia/Beirut", date(2022, 3, 27), "2022-03-26T22:00Z"),
+        # Samoa skipped a whole day, whose midnight is that of the next.
+        ("Pacific/Apia", date(2011, 12, 31), "2011-12-30T10:00Z"),
+        ("UTC", date.min, "0001-01-01T00:00Z"),
+        ("America/New_York", date.min, "0001-01-01T04:56:02Z"),
+    ],
+)
+def test_the_first_instant_of_a_day(zone: str, day: date, midnight: str) -> None:
+    assert Zone(zone).midnight(day) == at(midnight)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Beirut", "Asia/Kolkata", "America/New_York"])
+def test_each_day_begins_where_the_one_before_ends(zone: str) -> None:
+    calendar = Zone(zone)
+    for day in (date(2018, 1, 1) + timedelta(days=i) for i in range(366)):
+        first = calendar.midnight(day)
+        assert (calendar.date(first), calendar.date(first - 1)) == (day, day - timedelta(days=1))
+
+
+def test_hours_of_the_year_1_have_a_day_in_every_zone() -> None:
+    beginning = at("0001-01-01T00:00")
+    assert Zone("America/New_York").date(beginning) == date.min == Zone("UTC").date(beginning)

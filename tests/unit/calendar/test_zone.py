@@ -40,3 +40,16 @@ def test_each_day_begins_where_the_one_before_ends(zone: str) -> None:
 def test_hours_of_the_year_1_have_a_day_in_every_zone() -> None:
     beginning = at("0001-01-01T00:00")
     assert Zone("America/New_York").date(beginning) == date.min == Zone("UTC").date(beginning)
+
+
+def test_whole_days_keep_the_time_of_the_day_where_clocks_change() -> None:
+    york = Zone("America/New_York")
+    late = at("2024-11-03T04:00") + 24 * 3_600_000_000  # 23:00 on the day of 25 hours
+    assert york.days_later(late, 1) == late + 24 * 3_600_000_000
+    assert york.days_later(late, -1) == late - 25 * 3_600_000_000
+    midnight = at("2024-11-03T04:00")
+    assert york.days_later(midnight, 1) == midnight + 25 * 3_600_000_000
+    assert york.days_later(at("2024-11-02T05:30"), 1) == at("2024-11-03T05:30"), (
+        "01:30, which exists twice, is the earlier"
+    )
+    assert york.days_later(at("2024-03-09T07:30"), 1) == at("2024-03-10T07:30"), "02:30, which does not exist"

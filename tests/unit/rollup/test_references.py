@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import config_tree
-from scenario import at
 
 import sli
-from sli.calendar.zone import zone
 from sli.command.cli import main
 from sli.errors import ConfigError
+from sli.runs.outcome import Outcome
+from sli.runs.recompute import _until_published
 from sli.slis.formula import Objective
 from sli.slis.maths.distances import Pairing
 
@@ -192,15 +192,43 @@ def test_a_new_sli_and_new_slices_of_final_hours_that_are_held_wait_for_their_ba
     same_as_rebuilt(path, "2024-03-21")
 
 
+def final_hours_to_confirm(folder: Path) -> Path:
+    """A config that gains an SLI and slices while unmatched feedback of a final hour has come."""
+    world(folder)
+    sli.run(config(folder, ["accuracy"], slice_by=[[]]), as_of="2024-03-20")
+    nobody = pd.DataFrame({"output_id": ["nobody"], "known_at": pd.Timestamp("2024-03-01T06:00Z"), "label": 0.0})
+    nobody.to_parquet(folder / "feedback" / "nobody.parquet", index=False)
+    return config(folder, ["accuracy", "null_rate"])
+
+
+def test_a_run_killed_before_the_second_one_leaves_what_waited_to_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = final_hours_to_confirm(tmp_path)
+    publications = []
+
+    def killed_before_the_second(*arguments: Any) -> Outcome:
+        if publications:
+            raise KeyboardInterrupt
+        publications.append(_until_published(*arguments))
+        return publications[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sli.runs.recompute._until_published", killed_before_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            sli.run(path, as_of="2024-03-21")
+    assert publications[0].plan.needs_second
+    assert set(sli.read(path).slice_by) == {()}
+    outcome = sli.run(path, as_of="2024-03-21")
+    assert outcome.published
+    assert outcome.first is None
+    same_as_rebuilt(path, "2024-03-21")
+
+
 def test_a_second_run_right_after_one_that_confirms_final_hours_adds_the_new_sli_and_slices(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world(tmp_path)
-    path = config(tmp_path, ["accuracy"], slice_by=[[]])
-    sli.run(path, as_of="2024-03-20")
-    nobody = pd.DataFrame({"output_id": ["nobody"], "known_at": pd.Timestamp("2024-03-01T06:00Z"), "label": 0.0})
-    nobody.to_parquet(tmp_path / "feedback" / "nobody.parquet", index=False)
-    path = config(tmp_path, ["accuracy", "null_rate"])
+    path = final_hours_to_confirm(tmp_path)
     assert main(["plan", str(path), "--as-of", "2024-03-21"]) == 0
     said = capsys.readouterr().out
     second = "waiting for a second run right after this one, which confirms"
@@ -271,19 +299,6 @@ def test_columns_that_cannot_be_slices_are_refused_before_any_work(
 def test_an_objective_is_a_finite_number(text: str) -> None:
     with pytest.raises(ValueError, match="is not an objective"):
         Objective(text)
-
-
-def test_whole_days_keep_the_time_of_the_day_where_clocks_change() -> None:
-    york = zone("America/New_York")
-    late = at("2024-11-03T04:00") + 24 * 3_600_000_000  # 23:00 on the day of 25 hours
-    assert york.days_later(late, 1) == late + 24 * 3_600_000_000
-    assert york.days_later(late, -1) == late - 25 * 3_600_000_000
-    midnight = at("2024-11-03T04:00")
-    assert york.days_later(midnight, 1) == midnight + 25 * 3_600_000_000
-    assert york.days_later(at("2024-11-02T05:30"), 1) == at("2024-11-03T05:30"), (
-        "01:30, which exists twice, is the earlier"
-    )
-    assert york.days_later(at("2024-03-09T07:30"), 1) == at("2024-03-10T07:30"), "02:30, which does not exist"
 
 
 COMPARED = [

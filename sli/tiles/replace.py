@@ -68,7 +68,8 @@ def changed_intervals(
 ) -> list[Interval]:
     """The recomputed tiles whose states, or values of Python functions, really changed."""
     names = [*KEYS, "predictions", "labelled", *states]
-    after = after.select(names)
+    # Tiles of feedback alone have no states, so a state that only this run brings may have no column yet.
+    before, after = (with_states(tiles, states).select(names) for tiles in (before, after))
     # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
     old, new = (
         f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
@@ -77,7 +78,7 @@ def changed_intervals(
     )
     with scratch() as con:
         con.register("after_arrow", after)
-        con.register("before_arrow", with_states(before, states).select(names).cast(after.schema))
+        con.register("before_arrow", before.cast(after.schema))
         starts = con.execute(
             f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"

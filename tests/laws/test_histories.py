@@ -31,3 +31,14 @@ def test_the_same_on_two_workers() -> None:
             state.run(later=DAY)
     finally:
         state.teardown()
+
+
+def test_a_new_sli_comes_with_a_prediction_from_before_the_deployment() -> None:
+    """Such a row makes no tile with states, only one of feedback."""
+    state = Histories()
+    try:
+        state.begin(world={"slis": ("accuracy",)}, later=0)
+        state.change_config({"slis": ("accuracy", "log_loss")})
+        state.log_predictions("1.parquet", [Prediction("a", START - 2 * DAY, 0.5, {"a": "x", "b": "1"})], later=0)
+    finally:
+        state.teardown()

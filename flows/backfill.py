@@ -106,7 +106,7 @@ def _now(config: Config) -> int:
 def _dry_run(config: Config, arguments: dict[str, Any]) -> State[Any]:
     """Show the plan of a backfill as an artifact: the lines that the command prints."""
     planned = sli.plan_backfill(config, **arguments)
-    lines = backfill_plan_lines(planned, config.declared, config.timezone)
+    lines = backfill_plan_lines(planned)
     get_run_logger().info(masked("\n".join(lines)))
     text = masked("\n".join(lines))
     create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])

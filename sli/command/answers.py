@@ -85,7 +85,7 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     kept = kept_rows(config, planned)
     lines: list[str] = []
     if not options.json:
-        lines = plan_lines(planned, config.id_columns, config.all_grains) + kept_lines(kept)
+        lines = plan_lines(planned, config) + kept_lines(kept)
         lines += expected_lines(expected, config.slice_sets) if expected else []
 
     def cells() -> dict[str, str]:

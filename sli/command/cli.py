@@ -110,7 +110,7 @@ def _backfill(options: argparse.Namespace) -> int:
         if options.json:
             print_json(backfill_plan_dict(planned))
         else:
-            print_lines(backfill_plan_lines(planned, config.declared, config.timezone))
+            print_lines(backfill_plan_lines(planned))
         return 0
 
     def print_part(number: int, parts: int, outcome: Outcome) -> None:

@@ -43,7 +43,7 @@ def planned(path: Path) -> Sequence[str]:
     """What a run with a new config would do, as `sli plan` says it. Raises SliError."""
     config = load_config(path)
     return ["", f"a first run (`sli plan {shlex.quote(str(path))}`):"] + [
-        f"  {line}" for line in plan_lines(plan(config), config.id_columns, config.all_grains)
+        f"  {line}" for line in plan_lines(plan(config), config)
     ]
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
-from sli.calendar.grain import TUMBLING, Grain
+from sli.calendar.grain import TUMBLING
 from sli.calendar.interval import Interval, difference, intersection, iso
 from sli.config.model import Config
 from sli.planning.expected import Expected
@@ -53,7 +53,7 @@ OUTCOMES = "the outcomes of predictions (when labels came, and for which predict
 NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
-def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]:
+def plan_lines(plan: Plan, config: Config) -> list[str]:
     """What `sli plan` prints, but for the lines of `expected_lines`."""
     older = " (older than what is published, so only the history changes)" if plan.older else ""
     lines = [f"as of {iso(plan.as_of)}{older}"]
@@ -64,21 +64,21 @@ def plan_lines(plan: Plan, id_column: str, grains: Sequence[Grain]) -> list[str]
         lines.append(str(plan.migration))
     if replace(plan, migration=None).empty:
         return [*lines, NOTHING_TO_DO, *_left_lines(plan)]
-    lines.append(_work_line(plan))
+    lines.append(_work_line(plan, counted(plan.task_count, "task")))
     for cause in plan.causes:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
-    lines += dict.fromkeys(line for stage in plan.stages for line in _stage_lines(plan, stage, id_column, grains))
+    lines += dict.fromkeys(line for stage in plan.stages for line in _stage_lines(plan, stage, config))
     return lines + _left_lines(plan)
 
 
-def _stage_lines(plan: Plan, stage: Stage, id_column: str, grains: Sequence[Grain]) -> Iterator[str]:
+def _stage_lines(plan: Plan, stage: Stage, config: Config) -> Iterator[str]:
     """How a stage matches rows, or which windows it rolls up and why."""
     if isinstance(stage, Recompute | Fill):
-        yield _strategy_line(stage.task_set, id_column)
+        yield _strategy_line(stage.task_set, config.id_columns)
     if isinstance(stage, RollUp):
         if stage.changed:
-            names = ", ".join(grain.name for grain in grains)
+            names = ", ".join(grain.name for grain in config.all_grains)
             yield f"then roll up the windows ({names}) that contain any of {_spans(stage.changed)}"
         if plan.to_confirm:
             yield f"final hours to confirm, because new input may belong to them: {_spans(plan.to_confirm)}"
@@ -112,13 +112,15 @@ def expected_lines(expected: Expected, slice_sets: Sequence[SliceBy]) -> list[st
     return lines
 
 
-def _work_line(plan: Plan) -> str:
-    """How many hours are recomputed or amended, and how much is read for it."""
+def _work_line(plan: Plan, parts: str) -> str:
+    """How many hours are recomputed or amended, and how much is read for it, in how many `parts`."""
     hours = f"{plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}"
     size = size_text(plan.bytes)
     if plan.new_rows is not None:
         return f"amend at most {hours} by {size} of new rows and the older rows with the same ids:"
-    return f"recompute {hours}, reading {size} in {counted(plan.task_count, 'task')}:"
+    if not plan.task_sets:
+        return f"no {_hours(plan)} to recompute: results follow from what is stored"
+    return f"recompute {hours}, reading {size} in {parts}:"
 
 
 def _hours(plan: Plan) -> str:
@@ -240,9 +242,9 @@ def _p_value_lines(rows: pa.Table, slis: Sequence[Sli]) -> list[str]:
     return lines
 
 
-def backfill_plan_lines(planned: BackfillPlan, slis: Sequence[Sli], timezone: str) -> list[str]:
+def backfill_plan_lines(planned: BackfillPlan) -> list[str]:
     """The dry run of a backfill: its parts, its windows, and why each window is recomputed."""
-    plan = planned.plan
+    plan, config = planned.plan, planned.config
     lines = [_backfill_name(planned.backfill), *([str(plan.migration)] if plan.migration else [])]
     if planned.resumed:
         lines.append(f"continues where it was interrupted: done up to {iso(planned.backfill.done)}")
@@ -250,16 +252,13 @@ def backfill_plan_lines(planned: BackfillPlan, slis: Sequence[Sli], timezone: st
         lacking = ", ".join(planned.backfill.slis)
         done = f"nothing to do: no hour lacks {lacking}; leave out --sli to recompute everything"
         return [*lines, done, *_left_lines(plan)]
-    lines.append(
-        f"recompute {plan.tiles:,} of {plan.tiles_total:,} {_hours(plan)}, reading {size_text(plan.bytes)}, "
-        f"in {counted(len(planned.parts), 'part')}:"
-    )
+    lines.append(_work_line(plan, counted(len(planned.parts), "part")))
     lines += [f"  {number:>3}  {_span(part)}" for number, part in enumerate(planned.parts, 1)]
     lines.append("windows, and why:")
     for _, rows in planned.windows.groupby(["grain", "slis", "reason"], sort=False):
         grain, names, reason = rows[["grain", "slis", "reason"]].iloc[0]
-        only = "" if len(names) == len(slis) else f" ({', '.join(names)})"
-        until, times = _window_times(rows, timezone, grain)
+        only = "" if len(names) == len(config.declared) else f" ({', '.join(names)})"
+        until, times = _window_times(rows, config.timezone, grain)
         first, last = times[0], times[-1]
         span = f"{until}{first}" + f" .. {last}" * (first != last)
         lines.append(f"  {grain:<10} {len(rows):>7,}  {span}: {reason}{only}")
@@ -316,10 +315,12 @@ def _change_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
 
 
 def _largest_lines(rows: pd.DataFrame, config: Config, table: str) -> list[str]:
-    """The largest changes of values; only of days if the value of a day changed."""
+    """The largest changes of values, equal ones in the order of the config; only of days if one of a day changed."""
     changed = rows[~kept_value(rows)]
     days = changed[changed.grain == "day"]
-    examples = largest_first(days if len(days) else changed).head(SHOWN)
+    shown = days if len(days) else changed
+    places = {sli.name: place for place, sli in enumerate(config.declared)}
+    examples = largest_first(shown.iloc[shown.sli.map(places).argsort(kind="stable")]).head(SHOWN)
     lines = [f"  {change_line(row, config)}" for row in rows_of(examples)]
     if changed.empty:
         lines.append("  no value changed, only other columns, for example coverage")

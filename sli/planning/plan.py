@@ -82,8 +82,8 @@ class Plan:
 
     @property
     def older(self) -> bool:
-        """Whether as_of lies before the published one: then only table `revisions` gains rows."""
-        return "results" not in self.write.tables
+        """Whether as_of lies before the published one: then only the history gains rows."""
+        return "tiles" not in self.write.tables
 
     @property
     def from_scratch(self) -> bool:

@@ -205,9 +205,11 @@ class _Planner:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The tables that the run writes; of an older as_of only the history."""
-        history = ("revisions", "runs")
-        return history if self.older else ("tiles", "days", "keys", "inputs", "audit", *history, "results")
+        """The tables that the run writes; of an older as_of only the history. A run from scratch leaves out the ids."""
+        history = ("revisions", "runs", "results")
+        if self.older:
+            return history
+        return ("tiles", "days", *(["keys"] if self.basis else []), "inputs", "audit", *history)
 
     def _task_sets(
         self,

@@ -82,7 +82,7 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     for name in SMALL_FILES:
         if name in tables:
             transaction.compact(name)
-    if "results" not in tables:
+    if plan.older:
         changes = no_difference()
     replacing = _replacing(changes.partitions) if changes.partitions else None
     transaction.publish(state, stored_batches(changes.rows, {}), replacing)

@@ -69,7 +69,7 @@ def _flights(at: Path) -> None:
     _run(config, AS_OF["flights"])
     _say("59 landings at LaGuardia are reported late, in one file")
     print(flights.deliver_late(at).relative_to(at))
-    print_lines(plan_lines(plan(config, as_of=LATER), config.id_columns, config.all_grains))
+    print_lines(plan_lines(plan(config, as_of=LATER), config))
     _say(f"sli run {path} --as-of {LATER}")
     _run(config, LATER)
     _say("what was believed before, and what is believed now, of accuracy at LaGuardia on that day")

@@ -331,7 +331,7 @@ def test_the_plan_chooses_by_estimated_bytes_and_says_why(
 ) -> None:
     chosen, config = planned(days, size, horizon=horizon)
     (job,) = chosen.task_sets
-    lines = plan_lines(chosen, config.predictions.id, config.all_grains)
+    lines = plan_lines(chosen, config)
     told = next(line for line in lines if line.startswith("strategy"))
     assert (job.strategy, chosen.to_dict()["jobs"][0]["strategy"]) == (strategy, strategy)
     assert why in told

@@ -83,7 +83,7 @@ def test_a_delta_table_is_its_current_snapshot_whatever_was_rewritten(scenario: 
     write_tables(scenario, folder, "0.parquet")
     first = sli.plan(config, as_of=text(AS_OF))
     assert first.tables == ("predictions: Delta table, version 0, 2 files", "feedback: Delta table, version 0, 1 file")
-    assert set(first.tables) < set(plan_lines(first, "output_id", config.all_grains))
+    assert set(first.tables) < set(plan_lines(first, config))
     sli.run(config, as_of=text(AS_OF))
     write_tables(scenario, folder, "1.parquet")
     DeltaTable(f"{folder}/predictions").optimize.compact()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from builders import MONDAY, small_world
+from deltalake import DeltaTable
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, text
 
 import sli
+from sli.command.text import plan_lines
 from sli.planning.cells import Cells
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Write, plain
@@ -99,3 +101,34 @@ def test_a_definition_an_objective_a_grain_or_a_slice_set_makes_cells_new_or_gon
     assert gone.series == {"a": "1"}
     assert not gone.slice_sets
     assert not before - before
+
+
+def test_a_plan_of_windows_alone_says_so(scenario: Scenario) -> None:
+    planned = sli.plan(scenario.config, as_of=text(TEN + 3 * DAY))
+    lines = plan_lines(planned, scenario.config)
+    assert lines[1] == "no hours to recompute: results follow from what is stored"
+    assert not any("0 of" in line or "0.0 kB" in line for line in lines)
+
+
+def test_the_write_stage_names_the_tables_that_are_written(scenario: Scenario) -> None:
+    scenario.log_predictions("q.parquet", [prediction("d", TEN + HOUR)])
+    first = Scenario(scenario.root / "other", WORLD)
+    first.log_predictions("p.parquet", [prediction("a", TEN)])
+    first.log_feedback("f.parquet", [Feedback("a", TEN + 1, 1.0)])
+    history = {"revisions", "runs", "results"}
+    for made, as_of, expected in (
+        (first, PUBLISHED, {"tiles", "days", "inputs", "audit", *history}),
+        (scenario, PUBLISHED + HOUR, {"tiles", "days", "keys", "inputs", "audit", *history}),
+        (scenario, PUBLISHED - HOUR, history),
+    ):
+        before = versions(made)
+        outcome = made.run(as_of)
+        assert outcome.published
+        assert set(outcome.plan.write.tables) == {name for name, at in versions(made).items() if at != before.get(name)}
+        assert set(outcome.plan.write.tables) == expected
+
+
+def versions(scenario: Scenario) -> dict[str, int]:
+    """The version of each table of the store."""
+    folders = (scenario.root / "store").glob("*/_delta_log")
+    return {folder.parent.name: DeltaTable(str(folder.parent)).version() for folder in folders}

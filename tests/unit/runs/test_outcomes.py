@@ -7,7 +7,7 @@ from scenario import DAY, HOUR, Scenario, at, text
 
 import sli
 from sli.calendar.interval import Interval
-from sli.command.text import OUTCOMES, plan_lines
+from sli.command.text import OUTCOMES, outcome_lines, plan_lines
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.reading.outcomes import label_arrival, prediction_shares
@@ -41,7 +41,7 @@ def test_hours_gain_outcomes_and_no_result_changes(older):
     with pytest.raises(ConfigError, match="the tiles do not keep outcomes of predictions yet"):
         label_arrival(older.config)
     planned = sli.plan(older.config, as_of=text(as_of))
-    assert f"compute only {OUTCOMES}: 2024-01-16T10:00Z .. 2024-01-16T11:00Z" in plan_lines(planned, "id", ())
+    assert f"compute only {OUTCOMES}: 2024-01-16T10:00Z .. 2024-01-16T11:00Z" in plan_lines(planned, older.config)
     older.run(as_of)
     assert sli.read(older.config).equals(before)
     arrival = label_arrival(older.config)
@@ -59,3 +59,14 @@ def test_hours_that_stay_without_outcomes_cost_no_later_run_anything(older):
     older.log_predictions("c.parquet", [Prediction("c", MONDAY + 4 * DAY, 0.9, {})])
     assert older.run(as_of + HOUR).plan.new_rows is not None
     assert prediction_shares(older.config, "day").window_start.dt.day.tolist() == [16, 19]
+
+
+def test_equal_changes_are_printed_in_the_order_of_the_config(tmp_path):
+    s = Scenario(tmp_path, small_world(horizon=DAY, grains=("day",)))
+    s.log_predictions("a.parquet", [Prediction("a", TEN, 0.9, {})])
+    s.log_feedback("a.parquet", [Feedback("a", TEN + HOUR, 1.0)])
+    s.run(TEN + DAY)
+    # Those that need a new state are rolled up together, after those that need none.
+    s.world = small_world(horizon=DAY, grains=("day",), slis=("accuracy", "brier", "count", "log_loss"))
+    lines = outcome_lines(s.run(TEN + DAY), s.config)
+    assert [line.split(", ")[1].split(":")[0] for line in lines if "-> " in line] == ["brier", "count", "log_loss"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from sli.slis import Formula, State
 from sli.slis.custom.function import UserFunction
 from sli.slis.formula import Values
 from sli.slis.kinds.terms import Reader
-from sli.slis.states import Integers, Merged
+from sli.slis.states import Flags, Integers, Merged
 from sli.slis.terms import Terms, drawn_into, states_of_pairs, terms_of
 
 Key = tuple[str | None, ...]
@@ -77,6 +78,12 @@ class _Unit:
     table: pa.Table
     states: Mapping[str, State]
     read: dict[Span, Terms] = field(default_factory=dict)
+
+    @functools.cached_property
+    def labelled(self) -> Flags:
+        """Which of them are labelled."""
+        flags: Flags = self.table.column("labelled").to_numpy()
+        return flags
 
     def within(self, span: Span) -> slice:
         """The rows of a stretch of time."""
@@ -148,10 +155,12 @@ class Sliced:
         """The code of each slice."""
         return {key: code for code, key in enumerate(self.keys)}
 
-    def sizes(self, span: Span) -> Integers:
-        """How many pairs each slice has in a stretch of time."""
+    def sizes(self, span: Span, counted: Literal["pairs", "labelled"] = "pairs") -> Integers:
+        """How many pairs, or labelled ones, each slice has in a stretch of time."""
         pairs, code = self.units[0]
-        return np.bincount(code[pairs.within(span)], minlength=len(self.keys))
+        within = pairs.within(span)
+        codes = code[within] if counted == "pairs" else code[within][pairs.labelled[within]]
+        return np.bincount(codes, minlength=len(self.keys))
 
     def merged(self, span: Span, states: Collection[str], row_of: Integers, size: int) -> Merged:
         """The states with these ids in so many rows, from the pairs of a stretch of time.

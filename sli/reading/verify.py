@@ -2,7 +2,7 @@
 
 Plain pandas makes the pairs, windows and slices; see `brute_force`. So a wrong join, window, slice or merge, or a stale
 tile, shows as a difference. Limit: both logs are read whole into memory; what a pair adds to a state, and what an SLI
-makes of its states, is not computed in a second way; and a window of which no row is published is not looked for.
+makes of its states, is not computed in a second way; and intervals are not compared.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sli.calendar.interval import iso, moment
+from sli.calendar.interval import iso
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import were_read
 from sli.logs.files import Inputs
+from sli.planning.affected import windows_resting_on
 from sli.planning.cells import Cells
-from sli.planning.needs import HELD, RECOMPUTE
+from sli.planning.late_feedback import Horizon
+from sli.planning.needs import HELD, RECOMPUTE, lacks_any
 from sli.planning.published import Published
 from sli.publishing.rows import flat_rows
 from sli.publishing.store import Store
 from sli.reading.brute_force import Key, PlainPairs, Rules, Sliced, Span, values_of
 from sli.reading.raw_pairs import raw_pairs, reference_pairs
 from sli.rollup.results import encode
-from sli.schemas import UTC
 from sli.slices import OTHER, SliceBy, parse_slice, slice_text
 from sli.slis import Reference, Sli
 from sli.slis.custom.function import loaded
@@ -40,11 +41,10 @@ from sli.slis.terms import states_of_pairs
 from sli.tiles.dry_run import check_code
 
 TOLERANCE = 1e-9
-
-
+WINDOW = ("grain", "window_start", "window_end")
 COLUMNS = (
-    *("sli", "grain", "window_start", "window_end", "slice_by", "slice"),
-    *("value", "error_bound", "predictions", "labelled", "as_of"),
+    *("sli", *WINDOW, "slice_by", "slice"),
+    *("value", "error_bound", "predictions", "labelled", "coverage", "maturity", "as_of"),
 )
 ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 """The stretch of time of a reference table, whose rows have no time."""
@@ -54,8 +54,8 @@ ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 class Verification:
     """How many windows and results were compared, and each difference as a sentence.
 
-    Two kinds are counted but not compared: results estimated from samples (`estimates`), and windows that contain hours
-    still to be computed or held (`waiting`). `as_of` is in microseconds since 1970.
+    Of results estimated from samples (`estimates`) only the counts are compared, of windows that contain hours still to
+    be computed or held (`waiting`) nothing. `as_of` is in microseconds since 1970.
     """
 
     as_of: int
@@ -82,7 +82,7 @@ class Verification:
             f"recomputed from the raw logs as of {iso(self.as_of)}"
         ]
         if self.estimates:
-            lines.append(f"not compared: {self.estimates:,} results that are estimates from samples")
+            lines.append(f"only their counts compared: {self.estimates:,} results that are estimates from samples")
         if self.waiting:
             lines.append(f"not compared: {self.waiting:,} windows with hours that are held or still to be computed")
         if self.equal:
@@ -112,20 +112,22 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     frame = _published_rows(store, published)
     sets = {",".join(slice_by): slice_by for slice_by in config.slice_sets}
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(list(sets))
-    frames, total = _by_window(frame, windows)
-    verification = Verification(published.as_of, 0, total)
+    brute = _Brute(config, inputs, published)
+    groups = frame[declared].groupby(list(WINDOW), sort=True)
+    rows_of = {(str(grain), int(start), int(end)): rows for (grain, start, end), rows in groups}
+    keys = sorted({*rows_of, *brute.windows()}, key=lambda key: hashlib.sha256(str(key).encode()).hexdigest())
+    verification = Verification(published.as_of, 0, len(keys))
     if not declared.all():
         verification.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that the config lacks")
-    brute = _Brute(config, inputs, published.as_of)
-    for rows in frames:
-        grain, start, end = rows[["grain", "window_start", "window_end"]].iloc[0]
-        if _is_incomplete(published, start, end):
+    for key in keys[:windows]:
+        grain, span, rows = key[0], key[1:], rows_of.get(key, frame[:0])
+        slis = brute.complete(grain, span)
+        if not slis:
             verification.waiting += 1
             continue
         verification.windows += 1
         for text, slice_by in sets.items():
-            window = _Window(brute, grain, (_micros(start), _micros(end)), slice_by)
-            window.compare(verification, rows[rows.slice_by == text])
+            _Window(brute, grain, span, slice_by).compare(verification, rows[rows.slice_by == text], slis)
     return verification
 
 
@@ -147,35 +149,17 @@ def _published_rows(store: Store, published: Published) -> pd.DataFrame:
     slices = encode(rows.column("slice"))
     keys = np.empty(len(slices.dictionary), dtype=object)
     keys[:] = [tuple(parse_slice(str(text)).values()) for text in slices.dictionary.to_pylist()]
-    for name in ("window_start", "window_end"):
-        rows = rows.set_column(rows.schema.get_field_index(name), name, rows.column(name).cast(UTC))
     frame: pd.DataFrame = rows.drop_columns(["slice", "as_of"]).to_pandas()
     return frame.assign(key=keys[integers(slices.indices)])
-
-
-def _by_window(frame: pd.DataFrame, windows: int | None) -> tuple[list[pd.DataFrame], int]:
-    """One frame for each window to check, and how many windows there are. A hash of the window says which to check."""
-    groups = list(frame.groupby(["grain", "window_start", "window_end"], sort=True))
-    by_hash = sorted(groups, key=lambda group: hashlib.sha256(str(group[0]).encode()).hexdigest())
-    return [rows for _, rows in by_hash[:windows]], len(groups)
-
-
-def _is_incomplete(published: Published, start: pd.Timestamp, end: pd.Timestamp) -> bool:
-    """Whether a window contains hours that are still to be computed or held."""
-    intervals = published.needs.of(RECOMPUTE, HELD)
-    return any(pd.Timestamp(moment(i.start)) < end and pd.Timestamp(moment(i.end)) > start for i in intervals)
-
-
-def _micros(time: pd.Timestamp) -> int:
-    return round(time.timestamp() * 1e6)
 
 
 class _Brute:
     """The pairs of the logs and of the reference tables, by each set of slice columns."""
 
-    def __init__(self, config: Config, inputs: Inputs, as_of: int) -> None:
-        self.config = config
-        self.logs = self._sliced(raw_pairs(config, inputs, as_of), config.declared)
+    def __init__(self, config: Config, inputs: Inputs, published: Published) -> None:
+        self.config, self.published = config, published
+        self.grains = {grain.name: grain for grain in config.all_grains}
+        self.logs = self._sliced(raw_pairs(config, inputs, published.as_of), config.declared)
         self.tables = {
             path: self._sliced(
                 pairs, (sli for sli in config.declared if sli.reference == Reference("table", path=path))
@@ -197,14 +181,42 @@ class _Brute:
         plain = PlainPairs(pairs, rules)
         return {slice_by: plain.sliced(slice_by) for slice_by in config.slice_sets}
 
+    def windows(self) -> Iterator[tuple[str, int, int]]:
+        """The windows that hold predictions: the grain, the start and the end of each."""
+        [pairs, _], *_ = next(iter(self.logs.values())).units
+        zone, newest = self.config.zone, self.published.newest
+        if len(pairs.time) and pairs.time[-1] >= newest:
+            newest = int(zone.hours(int(pairs.time[-1]), int(pairs.time[-1]) + 1)[-1])
+        for name, grain in self.grains.items():
+            starts, ends = grain.windows(zone, self.config.since_instant, newest)
+            held = np.searchsorted(pairs.time, starts) < np.searchsorted(pairs.time, ends)
+            yield from (
+                (name, start, end) for start, end in zip(starts[held].tolist(), ends[held].tolist(), strict=True)
+            )
+
+    def complete(self, grain: str, span: Span) -> list[Sli]:
+        """The SLIs for which a window, and what it is compared with, rests on no tile that waits or is held."""
+        edges, needs = [np.array([edge]) for edge in span], self.published.needs
+        return [
+            sli
+            for sli in self.config.declared
+            if not needs
+            or not windows_resting_on(
+                self.config.zone,
+                self.grains[grain],
+                *edges,
+                needs.of(RECOMPUTE, HELD, *lacks_any(sli)),
+                sli.reference,
+            )[0]
+        ]
+
     def reference(self, reference: Reference, grain: str, span: Span, slice_by: SliceBy) -> tuple[Sliced, Span]:
         """The pairs that a window is compared with, and their stretch of time."""
         if reference.kind == "table":
             return self.tables[reference.path][slice_by], ALWAYS
         if reference.interval is not None:
             return self.logs[slice_by], (reference.interval.start, reference.interval.end)
-        [declared] = [one for one in self.config.all_grains if one.name == grain]
-        before = declared.before(self.config.zone, *(np.array([edge]) for edge in span))[0]
+        before = self.grains[grain].before(self.config.zone, *(np.array([edge]) for edge in span))[0]
         return self.logs[slice_by], (int(before), span[0])
 
 
@@ -217,10 +229,18 @@ class _Window:
         sizes = self.sliced.sizes(span)
         self.row_of_key, self.row_of = self._rows(sizes, brute.config.caps.get(slice_by))
         """The row of each slice by its values; and by its code, -1 if it has no pairs in the window."""
-        start, end = (pd.Timestamp(moment(edge)) for edge in span)
-        self.name = f"{grain} {start:%Y-%m-%dT%H:%MZ}..{end:%Y-%m-%dT%H:%MZ}"
-        self.predictions = np.zeros(len(self.row_of_key), dtype=np.int64)
-        np.add.at(self.predictions, self.row_of[sizes > 0], sizes[sizes > 0])
+        self.name = f"{grain} {iso(span[0])}..{iso(span[1])}"
+        self.predictions, self.labelled = (
+            self._by_row(counts) for counts in (sizes, self.sliced.sizes(span, "labelled"))
+        )
+        final = Horizon.of(brute.config).final(np.array([span[1]]), brute.published.as_of)[0]
+        self.maturity = "final" if final else "provisional"
+
+    def _by_row(self, counts: Integers) -> Integers:
+        """The counts of slices, added up by their rows."""
+        numbers = np.zeros(len(self.row_of_key), dtype=np.int64)
+        np.add.at(numbers, self.row_of[counts > 0], counts[counts > 0])
+        return numbers
 
     def _rows(self, sizes: Integers, top: int | None) -> tuple[dict[Key, int], Integers]:
         """A row for each of the `top` largest slices, and one for the rest together."""
@@ -236,37 +256,54 @@ class _Window:
             row_of[rest] = row_of_key.setdefault((OTHER,) * len(self.slice_by), len(row_of_key))
         return row_of_key, row_of
 
-    def compare(self, verification: Verification, rows: pd.DataFrame) -> None:
-        """Compare the published rows of the window with the values that its pairs give."""
-        declared = self.brute.config.declared
+    def compare(self, verification: Verification, rows: pd.DataFrame, slis: Sequence[Sli]) -> None:
+        """Compare the published rows of these SLIs with what the pairs of the window give."""
+        every = [sli.name for sli in self.brute.config.declared]
         row = np.array([self.row_of_key.get(key, -1) for key in rows.key], dtype=np.int64)
         published = rows.assign(row=row)
+        unknown = published[(published.row < 0) | ~published.sli.isin(every)]
         differences: list[_Difference] = []
-        together: dict[tuple[bytes, Reference | None], list[tuple[int, pd.DataFrame]]] = {}
-        for i, sli in enumerate(declared):
-            own = published[(published.sli == sli.name) & (published.row >= 0)].sort_values("row")
-            for absent in np.flatnonzero(np.bincount(own.row, minlength=len(self.predictions)) == 0):
-                text = f"not published, {self.predictions[absent]} predictions found"
-                differences.append(_Difference(int(absent), i, text))
+        together: dict[tuple[bytes, Reference | None], list[tuple[Sli, pd.DataFrame]]] = {}
+        for sli in slis:
+            own = published[(published.sli == sli.name) & (published.row >= 0)].sort_values("row", kind="stable")
+            times = np.bincount(own.row, minlength=len(self.predictions))
+            for at in np.flatnonzero(times != 1).tolist():
+                absent = f"not published, {self.predictions[at]} predictions found"
+                differences.append(
+                    _Difference(at, sli.name, absent if not times[at] else f"published {times[at]} times")
+                )
+            own = own.drop_duplicates("row")
+            differences += [_Difference(at, sli.name, text) for at, text in self._counts(own)]
             compared = own[own.error_bound.notna() | own.value.isna()]
             verification.estimates += len(own) - len(compared)
             verification.rows += len(compared)
-            together.setdefault((compared.row.to_numpy().tobytes(), sli.reference), []).append((i, compared))
+            together.setdefault((compared.row.to_numpy().tobytes(), sli.reference), []).append((sli, compared))
         for (_, reference), several in together.items():
             numbers = several[0][1].row.to_numpy()
-            states = self._states(numbers, reference, [declared[i] for i, _ in several])
-            for i, compared in several:
-                texts = _texts(compared, states[0], self._values(declared[i], *states))
-                differences += [_Difference(int(numbers[j]), i, text) for j, text in texts]
+            states = self._states(numbers, reference, [sli for sli, _ in several])
+            for sli, compared in several:
+                texts = _values(compared, self._values(sli, *states))
+                differences += [_Difference(int(numbers[j]), sli.name, text) for j, text in texts]
         keys = list(self.row_of_key)
-        for number, i, text in sorted(differences, key=lambda difference: difference[:2]):
+        for number, name, text in sorted(differences, key=lambda one: (one.row, every.index(one.sli))):
             slice = dict(zip(self.slice_by, keys[number], strict=True)) or "all"
-            verification.differences.append(f"{declared[i].name}, {self.name}, {slice}: {text}")
-        unknown = published[(published.row < 0) | ~published.sli.isin([sli.name for sli in declared])]
+            verification.differences.append(f"{name}, {self.name}, {slice}: {text}")
         verification.differences += [
             f"{name}, {self.name}, {key}: published, no prediction found"
             for name, key in zip(unknown.sli, unknown.key, strict=True)
         ]
+
+    def _counts(self, published: pd.DataFrame) -> Iterator[tuple[int, str]]:
+        """What differs in counts, coverage and maturity: the row, and the text."""
+        row, coverage, maturity = (published[name].to_numpy() for name in ("row", "coverage", "maturity"))
+        predictions, labelled = (published[name].to_numpy() for name in ("predictions", "labelled"))
+        counted, known = self.predictions[row], self.labelled[row]
+        for i in np.flatnonzero((predictions != counted) | (labelled != known)):
+            yield int(row[i]), f"{predictions[i]} predictions, {labelled[i]} labelled; found {counted[i]}, {known[i]}"
+        for i in np.flatnonzero(~(np.abs(coverage - known / counted) <= TOLERANCE)):
+            yield int(row[i]), f"coverage {coverage[i]} published, {known[i] / counted[i]} recomputed"
+        for i in np.flatnonzero(maturity != self.maturity):
+            yield int(row[i]), f"{maturity[i]} published, {self.maturity} found"
 
     def _states(
         self, numbers: Integers, reference: Reference | None, slis: Sequence[Sli]
@@ -293,21 +330,16 @@ class _Window:
 
 
 class _Difference(NamedTuple):
-    """A row of a window, the place of an SLI in the config, and what differs."""
+    """A row of a window, an SLI, and what differs."""
 
     row: int
-    sli: int
+    sli: str
     text: str
 
 
-def _texts(published: pd.DataFrame, own: Merged, value: Floats) -> Iterator[tuple[int, str]]:
-    """What differs between published rows and the values of the same rows: the place of the row, and the text."""
-    predictions, labelled, shown, bound = (
-        published[name].to_numpy() for name in ("predictions", "labelled", "value", "error_bound")
-    )
-    for i in np.flatnonzero((predictions != own.predictions) | (labelled != own.labelled)):
-        counted = f"{own.predictions[i]}, {own.labelled[i]}"
-        yield int(i), f"{predictions[i]} predictions, {labelled[i]} labelled; found {counted}"
+def _values(published: pd.DataFrame, value: Floats) -> Iterator[tuple[int, str]]:
+    """What differs between published values and those of the same rows: the place of the row, and the text."""
+    shown, bound = (published[name].to_numpy() for name in ("value", "error_bound"))
     allowed = TOLERANCE * np.abs(value) + 1e-12 + np.where(np.isnan(bound), 0.0, bound)
     apart = ~np.isnan(value) & (np.abs(shown - value) > allowed)
     for i in np.flatnonzero((np.isnan(shown) != np.isnan(value)) | apart):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from builders import MONDAY, small_world
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario
 
@@ -115,6 +116,49 @@ def test_a_stale_tile_in_the_store(scenario: Scenario) -> None:
     scenario.log_predictions("q.parquet", [Prediction("new", TEN + 5 * HOUR, 0.7, {"region": "north"})])
     found = differences(scenario)
     assert any("day 2024-01-15" in difference and "published" in difference for difference in found)
+
+
+@pytest.mark.parametrize("grain", ["hour", "day", "cumulative"])
+def test_a_window_all_of_whose_rows_are_gone(scenario: Scenario, grain: str) -> None:
+    scenario.run(AS_OF)
+    ends = sli.read(scenario.config, grain=grain).window_end
+    results(scenario).delete(f"grain = '{grain}' AND window_end = '{ends.max().isoformat()}'")
+    found = sli.verify(scenario.config, windows=None)
+    assert len(found.differences) == 2 * 3
+    assert all(f"{grain} 2024-01-" in line and ": not published, " in line for line in found.differences)
+    assert found.windows == found.windows_total == 4 + 2 + 2
+
+
+def test_a_row_that_is_there_twice(scenario: Scenario) -> None:
+    scenario.run(AS_OF)
+    table = results(scenario)
+    rows = table.to_pyarrow_table()
+    chosen = rows.filter((pc.field("sli") == "accuracy") & (pc.field("grain") == "day")).slice(0, 1)
+    write_deltalake(table, chosen, mode="append")
+    [found] = sli.verify(scenario.config, windows=None).differences
+    assert found.startswith("accuracy, day 2024-01-1")
+    assert found.endswith(": published 2 times")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("predictions", "predictions + 1", "21 predictions, 20 labelled; found 20, 20"),
+        ("labelled", "labelled - 1", "20 predictions, 19 labelled; found 20, 20"),
+        ("coverage", "0.5", "coverage 0.5 published, 1.0 recomputed"),
+        ("maturity", "'final'", "final published, provisional found"),
+    ],
+)
+def test_a_wrong_count_coverage_or_maturity(scenario: Scenario, column: str, value: str, text: str) -> None:
+    scenario.run(AS_OF)
+    where = "sli = 'accuracy' AND grain = 'day' AND cardinality(slice_by) = 0"
+    results(scenario).update(updates={column: value}, predicate=where)
+    found = sli.verify(scenario.config, windows=None).differences
+    assert [line.partition(": ")[2] for line in found] == [text, text]
+
+
+def results(scenario: Scenario) -> DeltaTable:
+    return DeltaTable(str(scenario.root / "store" / "results"))
 
 
 def tile_files(scenario: Scenario) -> list[Path]:

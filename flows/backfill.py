@@ -9,12 +9,10 @@ import functools
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 import sli
-from flows.naming import slug
 from flows.parameters import Backfill, check_parameters, provisional_name
 from flows.telling import (
     Progress,
@@ -23,8 +21,8 @@ from flows.telling import (
     emit_run,
     name_run,
     publish_report,
-    show_changes,
-    show_latest,
+    show_outcome,
+    show_text,
 )
 from flows.work import do_work, failed_state
 from sli.calendar.interval import iso
@@ -86,16 +84,10 @@ def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> 
     except SliError as error:
         # Everything is published; only the changes cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be read now: {error}")
-    get_run_logger().info(masked("\n".join(lines)))
     warnings = [line for run in outcome.runs for line in warning_lines(run)]
-    for line in warnings:
-        get_run_logger().warning(masked(line))
     # Not part by part: a window longer than a part may breach its objective only until the next part is published.
     emit_breaches(config, outcome.changes, _now(config))
-    with best_effort("the outcome"):
-        show_changes(config, outcome.changes, lines[0])
-        show_latest(config, [*lines, *warnings])
-    progress.finish()
+    show_outcome(config, outcome.changes, lines, warnings, progress)
     return Completed(message="\n".join([lines[0], *warnings]))
 
 
@@ -108,6 +100,5 @@ def _dry_run(config: Config, arguments: dict[str, Any]) -> State[Any]:
     planned = sli.plan_backfill(config, **arguments)
     lines = backfill_plan_lines(planned)
     get_run_logger().info(masked("\n".join(lines)))
-    text = masked("\n".join(lines))
-    create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(config.model)}-backfill-plan", description=lines[0])
+    show_text(config.model, "backfill-plan", lines, lines[0])
     return Completed(message=lines[0])

@@ -8,16 +8,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from prefect import get_run_logger
-
 from flows.parameters import Recompute
-from flows.telling import Progress, best_effort, emit_breaches, emit_run, publish_report, show_changes, show_latest
+from flows.telling import Progress, emit_breaches, emit_run, publish_report, show_outcome
 from flows.work import do_work
 from sli import run
 from sli.command.text import outcome_lines, warning_lines
 from sli.config.model import Config
 from sli.errors import SliError
-from sli.masking import masked
 from sli.runs.outcome import Outcome
 from sli.runs.preview import check_reachable
 
@@ -55,12 +52,5 @@ def _recompute(config: Config, job: Recompute) -> Recomputed:
         emit_breaches(config, changes, outcome.plan.as_of)
     lines = outcome_lines(outcome, config)
     warnings = warning_lines(outcome)
-    log = get_run_logger()
-    log.info(masked("\n".join(lines)))
-    for line in warnings:
-        log.warning(masked(line))
-    with best_effort("the outcome"):
-        show_changes(config, changes, lines[0])
-        show_latest(config, [*lines, *warnings])
-    progress.finish()
+    show_outcome(config, changes, lines, warnings, progress)
     return Recomputed(outcome, lines[0], warnings)

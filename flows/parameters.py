@@ -18,12 +18,7 @@ from sli.config.load import VARIABLE
 from sli.errors import ConfigError, nearest
 from sli.masking import SECRET_NAME, holds_credentials, keep_secret
 
-
-def _length(text: str) -> str:
-    return Duration.parse(text).text
-
-
-Length = Annotated[str, AfterValidator(_length)]
+Length = Annotated[str, AfterValidator(lambda text: Duration.parse(text).text)]
 ZONELESS = "A time without a zone is read in the config's time zone."
 
 

@@ -16,7 +16,7 @@ from prefect.states import Completed
 
 from flows.model import recompute_model
 from flows.parameters import Recompute, check_parameters, provisional_name
-from flows.telling import best_effort, name_run, show_models
+from flows.telling import best_effort, name_run, show_text
 from flows.work import failed_state
 from sli.calendar.interval import iso
 from sli.calendar.zone import zone
@@ -24,7 +24,7 @@ from sli.command.answers import run_cells
 from sli.command.models import Done, answered, by_cluster, summary_lines
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.config.several import are_several, find_configs, load_models
+from sli.config.several import are_several, load_models
 from sli.errors import FAILED, WARNED, WRONG_CONFIG, SliError
 from sli.masking import masked
 from sli.matching.execute import one_cluster
@@ -56,12 +56,12 @@ def _interval(job: Recompute) -> str:
 def _recompute_folder(job: Recompute) -> State[Any]:
     """Run the models of a folder one after another, also after one failed. Raises ConfigError if it has none."""
     folder, log = Path(job.config).resolve().name, get_run_logger()
-    found = find_configs([job.config])
-    models = by_cluster(load_models(found.models, job.settings))
+    models, notes = load_models([job.config], job.settings)
+    models = by_cluster(models)
     as_of = job.as_of.isoformat() if job.as_of else iso(as_of_instant(0, zone("UTC"), None))
     name_run(f"{folder}, {len(models)} models", _interval(job), as_of)
     recompute_one, done = functools.partial(_recompute_one, job), []
-    for note in found.notes:
+    for note in notes:
         log.info(note)
     with one_cluster():
         for number, model in enumerate(models, 1):
@@ -70,7 +70,7 @@ def _recompute_folder(job: Recompute) -> State[Any]:
     lines = summary_lines(done)
     log.info(masked("\n".join(lines)))
     with best_effort("the table of the models"):
-        show_models(folder, lines)
+        show_text(folder, "models", lines, lines[-1])
     failed = [f"{each.name}: {each.cells['outcome']}" for each in done if each.exit_code in (FAILED, WRONG_CONFIG)]
     if failed:
         return failed_state(SliError(lines[-1], others="\n".join(failed)))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from flows.naming import slug
 from sli.config.load import load_config
-from sli.config.several import are_several, find_configs, load_models
+from sli.config.several import are_several, load_models
 from sli.errors import ConfigError, EngineError, SliError
 
 if TYPE_CHECKING:
@@ -105,10 +105,9 @@ def _name_of(path: str) -> str:
     """What deployments are named after: the model, or the folder of several, which are printed. Raises SliError."""
     if not are_several([path]):
         return slug(load_config(path).model)
-    found = find_configs([path])
-    models = load_models(found.models)
+    models, notes = load_models([path])
     wrong = [model for model in models if isinstance(model.config, SliError)]
-    for note in [*found.notes, *(f"{model.name}: {model.config}" for model in wrong)]:
+    for note in [*notes, *(f"{model.name}: {model.config}" for model in wrong)]:
         print(f"flows: {note}", file=sys.stderr)
     if len(wrong) == len(models):
         raise ConfigError("no config of the folder can be used", where=path, todo="see the messages above")

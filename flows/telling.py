@@ -133,6 +133,20 @@ class _ToRun(logging.Handler):
         self.run.log(record.levelno, masked(record.getMessage()))
 
 
+def show_outcome(
+    config: Config, changes: pd.DataFrame, lines: Sequence[str], warnings: Sequence[str], progress: Progress
+) -> None:
+    """Log what a run says and warns about, show what it changed and how good the model is now, and end the progress."""
+    log = get_run_logger()
+    log.info(masked("\n".join(lines)))
+    for line in warnings:
+        log.warning(masked(line))
+    with best_effort("the outcome"):
+        show_changes(config, changes, lines[0])
+        show_latest(config, [*lines, *warnings])
+    progress.finish()
+
+
 def show_changes(config: Config, changes: pd.DataFrame, what: str) -> None:
     """The table artifact: window, slice, SLI, old value, new value, cause."""
     changes = changes[changes.cause != "matured"]
@@ -165,10 +179,10 @@ def publish_report(config: Config, failure: BaseException | None = None) -> None
         create_link_artifact(link, link_text=REPORT, key=f"{slug(config.model)}-report", description=written.line)
 
 
-def show_models(folder: str, lines: Sequence[str]) -> None:
-    """The markdown artifact of a folder of configs: a line for each model."""
+def show_text(of: str, what: str, lines: Sequence[str], description: str) -> None:
+    """A markdown artifact that shows lines as they are: of a model, or of a folder of configs."""
     text = masked("\n".join(lines))
-    create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(folder)}-models", description=lines[-1])
+    create_markdown_artifact(f"```text\n{text}\n```", key=f"{slug(of)}-{what}", description=description)
 
 
 def emit_run(config: Config, outcome: Outcome) -> None:
@@ -185,9 +199,13 @@ def emit_run(config: Config, outcome: Outcome) -> None:
 
 def emit_breaches(config: Config, changes: pd.DataFrame, as_of: int) -> None:
     """An event for each SLI with windows that breach its objective and did not before."""
-    for breach in breaches(changes, config.timezone):
+    for name, breach in breaches(changes, config.timezone).items():
         resource = {
-            "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(breach['sli'])}",
-            "prefect.resource.name": f"{config.model}: {breach['sli']}",
+            "prefect.resource.id": f"sli.model.{slug(config.model)}.{slug(name)}",
+            "prefect.resource.name": f"{config.model}: {name}",
         }
-        emit_event("sli.objective.breached", resource, payload={"model": config.model, "as_of": iso(as_of), **breach})
+        emit_event(
+            "sli.objective.breached",
+            resource,
+            payload={"model": config.model, "as_of": iso(as_of), "sli": name, **breach},
+        )

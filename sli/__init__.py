@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from sli.runs.preview import plan as plan
     from sli.runs.recompute import run as run
 
-__all__ = [
-    "backfill",
-    "compare",
-    "compare_slices",
-    "distribution",
-    "explain",
-    "plan",
-    "plan_backfill",
-    "query",
-    "read",
-    "run",
-    "verify",
-]
 __version__ = "0.1.0"
 
 _HOME = {
@@ -46,6 +33,8 @@ _HOME = {
     "run": "sli.runs.recompute",
     "verify": "sli.reading.verify",
 }
+"""The public functions, each with its module."""
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

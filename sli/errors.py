@@ -90,6 +90,19 @@ def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
     return error
 
 
+def check_known(
+    what: str, name: object, valid: Iterable[str], *, where: str = "", nothing: str = "", todo: str = ""
+) -> None:
+    """Raise ConfigError if a name is none of the valid ones: it lists these, and asks for the one that is similar.
+
+    `nothing` is what is expected where no name is valid, `todo` what to do if none is similar.
+    """
+    names = list(valid)
+    if name not in names:
+        expected = f"one of {', '.join(names)}" if names else nothing
+        raise ConfigError(what, where=where, expected=expected, todo=nearest(str(name), names) or todo)
+
+
 SHORT = 3
 """Names up to this length are similar to names as long only if one slip leads from one to the other."""
 SIMILAR = 0.65

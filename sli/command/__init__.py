@@ -4,8 +4,8 @@ May import every other wing; only `flows` imports this one. The only wing that i
 
 - `cli`: runs a subcommand and returns its exit code; `arguments`: the options and their help
 - `parsing`: its errors, told like all others
-- `answers`: what a run, a plan and a verification say of one config; `shown`: what `show` says; `models`: of one or
-  several, printed
+- `answers`: what a run, a plan, a backfill and a verification say of one config; `shown`: what `show` says; `asked`:
+  what `query`, `slices`, `compare` and `explain` say; `models`: of one or several, printed
 - `overview`: `show CONFIG` alone; `results`: chosen results, by `trends` (a line a slice), `chart` and its `axes`
 - `standing`: how good a model is now, as short texts; `output`: lines, JSON and warnings without secrets
 - `text`: plans and outcomes as text; `plain`: the same as plain values for `--json`

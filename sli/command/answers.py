@@ -1,4 +1,4 @@
-"""What `run`, `plan` and `verify` answer for one config: as lines, or as plain values for `--json`.
+"""What `run`, `plan`, `backfill` and `verify` answer for one config: as lines, or as plain values for `--json`.
 
 Limit: an answer is computed and not yet printed; `models` prints it, alone or as one of several.
 """
@@ -27,7 +27,7 @@ class Answer:
     """With `--json`, instead of the lines."""
     warnings: Sequence[str] = ()
     exit_code: int = 0
-    cells: Callable[[], Mapping[str, str]]
+    cells: Callable[[], Mapping[str, str]] = dict
     """The columns of its row in the table of several models; `outcome` is the last."""
 
 
@@ -96,6 +96,35 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     rows = {"where": [asdict(log) for log in kept]} if kept else {}
     plain = {**planned.to_dict(), "expected": expected and expected.to_dict(), **rows}
     return Answer(plain=plain, lines=lines, cells=cells)
+
+
+def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
+    """Recompute an interval and tell of each part once it is published, or say what that would do. Raises SliError."""
+    from sli.command.bars import Bars
+    from sli.command.plain import backfill_dict, backfill_plan_dict
+    from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
+    from sli.runs.backfill import backfill, plan_backfill
+
+    request = {name: getattr(options, name) for name in ("start", "end", "sli", "chunk", "as_of")}
+    if options.dry_run:
+        planned = plan_backfill(config, **request)
+        if options.json:
+            return Answer(plain=backfill_plan_dict(planned))
+        return Answer(lines=backfill_plan_lines(planned))
+
+    def print_part(number: int, parts: int, outcome: Outcome) -> None:
+        if not options.json:
+            print(part_line(number, parts, outcome), flush=True)
+
+    with Bars() as progress:
+        outcome = backfill(config, **request, progress=progress, done=print_part)
+    warnings = [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))]
+    plain, lines = None, []
+    if options.json:
+        plain = backfill_dict(outcome) | {"seconds": time.monotonic() - options.began}
+    else:
+        lines = backfill_lines(outcome, config, options.began)
+    return Answer(plain=plain, lines=lines, warnings=warnings, exit_code=WARNED if warnings else 0)
 
 
 def verify_answer(options: argparse.Namespace, config: Config) -> Answer:

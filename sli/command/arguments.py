@@ -39,7 +39,9 @@ def parser() -> Parser:
         "and publishes its service-level indicators (SLIs) for every hour, day and longer window.",
         epilog=EPILOG,
     )
-    main.add_argument("--version", action="version", version=f"sli {_version()}", help="print the version")
+    # Not by an import statement: a wing does not import the face of the package.
+    version = sys.modules["sli"].__version__
+    main.add_argument("--version", action="version", version=f"sli {version}", help="print the version")
     commands = main.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, (description, arguments) in COMMANDS.items():
         command = commands.add_parser(
@@ -51,11 +53,6 @@ def parser() -> Parser:
         for add_arguments in arguments:
             add_arguments(command)
     return main
-
-
-def _version() -> str:
-    # Not by an import statement: a wing does not import the face of the package.
-    return str(sys.modules["sli"].__version__)
 
 
 def _natural(text: str) -> int:

@@ -50,7 +50,7 @@ def config_text(path: Path, guesses: Guesses, store: str) -> str:
     """The config that is written to a path."""
     folder, task, choices = path.resolve().parent, str(guesses.values.task.value), guesses.choices
     logs = [" ".join(sample.paths) for sample in guesses.samples]
-    horizon = guesses.delays.horizon
+    horizon, early = guesses.delays.horizon, guesses.delays.early
     zone_meaning = "days are this zone's days; times without a zone are read in it"
     lines = [
         f"# Written by `sli init` from {' and '.join(logs)}. Look at the lines that say check.",
@@ -64,7 +64,7 @@ def config_text(path: Path, guesses: Guesses, store: str) -> str:
         *_score_lines(guesses),
         "",
         *_log_lines(guesses, 1, folder),
-        *_early_lines(guesses),
+        *([_line("  early", early, "how long before its prediction feedback may be known")] if early else []),
         "",
         *_task_lines(guesses),
         *_slice_lines(guesses.slices),
@@ -123,8 +123,7 @@ def _log_lines(guesses: Guesses, at: int, folder: Path) -> list[str]:
     paths = [written_path(path, folder) for path in sample.paths]
     path = Guess(paths[0] if len(paths) == 1 else paths)
     lines = [f"{sample.log}:", _line("  path", path, PATH_MEANING)]
-    for condition in guesses.conditions[at]:
-        lines.append(_line("  # where", Guess(condition.sql, condition.check), WHERE_MEANING))
+    lines += [_line("  # where", condition, WHERE_MEANING) for condition in guesses.conditions[at]]
     return lines + [_line(f"  {key}", guess, meanings[key]) for key, guess in guesses.log_keys(at).items()]
 
 
@@ -141,11 +140,6 @@ def _score_lines(guesses: Guesses) -> list[str]:
     return [
         f"  # scores: {in_yaml(value)}  # check: each class's probability, for roc_auc, log_loss, top_k_accuracy{order}"
     ]
-
-
-def _early_lines(guesses: Guesses) -> list[str]:
-    early = guesses.delays.early
-    return [_line("  early", early, "how long before its prediction feedback may be known")] if early else []
 
 
 def _class(guesses: Guesses, name: str) -> object:

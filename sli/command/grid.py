@@ -62,12 +62,12 @@ def lines(table: Sequence[Column], width: int | None, *, keys: int = 0, must: in
     If it is too wide and `keys` is given, its columns are printed in blocks; each block begins with the first `keys`
     columns. Without `keys` its last columns are left out and named below, but never one of the first `must`.
     """
-    if width is None or _needed(table) <= width:
+    if width is None or needed(table) <= width:
         return _drawn(table)
     if keys:
         drawn = [line for block in _blocks(table, width, keys) for line in (*_drawn(block), "")][:-1]
     else:
-        count = next((n for n in range(len(table), must, -1) if _needed(table[:n]) <= width), must)
+        count = next((n for n in range(len(table), must, -1) if needed(table[:n]) <= width), must)
         drawn = _drawn(_narrowed(table[:count], width))
         names = ", ".join(column.name for column in table[count:])
         drawn += [f"no room for: {names}; --json has all"] if names else []
@@ -79,7 +79,8 @@ def shortened(text: str, width: int | None) -> str:
     return text if width is None or cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
-def _needed(table: Sequence[Column]) -> int:
+def needed(table: Sequence[Column]) -> int:
+    """The width of a table that is drawn whole."""
     return sum(column.width for column in table) + GAP * (len(table) - 1)
 
 
@@ -88,7 +89,7 @@ def _blocks(table: Sequence[Column], width: int, keys: int) -> list[list[Column]
     first = _narrowed(table[:keys], width // 2)
     blocks: list[list[Column]] = []
     for column in table[keys:]:
-        if not blocks or _needed([*blocks[-1], column]) > width:
+        if not blocks or needed([*blocks[-1], column]) > width:
             blocks.append([*first])
         blocks[-1].append(_narrow(column, width // 2))
     return blocks
@@ -98,7 +99,7 @@ def _narrowed(table: Sequence[Column], width: int) -> list[Column]:
     """The columns with their texts cut, the longest first, until they fit or cannot be cut further."""
     columns = list(table)
     for place in sorted(range(len(columns)), key=lambda i: -columns[i].width):
-        columns[place] = _narrow(columns[place], max(LEAST, columns[place].width - max(0, _needed(columns) - width)))
+        columns[place] = _narrow(columns[place], max(LEAST, columns[place].width - max(0, needed(columns) - width)))
     return columns
 
 

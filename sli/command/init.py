@@ -56,7 +56,7 @@ def _summary(path: Path, guesses: Guesses) -> list[str]:
         lines.append(f"  {sample.log}: {names} (from {sample.file})")
         lines += [f"  check {sample.log}.{key}: {guess.check}" for key, guess in keys.items() if guess.check]
         lines += [
-            f"  check {sample.log}.where: {condition.check}; `where: {in_yaml(condition.sql)}`"
+            f"  check {sample.log}.where: {condition.check}; `where: {in_yaml(condition.value)}`"
             for condition in guesses.conditions[at]
         ]
     lines.append(f"  task {guesses.values.task.value}, since {guesses.since.value}")

@@ -18,7 +18,7 @@ from sli.command.answers import Answer
 from sli.command.output import print_json, print_lines, print_warnings
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.config.several import Model, are_several, find_configs, load_models
+from sli.config.several import Model, are_several, load_models
 from sli.engine.interrupts import signals_first
 from sli.errors import DIFFERENT, FAILED, WARNED, WRONG_CONFIG, SliError
 from sli.masking import masked
@@ -49,7 +49,12 @@ def print_answers(options: argparse.Namespace, answer_of: AnswerOf) -> int:
     """Print what a command answers for its configs; returns the exit code. Raises SliError for one config alone."""
     if are_several(options.configs):
         return _print_several(options, answer_of)
-    answer = answer_of(options, load_config(options.configs[0], options.settings))
+    return print_answer(options, options.configs[0], answer_of)
+
+
+def print_answer(options: argparse.Namespace, config: str, answer_of: AnswerOf) -> int:
+    """Print what a command answers for one config; returns the exit code. Raises SliError."""
+    answer = answer_of(options, load_config(config, options.settings))
     if options.json:
         print_json(answer.plain)
     else:
@@ -67,10 +72,10 @@ def _print_several(options: argparse.Namespace, answer_of: AnswerOf) -> int:
     from sli.command.grid import terminal_width
     from sli.matching.execute import one_cluster
 
-    found = find_configs(options.configs)
+    models, notes = load_models(options.configs, options.settings)
     if not options.json:
-        print_warnings(found.notes)
-    models = by_cluster(load_models(found.models, options.settings))
+        print_warnings(notes)
+    models = by_cluster(models)
     with one_cluster():
         done = [_printed(options, model, answer_of) for model in models]
     if options.json:

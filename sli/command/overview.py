@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import astuple
 from datetime import timedelta
 
 import numpy as np
 
-from sli.command.grid import GAP, Column, columns, lines, printed, shortened, terminal_width
+from sli.command.grid import GAP, Column, columns, lines, needed, printed, shortened, terminal_width
 from sli.command.output import red
-from sli.command.standing import Texts, direction_of
+from sli.command.standing import direction_of, texts_of
 from sli.command.text import change_line
 from sli.command.trends import SHORTEST, TREND, sparks_of, trends
 from sli.config.arguments import When
@@ -23,9 +22,9 @@ from sli.config.model import Config
 from sli.judging.explain import explain
 from sli.judging.standing import SliStanding, Standing, surely_worse
 from sli.reading.figures import counted, local, rows_of
+from sli.reading.publication import newest_or_none
 from sli.reading.read import read
 from sli.report.changes import changes_of
-from sli.report.snapshot import Snapshot
 
 SLIS = 10
 """SLIs in the table."""
@@ -83,15 +82,15 @@ def _table(config: Config, now: Standing, width: int | None, as_of: When) -> lis
     """A line for each SLI: its trend, its value and interval now, the verdict, the value before and the change."""
     shown = now.slis[:SLIS]
     names = ("SLI", "now", f"{now.level * 100:g}% interval", "required", "before", "change")
-    texts = [(one.sli, *astuple(Texts.of(one))) for one in shown]
+    texts = [(one.sli, *texts_of(one)) for one in shown]
     table = [column for column in columns(names, texts, left=names[2:4], whole=("SLI", "change")) if any(column.cells)]
     room = None if width is None else width - 2
     for name in ("before", names[2], "change"):
-        if room is not None and _needed(table) > room:
+        if room is not None and needed(table) > room:
             table = [column for column in table if column.name != name]
-    if room is not None and room - _needed(table) - GAP < SHORTEST:
+    if room is not None and room - needed(table) - GAP < SHORTEST:
         table = [column for column in table if column.name != "before"]
-    most = 0 if room is None else min(TREND, room - _needed(table) - GAP)
+    most = 0 if room is None else min(TREND, room - needed(table) - GAP)
     if most >= SHORTEST and (sparks := _sparks(config, [one.sli for one in shown], most, as_of)):
         table.insert(1, Column("trend", [sparks.get(one.sli, "") for one in shown], left=True))
     drawn = [f"  {line}" for line in lines(table, room, must=len(table))]
@@ -99,10 +98,6 @@ def _table(config: Config, now: Standing, width: int | None, as_of: When) -> lis
         drawn[place] = red(drawn[place], "breached") if one.verdict == "breached" else drawn[place]
     more = len(now.slis) - len(shown)
     return [*drawn, *[f"  {more:,} more: sli show CONFIG --rows 1"] * (more > 0)]
-
-
-def _needed(table: Sequence[Column]) -> int:
-    return sum(column.width + GAP for column in table) - GAP
 
 
 def _sparks(config: Config, slis: Sequence[str], most: int, as_of: When) -> dict[str, str]:
@@ -148,8 +143,8 @@ def _size(one: SliStanding) -> float:
 
 def _changed_lines(config: Config, width: int | None) -> list[str]:
     """Counts by cause, verdicts that flipped, and the largest other changes."""
-    snapshot = Snapshot.newest(config)
-    last = None if snapshot is None else changes_of(snapshot)
+    publication = newest_or_none(config)
+    last = None if publication is None else changes_of(publication)
     if last is None or last.first:
         return [CHANGED, "  no changes yet: this is the first run"]
     counts = [f"{count:,} changed by {cause}" for cause, count in last.causes.items()]

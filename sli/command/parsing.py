@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known, nearest
 
 CHOICE = re.compile(r"argument (?P<where>[^:]+): invalid choice: '(?P<found>.*)' \(choose from (?P<valid>.*)\)")
 OF_ARGUMENT = re.compile(r"argument (?P<where>[^:]+): (?P<what>.*)", re.DOTALL)
@@ -51,15 +51,12 @@ class Parser(argparse.ArgumentParser):
         """Raise the error that argparse found."""
         help = f"`{self.prog} --help` lists what it takes"
         if choice := CHOICE.fullmatch(message):
-            raise self._no_choice(choice["where"], choice["found"], re.findall(r"'([^']*)'|([\w-]+)", choice["valid"]))
+            found, is_command = choice["found"], choice["where"] == "COMMAND"
+            valid = [one or other for one, other in re.findall(r"'([^']*)'|([\w-]+)", choice["valid"])]
+            what = f"unknown command '{found}'" if is_command else f"'{found}' is not a choice"
+            check_known(what, found, valid, where=self.prog if is_command else f"{self.prog} {choice['where']}")
         if missing := MISSING.fullmatch(message):
             raise ConfigError(f"missing: {missing['names']}", where=self.prog, todo=help)
         if one := OF_ARGUMENT.fullmatch(message):
             raise ConfigError(one["what"], where=f"{self.prog} {one['where']}", todo=help)
         raise ConfigError(message, where=self.prog, todo=help)
-
-    def _no_choice(self, where: str, found: str, quoted: Iterable[tuple[str, str]]) -> ConfigError:
-        valid = [one or other for one, other in quoted]
-        what = f"unknown command '{found}'" if where == "COMMAND" else f"'{found}' is not a choice"
-        place = self.prog if where == "COMMAND" else f"{self.prog} {where}"
-        return ConfigError(what, where=place, expected=f"one of {', '.join(valid)}", todo=nearest(found, valid))

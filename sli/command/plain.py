@@ -6,11 +6,11 @@ Limit: numbers as text are cut to a few digits; the tables of the store hold all
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from sli.calendar.interval import iso
 from sli.config.model import Config
-from sli.reading.figures import Row, largest_first, numbers, rows_of, slice_name, window_name
+from sli.reading.figures import change_cells, largest_first, plain, rows_of, slice_name, window_name
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 
@@ -37,15 +37,11 @@ def outcome_dict(outcome: Outcome) -> dict[str, object]:
 
 def backfill_plan_dict(planned: BackfillPlan) -> dict[str, object]:
     """The dry run of a backfill as plain values, every window with its reason."""
-    windows = planned.windows.assign(
-        window_start=[time.isoformat() for time in planned.windows.window_start],
-        window_end=[time.isoformat() for time in planned.windows.window_end],
-    )
     return {
         "backfill": planned.backfill.id,
         "resumed": planned.resumed,
         "chunks": [[iso(part.start), iso(part.end)] for part in planned.parts],
-        "windows": windows.to_dict("records"),
+        "windows": plain(planned.windows.to_dict("records")),
         "plan": planned.plan.to_dict(),
     }
 
@@ -64,48 +60,24 @@ def backfill_dict(outcome: BackfillOutcome) -> dict[str, object]:
 
 def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str, str]]:
     """Changed results as short texts, the largest change first: window, slice, SLI, old, new, cause."""
-    return [_change(row, config) for row in rows_of(largest_first(rows).head(limit))]
+    return [
+        change_cells(row, config.units.get(row.sli, ""), config.timezone)
+        for row in rows_of(largest_first(rows).head(limit))
+    ]
 
 
-def _change(row: Row, config: Config) -> dict[str, str]:
-    old, new = numbers(row.old_value, row.value, row.reason, config.units.get(row.sli, ""))
-    return {
-        "window": f"{row.grain} {window_name(row, config.timezone)}",
-        "slice": slice_name(dict(row.slice)),
-        "SLI": row.sli,
-        "old": old,
-        "new": "removed" if row.change == "removed" else new,
-        "cause": row.cause,
-    }
-
-
-class Breach(TypedDict):
-    """The windows of one SLI that newly breach its objective: how many, and the newest of them."""
-
-    sli: str
-    objective: str | None
-    windows: int
-    newest: str
-    value: float
-    coverage: float
-    maturity: str
-
-
-def breaches(rows: pd.DataFrame, timezone: str) -> list[Breach]:
-    """For each SLI the windows that breach its objective and did not before."""
+def breaches(rows: pd.DataFrame, timezone: str) -> dict[str, dict[str, object]]:
+    """By SLI the windows that breach its objective and did not before: how many, and the newest of them."""
     breached = rows[(rows.verdict == "breached") & (rows.old_verdict != "breached") & (rows.change != "removed")]
-    breaches: list[Breach] = []
-    for _, of_sli in breached.groupby("sli", sort=True):
+    found: dict[str, dict[str, object]] = {}
+    for name, of_sli in breached.groupby("sli", sort=True):
         newest = next(rows_of(of_sli.sort_values(["window_end", "window_start"], kind="stable").tail(1)))
-        breaches.append(
-            {
-                "sli": newest.sli,
-                "objective": newest.objective,
-                "windows": len(of_sli),
-                "newest": f"{newest.grain} {window_name(newest, timezone)} {slice_name(dict(newest.slice))}",
-                "value": newest.value,
-                "coverage": newest.coverage,
-                "maturity": newest.maturity,
-            }
-        )
-    return breaches
+        found[str(name)] = {
+            "objective": newest.objective,
+            "windows": len(of_sli),
+            "newest": f"{newest.grain} {window_name(newest, timezone)} {slice_name(dict(newest.slice))}",
+            "value": newest.value,
+            "coverage": newest.coverage,
+            "maturity": newest.maturity,
+        }
+    return found

@@ -10,7 +10,7 @@ import argparse
 from sli.command.models import WORST_FIRST
 from sli.command.output import print_json, print_lines, print_warnings
 from sli.config.load import load_config
-from sli.config.several import are_several, find_configs, load_models
+from sli.config.several import are_several, load_models
 from sli.engine.interrupts import signals_first
 from sli.report.index import ModelPage, write_reports
 from sli.report.page import Written, write_report
@@ -34,9 +34,9 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _several(options: argparse.Namespace) -> int:
-    found = find_configs(options.configs)
+    models, notes = load_models(options.configs, options.settings)
     if not options.json:
-        print_warnings(found.notes)
+        print_warnings(notes)
 
     def tell(page: ModelPage) -> None:
         if options.json:
@@ -47,7 +47,7 @@ def _several(options: argparse.Namespace) -> int:
             print_lines([f"{page.name}: {page.state}, {page.written.line}"])
 
     with signals_first():
-        pages = write_reports(load_models(found.models, options.settings), options.output or FOLDER, tell)
+        pages = write_reports(models, options.output or FOLDER, tell)
     if options.json:
         print_json({"index": _plain(pages.index), "models": [_entry(page) for page in pages.models]})
     else:

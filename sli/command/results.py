@@ -74,7 +74,8 @@ def view_lines(
         hints = [f"--sli NAME shows another: {', '.join(others)}"] if others else []
     notes = [*hints, *_notes(frame, config.caps, signs=rows is not None)]
     if rows is not None:
-        shown = _shown_slices(frame, told[0], declared)
+        better = declared[told[0]].direction if told[0] in declared else None
+        shown = [trend.name for trend in chosen(trends(frame[frame.sli == told[0]]), better)]
         table = _values(newest(frame[frame.name.isin(shown)], rows), config, slis, verdicts=False)
         view += ["", *lines(table, width, keys=2)]
     return [*view, *(shortened(note, width) for note in notes)]
@@ -140,11 +141,6 @@ def _sli_lines(frame: pd.DataFrame, config: Config, slis: Sequence[str], width: 
     heading = f"{config.model}: {row.grain} {window_name(row, config.timezone)}, {slice_name(row.slice)}"
     lines = trend_lines(shown, config.units, config.timezone, width, one_scale=False)
     return [shortened(printed(heading), width), *lines]
-
-
-def _shown_slices(frame: pd.DataFrame, sli: str, declared: Mapping[str, Sli]) -> set[str]:
-    better = declared[sli].direction if sli in declared else None
-    return {trend.name for trend in chosen(trends(frame[frame.sli == sli]), better)}
 
 
 def rest_note(frame: pd.DataFrame, caps: Mapping[SliceBy, int]) -> list[str]:

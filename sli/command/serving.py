@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from pathlib import Path
 
 from sli.command.output import print_lines, print_warnings
 from sli.config.load import load_config
-from sli.config.several import Model, are_several, find_configs, load_models
+from sli.config.several import Model, are_several, load_models
 from sli.errors import ConfigError, SliError
 
 
@@ -39,12 +40,9 @@ def serve(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> list[Model]:
     """The models to serve. Raises SliError, of several configs only if none can be served."""
     if not are_several(options.configs):
-        config = load_config(options.configs[0], options.settings)
-        (path,) = find_configs(options.configs).models
-        return [Model(path, config)]
-    found = find_configs(options.configs)
-    print_warnings(found.notes)
-    models = load_models(found.models, options.settings)
+        return [Model(Path(options.configs[0]), load_config(options.configs[0], options.settings))]
+    models, notes = load_models(options.configs, options.settings)
+    print_warnings(notes)
     errors = [model.config for model in models if isinstance(model.config, SliError)]
     print_warnings([f"{model.name}: {model.config}" for model in models if isinstance(model.config, SliError)])
     if len(errors) == len(models):

@@ -108,14 +108,8 @@ def _all_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
     grain, by = options.grain, options.by.split(",") if options.by else None
     slice = slice_of(options.slice) if options.slice else None
     if options.table == "audit":
-        choices = {
-            "sli": options.sli,
-            "grain": grain,
-            "slice": slice,
-            "by": by,
-            "start": options.start,
-            "end": options.end,
-        }
+        choices = {"sli": options.sli, "grain": grain, "slice": slice, "by": by}
+        choices |= {"start": options.start, "end": options.end}
         check_windowless("audit", choices, "as_of")
         return standing_audit(config, options.as_of)
     if options.table == "results":

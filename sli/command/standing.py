@@ -6,32 +6,21 @@ Limit: words only; every number comes from `sli.judging.standing`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from sli.judging.standing import SliStanding, Standing, share_text
 from sli.reading.figures import interval_text, number, signed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Texts:
-    """An SLI now and before, each as it is printed; empty where there is nothing to say."""
-
-    now: str
-    interval: str
-    required: str
-    before: str
-    change: str
-
-    @classmethod
-    def of(cls, one: SliStanding) -> Texts:
-        now, before = one.now, one.before
-        return cls(
-            now=number(now.value, None, one.unit) if now.known else f"- ({now.reason})",
-            interval=interval_text(now.low, now.high, one.unit),
-            required=f"{one.verdict} ({one.objective})" if one.objective else "",
-            before="" if before is None else number(before.value, None, one.unit),
-            change=_change(one),
-        )
+def texts_of(one: SliStanding) -> tuple[str, str, str, str, str]:
+    """An SLI now, its interval, the verdict, the SLI before and its change; empty where there is nothing to say."""
+    now, before = one.now, one.before
+    return (
+        number(now.value, None, one.unit) if now.known else f"- ({now.reason})",
+        interval_text(now.low, now.high, one.unit),
+        f"{one.verdict} ({one.objective})" if one.objective else "",
+        "" if before is None else number(before.value, None, one.unit),
+        _change(one),
+    )
 
 
 def _change(one: SliStanding) -> str:
@@ -71,9 +60,8 @@ def standing_markdown(now: Standing) -> str:
     names = ("SLI", "now", f"{now.level * 100:g}% interval", "required", "before", "change", "coverage", "maturity")
     rows = [names, ("---",) * len(names)]
     for one in now.slis:
-        texts, side = Texts.of(one), one.now
+        side = one.now
         coverage = f"{share_text(side.coverage)} of {side.predictions:,}" if side.predictions else ""
-        cells = (texts.now, texts.interval, texts.required, texts.before, texts.change, coverage, side.maturity)
-        rows.append((one.sli, *cells))
+        rows.append((one.sli, *texts_of(one), coverage, side.maturity))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return "\n\n".join([f"**{now.sentence}**", *(f"- {problem}" for problem in now.problems), table])

@@ -7,14 +7,13 @@ the `SLICES` slices with the most predictions.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from datetime import date
-from typing import TYPE_CHECKING, Protocol, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict
 
 from sli.command.grid import columns, lines, shortened
 from sli.command.results import newest, picture_lines, rest_note, value_cell
 from sli.command.trends import SLICES
 from sli.config.model import Config
+from sli.judging.findings import name_of
 from sli.reading.figures import (
     change_text,
     counted,
@@ -22,6 +21,7 @@ from sli.reading.figures import (
     largest_first,
     local,
     number,
+    plain,
     rows_of,
     slice_name,
     window_name,
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
 
 def records(frame: pd.DataFrame) -> list[dict[str, object]]:
     """The rows of a frame for `--json`, with all digits; times as ISO 8601, NaN as None."""
-
-    def plain(value: object) -> object:
-        if hasattr(value, "isoformat"):
-            return None if value != value else value.isoformat()
-        if isinstance(value, float) and value != value:
-            return None
-        return value.tolist() if hasattr(value, "tolist") else value
-
     return [{str(name): plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -77,16 +69,7 @@ def _instant(time: pd.Timestamp) -> str:
     return time.strftime("%Y-%m-%dT%H:%MZ" if time.second == 0 else "%Y-%m-%dT%H:%M:%SZ")
 
 
-class _RunRow(Protocol):
-    """A row of `runs`: the columns that are printed."""
-
-    as_of: pd.Timestamp
-    tiles_recomputed: int
-    results_changed: int
-    seconds: float
-    plan: str
-    backfill: str | None
-    run_id: str
+RUN = ("as_of", "tiles_recomputed", "results_changed", "seconds", "plan", "backfill", "run_id")
 
 
 def run_lines(frame: pd.DataFrame, width: int | None) -> list[str]:
@@ -94,15 +77,15 @@ def run_lines(frame: pd.DataFrame, width: int | None) -> list[str]:
     names = ("as of", "tiles", "changed", "seconds", "because", "backfill", "run")
     texts = [
         (
-            _instant(row.as_of),
-            f"{row.tiles_recomputed:,}",
-            f"{row.results_changed:,}",
-            f"{row.seconds:.1f}",
-            _causes(json.loads(row.plan)),
-            row.backfill if isinstance(row.backfill, str) else "",
-            row.run_id,
+            _instant(as_of),
+            f"{tiles:,}",
+            f"{changed:,}",
+            f"{seconds:.1f}",
+            _causes(json.loads(plan)),
+            backfill if isinstance(backfill, str) else "",
+            run_id,
         )
-        for row in cast("Iterable[_RunRow]", frame.itertuples())
+        for as_of, tiles, changed, seconds, plan, backfill, run_id in frame[list(RUN)].itertuples(index=False)
     ]
     return lines(columns(names, texts, whole=names[:1], left=("because", "backfill", "run")), width, must=5)
 
@@ -135,31 +118,20 @@ def audit_rows(audit: pd.DataFrame, rows: int | None) -> pd.DataFrame:
     return audit.loc[audit["count"].sort_values(ascending=False, kind="stable").index[:rows]].sort_index()
 
 
-class _AuditRow(Protocol):
-    """Rows of one log, check and explanation: how many in all, the first file, how many files."""
-
-    log: str
-    check: str
-    explanation: str
-    rows: int
-    file: str
-    files: int
-
-
 def audit_lines(audit: pd.DataFrame, rows: int | None = None, width: int | None = None) -> list[str]:
     """The audit, summed over files; the first file is named."""
     if audit.empty:
         return ["audit: nothing to report"]
     grouped = audit.groupby(["log", "check", "explanation"], sort=True)
     total = grouped.agg(count=("count", "sum"), file=("file", "first"), files=("file", "nunique")).reset_index()
-    shown = audit_rows(total, rows).rename(columns={"count": "rows"})
+    shown = audit_rows(total, rows)
     more = len(total) - len(shown)
     checks = []
-    for row in cast("Iterable[_AuditRow]", shown.itertuples()):
-        count = "rows unknown," if row.check == "unreadable" else f"{row.rows:,}"
-        others = f" and {row.files - 1:,} more" if row.files > 1 else ""
-        where = f" in {row.file.rpartition('/')[2]}{others}" if row.files else ""
-        checks.append(f"  {row.log}: {count} {row.check}{where} ({row.explanation})")
+    for log, check, explanation, count, file, files in shown.itertuples(index=False):
+        counted_rows = "rows unknown," if check == "unreadable" else f"{count:,}"
+        others = f" and {files - 1:,} more" if files > 1 else ""
+        where = f" in {file.rpartition('/')[2]}{others}" if files else ""
+        checks.append(f"  {log}: {counted_rows} {check}{where} ({explanation})")
     return ["audit:", *(shortened(line, width) for line in checks), *[f"  {more:,} more, of fewer rows"] * bool(more)]
 
 
@@ -195,21 +167,6 @@ def query_lines(frame: pd.DataFrame, config: Config, sli: str, rows: int, width:
     return [*picture, *lines(table, width, keys=3), *rest_note(frame, config.caps)]
 
 
-class _SliceRow(Protocol):
-    """A row of `compare_slices`: the columns that are printed."""
-
-    slice: dict[str, str | None]
-    value: float
-    ci_low: float
-    ci_high: float
-    behind: float
-    surely: float
-    since: date | None
-    worsened: bool | None
-    labelled: int
-    coverage: float
-
-
 def slice_lines(frame: pd.DataFrame, whole: Since, config: Config, rows: int, width: int | None) -> list[str]:
     """The slices of `compare_slices`, the worst first, below the value of the whole and since when that is worse."""
     first = frame.iloc[0]
@@ -220,13 +177,22 @@ def slice_lines(frame: pd.DataFrame, whole: Since, config: Config, rows: int, wi
     head = f"{first.sli}: {number(first.whole, None, unit)} over all, {since}; {slices} with enough labels, worst first"
     names = ("slice", "value", "interval", "behind", "surely", "worse since", "labelled", "coverage")
     texts = []
-    for row in cast("Iterable[_SliceRow]", frame.head(rows).itertuples()):
-        slice = ", ".join(f"{column}={'null' if value is None else value}" for column, value in row.slice.items())
+    shown = frame.head(rows)
+    for row, row_behind, surely, day, worsened in zip(
+        rows_of(shown), shown.behind, shown.surely, shown.since, shown.worsened, strict=True
+    ):
         interval = interval_text(row.ci_low, row.ci_high, unit)
-        since = "-" if row.worsened is None else "no" if row.since is None else row.since.isoformat()
-        behind = (number(row.behind, None, unit), number(row.surely, None, unit), since)
+        since = "-" if worsened is None else "no" if day is None else day.isoformat()
+        behind = (number(row_behind, None, unit), number(surely, None, unit), since)
         texts.append(
-            (slice, number(row.value, None, unit), interval, *behind, f"{row.labelled:,}", f"{row.coverage:.1%}")
+            (
+                name_of(row.slice),
+                number(row.value, None, unit),
+                interval,
+                *behind,
+                f"{row.labelled:,}",
+                f"{row.coverage:.1%}",
+            )
         )
     return [shortened(head, width), *lines(columns(names, texts, left=("slice",)), width, keys=1)]
 

@@ -152,10 +152,8 @@ def _left_lines(plan: Plan) -> list[str]:
         slices = ", ".join(" x ".join(columns) or "all" for columns in later)
         lines.append(f"waiting for {_run_for_new_slices(plan)}: new slices ({slices})")
     for backfill in plan.backfills:
-        slis = "".join(f" --sli {name}" for name in backfill.slis)
-        options = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}{slis}"
         lines.append(f"unfinished: the backfill of {_span(backfill.interval)}, done up to {iso(backfill.done)}")
-        lines.append(f"  to continue it: sli backfill CONFIG {options}")
+        lines.append(f"  to continue it: {backfill.command}")
     return lines
 
 

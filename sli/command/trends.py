@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sli.command.chart import LEVELS, columns_of
-from sli.command.grid import GAP, Column, columns, lines
+from sli.command.grid import GAP, Column, columns, lines, needed
 from sli.command.output import red
 from sli.reading.figures import Row, interval_text, local, number, rows_of
 from sli.slis.formula import Better, Unit
@@ -112,7 +112,7 @@ def trend_lines(
     room = width - min(name.width, width // 4) - sum(column.width + GAP for column in rest) - GAP
     sparks = sparks_of(shown, min(TREND, max(SHORTEST, room)), one_scale=one_scale)
     headless = [Column("", name.cells, left=True, cut=True), Column("", sparks, left=True), *rest]
-    while len(headless) > 3 and _width(headless) - max(0, name.width - width // 4) > width:
+    while len(headless) > 3 and needed(headless) - max(0, name.width - width // 4) > width:
         headless.pop()
     drawn = lines(headless, width, must=len(headless))[1:]
     return [_reddened(line, trend.newest) for line, trend in zip(drawn, shown, strict=True)]
@@ -121,10 +121,6 @@ def trend_lines(
 def _reddened(line: str, row: Row) -> str:
     before, verdict, after = line.rpartition("breached")
     return before + red(verdict, verdict) + after if row.verdict == "breached" and verdict else line
-
-
-def _width(table: Sequence[Column]) -> int:
-    return sum(column.width + GAP for column in table) - GAP
 
 
 def series(shown: Sequence[Trend], most: int) -> list[list[float]]:

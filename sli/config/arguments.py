@@ -55,7 +55,14 @@ def slice_columns(slice: Mapping[str, str | None] | None, slice_by: Sequence[str
     return slice_by_of(slice if slice is not None else slice_by or ())
 
 
-def near_slices(columns: SliceBy, slice_sets: Sequence[SliceBy]) -> str:
-    """`did you mean 'x'?` for the first of the columns that no slices are by, if one of theirs is similar."""
+def no_such_slices(what: str, columns: SliceBy, slice_sets: Sequence[SliceBy]) -> ConfigError:
+    """The error of columns that are in no set of slices, such as that of a column with a similar name."""
     known = [*dict.fromkeys(name for names in slice_sets for name in names)]
-    return next((nearest(name, known) for name in columns if name not in known), "")
+    near = next((nearest(name, known) for name in columns if name not in known), "")
+    return ConfigError(
+        what,
+        where="slice_by",
+        expected=f"one of {', '.join(' x '.join(names) or 'all' for names in slice_sets)}",
+        found=" x ".join(columns) or "all",
+        todo=near or f"list [{', '.join(columns)}] under `slice_by` and run once",
+    )

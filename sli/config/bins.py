@@ -12,7 +12,7 @@ from sli.config.references import located
 from sli.config.sections import Quantiles
 from sli.engine.sql import quoted
 from sli.engine.storage import Storage, filesystem
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known
 
 Bins = Mapping[str, tuple[float, ...] | Quantiles]
 
@@ -21,13 +21,14 @@ def check_bins(bins: Bins, sliced: Collection[str]) -> None:
     """Raise ConfigError if a column with bins is not in `slice_by`, or edges do not ascend."""
     for name, bin_edges in bins.items():
         where = f"bins.{name}"
-        if name not in sliced:
-            raise ConfigError(
-                f"'{name}' has bins, but `slice_by` does not list it",
-                where=where,
-                expected=f"one of {', '.join(sorted(sliced))}" if sliced else "a column of `slice_by`",
-                todo=nearest(name, sliced) or f"list it, for example `slice_by: [[], [{name}]]`",
-            )
+        check_known(
+            f"'{name}' has bins, but `slice_by` does not list it",
+            name,
+            sorted(sliced),
+            where=where,
+            nothing="a column of `slice_by`",
+            todo=f"list it, for example `slice_by: [[], [{name}]]`",
+        )
         if isinstance(bin_edges, Quantiles):
             continue
         if not bin_edges or list(bin_edges) != sorted(set(bin_edges)) or not all(map(isfinite, bin_edges)):

@@ -11,10 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sli.calendar.grain import Grain
 from sli.config.log_sections import Feedback, IdSetting, Labels, Predictions, TimeColumn, TimeFrom
-from sli.config.sections import Cluster, Scheduler
+from sli.config.sections import Cluster
 from sli.engine.storage import check_no_credentials
-from sli.errors import ConfigError, nearest
-from sli.masking import keep_secrets
+from sli.errors import ConfigError, check_known
 from sli.slices import SliceBy
 from sli.slis.formula import PAIR_COLUMNS
 
@@ -54,11 +53,6 @@ def check_logs(paths: Mapping[str, Sequence[str]], dask: Cluster) -> None:
             )
 
 
-def keep_cluster_secrets(dask: Cluster) -> None:
-    """Mask the secrets in the address or options of a cluster from now on."""
-    keep_secrets(dask.scheduler if isinstance(dask, Scheduler) else getattr(dask, "options", {}))
-
-
 def check_classes(task: str, classes: Sequence[str]) -> None:
     """Raise ConfigError unless a multiclass task, and no other, has classes."""
     if (task == "multiclass") != bool(classes):
@@ -89,13 +83,7 @@ def check_scores(task: str, classes: Sequence[str], scores: Collection[str]) -> 
             todo="remove them, or write `task: multiclass` and its classes",
         )
     for name in scores:
-        if name not in classes:
-            raise ConfigError(
-                f"'{name}' is not one of `classes`",
-                where="predictions.scores",
-                expected=f"one of {', '.join(classes)}",
-                todo=nearest(name, classes),
-            )
+        check_known(f"'{name}' is not one of `classes`", name, classes, where="predictions.scores")
 
 
 def _check_source(task: str, name: str, source: Predictions | Feedback) -> None:

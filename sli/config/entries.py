@@ -18,7 +18,7 @@ from typing import cast
 from sli.calendar.zone import Zone
 from sli.config.references import parse_reference
 from sli.engine.storage import NO_OPTIONS, Storage
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known, nearest
 from sli.slis import CATALOGUE, Entry, Formula, Reference, Sli, entries
 from sli.slis.custom.imports import load
 from sli.slis.custom.python import PYTHON_KEYS, from_python
@@ -54,14 +54,14 @@ class Context:
 
     def check_column(self, column: object, where: str, others: Sequence[str] = ()) -> None:
         """Raise ConfigError unless the column is declared or one of the `others`."""
-        if column not in self.columns and column not in others:
-            valid = [*others, *self.columns]
-            raise ConfigError(
-                f"'{column}' is not a declared column",
-                where=where,
-                expected=f"one of {', '.join(valid)}" if valid else "a column of `predictions.columns`, which has none",
-                todo=nearest(str(column), self.columns) or "list it under predictions.columns",
-            )
+        check_known(
+            f"'{column}' is not a declared column",
+            column,
+            [*others, *self.columns],
+            where=where,
+            nothing="a column of `predictions.columns`, which has none",
+            todo="list it under predictions.columns",
+        )
 
 
 def parse_slis(slis: Sequence[object], context: Context) -> tuple[Sli, ...]:
@@ -290,8 +290,4 @@ def _check_required(entry: Mapping[str, object], *keys: str) -> None:
 
 def _check_keys(entry: Mapping[str, object], valid: Sequence[str], owner: str) -> None:
     for key in entry:
-        if key not in valid:
-            expected = f"one of {', '.join(valid)}" if valid else "no parameter"
-            raise ConfigError(
-                f"{owner} has no key '{key}'", where=str(key), expected=expected, todo=nearest(str(key), valid)
-            )
+        check_known(f"{owner} has no key '{key}'", key, valid, where=str(key), nothing="no parameter")

@@ -38,6 +38,7 @@ from sli.config.sections import (
 from sli.engine.machine import machine_cores, machine_memory
 from sli.engine.storage import NO_OPTIONS, Storage
 from sli.errors import ConfigError
+from sli.masking import keep_secrets
 from sli.slices import SliceBy, slice_by_of
 from sli.slis import Sli, State, entries
 from sli.slis.formula import Unit
@@ -88,7 +89,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         self.zone, self.since_instant  # noqa: B018 - raises ConfigError
-        checks.keep_cluster_secrets(self.dask)
+        # Masked in every message from now on.
+        keep_secrets(self.dask.scheduler if isinstance(self.dask, Scheduler) else getattr(self.dask, "options", {}))
         checks.check_store(self.store)
         paths = {name: source.path for name, source in self.sources.items()}
         checks.check_logs({f"{name}.path": path for name, path in paths.items()}, self.dask)

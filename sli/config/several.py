@@ -21,19 +21,6 @@ KEYS = {EXTENDS, *Config.config_keys()}
 
 
 @dataclass(frozen=True)
-class Found:
-    """The configs of models that paths mean, in their order, and the YAML files of folders that are no configs."""
-
-    models: tuple[Path, ...]
-    others: tuple[Path, ...]
-
-    @property
-    def notes(self) -> list[str]:
-        """A line for each file that is passed over."""
-        return [f"{other} is not a config: it has no key of one" for other in self.others]
-
-
-@dataclass(frozen=True)
 class Model:
     """A config file, and its config or why it cannot be used."""
 
@@ -51,18 +38,20 @@ def are_several(paths: Sequence[str]) -> bool:
     return len(paths) > 1 or os.path.isdir(paths[0])
 
 
-def find_configs(paths: Sequence[str]) -> Found:
-    """The configs that files and folders mean, each once. Raises ConfigError for a folder without any.
+def find_configs(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The configs that files and folders mean, each once, and a line for each YAML file of a folder that is none.
 
-    A config without `model` that another one of them extends is a base, and no model.
+    A config without `model` that another one of them extends is a base, and no model. Raises ConfigError for a folder
+    without any config.
     """
     files: dict[Path, _File] = {}
-    others: list[Path] = []
+    notes: list[str] = []
     for path in map(Path, paths):
         is_folder = os.path.isdir(path)
         read_files = [_read(file) for file in (_yaml_files(path) if is_folder else [path])]
         configs = [file for file in read_files if file.may_be_config or not is_folder]
-        others += [file.path for file in read_files if file not in configs]
+        others = (file.path for file in read_files if file not in configs)
+        notes += [f"{other} is not a config: it has no key of one" for other in others]
         if not configs:
             raise ConfigError(
                 "the config cannot be read: this folder has none",
@@ -73,19 +62,20 @@ def find_configs(paths: Sequence[str]) -> Found:
         for file in configs:
             files.setdefault(file.path.resolve(), file)
     bases = {file.base for file in files.values()}
-    models = tuple(file.path for place, file in files.items() if place not in bases or "model" in file.keys)
-    return Found(models, tuple(others))
+    return [file.path for place, file in files.items() if place not in bases or "model" in file.keys], notes
 
 
-def load_models(paths: Sequence[Path], settings: Sequence[str] = ()) -> list[Model]:
-    """The configs of files. A file that cannot be used, or that shares what it must not, has its error instead.
+def load_models(paths: Sequence[str], settings: Sequence[str] = ()) -> tuple[list[Model], list[str]]:
+    """The models that files and folders mean, and a line for each file that is passed over.
 
-    Raises ConfigError for a setting that none of them can have.
+    A file that cannot be used, or that shares what it must not, has its error instead of a config. Raises ConfigError
+    for a folder without configs, and for a setting that none of them can have.
     """
     for setting in settings:
         set_key({}, setting)
-    loaded = [Model(path, _loaded(path, settings)) for path in paths]
-    return [Model(model.path, _conflict(model, loaded) or model.config) for model in loaded]
+    files, notes = find_configs(paths)
+    loaded = [Model(path, _loaded(path, settings)) for path in files]
+    return [Model(model.path, _conflict(model, loaded) or model.config) for model in loaded], notes
 
 
 def _loaded(path: Path, settings: Sequence[str]) -> Config | SliError:
@@ -133,31 +123,28 @@ def _conflict(model: Model, models: Sequence[Model]) -> ConfigError | None:
     if not isinstance(config, Config):
         return None
     others = [(other.path, other.config) for other in models if other is not model]
-    same_store = [str(path) for path, other in others if isinstance(other, Config) and _store(other) == _store(config)]
-    same_name = [str(path) for path, other in others if isinstance(other, Config) and other.model == config.model]
-    if same_store:
-        problems.append(
-            ConfigError(
-                "two configs have the same store",
-                where=f"{model.path}, key store",
-                expected="a store for each model, since a run takes all results in its store for its own",
-                found=f"{config.store}, also in {', '.join(same_store)}",
-                todo="write another `store` in one of them",
+    for key, own, what, expected in (
+        ("store", _store, "store", "a store for each model, since a run takes all results in its store for its own"),
+        ("model", _name, "model name", "a name for each model, which tells their results and messages apart"),
+    ):
+        same = [str(path) for path, other in others if isinstance(other, Config) and own(other) == own(config)]
+        if same:
+            problems.append(
+                ConfigError(
+                    f"two configs have the same {what}",
+                    where=f"{model.path}, key {key}",
+                    expected=expected,
+                    found=f"{getattr(config, key)}, also in {', '.join(same)}",
+                    todo=f"write another `{key}` in one of them",
+                )
             )
-        )
-    if same_name:
-        problems.append(
-            ConfigError(
-                "two configs have the same model name",
-                where=f"{model.path}, key model",
-                expected="a name for each model, which tells their results and messages apart",
-                found=f"{config.model}, also in {', '.join(same_name)}",
-                todo="write another `model` in one of them",
-            )
-        )
     for problem in problems[1:]:
         problems[0].others = f"also model: {problem.what}"
     return problems[0] if problems else None
+
+
+def _name(config: Config) -> tuple[str, str]:
+    return config.model, ""
 
 
 def _store(config: Config) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec
 
-from sli.errors import ConfigError, StoreError, nearest
+from sli.errors import ConfigError, StoreError, check_known, nearest
 from sli.masking import holds_credentials, keep_secrets, masked
 
 CONNECT_SECONDS = 5
@@ -71,13 +71,7 @@ class Storage:
 def _check_s3(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         where = f"storage.s3.{name}"
-        if name not in S3_OPTIONS:
-            raise ConfigError(
-                f"unknown key '{name}'",
-                where=where,
-                expected=f"one of {', '.join(S3_OPTIONS)}",
-                todo=nearest(str(name), S3_OPTIONS),
-            )
+        check_known(f"unknown key '{name}'", name, S3_OPTIONS, where=where)
         if not isinstance(value, str) or not value:
             raise ConfigError("this must be text", where=where, todo="put it in quotes")
     if ("key" in options) != ("secret" in options) or ("token" in options and "key" not in options):

@@ -14,7 +14,7 @@ import pandas as pd
 from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known
 from sli.judging.since_when import since_when
 from sli.reading.publication import opened
 from sli.reading.query import query
@@ -124,13 +124,9 @@ def _compared(slis: Sequence[Sli], name: str | None) -> Sli:
         raise ConfigError(
             "no SLI of the config says which direction is better", where="--sli", todo="give one an objective"
         )
-    for sli in slis:
-        if sli.name == name:
-            return sli
-    names = [sli.name for sli in slis]
-    raise ConfigError(
-        f"there is no SLI '{name}'", where="--sli", expected=f"one of {', '.join(names)}", todo=nearest(name, names)
-    )
+    by_name = {sli.name: sli for sli in slis}
+    check_known(f"there is no SLI '{name}'", name, by_name, where="--sli")
+    return by_name[name]
 
 
 def _direction(sli: Sli) -> int:

@@ -22,11 +22,11 @@ from sli.errors import ConfigError
 from sli.judging.bad_data import BadData, bad_data
 from sli.judging.findings import Evidence, Finding, Verdict, findings_of, name_of, sentence_of, verdict_of
 from sli.judging.one_slice import SliceChange, Slices
-from sli.judging.sides import Change, Side, change_of, plain, sides_in
+from sli.judging.sides import Change, Side, change_of, sides_in
 from sli.judging.since_when import Since, sinces_of
 from sli.judging.usual import UsualMove, usual_moves
 from sli.judging.windows import Windows, compared_windows
-from sli.reading.figures import local
+from sli.reading.figures import local, record
 from sli.reading.publication import Publication, opened
 from sli.reading.requests import rests_on_labels
 from sli.reading.slice_values import check_slice
@@ -87,7 +87,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values: times as ISO 8601, a number that there is none of as None."""
-        return plain(self) | {"since": self.since.to_dict()}
+        return record(self) | {"since": self.since.to_dict()}
 
 
 def explain(
@@ -115,39 +115,28 @@ def explain(
     >>> print(found.sentence)
     Nothing to compare: there is no time before to compare with (accuracy is 0.6667 now).
     """
-    one = explanations(
-        config, [sli], slice=slice, start=start, end=end, against=against, as_of=as_of, settings=settings
-    )
-    return one[sli]
+    config = load_config(config, settings)
+    slice_columns(slice, None)
+    publication = opened(config, as_of)
+    asked = publication.sli(sli)
+    windows = compared_windows(config, publication.published, start, end, against)
+    return explanations(publication, [asked], windows, slice or {})[sli]
 
 
 def explanations(
-    config: str | Path | Config,
-    slis: Sequence[str],
-    *,
-    slice: Mapping[str, str | None] | None = None,
-    start: When = None,
-    end: When = None,
-    against: str | tuple[When, When] | None = None,
-    as_of: When = None,
-    settings: Sequence[str] = (),
+    publication: Publication, slis: Sequence[Sli], windows: Windows, slice: Mapping[str, str | None]
 ) -> dict[str, Explanation]:
     """What `explain` returns of each of these SLIs, by its name: their tiles are merged together, `BATCH` at a time.
 
     Raises SliError.
     """
-    config = load_config(config, settings)
-    slice_columns(slice, None)
-    publication = opened(config, as_of)
-    asked = [publication.sli(name) for name in dict.fromkeys(slis)]
-    windows = compared_windows(config, publication.published, start, end, against)
     found = {}
-    for at in range(0, len(asked), BATCH):
-        batch = asked[at : at + BATCH]
-        evidence = _evidence(publication, batch, windows, slice or {})
-        since = sinces_of(publication, batch, slice or {}, windows[0].end)
+    for at in range(0, len(slis), BATCH):
+        batch = slis[at : at + BATCH]
+        evidence = _evidence(publication, batch, windows, slice)
+        since = sinces_of(publication, batch, slice, windows[0].end)
         for one, other in zip(evidence, since, strict=True):
-            found[one.sli.name] = _explained(publication, one, slice or {}, other)
+            found[one.sli.name] = _explained(publication, one, slice, other)
     return found
 
 
@@ -199,7 +188,6 @@ def _evidence(
     return [
         Evidence(
             sli=sli,
-            better=sli.direction,
             level=publication.config.level,
             now=now,
             before=past,

@@ -16,7 +16,7 @@ from sli.judging.usual import SHARE, UsualMove
 from sli.reading.figures import counted, difference, number
 from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
-from sli.slis.formula import Better, Unit
+from sli.slis.formula import Unit
 
 Verdict = Literal["no value", "no interval", "chance", "late labels", "bad data", "one slice", "all slices"]
 HALF = 0.5
@@ -30,7 +30,6 @@ class Evidence:
     """What is known of a change."""
 
     sli: Sli
-    better: Better | None
     level: float
     now: Side
     before: Side
@@ -182,8 +181,9 @@ def _moved(evidence: Evidence, verdict: Verdict) -> str:
     if not change:
         return f"{evidence.sli.name} is {evidence.text(new)}, as before"
     fell = change < 0
-    told = evidence.better is not None and verdict != "chance"
-    worse = f", {'worse' if fell == (evidence.better == 'higher') else 'better'}" if told else ""
+    better = evidence.sli.direction
+    told = better is not None and verdict != "chance"
+    worse = f", {'worse' if fell == (better == 'higher') else 'better'}" if told else ""
     if evidence.before.start > evidence.now.start:
         higher = f"{'lower' if fell else 'higher'} by {evidence.difference(abs(change))} than in the later time"
         return f"{evidence.sli.name} is {higher}, {evidence.text(new)} against {evidence.text(old)}{worse}"

@@ -5,10 +5,8 @@ Limit: one slice; predictions are taken as independent of each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,9 +21,6 @@ from sli.slices import ALL
 from sli.slis import Sli
 from sli.slis.formula import Values
 from sli.slis.maths.differences import of_sharing
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,20 +175,3 @@ def change_of(now: Side, before: Side, shared: Side | None = None, labels: bool 
     name = "labelled" if labels else "predictions"
     counts = [0 if side is None else getattr(side, name) for side in (shared, before, now)]
     return Change(**{end: float(values[0]) for end, values in of_sharing(first, second, *counts)._asdict().items()})
-
-
-def plain(record: DataclassInstance) -> dict[str, object]:
-    """A dataclass of this wing as plain values: times and dates as ISO 8601, NaN as None."""
-    return {name: _plain(value) for name, value in asdict(record).items()}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, Iterable):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, date):
-        return value.isoformat()
-    return None if value != value else value

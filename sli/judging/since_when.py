@@ -18,9 +18,9 @@ from sli.config.arguments import When, instant_of
 from sli.config.entries import PythonSli
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.judging.sides import plain, question_of
+from sli.judging.sides import question_of
 from sli.planning.late_feedback import Horizon
-from sli.reading.figures import number
+from sli.reading.figures import number, record
 from sli.reading.publication import Publication, opened
 from sli.reading.query import answer
 from sli.slis import Sli
@@ -93,7 +93,7 @@ class Since:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values: dates as text, NaN as None."""
-        return plain(self) | {"sentence": self.sentence}
+        return record(self) | {"sentence": self.sentence}
 
 
 def since_when(

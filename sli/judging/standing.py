@@ -19,14 +19,12 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.judging.bad_data import bad_data, bad_data_problems
-from sli.judging.sides import Change, Side, change_of, empty_side, plain, question_of, sides_in
+from sli.judging.sides import Change, Side, change_of, empty_side, sides_in
 from sli.judging.windows import DAYS, Windows, compared_windows
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, lacks
 from sli.planning.published import Published
-from sli.reading.figures import interval_text, local, number
+from sli.reading.figures import interval_text, local, number, record
 from sli.reading.publication import Publication, opened
-from sli.reading.query import answer
-from sli.reading.read import read
 from sli.slis import Sli
 from sli.slis.formula import Better, Objective, Unit
 
@@ -90,8 +88,8 @@ class Standing:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values: times as ISO 8601, a number that there is none of as None."""
-        slis = [plain(one) | {"verdict": one.verdict} for one in self.slis]
-        return plain(self) | {"verdict": self.verdict, "slis": slis}
+        slis = [record(one) | {"verdict": one.verdict} for one in self.slis]
+        return record(self) | {"verdict": self.verdict, "slis": slis}
 
 
 def standing(
@@ -195,31 +193,6 @@ def usable_slis(publication: Publication) -> tuple[list[Sli], dict[str, str]]:
     return usable, reasons
 
 
-def daily(
-    config: str | Path | Config,
-    *,
-    slice: dict[str, str | None] | None = None,
-    start: When = None,
-    as_of: When = None,
-    settings: Sequence[str] = (),
-) -> pd.DataFrame:
-    """Each SLI day by day from `start` on (default: `since`), of a slice (default: the whole); columns of `sli.read`.
-
-    Published days where the config has them, else merged from tiles: the values are the same. Raises SliError.
-
-    >>> from sli.judging.standing import daily
-    >>> daily(config).groupby("sli").size().to_dict()
-    {'accuracy': 1, 'score_p90': 1}
-    """
-    config = load_config(config, settings)
-    publication = opened(config, as_of)
-    columns = tuple(sorted(slice or {}))
-    if "day" in publication.published.grains and columns in publication.published.slice_sets:
-        return read(config, grain="day", slice=slice or {}, start=start, as_of=as_of)
-    usable, _ = usable_slis(publication)
-    return answer(question_of(publication, ("1d", None, start, None), slice), usable)
-
-
 def problems(published: Published) -> list[str]:
     """What hides or delays the truth: old predictions, hours that wait, are held, lack states, open backfills."""
     lines = stale(published)
@@ -232,10 +205,7 @@ def problems(published: Published) -> list[str]:
         command = f"sli backfill CONFIG --start {iso(held[0].start)} --end {iso(held[-1].end)}"
         lines.append(f"input came for final hours and is held: {_spans(held)}; to apply it: {command}")
     for backfill in published.backfills:
-        edges = f"--start {iso(backfill.interval.start)} --end {iso(backfill.interval.end)}"
-        slis = "".join(f" --sli {name}" for name in backfill.slis)
-        done = f"done up to {iso(backfill.done)}"
-        lines.append(f"a backfill is unfinished, {done}; to continue it: sli backfill CONFIG {edges}{slis}")
+        lines.append(f"a backfill is unfinished, done up to {iso(backfill.done)}; to continue it: {backfill.command}")
     return lines
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sli.calendar.duration import DAY
-from sli.calendar.interval import Interval
+from sli.calendar.interval import Interval, iso
 from sli.calendar.zone import Zone
 
 
@@ -41,6 +41,12 @@ class Backfill:
     def left(self) -> Interval:
         """The interval still to do; with `slis` all of it, since the ledger knows which tiles lack their states."""
         return self.interval if self.slis else Interval(self.done, self.interval.end)
+
+    @property
+    def command(self) -> str:
+        """The command that begins or continues it."""
+        slis = "".join(f" --sli {name}" for name in self.slis)
+        return f"sli backfill CONFIG --start {iso(self.interval.start)} --end {iso(self.interval.end)}{slis}"
 
     def parts(self, zone: Zone, days: int, limits: Interval) -> list[Interval]:
         """The rest of the backfill in parts of `days` days, cut at midnights; only days within `limits` count."""

@@ -206,9 +206,9 @@ def _stamped(rows: pa.Table, scope: Scope) -> pa.Table:
     """Rows as the run publishes them."""
     n, plan = len(rows), scope.plan
     rows = encode_texts(rows.select(list(ROLLED)))
-    rows = rows.add_column(0, "model", constant_column(scope.config.model, TEXT, n))
-    rows = rows.append_column("as_of", constant_column(plan.as_of, pa.int64(), n))
-    return rows.append_column("run_id", constant_column(plan.run_id, TEXT, n))
+    rows = rows.add_column(0, "model", constant_column(scope.config.model, n))
+    rows = rows.append_column("as_of", constant_column(plan.as_of, n))
+    return rows.append_column("run_id", constant_column(plan.run_id, n))
 
 
 def _with_change(rows: pa.Table, numbers: pa.Table) -> pa.Table:

@@ -101,16 +101,14 @@ def decode_texts(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def constant_column(value: str | int | None, kind: pa.DataType, rows: int) -> ChunkedColumn:
-    """A column of one value: a text (dictionary-encoded), an integer, or null of this kind.
+def constant_column(value: str | int, rows: int) -> ChunkedColumn:
+    """A column of one value: a text (dictionary-encoded) or an integer.
 
     Memory holds the value once per BATCH_ROWS rows.
     """
     n = min(rows, BATCH_ROWS)
     piece: Column
-    if value is None:
-        piece = pa.nulls(n, kind)  # type: ignore[call-overload]  # the stubs know only nulls of a fixed type
-    elif isinstance(value, str):
+    if isinstance(value, str):
         piece = pa.DictionaryArray.from_arrays(
             pa.array(np.zeros(n, np.int32), pa.int32()), pa.array([value], pa.string())
         )

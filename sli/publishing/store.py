@@ -148,16 +148,6 @@ class Store:
                 rows = rows.append_column(field, pa.nulls(len(rows), field.type))
         return rows
 
-    def rows_by_day(self, results: Table, grain: str) -> dict[str, int]:
-        """How many results of a grain each local day has, in the order of the days. Raises StoreError."""
-        files = results.counts()
-        days: dict[str, int] = {}
-        names = ("partition.grain", "partition.day", "num_records")
-        for of_grain, day, rows in zip(*(files.column(name).to_pylist() for name in names), strict=True):
-            if of_grain == grain and day is not None:
-                days[str(day)] = days.get(str(day), 0) + int(rows or 0)
-        return dict(sorted(days.items()))
-
     def inputs(self, published: Published | None) -> Inputs:
         """The files that the last published run saw."""
         return Inputs.of_rows(self.rows("inputs", published))

@@ -7,7 +7,7 @@ again. Limit: one window, and slices by one column.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,10 @@ from sli.calendar.interval import Interval
 from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import ConfigError, StoreError, nearest
+from sli.errors import ConfigError, check_known, nearest
 from sli.matching.execute import Report
-from sli.publishing.store import Store
-from sli.reading.figures import number
-from sli.reading.publication import sli_of
+from sli.reading.figures import number, record
+from sli.reading.publication import opened
 from sli.reading.query import query
 from sli.reading.requests import Choice, Pairing, paired_requests, rests_on_labels
 from sli.slices import SliceBy
@@ -114,15 +113,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values; a NaN is None."""
-        times = {name: getattr(self, name).isoformat() for name in ("start", "end", "as_of")}
         table = {"table": None if self.table is None else self.table._asdict()}
-        tree = {**asdict(self), **times, **table, "told": self.told, "sentence": self.sentence}
-        return _without_nan(tree)
-
-
-def _without_nan(tree: Mapping[str, object]) -> dict[str, object]:
-    plain = {name: _without_nan(value) if isinstance(value, Mapping) else value for name, value in tree.items()}
-    return {name: None if value != value else value for name, value in plain.items()}
+        return record(self) | table | {"told": self.told, "sentence": self.sentence}
 
 
 def compare(
@@ -155,17 +147,14 @@ def compare(
     """
     config = load_config(config, settings)
     by, names = _two_slices(slices)
-    store = Store(config.store, config.storage)
-    published = store.published()
-    if published is None:
-        raise StoreError("nothing is published yet", where=store.root, todo="`sli run CONFIG` first")
-    _check_column(by, published.slice_sets)
+    publication = opened(config)
+    _check_column(by, publication.published.slice_sets)
     rows = _rows(config, sli, by, names, start, end)
-    asked = _Asked(rows, config.level, by, sli_of(config.declared, config.context, published, sli))
+    asked = _Asked(rows, config.level, by, publication.sli(sli))
     if pair is None:
         return asked.independent()
     choice = Choice(by=by, names=names, pair=pair, window=asked.window)
-    requests, pairing = paired_requests(config, store, published, asked.sli, choice, progress)
+    requests, pairing = paired_requests(publication, asked.sli, choice, progress)
     _check_pairing(pairing, names, config.min_support)
     difference = requests.difference()
     for name, values in zip(names, (difference.first, difference.second), strict=True):
@@ -196,14 +185,14 @@ def _two_slices(slices: Mapping[str, Sequence[str]]) -> tuple[str, tuple[str, st
 
 def _check_column(by: str, slice_sets: Sequence[SliceBy]) -> None:
     """Raise ConfigError unless there are slices by this column alone."""
-    if (by,) not in slice_sets:
-        columns = [names[0] for names in slice_sets if len(names) == 1]
-        raise ConfigError(
-            f"there are no slices by '{by}'",
-            where="--slices",
-            expected=f"one of {', '.join(columns)}" if columns else "a column of `slice_by`, which lists none alone",
-            todo=nearest(by, columns) or f"list [{by}] under `slice_by` and run once",
-        )
+    check_known(
+        f"there are no slices by '{by}'",
+        by,
+        [names[0] for names in slice_sets if len(names) == 1],
+        where="--slices",
+        nothing="a column of `slice_by`, which lists none alone",
+        todo=f"list [{by}] under `slice_by` and run once",
+    )
 
 
 def _rows(config: Config, sli: str, by: str, names: tuple[str, str], start: When, end: When) -> pd.DataFrame:

@@ -6,7 +6,9 @@ tables hold all digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import date
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ from sli.slis.formula import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
 DIGITS = 4
 ALL_DIGITS = 17
@@ -24,6 +27,26 @@ LARGE = 9_999.5
 """Larger numbers are printed without decimals."""
 LONGEST_FIRST = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 """The units of a duration, and their seconds."""
+
+
+def record(of: DataclassInstance) -> dict[str, object]:
+    """A dataclass as plain values: times and dates as ISO 8601, a number that there is none of as None."""
+    return {name: plain(value) for name, value in asdict(of).items()}
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it."""
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, Iterable):
+        return [plain(inner) for inner in value]
+    if value != value:
+        return None
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.tolist() if isinstance(value, np.generic) else value
 
 
 class Row(Protocol):
@@ -183,6 +206,20 @@ def largest_first(rows: pd.DataFrame) -> pd.DataFrame:
 def kept_value(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which changed results kept their value: only their interval, coverage, verdict or maturity changed."""
     return (rows.value == rows.old_value) | (rows.value.isna() & rows.old_value.isna())
+
+
+def change_cells(row: Row, unit: Unit, timezone: str) -> dict[str, str]:
+    """A changed result as short texts: window, slice, SLI, old and new value, cause."""
+    removed = row.change == "removed"
+    old, new = numbers(row.old_value, None if removed else row.value, row.reason, unit)
+    return {
+        "window": f"{row.grain} {window_name(row, timezone)}",
+        "slice": slice_name(dict(row.slice)),
+        "SLI": row.sli,
+        "old": old,
+        "new": "removed" if removed else new,
+        "cause": row.cause,
+    }
 
 
 def change_text(row: Row, unit: Unit = "", same: str = "as before") -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ from sli.engine.connection import connected
 from sli.errors import ConfigError
 from sli.planning.late_feedback import Horizon
 from sli.reading.publication import opened
-from sli.reading.question import Question, question
+from sli.reading.question import Question
+from sli.reading.question import question as question_of
 from sli.rollup.merge import TileTree
 from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import wilson
@@ -30,15 +32,17 @@ from sli.slis.outcomes import NO_VALUE, Cells, Outcomes, age_steps, ages_end, ce
 from sli.slis.states import Flags, Floats, Integers, sums_by, with_states
 
 
-def label_arrival(
-    config: str | Path | Config,
-    *,
-    start: When = None,
-    end: When = None,
-    slice: Mapping[str, str | None] | None = None,
-    as_of: When = None,
-    settings: Sequence[str] = (),
-) -> pd.DataFrame:
+class Asked(TypedDict, total=False):
+    """Which predictions: between `start` and `end`, of one slice, as they were known at `as_of`; as in `query`."""
+
+    start: When
+    end: When
+    slice: Mapping[str, str | None]
+    as_of: When
+    settings: Sequence[str]
+
+
+def label_arrival(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.DataFrame:
     """How many of all predictions have their label by which age, of the final ones between `start` and `end`.
 
     Columns: age (seconds after the start of the prediction's hour), labelled (how many labels were known by then),
@@ -51,10 +55,10 @@ def label_arrival(
     >>> bool(arrival.share.is_monotonic_increasing)
     True
     """
-    asked = _question(config, start, end, slice, as_of, settings)
-    checked = asked.config
-    final = Horizon.of(checked).final_before(asked.published.as_of, checked.tile)
-    kept = _kept(_within(asked, int(asked.starts[0]), min(int(asked.ends[0]), final)))
+    question = _question(config, asked)
+    checked = question.config
+    final = Horizon.of(checked).final_before(question.published.as_of, checked.tile)
+    kept = _kept(_within(question, int(question.starts[0]), min(int(question.ends[0]), final)))
     # No label that counts is known later, though the last step may reach beyond.
     longest = -(-checked.horizon.micros // checked.tile) + 1
     last = int(age_steps(np.array([longest]))[0]) if kept.counts.sum() else -1
@@ -67,14 +71,7 @@ def label_arrival(
 
 
 def prediction_shares(
-    config: str | Path | Config,
-    period: str | Duration = "month",
-    *,
-    start: When = None,
-    end: When = None,
-    slice: Mapping[str, str | None] | None = None,
-    as_of: When = None,
-    settings: Sequence[str] = (),
+    config: str | Path | Config, period: str | Duration = "month", **asked: Unpack[Asked]
 ) -> pd.DataFrame:
     """How often predictions of each bin occur in each period between `start` and `end`, ordered by period and bin.
 
@@ -89,33 +86,25 @@ def prediction_shares(
     True
     """
     tumbling = isinstance(period, str) and period in TUMBLING
-    asked = _question(config, start, end, slice, as_of, settings, None if tumbling else period)
+    question = _question(config, asked, None if tumbling else period)
     if isinstance(period, str) and tumbling:
-        first, last = int(asked.starts[0]), int(asked.ends[0])
+        first, last = int(question.starts[0]), int(question.ends[0])
         grain = Grain(period)
-        starts, ends = grain.windows(asked.config.zone, first, last)
-        asked = replace(asked, grain=grain, starts=np.maximum(starts, first), ends=np.minimum(ends, last))
-    kept = _kept(asked)
+        starts, ends = grain.windows(question.config.zone, first, last)
+        question = replace(question, grain=grain, starts=np.maximum(starts, first), ends=np.minimum(ends, last))
+    kept = _kept(question)
     combinations, count, _ = _summed(kept, [kept.window, kept.cells.bin])
     window, bins = combinations.T
-    totals = np.bincount(window, count, len(asked.starts))
-    times = {"window_start": asked.starts[window], "window_end": asked.ends[window]}
+    totals = np.bincount(window, count, len(question.starts))
+    times = {"window_start": question.starts[window], "window_end": question.ends[window]}
     columns = {name: pd.to_datetime(instants, unit="us", utc=True) for name, instants in times.items()}
     shares = pd.DataFrame(
-        {**columns, **_bins(asked.config.outcomes, bins), "count": count, "share": count / totals[window]}
+        {**columns, **_bins(question.config.outcomes, bins), "count": count, "share": count / totals[window]}
     )
     return _told(shares, kept)
 
 
-def calibration(
-    config: str | Path | Config,
-    *,
-    start: When = None,
-    end: When = None,
-    slice: Mapping[str, str | None] | None = None,
-    as_of: When = None,
-    settings: Sequence[str] = (),
-) -> pd.DataFrame:
+def calibration(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.DataFrame:
     """How well predictions between `start` and `end` are calibrated, bin by bin of those that have a label.
 
     Columns: bin (its name), low, high (its edges), labelled (predictions with a label), and for a binary task predicted
@@ -128,24 +117,24 @@ def calibration(
     >>> bool(((bins.ci_low <= bins.observed) & (bins.observed <= bins.ci_high)).all())
     True
     """
-    asked = _question(config, start, end, slice, as_of, settings)
-    task = asked.config.task
+    question = _question(config, asked)
+    task = question.config.task
     if task not in ("binary", "regression"):
         raise ConfigError(
             f"predictions of a {task} task are not calibrated", where="task", expected="binary or regression"
         )
-    kept = _kept(asked)
+    kept = _kept(question)
     usable = kept.cells.labelled & (kept.cells.bin != NO_VALUE)
     combinations, labelled, sums = _summed(kept, [kept.cells.bin], usable)
     bins = combinations[:, 0]
-    rows = pd.DataFrame({**_bins(asked.config.outcomes, bins), "labelled": labelled})
-    mean = sums / labelled * asked.config.outcomes.unit
+    rows = pd.DataFrame({**_bins(question.config.outcomes, bins), "labelled": labelled})
+    mean = sums / labelled * question.config.outcomes.unit
     if task == "regression":
         return _told(rows.assign(error=mean), kept)
     positive, of_bin, _ = _summed(kept, [kept.cells.bin], usable & kept.cells.positive)
     positives = np.zeros(len(bins), dtype=np.int64)
     positives[np.searchsorted(bins, positive[:, 0])] = of_bin
-    low, high = wilson(positives, labelled, asked.config.level)
+    low, high = wilson(positives, labelled, question.config.level)
     return _told(rows.assign(predicted=mean, observed=positives / labelled, ci_low=low, ci_high=high), kept)
 
 
@@ -162,24 +151,16 @@ class _Kept:
     """Predictions of the windows whose tiles keep no outcomes."""
 
 
-def _question(
-    config: str | Path | Config,
-    start: When,
-    end: When,
-    slice: Mapping[str, str | None] | None,
-    as_of: When,
-    settings: Sequence[str],
-    size: str | Duration | None = None,
-) -> Question:
+def _question(config: str | Path | Config, asked: Asked, size: str | Duration | None = None) -> Question:
     """The question of a function of this module. Raises SliError."""
-    publication = opened(load_config(config, settings), as_of)
+    publication = opened(load_config(config, asked.get("settings", ())), asked.get("as_of"))
     if publication.config.outcomes.state.id not in publication.published.states:
         raise ConfigError(
             "the tiles do not keep outcomes of predictions yet: an older version of sli wrote them",
             where=publication.store.root,
             todo="`sli run CONFIG` once",
         )
-    return question(publication, (size, None, start, end), {} if slice is None else slice)
+    return question_of(publication, (size, None, asked.get("start"), asked.get("end")), asked.get("slice") or {})
 
 
 def _within(asked: Question, start: int, end: int) -> Question:

@@ -122,7 +122,18 @@ class Publication:
 
         In an earlier publication it has the objective of then. One that had another definition is refused.
         """
-        sli = sli_of(self.config.declared, self.config.context, self.published, name)
+        declared = {sli.name: sli for sli in self.config.declared}
+        sli = declared[name] if name in declared else _undeclared([*declared], self.config.context, name)
+        states = sli.formula.states.items()
+        if lacking := [own for own, state in states if state.id not in self.published.states and state.merges]:
+            raise ConfigError(
+                f"the tiles lack what '{name}' needs",
+                where="SLI",
+                found=f"no {', '.join(lacking)}",
+                todo="`sli run CONFIG` once" if name in declared else "list it under `slis` and run once",
+            )
+        if isinstance(sli, PythonSli):
+            sli.load()
         if not self.past or name not in self.published.series:
             return sli
         if self.published.series[name] != self.config.definition(sli):
@@ -188,27 +199,6 @@ def newest_or_none(config: Config) -> Publication | None:
     return Publication(
         config=config, store=store, published=published, version=version, past=False, _tables={"results": results}
     )
-
-
-def sli_of(declared: Sequence[Sli], context: Context, published: Published, name: str) -> Sli:
-    """An SLI of the config, or a built-in one, whose states are all in the tiles. Raises ConfigError."""
-    names = [sli.name for sli in declared]
-    sli = declared[names.index(name)] if name in names else _undeclared(names, context, name)
-    missing = [
-        state_name
-        for state_name, state in sli.formula.states.items()
-        if state.id not in published.states and state.merges
-    ]
-    if missing:
-        raise ConfigError(
-            f"the tiles lack what '{name}' needs",
-            where="SLI",
-            found=f"no {', '.join(missing)}",
-            todo="`sli run CONFIG` once" if name in names else "list it under `slis` and run once",
-        )
-    if isinstance(sli, PythonSli):
-        sli.load()
-    return sli
 
 
 def _undeclared(names: Sequence[str], context: Context, name: str) -> Sli:

@@ -131,6 +131,11 @@ def distribution(
 
 def answer(asked: Question, slis: Sequence[Sli]) -> pd.DataFrame:
     """The values of SLIs in the windows of a question, as `query` returns them. Raises SliError."""
+    return to_pandas(answer_rows(asked, slis))
+
+
+def answer_rows(asked: Question, slis: Sequence[Sli]) -> pa.Table:
+    """The rows of `answer` as the table of results has them."""
     published = asked.published
     with _evaluation(asked, slis) as evaluation:
         rows = [
@@ -143,7 +148,7 @@ def answer(asked: Question, slis: Sequence[Sli]) -> pd.DataFrame:
     table = table.append_column("as_of", pa.repeat(published.as_of, len(table)))
     table = table.append_column("run_id", pa.repeat(published.run_id, len(table)))
     order: Order = [(name, "ascending") for name in ("sli", "slice", "window_end", "window_start")]
-    return to_pandas(stored_rows(table.sort_by(order).select([name for name, _ in schemas.RESULT])))
+    return stored_rows(table.sort_by(order).select([name for name, _ in schemas.RESULT]))
 
 
 def _of_slice(rows: pa.Table, slice: str | None) -> pa.Table:

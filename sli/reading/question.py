@@ -19,7 +19,7 @@ from sli.calendar.duration import DAY, HOUR, MINUTE, Duration, tile_unit
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants, iso
 from sli.calendar.zone import Zone
-from sli.config.arguments import When, duration_of, instant_of, near_slices, slice_columns
+from sli.config.arguments import When, duration_of, instant_of, no_such_slices, slice_columns
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.planning.published import Published
@@ -125,15 +125,8 @@ def question(
     config, published = publication.config, publication.published
     columns = slice_columns(slice, slice_by) or ()
     if columns not in published.slice_sets:
-        raise ConfigError(
-            "no tiles of these slices are kept",
-            where="slice",
-            expected=", ".join(" x ".join(names) or "all" for names in published.slice_sets),
-            found=" x ".join(columns) or "all",
-            todo=near_slices(columns, published.slice_sets)
-            or f"list [{', '.join(columns)}] under `slice_by` and run once",
-        )
-    grain, starts, ends = _windows(config.zone, config.tile, config.since_instant, published.newest, *windows)
+        raise no_such_slices("no tiles of these slices are kept", columns, published.slice_sets)
+    grain, starts, ends = _windows(config, published.newest, *windows)
     return Question(
         publication=publication,
         slice_by=columns,
@@ -145,16 +138,10 @@ def question(
 
 
 def _windows(
-    zone: Zone,
-    tile: int,
-    since: int,
-    newest: int,
-    size: str | Duration | None,
-    every: str | Duration | None,
-    start: When,
-    end: When,
+    config: Config, newest: int, size: str | Duration | None, every: str | Duration | None, start: When, end: When
 ) -> tuple[Grain, Instants, Instants]:
     """The grain, and the starts and ends of the windows asked for. Raises ConfigError."""
+    zone, tile, since = config.zone, config.tile, config.since_instant
     first = since if start is None else instant_of(zone, "start", start)
     last = newest if end is None else instant_of(zone, "end", end)
     check_span(zone, tile, first, last, told=edge_text(zone, start, end, since, newest))

@@ -74,7 +74,11 @@ def _rows_of_file(file: LogFile, log: Log, zone: Zone) -> pd.DataFrame:
 
 def _fields(file: LogFile, log: Log) -> pa.Table:
     """The rows of a file that exist, with a column for each field."""
-    stored = [name for name in sorted(file.stored(log.stored)) if _is_stored(file.types[name])]
+    stored = [
+        name
+        for name in sorted(file.stored(log.stored))
+        if (kind := file.types[name]) != HIVE and not form_and_type(kind)[0]
+    ]
     with filesystem(file.path, log.storage)[0].open(file.path, "rb") as opened:
         table = pq.read_table(opened, columns=stored or None, partitioning=None)
     for name, text in file.folders.items():
@@ -92,10 +96,6 @@ def _fields(file: LogFile, log: Log) -> pa.Table:
         return computed
     finally:
         con.close()
-
-
-def _is_stored(kind: str) -> bool:
-    return kind != HIVE and not form_and_type(kind)[0]
 
 
 def _ids(parts: Sequence[pd.Series]) -> pd.Series:

@@ -22,10 +22,10 @@ from sli.calendar.duration import DAY
 from sli.calendar.grain import TUMBLING
 from sli.calendar.interval import moment
 from sli.calendar.zone import Zone, zone
-from sli.config.arguments import When, instant_of, near_slices, slice_columns
+from sli.config.arguments import When, instant_of, no_such_slices, slice_columns
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import ConfigError, StoreError, nearest
+from sli.errors import ConfigError, StoreError, check_known
 from sli.planning.published import Published
 from sli.publishing.audit import current_audit
 from sli.publishing.history import backfill_changes, rows_known_at
@@ -89,7 +89,9 @@ def read(
     if table in ("audit", "runs"):
         choices = {"sli": sli, "grain": grain, "slice": slice, "slice_by": slice_by}
         check_windowless(table, choices, "start, end or as_of")
-        return _rows_of_runs(store, published, table, _run_filter(zone, start, end, as_of))
+        names = (schemas.AUDIT if table == "audit" else schemas.RUNS).names
+        rows = store.rows(table, published, only=_run_filter(zone, start, end, as_of))
+        return to_pandas(rows.select(names).sort_by("sequence"))
     only = _filter(sli, grain, zone, start, end)
     if table != "results":
         known = None if as_of is None else pc.field("as_of") <= _instant(zone, "as_of", as_of)
@@ -163,20 +165,12 @@ def _open(source: str | Path | Config) -> tuple[Store, Zone]:
 
 def _changes(store: Store, published: Published, table: str, only: pc.Expression | None) -> pa.Table:
     """Rows of `revisions` or `backfills`, in the order of their publication. Raises ConfigError for another table."""
-    if table not in TABLES:
-        raise ConfigError(
-            f"there is no table '{table}'", expected=f"one of {', '.join(TABLES)}", todo=nearest(table, TABLES)
-        )
+    check_known(f"there is no table '{table}'", table, TABLES)
     if table == "backfills":
         rows = backfill_changes(store, published)
         return rows if only is None else rows.filter(only)
     columns = [*COLUMNS, "sequence", "change", "cause", "old_value", "old_verdict", "backfill"]
     return store.rows(table, published, only=only).select(columns).sort_by("sequence")
-
-
-def _rows_of_runs(store: Store, published: Published, table: str, only: pc.Expression | None) -> pd.DataFrame:
-    names = (schemas.AUDIT if table == "audit" else schemas.RUNS).names
-    return to_pandas(store.rows(table, published, only=only).select(names).sort_by("sequence"))
 
 
 def _run_filter(zone: Zone, start: When, end: When, as_of: When) -> pc.Expression | None:
@@ -211,18 +205,9 @@ def check_windowless(table: str, given: Mapping[str, object], allowed: str) -> N
 def _check(published: Published, sli: str | Sequence[str] | None, grain: str | None) -> None:
     """Raise ConfigError for an SLI or grain that is not published."""
     for name in [sli] if isinstance(sli, str) else sli or ():
-        if name not in published.series:
-            raise ConfigError(
-                f"no SLI '{name}' is published",
-                expected=f"one of {', '.join(published.series)}",
-                todo=nearest(name, published.series),
-            )
-    if grain is not None and grain not in published.grains:
-        raise ConfigError(
-            f"no grain '{grain}' is published",
-            expected=f"one of {', '.join(published.grains)}",
-            todo=nearest(grain, published.grains),
-        )
+        check_known(f"no SLI '{name}' is published", name, published.series)
+    if grain is not None:
+        check_known(f"no grain '{grain}' is published", grain, published.grains)
 
 
 def _check_slices(published: Published, columns: SliceBy | None, rows: pa.Table) -> None:
@@ -232,12 +217,8 @@ def _check_slices(published: Published, columns: SliceBy | None, rows: pa.Table)
     """
     if columns is None or len(rows) or columns in published.slice_sets:
         return
-    raise ConfigError(
-        f"nothing is published by {' x '.join(columns) or 'all predictions together'}",
-        where="slice_by",
-        expected=f"one of {', '.join(' x '.join(names) or 'all' for names in published.slice_sets)}",
-        todo=near_slices(columns, published.slice_sets) or f"list [{', '.join(columns)}] under `slice_by` and run once",
-    )
+    what = f"nothing is published by {' x '.join(columns) or 'all predictions together'}"
+    raise no_such_slices(what, columns, published.slice_sets)
 
 
 def _check_time(at: Zone, start: When, end: When) -> None:

@@ -20,7 +20,7 @@ from sli.config.model import Config
 from sli.engine.connection import connect, within_memory
 from sli.engine.expression import restrict_access
 from sli.engine.sql import literal, quoted, text_of
-from sli.errors import ConfigError, StoreError, nearest
+from sli.errors import ConfigError, StoreError, check_known
 from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs
 from sli.logs.log import predictions_log
@@ -28,9 +28,8 @@ from sli.matching.execute import Report, execute
 from sli.matching.join import join_files
 from sli.matching.other_tiles import published_losers
 from sli.matching.spec import Spec
-from sli.planning.published import Published
 from sli.planning.tasks import Task, co_located_tasks
-from sli.publishing.store import Store
+from sli.reading.publication import Publication
 from sli.slis import Sli
 from sli.slis.custom.function import loaded
 from sli.slis.custom.sql import needs_labels
@@ -74,18 +73,17 @@ class Choice:
     window: Interval
 
 
-def paired_requests(
-    config: Config, store: Store, published: Published, sli: Sli, choice: Choice, progress: Report
-) -> tuple[Requests, Pairing]:
+def paired_requests(publication: Publication, sli: Sli, choice: Choice, progress: Report) -> tuple[Requests, Pairing]:
     """What the requests add to the SLI on both sides, and how they were matched.
 
     `progress` is called as tasks end. Raises SliError.
     """
+    config = publication.config
     _check(config, sli, choice)
     states = states_of_pairs(sli.formula).values()
     functions = {state.call: loaded(state.call, config.folder) for state in states if state.call}
     terms = terms_sql(states)
-    rows = _rows(config, store, published, choice, terms, by_query=_is_ranking(sli), progress=progress)
+    rows = _rows(publication, _Selection(choice=choice, terms=terms, by_query=_is_ranking(sli)), progress)
     con = connect(config.parallel, config.task_memory)
     try:
         with within_memory("the requests that both slices scored"):
@@ -127,13 +125,14 @@ def _check(config: Config, sli: Sli, choice: Choice) -> None:
                 todo="leave out --pair",
             )
     valid = [name for name in (*_id_parts(config), *config.columns) if name != choice.by]
-    if choice.pair not in valid:
-        raise ConfigError(
-            f"'{choice.pair}' cannot say which predictions belong to the same request",
-            where="--pair",
-            expected=f"one of {', '.join(dict.fromkeys(valid))}" if valid else "a column of `predictions.columns`",
-            todo=nearest(choice.pair, valid) or f"list {choice.pair} under predictions.columns",
-        )
+    check_known(
+        f"'{choice.pair}' cannot say which predictions belong to the same request",
+        choice.pair,
+        dict.fromkeys(valid),
+        where="--pair",
+        nothing="a column of `predictions.columns`",
+        todo=f"list {choice.pair} under predictions.columns",
+    )
     if _is_ranking(sli) and choice.pair != config.predictions.query:
         raise ConfigError(
             f"{sli.name} is over queries, so queries are matched",
@@ -180,26 +179,18 @@ def _own(name: str) -> str:
     return f"sli:{name}"
 
 
-def _rows(
-    config: Config,
-    store: Store,
-    published: Published,
-    choice: Choice,
-    terms: Mapping[str, str],
-    by_query: bool,
-    progress: Report,
-) -> pa.Table:
+def _rows(publication: Publication, selection: _Selection, progress: Report) -> pa.Table:
     """One row for each prediction (or query) of either slice, with what it adds. Raises SliError."""
-    inputs = _inputs_seen(config, store.inputs(published))
+    config, choice = publication.config, selection.choice
+    inputs = _inputs_seen(config, publication.inputs())
     check_names(config, inputs)
-    losers = published_losers(_losing_tiles(config, store, published, choice.window), config.tile)
+    losers = published_losers(_losing_tiles(publication, choice.window), config.tile)
     threads = config.parallel if config.dask == "in-process" else 1
-    spec = Spec.of(config, published.as_of, [], (), threads)
+    spec = Spec.of(config, publication.published.as_of, [], (), threads)
     if choice.pair not in spec.predictions.columns:
         # A part of the id, which is read anyway.
         log = replace(spec.predictions, columns=(*spec.predictions.columns, choice.pair))
         spec = replace(spec, predictions=log)
-    selection = _Selection(choice=choice, terms=terms, by_query=by_query)
     tasks = [
         functools.partial(_select, task, spec, losers, selection)
         for task in co_located_tasks(config, inputs, [choice.window])
@@ -229,12 +220,13 @@ def _inputs_seen(config: Config, seen: Inputs) -> Inputs:
     return Inputs(predictions, feedback)
 
 
-def _losing_tiles(config: Config, store: Store, published: Published, window: Interval) -> pa.Table:
+def _losing_tiles(publication: Publication, window: Interval) -> pa.Table:
     """The tiles of the window that name predictions which lose to one in another tile."""
-    first, last = config.zone.date(window.start), config.zone.date(window.end - 1)
+    zone = publication.config.zone
+    first, last = zone.date(window.start), zone.date(window.end - 1)
     days = [(first + timedelta(days=i)).isoformat() for i in range((last - first).days + 1)]
     columns = ["day", "span", "start", "shadowed"]
-    return store.rows("tiles", published, columns, ds.field("span") == "pairs", [("day", "in", days)])
+    return publication.rows("tiles", columns, ds.field("span") == "pairs", [("day", "in", days)])
 
 
 def _select(task: Task, spec: Spec, losers: pa.Table, selection: _Selection) -> pa.Table:

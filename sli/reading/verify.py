@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -113,14 +112,16 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     sets = {",".join(slice_by): slice_by for slice_by in config.slice_sets}
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(list(sets))
     brute = _Brute(config, inputs, published)
-    groups = frame[declared].groupby(list(WINDOW), sort=True)
-    rows_of = {(str(grain), int(start), int(end)): rows for (grain, start, end), rows in groups}
+    rows_of: dict[tuple[str, Span], pd.DataFrame] = {}
+    for _, rows in frame[declared].groupby(list(WINDOW), sort=True):
+        grain, start, end = rows[list(WINDOW)].iloc[0]
+        rows_of[grain, (int(start), int(end))] = rows
     keys = sorted({*rows_of, *brute.windows()}, key=lambda key: hashlib.sha256(str(key).encode()).hexdigest())
     verification = Verification(published.as_of, 0, len(keys))
     if not declared.all():
         verification.differences.append(f"{int((~declared).sum()):,} rows of grains or slices that the config lacks")
-    for key in keys[:windows]:
-        grain, span, rows = key[0], key[1:], rows_of.get(key, frame[:0])
+    for grain, span in keys[:windows]:
+        rows = rows_of.get((grain, span), frame[:0])
         slis = brute.complete(grain, span)
         if not slis:
             verification.waiting += 1
@@ -181,8 +182,8 @@ class _Brute:
         plain = PlainPairs(pairs, rules)
         return {slice_by: plain.sliced(slice_by) for slice_by in config.slice_sets}
 
-    def windows(self) -> Iterator[tuple[str, int, int]]:
-        """The windows that hold predictions: the grain, the start and the end of each."""
+    def windows(self) -> Iterator[tuple[str, Span]]:
+        """The windows that hold predictions, each with its grain."""
         [pairs, _], *_ = next(iter(self.logs.values())).units
         zone, newest = self.config.zone, self.published.newest
         if len(pairs.time) and pairs.time[-1] >= newest:
@@ -190,25 +191,18 @@ class _Brute:
         for name, grain in self.grains.items():
             starts, ends = grain.windows(zone, self.config.since_instant, newest)
             held = np.searchsorted(pairs.time, starts) < np.searchsorted(pairs.time, ends)
-            yield from (
-                (name, start, end) for start, end in zip(starts[held].tolist(), ends[held].tolist(), strict=True)
-            )
+            yield from ((name, span) for span in zip(starts[held].tolist(), ends[held].tolist(), strict=True))
 
     def complete(self, grain: str, span: Span) -> list[Sli]:
         """The SLIs for which a window, and what it is compared with, rests on no tile that waits or is held."""
-        edges, needs = [np.array([edge]) for edge in span], self.published.needs
-        return [
-            sli
-            for sli in self.config.declared
-            if not needs
-            or not windows_resting_on(
-                self.config.zone,
-                self.grains[grain],
-                *edges,
-                needs.of(RECOMPUTE, HELD, *lacks_any(sli)),
-                sli.reference,
-            )[0]
-        ]
+        (start, end), needs = (np.array([edge]) for edge in span), self.published.needs
+
+        def rests(sli: Sli) -> bool:
+            tiles = needs.of(RECOMPUTE, HELD, *lacks_any(sli))
+            zone, declared = self.config.zone, self.grains[grain]
+            return bool(windows_resting_on(zone, declared, start, end, tiles, sli.reference)[0])
+
+        return [sli for sli in self.config.declared if not (needs and rests(sli))]
 
     def reference(self, reference: Reference, grain: str, span: Span, slice_by: SliceBy) -> tuple[Sliced, Span]:
         """The pairs that a window is compared with, and their stretch of time."""
@@ -262,18 +256,17 @@ class _Window:
         row = np.array([self.row_of_key.get(key, -1) for key in rows.key], dtype=np.int64)
         published = rows.assign(row=row)
         unknown = published[(published.row < 0) | ~published.sli.isin(every)]
-        differences: list[_Difference] = []
+        # The row of the window, the SLI, and what differs.
+        differences: list[tuple[int, str, str]] = []
         together: dict[tuple[bytes, Reference | None], list[tuple[Sli, pd.DataFrame]]] = {}
         for sli in slis:
             own = published[(published.sli == sli.name) & (published.row >= 0)].sort_values("row", kind="stable")
             times = np.bincount(own.row, minlength=len(self.predictions))
             for at in np.flatnonzero(times != 1).tolist():
                 absent = f"not published, {self.predictions[at]} predictions found"
-                differences.append(
-                    _Difference(at, sli.name, absent if not times[at] else f"published {times[at]} times")
-                )
+                differences.append((at, sli.name, absent if not times[at] else f"published {times[at]} times"))
             own = own.drop_duplicates("row")
-            differences += [_Difference(at, sli.name, text) for at, text in self._counts(own)]
+            differences += [(at, sli.name, text) for at, text in self._counts(own)]
             compared = own[own.error_bound.notna() | own.value.isna()]
             verification.estimates += len(own) - len(compared)
             verification.rows += len(compared)
@@ -282,10 +275,10 @@ class _Window:
             numbers = several[0][1].row.to_numpy()
             states = self._states(numbers, reference, [sli for sli, _ in several])
             for sli, compared in several:
-                texts = _values(compared, self._values(sli, *states))
-                differences += [_Difference(int(numbers[j]), sli.name, text) for j, text in texts]
+                texts = _values(compared, self._recomputed(sli, *states))
+                differences += [(int(numbers[j]), sli.name, text) for j, text in texts]
         keys = list(self.row_of_key)
-        for number, name, text in sorted(differences, key=lambda one: (one.row, every.index(one.sli))):
+        for number, name, text in sorted(differences, key=lambda one: (one[0], every.index(one[1]))):
             slice = dict(zip(self.slice_by, keys[number], strict=True)) or "all"
             verification.differences.append(f"{name}, {self.name}, {slice}: {text}")
         verification.differences += [
@@ -323,18 +316,10 @@ class _Window:
                 there[code] = place[row]
         return own, sliced.merged(span, states, there, len(numbers))
 
-    def _values(self, sli: Sli, own: Merged, other: Merged | None) -> Floats:
+    def _recomputed(self, sli: Sli, own: Merged, other: Merged | None) -> Floats:
         value = values_of(sli.formula, own, other).value
         support = self.brute.config.min_support if self.slice_by else 0
         return np.where(own.predictions < support, np.nan, value)
-
-
-class _Difference(NamedTuple):
-    """A row of a window, an SLI, and what differs."""
-
-    row: int
-    sli: str
-    text: str
 
 
 def _values(published: pd.DataFrame, value: Floats) -> Iterator[tuple[int, str]]:

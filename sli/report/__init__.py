@@ -5,7 +5,7 @@ May import `judging` and the wings below it; not `command`. It computes no value
 
 - `page`: a model's page, rendered and written; `files`: written so that no reader sees a part
 - `index`: the pages of several models, and an index of them, worst first
-- `contents`: what the page shows, from one publication (`snapshot`); `words`: in words and numbers
+- `contents`: what the page shows, from one publication (`rows`: its results); `words`: in words and numbers
 - `choice`: which slices it shows over time; `history`: which series fit into the page
 - `series`: published rows over time; `chunks`: their compact form
 - `windows`: the newest windows and the outcomes as tables, for readers without scripts

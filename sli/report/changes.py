@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from sli.publishing.rows import text_counts, to_pandas
 from sli.reading.figures import counted, largest_first
+from sli.reading.publication import Publication
 from sli.report.chunks import is_text
 from sli.report.series import VERDICTS, codes
-from sli.report.snapshot import Snapshot
 
 FLIPS, CHANGES = 8, 8
 """How many changes of a verdict, and of a value, the page lists."""
@@ -51,12 +51,12 @@ class Changes:
     """All results whose value is another now, as `revisions` has them."""
 
 
-def changes_of(snapshot: Snapshot) -> Changes:
+def changes_of(publication: Publication) -> Changes:
     """What the newest publication changed. Raises StoreError."""
-    published = snapshot.published
+    published = publication.published
     only = (pc.field("sequence") == published.sequence) & pc.field("definition").isin([*published.series.values()])
     first = published.sequence == 1
-    rows = snapshot.store.rows("revisions", published, COLUMNS, pc.scalar(False) if first else only).combine_chunks()
+    rows = publication.rows("revisions", COLUMNS, pc.scalar(False) if first else only).combine_chunks()
     matured = is_text(rows.column("cause"), "matured")
     rows = rows.filter(pa.array(~matured))
     value, old = (rows.column(name).to_numpy() for name in ("value", "old_value"))

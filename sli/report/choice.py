@@ -19,9 +19,10 @@ from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.judging.compare import ranked_slices
 from sli.reading.figures import slice_name
+from sli.reading.publication import Publication
 from sli.report.chunks import table_of
+from sli.report.rows import Days, rows_by_day, rows_of, stretches
 from sli.report.series import slice_texts
-from sli.report.snapshot import Days, Snapshot
 from sli.slices import ALL, parse_slice, slice_text
 
 WORST, LARGEST = 20, 20
@@ -46,16 +47,16 @@ class Slice:
         return {"name": slice_name(values), "by": [*values], "slice": values, "predictions": self.predictions}
 
 
-def chosen_slices(snapshot: Snapshot, config: Config, start: datetime) -> list[Slice]:
+def chosen_slices(publication: Publication, start: datetime) -> list[Slice]:
     """All published slices: those with history first, the whole before all. Raises SliError.
 
     The worst are those since `start`.
     """
-    slices = _largest_first(snapshot)
+    slices = _largest_first(publication)
     if len(slices) <= WORST + LARGEST + 1:
         return slices
     largest = [one.text for one in slices[: LARGEST + (slices[0].text == ALL)]]
-    shown = [*dict.fromkeys([*largest[:1], *_worst(config, start), *largest[1:]])]
+    shown = [*dict.fromkeys([*largest[:1], *_worst(publication.config, start), *largest[1:]])]
     by_text = {one.text: one for one in slices}
     rest = [replace(one, history=False) for one in slices if one.text not in set(shown)]
     return [*(by_text[text] for text in shown if text in by_text), *rest]
@@ -70,13 +71,13 @@ def _worst(config: Config, start: datetime) -> list[str]:
     return [slice_text(slice) for slice in compared[compared.surely > 0]["slice"].head(WORST)]
 
 
-def _largest_first(snapshot: Snapshot) -> list[Slice]:
+def _largest_first(publication: Publication) -> list[Slice]:
     """All published slices by their predictions, the whole first."""
-    grain, days = _sized_by(snapshot)
+    grain, days = _sized_by(publication)
     names = ["window_end", "slice", "predictions"]
     sizes: dict[str, int] = {}
-    for stretch in [days] if days else snapshot.stretches(grain):
-        rows = snapshot.rows(names, grain, stretch)
+    for stretch in [days] if days else stretches(publication, grain):
+        rows = rows_of(publication, names, grain, stretch)
         if grain == "cumulative":
             rows = rows.filter(pc.field("window_end") == pc.max(rows.column("window_end")))
         for text, count in _sizes(rows).items():
@@ -85,14 +86,14 @@ def _largest_first(snapshot: Snapshot) -> list[Slice]:
     return [Slice(text=text, predictions=sizes[text]) for text in texts]
 
 
-def _sized_by(snapshot: Snapshot) -> tuple[str, Days | None]:
+def _sized_by(publication: Publication) -> tuple[str, Days | None]:
     """A grain that counts every prediction once, and the days to read: all, or only the newest.
 
     If all grains slide, their windows overlap, and sizes only tell which slice is larger.
     """
-    grains = snapshot.published.grains
+    grains = publication.published.grains
     if "cumulative" in grains:
-        *_, newest = snapshot.store.rows_by_day(snapshot.table, "cumulative")
+        *_, newest = rows_by_day(publication, "cumulative")
         return "cumulative", (newest, newest)
     return next((grain for grain in reversed(TUMBLING) if grain in grains), grains[0]), None
 

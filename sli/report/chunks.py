@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -113,8 +113,3 @@ def letters(codes: npt.NDArray[np.int8], alphabet: str) -> str:
 def object_text(members: Mapping[str, str]) -> str:
     """A JSON object of members that are JSON already."""
     return "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}"
-
-
-def list_text(members: Sequence[str]) -> str:
-    """A JSON list of members that are JSON already."""
-    return f"[{','.join(members)}]"

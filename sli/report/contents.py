@@ -14,12 +14,13 @@ from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.judging.explain import Explanation, explanations
 from sli.judging.standing import Standing, standing, usable_slis
-from sli.reading.publication import newest_or_none, opened, pinned
+from sli.judging.windows import compared_windows
+from sli.reading.publication import Publication, newest_or_none, pinned
 from sli.report.changes import Changes, changes_of
 from sli.report.choice import Slice, chosen_slices
 from sli.report.history import History, history_of
 from sli.report.outcomes import outcomes_of
-from sli.report.snapshot import Snapshot
+from sli.report.rows import rows_by_day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +51,25 @@ def gathered(config: Config, failure: str | None = None) -> Contents | None:
     if publication is None:
         return None
     with pinned(publication):
-        return _of_one_publication(config, Snapshot.of(publication), failure)
+        return _of_one_publication(publication, failure)
 
 
-def _of_one_publication(config: Config, snapshot: Snapshot, failure: str | None) -> Contents:
+def _of_one_publication(publication: Publication, failure: str | None) -> Contents:
     """The contents, of the publication that is pinned."""
+    config, published = publication.config, publication.published
     now = standing(config, failure=failure)
     names = [one.sli for one in now.slis]
-    slices = chosen_slices(snapshot, config, now.slis[0].now.start.to_pydatetime())
-    grains = [grain for grain in config.all_grains if grain.name in snapshot.published.grains]
-    changes = changes_of(snapshot)
+    slices = chosen_slices(publication, now.slis[0].now.start.to_pydatetime())
+    grains = [grain for grain in config.all_grains if grain.name in published.grains]
+    changes = changes_of(publication)
     return Contents(
         config=config,
         standing=now,
-        explanations=explanations(config, [sli.name for sli in usable_slis(opened(config))[0]]),
+        explanations=explanations(publication, usable_slis(publication)[0], compared_windows(config, published), {}),
         slices=slices,
         grains=grains,
-        history=history_of(snapshot, config, names, slices, grains, changes.restated),
-        outcomes=outcomes_of(config, snapshot.published),
+        history=history_of(publication, names, slices, grains, changes.restated),
+        outcomes=outcomes_of(config, published),
         changes=changes,
-        results=sum(
-            sum(snapshot.store.rows_by_day(snapshot.table, name).values()) for name in snapshot.published.grains
-        ),
+        results=sum(sum(rows_by_day(publication, name).values()) for name in published.grains),
     )

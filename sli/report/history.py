@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from sli.calendar.duration import SECOND
 from sli.calendar.grain import Grain
-from sli.config.model import Config
+from sli.reading.publication import Publication
 from sli.report import chunks
 from sli.report.choice import Slice
+from sli.report.rows import rows_by_day
 from sli.report.series import (
     Line,
     Wanted,
@@ -28,7 +29,6 @@ from sli.report.series import (
     read_series,
     slice_texts,
 )
-from sli.report.snapshot import Snapshot
 from sli.slices import ALL
 
 BYTES = 3_200_000
@@ -63,8 +63,7 @@ def preferred(grains: Sequence[Grain]) -> int:
 
 
 def history_of(
-    snapshot: Snapshot,
-    config: Config,
+    publication: Publication,
     slis: Sequence[str],
     slices: Sequence[Slice],
     grains: Sequence[Grain],
@@ -72,15 +71,15 @@ def history_of(
 ) -> History:
     """The series of the page; `restated` are rows of `revisions` whose value the last run changed. Raises SliError."""
     shown = [one.text for one in slices if one.history]
-    wanted = wanted_of(snapshot, config, slis, shown)
-    counts = [_windows(snapshot, config, grain) for grain in grains]
+    wanted = wanted_of(publication, slis, shown)
+    counts = [_windows(publication, grain) for grain in grains]
     order = sorted(range(len(grains)), key=lambda at: counts[at])
     line_grain, lines = _line_grain(grains), list[Line]()
     packed: dict[tuple[int, int], str] = {}
     windows: dict[int, int] = {}
     for at in order:
         most = max(1, ROWS // max(1, counts[at] * len(slis)))
-        series = read_series(snapshot, wanted.first_slices(most), grains[at].name)
+        series = read_series(publication, wanted.first_slices(most), grains[at].name)
         old = restated_of(restated, wanted, grains[at].name)
         # A grain whose windows are all cut by `since` has a chunk without windows, so that the page can say so.
         packed |= {(0, at): chunks.packed(chunk_text(series.slice(0, 0), len(slis), old))}
@@ -95,24 +94,24 @@ def history_of(
             left -= len(packed[key])
     first = preferred(grains)
     first = first if windows[first] else max(windows, key=lambda at: windows[at])
-    return History(
-        chunks=chosen, first_grain=first, newest=_newest(snapshot, config, slis, slices, grains), lines=lines
-    )
+    return History(chunks=chosen, first_grain=first, newest=_newest(publication, slis, slices, grains), lines=lines)
 
 
-def wanted_of(snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[str]) -> Wanted:
+def wanted_of(publication: Publication, slis: Sequence[str], slices: Sequence[str]) -> Wanted:
     """These SLIs and slices, by their positions."""
+    series = publication.published.series
     return Wanted(
         slis={name: at for at, name in enumerate(slis)},
-        definitions={snapshot.published.series[name] for name in slis if name in snapshot.published.series},
+        definitions={series[name] for name in slis if name in series},
         slices={text: at for at, text in enumerate(slices)},
-        since=config.since_instant // SECOND,
+        since=publication.config.since_instant // SECOND,
     )
 
 
-def _windows(snapshot: Snapshot, config: Config, grain: Grain) -> int:
+def _windows(publication: Publication, grain: Grain) -> int:
     """How many windows a grain has since deployment."""
-    starts, _ = grain.windows(config.zone, config.since_instant, snapshot.published.newest)
+    config = publication.config
+    starts, _ = grain.windows(config.zone, config.since_instant, publication.published.newest)
     return len(starts)
 
 
@@ -135,18 +134,16 @@ def restated_of(rows: pa.Table, wanted: Wanted, grain: str) -> pa.Table:
     ).filter((pc.field("slice") >= 0) & (pc.field("sli") >= 0))
 
 
-def _newest(
-    snapshot: Snapshot, config: Config, slis: Sequence[str], slices: Sequence[Slice], grains: Sequence[Grain]
-) -> str:
+def _newest(publication: Publication, slis: Sequence[str], slices: Sequence[Slice], grains: Sequence[Grain]) -> str:
     """The newest windows of the slices without history, packed."""
     rest = {one.text: at for at, one in enumerate(slices) if not one.history}
     missing = dict(list(rest.items())[: NEWEST_ROWS // max(1, len(slis))])
     grain, parts = preferred(grains), []
-    wanted = wanted_of(snapshot, config, slis, ())
-    for day in list(snapshot.store.rows_by_day(snapshot.table, grains[grain].name))[: -NEWEST_DAYS - 1 : -1]:
+    wanted = wanted_of(publication, slis, ())
+    for day in list(rows_by_day(publication, grains[grain].name))[: -NEWEST_DAYS - 1 : -1]:
         if not missing:
             break
-        part = read_series(snapshot, replace(wanted, slices=missing), grains[grain].name, (day, day))
+        part = read_series(publication, replace(wanted, slices=missing), grains[grain].name, (day, day))
         parts.append(part)
         present = set(part.column("slice").to_pylist())
         missing = {text: at for text, at in missing.items() if at not in present}

@@ -42,15 +42,6 @@ RANGE = "60d"
 """How much the chart shows at first."""
 
 
-def page_html(config: str | Path | Config, *, live: Mapping[str, str] | None = None, failure: str | None = None) -> str:
-    """The page of a model as HTML. `failure`, the error of the last run, is its first banner.
-
-    `live` is where a server has the data: `{"data": URL}`. Raises SliError.
-    """
-    config = load_config(config)
-    return rendered(config, gathered(config, failure), failure, live)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Written:
     """A page that was written: where, how large, and how long it took to make."""
@@ -106,7 +97,7 @@ def rendered(
         live=live is not None,
         shown=shown,
         windows=first_windows(contents),
-        scripts=[_static("d3.min.js"), _script()],
+        scripts=[_static("d3.min.js"), "\n".join(_static(f"page/{name}.js") for name in SCRIPTS)],
         model=standing.model,
         facts=facts_of(standing),
         headline=headline_of(standing),
@@ -166,10 +157,6 @@ def _json(tree: object) -> Markup:
 
 def _static(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
-
-
-def _script() -> str:
-    return "\n".join(_static(f"page/{name}.js") for name in SCRIPTS)
 
 
 @functools.cache

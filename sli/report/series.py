@@ -21,8 +21,9 @@ from sli.calendar.duration import SECOND
 from sli.engine.arrow import ChunkedColumn
 from sli.engine.connection import scratch
 from sli.masking import masked
+from sli.reading.publication import Publication
 from sli.report import chunks
-from sli.report.snapshot import Days, Snapshot
+from sli.report.rows import Days, rows_of, stretches
 from sli.rollup.results import encode
 
 Codes: TypeAlias = npt.NDArray[np.int32]
@@ -85,15 +86,17 @@ def slice_texts(column: ChunkedColumn) -> ChunkedColumn:
     return texts
 
 
-def read_series(snapshot: Snapshot, wanted: Wanted, grain: str, days: Days | None = None) -> pa.Table:
+def read_series(publication: Publication, wanted: Wanted, grain: str, days: Days | None = None) -> pa.Table:
     """The rows of a grain that are wanted, ordered by slice, window and SLI; times are in seconds.
 
     Columns: slice, sli and verdict as numbers (-1: none), start, end, the `NUMBERS`, reason (a text), predictions,
     labelled, final. Raises StoreError.
     """
-    stretches = snapshot.stretches(grain) if days is None else [days]
-    parts = [_coded(snapshot.rows(COLUMNS, grain, stretch), wanted) for stretch in stretches]
-    return in_order(pa.concat_tables(parts or [_coded(schemas.RESULTS.empty_table(), wanted)]))
+    parts = [
+        coded(rows_of(publication, COLUMNS, grain, stretch), wanted)
+        for stretch in (stretches(publication, grain) if days is None else [days])
+    ]
+    return in_order(pa.concat_tables(parts or [coded(schemas.RESULTS.empty_table(), wanted)]))
 
 
 def in_order(series: pa.Table) -> pa.Table:
@@ -101,7 +104,8 @@ def in_order(series: pa.Table) -> pa.Table:
     return series.sort_by([(name, "ascending") for name in ("slice", "end", "sli")]).combine_chunks()
 
 
-def _coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
+def coded(rows: pa.Table, wanted: Wanted) -> pa.Table:
+    """Results in the form of `read_series`, in any order."""
     slice, sli = codes(slice_texts(rows.column("slice")), wanted.slices), codes(rows.column("sli"), wanted.slis)
     start, end = (rows.column(name).cast(pa.int64()).to_numpy() // SECOND for name in ("window_start", "window_end"))
     present = codes(rows.column("definition"), dict.fromkeys(wanted.definitions, 0))
@@ -146,6 +150,14 @@ class _Grid:
     place: chunks.Integers
     """Where in the grid each row belongs."""
 
+    @classmethod
+    def by(cls, column: str, rows: pa.Table, slis: int) -> tuple[_Grid, npt.NDArray[np.int64]]:
+        """The grid with a place for each value of an ordered column, and the first row of each place."""
+        keys = rows.column(column).to_numpy()
+        new = np.diff(keys, prepend=keys[:1] - 1) != 0
+        heads, place = np.flatnonzero(new), np.cumsum(new) - 1
+        return cls(slis, len(heads), rows.column("sli").to_numpy().astype(np.int64) * len(heads) + place), heads
+
     def of(self, values: npt.NDArray[Any], empty: float) -> npt.NDArray[Any]:
         """A grid of these values of the rows, `empty` where no row is."""
         grid = np.full(self.slis * self.windows, empty, values.dtype)
@@ -171,10 +183,7 @@ def newest_text(series: pa.Table, slis: int, grain: int) -> str:
 
 def _members(rows: pa.Table, slis: int, by: str, restated: pa.Table) -> dict[str, str]:
     """The members of a chunk that has a place for each value of the column `by`, as JSON."""
-    keys = rows.column(by).to_numpy()
-    new = np.diff(keys, prepend=keys[:1] - 1) != 0
-    heads, place = np.flatnonzero(new), np.cumsum(new) - 1
-    grid = _Grid(slis, len(heads), rows.column("sli").to_numpy().astype(np.int64) * len(heads) + place)
+    grid, heads = _Grid.by(by, rows, slis)
     windows = rows.take(heads)
     start, end, predictions, labelled = (
         windows.column(name).to_numpy() for name in ("start", "end", "predictions", "labelled")
@@ -189,7 +198,7 @@ def _members(rows: pa.Table, slis: int, by: str, restated: pa.Table) -> dict[str
         "predictions": chunks.integers(predictions),
         "labelled": chunks.integers(labelled),
         "final": json.dumps(chunks.letters(windows.column("final").cast(pa.int8()).to_numpy(), "01")),
-        "slis": chunks.list_text([chunks.object_text(line) for line in lines]),
+        "slis": f"[{','.join(map(chunks.object_text, lines))}]",
     }
 
 
@@ -204,10 +213,7 @@ class Line:
 def lines_of(series: pa.Table, slis: int) -> list[Line]:
     """The course of each SLI over the first slice of `read_series`."""
     rows = series.filter(pc.field("slice") == 0)
-    ends = rows.column("end").to_numpy()
-    new = np.diff(ends, prepend=ends[:1] - 1) != 0
-    heads, place = np.flatnonzero(new), np.cumsum(new) - 1
-    grid = _Grid(slis, len(heads), rows.column("sli").to_numpy().astype(np.int64) * len(heads) + place)
+    grid, heads = _Grid.by("end", rows, slis)
     final = rows.column("final").to_numpy()[heads]
     return [Line(values, final) for values in grid.of(_floats(rows, "value"), np.nan)]
 

@@ -5,16 +5,13 @@ Limit: the newest `ROWS` windows of a file, of one SLI; the chart shows all.
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import pandas as pd
 
 from sli.reading.figures import interval_text, local, number, slice_name
+from sli.report.chunks import unpacked
 from sli.report.contents import Contents
 from sli.report.words import label_of
 from sli.slis.formula import Unit
@@ -23,46 +20,23 @@ ROWS = 14
 VERDICTS = {"m": "✓ met", "b": "× breached", "u": "? undecided"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowRow:
-    """A window of the table, as text."""
-
-    start: str
-    end: str
-    value: str
-    interval: str
-    labelled: str
-    state: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowTable:
-    """The windows that the page shows first."""
-
-    sli: str
-    slice: str
-    grain: str
-    rows: list[WindowRow]
-
-
-def first_windows(contents: Contents) -> WindowTable | None:
+def first_windows(contents: Contents) -> dict[str, object] | None:
     """The newest windows of the first SLI, slice and grain; None if the page has no series of them."""
     grain = contents.history.first_grain
     packed = contents.history.chunks.get((0, grain))
     if packed is None:
         return None
     first = contents.standing.slis[0]
-    chunk = json.loads(gzip.decompress(base64.b64decode(packed)))
-    return WindowTable(
-        sli=first.sli,
-        slice=slice_name(dict(contents.slices[0].values)),
-        grain=label_of(contents.grains[grain], contents.config),
-        rows=window_rows(chunk, 0, first.unit, contents.standing.timezone, ROWS),
-    )
+    return {
+        "sli": first.sli,
+        "slice": slice_name(dict(contents.slices[0].values)),
+        "grain": label_of(contents.grains[grain], contents.config),
+        "rows": window_rows(unpacked(packed), 0, first.unit, contents.standing.timezone, ROWS),
+    }
 
 
-def window_rows(chunk: dict[str, Any], sli: int, unit: Unit, timezone: str, most: int) -> list[WindowRow]:
-    """The newest windows of a chunk, newest first; `sli` is a position among its SLIs."""
+def window_rows(chunk: dict[str, Any], sli: int, unit: Unit, timezone: str, most: int) -> list[dict[str, str]]:
+    """The newest windows of a chunk as texts, newest first; `sli` is a position among its SLIs."""
     series = chunk["slis"][sli]
     starts, ends = ([*accumulate(chunk[edge])] for edge in ("start", "end"))
 
@@ -73,18 +47,18 @@ def window_rows(chunk: dict[str, Any], sli: int, unit: Unit, timezone: str, most
         value = series[column][place] if series[column] else None
         return float("nan") if value is None else value
 
-    def row(place: int) -> WindowRow:
+    def row(place: int) -> dict[str, str]:
         reason = series["reasons"][int(series["why"][place], 36)] if series["why"][place] != "-" else None
         predictions, labelled = chunk["predictions"][place], chunk["labelled"][place]
         state = "final" if chunk["final"][place] == "1" else "provisional"
-        return WindowRow(
-            start=moment(starts[place]),
-            end=moment(ends[place]),
-            value=number(one_of("value", place), reason, unit),
-            interval=interval_text(one_of("low", place), one_of("high", place), unit),
-            labelled=f"{labelled:,} of {predictions:,}",
-            state=f"{state} {VERDICTS.get(series['verdict'][place], '')}".strip(),
-        )
+        return {
+            "start": moment(starts[place]),
+            "end": moment(ends[place]),
+            "value": number(one_of("value", place), reason, unit),
+            "interval": interval_text(one_of("low", place), one_of("high", place), unit),
+            "labelled": f"{labelled:,} of {predictions:,}",
+            "state": f"{state} {VERDICTS.get(series['verdict'][place], '')}".strip(),
+        }
 
     return [row(place) for place in range(len(starts))[: -most - 1 : -1]]
 

@@ -1,10 +1,12 @@
-"""What the page says in words and numbers: its facts, cards, judgements and changes, as the templates show them."""
+"""What the page says in words and numbers: its facts, cards, judgements and changes, by the names of the templates.
+
+Limit: a name that a template lacks shows only when it is rendered.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -13,16 +15,7 @@ from sli.config.model import Config
 from sli.judging.explain import Explanation
 from sli.judging.one_slice import SliceChange
 from sli.judging.standing import SliStanding, Standing, bound_text
-from sli.reading.figures import (
-    interval_text,
-    local,
-    number,
-    numbers,
-    rows_of,
-    signed,
-    slice_name,
-    window_name,
-)
+from sli.reading.figures import change_cells, interval_text, local, number, rows_of, signed, slice_name
 from sli.report.changes import Changes
 from sli.report.drawings import sparkline
 from sli.report.series import Line
@@ -71,32 +64,19 @@ def label_of(grain: Grain, config: Config) -> str:
     return f"{grain.size.text}, every {every}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Card:
+def card_of(one: SliStanding, line: Line | None) -> dict[str, object]:
     """What a card shows of an SLI."""
-
-    name: str
-    verdict: str
-    sign: str
-    value: str
-    interval: str
-    objective: str
-    before: str
-    spark: Markup
-
-
-def card_of(one: SliStanding, line: Line | None) -> Card:
     bound = None if one.objective is None else Objective(one.objective).parts[1]
-    return Card(
-        name=one.sli,
-        verdict=one.verdict if one.verdict in SIGNS else "",
-        sign=SIGNS.get(one.verdict, ""),
-        value=number(one.now.value, None, one.unit) if one.now.value == one.now.value else "no value",
-        interval=interval_text(one.now.low, one.now.high, one.unit) or (one.now.reason or "no interval"),
-        objective="" if one.objective is None else bound_text(one.objective, one.unit),
-        before=_before(one),
-        spark=Markup("") if line is None else sparkline(line.values, line.final, bound),
-    )
+    return {
+        "name": one.sli,
+        "verdict": one.verdict if one.verdict in SIGNS else "",
+        "sign": SIGNS.get(one.verdict, ""),
+        "value": number(one.now.value, None, one.unit) if one.now.value == one.now.value else "no value",
+        "interval": interval_text(one.now.low, one.now.high, one.unit) or (one.now.reason or "no interval"),
+        "objective": "" if one.objective is None else bound_text(one.objective, one.unit),
+        "before": _before(one),
+        "spark": Markup("") if line is None else sparkline(line.values, line.final, bound),
+    }
 
 
 def _before(one: SliStanding) -> str:
@@ -111,84 +91,48 @@ def _before(one: SliStanding) -> str:
     return f"before {number(before.value, None, one.unit)} ({signed(one.change.value, one.now.value, one.unit)})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SliceRow:
-    """A slice in a judgement: its numbers as text, and as attributes for the dots."""
-
-    name: str
-    now: str
-    before: str
-    interval: str
-    explains: str
-    data: dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What the page says of a change of an SLI."""
-
-    sentence: str
-    windows: str
-    findings: tuple[tuple[str, str, str], ...]
-    slices: tuple[SliceRow, ...]
-    more: int = 0
-    """How many further slices are not listed."""
-
-
-def judgement_of(one: SliStanding, found: Explanation | None) -> Judgement:
-    """The judgement of an SLI; of one that the tiles cannot give, why not."""
+def judgement_of(one: SliStanding, found: Explanation | None) -> dict[str, object]:
+    """What a change of an SLI comes from; of one that the tiles cannot give, why not."""
     if found is None:
-        return Judgement(sentence=f"{one.sli} has no value: {one.now.reason}.", windows="", findings=(), slices=())
+        return {
+            "sentence": f"{one.sli} has no value: {one.now.reason}.",
+            "windows": "",
+            "findings": (),
+            "slices": (),
+            "more": 0,
+        }
 
     def span(start: object, end: object) -> str:
         return f"{local(start, found.timezone, 'hour')} to {local(end, found.timezone, 'hour')}"  # type: ignore[arg-type]
 
-    return Judgement(
-        sentence=found.sentence,
-        windows=f"{span(found.now.start, found.now.end)} against {span(found.before.start, found.before.end)}",
-        findings=tuple((row.question, row.finding, row.answer) for row in found.rows),
-        slices=tuple(_slice_row(one, found.unit) for one in found.slices[:SLICES]),
-        more=len(found.slices[SLICES:]),
-    )
+    return {
+        "sentence": found.sentence,
+        "windows": f"{span(found.now.start, found.now.end)} against {span(found.before.start, found.before.end)}",
+        "findings": [(row.question, row.finding, row.answer) for row in found.rows],
+        "slices": [_slice_row(one, found.unit) for one in found.slices[:SLICES]],
+        "more": len(found.slices[SLICES:]),
+    }
 
 
-def _slice_row(one: SliceChange, unit: Unit) -> SliceRow:
+def _slice_row(one: SliceChange, unit: Unit) -> dict[str, object]:
+    """A slice in a judgement: its numbers as text, and as `data` for the dots."""
     now, before = one.now, one.before
     numbers_of = {"value": now.value, "low": now.low, "high": now.high, "before": before.value}
-    return SliceRow(
-        name=slice_name(dict(one.slice)),
-        now=number(now.value, now.reason, unit),
-        before=number(before.value, before.reason, unit),
-        interval=interval_text(now.low, now.high, unit),
-        explains=signed(one.explains, now.value, unit) if one.explains == one.explains else "",
-        data={name: f"{value:.6g}" for name, value in numbers_of.items() if value == value},
-    )
+    return {
+        "name": slice_name(dict(one.slice)),
+        "now": number(now.value, now.reason, unit),
+        "before": number(before.value, before.reason, unit),
+        "interval": interval_text(now.low, now.high, unit),
+        "explains": signed(one.explains, now.value, unit) if one.explains == one.explains else "",
+        "data": {name: f"{value:.6g}" for name, value in numbers_of.items() if value == value},
+    }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangeRow:
-    """A change of a result as the page lists it."""
-
-    sli: str
-    window: str
-    slice: str
-    old: str
-    new: str
-    cause: str
-
-
-def change_rows(changes: Changes, units: dict[str, Unit], timezone: str) -> Iterator[ChangeRow]:
+def change_rows(changes: Changes, units: dict[str, Unit], timezone: str) -> Iterator[dict[str, str]]:
     """Verdicts that flipped first, then the largest changes."""
     for frame, flips in ((changes.flips, True), (changes.largest, False)):
         for row, old_verdict in zip(rows_of(frame), frame["old_verdict"], strict=True):
-            unit = units.get(row.sli, "")
-            removed = row.change == "removed"
-            old, new = numbers(row.old_value, None if removed else row.value, row.reason, unit)
-            yield ChangeRow(
-                sli=row.sli,
-                window=f"{row.grain} {window_name(row, timezone)}",
-                slice=slice_name(dict(row.slice)),
-                old=f"{old} ({old_verdict})" if flips else old,
-                new=f"{new} ({row.verdict})" if flips else "removed" if removed else new,
-                cause=row.cause,
-            )
+            cells = change_cells(row, units.get(row.sli, ""), timezone)
+            if flips:
+                cells |= {"old": f"{cells['old']} ({old_verdict})", "new": f"{cells['new']} ({row.verdict})"}
+            yield cells

@@ -20,7 +20,7 @@ from sli.calendar.zone import Zone
 from sli.config.arguments import When, duration_of, instant_of
 from sli.config.load import load_config
 from sli.config.model import Config
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known
 from sli.matching.execute import one_cluster
 from sli.planning.affected import windows_resting_on
 from sli.planning.as_of import as_of_instant
@@ -234,13 +234,7 @@ def _asked_backfill(
 def _check_slis(declared: Sequence[Sli], slis: tuple[str, ...], current: bool) -> None:
     names = [sli.name for sli in declared]
     for name in slis:
-        if name not in names:
-            raise ConfigError(
-                f"there is no SLI '{name}' in the config",
-                where="sli",
-                expected=f"one of {', '.join(names)}",
-                todo=nearest(name, names),
-            )
+        check_known(f"there is no SLI '{name}' in the config", name, names, where="sli")
     if slis and not current:
         raise ConfigError(
             "no hours are published yet to which a single SLI could be added",

@@ -116,9 +116,7 @@ def page(model: Served, view: View) -> Response:
 
 
 def data(model: Served, view: View) -> Response:
-    publication = model.publication(view.as_of)
-    if publication is None:
-        raise StoreError("nothing is published yet", where=model.name, todo="`sli run CONFIG` first")
+    publication = model.published(view.as_of)
     contents = model.contents(publication)
     return Response(
         model.chunk(publication, contents, view), headers={"Content-Encoding": "gzip"}, media_type="application/json"
@@ -126,9 +124,7 @@ def data(model: Served, view: View) -> Response:
 
 
 def judgement(model: Served, view: View) -> Response:
-    publication = model.publication(view.as_of)
-    if publication is None:
-        raise StoreError("nothing is published yet", where=model.name, todo="`sli run CONFIG` first")
+    publication = model.published(view.as_of)
     name, contents = sli_in(publication.config, view), model.contents(publication)
     asked = contents.slices[slice_in(view, contents.slices)].values
     one = next(standing for standing in contents.standing.slis if standing.sli == name)

@@ -19,7 +19,7 @@ from sli.calendar.interval import iso
 from sli.config.arguments import instant_of
 from sli.config.model import Config
 from sli.config.several import Model
-from sli.errors import SliError
+from sli.errors import SliError, StoreError
 from sli.judging.standing import problems
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE
 from sli.planning.published import Published
@@ -28,7 +28,7 @@ from sli.reading.publication import Publication, check_fits, newest_or_none, pin
 from sli.report.contents import Contents, gathered
 from sli.report.index import file_names
 from sli.report.page import rendered
-from sli.serve.reading import ViewTable, view_table
+from sli.serve.reading import view_table
 from sli.serve.views import View, sli_in, slice_in
 from sli.serve.windows import chunk_of, sizes_of
 
@@ -104,6 +104,13 @@ class Served:
         check_fits(publication)
         return publication
 
+    def published(self, as_of: str | None) -> Publication:
+        """The publication, of which there must be one. Raises SliError."""
+        publication = self.publication(as_of)
+        if publication is None:
+            raise StoreError("nothing is published yet", where=self.name, todo="`sli run CONFIG` first")
+        return publication
+
     def contents(self, publication: Publication) -> Contents:
         """What the page shows of a publication. Raises SliError."""
 
@@ -134,13 +141,11 @@ class Served:
         }
         contents = self.contents(publication)
 
-        def shown() -> ViewTable:
-            return view_table(publication, contents, view, self.chunk(publication, contents, view))
+        def make() -> str:
+            shown = view_table(publication, contents, view, self.chunk(publication, contents, view))
+            return rendered(publication.config, contents, None, live, shown)
 
-        return self.kept.get(
-            ("page", key_of(publication), view),
-            lambda: rendered(publication.config, contents, None, live, shown()),
-        )
+        return self.kept.get(("page", key_of(publication), view), make)
 
     def health(self) -> dict[str, object]:
         """What is published, and whether it can be read: `ok`, or the problem in words."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sli.config.model import Config
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known, nearest
 from sli.reading.figures import slice_name
 from sli.report.choice import Slice
 
@@ -72,11 +72,5 @@ def sli_in(config: Config, view: View) -> str:
     """The SLI that a view names; the first without a name. Raises ConfigError."""
     names = [sli.name for sli in config.declared]
     name = view.sli or names[0]
-    if name not in names:
-        raise ConfigError(
-            f"there is no SLI '{name}'",
-            where="sli",
-            expected=f"one of {', '.join(names)}",
-            todo=nearest(name, names),
-        )
+    check_known(f"there is no SLI '{name}'", name, names, where="sli")
     return name

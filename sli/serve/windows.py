@@ -8,22 +8,23 @@ from __future__ import annotations
 import base64
 import gzip
 from collections.abc import Mapping
+from dataclasses import replace
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import SECOND
+from sli.calendar.interval import BEGINNING
 from sli.config.arguments import instant_of
 from sli.errors import ConfigError, nearest
-from sli.reading.publication import Publication, pinned
-from sli.reading.query import query
+from sli.judging.standing import usable_slis
+from sli.reading.publication import Publication
+from sli.reading.query import answer_rows
+from sli.reading.question import Windows, question
 from sli.report.contents import Contents
 from sli.report.history import restated_of, wanted_of
-from sli.report.series import NOTHING_RESTATED, NUMBERS, VERDICTS, chunk_text, in_order, read_series
-from sli.report.snapshot import Snapshot
+from sli.report.series import NOTHING_RESTATED, chunk_text, coded, in_order, read_series
 from sli.serve.views import View, sli_in, slice_in
+from sli.slices import slice_text
 
 
 def chunk_of(publication: Publication, contents: Contents, view: View) -> bytes:
@@ -42,7 +43,9 @@ def chunk_of(publication: Publication, contents: Contents, view: View) -> bytes:
         if packed is not None and view.start is None and view.end is None:
             return base64.b64decode(packed)
         return _zipped(_published(publication, contents, names, at, grain, view))
-    return _zipped(_merged(publication, names, contents.slices[at].values, size, every, view))
+    windows = (size, every, view.start, view.end)
+    sli = None if view.sli is None else sli_in(publication.config, view)
+    return _zipped(_merged(publication, names, contents.slices[at].values, windows, sli))
 
 
 def sizes_of(contents: Contents, view: View) -> tuple[str | None, str | None]:
@@ -60,11 +63,8 @@ def _zipped(text: str) -> bytes:
 
 def _published(publication: Publication, contents: Contents, names: list[str], at: int, grain: str, view: View) -> str:
     """The published windows of a slice and a grain that begin at `start` or later and end by `end`."""
-    with pinned(publication):
-        snapshot = Snapshot.newest(publication.config)
-    assert snapshot is not None
-    wanted = wanted_of(snapshot, publication.config, names, [contents.slices[at].text])
-    series = read_series(snapshot, wanted, grain)
+    wanted = wanted_of(publication, names, [contents.slices[at].text])
+    series = read_series(publication, wanted, grain)
     for name, text in (("start", view.start), ("end", view.end)):
         if text is not None:
             limit = instant_of(publication.config.zone, name, text) // SECOND
@@ -73,46 +73,14 @@ def _published(publication: Publication, contents: Contents, names: list[str], a
 
 
 def _merged(
-    publication: Publication,
-    names: list[str],
-    slice: Mapping[str, str | None],
-    size: str,
-    every: str | None,
-    view: View,
+    publication: Publication, names: list[str], slice: Mapping[str, str | None], windows: Windows, sli: str | None
 ) -> str:
     """Windows of any size, merged from the tiles; of one SLI, if the view names it."""
-    asked = names if view.sli is None else [sli_in(publication.config, view)]
-    with pinned(publication):
-        usable = [name for name in asked if _usable(publication, name)]
-        if not usable:
-            publication.sli(asked[0])
-        rows = query(publication.config, usable, size=size, every=every, start=view.start, end=view.end, slice=slice)
-    return chunk_text(in_order(_series(rows, names)), len(names), NOTHING_RESTATED)
-
-
-def _usable(publication: Publication, name: str) -> bool:
-    try:
-        publication.sli(name)
-    except ConfigError:
-        return False
-    return True
-
-
-def _series(rows: pd.DataFrame, names: list[str]) -> pa.Table:
-    """Rows of `query` for one slice in the form of `read_series`."""
-    number = {name: at for at, name in enumerate(names)}
-    seconds = {name: rows[f"window_{name}"].astype("int64").to_numpy() // SECOND for name in ("start", "end")}
-    verdicts = [VERDICTS.get(verdict, -1) if isinstance(verdict, str) else -1 for verdict in rows.verdict]
-    return pa.table(
-        {
-            "slice": pa.array(np.zeros(len(rows), np.int32)),
-            "sli": pa.array(np.array([number[name] for name in rows.sli], np.int32)),
-            **{name: pa.array(values) for name, values in seconds.items()},
-            **{name: pa.array(rows[column], pa.float64(), from_pandas=True) for name, column in NUMBERS.items()},
-            "reason": pa.array(rows.reason, pa.string(), from_pandas=True),
-            "predictions": pa.array(rows.predictions.to_numpy()),
-            "labelled": pa.array(rows.labelled.to_numpy()),
-            "final": pa.array((rows.maturity == "final").to_numpy()),
-            "verdict": pa.array(np.array(verdicts, np.int32)),
-        }
-    )
+    usable, _ = usable_slis(publication)
+    asked = [one for one in usable if sli in (None, one.name)]
+    if not asked:
+        publication.sli(sli or names[0])
+    rows = answer_rows(question(publication, windows, slice), asked)
+    definitions = {publication.config.definition(one) for one in asked}
+    wanted = replace(wanted_of(publication, names, [slice_text(slice)]), definitions=definitions, since=BEGINNING)
+    return chunk_text(in_order(coded(rows, wanted)), len(names), NOTHING_RESTATED)

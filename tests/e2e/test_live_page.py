@@ -69,7 +69,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(config: Path) -> Iterator[str]:
     """Where the model is served, by a thread of this process."""
     with listening(0) as listener:
-        settings = uvicorn.Config(application(served_models(load_models([config]))), log_level="warning", ws="none")
+        settings = uvicorn.Config(
+            application(served_models(load_models([str(config)])[0])), log_level="warning", ws="none"
+        )
         server = uvicorn.Server(settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

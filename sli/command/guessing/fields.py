@@ -120,11 +120,6 @@ class Field:
     def is_list(self) -> bool:
         return bool(pa.types.is_list(self.kind) or pa.types.is_large_list(self.kind))
 
-    @property
-    def is_clock(self) -> bool:
-        """Whether its type is that of a time."""
-        return bool(pa.types.is_timestamp(self.kind) or pa.types.is_date(self.kind))
-
     @functools.cached_property
     def known(self) -> pa.Array[Any]:
         """Its values without nulls and NaN."""
@@ -147,10 +142,6 @@ class Field:
     @functools.cached_property
     def distinct(self) -> frozenset[str]:
         return frozenset(text for text in self.texts if text is not None)
-
-    @property
-    def has_nulls(self) -> bool:
-        return len(self.known) < len(self.values)
 
     @property
     def is_share(self) -> bool:

@@ -15,7 +15,7 @@ from sli.command.guessing.choose import Guess, Problems
 from sli.command.guessing.ids import Ids, choose_ids, divided, joining
 from sli.command.guessing.sample import Sample, look
 from sli.command.guessing.scores import Scores, choose_scores
-from sli.command.guessing.slices import Condition, conditions, query_name, slice_names
+from sli.command.guessing.slices import conditions, query_name, slice_names
 from sli.command.guessing.tables import Delays, Rows, choose_delays, feedback_time, is_one_table, rows_of
 from sli.command.guessing.times import BY_HAND, EXPECTED, Clock, choose_time, clocks
 from sli.command.guessing.values import Logs, Values, choose_values
@@ -38,7 +38,7 @@ class Guesses:
     query: str
     """A field that may say which predictions were ranked together, or empty."""
     slices: Sequence[str]
-    conditions: tuple[Sequence[Condition], Sequence[Condition]]
+    conditions: tuple[Sequence[Guess], Sequence[Guess]]
     since: Guess
     timezone: Guess
     warnings: Sequence[str]

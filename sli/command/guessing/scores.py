@@ -70,7 +70,9 @@ def _agrees(columns: Sequence[Sequence[float | None]], output: Field, classes: S
 def _of_list(field: Field, output: Field, classes: Sequence[str]) -> Scores | None:
     """A list with one number from 0 to 1 for each class; the order is that of the largest ones if it tells it."""
     pairs = [(row, text) for row, text in zip(field.python, output.texts, strict=True) if row and text]
-    if not pairs or any(len(row) != len(classes) or not _are_shares(row) for row, _ in pairs):
+    if not pairs or any(
+        len(row) != len(classes) or not all(n is not None and 0 <= n <= 1 for n in row) for row, _ in pairs
+    ):
         return None
     seen: dict[int, Counter[str]] = {}
     for row, text in pairs:
@@ -80,7 +82,3 @@ def _of_list(field: Field, output: Field, classes: Sequence[str]) -> Scores | No
     hits = sum(counts.most_common(1)[0][1] for counts in seen.values())
     sure = sorted(order) == sorted(classes) and hits >= AGREE * len(pairs)
     return Scores(field.score, sure, tuple(order) if sure else tuple(classes))
-
-
-def _are_shares(row: Sequence[float | None]) -> bool:
-    return all(value is not None and 0 <= value <= 1 for value in row)

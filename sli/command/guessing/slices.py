@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from sli.command.guessing.choose import Guess
 from sli.command.guessing.fields import Field
 from sli.command.guessing.ids import MODEL
 from sli.command.guessing.sample import Sample
@@ -28,14 +28,6 @@ QUERY = re.compile(r"(.*_)?(query|session|request|search)_?(id|uuid|guid|key|has
 PARTITION = re.compile(r"(date|day|dt|ds|hour|hr|month|year|week|time|ts|y|m|d|h)")
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A condition that a user may want, and the values that were seen with their shares."""
-
-    sql: str
-    check: str
-
-
 def slice_names(sample: Sample, used: Collection[str]) -> list[str]:
     """Texts of few values, but not those that only partition the log by time."""
     return [f.name for f in sample.fields.values() if f.name not in used and _is_slice(f)]
@@ -52,8 +44,8 @@ def _is_slice(field: Field) -> bool:
     return short and repeats and (1 if "version" in field.leaf else 2) <= values <= FEW
 
 
-def conditions(sample: Sample, used: Collection[str], divider: str = "") -> list[Condition]:
-    """Conditions on fields that say which rows are meant, the most common value first."""
+def conditions(sample: Sample, used: Collection[str], divider: str = "") -> list[Guess]:
+    """SQL conditions on fields that say which rows are meant, the most common value first; to check: all values."""
     found = []
     for field in sample.fields.values():
         few = (field.is_text or field.is_boolean) and 2 <= (field.total or len(field.counts)) <= FEW
@@ -63,13 +55,13 @@ def conditions(sample: Sample, used: Collection[str], divider: str = "") -> list
     return [condition for _, _, condition in sorted(found, key=lambda each: each[:2])]
 
 
-def _condition(field: Field) -> Condition:
+def _condition(field: Field) -> Guess:
     rows = sum(field.counts.values())
     shares = [f"{value} {_percent(count, rows)}" for value, count in list(field.counts.items())[:4]]
     more = f", and {len(field.counts) - 4} more" if len(field.counts) > 4 else ""
     value = next(iter(field.counts))
     sql = f"{field.sql} = {literal(value)}" if isinstance(value, str) else f"{'NOT ' * (not value)}{field.sql}"
-    return Condition(sql, f"only such rows? {field.name} is {', '.join(shares)}{more}")
+    return Guess(sql, f"only such rows? {field.name} is {', '.join(shares)}{more}")
 
 
 def _percent(count: int, rows: int) -> str:

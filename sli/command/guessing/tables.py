@@ -40,7 +40,9 @@ def rows_of(samples: tuple[Sample, Sample], output: Field, label: Field) -> Rows
         return Rows(predictions, feedback)
     given, known = output.values.is_valid(), label.values.is_valid()
     joined = any(pc.and_(given, known).to_pylist())
-    conditions = [f"{field.sql} IS NOT NULL" if field.has_nulls else "" for field in (output, label)]
+    conditions = [
+        f"{field.sql} IS NOT NULL" if len(field.known) < len(field.values) else "" for field in (output, label)
+    ]
     where = (conditions[0], conditions[1])
     return Rows(predictions.only(given), feedback.only(known), where, joined=joined)
 

@@ -143,7 +143,7 @@ def clock_of(field: Field) -> Clock | None:
     >>> clock_of(Field("day", pa.array(["31/12/2024 10:30"]))).setting
     {'column': 'day', 'format': '%d/%m/%Y %H:%M'}
     """
-    if field.is_clock:
+    if pa.types.is_timestamp(field.kind) or pa.types.is_date(field.kind):
         return Clock(field)
     if not len(field.known):
         return None

@@ -164,13 +164,11 @@ def _label(logs: Logs) -> tuple[Field, str, list[Field]]:
     if logs.predictions.paths != logs.feedback.paths:
         candidates = [f for f in candidates if not _is_feature(logs, f)] or candidates
     if not candidates:
-        candidates = [f for f in texts if len(_classes(f)) == 2 and f.name not in _names(logs)]
+        candidates = [
+            f for f in texts if len(_classes(f)) == 2 and f.name not in {other.name for other in logs.possible(0)}
+        ]
     label, check = best(logs.feedback, candidates, LABEL)
     return label, check, agreeing[label.name]
-
-
-def _names(logs: Logs) -> Collection[str]:
-    return {f.name for f in logs.possible(0)}
 
 
 def _is_feature(logs: Logs, label: Field) -> bool:

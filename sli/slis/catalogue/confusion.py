@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known
 from sli.slis.catalogue.class_scores import Classes
 from sli.slis.formula import NO_LABELS, Values, because, groups, plain
 from sli.slis.kinds.groups import Groups
@@ -106,13 +106,7 @@ def of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]
 
 def place_of(name: object, classes: Classes, where: str) -> int:
     """The place of a class among the classes. Raises ConfigError."""
-    if str(name) not in classes:
-        raise ConfigError(
-            f"'{name}' is not a class",
-            where=where,
-            expected=f"one of {', '.join(classes)}",
-            todo=nearest(str(name), classes),
-        )
+    check_known(f"'{name}' is not a class", str(name), classes, where=where)
     return list(classes).index(str(name))
 
 
@@ -125,11 +119,6 @@ def one_or_average(
     """The place of the class `label`, or None and the `average` to take (by default macro). Raises ConfigError."""
     if label is not None and average is not None:
         raise ConfigError(f"{name} has both `label` and `average`", where=name, todo="give either `label` or `average`")
-    if average is not None and average not in averages:
-        raise ConfigError(
-            f"'{average}' is not an average",
-            where=name,
-            expected=f"one of {', '.join(averages)}",
-            todo=nearest(str(average), averages),
-        )
+    if average is not None:
+        check_known(f"'{average}' is not an average", average, averages, where=name)
     return None if label is None else place_of(label, classes, name), average or "macro"

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError
 from sli.slis.catalogue.class_scores import scores_of
 from sli.slis.custom.function import (
     Call,
@@ -78,14 +78,6 @@ def _call(
     `filled` are parameters that get their argument in another way.
     """
     call = str(entry["python"])
-    for key in entry:
-        if key not in PYTHON_KEYS:
-            raise ConfigError(
-                f"a custom SLI has no key '{key}'",
-                where=str(key),
-                expected=f"one of {', '.join(PYTHON_KEYS)}",
-                todo=nearest(str(key), PYTHON_KEYS),
-            )
     weight, columns, constants = entry.get("weight", ""), entry.get("columns", []), entry.get("with", {})
     if not isinstance(weight, str):
         raise ConfigError("`weight` must be the name of a column", where="weight", found=repr(weight))

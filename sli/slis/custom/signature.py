@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from sli.errors import ConfigError, nearest
+from sli.errors import ConfigError, check_known
 from sli.slis.custom.imports import load, source
 from sli.slis.custom.mergeable import MAKERS, Mergeable
 from sli.slis.custom.source_file import Signature, read_signature
@@ -113,13 +113,7 @@ def _parameter_of(key: str, call: str, named: Collection[str], constants: Collec
 
 def _check_constants(call: str, named: Collection[str], constants: Mapping[str, object]) -> None:
     for name in constants:
-        if name not in named:
-            raise ConfigError(
-                f"'{call}' has no parameter '{name}'",
-                where="with",
-                expected=f"one of {', '.join(named)}" if named else "none",
-                todo=nearest(str(name), named),
-            )
+        check_known(f"'{call}' has no parameter '{name}'", name, named, where="with", nothing="none")
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -39,25 +39,26 @@ def test_a_folder_means_its_configs_but_not_their_bases(tmp_path: Path) -> None:
         write(tmp_path / other, text)
     for hidden in (".c.yaml", "below/d.yaml"):
         write(tmp_path / hidden, {"model": "d"})
-    found = find_configs([str(tmp_path)])
-    assert names(found.models) == ["a.yml", "b.yaml", "champion.yaml"]
-    assert names(found.others) == ["compose.yaml", "empty.yaml", "list.yaml"]
+    models, notes = find_configs([str(tmp_path)])
+    assert names(models) == ["a.yml", "b.yaml", "champion.yaml"]
+    others = [tmp_path / name for name in ("compose.yaml", "empty.yaml", "list.yaml")]
+    assert notes == [f"{other} is not a config: it has no key of one" for other in others]
 
 
 def test_what_may_be_a_config_is_not_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "forgot.yaml", {"slis": ["accuracy"]})
     write(tmp_path / "itself.yaml", {"extends": "itself.yaml"})
     write(tmp_path / "invalid.yaml", "model: [")
-    assert names(find_configs([str(tmp_path)]).models) == ["forgot.yaml", "invalid.yaml", "itself.yaml"]
+    assert names(find_configs([str(tmp_path)])[0]) == ["forgot.yaml", "invalid.yaml", "itself.yaml"]
 
 
 def test_files_are_taken_as_named_once_each_and_a_base_among_them_is_known(tmp_path: Path) -> None:
     base = write(tmp_path / "base.yaml", {"horizon": "1d"})
     a = write(tmp_path / "a.yaml", {"extends": "base.yaml", "model": "a"})
     other = write(tmp_path / "elsewhere/compose.yaml", "services: {}")
-    found = find_configs([str(other), str(a), str(base), str(tmp_path), str(tmp_path / "none.yaml")])
-    assert found.models == (other, a, tmp_path / "none.yaml")
-    assert found.others == ()
+    models, notes = find_configs([str(other), str(a), str(base), str(tmp_path), str(tmp_path / "none.yaml")])
+    assert models == [other, a, tmp_path / "none.yaml"]
+    assert notes == []
 
 
 def test_a_folder_without_a_config_is_an_error(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_two_configs_must_not_share_a_store_or_a_name(
     a = write(tmp_path / "a.yaml", config_tree(**{"model": "a", **one}))
     b = write(tmp_path / "b.yaml", config_tree(**{"model": "b", **other}))
     c = write(tmp_path / "c.yaml", config_tree(model="c", store="of-c"))
-    *pair, third = load_models([a, b, c])
+    (*pair, third), _ = load_models([str(a), str(b), str(c)])
     assert isinstance(third.config, Config)
     for model in pair:
         assert isinstance(model.config, ConfigError if parts else Config)
@@ -108,7 +109,7 @@ def test_two_configs_must_not_share_a_store_or_a_name(
 def test_a_config_that_cannot_be_used_has_its_error_and_the_others_are_loaded(tmp_path: Path) -> None:
     good = write(tmp_path / "a.yaml", config_tree())
     wrong = write(tmp_path / "b.yaml", config_tree(level=2))
-    first, second = load_models([good, wrong], ["horizon=3d"])
+    (first, second), _ = load_models([str(good), str(wrong)], ["horizon=3d"])
     assert isinstance(first.config, Config)
     assert (first.name, first.config.horizon.text) == ("m", "3d")
     assert (second.name, type(second.config)) == (str(wrong), ConfigError)
@@ -116,4 +117,4 @@ def test_a_config_that_cannot_be_used_has_its_error_and_the_others_are_loaded(tm
 
 def test_a_setting_that_is_none_is_told_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a setting must be key=value"):
-        load_models([write(tmp_path / "a.yaml", config_tree())], ["horizon"])
+        load_models([str(write(tmp_path / "a.yaml", config_tree()))], ["horizon"])

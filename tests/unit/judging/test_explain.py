@@ -20,9 +20,13 @@ from sli.config.model import Config
 from sli.errors import ConfigError, StoreError
 from sli.judging.bad_data import beyond_chance
 from sli.judging.explain import Explanation, explanations
-from sli.judging.sides import Change, change_of, plain
-from sli.judging.standing import daily, standing, surely_worse
+from sli.judging.sides import Change, change_of, question_of
+from sli.judging.standing import standing, surely_worse
+from sli.judging.windows import compared_windows
 from sli.publishing.store import Store
+from sli.reading.figures import record
+from sli.reading.publication import opened
+from sli.reading.query import answer
 from sli.reading.raw_pairs import raw_pairs
 
 START, DAYS, A_DAY = pd.Timestamp("2024-01-15", tz="UTC"), 14, 120
@@ -271,11 +275,16 @@ def test_wrong_arguments_are_told(planted: Config, tmp_path: Path) -> None:
 def test_many_slis_are_explained_as_each_alone(
     planted: Config, alone: dict[str, Explanation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = {name: found.to_dict() for name, found in alone.items()}
-    assert {name: found.to_dict() for name, found in explanations(planted, [*alone]).items()} == expected
+    expected, publication = {name: found.to_dict() for name, found in alone.items()}, opened(planted)
+
+    def together() -> dict[str, Explanation]:
+        windows = compared_windows(planted, publication.published)
+        return explanations(publication, [publication.sli(name) for name in alone], windows, {})
+
+    assert {name: found.to_dict() for name, found in together().items()} == expected
     monkeypatch.setattr("sli.judging.explain.BATCH", 4)
     monkeypatch.setattr("sli.judging.one_slice.TOGETHER", 1)
-    assert {name: found.to_dict() for name, found in explanations(planted, [*alone]).items()} == expected
+    assert {name: found.to_dict() for name, found in together().items()} == expected
 
 
 def test_the_standing_is_the_last_week_beside_the_week_before(planted: Config, worse: Explanation) -> None:
@@ -306,7 +315,7 @@ def test_of_many_slis_the_worst_is_judged_as_the_worst_of_many(planted: Config) 
 def test_a_config_without_the_whole_has_it_from_its_slices(alike: Config, tmp_path: Path) -> None:
     parted = published(tmp_path, log(), slis=MERGED, slice_by=[["site"]], grains=["hour"])
     whole, merged = standing(alike), standing(parted)
-    assert [plain(one.now) for one in merged.slis] == [plain(one.now) for one in whole.slis]
+    assert [record(one.now) for one in merged.slis] == [record(one.now) for one in whole.slis]
     columns = ["sli", "window_start", "value", "ci_low", "predictions"]
-    days = [daily(config)[columns].reset_index(drop=True) for config in (alike, parted)]
-    pd.testing.assert_frame_equal(*days)
+    days = answer(question_of(opened(parted), ("1d", None, None, None), None), parted.declared)[columns]
+    pd.testing.assert_frame_equal(days, sli.read(alike, grain="day", slice={})[columns])

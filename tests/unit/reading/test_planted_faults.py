@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,16 @@ def patched(function: Callable[..., str], change: Callable[[str], str]) -> Calla
 
 def test_without_a_fault_nothing_differs(scenario: Scenario) -> None:
     assert differences(scenario) == []
+
+
+def test_windows_that_wait_for_the_states_of_an_sli_are_not_missing(scenario: Scenario) -> None:
+    scenario.run(AS_OF)
+    scenario.world = replace(scenario.world, slis=("accuracy", "brier"))
+    lacking = scenario.run(AS_OF, look_back="1h").plan.lacking
+    assert lacking["brier"]
+    found = sli.verify(scenario.config, windows=None)
+    assert found.differences == []
+    assert found.rows == len(sli.read(scenario.config))
 
 
 @pytest.mark.parametrize(

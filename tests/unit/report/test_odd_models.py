@@ -14,8 +14,10 @@ from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of
 
 import sli
+from sli.config.load import load_config
 from sli.report.chunks import unpacked
-from sli.report.page import page_html
+from sli.report.contents import gathered
+from sli.report.page import rendered
 
 MONDAY = at("2024-01-15T00:00")
 
@@ -31,7 +33,8 @@ def page_of(root: Path, *, hours: int = 30, labelled: bool = True, zone: str = "
     tree = config_of(scenario.world, root) | {"slice_by": [[]]} | config
     (root / "c.yaml").write_text(yaml.safe_dump(tree))
     sli.run(root / "c.yaml", as_of=pd.Timestamp(MONDAY + 4 * DAY, unit="us", tz="UTC").isoformat())
-    return page_html(root / "c.yaml")
+    config = load_config(root / "c.yaml")
+    return rendered(config, gathered(config))
 
 
 def chunk_of(page: str, slice: int = 0, grain: int = 0) -> Any:

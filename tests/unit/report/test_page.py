@@ -27,14 +27,14 @@ from sli.config.load import load_config
 from sli.config.several import Model
 from sli.errors import ConfigError, SliError
 from sli.masking import keep_secret
+from sli.reading.publication import opened
 from sli.report import contents
 from sli.report.choice import Slice, chosen_slices
 from sli.report.chunks import unpacked
 from sli.report.contents import Contents
 from sli.report.history import History, history_of
 from sli.report.index import write_reports
-from sli.report.page import page_html, rendered, write_report
-from sli.report.snapshot import Snapshot
+from sli.report.page import rendered, write_report
 
 START = at("2024-03-08T05:00")  # midnight in New York; the clocks change on the 10th
 HOSTILE = "</script><script>alert(1)</script>"
@@ -223,17 +223,17 @@ def test_the_policy_allows_these_scripts_and_styles_and_nothing_else(page: Read)
 def test_the_same_publication_gives_the_same_page_however_it_is_read(
     config: Path, page: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sli.report.snapshot.BATCH", 500)
-    assert page_html(config) == page.html
+    monkeypatch.setattr("sli.report.rows.BATCH", 500)
+    loaded = load_config(config)
+    assert rendered(loaded, contents.gathered(loaded)) == page.html
 
 
 def history(gathered: Contents) -> tuple[list[Slice], History]:
     """The slices of the page and their history, read anew."""
-    config, snapshot = gathered.config, Snapshot.newest(gathered.config)
-    assert snapshot is not None
-    slices = chosen_slices(snapshot, config, gathered.standing.slis[0].now.start.to_pydatetime())
+    publication = opened(gathered.config)
+    slices = chosen_slices(publication, gathered.standing.slis[0].now.start.to_pydatetime())
     names, restated = [one.sli for one in gathered.standing.slis], gathered.changes.restated
-    return slices, history_of(snapshot, config, names, slices, gathered.grains, restated)
+    return slices, history_of(publication, names, slices, gathered.grains, restated)
 
 
 def test_many_slices_have_history_where_they_are_worst_or_largest_and_else_their_newest_window(

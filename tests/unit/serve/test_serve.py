@@ -26,6 +26,7 @@ import sli
 from sli.command.cli import main
 from sli.config.several import load_models
 from sli.errors import ConfigError
+from sli.reading.question import question
 from sli.serve.application import application
 from sli.serve.models import served_models
 from sli.serve.server import listening
@@ -54,7 +55,7 @@ def run_again(scenario: Scenario) -> None:
 
 
 def client_of(*configs: Path) -> TestClient:
-    site = application(served_models(load_models(configs)))
+    site = application(served_models(load_models([*map(str, configs)])[0]))
     return TestClient(site, base_url="http://127.0.0.1:8787", raise_server_exceptions=False, follow_redirects=False)
 
 
@@ -141,11 +142,11 @@ def test_a_view_reads_without_scripts(client: TestClient, twice: Scenario) -> No
 def test_form_and_chart_of_a_view_merge_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[str]()
 
-    def merged(*arguments: Any, **windows: Any) -> Any:
-        asked.append(windows["size"])
-        return sli.query(*arguments, **windows)
+    def merged(publication: Any, windows: Any, slice: Any) -> Any:
+        asked.append(windows[0])
+        return question(publication, windows, slice)
 
-    monkeypatch.setattr("sli.serve.windows.query", merged)
+    monkeypatch.setattr("sli.serve.windows.question", merged)
     client.get("/test/", params={"sli": "recall", "size": "8h", "every": "4h"})
     chunk(client, sli="recall", slice="all", by="", grain="8h/4h")
     assert asked == ["8h"]

@@ -286,12 +286,8 @@ class Slices:
         objective = self.slis[number].objective
         return replace(
             side,
-            value=float(one.value[0]),
+            **{name: float(getattr(one, name)[0]) for name in ("value", "low", "high", "missing_low", "missing_high")},
             reason=one.reason[0],
-            low=float(one.low[0]),
-            high=float(one.high[0]),
-            missing_low=float(one.missing_low[0]),
-            missing_high=float(one.missing_high[0]),
             predictions=int(found.predictions[at]),
             labelled=int(found.labelled[at]),
             verdict=None if objective is None or np.isnan(one.value[0]) else str(objective.verdicts(one)[0]),

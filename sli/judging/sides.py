@@ -32,15 +32,15 @@ class Side:
 
     start: pd.Timestamp
     end: pd.Timestamp
-    value: float
-    reason: str | None
-    low: float
-    high: float
-    missing_low: float
-    missing_high: float
-    predictions: int
-    labelled: int
     maturity: str
+    value: float = np.nan
+    reason: str | None = None
+    low: float = np.nan
+    high: float = np.nan
+    missing_low: float = np.nan
+    missing_high: float = np.nan
+    predictions: int = 0
+    labelled: int = 0
     verdict: str | None = None
 
     @property
@@ -151,14 +151,7 @@ def empty_side(publication: Publication, window: Interval | None) -> Side:
     return Side(
         start=pd.Timestamp(moment(edges.start)),
         end=pd.Timestamp(moment(edges.end)),
-        value=np.nan,
         reason="before deployment" if window is None else "no predictions",
-        low=np.nan,
-        high=np.nan,
-        missing_low=np.nan,
-        missing_high=np.nan,
-        predictions=0,
-        labelled=0,
         maturity="final" if final else "provisional",
     )
 

@@ -288,9 +288,7 @@ class _Asked:
         first, second = (
             Side(
                 slice=str(row["slice"][self.by]),
-                value=float(values.value[0]),
-                low=float(values.low[0]),
-                high=float(values.high[0]),
+                **{name: float(getattr(values, name)[0]) for name in ("value", "low", "high")},
                 predictions=int(row["predictions"]),
                 labelled=int(row["labelled"]),
             )

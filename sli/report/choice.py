@@ -21,7 +21,7 @@ from sli.judging.compare import ranked_slices
 from sli.reading.figures import slice_name
 from sli.reading.publication import Publication
 from sli.report.chunks import table_of
-from sli.report.rows import Days, rows_by_day, rows_of, stretches
+from sli.report.rows import Days, grain_rows, rows_by_day, stretches
 from sli.report.series import slice_texts
 from sli.slices import ALL, parse_slice, slice_text
 
@@ -77,7 +77,7 @@ def _largest_first(publication: Publication) -> list[Slice]:
     names = ["window_end", "slice", "predictions"]
     sizes: dict[str, int] = {}
     for stretch in [days] if days else stretches(publication, grain):
-        rows = rows_of(publication, names, grain, stretch)
+        rows = grain_rows(publication, names, grain, stretch)
         if grain == "cumulative":
             rows = rows.filter(pc.field("window_end") == pc.max(rows.column("window_end")))
         for text, count in _sizes(rows).items():

@@ -19,7 +19,7 @@ Days = tuple[str, str]
 """The first and the last of some local days."""
 
 
-def rows_of(publication: Publication, columns: Collection[str], grain: str, days: Days | None = None) -> pa.Table:
+def grain_rows(publication: Publication, columns: Collection[str], grain: str, days: Days | None = None) -> pa.Table:
     """Rows of a grain whose windows end in these local days (default: all). Raises StoreError."""
     within = [("grain", "=", grain)]
     if days is not None:

@@ -23,7 +23,7 @@ from sli.engine.connection import scratch
 from sli.masking import masked
 from sli.reading.publication import Publication
 from sli.report import chunks
-from sli.report.rows import Days, rows_of, stretches
+from sli.report.rows import Days, grain_rows, stretches
 from sli.rollup.results import encode
 
 Codes: TypeAlias = npt.NDArray[np.int32]
@@ -93,7 +93,7 @@ def read_series(publication: Publication, wanted: Wanted, grain: str, days: Days
     labelled, final. Raises StoreError.
     """
     parts = [
-        coded(rows_of(publication, COLUMNS, grain, stretch), wanted)
+        coded(grain_rows(publication, COLUMNS, grain, stretch), wanted)
         for stretch in (stretches(publication, grain) if days is None else [days])
     ]
     return in_order(pa.concat_tables(parts or [coded(schemas.RESULTS.empty_table(), wanted)]))

@@ -54,7 +54,8 @@ def chart(frame: pd.DataFrame, drawn: Drawn, width: int) -> list[str]:
     if not known:
         reasons = [row.reason for row in rows if isinstance(row.reason, str)]
         return ["no value to draw" + (f": {reasons[-1]}" if reasons else "")]
-    axis = _axis(known, drawn)
+    ends = np.array([(row.ci_low, row.ci_high) for row in known], dtype=np.float64).ravel()
+    axis = value_axis(np.array([row.value for row in known]), ends, drawn.bound, ROWS, drawn.unit)
     left = max(len(axis.labels[0]), len(COVERAGE))
     room = max(width - left - 2, LEAST)
     columns, seconds = columns[-room:], seconds[-room:]
@@ -108,12 +109,6 @@ def level(share: float) -> str:
 def mark_of(row: Row) -> str:
     """The mark of a value: breached before provisional."""
     return "×" if row.verdict == "breached" else "o" if row.maturity == "provisional" else "█"
-
-
-def _axis(rows: Sequence[Row], drawn: Drawn) -> ValueAxis:
-    ends = np.array([(row.ci_low, row.ci_high) for row in rows], dtype=np.float64).ravel()
-    values = np.array([row.value for row in rows], dtype=np.float64)
-    return value_axis(values, ends, drawn.bound, ROWS, drawn.unit)
 
 
 def _column(row: Row | None, axis: ValueAxis, bound: float | None) -> list[str]:

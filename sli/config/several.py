@@ -18,6 +18,11 @@ from sli.errors import ConfigError, SliError
 
 SUFFIXES = (".yaml", ".yml")
 KEYS = {EXTENDS, *Config.config_keys()}
+OWN = {
+    "store": ("store", "a store for each model, since a run takes all results in its store for its own"),
+    "model": ("model name", "a name for each model, which tells their results and messages apart"),
+}
+"""What no two configs may share, and why."""
 
 
 @dataclass(frozen=True)
@@ -119,32 +124,28 @@ def _yaml_files(folder: Path) -> list[Path]:
 
 def _conflict(model: Model, models: Sequence[Model]) -> ConfigError | None:
     """The error of a config that has the store or the name of another one."""
-    config, problems = model.config, []
+    config = model.config
     if not isinstance(config, Config):
         return None
-    others = [(other.path, other.config) for other in models if other is not model]
-    for key, own, what, expected in (
-        ("store", _store, "store", "a store for each model, since a run takes all results in its store for its own"),
-        ("model", _name, "model name", "a name for each model, which tells their results and messages apart"),
-    ):
-        same = [str(path) for path, other in others if isinstance(other, Config) and own(other) == own(config)]
-        if same:
-            problems.append(
-                ConfigError(
-                    f"two configs have the same {what}",
-                    where=f"{model.path}, key {key}",
-                    expected=expected,
-                    found=f"{getattr(config, key)}, also in {', '.join(same)}",
-                    todo=f"write another `{key}` in one of them",
-                )
-            )
+    others = [(one.path, one.config) for one in models if one is not model and isinstance(one.config, Config)]
+    same = {
+        "store": [str(path) for path, other in others if _store(other) == _store(config)],
+        "model": [str(path) for path, other in others if other.model == config.model],
+    }
+    problems = [
+        ConfigError(
+            f"two configs have the same {OWN[key][0]}",
+            where=f"{model.path}, key {key}",
+            expected=OWN[key][1],
+            found=f"{getattr(config, key)}, also in {', '.join(paths)}",
+            todo=f"write another `{key}` in one of them",
+        )
+        for key, paths in same.items()
+        if paths
+    ]
     for problem in problems[1:]:
         problems[0].others = f"also model: {problem.what}"
     return problems[0] if problems else None
-
-
-def _name(config: Config) -> tuple[str, str]:
-    return config.model, ""
 
 
 def _store(config: Config) -> tuple[str, str]:

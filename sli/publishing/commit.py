@@ -84,8 +84,10 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
             transaction.compact(name)
     if plan.older:
         changes = no_difference()
-    replacing = _replacing(changes.partitions) if changes.partitions else None
-    transaction.publish(state, stored_batches(changes.rows, {}), replacing)
+    replaced = [
+        f"(grain = '{grain}' AND day IN ({', '.join(map(repr, days))}))" for grain, days in changes.partitions.items()
+    ]
+    transaction.publish(state, stored_batches(changes.rows, {}), " OR ".join(replaced) or None)
     return True
 
 
@@ -147,11 +149,3 @@ def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Tabl
         "seconds": seconds,
     }
     return pa.Table.from_pylist([row], schema=schemas.RUNS)
-
-
-def _replacing(partitions: dict[str, list[str]]) -> str:
-    """The predicate that names the partitions of `results` to replace."""
-    parts = [
-        f"(grain = '{grain}' AND day IN ({', '.join(repr(day) for day in days)}))" for grain, days in partitions.items()
-    ]
-    return " OR ".join(parts)

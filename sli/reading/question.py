@@ -154,7 +154,14 @@ def _windows(
     if (last - first) // step.micros > WINDOWS:
         raise ConfigError("too many windows", where="every", expected=f"at most {WINDOWS:,}", found=step.text)
     starts = _starts(zone, first, last, step)
-    ends = np.array([_later(zone, int(start), length) for start in starts], dtype=np.int64)
+    # Whole days keep the local time of day.
+    ends = np.array(
+        [
+            start + length.micros if length.days is None else zone.days_later(start, length.days)
+            for start in starts.tolist()
+        ],
+        dtype=np.int64,
+    )
     inside = ends <= last
     if not inside.any():
         raise ConfigError(
@@ -226,8 +233,3 @@ def _starts(zone: Zone, first: int, last: int, step: Duration) -> Instants:
     steps = (last - first) // (step.days * DAY) + 2
     starts = np.array([zone.days_later(first, i * step.days) for i in range(steps)], dtype=np.int64)
     return starts[starts < last]
-
-
-def _later(zone: Zone, start: int, length: Duration) -> int:
-    """The instant a length later; whole days keep the local time of day."""
-    return start + length.micros if length.days is None else zone.days_later(start, length.days)

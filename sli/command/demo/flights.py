@@ -69,7 +69,8 @@ def prepare(folder: Path) -> None:
     delivered_file(folder).unlink(missing_ok=True)  # an earlier demo's delivery has not happened yet in this one
     write_days(predictions, "predicted_at", PREDICTIONS, folder / "predictions")
     write_days(feedback[deployed["arrived"].notna() & ~withheld], "known_at", FEEDBACK, folder / "feedback")
-    write_file(feedback[withheld].sort_values(["known_at", "output_id"]), FEEDBACK, late_file(folder))
+    late = feedback[withheld].sort_values(["known_at", "output_id"])
+    write_table(as_table(late, FEEDBACK), late_file(folder))
 
 
 def late_file(folder: Path) -> Path:
@@ -200,10 +201,6 @@ def write_days(rows: pd.DataFrame, time: str, schema: pa.Schema, folder: Path, n
     starts = np.flatnonzero(days.ne(days.shift())).tolist()
     for start, end in itertools.pairwise([*starts, len(days)]):
         write_table(table.slice(start, end - start), folder / f"date={days.iloc[start]:%Y-%m-%d}" / name)
-
-
-def write_file(rows: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
-    write_table(as_table(rows, schema), path)
 
 
 def as_table(rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Answer:
     """What a command says about one config."""
 
-    lines: Sequence[str] = ()
-    plain: object = None
-    """With `--json`, instead of the lines."""
+    lines: Callable[[], Sequence[str]]
+    plain: Callable[[], object]
+    """With `--json`, instead of the lines: only one of both is made."""
     warnings: Sequence[str] = ()
     exit_code: int = 0
     cells: Callable[[], Mapping[str, str]] = dict
@@ -48,14 +48,9 @@ def run_answer(options: argparse.Namespace, config: Config) -> Answer:
             progress=progress,
         )
     warnings = warning_lines(outcome)
-    plain, lines = None, []
-    if options.json:
-        plain = outcome_dict(outcome) | {"seconds": time.monotonic() - options.began}
-    else:
-        lines = outcome_lines(outcome, config, options.began)
     return Answer(
-        plain=plain,
-        lines=lines,
+        plain=lambda: outcome_dict(outcome) | {"seconds": time.monotonic() - options.began},
+        lines=lambda: outcome_lines(outcome, config, options.began),
         warnings=warnings,
         exit_code=WARNED if warnings else 0,
         cells=lambda: run_cells(config, outcome, warnings),
@@ -83,10 +78,10 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     planned = plan(config, as_of=options.as_of, look_back=options.look_back, future=options.future)
     expected = None if planned.empty else expected_results(config, planned)
     kept = kept_rows(config, planned)
-    lines: list[str] = []
-    if not options.json:
-        lines = plan_lines(planned, config) + kept_lines(kept)
-        lines += expected_lines(expected, config.slice_sets) if expected else []
+
+    def lines() -> list[str]:
+        results = expected_lines(expected, config.slice_sets) if expected else []
+        return plan_lines(planned, config) + kept_lines(kept) + results
 
     def cells() -> dict[str, str]:
         work = {"hours": f"{planned.tiles:,}", "reading": size_text(planned.bytes)}
@@ -94,8 +89,11 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
         return work | most | {"outcome": NOTHING_TO_DO.partition(":")[0] if planned.empty else "to run"}
 
     rows = {"where": [asdict(log) for log in kept]} if kept else {}
-    plain = {**planned.to_dict(), "expected": expected and expected.to_dict(), **rows}
-    return Answer(plain=plain, lines=lines, cells=cells)
+    return Answer(
+        plain=lambda: {**planned.to_dict(), "expected": expected and expected.to_dict(), **rows},
+        lines=lines,
+        cells=cells,
+    )
 
 
 def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -108,9 +106,7 @@ def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
     request = {name: getattr(options, name) for name in ("start", "end", "sli", "chunk", "as_of")}
     if options.dry_run:
         planned = plan_backfill(config, **request)
-        if options.json:
-            return Answer(plain=backfill_plan_dict(planned))
-        return Answer(lines=backfill_plan_lines(planned))
+        return Answer(plain=lambda: backfill_plan_dict(planned), lines=lambda: backfill_plan_lines(planned))
 
     def print_part(number: int, parts: int, outcome: Outcome) -> None:
         if not options.json:
@@ -119,12 +115,12 @@ def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
     with Bars() as progress:
         outcome = backfill(config, **request, progress=progress, done=print_part)
     warnings = [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))]
-    plain, lines = None, []
-    if options.json:
-        plain = backfill_dict(outcome) | {"seconds": time.monotonic() - options.began}
-    else:
-        lines = backfill_lines(outcome, config, options.began)
-    return Answer(plain=plain, lines=lines, warnings=warnings, exit_code=WARNED if warnings else 0)
+    return Answer(
+        plain=lambda: backfill_dict(outcome) | {"seconds": time.monotonic() - options.began},
+        lines=lambda: backfill_lines(outcome, config, options.began),
+        warnings=warnings,
+        exit_code=WARNED if warnings else 0,
+    )
 
 
 def verify_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -140,8 +136,8 @@ def verify_answer(options: argparse.Namespace, config: Config) -> Answer:
         return compared | {"outcome": "all equal" if verification.equal else different}
 
     return Answer(
-        plain=verification.to_dict(),
-        lines=verification.lines(),
+        plain=verification.to_dict,
+        lines=verification.lines,
         exit_code=0 if verification.equal else DIFFERENT,
         cells=cells,
     )

@@ -35,14 +35,14 @@ def query_answer(options: argparse.Namespace, config: Config) -> Answer:
     )
     if frame.empty and options.slice:
         check_slice(opened(config, options.as_of), slice_of(options.slice))
-    if options.json:
-        cut = most_common if options.values else newest
-        return Answer(plain=records(frame if options.rows is None else cut(frame, options.rows)))
-    if frame.empty:
-        return Answer(lines=["no predictions in these windows and slices"])
-    lines = value_lines if options.values else query_lines
-    rows = ROWS if options.rows is None else options.rows
-    return Answer(lines=lines(frame, config, options.sli, rows, terminal_width()))
+    cut, told = (most_common, value_lines) if options.values else (newest, query_lines)
+
+    def lines() -> list[str]:
+        if frame.empty:
+            return ["no predictions in these windows and slices"]
+        return told(frame, config, options.sli, ROWS if options.rows is None else options.rows, terminal_width())
+
+    return Answer(plain=lambda: records(frame if options.rows is None else cut(frame, options.rows)), lines=lines)
 
 
 def slices_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -52,13 +52,14 @@ def slices_answer(options: argparse.Namespace, config: Config) -> Answer:
     from sli.judging.since_when import since_when
 
     frame = compare_slices(config, options.sli, start=options.start, end=options.end, support=options.support)
-    if options.json:
-        return Answer(plain=records(frame if options.rows is None else frame.head(options.rows)))
-    if frame.empty:
-        return Answer(lines=[f"no slice has {options.support} labelled predictions in this time"])
-    whole = since_when(config, frame.sli.iloc[0], end=options.end)
-    rows = 10 if options.rows is None else options.rows
-    return Answer(lines=slice_lines(frame, whole, config, rows, terminal_width()))
+
+    def lines() -> list[str]:
+        if frame.empty:
+            return [f"no slice has {options.support} labelled predictions in this time"]
+        whole = since_when(config, frame.sli.iloc[0], end=options.end)
+        return slice_lines(frame, whole, config, 10 if options.rows is None else options.rows, terminal_width())
+
+    return Answer(plain=lambda: records(frame if options.rows is None else frame.head(options.rows)), lines=lines)
 
 
 def compare_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -72,7 +73,7 @@ def compare_answer(options: argparse.Namespace, config: Config) -> Answer:
     with Bars() as progress:
         done = functools.partial(progress, "matching")
         found = compare(config, options.sli, {by: values.split(",")}, **within, progress=done)
-    return Answer(plain=found.to_dict(), lines=comparison_lines(found, config, terminal_width()))
+    return Answer(plain=found.to_dict, lines=lambda: comparison_lines(found, config, terminal_width()))
 
 
 def explain_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -88,4 +89,4 @@ def explain_answer(options: argparse.Namespace, config: Config) -> Answer:
         against=options.against,
         as_of=options.as_of,
     )
-    return Answer(plain=found.to_dict(), lines=found.lines())
+    return Answer(plain=found.to_dict, lines=found.lines)

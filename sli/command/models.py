@@ -56,14 +56,14 @@ def print_answer(options: argparse.Namespace, config: str, answer_of: AnswerOf) 
     """Print what a command answers for one config; returns the exit code. Raises SliError."""
     answer = answer_of(options, load_config(config, options.settings))
     if options.json:
-        print_json(answer.plain)
+        print_json(answer.plain())
     else:
         _print_answer(answer)
     return answer.exit_code
 
 
 def _print_answer(answer: Answer, of: str = "") -> None:
-    print_lines(answer.lines)
+    print_lines(answer.lines())
     sys.stdout.flush()
     print_warnings(answer.warnings, of)
 
@@ -110,7 +110,7 @@ def _printed(options: argparse.Namespace, model: Model, answer_of: AnswerOf) -> 
     def print_answer(config: Config) -> Done:
         answer = answer_of(own, config)
         if options.json:
-            return Done(name=model.name, exit_code=answer.exit_code, plain=answer.plain)
+            return Done(name=model.name, exit_code=answer.exit_code, plain=answer.plain())
         _print_answer(answer, f"{model.name}: ")
         return Done(name=model.name, exit_code=answer.exit_code, cells=answer.cells())
 

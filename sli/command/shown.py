@@ -37,22 +37,23 @@ def show_answer(options: argparse.Namespace, config: Config) -> Answer:
         except ConfigError:
             return {}
 
-    if options.json:
-        return Answer(plain=records(_shown_rows(options, config)), cells=cells)
-    if options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
+    def plain() -> object:
+        return records(_shown_rows(options, config))
+
+    if not options.json and options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
         try:
             with believed_at(config, options.as_of):
                 now = standing(config)
                 lines = overview_lines(config, now, options.as_of)
-            return Answer(lines=lines, cells=lambda: summary_cells(now))
+            return Answer(lines=lambda: lines, plain=plain, cells=lambda: summary_cells(now))
         except (ConfigError, StoreError) as error:
             if isinstance(error, StoreError) and options.as_of is None:
                 raise
             # For example an SLI in Python with --no-code, a changed config, or tiles of then that are gone: what was
             # published can still be read.
             lines = [f"# no overview: {error.what}", *_table_lines(options, config)]
-            return Answer(lines=lines, cells=cells)
-    return Answer(lines=_table_lines(options, config), cells=cells)
+            return Answer(lines=lambda: lines, plain=plain, cells=cells)
+    return Answer(lines=lambda: _table_lines(options, config), plain=plain, cells=cells)
 
 
 def believed_at(config: Config, as_of: str | None) -> AbstractContextManager[None]:

@@ -96,7 +96,7 @@ def ranked_slices(
 
 def _behind(rows: pd.DataFrame, whole: pd.DataFrame, sli: Sli) -> pd.DataFrame:
     """The rows of slices with the columns `whole`, `behind` and `surely`; `whole` has one row."""
-    sign, counted = _direction(sli), "labelled" if rests_on_labels(sli) else "predictions"
+    sign, counted = 1 if sli.direction == "higher" else -1, "labelled" if rests_on_labels(sli) else "predictions"
     all_of_them = whole.iloc[np.zeros(len(rows), dtype=int)]
     numbers = rows[counted].to_numpy(dtype=np.float64)
     difference = of_sharing(
@@ -126,15 +126,7 @@ def _compared(slis: Sequence[Sli], name: str | None) -> Sli:
         )
     by_name = {sli.name: sli for sli in slis}
     check_known(f"there is no SLI '{name}'", name, by_name, where="--sli")
+    if by_name[name].direction is None:
+        todo = "give it an objective, for example '>= 0.4'"
+        raise ConfigError(f"{name} does not say which direction is better", where="--sli", todo=todo)
     return by_name[name]
-
-
-def _direction(sli: Sli) -> int:
-    """1 if higher is better, -1 if lower is. Raises ConfigError."""
-    if sli.direction is None:
-        raise ConfigError(
-            f"{sli.name} does not say which direction is better",
-            where="--sli",
-            todo="give it an objective, for example '>= 0.4'",
-        )
-    return 1 if sli.direction == "higher" else -1

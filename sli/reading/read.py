@@ -155,9 +155,7 @@ def _ordered(rows: pa.Table, sets: Sequence[tuple[str, ...]], slices: Sequence[S
 
 def _open(source: str | Path | Config) -> tuple[Store, Zone]:
     """The store, and the zone in which times without one are read."""
-    if isinstance(source, Config):
-        return Store(source.store, source.storage), source.zone
-    if str(source).endswith((".yaml", ".yml")):
+    if isinstance(source, Config) or str(source).endswith((".yaml", ".yml")):
         config = load_config(source)
         return Store(config.store, config.storage), config.zone
     return Store(str(source)), zone("UTC")

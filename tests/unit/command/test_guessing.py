@@ -312,7 +312,7 @@ def test_conditions_are_offered_for_fields_that_say_which_rows_are_meant() -> No
     log = sample(
         environment=["prod"] * 30 + ["dev's"] * 10, is_shadow=[False] * 39 + [True], colour=["red", "blue"] * 20
     )
-    assert [(each.sql, each.check) for each in conditions(log, set())] == [
+    assert [(each.value, each.check) for each in conditions(log, set())] == [
         ("environment = 'prod'", "only such rows? environment is prod 75%, dev's 25%"),
         ("NOT is_shadow", "only such rows? is_shadow is False 98%, True 2%"),
     ]

@@ -244,7 +244,7 @@ def test_a_flow_run_of_a_folder_runs_all_its_models_and_fails_if_one_does(
 
     monkeypatch.setattr(flow, "recompute_model", recompute_model)
     monkeypatch.setattr(flow, "get_run_logger", lambda: SimpleNamespace(info=told.append, error=told.append))
-    monkeypatch.setattr(flow, "show_models", lambda name, lines: shown.extend([name, *lines]))
+    monkeypatch.setattr(flow, "show_text", lambda name, _, lines, __: shown.extend([name, *lines]))
     monkeypatch.setattr(flow, "name_run", lambda *parts: names.append(", ".join(parts)))
     failed = flow.recompute.fn(Recompute(config=str(folder), as_of=datetime(2024, 1, 17)))
     assert failed.type.value == "FAILED"

@@ -286,7 +286,7 @@ class Slices:
         objective = self.slis[number].objective
         return replace(
             side,
-            **{name: float(getattr(one, name)[0]) for name in ("value", "low", "high", "missing_low", "missing_high")},
+            **{name: getattr(one, name).item() for name in ("value", "low", "high", "missing_low", "missing_high")},
             reason=one.reason[0],
             predictions=int(found.predictions[at]),
             labelled=int(found.labelled[at]),

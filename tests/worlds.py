@@ -173,3 +173,14 @@ def config_of(task, slis):
 def built_in(task):
     """The config's entries of every built-in series."""
     return [{"sli": sli, "name": name, **given} for name, (sli, given) in series(task).items()]
+
+
+def fewest(entries, declared):
+    """Those of a config's entries that together need every state of all of them, of every reference."""
+    known, kept = set(), []
+    for entry, sli in zip(entries, declared, strict=True):
+        needed = {(state.id, sli.reference) for state in sli.formula.states.values()}
+        if not needed <= known:
+            kept.append(entry)
+            known |= needed
+    return kept

@@ -45,15 +45,27 @@ def random_frames(number, size, missing=0.2, seed=1):
         yield frame(label, score)
 
 
-def merged(formula, frames):
-    """What the value of a formula sees of each frame, its states computed by DuckDB."""
-    rows = pd.concat([pairs.assign(row=i) for i, pairs in enumerate(frames)])
-    n = len(frames)
-    with duckdb.connect(config={"threads": 1}) as con:
-        con.register("pairs", pa.Table.from_pandas(rows, preserve_index=False))
-        states = {name: kept(con, state, n) for name, state in formula.states.items()}
-    predictions, labelled = (np.bincount(rows.row[flags], minlength=n) for flags in (rows.row >= 0, rows.labelled))
-    return Merged(predictions, labelled, states, np.zeros(n, dtype=np.int64))
+class Rows:
+    """The pairs of frames, a row each; states are computed by DuckDB, each once for all formulas that need it."""
+
+    def __init__(self, frames):
+        self.rows, self.n, self.states = (
+            pd.concat([pairs.assign(row=i) for i, pairs in enumerate(frames)]),
+            len(frames),
+            {},
+        )
+        self.con = duckdb.connect(config={"threads": 1})
+        self.con.register("pairs", pa.Table.from_pandas(self.rows, preserve_index=False))
+
+    def merged(self, formula):
+        """What the value of a formula sees."""
+        for state in formula.states.values():
+            if state.id not in self.states:
+                self.states[state.id] = kept(self.con, state, self.n)
+        states = {name: self.states[state.id] for name, state in formula.states.items()}
+        counted = self.rows.row >= 0, self.rows.labelled
+        predictions, labelled = (np.bincount(self.rows.row[flags], minlength=self.n) for flags in counted)
+        return Merged(predictions, labelled, states, np.zeros(self.n, dtype=np.int64))
 
 
 def kept(con, state, n):
@@ -78,6 +90,11 @@ def kept(con, state, n):
 FRAMES = [*random_frames(20, 60), frame([], []), frame([None, True], [0.3, math.nan])]
 
 
+@pytest.fixture(scope="module")
+def rows():
+    return Rows(FRAMES)
+
+
 def formula_of(name, given):
     return entries("binary")[name].make(**given)
 
@@ -85,9 +102,9 @@ def formula_of(name, given):
 @pytest.mark.parametrize(("name", "given"), CASES)
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
 @config_context(skip_parameter_validation=True)  # much of the time of thousands of calls on few pairs
-def test_values_equal_their_twins(name, given):
+def test_values_equal_their_twins(rows, name, given):
     formula, twin = formula_of(name, given), partial(twins.TWINS[name], **given)
-    values = formula.value(merged(formula, FRAMES))
+    values = formula.value(rows.merged(formula))
     assert values.value == pytest.approx([twin(pairs) for pairs in FRAMES], rel=1e-12, abs=1e-12, nan_ok=True)
     undefined = np.array([reason is not None for reason in values.reason])
     assert (np.isnan(values.value) == undefined).all()
@@ -97,9 +114,9 @@ def test_values_equal_their_twins(name, given):
 
 
 @pytest.mark.parametrize(("name", "given"), CASES)
-def test_intervals_hold_the_value_and_exist_unless_the_docs_say_none(name, given):
+def test_intervals_hold_the_value_and_exist_unless_the_docs_say_none(rows, name, given):
     formula = formula_of(name, given)
-    values = formula.value(merged(formula, FRAMES))
+    values = formula.value(rows.merged(formula))
     known = ~np.isnan(values.low)
     assert (known == ~np.isnan(values.high)).all()
     assert known.any() == (name not in WITHOUT_INTERVAL and given.get("k") not in (1.5, 100))
@@ -129,12 +146,12 @@ def test_a_parameter_out_of_range_is_a_config_error(name, given):
         formula_of(name, given)
 
 
-def test_a_constant_on_all_prices_moves_cost_and_its_interval_by_that_constant():
+def test_a_constant_on_all_prices_moves_cost_and_its_interval_by_that_constant(rows):
     names = ("false_positive", "false_negative", "true_positive", "true_negative")
     costs, dearer = (
         formula_of("cost", dict(zip(names, prices, strict=True))) for prices in ((4, 1, -7, 2), (7, 4, -4, 5))
     )
-    values, other = (formula.value(merged(formula, FRAMES)) for formula in (costs, dearer))
+    values, other = (formula.value(rows.merged(formula)) for formula in (costs, dearer))
     for name in ("value", "low", "high"):
         assert getattr(other, name) == pytest.approx(getattr(values, name) + 3, abs=1e-12, nan_ok=True)
     assert (costs.range, dearer.range) == ((-7, 4), (-4, 7))
@@ -143,4 +160,4 @@ def test_a_constant_on_all_prices_moves_cost_and_its_interval_by_that_constant()
 def test_a_threshold_is_a_decision_of_its_own():
     formula = formula_of("recall", {"threshold": 0})
     pairs = frame([True, False, True], [0.1, 0.2, 0.9])
-    assert formula.value(merged(formula, [pairs])).value[0] == 1
+    assert formula.value(Rows([pairs]).merged(formula)).value[0] == 1

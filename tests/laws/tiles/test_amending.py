@@ -10,7 +10,7 @@ from builders import small_world
 from deltalake import DeltaTable, write_deltalake
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, text
-from worlds import built_in, columns_of, config_of, pairs_of
+from worlds import built_in, columns_of, config_of, fewest, pairs_of
 
 import sli
 from sli.config.load import checked
@@ -33,17 +33,15 @@ def logs_of(task):
 
 
 def config(task, folder, kinds=None):
-    """All built-in SLIs of a task, or those that need only states of these kinds; each in a store of its own."""
+    """Built-in SLIs that need every state of a task, or every one of these kinds; each in a store of its own."""
     tree = config_of(task, built_in(task)) | {"store": str(folder / f"store-{bool(kinds)}"), "grains": ["day"]}
     for log in ("predictions", "feedback"):
         tree[log] = tree[log] | {"path": str(folder / log)}
     reference = folder / "reference.parquet"
     slis = [sli | ({"against": str(reference)} if isinstance(sli.get("against"), str) else {}) for sli in tree["slis"]]
-    every = checked(tree | {"slis": slis, "folder": str(folder)})
-    if kinds is None:
-        return every
-    kept = [sli for sli, one in zip(slis, every.declared, strict=True) if kinds_of(one) <= kinds]
-    return checked(tree | {"slis": kept, "folder": str(folder)})
+    every = checked(tree | {"slis": slis, "folder": str(folder)}).declared
+    pairs = [pair for pair in zip(slis, every, strict=True) if kinds is None or kinds_of(pair[1]) <= kinds]
+    return checked(tree | {"slis": fewest(*zip(*pairs, strict=True)), "folder": str(folder)})
 
 
 def kinds_of(sli):

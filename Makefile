@@ -66,6 +66,7 @@ lock: install
 SIZES ?= 1000000 10000000
 READING ?= 8664 83439 161014 238974 359052 1000000 10000000
 MEMORY ?= 10000000
+WHOLE ?= 1000000
 SIZE ?= 10000000
 LOGS ?= .bench-logs
 ROUNDS ?= 3
@@ -85,6 +86,7 @@ bench: install $(PEERS)
 	$(BIN)/python tests/bench/memory.py --folder $(LOGS) --predictions $(MEMORY)
 	$(BIN)/python tests/bench/scaling.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/wide.py --folder $(LOGS)
+	$(BIN)/python tests/bench/whole.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(WHOLE)
 	$(BIN)/python tests/bench/fixed.py --folder $(LOGS)
 	$(BIN)/python tests/bench/catalogue.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/scheduled.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)

@@ -44,7 +44,7 @@ def measured(
     gigabytes: float = 20,
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What a script (its text or its file) prints, with its `peak_mb` and its `whole` seconds, imports too.
+    """What a script (its text or its file) prints, with its `peak_mb` and its `whole` and `cpu` seconds, imports too.
 
     Raises Failed beyond a limit, and where the script fails.
     """
@@ -88,6 +88,7 @@ def measured(
     return {
         **json.loads(printed.splitlines()[-1]),
         "whole": whole,
+        "cpu": usage.ru_utime + usage.ru_stime,
         "peak_mb": max(peak, usage.ru_maxrss * 1024) / 1e6,
         "processes_mb": sorted((each / 1e6 for each in processes.values()), reverse=True)[:4],
     }

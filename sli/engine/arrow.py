@@ -7,7 +7,7 @@ text without nulls; lists of fewer than 2^31 elements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -62,28 +62,34 @@ def text_bytes(column: Column) -> memoryview:
     return memoryview(text)[first:last]
 
 
-def list_column(flat: pa.Table, owner: Integers, rows: int, kind: pa.DataType) -> Column:
-    """A column of `rows` lists of type `kind`: element i of `flat` belongs to list `owner[i]`; `owner` ascends.
+def float_column(values: npt.NDArray[np.float64]) -> Column:
+    """A column of these floats."""
+    buffer = pa.py_buffer(np.ascontiguousarray(values, np.float64).data)
+    return pa.Array.from_buffers(pa.float64(), len(values), [None, buffer])
 
-    The columns of `flat` are the fields of a list's element, in their order; a single column is the element itself.
+
+def list_column(offsets: Integers, elements: Mapping[str, Column], kind: pa.DataType) -> Column:
+    """A column of lists of type `kind`: list i has the elements `offsets[i]` up to `offsets[i + 1]`.
+
+    The columns of `elements` are the fields of a list's element, in their order; a single column is the element itself.
     """
     if not isinstance(kind, pa.ListType):
         raise TypeError(f"expected a type of lists, found {kind}")
-    offsets = pa.array(np.searchsorted(owner, np.arange(rows + 1)), pa.int32())
-    element: pa.DataType = kind.value_type
+    ends, element = pa.array(offsets, pa.int32()), kind.value_type
     if not isinstance(element, pa.StructType):
-        return pa.ListArray.from_arrays(offsets, _combined(flat.column(0).cast(element))).cast(kind)
+        (values,) = elements.values()
+        return pa.ListArray.from_arrays(ends, values.cast(element)).cast(kind)
     fields = [element.field(i) for i in range(element.num_fields)]
-    values = [_combined(flat.column(i).cast(field.type)) for i, field in enumerate(fields)]
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, fields=fields)).cast(kind)
+    columns = [elements[field.name].cast(field.type) for field in fields]
+    return pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(columns, fields=fields)).cast(kind)
 
 
-def flatten_lists(column: ChunkedColumn, rows: Rows, names: Sequence[str]) -> tuple[Integers, dict[str, Column]]:
-    """The lists of these rows end to end: the offset of each list, and the fields of their elements by name.
+def flatten_lists(column: ChunkedColumn, names: Sequence[str]) -> tuple[Integers, dict[str, Column]]:
+    """The lists of a column end to end: the offset of each list, and the fields of their elements by name.
 
     List i takes elements `offsets[i]` up to `offsets[i + 1]`. A single name names the element itself.
     """
-    lists = _combined(column.take(pa.array(rows, pa.int64())))
+    lists = combined(column)
     assert isinstance(lists, pa.ListArray)
     sizes = np.nan_to_num(lists.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
     elements: Column = lists.flatten()
@@ -91,12 +97,25 @@ def flatten_lists(column: ChunkedColumn, rows: Rows, names: Sequence[str]) -> tu
     return np.concatenate([[0], np.cumsum(sizes)]), dict(zip(names, fields, strict=True))
 
 
+def lists_of_rows(flat: pa.Table, owner: str, rows: int) -> tuple[Integers, dict[str, Column]]:
+    """What `list_column` needs for `rows` lists: element i belongs to the list of number `owner`, which ascends."""
+    offsets = np.searchsorted(np.asarray(flat.column(owner), np.int64), np.arange(rows + 1))
+    return offsets, {name: combined(flat.column(name)) for name in flat.schema.names if name != owner}
+
+
+def concat_columns(parts: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+    """Columns of the same names, one after the other."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: pa.concat_arrays([part[name] for part in parts]) for name in parts[0]}
+
+
 def _fields(elements: Column) -> list[Column]:
     assert isinstance(elements, pa.StructArray)
     return elements.flatten()
 
 
-def _combined(column: ChunkedColumn) -> Column:
+def combined(column: ChunkedColumn) -> Column:
     """A column in one piece."""
     array: Column | ChunkedColumn = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # of no chunks, or of more bytes than one piece can have

@@ -13,14 +13,13 @@ import pyarrow as pa
 
 from sli.calendar.interval import ALWAYS, BEGINNING, Interval
 from sli.config.model import Config
-from sli.engine.arrow import list_column
+from sli.engine.arrow import list_column, lists_of_rows
 from sli.engine.connection import scratch
 from sli.matching.duplicates import prediction_order
 from sli.matching.id_index import ID_HASH, IdIndex
 from sli.matching.sides import valid_predictions
 from sli.planning.late_feedback import why_unmatched
 from sli.schemas import UNMATCHED
-from sli.slis.states import integers
 
 
 def with_reasons(
@@ -54,7 +53,7 @@ def with_reasons(
             "UNION ALL SELECT row, id, t, reason FROM unmatched WHERE NOT asked) ORDER BY row, id, t"
         ).to_arrow_table()
     kind = pa.list_(UNMATCHED)
-    lists = list_column(flat.drop_columns(["row"]), integers(flat.column("row")), len(places), kind)
+    lists = list_column(*lists_of_rows(flat, "row", len(places)), kind)
     order = np.arange(len(tiles))
     order[places] = len(tiles) + np.arange(len(places))
     old = tiles.column("strays").cast(kind)

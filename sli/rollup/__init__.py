@@ -3,6 +3,6 @@
 Imports `tiles` and the wings below it. Must not read a log, except for reference tables, or know what is published.
 
 In the order of the data: `days` merges the tiles of each local day; `cover` chooses the few nodes that make up a
-window; `merge` builds these nodes and merges them, with the SQL of each kind of state; `reference` reads the tables
+window; `merge` builds these nodes and merges them, `lists` what of their states are lists; `reference` reads the tables
 that windows are compared with; `evaluate` computes values in batches; `results` turns them into rows.
 """

@@ -1,7 +1,7 @@
 """Tiles merged into a tree in DuckDB, and each window as the merge of the few nodes that cover it.
 
-So windows of an hour, a day, 30 days and all the time since deployment cost about the same. Lists are merged for some
-of the rows at a time. Limit: all tiles of the windows are loaded into DuckDB, which spills to disk beyond its memory.
+So windows of an hour, a day, 30 days and all the time since deployment cost about the same. States of parts are
+merged here, lists in `lists` and for some of the rows at a time. Limit: all tiles of the windows are in memory.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import Instants
-from sli.engine.arrow import flatten_lists, list_column
+from sli.engine.arrow import list_column
 from sli.rollup.cover import DAYS, RADIX, Timeline
+from sli.rollup.lists import Pieces, StoredLists
 from sli.slices import OTHER, SliceBy, slice_text
 from sli.slis import State
-from sli.slis.kinds.lists import Elements, ListState
+from sli.slis.kinds.lists import ListState
 from sli.slis.kinds.parts import PartsState, arrays_of, part_columns, read_sql
 from sli.slis.kinds.windows import WindowValues
 from sli.slis.states import Integers, MergedState, integers
 
+NO_PIECES = Pieces(*(np.array([], dtype=np.int64) for _ in Pieces._fields))
 OWN = "own"
 """The side of the windows that are rolled up; windows that they are compared with have another side."""
 
@@ -45,8 +47,8 @@ class TileTables:
 class Rows:
     """The (window, slice) rows of some windows, ordered by window and slice."""
 
-    def __init__(self, table: pa.Table, side: str = OWN, first: int = 0) -> None:
-        self.table, self.side = table, side
+    def __init__(self, table: pa.Table, pieces: Pieces, side: str = OWN, first: int = 0) -> None:
+        self.table, self.pieces, self.side = table, pieces, side
         self.first = first
         """The position of the first row among all rows of the windows."""
         self.window = integers(table.column("w"))
@@ -55,16 +57,14 @@ class Rows:
         self.slice = table.column("slice")
         self.predictions = integers(table.column("predictions"))
         self.labelled = integers(table.column("labelled"))
-        single = table.column("position").null_count == 0 and bool((integers(table.column("parts")) == 1).all())
-        self.position = integers(table.column("position")) if single else None
-        """The position of the tile of each row, if each row is a single tile; else None."""
 
     def __len__(self) -> int:
         return len(self.table)
 
     def part(self, first: int, last: int) -> Rows:
         """The rows from `first` up to `last`."""
-        return Rows(self.table.slice(first, last - first), self.side, self.first + first)
+        pieces = self.pieces.part(first, last)
+        return Rows(self.table.slice(first, last - first), pieces, self.side, self.first + first)
 
 
 class TileTree:
@@ -80,6 +80,8 @@ class TileTree:
     ) -> None:
         self.con, self.states, self.columns = con, states, part_columns(states.values())
         self.lists = [state for state in states.values() if isinstance(state, ListState)]
+        self.stored: dict[str, StoredLists] = {}
+        """The lists of each state, once windows of several nodes need them."""
         tiles, days, midnights = tables.tiles, tables.days, tables.midnights
         numbers = tiles.column("start").cast(pa.int64()).to_numpy() // tile
         mergeable = tiles.column("span").to_numpy(zero_copy_only=False) == "tile" if len(tiles) else slice(None)
@@ -138,18 +140,11 @@ class TileTree:
             "CREATE TEMP TABLE nodes AS "
             f"SELECT level, number, s.code, t.position, t.predictions, t.labelled{parts} {CODED_TILES}"
         )
-        self._lists_loaded = False
 
-    def _load_lists(self) -> None:
-        """Create for each list state a table with one row per element. Only windows of several nodes need them."""
-        if self._lists_loaded:
-            return
-        self._lists_loaded = True
-        for state in self.lists:
-            self.con.execute(
-                f"CREATE TEMP TABLE {state.id} AS SELECT level, number, code, {state.unnested} "
-                f"FROM (SELECT level, number, s.code, unnest(t.{state.id}) AS x {CODED_TILES})"
-            )
+    def _lists_of(self, state: ListState) -> StoredLists:
+        if state.id not in self.stored:
+            self.stored[state.id] = StoredLists(state, self.placed.column(state.id))
+        return self.stored[state.id]
 
     def _merged_columns(self) -> str:
         """SQL that merges the parts of states."""
@@ -159,18 +154,27 @@ class TileTree:
         """Build `steps` levels above level `first` (0 or DAYS), each from the level below it."""
         away = 1 if first == 0 else -1
         while self._built[first] < steps:
-            self._load_lists()
             below = first + away * self._built[first]
+            level = below + away
             self._built[first] += 1
-            group = f"{below + away} AS level, number // {RADIX} AS number, code"
             self.con.execute(
-                f"INSERT INTO nodes SELECT {group}, NULL AS position{self._merged_columns()} FROM nodes "
-                f"WHERE level = {below} GROUP BY ALL"
+                f"INSERT INTO nodes SELECT {level} AS level, number // {RADIX} AS number, code, "
+                f"row_number() OVER (ORDER BY number // {RADIX}, code) - 1 AS position{self._merged_columns()} "
+                f"FROM nodes WHERE level = {below} GROUP BY number // {RADIX}, code"
             )
-            for state in self.lists:
-                source = f"SELECT {group}, {state.names} FROM {state.id} WHERE level = {below}"
-                merged = state.merged(source, "level, number, code")
-                self.con.execute(f"INSERT INTO {state.id} SELECT level, number, code, {state.names} FROM ({merged})")
+            if self.lists:
+                rows = int(self.con.execute(f"SELECT count(*) FROM nodes WHERE level = {level}").fetchall()[0][0])
+                pieces = self._pieces(
+                    "SELECT n.position AS row, b.level, b.position FROM nodes b JOIN nodes n ON n.code = b.code "
+                    f"AND n.number = b.number // {RADIX} WHERE n.level = {level} AND b.level = {below}"
+                )
+                for state in self.lists:
+                    self._lists_of(state).add_level(level, pieces, rows)
+
+    def _pieces(self, sql: str) -> Pieces:
+        """The lists that rows are merged from, in the order of the rows."""
+        table = self.con.sql(f"FROM ({sql}) ORDER BY row").to_arrow_table()
+        return Pieces(*(integers(table.column(name)) for name in Pieces._fields))
 
     def distinct(self, state: State) -> int:
         """How many different values the lists of a state have in all tiles together."""
@@ -201,16 +205,17 @@ class TileTree:
         )
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE cover_{side} AS FROM cover_arrow")
         self._place(capped, side)
+        nodes_of_rows = f"cover_{side} JOIN nodes USING (level, number) JOIN placed_{side} USING (w, code)"
         self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row, any_value(position) AS position, count(*) AS parts"
-            f"{self._merged_columns()} FROM cover_{side} JOIN nodes USING (level, number) "
-            f"JOIN placed_{side} USING (w, code) GROUP BY row"
+            f"CREATE OR REPLACE TEMP TABLE merged AS SELECT row{self._merged_columns()} "
+            f"FROM {nodes_of_rows} GROUP BY row"
         )
         rows = self.con.sql(
-            f"SELECT w, p.target AS code, s.slice_by, s.slice, position, parts, {read_sql(self.columns)} FROM merged "
+            f"SELECT w, p.target AS code, s.slice_by, s.slice, {read_sql(self.columns)} FROM merged "
             f"JOIN {_places(side)} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
         ).to_arrow_table()
-        return Rows(rows, side)
+        pieces = self._pieces(f"SELECT row, level, position FROM {nodes_of_rows}") if self.lists else NO_PIECES
+        return Rows(rows, pieces, side)
 
     def _place(self, capped: bool, side: str) -> None:
         """Create table `placed_<side>`: the row of each window and slice; slices beyond a cap share one row."""
@@ -225,17 +230,6 @@ class TileTree:
             f"{caps})"
         )
 
-    def _list_sql(self, state: ListState, rows: Rows) -> str:
-        """SQL of the elements of a list state in merged rows, in order: the row and then their fields."""
-        self._load_lists()
-        within = f"(FROM placed_{rows.side} WHERE row >= {rows.first} AND row < {rows.first + len(rows)})"
-        names = ", ".join(f"{state.id}.{name}" for name in state.fields)
-        source = (
-            f"SELECT row, {names} FROM cover_{rows.side} c JOIN {state.id} USING (level, number) "
-            f"JOIN {within} p USING (w, code)"
-        )
-        return f"SELECT row, {state.names} FROM ({state.merged(source, 'row')}) ORDER BY row, {state.order}"
-
     def as_tiles(self, rows: Rows) -> pa.Table:
         """The rows of the last `merge` in the form of tiles: w, slice_by, slice, predictions, labelled, and states."""
         values = "".join(
@@ -249,9 +243,8 @@ class TileTree:
             "ORDER BY row"
         ).to_arrow_table()
         for state in self.lists:
-            flat = self.con.sql(self._list_sql(state, rows)).to_arrow_table()
-            column = list_column(flat.drop_columns(["row"]), integers(flat.column("row")), len(tiles), state.type)
-            tiles = tiles.append_column(state.id, column)
+            lists = self._lists_of(state).merge(rows.pieces, len(rows))
+            tiles = tiles.append_column(state.id, list_column(*lists, state.type))
         return tiles
 
     def values(self, state: State, rows: Rows, grain: str, starts: Instants) -> MergedState:
@@ -259,17 +252,8 @@ class TileTree:
         if isinstance(state, PartsState):
             return state.read(arrays_of(state, rows.table))
         if isinstance(state, ListState):
-            return state.read(*self._elements(state, rows))
+            return state.read(*self._lists_of(state).merge(rows.pieces, len(rows)))
         return self._window_values(state, rows, grain, starts)
-
-    def _elements(self, state: ListState, rows: Rows) -> tuple[Integers, Elements]:
-        """The lists of the rows, laid end to end: their offsets, and the columns of their elements."""
-        if rows.position is not None:
-            # Each row is one tile, and the list of a tile is stored in order.
-            return flatten_lists(self.placed.column(state.id), rows.position, list(state.fields))
-        flat = self.con.sql(self._list_sql(state, rows)).to_arrow_table()
-        offsets = np.searchsorted(integers(flat.column("row")), rows.first + np.arange(len(rows) + 1))
-        return offsets, {name: flat.column(name) for name in state.fields}
 
     def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> WindowValues:
         """Values of a Python function on all pairs of a window; NaN where it ran on a sample instead."""

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from sli.engine.arrow import list_column
 from sli.engine.sql import literal, quoted, text_of
 from sli.matching.spec import Spec
 from sli.slices import ALL, SliceBy, bin_names
 from sli.slis.kinds.lists import ListState
 from sli.slis.kinds.parts import Part, PartsState, part_columns
-from sli.slis.states import Unit, integers
+from sli.slis.states import Unit
 
 
 def slice_values_sql(columns: SliceBy, spec: Spec) -> str:
@@ -84,8 +83,8 @@ def _of_parts(spec: Spec, unit: Unit) -> list[PartsState]:
 
 
 def _columns(spec: Spec) -> dict[str, Part]:
-    """All that is aggregated in one query: the parts of states over pairs, and the sizes of lists."""
-    return part_columns(_of_parts(spec, "pair")) | {f"n_{state.id}": state.size for state in _lists(spec) if state.size}
+    """All that is aggregated in one query: the parts of states over pairs."""
+    return part_columns(_of_parts(spec, "pair"))
 
 
 def _groups_sql(columns: SliceBy, spec: Spec) -> str:
@@ -131,10 +130,8 @@ def aggregate_pairs(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec
         f"predictions, labelled{values} FROM cells{joins} ORDER BY cell"
     ).to_arrow_table()
     for state in _lists(spec):
-        elements = state.collected(_in_cells(state, columns, spec, finest))
-        flat = con.sql(f"{elements} ORDER BY cell, {state.order}").to_arrow_table()
-        column = list_column(flat.drop_columns(["cell"]), integers(flat.column("cell")), len(tiles), state.type)
-        tiles = tiles.append_column(state.id, column)
+        elements = con.sql(state.collected(_in_cells(state, columns, spec, finest)))
+        tiles = tiles.append_column(state.id, state.column(elements, "cell", len(tiles)))
     return tiles
 
 

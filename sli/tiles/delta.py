@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config.model import Config
-from sli.engine.arrow import list_column
 from sli.engine.connection import connected, scratch
 from sli.schemas import UTC
 from sli.slis import State
@@ -107,9 +106,7 @@ class _Update:
 
     def _list(self, state: ListState) -> pa.Array[pa.ListScalar[pa.DataType]]:
         """The updated lists of a state, one a tile. Raises CannotAmend."""
-        elements = f"SELECT row, {state.names} FROM ({state.updated(self.con)}) ORDER BY row, {state.order}"
-        flat = self.con.sql(elements).to_arrow_table()
-        return list_column(flat.drop_columns(["row"]), integers(flat.column("row")), self.rows, state.type)
+        return state.column(self.con.sql(state.updated(self.con)), "row", self.rows)
 
 
 def update_tiles(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from sli.engine.arrow import integer_column
 from sli.engine.sql import text_of
-from sli.slis.kinds.lists import Elements, ListState, check_none, most_kept, smallest_sql
+from sli.slis.kinds.lists import Elements, Lists, ListState, check_none, in_order, most_kept, ranks
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
 from sli.slis.states import Floats, Integers, MergedState, State, integers, take
 
@@ -29,7 +30,6 @@ class DistinctState(ListState):
     kind = "distinct"
     resamples = False
     fields: ClassVar[Mapping[str, str]] = {"hash": "BIGINT"}
-    order = "hash"
     element_bytes = 30
     most_elements = DISTINCT
 
@@ -46,9 +46,15 @@ class DistinctState(ListState):
         hashed = f"SELECT DISTINCT cell, room, {_hash_sql('x')} AS h FROM ({values})"
         return f"SELECT cell, unnest(min(h, room)) AS hash FROM ({hashed}) GROUP BY cell"
 
-    def merged(self, source: str, group: str) -> str:
-        distinct = f"SELECT DISTINCT {group}, hash FROM ({source})"
-        return f"SELECT {group}, unnest({smallest_sql('hash', DISTINCT)}) AS hash FROM ({distinct}) GROUP BY {group}"
+    def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
+        hashes = integers(elements["hash"])
+        order = in_order(owner, hashes)
+        owner, hashes = owner[order], hashes[order]
+        new = np.ones(len(owner), dtype=bool)
+        new[1:] = (np.diff(owner) != 0) | (np.diff(hashes) != 0)
+        owner, hashes = owner[new], hashes[new]
+        smallest = ranks(owner, rows)[1] < DISTINCT
+        return Lists(ranks(owner[smallest], rows)[0], {"hash": integer_column(hashes[smallest])})
 
     def updated(self, con: duckdb.DuckDBPyConnection) -> str:
         """Raises CannotAmend if a hash goes, because other pairs may still have its value."""
@@ -56,7 +62,7 @@ class DistinctState(ListState):
             f"(SELECT row, unnest({self.id}) AS hash FROM {side})" for side in ("before", "after", "stored")
         )
         check_none(con, f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
-        return self.merged(f"SELECT * FROM {stored} UNION ALL SELECT * FROM {after}", "row")
+        return f"SELECT row, hash FROM {stored} UNION SELECT row, hash FROM {after}"
 
     def read(self, offsets: Integers, elements: Elements) -> Distincts:
         kept = np.diff(offsets)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from sli.slis.kinds.lists import Elements, Keyed, ListState, doubles
+from sli.engine.arrow import combined, integer_column
+from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, doubles, ranks
+from sli.slis.kinds.parts import ARROW
 from sli.slis.kinds.sums import exact_sum, read_sum, summable
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed
 from sli.slis.states import Floats, Integers, MergedState, State, integers
@@ -30,7 +34,6 @@ class GroupsState(ListState):
 
     kind = "groups"
     fields: ClassVar[Mapping[str, str]] = {"key": "VARCHAR", "count": "BIGINT", **SUMMED}
-    order = "key"
     keyed = True
     element_bytes = 150
     most_elements = 1 << 20
@@ -67,9 +70,16 @@ class GroupsState(ListState):
             f"SELECT c.cell, v.key::VARCHAR AS key{sums} FROM {source} WHERE v.key IS NOT NULL GROUP BY c.cell, v.key"
         )
 
-    def merged(self, source: str, group: str) -> str:
-        sums = "".join(f", sum({name}) AS {name}" for name in list(self.fields)[1:])
-        return f"SELECT {group}, key{sums} FROM ({source}) GROUP BY {group}, key"
+    def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
+        # A sum of nulls alone is null: the state has no amount.
+        how: Literal["sum"] = "sum"
+        sums = [(name, how, pc.ScalarAggregateOptions(min_count=1)) for name in list(self.fields)[1:]]
+        groups = pa.table({"owner": integer_column(owner), **elements}).group_by(["owner", "key"]).aggregate(sums)
+        ordered = groups.sort_by([("owner", "ascending"), ("key", "ascending")])
+        columns = {
+            name: combined(ordered.column(at).cast(ARROW[sql])) for at, (name, sql) in enumerate(self.fields.items(), 1)
+        }
+        return Lists(ranks(integers(ordered.column("owner")), rows)[0], columns)
 
     def updated(self, con: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as of every kind
         """Counts and sums can always be subtracted."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from sli.slis.kinds.lists import Elements, Keyed, ListState, check_none, doubles
-from sli.slis.kinds.parts import Part
+from sli.engine.arrow import float_column, integer_column
+from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, check_none, doubles, in_order, ranks
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
 from sli.slis.states import Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
 
@@ -27,6 +27,10 @@ BITS = 10
 """Significant bits of a rounded value: its relative error is at most 2**-BITS."""
 SPLIT = float(2 ** (53 - BITS) + 1)
 ROUNDABLE = 1e290
+UNUSED = 53 - BITS
+"""How many of the 64 bits of a rounded value are always 0."""
+CELLS = 4
+"""Rounded values are added up in a table of at most this many cells for each of them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,6 @@ class HistogramState(ListState):
 
     kind = "histogram"
     fields: ClassVar[Mapping[str, str]] = {"value": "DOUBLE", "count": "BIGINT", "marked": "BIGINT"}
-    order = "value"
     keyed = True
     element_bytes = 100
     most_elements = 8192
@@ -49,33 +52,32 @@ class HistogramState(ListState):
         return cls(of="x"), cls(of="x", where="x > 0", mark="x < 1")
 
     @property
-    def size(self) -> Part | None:
-        return Part("n", f"count({self.of}) FILTER (WHERE {self.where})", "sum", "BIGINT")
-
-    @property
     def values(self) -> str:
         return f"({self.of})::DOUBLE AS x{f', ({self.mark})::INTEGER AS mark' if self.mark else ''}"
 
     def collected(self, source: str) -> str:
-        value = f"CASE WHEN c.n_{self.id} > {EXACT_ROWS} THEN {rounded_sql('x', self.spread)} ELSE x END"
-        marked = f"{'sum(mark)' if self.mark else '0'}::BIGINT AS marked"
-        return (
-            f"SELECT c.cell, {value} + 0.0::DOUBLE AS value, count(*) AS count, {marked} FROM {source} "
-            "GROUP BY c.cell, value"
-        )
+        marked = f"{'mark' if self.mark else '0'}::BIGINT AS marked"
+        return f"SELECT c.cell, x + 0.0::DOUBLE AS value, 1::BIGINT AS count, {marked} FROM {source}"
 
     def _rounded(self) -> str:
         """SQL of a value in a list of `total` values."""
         rounded_value = f"{rounded_sql('value', self.spread)} + 0.0::DOUBLE"
         return f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_value} ELSE value END"
 
-    def merged(self, source: str, group: str) -> str:
-        totals = f"SELECT {group}, sum(count)::BIGINT AS total FROM source GROUP BY {group}"
-        values = f"SELECT {group}, {self._rounded()} AS key, count, marked FROM source JOIN totals USING ({group})"
-        return (
-            f"WITH source AS MATERIALIZED ({source}), totals AS ({totals}) SELECT {group}, key AS value, "
-            f"sum(count)::BIGINT AS count, sum(marked)::BIGINT AS marked FROM ({values}) GROUP BY {group}, key"
+    def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
+        histogram = Counted(
+            owner, doubles(elements["value"]), integers(elements["count"]), integers(elements["marked"])
         )
+        large = np.bincount(owner, weights=histogram.counts, minlength=rows) > EXACT_ROWS
+        if not large.any():
+            merged = histogram.sorted()
+        else:
+            of_large = large[owner]
+            rounded_values = histogram.at(of_large).rounded(self.spread)
+            merged = histogram.at(~of_large).sorted().with_rows_of(rounded_values.added_up(self.spread))
+        columns = integer_column(merged.counts), integer_column(merged.marked)
+        offsets, _ = ranks(merged.owner, rows)
+        return Lists(offsets, dict(zip(self.fields, (float_column(merged.value), *columns), strict=True)))
 
     def updated(self, con: duckdb.DuckDBPyConnection) -> str:
         """Raises CannotAmend also if a rounded histogram shrinks so much that it needs its exact values."""
@@ -116,6 +118,102 @@ class HistogramState(ListState):
             return Histograms(offsets, keys[key], counts, marked.astype(np.int64), all_exact, self.spread)
 
         return merged
+
+
+class Counted(NamedTuple):
+    """Elements of histograms while they are merged, with the row that owns each."""
+
+    owner: Integers
+    value: Floats
+    counts: Integers
+    marked: Integers
+
+    def at(self, which: Flags | Integers) -> Counted:
+        """These elements."""
+        return Counted(self.owner[which], self.value[which], self.counts[which], self.marked[which])
+
+    def rounded(self, spread: Spread) -> Counted:
+        """With rounded values."""
+        return self._replace(value=rounded(self.value, spread) + 0.0)
+
+    def sorted(self) -> Counted:
+        """By owner and value, with equal values added up."""
+        if not len(self.owner):
+            return self
+        owner, value, counts, marked = self.at(in_order(self.owner, self.value))
+        new = np.ones(len(owner), dtype=bool)
+        # A NaN equals itself here.
+        new[1:] = (np.diff(owner) != 0) | ((value[1:] != value[:-1]) & ~(np.isnan(value[1:]) & np.isnan(value[:-1])))
+        first = np.flatnonzero(new)
+        return Counted(owner[first], value[first], np.add.reduceat(counts, first), np.add.reduceat(marked, first))
+
+    def added_up(self, spread: Spread) -> Counted:
+        """As `sorted`, for rounded values: there are few, so most rows have many of all, and a table needs no sort."""
+        codes = codes_of(self.value, spread)
+        if codes is None:
+            return self.sorted()
+        codes = codes - codes.min()
+        present = np.zeros(int(codes.max()) + 1, dtype=bool)
+        present[codes] = True
+        column_of = np.cumsum(present) - 1
+        owners, row = _numbered(self.owner)
+        width = int(column_of[-1]) + 1
+        if len(owners) * width > CELLS * len(self.owner):
+            return self.sorted()
+        column = column_of[codes]
+        values = np.zeros(width)
+        values[column] = self.value
+        cell = row * width + column
+        # Sums of whole numbers below 2^53 are exact as floats.
+        counts = np.bincount(cell, weights=self.counts, minlength=len(owners) * width)
+        marked = np.bincount(cell, weights=self.marked, minlength=len(owners) * width)
+        filled = np.flatnonzero(counts)
+        row, column = np.divmod(filled, width)
+        return Counted(owners[row], values[column], counts[filled].astype(np.int64), marked[filled].astype(np.int64))
+
+    def with_rows_of(self, other: Counted) -> Counted:
+        """Together with other rows; both are sorted."""
+        if not len(self.owner):
+            return other
+        both = Counted(
+            np.concatenate([self.owner, other.owner]),
+            np.concatenate([self.value, other.value]),
+            np.concatenate([self.counts, other.counts]),
+            np.concatenate([self.marked, other.marked]),
+        )
+        return both.at(in_order(both.owner, np.arange(len(both.owner))))
+
+
+def _numbered(owner: Integers) -> tuple[Integers, Integers]:
+    """The owners that occur, ascending, and the number of each element's owner among them."""
+    occurs = np.zeros(int(owner.max()) + 1, dtype=bool)
+    occurs[owner] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[owner]
+
+
+def codes_of(values: Floats, spread: Spread) -> Integers | None:
+    """For each rounded value a small integer in the same order; None if a value keeps more bits than rounding leaves.
+
+    That happens for values that do not round: NaN, subnormal ones, and those beyond ROUNDABLE.
+    """
+    if spread == "real":
+        bits = _ordered_bits(values)
+        codes = bits >> UNUSED
+        whole = bits
+    else:
+        low = values < 0.5
+        whole = _ordered_bits(np.where(low, values, 1.0 - values))
+        # The distance to 1 falls as the value grows.
+        half = int(_ordered_bits(np.array([0.5]))[0]) >> UNUSED
+        codes = np.where(low, whole >> UNUSED, 2 * half - (whole >> UNUSED))
+    lost = np.where(whole < 0, ~whole, whole) & ((1 << UNUSED) - 1)
+    return None if lost.any() or np.isnan(values).any() else codes
+
+
+def _ordered_bits(values: Floats) -> Integers:
+    """The bits of floats as integers in the same order."""
+    bits = values.view(np.int64)
+    return bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True)

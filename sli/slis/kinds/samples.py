@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 import numpy as np
 
+from sli.engine.arrow import integer_column
 from sli.engine.sql import quoted, text_of
 from sli.slis.custom.function import Columns, Pairs
-from sli.slis.kinds.lists import Elements, ListState, check_none, doubles, most_kept
+from sli.slis.kinds.lists import Elements, Lists, ListState, check_none, doubles, in_order, most_kept, ranks
 from sli.slis.kinds.terms import Drawn, Reader, Term
 from sli.slis.states import Floats, Integers, MergedState, Objects, State, integers
 
@@ -39,7 +40,6 @@ class SampleState(ListState):
         "prediction": "DOUBLE",
         "columns": "VARCHAR[]",
     }
-    order = "key, truth, prediction"
     element_bytes = 100
     most_elements = SAMPLE_ROWS
 
@@ -68,9 +68,11 @@ class SampleState(ListState):
         least = f"SELECT c.cell, unnest(min(x, {most_kept(SAMPLE_ROWS)})) AS x FROM {source} GROUP BY c.cell"
         return f"SELECT cell, {self.unnested} FROM ({least})"
 
-    def merged(self, source: str, group: str) -> str:
-        place = f"row_number() OVER (PARTITION BY {group} ORDER BY {self.order})"
-        return f"SELECT {group}, {self.names} FROM ({source}) QUALIFY {place} <= {SAMPLE_ROWS}"
+    def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
+        order = in_order(owner, integers(elements["key"]), *(doubles(elements[x]) for x in ("truth", "prediction")))
+        smallest = order[ranks(owner[order], rows)[1] < SAMPLE_ROWS]
+        kept = {name: column.take(integer_column(smallest)) for name, column in elements.items()}
+        return Lists(ranks(owner[smallest], rows)[0], kept)
 
     def updated(self, con: duckdb.DuckDBPyConnection) -> str:
         """Raises CannotAmend if a full sample loses a pair: which pair would take its place is unknown."""
@@ -85,7 +87,7 @@ class SampleState(ListState):
         )
         check_none(con, f"SELECT 1 FROM ({before} EXCEPT ALL {after}) WHERE row IN ({full})")
         check_none(con, f"SELECT 1 FROM summed WHERE n < 0 AND row NOT IN ({full})")
-        return self.merged("SELECT *, unnest(range(n::BIGINT)) FROM summed WHERE n > 0", "row")
+        return f"SELECT row, {self.names} FROM (SELECT *, unnest(range(n::BIGINT)) FROM summed WHERE n > 0)"
 
     def read(self, offsets: Integers, elements: Elements) -> Samples:
         truth, prediction = (doubles(elements[name]) for name in ("truth", "prediction"))

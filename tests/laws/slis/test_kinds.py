@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sli.rollup import lists as stored_lists
 from sli.rollup.merge import TileTables, TileTree
 from sli.slis import kinds
+from sli.slis.kinds import histograms, lists
 from sli.slis.kinds.samples import Samples
 from sli.slis.kinds.terms import Reader
 from sli.slis.states import CannotAmend, State, take
@@ -243,6 +245,14 @@ def test_many_pairs_merge_to_the_same_bits_and_small_groups_are_added_up_before(
     check_same(merged(con, few)[1], tiles_of(con, in_one_tile(rows[:60])))
 
 
+def test_pairs_that_are_read_little_by_little_give_the_same_bits(con, monkeypatch):
+    whole, of_tiles = tiles_of(con, in_one_tile(large())), tiles_of(con, large())
+    monkeypatch.setattr(lists, "READ", 500)
+    check_same(tiles_of(con, in_one_tile(large())), whole)
+    monkeypatch.setattr(stored_lists, "TOGETHER", 100)
+    check_same(merged(con, of_tiles)[1], whole)
+
+
 # Updates
 
 
@@ -287,3 +297,21 @@ def test_a_large_state_loses_pairs_exactly_or_is_recomputed(con, number):
         except CannotAmend:
             continue
         assert rows_of(updated, state) == rows_of(expected, state), named(state)
+
+
+# Rounded histograms
+
+
+@pytest.mark.parametrize("spread", ["real", "probability"])
+@pytest.mark.parametrize("more", [[], [np.nan], [-np.nan, 1e300, -1e300], [5e-324, 0.0], [1.0, 0.5, 0.25]])
+def test_rounded_values_add_up_to_the_same_bits_in_a_table_and_by_sorting(spread, more):
+    random = np.random.default_rng(2)
+    values = random.beta(0.2, 0.2, 5000) if spread == "probability" else random.normal(scale=100, size=5000)
+    values = np.concatenate([values, more, more])
+    ones, owner = np.ones(len(values), dtype=np.int64), random.integers(0, 3, len(values)) * 2
+    rows = histograms.Counted(owner, values, ones, ones * (values > 0.1)).rounded(spread)
+    for one, other in zip(rows.added_up(spread), rows.sorted(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    order = np.argsort(rows.value[~np.isnan(rows.value)])
+    codes = histograms.codes_of(rows.value[~np.isnan(rows.value)], spread)
+    assert codes is None or (np.diff(codes[order]) >= 0).all()

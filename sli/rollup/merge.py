@@ -176,11 +176,12 @@ class TileTree:
         table = self.con.sql(f"FROM ({sql}) ORDER BY row").to_arrow_table()
         return Pieces(*(integers(table.column(name)) for name in Pieces._fields))
 
-    def distinct(self, state: State) -> int:
-        """How many different values the lists of a state have in all tiles together."""
+    def distinct(self, state: ListState) -> int:
+        """How many different values the lists of a state have in all tiles together, or more than its lists keep."""
         if state.id not in self._distinct_values:
-            elements = pc.list_flatten(self.placed.column(state.id))
-            self._distinct_values[state.id] = len(pc.unique(pc.struct_field(elements, 0)))
+            values = pc.struct_field(pc.list_flatten(self.placed.column(state.id)), 0)
+            number = len(pc.unique(values.slice(0, 2 * state.most_elements)))
+            self._distinct_values[state.id] = number if number > state.most_elements else len(pc.unique(values))
         return self._distinct_values[state.id]
 
     def most_rows(self, starts: Instants, ends: Instants) -> Integers:

@@ -38,7 +38,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 
 LONGEST = (
     *("test_flows.py", "test_catalogue.py", "test_readme.py", "test_races.py", "test_semantics.py"),
-    *("test_equal_tables.py", "test_kills.py", "test_backfill.py", "test_amending.py", "test_s3.py"),
+    *("test_equal_tables.py", "test_storage.py", "test_kills.py", "test_backfill.py", "test_amending.py", "test_s3.py"),
     *("test_histories.py", "test_bad_input.py", "test_merging.py", "test_strategies.py", "test_shapes.py"),
 )
 """The files that take longest, the longest first."""

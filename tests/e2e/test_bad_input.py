@@ -24,6 +24,38 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
     return Desk.made(tmp_path, capsys)
 
 
+def published(root: Path, **changes: Any) -> Path:
+    """A folder as a desk's, with an hour of two sites published."""
+    desk = Desk(root, None)  # type: ignore[arg-type]
+    desk.configure(**changes)
+    desk.predictions(site=["a", "b"] * 3)
+    desk.feedback()
+    sli.run(desk.config, as_of="2024-02-01")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def sites_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published(tmp_path_factory.mktemp("sites"), slice_by=[[], ["site"]])
+
+
+@pytest.fixture
+def whole(whole_root: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """A desk that has published, for tests that only read."""
+    return Desk(whole_root, capsys)
+
+
+@pytest.fixture
+def sites(sites_root: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """The same by site."""
+    return Desk(sites_root, capsys)
+
+
 def spoil(path: Path, column: str) -> None:
     """Overwrite the pages of a column with bytes that are none; the footer stays as it is."""
     group = pq.read_metadata(path).row_group(0)
@@ -458,9 +490,8 @@ def test_a_backfill_as_of_before_what_is_published_is_refused(desk: Desk) -> Non
         (["--end", "soon"], ["soon", "ISO 8601"]),
     ],
 )
-def test_show_explains_what_it_cannot_show(desk: Desk, arguments: list[str], parts: list[str]) -> None:
-    assert desk.run().code == 0
-    said = desk.call("show", str(desk.config), *arguments)
+def test_show_explains_what_it_cannot_show(whole: Desk, arguments: list[str], parts: list[str]) -> None:
+    said = whole.call("show", str(whole.config), *arguments)
     assert said.code == 2
     assert said.has(*parts)
 
@@ -472,11 +503,8 @@ def test_show_explains_what_it_cannot_show(desk: Desk, arguments: list[str], par
         (["--slice", "site=a", "--end", "2010-01-01"], "no hour windows of a in this time: they are published from"),
     ],
 )
-def test_show_says_why_there_is_nothing_to_show(desk: Desk, arguments: list[str], why: str) -> None:
-    desk.configure(slice_by=[[], ["site"]])
-    desk.predictions(site=["a", "b"] * 3)
-    assert desk.run().code == 0
-    said = desk.call("show", str(desk.config), *arguments)
+def test_show_says_why_there_is_nothing_to_show(sites: Desk, arguments: list[str], why: str) -> None:
+    said = sites.call("show", str(sites.config), *arguments)
     assert (said.code, said.out.count("\n")) == (0, 1)
     assert said.has(why)
 
@@ -484,17 +512,14 @@ def test_show_says_why_there_is_nothing_to_show(desk: Desk, arguments: list[str]
 @pytest.mark.parametrize("command", [["show"], ["query", "accuracy"], ["explain", "accuracy"]])
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_slice_or_time_that_there_is_none_of_is_the_same_error_everywhere(
-    desk: Desk, command: list[str], form: list[str]
+    sites: Desk, command: list[str], form: list[str]
 ) -> None:
-    desk.configure(slice_by=[[], ["site"]])
-    desk.predictions(site=["a", "b"] * 3)
-    assert desk.run().code == 0
     name, *sli = command
     for wrong, parts in (
         (["--slice", "site=A"], ["there is no slice site=A", "site: one of a, b", "did you mean 'a'?"]),
         (["--as-of", "2010-01-01"], ["nothing was published yet", "2024-02-01 00:00 or later", "2010-01-01 00:00"]),
     ):
-        said = desk.call(name, str(desk.config), *sli, *wrong, *form)
+        said = sites.call(name, str(sites.config), *sli, *wrong, *form)
         assert said.code == 2
         assert said.has(*parts)
 
@@ -621,10 +646,9 @@ def test_json_of_a_run_lists_what_was_set_aside(desk: Desk) -> None:
     assert (row["log"], row["check"], row["count"]) == ("feedback", "invalid: label is neither 0 nor 1", 1)
 
 
-def test_json_of_show_keeps_every_digit(desk: Desk) -> None:
-    assert desk.run().code == 0
-    [row] = json.loads(desk.call("show", str(desk.config), "--json").out)
-    assert row["value"] == sli.read(desk.config).value.iloc[0]
+def test_json_of_show_keeps_every_digit(whole: Desk) -> None:
+    [row] = json.loads(whole.call("show", str(whole.config), "--json").out)
+    assert row["value"] == sli.read(whole.config).value.iloc[0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,6 @@ SEEING = (ROOT / "docs/seeing.md").read_text()
 
 def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
-
-
-PYTHON = [*blocks("python"), *blocks("python", READING)]
 
 
 def told(text: str) -> list[str]:
@@ -67,41 +65,44 @@ def test_the_demo_writes_the_page_that_the_readme_names(clone: Path) -> None:
     assert "flights-late15" in (clone / page).read_text()
 
 
-def test_the_pages_show_what_is_drawn_on_a_terminal(clone: Path) -> None:
+def test_the_pages_show_what_is_drawn_on_a_terminal(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("COLUMNS", "110")
+    monkeypatch.setenv("NO_COLOR", "1")
     drawn = re.findall(r"on a terminal, `sli ([^`]*)` draws:\n\n```text\n(.*?)```", READING + SEEING, flags=re.DOTALL)
     assert len(drawn) == 2
     for command, output in drawn:
-        lines = on_terminal([sys.executable, "-m", "sli.command.cli", *command.split()], clone, 110)
-        assert lines == output.splitlines()
+        assert on_terminal(command.split()) == output.splitlines()
 
 
-def on_terminal(command: list[str], folder: Path, width: int) -> list[str]:
-    """What a command prints on a terminal of a width."""
+def on_terminal(command: list[str]) -> list[str]:
+    """What a command prints on a terminal."""
     ours, its = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(width), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-    child = subprocess.Popen(command, cwd=folder, stdout=its, stderr=subprocess.PIPE, env=env)
-    os.close(its)
-    printed = b""
-    try:
+
+    def printed() -> str:
+        text = b""
         # The end of what is printed is an error on Linux, and nothing elsewhere.
         with suppress(OSError):
             while part := os.read(ours, 65536):
-                printed += part
-    finally:
-        os.close(ours)
-        _, said = child.communicate(timeout=300)
-    assert child.returncode == 0, said.decode()
-    return [line.rstrip() for line in printed.decode().splitlines()]
+                text += part
+        return text.decode()
+
+    with ThreadPoolExecutor(1) as reader:
+        text = reader.submit(printed)
+        with os.fdopen(its, "w") as terminal, redirect_stdout(terminal):
+            assert main(command) == 0
+    os.close(ours)
+    return [line.rstrip() for line in text.result().splitlines()]
 
 
 def test_the_demo_says_that_the_second_run_does_nothing(clone: Path) -> None:
     assert "nothing to do: the tables are up to date with the logs" in (clone / "demo.txt").read_text()
 
 
-@pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_blocks_run(clone: Path, number: int) -> None:
+def test_the_python_of_the_readme_runs_in_a_process_of_its_own(clone: Path) -> None:
+    [block] = blocks("python")
     found = subprocess.run(
-        [sys.executable, "-c", PYTHON[number]],
+        [sys.executable, "-c", block],
         cwd=clone,
         capture_output=True,
         text=True,
@@ -116,11 +117,13 @@ def test_the_pages_show_what_is_printed(
     clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clone)
-    shown = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", READING, flags=re.DOTALL)
+    shown = dict(re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", READING, flags=re.DOTALL))
     assert len(shown) == 1
-    for block, output in shown:
+    for block in blocks("python", READING):
         exec(block, {})
-        assert capsys.readouterr().out == output
+        printed = capsys.readouterr().out
+        assert len(printed.splitlines()) >= 3
+        assert printed == shown.get(block, printed)
     shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING + SEEING, flags=re.DOTALL)
     assert len(shown) == 6
     for command, output in shown:
@@ -128,26 +131,31 @@ def test_the_pages_show_what_is_printed(
         assert capsys.readouterr().out == output
 
 
-def test_the_shell_session_runs(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    # A week of the demo's logs shows what the commands do with files that they have not seen.
+@pytest.fixture
+def week(clone: Path, tmp_path: Path) -> Path:
+    """A folder with a week of the demo's logs, which no command has seen."""
     for log in ("predictions", "feedback"):
         for day in sorted((clone / "demo-flights" / log).iterdir())[-7:]:
             shutil.copytree(day, tmp_path / "logs" / log / day.name)
+    return tmp_path
+
+
+def test_the_shell_session_runs(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(week)
     commands = [line[2:].split("#")[0].split() for block in blocks("console") for line in block.splitlines()]
     for command in commands:
         if command[0] == "sli":
             assert main(command[1:]) == 0, command
 
 
-def test_the_example_slis_are_a_config_that_runs(clone: Path, tmp_path: Path) -> None:
-    config = yaml.safe_load((clone / "configs/flights.yaml").read_text())
+def test_the_example_slis_are_a_config_that_runs(week: Path) -> None:
+    config = yaml.safe_load((ROOT / "configs/flights.yaml").read_text())
     config["slis"] = yaml.safe_load(blocks("yaml")[0])["slis"]
     for log in ("predictions", "feedback"):
-        config[log]["path"] = str(clone / "demo-flights" / log)
-    config["store"], config["grains"], config["since"] = str(tmp_path / "results"), ["day"], "2013-12-25"
-    (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config))
-    assert main(["run", str(tmp_path / "sli.yaml"), "--as-of", "2014-01-02"]) == 0
+        config[log]["path"] = str(week / "logs" / log)
+    config["store"], config["grains"], config["since"] = str(week / "results"), ["day"], "2013-12-25"
+    (week / "sli.yaml").write_text(yaml.safe_dump(config))
+    assert main(["run", str(week / "sli.yaml"), "--as-of", "2014-01-02"]) == 0
 
 
 def test_the_backfills_of_the_scheduling_page_print_what_it_shows(

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 from builders import small_world
+from children import Child
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
+from sli.command.cli import main
 from sli.planning.published import Published
 from sli.publishing.store import Store
 
@@ -50,15 +52,14 @@ def scenario(tmp_path: Path, days: int) -> Scenario:
     return made
 
 
-def started(scenario: Scenario, days: int) -> subprocess.Popen[str]:
-    asked = ["--start", "2024-01-15", "--end", f"2024-01-{15 + days}", "--chunk", "1d", "--as-of", text(AS_OF)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "sli.command.cli", "backfill", str(scenario.root / "c.yaml"), *asked],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+def asked(scenario: Scenario, days: int) -> list[str]:
+    """The arguments of the command."""
+    interval = ["--start", "2024-01-15", "--end", f"2024-01-{15 + days}", "--chunk", "1d"]
+    return ["backfill", str(scenario.root / "c.yaml"), *interval, "--as-of", text(AS_OF)]
+
+
+def backfilling(arguments: list[str]) -> int:
+    return main(arguments)
 
 
 def state(scenario: Scenario) -> Published:
@@ -70,19 +71,20 @@ def state(scenario: Scenario) -> Published:
 def test_a_backfill_killed_again_and_again_ends_where_an_undisturbed_one_does(scenario: Scenario, days: int) -> None:
     reached = []
     for kill in range(40):
-        process = started(scenario, days)
         before = state(scenario).sequence
+        process = Child(backfilling, asked(scenario, days))
         # At every instant of a chunk in turn: between commits, and in the middle of writing the tables.
-        while process.poll() is None and state(scenario).sequence == before:
+        while process.runs and state(scenario).sequence == before:
             time.sleep(0.02)
         time.sleep(0.07 * (kill % 5))
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        process.kill()
+        code, answer = process.ended()
         reached.append(state(scenario).backfills[0].done if state(scenario).backfills else None)
         sli.read(scenario.config)
-        if process.returncode == 0:
+        if code == 0:
+            assert answer == 0
             break
-        assert process.returncode == -signal.SIGKILL, errors
+        assert code == -signal.SIGKILL, answer
         if not state(scenario).backfills:
             break
         if kill % 2:
@@ -103,8 +105,14 @@ def test_a_backfill_killed_again_and_again_ends_where_an_undisturbed_one_does(sc
 
 
 def test_ctrl_c_ends_a_backfill_with_a_word_and_no_traceback(scenario: Scenario, days: int) -> None:
-    process = started(scenario, days)
     before = state(scenario).sequence
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sli.command.cli", *asked(scenario, days)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     while state(scenario).sequence == before:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +18,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 from builders import Template, small_world
-from faulty import Call, On, fails, faulty, loses_its_answer
+from children import Child
+from faulty import Call, On, after, fails, faulty, first, loses_its_answer
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
 from sli.command.cli import main
+from sli.config.load import checked
 from sli.config.model import Config
 from sli.engine.interrupts import signals_first
 from sli.errors import StoreError
@@ -36,7 +36,6 @@ START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 9 * DAY
 STAGED = [name for name in LAYOUT if name not in ("keys", "results")]  # keys are written by runs that look ids up
 POINTS = [*(f"after write {name}" for name in STAGED), "before write results", "after write results"]
-ROOT = Path(__file__).parents[2]
 WORLD = small_world(
     horizon=2 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
@@ -104,35 +103,21 @@ def assert_equal(scenario: Scenario, expected: dict[str, Any]) -> None:
         assert found[name] == expected[name], f"{name} differs"
 
 
-CHILD = """
-import json, os, signal, sys
-import sli
-from faulty import On, after, faulty, first
-from sli.config.load import checked
-
-tree, as_of, point = json.loads(sys.argv[1])
-when, _, call = point.partition(" ")
-at_point = {"before": first, "after": after}[when](lambda: os.kill(os.getpid(), signal.SIGKILL)) if call else None
-with faulty(*[On(call, at_point)] * bool(call)):
-    print("ready", flush=True)
-    sli.run(checked(tree), as_of=as_of)
-"""
+def running(tree: dict[str, Any], as_of: str, point: str) -> None:
+    """A run in a process of its own, which kills itself at a point, if any."""
+    when, _, call = point.partition(" ")
+    at_point = {"before": first, "after": after}[when](lambda: os.kill(os.getpid(), signal.SIGKILL)) if call else None
+    with faulty(*[On(call, at_point)] * bool(call)):
+        sli.run(checked(tree), as_of=as_of)
 
 
-def child(scenario: Scenario, as_of: int, point: str) -> subprocess.Popen[bytes]:
-    tree = config_of(scenario.world, scenario.root) | dict(scenario.settings)
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, json.dumps([tree, text(as_of), point])],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-    )
+def child(scenario: Scenario, as_of: int, point: str) -> Child:
+    return Child(running, config_of(scenario.world, scenario.root) | dict(scenario.settings), text(as_of), point)
 
 
 def killed_process(scenario: Scenario, as_of: int, point: str) -> None:
-    process = child(scenario, as_of, point)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, errors.decode()
+    code, answer = child(scenario, as_of, point).ended()
+    assert code == -signal.SIGKILL, answer
 
 
 def dying(scenario: Scenario, as_of: int, point: str) -> None:
@@ -231,11 +216,9 @@ def test_a_process_killed_at_random_instants_loses_and_doubles_nothing(scenario:
     published = {name: new[name] for name in old}
     for _ in range(4):
         process = child(scenario, SECOND, "")
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(pick.uniform(0.3, 0.9))
+        time.sleep(pick.uniform(0.1, 0.7))
         process.kill()
-        process.communicate(timeout=60)
+        process.ended()
         assert belief(scenario.config) in (old, published)
     scenario.run(SECOND)
     assert_equal(scenario, new)

@@ -6,12 +6,9 @@ Nothing is lost, nothing counted twice, nothing seen by halves; what cannot go o
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +19,14 @@ from typing import Any
 
 import pytest
 from builders import Template, small_world
+from children import Child
 from faulty import AWAY, Call, On, fails, faulty, first, late, loses_its_answer, stale
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
 from sli.command.cli import main
+from sli.config.load import checked
 from sli.errors import ConflictError, InputError, StoreError, UnknownCommitError
 from sli.matching import execute as engine
 from sli.planning.needs import RECOMPUTE
@@ -40,7 +39,6 @@ from sli.slis.states import CannotAmend
 OVERTAKEN = ConflictError("another run published at the same time", passes=True)
 START = at("2024-03-08T00:00")
 FIRST, SECOND, THIRD = START + 2 * DAY, START + 4 * DAY, START + 6 * DAY
-ROOT = Path(__file__).parents[2]
 WORLD = small_world(
     horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
@@ -233,40 +231,16 @@ def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario, mo
     assert_sound(scenario, FIRST, SECOND, THIRD)
 
 
-CHILD = """
-import json, sys
-import sli
-from sli.config.load import checked
-
-tree, as_of = json.loads(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-print(sli.run(checked(tree), as_of=as_of).published, flush=True)
-"""
+def publishes(tree: dict[str, Any], as_of: str) -> bool:
+    return sli.run(checked(tree), as_of=as_of).published
 
 
 def test_processes_that_run_at_once_publish_once(scenario: Scenario) -> None:
     tree = config_of(scenario.world, scenario.root)
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, json.dumps([tree, text(SECOND)])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    children = [Child(publishes, tree, text(SECOND), waits=True) for _ in range(2)]
     for each in children:
-        assert each.stdout is not None
-        assert each.stdout.readline() == "ready\n"
-    for each in children:
-        assert each.stdin is not None
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    answers = [each.communicate(timeout=60) for each in children]
-    assert sorted(out for out, _ in answers) == ["False\n", "True\n"], answers
+        each.go()
+    assert sorted(each.answer() for each in children) == [False, True]
     assert_sound(scenario, FIRST, SECOND)
     assert len(sli.read(scenario.config, table="runs")) == 2
 

@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import small_world
+from children import Child
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, text
 
 import sli
+from sli.config.load import checked
 from sli.publishing import turns
 from sli.publishing.store import Store
 from sli.publishing.turns import Turn
+from sli.runs import recompute
 
-ROOT = Path(__file__).parents[2]
 START = at("2024-03-08T00:00")
 WORLD = small_world(
     horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
 AT_ONCE = 8
-CHILDREN = """
-import json, os, sys, time
-import sli.runs.recompute, sli.runs.hour_tiles, deltalake, duckdb, pandas, pyarrow.dataset
-from sli.config.load import checked
-
-config, as_ofs = json.loads(sys.argv[1])
-began = time.time() + 0.2
-children = {}
-for as_of in as_ofs:
-    child = os.fork()
-    if not child:
-        time.sleep(max(0, began - time.time()))
-        try:
-            sli.runs.recompute.run(checked(config), as_of=as_of)
-        except BaseException as error:
-            print(as_of, error, flush=True)
-            os._exit(1)
-        os._exit(0)
-    children[child] = as_of
-codes = {}
-for _ in as_ofs:
-    child, status = os.wait()
-    codes[children[child]] = status
-print(json.dumps(codes))
-"""
 
 
 def logged(scenario: Scenario, days: int) -> None:
@@ -65,18 +36,18 @@ def logged(scenario: Scenario, days: int) -> None:
         scenario.log_feedback(f"{day}.parquet", told)
 
 
-def at_once(scenario: Scenario, as_ofs: list[int]) -> dict[str, int]:
-    """The exit code of a process for each as_of, all started at once. Forked from one, which imports what they need."""
+def running(tree: dict[str, Any], as_of: str) -> None:
+    sli.run(checked(tree), as_of=as_of)
+
+
+def run_at_once(scenario: Scenario, as_ofs: list[int]) -> None:
+    """A process for each as_of, all let go at once; none fails."""
     tree = config_of(scenario.world, scenario.root) | dict(scenario.settings)
-    given = json.dumps([tree, [text(each) for each in as_ofs]])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILDREN, given], capture_output=True, text=True, env=environment, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    *errors, codes = done.stdout.splitlines()
-    assert not errors, errors
-    return dict(json.loads(codes))
+    children = [Child(running, tree, text(as_of), waits=True) for as_of in as_ofs]
+    for each in children:
+        each.go()
+    for each in children:
+        each.answer(120)
 
 
 def assert_all_published(scenario: Scenario, as_ofs: list[int]) -> None:
@@ -89,7 +60,7 @@ def assert_all_published(scenario: Scenario, as_ofs: list[int]) -> None:
 def test_of_many_first_runs_at_once_none_fails_and_each_belief_is_kept(tmp_path: Path) -> None:
     scenario, as_ofs = Scenario(tmp_path, WORLD), [START + (3 + n) * DAY for n in range(AT_ONCE)]
     logged(scenario, AT_ONCE + 3)
-    assert set(at_once(scenario, as_ofs).values()) == {0}
+    run_at_once(scenario, as_ofs)
     assert_all_published(scenario, as_ofs)
     scenario.check(min(as_ofs), read_as_of=min(as_ofs))
 
@@ -97,7 +68,7 @@ def test_of_many_first_runs_at_once_none_fails_and_each_belief_is_kept(tmp_path:
 def test_of_many_runs_at_once_on_s3_none_fails(s3: str, tmp_path: Path) -> None:
     scenario, as_ofs = Scenario(tmp_path, WORLD, {"store": f"{s3}/store"}), [START + (1 + n) * DAY for n in range(3)]
     logged(scenario, 4)
-    assert set(at_once(scenario, as_ofs).values()) == {0}
+    run_at_once(scenario, as_ofs)
     assert_all_published(scenario, as_ofs)
 
 
@@ -107,7 +78,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 2)
     monkeypatch.setattr(turns, "POLL", {True: 0.001, False: 0.001})
-    made, made_anew = [], sli.runs.recompute.recompute_tiles
+    made, made_anew = [], recompute.recompute_tiles
     waiting, done = threading.Event(), threading.Event()
 
     def working(*given: Any) -> Any:
@@ -120,7 +91,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
             if "waiting until it ends" in record.getMessage():
                 waiting.set()
 
-    monkeypatch.setattr("sli.runs.recompute.recompute_tiles", working)
+    monkeypatch.setattr(recompute, "recompute_tiles", working)
     told = Told()
     turns.LOG.addHandler(told)
     caplog.set_level(logging.INFO, "sli.store")
@@ -138,46 +109,24 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
     assert len(made) == 1
 
 
-HOLDER = """
-import sys, time
-from sli.publishing.turns import Turn
-turn = Turn(sys.argv[1])
-turn.take()
-print("has it", flush=True)
-time.sleep(600)
-"""
+def holding(store: str, told: Path) -> None:
+    """Has the turn of a store until it is killed, and tells so by a file."""
+    turn = Turn(store)
+    turn.take()
+    told.touch()
+    time.sleep(600)
 
 
-@pytest.fixture
-def holder() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Starts a process that has the turn of a store until it is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(store: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, store], stdout=subprocess.PIPE, env=environment, text=True
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "has it\n"
-        return process
-
-    yield start
-    for each in started:
-        each.kill()
-        each.communicate()
-
-
-def test_the_turn_of_a_killed_process_is_free_at_once(
-    tmp_path: Path, holder: Callable[[str], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_turn_of_a_killed_process_is_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE", 0.2)
-    process = holder(str(tmp_path / "store"))
+    process = Child(holding, str(tmp_path / "store"), tmp_path / "told")
+    while not (tmp_path / "told").exists():
+        assert process.runs
+        time.sleep(0.01)
     with Turn(str(tmp_path / "store")) as turn:
         assert not turn._lock.take()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.ended()
     with Turn(str(tmp_path / "store")) as turn:
         assert turn._lock.take()
     assert list((tmp_path / "store").iterdir()) == []
@@ -196,7 +145,7 @@ def test_a_run_gives_its_turn_back_also_where_it_fails(tmp_path: Path, monkeypat
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 1)
     with monkeypatch.context() as patch:
-        patch.setattr("sli.runs.recompute.recompute_tiles", lambda *_: 1 // 0)
+        patch.setattr(recompute, "recompute_tiles", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             scenario.run(START + 2 * DAY)
     with Turn(scenario.config.store) as turn:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import duckdb
 import numpy as np
 import pytest
-from builders import small_world
+from builders import Template, small_world
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at, config_of, published
 
@@ -24,15 +24,20 @@ AS_OF = START + 12 * DAY
 WORLD = small_world(horizon=30 * DAY, since=START, grains=("hour", "day"), slis=("accuracy", "roc_auc"))
 
 
-def after_first_run(folder, memory="256MB", **changes):
+def after_first_run(folder):
     """A thousand predictions over ten days, in one file; the first run is done."""
     random = np.random.default_rng(0)
-    s = Scenario(folder, replace(WORLD, **changes), {"memory": memory})
+    s = Scenario(folder, WORLD, {"memory": "256MB"})
     rows = [Prediction(f"id{i}", START + i * DAY // 100, round(random.random(), 2), {}) for i in range(1000)]
     s.log_predictions("p.parquet", rows)
     s.log_feedback("f.parquet", [Feedback(row.id, row.time + HOUR, float(i % 3 > 0)) for i, row in enumerate(rows)])
     s.run(AS_OF)
     return s
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return Template(after_first_run(tmp_path_factory.mktemp("memory") / "world"))
 
 
 def corrected(s):
@@ -43,8 +48,9 @@ def corrected(s):
     return AS_OF + DAY
 
 
-def test_corrections_and_doubles_amend_within_little_memory(tmp_path):
-    s = after_first_run(tmp_path, "64MB")
+def test_corrections_and_doubles_amend_within_little_memory(template):
+    s = template.restored()
+    s.settings = {"memory": "64MB"}
     outcome = s.run(corrected(s))
     assert outcome.plan.new_rows is not None
     s.check(AS_OF + DAY)
@@ -57,11 +63,11 @@ def same_from_nothing(s, folder, as_of):
 
 
 @pytest.mark.parametrize("step", ["contributions", "update_tiles"])
-def test_amending_that_runs_out_of_memory_becomes_recomputing(tmp_path, monkeypatch, caplog, step):
+def test_amending_that_runs_out_of_memory_becomes_recomputing(template, tmp_path, monkeypatch, caplog, step):
     def fails(*_):
         raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
 
-    s = after_first_run(tmp_path)
+    s = template.restored()
     as_of = corrected(s)
     monkeypatch.setattr(hours, step, fails)
     outcome = s.run(as_of)

@@ -30,6 +30,7 @@ from sli.config.load import checked
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs, LogFile
 from sli.matching import cluster
+from sli.planning import planner
 from sli.planning import tasks as chunks
 from sli.planning.planner import plan
 from sli.planning.request import Request
@@ -37,8 +38,8 @@ from sli.publishing.store import Store
 from sli.reading.read import standing_audit
 from sli.tiles import shuffle
 
-MEMORY = "8KB"
-"""So little that logs of a few rows make several partitions of ids and stretches of time."""
+LARGE = 20_000
+"""A factor by which rows seem so large that few of them make several partitions of ids and stretches of time."""
 MONDAY = at("2024-01-15T00:00")
 
 
@@ -130,10 +131,17 @@ def some_rows(pick: random.Random) -> tuple[list[Prediction], list[Feedback]]:
 
 @pytest.mark.parametrize(("world", "elsewhere"), [(BINARY, False), (REGRESSION, True)])
 def test_random_rows_come_out_alike_and_as_the_oracle_says(
-    tmp_path: Path, shuffling: Callable[[bool], None], scheduler: str, world: World, elsewhere: bool
+    tmp_path: Path,
+    shuffling: Callable[[bool], None],
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
+    world: World,
+    elsewhere: bool,
 ) -> None:
+    for module in (chunks, planner):
+        monkeypatch.setattr(module, "FACTOR", LARGE)
     pick = random.Random(0)
-    pair = twins(tmp_path, world, MEMORY)
+    pair = twins(tmp_path, world, "64MB")
     if elsewhere:
         pair[1].settings = {**pair[1].settings, "dask": {"scheduler": scheduler}}
     for step in range(2):

@@ -54,14 +54,15 @@ def test_needs_are_taken_from_tiles_and_the_others_stay(needs: Needs, kinds: set
 
 @given(values, intervals)
 def test_needs_are_split_into_those_within_tiles_and_those_without(needs: Needs, tiles: list[Interval]) -> None:
-    inside, outside = model(needs.within(tiles)), model(needs.without(tiles))
-    assert inside == {at: own if covers(tiles, at) else set() for at, own in model(needs).items()}
-    assert outside == {at: set() if covers(tiles, at) else own for at, own in model(needs).items()}
+    every, inside, outside = model(needs), model(needs.within(tiles)), model(needs.without(tiles))
+    assert inside == {at: own if covers(tiles, at) else set() for at, own in every.items()}
+    assert outside == {at: set() if covers(tiles, at) else own for at, own in every.items()}
 
 
 @given(values, values)
 def test_needs_are_subtracted_need_by_need(needs: Needs, other: Needs) -> None:
-    assert model(needs - other) == {at: own - model(other)[at] for at, own in model(needs).items()}
+    taken = model(other)
+    assert model(needs - other) == {at: own - taken[at] for at, own in model(needs).items()}
 
 
 @given(values, some_kinds)

@@ -131,25 +131,25 @@ def agreed(desk: Desk) -> bool:
     return found.rows > 0
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        pa.array([1, None, 2] * 2),
-        pa.array([1, None, 255] * 2, pa.uint8()),
-        pa.array([True, None, False] * 2),
-        pa.array([0.1, 1e10, None, math.nan, -0.0, 0.0]),
-        pa.array([0.1, 1e10, None, math.inf, -0.0, 0.0], pa.float32()),
-        pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("20.00")] * 2),
-        pa.array([date(2024, 1, 2), None, date(2024, 1, 3)] * 2),
-        pa.array(["a", None, "b"] * 2).dictionary_encode(),
-    ],
-    ids=lambda values: str(values.type),
-)
-def test_slices_of_every_type_have_the_same_text(desk: Desk, values: pa.Array) -> None:
-    desk.predictions(kind=values)
-    slis = ["accuracy", {"sli": "distinct_count", "of": "kind"}, {"sli": "share", "of": "kind", "value": "1.5"}]
-    desk.configure(slice_by=[[], ["kind"]], slis=slis)
+TYPES = {
+    "int64": pa.array([1, None, 2] * 2),
+    "uint8": pa.array([1, None, 255] * 2, pa.uint8()),
+    "boolean": pa.array([True, None, False] * 2),
+    "float64": pa.array([0.1, 1e10, None, math.nan, -0.0, 0.0]),
+    "float32": pa.array([0.1, 1e10, None, math.inf, -0.0, 0.0], pa.float32()),
+    "decimals": pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("20.00")] * 2),
+    "dates": pa.array([date(2024, 1, 2), None, date(2024, 1, 3)] * 2),
+    "dictionary": pa.array(["a", None, "b"] * 2).dictionary_encode(),
+}
+
+
+def test_slices_of_every_type_have_the_same_text(desk: Desk) -> None:
+    desk.predictions(**TYPES)
+    distinct = [{"name": f"distinct_{name}", "sli": "distinct_count", "of": name} for name in TYPES]
+    shares = [{"name": f"share_{name}", "sli": "share", "of": name, "value": "1.5"} for name in TYPES]
+    desk.configure(slice_by=[[], *([name] for name in TYPES)], slis=["accuracy", *distinct, *shares])
     assert agreed(desk)
+    assert set(sli.read(desk.config).slice_by) == {(), *((name,) for name in TYPES)}
 
 
 def test_a_column_of_whole_numbers_in_one_file_and_of_others_in_another(desk: Desk) -> None:

@@ -97,8 +97,11 @@ class Stack:
             check = COMPOSE["services"][service].get("healthcheck", {}).get("test")
             if check and number == 1:
                 assert check[0] == "CMD"
-                deadline = time.monotonic() + 120
-                while subprocess.run([self.here(each) for each in check[1:]], capture_output=True, env=env).returncode:
+                command = [self.here(each) for each in check[1:]]
+                # A process for each look would take longer than the service.
+                servers.wait_for(re.findall(r"http://[^']+", command[-1])[0], child, log)
+                deadline = time.monotonic() + 60
+                while subprocess.run(command, capture_output=True, env=env).returncode:
                     assert child.poll() is None, log.read_text()[-3000:]
                     assert time.monotonic() < deadline, f"{service} is not healthy:\n{log.read_text()[-3000:]}"
                     time.sleep(1)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -295,6 +296,53 @@ def test_a_failed_run_says_so_on_the_page_and_a_page_that_cannot_be_written_is_a
     assert "this is a folder" in told[0]
 
 
+CALLED = """
+import contextlib, io, json, os, sys, traceback
+for line in sys.stdin:
+    code, sys.argv[1:], env = json.loads(line)
+    os.environ.update(env)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(code, {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+    print(json.dumps(out.getvalue()), flush=True)
+"""
+
+
+@dataclass
+class Flows:
+    """A process that runs flows against a server, one after another: Prefect takes seconds to import."""
+
+    process: subprocess.Popen[str]
+    errors: Path
+
+    def call(self, code: str, *arguments: str, **env: str) -> tuple[str, str]:
+        """What a script prints, and what appears in the log meanwhile."""
+        before = len(self.errors.read_text())
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps([code, arguments, env]), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        assert answer, self.errors.read_text()
+        return json.loads(answer), self.errors.read_text()[before:]
+
+
+@pytest.fixture(scope="module")
+def flow_runs(short_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
+    folder = tmp_path_factory.mktemp("flows")
+    env = environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(folder / "prefect"))
+    command = [sys.executable, "-c", CALLED]
+    with (
+        (folder / "errors.log").open("w") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+        ) as process,
+    ):
+        yield Flows(process, folder / "errors.log")
+
+
 RETRIES = """
 import functools, json, sys
 from prefect import flow
@@ -325,16 +373,10 @@ for passes, failures in [(True, 1), (True, 9), (False, 1)]:
 """
 
 
-def test_what_passes_is_tried_again_and_what_does_not_is_not(short_stack: Stack, tmp_path: Path) -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", RETRIES],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(tmp_path)),
-    )
-    results = [json.loads(line.split(" ", 1)[1]) for line in found.stdout.splitlines() if line.startswith("RESULT")]
-    assert results == [["done", 2], ["gave up: it is away", 3], ["it is away", 1]], found.stderr
+def test_what_passes_is_tried_again_and_what_does_not_is_not(flow_runs: Flows) -> None:
+    out, errors = flow_runs.call(RETRIES)
+    results = [json.loads(line.split(" ", 1)[1]) for line in out.splitlines() if line.startswith("RESULT")]
+    assert results == [["done", 2], ["gave up: it is away", 3], ["it is away", 1]], errors
 
 
 def form(stack: Stack, deployment: str) -> dict[str, Any]:
@@ -388,24 +430,17 @@ print(state.type.value, state.message)
 
 
 def test_the_automation_of_the_docs_pages_whoever_is_on_call(
-    short_stack: Stack, scenario: Scenario, on_call: tuple[str, list[str]]
+    flow_runs: Flows, scenario: Scenario, on_call: tuple[str, list[str]]
 ) -> None:
     url, told = on_call
     page = (ROOT / "docs/scheduling.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    env = environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(scenario.root / "prefect"), ON_CALL_URL=url)
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
-    assert made.returncode == 0, made.stderr
+    _, errors = flow_runs.call(code, ON_CALL_URL=url)
+    assert "Traceback" not in errors
     tree = config_of(WORLD, scenario.root) | {"slis": [{"sli": "accuracy", "objective": ">= 0.99"}]}
     (scenario.root / "c.yaml").write_text(yaml.safe_dump(tree))
-    run = subprocess.run(
-        [sys.executable, "-c", BREACHING, str(scenario.root / "c.yaml")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=env,
-    )
-    assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
+    out, errors = flow_runs.call(BREACHING, str(scenario.root / "c.yaml"))
+    assert out.startswith("COMPLETED published"), out + errors
     deadline = time.monotonic() + 60
     while not told:
         assert time.monotonic() < deadline
@@ -414,35 +449,30 @@ def test_the_automation_of_the_docs_pages_whoever_is_on_call(
     assert "coverage" in told[0]
 
 
-UNTOLD = (
-    """
+UNTOLD = """
 import sys
+from unittest.mock import patch
 from flows import telling
+from flows.recompute import recompute
+from flows.parameters import Recompute
 def away(*_, **__):
     raise ConnectionError("the server is away")
-for name in ("update_progress_artifact", "create_progress_artifact", "create_table_artifact", "create_link_artifact"):
-    setattr(telling, name, away)
-telling.PAUSE = 0.0
+shown = ("update_progress_artifact", "create_progress_artifact", "create_table_artifact", "create_link_artifact")
+with patch.multiple(telling, PAUSE=0.0, **dict.fromkeys(shown, away)):
+    state = recompute(Recompute(config=sys.argv[1]), return_state=True)
+print(state.type.value, state.message)
 """
-    + BREACHING
-)
 
 
 def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(
-    short_stack: Stack, scenario: Scenario
+    flow_runs: Flows, scenario: Scenario
 ) -> None:
     challenger = [Prediction(f"{i}", MONDAY + i * HOUR, 1 - i / 24, {}) for i in range(24)]
     scenario.log_predictions("challenger.parquet", challenger)
     (scenario.root / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, scenario.root) | {"max_conflicts": 0.01}))
-    run = subprocess.run(
-        [sys.executable, "-c", UNTOLD, str(scenario.root / "c.yaml")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(scenario.root / "prefect")),
-    )
-    assert run.stdout.startswith("COMPLETED published"), run.stdout + run.stderr
-    assert "progress could not be shown: ConnectionError: the server is away" in run.stderr
-    assert "the outcome could not be shown" in run.stderr
-    assert "the report could not be shown" in run.stderr
-    assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in run.stdout
+    out, errors = flow_runs.call(UNTOLD, str(scenario.root / "c.yaml"))
+    assert out.startswith("COMPLETED published"), out + errors
+    assert "progress could not be shown: ConnectionError: the server is away" in errors
+    assert "the outcome could not be shown" in errors
+    assert "the report could not be shown" in errors
+    assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in out

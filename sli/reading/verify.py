@@ -255,12 +255,14 @@ class _Window:
         every = [sli.name for sli in self.brute.config.declared]
         row = np.array([self.row_of_key.get(key, -1) for key in rows.key], dtype=np.int64)
         published = rows.assign(row=row)
+        known = published[published.row >= 0].sort_values("row", kind="stable")
+        of_sli = dict(list(known.groupby("sli", observed=True)))
         unknown = published[(published.row < 0) | ~published.sli.isin(every)]
         # The row of the window, the SLI, and what differs.
         differences: list[tuple[int, str, str]] = []
         together: dict[tuple[bytes, Reference | None], list[tuple[Sli, pd.DataFrame]]] = {}
         for sli in slis:
-            own = published[(published.sli == sli.name) & (published.row >= 0)].sort_values("row", kind="stable")
+            own = of_sli.get(sli.name, known.iloc[:0])
             times = np.bincount(own.row, minlength=len(self.predictions))
             for at in np.flatnonzero(times != 1).tolist():
                 absent = f"not published, {self.predictions[at]} predictions found"

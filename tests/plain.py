@@ -22,7 +22,8 @@ def value_on(formula: Formula, *frames: pd.DataFrame, task: str = "regression") 
 
     A frame needs the columns that the SLI looks at.
     """
-    called: Any = next((each for each in getattr(formula.value, "args", ()) if isinstance(each, UserFunction)), None)
+    arguments = getattr(getattr(formula.value, "value", None), "args", ())
+    called: Any = next((each for each in arguments if isinstance(each, UserFunction)), None)
     classes = called.classes if called else ()
     states = states_of_pairs(formula)
     rules = Rules(

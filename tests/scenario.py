@@ -24,7 +24,7 @@ from sli.planning.published import Published
 from sli.publishing.store import Store
 from sli.reading.read import standing_audit
 from sli.runs.outcome import Outcome
-from sli.slis.outcomes import ages_end, cells
+from sli.slis.outcomes import ages_end, fields_of
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -135,7 +135,7 @@ class Scenario:
             if row["slice_by"] not in declared:
                 continue
             for group in row[kept.state.id] or ():
-                (bin_,), (labelled,), (positive,), (step,) = cells(np.array([group["key"]], dtype=object))
+                (bin_,), (labelled,), (positive,), (step,) = fields_of(np.array([group["key"]], dtype=object))
                 edges = kept.edges(int(bin_))
                 least = None if edges is None else min(edges, key=abs)
                 label, age = (float(positive), int(ages_end(step - 1))) if labelled else (None, None)

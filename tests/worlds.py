@@ -8,9 +8,9 @@ import pandas as pd
 from twins import binary, drift, multiclass, operation, ranking, regression, values
 from twins.common import nan
 
-from sli.config.entries import INJECTED
 from sli.errors import ConfigError
 from sli.slis import CATALOGUE
+from sli.slis.formula import INJECTED
 
 ZONE = "America/New_York"
 SINCE = pd.Timestamp("2024-03-09", tz=ZONE)  # the clocks change on the 10th

@@ -38,13 +38,11 @@ class Grain:
         if self.name == "hour":
             edges = zone.hours(since, newest)
             return edges[:-1], edges[1:]
-        if self.name in ("week", "month"):
+        if self.name in ("day", "week", "month"):
             edges = _calendar(zone, self.name, since, newest)
             return edges[:-1], edges[1:]
-        midnights = _midnights(zone, since, newest)
-        if self.name == "day":
-            return midnights[:-1], midnights[1:]
         if self.name == "cumulative":
+            midnights = _calendar(zone, "day", since, newest)
             ends = np.append(midnights[(midnights > since) & (midnights < newest)], newest)
             return np.full(len(ends), since, dtype=np.int64), ends
         return self._sliding(zone, since, newest)
@@ -85,17 +83,10 @@ def _days_later(zone: Zone, instants: Instants, days: int) -> Instants:
 
 
 def _calendar(zone: Zone, name: str, start: int, end: int) -> Instants:
-    """The first instants of the weeks or months that cover `[start, end)`, and of the next one."""
+    """The first instants of the days, weeks or months that cover `[start, end)`, and of the next one."""
     day, last = zone.date(start), zone.date(end - 1)
-    at = day - timedelta(days=day.weekday()) if name == "week" else day.replace(day=1)
-    days = [at]
-    while at <= last:
-        at = at + timedelta(days=7) if name == "week" else (at + timedelta(days=31)).replace(day=1)
-        days.append(at)
+    days = [{"week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}.get(name, day)]
+    while days[-1] <= last:
+        step = days[-1] + timedelta(days={"day": 1, "week": 7, "month": 31}[name])
+        days.append(step.replace(day=1) if name == "month" else step)
     return np.array([zone.midnight(day) for day in days], dtype=np.int64)
-
-
-def _midnights(zone: Zone, start: int, end: int) -> Instants:
-    """The first instants of the days that cover `[start, end)`, and of the next day."""
-    last = zone.date(end - 1) + timedelta(days=1)
-    return np.array(zone.midnights(zone.date(start), last), dtype=np.int64)

@@ -66,6 +66,11 @@ class Interval:
         """Whether the two share an instant."""
         return self.start < other.end and other.start < self.end
 
+    def within(self, limits: Interval) -> Interval:
+        """The part of the interval that lies within others' limits, from their start on; empty if there is none."""
+        start = max(self.start, limits.start)
+        return Interval(start, max(start, min(self.end, limits.end)))
+
     def widened(self, before: int, after: int) -> Interval:
         """The interval from `before` earlier to `after` later, in microseconds, at most all instants."""
         return Interval(max(BEGINNING, self.start - before), min(END, self.end + after))

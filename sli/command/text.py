@@ -148,7 +148,7 @@ def _left_lines(plan: Plan) -> list[str]:
     for name, intervals in plan.lacking.items():
         lines += _lacking_lines(plan, name, intervals, f", or `sli backfill --sli {name}`")
     lines += _lacking_lines(plan, "the outcomes of predictions", difference(plan.outcomes_lacking, plan.held))
-    if later := (plan.declared - plan.cells).slice_sets:
+    if later := (plan.declared - plan.extent).slice_sets:
         slices = ", ".join(" x ".join(columns) or "all" for columns in later)
         lines.append(f"waiting for {_run_for_new_slices(plan)}: new slices ({slices})")
     for backfill in plan.backfills:

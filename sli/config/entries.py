@@ -7,11 +7,11 @@ columns (SQL, types) is checked when the logs are discovered.
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from inspect import Parameter
 from pathlib import Path
 from typing import cast
 
@@ -25,10 +25,8 @@ from sli.slis.custom.python import PYTHON_KEYS, from_python
 from sli.slis.custom.sampled import UNSCORED
 from sli.slis.custom.signature import source_hash, y_pred
 from sli.slis.custom.sql import from_sql, needs_labels
-from sli.slis.formula import Objective
+from sli.slis.formula import INJECTED, Objective
 
-INJECTED = ("classes", "scores")
-"""Arguments that a catalogue entry gets from the config."""
 Y_PRED = {"binary": ("decision", "prediction"), "multiclass": ("prediction", "scores")}
 """The values that `of` may have by task; for other tasks only prediction."""
 
@@ -132,11 +130,7 @@ def _built_in_slis(entry: dict[str, object], context: Context) -> Iterator[Sli]:
     known = built_in(kind, context.task)
     name = str(entry.pop("name", kind))
     _check_keys(entry, known.parameters, known.name)
-    required = [
-        p.name
-        for p in inspect.signature(known.make).parameters.values()
-        if p.default is p.empty and p.name not in entry and p.name not in INJECTED
-    ]
+    required = [key for key in known.parameters if known.arguments[key].default is Parameter.empty and key not in entry]
     if required:
         example = ", ".join(f"{parameter}: ..." for parameter in required)
         raise ConfigError(f"'{kind}' needs {', '.join(required)}", todo=f"write {{sli: {kind}, {example}}}")
@@ -164,8 +158,7 @@ def _built_in_sli(
     known: Entry, name: str, parameters: Mapping[str, object], objective: Objective | None, context: Context
 ) -> Sli:
     context.check_column(parameters.get("of", "prediction"), "of", others=["prediction"])
-    accepted = inspect.signature(known.make).parameters
-    injected = {key: getattr(context, key) for key in INJECTED if key in accepted}
+    injected = {key: getattr(context, key) for key in INJECTED if key in known.arguments}
     formula = known.make(**parameters, **injected)
     injected = {key: parameters.get(key, value) for key, value in injected.items()}
     declaration = {"sli": known.name, "version": known.version, **parameters, **injected}

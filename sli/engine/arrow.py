@@ -22,7 +22,6 @@ Column: TypeAlias = "pa.Array[Any]"
 """A column of any type, in one piece."""
 ChunkedColumn: TypeAlias = "pa.ChunkedArray[Any]"
 """A column of any type, as tables have them."""
-ListColumn: TypeAlias = "pa.ListArray[Any]"
 
 
 def integers(column: Column) -> Integers:
@@ -73,8 +72,7 @@ def list_column(offsets: Integers, elements: Mapping[str, Column], kind: pa.Data
 
     The columns of `elements` are the fields of a list's element, in their order; a single column is the element itself.
     """
-    if not isinstance(kind, pa.ListType):
-        raise TypeError(f"expected a type of lists, found {kind}")
+    assert isinstance(kind, pa.ListType)
     ends, element = pa.array(offsets, pa.int32()), kind.value_type
     if not isinstance(element, pa.StructType):
         (values,) = elements.values()

@@ -81,13 +81,6 @@ def restrict_access(con: duckdb.DuckDBPyConnection, files: Collection[str] = ())
     con.execute("SET enable_external_access=false")
 
 
-def lock_down(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """The same connection, without access to files and with settings that can no longer change."""
-    restrict_access(con)
-    con.execute("SET lock_configuration=true")
-    return con
-
-
 def run_within(con: duckdb.DuckDBPyConnection, seconds: float, work: Callable[[], T]) -> T:
     """The result of `work`, which uses a connection; an exception of `work` is raised here.
 
@@ -173,7 +166,9 @@ def locked_database() -> duckdb.DuckDBPyConnection:
 
     con = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
     con.execute("SET GLOBAL TimeZone='UTC'")
-    return lock_down(con)
+    restrict_access(con)
+    con.execute("SET lock_configuration=true")
+    return con
 
 
 def _columns_of_text(

@@ -1,18 +1,20 @@
-"""Why a file that a task failed on cannot be read: its storage does not answer, it was replaced, or it is damaged.
+"""Queries on files of the logs; why a file that one failed on cannot be read: its storage does not answer, it was
+replaced, or it is damaged.
 
 Limit: a file is damaged only if pyarrow cannot read it either. If only DuckDB cannot, it is unsupported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sli.calendar.interval import Interval
-from sli.engine.connection import connect
+from sli.engine.connection import connect, out_of_memory, task_error
 from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.logs import storage as logs
@@ -23,19 +25,41 @@ from sli.logs.reader import rows_sql
 from sli.masking import masked
 
 
-def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Exception) -> None:
+@contextmanager
+def reading(
+    threads: int, memory: int, logs: Iterable[tuple[Log, Iterable[LogFile]]], where: str
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection that reads some files of logs.
+
+    Raises UnreadableFiles for files that turn out unreadable beyond their footer, OutOfMemory, and EngineError for
+    anything else.
+    """
+    con = connect(threads, memory)
+    try:
+        yield con
+    except duckdb.InterruptException:
+        raise
+    except duckdb.OutOfMemoryException as error:
+        raise out_of_memory(where, f"memory limit {max(64, memory >> 20)} MiB") from error
+    except (duckdb.Error, OSError) as error:
+        for log, files in logs:
+            check_readable(files, log, error)
+        raise task_error(error, where) from error
+    finally:
+        con.close()
+        # Arrow keeps freed memory for later, which Dask would count as memory of the worker.
+        pa.default_memory_pool().release_unused()
+
+
+def check_readable(files: Iterable[LogFile], log: Log, error: Exception) -> None:
     """After a query failed with `error`: raise UnreadableFiles for those files whose rows cannot be read.
 
-    Returns if all can be read, or if memory ran out. Raises EngineError if their storage does not answer or a file was
+    Returns if all can be read. Raises EngineError if their storage does not answer or a file was
     replaced: only a file whose bytes can be fetched can be damaged.
     """
-    if isinstance(error, duckdb.InterruptException):
-        raise error
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return
     problems = {}
     for file in files:
-        if not _problem(file, log, zone_name):
+        if not _problem(file, log):
             continue
         if "://" in file.path:
             storage = logs.LogStorage(log.storage)
@@ -48,17 +72,17 @@ def check_readable(files: Iterable[LogFile], log: Log, zone_name: str, error: Ex
                 raise EngineError(
                     "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
                 ) from error
-        if problem := _problem(file, log, zone_name):
+        if problem := _problem(file, log):
             problems[file.path] = problem
     if problems:
         raise UnreadableFiles("files cannot be read", problems) from error
 
 
-def _problem(file: LogFile, log: Log, zone_name: str) -> Problem | None:
+def _problem(file: LogFile, log: Log) -> Problem | None:
     """Why the rows of a file cannot be read; None if they can. Reads all of them."""
     con = connect(1, 0)
     try:
-        rows = rows_sql(con, [file], log, zone_name, Interval(-(2**56), 2**56))
+        rows = rows_sql(con, [file], log, Interval(-(2**56), 2**56))
         con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
     except UnreadableFiles as unreadable:
         return unreadable.files[file.path]

@@ -8,12 +8,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 
-from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.arrow import Column, Flags, Rows, flags, text_column
 from sli.errors import ConfigError, InputError
@@ -40,13 +38,13 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
     logs = logs_of(config)
     for log in logs:
         check_expressions(log)
-    discovered = [
-        _discover_log(log, source.path, config.zone, known.files.of_logs([log.name]))
-        for log, source in zip(logs, config.sources.values(), strict=True)
-    ]
-    files = [found.files for found in discovered]
-    for log, found in zip(logs, files, strict=True):
-        _check_unit(log, found)
+    files, tables = [], []
+    for log, source in zip(logs, config.sources.values(), strict=True):
+        of_log, tables_of_log = _discover_log(log, source.path, known.files.of_logs([log.name]))
+        files.append(of_log)
+        tables += [f"{log.key}: {table}" for table in tables_of_log]
+    for log, of_log in zip(logs, files, strict=True):
+        _check_unit(log, of_log)
     _check_once(files[1:])
     inputs = Inputs(files[0], functools.reduce(Files.with_more, files[1:]))
     if not inputs.predictions and config.predictions.where is not None:
@@ -65,8 +63,7 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
             found=contents,
             todo=todo or "check `predictions.path`",
         )
-    tables = tuple(f"{log.key}: {table}" for log, found in zip(logs, discovered, strict=True) for table in found.tables)
-    return replace(set_aside_disagreeing(config, inputs), tables=tables)
+    return replace(set_aside_disagreeing(config, inputs), tables=tuple(tables))
 
 
 def _contents(config: Config, key: str) -> tuple[str, str]:
@@ -157,22 +154,15 @@ def _check_once(feedback: Sequence[Files]) -> None:
                 )
 
 
-class Discovered(NamedTuple):
-    """The files of a log, and the tables that name them, for example `Delta table, version 12, 34 files`."""
-
-    files: Files
-    tables: tuple[str, ...]
-
-
-def _discover_log(log: Log, paths: Sequence[str], zone: Zone, before: Files) -> Discovered:
-    """The files of a log. A file that did not change keeps its row."""
+def _discover_log(log: Log, paths: Sequence[str], before: Files) -> tuple[Files, tuple[str, ...]]:
+    """The files of a log, and the tables that name them. A file that did not change keeps its row."""
     for _ in range(ATTEMPTS):
         listed = list_files(log.key, paths, log.storage)
         for path, nearby in listed.missing.items():
             raise _missing_log(log, paths, path, nearby, before)
         _check_names(log, listed)
         try:
-            return Discovered(_files(log, zone, listed, before), listed.described_tables)
+            return _files(log, listed, before), listed.described_tables
         except FileReplaced as replaced:
             last = replaced
     raise InputError(
@@ -208,7 +198,7 @@ def _check_names(log: Log, listed: Listing) -> None:
             )
 
 
-def _files(log: Log, zone: Zone, listed: Listing, before: Files) -> Files:
+def _files(log: Log, listed: Listing, before: Files) -> Files:
     """The files of a listing with what their footers say. Raises FileReplaced."""
     listed = _with_rows(log, listed)
     places = before.places(text_column(listed.paths))
@@ -223,7 +213,7 @@ def _files(log: Log, zone: Zone, listed: Listing, before: Files) -> Files:
         for i in np.flatnonzero(new)
     ]
     places[new] = len(before) + np.arange(len(unread))
-    return before.with_more(Files.of(read_footers(log, zone, unread, listed.refused))).take(places)
+    return before.with_more(Files.of(read_footers(log, unread, listed.refused))).take(places)
 
 
 def _with_rows(log: Log, listed: Listing) -> Listing:

@@ -26,7 +26,6 @@ from sli.engine.arrow import (
     Column,
     Flags,
     Integers,
-    ListColumn,
     Rows,
     flags,
     floats,
@@ -208,16 +207,12 @@ class Files:
     @cached_property
     def ranges(self) -> Ranges:
         """When the usable files have rows."""
-        ranges = self._list_column("ranges")
+        ranges = self.rows.column("ranges")
+        assert isinstance(ranges, pa.ListArray)
         instants = integers(ranges.flatten())
         file = np.repeat(np.arange(len(self)), integers(ranges.value_lengths()) // 2)
         of_usable = self.usable[file]
         return Ranges(file[of_usable], instants[::2][of_usable], instants[1::2][of_usable])
-
-    def _list_column(self, name: str) -> ListColumn:
-        column = self.rows.column(name)
-        assert isinstance(column, pa.ListArray)
-        return column
 
     @property
     def column_bytes(self) -> npt.NDArray[np.float64]:

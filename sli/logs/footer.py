@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sli.calendar.zone import Zone
 from sli.engine.storage import READERS, Storage, message_of
 from sli.errors import InputError
 from sli.logs import storage as logs
@@ -41,7 +40,7 @@ class FileReplaced(Exception):
     """A file was replaced or removed after its log was listed and before its footer was read."""
 
 
-def read_footers(log: Log, zone: Zone, unread: Sequence[Unread], refused: Mapping[str, str]) -> Iterator[LogFile]:
+def read_footers(log: Log, unread: Sequence[Unread], refused: Mapping[str, str]) -> Iterator[LogFile]:
     """The files with what their footers say; a `problem` says why a file cannot be used.
 
     `refused` gives the reasons for which paths must not be opened at all. Raises FileReplaced where a file is not the
@@ -51,17 +50,12 @@ def read_footers(log: Log, zone: Zone, unread: Sequence[Unread], refused: Mappin
     def read(entry: Unread) -> LogFile:
         if entry.file.path in refused:
             return entry.file.set_aside("unreadable", refused[entry.file.path])
-        return _with_footer(log, zone, entry)
+        return _with_footer(log, entry)
 
     if not any("://" in entry.file.path for entry in unread):
         return map(read, unread)
     with ThreadPoolExecutor(READERS) as pool:
         return iter(list(pool.map(read, unread)))
-
-
-def _open_local(file: LogFile) -> pa.NativeFile:
-    # Arrow opens local files itself, several times faster than through a Python file.
-    return pa.OSFile(file.path, "r")
 
 
 def _open_remote(file: LogFile, storage: Storage) -> pa.NativeFile:
@@ -73,16 +67,17 @@ def _open_remote(file: LogFile, storage: Storage) -> pa.NativeFile:
     return pa.PythonFile(RangedFile(ranges), mode="r")
 
 
-def _with_footer(log: Log, zone: Zone, unread: Unread) -> LogFile:
+def _with_footer(log: Log, unread: Unread) -> LogFile:
     file = unread.file
     try:
-        with _open_remote(file, log.storage) if "://" in file.path else _open_local(file) as opened:
+        # Arrow opens local files itself, several times faster than through a Python file.
+        with _open_remote(file, log.storage) if "://" in file.path else pa.OSFile(file.path, "r") as opened:
             metadata = pq.read_metadata(opened)
             schema = metadata.schema.to_arrow_schema()
             read = with_types(log, file._replace(rows=metadata.num_rows), schema)
             if secret := encrypted_column(opened, file.bytes, metadata, log.stored):
                 return read.set_aside("unreadable", f"column '{secret}' is encrypted")
-            return with_times(log, zone, read, metadata, opened, unread.modified) if read.usable else read
+            return with_times(log, read, metadata, opened, unread.modified) if read.usable else read
     except Exception as error:
         remote = "://" in file.path
         # Of a footer that makes no sense Arrow raises an OSError without a number, Python a ValueError for its names.

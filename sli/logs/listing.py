@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -60,20 +60,9 @@ class Listing(NamedTuple):
 
     def add_all(self, other: Listing) -> None:
         """Add all of another listing."""
-        for own, more in (
-            (self.paths, other.paths),
-            (self.fingerprints, other.fingerprints),
-            (self.others, other.others),
-        ):
-            own += more
-        self.sizes.extend(other.sizes)
-        self.modified.extend(other.modified)
-        for named, more_named in zip(self._by_name, other._by_name, strict=True):
-            named.update(more_named)
-
-    @property
-    def _by_name(self) -> tuple[dict[str, str], ...]:
-        return self.refused, self.tables, self.misnamed, self.missing
+        pairs: Iterable[tuple[Any, Any]] = zip(self, other, strict=True)
+        for own, more in pairs:
+            own.extend(more) if isinstance(own, list) else own.update(more)
 
     def sorted_by_path(self) -> Listing:
         """The same in the order of the paths, which become text that can be printed and stored."""

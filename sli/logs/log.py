@@ -41,6 +41,8 @@ class Log:
     """`predictions` or `feedback`; the second feedback log of several is `feedback 2`."""
     key: str
     """Its place in the config, for messages."""
+    zone: str
+    """The time zone of local times."""
     id: tuple[IdPart, ...]
     time: Time | None
     """None: the rows have no time of their own."""
@@ -158,6 +160,7 @@ def _log(
     return Log(
         name=name,
         key=key,
+        zone=config.timezone,
         id=_id_parts(source.id),
         time=_time(source),
         known=config.since_instant if config.known_at_once and key != "predictions" else None,

@@ -39,7 +39,6 @@ def rows_sql(
     con: duckdb.DuckDBPyConnection,
     files: Iterable[LogFile],
     log: Log,
-    zone_name: str,
     span: Interval,
     numbered: bool = False,
 ) -> str:
@@ -55,7 +54,7 @@ def rows_sql(
     _check_pages(con, files, log, span)
     _announce(con, files, log, span)
     selects = [
-        _select(dict(types), group, log.of(name), zone_name, span, place if numbered else None)
+        _select(dict(types), group, log.of(name), span, place if numbered else None)
         for place, ((name, types, _), group) in enumerate(groups.items())
     ]
     if not selects:
@@ -67,11 +66,11 @@ def rows_sql(
     return f"({' UNION ALL '.join(selects)})"
 
 
-def parts_sql(con: duckdb.DuckDBPyConnection, parts: Iterable[tuple[Files, Interval]], log: Log, zone_name: str) -> str:
+def parts_sql(con: duckdb.DuckDBPyConnection, parts: Iterable[tuple[Files, Interval]], log: Log) -> str:
     """As `rows_sql`, for the rows of several groups of files, each in a span of its own."""
     # Without files the columns would have no types.
-    selects = [f"SELECT * FROM {rows_sql(con, files, log, zone_name, span)}" for files, span in parts if len(files)]
-    return f"({' UNION ALL '.join(selects)})" if selects else rows_sql(con, [], log, zone_name, ALWAYS)
+    selects = [f"SELECT * FROM {rows_sql(con, files, log, span)}" for files, span in parts if len(files)]
+    return f"({' UNION ALL '.join(selects)})" if selects else rows_sql(con, [], log, ALWAYS)
 
 
 def _partitions(file: LogFile) -> tuple[str, ...]:
@@ -79,9 +78,7 @@ def _partitions(file: LogFile) -> tuple[str, ...]:
     return tuple(file.folders) if HIVE in file.types.values() else ()
 
 
-def count_sql(
-    con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone_name: str, span: Interval
-) -> str:
+def count_sql(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, span: Interval) -> str:
     """SQL for the number of rows that `rows_sql` gives. It reads only files that are partly in the span."""
     known, partial = 0, []
     for file in files:
@@ -90,7 +87,7 @@ def count_sql(
             known += file.rows - file.null_times
         elif file.meets(span):
             partial.append(file)
-    return f"{known} + (SELECT count(*) FROM {rows_sql(con, partial, log, zone_name, span)})" if partial else str(known)
+    return f"{known} + (SELECT count(*) FROM {rows_sql(con, partial, log, span)})" if partial else str(known)
 
 
 _PREFETCH: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, PrefetchFileSystem]] = WeakKeyDictionary()
@@ -148,11 +145,10 @@ def _select(
     types: dict[str, str],
     files: Sequence[LogFile],
     log: Log,
-    zone_name: str,
     span: Interval,
     place: int | None,
 ) -> str:
-    time = time_sql(files, log.time, types, zone_name, span)
+    time = time_sql(files, log, types, span)
     columns = "".join(f", {_column_sql(log.field(name), types)} AS {quoted(name)}" for name in log.columns)
     if place is not None:
         columns += f", {place << 56} + (file_index::BIGINT << 36) + file_row_number AS {ROW}"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, instant, moment
-from sli.calendar.zone import Zone
+from sli.calendar.zone import Zone, zone
 from sli.engine.expression import locked_database
 from sli.engine.sql import literal, quoted
 from sli.logs.fields import INTEGERS, field_sql, form_and_type, is_text, path_of, type_of
@@ -46,9 +46,7 @@ class Read(NamedTuple):
     example: str
 
 
-def with_times(
-    log: Log, zone: Zone, file: LogFile, metadata: pq.FileMetaData, opened: pa.NativeFile, modified: int
-) -> LogFile:
+def with_times(log: Log, file: LogFile, metadata: pq.FileMetaData, opened: pa.NativeFile, modified: int) -> LogFile:
     """The file with the first and last instant of each group of rows, or set aside because of them.
 
     `modified`: when the file was written, in microseconds.
@@ -68,7 +66,7 @@ def with_times(
     if problem := _implausible(log.time, kind, low_high, read):
         return file.set_aside("wrong time", problem)
     zoned = set(read.zoned)
-    ranges = tuple(_instants(low, high, zone, (low, high) in zoned) for low, high in low_high)
+    ranges = tuple(_instants(low, high, zone(log.zone), (low, high) in zoned) for low, high in low_high)
     unreadable = "no time, or it cannot be read" if read.missing else "time cannot be read"
     explanation = f"{unreadable}, for example '{read.example}'" if read.unreadable else ""
     return file._replace(ranges=ranges, null_times=read.missing + read.unreadable, explanation=explanation)
@@ -244,7 +242,7 @@ def _micros(stored: int, kind: str, unit: str | None) -> int:
     return stored // 1000 if unit == "ns" else stored * PER_UNIT[unit]
 
 
-def _instants(low: int, high: int, zone: Zone, zoned: bool) -> tuple[int, int]:
+def _instants(low: int, high: int, local: Zone, zoned: bool) -> tuple[int, int]:
     """First and last instant of times from `low` to `high`, which are local times unless they are `zoned`.
 
     The last one may be a local time that exists twice: then it is the later instant.
@@ -253,4 +251,4 @@ def _instants(low: int, high: int, zone: Zone, zoned: bool) -> tuple[int, int]:
     if zoned:
         return low, high + 1
     first, last = moment(low).replace(tzinfo=None), moment(high).replace(tzinfo=None)
-    return zone.parse(first), max(zone.parse(last), zone.parse(last.replace(fold=1))) + 1
+    return local.parse(first), max(local.parse(last), local.parse(last.replace(fold=1))) + 1

@@ -15,7 +15,7 @@ from sli.calendar.zone import zone
 from sli.engine.sql import literal
 from sli.logs.fields import FLOATS, INTEGERS, field_sql, is_text, type_of
 from sli.logs.files import LogFile
-from sli.logs.log import Time
+from sli.logs.log import Log
 
 MAX_NANOSECOND_TIME = 2**63 // 1000 - 1
 """Microseconds of the latest time that 64 bits of nanoseconds can hold."""
@@ -46,10 +46,9 @@ class TimeSql(NamedTuple):
     """Columns to be computed first."""
 
 
-def time_sql(
-    files: Iterable[LogFile], time: Time | None, types: Mapping[str, str], zone_name: str, span: Interval
-) -> TimeSql:
+def time_sql(files: Iterable[LogFile], log: Log, types: Mapping[str, str], span: Interval) -> TimeSql:
     """SQL of the times of files that have the same stored types."""
+    time = log.time
     within = f" WHERE t >= {span.start} AND t < {span.end}"
     if time is None:
         known = [file.ranges[0][0] if file.ranges else 0 for file in files]
@@ -71,7 +70,7 @@ def time_sql(
     low = min(max(low, min(instants)), high)
     high = max(min(high, max(instants) + 1), low)
     naive = NAIVE if is_text(kind) else column
-    t = zone(zone_name).to_utc(naive, low - DAY, high + DAY)
+    t = zone(log.zone).to_utc(naive, low - DAY, high + DAY)
     if is_text(kind):
         return TimeSql(f"coalesce({ZONED}, {t})", "", within, text_sql(column, time.format))
     first, last = max(low - DAY, -reach), min(high + DAY, reach)

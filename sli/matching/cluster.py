@@ -11,7 +11,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,10 +48,22 @@ def open_client(config: Config, tasks: int) -> Iterator[Client]:
 
     At most `tasks` local workers are started. Raises EngineError, and ConfigError for a factory that cannot be used.
     """
-    with _client_of(config, tasks) as client:
-        _check_workers(client, config.dask)
+    where = place_name(config.dask)
+    with ExitStack() as stack:
+        if isinstance(config.dask, Factory):
+            factory = factory_call(config.dask, config.factory_folder)
+            client = stack.enter_context(_client_of_factory(factory, where))
+        elif isinstance(config.dask, Scheduler):
+            client = stack.enter_context(_client(config.dask.scheduler, where))
+        else:
+            cluster = _local_cluster(config.dask, tasks, config.task_memory, config.parallel)
+            client = stack.enter_context(_client(stack.enter_context(cluster), where))
+        try:
+            client.wait_for_workers(1, timeout=_patience(config.dask))
+        except TimeoutError as error:
+            raise no_workers_error(config.dask) from error
         if isinstance(config.dask, Scheduler | Factory):
-            _check_versions(client, place_name(config.dask))
+            _check_versions(client, where)
             _compare_memory(config.task_memory, client)
         yield client
 
@@ -113,21 +125,6 @@ def no_workers_error(dask: Cluster) -> EngineError:
         todo="start some (`dask worker ADDRESS`), or set `dask: in-process`",
         passes=True,
     )
-
-
-@contextmanager
-def _client_of(config: Config, tasks: int) -> Iterator[Client]:
-    """A client that is not checked yet. At the end the client, and a cluster started for it, close."""
-    if isinstance(config.dask, Factory):
-        with _client_of_factory(factory_call(config.dask, config.factory_folder), place_name(config.dask)) as client:
-            yield client
-    elif isinstance(config.dask, Scheduler):
-        with _client(config.dask.scheduler, place_name(config.dask)) as client:
-            yield client
-    else:
-        started = _local_cluster(config.dask, tasks, config.task_memory, config.parallel)
-        with started as cluster, _client(cluster, place_name(config.dask)) as client:
-            yield client
 
 
 @contextmanager
@@ -249,13 +246,6 @@ def _compare_memory(memory: int, client: Client) -> None:
 
 def _patience(dask: Cluster) -> str:
     return BOOT if isinstance(dask, Factory) else PATIENCE
-
-
-def _check_workers(client: Client, dask: Cluster) -> None:
-    try:
-        client.wait_for_workers(1, timeout=_patience(dask))
-    except TimeoutError as error:
-        raise no_workers_error(dask) from error
 
 
 def _check_versions(client: Client, where: str) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from sli.config.model import Config
 from sli.config.sections import Cluster, Factory, Scheduler, Workers
@@ -41,7 +41,7 @@ def execute(config: Config, tasks: Sequence[Callable[[], T]], progress: Report) 
     if config.dask == "in-process":
         return _in_process(tasks, progress)
     with cluster_client(config, len(tasks)) as client:
-        return _on_cluster(client, tasks, progress)
+        return results_of([client.submit(forward_logs(client, task), pure=False) for task in tasks], progress)
 
 
 def check_cluster(config: Config) -> None:
@@ -189,27 +189,19 @@ def forward_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
     return task if client.scheduler.address.startswith("inproc://") else _ForwardingLogs(task, client.id)
 
 
-def _on_cluster(client: Client, tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
-    """Fetch each result as soon as it is there, so that no worker keeps it until the last task ends."""
-    results: dict[int, T] = {}
-    futures = [client.submit(forward_logs(client, task), pure=False) for task in tasks]
-    positions = {future.key: i for i, future in enumerate(futures)}
-    with released_at_end(futures):
-        for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
-            results[positions[future.key]] = future.result()
-            future.release()
-            progress(done, len(tasks))
-    return [results[i] for i in range(len(tasks))]
-
-
-@contextmanager
-def released_at_end(futures: Sequence[Any]) -> Iterator[None]:
-    """After an error the cluster may serve the next try or another model: leave it no task that nobody waits for."""
+def results_of(futures: Sequence[Any], progress: Report) -> list[Any]:
+    """The results of futures, each fetched as soon as it is there, so that no worker keeps it until the last one."""
+    results: dict[str, Any] = {}
     try:
-        yield
+        for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
+            results[future.key] = future.result()
+            future.release()
+            progress(done, len(futures))
     finally:
+        # After an error the cluster may serve the next try or another model: leave it no task that nobody waits for.
         for future in futures:
             future.release()
+    return [results[future.key] for future in futures]
 
 
 @dataclass(frozen=True)
@@ -229,15 +221,6 @@ class _ForwardingLogs(Generic[P, T]):
             LOG.removeHandler(handler)
 
 
-class _Message(TypedDict):
-    """A log record on its way from a worker."""
-
-    run: str
-    level: int
-    text: str
-    worker: str
-
-
 class _ToScheduler(logging.Handler):
     """Sends the log records of the thread that created the handler to the scheduler."""
 
@@ -248,20 +231,18 @@ class _ToScheduler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self.thread:
-            message = _Message(
-                run=self.run, level=record.levelno, text=record.getMessage(), worker=f"{self.worker.name}"
-            )
-            self.worker.log_event(TOPIC, message)
+            text = f"{record.getMessage()} (worker {self.worker.name})"
+            self.worker.log_event(TOPIC, {"run": self.run, "level": record.levelno, "text": text})
 
 
 @contextmanager
 def _receive_logs(client: Client) -> Iterator[None]:
     """Log in this process what the tasks of this client log on workers, but not what other clients' tasks log."""
 
-    def log(event: tuple[float, _Message]) -> None:
+    def log(event: tuple[float, Mapping[str, Any]]) -> None:
         message = event[1]
         if message["run"] == client.id:
-            LOG.log(message["level"], "%s (worker %s)", message["text"], message["worker"])
+            LOG.log(message["level"], "%s", message["text"])
 
     client.subscribe_topic(TOPIC, log)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -20,10 +20,10 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 from sli.calendar.interval import ALWAYS, END, Interval, intersection, meets_any
 from sli.config.model import Config
-from sli.engine.connection import connect, repeated_keys, task_error
+from sli.engine.connection import repeated_keys
 from sli.engine.sql import inside_sql, literal, path_sql, tile_sql
-from sli.engine.storage import Storage, filesystem
-from sli.logs.damaged import check_readable
+from sli.engine.storage import filesystem
+from sli.logs.damaged import reading
 from sli.logs.files import Files, LogFile
 from sli.logs.log import Log, feedback_log, predictions_log
 from sli.logs.reader import parts_sql, rows_sql
@@ -44,14 +44,12 @@ KEY_BYTES = 40
 class IdIndex:
     """Where each id of one log lies: the ids of the files `indexed` are stored, those of `rest` are read from them."""
 
+    config: Config
     log: Log
-    zone: str
-    tile: int
-    """Length of a tile in microseconds."""
     root: str
-    storage: Storage
+    """The root of the store."""
     stored: tuple[str, ...]
-    """The files of table `keys` for the log, as paths below the root of the store."""
+    """The files of table `keys` for the log, as paths below the root."""
     indexed: Files
     rest: Files
 
@@ -60,19 +58,17 @@ class IdIndex:
         """The index of the files whose ids are stored."""
         return replace(self, rest=Files.of(()))
 
-    @contextmanager
-    def reading(self, threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to look ids up. Raises UnreadableFiles where a file is unreadable beyond its footer."""
-        with _reading(itertools.chain(self.indexed, self.rest), self.log, self.zone, threads, memory) as con:
-            yield con
+    def reading(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """A connection to look ids up. Raises as `reading`."""
+        return _reading(self.config, itertools.chain(self.indexed, self.rest), self.log)
 
-    def repeated(self, con: duckdb.DuckDBPyConnection, near: tuple[Interval, ...], memory: int) -> pa.Table:
+    def repeated(self, con: duckdb.DuckDBPyConnection, near: tuple[Interval, ...]) -> pa.Table:
         """Column `k`: the hashes of ids that lie in more than one tile, at least once in the tiles `near`.
 
-        They are counted in shares of all hashes, so that each share fits in `memory` bytes.
+        They are counted in shares of all hashes, so that each share fits in the memory of a task.
         """
         rows = sum(_rows_near(files, near) for files in (self.indexed, self.rest))
-        shares = max(1, -(-KEY_BYTES * rows // memory))
+        shares = max(1, -(-KEY_BYTES * rows // self.config.task_memory))
         entries = f"SELECT tile, key FROM {self._entries(con)} WHERE key % {shares}"
         keys = "" if near == (ALWAYS,) else f"WHERE key IN (SELECT key FROM entries WHERE {self._in_tiles(near)})"
         return pa.concat_tables(
@@ -93,19 +89,19 @@ class IdIndex:
 
         Of the files `indexed` only those are read that have rows in a tile that the index names.
         """
-        parts = [(self.rest, span)]
+        tile, parts = self.config.tile, [(self.rest, span)]
         if self.stored:
             tiles = con.execute(f"SELECT DISTINCT tile FROM {self._stored(con)} WHERE key IN ({keys}) ORDER BY tile")
             numbers = integers(tiles.fetchnumpy()["tile"])
-            files = files_with_tiles(self.indexed, numbers, self.tile)
-            tile_spans = (Interval(int(number) * self.tile, (int(number) + 1) * self.tile) for number in numbers)
+            files = files_with_tiles(self.indexed, numbers, tile)
+            tile_spans = (Interval(int(number) * tile, (int(number) + 1) * tile) for number in numbers)
             if within := intersection(tile_spans, [span]):
                 parts.append((files, Interval(within[0].start, within[-1].end)))
-        return f"(SELECT * FROM {parts_sql(con, parts, self.log, self.zone)} WHERE {ID_HASH} IN ({keys}))"
+        return f"(SELECT * FROM {parts_sql(con, parts, self.log)} WHERE {ID_HASH} IN ({keys}))"
 
     def _entries(self, con: duckdb.DuckDBPyConnection) -> str:
         """SQL of all entries: columns `tile` and `key`."""
-        rest = _entries_of(con, self.rest, self.log, self.zone, self.tile)
+        rest = _entries_of(con, self.config, self.rest, self.log)
         return f"(SELECT tile, key FROM {self._stored(con)} UNION ALL {rest})" if self.stored else f"({rest})"
 
     def _stored(self, con: duckdb.DuckDBPyConnection) -> str:
@@ -114,14 +110,15 @@ class IdIndex:
         if "://" in root:
             # With a protocol of its own, since files with the protocol of the logs are prefetched as parts of the logs.
             if not con.filesystem_is_registered(DirFileSystem.protocol):
-                fs, path = filesystem(root, self.storage)
+                fs, path = filesystem(root, self.config.storage)
                 con.register_filesystem(DirFileSystem(path, fs))
             root = f"{DirFileSystem.protocol}:/"
         paths = ", ".join(path_sql(f"{root}/{name}") for name in self.stored)
         return f"read_parquet([{paths}], hive_partitioning=false)"
 
     def _in_tiles(self, near: tuple[Interval, ...]) -> str:
-        return inside_sql("tile", (Interval(i.start // self.tile, -(-i.end // self.tile)) for i in near))
+        tile = self.config.tile
+        return inside_sql("tile", (Interval(i.start // tile, -(-i.end // tile)) for i in near))
 
 
 def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
@@ -131,34 +128,21 @@ def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
     """
     logs = {"predictions": predictions_log(config), "feedback": feedback_log(config)}
     for batch in _batches(files):
-        side, log, zone = batch[0].side, logs[batch[0].side], config.timezone
-        with _reading(batch, log, zone, config.parallel, config.task_memory) as con:
-            entries = _entries_of(con, batch, log, zone, config.tile)
+        side, log = batch[0].side, logs[batch[0].side]
+        with _reading(config, batch, log) as con:
+            entries = _entries_of(con, config, batch, log)
             table: pa.Table = con.sql(f"SELECT {literal(side)} AS log, tile, key FROM ({entries})").to_arrow_table()
         yield table.cast(ID_INDEX)
 
 
-def _entries_of(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log, zone: str, tile: int) -> str:
+def _reading(config: Config, files: Iterable[LogFile], log: Log) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    return reading(config.parallel, config.task_memory, [(log, files)], f"ids of the {log.name}")
+
+
+def _entries_of(con: duckdb.DuckDBPyConnection, config: Config, files: Iterable[LogFile], log: Log) -> str:
     """SQL of the entries of the rows of files."""
-    return (
-        f"SELECT {tile_sql('t', tile)} AS tile, {ID_HASH} AS key "
-        f"FROM {rows_sql(con, files, replace(log, columns=()), zone, ALWAYS)} WHERE id IS NOT NULL"
-    )
-
-
-@contextmanager
-def _reading(
-    files: Iterable[LogFile], log: Log, zone: str, threads: int, memory: int
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to read files of a log. Raises UnreadableFiles for those that are unreadable beyond their footer."""
-    con = connect(threads, memory)
-    try:
-        yield con
-    except (duckdb.Error, OSError) as error:
-        check_readable(files, log, zone, error)
-        raise task_error(error, f"ids of the {log.name}") from error
-    finally:
-        con.close()
+    rows = rows_sql(con, files, replace(log, columns=()), ALWAYS)
+    return f"SELECT {tile_sql('t', config.tile)} AS tile, {ID_HASH} AS key FROM {rows} WHERE id IS NOT NULL"
 
 
 def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:

@@ -15,12 +15,6 @@ from sli.matching.duplicates import settle_feedback, settle_predictions, take_ou
 from sli.matching.pairs import create_matched, create_pairs
 from sli.matching.sides import Sides, invalid_code, joinable_feedback, one_number, set_aside_invalid
 from sli.matching.spec import Spec
-from sli.planning.tasks import Task
-
-
-def join_files(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec, losers: pa.Table) -> None:
-    """Join the rows in the files of a task. Creates what `join_rows` creates."""
-    join_rows(con, Sides.of(con, task, spec), spec, losers)
 
 
 def join_rows(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, losers: pa.Table) -> None:
@@ -84,5 +78,5 @@ def _find_unmatched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) ->
     """Insert into table `unmatched` the feedback of the tiles that counts for no prediction."""
     con.execute(
         f"INSERT INTO unmatched SELECT {tile_sql('f_t', spec.tile)}, id, f_t, NULL FROM joined WHERE f_t IS NOT NULL "
-        f"AND {sides.in_feedback_tiles_joined} AND (t IS NULL OR NOT ({spec.horizon.counts()}))"
+        f"AND {sides.in_feedback_tiles('f_t')} AND (t IS NULL OR NOT ({spec.horizon.counts()}))"
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pyarrow as pa
 
 from sli.calendar.interval import ALWAYS, Interval, difference
-from sli.config.model import Config
 from sli.engine.connection import scratch
 from sli.engine.sql import tile_sql
 from sli.matching.duplicates import prediction_order
@@ -22,18 +21,17 @@ LOSERS = pa.schema(_TYPES)
 """Predictions that lose to one in another tile: their id, their tile, the value of the winner."""
 
 
-def find_losers(
-    config: Config, predictions: IdIndex, near: tuple[Interval, ...], as_of: int, published: pa.Table
-) -> pa.Table:
+def find_losers(predictions: IdIndex, near: tuple[Interval, ...], as_of: int, published: pa.Table) -> pa.Table:
     """All predictions that lose to one in another tile: a table of LOSERS.
 
     `published` has the losers that the published tiles name. Only ids that lie in the tiles `near` are looked up.
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
-    with predictions.reading(config.parallel, config.task_memory) as con:
+    config = predictions.config
+    with predictions.reading() as con:
         con.register("published_arrow", published)
-        con.register("repeated_arrow", predictions.repeated(con, near, config.task_memory))
+        con.register("repeated_arrow", predictions.repeated(con, near))
         # The index may lack rows that are gone if it was written for this run. Then what won may be such a row.
         lost_before = f" UNION SELECT {ID_HASH} FROM published_arrow" if near == (ALWAYS,) else ""
         con.execute(f"CREATE TEMP TABLE suspects AS SELECT k AS key FROM repeated_arrow{lost_before}")

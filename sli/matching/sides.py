@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from sli.calendar.interval import Interval
+from sli.calendar.interval import ALWAYS, BEGINNING, Interval
 from sli.engine.sql import inside_sql, literal, tile_sql
 from sli.logs.log import Log
 from sli.logs.reader import count_sql, rows_sql
@@ -33,52 +33,56 @@ class Sides:
     feedback: str
     counts: tuple[str, str] | None
     """How many rows of predictions and of feedback there are; None if counting them would cost a read of the files."""
-    in_prediction_tiles: str
-    """Whether a prediction time `t` lies in the task's tiles of predictions."""
-    in_feedback_tiles: str
-    """Whether a feedback time `t` lies in the task's tiles of feedback."""
-    in_feedback_tiles_joined: str
-    """The same for a feedback time in a column `f_t`, as in table `joined`."""
+    prediction_tiles: tuple[Interval, ...]
+    """The tiles of the task."""
+    feedback_tiles: tuple[Interval, ...]
+
+    @property
+    def in_prediction_tiles(self) -> str:
+        """Whether a prediction time `t` lies in the task's tiles of predictions."""
+        return inside_sql("t", self.prediction_tiles)
+
+    def in_feedback_tiles(self, time: str = "t") -> str:
+        """Whether a feedback time lies in the task's tiles of feedback: `f_t` in table `joined`."""
+        return inside_sql(time, self.feedback_tiles)
 
     @staticmethod
     def in_memory(
-        predictions: str, feedback: str, in_prediction_tiles: str, in_feedback_tiles: str, in_feedback_tiles_joined: str
+        predictions: str,
+        feedback: str,
+        prediction_tiles: tuple[Interval, ...] = (ALWAYS,),
+        feedback_tiles: tuple[Interval, ...] = (ALWAYS,),
     ) -> Sides:
         """The sides of tables in memory, whose rows DuckDB counts without reading them."""
         return Sides(
             predictions=predictions,
             feedback=feedback,
             counts=(f"(SELECT count(*) FROM {predictions})", f"(SELECT count(*) FROM {feedback})"),
-            in_prediction_tiles=in_prediction_tiles,
-            in_feedback_tiles=in_feedback_tiles,
-            in_feedback_tiles_joined=in_feedback_tiles_joined,
+            prediction_tiles=prediction_tiles,
+            feedback_tiles=feedback_tiles,
         )
 
     @staticmethod
     def of(con: duckdb.DuckDBPyConnection, task: Task, spec: Spec) -> Sides:
         """The sides of the files of a task."""
         predicted, known = times_to_read(task, spec)
-        predictions = task.predictions, spec.predictions, spec.zone, predicted
-        feedback = task.feedback, spec.feedback, spec.zone, known
+        predictions = task.predictions, spec.predictions, predicted
+        feedback = task.feedback, spec.feedback, known
         logs = (*spec.predictions.parts, *spec.feedback.parts)
         footers_count = all(log.where is None for log in logs)
         return Sides(
             predictions=rows_sql(con, *predictions, numbered=True),
             feedback=rows_sql(con, *feedback),
             counts=(count_sql(con, *predictions), count_sql(con, *feedback)) if footers_count else None,
-            in_prediction_tiles=inside_sql("t", task.prediction_tiles),
-            in_feedback_tiles=inside_sql("t", task.feedback_tiles),
-            in_feedback_tiles_joined=inside_sql("f_t", task.feedback_tiles),
+            prediction_tiles=task.prediction_tiles,
+            feedback_tiles=task.feedback_tiles,
         )
 
 
 def times_to_read(task: Task, spec: Spec) -> tuple[Interval, Interval]:
     """Times of predictions, from `since`, and of feedback that a task reads, both up to as_of."""
-    start, end = max(task.prediction_times.start, spec.since), spec.as_of + 1
-    predicted = Interval(start, max(start, min(task.prediction_times.end, end)))
-    return predicted, Interval(
-        task.feedback_times.start, max(task.feedback_times.start, min(task.feedback_times.end, end))
-    )
+    end = spec.as_of + 1
+    return task.prediction_times.within(Interval(spec.since, end)), task.feedback_times.within(Interval(BEGINNING, end))
 
 
 def invalid_reasons(log: Log) -> dict[int, str]:
@@ -122,14 +126,14 @@ def set_aside_invalid(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) 
         con.execute(
             f"INSERT INTO checks SELECT 'feedback', {tile}, 'feedback', 'ignored null', NULL, count(*), [] "
             f"FROM {sides.feedback} "
-            f"WHERE value IS NULL AND {invalid_code('feedback', spec.task)} = 0 AND {sides.in_feedback_tiles} "
+            f"WHERE value IS NULL AND {invalid_code('feedback', spec.task)} = 0 AND {sides.in_feedback_tiles()} "
             "GROUP BY ALL"
         )
     if not one_number(con, "SELECT count(*) FROM joined WHERE id IS NULL"):
         return
     for log, source, span, rows, inside in (
         ("predictions", spec.predictions, "pairs", sides.predictions, sides.in_prediction_tiles),
-        ("feedback", spec.feedback, "feedback", sides.feedback, sides.in_feedback_tiles),
+        ("feedback", spec.feedback, "feedback", sides.feedback, sides.in_feedback_tiles()),
     ):
         code, texts = invalid_code(log, spec.task), invalid_reasons(source)
         reasons = " ".join(f"WHEN {number} THEN {literal('invalid: ' + text)}" for number, text in texts.items())

@@ -52,6 +52,11 @@ class Spec:
     samples: int | None = SAMPLES
     """How many ids are named for a count; None: all."""
 
+    @property
+    def logs(self) -> dict[str, Log]:
+        """Both logs by their names."""
+        return {"predictions": self.predictions, "feedback": self.feedback}
+
     @staticmethod
     def of(
         config: Config, as_of: int, states: Iterable[str], slice_sets: tuple[tuple[str, ...], ...], threads: int

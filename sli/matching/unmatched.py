@@ -37,7 +37,7 @@ def with_reasons(
     if not (len(unmatched) if near else unmatched.column("reason").null_count):
         return tiles, set()
     index = predictions()
-    with index.reading(config.parallel, config.task_memory) as con:
+    with index.reading() as con:
         con.register("unmatched_arrow", unmatched)
         keys = index.keys_near(con, f"SELECT {ID_HASH} FROM unmatched_arrow WHERE reason IS NOT NULL", near)
         asked = "true" if near == (ALWAYS,) else f"reason IS NULL OR {ID_HASH} IN ({keys})"

@@ -8,14 +8,13 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 
 - `request`: what the user asks for; `as_of`: checks the as_of of a run
 - `published`, `formats`: the state that the last run left, and the format of the store
-- `changes`: what happened to the files since then; `new_rows`: which files hold new rows
+- `changes`: what happened to the files since then, and which of them hold new rows
 - `late_feedback`: the rule for late feedback
-- `stale`: which tiles these changes make stale
-- `cells`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value
-- `ledger`: what a run does of what tiles need, and what it leaves
+- `extent`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value
+- `ledger`: which tiles the changes make stale, what a run does of what tiles need, and what it leaves
 - `tasks`: how the work is cut into tasks that fit their memory
 - `stages`: what a run executes, in its order; `plan`: the plan as data; `planner`: makes it
-- `affected`: which windows rest on tiles; `expected`: an estimate of how many results a plan writes
+- `expected`: an estimate of how many results a plan writes
 
 Imports `logs` and the wings below it; never `matching` or a wing above.
 """

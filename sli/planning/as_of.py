@@ -29,20 +29,15 @@ def as_of_instant(since: int, zone: Zone, as_of: When, future: bool = False) -> 
     if instant < since:
         todo = f"use a time after since ({iso(since)})"
         raise ConfigError("as_of lies before since", where="as_of", found=iso(instant), todo=todo)
-    _check_not_future(instant, future)
-    return instant
-
-
-def _check_not_future(as_of: int, future: bool) -> None:
-    """Raise ConfigError for an as_of in the future, unless the user gave `future`."""
-    if as_of > latest_as_of() and not future:
+    if instant > latest_as_of() and not future:
         raise ConfigError(
             "as_of lies in the future",
             where="as_of",
             expected=f"{iso(latest_as_of())} or earlier",
-            found=iso(as_of),
+            found=iso(instant),
             todo="leave it out, which means now; `sli plan --future` shows what a run would do then",
         )
+    return instant
 
 
 def check_published(published: Published | None, request: Request, where: str) -> None:

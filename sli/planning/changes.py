@@ -1,13 +1,15 @@
 """What happened to the logs since the published run: new, rewritten and removed files, and rows known only now.
 
-Limit: it sees the times in the footer of a file, not its rows.
+If rows only came, tiles are amended by these `NewRows` instead of being recomputed. Limit: it sees the times in the
+footer of a file, not its rows; of a file that was rewritten or removed, some rows may be gone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,7 +38,7 @@ def causes_of(
     """
     if basis is None:
         return _from_scratch(inputs, as_of, published)
-    later = Interval(basis.as_of + 1, max(basis.as_of, as_of) + 1)
+    later = _later(basis, as_of)
     files: defaultdict[str, list[str]] = defaultdict(list)
     intervals: defaultdict[str, list[Interval]] = defaultdict(list)
     for what, path, spans in [*_changed(inputs, seen, later), *_removed(inputs, seen)]:
@@ -103,3 +105,45 @@ def _has_other_types(old: Columns, new: Columns) -> bool:
     """Whether a column has another type now. Columns that only the new config reads are ignored."""
     types = dict(new)
     return any(types.get(name, kind) != kind for name, kind in old)
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """The files with new rows: new files, and files seen before that have rows known only now."""
+
+    new: Inputs
+    seen: Inputs
+    later: Interval
+    """Times of the rows of files seen that are known only now."""
+
+    @cached_property
+    def newly_known(self) -> Files:
+        """Files seen that have rows known only now."""
+        return self.seen.files.take(self.seen.files.meeting(self.later))
+
+    @property
+    def bytes(self) -> int:
+        """At least how many compressed bytes are read."""
+        return sum(int(file.row_bytes * file.rows) for file in (*self.new.files, *self.newly_known))
+
+
+def new_rows_of(inputs: Inputs, basis: Published, seen: Inputs, causes: Iterable[Cause], as_of: int) -> NewRows | None:
+    """The new rows; None if files seen were rewritten or removed, or if new files have columns of other types."""
+    if not all(cause.what.startswith(("new ", "newly known ")) for cause in causes):
+        return None
+    new, old = [], []
+    for files, before in zip(inputs.logs, seen.logs, strict=True):
+        there = files.found_in(before)
+        added, known = files.take(files.usable & ~there), files.take(files.usable & there)
+        known_kinds = [set(columns) for columns in known.kinds.all]
+        # Files seen may have more columns: those that the config does not read any more.
+        if len(known) and not all(any(set(kind) <= columns for columns in known_kinds) for kind in added.kinds.all):
+            return None
+        new.append(added)
+        old.append(known)
+    return NewRows(Inputs(new[0], new[1]), Inputs(old[0], old[1]), _later(basis, as_of))
+
+
+def _later(basis: Published, as_of: int) -> Interval:
+    """When rows become known that the published run did not know and this one does."""
+    return Interval(basis.as_of + 1, as_of + 1)

@@ -17,7 +17,6 @@ from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slices import SliceBy
-from sli.slis import Sli
 from sli.slis.custom.sampled import resamples
 from sli.slis.kinds.samples import SAMPLE_ROWS
 from sli.slis.states import Floats
@@ -59,7 +58,8 @@ def expected(
     total = int(np.sum(files.rows.column("rows").to_numpy()))
     windows: set[tuple[str, int, int]] = set()
     for_each_slice, results, calls = 0, 0, 0
-    functions = tuple(sli.name for sli in config.declared if _calls_function(sli))
+    states = {sli.name: sli.formula.states.values() for sli in config.declared}
+    functions = tuple(name for name, of_sli in states.items() if any(state.for_function for state in of_sli))
     for sli in config.declared:
         for grain, starts, ends in plan.roll_up.windows(config, plan.roll_up.group_of[sli.name], newest, settled):
             windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))
@@ -73,10 +73,6 @@ def expected(
                     large = len(config.slice_sets) * int((predictions // SAMPLE_ROWS).sum())
                     calls += resamples(config.level) * min(rows, large)
     return Expected(len(windows), for_each_slice, results, functions, calls)
-
-
-def _calls_function(sli: Sli) -> bool:
-    return any(state.for_function for state in sli.formula.states.values())
 
 
 def _shares(starts: Instants, ends: Instants, span: Interval) -> Floats:

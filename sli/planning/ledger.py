@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
-from sli.calendar.interval import BEGINNING, END, Interval, difference, intersection, union
+import numpy as np
+
+from sli.calendar.interval import BEGINNING, END, Interval, difference, intersection, union, union_of
 from sli.config.model import Config
+from sli.logs.files import Inputs
 from sli.planning.changes import Cause
 from sli.planning.late_feedback import Horizon
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
 from sli.planning.published import Published
 from sli.planning.request import Request
-from sli.planning.stale import feedback_tiles_for, stale_tiles, tiles_until, whole_days
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,13 @@ def ledger_of(
 
     Tiles in `moved` are computed whatever the request is: predictions of theirs win or lose to rows elsewhere now.
     """
-    horizon, tile = Horizon.of(config), config.tile
-    stale, feedback_tiles = stale_tiles(horizon, config.since_instant, tile, causes, request.as_of)
-    final = [Interval(BEGINNING, horizon.final_before(basis.as_of, tile) if basis else BEGINNING)]
+    stale, feedback_tiles = stale_tiles(config, causes, request.as_of)
+    before = Horizon.of(config).final_before(basis.as_of, config.tile) if basis else BEGINNING
+    final = [Interval(BEGINNING, before)]
     needed = _needed(config, basis, stale, final, with_predictions)
     asked = _asked(config, needed, basis, request)
-    reached = [*moved, *(asked.of(RECOMPUTE) if request.part is not None else ())]
-    feedback_tiles = union([*feedback_tiles, *feedback_tiles_for(horizon, tile, reached, request.as_of)])
+    reached = Cause("computed predictions", (*moved, *(asked.of(RECOMPUTE) if request.part is not None else ())))
+    feedback_tiles = union([*feedback_tiles, *stale_tiles(config, [reached], request.as_of)[1]])
     more = difference(moved, asked.of(RECOMPUTE, CONFIRM))
     asked = asked.add(RECOMPUTE, difference(more, final)).add(CONFIRM, intersection(more, final))
     does = settled(asked.each(partial(whole_days, config)))
@@ -87,7 +90,7 @@ def _needed(
 def _asked(config: Config, needed: Needs, basis: Published | None, request: Request) -> Needs:
     """What a request is about: what is needed within its reach, or every tile of the part of a backfill."""
     if request.part is not None:
-        reach = intersection([request.part], [tiles_until(config.since_instant, config.tile, request.as_of)])
+        reach = intersection([request.part], [tiles_until(config, request.as_of)])
         fills = (need for sli in config.declared if sli.name in request.slis for need in lacks_any(sli))
         return needed.only(fills).within(reach) if request.slis else Needs({RECOMPUTE: reach})
     work = needed.only([RECOMPUTE, CONFIRM, *map(lacks, needed.states)])
@@ -95,3 +98,53 @@ def _asked(config: Config, needed: Needs, basis: Published | None, request: Requ
         return work
     # Hours never published lie within every look-back.
     return work.within([Interval(max(BEGINNING, basis.newest - request.look_back) // config.tile * config.tile, END)])
+
+
+def stale_tiles(config: Config, causes: Iterable[Cause], as_of: int) -> list[list[Interval]]:
+    """Tiles of predictions and tiles of feedback that the causes make stale.
+
+    Only the times in the footers of files are known, so a new file of feedback makes every tile stale that its rows
+    could belong to.
+    """
+    horizon, predictions, feedback = Horizon.of(config), [], []
+    for cause in causes:
+        for interval in cause.intervals:
+            if cause.what.endswith("predictions"):
+                predictions.append(interval)
+                feedback.append(horizon.feedback_for(interval))
+            else:
+                predictions.append(horizon.predictions_for(interval))
+                feedback.append(interval)
+    whole = tiles_until(config, as_of)
+    return [
+        intersection((whole_tiles(interval, config.tile) for interval in intervals), [limits])
+        for intervals, limits in ((predictions, whole), (feedback, Interval(BEGINNING, whole.end)))
+    ]
+
+
+def tiles_with_predictions(config: Config, inputs: Inputs, as_of: int) -> list[Interval]:
+    """Tiles that may hold predictions, by the footers of the files."""
+    _, first, last = inputs.predictions.ranges
+    tile = config.tile
+    tiles = union_of(first // tile * tile, np.maximum(BEGINNING, last // tile * tile + tile))
+    return intersection(tiles, [tiles_until(config, as_of)])
+
+
+def whole_days(config: Config, tiles: list[Interval]) -> list[Interval]:
+    """The tiles, widened to whole days if a Python function must see all pairs of a day at once."""
+    if all(state.merges for state in config.states.values()):
+        return tiles
+    zone, since = config.zone, config.since_instant
+    days = ((zone.date(i.start), zone.date(i.end - 1) + timedelta(days=1)) for i in tiles)
+    return union(Interval(max(since, zone.midnight(first)), zone.midnight(end)) for first, end in days)
+
+
+def tiles_until(config: Config, as_of: int) -> Interval:
+    """All tiles from `since` to as_of."""
+    since = config.since_instant
+    return whole_tiles(Interval(since, max(since, as_of + 1)), config.tile)
+
+
+def whole_tiles(interval: Interval, tile: int) -> Interval:
+    """The whole tiles that hold an interval."""
+    return Interval(interval.start // tile * tile, max(BEGINNING, -(-interval.end // tile) * tile))

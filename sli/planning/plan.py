@@ -11,11 +11,10 @@ from itertools import chain
 
 from sli.calendar.interval import Interval, difference, intersection, iso, union
 from sli.masking import masked
-from sli.planning.cells import Cells
-from sli.planning.changes import Cause
+from sli.planning.changes import Cause, NewRows
+from sli.planning.extent import Extent
 from sli.planning.formats import Migration
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
-from sli.planning.new_rows import NewRows
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write, plain
 from sli.planning.tasks import TaskSet
@@ -33,11 +32,11 @@ class Plan:
     """What tiles still need after the run: windows that rest on tiles to recompute or that lack a state wait."""
     outcomes: str
     """The id of the state of outcomes. Tiles that an older `sli` wrote may lack it, and no window waits for them."""
-    declared: Cells
+    declared: Extent
     """What the config asks for."""
-    cells: Cells
+    extent: Extent
     """What is published once the run is: as declared, but slice sets may wait for a run that reaches every tile."""
-    published: Cells
+    published: Extent
     """What was published before; nothing if as_of is older."""
     backfills: tuple[Backfill, ...]
     """The backfills that are unfinished once this run is published."""
@@ -122,26 +121,26 @@ class Plan:
         return replace(self, stages=stages, left=self.left.add(HELD, held))
 
     @property
-    def new(self) -> Cells:
+    def new(self) -> Extent:
         """What this run publishes for the first time."""
-        return self.cells - self.published
+        return self.extent - self.published
 
     @property
-    def gone(self) -> Cells:
+    def gone(self) -> Extent:
         """What is published and no longer declared."""
         return self.published - self.declared
 
     @property
     def new_series(self) -> tuple[str, ...]:
         """SLIs whose every window is rolled up."""
-        return self.cells.slis_in(self.new)
+        return self.extent.slis_in(self.new)
 
     @property
     def needs_second(self) -> bool:
         """Whether new states or slices wait only because this run confirms final tiles: a second run adds them."""
         confirmed = difference(self.to_confirm, self.held)
         states = (*self.lacking.values(), self.outcomes_lacking)
-        slices = (self.declared - self.cells).slice_sets if not self.held else ()
+        slices = (self.declared - self.extent).slice_sets if not self.held else ()
         reaches_all = self.request.part is None and self.request.look_back is None
         return reaches_all and bool(confirmed) and bool(slices or any(intersection(t, confirmed) for t in states))
 

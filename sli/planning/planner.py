@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,21 +16,19 @@ from sli.calendar.interval import ALWAYS, Interval, difference, intersection, is
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.logs.files import Inputs
-from sli.planning.cells import Cells
-from sli.planning.changes import Cause, causes_of
+from sli.planning.changes import Cause, NewRows, causes_of, new_rows_of
+from sli.planning.extent import Extent
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
-from sli.planning.ledger import Ledger, ledger_of
+from sli.planning.ledger import Ledger, ledger_of, tiles_with_predictions, whole_tiles
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
-from sli.planning.new_rows import NewRows, new_rows_of
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Group, Recompute, RollUp, Write
-from sli.planning.stale import tiles_with_predictions, whole_tiles
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
 from sli.slices import SliceBy
-from sli.slis import Sli, State
+from sli.slis import Sli
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,9 @@ class _Planner:
             stages=(*self.tile_stages, self.roll_up, Write(self.tables, replaces_all=basis is None)),
             left=ledger.left,
             outcomes=config.outcomes.state.id,
-            declared=Cells.declared(config),
-            cells=self.cells,
-            published=self.published_cells,
+            declared=Extent.declared(config),
+            extent=self.extent,
+            published=self.published_extent,
             backfills=backfills,
             backfills_progressed=backfills != (basis.backfills if basis else ()),
             looked_up=tuple(self.looked_up),
@@ -115,16 +113,16 @@ class _Planner:
 
     @cached_property
     def with_predictions(self) -> list[Interval]:
-        return tiles_with_predictions(self.config.since_instant, self.config.tile, self.inputs, self.request.as_of)
+        return tiles_with_predictions(self.config, self.inputs, self.request.as_of)
 
     @cached_property
     def ledger(self) -> Ledger:
         return ledger_of(self.config, self.basis, self.causes, self.with_predictions, self.request, self.moved)
 
     @cached_property
-    def cells(self) -> Cells:
+    def extent(self) -> Extent:
         """What the run publishes. New slice sets come with a run that reaches all tiles and holds or confirms none."""
-        declared, basis, request = Cells.declared(self.config), self.basis, self.request
+        declared, basis, request = Extent.declared(self.config), self.basis, self.request
         if basis is None:
             return declared
         # The new slices of a held tile would count rows that its other slices do not count.
@@ -135,14 +133,14 @@ class _Planner:
         return replace(declared, slice_sets=known or declared.slice_sets)
 
     @cached_property
-    def published_cells(self) -> Cells:
+    def published_extent(self) -> Extent:
         """What is published; nothing if as_of is older."""
-        return Cells() if self.published is None or self.older else self.published.cells
+        return Extent() if self.published is None or self.older else self.published.extent
 
     @cached_property
     def new_slice_sets(self) -> tuple[SliceBy, ...]:
         """Slice sets that stored tiles lack."""
-        return (self.cells - self.basis.cells).slice_sets if self.basis else ()
+        return (self.extent - self.basis.extent).slice_sets if self.basis else ()
 
     @cached_property
     def new_rows(self) -> NewRows | None:
@@ -152,9 +150,10 @@ class _Planner:
             return None
         if basis is None or request.part is not None or request.look_back is not None:
             return None
-        if basis.needs.of(RECOMPUTE, CONFIRM) or not _amendable(config.states):
+        # A Python function, or a query of a ranking, sees several pairs at once.
+        if not all(state.merges and state.unit == "pair" for state in config.states.values()):
             return None
-        if self.ledger.does.states or not set(config.states) <= set(basis.states):
+        if basis.needs.of(RECOMPUTE, CONFIRM) or self.ledger.does.states or not set(config.states) <= set(basis.states):
             return None
         # Held tiles do not count some of the rows that came for them, and a tile may lack a state.
         incomplete = basis.needs.of(HELD, *map(lacks, config.states))
@@ -172,9 +171,9 @@ class _Planner:
             if tiles or confirm or feedback or any(cause.files for cause in self.causes):
                 yield Amend(does.of(RECOMPUTE, CONFIRM), self.new_rows)
         else:
-            for task_set in self._task_sets(does.of(RECOMPUTE, CONFIRM), self.cells.slice_sets, feedback=feedback):
+            for task_set in self._task_sets(does.of(RECOMPUTE, CONFIRM), self.extent.slice_sets, feedback=feedback):
                 yield Recompute(tiles=tiles, confirm=confirm, feedback_tiles=tuple(feedback), task_set=task_set)
-        old_slice_sets = tuple(columns for columns in self.cells.slice_sets if columns not in self.new_slice_sets)
+        old_slice_sets = tuple(columns for columns in self.extent.slice_sets if columns not in self.new_slice_sets)
         for states, lacking in _states_by_tiles(self.config.states, does):
             for task_set in self._task_sets(lacking, old_slice_sets, states):
                 yield Fill(lacking, task_set)
@@ -185,12 +184,12 @@ class _Planner:
     @property
     def roll_up(self) -> RollUp:
         """The SLIs of each group have the same windows to roll up."""
-        does, left, new = self.ledger.does, self.ledger.left, self.cells - self.published_cells
+        does, left, new = self.ledger.does, self.ledger.left, self.extent - self.published_extent
         groups: dict[Group, list[str]] = {}
         for sli in self.config.declared:
             group = Group(
                 slis=(),
-                everywhere=self.basis is None or sli.name in self.cells.slis_in(new),
+                everywhere=self.basis is None or sli.name in self.extent.slis_in(new),
                 filled=does.of(*lacks_any(sli)),
                 waits_for=left.of(RECOMPUTE, *lacks_any(sli)),
                 reference=sli.reference,
@@ -245,11 +244,6 @@ class _Planner:
                 todo="run without --as-of first, which migrates it",
             )
         return migration
-
-
-def _amendable(states: Mapping[str, State]) -> bool:
-    """Whether every state aggregates single pairs: no Python function and no query sees several at once."""
-    return all(state.merges and state.unit == "pair" for state in states.values())
 
 
 def _states_by_tiles(states: Iterable[str], does: Needs) -> list[tuple[list[str], tuple[Interval, ...]]]:

@@ -13,7 +13,7 @@ from sli.calendar.interval import Interval
 from sli.engine.storage import message_of
 from sli.errors import StoreError
 from sli.planning import formats
-from sli.planning.cells import Cells
+from sli.planning.extent import Extent
 from sli.planning.needs import Needs
 from sli.planning.request import Backfill
 
@@ -81,9 +81,9 @@ class Published:
         return Published(**tree)
 
     @property
-    def cells(self) -> Cells:
+    def extent(self) -> Extent:
         """What has results."""
-        return Cells(self.series, self.objectives, self.grains, self.slice_sets)
+        return Extent(self.series, self.objectives, self.grains, self.slice_sets)
 
     @property
     def migration(self) -> formats.Migration | None:

@@ -6,19 +6,18 @@ stages name tiles by time; which of them really change, and which windows then d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 
 import numpy as np
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import END, Instants, Interval, intersection, iso, union
+from sli.calendar.interval import END, Instants, Interval, intersection, iso, meets_any, union
 from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.arrow import Flags
-from sli.planning.affected import windows_resting_on
-from sli.planning.new_rows import NewRows
+from sli.planning.changes import NewRows
 from sli.planning.tasks import TaskSet
 from sli.slis import Reference
 
@@ -129,6 +128,35 @@ class RollUp:
                 return None
             starts += [interval.start for interval in changed]
         return None if self.new_grains else min(starts, default=END)
+
+
+def windows_resting_on(
+    zone: Zone,
+    grain: Grain,
+    starts: Instants,
+    ends: Instants,
+    intervals: Iterable[Interval],
+    reference: Reference | None,
+) -> Flags:
+    """Which windows hold an instant of the intervals, or are compared with one that does."""
+    intervals = list(intervals)
+    return meets_any(starts, ends, intervals) | windows_compared_with(zone, grain, starts, ends, intervals, reference)
+
+
+def windows_compared_with(
+    zone: Zone,
+    grain: Grain,
+    starts: Instants,
+    ends: Instants,
+    intervals: Sequence[Interval],
+    reference: Reference | None,
+) -> Flags:
+    """Which windows are compared with one that holds an instant of the intervals."""
+    if reference is not None and reference.kind == "previous":
+        first = grain.before(zone, starts, ends)
+        return meets_any(first, starts, intervals) & (first < starts)
+    fixed = None if reference is None else reference.interval
+    return np.full(len(starts), fixed is not None and bool(intersection([fixed], intervals)))
 
 
 @dataclass(frozen=True)

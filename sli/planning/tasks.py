@@ -9,7 +9,7 @@ row group, and co-located tasks begin only at midnights of days in which a row g
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, Interval, intersection, union
-from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.late_feedback import Horizon
@@ -161,113 +160,143 @@ def task_sets(
     """
     if not slice_sets or not (prediction_tiles or feedback_tiles):
         return []
-    volume, states, all_tiles = _Volume(inputs), tuple(states), (prediction_tiles, feedback_tiles)
-    horizon, zone, memory = Horizon.of(config), config.zone, config.task_memory
-    by_days = not all(config.states[state].merges for state in states)
-    shares = [
-        share
-        for fitting in _cut_by_memory(memory, horizon, zone, inputs, volume, all_tiles)
-        for share in _split(fitting, zone, config.tile, inputs, split, by_days)
-    ]
-    reached = [_times_to_read(horizon, share) for share in shares]
+    states, all_tiles = tuple(states), (prediction_tiles, feedback_tiles)
+    cutter = _Cutter(config, inputs, by_days=not all(config.states[state].merges for state in states))
+    shares = [share for fitting in cutter.by_memory(all_tiles) for share in cutter.by_time(fitting, split)]
     estimate = Estimate(
-        int(sum(volume.read(*times) for times in reached)),
-        int(volume.read(*_times_to_read(horizon, all_tiles))),
-        int(max(volume.within(*times) for times in reached) * FACTOR),
-        max(KERNEL, memory),
+        int(sum(cutter.bytes(_Spread.read, share) for share in shares)),
+        int(cutter.bytes(_Spread.read, all_tiles)),
+        int(max(cutter.bytes(_Spread.within, share) for share in shares) * FACTOR),
+        max(KERNEL, config.task_memory),
     )
     if not estimate.shuffles:
-        tasks = tuple(_task(horizon, inputs, share) for share in shares)
-        return [TaskSet(tasks, states, tuple(slice_sets), estimate, None)]
-    whole = _task(horizon, inputs, all_tiles)
-    shuffle = _shuffle(config, whole, estimate, by_days, split)
+        return [TaskSet(tuple(map(cutter.task, shares)), states, tuple(slice_sets), estimate, None)]
+    whole = cutter.task(all_tiles)
+    # Half is for rows that are sent or received meanwhile, and half again since joined text takes more room.
+    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / split
+    shuffle = cutter.shuffle(whole, estimate.read_once, budget)
     return [TaskSet((whole,), states, tuple(slice_sets), estimate, shuffle)]
 
 
 def co_located_tasks(config: Config, inputs: Inputs, prediction_tiles: list[Interval]) -> list[Task]:
     """Tasks that join the predictions of these tiles in time order, and no feedback that is unmatched."""
-    horizon, volume = Horizon.of(config), _Volume(inputs)
-    shares = _cut_by_memory(config.task_memory, horizon, config.zone, inputs, volume, (prediction_tiles, []))
-    return [_task(horizon, inputs, share) for share in shares]
+    cutter = _Cutter(config, inputs, by_days=False)
+    return [cutter.task(share) for share in cutter.by_memory((prediction_tiles, []))]
 
 
 _Tiles = tuple[list[Interval], list[Interval]]
 """Tiles of predictions and of feedback."""
 
 
-def _cut_by_memory(
-    memory: int, horizon: Horizon, zone: Zone, inputs: Inputs, volume: _Volume, tiles: _Tiles
-) -> list[_Tiles]:
-    """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
-    budget = memory / FACTOR
-    shares: list[_Tiles] = []
-    share: _Tiles = ([], [])
-    for span in _days(zone, inputs):
-        more = intersection(tiles[0], [span]), intersection(tiles[1], [span])
-        if not any(more):
-            continue
-        grown = union([*share[0], *more[0]]), union([*share[1], *more[1]])
-        if any(share) and volume.within(*_times_to_read(horizon, grown)) > budget:
-            shares.append(share)
-            grown = more
-        share = grown
-    return [*shares, share]
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts tiles into shares, one a task; a share has whole tiles or, with `by_days`, whole days."""
+
+    config: Config
+    inputs: Inputs
+    by_days: bool
+
+    @cached_property
+    def _horizon(self) -> Horizon:
+        return Horizon.of(self.config)
+
+    @cached_property
+    def _spreads(self) -> tuple[_Spread, ...]:
+        """How the bytes of both logs are spread over time."""
+        return tuple(map(_Spread, self.inputs.logs))
+
+    def _times_to_read(self, tiles: _Tiles) -> tuple[Interval, Interval]:
+        """The times of predictions and of feedback that must be read for these tiles."""
+        predictions, feedback = tiles
+        return (
+            _span([*predictions, *map(self._horizon.predictions_for, feedback)]),
+            _span([*feedback, *map(self._horizon.feedback_for, predictions)]),
+        )
+
+    def bytes(self, measure: Callable[[_Spread, Interval], float], tiles: _Tiles) -> float:
+        """Bytes of both logs that must be read for these tiles: of their rows, or of the row groups that have such."""
+        return sum(map(measure, self._spreads, self._times_to_read(tiles)))
+
+    def task(self, tiles: _Tiles) -> Task:
+        """The task that makes these tiles."""
+        predicted, known = self._times_to_read(tiles)
+        predictions, feedback = self.inputs.logs
+        return Task(
+            prediction_tiles=tuple(tiles[0]),
+            feedback_tiles=tuple(tiles[1]),
+            predictions=tuple(predictions.take(predictions.meeting(predicted))),
+            feedback=tuple(feedback.take(feedback.meeting(known))),
+            prediction_times=predicted,
+            feedback_times=known,
+        )
+
+    def by_memory(self, tiles: _Tiles) -> list[_Tiles]:
+        """Cut the tiles at midnights, so that no task reads more than its share of memory allows."""
+        budget = self.config.task_memory / FACTOR
+        shares: list[_Tiles] = []
+        share: _Tiles = ([], [])
+        for span in self._days():
+            more = _within(tiles, span)
+            if not any(more):
+                continue
+            grown = union([*share[0], *more[0]]), union([*share[1], *more[1]])
+            if any(share) and self.bytes(_Spread.within, grown) > budget:
+                shares.append(share)
+                grown = more
+            share = grown
+        return [*shares, share]
+
+    def _days(self) -> list[Interval]:
+        """All of time, cut at the midnights of days in which a row group begins."""
+        firsts = np.unique(self.inputs.files.ranges.first)
+        edges, at = set[int](), 0
+        while at < len(firsts):
+            midnight = self._start_of_day(max(int(firsts[at]), BEGINNING + 2 * DAY))
+            edges.add(midnight)
+            # The next day's midnight is worked out from its own first group.
+            at = max(at + 1, int(np.searchsorted(firsts, midnight + DAY - DAY // 8)))
+        return _cut(edges)
+
+    def by_time(self, tiles: _Tiles, number: int) -> list[_Tiles]:
+        """The tiles in a `number` of shares of about equal time."""
+        _, first, last = self.inputs.files.ranges
+        if number == 1 or not len(first):
+            return [tiles]
+        whole = _span([*tiles[0], *tiles[1]])
+        low, high = max(whole.start, int(first.min())), min(whole.end, int(last.max()) + 1)
+        inner = [low + (high - low) * i // number for i in range(1, number)] if low < high else []
+        shares = (_within(tiles, span) for span in _cut(map(self._start, inner)))
+        return [share for share in shares if any(share)]
+
+    def _start(self, at: int) -> int:
+        """The start of the tile or, with `by_days`, of the day that holds an instant."""
+        return self._start_of_day(at) if self.by_days else at // self.config.tile * self.config.tile
+
+    def _start_of_day(self, at: int) -> int:
+        return self.config.zone.midnight(self.config.zone.date(at))
+
+    def shuffle(self, whole: Task, size: float, budget: float) -> Shuffle:
+        """A shuffle of `size` bytes whose tasks take at most `budget`."""
+        pieces = [
+            *_pieces("predictions", whole.predictions, whole.prediction_times, budget),
+            *_pieces("feedback", whole.feedback, whole.feedback_times, budget),
+        ]
+        partitions = max(self.config.parallel, -int(-size // budget))
+        cuts = (max(cut, BEGINNING + 2 * DAY) for cut in _Spread(Files.of(whole.predictions)).cuts(budget))
+        return Shuffle(tuple(pieces), partitions, tuple(sorted({*map(self._start, cuts)})))
 
 
-def _days(zone: Zone, inputs: Inputs) -> list[Interval]:
-    """All of time, cut at the midnights of days in which a row group begins."""
-    firsts = np.unique(inputs.files.ranges.first)
-    edges, at = [BEGINNING], 0
-    while at < len(firsts):
-        midnight = zone.midnight(zone.date(max(int(firsts[at]), BEGINNING + 2 * DAY)))
-        edges.append(midnight)
-        # The next day's midnight is worked out from its own first group.
-        at = max(at + 1, int(np.searchsorted(firsts, midnight + DAY - DAY // 8)))
-    return [Interval(a, b) for a, b in itertools.pairwise([*sorted(set(edges)), END]) if a < b]
-
-
-def _split(tiles: _Tiles, zone: Zone, tile: int, inputs: Inputs, parts: int, by_days: bool) -> list[_Tiles]:
-    """The tiles in `parts` parts of about equal time: whole tiles each or, with `by_days`, whole days."""
-    _, first, last = inputs.files.ranges
-    if parts == 1 or not len(first):
-        return [tiles]
-    whole = _span([*tiles[0], *tiles[1]])
-    low, high = max(whole.start, int(first.min())), min(whole.end, int(last.max()) + 1)
-    inner = [low + (high - low) * i // parts for i in range(1, parts)] if low < high else []
-    edges = sorted({BEGINNING, *_edges(zone, tile, inner, by_days), END})
-    spans = map(Interval, edges, edges[1:])
-    shares = ((intersection(tiles[0], [span]), intersection(tiles[1], [span])) for span in spans)
-    return [share for share in shares if any(share)]
-
-
-def _edges(zone: Zone, tile: int, instants: Iterable[int], by_days: bool) -> set[int]:
-    """The starts of the tiles or, with `by_days`, of the days that hold these instants."""
-    return {zone.midnight(zone.date(at)) if by_days else at // tile * tile for at in instants}
-
-
-def _task(horizon: Horizon, inputs: Inputs, tiles: _Tiles) -> Task:
-    predicted, known = _times_to_read(horizon, tiles)
-    return Task(
-        prediction_tiles=tuple(tiles[0]),
-        feedback_tiles=tuple(tiles[1]),
-        predictions=tuple(inputs.predictions.take(inputs.predictions.meeting(predicted))),
-        feedback=tuple(inputs.feedback.take(inputs.feedback.meeting(known))),
-        prediction_times=predicted,
-        feedback_times=known,
-    )
-
-
-def _times_to_read(horizon: Horizon, tiles: _Tiles) -> tuple[Interval, Interval]:
-    """The times of predictions and of feedback that must be read for these tiles."""
-    predictions, feedback = tiles
-    return (
-        _span([*predictions, *map(horizon.predictions_for, feedback)]),
-        _span([*feedback, *map(horizon.feedback_for, predictions)]),
-    )
+def _within(tiles: _Tiles, span: Interval) -> _Tiles:
+    return intersection(tiles[0], [span]), intersection(tiles[1], [span])
 
 
 def _span(intervals: list[Interval]) -> Interval:
     return Interval(min(i.start for i in intervals), max(i.end for i in intervals))
+
+
+def _cut(edges: Iterable[int]) -> list[Interval]:
+    """All of time, cut at these instants."""
+    return [Interval(*ends) for ends in itertools.pairwise(sorted({BEGINNING, *edges, END}))]
 
 
 class _Spread:
@@ -309,34 +338,6 @@ class _Spread:
         return [int(cut) for cut in np.interp(before[-1] * np.arange(1, parts) / parts, before, at)]
 
 
-class _Volume:
-    """How the bytes of both logs are spread over time."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        self.predictions, self.feedback = _Spread(inputs.predictions), _Spread(inputs.feedback)
-
-    def within(self, predicted: Interval, known: Interval) -> float:
-        """Bytes of the rows in these times of predictions and of feedback."""
-        return self.predictions.within(predicted) + self.feedback.within(known)
-
-    def read(self, predicted: Interval, known: Interval) -> float:
-        """Bytes of the row groups that have rows in them."""
-        return self.predictions.read(predicted) + self.feedback.read(known)
-
-
-def _shuffle(config: Config, whole: Task, estimate: Estimate, by_days: bool, split: int) -> Shuffle:
-    """A shuffle whose tasks fit their memory; with `by_days` stretches of time are whole days."""
-    # Half is for rows that are sent or received meanwhile, and half again since joined text takes more room.
-    budget = max(KERNEL, config.shuffle_memory) / FACTOR / 4 / split
-    pieces = [
-        *_pieces("predictions", whole.predictions, whole.prediction_times, budget),
-        *_pieces("feedback", whole.feedback, whole.feedback_times, budget),
-    ]
-    partitions = max(config.parallel, -int(-estimate.read_once // budget))
-    cuts = (max(cut, BEGINNING + 2 * DAY) for cut in _Spread(Files.of(whole.predictions)).cuts(budget))
-    return Shuffle(tuple(pieces), partitions, tuple(sorted(_edges(config.zone, config.tile, cuts, by_days))))
-
-
 def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float) -> list[Piece]:
     """What each reading task gets: several small files, or a stretch of the time of a large file."""
     pieces: list[Piece] = []
@@ -348,9 +349,8 @@ def _pieces(log: str, files: tuple[LogFile, ...], span: Interval, budget: float)
             pieces.append(Piece(log, tuple(together), span))
             together, total = [], 0.0
         if size > budget:
-            edges = [BEGINNING, *_Spread(Files.of([file])).cuts(budget), END]
-            stretches = (Interval(a, b) for a, b in itertools.pairwise(sorted(set(edges))))
-            pieces += [Piece(log, (file,), part) for whole in stretches for part in intersection([whole], [span])]
+            stretches = (part.within(span) for part in _cut(_Spread(Files.of([file])).cuts(budget)))
+            pieces += [Piece(log, (file,), stretch) for stretch in stretches if not stretch.empty]
         else:
             together.append(file)
             total += size

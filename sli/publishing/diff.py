@@ -25,8 +25,8 @@ from sli.config.model import Config
 from sli.engine.arrow import Flags
 from sli.engine.connection import connected, prepare_cursor
 from sli.engine.sql import literal
-from sli.planning.affected import windows_compared_with
 from sli.planning.plan import Plan
+from sli.planning.stages import windows_compared_with
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import NOTHING, ROLLED, TEXT
@@ -66,12 +66,12 @@ class Scope:
 
     def declared(self, rows: pa.Table) -> Flags:
         """For each published (flat) row whether the config declares its SLI, definition, grain and slices."""
-        cells, declared = self.plan.declared, np.zeros(len(rows), dtype=bool)
-        for name, definition in cells.series.items():
+        extent, declared = self.plan.declared, np.zeros(len(rows), dtype=bool)
+        for name, definition in extent.series.items():
             # Both name and definition must match, since a renamed SLI keeps its definition.
             declared |= _is_in(rows, "sli", [name]) & _is_in(rows, "definition", [definition])
-        declared &= _is_in(rows, "grain", cells.grains)
-        return declared & _is_in(rows, "slice_by", [",".join(columns) for columns in cells.slice_sets])
+        declared &= _is_in(rows, "grain", extent.grains)
+        return declared & _is_in(rows, "slice_by", [",".join(columns) for columns in extent.slice_sets])
 
     def rolled_up(self, rows: pa.Table) -> Flags:
         """For each published (flat) row whether the run rolled up its window."""

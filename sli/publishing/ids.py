@@ -54,13 +54,10 @@ class Ids:
         return predictions, feedback
 
     def _of(self, log: Log, files: tuple[Files, Files]) -> IdIndex:
-        store = self._transaction.store
         return IdIndex(
+            config=self._config,
             log=log,
-            zone=self._config.timezone,
-            tile=self._config.tile,
-            root=store.root,
-            storage=store.storage,
+            root=self._transaction.store.root,
             stored=() if self._scratch else self._transaction.files("keys", ("log", log.name)),
             indexed=files[0],
             rest=files[1],

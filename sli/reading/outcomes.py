@@ -28,7 +28,7 @@ from sli.reading.question import question as question_of
 from sli.rollup.merge import TileTree
 from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import wilson
-from sli.slis.outcomes import NO_VALUE, Cells, Outcomes, age_steps, ages_end, cells
+from sli.slis.outcomes import NO_VALUE, KeyFields, Outcomes, age_steps, ages_end, fields_of
 from sli.slis.states import Flags, Floats, Integers, sums_by, with_states
 
 
@@ -62,7 +62,7 @@ def label_arrival(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.Dat
     # No label that counts is known later, though the last step may reach beyond.
     longest = -(-checked.horizon.micros // checked.tile) + 1
     last = int(age_steps(np.array([longest]))[0]) if kept.counts.sum() else -1
-    labels = np.bincount(kept.cells.age[kept.cells.labelled], kept.counts[kept.cells.labelled], last + 1)
+    labels = np.bincount(kept.fields.age[kept.fields.labelled], kept.counts[kept.fields.labelled], last + 1)
     labelled = np.cumsum(labels).astype(np.int64)
     ages = np.minimum(ages_end(np.arange(len(labelled))), longest) * (checked.tile / SECOND)
     predictions = int(kept.counts.sum())
@@ -93,7 +93,7 @@ def prediction_shares(
         starts, ends = grain.windows(question.config.zone, first, last)
         question = replace(question, grain=grain, starts=np.maximum(starts, first), ends=np.minimum(ends, last))
     kept = _kept(question)
-    combinations, count, _ = _summed(kept, [kept.window, kept.cells.bin])
+    combinations, count, _ = _summed(kept, [kept.window, kept.fields.bin])
     window, bins = combinations.T
     totals = np.bincount(window, count, len(question.starts))
     times = {"window_start": question.starts[window], "window_end": question.ends[window]}
@@ -124,14 +124,14 @@ def calibration(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.DataF
             f"predictions of a {task} task are not calibrated", where="task", expected="binary or regression"
         )
     kept = _kept(question)
-    usable = kept.cells.labelled & (kept.cells.bin != NO_VALUE)
-    combinations, labelled, sums = _summed(kept, [kept.cells.bin], usable)
+    usable = kept.fields.labelled & (kept.fields.bin != NO_VALUE)
+    combinations, labelled, sums = _summed(kept, [kept.fields.bin], usable)
     bins = combinations[:, 0]
     rows = pd.DataFrame({**_bins(question.config.outcomes, bins), "labelled": labelled})
     mean = sums / labelled * question.config.outcomes.unit
     if task == "regression":
         return _told(rows.assign(error=mean), kept)
-    positive, of_bin, _ = _summed(kept, [kept.cells.bin], usable & kept.cells.positive)
+    positive, of_bin, _ = _summed(kept, [kept.fields.bin], usable & kept.fields.positive)
     positives = np.zeros(len(bins), dtype=np.int64)
     positives[np.searchsorted(bins, positive[:, 0])] = of_bin
     low, high = wilson(positives, labelled, question.config.level)
@@ -144,7 +144,7 @@ class _Kept:
 
     window: Integers
     """The window of each group."""
-    cells: Cells
+    fields: KeyFields
     counts: Integers
     sums: Floats
     lacking: int
@@ -175,7 +175,9 @@ def _kept(asked: Question) -> _Kept:
     config, state = asked.config, asked.config.outcomes.state
     if not len(asked.starts):
         none = np.array([], dtype=np.int64)
-        return _Kept(window=none, cells=cells(np.array([], dtype=object)), counts=none, sums=np.array([]), lacking=0)
+        return _Kept(
+            window=none, fields=fields_of(np.array([], dtype=object)), counts=none, sums=np.array([]), lacking=0
+        )
     tables = asked.tables([state.id])
     assert tables.days is not None
     # Without any rows a table has no column of the state.
@@ -190,7 +192,7 @@ def _kept(asked: Question) -> _Kept:
     groups = groups.take(np.flatnonzero(chosen))
     return _Kept(
         window=rows.window[chosen][groups.rows],
-        cells=cells(groups.keys),
+        fields=fields_of(groups.keys),
         counts=groups.counts,
         sums=groups.sums,
         lacking=int(rows.predictions[chosen].sum() - groups.counts.sum()),

@@ -21,8 +21,8 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Column
 from sli.errors import ConfigError
-from sli.planning.affected import windows_resting_on
 from sli.planning.needs import RECOMPUTE, lacks_any
+from sli.planning.stages import windows_resting_on
 from sli.publishing.rows import decode_texts, stored_rows, to_pandas
 from sli.reading.publication import opened
 from sli.reading.question import Question, question

@@ -25,7 +25,6 @@ from sli.logs.discovery import discover
 from sli.logs.files import Files, Inputs
 from sli.logs.log import predictions_log
 from sli.matching.execute import Report, execute
-from sli.matching.join import join_files
 from sli.matching.other_tiles import published_losers
 from sli.matching.spec import Spec
 from sli.planning.tasks import Task, co_located_tasks
@@ -37,7 +36,7 @@ from sli.slis.paired import SIDES, Requests
 from sli.slis.states import integers
 from sli.slis.terms import states_of_pairs, terms_sql
 from sli.tiles.aggregate import queries_sql, slice_value_sql
-from sli.tiles.build import task_connection
+from sli.tiles.build import joined
 from sli.tiles.dry_run import check_code, check_names
 
 Two = tuple[int, int]
@@ -231,8 +230,7 @@ def _losing_tiles(publication: Publication, window: Interval) -> pa.Table:
 
 def _select(task: Task, spec: Spec, losers: pa.Table, selection: _Selection) -> pa.Table:
     """The selected rows of a task: the work of a Dask task."""
-    with task_connection(spec, task.predictions, task.feedback, str(task.prediction_times)) as con:
-        join_files(con, task, spec, losers)
+    with joined(task, spec, losers) as con:
         # SQL of the config runs from here on.
         restrict_access(con)
         rows: pa.Table = con.sql(selection.sql(spec)).to_arrow_table()

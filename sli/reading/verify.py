@@ -22,11 +22,11 @@ from sli.errors import ConfigError, StoreError
 from sli.logs.agreement import with_usable_slices
 from sli.logs.discovery import were_read
 from sli.logs.files import Inputs
-from sli.planning.affected import windows_resting_on
-from sli.planning.cells import Cells
+from sli.planning.extent import Extent
 from sli.planning.late_feedback import Horizon
 from sli.planning.needs import HELD, RECOMPUTE, lacks_any
 from sli.planning.published import Published
+from sli.planning.stages import windows_resting_on
 from sli.publishing.rows import flat_rows
 from sli.publishing.store import Store
 from sli.reading.brute_force import Key, PlainPairs, Rules, Sliced, Span, values_of
@@ -138,7 +138,7 @@ def _published_as_declared(config: Config, store: Store) -> tuple[Published, Inp
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     published.check_current(config.store)
-    inputs, series = store.inputs(published), Cells.declared(config).series
+    inputs, series = store.inputs(published), Extent.declared(config).series
     if published.base != config.base or published.series != series or not were_read(config, inputs):
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     return published, inputs

@@ -22,12 +22,12 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError, check_known
 from sli.matching.execute import one_cluster
-from sli.planning.affected import windows_resting_on
 from sli.planning.as_of import as_of_instant
+from sli.planning.ledger import tiles_until, whole_tiles
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.planning.request import Backfill, Request
-from sli.planning.stale import tiles_until, whole_tiles
+from sli.planning.stages import windows_resting_on
 from sli.publishing.history import backfill_changes
 from sli.publishing.rows import to_pandas
 from sli.publishing.store import Store
@@ -115,7 +115,7 @@ def plan_backfill(
     published = Store(config.store, config.storage).published()
     asked, resumed = _asked_backfill(config, published, wanted, as_of is not None, start, end, sli)
     plan = current_plan(config, Request(wanted, None, asked, asked.left))
-    limits = tiles_until(config.since_instant, config.tile, plan.as_of)
+    limits = tiles_until(config, plan.as_of)
     parts = _parts(config.zone, limits, asked, resumed, plan, _days_of_a_part(plan, chunk))
     return BackfillPlan(asked, resumed, tuple(parts), plan, config, published)
 
@@ -205,7 +205,7 @@ def _asked_backfill(
     if low >= high:
         found = f"{iso(low)} .. {iso(high)}"
         raise ConfigError("the end must come after the start", where="start, end", found=found)
-    whole = tiles_until(config.since_instant, config.tile, wanted)
+    whole = tiles_until(config, wanted)
     interval = whole_tiles(Interval(low, high), config.tile)
     if not interval.meets(whole):
         raise ConfigError(

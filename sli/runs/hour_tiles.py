@@ -69,7 +69,7 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
     with step(work.progress, "looking for repeated ids"):
         losing = published = published_losers(before, config.tile)
         if ids.near and (len(published) or not one_task_sees_all(plan)):
-            losing = find_losers(config, ids.both[0], ids.near, plan.as_of, published)
+            losing = find_losers(ids.both[0], ids.near, plan.as_of, published)
         if not plan.from_scratch and (moved := differing_tiles(losing, published, config.tile)):
             outcome = replace(outcome, plan=plan_with(moved))
     return Known(outcome=outcome, tiles=before, losing=losing)
@@ -143,7 +143,7 @@ def amend_tiles(work: Work, stage: Amend, known: Known) -> Known:
 def _amend_by_new_rows(work: Work, stage: Amend, known: Known) -> Known:
     config, plan = work.config, known.plan
     # In this process even if the config asks for a cluster: starting one would take longer.
-    spec = Spec.of(config, plan.as_of, config.states, plan.cells.slice_sets, config.parallel)
+    spec = Spec.of(config, plan.as_of, config.states, plan.extent.slice_sets, config.parallel)
     pairs = contributions(stage.new_rows, spec, work.ids.both)
     work.progress("matching", 1, 1)
     rows = changed_tiles(pairs.before, pairs.after, config.states)

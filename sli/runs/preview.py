@@ -106,7 +106,7 @@ def kept_rows(config: Config, plan: Plan) -> list[Kept]:
     try:
         for log in logs:
             mine = [file for (name, _), file in files.items() if name == log.name]
-            sql = count_sql(con, mine, log, config.timezone, Interval(BEGINNING, END))
+            sql = count_sql(con, mine, log, Interval(BEGINNING, END))
             kept.append(
                 Kept(log.key, int(con.execute(f"SELECT {sql}").fetchall()[0][0]), sum(file.rows for file in mine))
             )
@@ -118,9 +118,11 @@ def kept_rows(config: Config, plan: Plan) -> list[Kept]:
 
 
 def _files_to_read(plan: Plan) -> Iterator[Iterable[LogFile]]:
-    tasks = (task for task_set in plan.task_sets for task in task_set.tasks)
-    for part in [plan.new_rows] if plan.new_rows else tasks:
-        yield from (part.predictions, part.feedback)
+    if plan.new_rows:
+        yield from plan.new_rows.new.logs
+    for task_set in plan.task_sets:
+        for task in task_set.tasks:
+            yield from (task.predictions, task.feedback)
 
 
 def check_reachable(config: Config) -> None:

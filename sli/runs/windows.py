@@ -17,7 +17,7 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import END, Instants
 from sli.engine.connection import within_memory
 from sli.matching.unmatched import with_reasons
-from sli.planning.cells import Cells
+from sli.planning.extent import Extent
 from sli.planning.plan import Plan
 from sli.planning.stages import RollUp
 from sli.publishing.conflicts import new_conflicts
@@ -121,18 +121,18 @@ def _compare(work: Work, known: Known, reached: int, rows: dict[str, pa.Table]) 
     plan, transaction = known.plan, work.transaction
     if plan.older:
         before = rows_known_at(transaction.store, transaction.published, plan.as_of)
-        plan = replace(plan, published=_cells_of(before, plan))
+        plan = replace(plan, published=_extent_of(before, plan))
         return difference(by_grain(before), rows, Scope(work.config, plan, reached))
     return difference(_published_rows(work, known), rows, Scope(work.config, plan, reached))
 
 
-def _cells_of(rows: pa.Table, plan: Plan) -> Cells:
-    """The cells that (flat) rows have; the objectives, which change no value, are those of the plan."""
+def _extent_of(rows: pa.Table, plan: Plan) -> Extent:
+    """The extent of (flat) rows; the objectives, which change no value, are those of the plan."""
     series = decode_texts(rows).group_by(["sli", "definition"]).aggregate([]).to_pylist()
     grains, slice_sets = (tuple(sorted(text_counts(rows.column(name)))) for name in ("grain", "slice_by"))
-    return Cells(
+    return Extent(
         {row["sli"]: row["definition"] for row in series},
-        plan.cells.objectives if series else {},
+        plan.extent.objectives if series else {},
         grains,
         tuple(tuple(filter(None, columns.split(","))) for columns in slice_sets),
     )

@@ -14,44 +14,14 @@ entry comes as a mapping, pairs come as merged states or as a frame.
 
 from __future__ import annotations
 
-from sli.slis.catalogue import (
-    binary,
-    calibration,
-    class_scores,
-    drift,
-    drift_of_shares,
-    multiclass,
-    one_vs_rest,
-    operating_points,
-    operation,
-    ranking,
-    regression,
-    scores,
-    values,
-)
+import importlib
+import pkgutil
+
+from sli.slis import catalogue
 from sli.slis.formula import CATALOGUE, TASKS, Entry, Formula, Reference, Sli, entries
 from sli.slis.states import State
 
-__all__ = [
-    "CATALOGUE",
-    "TASKS",
-    "Entry",
-    "Formula",
-    "Reference",
-    "Sli",
-    "State",
-    "binary",
-    "calibration",
-    "class_scores",
-    "drift",
-    "drift_of_shares",
-    "entries",
-    "multiclass",
-    "one_vs_rest",
-    "operating_points",
-    "operation",
-    "ranking",
-    "regression",
-    "scores",
-    "values",
-]
+__all__ = ["CATALOGUE", "TASKS", "Entry", "Formula", "Reference", "Sli", "State", "entries"]
+
+for _module in pkgutil.iter_modules(catalogue.__path__):
+    importlib.import_module(f"sli.slis.catalogue.{_module.name}")

@@ -6,7 +6,9 @@ an SLI sees one window and slice, and at most one other window of that slice: it
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import json
 import math
 import operator
@@ -74,14 +76,10 @@ class Values:
             # Not np.clip: which of the two zeros it returns depends on the processor.
             return np.where(numbers < least, least, np.where(numbers > most, most, numbers))
 
-        return self._apply(clip)
+        return self.map(clip)
 
     def map(self, function: Callable[[Floats], Floats]) -> Values:
         """An increasing function of the values, their intervals and their worst-case bounds, which must be exact."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._apply(function)
-
-    def _apply(self, function: Callable[[Floats], Floats]) -> Values:
         return replace(
             self,
             value=function(self.value),
@@ -100,14 +98,17 @@ SHARE: Range = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class _Clipped:
-    """A function of merged states whose values are cut to a range."""
+class _InRange:
+    """A function of merged states without the warnings of undefined numbers; its values are cut to a range."""
 
     value: Value
     range: Range
 
     def __call__(self, s: Merged) -> Values:
-        return self.value(s).clipped(*self.range)
+        # An SLI divides by counts that may be 0, and says in `because` where that leaves no value.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            values = self.value(s)
+        return values if self.range == UNLIMITED else values.clipped(*self.range)
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ class Formula:
 
     def __post_init__(self) -> None:
         # `replace(formula, range=...)` must cut to the new range, not to both.
-        value = self.value.value if isinstance(self.value, _Clipped) else self.value
-        object.__setattr__(self, "value", value if self.range == UNLIMITED else _Clipped(value, self.range))
+        value = self.value.value if isinstance(self.value, _InRange) else self.value
+        object.__setattr__(self, "value", _InRange(value, self.range))
 
 
 Better = Literal["higher", "lower"]
@@ -148,21 +149,32 @@ Unit = Literal["", "s"]
 class Entry:
     """An entry of the catalogue: `make` gives the formula for the `parameters` of a config entry.
 
-    `better` is the direction that is good, if one is; `unit` is that of the values. `listed` names the parameters whose
-    value is a list; a list for any other parameter makes one SLI for each of its values. Raise `version` when the
-    meaning of the SLI changes.
+    Its other arguments are those in INJECTED. `better` is the direction that is good, if one is; `unit` is that of the
+    values. `listed` names the parameters whose value is a list; a list for any other parameter makes one SLI for each
+    of its values. Raise `version` when the meaning of the SLI changes.
     """
 
     name: str
     make: Callable[..., Formula]
     _: KW_ONLY
-    parameters: tuple[str, ...] = ()
     better: Better | None = None
     unit: Unit = ""
     listed: tuple[str, ...] = ()
     version: int = 1
 
+    @functools.cached_property
+    def arguments(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of `make`."""
+        return inspect.signature(self.make).parameters
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The keys that a config entry may have."""
+        return tuple(name for name in self.arguments if name not in INJECTED)
+
+
+INJECTED = ("classes", "scores")
+"""Arguments that the config gives: its classes and its columns of scores."""
 CATALOGUE: dict[tuple[str, str], Entry] = {}
 """By task and name."""
 
@@ -175,22 +187,16 @@ def entries(task: str) -> dict[str, Entry]:
 def entry(
     name: str,
     *tasks: str,
-    parameters: tuple[str, ...] = (),
     better: Better | None = None,
     unit: Unit = "",
     listed: tuple[str, ...] = (),
     version: int = 1,
 ) -> Callable[[Callable[..., Formula]], Callable[..., Formula]]:
-    """Register a built-in SLI for the given tasks, or for every task.
-
-    If the decorated function has arguments `classes` or `scores`, it gets the classes and score columns of the config.
-    """
+    """Register a built-in SLI for the given tasks, or for every task: the decorated function is `make` of `Entry`."""
 
     def register(make: Callable[..., Formula]) -> Callable[..., Formula]:
         for task in tasks or TASKS:
-            CATALOGUE[task, name] = Entry(
-                name, make, parameters=parameters, better=better, unit=unit, listed=listed, version=version
-            )
+            CATALOGUE[task, name] = Entry(name, make, better=better, unit=unit, listed=listed, version=version)
         return make
 
     return register
@@ -309,15 +315,18 @@ def because(*cases: tuple[Flags, str]) -> Objects:
     return reasons
 
 
-def plain(value: Floats, reason: Objects, bound: Floats | None = None) -> Values:
+def plain(value: Floats, reason: Objects | None = None, bound: Floats | None = None) -> Values:
     """Values without an interval: NaN where there is a reason, exact if no `bound` is given.
+
+    Without `reason` every row has a value.
 
     >>> reasons = because((np.array([False, True]), "no values"))
     >>> plain(np.array([3.0, 0.0]), reasons).value
     array([ 3., nan])
     """
-    undefined = np.array([text is not None for text in reason], dtype=bool)
     nothing = np.full(len(value), np.nan)
+    reason = np.full(len(value), None, dtype=object) if reason is None else reason
+    undefined = np.array([text is not None for text in reason], dtype=bool)
     exact = np.zeros(len(value)) if bound is None else bound
     return Values(
         np.where(undefined, np.nan, value),

@@ -37,7 +37,7 @@ EXACT_AGES = 8
 """Ages below this many tiles have a step of their own; above there are four steps for each doubling."""
 
 
-class Cells(NamedTuple):
+class KeyFields(NamedTuple):
     """What the keys of groups say: arrays with one element a key."""
 
     bin: Integers
@@ -156,15 +156,15 @@ class Outcomes:
         return low if low == high else f"{low} to {high}"
 
 
-def cells(keys: Objects) -> Cells:
+def fields_of(keys: Objects) -> KeyFields:
     """What these keys say.
 
-    >>> cells(np.array(["3000", "3012", "3507"], dtype=object)).age
+    >>> fields_of(np.array(["3000", "3012", "3507"], dtype=object)).age
     array([-1, 11,  6])
     """
     bin, rest = np.divmod(keys.astype(np.int64), STRIDE)
     positive = rest > POSITIVE
-    return Cells(bin, rest > 0, positive, np.where(positive, rest - POSITIVE, rest) - 1)
+    return KeyFields(bin, rest > 0, positive, np.where(positive, rest - POSITIVE, rest) - 1)
 
 
 def age_steps(tiles: Integers) -> Integers:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
@@ -197,32 +197,20 @@ class Merged:
     def __getitem__(self, name: str) -> Any:
         return self.states[name]
 
+    def each(self, change: Callable[[Any], Any]) -> Merged:
+        """The same with every array and structure changed, and without a reference."""
+        states = {name: change(state) for name, state in self.states.items()}
+        return Merged(change(self.predictions), change(self.labelled), states, change(self.ends), self.level)
+
     def take(self, rows: Integers) -> Merged:
         """These rows in this order; -1 is a row without predictions."""
-        return Merged(
-            take(self.predictions, rows),
-            take(self.labelled, rows),
-            {
-                name: take(state, rows) if isinstance(state, np.ndarray) else state.take(rows)
-                for name, state in self.states.items()
-            },
-            take(self.ends, rows),
-            self.level,
-        )
+        return self.each(lambda state: take(state, rows) if isinstance(state, np.ndarray) else state.take(rows))
 
     def between(self, first: int, last: int) -> Merged:
         """The rows from `first` up to, but not including, `last`."""
-        return Merged(
-            self.predictions[first:last],
-            self.labelled[first:last],
-            {
-                name: state[first:last] if isinstance(state, np.ndarray) else state.between(first, last)
-                for name, state in self.states.items()
-            },
-            self.ends[first:last],
-            self.level,
-            None if self.reference is None else self.reference.between(first, last),
-        )
+        reference = None if self.reference is None else self.reference.between(first, last)
+        rows = self.each(lambda s: s[first:last] if isinstance(s, np.ndarray) else s.between(first, last))
+        return replace(rows, reference=reference)
 
 
 def take(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:

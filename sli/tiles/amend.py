@@ -24,7 +24,7 @@ from sli.matching.other_tiles import LOSERS
 from sli.matching.sides import Sides, valid_predictions
 from sli.matching.spec import Spec
 from sli.matching.unmatched import reasons_sql
-from sli.planning.new_rows import NewRows
+from sli.planning.changes import NewRows
 from sli.slis.states import with_states
 from sli.tiles.build import build_tiles, task_connection
 
@@ -50,15 +50,15 @@ def contributions(new_rows: NewRows, spec: Spec, indexes: Iterable[IdIndex]) -> 
     # All ids are named, not a few, because what is subtracted from the audit must be complete.
     spec = replace(spec, samples=None, windows=())
     began = time.monotonic()
-    predictions = new_rows.seen_predictions.with_more(new_rows.predictions)
-    feedback = new_rows.seen_feedback.with_more(new_rows.feedback)
-    with task_connection(spec, predictions, feedback, f"new rows as of {new_rows.as_of}") as con:
+    logs = zip(spec.logs, new_rows.seen.logs, new_rows.new.logs, strict=True)
+    files = {log: seen.with_more(new) for log, seen, new in logs}
+    with task_connection(spec, files, f"new rows known in {new_rows.later}") as con:
         _new_rows(con, new_rows, spec)
         con.execute(
             f"CREATE TABLE changed AS SELECT {ID_HASH} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
             f"SELECT {ID_HASH} FROM new_feedback WHERE id IS NOT NULL"
         )
-        known = Interval(BEGINNING, new_rows.published_as_of + 1)
+        known = Interval(BEGINNING, new_rows.later.start)
         for index in indexes:
             rows = index.without_rest.rows_of(con, "FROM changed", known)
             con.execute(f"CREATE TABLE old_{index.log.name} AS SELECT * FROM {rows}")
@@ -69,10 +69,10 @@ def contributions(new_rows: NewRows, spec: Spec, indexes: Iterable[IdIndex]) -> 
 
 def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> None:
     """Tables `new_predictions` and `new_feedback`."""
-    known, revealed = Interval(BEGINNING, new_rows.as_of + 1), new_rows.newly_known
-    for source, new in ((spec.predictions, new_rows.predictions), (spec.feedback, new_rows.feedback)):
+    known, revealed = Interval(BEGINNING, new_rows.later.end), new_rows.newly_known
+    for source, new in zip(spec.logs.values(), new_rows.new.logs, strict=True):
         parts = [(new, known), (revealed.of_logs([part.name for part in source.parts]), new_rows.later)]
-        con.execute(f"CREATE TABLE new_{source.name} AS SELECT * FROM {parts_sql(con, parts, source, spec.zone)}")
+        con.execute(f"CREATE TABLE new_{source.name} AS SELECT * FROM {parts_sql(con, parts, source)}")
 
 
 def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence[str]) -> pa.Table:
@@ -83,7 +83,7 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
         tables = {log: _tables_with_rows(own, prefixes, log) for log in ("predictions", "feedback")}
         predictions, feedback = (_numbered_sql(names or [f"{prefixes[0]}_{log}"]) for log, names in tables.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
-        join_rows(own, Sides.in_memory(since, feedback, "true", "true", "true"), spec, LOSERS.empty_table())
+        join_rows(own, Sides.in_memory(since, feedback), spec, LOSERS.empty_table())
         valid = valid_predictions(predictions, spec.task)
         columns = spec.predictions.columns
         own.execute(

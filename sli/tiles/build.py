@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import duckdb
 import numpy as np
@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.zone import zone
-from sli.engine.connection import connect, out_of_memory, task_error
 from sli.engine.expression import restrict_access
-from sli.logs.damaged import check_readable
+from sli.logs.damaged import reading
 from sli.logs.files import LogFile
-from sli.matching.join import join_files
+from sli.matching.join import join_rows
+from sli.matching.sides import Sides
 from sli.matching.spec import Spec
 from sli.planning.tasks import Task
 from sli.slis.states import integers
@@ -37,9 +37,8 @@ def match_and_build(task: Task, spec: Spec, losers: pa.Table) -> pa.Table:
     Returns rows of `schemas.TILES` with one column a state. `losers` are predictions that lost to one in another
     tile. Raises UnreadableFiles for files that turn out unreadable beyond their footer, EngineError for anything else.
     """
-    with task_connection(spec, task.predictions, task.feedback, str(task.prediction_times)) as con:
-        began = time.monotonic()
-        join_files(con, task, spec, losers)
+    began = time.monotonic()
+    with joined(task, spec, losers) as con:
         # Without a file of predictions the columns have no types, so no state could be computed from them.
         rows = build_tiles(con, spec, bool(task.prediction_tiles and task.predictions))
         span = (
@@ -52,27 +51,20 @@ def match_and_build(task: Task, spec: Spec, losers: pa.Table) -> pa.Table:
 
 
 @contextmanager
-def task_connection(
-    spec: Spec, predictions: Iterable[LogFile], feedback: Iterable[LogFile], where: str
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection for one task, which reads these files.
-
-    Raises UnreadableFiles for files that turn out unreadable beyond their footer, OutOfMemory, and EngineError for
-    anything else.
-    """
-    con = connect(spec.threads, spec.memory)
-    try:
+def joined(task: Task, spec: Spec, losers: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with what `join_rows` creates of the files of a task. Raises as `task_connection`."""
+    files = {"predictions": task.predictions, "feedback": task.feedback}
+    with task_connection(spec, files, str(task.prediction_times)) as con:
+        join_rows(con, Sides.of(con, task, spec), spec, losers)
         yield con
-    except duckdb.OutOfMemoryException as error:
-        raise out_of_memory(where, f"memory limit {max(64, spec.memory >> 20)} MiB") from error
-    except (duckdb.Error, OSError) as error:
-        check_readable(predictions, spec.predictions, spec.zone, error)
-        check_readable(feedback, spec.feedback, spec.zone, error)
-        raise task_error(error, where) from error
-    finally:
-        con.close()
-        # Arrow keeps freed memory for later, which Dask would count as memory of the worker.
-        pa.default_memory_pool().release_unused()
+
+
+def task_connection(
+    spec: Spec, files: Mapping[str, Iterable[LogFile]], where: str
+) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection for one task, which reads these files of the logs of these names. Raises as `reading`."""
+    logs = [(spec.logs[name], of_log) for name, of_log in files.items()]
+    return reading(spec.threads, spec.memory, logs, where)
 
 
 def log_matched(rows: pa.Table, what: str, seconds: float) -> None:

@@ -39,74 +39,53 @@ def changed_tiles(before: pa.Table, after: pa.Table, states: Iterable[str]) -> p
     return keys
 
 
-class _Update:
-    """The tiles named by `keys`: `stored` minus the contribution `before` plus the contribution `after`."""
+def _updated(
+    con: duckdb.DuckDBPyConnection, states: Iterable[State], sides: Mapping[str, pa.Table], keys: pa.Table
+) -> pa.Table:
+    """The tiles named by `keys` after an update, as SIGNS says of the `sides`, if they still have predictions.
 
-    def __init__(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        states: Mapping[str, State],
-        stored: pa.Table,
-        before: pa.Table,
-        after: pa.Table,
-        keys: pa.Table,
-    ) -> None:
-        self.con, self.rows, self.states = con, len(keys), states
-        self.con.register("keys_arrow", keys.append_column("row", pa.array(np.arange(len(keys)), pa.int64())))
-        self.con.execute("CREATE TEMP TABLE changed AS FROM keys_arrow")
-        for side, table in (("stored", stored), ("before", before), ("after", after)):
-            self.con.register(f"{side}_arrow", table)
-            self.con.execute(
-                f"CREATE TEMP TABLE {side} AS SELECT row, s.* FROM {side}_arrow s JOIN changed c "
-                f"ON {ON.format('s', 'c')} WHERE s.span = 'tile'"
-            )
-
-    def tiles(self) -> pa.Table:
-        """The updated tiles that still have predictions, in the form of `schemas.TILES`. Raises CannotAmend."""
-        self._check_parts()
-        tiles: pa.Table = self.con.sql(self._parts_sql()).to_arrow_table()
-        for state in self.states.values():
-            if isinstance(state, ListState):
-                tiles = tiles.append_column(state.id, self._list(state))
-        counts = integers(tiles.column("predictions"))
-        if len(counts) and counts.min() < 0:
-            raise CannotAmend
-        return tiles.filter(pa.array(counts > 0)).drop_columns(["row"])
-
-    @property
-    def _of_parts(self) -> list[PartsState]:
-        return [state for state in self.states.values() if isinstance(state, PartsState)]
-
-    def _check_parts(self) -> None:
-        """Raise CannotAmend if a part of a state cannot be told."""
-        lost = (
-            part.lost(*(state.stored(part, side) for side in SIGNS)) for state in self._of_parts for part in state.parts
+    In the form of `schemas.TILES`. Raises CannotAmend.
+    """
+    con.register("keys_arrow", keys.append_column("row", pa.array(np.arange(len(keys)), pa.int64())))
+    con.execute("CREATE TEMP TABLE changed AS FROM keys_arrow")
+    for side, table in sides.items():
+        con.register(f"{side}_arrow", table)
+        con.execute(
+            f"CREATE TEMP TABLE {side} AS SELECT row, s.* FROM {side}_arrow s JOIN changed c "
+            f"ON {ON.format('s', 'c')} WHERE s.span = 'tile'"
         )
-        joined = "before JOIN stored USING (row) LEFT JOIN after USING (row)"
-        check_none(self.con, f"SELECT 1 FROM {joined} WHERE {' OR '.join(['false', *lost])}")
+    of_parts = [state for state in states if isinstance(state, PartsState)]
+    lost = (part.lost(*(state.stored(part, side) for side in SIGNS)) for state in of_parts for part in state.parts)
+    joined = "before JOIN stored USING (row) LEFT JOIN after USING (row)"
+    check_none(con, f"SELECT 1 FROM {joined} WHERE {' OR '.join(['false', *lost])}")
+    tiles: pa.Table = con.sql(_updated_sql(of_parts)).to_arrow_table()
+    for state in states:
+        if isinstance(state, ListState):
+            tiles = tiles.append_column(state.id, state.column(con.sql(state.updated(con)), "row", len(keys)))
+    counts = integers(tiles.column("predictions"))
+    if len(counts) and counts.min() < 0:
+        raise CannotAmend
+    return tiles.filter(pa.array(counts > 0)).drop_columns(["row"])
 
-    def _parts_sql(self) -> str:
-        """SQL of the updated tiles with their states of parts."""
-        values = "".join(
-            f", ({part.updated(*(f'{side}.{part.name}' for side in SIGNS))})::{part.type} AS {part.name}"
-            for part in (PREDICTIONS, LABELLED)
-        )
-        for state in self._of_parts:
 
-            def updated(part: Part, state: PartsState = state) -> str:
-                return f"({part.updated(*(state.stored(part, side) for side in SIGNS))})"
+def _updated_sql(states: Iterable[PartsState]) -> str:
+    """SQL of the updated tiles with their states of parts."""
+    values = "".join(
+        f", ({part.updated(*(f'{side}.{part.name}' for side in SIGNS))})::{part.type} AS {part.name}"
+        for part in (PREDICTIONS, LABELLED)
+    )
+    for state in states:
 
-            values += f", {state.packed(updated)} AS {state.id}"
-        keys = "day, span, start, slice_by, slice"
-        joins = (f"LEFT JOIN (SELECT * EXCLUDE ({keys}) FROM {side}) {side} USING (row)" for side in SIGNS)
-        return (
-            f"SELECT row, day, 'tile' AS span, {KEY}{values} "
-            f"FROM (SELECT row, day, {KEY} FROM changed) {' '.join(joins)} ORDER BY row"
-        )
+        def updated(part: Part, state: PartsState = state) -> str:
+            return f"({part.updated(*(state.stored(part, side) for side in SIGNS))})"
 
-    def _list(self, state: ListState) -> pa.Array[pa.ListScalar[pa.DataType]]:
-        """The updated lists of a state, one a tile. Raises CannotAmend."""
-        return state.column(self.con.sql(state.updated(self.con)), "row", self.rows)
+        values += f", {state.packed(updated)} AS {state.id}"
+    keys = "day, span, start, slice_by, slice"
+    joins = (f"LEFT JOIN (SELECT * EXCLUDE ({keys}) FROM {side}) {side} USING (row)" for side in SIGNS)
+    return (
+        f"SELECT row, day, 'tile' AS span, {KEY}{values} "
+        f"FROM (SELECT row, day, {KEY} FROM changed) {' '.join(joins)} ORDER BY row"
+    )
 
 
 def update_tiles(
@@ -123,7 +102,8 @@ def update_tiles(
     The rows of `audit` replace the stored rows with the spans and starts in `audited`. Raises CannotAmend.
     """
     with connected(config.parallel, config.task_memory) as con:
-        updated = _Update(con, config.states, stored, before, after, keys).tiles()
+        sides = {"stored": stored, "before": before, "after": after}
+        updated = _updated(con, config.states.values(), sides, keys)
     con = scratch()
     names = ["span", "start", "slice_by", "slice"]
     con.register(

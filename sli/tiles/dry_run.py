@@ -18,12 +18,11 @@ from sli.config.checks import KERNEL_COLUMNS
 from sli.config.entries import PythonSli
 from sli.config.model import Config
 from sli.config.sections import Cluster, Factory
-from sli.engine.connection import connect, task_error
 from sli.engine.expression import CHECK_SECONDS, named_columns, restrict_access, run_within
 from sli.engine.sql import quoted
 from sli.engine.storage import NO_OPTIONS
 from sli.errors import ConfigError, nearest
-from sli.logs.damaged import check_readable
+from sli.logs.damaged import reading
 from sli.logs.fields import HIVE, columns_of, form_and_type, is_text, type_of
 from sli.logs.files import Inputs, LogFile
 from sli.logs.log import Log, logs_of, predictions_log
@@ -65,7 +64,7 @@ def _what_decides(config: Config, file: LogFile) -> tuple[object, ...]:
         for name, state in sli.formula.states.items()
     ]
     return (
-        *(file.log, file.columns, tuple(file.folders.items()), log, config.timezone),
+        *(file.log, file.columns, tuple(file.folders.items()), log),
         *(pairs_sql(spec), queries_sql((), spec), *states),
     )
 
@@ -74,28 +73,24 @@ def _what_decides(config: Config, file: LogFile) -> tuple[object, ...]:
 def _try(trial: _Trial) -> None:
     """Try the SQL of every state. Raises ConfigError. What passed once passes again, and opening a database is slow."""
     config, first = trial.config, trial.file
-    con = connect(1, 1 << 28)
     spec = Spec.of(config, 0, [], (), 1)
-    rows = rows_sql(con, [first], spec.predictions, config.timezone, Interval(0, 0))
-    try:
+    with reading(1, 1 << 28, [(spec.predictions, [first])], first.path) as con:
+        rows = rows_sql(con, [first], spec.predictions, Interval(0, 0))
         con.execute(
             f"CREATE TEMP TABLE pairs AS {pairs_sql(spec)} FROM (SELECT *, 0 AS tile, 0::UBIGINT AS k, "
             f"NULL::DOUBLE AS truth, NULL::BIGINT AS f_t FROM {rows} LIMIT 0)"
         )
         con.execute(f"CREATE TEMP VIEW queries AS {queries_sql((), spec)}")
-    except (duckdb.Error, OSError) as error:
-        check_readable([first], spec.predictions, config.timezone, error)
-        raise task_error(error, first.path) from error
-    restrict_access(con)
-    for sli in config.declared:
-        for name, state in sli.formula.states.items():
-            try:
-                # DESCRIBE binds the query without running it, so no constant expression in it is computed.
-                run_within(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {state.trial}"))
-            except (duckdb.Error, TimeoutError) as error:
-                raise _unusable_sql(con, sli, name, error) from error
-            if "states" in sli.declaration:
-                _check_text(con, sli, name, state, _computed_texts(spec.predictions, first))
+        restrict_access(con)
+        for sli in config.declared:
+            for name, state in sli.formula.states.items():
+                try:
+                    # DESCRIBE binds the query without running it, so no constant expression in it is computed.
+                    run_within(con, CHECK_SECONDS, functools.partial(con.execute, f"DESCRIBE {state.trial}"))
+                except (duckdb.Error, TimeoutError) as error:
+                    raise _unusable_sql(con, sli, name, error) from error
+                if "states" in sli.declaration:
+                    _check_text(con, sli, name, state, _computed_texts(spec.predictions, first))
 
 
 def _computed_texts(log: Log, file: LogFile) -> set[str]:

@@ -6,9 +6,8 @@ tiles are in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import duckdb
 import pyarrow as pa
 
 from sli.calendar.interval import Interval, difference, union
@@ -17,73 +16,77 @@ from sli.engine.sql import inside_sql, literal
 from sli.planning.published import Published
 from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
+from sli.slices import SliceBy
 from sli.slis.states import State, with_states
 
 KEYS = ("span", "start", "slice_by", "slice")
+MADE_OF_PAIRS = "span IN ('tile', 'hour', 'day')"
+"""SQL condition of the rows with states, or with values of Python functions."""
 
 
 def with_recomputed(
     tile: int, stored: pa.Table, recomputed: pa.Table, stage: Recompute, published: Published | None
 ) -> tuple[pa.Table, list[Interval]]:
     """The stored tiles with the recomputed ones in their place, and the intervals of final tiles that are held."""
-    con = scratch()
-    con.register("stored_arrow", stored)
-    con.register("recomputed_arrow", recomputed)
-    held = _find_held(con, stored, recomputed, stage, tile, published)
+    held = _find_held(tile, stored, recomputed, stage, published)
     pairs = inside_sql("epoch_us(start)", difference([*stage.tiles, *stage.confirm], held))
     feedback = inside_sql("epoch_us(start)", stage.feedback_tiles)
     replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
+    con = scratch()
+    con.register("stored_arrow", stored)
+    con.register("recomputed_arrow", recomputed)
     kept = con.sql(f"SELECT * FROM stored_arrow WHERE NOT {replaced}").to_arrow_table()
     new = con.sql(f"SELECT * FROM recomputed_arrow WHERE {replaced}").to_arrow_table()
     return pa.concat_tables([kept, new], promote_options="permissive"), held
 
 
 def _find_held(
-    con: duckdb.DuckDBPyConnection,
-    stored: pa.Table,
-    recomputed: pa.Table,
-    stage: Recompute,
-    tile: int,
-    published: Published | None,
+    tile: int, stored: pa.Table, recomputed: pa.Table, stage: Recompute, published: Published | None
 ) -> list[Interval]:
     """The tiles to confirm that input would change."""
     if not stage.confirm or published is None:
         return []
-    names = ["start", "slice_by", "slice", "predictions", "labelled"]
     # Some stored tiles lack the others.
-    comparable = set(stored.schema.names) - set(published.needs.states)
-    names += [name for name in recomputed.schema.names if name in comparable and "_" in name and name != "slice_by"]
-    sets = ", ".join(literal(",".join(columns)) for columns in published.slice_sets)
-    confirmed = f"span = 'tile' AND slice_by IN ({sets}) AND {inside_sql('epoch_us(start)', stage.confirm)}"
-    rows = f"SELECT {', '.join(names)} FROM {{}} WHERE {confirmed}"
-    old, new = rows.format("stored_arrow"), rows.format("recomputed_arrow")
-    starts = con.execute(
-        f"SELECT DISTINCT epoch_us(start) FROM (({old} EXCEPT {new}) UNION ALL ({new} EXCEPT {old})) ORDER BY ALL"
-    ).fetchall()
-    return union(Interval(start, start + tile) for (start,) in starts)
+    comparable = {*stored.schema.names} & {*recomputed.schema.names} - {*published.needs.states}
+    states = [name for name in stage.task_set.states if name in comparable]
+    where = f"span = 'tile' AND slice_by IN ({_texts_of(published.slice_sets)})"
+    return _differing(tile, stored, recomputed, states, where, stage.confirm)
 
 
 def changed_intervals(
     states: Mapping[str, State], tile: int, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
 ) -> list[Interval]:
     """The recomputed tiles whose states, or values of Python functions, really changed."""
-    names = [*KEYS, "predictions", "labelled", *states]
     # Tiles of feedback alone have no states, so a state that only this run brings may have no column yet.
-    before, after = (with_states(tiles, states).select(names) for tiles in (before, after))
+    before, after = (with_states(tiles, states) for tiles in (before, after))
+    return _differing(tile, before, after, list(states), MADE_OF_PAIRS, recomputed)
+
+
+def _differing(
+    tile: int, before: pa.Table, after: pa.Table, states: list[str], where: str, within: Sequence[Interval]
+) -> list[Interval]:
+    """Those of the tiles `within` that differ between two tables, in the rows of the SQL condition `where`."""
+    names = [*KEYS, "predictions", "labelled", *states]
+    after = after.select(names)
     # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
     old, new = (
         f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
-        f"WHERE span IN ('tile', 'hour', 'day') AND {inside_sql('epoch_us(start)', recomputed)})"
+        f"WHERE {where} AND {inside_sql('epoch_us(start)', within)})"
         for name in ("before_arrow", "after_arrow")
     )
     with scratch() as con:
         con.register("after_arrow", after)
-        con.register("before_arrow", before.cast(after.schema))
+        con.register("before_arrow", before.select(names).cast(after.schema))
         starts = con.execute(
             f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"
         ).fetchall()
     return union(Interval(start, start + tile) for (start,) in starts)
+
+
+def _texts_of(slice_sets: Iterable[SliceBy]) -> str:
+    """SQL of slice sets as tiles name them."""
+    return ", ".join(literal(",".join(columns)) for columns in slice_sets)
 
 
 def with_filled(
@@ -107,13 +110,10 @@ def with_filled(
         else f"f.{name}"
         for name in dict.fromkeys([*old, *(name for name in new if name in task_set.states)])
     )
-    sets, full = (
-        ", ".join(literal(",".join(columns)) for columns in sets) for sets in (task_set.slice_sets, published)
-    )
+    filling = f"FROM filling_arrow WHERE {MADE_OF_PAIRS} AND slice_by IN ({_texts_of(task_set.slice_sets)})"
     filled: pa.Table = con.sql(
-        f"SELECT {columns} FROM tiles_arrow t FULL JOIN (SELECT * FROM filling_arrow "
-        f"WHERE span IN ('tile', 'hour', 'day') AND slice_by IN ({sets})) f USING ({', '.join(KEYS)}) "
+        f"SELECT {columns} FROM tiles_arrow t FULL JOIN ({filling}) f USING ({', '.join(KEYS)}) "
         # A held tile does not count predictions that came since, so it must not gain a row for their slice.
-        f"WHERE t.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN ({full})"
+        f"WHERE t.day IS NOT NULL OR span <> 'tile' OR slice_by NOT IN ({_texts_of(published)})"
     ).to_arrow_table()
     return filled

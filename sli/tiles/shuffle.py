@@ -14,7 +14,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,13 +27,13 @@ import pyarrow as pa
 from sli.calendar.interval import BEGINNING, END, Interval
 from sli.config.model import Config
 from sli.config.sections import Cluster
-from sli.engine.sql import inside_sql, quoted
+from sli.engine.sql import quoted
 from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.logs.files import LogFile
 from sli.logs.reader import ROW, rows_sql
 from sli.matching.cluster import dask_module, place_name
-from sli.matching.execute import Report, cannot_load, cluster_client, forward_logs, released_at_end
+from sli.matching.execute import Report, cannot_load, cluster_client, forward_logs, results_of
 from sli.matching.join import create_audit_tables, join_rows
 from sli.matching.other_tiles import LOSERS
 from sli.matching.pairs import create_pairs
@@ -62,15 +62,8 @@ def shuffle_and_build(
     # The other half of a task's memory is for packets, which DuckDB does not count.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
     with cluster_client(config, task_set.task_count) as client, _silence(), _engine_errors(config.dask):
-        futures = client.compute(_graph(client, task_set, spec, losers))
-        places = {future.key: place for place, future in enumerate(futures)}
-        tiles: dict[int, pa.Table] = {}
-        with released_at_end(futures):
-            for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
-                tiles[places[future.key]] = future.result()
-                future.release()
-                progress(done, len(futures))
-    return [tiles[place] for place in range(len(futures))]
+        tiles: list[pa.Table] = results_of(client.compute(_graph(client, task_set, spec, losers)), progress)
+    return tiles
 
 
 def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list[Any]:
@@ -78,23 +71,15 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
     shuffle, (whole,), nothing = task_set.shuffle, task_set.tasks, _frame([])
     assert shuffle is not None
     edges = (BEGINNING, *shuffle.edges, END)
-    read = _Reader(
-        spec,
-        _one_of_each_form(whole.predictions),
-        _one_of_each_form(whole.feedback),
-        *times_to_read(whole, spec),
-        shuffle.partitions,
-    )
-    within = (
-        inside_sql("t", whole.prediction_tiles),
-        inside_sql("t", whole.feedback_tiles),
-        inside_sql("f_t", whole.feedback_tiles),
-    )
-    match_ids = functools.partial(
-        _match_ids, spec=spec, sides=Sides.in_memory(NUMBERED, "feedback", *within), edges=edges
-    )
+    alike = {"predictions": _one_of_each_form(whole.predictions), "feedback": _one_of_each_form(whole.feedback)}
+    read = _Reader(spec, alike, shuffle.partitions)
+    sides = Sides.in_memory(NUMBERED, "feedback", whole.prediction_tiles, whole.feedback_tiles)
+    match_ids = functools.partial(_match_ids, spec=spec, sides=sides, edges=edges)
     build = forward_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
-    pieces = [*shuffle.pieces, *([losers] if len(losers) else [])]
+    times = dict(zip(spec.logs, times_to_read(whole, spec), strict=True))
+    pieces: list[Piece | pa.Table] = []
+    pieces += [replace(piece, span=piece.span.within(times[piece.log])) for piece in shuffle.pieces]
+    pieces += [losers] if len(losers) else []
     rows = dask_module("dask.dataframe").from_map(forward_logs(client, read), pieces, meta=nothing, label="read")
     by_id = _send(rows, shuffle.partitions)
     by_time = _send(by_id.map_partitions(forward_logs(client, match_ids), meta=nothing), len(edges) - 1)
@@ -151,31 +136,22 @@ class _Reader:
     """Reads rows of a log, or takes rows of the table `losers`, into packets by id."""
 
     spec: Spec
-    predictions: tuple[LogFile, ...]
-    feedback: tuple[LogFile, ...]
-    """One file of each form that the log has."""
-    prediction_times: Interval
-    feedback_times: Interval
+    alike: Mapping[str, tuple[LogFile, ...]]
+    """For each log one file of each form that it has."""
     partitions: int
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Makes the task unique, because Dask treats equal tasks of two runs as one task."""
 
     def __call__(self, piece: Piece | pa.Table) -> pd.DataFrame:
         if not isinstance(piece, Piece):
-            with task_connection(self.spec, (), (), "losers") as con:
+            with task_connection(self.spec, {}, "losers") as con:
                 con.register("rows", piece)
                 return _frame(self._by_id(con, "losers", "SELECT * FROM rows"))
-        predicted = piece.log == "predictions"
-        source = self.spec.predictions if predicted else self.spec.feedback
-        like = self.predictions if predicted else self.feedback
-        within = self.prediction_times if predicted else self.feedback_times
-        start = max(piece.span.start, within.start)
-        span = Interval(start, max(start, min(piece.span.end, within.end)))
-        files = (*like, *piece.files)
-        with task_connection(self.spec, files if predicted else (), () if predicted else files, str(piece.span)) as con:
-            rows = rows_sql(con, piece.files, source, self.spec.zone, span)
-            if like:
-                rows = f"((FROM {rows_sql(con, like, source, self.spec.zone, span)} LIMIT 0) UNION ALL (FROM {rows}))"
+        log, alike = self.spec.logs[piece.log], self.alike[piece.log]
+        with task_connection(self.spec, {piece.log: (*alike, *piece.files)}, str(piece.span)) as con:
+            rows = rows_sql(con, piece.files, log, piece.span)
+            if alike:
+                rows = f"((FROM {rows_sql(con, alike, log, piece.span)} LIMIT 0) UNION ALL (FROM {rows}))"
             bad = f"CASE WHEN {invalid_code(piece.log, self.spec.task)} > 0 THEN filename END AS filename"
             return _frame(self._by_id(con, piece.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
 
@@ -190,10 +166,10 @@ def _match_ids(packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int
     """Match the rows of a partition of ids. Returns packets of its pairs and of its audit, by time."""
     if not len(packets):
         return _frame([])
-    with task_connection(spec, (), (), f"partition {packets.index[0]} of the ids") as con:
-        for name, source in (("predictions", spec.predictions), ("feedback", spec.feedback)):
+    with task_connection(spec, {}, f"partition {packets.index[0]} of the ids") as con:
+        for name, source in spec.logs.items():
             if not _load(con, name, packets, name):
-                con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_sql(con, (), source, spec.zone, Interval(0, 0))}")
+                con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_sql(con, (), source, Interval(0, 0))}")
         losers = [LOSERS.empty_table(), *(rows.select(LOSERS.names) for rows in _tables(packets, "losers"))]
         join_rows(con, sides, spec, pa.concat_tables(losers))
 
@@ -207,7 +183,7 @@ def _match_ids(packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int
 def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) -> pa.Table:
     """Build the tiles of a stretch of time."""
     began, where = time.monotonic(), str(Interval(edges[place], edges[place + 1]))
-    with task_connection(spec, (), (), where) as con:
+    with task_connection(spec, {}, where) as con:
         create_audit_tables(con)
         for kind, merged in AUDIT_TABLES.items():
             if _load(con, "parts", packets, kind):

@@ -66,7 +66,7 @@ CLASSES: list[tuple[dict[str, Any], list[str]]] = [
     ({"slis": [{"sli": "f1", "average": "macr"}]}, ["slis[0]", "'macr' is not an average", "did you mean 'macro'?"]),
     ({"slis": ["confusion"]}, ["slis[0]", "needs label, decision", "{sli: confusion, label: ..., decision: ...}"]),
     ({"slis": ["pr_auc"]}, ["slis[0]", "no SLI 'pr_auc' for a multiclass task", "it is for a binary task"]),
-    ({"slis": ["ks"]}, ["slis[0]", "ks compares numbers", "chi_squared"]),
+    ({"slis": ["ks"]}, ["slis[0]", "'ks' needs numbers", "chi_squared"]),
 ]
 OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"predictions__scores": {"dog": "fare"}}, ["predictions.scores", "a binary task has no scores", "`task: multi"]),
@@ -130,6 +130,10 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     (drift(["previous", "last"]), ["slis[0]: against", "this is not a reference", "found: last"]),
     ({"slis": [{"sli": "psi", "of": "fair"}], "predictions__columns": ["fare"]}, ["slis[0]: of", "mean 'fare'?"]),
     ({"slis": [{"sli": "accuracy", "against": "previous"}]}, ["slis[0]: against", "accuracy has no key 'against'"]),
+    (
+        {"slis": [{"name": "gap", "python": "own:gap", "wieght": "w"}]},
+        ["slis[0]: wieght", "a custom SLI has no key 'wieght'", "did you mean 'weight'?"],
+    ),
     ({"slis": [{"sli": "recall", "threshold": 1.5}]}, ["slis[0]", "threshold is out of range", "found: 1.5"]),
     ({"slis": [{"sli": "recall", "threshold": [0.3, "x"]}]}, ["slis[0]", "threshold is out of range", "'x'"]),
     ({"slis": [{"sli": "recall", "threshold": []}]}, ["slis[0]: threshold", "threshold lists no value"]),

@@ -151,7 +151,7 @@ def test_what_is_smaller_than_a_microsecond_is_cut_off_towards_the_past(
     assert file.ranges == ((micros[0], micros[-1] + 1),)
     for span in (Interval(-(2**56), 2**56), Interval(micros[1], micros[-1])):
         con = connect(1, 1 << 26)
-        sql = rows_sql(con, [file], predictions_log(made), made.timezone, span)
+        sql = rows_sql(con, [file], predictions_log(made), span)
         found = con.execute(f"SELECT t FROM {sql} ORDER BY id::BIGINT").fetchall()
         con.close()
         assert [each for (each,) in found] == [each for each in micros if span.start <= each < span.end]

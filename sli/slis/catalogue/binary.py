@@ -2,12 +2,13 @@
 
 All but `prediction_rate` use the usable pairs: those with a label and a score. Definitions follow Fawcett
 (2006), "An introduction to ROC analysis", unless an entry names another source. Limit: one threshold; thresholds
-chosen from the labels are in `operating_points`.
+chosen from the labels are in `scores`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -94,8 +95,7 @@ def with_worst_case(values: Values, s: Merged, function: OfCells) -> Values:
     where all or none of a side are positive or, if all labels would then be of one class and the function undefined,
     next to it. Without any pair there are no bounds.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ends = [np.where(c.all == 0, np.nan, function(c)) for c in completions(s)]
+    ends = [np.where(c.all == 0, np.nan, function(c)) for c in completions(s)]
     return values.missing(np.fmin.reduce(ends), np.fmax.reduce(ends))
 
 
@@ -137,7 +137,7 @@ COUNTS: dict[str, OfCells] = {
 }
 
 
-def _rate(rate: Rate, threshold: float | None) -> Formula:
+def _rate(rate: Rate, threshold: float | None = None) -> Formula:
     def value(s: Merged, c: Cells) -> Values:
         cases = ((c.all == 0, NO_LABELS), (rate.whole(c) == 0, rate.undefined))
         share = proportion(s, rate.part(c), rate.whole(c), *cases)
@@ -146,36 +146,26 @@ def _rate(rate: Rate, threshold: float | None) -> Formula:
     return _of_cells(threshold, value)
 
 
-def _register_rate(name: str, rate: Rate) -> None:
-    def make(threshold: float | None = None) -> Formula:
-        return _rate(rate, threshold)
-
-    entry(name, "binary", parameters=("threshold",), better=rate.better, version=2)(make)
-
-
-def _register_count(name: str, number: OfCells) -> None:
+def _count(number: OfCells, threshold: float | None = None) -> Formula:
     def value(s: Merged, c: Cells) -> Values:
         return with_worst_case(plain(number(c), because((c.all == 0, NO_LABELS))), s, number)
 
-    def make(threshold: float | None = None) -> Formula:
-        return _of_cells(threshold, value, NOT_NEGATIVE)
-
-    entry(name, "binary", parameters=("threshold",), version=2)(make)
+    return _of_cells(threshold, value, NOT_NEGATIVE)
 
 
 for _name, _of_rate in RATES.items():
-    _register_rate(_name, _of_rate)
+    entry(_name, "binary", better=_of_rate.better, version=2)(partial(_rate, _of_rate))
 for _name, _number in COUNTS.items():
-    _register_count(_name, _number)
+    entry(_name, "binary", version=2)(partial(_count, _number))
 
 
 @entry("positive_rate", "binary", version=2)
 def positive_rate() -> Formula:
     """Share of the usable pairs whose label is positive."""
-    return _rate(Rate(lambda c: c.positive, lambda c: c.all), None)
+    return _rate(Rate(lambda c: c.positive, lambda c: c.all))
 
 
-@entry("prediction_rate", "binary", parameters=("threshold",), version=2)
+@entry("prediction_rate", "binary", version=2)
 def prediction_rate(threshold: float | None = None) -> Formula:
     """Share of the predictions, labelled or not, whose decision is positive."""
 
@@ -183,10 +173,10 @@ def prediction_rate(threshold: float | None = None) -> Formula:
         decided = c.all + s["open_positive"] + s["open_negative"]
         return proportion(s, c.tp + c.fp + s["open_positive"], decided, (decided == 0, NO_VALUES))
 
-    return Formula(states(threshold), lambda s: value(s, cells(s)), range=SHARE)
+    return _of_cells(threshold, value)
 
 
-@entry("f1", "binary", parameters=("threshold",), better="higher", version=2)
+@entry("f1", "binary", better="higher", version=2)
 def f1(threshold: float | None = None) -> Formula:
     """2 J / (1 + J) with the share J = TP / (TP + FP + FN) (van Rijsbergen 1979; Jaccard 1901)."""
 
@@ -199,7 +189,7 @@ def f1(threshold: float | None = None) -> Formula:
     return _of_cells(threshold, value)
 
 
-@entry("balanced_accuracy", "binary", parameters=("threshold",), better="higher", version=2)
+@entry("balanced_accuracy", "binary", better="higher", version=2)
 def balanced_accuracy(threshold: float | None = None) -> Formula:
     """Mean of recall and specificity (Brodersen et al. 2010).
 
@@ -211,8 +201,7 @@ def balanced_accuracy(threshold: float | None = None) -> Formula:
         return (c.tp / c.positive + c.tn / c.negative) / 2
 
     def value(s: Merged, c: Cells) -> Values:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean, recall, specificity = balanced(c), c.tp / c.positive, c.tn / c.negative
+        mean, recall, specificity = balanced(c), c.tp / c.positive, c.tn / c.negative
         (low, high), (lower, upper) = wilson(c.tp, c.positive, s.level), wilson(c.tn, c.negative, s.level)
         values = plain(mean, because((c.all == 0, NO_LABELS), ((c.positive == 0) | (c.negative == 0), ONE_CLASS)))
         down, up = np.hypot(recall - low, specificity - lower) / 2, np.hypot(high - recall, upper - specificity) / 2
@@ -221,7 +210,7 @@ def balanced_accuracy(threshold: float | None = None) -> Formula:
     return _of_cells(threshold, value)
 
 
-@entry("mcc", "binary", parameters=("threshold",), better="higher", version=2)
+@entry("mcc", "binary", better="higher", version=2)
 def mcc(threshold: float | None = None) -> Formula:
     """Correlation of label and decision (Matthews 1975), with a delta-method interval of Fisher's z.
 
@@ -255,7 +244,6 @@ PRICES = 1e12
 @entry(
     "cost",
     "binary",
-    parameters=("false_positive", "false_negative", "true_positive", "true_negative", "threshold"),
     better="lower",
     version=2,
 )
@@ -282,19 +270,14 @@ def cost(
     above = {cell: price - prices["tn"] for cell, price in prices.items() if cell != "tn"}
 
     def mean(c: Cells) -> Floats:
-        return _total_price(prices, c._asdict()) / c.all
+        return sum((price * getattr(c, cell) for cell, price in prices.items()), np.asarray(0.0)) / c.all
 
     def value(s: Merged, c: Cells) -> Values:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = plain(mean(c), because((c.all == 0, NO_LABELS)))
-            low, high = (_distance_to_end(c, above, s.level, end) for end in (0, 1))
+        values = plain(mean(c), because((c.all == 0, NO_LABELS)))
+        low, high = (_distance_to_end(c, above, s.level, end) for end in (0, 1))
         return with_worst_case(values.within(values.value - low, values.value + high), s, mean)
 
     return _of_cells(threshold, value, (min(prices.values()), max(prices.values())))
-
-
-def _total_price(prices: Mapping[str, float], cells: Mapping[str, Floats]) -> Floats:
-    return sum((price * cells[cell] for cell, price in prices.items()), np.asarray(0.0))
 
 
 def _distance_to_end(c: Cells, prices: Mapping[str, float], level: float, end: int) -> Floats:

@@ -34,7 +34,7 @@ def _of_bins(bins: int, value: OfBins) -> Formula:
     return Formula({"bins": state}, of_groups, range=SHARE)
 
 
-@entry("ece", "binary", parameters=("bins",), better="lower", version=2)
+@entry("ece", "binary", better="lower", version=2)
 def ece(bins: int = 10) -> Formula:
     """Expected calibration error (Naeini et al. 2015; Guo et al. 2017).
 
@@ -43,13 +43,12 @@ def ece(bins: int = 10) -> Formula:
 
     def value(_: Merged, counts: Integers, sums: Floats) -> Values:
         labelled, missing = counts[..., :2].sum(axis=(1, 2)), counts[..., 2]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = sum_last_axis(np.abs(counts[..., 0] - sum_last_axis(sums[..., :2]))) / labelled
-            gap = counts[..., 0] - sum_last_axis(sums)
-            # So many of the unlabelled pairs of a bin must be positive to bring its gap nearest to 0.
-            nearest = np.clip(np.rint(-gap), 0, missing)
-            least = sum_last_axis(np.abs(gap + nearest)) / (labelled + missing.sum(axis=1))
-            most = sum_last_axis(np.maximum(np.abs(gap), np.abs(gap + missing))) / (labelled + missing.sum(axis=1))
+        error = sum_last_axis(np.abs(counts[..., 0] - sum_last_axis(sums[..., :2]))) / labelled
+        gap = counts[..., 0] - sum_last_axis(sums)
+        # So many of the unlabelled pairs of a bin must be positive to bring its gap nearest to 0.
+        nearest = np.clip(np.rint(-gap), 0, missing)
+        least = sum_last_axis(np.abs(gap + nearest)) / (labelled + missing.sum(axis=1))
+        most = sum_last_axis(np.maximum(np.abs(gap), np.abs(gap + missing))) / (labelled + missing.sum(axis=1))
         return plain(error, because((labelled == 0, NO_LABELS))).missing(least, most)
 
     return _of_bins(bins, value)
@@ -67,27 +66,25 @@ def _cases(s: Merged, labelled: Integers) -> tuple[tuple[Flags, str], ...]:
     return (s.labelled == 0, NO_LABELS), (labelled == 0, "no labelled predictions in the bin")
 
 
-@entry("calibration", "binary", parameters=("bin", "bins"), version=2)
+@entry("calibration", "binary", version=2)
 def calibration(bin: int, bins: int = 10) -> Formula:
     """Share of positives among the pairs of a bin: a point of the reliability diagram (Murphy and Winkler 1977)."""
 
     def value(s: Merged, counts: Integers, _: Floats) -> Values:
         labelled, positive, missing = counts[:, :2].sum(axis=1), counts[:, 0], counts[:, 2]
         share = proportion(s, positive, labelled, *_cases(s, labelled))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pairs = labelled + missing
-            return share.missing(positive / pairs, (positive + missing) / pairs)
+        pairs = labelled + missing
+        return share.missing(positive / pairs, (positive + missing) / pairs)
 
     return _of_bin(bin, bins, value)
 
 
-@entry("calibration_score", "binary", parameters=("bin", "bins"))
+@entry("calibration_score", "binary")
 def calibration_score(bin: int, bins: int = 10) -> Formula:
     """Mean score of the pairs of a bin: the value that `calibration` of a calibrated model is near to."""
 
     def value(s: Merged, counts: Integers, sums: Floats) -> Values:
         labelled = counts[:, :2].sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return plain(sum_last_axis(sums[:, :2]) / labelled, because(*_cases(s, labelled)))
+        return plain(sum_last_axis(sums[:, :2]) / labelled, because(*_cases(s, labelled)))
 
     return _of_bin(bin, bins, value)

@@ -6,9 +6,7 @@ Limit: a score is a probability; SLIs of scores leave out a pair with a score th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from sli.engine.sql import literal, quoted
 from sli.errors import ConfigError
@@ -78,8 +76,7 @@ def _mean_loss(scored: Scored, sql: str, range: Range, known: Range) -> Formula:
     """Mean of a loss, given in SQL; `known` is the range that the interval may rely on."""
 
     def value(s: Merged) -> Values:
-        mean = mean_of(s, s["loss"], s["squares"], s["scored"], NO_SCORES, known)
-        return replace(mean, reason=np.where(s["usable"] == 0, NO_LABELS, mean.reason))
+        return mean_of(s, s["loss"], s["squares"], s["scored"], NO_SCORES, known, (s["usable"] == 0, NO_LABELS))
 
     states = {
         "loss": total(sql, scored.counts),
@@ -119,7 +116,7 @@ def brier(classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     )
 
 
-@entry("top_k_accuracy", "multiclass", parameters=("k",), better="higher", version=2)
+@entry("top_k_accuracy", "multiclass", better="higher", version=2)
 def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = None) -> Formula:
     """Share of the labels among the k classes with the highest scores; of equal scores the last name wins."""
     scored = scores_of("top_k_accuracy", classes, scores)
@@ -130,8 +127,7 @@ def top_k_accuracy(k: int, classes: Classes, scores: Mapping[str, str] | None = 
 
     def value(s: Merged) -> Values:
         hits, n, waiting = s["hits"], s["scored"], s["waiting"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            worst, best = hits / (n + waiting), (hits + waiting) / (n + waiting)
+        worst, best = hits / (n + waiting), (hits + waiting) / (n + waiting)
         cases = (s["usable"] == 0, NO_LABELS), (n == 0, NO_SCORES)
         return proportion(s, hits, n, *cases).missing(worst, best)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from sli.engine.sql import quoted
 from sli.errors import ConfigError
-from sli.slis.formula import UNLIMITED, Formula, Range, entry
+from sli.slis.formula import TASKS, Better, Formula, Range, entry
 
 NUMERIC = ("binary", "regression", "ranking")
 """Tasks whose predictions are numbers."""
@@ -21,43 +21,45 @@ Make = Callable[..., Formula]
 
 
 def numeric(
-    name: str, parameters: tuple[str, ...], listed: tuple[str, ...] = (), scores: Range = UNLIMITED, version: int = 1
+    name: str,
+    better: Better | None = None,
+    *,
+    scores: Range | None = None,
+    instead: str = "a numeric column",
+    listed: tuple[str, ...] = (),
+    version: int = 1,
 ) -> Callable[[Make], Make]:
     """Register an SLI of a column of numbers for every task.
 
-    `scores` is the range of the SLI if the column is the score of a binary task.
+    `scores` is the range of the SLI if the column is the prediction of a binary task: a score from 0 to 1. A multiclass
+    task, whose prediction is a class, refuses it unless its values are the `bins`; `instead` says what it wants.
     """
 
     def register(make: Make) -> Make:
         @functools.wraps(make)
-        def of_column(**arguments: object) -> Formula:
-            if arguments.get("of", "prediction") == "prediction":
+        def of_scores(**arguments: object) -> Formula:
+            formula = make(**arguments)
+            if scores is None or arguments.get("of", "prediction") != "prediction":
+                return formula
+            return replace(formula, range=scores)
+
+        @functools.wraps(make)
+        def without_classes(**arguments: object) -> Formula:
+            if arguments.get("of", "prediction") == "prediction" and arguments.get("bins") != "values":
                 raise ConfigError(
                     f"'{name}' needs numbers, but the prediction of a multiclass task is a class",
                     where="of",
-                    expected="a numeric column",
+                    expected=instead,
                     todo="write `of: COLUMN`, with a numeric column listed under predictions.columns",
                 )
             return make(**arguments)
 
-        entry(name, "regression", "ranking", parameters=parameters, listed=listed, version=version)(make)
-        of_binary = with_range_of_scores(make, scores)
-        entry(name, "binary", parameters=parameters, listed=listed, version=version)(of_binary)
-        entry(name, "multiclass", parameters=parameters, listed=listed, version=version)(of_column)
+        for task in TASKS:
+            of_task = {"binary": of_scores, "multiclass": without_classes}.get(task, make)
+            entry(name, task, better=better, listed=listed, version=version)(of_task)
         return make
 
     return register
-
-
-def with_range_of_scores(make: Make, range: Range) -> Make:
-    """The same SLI for a binary task, with values in `range` if its column is the prediction: a score from 0 to 1."""
-
-    @functools.wraps(make)
-    def make_of_binary(**arguments: object) -> Formula:
-        formula = make(**arguments)
-        return replace(formula, range=range) if arguments.get("of", "prediction") == "prediction" else formula
-
-    return make_of_binary
 
 
 def present(of: str) -> str:

@@ -94,12 +94,11 @@ def of_shares(s: Merged, t: Table, function: OfShares, *cases: tuple[Flags, str]
     without errors an interval without width.
     """
     more = normal(s.level) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        n = t.pairs[:, None].astype(np.float64)
-        d, r, c = t.right / n, t.labels / n, t.decisions / n
-        value, _ = function(d, r, c)
-        middle, slopes = function((n * d + more * r * c) / (n + more), r, c)
-        half = normal(s.level) * _error(t, slopes, more)
+    n = t.pairs[:, None].astype(np.float64)
+    d, r, c = t.right / n, t.labels / n, t.decisions / n
+    value, _ = function(d, r, c)
+    middle, slopes = function((n * d + more * r * c) / (n + more), r, c)
+    half = normal(s.level) * _error(t, slopes, more)
     values = plain(value, because((t.pairs == 0, NO_LABELS), *cases))
     return values.within(middle - half, middle + half)
 

@@ -34,8 +34,7 @@ def accuracy(classes: Classes) -> Formula:
     def value(s: Merged) -> Values:
         t, waiting = table(s["cells"], classes), s["waiting"].dense(classes)[0].sum(axis=1)
         right, n = t.right.sum(axis=1), t.pairs
-        with np.errstate(divide="ignore", invalid="ignore"):
-            worst, best = right / (n + waiting), (right + waiting) / (n + waiting)
+        worst, best = right / (n + waiting), (right + waiting) / (n + waiting)
         return proportion(s, right, n, (n == 0, NO_LABELS)).missing(worst, best)
 
     return Formula({"cells": CELLS, "waiting": WAITING}, value, range=SHARE)
@@ -59,8 +58,7 @@ def _of_class(rate: Rate, classes: Classes, k: int) -> Formula:
         # f1 is 2 J / (1 + J) with J = right / (labelled or predicted as the class).
         whole = {"precision": decisions, "recall": labels, "f1": labels + decisions - right}[rate]
         wrong = {"precision": here, "recall": elsewhere, "f1": here + elsewhere}[rate]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            worst, best = right / (whole + wrong), (right + here) / (whole + here)
+        worst, best = right / (whole + wrong), (right + here) / (whole + here)
         cases = (t.pairs == 0, NO_LABELS), (whole == 0, NONE_OF_CLASS[rate])
         share = proportion(s, right, whole, *cases).missing(worst, best)
         return share.map(lambda j: 2 * j / (1 + j)) if rate == "f1" else share
@@ -109,19 +107,19 @@ def _rate(rate: Rate, classes: Classes, label: str | None, average: str | None) 
     return _average(rate, classes, averaged == "weighted")
 
 
-@entry("precision", "multiclass", parameters=("label", "average"), better="higher", version=2)
+@entry("precision", "multiclass", better="higher", version=2)
 def precision(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     """Share of the pairs predicted as a class that are labelled as it, or an average over the classes."""
     return _rate("precision", classes, label, average)
 
 
-@entry("recall", "multiclass", parameters=("label", "average"), better="higher", version=2)
+@entry("recall", "multiclass", better="higher", version=2)
 def recall(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     """Share of the pairs labelled as a class that are predicted as it, or an average over the classes."""
     return _rate("recall", classes, label, average)
 
 
-@entry("f1", "multiclass", parameters=("label", "average"), better="higher", version=2)
+@entry("f1", "multiclass", better="higher", version=2)
 def f1(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     """2 R / (L + P) of a class (van Rijsbergen 1979), or an average over the classes.
 
@@ -137,7 +135,7 @@ def balanced_accuracy(classes: Classes) -> Formula:
     return _average("recall", classes, weighted=False)
 
 
-@entry("confusion", "multiclass", parameters=("label", "decision"), version=2)
+@entry("confusion", "multiclass", version=2)
 def confusion(classes: Classes, label: str, decision: str) -> Formula:
     """Number of pairs labelled `label` and predicted `decision`."""
     i, j = place_of(label, classes, "confusion"), place_of(decision, classes, "confusion")

@@ -7,7 +7,7 @@ since the states do not hold how the areas of two classes vary together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from sli.slis.catalogue.scores import (
 from sli.slis.formula import NO_LABELS, SHARE, Formula, Values, because, count, entry, histogram, plain
 from sli.slis.maths import curves
 from sli.slis.maths.confidence import proportion
-from sli.slis.maths.curves import Curve
 from sli.slis.states import Flags, Floats, Integers, Merged, State, sum_last_axis
 
 NO_OTHERS = "no labels of other classes"
@@ -31,7 +30,7 @@ NO_OWN = NONE_OF_CLASS["recall"]
 AVERAGES = ("macro", "weighted")
 
 
-@entry("specificity", "multiclass", parameters=("label", "average"), better="higher")
+@entry("specificity", "multiclass", better="higher")
 def specificity(classes: Classes, label: str | None = None, average: str | None = None) -> Formula:
     """Share of the pairs not labelled as a class that are not predicted as it, or an average over the K classes.
 
@@ -44,20 +43,14 @@ def specificity(classes: Classes, label: str | None = None, average: str | None 
     return _micro(classes) if averaged == "micro" else _average(classes, averaged == "weighted")
 
 
-def _true_negatives(
-    labels: Integers, decisions: Integers, right: Integers, pairs: Integers
-) -> tuple[Integers, Integers]:
-    """Numbers of the pairs neither labelled nor predicted as a class, and of those not labelled as it."""
-    return pairs - labels - decisions + right, pairs - labels
-
-
 def _of_class(classes: Classes, k: int) -> Formula:
     def value(s: Merged) -> Values:
         t, waiting = table(s["cells"], classes), s["waiting"].dense(classes)[0]
-        part, whole = _true_negatives(t.labels[:, k], t.decisions[:, k], t.right[:, k], t.pairs)
+        # The pairs not labelled as the class, and those of them that are not predicted as it either.
+        whole = t.pairs - t.labels[:, k]
+        part = whole - t.decisions[:, k] + t.right[:, k]
         here, elsewhere = waiting[:, k], waiting.sum(axis=1) - waiting[:, k]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ends = part / (whole + here), (part + elsewhere) / (whole + elsewhere)
+        ends = part / (whole + here), (part + elsewhere) / (whole + elsewhere)
         share = proportion(s, part, whole, (t.pairs == 0, NO_LABELS), (whole == 0, NO_OTHERS))
         # If only one end is defined, all labels that define a value lead to that end.
         return share.missing(np.fmin(*ends), np.fmax(*ends))
@@ -96,43 +89,39 @@ def _average(classes: Classes, weighted: bool) -> Formula:
     return Formula({"cells": CELLS}, value, range=SHARE)
 
 
-class Area(NamedTuple):
-    """An area under a curve of a binary task.
-
-    `values` computes it from the states, the curve and the cases where it is undefined; `needs_others` says that it
-    needs labels of other classes.
-    """
-
-    values: Callable[..., Values]
-    needs_others: bool
-
-
-ROC = Area(roc_auc_of, True)
-PRECISION_RECALL = Area(
-    lambda s, curve, *cases: precision_recall_of(s, curve, curves.average_precision(curve), *cases),
-    False,
-)
-
-
-@entry("roc_auc", "multiclass", parameters=("label", "average"), better="higher")
+@entry("roc_auc", "multiclass", better="higher")
 def roc_auc(
     classes: Classes, scores: Mapping[str, str] | None = None, label: str | None = None, average: str | None = None
 ) -> Formula:
     """Area under the ROC curve of a class, or the mean over the classes (Provost and Domingos 2001)."""
-    return _area("roc_auc", ROC, scores_of("roc_auc", classes, scores), label, average)
+    scored = scores_of("roc_auc", classes, scores)
+    return _area("roc_auc", roc_auc_of, scored, label, average, needs_others=True)
 
 
-@entry("average_precision", "multiclass", parameters=("label", "average"), better="higher")
+@entry("average_precision", "multiclass", better="higher")
 def average_precision(
     classes: Classes, scores: Mapping[str, str] | None = None, label: str | None = None, average: str | None = None
 ) -> Formula:
     """Average precision of a class, or the mean over the classes, as in scikit-learn."""
     scored = scores_of("average_precision", classes, scores)
-    return _area("average_precision", PRECISION_RECALL, scored, label, average)
+    area = partial(precision_recall_of, curves.average_precision)
+    return _area("average_precision", area, scored, label, average, needs_others=False)
 
 
-def _area(name: str, area: Area, scored: Scored, label: str | None, average: str | None) -> Formula:
-    """The area of one class, or the mean over the classes for which it is defined."""
+def _area(
+    name: str,
+    area: Callable[..., Values],
+    scored: Scored,
+    label: str | None,
+    average: str | None,
+    *,
+    needs_others: bool,
+) -> Formula:
+    """The area under a curve of one class, or the mean over the classes for which it is defined.
+
+    `area` computes it from the states, the curve and the cases where it is undefined; `needs_others` says that it needs
+    labels of other classes.
+    """
     k, averaged = one_or_average(name, scored.names, label, average, AVERAGES)
     places = range(len(scored.names)) if k is None else [k]
     weighted = averaged == "weighted"
@@ -141,7 +130,10 @@ def _area(name: str, area: Area, scored: Scored, label: str | None, average: str
         of_classes = [curves.curve_of(s[f"scores_{i}"]) for i in places]
         none = of_classes[0].positives + of_classes[0].negatives == 0
         cases = (s["usable"] == 0, NO_LABELS), (none, NO_SCORES)
-        areas = [area.values(s, curve, *cases, *_undefined(area, curve)) for curve in of_classes]
+        areas = []
+        for curve in of_classes:
+            others = [(curve.negatives == 0, NO_OTHERS)] * needs_others
+            areas.append(area(s, curve, *cases, (curve.positives == 0, NO_OWN), *others))
         return areas[0] if k is not None else _mean(areas, [curve.positives for curve in of_classes], weighted, *cases)
 
     states = {f"scores_{i}": _histogram(scored, i) for i in places}
@@ -154,11 +146,6 @@ def _histogram(scored: Scored, i: int) -> State:
     return histogram(of, scored.counts, "probability", mark)
 
 
-def _undefined(area: Area, curve: Curve) -> list[tuple[Flags, str]]:
-    others = [(curve.negatives == 0, NO_OTHERS)] if area.needs_others else []
-    return [(curve.positives == 0, NO_OWN), *others]
-
-
 def _mean(areas: list[Values], labels: list[Integers], weighted: bool, *cases: tuple[Flags, str]) -> Values:
     """The mean over the classes that have a value: plain, or weighted by their numbers of labels."""
     value, bound, weights = (np.zeros(len(labels[0])) for _ in range(3))
@@ -169,5 +156,4 @@ def _mean(areas: list[Values], labels: list[Integers], weighted: bool, *cases: t
         weights = weights + weight
         value = value + weight * np.where(known, values.value, 0.0)
         bound = bound + weight * np.where(known, values.bound, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return plain(np.minimum(value / weights, 1.0), because(*cases, (weights == 0, ONE_CLASS)), bound / weights)
+    return plain(np.minimum(value / weights, 1.0), because(*cases, (weights == 0, ONE_CLASS)), bound / weights)

@@ -14,27 +14,23 @@ from sli.slis.formula import NO_LABELS, NOT_NEGATIVE, SHARE, Formula, Values, be
 from sli.slis.kinds.extremes import MaxState
 from sli.slis.maths.confidence import proportion
 from sli.slis.maths.quantiles import quantile_of
-from sli.slis.states import Integers, Merged
+from sli.slis.states import Merged
 
 NO_PREDICTIONS = "no predictions"
 LOGS: dict[str, tuple[str, str]] = {"predictions": ("true", NO_PREDICTIONS), "feedback": ("labelled", NO_LABELS)}
 """For each log the SQL condition of the predictions that count for `freshness`, and the reason if none does."""
 
 
-def _number(counts: Integers) -> Values:
-    return plain(counts.astype(np.float64), np.full(len(counts), None, dtype=object))
-
-
 @entry("count")
 def count_() -> Formula:
     """Number of predictions."""
-    return Formula({}, lambda s: _number(s.predictions), range=NOT_NEGATIVE)
+    return Formula({}, lambda s: plain(s.predictions.astype(np.float64)), range=NOT_NEGATIVE)
 
 
 @entry("labelled")
 def labelled() -> Formula:
     """Number of labelled predictions."""
-    return Formula({}, lambda s: _number(s.labelled), range=NOT_NEGATIVE)
+    return Formula({}, lambda s: plain(s.labelled.astype(np.float64)), range=NOT_NEGATIVE)
 
 
 @entry("coverage", better="higher", version=2)
@@ -47,7 +43,7 @@ def coverage() -> Formula:
     )
 
 
-@entry("feedback_delay", parameters=("q",), better="lower", unit="s", version=2)
+@entry("feedback_delay", better="lower", unit="s", version=2)
 def feedback_delay(q: float = 0.5) -> Formula:
     """q-quantile of the seconds from a prediction to the feedback that labels it."""
     q = number_in("q", q, 0, 1)
@@ -57,7 +53,7 @@ def feedback_delay(q: float = 0.5) -> Formula:
     )
 
 
-@entry("freshness", parameters=("log",), better="lower", unit="s")
+@entry("freshness", better="lower", unit="s")
 def freshness(log: str = "predictions") -> Formula:
     """Seconds from the newest prediction (log `feedback`: the newest labelled one) to the end of the window."""
     if log not in LOGS:

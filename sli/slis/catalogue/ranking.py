@@ -7,8 +7,6 @@ ordered worst label first, so that a constant score gains nothing. Limit: interv
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from sli.slis.catalogue.parameters import whole_number_in
@@ -33,8 +31,7 @@ def _mean(of: str, where: str, undefined: str) -> Formula:
     """Mean of the SQL expression `of` over the queries where `where` holds: `RELEVANT`, or `complete` for all."""
 
     def value(s: Merged) -> Values:
-        mean = mean_of(s, s["sum"], s["squares"], s["n"], undefined, SHARE)
-        return replace(mean, reason=np.where(s["complete"] == 0, NO_COMPLETE, mean.reason))
+        return mean_of(s, s["sum"], s["squares"], s["n"], undefined, SHARE, (s["complete"] == 0, NO_COMPLETE))
 
     return Formula(
         {
@@ -58,7 +55,7 @@ def _gain(of: str, k: int) -> str:
     return f"list_sum(list_transform({of}[1:{k}], lambda x, i: x / log2((i + 1)::DOUBLE)))"
 
 
-@entry("ndcg", "ranking", parameters=("k",), better="higher", version=2)
+@entry("ndcg", "ranking", better="higher", version=2)
 def ndcg(k: int = 10) -> Formula:
     """Gain of the first k over the gain in the best order (Järvelin, Kekäläinen 2002): linear gain, log2 discount."""
     k = whole_number_in("k", k, 1)
@@ -77,7 +74,7 @@ def mrr() -> Formula:
     return _mean(f"coalesce(1.0::DOUBLE / {first}, 0.0::DOUBLE)", "complete", NO_COMPLETE)
 
 
-@entry("precision_at_k", "ranking", parameters=("k",), better="higher", version=2)
+@entry("precision_at_k", "ranking", better="higher", version=2)
 def precision_at_k(k: int) -> Formula:
     """Number of relevant predictions among the first k, over k (Manning et al. 2008, section 8.4)."""
     k = whole_number_in("k", k, 1)
@@ -88,7 +85,7 @@ def precision_at_k(k: int) -> Formula:
     )
 
 
-@entry("recall_at_k", "ranking", parameters=("k",), better="higher", version=2)
+@entry("recall_at_k", "ranking", better="higher", version=2)
 def recall_at_k(k: int) -> Formula:
     """Share of the relevant predictions that are among the first k (Manning et al. 2008, section 8.4)."""
     k = whole_number_in("k", k, 1)
@@ -110,7 +107,7 @@ def average_precision() -> Formula:
     )
 
 
-@entry("hit_rate", "ranking", parameters=("k",), better="higher", version=2)
+@entry("hit_rate", "ranking", better="higher", version=2)
 def hit_rate(k: int) -> Formula:
     """Share of the queries with a relevant prediction among the first k (Deshpande and Karypis 2004)."""
     k = whole_number_in("k", k, 1)
@@ -126,7 +123,7 @@ def queries() -> Formula:
     """Number of complete queries."""
     return Formula(
         {"complete": _count("complete")},
-        lambda s: plain(s["complete"].astype(np.float64), np.full(len(s["complete"]), None, dtype=object)),
+        lambda s: plain(s["complete"].astype(np.float64)),
         range=NOT_NEGATIVE,
     )
 

@@ -29,7 +29,7 @@ from sli.slis.kinds.extremes import MaxState, MinState
 from sli.slis.maths.confidence import mean_of, on_log_scale, student
 from sli.slis.maths.moments import NEGLIGIBLE, UNIT, Coefficients, polynomial_error, standard_deviation
 from sli.slis.maths.quantiles import quantile_of
-from sli.slis.states import Flags, Floats, Merged, State
+from sli.slis.states import Floats, Merged, State
 
 USABLE = count("usable")
 ERROR = "(prediction - label)"
@@ -63,15 +63,10 @@ def _mean_loss(
         states["outside"] = count(f"usable AND ({unless})")
 
     def value(s: Merged) -> Values:
-        mean = mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE)
-        return _undefined_where(mean, s["outside"] > 0, reason) if unless else mean
+        cases = [(s["outside"] > 0, reason)] if unless else []
+        return mean_of(s, s["sum"], s["squares"], s["usable"], NO_LABELS, NOT_NEGATIVE, *cases)
 
     return Formula(states, value, range=range)
-
-
-def _undefined_where(values: Values, flags: Flags, reason: str) -> Values:
-    low, high = np.where(flags, np.nan, values.low), np.where(flags, np.nan, values.high)
-    return plain(values.value, np.where(flags, reason, values.reason), values.bound).within(low, high)
 
 
 def _root(formula: Formula) -> Formula:
@@ -121,7 +116,7 @@ def error_std() -> Formula:
     )
 
 
-@entry("pinball", "regression", parameters=("q",), better="lower", version=2)
+@entry("pinball", "regression", better="lower", version=2)
 def pinball(q: float) -> Formula:
     """Mean loss of a forecast of the q-quantile (Koenker and Bassett 1978)."""
     q = number_in("q", q, 0, 1)
@@ -176,13 +171,12 @@ def rmsle() -> Formula:
 def _wape(s: Merged) -> Values:
     n, errors, labels = s["usable"], s["errors"], s["labels"]
     sums = {(1, 0): errors, (0, 1): labels, (2, 0): s["20"], (1, 1): s["11"], (0, 2): s["02"]}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = errors / labels
-        reason = because((n == 0, NO_LABELS), (labels == 0, "all labels are 0"), (np.isnan(value), UNDEFINED_SUM))
-        influence: Coefficients = {(1, 0): 1.0, (0, 1): -value}
-        error = polynomial_error(influence, lambda a, b: sums[a, b] / n, n) / (labels / n)
-        values = plain(value, reason)
-        return values.within(*on_log_scale(values.value, error, student(s.level, n - 1)))
+    value = errors / labels
+    reason = because((n == 0, NO_LABELS), (labels == 0, "all labels are 0"), (np.isnan(value), UNDEFINED_SUM))
+    influence: Coefficients = {(1, 0): 1.0, (0, 1): -value}
+    error = polynomial_error(influence, lambda a, b: sums[a, b] / n, n) / (labels / n)
+    values = plain(value, reason)
+    return values.within(*on_log_scale(values.value, error, student(s.level, n - 1)))
 
 
 @entry("wape", "regression", better="lower", version=2)
@@ -208,11 +202,10 @@ def _share_explained(s: Merged, residual: Floats, lost: Floats, middle: Floats |
     K = residual / sum of (y - mean y)^2.
     """
     n = s["usable"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        y = s["01"] / n
-        spread, rounding = s["02"] - s["01"] * y, s["02"] * 2.0**-51 + n * UNIT
-        left = residual / spread
-        bound = (lost + left * rounding) / (spread - rounding)
+    y = s["01"] / n
+    spread, rounding = s["02"] - s["01"] * y, s["02"] * 2.0**-51 + n * UNIT
+    left = residual / spread
+    bound = (lost + left * rounding) / (spread - rounding)
     reason = because(
         (n == 0, NO_LABELS),
         ((n < 2) | (s["low"] == s["high"]), "labels do not vary"),
@@ -220,16 +213,15 @@ def _share_explained(s: Merged, residual: Floats, lost: Floats, middle: Floats |
         (~(spread > rounding), "labels vary too little for their size"),
     )
     values = plain(1 - left, reason, np.where(bound > NEGLIGIBLE * np.maximum(1.0, left), bound, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms: dict[tuple[int, int], Floats | float] = {
-            (2, 0): 1.0,
-            (0, 2): -left,
-            (0, 1): 2 * left * y,
-            (0, 0): -left * y**2,
-        }
-        if middle is not None:
-            terms |= {(1, 0): -2 * middle, (0, 0): middle**2 - left * y**2}
-        error = polynomial_error(terms, lambda a, b: s[f"{a}{b}"] / n if a + b else 1.0, n) / (spread / n)
+    terms: dict[tuple[int, int], Floats | float] = {
+        (2, 0): 1.0,
+        (0, 2): -left,
+        (0, 1): 2 * left * y,
+        (0, 0): -left * y**2,
+    }
+    if middle is not None:
+        terms |= {(1, 0): -2 * middle, (0, 0): middle**2 - left * y**2}
+    error = polynomial_error(terms, lambda a, b: s[f"{a}{b}"] / n if a + b else 1.0, n) / (spread / n)
     low, high = on_log_scale(left, error, student(s.level, n - 1))
     undefined = np.isnan(values.value)
     return values.within(np.where(undefined, np.nan, 1 - high), np.where(undefined, np.nan, 1 - low))
@@ -255,9 +247,8 @@ def explained_variance() -> Formula:
 
     def value(s: Merged) -> Values:
         n = s["usable"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            middle = s["10"] / n
-            residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
+        middle = s["10"] / n
+        residual = np.maximum(s["20"] - s["10"] * middle, 0.0)
         return _share_explained(s, residual, s["20"] * 2.0**-51 + n * UNIT, middle)
 
     return _of_moments(value, "10 20 30 40 11 21 12 22 01 02 03 04")
@@ -274,13 +265,13 @@ def _quantile(of: str, q: float, range: Range) -> Formula:
     )
 
 
-@entry("error_quantile", "regression", parameters=("q",), version=2)
+@entry("error_quantile", "regression", version=2)
 def error_quantile(q: float) -> Formula:
     """q-quantile of e (Hyndman and Fan 1996, type 7)."""
     return _quantile("prediction - label", number_in("q", q, 0, 1), UNLIMITED)
 
 
-@entry("absolute_error_quantile", "regression", parameters=("q",), better="lower", version=2)
+@entry("absolute_error_quantile", "regression", better="lower", version=2)
 def absolute_error_quantile(q: float) -> Formula:
     """q-quantile of |e| (Hyndman and Fan 1996, type 7)."""
     return _quantile(ABSOLUTE, number_in("q", q, 0, 1), NOT_NEGATIVE)

@@ -51,9 +51,8 @@ def _mean_loss(loss: str, least: str, most: str, range: Range, known: Range) -> 
         # The sum of no terms is NaN.
         sums = np.where(s["usable"] == 0, 0.0, s["loss"])
         lows, highs = (sums + np.where(s["open"] == 0, 0.0, s[name]) for name in ("least", "most"))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pairs = s["usable"] + s["open"]
-            return mean.missing(lows / pairs, highs / pairs)
+        pairs = s["usable"] + s["open"]
+        return mean.missing(lows / pairs, highs / pairs)
 
     return Formula(
         {
@@ -142,45 +141,45 @@ def roc_auc() -> Formula:
     return curve_formula(value)
 
 
-def precision_recall_of(s: Merged, curve: Curve, area: Estimate, *cases: tuple[Flags, str]) -> Values:
+def precision_recall_of(
+    estimate: Callable[[Curve], Estimate], s: Merged, curve: Curve, *cases: tuple[Flags, str]
+) -> Values:
     """An area under the precision-recall curve with its interval; undefined where a case holds.
 
     The interval uses the influence function, in log odds, around the value less its bias. With the normal distribution
     it held the true value too seldom (92 to 94 %) if a class is small; Student's t with a third of the smaller class as
     degrees of freedom was chosen by simulation.
     """
+    area = estimate(curve)
     values = plain(area.value, because(*cases), area.bound)
     factor = student(s.level, (np.minimum(curve.positives, curve.negatives) - 1) / 3)
     return values.within(*curves.logit_interval(area.value - area.bias, area.error, factor))
 
 
+def _precision_recall(estimate: Callable[[Curve], Estimate]) -> Formula:
+    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        return precision_recall_of(estimate, s, curve, unlabelled, (curve.positives == 0, NO_POSITIVES))
+
+    return curve_formula(value)
+
+
 @entry("average_precision", "binary", better="higher", version=2)
 def average_precision() -> Formula:
     """Mean over the positives of the precision at their score, as in scikit-learn."""
-
-    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
-        cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
-        return precision_recall_of(s, curve, curves.average_precision(curve), *cases)
-
-    return curve_formula(value)
+    return _precision_recall(curves.average_precision)
 
 
 @entry("pr_auc", "binary", better="higher")
 def pr_auc() -> Formula:
     """Area under the precision-recall curve by trapezoids, as `auc` of scikit-learn computes it."""
-
-    def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
-        cases = unlabelled, (curve.positives == 0, NO_POSITIVES)
-        return precision_recall_of(s, curve, curves.precision_recall_area(curve), *cases)
-
-    return curve_formula(value)
+    return _precision_recall(curves.precision_recall_area)
 
 
 LEAST_TOP = 10
 """With fewer pairs in the top, `lift` has no interval."""
 
 
-@entry("lift", "binary", parameters=("k",), better="higher", version=2)
+@entry("lift", "binary", better="higher", version=2)
 def lift(k: float) -> Formula:
     """Precision among the k % highest scores over the share of positives (Ling and Li 1998).
 
@@ -193,13 +192,12 @@ def lift(k: float) -> Formula:
     def value(s: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
         ratio = curves.lift(curve, share)
         values = plain(ratio.value, because(unlabelled, (curve.positives == 0, NO_POSITIVES)), ratio.bound)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            # Without a positive in the top, or below it, the influence function gives no error; with few pairs in the
-            # top it gives too small an error.
-            top = share * (curve.positives + curve.negatives)
-            known = (ratio.error > 0) & (ratio.value > 0) & (top >= LEAST_TOP)
-            factor = np.where(known, np.exp(normal(s.level) * ratio.error / ratio.value), np.nan)
-            return values.within(ratio.value / factor, ratio.value * factor)
+        # Without a positive in the top, or below it, the influence function gives no error; with few pairs in the
+        # top it gives too small an error.
+        top = share * (curve.positives + curve.negatives)
+        known = (ratio.error > 0) & (ratio.value > 0) & (top >= LEAST_TOP)
+        factor = np.where(known, np.exp(normal(s.level) * ratio.error / ratio.value), np.nan)
+        return values.within(ratio.value / factor, ratio.value * factor)
 
     return curve_formula(value, (0.0, 1 / share))
 
@@ -221,13 +219,61 @@ def _at_precision(target: float, estimate: Callable[[curves.AtPrecision], Estima
     return curve_formula(value)
 
 
-@entry("threshold_at_precision", "binary", parameters=("target",))
+@entry("threshold_at_precision", "binary")
 def threshold_at_precision(target: float) -> Formula:
     """The lowest score such that a share of `target` of the pairs at or above it is positive."""
     return _at_precision(target, lambda at: at.threshold)
 
 
-@entry("recall_at_precision", "binary", parameters=("target",), better="higher")
+@entry("recall_at_precision", "binary", better="higher")
 def recall_at_precision(target: float) -> Formula:
     """Share of the positives at or above `threshold_at_precision`."""
     return _at_precision(target, lambda at: at.recall)
+
+
+# The best of one rate over all thresholds at which another rate reaches a target. The thresholds are the scores and one
+# above all of them. Rates are compared with the target as quotients of doubles, so 9 of 10 reaches 0.9. There is no
+# interval, since the threshold is chosen from the labels that it is judged by.
+
+
+def _at_target(
+    target: float,
+    best: Callable[[Curve, float], Estimate],
+    undefined: Callable[[Curve], tuple[Flags, str]] = lambda curve: (one_class(curve), ONE_CLASS),
+) -> Formula:
+    """The best of one rate over the thresholds at which another rate reaches the target."""
+    target = number_in("target", target, 0, 1)
+
+    def value(_: Merged, curve: Curve, unlabelled: tuple[Flags, str]) -> Values:
+        estimate = best(curve, target)
+        return plain(estimate.value, because(unlabelled, undefined(curve)), estimate.bound)
+
+    return curve_formula(value)
+
+
+@entry("sensitivity_at_specificity", "binary", better="higher")
+def sensitivity_at_specificity(target: float) -> Formula:
+    """Highest recall of a threshold whose specificity is at least `target`."""
+
+    return _at_target(target, curves.recall_at_specificity)
+
+
+@entry("recall_at_false_positive_rate", "binary", better="higher")
+def recall_at_false_positive_rate(target: float) -> Formula:
+    """Highest recall of a threshold whose false positive rate is at most `target`."""
+
+    return _at_target(target, curves.recall_at_false_positive_rate)
+
+
+@entry("specificity_at_sensitivity", "binary", better="higher")
+def specificity_at_sensitivity(target: float) -> Formula:
+    """Highest specificity of a threshold whose recall is at least `target`."""
+
+    return _at_target(target, curves.specificity_at_recall)
+
+
+@entry("precision_at_recall", "binary", better="higher")
+def precision_at_recall(target: float) -> Formula:
+    """Highest precision of a threshold whose recall is at least `target`."""
+
+    return _at_target(target, curves.precision_at_recall, lambda curve: (curve.positives == 0, NO_POSITIVES))

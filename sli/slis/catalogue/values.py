@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
@@ -40,7 +39,7 @@ from sli.slis.kinds.groups import Groups
 from sli.slis.maths.confidence import mean_of, normal, proportion, symmetric
 from sli.slis.maths.moments import standard_deviation
 from sli.slis.maths.quantiles import quantile_of
-from sli.slis.states import Flags, Merged
+from sli.slis.states import Flags, Merged, State
 
 # Moments
 
@@ -54,19 +53,19 @@ def _mean(of: str, range: Range) -> Formula:
     )
 
 
-@numeric("mean", ("of",), scores=SHARE, version=2)
+@numeric("mean", scores=SHARE, version=2)
 def mean(of: str = "prediction") -> Formula:
     """Mean of the values."""
     return _mean(of, UNLIMITED)
 
 
-@entry("mean", "binary", parameters=("of",), version=2)
+@entry("mean", "binary", version=2)
 def mean_of_scores(of: str = "prediction") -> Formula:
     """Mean of the values; the interval of scores uses their range."""
     return _mean(of, SHARE if of == "prediction" else UNLIMITED)
 
 
-@numeric("std", ("of",), scores=(0.0, math.sqrt(0.5)), version=2)
+@numeric("std", scores=(0.0, math.sqrt(0.5)), version=2)
 def std(of: str = "prediction") -> Formula:
     """Sample standard deviation: the square root of (sum x^2 - (sum x)^2 / n) / (n - 1)."""
     x = double(of)
@@ -83,7 +82,7 @@ def std(of: str = "prediction") -> Formula:
     )
 
 
-@numeric("sum", ("of",))
+@numeric("sum")
 def sum_(of: str = "prediction") -> Formula:
     """Exact sum of the values."""
     return Formula(
@@ -92,30 +91,23 @@ def sum_(of: str = "prediction") -> Formula:
     )
 
 
-Extreme = Literal["min", "max"]
+def _extreme(state: State) -> Formula:
+    return Formula({"x": state}, lambda s: plain(s["x"], because((np.isnan(s["x"]), NO_VALUES))))
 
 
-def _of_extreme(kind: Extreme, of: str) -> Formula:
-    state = MinState if kind == "min" else MaxState
-    return Formula(
-        {"x": state(of=double(of), where=present(of))},
-        lambda s: plain(s["x"], because((np.isnan(s["x"]), NO_VALUES))),
-    )
-
-
-@numeric("min", ("of",), scores=SHARE)
+@numeric("min", scores=SHARE)
 def min_(of: str = "prediction") -> Formula:
     """Least value."""
-    return _of_extreme("min", of)
+    return _extreme(MinState(of=double(of), where=present(of)))
 
 
-@numeric("max", ("of",), scores=SHARE)
+@numeric("max", scores=SHARE)
 def max_(of: str = "prediction") -> Formula:
     """Greatest value."""
-    return _of_extreme("max", of)
+    return _extreme(MaxState(of=double(of), where=present(of)))
 
 
-@numeric("quantile", ("q", "of"), scores=SHARE, version=2)
+@numeric("quantile", scores=SHARE, version=2)
 def quantile(q: float, of: str = "prediction") -> Formula:
     """q-quantile of the values (Hyndman and Fan 1996, type 7)."""
     q = number_in("q", q, 0, 1)
@@ -128,7 +120,7 @@ def quantile(q: float, of: str = "prediction") -> Formula:
 # Shares
 
 
-@entry("null_rate", parameters=("of",), better="lower", version=2)
+@entry("null_rate", better="lower", version=2)
 def null_rate(of: str = "prediction") -> Formula:
     """Share of the predictions whose value is null."""
     return Formula(
@@ -138,12 +130,12 @@ def null_rate(of: str = "prediction") -> Formula:
     )
 
 
-@entry("missing_count", parameters=("of",), better="lower")
+@entry("missing_count", better="lower")
 def missing_count(of: str = "prediction") -> Formula:
     """Number of predictions whose value is null."""
     return Formula(
         {"null": count(f"{quoted(of)} IS NULL")},
-        lambda s: plain(s["null"].astype(np.float64), np.full(len(s["null"]), None, dtype=object)),
+        lambda s: plain(s["null"].astype(np.float64)),
         range=NOT_NEGATIVE,
     )
 
@@ -157,7 +149,7 @@ def _share(of: str, condition: str) -> Formula:
     )
 
 
-@entry("share", *NUMERIC, parameters=("of", "value"), version=2)
+@entry("share", *NUMERIC, version=2)
 def share(of: str, value: object) -> Formula:
     """Share of the values equal to `value`.
 
@@ -174,13 +166,13 @@ def share(of: str, value: object) -> Formula:
     return _share(of, f"coalesce(TRY_CAST({quoted(of)}::VARCHAR AS DOUBLE) = {wanted!r}::DOUBLE, false)")
 
 
-@entry("share", "multiclass", parameters=("of", "value"), version=2)
+@entry("share", "multiclass", version=2)
 def share_of_class(value: object, of: str = "prediction") -> Formula:
     """Share of the values, by default of the predicted classes, equal to `value`."""
     return share(of, value)
 
 
-@numeric("histogram", ("of", "edges", "bin"), scores=SHARE, listed=("edges",), version=2)
+@numeric("histogram", scores=SHARE, listed=("edges",), version=2)
 def histogram_(edges: Sequence[float], bin: int, of: str = "prediction") -> Formula:
     """Share of the values in one bin between edges.
 
@@ -196,7 +188,7 @@ def histogram_(edges: Sequence[float], bin: int, of: str = "prediction") -> Form
     return _share(of, " AND ".join(sides))
 
 
-@entry("mode_share", *NUMERIC, parameters=("of", "rank"), version=2)
+@entry("mode_share", *NUMERIC, version=2)
 def mode_share(of: str, rank: int = 1) -> Formula:
     """Share of the values that are the most common one; with `rank` r, the r-th most common."""
     rank = whole_number_in("rank", rank, 1)
@@ -213,13 +205,13 @@ def mode_share(of: str, rank: int = 1) -> Formula:
     return Formula({"groups": groups(text_of(quoted(of)), present(of))}, value, range=SHARE)
 
 
-@entry("mode_share", "multiclass", parameters=("of", "rank"), version=2)
+@entry("mode_share", "multiclass", version=2)
 def mode_share_of_classes(of: str = "prediction", rank: int = 1) -> Formula:
     """`mode_share`, by default of the predicted classes."""
     return mode_share(of, rank)
 
 
-@entry("distinct_count", parameters=("of",), version=2)
+@entry("distinct_count", version=2)
 def distinct_count(of: str = "prediction") -> Formula:
     """Number of different values: counted below 1024, else estimated from the k = 1024 smallest hashes.
 
@@ -231,10 +223,9 @@ def distinct_count(of: str = "prediction") -> Formula:
     def value(s: Merged) -> Values:
         kept = s["values"].kept
         full = kept >= DISTINCT
-        with np.errstate(divide="ignore", invalid="ignore"):
-            estimate = np.where(full, np.maximum((DISTINCT - 1) / s["values"].largest, DISTINCT), kept)
-            error = np.where(full, np.sqrt(estimate * (estimate - DISTINCT + 1) / (DISTINCT - 2)), np.nan)
-        number = plain(estimate, np.full(len(kept), None, dtype=object), np.where(full, np.nan, 0.0))
+        estimate = np.where(full, np.maximum((DISTINCT - 1) / s["values"].largest, DISTINCT), kept)
+        error = np.where(full, np.sqrt(estimate * (estimate - DISTINCT + 1) / (DISTINCT - 2)), np.nan)
+        number = plain(estimate, bound=np.where(full, np.nan, 0.0))
         values = symmetric(number, error, normal(s.level))
         return replace(values, low=np.maximum(values.low, DISTINCT))
 

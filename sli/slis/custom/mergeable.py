@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from sli.slis.kinds.groups import Groups, GroupsState
 from sli.slis.kinds.histograms import Histograms, HistogramState
 from sli.slis.kinds.sums import SumState
 from sli.slis.states import Floats, Merged, Spread, State
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -131,13 +128,8 @@ def groups(of: str, where: str = "true", amount: str = "") -> State:
     return GroupsState(of=text_of(of), where=where, amount=f"({amount})::DOUBLE" if amount else "")
 
 
-MAKERS: dict[str, Callable[..., State]] = {
-    "count": count,
-    "groups": groups,
-    "histogram": histogram,
-    "largest": largest,
-    "smallest": smallest,
-    "total": total,
+MAKERS: Mapping[str, Callable[..., State]] = {
+    make.__name__: make for make in (count, groups, histogram, largest, smallest, total)
 }
 """The functions of `sli.mergeable` that return states, by name."""
 
@@ -226,14 +218,8 @@ def _numbers(result: npt.ArrayLike, rows: int) -> Floats:
 
 def _read_only(s: Merged) -> Merged:
     """The same states, read-only for the function, since other SLIs may share them."""
-    return dataclasses.replace(
-        s,
-        predictions=_read_only_state(s.predictions),
-        labelled=_read_only_state(s.labelled),
-        ends=_read_only_state(s.ends),
-        states={name: _read_only_state(state) for name, state in s.states.items()},
-        reference=None if s.reference is None else _read_only(s.reference),
-    )
+    reference = None if s.reference is None else _read_only(s.reference)
+    return dataclasses.replace(s.each(_read_only_state), reference=reference)
 
 
 def _read_only_state(state: T) -> T:

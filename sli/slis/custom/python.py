@@ -10,7 +10,6 @@ import functools
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sli.errors import ConfigError
 from sli.slis.catalogue.class_scores import scores_of
@@ -25,9 +24,6 @@ from sli.slis.custom.signature import Parameters, check_signature, scores_parame
 from sli.slis.formula import Formula, count
 from sli.slis.kinds.samples import SampleState
 from sli.slis.kinds.windows import WindowState
-
-if TYPE_CHECKING:
-    pass
 
 PYTHON_KEYS = ("name", "python", "of", "weight", "columns", "with", "against")
 """Keys of a config entry with `python`, in addition to `objective`."""

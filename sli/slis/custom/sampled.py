@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from sli.slis.catalogue.class_scores import NO_SCORES
-from sli.slis.custom.function import Columns, Pairs, UserFunction, value_or_reason, without_warnings
+from sli.slis.custom.function import Pairs, UserFunction, value_or_reason, without_warnings
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, Values
 from sli.slis.kinds.samples import SAMPLE_ROWS, Samples
 from sli.slis.maths.differences import DEFINED
-from sli.slis.states import Floats, Integers, Merged
+from sli.slis.states import Integers, Merged
 
 TAIL = 5
 """Resamples beyond either end of an interval."""
@@ -33,36 +32,6 @@ class _Row(NamedTuple):
     low: float = math.nan
     high: float = math.nan
     bound: float = math.nan
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """The sample of a window, or of its reference."""
-
-    label: Floats
-    prediction: Floats
-    keys: Integers
-    columns: Columns
-
-    @staticmethod
-    def of(samples: Samples, row: int) -> _Sample:
-        return _Sample(samples.label[row], samples.prediction[row], samples.keys[row], samples.columns[row])
-
-    @property
-    def content(self) -> tuple[object, ...]:
-        """All that a function's value and its interval depend on."""
-        columns = tuple(tuple(texts) for texts in self.columns.values())
-        return self.label.tobytes(), self.prediction.tobytes(), self.keys.tobytes(), columns
-
-    @property
-    def pairs(self) -> Pairs:
-        return self.label, self.prediction, self.columns
-
-    def resampled(self, random: np.random.Generator) -> _Sample:
-        """A sample of the same size, drawn from this one with replacement."""
-        at = random.integers(0, len(self.label), len(self.label))
-        columns = {name: texts[at] for name, texts in self.columns.items()}
-        return _Sample(self.label[at], self.prediction[at], self.keys, columns)
 
 
 class _Evaluation:
@@ -87,19 +56,22 @@ class _Evaluation:
                 return _Row(value, bound=0.0)
         sides = (s,) if s.reference is None else (s, s.reference)
         whole = all(side["usable"][i] <= SAMPLE_ROWS for side in sides)
-        return self._sampled([_Sample.of(side["sample"], i) for side in sides], whole)
+        samples: list[Samples] = [side["sample"] for side in sides]
+        pairs = [(sample.label[i], sample.prediction[i], sample.columns[i]) for sample in samples]
+        return self._sampled(pairs, np.concatenate([np.asarray(sample.keys[i]) for sample in samples]), whole)
 
-    def _sampled(self, samples: Sequence[_Sample], whole: bool) -> _Row:
-        content = tuple(sample.content for sample in samples)
+    def _sampled(self, sides: Sequence[Pairs], keys: Integers, whole: bool) -> _Row:
+        """The value on the pairs of a window and, if it has one, of its reference; `keys` are those of all pairs."""
+        content = (keys.tobytes(), *map(_content, sides))
         if content not in self.values:
-            self.values[content] = _value_on(self.function, samples)
+            self.values[content] = _value_on(self.function, sides)
         value, reason = self.values[content]
         if reason is not None:
             return _Row(reason=reason)
         if whole:
             return _Row(value, bound=0.0)
         if content not in self.intervals:
-            self.intervals[content] = _bootstrap(self.function, samples, self.level)
+            self.intervals[content] = _bootstrap(self.function, sides, keys, self.level)
         low, high = self.intervals[content]
         return _Row(value, low=low, high=high)
 
@@ -122,19 +94,32 @@ def resamples(level: float) -> int:
     return max(199, round(2 * TAIL / (1 - level)) - 1)
 
 
-def _value_on(function: UserFunction, samples: Sequence[_Sample]) -> tuple[float, str | None]:
-    return value_or_reason(function, *samples[0].pairs, samples[1].pairs if len(samples) > 1 else None)
+def _value_on(function: UserFunction, sides: Sequence[Pairs]) -> tuple[float, str | None]:
+    return value_or_reason(function, *sides[0], sides[1] if len(sides) > 1 else None)
 
 
-def _bootstrap(function: UserFunction, samples: Sequence[_Sample], level: float) -> tuple[float, float]:
+def _content(pairs: Pairs) -> tuple[object, ...]:
+    """All that a function's value depends on."""
+    label, prediction, columns = pairs
+    return label.tobytes(), prediction.tobytes(), *map(tuple, columns.values())
+
+
+def _resampled(pairs: Pairs, random: np.random.Generator) -> Pairs:
+    """As many of the pairs, drawn with replacement."""
+    label, prediction, columns = pairs
+    at = random.integers(0, len(label), len(label))
+    return label[at], prediction[at], {name: texts[at] for name, texts in columns.items()}
+
+
+def _bootstrap(function: UserFunction, sides: Sequence[Pairs], keys: Integers, level: float) -> tuple[float, float]:
     """Percentile interval (Efron 1979): the TAIL-th resample from either end.
 
     With B resamples the k-th smallest leaves k / (B + 1) below it, which B follows from (Davison and Hinkley 1997,
-    section 5.3). The keys of the samples are the seed, so every run draws the same.
+    section 5.3). The keys of the pairs are the seed, so every run draws the same.
     """
-    random = np.random.default_rng(np.concatenate([np.asarray(sample.keys) for sample in samples]).view(np.uint32))
+    random = np.random.default_rng(keys.view(np.uint32))
     drawn = resamples(level)
-    values = [_value_on(function, [sample.resampled(random) for sample in samples])[0] for _ in range(drawn)]
+    values = [_value_on(function, [_resampled(pairs, random) for pairs in sides])[0] for _ in range(drawn)]
     defined = np.array([value for value in values if not math.isnan(value)])
     if len(defined) < DEFINED * drawn:
         return math.nan, math.nan

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sli.errors import ConfigError, check_known
 from sli.slis.custom.imports import load, source
-from sli.slis.custom.mergeable import MAKERS, Mergeable
+from sli.slis.custom.mergeable import Mergeable
 from sli.slis.custom.source_file import Signature, read_signature
 from sli.slis.custom.sql import needs_labels
 
@@ -29,7 +29,7 @@ Parameters = Sequence[inspect.Parameter]
 
 def signature_of(call: str, folder: Path) -> Signature:
     """The signature of a function, from its file if that is enough, else by importing it. Raises ConfigError."""
-    if signature := read_signature(call, folder, MAKERS):
+    if signature := read_signature(call, folder):
         return signature
     function = load(call, folder)
     if isinstance(function, Mergeable):

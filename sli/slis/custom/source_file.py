@@ -10,19 +10,17 @@ import ast
 import inspect
 import sys
 import tokenize
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 
 from sli.slis.custom.imports import is_installed, is_within
+from sli.slis.custom.mergeable import MAKERS
 from sli.slis.custom.trust import is_code_allowed
 from sli.slis.states import State
 
 MODULE = "sli.mergeable"
-
-Makers = Mapping[str, Callable[..., State]]
-"""Functions that return states, by their names in `sli.mergeable`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Signature:
     states: Mapping[str, State] | None = None
 
 
-def read_signature(call: str, folder: Path, makers: Makers) -> Signature | None:
+def read_signature(call: str, folder: Path) -> Signature | None:
     """The signature of `module:name` from its file, with the source as `inspect.getsource` gives it.
 
     None if only an import can give the signature.
@@ -55,7 +53,7 @@ def read_signature(call: str, folder: Path, makers: Makers) -> Signature | None:
         return None
     states = None
     if node.decorator_list:
-        states = _states(node, _imported_names(tree), makers)
+        states = _states(node, _imported_names(tree))
         if states is None:
             return None
     if lines and not lines[-1].endswith("\n"):
@@ -113,7 +111,7 @@ def _imported_names(tree: ast.Module) -> dict[str, str]:
     return {own: name for own, name in names.items() if bound.count(own) == 1}
 
 
-def _states(node: ast.FunctionDef, names: Mapping[str, str], makers: Makers) -> dict[str, State] | None:
+def _states(node: ast.FunctionDef, names: Mapping[str, str]) -> dict[str, State] | None:
     """The states of `@mergeable(name=total("..."), ...)`; None unless all their arguments are constants."""
     [decorator, *others] = node.decorator_list
     if others or not isinstance(decorator, ast.Call) or decorator.args:
@@ -123,7 +121,7 @@ def _states(node: ast.FunctionDef, names: Mapping[str, str], makers: Makers) -> 
     states: dict[str, State] = {}
     for keyword in decorator.keywords:
         call = keyword.value
-        maker = makers.get(_called_name(call, names)) if isinstance(call, ast.Call) else None
+        maker = MAKERS.get(_called_name(call, names)) if isinstance(call, ast.Call) else None
         if keyword.arg is None or not isinstance(call, ast.Call) or maker is None:
             return None
         try:

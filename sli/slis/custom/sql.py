@@ -9,18 +9,14 @@ import functools
 import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sli.engine.expression import check_expression, lock_down, run_within, shortened
+from sli.engine.expression import check_expression, locked_database, run_within, shortened
 from sli.errors import ConfigError
 from sli.slis.formula import NO_LABELS, NO_REFERENCE, PAIR_COLUMNS, Formula, Values, because, count, plain, total
 from sli.slis.kinds.extremes import MaxState, MinState
 from sli.slis.states import Floats, Merged, Objects, State
-
-if TYPE_CHECKING:
-    import duckdb
 
 MERGEABLE = {"sum", "count", "min", "max"}
 OF_LABELS = re.compile(r"\b(label|labelled|usable|delay|known_at)\b|\bcolumns\s*\(", re.IGNORECASE)
@@ -111,7 +107,7 @@ def _value(value: str, needs: bool, s: Merged) -> Values:
     columns = {"predictions": s.predictions, "labelled": s.labelled, **s.states}
     frame = pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
     frame["sli:position"] = np.arange(len(frame))
-    con = _locked_database().cursor()
+    con = locked_database().cursor()
     con.register("frame", frame)
     # Without TRY one window with an error would leave all windows without a value.
     query = f'SELECT TRY(({value})::DOUBLE) AS value FROM frame ORDER BY "sli:position"'
@@ -120,7 +116,7 @@ def _value(value: str, needs: bool, s: Merged) -> Values:
         con.close()
     except TimeoutError:
         # The query may still be running, so the connection cannot be closed, and others take a new database.
-        _locked_database.cache_clear()
+        locked_database.cache_clear()
         return _without_value(len(frame), ENDLESS)
     except duckdb.Error as error:
         # For example out of memory: one SLI must not end the run.
@@ -148,11 +144,3 @@ def undefined(numbers: Floats, s: Merged, needs: bool) -> Objects:
         (np.isinf(numbers), INFINITE),
         (not_finite, NULL),
     )
-
-
-@functools.cache
-def _locked_database() -> duckdb.DuckDBPyConnection:
-    """All values share it, since opening one takes 30 ms. Use cursors: what one registers only it sees."""
-    import duckdb
-
-    return lock_down(duckdb.connect())

@@ -71,11 +71,19 @@ def symmetric(values: Values, error: Floats, factor: Floats | float) -> Values:
     return values.within(values.value - factor * error, values.value + factor * error)
 
 
-def mean_of(s: Merged, sums: Floats, squares: Floats, number: Counts, missing: str, range: Range = UNLIMITED) -> Values:
+def mean_of(
+    s: Merged,
+    sums: Floats,
+    squares: Floats,
+    number: Counts,
+    missing: str,
+    range: Range = UNLIMITED,
+    *cases: tuple[Flags, str],
+) -> Values:
     """The mean sums / number with Student's interval at `s.level`.
 
-    The value is undefined where `number` is 0, with the reason `missing`, and where the sum is NaN. `squares` is the
-    sum of the squared terms; where it is NaN there is no interval.
+    The value is undefined where a flag of `cases` is true, where `number` is 0, with the reason `missing`, and where
+    the sum is NaN. `squares` is the sum of the squared terms; where it is NaN there is no interval.
 
     The mean of few terms that lie in a `range` is far from normal near an end of the range. With two finite ends the
     interval is computed with one more term at each end, as Agresti and Caffo (2000) add one success and one
@@ -89,7 +97,7 @@ def mean_of(s: Merged, sums: Floats, squares: Floats, number: Counts, missing: s
     number = np.asarray(number, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = sums / number
-    values = plain(value, because((number == 0, missing), (np.isnan(value) & (number > 0), UNDEFINED_SUM)))
+    values = plain(value, because(*cases, (number == 0, missing), (np.isnan(value), UNDEFINED_SUM)))
     factor = student(s.level, number - 1)
     least, most = range
     if np.isfinite(most):

@@ -27,17 +27,6 @@ Moment = Callable[[int, int], Floats | float]
 """The mean of x^a y^b from a and b."""
 
 
-def polynomial_variance(terms: Coefficients, moment: Moment) -> Floats:
-    """Variance of a polynomial in x and y; negative if it is lost to rounding."""
-    zero: Floats | float = 0.0
-    mean = sum((c * moment(*m) for m, c in terms.items()), zero)
-    square = sum(
-        (c * d * moment(m[0] + k[0], m[1] + k[1]) for m, c in terms.items() for k, d in terms.items()),
-        zero,
-    )
-    return np.asarray(square - mean**2, dtype=np.float64)
-
-
 def polynomial_error(terms: Coefficients, moment: Moment, n: Integers) -> Floats:
     """Standard error of the mean of a polynomial over n pairs; NaN where rounding leaves too little of the variance.
 
@@ -46,7 +35,10 @@ def polynomial_error(terms: Coefficients, moment: Moment, n: Integers) -> Floats
     """
     zero: Floats | float = 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        variance = polynomial_variance(terms, moment)
+        mean = sum((c * moment(*m) for m, c in terms.items()), zero)
+        products = (c * d * moment(m[0] + k[0], m[1] + k[1]) for m, c in terms.items() for k, d in terms.items())
+        # Negative where it is lost to rounding.
+        variance = sum(products, zero) - mean**2
         size = sum((c**2 * (moment(2 * a, 2 * b) * 2.0**-49 + UNIT) for (a, b), c in terms.items()), zero)
         noise = len(terms) * size
         error: Floats = np.sqrt(variance / (n - 1))

@@ -389,7 +389,6 @@ def test_a_pickled_function_of_weights_turns_texts_to_numbers(folder):
         ("sklearn.metrics:f1_scor", {}, ["does not name a function", "did you mean 'f1_score'?"]),
         ("f1_score", {}, ["'f1_score' does not name a function", "module:function"]),
         ("nowhere_at_all:f", {}, ["cannot be imported", "ModuleNotFoundError"]),
-        ("custom_own:gap", {"wieght": "weight"}, ["no key 'wieght'", "did you mean 'weight'?"]),
         ("custom_own:gap", {"weight": "weight"}, ["'weight'", "'custom_own:gap'", "sample_weight or weight"]),
         ("custom_own:gap", {"columns": ["region"]}, ["'columns'", "'custom_own:gap'", "slices"]),
         ("custom_own:gap", {"against": "previous"}, ["'against'", "'custom_own:gap'", "reference"]),

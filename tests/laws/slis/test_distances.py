@@ -1,6 +1,5 @@
 """Laws of drift: distances of merged states equal SciPy's of plain values; of rounded ones they lie within bounds."""
 
-import inspect
 import math
 from functools import cache
 
@@ -106,7 +105,6 @@ def expected(windows):
 def test_a_drift_sli_is_there_for_every_task_and_takes_what_it_says(name):
     for task in TASKS:
         entry = entries(task)[name]
-        assert set(inspect.signature(entry.make).parameters) == set(entry.parameters)
         assert entry.better == ("higher" if name in drift.P_VALUES else None if name == "mean_difference" else "lower")
     formula = make(name, against={"table": "training.parquet"})
     assert formula.against == {"table": "training.parquet"}
@@ -152,7 +150,7 @@ def test_quantiles_of_a_constant_reference_are_no_bins(name):
 
 @pytest.mark.parametrize("name", [*twins.NUMERIC, *twins.BINNED])
 def test_a_class_is_no_number(name):
-    with pytest.raises(ConfigError, match="compares numbers"):
+    with pytest.raises(ConfigError, match="needs numbers"):
         make(name, "multiclass")
     make(name, "multiclass", of="fare")
     if name in twins.BINNED:

@@ -13,11 +13,10 @@ import yaml
 from plain import value_on
 
 import sli
-from sli.config.entries import INJECTED
 from sli.config.load import load_config
 from sli.slis import CATALOGUE, TASKS
 from sli.slis.catalogue import regression
-from sli.slis.formula import SHARE
+from sli.slis.formula import INJECTED, SHARE
 from sli.slis.maths.confidence import proportion
 from sli.slis.states import Merged
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from desk import Desk
 
-from sli.engine.expression import check_expression, lock_down, restrict_access, run_within
+from sli.engine.expression import check_expression, locked_database, restrict_access, run_within
 from sli.engine.functions import ALLOWED, REFUSED
 from sli.errors import ConfigError
 from sli.slis.custom import sql
@@ -266,7 +266,7 @@ def test_an_engine_that_is_shut_in_opens_nothing(here: Path) -> None:
     with duckdb.connect() as con:
         restrict_access(con, [str(here / "known.csv")])
         assert con.execute(f"SELECT x FROM read_csv('{here}/known.csv')").fetchall() == [(1,)]
-    with lock_down(duckdb.connect()) as con:
+    with locked_database().cursor() as con:
         for text in (
             "SELECT * FROM read_text('/etc/hostname')",
             f"COPY (SELECT 7) TO '{here}/{FILE}'",

@@ -25,9 +25,8 @@ from scenario import at, config_of
 from sli.command import bars
 from sli.config.load import checked
 from sli.config.model import Config
-from sli.engine.connection import connect
 from sli.errors import ConfigError, EngineError, InputError, SliError
-from sli.logs.damaged import check_readable
+from sli.logs.damaged import reading
 from sli.logs.files import UnreadableFiles
 from sli.logs.log import predictions_log
 from sli.matching import execute as engine
@@ -392,14 +391,14 @@ def test_a_signal_stops_what_a_task_in_this_process_is_doing() -> None:
     ended: list[Exception] = []
 
     def task() -> None:
-        con = connect(1, 1 << 28)
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
-            # A minute, were it left alone.
-            con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1_000_000) a, range(20_000) b").fetchall()
-        except duckdb.Error as error:
+            with reading(1, 1 << 28, [(predictions_log(config()), [])], "a task") as con:
+                # A minute, were it left alone.
+                con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1_000_000) a, range(20_000) b").fetchall()
+        except Exception as error:
             ended.append(error)
-            check_readable([], predictions_log(config()), "UTC", error)
+            raise
 
     with pytest.raises(KeyboardInterrupt):
         execute(config(), [task, task], silent)

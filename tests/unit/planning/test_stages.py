@@ -13,7 +13,7 @@ from scenario import DAY, HOUR, Scenario, text
 
 import sli
 from sli.command.text import plan_lines
-from sli.planning.cells import Cells
+from sli.planning.extent import Extent
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Write, plain
 
@@ -92,8 +92,8 @@ def test_stages_are_plain_values_too(scenario: Scenario) -> None:
 
 
 def test_a_definition_an_objective_a_grain_or_a_slice_set_makes_cells_new_or_gone() -> None:
-    before = Cells({"a": "1", "b": "1"}, {"a": None, "b": ">= 1"}, ("day",), ((),))
-    now = Cells({"a": "2", "b": "1"}, {"a": None, "b": None}, ("hour",), ((), ("site",)))
+    before = Extent({"a": "1", "b": "1"}, {"a": None, "b": ">= 1"}, ("day",), ((),))
+    now = Extent({"a": "2", "b": "1"}, {"a": None, "b": None}, ("hour",), ((), ("site",)))
     new, gone = now - before, before - now
     assert new.changed == ("a", "b")
     assert new.grains == ("hour",)

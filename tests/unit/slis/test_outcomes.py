@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sli.slis.outcomes import NO_VALUE, Outcomes, age_steps, ages_end, cells
+from sli.slis.outcomes import NO_VALUE, Outcomes, age_steps, ages_end, fields_of
 
 HOUR = 3_600_000_000
 HUGE = np.finfo(float).max
@@ -21,7 +21,7 @@ def keys_of(outcomes, values, truths, ages=0):
     with duckdb.connect() as con:
         con.register("pairs", rows)
         keys = con.execute(f"SELECT ({outcomes.state.of})::VARCHAR AS key FROM pairs").fetchnumpy()["key"]
-    return cells(np.asarray(keys, dtype=object))
+    return fields_of(np.asarray(keys, dtype=object))
 
 
 def test_bins_of_numbers_of_any_size_hold_them():

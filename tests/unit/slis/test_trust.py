@@ -15,7 +15,7 @@ from sli.command.cli import main
 from sli.config.load import load_config
 from sli.errors import ConfigError
 from sli.slis.custom.imports import load, source
-from sli.slis.custom.mergeable import MAKERS, Mergeable
+from sli.slis.custom.mergeable import Mergeable
 from sli.slis.custom.python import from_python
 from sli.slis.custom.signature import source_hash
 from sli.slis.custom.source_file import read_signature
@@ -76,7 +76,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
 @pytest.mark.parametrize("name", ["f2", "worst_mae", "weighted_bias", "error_growth", "weighted_mae"])
 def test_a_file_tells_of_the_examples_what_their_import_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "my_metrics", raising=False)
-    told, function = read_signature(f"my_metrics:{name}", CONFIGS, MAKERS), load(f"my_metrics:{name}", CONFIGS)
+    told, function = read_signature(f"my_metrics:{name}", CONFIGS), load(f"my_metrics:{name}", CONFIGS)
     assert told is not None
     if isinstance(function, Mergeable):
         assert told.source == source(function.value)
@@ -89,7 +89,7 @@ def test_a_file_tells_of_the_examples_what_their_import_does(name: str, monkeypa
 @pytest.mark.parametrize("name", ["gap", "loss", "last"])
 def test_a_definition_is_the_same_whether_the_file_tells_it_or_the_function(desk: Desk, name: str) -> None:
     call = f"{named(desk.root)}:{name}"
-    told = read_signature(call, desk.root, MAKERS)
+    told = read_signature(call, desk.root)
     assert told is not None
     before = source_hash({"python": call}, desk.root)
     assert not (desk.root / "imported").exists()
@@ -105,20 +105,20 @@ def test_a_definition_is_the_same_whether_the_file_tells_it_or_the_function(desk
         ]
     assert source_hash({"python": call}, desk.root) == before
     # What is loaded is what would run, whatever the file holds by now.
-    assert read_signature(call, desk.root, MAKERS) is None
+    assert read_signature(call, desk.root) is None
 
 
 @pytest.mark.parametrize("text", UNTOLD.values(), ids=UNTOLD)
 def test_what_a_file_does_not_tell_is_not_guessed(tmp_path: Path, text: str) -> None:
     (tmp_path / f"{named(tmp_path)}.py").write_text(text)
-    assert read_signature(f"{named(tmp_path)}:f", tmp_path, MAKERS) is None
+    assert read_signature(f"{named(tmp_path)}:f", tmp_path) is None
 
 
 def test_what_lies_elsewhere_is_not_looked_for_beside_the_config(tmp_path: Path) -> None:
     (tmp_path / "statistics.py").write_text("def mean(a, b):\n    return 1.0\n")
     load("statistics:mean", None)
     for call in ("statistics:mean", "sys:exit", "../x:f", ":f", "no_such:f", "a b:f"):
-        assert read_signature(call, tmp_path, MAKERS) is None
+        assert read_signature(call, tmp_path) is None
 
 
 def test_a_plan_and_what_reads_results_import_nothing(desk: Desk) -> None:

@@ -1,7 +1,6 @@
-"""Cells: what has results. A cell is an SLI (its definition and its objective), a grain and a slice set.
+"""The extent of results: SLIs (their definitions and objectives), grains and slice sets, each with each.
 
-A config asks for each SLI in each grain and each slice set. So three lists stand for all cells, and the lists of what
-one has and another lacks say which cells are new, gone, or left for later. Limit: it says nothing of windows.
+What one extent has and another lacks is new, gone, or left for later. Limit: it says nothing of windows.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from sli.slices import SliceBy
 
 
 @dataclass(frozen=True)
-class Cells:
+class Extent:
     """SLIs, grains and slice sets, each with each.
 
-    >>> before = Cells({"recall": "a1"}, {"recall": None}, ("day",), ((),))
-    >>> now = Cells({"recall": "b2"}, {"recall": None}, ("day", "hour"), ((),))
+    >>> before = Extent({"recall": "a1"}, {"recall": None}, ("day",), ((),))
+    >>> now = Extent({"recall": "b2"}, {"recall": None}, ("day", "hour"), ((),))
     >>> (now - before).changed, (now - before).grains, (now - before).slice_sets
     (('recall',), ('hour',), ())
     """
@@ -31,9 +30,9 @@ class Cells:
     slice_sets: tuple[SliceBy, ...] = ()
 
     @staticmethod
-    def declared(config: Config) -> Cells:
+    def declared(config: Config) -> Extent:
         """What a config asks for."""
-        return Cells(
+        return Extent(
             {sli.name: config.definition(sli) for sli in config.declared},
             {sli.name: sli.objective.text if sli.objective else None for sli in config.declared},
             tuple(grain.name for grain in config.all_grains),
@@ -43,9 +42,9 @@ class Cells:
     def __bool__(self) -> bool:
         return bool(self.series or self.objectives or self.grains or self.slice_sets)
 
-    def __sub__(self, other: Cells) -> Cells:
-        """The definitions, objectives, grains and slice sets that the other lacks: every cell with one of them."""
-        return Cells(
+    def __sub__(self, other: Extent) -> Extent:
+        """The definitions, objectives, grains and slice sets that the other lacks."""
+        return Extent(
             {name: text for name, text in self.series.items() if other.series.get(name) != text},
             {
                 name: text
@@ -56,8 +55,8 @@ class Cells:
             tuple(columns for columns in self.slice_sets if columns not in other.slice_sets),
         )
 
-    def slis_in(self, some: Cells) -> tuple[str, ...]:
-        """The names of the SLIs with some of their cells in every grain: all, if a slice set is there."""
+    def slis_in(self, some: Extent) -> tuple[str, ...]:
+        """The names of the SLIs that have something in `some` extent in every grain: all, if a slice set is there."""
         return tuple(self.series) if some.slice_sets else some.changed
 
     @property

@@ -82,12 +82,12 @@ def list_column(offsets: Integers, elements: Mapping[str, Column], kind: pa.Data
     return pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(columns, fields=fields)).cast(kind)
 
 
-def flatten_lists(column: ChunkedColumn, names: Sequence[str]) -> tuple[Integers, dict[str, Column]]:
+def flatten_lists(lists: Column, names: Sequence[str]) -> tuple[Integers, dict[str, Column]]:
     """The lists of a column end to end: the offset of each list, and the fields of their elements by name.
 
-    List i takes elements `offsets[i]` up to `offsets[i + 1]`. A single name names the element itself.
+    List i takes elements `offsets[i]` up to `offsets[i + 1]`. A single name names the element itself. A column without
+    null lists is not copied.
     """
-    lists = combined(column)
     assert isinstance(lists, pa.ListArray)
     sizes = np.nan_to_num(lists.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
     elements: Column = lists.flatten()

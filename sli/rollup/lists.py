@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sli.engine.arrow import ChunkedColumn, concat_columns, flatten_lists, integer_column
-from sli.rollup.cover import DAYS
-from sli.slis.kinds.lists import Lists, ListState
+from sli.slis.kinds.lists import Elements, Lists, ListState
 from sli.slis.states import Integers, rows_at
 
 TOGETHER = 1 << 17
@@ -35,29 +34,42 @@ class Pieces(NamedTuple):
 
 
 class StoredLists:
-    """The lists of one state by level; tiles and day tiles share one numbering."""
+    """The lists of one state: those of all tiles and day tiles, in the order of their table, and those of levels."""
 
     def __init__(self, state: ListState, tiles: ChunkedColumn) -> None:
         self.state = state
-        lists = Lists(*flatten_lists(tiles, list(state.fields)))
-        self.levels = {0: lists, DAYS: lists}
+        self.shelves = [Lists(*flatten_lists(chunk, list(state.fields))) for chunk in tiles.chunks]
+        """Lists that are stored together: a shelf for each chunk of the table, where they lie already, and each level.
+        """
+        self.first = np.cumsum([0, *map(len, tiles.chunks)])[:-1]
+        """The position of the first list of each chunk."""
+        self.shelf_of: dict[int, int] = {}
+        """The shelf of each level above the tiles and day tiles."""
 
     def add_level(self, level: int, pieces: Pieces, rows: int) -> None:
         """Merge the lists of a level, each from its pieces."""
-        self.levels[level] = self.merge(pieces, rows)
+        merged = self.merge(pieces, rows)
+        self.shelf_of[level] = len(self.shelves)
+        self.shelves.append(merged)
 
     def merge(self, pieces: Pieces, rows: int) -> Lists:
         """The list of each row from its pieces."""
-        parts = [self._merge(pieces.part(first, last), last - first) for first, last in self._stretches(pieces, rows)]
+        shelf = np.searchsorted(self.first, pieces.position, side="right") - 1
+        position = pieces.position - self.first[shelf] if len(shelf) else pieces.position
+        for level, number in self.shelf_of.items():
+            of_level = pieces.level == level
+            shelf[of_level], position[of_level] = number, pieces.position[of_level]
+        placed = _Placed(pieces.row, shelf, position)
+        parts = [self._merge(placed.part(first, last), last - first) for first, last in self._stretches(placed, rows)]
         return parts[0] if len(parts) == 1 else _laid_end_to_end(parts)
 
-    def _stretches(self, pieces: Pieces, rows: int) -> Iterator[tuple[int, int]]:
+    def _stretches(self, placed: _Placed, rows: int) -> Iterator[tuple[int, int]]:
         """Rows whose pieces have about TOGETHER elements; more only if it is a single row."""
-        sizes = np.zeros(len(pieces.row), dtype=np.int64)
-        for level, lists in self.levels.items():
-            of_level = pieces.level == level
-            sizes[of_level] = np.diff(lists.offsets)[pieces.position[of_level]]
-        reached = np.cumsum(np.bincount(pieces.row, weights=sizes, minlength=rows))
+        sizes = np.zeros(len(placed.row), dtype=np.int64)
+        for number, lists in enumerate(self.shelves):
+            of_shelf = placed.shelf == number
+            sizes[of_shelf] = np.diff(lists.offsets)[placed.position[of_shelf]]
+        reached = np.cumsum(np.bincount(placed.row, weights=sizes, minlength=rows))
         first = 0
         while first < rows:
             before = reached[first - 1] if first else 0
@@ -67,19 +79,32 @@ class StoredLists:
         if not rows:
             yield 0, 0
 
-    def _merge(self, pieces: Pieces, rows: int) -> Lists:
-        owners, found = [], []
-        for level in np.unique(pieces.level).tolist() or [0]:
-            of_level = np.flatnonzero(pieces.level == level)
-            lists = self.levels[level]
-            offsets, at = rows_at(lists.offsets, pieces.position[of_level])
-            owners.append(np.repeat(pieces.row[of_level], np.diff(offsets)))
-            found.append({name: column.take(integer_column(at)) for name, column in lists.elements.items()})
-        owner, elements = np.concatenate(owners), concat_columns(found)
-        if len(found) == 1 and len(pieces.row) <= rows and (np.diff(pieces.row) > 0).all():
+    def _merge(self, placed: _Placed, rows: int) -> Lists:
+        owners = [np.array([], dtype=np.int64)]
+        elements: list[Elements] = []
+        for number in np.unique(placed.shelf).tolist():
+            of_shelf, lists = np.flatnonzero(placed.shelf == number), self.shelves[number]
+            offsets, at = rows_at(lists.offsets, placed.position[of_shelf])
+            owners.append(np.repeat(placed.row[of_shelf], np.diff(offsets)))
+            elements.append({name: column.take(integer_column(at)) for name, column in lists.elements.items()})
+        owner, joined = np.concatenate(owners), concat_columns(elements or [self.state.nothing])
+        if len(elements) == 1 and (np.diff(placed.row) > 0).all():
             # Each row is one list, or none, and a list is stored in order.
-            return Lists(np.searchsorted(owner, np.arange(rows + 1)), elements)
-        return self.state.merge(owner, rows, elements)
+            return Lists(np.searchsorted(owner, np.arange(rows + 1)), joined)
+        return self.state.merge(owner, rows, joined)
+
+
+class _Placed(NamedTuple):
+    """As Pieces, with the shelf of each list and its position there."""
+
+    row: Integers
+    shelf: Integers
+    position: Integers
+
+    def part(self, first: int, last: int) -> _Placed:
+        """The pieces of the rows from `first` up to `last`, which become the rows from 0 on."""
+        a, b = np.searchsorted(self.row, [first, last])
+        return _Placed(self.row[a:b] - first, self.shelf[a:b], self.position[a:b])
 
 
 def _laid_end_to_end(parts: list[Lists]) -> Lists:

@@ -64,6 +64,11 @@ class ListState(State):
         return self.element_bytes
 
     @property
+    def nothing(self) -> Elements:
+        """No elements."""
+        return {name: pa.array([], ARROW[sql]) for name, sql in self.fields.items()}
+
+    @property
     @abstractmethod
     def values(self) -> str:
         """SQL of the columns of a pair that `collected` needs."""
@@ -96,23 +101,18 @@ class ListState(State):
 
         What is merged never has more than twice as many elements as the lists, or a few times READ.
         """
-        merged, waiting, more = Lists(np.zeros(rows + 1, dtype=np.int64), {}), [], 0
+        merged, waiting, more = Lists(np.zeros(rows + 1, dtype=np.int64), self.nothing), [], 0
         for batch in elements.to_arrow_reader(READ):
             waiting.append(batch)
             more += len(batch)
             if more >= max(READ, merged.offsets[-1]):
                 merged, waiting, more = self._with(merged, waiting, owner), [], 0
-        if more or not merged.elements:
-            merged = self._with(merged, waiting, owner)
-        return list_column(*merged, self.type)
+        return list_column(*(self._with(merged, waiting, owner) if more else merged), self.type)
 
     def _with(self, lists: Lists, batches: Sequence[pa.RecordBatch], owner: str) -> Lists:
         """The lists merged with more elements."""
-        rows = len(lists.offsets) - 1
-        parts = [lists.elements] if lists.elements else []
+        rows, parts = len(lists.offsets) - 1, [lists.elements] if lists.offsets[-1] else []
         parts += [{name: batch.column(name) for name in self.fields} for batch in batches]
-        if not parts:
-            parts = [{name: pa.array([], ARROW[sql]) for name, sql in self.fields.items()}]
         owners = [np.repeat(np.arange(rows), np.diff(lists.offsets)), *(integers(b.column(owner)) for b in batches)]
         return self.merge(np.concatenate(owners), rows, concat_columns(parts))
 

@@ -67,6 +67,20 @@ def float_column(values: npt.NDArray[np.float64]) -> Column:
     return pa.Array.from_buffers(pa.float64(), len(values), [None, buffer])
 
 
+def small_decimals(column: Column) -> Integers | None:
+    """Whole decimals of 128 bits without nulls as integers; None if one of them needs more than 64 bits."""
+    _, buffer = column.buffers()
+    assert buffer is not None
+    low, high = np.frombuffer(memoryview(buffer), np.int64).reshape(-1, 2)[column.offset :][: len(column)].T
+    return low if (high == low >> 63).all() else None
+
+
+def decimal_column(values: Integers) -> Column:
+    """A column of these integers as decimals of 128 bits."""
+    buffer = pa.py_buffer(np.column_stack([values, values >> 63]).data)
+    return pa.Array.from_buffers(pa.decimal128(38, 0), len(values), [None, buffer])
+
+
 def list_column(offsets: Integers, elements: Mapping[str, Column], kind: pa.DataType) -> Column:
     """A column of lists of type `kind`: list i has the elements `offsets[i]` up to `offsets[i + 1]`.
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.engine.arrow import combined, integer_column
-from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, doubles, ranks
-from sli.slis.kinds.parts import ARROW
+from sli.engine.arrow import Column, combined, decimal_column, integer_column, small_decimals
+from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, doubles, in_order, ranks
 from sli.slis.kinds.sums import exact_sum, read_sum, summable
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed
 from sli.slis.states import Floats, Integers, MergedState, State, integers
@@ -71,15 +70,16 @@ class GroupsState(ListState):
         )
 
     def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
-        # A sum of nulls alone is null: the state has no amount.
-        how: Literal["sum"] = "sum"
-        sums = [(name, how, pc.ScalarAggregateOptions(min_count=1)) for name in list(self.fields)[1:]]
-        groups = pa.table({"owner": integer_column(owner), **elements}).group_by(["owner", "key"]).aggregate(sums)
-        ordered = groups.sort_by([("owner", "ascending"), ("key", "ascending")])
-        columns = {
-            name: combined(ordered.column(at).cast(ARROW[sql])) for at, (name, sql) in enumerate(self.fields.items(), 1)
-        }
-        return Lists(ranks(integers(ordered.column("owner")), rows)[0], columns)
+        keys = pc.dictionary_encode(elements["key"])
+        assert isinstance(keys, pa.DictionaryArray)
+        by_text = pc.array_sort_indices(keys.dictionary)
+        code = np.argsort(by_text.to_numpy())[keys.indices.to_numpy()] if len(owner) else owner
+        order = in_order(owner, code)
+        owner, code = owner[order], code[order]
+        first = np.flatnonzero(np.diff(owner, prepend=-1) | np.diff(code, prepend=-1))
+        sums = {name: _sums(elements[name].take(integer_column(order)), first) for name in list(self.fields)[1:]}
+        offsets, _ = ranks(owner[first], rows)
+        return Lists(offsets, {"key": keys.dictionary.take(by_text).take(integer_column(code[first])), **sums})
 
     def updated(self, con: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as of every kind
         """Counts and sums can always be subtracted."""
@@ -109,6 +109,24 @@ class GroupsState(ListState):
             return Groups(offsets, keys[key], counts, sums if self.amount else np.full(len(key), np.nan))
 
         return merged
+
+
+def _sums(numbers: Column, first: Integers) -> Column:
+    """The sums of consecutive numbers, up to each next `first` one; null where all are null."""
+    if not numbers.null_count and len(first):
+        if pa.types.is_int64(numbers.type):
+            return integer_column(np.add.reduceat(integers(numbers), first))
+        small = small_decimals(numbers)
+        # Most amounts are small: what is added up as 64 bits must fit them.
+        if small is not None and max(-int(small.min()), int(small.max())) < (1 << 62) // len(small):
+            return decimal_column(np.add.reduceat(small, first))
+    group = np.zeros(len(numbers), dtype=np.int64)
+    group[first[1:]] = 1
+    table = pa.table({"group": integer_column(np.cumsum(group)), "number": numbers})
+    # A sum of nulls alone is null: the state has no amount.
+    how = pc.ScalarAggregateOptions(min_count=1)
+    summed = table.group_by("group", use_threads=False).aggregate([("number", "sum", how)])
+    return combined(summed.column("number_sum").cast(numbers.type))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 
 from sli.engine.interrupts import make_stoppable
-from sli.engine.sql import literal
 from sli.engine.storage import message_of
 from sli.errors import EngineError, OutOfMemory
 
@@ -35,8 +34,7 @@ PYTHON_ERROR = re.compile(r"Traceback \(most recent call last\):\n(?: +.*\n)+(.*
 
 def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
     """A private in-memory database that uses at most `memory` bytes, at least 64 MiB, and spills the rest to disk."""
-    con = duckdb.connect()
-    _limit(con, threads, memory)
+    con = _new_database(threads, memory)
     _begin_session(con, memory)
     return con
 
@@ -45,49 +43,68 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
 def connected(threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `connect`, but the database goes on to the next that asks, since opening one takes 30 ms.
 
-    For queries on Arrow tables: create only temporary tables, read no files, and change no global setting.
+    For trusted queries: create only temporary tables, and change no setting of the database.
     """
-    limits = (threads, memory)
-    limited, database = _idle_database(limits)
+    database = _idle_database(threads, memory)
     with database.cursor() as con:
-        if limited != limits:
-            _limit(con, threads, memory)
         _begin_session(con, memory)
         yield con
-    _IDLE.setdefault(limits, []).append(database)
+    if not database.list_filesystems():
+        _IDLE.setdefault((threads, memory), []).append(database)
 
 
 Limits = tuple[int, int]
 """Threads and memory."""
 _IDLE: dict[Limits, list[duckdb.DuckDBPyConnection]] = {}
-"""Databases that nobody uses now, by their limits. One whose queries failed is not kept."""
+"""Databases that nobody uses now, by their limits. Not kept: one whose queries failed, or that reads URLs."""
 
 
-def _idle_database(limits: Limits) -> tuple[Limits | None, duckdb.DuckDBPyConnection]:
-    """A database and its limits: one with these limits if there is one, else any other, else a new one without."""
-    for limited in (limits, *list(_IDLE)):
+def _idle_database(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
+    """A database with these limits: one that has them if there is one, else any other, else a new one."""
+    for limits in ((threads, memory), *list(_IDLE)):
         with suppress(KeyError, IndexError):
-            return limited, _IDLE[limited].pop()
-    return None, duckdb.connect()
+            database = _IDLE[limits].pop()
+            if limits != (threads, memory):
+                database.execute(f"SET threads={threads}")
+                database.execute(f"SET memory_limit='{_limit(memory)}'")
+            return database
+    return _new_database(threads, memory)
 
 
-def _limit(con: duckdb.DuckDBPyConnection, threads: int, memory: int) -> None:
-    """Set what holds for the whole database."""
-    con.execute(f"SET threads={threads}")
-    con.execute(f"SET memory_limit='{max(64, memory >> 20)}MiB'")
-    con.execute(f"SET temp_directory={literal(spill_folder())}")
-    for setting in ("preserve_insertion_order=false", "enable_external_file_cache=false"):
-        con.execute(f"SET {setting}")
+def _new_database(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect(
+        config={
+            "threads": threads,
+            "memory_limit": _limit(memory),
+            "temp_directory": spill_folder(),
+            "preserve_insertion_order": False,
+            "enable_external_file_cache": False,
+        }
+    )
+    _prepare(database)
+    return database
+
+
+def _limit(memory: int) -> str:
+    return f"{max(64, memory >> 20)}MiB"
+
+
+def _prepare(database: duckdb.DuckDBPyConnection) -> None:
+    """Set what its cursors have, too: times are in UTC, and interactive Python shows no progress bar."""
+    database.execute("SET enable_progress_bar=false")
+    database.execute("SET GLOBAL TimeZone='UTC'")
 
 
 def _begin_session(con: duckdb.DuckDBPyConnection, memory: int) -> None:
+    make_stoppable(con)
     con.execute(f"SET VARIABLE memory={max(64 << 20, memory)}")
-    prepare_cursor(con)
 
 
 @functools.cache
 def _scratch_database() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect()
+    database = duckdb.connect()
+    _prepare(database)
+    return database
 
 
 def scratch() -> duckdb.DuckDBPyConnection:
@@ -95,16 +112,7 @@ def scratch() -> duckdb.DuckDBPyConnection:
 
     All share one database, since opening one takes 30 ms: create only temporary tables, and change no global setting.
     """
-    con = _scratch_database().cursor()
-    con.execute("SET TimeZone='UTC'")
-    return con
-
-
-def prepare_cursor(con: duckdb.DuckDBPyConnection) -> None:
-    """Set up a cursor: settings of the session are not inherited from its connection, and a signal must stop it."""
-    make_stoppable(con)
-    for setting in ("enable_progress_bar=false", "TimeZone='UTC'"):
-        con.execute(f"SET {setting}")
+    return _scratch_database().cursor()
 
 
 def task_error(error: Exception, where: str) -> EngineError:

@@ -126,13 +126,18 @@ def index_rows(config: Config, files: Iterable[LogFile]) -> Iterator[pa.Table]:
 
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
-    logs = {"predictions": predictions_log(config), "feedback": feedback_log(config)}
     for batch in _batches(files):
-        side, log = batch[0].side, logs[batch[0].side]
-        with _reading(config, batch, log) as con:
-            entries = _entries_of(con, config, batch, log)
-            table: pa.Table = con.sql(f"SELECT {literal(side)} AS log, tile, key FROM ({entries})").to_arrow_table()
-        yield table.cast(ID_INDEX)
+        sides = itertools.groupby(batch, key=lambda file: file.side)
+        yield pa.concat_tables(_index_rows(config, side, list(of_side)) for side, of_side in sides)
+
+
+def _index_rows(config: Config, side: str, files: list[LogFile]) -> pa.Table:
+    """The entries of all rows of files of one side."""
+    log = predictions_log(config) if side == "predictions" else feedback_log(config)
+    with _reading(config, files, log) as con:
+        entries = _entries_of(con, config, files, log)
+        table: pa.Table = con.sql(f"SELECT {literal(side)} AS log, tile, key FROM ({entries})").to_arrow_table()
+    return table.cast(ID_INDEX)
 
 
 def _reading(config: Config, files: Iterable[LogFile], log: Log) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
@@ -146,18 +151,18 @@ def _entries_of(con: duckdb.DuckDBPyConnection, config: Config, files: Iterable[
 
 
 def _batches(files: Iterable[LogFile]) -> Iterator[list[LogFile]]:
-    """Files of one side that hold about BATCH rows together."""
-    for _, group in itertools.groupby((f for f in files if f.usable), key=lambda f: f.side):
-        batch: list[LogFile] = []
-        rows = 0
-        for file in group:
+    """Usable files that hold about BATCH rows together."""
+    batch: list[LogFile] = []
+    rows = 0
+    for file in files:
+        if file.usable:
             batch.append(file)
             rows += file.rows
-            if rows >= BATCH:
-                yield batch
-                batch, rows = [], 0
-        if batch:
+        if rows >= BATCH:
             yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
 
 
 def files_with_tiles(files: Files, numbers: Integers, tile: int) -> Files:

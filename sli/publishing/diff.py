@@ -23,7 +23,8 @@ from sli.calendar.interval import meets_any
 from sli.calendar.zone import Zone
 from sli.config.model import Config
 from sli.engine.arrow import Flags
-from sli.engine.connection import connected, prepare_cursor
+from sli.engine.connection import connected
+from sli.engine.interrupts import make_stoppable
 from sli.engine.sql import literal
 from sli.planning.plan import Plan
 from sli.planning.stages import windows_compared_with
@@ -92,7 +93,7 @@ def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: 
     with connected(config.parallel, config.task_memory) as con:
         for before, now in _small_grains_together(old, new):
             with con.cursor() as cursor:
-                prepare_cursor(cursor)
+                make_stoppable(cursor)
                 parts.append(_compare_grains(cursor, before, now, scope))
     rows, revised = (
         pa.concat_tables([getattr(part, name) for part in parts], promote_options="permissive")

@@ -46,8 +46,9 @@ class Ids:
         Raises UnreadableFiles.
         """
         if not (self._scratch or self._stored):
-            self._transaction.write("keys", ID_INDEX.empty_table(), replacing="true")
-            for rows in index_rows(self._config, (file for known, _ in self._logs for file in known)):
+            tables = index_rows(self._config, (file for known, _ in self._logs for file in known))
+            self._transaction.write("keys", next(tables, ID_INDEX.empty_table()), replacing="true")
+            for rows in tables:
                 self._transaction.write("keys", rows)
             self._stored = True
         predictions, feedback = map(self._of, (predictions_log(self._config), feedback_log(self._config)), self._logs)

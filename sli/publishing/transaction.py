@@ -1,6 +1,6 @@
 """Transaction: the writes of one run, made visible together by one commit of `results`.
 
-It opens every table at its start. If another run publishes after that, the commit of this one fails. Limit: it locks
+It opens `results` at its start. If another run publishes after that, the commit of this one fails. Limit: it locks
 nothing, so a conflict shows only at the commit.
 """
 
@@ -31,10 +31,16 @@ class Transaction:
         self.store = store
         results = store.results()
         self.published = store.published_state(results)
-        # Opened after `results`, so none is older than the version that is published, and a restore never goes forward.
-        self._tables = {name: results if name == "results" else store.tables.open(name) for name in LAYOUT}
+        self._tables: dict[str, Table | None] = {"results": results}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
+
+    def _table(self, name: str) -> Table | None:
+        """A table, opened when it is first needed, or None if it does not exist. Raises StoreError."""
+        # Opened after `results`, so none is older than the version that is published, and a restore never goes forward.
+        if name not in self._tables:
+            self._tables[name] = self.store.tables.open(name)
+        return self._tables[name]
 
     @property
     def overtaken(self) -> bool:
@@ -62,11 +68,11 @@ class Transaction:
 
     def _table_to_write(self, name: str) -> Table:
         """The open table at the version it is published in, created if it does not exist. Raises StoreError."""
-        if self._tables[name] is None and self.versions.get(name):
-            raise self.store.missing_table(name)
         # `results` is created before any other table, so a store without it has lost it.
         self._tables["results"] = self._tables["results"] or self._create("results")
-        table = self._tables[name] = self._tables[name] or self._create(name)
+        if self._table(name) is None and self.versions.get(name):
+            raise self.store.missing_table(name)
+        table = self._tables[name] = self._table(name) or self._create(name)
         if name != "results" and table.version != self.versions.get(name, 0):
             # A run that was killed, or that lost to another run, left newer versions behind.
             table.restore(self.versions.get(name, 0))
@@ -84,7 +90,7 @@ class Transaction:
 
     def _table_to_read(self, name: str) -> Table | None:
         """A table as this transaction sees it, or None if it does not exist."""
-        table = self._tables[name]
+        table = self._table(name)
         if table is None and self.versions.get(name):
             raise self.store.missing_table(name)
         if name != "results" and table is not None and table.version != self.versions.get(name, 0):
@@ -101,7 +107,7 @@ class Transaction:
 
     def compact(self, name: str) -> None:
         """Merge the small files of a table once there are many. Raises ConflictError."""
-        table = self._tables[name]
+        table = self._table(name)
         if table is None or table.version != self.versions.get(name) or len(table.files()) <= SMALL_FILES[name]:
             return
         table.compact()
@@ -141,7 +147,7 @@ class Transaction:
         return own is not None and own.to_json() == state.to_json()
 
     def _create(self, name: str) -> Table:
-        if not any(self._tables.values()):
+        if name == "results":
             check_exclusive_writes(self.store.root, self.store.storage)
         return self.store.tables.create(name, *LAYOUT[name])
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, Interval
-from sli.engine.connection import prepare_cursor
+from sli.engine.interrupts import make_stoppable
 from sli.logs.reader import ROW, parts_sql
 from sli.matching.id_index import ID_HASH, IdIndex
 from sli.matching.join import join_rows
@@ -79,7 +79,7 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
     """The tiles of the rows in the tables whose names begin with these prefixes: `old`, `new`."""
     own = con.cursor()  # a cursor has temporary tables of its own, and each join creates tables of the same names
     try:
-        prepare_cursor(own)
+        make_stoppable(own)
         tables = {log: _tables_with_rows(own, prefixes, log) for log in ("predictions", "feedback")}
         predictions, feedback = (_numbered_sql(names or [f"{prefixes[0]}_{log}"]) for log, names in tables.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"

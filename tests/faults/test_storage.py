@@ -115,7 +115,7 @@ def test_whatever_write_fails_the_next_run_leaves_what_the_oracle_says(
 ) -> None:
     before = Store(scenario.config.store).published()
     calls = [*calls_of(scenario, writes=True)]
-    assert [sum(name.startswith(kind) for name, _ in calls) for kind in ("write", "restore", "compact")] == [9, 7, 2]
+    assert [sum(name.startswith(kind) for name, _ in calls) for kind in ("write", "restore", "compact")] == [8, 7, 2]
     scenario = template.restored()
     for name, nth in calls if which != "some" else one_of_each_kind(calls):
         error_with(scenario, On(name, ACTIONS[fault], nth))

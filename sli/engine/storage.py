@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
-
 from sli.errors import ConfigError, StoreError, check_known, nearest
 from sli.masking import holds_credentials, keep_secrets, masked
 
@@ -50,6 +48,8 @@ class Storage:
             raise ConfigError(
                 "this must be a mapping of mappings", where="storage", expected="for example {s3: {endpoint: URL}}"
             )
+        import fsspec
+
         for name, options in tree.items():
             known = [kind for kind in fsspec.available_protocols() if kind not in ("s3a", "file", "local")]
             if name not in known:
@@ -105,6 +105,8 @@ def filesystem(url: str, storage: Storage = NO_OPTIONS) -> tuple[Any, str]:
 
     Raises ConfigError if no file system is known for the URL, or its package is not installed.
     """
+    import fsspec  # not at the top: it imports asyncio, which takes a tenth of a run that finds nothing to do
+
     check_no_credentials(url, url)
     if "::" in url:
         raise ConfigError(

@@ -19,6 +19,7 @@ Imports `config` and the wings below it. Never knows what was published, and nev
 `types`, `time_ranges`, `footer`: what the footer of one file says, and why a file cannot be used.
 `agreement`: files whose types disagree with most others are set aside.
 `discovery`: all of this for both logs: start here.
+`selection`: which columns and rows of a file the next query reads.
 `prefetch`: fetches the needed bytes of many remote files for DuckDB.
 `reader`: SQL for the rows of files in a span of time.
 `damaged`: why a file that a query failed on cannot be read.

@@ -12,8 +12,6 @@ import posixpath
 import re
 from typing import Any, NamedTuple
 
-from fsspec.utils import glob_translate
-
 from sli.errors import ConfigError
 
 MAGIC = re.compile(r"[*?\[]")
@@ -71,6 +69,8 @@ class Place(NamedTuple):
 
 def _regex(pattern: str) -> str:
     """The regular expression of a pattern. Raises ConfigError."""
+    from fsspec.utils import glob_translate
+
     try:
         return str(glob_translate(pattern))
     except ValueError as error:

@@ -14,46 +14,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
-from sli.calendar.interval import Interval
 from sli.engine.storage import READERS, Storage
 from sli.logs import storage as logs
 from sli.logs.byte_ranges import ByteRanges, RangedFile
-from sli.logs.files import LogFile
 from sli.logs.footer import TAIL
-from sli.logs.pages import ColumnPages, checksum_error, column_pages, has_checksum
+from sli.logs.pages import ColumnPages, checksum_error, has_checksum
+from sli.logs.selection import Selection
 from sli.logs.storage import RemoteFile
-from sli.logs.where import excluded_groups
 
 GAP = 256 << 10
 """Two ranges with fewer bytes than this between them are fetched as one: another request would cost more."""
 FILES_AHEAD = 256
 """At most so many files are fetched at once."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A file, and which columns and times of it the next query reads."""
-
-    file: LogFile
-    columns: frozenset[str]
-    span: Interval
-    where: str | None = None
-
-    def pages(self, metadata: pq.FileMetaData) -> list[list[ColumnPages]]:
-        """The pages of the file that the query may need, for each group of rows."""
-        return column_pages(metadata, self.columns, self.file.ranges, self.span, excluded_groups(self.where, metadata))
-
-    @property
-    def bytes(self) -> int:
-        """About how many bytes the query reads, at most."""
-        return min(self.file.bytes, TAIL + int(self.file.row_bytes * self.file.rows))
 
 
 class PrefetchFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import duckdb
@@ -20,10 +21,13 @@ from sli.logs.fields import FLOATS, HIVE, field_sql, type_of
 from sli.logs.files import Columns, Files, LogFile, Problem, UnreadableFiles
 from sli.logs.log import Log
 from sli.logs.pages import checksum_error, has_checksum
-from sli.logs.prefetch import PrefetchFileSystem, Selection
+from sli.logs.selection import Selection
 from sli.logs.times import time_sql
 from sli.logs.values import id_sql, value_sql
 from sli.logs.where import where_sql
+
+if TYPE_CHECKING:
+    from sli.logs.prefetch import PrefetchFileSystem
 
 PREFETCH_SHARE = 5
 """Bytes fetched from remote files may take a fifth of a task's memory."""
@@ -133,6 +137,8 @@ def _announce(con: duckdb.DuckDBPyConnection, files: Iterable[LogFile], log: Log
         protocol, remote, _ = file.path.partition("://")
         if not remote:
             continue
+        from sli.logs.prefetch import PrefetchFileSystem  # imports fsspec
+
         systems = _PREFETCH.setdefault(con, {})
         if protocol not in systems:
             memory = con.execute("SELECT getvariable('memory')").fetchall()[0][0]

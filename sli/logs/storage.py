@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, cast
 
-from fsspec.asyn import sync
-
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem, on_s3
 from sli.logs.files import LogFile
 from sli.logs.folders import list_local
 from sli.logs.listing import Listing, remote_stamps, stamps_of
-from sli.logs.remote import list_remote
 
 BLOCK = 16 << 20
 """Bytes read at a time by `read_to_end`."""
@@ -35,7 +32,11 @@ class LogStorage:
 
         Raises InputError, ConfigError, or as the file system.
         """
-        return (list_remote if "://" in path else list_local)(log, path, self.storage)
+        if "://" not in path:
+            return list_local(log, path, self.storage)
+        from sli.logs.remote import list_remote  # imports fsspec
+
+        return list_remote(log, path, self.storage)
 
     def is_current(self, path: str, fingerprint: str) -> bool:
         """Whether a file is still the one that was listed; False if it is gone. Raises as the file system."""
@@ -80,6 +81,8 @@ class RemoteFile:
         """Bytes `[start, end)`, on S3 of the very file that was listed. Raises ReplacedError, or OSError."""
         if not self.on_s3:
             return bytes(self.fs.cat_file(self.place, start=start, end=end))
+        from fsspec.asyn import sync
+
         bucket, key, _ = self.fs.split_path(self.place)
         request = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self.tag}
         try:

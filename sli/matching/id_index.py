@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 import pyarrow as pa
-from fsspec.implementations.dirfs import DirFileSystem
 
 from sli.calendar.interval import ALWAYS, END, Interval, intersection, meets_any
 from sli.config.model import Config
@@ -108,6 +107,8 @@ class IdIndex:
         """SQL of the stored entries."""
         root = self.root
         if "://" in root:
+            from fsspec.implementations.dirfs import DirFileSystem  # imports asyncio, too
+
             # With a protocol of its own, since files with the protocol of the logs are prefetched as parts of the logs.
             if not con.filesystem_is_registered(DirFileSystem.protocol):
                 fs, path = filesystem(root, self.config.storage)

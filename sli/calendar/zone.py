@@ -51,12 +51,14 @@ class Zone:
         while at < end:
             after = min(at + step, end)
             if self.offset(after) != before:
-                low, high = at, after
+                # Offsets change at whole seconds.
+                low, high = at // SECOND, -(-after // SECOND)
                 while high - low > 1:
                     middle = (low + high) // 2
-                    low, high = (middle, high) if self.offset(middle) == before else (low, middle)
-                changes.append(high)
-                at, before = high, self.offset(high)
+                    low, high = (middle, high) if self.offset(middle * SECOND) == before else (low, middle)
+                at = high * SECOND
+                changes.append(at)
+                before = self.offset(at)
             else:
                 at = after
         return changes

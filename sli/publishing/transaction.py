@@ -1,7 +1,7 @@
 """Transaction: the writes of one run, made visible together by one commit of `results`.
 
 It opens `results` at its start. If another run publishes after that, the commit of this one fails. Limit: it locks
-nothing, so a conflict shows only at the commit.
+nothing, so a conflict shows only at a commit.
 """
 
 from __future__ import annotations
@@ -35,8 +35,16 @@ class Transaction:
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
 
+    def open_tables(self) -> None:
+        """Open all tables before the work: where another run writes to one meanwhile, this one soon knows.
+
+        Raises StoreError.
+        """
+        for name in LAYOUT:
+            self._table(name)
+
     def _table(self, name: str) -> Table | None:
-        """A table, opened when it is first needed, or None if it does not exist. Raises StoreError."""
+        """A table, or None if it does not exist. Raises StoreError."""
         # Opened after `results`, so none is older than the version that is published, and a restore never goes forward.
         if name not in self._tables:
             self._tables[name] = self.store.tables.open(name)

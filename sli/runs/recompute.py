@@ -216,6 +216,7 @@ def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.T
         check_cluster(config)
     if turn.take() and transaction.overtaken:
         raise Overtaken
+    transaction.open_tables()
     if plan.migration is not None:
         LOG.info(str(plan.migration))
     load_code(config.declared)

@@ -159,7 +159,19 @@ def test_no_module_has_the_name_of_a_public_function() -> None:
     assert not {path.stem for path in SLI.iterdir()} & set(sli.__all__)
 
 
-HEAVY = "pandas pyarrow duckdb dask distributed deltalake prefect pydantic numpy scipy fsspec".split()
+HEAVY = (
+    "pandas",
+    "pyarrow",
+    "duckdb",
+    "dask",
+    "distributed",
+    "deltalake",
+    "prefect",
+    "pydantic",
+    "numpy",
+    "scipy",
+    "fsspec",
+)
 
 
 def loaded(code: str) -> set[str]:

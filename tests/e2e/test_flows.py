@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import logging
 import os
 import re
 import signal
@@ -37,6 +38,18 @@ from sli.publishing.store import Store
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = small_world(grains=("hour", "cumulative"))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The first import of Prefect sends all logs to the error stream of the test, which ends with the test."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if type(handler).__module__.startswith("prefect."):
+            root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -115,6 +115,27 @@ def scratch() -> duckdb.DuckDBPyConnection:
     return _scratch_database().cursor()
 
 
+RAISED = {
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+    "INTERRUPT Error": duckdb.InterruptException,
+    "IO Error": duckdb.IOException,
+    "HTTP Error": duckdb.IOException,
+}
+"""What DuckDB raises for the errors whose texts begin like this; for others a plain `duckdb.Error` is enough."""
+
+
+def batches_of(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a query, about `size` at a time. Raises duckdb.Error, as if they were read at once."""
+    try:
+        yield from rows.to_arrow_reader(size)
+    except OSError as error:
+        # Arrow passes on only the text of an error that comes after the first rows.
+        kind, colon, _ = str(error).partition(": ")
+        if not colon or not kind.endswith(" Error"):
+            raise
+        raise RAISED.get(kind, duckdb.Error)(str(error)) from error
+
+
 def task_error(error: Exception, where: str) -> EngineError:
     """The error to raise for a query that failed although all of its files can be read."""
     if isinstance(error, duckdb.OutOfMemoryException):

@@ -55,7 +55,7 @@ class StoredLists:
     def merge(self, pieces: Pieces, rows: int) -> Lists:
         """The list of each row from its pieces."""
         shelf = np.searchsorted(self.first, pieces.position, side="right") - 1
-        position = pieces.position - self.first[shelf] if len(shelf) else pieces.position
+        position = pieces.position - (self.first[shelf] if len(shelf) else 0)
         for level, number in self.shelf_of.items():
             of_level = pieces.level == level
             shelf[of_level], position[of_level] = number, pieces.position[of_level]

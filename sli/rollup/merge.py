@@ -156,7 +156,8 @@ class TileTree:
         while self._built[first] < steps:
             below = first + away * self._built[first]
             level = below + away
-            self._built[first] += 1
+            # A level that ran out of memory is built again.
+            self.con.execute(f"DELETE FROM nodes WHERE level = {level}")
             self.con.execute(
                 f"INSERT INTO nodes SELECT {level} AS level, number // {RADIX} AS number, code, "
                 f"row_number() OVER (ORDER BY number // {RADIX}, code) - 1 AS position{self._merged_columns()} "
@@ -170,6 +171,7 @@ class TileTree:
                 )
                 for state in self.lists:
                     self._lists_of(state).add_level(level, pieces, rows)
+            self._built[first] += 1
 
     def _pieces(self, sql: str) -> Pieces:
         """The lists that rows are merged from, in the order of the rows."""

@@ -27,6 +27,7 @@ import pyarrow as pa
 from sli.calendar.interval import BEGINNING, END, Interval
 from sli.config.model import Config
 from sli.config.sections import Cluster
+from sli.engine.connection import batches_of
 from sli.engine.sql import quoted
 from sli.engine.storage import message_of
 from sli.errors import EngineError
@@ -212,7 +213,7 @@ def _packets(
 ) -> Iterator[Packet]:
     """The rows of a query as packets, one per place; `place` computes it from column `by`, which orders the rows."""
     con.execute("SET arrow_lossless_conversion=true")
-    rows = con.sql(f"SELECT * FROM ({sql}) ORDER BY {quoted(by)}").to_arrow_reader(ROWS)
+    rows = batches_of(con.sql(f"SELECT * FROM ({sql}) ORDER BY {quoted(by)}"), ROWS)
     at, sink, writer = -1, pa.BufferOutputStream(), None
     for batch in rows:
         places = place(integers(batch.column(by)))
@@ -222,7 +223,7 @@ def _packets(
                     writer.close()
                     yield at, kind, sink.getvalue().to_pybytes()
                 at, sink = int(places[start]), pa.BufferOutputStream()
-                writer = pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+                writer = pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
             writer.write_batch(batch.slice(start, end - start))
     if writer is not None:
         writer.close()

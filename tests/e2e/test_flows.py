@@ -337,7 +337,10 @@ class Flows:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps([code, arguments, env]), file=self.process.stdin, flush=True)
+        timer = threading.Timer(120, self.process.kill)
+        timer.start()
         answer = self.process.stdout.readline()
+        timer.cancel()
         assert answer, self.errors.read_text()
         return json.loads(answer), self.errors.read_text()[before:]
 

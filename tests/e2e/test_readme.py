@@ -119,6 +119,7 @@ def test_the_pages_show_what_is_printed(
     monkeypatch.chdir(clone)
     shown = dict(re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", READING, flags=re.DOTALL))
     assert len(shown) == 1
+    assert shown.keys() <= {*blocks("python", READING)}
     for block in blocks("python", READING):
         exec(block, {})
         printed = capsys.readouterr().out

@@ -83,10 +83,6 @@ class UserFunction:
             named["reference"] = (self._array(reference[0]), self._y_pred(reference[1], reference[2]))
         return float(self.function(self._array(label), self._y_pred(prediction, columns), **named))
 
-    def needs_texts(self, column: str) -> bool:
-        """Whether the function needs a column as texts; otherwise numbers are enough."""
-        return column == self.weight or column in self.slices
-
     def _y_pred(self, prediction: Floats, columns: Columns) -> npt.NDArray[np.generic]:
         return self._scores(columns) if self.scores and not self.scores_as else self._array(prediction)
 

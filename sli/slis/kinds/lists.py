@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sli.engine.arrow import Column, concat_columns, list_column
+from sli.engine.connection import batches_of
 from sli.slis.kinds.parts import ARROW, WORKED
 from sli.slis.states import CannotAmend, Floats, Integers, State, Structure, integers, rows_at, rows_between, totals_by
 
@@ -34,7 +35,7 @@ class Lists(NamedTuple):
     elements: Elements
 
 
-READ = 1 << 21
+READ = 1 << 19
 """Elements are merged as soon as so many are read."""
 SIGNS = {"stored": 1, "before": -1, "after": 1}
 """The tables of an update, and whether it adds or subtracts them."""
@@ -102,7 +103,7 @@ class ListState(State):
         What is merged never has more than twice as many elements as the lists, or a few times READ.
         """
         merged, waiting, more = Lists(np.zeros(rows + 1, dtype=np.int64), self.nothing), [], 0
-        for batch in elements.to_arrow_reader(READ):
+        for batch in batches_of(elements, READ):
             waiting.append(batch)
             more += len(batch)
             if more >= max(READ, merged.offsets[-1]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -112,7 +112,7 @@ class SampleState(ListState):
 
     def term(self, reader: Reader) -> Term:
         """The sample has all pairs of a window, however many; its keys are their positions."""
-        arguments = Arguments.of(self, reader, self.columns)
+        arguments = Arguments.of(self, reader)
 
         def merged(drawn: Drawn) -> MergedState:
             keys = list(arguments.drawn(drawn))
@@ -168,11 +168,9 @@ class Arguments:
     columns: Columns
 
     @staticmethod
-    def of(state: State, reader: Reader, texts: Collection[str]) -> Arguments:
-        """Read from the columns of `arguments_sql`; the columns that are not among `texts` are numbers."""
-        columns = {
-            name: (reader.texts if name in texts else reader.numbers)(f"{state.id}:{name}") for name in state.columns
-        }
+    def of(state: State, reader: Reader) -> Arguments:
+        """Read from the columns of `arguments_sql`."""
+        columns = {name: reader.texts(f"{state.id}:{name}") for name in state.columns}
         return Arguments(reader.numbers(f"{state.id}:label"), reader.numbers(f"{state.id}:prediction"), columns)
 
     def drawn(self, drawn: Drawn) -> Iterator[Integers]:

@@ -38,7 +38,7 @@ class WindowState(State):
 
     def term(self, reader: Reader) -> Term:
         function = reader.functions[self.call]
-        arguments = Arguments.of(self, reader, [*filter(function.needs_texts, self.columns)])
+        arguments = Arguments.of(self, reader)
 
         def merged(drawn: Drawn) -> MergedState:
             values, reasons = np.full(drawn.shape[0], np.nan), np.full(drawn.shape[0], None, dtype=object)

@@ -67,7 +67,7 @@ class Interval:
         return self.start < other.end and other.start < self.end
 
     def within(self, limits: Interval) -> Interval:
-        """The part of the interval that lies within others' limits, from their start on; empty if there is none."""
+        """The part of this interval that lies within `limits`; an empty one if there is none."""
         start = max(self.start, limits.start)
         return Interval(start, max(start, min(self.end, limits.end)))
 

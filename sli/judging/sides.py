@@ -32,7 +32,6 @@ class Side:
 
     start: pd.Timestamp
     end: pd.Timestamp
-    maturity: str
     value: float = np.nan
     reason: str | None = None
     low: float = np.nan
@@ -41,6 +40,7 @@ class Side:
     missing_high: float = np.nan
     predictions: int = 0
     labelled: int = 0
+    maturity: str
     verdict: str | None = None
 
     @property

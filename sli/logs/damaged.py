@@ -1,5 +1,4 @@
-"""Queries on files of the logs; why a file that one failed on cannot be read: its storage does not answer, it was
-replaced, or it is damaged.
+"""Queries on files of the logs, and why one failed: a file is damaged, was replaced, or its storage does not answer.
 
 Limit: a file is damaged only if pyarrow cannot read it either. If only DuckDB cannot, it is unsupported.
 """
@@ -54,8 +53,8 @@ def reading(
 def check_readable(files: Iterable[LogFile], log: Log, error: Exception) -> None:
     """After a query failed with `error`: raise UnreadableFiles for those files whose rows cannot be read.
 
-    Returns if all can be read. Raises EngineError if their storage does not answer or a file was
-    replaced: only a file whose bytes can be fetched can be damaged.
+    Returns if all can be read. Raises EngineError if their storage does not answer or a file was replaced: only a file
+    whose bytes can be fetched can be damaged.
     """
     problems = {}
     for file in files:

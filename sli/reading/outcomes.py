@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -32,17 +31,15 @@ from sli.slis.outcomes import NO_VALUE, KeyFields, Outcomes, age_steps, ages_end
 from sli.slis.states import Flags, Floats, Integers, sums_by, with_states
 
 
-class Asked(TypedDict, total=False):
-    """Which predictions: between `start` and `end`, of one slice, as they were known at `as_of`; as in `query`."""
-
-    start: When
-    end: When
-    slice: Mapping[str, str | None]
-    as_of: When
-    settings: Sequence[str]
-
-
-def label_arrival(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.DataFrame:
+def label_arrival(
+    config: str | Path | Config,
+    *,
+    start: When = None,
+    end: When = None,
+    slice: Mapping[str, str | None] | None = None,
+    as_of: When = None,
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
     """How many of all predictions have their label by which age, of the final ones between `start` and `end`.
 
     Columns: age (seconds after the start of the prediction's hour), labelled (how many labels were known by then),
@@ -55,7 +52,7 @@ def label_arrival(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.Dat
     >>> bool(arrival.share.is_monotonic_increasing)
     True
     """
-    question = _question(config, asked)
+    question = _question(config, settings, as_of, (None, None, start, end), slice)
     checked = question.config
     final = Horizon.of(checked).final_before(question.published.as_of, checked.tile)
     kept = _kept(_within(question, int(question.starts[0]), min(int(question.ends[0]), final)))
@@ -71,7 +68,14 @@ def label_arrival(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.Dat
 
 
 def prediction_shares(
-    config: str | Path | Config, period: str | Duration = "month", **asked: Unpack[Asked]
+    config: str | Path | Config,
+    period: str | Duration = "month",
+    *,
+    start: When = None,
+    end: When = None,
+    slice: Mapping[str, str | None] | None = None,
+    as_of: When = None,
+    settings: Sequence[str] = (),
 ) -> pd.DataFrame:
     """How often predictions of each bin occur in each period between `start` and `end`, ordered by period and bin.
 
@@ -86,7 +90,7 @@ def prediction_shares(
     True
     """
     tumbling = isinstance(period, str) and period in TUMBLING
-    question = _question(config, asked, None if tumbling else period)
+    question = _question(config, settings, as_of, (None if tumbling else period, None, start, end), slice)
     if isinstance(period, str) and tumbling:
         first, last = int(question.starts[0]), int(question.ends[0])
         grain = Grain(period)
@@ -104,7 +108,15 @@ def prediction_shares(
     return _told(shares, kept)
 
 
-def calibration(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.DataFrame:
+def calibration(
+    config: str | Path | Config,
+    *,
+    start: When = None,
+    end: When = None,
+    slice: Mapping[str, str | None] | None = None,
+    as_of: When = None,
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
     """How well predictions between `start` and `end` are calibrated, bin by bin of those that have a label.
 
     Columns: bin (its name), low, high (its edges), labelled (predictions with a label), and for a binary task predicted
@@ -117,7 +129,7 @@ def calibration(config: str | Path | Config, **asked: Unpack[Asked]) -> pd.DataF
     >>> bool(((bins.ci_low <= bins.observed) & (bins.observed <= bins.ci_high)).all())
     True
     """
-    question = _question(config, asked)
+    question = _question(config, settings, as_of, (None, None, start, end), slice)
     task = question.config.task
     if task not in ("binary", "regression"):
         raise ConfigError(
@@ -151,16 +163,22 @@ class _Kept:
     """Predictions of the windows whose tiles keep no outcomes."""
 
 
-def _question(config: str | Path | Config, asked: Asked, size: str | Duration | None = None) -> Question:
+def _question(
+    config: str | Path | Config,
+    settings: Sequence[str],
+    as_of: When,
+    windows: tuple[str | Duration | None, str | Duration | None, When, When],
+    slice: Mapping[str, str | None] | None,
+) -> Question:
     """The question of a function of this module. Raises SliError."""
-    publication = opened(load_config(config, asked.get("settings", ())), asked.get("as_of"))
+    publication = opened(load_config(config, settings), as_of)
     if publication.config.outcomes.state.id not in publication.published.states:
         raise ConfigError(
             "the tiles do not keep outcomes of predictions yet: an older version of sli wrote them",
             where=publication.store.root,
             todo="`sli run CONFIG` once",
         )
-    return question_of(publication, (size, None, asked.get("start"), asked.get("end")), asked.get("slice") or {})
+    return question_of(publication, windows, slice or {})
 
 
 def _within(asked: Question, start: int, end: int) -> Question:

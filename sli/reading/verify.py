@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from sli.logs.discovery import were_read
 from sli.logs.files import Inputs
 from sli.planning.extent import Extent
 from sli.planning.late_feedback import Horizon
-from sli.planning.needs import HELD, RECOMPUTE, lacks_any
+from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, lacks_any
 from sli.planning.published import Published
 from sli.planning.stages import windows_resting_on
 from sli.publishing.rows import flat_rows
@@ -53,8 +54,9 @@ ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 class Verification:
     """How many windows and results were compared, and each difference as a sentence.
 
-    Of results estimated from samples (`estimates`) only the counts are compared, of windows that contain hours still to
-    be computed or held (`waiting`) nothing. `as_of` is in microseconds since 1970.
+    Of results estimated from samples (`estimates`) only counts, coverage and maturity are compared. Windows that
+    contain hours still to be computed or held (`waiting`) are not compared at all. `as_of` is in microseconds since
+    1970.
     """
 
     as_of: int
@@ -109,12 +111,13 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     published, inputs = _published_as_declared(config, store)
     config = with_usable_slices(config, inputs)
     frame = _published_rows(store, published)
-    sets = {",".join(slice_by): slice_by for slice_by in config.slice_sets}
+    # Slice sets that the config gained may wait for a backfill.
+    sets = {",".join(columns): columns for columns in config.slice_sets if columns in published.slice_sets}
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(list(sets))
     brute = _Brute(config, inputs, published)
     rows_of: dict[tuple[str, Span], pd.DataFrame] = {}
-    for _, rows in frame[declared].groupby(list(WINDOW), sort=True):
-        grain, start, end = rows[list(WINDOW)].iloc[0]
+    for window, rows in frame[declared].groupby(list(WINDOW), sort=True):
+        grain, start, end = cast("tuple[str, int, int]", window)
         rows_of[grain, (int(start), int(end))] = rows
     keys = sorted({*rows_of, *brute.windows()}, key=lambda key: hashlib.sha256(str(key).encode()).hexdigest())
     verification = Verification(published.as_of, 0, len(keys))
@@ -138,8 +141,9 @@ def _published_as_declared(config: Config, store: Store) -> tuple[Published, Inp
     if published is None:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     published.check_current(config.store)
-    inputs, series = store.inputs(published), Extent.declared(config).series
-    if published.base != config.base or published.series != series or not were_read(config, inputs):
+    inputs, declared = store.inputs(published), Extent.declared(config)
+    same = published.series == declared.series and set(declared.grains) <= set(published.grains)
+    if published.base != config.base or not same or not were_read(config, inputs):
         raise ConfigError("the config differs from what is published", where="CONFIG", todo="`sli run CONFIG` first")
     return published, inputs
 
@@ -186,7 +190,8 @@ class _Brute:
         """The windows that hold predictions, each with its grain."""
         [pairs, _], *_ = next(iter(self.logs.values())).units
         zone, newest = self.config.zone, self.published.newest
-        if len(pairs.time) and pairs.time[-1] >= newest:
+        # Predictions in hours that are held, or still to be computed, made no window yet.
+        if not self.published.needs and len(pairs.time) and pairs.time[-1] >= newest:
             newest = int(zone.hours(int(pairs.time[-1]), int(pairs.time[-1]) + 1)[-1])
         for name, grain in self.grains.items():
             starts, ends = grain.windows(zone, self.config.since_instant, newest)
@@ -198,7 +203,7 @@ class _Brute:
         (start, end), needs = (np.array([edge]) for edge in span), self.published.needs
 
         def rests(sli: Sli) -> bool:
-            tiles = needs.of(RECOMPUTE, HELD, *lacks_any(sli))
+            tiles = needs.of(RECOMPUTE, CONFIRM, HELD, *lacks_any(sli))
             zone, declared = self.config.zone, self.grains[grain]
             return bool(windows_resting_on(zone, declared, start, end, tiles, sli.reference)[0])
 

@@ -6,6 +6,7 @@ import decimal
 import importlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from builders import MONDAY, small_world
 from desk import Desk
+from oracle import Feedback, Prediction
+from scenario import DAY, HOUR, Scenario
 from worlds import config_of, pairs_of, write_logs
 
 import sli
+from sli.errors import ConfigError
 from sli.slis import TASKS
 
 AS_OF = "2024-04-01"
@@ -198,3 +203,27 @@ def test_predictions_of_no_query(desk: Desk) -> None:
     desk.feedback(label=[0, 1, 2, 0, 1, 0])
     desk.configure(task="ranking", predictions__query="shown", slis=["mrr", "queries", {"sli": "ndcg", "k": 2}])
     assert agreed(desk)
+
+
+def late_world(folder: Path, grains: tuple[Any, ...]) -> Scenario:
+    """A published hour of Monday whose windows are final."""
+    scenario = Scenario(folder, small_world(slice_by=((),), slis=("accuracy",), horizon=DAY, grains=grains))
+    scenario.log_predictions("p.parquet", [Prediction(f"{i}", MONDAY + 10 * HOUR + i, 0.8, {}) for i in range(4)])
+    scenario.log_feedback("f.parquet", [Feedback("0", MONDAY + 11 * HOUR, 1.0)])
+    scenario.run(MONDAY + 10 * DAY)
+    return scenario
+
+
+@pytest.mark.parametrize("grains", [("hour", "cumulative"), (("sliding", "2d/1d", ("d", 2), ("d", 1)),)])
+def test_windows_before_an_hour_that_is_held_are_not_missing(tmp_path: Path, grains: tuple[Any, ...]) -> None:
+    scenario = late_world(tmp_path, grains)
+    scenario.log_predictions("late.parquet", [Prediction("late", MONDAY + 4 * DAY, 0.8, {})])
+    assert scenario.run(MONDAY + 11 * DAY).plan.held
+    assert sli.verify(scenario.config, windows=None).equal
+
+
+def test_a_grain_that_only_the_config_has_needs_a_run_first(tmp_path: Path) -> None:
+    scenario = late_world(tmp_path, ("hour",))
+    scenario.world = replace(scenario.world, grains=("hour", "day"))
+    with pytest.raises(ConfigError, match="the config differs from what is published"):
+        sli.verify(scenario.config)

@@ -43,7 +43,7 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
 def connected(threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `connect`, but the database goes on to the next that asks, since opening one takes 30 ms.
 
-    For queries on Arrow tables: create only temporary tables, read no URLs, and change no setting of the database.
+    For queries on Arrow tables: create only temporary tables, read no files, and change no setting of the database.
     """
     database = _idle_database(threads, memory)
     with database.cursor() as con:

@@ -1,8 +1,8 @@
 """The index of ids in the store: a run opens it to look ids up, and extends it by the files that came.
 
 It is written when ids are looked up for the first time after a run from scratch: a run from scratch that wrote it would
-take half as long again, and reads the ids from the logs. Limit: if an attempt of a run fails after it
-wrote the index, the next attempt writes it again.
+take half as long again, and reads the ids from the logs. Limit: if an attempt of a run fails after it wrote the index,
+the next attempt writes it again.
 """
 
 from __future__ import annotations

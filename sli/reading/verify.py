@@ -83,7 +83,9 @@ class Verification:
             f"recomputed from the raw logs as of {iso(self.as_of)}"
         ]
         if self.estimates:
-            lines.append(f"only their counts compared: {self.estimates:,} results that are estimates from samples")
+            lines.append(
+                f"only counts, coverage and maturity compared: {self.estimates:,} results estimated from samples"
+            )
         if self.waiting:
             lines.append(f"not compared: {self.waiting:,} windows with hours that are held or still to be computed")
         if self.equal:

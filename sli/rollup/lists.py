@@ -20,17 +20,18 @@ TOGETHER = 1 << 17
 
 
 class Pieces(NamedTuple):
-    """The lists that some rows are merged from, one element a list: its row, ascending, its level and its position
-    among the lists of that level."""
+    """The lists that some rows are merged from, one element a list: its row, ascending, where it lies and its position
+    there."""
 
     row: Integers
-    level: Integers
+    source: Integers
+    """The level of the tree; while lists are merged, their shelf."""
     position: Integers
 
     def part(self, first: int, last: int) -> Pieces:
         """The pieces of the rows from `first` up to `last`, which become the rows from 0 on."""
         a, b = np.searchsorted(self.row, [first, last])
-        return Pieces(self.row[a:b] - first, self.level[a:b], self.position[a:b])
+        return Pieces(self.row[a:b] - first, self.source[a:b], self.position[a:b])
 
 
 class StoredLists:
@@ -57,18 +58,19 @@ class StoredLists:
         shelf = np.searchsorted(self.first, pieces.position, side="right") - 1
         position = pieces.position - (self.first[shelf] if len(shelf) else 0)
         for level, number in self.shelf_of.items():
-            of_level = pieces.level == level
+            of_level = pieces.source == level
             shelf[of_level], position[of_level] = number, pieces.position[of_level]
-        placed = _Placed(pieces.row, shelf, position)
+        placed = Pieces(pieces.row, shelf, position)
         parts = [self._merge(placed.part(first, last), last - first) for first, last in self._stretches(placed, rows)]
         return parts[0] if len(parts) == 1 else _laid_end_to_end(parts)
 
-    def _stretches(self, placed: _Placed, rows: int) -> Iterator[tuple[int, int]]:
+    def _stretches(self, placed: Pieces, rows: int) -> Iterator[tuple[int, int]]:
         """Rows whose pieces have about TOGETHER elements; more only if it is a single row."""
         sizes = np.zeros(len(placed.row), dtype=np.int64)
-        for number, lists in enumerate(self.shelves):
-            of_shelf = placed.shelf == number
-            sizes[of_shelf] = np.diff(lists.offsets)[placed.position[of_shelf]]
+        for number in np.unique(placed.source).tolist():
+            of_shelf, offsets = placed.source == number, self.shelves[number].offsets
+            at = placed.position[of_shelf]
+            sizes[of_shelf] = offsets[at + 1] - offsets[at]
         reached = np.cumsum(np.bincount(placed.row, weights=sizes, minlength=rows))
         first = 0
         while first < rows:
@@ -79,11 +81,11 @@ class StoredLists:
         if not rows:
             yield 0, 0
 
-    def _merge(self, placed: _Placed, rows: int) -> Lists:
+    def _merge(self, placed: Pieces, rows: int) -> Lists:
         owners = [np.array([], dtype=np.int64)]
         elements: list[Elements] = []
-        for number in np.unique(placed.shelf).tolist():
-            of_shelf, lists = np.flatnonzero(placed.shelf == number), self.shelves[number]
+        for number in np.unique(placed.source).tolist():
+            of_shelf, lists = np.flatnonzero(placed.source == number), self.shelves[number]
             offsets, at = rows_at(lists.offsets, placed.position[of_shelf])
             owners.append(np.repeat(placed.row[of_shelf], np.diff(offsets)))
             elements.append({name: column.take(integer_column(at)) for name, column in lists.elements.items()})
@@ -92,19 +94,6 @@ class StoredLists:
             # Each row is one list, or none, and a list is stored in order.
             return Lists(np.searchsorted(owner, np.arange(rows + 1)), joined)
         return self.state.merge(owner, rows, joined)
-
-
-class _Placed(NamedTuple):
-    """As Pieces, with the shelf of each list and its position there."""
-
-    row: Integers
-    shelf: Integers
-    position: Integers
-
-    def part(self, first: int, last: int) -> _Placed:
-        """The pieces of the rows from `first` up to `last`, which become the rows from 0 on."""
-        a, b = np.searchsorted(self.row, [first, last])
-        return _Placed(self.row[a:b] - first, self.shelf[a:b], self.position[a:b])
 
 
 def _laid_end_to_end(parts: list[Lists]) -> Lists:

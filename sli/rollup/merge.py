@@ -176,7 +176,7 @@ class TileTree:
     def _pieces(self, sql: str) -> Pieces:
         """The lists that rows are merged from, in the order of the rows."""
         table = self.con.sql(f"FROM ({sql}) ORDER BY row").to_arrow_table()
-        return Pieces(*(integers(table.column(name)) for name in Pieces._fields))
+        return Pieces(*(integers(table.column(name)) for name in ("row", "level", "position")))
 
     def distinct(self, state: ListState) -> int:
         """How many different values the lists of a state have in all tiles together, or more than its lists keep."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from sli.engine.arrow import integer_column
 from sli.engine.sql import text_of
-from sli.slis.kinds.lists import Elements, Lists, ListState, check_none, in_order, most_kept, ranks
+from sli.slis.kinds.lists import Elements, Lists, ListState, check_none, first_of_equal, in_order, most_kept, ranks
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
 from sli.slis.states import Floats, Integers, MergedState, State, integers, take
 
@@ -50,8 +50,7 @@ class DistinctState(ListState):
         hashes = integers(elements["hash"])
         order = in_order(owner, hashes)
         owner, hashes = owner[order], hashes[order]
-        new = np.ones(len(owner), dtype=bool)
-        new[1:] = (np.diff(owner) != 0) | (np.diff(hashes) != 0)
+        new = first_of_equal(owner, hashes)
         owner, hashes = owner[new], hashes[new]
         smallest = ranks(owner, rows)[1] < DISTINCT
         return Lists(ranks(owner[smallest], rows)[0], {"hash": integer_column(hashes[smallest])})

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine.arrow import Column, combined, decimal_column, integer_column, small_decimals
-from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, doubles, in_order, ranks
+from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, doubles, first_of_equal, in_order, ranks
 from sli.slis.kinds.sums import exact_sum, read_sum, summable
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed
 from sli.slis.states import Floats, Integers, MergedState, State, integers
@@ -76,7 +76,7 @@ class GroupsState(ListState):
         code = np.argsort(by_text.to_numpy())[keys.indices.to_numpy()] if len(owner) else owner
         order = in_order(owner, code)
         owner, code = owner[order], code[order]
-        first = np.flatnonzero(np.diff(owner, prepend=-1) | np.diff(code, prepend=-1))
+        first = np.flatnonzero(first_of_equal(owner, code))
         sums = {name: _sums(elements[name].take(integer_column(order)), first) for name in list(self.fields)[1:]}
         offsets, _ = ranks(owner[first], rows)
         return Lists(offsets, {"key": keys.dictionary.take(by_text).take(integer_column(code[first])), **sums})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 import numpy as np
 
 from sli.engine.arrow import float_column, integer_column
-from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, check_none, doubles, in_order, ranks
+from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, check_none, doubles, first_of_equal, in_order, ranks
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
 from sli.slis.states import Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
 
@@ -141,10 +141,7 @@ class Counted(NamedTuple):
         if not len(self.owner):
             return self
         owner, value, counts, marked = self.at(in_order(self.owner, self.value))
-        new = np.ones(len(owner), dtype=bool)
-        # A NaN equals itself here.
-        new[1:] = (np.diff(owner) != 0) | ((value[1:] != value[:-1]) & ~(np.isnan(value[1:]) & np.isnan(value[:-1])))
-        first = np.flatnonzero(new)
+        first = np.flatnonzero(first_of_equal(owner, value))
         return Counted(owner[first], value[first], np.add.reduceat(counts, first), np.add.reduceat(marked, first))
 
     def added_up(self, spread: Spread) -> Counted:
@@ -152,15 +149,11 @@ class Counted(NamedTuple):
         codes = codes_of(self.value, spread)
         if codes is None:
             return self.sorted()
-        codes = codes - codes.min()
-        present = np.zeros(int(codes.max()) + 1, dtype=bool)
-        present[codes] = True
-        column_of = np.cumsum(present) - 1
         owners, row = _numbered(self.owner)
-        width = int(column_of[-1]) + 1
+        different, column = _numbered(codes - codes.min())
+        width = len(different)
         if len(owners) * width > CELLS * len(self.owner):
             return self.sorted()
-        column = column_of[codes]
         values = np.zeros(width)
         values[column] = self.value
         cell = row * width + column
@@ -184,11 +177,11 @@ class Counted(NamedTuple):
         return both.at(in_order(both.owner, np.arange(len(both.owner))))
 
 
-def _numbered(owner: Integers) -> tuple[Integers, Integers]:
-    """The owners that occur, ascending, and the number of each element's owner among them."""
-    occurs = np.zeros(int(owner.max()) + 1, dtype=bool)
-    occurs[owner] = True
-    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[owner]
+def _numbered(values: Integers) -> tuple[Integers, Integers]:
+    """The different values, ascending, and the position of each value among them. They are small, and not negative."""
+    occurs = np.zeros(int(values.max()) + 1, dtype=bool)
+    occurs[values] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
 
 
 def codes_of(values: Floats, spread: Spread) -> Integers | None:

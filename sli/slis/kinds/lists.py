@@ -19,7 +19,18 @@ import pyarrow as pa
 from sli.engine.arrow import Column, concat_columns, list_column
 from sli.engine.connection import batches_of
 from sli.slis.kinds.parts import ARROW, WORKED
-from sli.slis.states import CannotAmend, Floats, Integers, State, Structure, integers, rows_at, rows_between, totals_by
+from sli.slis.states import (
+    CannotAmend,
+    Flags,
+    Floats,
+    Integers,
+    State,
+    Structure,
+    integers,
+    rows_at,
+    rows_between,
+    totals_by,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -172,6 +183,16 @@ def in_order(owner: Integers, *keys: npt.NDArray[Any]) -> Integers:
         narrow = key.astype(np.uint16) if key is owner and owner.max(initial=0) < 1 << 16 else key
         order = order[np.argsort(narrow[order], kind="stable")]
     return order
+
+
+def first_of_equal(owner: Integers, key: npt.NDArray[Any]) -> Flags:
+    """Which elements, in order, have another owner or key than the one before them. A NaN equals itself."""
+    first = np.ones(len(owner), dtype=bool)
+    other = key[1:] != key[:-1]
+    if key.dtype.kind == "f":
+        other &= ~(np.isnan(key[1:]) & np.isnan(key[:-1]))
+    first[1:] = (owner[1:] != owner[:-1]) | other
+    return first
 
 
 def ranks(owner: Integers, rows: int) -> tuple[Integers, Integers]:

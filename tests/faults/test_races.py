@@ -207,9 +207,11 @@ def test_a_run_that_loses_every_time_gives_up_and_leaves_the_belief_whole(
 
 
 def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Three that never pause could go on losing to each other, each by what it writes before its commit.
+    # They pause after each loss: three that never do could go on losing to each other, each by what it writes before its
+    # commit. On a busy machine one may lose more often than ATTEMPTS before the others end; PATIENCE would let it go on.
     monkeypatch.undo()
     monkeypatch.setattr(turns, "PATIENCE", 0)
+    monkeypatch.setattr(recompute, "ATTEMPTS", 100)
     start, errors = threading.Barrier(3), []
 
     def running(as_of: int) -> None:

@@ -207,8 +207,8 @@ def test_a_run_that_loses_every_time_gives_up_and_leaves_the_belief_whole(
 
 
 def test_threads_that_run_at_once_lose_and_double_nothing(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    # They pause after each loss: three that never do could go on losing to each other, each by what it writes before its
-    # commit. On a busy machine one may lose more often than ATTEMPTS before the others end; PATIENCE would let it go on.
+    # They pause after each loss: three that never do could go on losing to each other, each by what it writes before
+    # its commit. On a busy machine one may lose more than ATTEMPTS times before the others end.
     monkeypatch.undo()
     monkeypatch.setattr(turns, "PATIENCE", 0)
     monkeypatch.setattr(recompute, "ATTEMPTS", 100)

@@ -110,14 +110,7 @@ class Plan:
     def after_tiles(self, changed: Iterable[Interval], held: Iterable[Interval]) -> Plan:
         """The plan once tiles are computed: some of them changed, and some final ones turned out to be held."""
         tiles = tuple(union(changed))
-        stages = tuple(
-            replace(stage, tiles=tiles)
-            if isinstance(stage, Amend)
-            else replace(stage, changed=tiles)
-            if isinstance(stage, RollUp)
-            else stage
-            for stage in self.stages
-        )
+        stages = tuple(replace(stage, changed=tiles) if isinstance(stage, RollUp) else stage for stage in self.stages)
         return replace(self, stages=stages, left=self.left.add(HELD, held))
 
     @property
@@ -157,12 +150,7 @@ class Plan:
     @property
     def to_confirm(self) -> tuple[Interval, ...]:
         """Final tiles that input may have come for: they are computed, and held if they would change."""
-        for stage in self.stages:
-            if isinstance(stage, Recompute):
-                return stage.confirm
-            if isinstance(stage, Amend):
-                return tuple(difference(stage.tiles, self.roll_up.changed))
-        return ()
+        return next((stage.confirm for stage in self.stages if isinstance(stage, Recompute | Amend)), ())
 
     @property
     def held(self) -> tuple[Interval, ...]:

@@ -169,7 +169,7 @@ class _Planner:
         tiles, confirm = does.of(RECOMPUTE), does.of(CONFIRM)
         if self.new_rows is not None:
             if tiles or confirm or feedback or any(cause.files for cause in self.causes):
-                yield Amend(does.of(RECOMPUTE, CONFIRM), self.new_rows)
+                yield Amend(tiles, confirm, self.new_rows)
         else:
             for task_set in self._task_sets(does.of(RECOMPUTE, CONFIRM), self.extent.slice_sets, feedback=feedback):
                 yield Recompute(tiles=tiles, confirm=confirm, feedback_tiles=tuple(feedback), task_set=task_set)

@@ -38,10 +38,11 @@ class Recompute:
 
 @dataclass(frozen=True)
 class Amend:
-    """Tiles are changed by the rows that came."""
+    """Tiles are changed by the rows that came, where these rows may belong to them."""
 
     tiles: Tiles
-    """The tiles that these rows may belong to."""
+    confirm: Tiles
+    """Final tiles that are held if they would change."""
     new_rows: NewRows
 
 

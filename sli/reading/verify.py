@@ -1,14 +1,14 @@
 """Proof on the user's own data: values recomputed from the raw logs by brute force must equal what is published.
 
 Plain pandas makes the pairs, windows and slices; see `brute_force`. So a wrong join, window, slice or merge, or a stale
-tile, shows as a difference. Limit: both logs are read whole into memory; what a pair adds to a state, and what an SLI
-makes of its states, is not computed in a second way; and intervals are not compared.
+tile, shows as a difference. Limit: both logs are read whole into memory; and what a pair adds to a state, and what an
+SLI makes of its states, is not computed in a second way.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -44,7 +44,7 @@ TOLERANCE = 1e-9
 WINDOW = ("grain", "window_start", "window_end")
 COLUMNS = (
     *("sli", *WINDOW, "slice_by", "slice"),
-    *("value", "error_bound", "predictions", "labelled", "coverage", "maturity", "as_of"),
+    *("value", "ci_low", "ci_high", "error_bound", "predictions", "labelled", "coverage", "maturity", "as_of"),
 )
 ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 """The stretch of time of a reference table, whose rows have no time."""
@@ -54,7 +54,8 @@ ALWAYS: Span = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 class Verification:
     """How many windows and results were compared, and each difference as a sentence.
 
-    Of results estimated from samples (`estimates`) only counts, coverage and maturity are compared. Windows that
+    Of results estimated from samples (`estimates`) only counts, coverage and maturity are compared, of other
+    approximate ones also the value. Windows that
     contain hours still to be computed or held (`waiting`) are not compared at all. `as_of` is in microseconds since
     1970.
     """
@@ -98,9 +99,9 @@ class Verification:
 def verify(config: str | Path | Config, *, windows: int | None = 50, settings: Sequence[str] = ()) -> Verification:
     """Recompute published results from the raw logs and compare them.
 
-    `windows` says how many windows to check (None: all). The choice looks random but is always the same. Values must
-    agree to a relative 1e-9; an approximate value may also differ by its error bound. Counts must be equal. `settings`
-    override keys of the config, each `KEY=VALUE`. Raises SliError.
+    `windows` says how many windows to check (None: all). The choice looks random but is always the same. Counts must be
+    equal, values and both ends of intervals to a relative 1e-9; an approximate value may also differ by its error
+    bound, and its interval is not compared. `settings` override keys of the config, each `KEY=VALUE`. Raises SliError.
 
     >>> import sli
     >>> verification = sli.verify(config, windows=None)
@@ -325,16 +326,21 @@ class _Window:
                 there[code] = place[row]
         return own, sliced.merged(span, states, there, len(numbers))
 
-    def _recomputed(self, sli: Sli, own: Merged, other: Merged | None) -> Floats:
-        value = values_of(sli.formula, own, other).value
-        support = self.brute.config.min_support if self.slice_by else 0
-        return np.where(own.predictions < support, np.nan, value)
+    def _recomputed(self, sli: Sli, own: Merged, other: Merged | None) -> dict[str, Floats]:
+        """The value of each row and both ends of its interval, by their columns."""
+        values = values_of(sli.formula, own, other)
+        large = own.predictions >= (self.brute.config.min_support if self.slice_by else 0)
+        ends = {"value": values.value, "ci_low": values.low, "ci_high": values.high}
+        return {name: np.where(large, numbers, np.nan) for name, numbers in ends.items()}
 
 
-def _values(published: pd.DataFrame, value: Floats) -> Iterator[tuple[int, str]]:
-    """What differs between published values and those of the same rows: the place of the row, and the text."""
-    shown, bound = (published[name].to_numpy() for name in ("value", "error_bound"))
-    allowed = TOLERANCE * np.abs(value) + 1e-12 + np.where(np.isnan(bound), 0.0, bound)
-    apart = ~np.isnan(value) & (np.abs(shown - value) > allowed)
-    for i in np.flatnonzero((np.isnan(shown) != np.isnan(value)) | apart):
-        yield int(i), f"{shown[i]} published, {value[i]} recomputed"
+def _values(published: pd.DataFrame, recomputed: Mapping[str, Floats]) -> Iterator[tuple[int, str]]:
+    """What differs between published columns and those of the same rows: the place of the row, and the text."""
+    bound = np.nan_to_num(published.error_bound.to_numpy())
+    for name, numbers in recomputed.items():
+        shown = published[name].to_numpy()
+        apart = ~np.isnan(numbers) & (np.abs(shown - numbers) > TOLERANCE * np.abs(numbers) + 1e-12 + bound)
+        differs = (np.isnan(shown) != np.isnan(numbers)) | apart
+        what = "" if name == "value" else f"{name} "
+        for i in np.flatnonzero(differs & ((name == "value") | (bound == 0))):
+            yield int(i), f"{what}{shown[i]} published, {numbers[i]} recomputed"

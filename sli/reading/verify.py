@@ -36,6 +36,7 @@ from sli.rollup.results import encode
 from sli.slices import OTHER, SliceBy, parse_slice, slice_text
 from sli.slis import Reference, Sli
 from sli.slis.custom.function import loaded
+from sli.slis.kinds.lists import ListState
 from sli.slis.states import Floats, Integers, Merged, integers
 from sli.slis.terms import states_of_pairs
 from sli.tiles.dry_run import check_code
@@ -101,7 +102,8 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
 
     `windows` says how many windows to check (None: all). The choice looks random but is always the same. Counts must be
     equal, values and both ends of intervals to a relative 1e-9; an approximate value may also differ by its error
-    bound, and its interval is not compared. `settings` override keys of the config, each `KEY=VALUE`. Raises SliError.
+    bound, and its interval is not compared. Where scores may be rounded, the ends of an interval may differ by a
+    hundredth of it. `settings` override keys of the config, each `KEY=VALUE`. Raises SliError.
 
     >>> import sli
     >>> verification = sli.verify(config, windows=None)
@@ -285,7 +287,7 @@ class _Window:
             numbers = several[0][1].row.to_numpy()
             states = self._states(numbers, reference, [sli for sli, _ in several])
             for sli, compared in several:
-                texts = _values(compared, self._recomputed(sli, *states))
+                texts = _differing(compared, self._recomputed(sli, *states), _may_round(sli))
                 differences += [(int(numbers[j]), sli.name, text) for j, text in texts]
         keys = list(self.row_of_key)
         for number, name, text in sorted(differences, key=lambda one: (one[0], every.index(one[1]))):
@@ -334,13 +336,19 @@ class _Window:
         return {name: np.where(large, numbers, np.nan) for name, numbers in ends.items()}
 
 
-def _values(published: pd.DataFrame, recomputed: Mapping[str, Floats]) -> Iterator[tuple[int, str]]:
+def _may_round(sli: Sli) -> bool:
+    """Whether a state of an SLI rounds values, so that its interval moves a little even where its value does not."""
+    return any(isinstance(state, ListState) for state in sli.formula.states.values())
+
+
+def _differing(published: pd.DataFrame, recomputed: Mapping[str, Floats], may_round: bool) -> Iterator[tuple[int, str]]:
     """What differs between published columns and those of the same rows: the place of the row, and the text."""
     bound = np.nan_to_num(published.error_bound.to_numpy())
+    width = np.nan_to_num(recomputed["ci_high"] - recomputed["ci_low"]) * may_round
     for name, numbers in recomputed.items():
+        allowed, what = (bound, "") if name == "value" else (width / 100, f"{name} ")
         shown = published[name].to_numpy()
-        apart = ~np.isnan(numbers) & (np.abs(shown - numbers) > TOLERANCE * np.abs(numbers) + 1e-12 + bound)
+        apart = ~np.isnan(numbers) & (np.abs(shown - numbers) > TOLERANCE * np.abs(numbers) + 1e-12 + allowed)
         differs = (np.isnan(shown) != np.isnan(numbers)) | apart
-        what = "" if name == "value" else f"{name} "
         for i in np.flatnonzero(differs & ((name == "value") | (bound == 0))):
             yield int(i), f"{what}{shown[i]} published, {numbers[i]} recomputed"

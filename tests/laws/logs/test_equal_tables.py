@@ -96,42 +96,50 @@ PAYLOAD = PREDICTIONS[["output_id", "predicted_at"]].assign(
 )
 WORDS = FEEDBACK.assign(label=np.where(FEEDBACK.label == 1, "yes", "no"))
 MAPPED = {"positive": ["yes"], "negative": ["no"]}
+TWO_MODELS = twice(PREDICTIONS, "model", "a", "b", score=0.5)
 SHAPES: Mapping[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
-    "milliseconds": (
-        PREDICTIONS.assign(predicted_at=micros(PREDICTIONS.predicted_at) // 1000),
-        FEEDBACK.assign(known_at=micros(FEEDBACK.known_at) * 1000),
-        {"time": {"column": "predicted_at", "unit": "ms"}},
-        {"time": {"column": "known_at", "unit": "ns"}},
+    "milliseconds and nanoseconds, rows of other systems": (
+        twice(PREDICTIONS, "env", "prod", "test", score=0.5).assign(
+            predicted_at=lambda rows: micros(rows.predicted_at) // 1000
+        ),
+        twice(FEEDBACK, "kind", "chargeback", "review", label=1).assign(
+            known_at=lambda rows: micros(rows.known_at) * 1000
+        ),
+        {"time": {"column": "predicted_at", "unit": "ms"}, "where": "env = 'prod' AND score IS NOT NULL"},
+        {"time": {"column": "known_at", "unit": "ns"}, "where": "lower(kind) = 'chargeback'"},
     ),
-    "fractions of seconds": (
-        PREDICTIONS.assign(predicted_at=micros(PREDICTIONS.predicted_at) / 1e6),
-        FEEDBACK.assign(known_at=(micros(FEEDBACK.known_at) / 1e6).map("{:.3f}".format)),
-        {"time": {"column": "predicted_at", "unit": "s"}},
-        {"time": {"column": "known_at", "unit": "s"}},
+    "fractions of seconds, whole numbers as ids, which are floats with nulls in feedback": (
+        PREDICTIONS.assign(output_id=NUMBER, predicted_at=micros(PREDICTIONS.predicted_at) / 1e6),
+        FEEDBACK.assign(
+            output_id=KNOWN_NUMBER.astype(float), known_at=(micros(FEEDBACK.known_at) / 1e6).map("{:.3f}".format)
+        ),
+        {"id": {"column": "output_id", "type": "text"}, "time": {"column": "predicted_at", "unit": "s"}},
+        {"id": {"column": "output_id", "type": "text"}, "time": {"column": "known_at", "unit": "s"}},
     ),
-    "ISO texts": (
-        PREDICTIONS.assign(predicted_at=PREDICTIONS.predicted_at.dt.tz_convert("Asia/Kolkata").astype(str)),
-        FEEDBACK.assign(known_at=FEEDBACK.known_at.dt.strftime("%Y-%m-%dT%H:%M:%S.%f")),
-        {},
-        {},
-    ),
-    "texts with a format": (
-        PREDICTIONS.assign(predicted_at=PREDICTIONS.predicted_at.dt.strftime("%d/%m/%Y %H:%M:%S.%f")),
-        FEEDBACK.assign(known_at=FEEDBACK.known_at.dt.strftime("%d.%m.%y %H:%M:%S.%f %z")),
-        {"time": {"column": "predicted_at", "format": "%d/%m/%Y %H:%M:%S.%f"}},
-        {"time": {"column": "known_at", "format": "%d.%m.%y %H:%M:%S.%f %z"}},
-    ),
-    "rows of other systems": (
-        twice(PREDICTIONS, "env", "prod", "test", score=0.5),
-        twice(FEEDBACK, "kind", "chargeback", "review", label=1),
-        {"where": "env = 'prod' AND score IS NOT NULL"},
-        {"where": "lower(kind) = 'chargeback'"},
-    ),
-    "folders of models, and texts as labels": (
-        folders(twice(PREDICTIONS, "model", "a", "b", score=0.5), "model"),
-        WORDS,
+    "ISO texts, folders of models, and texts as labels": (
+        folders(
+            TWO_MODELS.assign(predicted_at=TWO_MODELS.predicted_at.dt.tz_convert("Asia/Kolkata").astype(str)), "model"
+        ),
+        WORDS.assign(known_at=WORDS.known_at.dt.strftime("%Y-%m-%dT%H:%M:%S.%f")),
         {"where": "model IN ('a')"},
         {"labels": MAPPED},
+    ),
+    "texts with a format, SQL, and false as the positive label": (
+        PREDICTIONS.assign(
+            predicted_at=PREDICTIONS.predicted_at.dt.strftime("%d/%m/%Y %H:%M:%S.%f"),
+            score=PREDICTIONS.score * 2,
+            country=PREDICTIONS.country.str.upper(),
+        ),
+        FEEDBACK.assign(known_at=FEEDBACK.known_at.dt.strftime("%d.%m.%y %H:%M:%S.%f %z"), label=FEEDBACK.label == 0),
+        {
+            "time": {"column": "predicted_at", "format": "%d/%m/%Y %H:%M:%S.%f"},
+            "value": {"sql": "score / 2"},
+            "columns": {"country": "lower(country)"},
+        },
+        {
+            "time": {"column": "known_at", "format": "%d.%m.%y %H:%M:%S.%f %z"},
+            "labels": {"positive": [False], "negative": [True]},
+        },
     ),
     "struct, list and map, and -1 and 1 as labels": (
         NESTED,
@@ -139,32 +147,24 @@ SHAPES: Mapping[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]] = {
         {"value": "output.scores[2]", "columns": {"country": "tags.country"}},
         {"labels": {"positive": [1], "negative": [-1]}},
     ),
-    "JSON": (PAYLOAD, FEEDBACK, {"value": "payload.score", "columns": {"country": "payload.geo[1].country"}}, {}),
-    "SQL, and false as the positive label": (
-        PREDICTIONS.assign(score=PREDICTIONS.score * 2, country=PREDICTIONS.country.str.upper()),
-        FEEDBACK.assign(label=FEEDBACK.label == 0),
-        {"value": {"sql": "score / 2"}, "columns": {"country": "lower(country)"}},
-        {"labels": {"positive": [False], "negative": [True]}},
+    "JSON, and whole numbers in one log that are texts in the other": (
+        PAYLOAD.assign(output_id=NUMBER),
+        FEEDBACK.assign(output_id=KNOWN_NUMBER.astype(str)),
+        {
+            "id": {"column": "output_id", "type": "text"},
+            "value": "payload.score",
+            "columns": {"country": "payload.geo[1].country"},
+        },
+        {"id": {"column": "output_id", "type": "text"}},
     ),
     "ids of two columns": (
-        twice(PREDICTIONS, "model", "a", "b", score=0.5),
+        TWO_MODELS,
         FEEDBACK.assign(model="a"),
         {"id": ["output_id", "model"], "where": "model = 'a'"},
         {"id": ["output_id", "model"]},
     ),
-    "whole numbers, and floats with nulls": (
-        PREDICTIONS.assign(output_id=NUMBER),
-        FEEDBACK.assign(output_id=KNOWN_NUMBER.astype(float)),
-        {"id": {"column": "output_id", "type": "text"}},
-        {"id": {"column": "output_id", "type": "text"}},
-    ),
-    "whole numbers and texts": (
-        PREDICTIONS.assign(output_id=NUMBER),
-        FEEDBACK.assign(output_id=KNOWN_NUMBER.astype(str)),
-        {"id": {"column": "output_id", "type": "text"}},
-        {"id": {"column": "output_id", "type": "text"}},
-    ),
 }
+"""Each shape of a time, an id, a value and a label once; several in one log, since each is a key of its own."""
 
 
 def written(root: Path, predictions: Any, feedback: Any) -> None:

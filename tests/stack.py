@@ -145,22 +145,26 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, cluster: bool = True) -> Iterator[Stack]:
+def running_stack(folder: Path, server: int | None = None) -> Iterator[Stack]:
     """All services of the compose file, in the order of their dependencies; the deployments are made.
 
-    Without `cluster` the Dask scheduler and workers are left out.
+    Where the port of a Prefect `server` is given, it stands for that of the file, its database and the Dask cluster,
+    which take five times as long as all others.
     """
     numbers = ["4200", "8080", "8333", "8786", "8787"]
     with ExitStack() as stack:
-        database = stack.enter_context(servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect"))
         ports = dict(zip(numbers, servers.free_ports(len(numbers)), strict=True))
-        made = Stack(folder, ports | {"5432": database, "8789": 0})
+        if server is None:
+            ports["5432"] = stack.enter_context(servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect"))
+        else:
+            ports |= {"4200": server, "5432": 0}
+        made = Stack(folder, ports | {"8789": 0})
         s3 = [*made.command("s3"), *servers.s3_places(folder / "objects")]
         env = made.environment("s3")
         child = stack.enter_context(servers.process([str(servers.BIN / "weed"), *s3], folder / "s3.log", env))
         servers.wait_for(made.storage["AWS_ENDPOINT_URL"], child, folder / "s3.log", 60)
-        stack.enter_context(made.running("prefect-server"))
-        if cluster:
+        if server is None:
+            stack.enter_context(made.running("prefect-server"))
             stack.enter_context(made.running("dask-scheduler"))
             for number in range(COMPOSE["services"]["dask-worker"]["deploy"]["replicas"]):
                 stack.enter_context(made.running("dask-worker", 2 + number))

@@ -24,13 +24,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def short_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The same without the Dask cluster, which takes as much time as all others."""
-    with running_stack(tmp_path_factory.mktemp("stack"), cluster=False) as found:
-        yield found
-
-
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of what it is made of."""

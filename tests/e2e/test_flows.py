@@ -1,8 +1,12 @@
-"""Flows without the stack: one command on one machine, retries, the parameters' form, an automation."""
+"""Flows on one machine: one command that schedules them, retries, the parameters' form, an automation.
+
+One server for all of these tests, that of the command: a server takes as long to start as all else here together.
+"""
 
 from __future__ import annotations
 
 import http.server
+import importlib
 import json
 import logging
 import os
@@ -15,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +33,7 @@ import yaml
 from builders import small_world
 from oracle import Feedback, Prediction
 from scenario import HOUR, Scenario, at, config_of
-from stack import ROOT, Stack
+from stack import COMPOSE, DOTENV, ROOT, Stack, interpolated, running_stack
 
 import sli
 from flows import serving
@@ -52,13 +57,18 @@ def logging_as_before() -> Iterator[None]:
             root.removeHandler(handler)
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Scenario:
-    made = Scenario(tmp_path, WORLD)
+def logged(folder: Path) -> Scenario:
+    """A day of predictions, all labelled, and a config."""
+    made = Scenario(folder, WORLD)
     made.log_predictions("p.parquet", [Prediction(f"{i}", MONDAY + i * HOUR, i / 24, {}) for i in range(24)])
     made.log_feedback("f.parquet", [Feedback(f"{i}", MONDAY + i * HOUR + 1, 1.0) for i in range(24)])
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, tmp_path)))
+    (folder / "c.yaml").write_text(yaml.safe_dump(config_of(WORLD, folder)))
     return made
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    return logged(tmp_path)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -66,46 +76,50 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1", **more}
 
 
-def test_one_command_schedules_and_runs_with_no_server_and_leaves_none(scenario: Scenario) -> None:
-    log, home = scenario.root / "flows.log", scenario.root / "not yet there" / "prefect"
-    command = [
-        sys.executable,
-        "-m",
-        "flows",
-        str(scenario.root / "c.yaml"),
-        "--hourly",
-        "* * * * * */15",
-    ]  # the sixth field is seconds
-    env = environment(PREFECT_HOME=str(home), HOME=str(scenario.root))
-    with servers.process(command, log, env, scenario.root) as child:
+@dataclass
+class Served:
+    """The one command that schedules and runs a config on one machine, which starts a Prefect server."""
+
+    process: subprocess.Popen[bytes]
+    scenario: Scenario
+
+    @property
+    def home(self) -> Path:
+        return self.scenario.root / "not yet there" / "prefect"
+
+    @property
+    def said(self) -> str:
+        return (self.scenario.root / "flows.log").read_text()
+
+    @property
+    def port(self) -> int:
+        return int(re.findall(r"Prefect at http://127\.0\.0\.1:(\d+)\n", self.said)[0])
+
+    def wait_for(self, pattern: str) -> None:
+        """Until it has said what matches a pattern."""
         deadline = time.monotonic() + 180
-        # A task is told as completed before what was published is.
-        while not re.search(r"published.*Finished in state Completed", log.read_text(), re.DOTALL):
-            assert child.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+        while not re.search(pattern, self.said, re.DOTALL):
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
             time.sleep(0.5)
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(60) == 0
-    said = log.read_text()
-    assert re.search(r"Prefect at http://127\.0\.0\.1:\d+\n", said)
-    for line in ("test-hourly  * * * * * */15 UTC", "test-nightly  23 3 * * * UTC", "backfill/test  on demand"):
-        assert line in said
-    assert "stopping; the next start catches up" in said
-    assert "published" in said
-    assert [line for line in said.splitlines() if re.search(r"error|warn|fail|traceback", line, re.IGNORECASE)] == []
-    assert (home / "prefect.db").exists()
-    assert not (scenario.root / ".sli").exists()
-    assert Store(scenario.config.store).published() is not None
-    page = Path(scenario.config.store) / "report.html"
-    assert "accuracy" in page.read_text()
-    links = (
-        sqlite3.connect(home / "prefect.db").execute("SELECT data FROM artifact WHERE key = 'test-report'").fetchall()
-    )
-    assert page.as_uri() in str(links)
-    assert [each.pid for each in psutil.process_iter() if str(home) in environment_of(each)] == []
-    port = int(re.findall(r"Prefect at http://127\.0\.0\.1:(\d+)", said)[0])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The one command while it runs. A signal ends it, and then nothing of it is left."""
+    scenario = logged(tmp_path_factory.mktemp("served"))
+    command = [sys.executable, "-m", "flows", str(scenario.root / "c.yaml"), "--hourly", "* * * * *"]
+    env = environment(PREFECT_HOME=str(scenario.root / "not yet there" / "prefect"), HOME=str(scenario.root))
+    with servers.process(command, scenario.root / "flows.log", env, scenario.root) as process:
+        served = Served(process, scenario)
+        served.wait_for(r"backfill/test  on demand")
+        yield served
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert "stopping; the next start catches up" in served.said
+    assert [each.pid for each in psutil.process_iter() if str(served.home) in environment_of(each)] == []
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
+        assert probe.connect_ex(("127.0.0.1", served.port)) != 0
 
 
 def environment_of(process: psutil.Process) -> str:
@@ -346,6 +360,13 @@ class Flows:
 
 
 @pytest.fixture(scope="module")
+def short_stack(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The services of docker-compose.yml beside another server than its own."""
+    with running_stack(tmp_path_factory.mktemp("stack"), server=served.port) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def flow_runs(short_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
     folder = tmp_path_factory.mktemp("flows")
     env = environment(PREFECT_API_URL=short_stack.api, PREFECT_HOME=str(folder / "prefect"))
@@ -413,6 +434,30 @@ def test_the_form_in_the_ui_explains_every_parameter_and_admits_no_other(short_s
     for name, each in job["properties"].items():
         assert each["title"], name
         assert len(each["description"]) > 10, name
+
+
+def test_the_server_of_the_compose_file_has_only_options_and_settings_that_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Started as a whole it takes longer: `make soak`.
+    from prefect.cli._app import _app
+    from prefect.settings import Settings
+
+    program, *arguments = COMPOSE["services"]["prefect-server"]["command"]
+    command, given, _ = _app.parse_args(arguments, exit_on_error=False, print_error=False)
+    assert (program, command.__name__, given.arguments) == ("prefect", "start", {"host": "0.0.0.0", "port": 4200})
+    settings = COMPOSE["services"]["prefect-server"]["environment"]
+    for name in settings:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", "1")  # so that no address is the default
+    before = Settings().model_dump()
+    for name, text in settings.items():
+        value = interpolated(str(text), DOTENV)
+        monkeypatch.setenv(name, value)
+        assert Settings().model_dump() != before, f"{name} is not a setting"
+        if name == "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE":
+            importlib.import_module(value)
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -492,3 +537,22 @@ def test_what_cannot_be_shown_does_not_end_the_work_and_conflicts_are_told(
     assert "the outcome could not be shown" in errors
     assert "the report could not be shown" in errors
     assert "in conflict: predictions, 23 of 48 rows (47.9%) of 2024-01-15" in out
+
+
+def test_one_command_schedules_and_runs_with_no_server_there(served: Served) -> None:
+    # A task is told as completed before what was published is.
+    served.wait_for(r"published.*Finished in state Completed")
+    for line in ("test-hourly  * * * * * UTC", "test-nightly  23 3 * * * UTC", "backfill/test  on demand"):
+        assert line in served.said
+    wrong = re.compile("error|warn|fail|traceback", re.IGNORECASE)
+    assert [line for line in served.said.splitlines() if wrong.search(line)] == []
+    database = served.home / "prefect.db"
+    assert database.exists()
+    assert not (served.scenario.root / ".sli").exists()
+    store = served.scenario.config.store
+    assert Store(store).published() is not None
+    page = Path(store) / "report.html"
+    assert "accuracy" in page.read_text()
+    with closing(sqlite3.connect(database)) as connection:
+        links = connection.execute("SELECT data FROM artifact WHERE key = 'test-report'").fetchall()
+    assert page.as_uri() in str(links)

@@ -97,8 +97,8 @@ def assert_right(scenario: Scenario, runs: int = 3) -> None:
 
 ACTIONS = {"fails": fails(), "loses its answer": loses_its_answer(), "is torn": torn()}
 EITHER = "loses its answer or is torn"
-"""Each write in one of the ways that leave something. What one that fails leaves, the write before leaves that loses its
-answer."""
+"""Each write in one of the two ways that leave something: a write that fails leaves what the one before it leaves that
+loses its answer."""
 SOAK = pytest.mark.soak
 FAULTS = [EITHER, *(pytest.param(fault, marks=SOAK) for fault in ACTIONS)]
 

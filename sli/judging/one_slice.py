@@ -273,7 +273,7 @@ class Slices:
         states = {id: state for id, state in self.states.items() if id in tiles.schema.names}
         with connected(self.config.parallel, self.config.task_memory) as con:
             tree = TileTree(con, TileTables(_at(tiles, 0)), states, self.config.tile, {})
-            merged = tree.merge(np.array([0]), np.array([self.config.tile]), disjoint=True)
+            merged = tree.merge(np.array([0]), np.array([self.config.tile]))
             return tree.as_tiles(merged).select(tiles.schema.names)
 
     def _side(self, found: _Evaluated, number: int, slice: str, window: Interval) -> Side:

@@ -42,7 +42,7 @@ def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Tab
     )
     with connected(config.parallel, config.task_memory) as con:
         tree = TileTree(con, TileTables(tiles), _merging(config), config.tile, {})
-        packed = tree.as_tiles(tree.merge(starts, ends, disjoint=True))
+        packed = tree.as_tiles(tree.merge(starts, ends))
     at = integers(packed.column("w"))
     day = np.array(filled, dtype=object)[at]
     return (

@@ -100,11 +100,15 @@ class Evaluation:
         """Values of all SLIs, one row a window and slice with predictions, ordered by these. Raises OutOfMemory."""
         most = self.tree.most_rows(starts, ends) * ADDED * (4 + len(self.tree.columns))
 
-        def work(first: int, last: int) -> Iterator[Batch]:
+        def merged_together(first: int, last: int) -> Iterator[Batch]:
             return self._batches_of_windows(first, last, grain, starts, ends)
 
-        for first, last in stretches(most, self._budget):
-            yield from self._halve_if_too_large(work, first, last)
+        def sharing(first: int, last: int) -> Iterator[Batch]:
+            self.tree.share(*self._with_previous(grain, starts[first:last], ends[first:last]))
+            for begin, end in stretches(most[first:last], self._budget):
+                yield from self._halve_if_too_large(merged_together, first + begin, first + end)
+
+        yield from self._halve_if_too_large(sharing, 0, len(starts))
 
     def distribution(self, state: ListState, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Keyed]:
         """One row a window and slice, and what these rows have of a state that is `keyed`."""
@@ -213,6 +217,13 @@ class Evaluation:
         """The states of the SLIs that are compared with a reference."""
         states = states_of(sli for sli in self.slis if sli.reference == reference)
         return {id: state for id, state in states.items() if state.merges}
+
+    def _with_previous(self, grain: Grain, starts: Instants, ends: Instants) -> tuple[Instants, Instants]:
+        """The windows, and those before them if an SLI is compared with these."""
+        if not any(sli.reference is not None and sli.reference.kind == "previous" for sli in self.slis):
+            return starts, ends
+        before = grain.before(self.config.zone, starts, ends)
+        return np.concatenate([starts, before]), np.concatenate([ends, starts])
 
     def _reference_rows(
         self, reference: Reference, grain: Grain, rows: Rows, starts: Instants, ends: Instants

@@ -1,7 +1,7 @@
 """The lists of a state in memory: those of tiles and day tiles, and those of larger nodes, merged from them.
 
-A row of some windows, or a node, is the merge of a few pieces: lists of nodes. Limit: the lists of all loaded tiles are
-in memory, and of a batch of rows also their pieces.
+A row of some windows, or a larger node, is the merge of a few pieces: lists of nodes. Limit: the lists of all loaded
+tiles are in memory, and of a batch of rows also their pieces.
 """
 
 from __future__ import annotations
@@ -20,58 +20,51 @@ TOGETHER = 1 << 17
 
 
 class Pieces(NamedTuple):
-    """The lists that some rows are merged from, one element a list: its row, ascending, where it lies and its position
-    there."""
+    """The lists that some rows are merged from, one element a list: its row, ascending, and its position among all."""
 
     row: Integers
-    source: Integers
-    """The level of the tree; while lists are merged, their shelf."""
     position: Integers
 
     def part(self, first: int, last: int) -> Pieces:
         """The pieces of the rows from `first` up to `last`, which become the rows from 0 on."""
         a, b = np.searchsorted(self.row, [first, last])
-        return Pieces(self.row[a:b] - first, self.source[a:b], self.position[a:b])
+        return Pieces(self.row[a:b] - first, self.position[a:b])
 
 
 class StoredLists:
-    """The lists of one state: those of all tiles and day tiles, in the order of their table, and those of levels."""
+    """The lists of one state by their positions: those of all tiles and day tiles, and then those of larger nodes."""
 
     def __init__(self, state: ListState, tiles: ChunkedColumn) -> None:
         self.state = state
         self.shelves = [Lists(*flatten_lists(chunk, list(state.fields))) for chunk in tiles.chunks]
-        """Lists that are stored together: a shelf for each chunk of the table, where they lie already, and each level.
-        """
+        """Lists that lie together: each chunk of the table of tiles, and what was added at once."""
         self.first = np.cumsum([0, *map(len, tiles.chunks)])[:-1]
-        """The position of the first list of each chunk."""
-        self.shelf_of: dict[int, int] = {}
-        """The shelf of each level above the tiles and day tiles."""
+        """The position of the first list of each shelf."""
 
-    def add_level(self, level: int, pieces: Pieces, rows: int) -> None:
-        """Merge the lists of a level, each from its pieces."""
-        merged = self.merge(pieces, rows)
-        self.shelf_of[level] = len(self.shelves)
-        self.shelves.append(merged)
+    def add(self, first: int, pieces: Pieces, rows: int) -> None:
+        """Merge lists from their pieces and store them from position `first` on."""
+        self.shelves.append(self.merge(pieces, rows))
+        self.first = np.append(self.first, first)
 
     def merge(self, pieces: Pieces, rows: int) -> Lists:
         """The list of each row from its pieces."""
-        shelf = np.searchsorted(self.first, pieces.position, side="right") - 1
-        position = pieces.position - (self.first[shelf] if len(shelf) else 0)
-        for level, number in self.shelf_of.items():
-            of_level = pieces.source == level
-            shelf[of_level], position[of_level] = number, pieces.position[of_level]
-        placed = Pieces(pieces.row, shelf, position)
-        parts = [self._merge(placed.part(first, last), last - first) for first, last in self._stretches(placed, rows)]
+        cuts = list(self._stretches(pieces, rows))
+        parts = [self._merge(pieces.part(first, last), last - first) for first, last in cuts]
         return parts[0] if len(parts) == 1 else _laid_end_to_end(parts)
 
-    def _stretches(self, placed: Pieces, rows: int) -> Iterator[tuple[int, int]]:
+    def _by_shelf(self, pieces: Pieces) -> Iterator[tuple[Integers, Lists, Integers]]:
+        """For each shelf that has some of the pieces: which ones, its lists, and the places of the pieces there."""
+        shelf = np.searchsorted(self.first, pieces.position, side="right") - 1
+        for number in np.unique(shelf).tolist():
+            there = np.flatnonzero(shelf == number)
+            yield there, self.shelves[number], pieces.position[there] - self.first[number]
+
+    def _stretches(self, pieces: Pieces, rows: int) -> Iterator[tuple[int, int]]:
         """Rows whose pieces have about TOGETHER elements; more only if it is a single row."""
-        sizes = np.zeros(len(placed.row), dtype=np.int64)
-        for number in np.unique(placed.source).tolist():
-            of_shelf, offsets = placed.source == number, self.shelves[number].offsets
-            at = placed.position[of_shelf]
-            sizes[of_shelf] = offsets[at + 1] - offsets[at]
-        reached = np.cumsum(np.bincount(placed.row, weights=sizes, minlength=rows))
+        sizes = np.zeros(len(pieces.row), dtype=np.int64)
+        for there, lists, at in self._by_shelf(pieces):
+            sizes[there] = lists.offsets[at + 1] - lists.offsets[at]
+        reached = np.cumsum(np.bincount(pieces.row, weights=sizes, minlength=rows))
         first = 0
         while first < rows:
             before = reached[first - 1] if first else 0
@@ -81,16 +74,15 @@ class StoredLists:
         if not rows:
             yield 0, 0
 
-    def _merge(self, placed: Pieces, rows: int) -> Lists:
+    def _merge(self, pieces: Pieces, rows: int) -> Lists:
         owners = [np.array([], dtype=np.int64)]
         elements: list[Elements] = []
-        for number in np.unique(placed.source).tolist():
-            of_shelf, lists = np.flatnonzero(placed.source == number), self.shelves[number]
-            offsets, at = rows_at(lists.offsets, placed.position[of_shelf])
-            owners.append(np.repeat(placed.row[of_shelf], np.diff(offsets)))
+        for there, lists, places in self._by_shelf(pieces):
+            offsets, at = rows_at(lists.offsets, places)
+            owners.append(np.repeat(pieces.row[there], np.diff(offsets)))
             elements.append({name: column.take(integer_column(at)) for name, column in lists.elements.items()})
         owner, joined = np.concatenate(owners), concat_columns(elements or [self.state.nothing])
-        if len(elements) == 1 and (np.diff(placed.row) > 0).all():
+        if len(elements) == 1 and (np.diff(pieces.row) > 0).all():
             # Each row is one list, or none, and a list is stored in order.
             return Lists(np.searchsorted(owner, np.arange(rows + 1)), joined)
         return self.state.merge(owner, rows, joined)

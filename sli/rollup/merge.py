@@ -1,7 +1,8 @@
 """Tiles merged into a tree in DuckDB, and each window as the merge of the few nodes that cover it.
 
-So windows of an hour, a day, 30 days and all the time since deployment cost about the same. States of parts are
-merged here, lists in `lists` and for some of the rows at a time. Limit: all tiles of the windows are in memory.
+A larger node is built once two windows share it, so many long windows cost little more than as many short ones. States
+of parts are merged here, lists in `lists` and for some of the rows at a time. Limit: all tiles of the windows are in
+memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.interval import Instants
 from sli.engine.arrow import list_column
-from sli.rollup.cover import DAYS, RADIX, Timeline
+from sli.rollup.cover import DAYS, NONE, Cover, Timeline
 from sli.rollup.lists import Pieces, StoredLists
 from sli.slices import OTHER, SliceBy, slice_text
 from sli.slis import State
@@ -103,8 +104,10 @@ class TileTree:
         self.slices = int(con.execute("SELECT count(*) FROM slices").fetchall()[0][0])
         self.starts = [np.sort(own * tile), *([] if days is None else [_starts(days)])]
         self._distinct_values: dict[str, int] = {}
-        self._built = {0: 0, DAYS: 0}
-        """How many levels are built so far above the tiles (0) and above the day tiles (DAYS)."""
+        self.built: dict[int, Integers] = {}
+        """The numbers of the larger nodes that are built so far, by their level."""
+        self.next = len(self.placed)
+        """The position of the lists of the next larger node."""
         self._load_tiles()
 
     def _cap(self, caps: Mapping[SliceBy, int]) -> None:
@@ -150,33 +153,45 @@ class TileTree:
         """SQL that merges the parts of states."""
         return "".join(f", {part.merge}({name}) AS {name}" for name, part in self.columns.items())
 
-    def _build_levels(self, first: int, steps: int) -> None:
-        """Build `steps` levels above level `first` (0 or DAYS), each from the level below it."""
-        away = 1 if first == 0 else -1
-        while self._built[first] < steps:
-            below = first + away * self._built[first]
-            level = below + away
-            # A level that ran out of memory is built again.
-            self.con.execute(f"DELETE FROM nodes WHERE level = {level}")
-            self.con.execute(
-                f"INSERT INTO nodes SELECT {level} AS level, number // {RADIX} AS number, code, "
-                f"row_number() OVER (ORDER BY number // {RADIX}, code) - 1 AS position{self._merged_columns()} "
-                f"FROM nodes WHERE level = {below} GROUP BY number // {RADIX}, code"
+    def share(self, starts: Instants, ends: Instants) -> None:
+        """Build the larger nodes that at least two of these windows share; all or some of them are merged next."""
+        worth = self.timeline.cover(starts, ends).shared(self.built)
+        for level in sorted(worth, key=abs):
+            self._build(level, worth[level])
+
+    def _build(self, level: int, numbers: Integers) -> None:
+        """Build the nodes of a level with these numbers."""
+        nodes = Cover(numbers, np.full(len(numbers), level), numbers).parts().of(self.built)
+        self._register(nodes, "smaller")
+        first = self.next
+        self.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE larger AS SELECT {level}::BIGINT AS level, w AS number, code, "
+            f"{first} + row_number() OVER (ORDER BY w, code) - 1 AS position{self._merged_columns()} "
+            "FROM cover_smaller JOIN nodes USING (level, number) GROUP BY w, code"
+        )
+        if self.lists:
+            rows = int(self.con.execute("SELECT count(*) FROM larger").fetchall()[0][0])
+            self.next += rows
+            pieces = self._pieces(
+                f"SELECT l.position - {first} AS row, n.position FROM cover_smaller JOIN nodes n USING (level, number) "
+                "JOIN larger l ON l.number = w AND l.code = n.code"
             )
-            if self.lists:
-                rows = int(self.con.execute(f"SELECT count(*) FROM nodes WHERE level = {level}").fetchall()[0][0])
-                pieces = self._pieces(
-                    "SELECT n.position AS row, b.level, b.position FROM nodes b JOIN nodes n ON n.code = b.code "
-                    f"AND n.number = b.number // {RADIX} WHERE n.level = {level} AND b.level = {below}"
-                )
-                for state in self.lists:
-                    self._lists_of(state).add_level(level, pieces, rows)
-            self._built[first] += 1
+            for state in self.lists:
+                self._lists_of(state).add(first, pieces, rows)
+        # Last, so that nothing is half built where memory runs out.
+        self.con.execute("INSERT INTO nodes FROM larger")
+        self.built[level] = np.concatenate([self.built.get(level, NONE), numbers])
+
+    def _register(self, nodes: Cover, name: str) -> None:
+        """Create table `cover_<name>`."""
+        columns = {"w": nodes.window, "level": nodes.level, "number": nodes.number}
+        self.con.register("cover_arrow", pa.table({name: pa.array(column) for name, column in columns.items()}))
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE cover_{name} AS FROM cover_arrow")
 
     def _pieces(self, sql: str) -> Pieces:
         """The lists that rows are merged from, in the order of the rows."""
         table = self.con.sql(f"FROM ({sql}) ORDER BY row").to_arrow_table()
-        return Pieces(*(integers(table.column(name)) for name in ("row", "level", "position")))
+        return Pieces(*(integers(table.column(name)) for name in ("row", "position")))
 
     def distinct(self, state: ListState) -> int:
         """How many different values the lists of a state have in all tiles together, or more than its lists keep."""
@@ -191,22 +206,13 @@ class TileTree:
         counts = sum(np.searchsorted(tiles, ends) - np.searchsorted(tiles, starts) for tiles in self.starts)
         return np.minimum(counts, self.slices).astype(np.int64)
 
-    def merge(
-        self, starts: Instants, ends: Instants, disjoint: bool = False, capped: bool = True, side: str = OWN
-    ) -> Rows:
+    def merge(self, starts: Instants, ends: Instants, capped: bool = True, side: str = OWN) -> Rows:
         """Merge the parts of states: one row per window and slice with predictions.
 
-        `disjoint` says that no two windows share a tile, so that larger nodes do not pay. Without `capped` no slice
-        becomes part of "(other)". Lists are merged later, by `values` or `as_tiles`.
+        Without `capped` no slice becomes part of "(other)". Lists are merged later, by `values` or `as_tiles`.
         """
-        nodes = self.timeline.cover(starts, ends, disjoint)
-        self._build_levels(0, int(nodes.level.max(initial=0)))
-        self._build_levels(DAYS, DAYS - int(nodes.level.min(initial=DAYS)))
-        self.con.register(
-            "cover_arrow",
-            pa.table({"w": pa.array(nodes.window), "level": pa.array(nodes.level), "number": pa.array(nodes.number)}),
-        )
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE cover_{side} AS FROM cover_arrow")
+        self.share(starts, ends)
+        self._register(self.timeline.cover(starts, ends).of(self.built), side)
         self._place(capped, side)
         nodes_of_rows = f"cover_{side} JOIN nodes USING (level, number) JOIN placed_{side} USING (w, code)"
         self.con.execute(
@@ -217,7 +223,7 @@ class TileTree:
             f"SELECT w, p.target AS code, s.slice_by, s.slice, {read_sql(self.columns)} FROM merged "
             f"JOIN {_places(side)} p USING (row) JOIN slices s ON s.code = p.target ORDER BY row"
         ).to_arrow_table()
-        pieces = self._pieces(f"SELECT row, level, position FROM {nodes_of_rows}") if self.lists else NO_PIECES
+        pieces = self._pieces(f"SELECT row, position FROM {nodes_of_rows}") if self.lists else NO_PIECES
         return Rows(rows, pieces, side)
 
     def _place(self, capped: bool, side: str) -> None:

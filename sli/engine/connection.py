@@ -17,14 +17,17 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from sli.engine.interrupts import make_stoppable
 from sli.engine.storage import message_of
 from sli.errors import EngineError, OutOfMemory
+
+if TYPE_CHECKING:
+    import duckdb
 
 PREFIX = "sli-spills-"
 """How the names of these folders begin."""
@@ -43,15 +46,20 @@ def connect(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
 def connected(threads: int, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `connect`, but the database goes on to the next that asks, since opening one takes 30 ms.
 
-    For queries on Arrow tables: create only temporary tables, read no files, and change no setting of the database.
+    A database with file systems of its own, or whose queries read files or return Arrow in another way than at first,
+    goes to nobody else. In any other create only temporary tables.
     """
     database = _idle_database(threads, memory)
     with database.cursor() as con:
         _begin_session(con, memory)
         yield con
-    _IDLE.setdefault((threads, memory), []).append(database)
+        reusable = not con.list_filesystems() and bool(con.execute(AS_AT_FIRST).fetchall()[0][0])
+    if reusable:
+        _IDLE.setdefault((threads, memory), []).append(database)
 
 
+AS_AT_FIRST = "SELECT current_setting('enable_external_access') AND NOT current_setting('arrow_lossless_conversion')"
+"""Whether the settings that tasks change, for all who use a database, are as in a new one."""
 Limits = tuple[int, int]
 """Threads and memory."""
 _IDLE: dict[Limits, list[duckdb.DuckDBPyConnection]] = {}
@@ -71,6 +79,8 @@ def _idle_database(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
 
 
 def _new_database(threads: int, memory: int) -> duckdb.DuckDBPyConnection:
+    import duckdb  # not at the top: a run that finds nothing to do needs no DuckDB
+
     database = duckdb.connect(
         config={
             "threads": threads,
@@ -101,6 +111,8 @@ def _begin_session(con: duckdb.DuckDBPyConnection, memory: int) -> None:
 
 @functools.cache
 def _scratch_database() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
     database = duckdb.connect()
     _prepare(database)
     return database
@@ -115,10 +127,10 @@ def scratch() -> duckdb.DuckDBPyConnection:
 
 
 RAISED = {
-    "Out of Memory Error": duckdb.OutOfMemoryException,
-    "INTERRUPT Error": duckdb.InterruptException,
-    "IO Error": duckdb.IOException,
-    "HTTP Error": duckdb.IOException,
+    "Out of Memory Error": "OutOfMemoryException",
+    "INTERRUPT Error": "InterruptException",
+    "IO Error": "IOException",
+    "HTTP Error": "IOException",
 }
 """What DuckDB raises for the errors whose texts begin like this; for others a plain `duckdb.Error` is enough."""
 
@@ -132,11 +144,16 @@ def batches_of(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.RecordBa
         kind, colon, _ = str(error).partition(": ")
         if not colon or not kind.endswith(" Error"):
             raise
-        raise RAISED.get(kind, duckdb.Error)(str(error)) from error
+        import duckdb
+
+        raised: type[Exception] = getattr(duckdb, RAISED.get(kind, "Error"))
+        raise raised(str(error)) from error
 
 
 def task_error(error: Exception, where: str) -> EngineError:
     """The error to raise for a query that failed although all of its files can be read."""
+    import duckdb
+
     if isinstance(error, duckdb.OutOfMemoryException):
         return out_of_memory(where, message_of(error))
     if raised := PYTHON_ERROR.match(str(error)):
@@ -158,6 +175,8 @@ def out_of_memory(where: str, found: str) -> OutOfMemory:
 @contextmanager
 def within_memory(where: str) -> Iterator[None]:
     """Raise OutOfMemory where a query inside the block takes more memory than it may."""
+    import duckdb
+
     try:
         yield
     except duckdb.OutOfMemoryException as error:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sli.calendar.interval import Interval
-from sli.engine.connection import connect, out_of_memory, task_error
+from sli.engine.connection import connect, connected, out_of_memory, task_error
 from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.logs import storage as logs
@@ -22,6 +22,9 @@ from sli.logs.files import LogFile, Problem, UnreadableFiles
 from sli.logs.log import Log
 from sli.logs.reader import rows_sql
 from sli.masking import masked
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @contextmanager
@@ -33,9 +36,11 @@ def reading(
     Raises UnreadableFiles for files that turn out unreadable beyond their footer, OutOfMemory, and EngineError for
     anything else.
     """
-    con = connect(threads, memory)
+    import duckdb
+
     try:
-        yield con
+        with connected(threads, memory) as con:
+            yield con
     except duckdb.InterruptException:
         raise
     except duckdb.OutOfMemoryException as error:
@@ -45,7 +50,6 @@ def reading(
             check_readable(files, log, error)
         raise task_error(error, where) from error
     finally:
-        con.close()
         # Arrow keeps freed memory for later, which Dask would count as memory of the worker.
         pa.default_memory_pool().release_unused()
 
@@ -79,6 +83,8 @@ def check_readable(files: Iterable[LogFile], log: Log, error: Exception) -> None
 
 def _problem(file: LogFile, log: Log) -> Problem | None:
     """Why the rows of a file cannot be read; None if they can. Reads all of them."""
+    import duckdb
+
     con = connect(1, 0)
     try:
         rows = rows_sql(con, [file], log, Interval(-(2**56), 2**56))

@@ -18,7 +18,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-import duckdb
 import pyarrow as pa
 
 from sli.engine.expression import CHECK_SECONDS, locked_database, named_columns, run_within
@@ -198,6 +197,8 @@ def _types_of_sql(field: str, schema: pa.Schema, hive: Collection[str]) -> dict[
 @functools.lru_cache(maxsize=1024)
 def sql_type(text: str, columns: tuple[pa.Field[pa.DataType], ...]) -> str:
     """The Arrow type of an SQL expression over columns of these types. Raises Unresolved if it does not fit them."""
+    import duckdb
+
     con = locked_database().cursor()
     empty = pa.schema(list(columns) or [pa.field("nothing", pa.null())]).empty_table()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
-import duckdb
-
 from sli.config.log_sections import Feedback, IdSetting, Predictions, TimeColumn, TimeFrom, TypedId
 from sli.config.model import Config
 from sli.engine.expression import locked_database, named_columns
@@ -208,6 +206,8 @@ def check_expressions(log: Log) -> None:
 
 def _check_format(format: str, where: str) -> None:
     """Raise ConfigError for a format of times that DuckDB does not know."""
+    import duckdb
+
     expected = 'the codes of strptime, for example "%d/%m/%Y %H:%M"'
     try:
         locked_database().cursor().execute("SELECT try_strptime('', ?)", [format])

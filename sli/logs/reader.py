@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +26,8 @@ from sli.logs.values import id_sql, value_sql
 from sli.logs.where import where_sql
 
 if TYPE_CHECKING:
+    import duckdb
+
     from sli.logs.prefetch import PrefetchFileSystem
 
 PREFETCH_SHARE = 5

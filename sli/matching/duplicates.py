@@ -7,8 +7,8 @@ say otherwise (`keep`). Limit: a task sees only its own rows; `other_tiles` find
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from sli.engine.connection import repeated_keys
@@ -16,6 +16,9 @@ from sli.engine.sql import quoted, text_of, tile_sql
 from sli.logs.reader import ROW
 from sli.matching.sides import Sides, one_number
 from sli.matching.spec import Spec, named_ids
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def prediction_order(columns: Iterable[str], keep: str) -> str:

@@ -6,7 +6,8 @@ all ids of a task are text in memory, or spilled to its disk.
 
 from __future__ import annotations
 
-import duckdb
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from sli.engine.sql import quoted, tile_sql
@@ -15,6 +16,9 @@ from sli.matching.duplicates import settle_feedback, settle_predictions, take_ou
 from sli.matching.pairs import create_matched, create_pairs
 from sli.matching.sides import Sides, invalid_code, joinable_feedback, one_number, set_aside_invalid
 from sli.matching.spec import Spec
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def join_rows(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec, losers: pa.Table) -> None:

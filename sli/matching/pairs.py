@@ -5,11 +5,14 @@ In view `matched` times and values are numbers; view `pairs` has the columns tha
 
 from __future__ import annotations
 
-import duckdb
+from typing import TYPE_CHECKING
 
 from sli.engine.sql import literal, quoted, text_of, tile_sql
 from sli.matching.sides import Sides
 from sli.matching.spec import Spec
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def create_matched(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:

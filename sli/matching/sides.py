@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from sli.calendar.interval import ALWAYS, BEGINNING, Interval
 from sli.engine.sql import inside_sql, literal, tile_sql
@@ -13,6 +12,9 @@ from sli.logs.reader import count_sql, rows_sql
 from sli.logs.values import is_computed
 from sli.matching.spec import Spec, named_ids
 from sli.planning.tasks import Task
+
+if TYPE_CHECKING:
+    import duckdb
 
 INVALID = {
     1: "no id",

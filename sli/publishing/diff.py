@@ -11,8 +11,8 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +32,9 @@ from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, fl
 from sli.publishing.transaction import Transaction
 from sli.rollup.results import NOTHING, ROLLED, TEXT
 from sli.slis import Sli
+
+if TYPE_CHECKING:
+    import duckdb
 
 ReadRows = Callable[[], pa.Table]
 """Reads the published rows of one grain, in the flat form."""

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 
 from sli.calendar.grain import Grain
@@ -25,6 +25,9 @@ from sli.slis import Reference, Sli, State
 from sli.slis.formula import Values
 from sli.slis.kinds.lists import Keyed, ListState
 from sli.slis.states import Flags, Floats, Integers, Merged
+
+if TYPE_CHECKING:
+    import duckdb
 
 CACHED = 1 << 18
 """How many elements of a list state are evaluated at a time, so that they fit the caches of the processor."""
@@ -125,6 +128,8 @@ class Evaluation:
         self, work: Callable[[int, int], Iterator[Batch]], first: int, last: int
     ) -> Iterator[Batch]:
         """The batches of `work(first, last)`; if that runs out of memory, of both halves. Raises OutOfMemory."""
+        import duckdb
+
         done = 0
         try:
             for batch in work(first, last):

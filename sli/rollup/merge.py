@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +25,9 @@ from sli.slis.kinds.lists import ListState
 from sli.slis.kinds.parts import PartsState, arrays_of, part_columns, read_sql
 from sli.slis.kinds.windows import WindowValues
 from sli.slis.states import Integers, MergedState, integers
+
+if TYPE_CHECKING:
+    import duckdb
 
 NO_PIECES = Pieces(*(np.array([], dtype=np.int64) for _ in Pieces._fields))
 OWN = "own"

@@ -26,7 +26,7 @@ from sli.planning.needs import RECOMPUTE, lacks
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute
 from sli.planning.tasks import TaskSet
-from sli.runs.known import Known, Work, step
+from sli.runs.known import Known, TooLarge, Work, step
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 from sli.slis.states import CannotAmend, with_states
@@ -37,14 +37,6 @@ from sli.tiles.delta import changed_tiles, update_tiles
 from sli.tiles.replace import changed_intervals, with_filled, with_recomputed
 
 LOG = logging.getLogger("sli")
-
-
-class TooLarge(Exception):
-    """Tasks ran out of memory. `error` is raised if smaller tasks do so, too."""
-
-    def __init__(self, error: OutOfMemory) -> None:
-        super().__init__("too large")
-        self.error = error
 
 
 @contextmanager

@@ -8,21 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
+from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.publishing.delta_tables import Within
-from sli.publishing.ids import Ids
 from sli.publishing.store import LAYOUT
 from sli.publishing.transaction import Transaction
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 
+if TYPE_CHECKING:
+    from sli.publishing.ids import Ids
+
 Progress = Callable[[str, int, int], None]
+
+
+class TooLarge(Exception):
+    """Tasks ran out of memory. `error` is raised if smaller tasks do so, too."""
+
+    def __init__(self, error: OutOfMemory) -> None:
+        super().__init__("too large")
+        self.error = error
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow.compute as pc
 
 from sli.calendar.duration import Duration
@@ -94,6 +93,8 @@ class Kept:
 
 def kept_rows(config: Config, plan: Plan) -> list[Kept]:
     """What each `where` leaves of the files that a plan reads, by reading the columns it names. Raises SliError."""
+    import duckdb
+
     logs = [log for log in logs_of(config) if log.where is not None]
     if not logs:
         return []

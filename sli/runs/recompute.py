@@ -1,7 +1,7 @@
 """The run: discover, plan, match, tile, roll up, publish.
 
-`_attempt` plans, then executes the stages of its plan one after another. Limit: if several runs work at once, one
-publishes, and the others plan again, a few times.
+`_attempt` plans, then executes its plan. Limit: if several runs work at once, one publishes, and the others plan again,
+a few times.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from sli.calendar.duration import Duration
 from sli.calendar.interval import iso
@@ -33,19 +31,12 @@ from sli.planning.plan import Plan
 from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
 from sli.planning.request import Request
-from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
 from sli.publishing import turns
-from sli.publishing.audit import audit_rows, current_audit, newly_bad, same_audit, unsliced_rows
-from sli.publishing.commit import Staged, commit, next_state
-from sli.publishing.ids import Ids
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
-from sli.runs.hour_tiles import TooLarge, amend_tiles, fill_tiles, known_before, recompute_tiles
-from sli.runs.known import Known, Progress, Work, step
-from sli.runs.outcome import Outcome, nothing_counts_warnings, nothing_done
+from sli.runs.known import Progress, TooLarge, Work, step
+from sli.runs.outcome import Outcome, nothing_done
 from sli.runs.preview import request_of
-from sli.runs.windows import roll_up_windows
-from sli.schemas import UTC
 from sli.slis.states import CannotAmend
 from sli.tiles.dry_run import check_code, check_names, check_states, load_code
 
@@ -163,6 +154,10 @@ def _attempt(
     outcome = nothing_done(plan, inputs, feedback_warnings(config, inputs.feedback))
     if plan.empty:
         return outcome
+    # Not at the top: a run that finds nothing to do needs no DuckDB.
+    from sli.publishing.ids import Ids
+    from sli.runs.execute import executed
+
     _prepare(config, transaction, plan, turn, inputs)
     work = Work(
         config=config,
@@ -174,25 +169,7 @@ def _attempt(
         progress=progress,
         began=began,
     )
-    known = known_before(work, outcome, plan_with)
-    for number in range(len(known.plan.stages)):
-        known = _execute(work, known.plan.stages[number], known)
-    return known.outcome
-
-
-def _execute(work: Work, stage: Stage, known: Known) -> Known:
-    """What is known once a stage is executed, too."""
-    match stage:
-        case Recompute():
-            return recompute_tiles(work, stage, known)
-        case Amend():
-            return amend_tiles(work, stage, known)
-        case Fill():
-            return fill_tiles(work, stage, known)
-        case RollUp():
-            return roll_up_windows(work, stage, known)
-        case Write():
-            return write_tables(work, known)
+    return executed(work, outcome, plan_with).outcome
 
 
 def _discover(
@@ -220,42 +197,3 @@ def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.T
     if plan.migration is not None:
         LOG.info(str(plan.migration))
     load_code(config.declared)
-
-
-def write_tables(work: Work, known: Known) -> Known:
-    """Write what the stages before computed, if anything changed. Raises ConflictError, StoreError."""
-    config, transaction, plan, outcome = work.config, work.transaction, known.plan, known.outcome
-    audit = _audit(work, known)
-    before = transaction.rows("audit", only=current_audit(transaction.published))
-    staged = Staged(
-        changes=outcome.changes,
-        tiles=known.tiles,
-        days=known.days,
-        touched=known.touched,
-        index=work.ids.new_rows(),
-        audit=audit,
-        same_audit=same_audit(audit, before),
-        inputs=work.inputs,
-        seen=work.seen,
-    )
-    with step(work.progress, "writing"):
-        state = next_state(config, transaction, plan, known.newest, work.ids.hash)
-        published = commit(transaction, plan, staged, state, work.began)
-    outcome = replace(
-        outcome,
-        published=published,
-        audit=audit,
-        newly_bad=newly_bad(audit, before),
-        # Without the unchanged rows, which may be many.
-        changes=replace(outcome.changes, rows=outcome.changes.rows.slice(0, 0)),
-        warnings=outcome.warnings + nothing_counts_warnings(config, known.days, audit),
-    )
-    return replace(known, outcome=outcome)
-
-
-def _audit(work: Work, known: Known) -> pa.Table:
-    predictions = work.inputs.predictions
-    rows = audit_rows(known.days, work.inputs.files.audited, unsliced_rows(work.unsliced, predictions))
-    run_id = pa.array([known.plan.run_id] * len(rows), pa.string())
-    as_of = pa.array([known.plan.as_of] * len(rows), pa.int64()).cast(UTC)
-    return rows.append_column("run_id", run_id).append_column("as_of", as_of)

@@ -7,8 +7,8 @@ task are scanned once for each list.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from sli.engine.sql import literal, quoted, text_of
@@ -17,6 +17,9 @@ from sli.slices import ALL, SliceBy, bin_names
 from sli.slis.kinds.lists import ListState
 from sli.slis.kinds.parts import Part, PartsState, part_columns
 from sli.slis.states import Unit
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def slice_values_sql(columns: SliceBy, spec: Spec) -> str:

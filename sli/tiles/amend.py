@@ -11,8 +11,8 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from sli.calendar.interval import BEGINNING, Interval
@@ -27,6 +27,9 @@ from sli.matching.unmatched import reasons_sql
 from sli.planning.changes import NewRows
 from sli.slis.states import with_states
 from sli.tiles.build import build_tiles, task_connection
+
+if TYPE_CHECKING:
+    import duckdb
 
 LOG = logging.getLogger("sli")
 

@@ -10,8 +10,8 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +27,9 @@ from sli.planning.tasks import Task
 from sli.slis.states import integers
 from sli.tiles.aggregate import aggregate_finest, aggregate_pairs
 from sli.tiles.python_functions import function_values
+
+if TYPE_CHECKING:
+    import duckdb
 
 LOG = logging.getLogger("sli")
 

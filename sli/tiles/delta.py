@@ -8,8 +8,8 @@ Limit: where a state cannot be subtracted, `CannotAmend` is raised, and the tile
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -21,6 +21,9 @@ from sli.slis.kinds.lists import SIGNS, ListState, check_none
 from sli.slis.kinds.parts import LABELLED, PREDICTIONS, Part, PartsState
 from sli.slis.states import CannotAmend, integers
 from sli.tiles.audit_delta import RowKey
+
+if TYPE_CHECKING:
+    import duckdb
 
 KEY = "start, slice_by, slice"
 ON = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in ("start", "slice_by", "slice"))

@@ -10,8 +10,7 @@ import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from sli.calendar.interval import Interval
 from sli.config.checks import KERNEL_COLUMNS
@@ -32,6 +31,9 @@ from sli.matching.spec import Spec
 from sli.slis import Sli, State
 from sli.slis.custom.trust import check_code_allowed
 from sli.tiles.aggregate import queries_sql
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def check_states(config: Config, files: Iterable[LogFile]) -> None:
@@ -72,6 +74,8 @@ def _what_decides(config: Config, file: LogFile) -> tuple[object, ...]:
 @functools.lru_cache(maxsize=256)
 def _try(trial: _Trial) -> None:
     """Try the SQL of every state. Raises ConfigError. What passed once passes again, and opening a database is slow."""
+    import duckdb
+
     config, first = trial.config, trial.file
     spec = Spec.of(config, 0, [], (), 1)
     with reading(1, 1 << 28, [(spec.predictions, [first])], first.path) as con:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -27,6 +26,9 @@ from sli.slis.kinds.windows import WindowState, WindowValues
 from sli.slis.states import integers
 from sli.slis.terms import drawn_once
 from sli.tiles.aggregate import slice_names_sql, slice_sql, slice_values_sql
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def function_values(con: duckdb.DuckDBPyConnection, columns: SliceBy, spec: Spec, grain: str) -> pa.Table:

@@ -19,7 +19,7 @@ from sli.config.load import checked
 from sli.publishing import turns
 from sli.publishing.store import Store
 from sli.publishing.turns import Turn
-from sli.runs import recompute
+from sli.runs import execute
 
 START = at("2024-03-08T00:00")
 WORLD = small_world(
@@ -78,7 +78,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 2)
     monkeypatch.setattr(turns, "POLL", {True: 0.001, False: 0.001})
-    made, made_anew = [], recompute.recompute_tiles
+    made, made_anew = [], execute.recompute_tiles
     waiting, done = threading.Event(), threading.Event()
 
     def working(*given: Any) -> Any:
@@ -91,7 +91,7 @@ def test_a_run_that_waited_does_not_do_again_what_is_done(
             if "waiting until it ends" in record.getMessage():
                 waiting.set()
 
-    monkeypatch.setattr(recompute, "recompute_tiles", working)
+    monkeypatch.setattr(execute, "recompute_tiles", working)
     told = Told()
     turns.LOG.addHandler(told)
     caplog.set_level(logging.INFO, "sli.store")
@@ -145,7 +145,7 @@ def test_a_run_gives_its_turn_back_also_where_it_fails(tmp_path: Path, monkeypat
     scenario = Scenario(tmp_path, WORLD)
     logged(scenario, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(recompute, "recompute_tiles", lambda *_: 1 // 0)
+        patch.setattr(execute, "recompute_tiles", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             scenario.run(START + 2 * DAY)
     with Turn(scenario.config.store) as turn:

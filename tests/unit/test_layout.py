@@ -197,4 +197,4 @@ def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     first, nothing_to_do = loaded(run), loaded(run)
     assert "pandas" in first
     assert not first & {"dask", "distributed", "prefect"}
-    assert not nothing_to_do & {"pandas", "dask", "distributed", "prefect", "scipy", "fsspec"}
+    assert not nothing_to_do & {"pandas", "dask", "distributed", "prefect", "scipy", "fsspec", "duckdb"}

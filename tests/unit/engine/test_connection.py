@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import duckdb
+import fsspec
+import pyarrow as pa
 import pytest
 
-from sli.engine.connection import batches_of, connect
+from sli.engine.connection import batches_of, connect, connected
+from sli.engine.expression import restrict_access
 
 LATE = "SELECT CASE WHEN i = 900000 THEN {} ELSE i END AS v FROM range(1000000) t(i)"
 
@@ -33,6 +36,31 @@ def test_memory_that_runs_out_and_an_interruption_have_their_own_types() -> None
             list(batches_of(Failing(f"{kind}: at once"), 1000))  # type: ignore[arg-type]  # a relation that fails
     with pytest.raises(OSError, match="no text of DuckDB"):
         list(batches_of(Failing("no text of DuckDB"), 1000))  # type: ignore[arg-type]
+
+
+def test_a_database_goes_on_as_it_was_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes next sees nothing of those before, and can do all that they could."""
+    opened, connect = [], duckdb.connect
+    monkeypatch.setattr("sli.engine.connection._IDLE", {})
+    monkeypatch.setattr(duckdb, "connect", lambda **given: opened.append(given) or connect(**given))
+    changes = {
+        "nothing": lambda con: con.execute("CREATE TEMP TABLE seen AS SELECT 1"),
+        "access": restrict_access,
+        "arrow": lambda con: con.execute("SET arrow_lossless_conversion=true"),
+        "files": lambda con: con.register_filesystem(fsspec.filesystem("memory")),
+    }
+    for kind, change in changes.items():
+        with connected(1, 99 << 20) as con:
+            con.execute("SET VARIABLE marked=true")
+            change(con)
+        for _ in range(2):
+            with connected(1, 99 << 20) as con:
+                assert con.execute("SELECT getvariable('marked')").fetchall() == [(None,)], kind
+                assert con.execute("SELECT count(*) FROM glob('/*')").fetchall()[0][0] > 0, kind
+                assert con.sql("SELECT '{}'::JSON AS j").to_arrow_table().schema.field("j").type == pa.string(), kind
+                assert not con.list_filesystems(), kind
+                con.execute("CREATE TEMP TABLE seen AS SELECT 1")
+    assert len(opened) == len(changes), "only a database that changed is opened again"
 
 
 class Failing:

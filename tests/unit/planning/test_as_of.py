@@ -158,8 +158,8 @@ def test_what_is_taken_back_is_taken_back_in_one_step(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("sli.runs.recompute.recompute_tiles", killed)
-        patch.setattr("sli.runs.recompute.amend_tiles", killed)
+        patch.setattr("sli.runs.execute.recompute_tiles", killed)
+        patch.setattr("sli.runs.execute.amend_tiles", killed)
         with pytest.raises(Killed):
             sli.run(scenario.config, undo_future=True)
     assert sli.read(scenario.config).equals(before)

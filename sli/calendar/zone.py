@@ -22,6 +22,8 @@ Date = date
 """`datetime.date` by another name, since the method `Zone.date` hides it."""
 FIRST_CHANGE = -5_364_662_400 * SECOND
 """The year 1800, before the first change of an offset in any zone: no need to search the weeks since the year 1."""
+REPEATED = 2_208_988_800 * SECOND
+"""The year 2040: from then on zones only repeat what they had before, as far as anybody has decided."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Zone:
     @functools.cache  # noqa: B019 - there are few zones
     def tile(self, start: int, end: int) -> int:
         """Length of a tile in microseconds: an hour, or less if an offset in `[start, end]` is not whole hours."""
+        end = min(end, max(start + 366 * DAY, REPEATED))
         offsets = [self.offset(start), *(self.offset(at) for at in self.changes(start, end))]
         if any(offset % MINUTE for offset in offsets):
             raise ValueError(f"time zone {self.name} has an offset after {iso(start)} that is not whole minutes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from sli.slis.custom.trust import no_code
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    # Looking for plugins of pydantic means reading what each installed package says of itself.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
     given = sys.argv[1:] if arguments is None else [*arguments]
     # `init` and `demo` lack the options of the others.
     options = argparse.Namespace(began=time.monotonic(), json="--json" in given, no_code=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
 
 import pytest
-from scenario import at
+from scenario import DAY, HOUR, at
 
-from sli.calendar.zone import Zone
+from sli.calendar.zone import REPEATED, Zone
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,19 @@ from sli.calendar.zone import Zone
 )
 def test_the_first_instant_of_a_day(zone: str, day: date, midnight: str) -> None:
     assert Zone(zone).midnight(day) == at(midnight)
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Africa/Casablanca", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Dublin"]
+)
+def test_a_tile_fits_every_offset_until_the_last_year_of_a_config(zone: str) -> None:
+    """Also those that are not looked at, since zones only repeat what they had."""
+    calendar = Zone(zone)
+    for start in (at("2011-01-01T00:00"), REPEATED, at("2070-01-01T00:00")):
+        tile = calendar.tile(start, at("2100-01-01T00:00"))
+        assert all(calendar.offset(start + week * 7 * DAY) % tile == 0 for week in range(52 * 29))
+        seen = {calendar.offset(start + week * 7 * DAY) for week in range(53)}
+        assert tile == math.gcd(HOUR, *seen), zone
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Beirut", "Asia/Kolkata", "America/New_York"])

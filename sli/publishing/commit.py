@@ -19,9 +19,11 @@ from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.planning.published import Published
+from sli.publishing.delta_tables import Replacing
 from sli.publishing.diff import Difference, no_difference
 from sli.publishing.history import restated_rows
 from sli.publishing.rows import stored_batches
+from sli.publishing.store import LAYOUT
 from sli.publishing.transaction import SMALL_FILES, Transaction
 
 
@@ -84,10 +86,8 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
             transaction.compact(name)
     if plan.older:
         changes = no_difference()
-    replaced = [
-        f"(grain = '{grain}' AND day IN ({', '.join(map(repr, days))}))" for grain, days in changes.partitions.items()
-    ]
-    transaction.publish(state, stored_batches(changes.rows, {}), " OR ".join(replaced) or None)
+    replaced = [(grain, day) for grain, days in changes.partitions.items() for day in days]
+    transaction.publish(state, stored_batches(changes.rows, {}, LAYOUT["results"][1]), replaced or None)
     return True
 
 
@@ -101,27 +101,27 @@ def _same_state(before: Published | None, state: Published) -> bool:
 
 def _writes(
     transaction: Transaction, plan: Plan, staged: Staged, began: float
-) -> Iterator[tuple[str, pa.Table | Iterable[pa.Table], str | None]]:
-    """What a run writes besides its results: tables with rows, and the predicate of the rows that these replace."""
+) -> Iterator[tuple[str, pa.Table | Iterable[pa.Table], Replacing]]:
+    """What a run writes besides its results: tables with rows, and the partitions that these replace."""
     for name, rows, partition, values in (
         ("tiles", staged.tiles, "day", sorted(staged.touched)),
         ("days", staged.days, "month", sorted({day[:7] for day in staged.touched})),
     ):
         if plan.write.replaces_all:
-            yield name, rows, "true"
+            yield name, rows, "all"
         elif values:
             touched = rows.filter(pc.is_in(rows.column(partition), pa.array(values)))
-            yield name, touched, f"{partition} IN ({', '.join(map(repr, values))})"
+            yield name, touched, [(value,) for value in values]
     yield from (("keys", rows, None) for rows in staged.index)
     new = staged.inputs.added_to(staged.seen)
     if new is None or "inputs" not in transaction.versions:
-        yield "inputs", pa.Table.from_batches([staged.inputs.files.rows]), "true"
+        yield "inputs", pa.Table.from_batches([staged.inputs.files.rows]), "all"
     elif len(new):
         yield "inputs", pa.Table.from_batches([new.rows]), None
     sequence, backfill = transaction.sequence, plan.request.backfill
     yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
     stamp = {"sequence": sequence, "backfill": backfill.id if backfill else None}
-    revisions: Iterable[pa.Table] = stored_batches(staged.changes.revised, stamp)
+    revisions: Iterable[pa.Table] = stored_batches(staged.changes.revised, stamp, LAYOUT["revisions"][1])
     yield "revisions", _with_restated(transaction, plan, revisions) if plan.older else revisions, None
     yield "runs", _run_row(plan, sequence, len(staged.changes.revised), time.monotonic() - began), None
 

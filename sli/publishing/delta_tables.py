@@ -6,12 +6,16 @@ like all Delta writers on local disks it is safe against kills, but not proven s
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +23,7 @@ import pyarrow.compute as pc
 from sli.engine import panics
 from sli.engine.storage import NO_OPTIONS, Storage, delta_options, message_of
 from sli.errors import ConflictError, StoreError
+from sli.publishing.parquet_files import Files, NewFile, Partition
 
 if TYPE_CHECKING:
     import pyarrow.fs as pa_fs
@@ -38,15 +43,15 @@ DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|In
 """Messages of the table library about a log that it cannot parse."""
 TARGET_BYTES = 16 << 20
 """The size of merged files. If they were larger, merging would rewrite too much."""
-UNKNOWN_BYTES = 1 << 30
-"""The size supposed for rows that come batch by batch, since their true size is not known before they are written."""
+Replacing: TypeAlias = Collection[Partition] | Literal["all"] | None
+"""The partitions whose rows a write replaces."""
 
 
 class Tables:
     """The tables below a root, a folder or an s3:// prefix."""
 
     def __init__(self, root: str, storage: Storage = NO_OPTIONS) -> None:
-        self.root = root
+        self.root, self.storage = root, storage
         self.options = delta_options(root, storage)
         self.local = "://" not in root
 
@@ -65,7 +70,7 @@ class Tables:
             self._check_log(name)
         try:
             with table_errors(uri, "read", "check the address and the credentials"):
-                return Table(DeltaTable(uri, version=version, storage_options=self.options), uri, self.options)
+                return self._table(DeltaTable(uri, version=version, storage_options=self.options), uri)
         except StoreError as error:
             cause = error.__cause__
             if isinstance(cause, TableNotFoundError):
@@ -91,7 +96,10 @@ class Tables:
                 configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
                 storage_options=self.options,
             )
-        return Table(table, uri, self.options)
+        return self._table(table, uri)
+
+    def _table(self, table: DeltaTable, uri: str) -> Table:
+        return Table(table, uri, self.options, self.storage)
 
     def _check_log(self, name: str) -> None:
         """Raise StoreError if a commit is an empty file, as a power cut leaves it: it would read as no commit."""
@@ -109,13 +117,17 @@ class Tables:
 class Table:
     """An open table at one version; a write leaves it open at the version that it made."""
 
-    def __init__(self, table: DeltaTable, uri: str, options: dict[str, str]) -> None:
-        self._table, self.uri, self._options = table, uri, options
+    def __init__(self, table: DeltaTable, uri: str, options: dict[str, str], storage: Storage) -> None:
+        self._opened, self.uri, self._options, self._storage = table, uri, options, storage
         self._local = "://" not in uri
+        self.version = table.version()
 
     @property
-    def version(self) -> int:
-        return self._table.version()
+    def _table(self) -> DeltaTable:
+        """The table at `version`; most tables are not read again once a commit changed it."""
+        if self._opened.version() != self.version:
+            self._opened.load_as_version(self.version)
+        return self._opened
 
     def history(self, limit: int | None = None) -> list[dict[str, Any]]:
         """The newest commits of the table (default: all that its log has), the newest first. Raises StoreError."""
@@ -182,50 +194,97 @@ class Table:
 
     def write(
         self,
-        rows: pa.Table | pa.RecordBatchReader,
-        replacing: str | None = None,
+        rows: pa.Table | Iterable[pa.Table],
+        replacing: Replacing = None,
         metadata: Mapping[str, str] | None = None,
         sequence: int | None = None,
         packed: bool = False,
     ) -> None:
         """Append rows by one commit, or replace those that `replacing` names. Raises ConflictError and StoreError.
 
-        `replacing` is a predicate on partition columns, or `true` for all rows. The commit carries `metadata`, and
-        `sequence` as the number of the run. Files that are `packed` have ZSTD, the others Snappy.
+        The commit carries `metadata`, and `sequence` as the number of the run. Files that are `packed` have ZSTD, the
+        others Snappy. Rows may have columns that the table lacks; those that come table by table have equal columns.
         """
-        from deltalake import WriterProperties, write_deltalake
+        tables = iter([rows] if isinstance(rows, pa.Table) else rows)
+        with table_errors(self.uri), self._writing(0):
+            some = next(tables, self._schema.empty_table())
+            schema = _without_dictionaries(some.schema)
+            if replacing != "all":
+                self._add_columns(schema, sequence)
+            files = Files(self.uri, self._partition_by, self._storage)
+            added = list(files.write(itertools.chain([some], tables), packed))
+            removed = [] if replacing is None or replacing == "all" else self._files_of(replacing)
+            self._commit(schema, added, removed, replacing == "all", _properties(metadata, sequence))
 
-        with table_errors(self.uri), self._writing(rows.nbytes if isinstance(rows, pa.Table) else UNKNOWN_BYTES):
-            write_deltalake(  # type: ignore[call-overload]  # the stubs know only the literals of `mode`
-                self._table,
-                rows,
-                mode="append" if replacing is None else "overwrite",
-                predicate=None if replacing == "true" else replacing,
-                schema_mode=self._schema_mode(rows, replacing),
-                commit_properties=_properties(metadata, sequence),
-                writer_properties=WriterProperties(
-                    compression="ZSTD" if packed else "SNAPPY", compression_level=1 if packed else None
-                ),
+    @property
+    def _partition_by(self) -> list[str]:
+        return list(self._table.metadata().partition_columns)
+
+    def _add_columns(self, schema: pa.Schema, sequence: int | None) -> None:
+        """Add the columns that the table lacks, by a commit of its own, which changes no row."""
+        own = set(self._schema.names)
+        if new := pa.schema([field for field in schema if field.name not in own]):
+            from deltalake import Schema
+
+            self._table.alter.add_columns(Schema.from_arrow(new).fields, commit_properties=_properties(None, sequence))
+            self.version = self._opened.version()
+
+    def _files_of(self, partitions: Collection[Partition]) -> list[dict[str, Any]]:
+        """The files of these partitions: a dictionary each, of their path in the log, size and partition."""
+        files, wanted = self.counts(), set(partitions)
+        values = zip(*(files.column(f"partition.{name}").to_pylist() for name in self._partition_by), strict=True)
+        at = [i for i, partition in enumerate(values) if partition in wanted]
+        return files.take(pa.array(at, pa.int64())).to_pylist()
+
+    def _commit(
+        self,
+        schema: pa.Schema,
+        added: Sequence[NewFile],
+        removed: Sequence[Mapping[str, Any]],
+        all_replaced: bool,
+        properties: CommitProperties,
+    ) -> None:
+        from deltalake.transaction import AddAction, RemoveAction
+
+        now, by = time.time_ns() // 1_000_000, self._partition_by
+        adds = [
+            AddAction(
+                path=file.path,
+                size=file.bytes,
+                partition_values=dict(zip(by, file.partition, strict=True)),
+                modification_time=now,
+                data_change=True,
+                stats=json.dumps({"numRecords": file.rows}),
             )
-
-    def _schema_mode(
-        self, rows: pa.Table | pa.RecordBatchReader, replacing: str | None
-    ) -> Literal["merge", "overwrite"] | None:
-        """Whether a write changes the columns: replacing all rows takes their types, others may add columns."""
-        schema = self._schema
-        if replacing == "true" and schema != rows.schema.remove_metadata():
-            return "overwrite"
-        return "merge" if set(schema.names) != set(rows.schema.names) else None
+            for file in added
+        ]
+        removes = [
+            RemoveAction(
+                # The library encodes paths once more.
+                unquote(file["path"]),
+                data_change=True,
+                deletion_timestamp=now,
+                size=file["size_bytes"],
+                partition_values={name: file[f"partition.{name}"] for name in by},
+            )
+            for file in removed
+        ]
+        mode = "overwrite" if all_replaced else "append"
+        self._table.create_write_transaction([*removes, *adds], mode, schema, by, commit_properties=properties)
+        # The commit fails where another one came first, so its version is the next. The library does not go there.
+        self.version += 1
 
     def restore(self, version: int, metadata: Mapping[str, str] | None = None) -> None:
         """Make a commit that goes back to the rows of an earlier version. Raises ConflictError and StoreError."""
         with table_errors(self.uri), self._writing(0):
             self._table.restore(version, commit_properties=_properties(metadata))
+            self.version = self._opened.version()
 
     def compact(self) -> None:
         """Merge small files. Raises ConflictError and StoreError."""
         with table_errors(self.uri), self._writing(TARGET_BYTES):
             self._table.optimize.compact(target_size=TARGET_BYTES)
+            self.version = self._opened.version()
 
     @contextmanager
     def _writing(self, size: int) -> Iterator[None]:
@@ -234,6 +293,10 @@ class Table:
             raise OSError("the folder is read-only, or its owner lets nobody write there")
         with panics.hide_panics(self.uri, size) if self._local else nullcontext():
             yield
+
+
+def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema])
 
 
 def _properties(metadata: Mapping[str, str] | None, sequence: int | None = None) -> CommitProperties:

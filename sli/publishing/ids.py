@@ -47,7 +47,7 @@ class Ids:
         """
         if not (self._scratch or self._stored):
             tables = index_rows(self._config, (file for known, _ in self._logs for file in known))
-            self._transaction.write("keys", next(tables, ID_INDEX.empty_table()), replacing="true")
+            self._transaction.write("keys", next(tables, ID_INDEX.empty_table()), replacing="all")
             for rows in tables:
                 self._transaction.write("keys", rows)
             self._stored = True

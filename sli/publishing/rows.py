@@ -7,7 +7,7 @@ Limit: this module does not know which rows changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from sli import schemas
 from sli.engine.arrow import ChunkedColumn, Column
 from sli.engine.connection import scratch
+from sli.publishing.parquet_files import in_order_of_partitions
 from sli.rollup.results import ROLLED, encode
 from sli.slices import parse_slice
 
@@ -45,7 +46,11 @@ def flat_rows(stored: pa.Table) -> pa.Table:
 
 def stored_rows(flat: pa.Table) -> pa.Table:
     """Flat rows in the stored form."""
-    rows = flat
+    return decode_texts(_nested(flat))
+
+
+def _nested(rows: pa.Table) -> pa.Table:
+    """Flat rows in the stored form, but for dictionaries of texts."""
     for name in {"window_start", "window_end", "as_of"} & set(rows.schema.names):
         rows = rows.set_column(
             rows.schema.get_field_index(name), name, rows.column(name).cast(pa.int64()).cast(schemas.UTC)
@@ -58,13 +63,20 @@ def stored_rows(flat: pa.Table) -> pa.Table:
         assert isinstance(column, pa.DictionaryArray)
         distinct = pa.array([read(text) for text in column.dictionary.to_pylist()], kind)
         rows = rows.set_column(rows.schema.get_field_index(name), name, distinct.take(column.indices))
-    return decode_texts(rows)
+    return rows
 
 
-def stored_batches(flat: pa.Table, constants: Mapping[str, str | int | None]) -> Iterator[pa.Table]:
-    """Flat rows in the stored form, BATCH_ROWS at a time; `constants` are further columns of one value each."""
-    for batch in flat.to_batches(max_chunksize=BATCH_ROWS):
-        rows = stored_rows(pa.Table.from_batches([batch]))
+def stored_batches(
+    flat: pa.Table, constants: Mapping[str, str | int | None], partition_by: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Flat rows in the stored form, at most BATCH_ROWS at a time, in the order of the partitions that they go to.
+
+    Texts that are dictionaries stay so, since they are written several times as fast. `constants` are further columns
+    of one value each.
+    """
+    sorted_rows = in_order_of_partitions(flat, partition_by)
+    for batch in (batch for rows in sorted_rows for batch in rows.to_batches(max_chunksize=BATCH_ROWS)):
+        rows = _nested(pa.Table.from_batches([batch]))
         for name, value in constants.items():
             rows = rows.append_column(name, pa.repeat(pa.scalar(value, schemas.REVISIONS.field(name).type), len(rows)))
         yield rows

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sli.engine.storage import check_exclusive_writes
 from sli.errors import StoreError, UnknownCommitError
 from sli.planning.published import Published
-from sli.publishing.delta_tables import Table, Within
+from sli.publishing.delta_tables import Replacing, Table, Within
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 
 SMALL_FILES = {"keys": 64, "inputs": 8}
@@ -60,16 +60,15 @@ class Transaction:
         self,
         name: str,
         rows: pa.Table | Iterable[pa.Table],
-        replacing: str | None = None,
+        replacing: Replacing = None,
         state: Published | None = None,
     ) -> None:
         """Append rows to a table, or replace the rows that `replacing` names. Raises ConflictError and StoreError.
 
-        `replacing` is a predicate on partition columns, or `true` for all rows. Rows of a table without states may
-        come batch by batch.
+        `replacing` are partitions, or "all". Rows of a table without states may come table by table.
         """
-        schema = LAYOUT[name][0]
-        data = _with_columns(rows, schema) if isinstance(rows, pa.Table) else _reader(rows, schema)
+        tables = [rows] if isinstance(rows, pa.Table) else rows
+        data = (_with_columns(some, LAYOUT[name][0]) for some in tables)
         table = self._table_to_write(name)
         table.write(data, replacing, {STATE_KEY: state.to_json()} if state else None, self.sequence, name in PACKED)
         self.versions[name] = table.version
@@ -121,7 +120,7 @@ class Transaction:
         table.compact()
         self.versions[name] = table.version
 
-    def publish(self, state: Published, rows: Iterable[pa.Table], replacing: str | None) -> Published:
+    def publish(self, state: Published, rows: Iterable[pa.Table], replacing: Replacing) -> Published:
         """Make the one atomic commit that lets readers see everything that was written.
 
         Raises ConflictError if another run published first, UnknownCommitError if nobody can say whether this one did,
@@ -161,16 +160,11 @@ class Transaction:
 
 
 def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with the columns and types of a schema; further columns, the states, keep their types."""
-    fixed = [
-        rows.column(field.name).cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
-        for field in schema
-    ]
-    states = [field for field in rows.schema if field.name not in schema.names]
-    return pa.table(fixed + [rows.column(field.name) for field in states], schema=pa.schema([*schema, *states]))
-
-
-def _reader(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.RecordBatchReader:
-    """The tables with the columns and types of a schema, batch by batch."""
-    batches = (batch for rows in tables for batch in _with_columns(rows, schema).to_batches())
-    return pa.RecordBatchReader.from_batches(schema, batches)
+    """Rows with the columns and types of a schema; dictionaries of texts stay, and further columns, the states, too."""
+    names = [*schema.names, *(name for name in rows.schema.names if name not in schema.names)]
+    columns = []
+    for name in names:
+        column = rows.column(name) if name in rows.schema.names else pa.nulls(len(rows), schema.field(name).type)
+        whole = name not in schema.names or pa.types.is_dictionary(column.type)
+        columns.append(column if whole else column.cast(schema.field(name).type))
+    return pa.table(columns, names=names)

@@ -898,7 +898,7 @@ def test_a_store_of_an_earlier_form_is_computed_anew(make: Make, monkeypatch: py
     store = Store(s.config.store)
     tiles = store.tables.open("tiles")
     old = pa.schema([*schemas.TILES.remove(schemas.TILES.get_field_index("strays")), ("strays", pa.list_(pa.string()))])
-    tiles.write(old.empty_table(), replacing="true")
+    tiles.write(old.empty_table(), replacing="all")
     state = replace(store.published(), versions=store.published().versions | {"tiles": tiles.version})
     # Nor did a state name its format.
     tree = {name: value for name, value in json.loads(state.to_json()).items() if name != "format"}

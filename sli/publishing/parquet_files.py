@@ -1,0 +1,148 @@
+"""The Parquet files of a write to a table, made one after another.
+
+The table library keeps a writer open for each partition until the last row has come, which takes megabytes a partition.
+Here one file is open at a time. Limit: rows of a partition that come apart from each other lie in several files.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+
+from sli.engine.arrow import Integers, integer_column
+from sli.engine.storage import NO_OPTIONS, Storage, filesystem
+from sli.rollup.results import encode
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+Partition = tuple[str, ...]
+"""The values of the partition columns of a table."""
+SORTED_ROWS = 1 << 16
+"""About how many rows are put in the order of their partitions at a time."""
+FILE_BYTES = 64 << 20
+"""A file that is larger is followed by another one: on remote storage a file is in memory until it is complete."""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file that is written, but that no commit names yet. Its path is below the folder of its table."""
+
+    path: str
+    partition: Partition
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Files:
+    """Writes the files of a table to its folder, a path or a URL."""
+
+    folder: str
+    partition_by: Sequence[str]
+    storage: Storage = NO_OPTIONS
+
+    def write(self, tables: Iterable[pa.Table], packed: bool) -> Iterator[NewFile]:
+        """Write rows, one or more files a partition; with ZSTD if they are `packed`, else with Snappy.
+
+        Raises OSError and ArrowException.
+        """
+        pieces = (piece for table in tables for piece in partitions_of(table, self.partition_by) if len(piece[1]))
+        now = next(pieces, None)
+        while now is not None:
+            partition, schema, count = now[0], now[1].schema, 0
+            path = self._new_path(partition)
+            with self._opened(path) as file:
+                with _writer(file, schema, packed) as writer:
+                    while now is not None and (now[0], now[1].schema) == (partition, schema):
+                        writer.write_table(now[1])
+                        count += len(now[1])
+                        now = next(pieces, None)
+                        if file.tell() > FILE_BYTES:
+                            break
+                size = file.tell()
+            yield NewFile(path, partition, size, count)
+
+    def _new_path(self, partition: Partition) -> str:
+        folders = [f"{name}={quote(value, safe='')}" for name, value in zip(self.partition_by, partition, strict=True)]
+        return "/".join([*folders, f"part-{uuid.uuid4()}.parquet"])
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[IO[bytes]]:
+        place = f"{self.folder}/{path}"
+        if "://" not in place:
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+            with open(place, "xb") as file:
+                yield file
+            return
+        content = io.BytesIO()
+        yield content
+        fs, place = filesystem(place, self.storage)
+        # One request a file.
+        fs.pipe_file(place, content.getvalue())
+
+
+def _writer(file: IO[bytes], schema: pa.Schema, packed: bool) -> pq.ParquetWriter:
+    import pyarrow.parquet as pq
+
+    # No schema of Arrow inside, since the schema of the table is what readers take.
+    if packed:
+        return pq.ParquetWriter(file, schema, compression="zstd", compression_level=1, store_schema=False)
+    return pq.ParquetWriter(file, schema, compression="snappy", store_schema=False)
+
+
+def partitions_of(table: pa.Table, partition_by: Sequence[str]) -> Iterator[tuple[Partition, pa.Table]]:
+    """The rows of each partition, in their order, without the partition columns."""
+    if not partition_by:
+        yield (), table
+        return
+    for rows in in_order_of_partitions(table, partition_by):
+        codes, partitions = _coded(rows, partition_by)
+        values = rows.drop_columns(list(partition_by))
+        for first, last in _runs(codes):
+            yield partitions[codes[first]], values.slice(first, last - first)
+
+
+def in_order_of_partitions(table: pa.Table, partition_by: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows in the order of their partitions, about SORTED_ROWS at a time; in tables of whole partitions."""
+    codes, partitions = _coded(table, partition_by)
+    if len(_runs(codes)) <= len(partitions):
+        yield table
+        return
+    sizes, first = np.bincount(codes), 0
+    while first < len(sizes):
+        last = first + max(1, int(np.searchsorted(np.cumsum(sizes[first:]), SORTED_ROWS, side="right")))
+        at = np.flatnonzero((codes >= first) & (codes < last))
+        some = table if len(at) == len(table) else table.filter(pa.array((codes >= first) & (codes < last), pa.bool_()))
+        yield some.combine_chunks().take(integer_column(np.argsort(codes[at], kind="stable")))
+        first = last
+
+
+def _coded(table: pa.Table, partition_by: Sequence[str]) -> tuple[Integers, list[Partition]]:
+    """A number of its partition for each row, and the partition of each number."""
+    codes = np.zeros(len(table), dtype=np.int64)
+    texts: list[list[str]] = []
+    for name in partition_by:
+        column = encode(table.column(name))
+        texts.append([str(value) for value in column.dictionary.to_pylist()])
+        codes = codes * len(column.dictionary) + column.indices.to_numpy()
+    present, codes = np.unique(codes, return_inverse=True)
+    places = np.unravel_index(present, [max(1, len(values)) for values in texts])
+    partitions = zip(*(np.array(values, object)[at] for values, at in zip(texts, places, strict=True)), strict=True)
+    return codes.astype(np.int64), list(partitions)
+
+
+def _runs(codes: Integers) -> list[tuple[int, int]]:
+    """The first and last position of rows with the same number that follow each other."""
+    ends = np.flatnonzero(np.diff(codes)) + 1
+    return list(itertools.pairwise([0, *ends.tolist(), len(codes)])) if len(codes) else []

@@ -91,8 +91,9 @@ DAYS = _schema([("month", TEXT), *TILE, ("marks", pa.list_(CHECK_COUNT))])
 """Tiles of whole local days, merged from hour tiles; `month` is the partition column. In spans `pairs`
 and `feedback`, `marks` has the counts of checks of the day, and counts unmatched feedback by its reason."""
 
-ID_INDEX = _schema([("log", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
-"""The index of ids: a hash of each id, and the number of its tile; `log` is the partition column."""
+ID_INDEX = _schema([("log", TEXT), ("week", TEXT), ("tile", pa.int64()), ("key", pa.int64())])
+"""The index of ids: a hash of each id, and the number of its tile; it is partitioned by `log` and `week`, the number of
+the tile's week since 1970."""
 
 AUDIT = _schema(
     [

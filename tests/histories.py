@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from beliefs import check_belief
 from builders import small_world
@@ -24,6 +25,7 @@ from scenario import DAY, HOUR, Scenario, at, published, text
 
 import sli
 from sli.calendar.interval import Interval
+from sli.matching import id_index
 from sli.planning.published import Published
 
 START = at("2024-03-08T00:00")  # clocks change in New York two days later
@@ -67,10 +69,19 @@ KEYS = CHANGEABLE | {
 HORIZONS = one(3 * DAY, 14 * HOUR, DAY, 2 * HOUR, 30 * DAY)
 
 
+BEYOND = one(0, 0, HOUR, 8 * HOUR, None, None, -1)
+"""How much longer `duplicates_within` is than it must be, so that ids are often doubled beyond it; None: not given."""
+
+
 def worlds(task: str) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {"task": st.just(task), "slis": some(SLIS[task], 3), "horizon": HORIZONS}, optional=KEYS
-    )
+    keys = {"task": st.just(task), "slis": some(SLIS[task], 3), "horizon": HORIZONS, "duplicates_within": BEYOND}
+    return st.fixed_dictionaries(keys, optional=KEYS).map(with_duplicates_within)
+
+
+def with_duplicates_within(world: dict[str, Any]) -> dict[str, Any]:
+    beyond = world["duplicates_within"]
+    least = world["horizon"] + world.get("early", 0)
+    return {**world, "duplicates_within": beyond if beyond is None or beyond < 0 else least + beyond}
 
 
 def changes(world: World) -> st.SearchStrategy[dict[str, Any]]:
@@ -312,6 +323,7 @@ SETTINGS = settings(stateful_step_count=12, deadline=None, suppress_health_check
 
 
 def play(how: settings, scheduler: str | None = None) -> None:
-    """Play histories; with a scheduler some of them on its cluster."""
+    """Play histories; with a scheduler some of them on its cluster. The index forgets so soon that it often has to."""
     Histories.scheduler = scheduler
-    run_state_machine_as_test(Histories, settings=how)
+    with mock.patch.object(id_index, "WEEK", 6 * HOUR):
+        run_state_machine_as_test(Histories, settings=how)

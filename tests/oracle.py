@@ -59,6 +59,7 @@ class World:
     threshold: float = 0.5
     horizon: int
     early: int = 0
+    duplicates_within: int | None = None  # None: 30 days, or `horizon` and `early` if that is longer; -1: forever
     since: int
     zone: str
     slice_by: tuple[tuple[str, ...], ...]
@@ -121,8 +122,11 @@ class Undefined(Exception):
 def oracle(world: World, predictions: Sequence[Prediction], feedback: Sequence[Feedback], as_of: int) -> Answer:
     """Every result and audit count of what was known at `as_of`."""
     audit: Audit = Counter()
-    winners, ids_before_since = winning_predictions(world, predictions, as_of, audit)
-    pairs = matched(world, winners, ids_before_since, known_feedback(world, feedback, as_of, audit), audit)
+    known, before_since = known_predictions(world, predictions, as_of, audit)
+    labels = known_feedback(world, feedback, as_of, audit)
+    winners = winning_predictions(world, known, audit)
+    pairs = matched(world, winners, labels, audit)
+    count_unmatched(world, winners, known, before_since, labels, audit)
     results: dict[Key, Row] = {}
     for grain in world.grains if pairs else ():
         name = grain if isinstance(grain, str) else grain[1]
@@ -204,24 +208,25 @@ def is_valid(world: World, log_row: Prediction | Feedback) -> bool:
     return log_row.value in (0, 1) if isinstance(log_row, Feedback) else 0 <= log_row.value <= 1
 
 
-def winning_predictions(
+def known_predictions(
     world: World, predictions: Sequence[Prediction], as_of: int, audit: Audit
-) -> tuple[dict[str, Prediction], set[str]]:
-    """The winning prediction of each id since `since`, and the ids of the valid predictions before it."""
+) -> tuple[dict[str, list[Prediction]], dict[str, list[Prediction]]]:
+    """The valid predictions known at `as_of` by id: those since `since`, and those before it."""
     by_id: dict[str, list[Prediction]] = {}
-    before: set[str] = set()
+    before: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         if prediction.time is not None and prediction.time > as_of:
             continue
-        if prediction.time is not None and prediction.time < world.since:
-            if prediction.id is not None and is_valid(world, prediction):
-                before.add(prediction.id)
-            continue
-        if prediction.id is None or not is_valid(world, prediction):
+        early = prediction.time is not None and prediction.time < world.since
+        if prediction.id is not None and is_valid(world, prediction):
+            (before if early else by_id).setdefault(prediction.id, []).append(prediction)
+        elif not early:
             audit["predictions", "invalid"] += 1
-            continue
-        by_id.setdefault(prediction.id, []).append(prediction)
+    return by_id, before
 
+
+def in_winning_order(world: World, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Predictions with one id, the one that wins first."""
     columns = sorted({column for slice_by in world.slice_by for column in slice_by})
 
     def rank(prediction: Prediction) -> tuple[int, bool, float, list[tuple[bool, str]]]:
@@ -229,12 +234,38 @@ def winning_predictions(
         slices = [(prediction.slices[column] is None, prediction.slices[column] or "") for column in columns]
         return when, prediction.value is None, prediction.value or 0.0, slices
 
-    winners: dict[str, Prediction] = {}
-    for id_, rows in by_id.items():
-        winners[id_] = min(rows, key=rank)
-        audit["predictions", "duplicate"] += len(rows) - 1
-        audit["predictions", "conflict"] += sum(1 for r in rows if r.value != winners[id_].value)
-    return winners, before
+    return sorted(predictions, key=rank)
+
+
+def winning_predictions(world: World, known: dict[str, list[Prediction]], audit: Audit) -> dict[str, list[Prediction]]:
+    """The predictions of each id that count: with none before them in order whose tile is near."""
+    tile, far = tile_of(world), apart(world)
+    winners: dict[str, list[Prediction]] = {}
+    for id_, rows in known.items():
+        ordered = in_winning_order(world, rows)
+        for place, prediction in enumerate(ordered):
+            near = [other for other in ordered[:place] if abs(at(prediction) // tile - at(other) // tile) * tile <= far]
+            if not near:
+                winners.setdefault(id_, []).append(prediction)
+                continue
+            audit["predictions", "duplicate"] += 1
+            audit["predictions", "conflict"] += prediction.value != near[0].value
+    return winners
+
+
+def tile_of(world: World) -> int:
+    """The length of a tile: an hour, or less where the zone has offsets that are no whole hours."""
+    zone = ZoneInfo(world.zone)
+    return math.gcd(HOUR, *(offset_at(zone, world.since + month * 30 * 24 * HOUR) for month in range(13)))
+
+
+def apart(world: World) -> float:
+    """How far apart the tiles of two predictions with one id may begin, if one of them is a duplicate."""
+    if world.duplicates_within == -1:
+        return math.inf
+    within = world.duplicates_within
+    within = max(30 * 24 * HOUR, world.horizon + world.early) if within is None else within
+    return -(-within // tile_of(world)) * tile_of(world)
 
 
 def known_feedback(world: World, feedback: Sequence[Feedback], as_of: int, audit: Audit) -> dict[str, list[Feedback]]:
@@ -252,28 +283,49 @@ def known_feedback(world: World, feedback: Sequence[Feedback], as_of: int, audit
     return by_id
 
 
+def in_reach(world: World, prediction: Prediction, item: Feedback) -> bool:
+    """Whether feedback may count for a prediction with its id."""
+    return at(prediction) - world.early <= at(item) <= at(prediction) + world.horizon
+
+
 def matched(
+    world: World, winners: dict[str, list[Prediction]], feedback: dict[str, list[Feedback]], audit: Audit
+) -> list[Pair]:
+    """One pair for each prediction that counts."""
+    return [
+        labelled_pair(
+            world, prediction, [item for item in feedback.get(id_, []) if in_reach(world, prediction, item)], audit
+        )
+        for id_, predictions in winners.items()
+        for prediction in predictions
+    ]
+
+
+def count_unmatched(
     world: World,
-    winners: dict[str, Prediction],
-    ids_before_since: set[str],
+    winners: dict[str, list[Prediction]],
+    known: dict[str, list[Prediction]],
+    before_since: dict[str, list[Prediction]],
     feedback: dict[str, list[Feedback]],
     audit: Audit,
-) -> list[Pair]:
-    """One pair for each winning prediction; the feedback that is in reach of none is audited as stray."""
-    for id_ in feedback.keys() - winners.keys():
-        audit["feedback", "before since" if id_ in ids_before_since else "orphan"] += len(feedback[id_])
-    pairs = []
-    for id_, prediction in winners.items():
-        in_reach = []
-        for item in feedback.get(id_, []):
-            if at(item) > at(prediction) + world.horizon:
-                audit["feedback", "late"] += 1
-            elif at(item) < at(prediction) - world.early:
-                audit["feedback", "before prediction"] += 1
+) -> None:
+    """Audit the feedback that is in reach of no prediction that counts, by the predictions near it."""
+    far = apart(world)
+    for id_, items in feedback.items():
+        for item in items:
+            counting = [prediction for prediction in winners.get(id_, []) if in_reach(world, prediction, item)]
+            assert len(counting) <= 1, "feedback may count for two predictions"
+            if counting:
+                continue
+            near, earlier = (
+                [p for p in rows.get(id_, []) if -(world.early + far) <= at(item) - at(p) <= world.horizon + far]
+                for rows in (known, before_since)
+            )
+            if near:
+                first = in_winning_order(world, near)[0]
+                audit["feedback", "late" if at(item) > at(first) else "before prediction"] += 1
             else:
-                in_reach.append(item)
-        pairs.append(labelled_pair(world, prediction, in_reach, audit))
-    return pairs
+                audit["feedback", "before since" if earlier else "orphan"] += 1
 
 
 def labelled_pair(world: World, prediction: Prediction, in_reach: list[Feedback], audit: Audit) -> Pair:

@@ -193,7 +193,9 @@ def config_of(world: World, root: Path) -> dict[str, Any]:
         else:
             size, every = (f"{n}d" if unit == "d" else length(n) for unit, n in grain[2:])
             grains.append({"size": size, "every": every})
+    within = world.duplicates_within
     return {
+        **({} if within is None else {"duplicates_within": "forever" if within == -1 else length(within)}),
         "model": "test",
         "timezone": world.zone,
         "since": text(world.since),

@@ -43,3 +43,7 @@ class Duration:
             raise ValueError(f"'{text[:40]}' is longer than {LONGEST // DAY:,} days, which is 100 years")
         count, unit = int(parts[1]), parts[2]
         return Duration(f"{count}{unit}", count * _UNITS[unit], count if unit == "d" else None)
+
+
+FOREVER = Duration("forever", 10_000 * 366 * DAY, None)
+"""Longer than any two instants lie apart."""

@@ -49,6 +49,8 @@ SHOWN = 8
 """Examples printed, and windows named, of many."""
 MANY = 10_000
 """Predictions from which on a p-value says nothing: even 2 % of a standard deviation is a significant difference."""
+IDS_A_SECOND = 100e6
+"""How many entries of the index of ids a run scans in a second, about."""
 OUTCOMES = "the outcomes of predictions (when labels came, and for which predictions), which this version of sli keeps"
 NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
@@ -69,6 +71,12 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
     lines += dict.fromkeys(line for stage in plan.stages for line in _stage_lines(plan, stage, config))
+    if plan.rows_forever is not None:
+        seconds = plan.rows_forever / IDS_A_SECOND
+        lines.append(
+            f"ids are looked up among all {counted(plan.rows_forever, 'row')} of both logs, about {seconds:,.1f} s and "
+            "more with each run (duplicates_within: forever)"
+        )
     return lines + _left_lines(plan)
 
 

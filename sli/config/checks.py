@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from sli.calendar.duration import FOREVER, Duration
 from sli.calendar.grain import Grain
 from sli.config.log_sections import Feedback, IdSetting, Labels, Predictions, TimeColumn, TimeFrom
 from sli.config.sections import Cluster
@@ -206,6 +207,29 @@ def check_slices(slice_sets: Sequence[SliceBy]) -> None:
             raise ConfigError("a slice names a column twice", where="slice_by", found=str(list(columns)))
         if slice_sets.count(columns) > 1:
             raise ConfigError("a slice is listed twice", where="slice_by", found=str(list(columns)))
+
+
+def check_duplicates_within(within: Duration | None, horizon: Duration, feedback: Feedback) -> None:
+    """Raise ConfigError if feedback could count for two predictions with its id."""
+    if within is None or within == FOREVER:
+        return
+    if isinstance(feedback.time, TimeFrom) and feedback.time.source == "prediction":
+        raise ConfigError(
+            "feedback without a time does not say which of two predictions with its id it is for",
+            where="duplicates_within",
+            expected="forever",
+            found=within.text,
+            todo="leave the key out, or log when feedback becomes known",
+        )
+    if within.micros < horizon.micros + feedback.early.micros:
+        early = f" and feedback.early ({feedback.early.text})" if feedback.early.micros else ""
+        raise ConfigError(
+            "feedback could count for two predictions with its id",
+            where="duplicates_within",
+            expected=f"at least as long as horizon ({horizon.text}){early}, or forever",
+            found=within.text,
+            todo="write a longer one, or leave the key out",
+        )
 
 
 def check_columns(columns: Sequence[str], query: str | None) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from sli.calendar.duration import DAY, FOREVER
 from sli.calendar.grain import Grain
 from sli.calendar.interval import instant
 from sli.calendar.zone import Zone, zone
@@ -28,6 +29,7 @@ from sli.config.sections import (
     DurationSetting,
     Factory,
     GrainSetting,
+    LengthSetting,
     Scheduler,
     Section,
     SliceSet,
@@ -44,11 +46,14 @@ from sli.slis import Sli, State, entries
 from sli.slis.formula import Unit
 from sli.slis.outcomes import Outcomes
 
-FOREVER = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
+FORESEEN = instant(datetime.fromisoformat("2100-01-01T00:00:00+00:00"))
+"""Until then the tiles of a zone fit its offsets."""
 HASHED_SINCE = 4
 """The store format from which on a config has this hash. A newer format does not change the hash."""
 HASHED_ALWAYS = ("id", "time", "value", "keep", "scores", "query", "nulls")
 """Keys of a log that were part of the hash then. A later key is part of it only if it is set, so old hashes hold."""
+DUPLICATES_WITHIN = 30 * DAY
+"""`duplicates_within` where the config does not say it and the horizon is not longer."""
 CLUSTER_MEMORY = 1 << 30
 """Bytes of a task on a cluster elsewhere: nearly every worker has that much for each of its threads."""
 
@@ -60,6 +65,8 @@ class Config(Section):
     since: TimeSetting = Field(description="ISO 8601, for example 2013-02-01")
     store: str
     horizon: DurationSetting
+    duplicates_within: LengthSetting | None = None
+    """How far apart two predictions with one id are still one prediction, logged twice."""
     predictions: Predictions
     feedback: FeedbackSetting
     task: Literal["binary", "multiclass", "regression", "ranking"]
@@ -99,6 +106,7 @@ class Config(Section):
         checks.check_logs_fit(self.task, self.sources)
         checks.check_scores(self.task, self.class_names, self.scores)
         checks.check_query(self.task, self.predictions.query)
+        checks.check_duplicates_within(self.duplicates_within, self.horizon, self.feedback_rules)
         self.declared  # noqa: B018 - raises ConfigError
         checks.check_slices(self.slice_sets)
         checks.check_columns(self.columns, self.predictions.query)
@@ -121,7 +129,7 @@ class Config(Section):
                 expected="ISO 8601, for example 2013-02-01",
                 found=self.since,
             ) from error
-        if since % self.zone.tile(since, FOREVER):
+        if since % self.zone.tile(since, FORESEEN):
             raise ConfigError(
                 "since must be the start of an hour", where="since", found=self.since, todo="use a date or a whole hour"
             )
@@ -130,7 +138,20 @@ class Config(Section):
     @functools.cached_property
     def tile(self) -> int:
         """Length of a tile in microseconds."""
-        return self.zone.tile(self.since_instant, FOREVER)
+        return self.zone.tile(self.since_instant, FORESEEN)
+
+    @functools.cached_property
+    def duplicates_apart(self) -> int:
+        """How far apart the tiles of two duplicates may begin: microseconds, in whole tiles."""
+        within = self._usual_duplicates_within if self.duplicates_within is None else self.duplicates_within.micros
+        return -(-within // self.tile) * self.tile
+
+    @property
+    def _usual_duplicates_within(self) -> int:
+        """`duplicates_within` where the config does not say it: so long that no feedback has two predictions."""
+        if self.known_at_once:
+            return FOREVER.micros
+        return max(DUPLICATES_WITHIN, self.horizon.micros + self.feedback_rules.early.micros)
 
     @functools.cached_property
     def slice_sets(self) -> tuple[SliceBy, ...]:
@@ -312,6 +333,8 @@ class Config(Section):
             "threshold": self.threshold,
             "bins": sorted(self.edges.items()),
         }
+        if self.duplicates_apart != -(-self._usual_duplicates_within // self.tile) * self.tile:
+            meaning["duplicates_within"] = self.duplicates_apart
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
 
     def definition(self, sli: Sli) -> str:

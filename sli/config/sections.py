@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from sli.calendar.duration import Duration
+from sli.calendar.duration import FOREVER, Duration
 
 
 class Section(BaseModel):
@@ -29,6 +29,19 @@ class Section(BaseModel):
 DurationSetting = Annotated[
     Duration, BeforeValidator(lambda value: value if isinstance(value, Duration) else Duration.parse(value))
 ]
+
+
+def _duration_or_forever(value: object) -> Duration:
+    if isinstance(value, Duration) or value == FOREVER.text:
+        return value if isinstance(value, Duration) else FOREVER
+    try:
+        return Duration.parse(str(value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or forever") from error
+
+
+LengthSetting = Annotated[Duration, BeforeValidator(_duration_or_forever)]
+"""A duration, or `forever`."""
 TimeSetting = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
 """A date or time in ISO 8601, which YAML mostly reads as a date or time already."""
 GrainName = Literal["hour", "day", "week", "month", "cumulative"]

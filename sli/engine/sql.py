@@ -46,6 +46,11 @@ def inside_sql(column: str, intervals: Iterable[Interval]) -> str:
     return f"({' OR '.join(parts)})" if parts else "false"
 
 
+def in_tiles_sql(spans: Iterable[Interval], tile: int) -> str:
+    """SQL condition: the tile with the number in column `tile` lies, at least in part, in one of these stretches."""
+    return inside_sql("tile", (Interval(span.start // tile, -(-span.end // tile)) for span in spans))
+
+
 def tile_sql(time: str, tile: int) -> str:
     """SQL of the number of the tile that holds an instant."""
     # DuckDB's `//` rounds towards zero, so alone it would put times before 1970 into the tile after theirs.

@@ -121,7 +121,7 @@ def beyond_chance(count: int, before: int, predictions: tuple[int, int]) -> bool
 
 
 def _meaning(check: str) -> str:
-    """A check in words: `invalid: no number`, or `orphan: no prediction has this id`."""
+    """A check in words: `invalid: no number`, or `orphan: no prediction near it in time has this id`."""
     name = check.split(":")[0]
     return check if check != name or name not in EXPLANATIONS else f"{name}: {EXPLANATIONS[name]}"
 

@@ -1,7 +1,8 @@
 """Ids that occur more than once in a task: which prediction wins, and which feedback counts.
 
-Of several predictions with one id the first wins, of several feedback rows in time the latest counts; the config may
-say otherwise (`keep`). Limit: a task sees only its own rows; `other_tiles` finds duplicates that lie elsewhere.
+Of several predictions with one id that are near each other (`planning.reach`) the first wins, of several feedback rows
+in time the latest counts; the config may say otherwise (`keep`). Limit: a task sees only its own rows; `other_tiles`
+finds duplicates that lie elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sli.engine.sql import quoted, text_of, tile_sql
 from sli.logs.reader import ROW
 from sli.matching.sides import Sides, one_number
 from sli.matching.spec import Spec, named_ids
+from sli.planning.reach import Reach
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,6 +28,23 @@ def prediction_order(columns: Iterable[str], keep: str) -> str:
     direction = "ASC" if keep == "first" else "DESC"
     ties = "".join(f", {text_of(quoted(name))} ASC NULLS LAST" for name in columns)
     return f"t {direction}, prediction ASC NULLS LAST{ties}"
+
+
+def winners_sql(predictions: str, columns: Iterable[str], keep: str, reach: Reach) -> str:
+    """SQL of the `winner` (its value) of each `id` and `tile` with valid predictions, and the tile in which it `won`.
+
+    All predictions of a tile that have one id have the same winner: if it is in another tile, they lose to it, else to
+    the first of them.
+    """
+    tile, direction = tile_sql("t", reach.tile), "ASC" if keep == "first" else "DESC"
+    best = (
+        f"SELECT id, {tile} AS tile, prediction FROM {predictions} "
+        f"QUALIFY row_number() OVER (PARTITION BY id, {tile} ORDER BY {prediction_order(columns, keep)}) = 1"
+    )
+    return (
+        "SELECT id, tile, first_value(tile) OVER w AS won, first_value(prediction) OVER w AS winner "
+        f"FROM ({best}) WINDOW w AS (PARTITION BY id ORDER BY tile {direction} {reach.frame})"
+    )
 
 
 def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Table, once: bool) -> bool:
@@ -57,20 +76,21 @@ def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Tab
 
 
 def settle_predictions(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) -> None:
-    """Delete from `p` all but the winner of each id; count the others in `checks`."""
-    order = prediction_order(spec.predictions.columns, spec.keep_prediction)
+    """Delete from `p` the predictions that lose to one near them; count them in `checks`."""
+    columns, keep = spec.predictions.columns, spec.keep_prediction
     tile = tile_sql("t", spec.tile)
+    con.execute(f"CREATE TEMP TABLE winners AS {winners_sql('p', columns, keep, spec.reach)}")
+    # `losers_arrow` knows rows of other tiles that this task does not see.
     con.execute(
-        "CREATE TEMP TABLE duplicates AS SELECT p.rowid AS row, p.id, p.t, e.winner, "
-        "p.prediction IS DISTINCT FROM e.winner AS differs, true AS elsewhere "
-        f"FROM p JOIN losers_arrow e ON p.id = e.id AND {tile_sql('p.t', spec.tile)} = e.tile"
+        "UPDATE winners SET won = NULL, winner = e.winner FROM losers_arrow e "
+        "WHERE winners.id = e.id AND winners.tile = e.tile"
     )
     con.execute(
-        "INSERT INTO duplicates SELECT row, id, t, won, prediction IS DISTINCT FROM won, tile <> won_tile FROM ("
-        f"SELECT rowid AS row, id, t, {tile} AS tile, prediction, row_number() OVER w AS place, "
-        f"first_value(prediction) OVER w AS won, first_value({tile}) OVER w AS won_tile "
-        "FROM p WHERE rowid NOT IN (SELECT row FROM duplicates) "
-        f"WINDOW w AS (PARTITION BY id ORDER BY {order})) WHERE place > 1"
+        "CREATE TEMP TABLE duplicates AS SELECT row, id, t, winner, prediction IS DISTINCT FROM winner AS differs, "
+        "won IS DISTINCT FROM tile AS elsewhere FROM ("
+        f"SELECT rowid AS row, id, {tile} AS tile, t, prediction, row_number() OVER w AS place FROM p "
+        f"WINDOW w AS (PARTITION BY id, {tile} ORDER BY {prediction_order(columns, keep)})) "
+        "JOIN winners USING (id, tile) WHERE place > 1 OR won IS DISTINCT FROM tile"
     )
     con.execute("DELETE FROM p WHERE rowid IN (SELECT row FROM duplicates)")
     con.execute(f"DELETE FROM duplicates WHERE NOT {sides.in_prediction_tiles}")
@@ -89,10 +109,10 @@ def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) ->
     """
     direction = "DESC" if spec.keep_feedback == "latest" else "ASC"
     con.execute(
-        "CREATE TEMP TABLE in_time AS SELECT f.rowid AS row, p.id, p.t AS t, f.t AS f_t, f.value, "
+        f"CREATE TEMP TABLE in_time AS SELECT f.rowid AS row, p.id, p.{ROW}, p.t AS t, f.t AS f_t, f.value, "
         "row_number() OVER w AS place, first_value(f.t) OVER w AS won_t, first_value(f.value) OVER w AS won "
         f"FROM f JOIN p ON f.id = p.id AND {spec.horizon.counts('f.t', 'p.t')} "
-        f"WINDOW w AS (PARTITION BY p.id ORDER BY f.t {direction}, f.value DESC NULLS LAST)"
+        f"WINDOW w AS (PARTITION BY p.{ROW} ORDER BY f.t {direction}, f.value DESC NULLS LAST)"
     )
     for check, condition in (("superseded", "true"), ("conflict", "f_t = won_t AND value IS DISTINCT FROM won")):
         con.execute(
@@ -104,7 +124,7 @@ def settle_feedback(con: duckdb.DuckDBPyConnection, sides: Sides, spec: Spec) ->
     nulls = "".join(", NULL" for _ in spec.predictions.columns)
     con.execute(
         f"INSERT INTO joined SELECT p.id, p.{ROW}, p.t, p.prediction{columns}, r.f_t, r.value FROM p "
-        f"LEFT JOIN (FROM in_time WHERE place = 1) r ON r.id = p.id"
+        f"LEFT JOIN (FROM in_time WHERE place = 1) r ON r.{ROW} = p.{ROW}"
     )
     con.execute(
         f"INSERT INTO joined SELECT id, NULL, NULL, NULL{nulls}, t, value FROM f "

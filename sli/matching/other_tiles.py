@@ -6,22 +6,25 @@ other losers are those that the stored tiles name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
-from sli.calendar.interval import ALWAYS, Interval, difference
+from sli.calendar.interval import Interval, difference, intersection
 from sli.engine.connection import scratch
-from sli.engine.sql import tile_sql
-from sli.matching.duplicates import prediction_order
+from sli.engine.sql import in_tiles_sql, inside_sql
+from sli.matching.duplicates import winners_sql
 from sli.matching.id_index import ID_HASH, IdIndex
 from sli.matching.sides import one_number, valid_predictions
 from sli.planning.plan import Plan
+from sli.planning.reach import Reach
 
 _TYPES: dict[str, pa.DataType] = {"id": pa.string(), "tile": pa.int64(), "winner": pa.float64()}
 LOSERS = pa.schema(_TYPES)
 """Predictions that lose to one in another tile: their id, their tile, the value of the winner."""
 
 
-def find_losers(predictions: IdIndex, near: tuple[Interval, ...], as_of: int, published: pa.Table) -> pa.Table:
+def find_losers(predictions: IdIndex, near: Sequence[Interval], as_of: int, published: pa.Table) -> pa.Table:
     """All predictions that lose to one in another tile: a table of LOSERS.
 
     `published` has the losers that the published tiles name. Only ids that lie in the tiles `near` are looked up.
@@ -29,23 +32,27 @@ def find_losers(predictions: IdIndex, near: tuple[Interval, ...], as_of: int, pu
     Raises UnreadableFiles for files that are unreadable beyond their footer.
     """
     config = predictions.config
+    reach, known = Reach.of(config), [Interval(config.since_instant, as_of + 1)]
+    around = reach.duplicates_of(near)
+    in_reach = in_tiles_sql(around, reach.tile)
+    # What won may be a row that is gone. The index may lack it, at least if it was gone when these tiles were held.
+    lost = in_tiles_sql(near, reach.tile) if predictions.knows_gone(near) else in_reach
     with predictions.reading() as con:
         con.register("published_arrow", published)
-        con.register("repeated_arrow", predictions.repeated(con, near))
-        # The index may lack rows that are gone if it was written for this run. Then what won may be such a row.
-        lost_before = f" UNION SELECT {ID_HASH} FROM published_arrow" if near == (ALWAYS,) else ""
-        con.execute(f"CREATE TEMP TABLE suspects AS SELECT k AS key FROM repeated_arrow{lost_before}")
+        con.register("repeated_arrow", predictions.repeated(con, near, around))
+        con.execute(
+            "CREATE TEMP TABLE suspects AS SELECT k AS key FROM repeated_arrow "
+            f"UNION SELECT {ID_HASH} FROM published_arrow WHERE {lost}"
+        )
         if not one_number(con, "SELECT count(*) FROM suspects"):
             return published
-        rows = predictions.rows_of(con, "FROM suspects", Interval(config.since_instant, as_of + 1))
-        order = prediction_order(config.columns, config.predictions.keep)
-        tile = tile_sql("t", config.tile)
+        rows = predictions.rows_of(con, "FROM suspects", intersection(reach.duplicates_of(around), known))
+        valid = valid_predictions(f"(SELECT * FROM {rows} WHERE {inside_sql('t', known)})", config.task)
+        asked = f"{ID_HASH} IN (FROM suspects) AND {in_reach}"
         sql = (
-            "SELECT DISTINCT id, tile, winner FROM ("
-            f"SELECT id, {tile} AS tile, first_value({tile}) OVER w AS won, first_value(prediction) OVER w AS winner "
-            f"FROM {valid_predictions(rows, config.task)} WINDOW w AS (PARTITION BY id ORDER BY {order})) "
-            f"WHERE tile <> won UNION ALL "
-            f"SELECT id, tile, winner FROM published_arrow WHERE {ID_HASH} NOT IN (FROM suspects) ORDER BY id, tile"
+            f"SELECT id, tile, winner FROM ({winners_sql(valid, config.columns, config.predictions.keep, reach)}) "
+            f"WHERE tile <> won AND {in_reach} UNION ALL "
+            f"SELECT id, tile, winner FROM published_arrow WHERE NOT ({asked}) ORDER BY id, tile"
         )
         losing: pa.Table = con.sql(sql).to_arrow_table()
     return losing.cast(LOSERS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sli.config.model import Config
 from sli.logs.log import Log, feedback_log, predictions_log
 from sli.planning.late_feedback import Horizon
+from sli.planning.reach import Reach
 from sli.slis import State
 
 SAMPLES = 5
@@ -26,6 +27,7 @@ class Spec:
     since: int
     as_of: int
     horizon: Horizon
+    reach: Reach
     task: str
     """`binary`, `multiclass`, `regression` or `ranking`."""
     threshold: float
@@ -72,6 +74,7 @@ class Spec:
             since=config.since_instant,
             as_of=as_of,
             horizon=Horizon.of(config),
+            reach=Reach.of(config),
             task=config.task,
             threshold=config.threshold,
             query=config.predictions.query,

@@ -6,24 +6,26 @@ index of ids, and those of earlier unmatched feedback near predictions that came
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from sli.calendar.interval import ALWAYS, BEGINNING, Interval
+from sli.calendar.interval import BEGINNING, Interval, intersection, union
 from sli.config.model import Config
 from sli.engine.arrow import list_column, lists_of_rows
 from sli.engine.connection import scratch
-from sli.matching.duplicates import prediction_order
+from sli.engine.sql import inside_sql, tile_sql
 from sli.matching.id_index import ID_HASH, IdIndex
 from sli.matching.sides import valid_predictions
 from sli.planning.late_feedback import why_unmatched
+from sli.planning.reach import Reach
 from sli.schemas import UNMATCHED
 
 
 def with_reasons(
-    config: Config, predictions: Callable[[], IdIndex], near: tuple[Interval, ...], as_of: int, tiles: pa.Table
+    config: Config, predictions: Callable[[], IdIndex], near: Sequence[Interval], as_of: int, tiles: pa.Table
 ) -> tuple[pa.Table, set[str]]:
     """The tiles with a reason for each unmatched feedback, and the local days on which a reason changed.
 
@@ -36,16 +38,19 @@ def with_reasons(
     unmatched = _one_a_row(tiles.select(["day", "strays"]).take(pa.array(places, pa.int64())))
     if not (len(unmatched) if near else unmatched.column("reason").null_count):
         return tiles, set()
-    index = predictions()
+    index, reach = predictions(), Reach.of(config)
     with index.reading() as con:
         con.register("unmatched_arrow", unmatched)
-        keys = index.keys_near(con, f"SELECT {ID_HASH} FROM unmatched_arrow WHERE reason IS NOT NULL", near)
-        asked = "true" if near == (ALWAYS,) else f"reason IS NULL OR {ID_HASH} IN ({keys})"
+        asked = f"reason IS NULL OR {inside_sql('t', reach.explained_by(near))}"
+        if index.knows_gone(near):
+            keys = index.keys_near(con, f"SELECT {ID_HASH} FROM unmatched_arrow WHERE reason IS NOT NULL", near)
+            asked = f"reason IS NULL OR {ID_HASH} IN ({keys})"
         con.execute(f"CREATE TEMP TABLE unmatched AS SELECT *, {asked} AS asked FROM unmatched_arrow")
         con.execute("CREATE TEMP TABLE asked AS SELECT *, reason AS published FROM unmatched WHERE asked")
-        rows = index.rows_of(con, f"SELECT {ID_HASH} FROM asked", Interval(BEGINNING, as_of + 1))
-        rows = valid_predictions(rows, config.task)
-        sql = reasons_sql("asked", rows, config.columns, config.predictions.keep, config.since_instant)
+        known = intersection(reach.explaining(tiles_of(con, "asked", config.tile)), [Interval(BEGINNING, as_of + 1)])
+        rows = index.rows_of(con, f"SELECT {ID_HASH} FROM asked", known)
+        rows = valid_predictions(f"(SELECT * FROM {rows} WHERE t <= {as_of})", config.task)
+        sql = reasons_sql("asked", rows, config.predictions.keep, config.since_instant, reach)
         con.execute(f"CREATE TEMP TABLE explained AS {sql}")
         changed = con.execute("SELECT DISTINCT day FROM explained WHERE published IS DISTINCT FROM reason").fetchall()
         flat = con.sql(
@@ -72,14 +77,23 @@ def _one_a_row(tiles: pa.Table) -> pa.Table:
     return rows
 
 
-def reasons_sql(unmatched: str, predictions: str, columns: Iterable[str], keep: str, since: int) -> str:
-    """SQL of unmatched feedback (columns `id`, `t`, ...) with the `reason`, by all valid predictions."""
-    order = prediction_order(columns, keep)
-    winners = (
-        f"SELECT id, t FROM {predictions} WHERE hash(id) IN (SELECT hash(id) FROM {unmatched}) "
-        f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY t < {since}, {order}) = 1"
+def tiles_of(con: duckdb.DuckDBPyConnection, rows: str, tile: int) -> list[Interval]:
+    """The tiles of the times `t` of rows (a table)."""
+    numbers = con.execute(f"SELECT DISTINCT {tile_sql('t', tile)} AS tile FROM {rows} WHERE t IS NOT NULL")
+    return union(Interval(number * tile, (number + 1) * tile) for (number,) in numbers.fetchall())
+
+
+def reasons_sql(unmatched: str, predictions: str, keep: str, since: int, reach: Reach) -> str:
+    """SQL of unmatched feedback (columns `id`, `t`, ...) with the `reason`, by the valid predictions near it."""
+    before, after = reach.explains_from("s.t"), reach.explains_until("s.t")
+    nearest = (f"{{0}}.t >= {before}", f"{{0}}.t <= {after}")
+    joined, within = nearest if keep == "first" else nearest[::-1]
+    times = (f"SELECT DISTINCT id, t FROM {predictions} WHERE t {sign} {since}" for sign in (">=", "<"))
+    sides = "".join(
+        f" ASOF LEFT JOIN ({sql}) {side} ON s.id = {side}.id AND {joined.format(side)}"
+        for side, sql in zip("pb", times, strict=True)
     )
+    first = f"CASE WHEN {within.format('p')} THEN p.t WHEN {within.format('b')} THEN b.t END"
     return (
-        f"SELECT s.* EXCLUDE (reason), {why_unmatched('s.t', 'w.t', since)} AS reason "
-        f"FROM {unmatched} s LEFT JOIN ({winners}) w USING (id)"
+        f"SELECT s.* EXCLUDE (reason), {why_unmatched('s.t', f'({first})', since)} AS reason FROM {unmatched} s{sides}"
     )

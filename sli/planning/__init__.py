@@ -9,7 +9,7 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 - `request`: what the user asks for; `as_of`: checks the as_of of a run
 - `published`, `formats`: the state that the last run left, and the format of the store
 - `changes`: what happened to the files since then, and which of them hold new rows
-- `late_feedback`: the rule for late feedback
+- `late_feedback`: the rule for late feedback; `reach`: the rule for duplicates, and how far around a row its id matters
 - `extent`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value
 - `ledger`: which tiles the changes make stale, what a run does of what tiles need, and what it leaves
 - `tasks`: how the work is cut into tasks that fit their memory

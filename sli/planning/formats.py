@@ -17,7 +17,7 @@ from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 
 Stored = dict[str, Any]
 """A published state as read from JSON."""
-FORMAT = 6
+FORMAT = 7
 """The current format. If you change the columns of a table or the published state, raise it and add a step to STEPS."""
 UNNAMED = 4
 """The format of a state that does not name its format."""
@@ -33,6 +33,9 @@ class Step:
     """Converts the published state to the next format; None: it stays the same."""
     recompute: bool = False
     """Whether the tables cannot be kept: everything is recomputed from the logs."""
+    looks_ids_up: bool = False
+    """Whether other predictions of an id may count than before: all ids are looked up, and the tiles recomputed where
+    that is so."""
 
 
 def _one_map_of_needs(state: Stored) -> Stored:
@@ -50,6 +53,11 @@ def _one_map_of_needs(state: Stored) -> Stored:
 STEPS: Mapping[int, Step] = {
     4: Step("the published state names its format; no other table changes"),
     5: Step("the published state has one map of what hours still need; no other table changes", _one_map_of_needs),
+    6: Step(
+        "predictions of one id far apart (`duplicates_within`) count each, so all ids are looked up once; "
+        "the index of ids is written again when it is next needed",
+        looks_ids_up=True,
+    ),
 }
 """The step from each older format to the next."""
 
@@ -62,6 +70,7 @@ class Migration:
     new: int
     steps: tuple[str, ...]
     recompute: bool
+    looks_ids_up: bool
 
     def __str__(self) -> str:
         steps = [*self.steps, "everything is recomputed from the logs"] if self.recompute else self.steps
@@ -76,7 +85,8 @@ def migration(old: int) -> Migration | None:
     """The steps from a format to the current one; None if it is the current one."""
     steps = [STEPS[number] for number in range(old, FORMAT)]
     recompute = any(step.recompute for step in steps)
-    return Migration(old, FORMAT, tuple(step.what for step in steps), recompute) if steps else None
+    looks_ids_up = any(step.looks_ids_up for step in steps)
+    return Migration(old, FORMAT, tuple(step.what for step in steps), recompute, looks_ids_up) if steps else None
 
 
 def in_current_format(state: Stored, where: str) -> Stored:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sli.calendar.interval import BEGINNING, Instants, Interval
-from sli.config.model import FOREVER, Config
+from sli.config.model import FORESEEN, Config
 from sli.engine.arrow import Flags
 
 
@@ -27,7 +27,7 @@ class Horizon:
     @staticmethod
     def of(config: Config) -> Horizon:
         # Feedback that is known at once has the time `since`, however much later its prediction is made.
-        early = FOREVER - config.since_instant if config.known_at_once else config.feedback_rules.early.micros
+        early = FORESEEN - config.since_instant if config.known_at_once else config.feedback_rules.early.micros
         return Horizon(early, config.horizon.micros)
 
     def feedback_for(self, predictions: Interval) -> Interval:

@@ -52,6 +52,8 @@ class Plan:
     with_predictions: tuple[Interval, ...]
     """Tiles that may hold predictions."""
     run_id: str
+    rows_forever: int | None = None
+    """How many rows there are if ids are looked up among all of them, however old; None: only among rows near."""
     tables: tuple[str, ...] = ()
     """The tables that name the files of the logs, for example `predictions: Delta table, version 12, 34 files`."""
 
@@ -236,6 +238,7 @@ class Plan:
             "outcomes_lacking": plain(self.outcomes_lacking),
             "tasks": self.task_count,
             "bytes": self.bytes,
+            "ids_looked_up_in_all_rows": self.rows_forever,
             "jobs": [task_set.to_dict() for task_set in self.task_sets],
             "stages": plain(self.stages),
         }

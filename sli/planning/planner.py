@@ -24,11 +24,13 @@ from sli.planning.ledger import Ledger, ledger_of, tiles_with_predictions, whole
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
 from sli.planning.plan import Plan
 from sli.planning.published import Published
+from sli.planning.reach import Reach
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Group, Recompute, RollUp, Write
 from sli.planning.tasks import FACTOR, TaskSet, task_sets
 from sli.slices import SliceBy
 from sli.slis import Sli
+from sli.slis.states import integers
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class _Planner:
             tile=config.tile,
             with_predictions=tuple(self.with_predictions),
             run_id=_run_id(config, self.inputs, request),
+            rows_forever=self.rows_forever,
             tables=self.inputs.tables,
         )
 
@@ -146,7 +149,7 @@ class _Planner:
     def new_rows(self) -> NewRows | None:
         """The new rows, if amending tiles by them is all there is to do and they fit one task."""
         basis, request, config = self.basis, self.request, self.config
-        if not self.approach.amend or self.moved or self.new_slice_sets:
+        if not self.approach.amend or self.moved or self.new_slice_sets or self.looks_all_up:
             return None
         if basis is None or request.part is not None or request.look_back is not None:
             return None
@@ -224,7 +227,7 @@ class _Planner:
     def looked_up(self) -> list[Interval]:
         """Tiles near which other predictions of an id may win, or other reasons hold, than the published tiles have."""
         basis, request = self.basis, self.request
-        if basis is None:
+        if basis is None or self.looks_all_up:
             return [ALWAYS]
         changed = (span for cause in self.causes if cause.what.endswith("predictions") for span in cause.intervals)
         # These tiles were not brought up to date when predictions changed. A backfill of hours trusts nothing.
@@ -232,6 +235,17 @@ class _Planner:
         doubtful = [ALWAYS] if request.part is not None and not request.slis else behind
         computed = intersection(self.ledger.does.of(RECOMPUTE, CONFIRM), doubtful)
         return union([*(whole_tiles(span, self.config.tile) for span in changed), *computed])
+
+    @property
+    def rows_forever(self) -> int | None:
+        """How many rows of both logs ids are looked up among, if in all of history."""
+        usable = self.inputs.files.take(self.inputs.files.usable)
+        return int(integers(usable.rows.column("rows")).sum()) if Reach.of(self.config).endless else None
+
+    @property
+    def looks_all_up(self) -> bool:
+        """Whether the published tiles may count other predictions of an id, wherever it lies."""
+        return self.migration is not None and self.migration.looks_ids_up
 
     @property
     def migration(self) -> Migration | None:

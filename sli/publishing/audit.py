@@ -35,7 +35,7 @@ EXPLANATIONS = {
     "superseded": "other feedback for the same prediction won",
     "withdrawn": "the feedback that counts is null: the label was taken back",
     "ignored null": "null feedback, ignored as configured",
-    "orphan": "no prediction has this id",
+    "orphan": "no prediction near it in time has this id",
     "late": "known later than the horizon after its prediction: does not count",
     "before prediction": "known before its prediction was made: does not count",
     "before since": "its prediction lies before `since`",

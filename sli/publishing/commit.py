@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing
 from sli.publishing.diff import Difference, no_difference
 from sli.publishing.history import restated_rows
+from sli.publishing.parquet_files import Partition
 from sli.publishing.rows import stored_batches
 from sli.publishing.store import LAYOUT
 from sli.publishing.transaction import SMALL_FILES, Transaction
@@ -37,6 +38,8 @@ class Staged:
     touched: set[str]
     index: Iterable[pa.Table]
     """The rows it adds to the index of ids. They are read while they are written, and only if a run writes anything."""
+    forgotten: Collection[Partition]
+    """The partitions of the index that it drops."""
     audit: pa.Table
     same_audit: bool
     """Whether the audit equals the published one."""
@@ -112,6 +115,8 @@ def _writes(
         elif values:
             touched = rows.filter(pc.is_in(rows.column(partition), pa.array(values)))
             yield name, touched, [(value,) for value in values]
+    if staged.forgotten:
+        yield "keys", schemas.ID_INDEX.empty_table(), staged.forgotten
     yield from (("keys", rows, None) for rows in staged.index)
     new = staged.inputs.added_to(staged.seen)
     if new is None or "inputs" not in transaction.versions:

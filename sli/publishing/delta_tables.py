@@ -199,11 +199,13 @@ class Table:
         metadata: Mapping[str, str] | None = None,
         sequence: int | None = None,
         packed: bool = False,
+        partitions: Sequence[str] = (),
     ) -> None:
         """Append rows by one commit, or replace those that `replacing` names. Raises ConflictError and StoreError.
 
         The commit carries `metadata`, and `sequence` as the number of the run. Files that are `packed` have ZSTD, the
         others Snappy. Rows may have columns that the table lacks; those that come table by table have equal columns.
+        `partitions` are the partition columns, which change where all rows are replaced.
         """
         tables = iter([rows] if isinstance(rows, pa.Table) else rows)
         with table_errors(self.uri), self._writing(0):
@@ -211,6 +213,8 @@ class Table:
             schema = _without_dictionaries(some.schema)
             if replacing != "all":
                 self._add_columns(schema, sequence)
+            elif list(partitions) != self._partition_by:
+                self._partition_anew(schema, partitions, sequence)
             files = Files(self.uri, self._partition_by, self._storage)
             added = list(files.write(itertools.chain([some], tables), packed))
             removed = [] if replacing is None or replacing == "all" else self._files_of(replacing)
@@ -228,6 +232,20 @@ class Table:
 
             self._table.alter.add_columns(Schema.from_arrow(new).fields, commit_properties=_properties(None, sequence))
             self.version = self._opened.version()
+
+    def _partition_anew(self, schema: pa.Schema, partitions: Sequence[str], sequence: int | None) -> None:
+        """Remove all rows and change the partition columns, by a commit of its own."""
+        from deltalake import write_deltalake
+
+        write_deltalake(
+            self._table,
+            schema.empty_table(),
+            mode="overwrite",
+            schema_mode="overwrite",
+            partition_by=list(partitions),
+            commit_properties=_properties(None, sequence),
+        )
+        self.version = self._opened.version()
 
     def _files_of(self, partitions: Collection[Partition]) -> list[dict[str, Any]]:
         """The files of these partitions: a dictionary each, of their path in the log, size and partition."""

@@ -1,8 +1,9 @@
 """The index of ids in the store: a run opens it to look ids up, and extends it by the files that came.
 
 It is written when ids are looked up for the first time after a run from scratch: a run from scratch that wrote it would
-take half as long again, and reads the ids from the logs. Limit: if an attempt of a run fails after it wrote the index,
-the next attempt writes it again.
+take half as long again, and reads the ids from the logs. Weeks too old to matter to a later run (`planning.reach`) are
+dropped in the commit of a run. Limit: if an attempt of a run fails after it wrote the index, the next attempt writes
+it again.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from sli.calendar.interval import ALWAYS
 from sli.config.model import Config
 from sli.logs.files import Files, Inputs
 from sli.logs.log import Log, feedback_log, predictions_log
-from sli.matching.id_index import HASH, IdIndex, index_rows
+from sli.matching.id_index import HASH, IdIndex, index_rows, kept_since, week_interval
 from sli.planning.plan import Plan
+from sli.planning.reach import Reach
+from sli.publishing.parquet_files import Partition
 from sli.publishing.transaction import Transaction
 from sli.schemas import ID_INDEX
 
@@ -30,8 +32,12 @@ class Ids:
         self._config, self._transaction, self._scratch = config, transaction, plan.from_scratch or published is None
         self._stored = not self._scratch and published is not None and published.id_hash == HASH
         # An index that this run writes lacks the rows that are gone since the run before.
-        self.near = plan.looked_up if self._stored or not plan.looked_up else (ALWAYS,)
+        self._remembers = self._stored
+        self.near = plan.looked_up
         """The tiles whose ids are looked up."""
+        reach = Reach.of(config)
+        self._since = kept_since(reach, published.as_of if published else plan.as_of)
+        self._since_next = kept_since(reach, plan.as_of)
         self._logs = [self._divided(files, before) for files, before in zip(inputs.logs, seen.logs, strict=True)]
 
     def _divided(self, files: Files, before: Files) -> tuple[Files, Files]:
@@ -46,7 +52,8 @@ class Ids:
         Raises UnreadableFiles.
         """
         if not (self._scratch or self._stored):
-            tables = index_rows(self._config, (file for known, _ in self._logs for file in known))
+            known_files = (file for known, _ in self._logs for file in known)
+            tables = index_rows(self._config, known_files, self._since)
             self._transaction.write("keys", next(tables, ID_INDEX.empty_table()), replacing="all")
             for rows in tables:
                 self._transaction.write("keys", rows)
@@ -59,7 +66,9 @@ class Ids:
             config=self._config,
             log=log,
             root=self._transaction.store.root,
-            stored=() if self._scratch else self._transaction.files("keys", ("log", log.name)),
+            stored={} if self._scratch else self._weeks(log.name),
+            since=self._since,
+            remembers=self._remembers,
             indexed=files[0],
             rest=files[1],
         )
@@ -72,4 +81,21 @@ class Ids:
     def new_rows(self) -> Iterator[pa.Table]:
         """What the run adds to the index: the ids of the files that came since the published run."""
         if self._stored:
-            yield from index_rows(self._config, (file for _, new in self._logs for file in new))
+            new_files = (file for _, new in self._logs for file in new)
+            yield from index_rows(self._config, new_files, self._since_next)
+
+    @property
+    def forgotten(self) -> list[Partition]:
+        """The partitions that the run drops from the index."""
+        if not self._stored:
+            return []
+        logs = {log: self._weeks(log) for log in ("predictions", "feedback")}
+        old = ((log, week) for log, weeks in logs.items() for week in weeks)
+        return [(log, str(week)) for log, week in old if week_interval(week).end <= self._since_next]
+
+    def _weeks(self, log: str) -> dict[int, list[str]]:
+        """The files of the index of a log by their week."""
+        weeks: dict[int, list[str]] = {}
+        for path in self._transaction.files("keys", [("log", "=", log)]):
+            weeks.setdefault(int(path.split("/")[-2].removeprefix("week=")), []).append(path)
+        return weeks

@@ -25,7 +25,7 @@ STATE_KEY = "sli_published"
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
-    "keys": (schemas.ID_INDEX, ["log"]),
+    "keys": (schemas.ID_INDEX, ["log", "week"]),
     "inputs": (schemas.INPUTS, []),
     "audit": (schemas.AUDIT, []),
     "revisions": (schemas.REVISIONS, ["grain"]),

@@ -19,7 +19,7 @@ from sli.publishing.delta_tables import Replacing, Table, Within
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 
 SMALL_FILES = {"keys": 64, "inputs": 8}
-"""Tables that every run appends to, and with how many files: if there are more, small files are merged."""
+"""Tables that every run appends to. With so many more files than partitions, small files are merged."""
 PACKED = ("tiles", "days")
 """Tables whose files ZSTD compresses: decimal numbers of 16 bytes each, which Snappy leaves three times as large."""
 
@@ -67,10 +67,12 @@ class Transaction:
 
         `replacing` are partitions, or "all". Rows of a table without states may come table by table.
         """
+        schema, partitions = LAYOUT[name]
         tables = [rows] if isinstance(rows, pa.Table) else rows
-        data = (_with_columns(some, LAYOUT[name][0]) for some in tables)
+        data = (_with_columns(some, schema) for some in tables)
         table = self._table_to_write(name)
-        table.write(data, replacing, {STATE_KEY: state.to_json()} if state else None, self.sequence, name in PACKED)
+        metadata = {STATE_KEY: state.to_json()} if state else None
+        table.write(data, replacing, metadata, self.sequence, name in PACKED, partitions)
         self.versions[name] = table.version
 
     def _table_to_write(self, name: str) -> Table:
@@ -105,17 +107,19 @@ class Transaction:
             return self.store.tables.open(name, self.versions.get(name, 0))
         return table
 
-    def files(self, name: str, partition: tuple[str, str]) -> tuple[str, ...]:
-        """The files of a partition of a table as this transaction sees it, as paths below the root of the store."""
-        column, value = partition
-        table = self._table_to_read(name)
-        uris = [] if table is None else table.files([(column, "=", value)])
-        return tuple(f"{name}/{column}={value}/" + uri.rsplit("/", 1)[-1] for uri in uris)
+    def files(self, name: str, within: Within = ()) -> tuple[str, ...]:
+        """The files of a table as this transaction sees it, as paths below the root of the store."""
+        table, depth = self._table_to_read(name), len(LAYOUT[name][1]) + 1
+        uris = [] if table is None else table.files(within)
+        return tuple("/".join([name, *uri.rsplit("/", depth)[1:]]) for uri in uris)
 
     def compact(self, name: str) -> None:
         """Merge the small files of a table once there are many. Raises ConflictError."""
         table = self._table(name)
-        if table is None or table.version != self.versions.get(name) or len(table.files()) <= SMALL_FILES[name]:
+        if table is None or table.version != self.versions.get(name):
+            return
+        files = table.files()
+        if len(files) < SMALL_FILES[name] + len({file.rpartition("/")[0] for file in files}):
             return
         table.compact()
         self.versions[name] = table.version

@@ -42,7 +42,7 @@ def raw_pairs(config: Config, inputs: Inputs, as_of: int) -> pd.DataFrame:
 
 
 def _predictions(config: Config, files: Files, cutoff: pd.Timestamp) -> pd.DataFrame:
-    """The predictions that count: one for each id."""
+    """The predictions that count: of those with one id that are near each other one."""
     log, since = config.predictions, pd.Timestamp(moment(config.since_instant))
     predictions = raw_rows(files, predictions_log(config), config.zone)
     predictions = predictions[(predictions.time <= cutoff) & (predictions.time >= since)]
@@ -55,7 +55,16 @@ def _predictions(config: Config, files: Files, cutoff: pd.Timestamp) -> pd.DataF
         na_position="last",
         kind="stable",
     )
-    return _binned(config.edges, ordered.drop_duplicates("id", keep="first"))
+    return _binned(config.edges, ordered[~_are_duplicates(config, ordered)])
+
+
+def _are_duplicates(config: Config, ordered: pd.DataFrame) -> pd.Series[bool]:
+    """Which predictions have one with their id before them that is near; ordered as they win."""
+    tile = ordered.time.dt.as_unit("us").astype("int64") // config.tile
+    # In this order tiles only ascend or only descend, so the one just before is the nearest.
+    apart = tile.groupby(ordered.id).diff().abs()
+    duplicates: pd.Series[bool] = apart.notna() & (apart * config.tile <= config.duplicates_apart)
+    return duplicates
 
 
 def _feedback(config: Config, inputs: Inputs, cutoff: pd.Timestamp) -> pd.DataFrame:
@@ -83,14 +92,17 @@ def _binned(edges_of_columns: Mapping[str, Sequence[float]], predictions: pd.Dat
 
 def _labelled(predictions: pd.DataFrame, feedback: pd.DataFrame, log: Feedback, horizon: Duration) -> pd.DataFrame:
     """Each prediction with the latest feedback within the horizon; `log` says how early it may be, and which counts."""
-    both = predictions[["id", "time"]].merge(feedback, on="id", suffixes=("", "_known"))
+    predictions = predictions.assign(number=np.arange(len(predictions)))
+    both = predictions[["id", "time", "number"]].merge(feedback, on="id", suffixes=("", "_known"))
     delay = both.time_known - both.time
     early, late = pd.Timedelta(log.early.micros, "us"), pd.Timedelta(horizon.micros, "us")
     both = both[(delay >= -early) & (delay <= late)]
     latest = both.sort_values(
         ["time_known", "value"], ascending=[log.keep == "first", False], na_position="last", kind="stable"
-    ).drop_duplicates("id", keep="first")
-    joined = predictions.merge(latest[["id", "time_known", "value"]], on="id", how="left", suffixes=("", "_label"))
+    ).drop_duplicates("number", keep="first")
+    joined = predictions.merge(
+        latest[["number", "time_known", "value"]], on="number", how="left", suffixes=("", "_label")
+    )
     delays: pd.Series[pd.Timedelta] = joined.time_known - joined.time
     seconds = delays / pd.Timedelta("1s")
     return joined.assign(predicted_at=joined.time, known_at=joined.time_known, delay=seconds)

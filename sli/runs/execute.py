@@ -59,6 +59,7 @@ def write_tables(work: Work, known: Known) -> Known:
         days=known.days,
         touched=known.touched,
         index=work.ids.new_rows(),
+        forgotten=work.ids.forgotten,
         audit=audit,
         same_audit=same_audit(audit, before),
         inputs=work.inputs,

@@ -55,7 +55,8 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
     TooLarge, and UnreadableFiles.
     """
     config, ids, plan = work.config, work.ids, outcome.plan
-    if not plan.task_sets and not plan.from_scratch:
+    looks_all_up = plan.migration is not None and plan.migration.looks_ids_up
+    if not plan.task_sets and not plan.from_scratch and not looks_all_up:
         return Known(outcome=outcome, tiles=TILES.empty_table(), only=set())
     before = work.stored(plan, "tiles")
     with step(work.progress, "looking for repeated ids"):

@@ -93,8 +93,8 @@ def nothing_counts_warnings(config: Config, days: pa.Table, audit: pa.Table) -> 
         count, samples = pc.sum(orphans.column("count")).as_py(), orphans.column("samples")[0].as_py()
         example = f", for example {samples[0]}" if samples else ""
         warnings.append(
-            f"nothing is labelled: {count:,} rows of feedback have the id of no prediction{example}; "
-            "check `predictions.id` and `feedback.id`"
+            f"nothing is labelled: {count:,} rows of feedback have the id of no prediction near them in "
+            f"time{example}; check `predictions.id` and `feedback.id`, and the times of both logs"
         )
     return tuple(warnings)
 

@@ -1,8 +1,10 @@
 """What new rows contribute to the tiles, without reading the whole logs again.
 
-Only pairs whose id occurs in a new row change. So the ids of the new rows are looked up in the index of ids, and all
-rows with these ids are matched twice: as they were known before and as they are known now. `delta` subtracts the first
-contribution from stored tiles and adds the second. Limit: the new rows and all rows with their ids must fit one task.
+Only pairs whose id occurs in a new row near them (`planning.reach`) change. So the ids of the new rows are looked up in
+the index of ids, and the rows with these ids around them are matched twice: as they were known before and as they are
+known now. `delta` subtracts the first contribution from stored tiles and adds the second. Rows near the edge of reach
+may be matched wrongly, but then both times in the same way. Limit: the new rows and all rows around them with their ids
+must fit one task.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sli.calendar.interval import BEGINNING, Interval
+from sli.calendar.interval import BEGINNING, Interval, intersection
 from sli.engine.interrupts import make_stoppable
 from sli.logs.reader import ROW, parts_sql
 from sli.matching.id_index import ID_HASH, IdIndex
@@ -23,7 +25,7 @@ from sli.matching.join import join_rows
 from sli.matching.other_tiles import LOSERS
 from sli.matching.sides import Sides, valid_predictions
 from sli.matching.spec import Spec
-from sli.matching.unmatched import reasons_sql
+from sli.matching.unmatched import reasons_sql, tiles_of
 from sli.planning.changes import NewRows
 from sli.slis.states import with_states
 from sli.tiles.build import build_tiles, task_connection
@@ -61,7 +63,8 @@ def contributions(new_rows: NewRows, spec: Spec, indexes: Iterable[IdIndex]) -> 
             f"CREATE TABLE changed AS SELECT {ID_HASH} AS key FROM new_predictions WHERE id IS NOT NULL UNION "
             f"SELECT {ID_HASH} FROM new_feedback WHERE id IS NOT NULL"
         )
-        known = Interval(BEGINNING, new_rows.later.start)
+        tiles = [tile for log in ("predictions", "feedback") for tile in tiles_of(con, f"new_{log}", spec.tile)]
+        known = intersection(spec.reach.around(tiles), [Interval(BEGINNING, new_rows.later.start)])
         for index in indexes:
             rows = index.without_rest.rows_of(con, "FROM changed", known)
             con.execute(f"CREATE TABLE old_{index.log.name} AS SELECT * FROM {rows}")
@@ -88,10 +91,9 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         join_rows(own, Sides.in_memory(since, feedback), spec, LOSERS.empty_table())
         valid = valid_predictions(predictions, spec.task)
-        columns = spec.predictions.columns
         own.execute(
             f"CREATE OR REPLACE TEMP TABLE unmatched AS "
-            f"{reasons_sql('unmatched', valid, columns, spec.keep_prediction, spec.since)}"
+            f"{reasons_sql('unmatched', valid, spec.keep_prediction, spec.since, spec.reach)}"
         )
         rows = build_tiles(own, spec, bool(tables["predictions"]))
         return with_states(rows, {state.id: state for state in spec.states})

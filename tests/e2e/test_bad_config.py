@@ -109,6 +109,12 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"dask": {"workers": 0}}, ["key dask.workers\n", "out of range", "1 to 10000", "found: 0"]),
     ({"dask": {"worker": 2}}, ["key dask.worker\n", "workers, scheduler", "mean 'workers'?"]),
     ({"since": [2024]}, ["key since\n", "must be text", "2013-02-01"]),
+    ({"duplicates_within": "for ever"}, ["key duplicates_within\n", "not a duration", "15m, or forever", "'for ever'"]),
+    ({"duplicates_within": "1h"}, ["duplicates_within", "count for two predictions", "at least as long as horizon"]),
+    (
+        {"duplicates_within": "60d", "feedback__time": {"from": "prediction"}},
+        ["duplicates_within", "does not say which of two predictions", "expected: forever", "found: 60d"],
+    ),
     ({"level": 1.5}, ["key level\n", "out of range", "between 0 and 1, for example 0.95", "found: 1.5"]),
     ({"level": "high"}, ["key level\n", "must be a number", "for example 0.95", "'high'"]),
     ({"min_support": -1}, ["key min_support\n", "out of range", "a whole number, 0 or more", "found: -1"]),

@@ -96,7 +96,8 @@ def test_ids_that_never_match_are_said_with_an_example(desk: Desk) -> None:
     said = desk.run()
     assert said.code == 3
     assert said.has(
-        "nothing is labelled: 6 rows of feedback have the id of no prediction, for example q0", "`feedback.id`"
+        "nothing is labelled: 6 rows of feedback have the id of no prediction near them in time, for example q0",
+        "`feedback.id`",
     )
 
 

@@ -285,9 +285,13 @@ def test_files_with_and_without_zones_meet_at_the_same_instants(desk: Desk) -> N
 def test_feedback_years_before_its_prediction_is_audited_and_does_not_count(desk: Desk) -> None:
     early = [datetime(1, 1, 1), datetime(1969, 12, 31), *[datetime(2011, 1, 1)] * 4]
     desk.feedback(known_at=pa.array(early, pa.timestamp("us")))
-    assert desk.run().code == 0
+    said = desk.run()
+    assert said.code == 3
+    assert said.has(
+        "nothing is labelled: 6 rows of feedback have the id of no prediction near them", "the times of both"
+    )
     assert desk.counts() == (6, 0)
-    assert desk.audit() == {("feedback", "before prediction"): 6}
+    assert desk.audit() == {("feedback", "orphan"): 6}
 
 
 def test_a_time_beyond_the_year_9999_is_no_crash(desk: Desk) -> None:
@@ -307,7 +311,7 @@ def test_many_orphans_are_counted_and_five_are_named(desk: Desk) -> None:
     assert (row.log, row.check, row.count, len(row.samples)) == ("feedback", "orphan", 20_000, 5)
     shown = desk.call("show", str(desk.config), "--table", "audit")
     assert shown.code == 0
-    assert shown.has("20,000 orphan", "no prediction has this id")
+    assert shown.has("20,000 orphan", "no prediction near it in time has this id")
 
 
 def test_the_audit_as_shown_names_a_file_and_no_count_that_is_unknown(desk: Desk) -> None:

@@ -103,6 +103,7 @@ BINARY = World(
     task="binary",
     horizon=12 * HOUR,
     early=HOUR // 2,
+    duplicates_within=13 * HOUR,
     since=MONDAY,
     zone="America/New_York",
     slice_by=((), ("a",), ("a", "b")),

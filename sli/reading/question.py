@@ -80,7 +80,10 @@ class Question:
         only = (ds.field("slice_by") == ",".join(self.slice_by)) & (ds.field("span") == "tile")
         if self.slice is not None and self.slice_by not in self.caps and self.rename is None:
             only &= ds.field("slice") == self.slice
-        hours, days = self._hours(columns, only, edges, midnights), self._days(columns, only, midnights)
+        hours, days = self._hours(columns, only, edges, midnights), schemas.DAYS.empty_table()
+        # Whether days lie within what windows are compared with is not looked at.
+        if compared or holds_day(self.starts, self.ends, midnights):
+            days = self._days(columns, only, midnights)
         references = references or {}
         if self.rename is not None:
             by, rename = pc.field("slice_by") == ",".join(self.slice_by), self.rename
@@ -102,6 +105,15 @@ class Question:
         months = {date[:7] for date in dates}
         day = (ds.field("day") >= dates[0]) & (ds.field("day") < dates[-1])
         return self.publication.rows("days", columns, only & day, [("month", "in", sorted(months))])
+
+
+def holds_day(starts: Instants, ends: Instants, midnights: Instants) -> bool:
+    """Whether a window has a whole day.
+
+    >>> holds_day(np.array([0, 5]), np.array([10, 20]), np.array([0, 12, 24]))
+    False
+    """
+    return bool((np.searchsorted(midnights, starts) < np.searchsorted(midnights, ends, side="right") - 1).any())
 
 
 def renamed(tiles: pa.Table, rename: Rename) -> pa.Table:

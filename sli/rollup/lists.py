@@ -82,10 +82,13 @@ class StoredLists:
             owners.append(np.repeat(pieces.row[there], np.diff(offsets)))
             elements.append({name: column.take(integer_column(at)) for name, column in lists.elements.items()})
         owner, joined = np.concatenate(owners), concat_columns(elements or [self.state.nothing])
-        if len(elements) == 1 and (np.diff(pieces.row) > 0).all():
-            # Each row is one list, or none, and a list is stored in order.
-            return Lists(np.searchsorted(owner, np.arange(rows + 1)), joined)
-        return self.state.merge(owner, rows, joined)
+        if (np.diff(pieces.row) == 0).any():
+            return self.state.merge(owner, rows, joined)
+        # Each row is one list, or none, and a list is stored in order.
+        if len(elements) > 1:
+            order = np.argsort(owner, kind="stable")
+            owner, joined = owner[order], {name: column.take(integer_column(order)) for name, column in joined.items()}
+        return Lists(np.searchsorted(owner, np.arange(rows + 1)), joined)
 
 
 def _laid_end_to_end(parts: list[Lists]) -> Lists:

@@ -124,8 +124,9 @@ def integers(column: object) -> Integers:
 
 def totals_by(offsets: Integers, counts: Integers) -> Integers:
     """Sums of `counts` between consecutive offsets; 0 for an empty stretch."""
-    running = np.concatenate([[0], np.cumsum(counts)])
-    totals: Integers = running[offsets[1:]] - running[offsets[:-1]]
+    running = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=running[1:])
+    totals: Integers = np.diff(running[offsets])
     return totals
 
 

@@ -69,10 +69,12 @@ class HistogramState(ListState):
             owner, doubles(elements["value"]), integers(elements["count"]), integers(elements["marked"])
         )
         large = np.bincount(owner, weights=histogram.counts, minlength=rows) > EXACT_ROWS
-        if not large.any():
+        of_large = large[owner]
+        if not of_large.any():
             merged = histogram.sorted()
+        elif of_large.all():
+            merged = histogram.rounded(self.spread).added_up(self.spread)
         else:
-            of_large = large[owner]
             rounded_values = histogram.at(of_large).rounded(self.spread)
             merged = histogram.at(~of_large).sorted().with_rows_of(rounded_values.added_up(self.spread))
         columns = integer_column(merged.counts), integer_column(merged.marked)
@@ -166,8 +168,6 @@ class Counted(NamedTuple):
 
     def with_rows_of(self, other: Counted) -> Counted:
         """Together with other rows; both are sorted."""
-        if not len(self.owner):
-            return other
         both = Counted(
             np.concatenate([self.owner, other.owner]),
             np.concatenate([self.value, other.value]),

@@ -19,6 +19,7 @@ from scenario import DAY, HOUR, Scenario, at, config_of, text
 import sli
 from sli.command.cli import main
 from sli.errors import ConfigError, StoreError
+from sli.reading.publication import Publication
 
 START = at("2024-03-08T05:00")  # midnight in New York; the clocks change on the 10th
 WORLD = small_world(
@@ -137,6 +138,35 @@ def test_one_slice_and_a_window_that_cuts_days(published: Scenario) -> None:
     }
     assert list(found.value) == [answer[None].value]
     assert list(found.predictions) == [answer[None].predictions]
+
+
+@pytest.mark.parametrize(
+    ("slis", "size", "every", "tables"),
+    [
+        (["accuracy"], "6h", None, ["tiles"]),
+        (["accuracy"], "2d", "1d", ["days"]),
+        (["accuracy"], "30h", "5h", ["tiles", "days"]),
+        # The window before one of six hours is not looked at: it might have a whole day.
+        (["difference_previous"], "6h", None, ["tiles", "days"]),
+    ],
+)
+def test_day_tiles_are_read_only_where_windows_hold_whole_days(
+    published: Scenario,
+    monkeypatch: pytest.MonkeyPatch,
+    slis: list[str],
+    size: str,
+    every: str | None,
+    tables: list[str],
+) -> None:
+    rows, asked = Publication.rows, []
+
+    def read(publication: Publication, name: str, *given: Any) -> Any:
+        asked.append(name)
+        return rows(publication, name, *given)
+
+    monkeypatch.setattr(Publication, "rows", read)
+    sli.query(published.config, slis, size=size, every=every)
+    assert asked == tables
 
 
 def test_a_built_in_sli_that_needs_no_other_states_is_answered_though_nobody_declared_it(published: Scenario) -> None:

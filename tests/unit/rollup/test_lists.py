@@ -25,3 +25,10 @@ def test_rows_without_any_piece_have_empty_lists_also_where_there_are_larger_nod
     offsets, elements = stored.merge(Pieces(np.array([1]), np.array([3])), 2)
     assert offsets.tolist() == [0, 0, 3]
     assert elements["count"].to_pylist() == [1, 2, 1]
+
+
+def test_lists_of_several_chunks_come_in_the_order_of_their_rows() -> None:
+    stored = StoredLists(STATE, pa.chunked_array([*tiles([1.0], [2.0]).chunks, *tiles([3.0, 4.0]).chunks]))
+    offsets, elements = stored.merge(Pieces(np.arange(3), np.array([2, 0, 1])), 4)
+    assert offsets.tolist() == [0, 2, 3, 4, 4]
+    assert elements["value"].to_pylist() == [3.0, 4.0, 1.0, 2.0]

@@ -25,7 +25,7 @@ START = at("2024-03-08T00:00")
 WORLD = small_world(
     horizon=30 * DAY, since=START, slice_by=((), ("a",)), grains=("day", "cumulative"), slis=("accuracy", "mean")
 )
-AT_ONCE = 8
+AT_ONCE = 5
 
 
 def logged(scenario: Scenario, days: int) -> None:

@@ -98,7 +98,7 @@ class PublishedWorld:
     def declared(self):
         return {each.name: each for each in self.config.declared}
 
-    def of(self, name, step=12):
+    def of(self, name, step=24):
         """Some rows of a series with the pairs of their window and slice, and of what they are compared with.
 
         Of each series all kinds of rows, large hours among them, and every few of the rest. Where these begin differs

@@ -37,9 +37,11 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 
 
 LONGEST = (
-    *("test_flows.py", "test_catalogue.py", "test_readme.py", "test_races.py", "test_semantics.py"),
-    *("test_equal_tables.py", "test_storage.py", "test_kills.py", "test_backfill.py", "test_amending.py", "test_s3.py"),
-    *("test_histories.py", "test_bad_input.py", "test_merging.py", "test_strategies.py", "test_shapes.py"),
+    *("test_flows.py", "test_races.py", "test_catalogue.py", "test_semantics.py", "test_readme.py", "test_kills.py"),
+    *("test_backfill.py", "test_storage.py", "test_references.py", "test_amending.py", "test_equal_tables.py"),
+    *("test_real_data.py", "test_histories.py", "test_query.py", "test_s3.py", "test_difference.py", "test_explain.py"),
+    *("test_strategies.py", "test_bad_input.py", "test_memory.py", "test_planted_faults.py", "test_verify.py"),
+    *("test_kinds.py", "test_execute.py", "test_id_index.py"),
 )
 """The files that take longest, the longest first."""
 

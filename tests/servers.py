@@ -107,8 +107,22 @@ def s3(folder: Path, bucket: str) -> Iterator[str]:
     command = [str(BIN / "weed"), "-logtostderr=true", "mini", *places, f"-s3.port={port}", f"-bucket={bucket}", *off]
     endpoint = f"http://127.0.0.1:{port}"
     with process(command, log, {**os.environ, **KEYS}) as child:
-        wait_for(f"{endpoint}/{bucket}", child, log, 60)
+        wait_for(endpoint, child, log, 60)
+        _wait_for_bucket(endpoint, bucket)
         yield endpoint
+
+
+def _wait_for_bucket(endpoint: str, bucket: str, seconds: float = 60) -> None:
+    """Until there is the bucket, which a server makes some time after its first answer."""
+    from s3fs import S3FileSystem
+
+    key, secret = KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"]
+    storage = S3FileSystem(key=key, secret=secret, endpoint_url=endpoint, skip_instance_cache=True)
+    deadline = time.monotonic() + seconds
+    while not storage.exists(bucket):
+        assert time.monotonic() < deadline, f"{endpoint} has no bucket {bucket} after {seconds} s"
+        storage.invalidate_cache()
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
@@ -207,18 +206,18 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
     if not outcome.published:
         done = NOTHING_TO_DO if plan.empty else "nothing changed: recomputed and found equal"
         return [f"{done} ({_seconds(outcome, began)})", *_left_lines(plan)]
-    rows, causes = outcome.changes.revised, outcome.changes.counts("cause")
+    causes = outcome.changes.causes
     lines = [str(plan.migration)] if plan.migration is not None else []
     lines += [f"  {count:,} {cause}" for cause, count in causes.most_common()]
     if "first run" not in causes:
         lines += _change_lines(outcome.revised.to_pandas(), config, "revisions")
     if plan.outcomes_to_fill:
         lines.append(f"  added to stored {_hours(plan)}: {OUTCOMES}")
-    lines += _p_value_lines(rows, config.declared) + _left_lines(plan)
+    lines += _p_value_lines(outcome, config.declared) + _left_lines(plan)
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {outcome.tiles:,} of {plan.tiles_total:,} "
-        f"{_hours(plan)} recomputed, {counted(len(rows), 'result')} changed"
+        f"{_hours(plan)} recomputed, {counted(outcome.changes.revisions, 'result')} changed"
     )
     return [first, *lines]
 
@@ -233,13 +232,13 @@ def _seconds(outcome: Outcome | BackfillOutcome, began: float | None) -> str:
     return f"{outcome.seconds if began is None else time.monotonic() - began:.1f} s"
 
 
-def _p_value_lines(rows: pa.Table, slis: Sequence[Sli]) -> list[str]:
+def _p_value_lines(outcome: Outcome, slis: Sequence[Sli]) -> list[str]:
     """A warning for each p-value whose windows are too large for it."""
     lines = []
     for sli in slis:
         if sli.declaration.get("sli") in P_VALUES:
-            sizes = rows.select(["sli", "predictions"]).filter(pc.field("sli") == sli.name).column("predictions")
-            largest = pc.max(sizes).as_py() or 0
+            of_sli = (rows.filter(pc.field("sli") == sli.name) for rows in outcome.changes.revised)
+            largest = max((pc.max(rows.column("predictions")).as_py() or 0 for rows in of_sli), default=0)
             if largest >= MANY:
                 lines.append(
                     f"{sli.name}: with {largest:,} predictions in a window even a tiny difference is significant; "
@@ -286,8 +285,8 @@ def _backfill_name(backfill: Backfill) -> str:
 def part_line(number: int, parts: int, outcome: Outcome) -> str:
     """One line about a part of a backfill that is published."""
     part = outcome.plan.request.part
-    matured = outcome.changes.counts("cause")["matured"]
-    changed = f"{counted(len(outcome.changes.revised) - matured, 'result')} changed"
+    matured = outcome.changes.causes["matured"]
+    changed = f"{counted(outcome.changes.revisions - matured, 'result')} changed"
     final = f", {matured:,} became final" if matured else ""
     return f"  {number:>3} of {parts}  {_span(part) if part else ''}: {changed}{final} ({outcome.seconds:.1f} s)"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -79,7 +79,7 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     """
     unchanged = _same_state(transaction.published, state) and not plan.files_changed and staged.same_audit
     changes, tables = staged.changes, plan.write.tables
-    if len(changes.revised) == 0 and (plan.older or unchanged):
+    if changes.revisions == 0 and (plan.older or unchanged):
         return False
     for name, rows, replacing in _writes(transaction, plan, staged, began):
         if name in tables:
@@ -89,8 +89,7 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
             transaction.compact(name)
     if plan.older:
         changes = no_difference()
-    replaced = [(grain, day) for grain, days in changes.partitions.items() for day in days]
-    transaction.publish(state, stored_batches(changes.rows, {}, LAYOUT["results"][1]), replaced or None)
+    transaction.publish(state, _stored(changes.rows, "results", {}), changes.partitions or None)
     return True
 
 
@@ -126,9 +125,14 @@ def _writes(
     sequence, backfill = transaction.sequence, plan.request.backfill
     yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
     stamp = {"sequence": sequence, "backfill": backfill.id if backfill else None}
-    revisions: Iterable[pa.Table] = stored_batches(staged.changes.revised, stamp, LAYOUT["revisions"][1])
+    revisions: Iterable[pa.Table] = _stored(staged.changes.revised, "revisions", stamp)
     yield "revisions", _with_restated(transaction, plan, revisions) if plan.older else revisions, None
-    yield "runs", _run_row(plan, sequence, len(staged.changes.revised), time.monotonic() - began), None
+    yield "runs", _run_row(plan, sequence, staged.changes.revisions, time.monotonic() - began), None
+
+
+def _stored(tables: Iterable[pa.Table], name: str, stamp: Mapping[str, str | int | None]) -> Iterator[pa.Table]:
+    """Flat rows as a table of the store takes them."""
+    return (rows for flat in tables for rows in stored_batches(flat, stamp, LAYOUT[name][1]))
 
 
 def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:

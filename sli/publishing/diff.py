@@ -1,16 +1,17 @@
 """What changed: the rows that a run rolled up, compared with the published rows.
 
 A row is published again only if something in it changed. So a rerun changes nothing, and `revisions` holds each
-published value once. Rows are compared grain by grain, small grains together, in the flat form. Limit: values are
-compared to the bit; states are exact, so equal inputs give equal bits.
+published value once. Rows are compared in the flat form, some partitions at a time, and what differs waits on disk.
+Limit: values are compared to the bit; states are exact, so equal inputs give equal bits.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,41 +23,67 @@ from sli.calendar.grain import Grain
 from sli.calendar.interval import meets_any
 from sli.calendar.zone import Zone
 from sli.config.model import Config
-from sli.engine.arrow import Flags
-from sli.engine.connection import connected
+from sli.engine.arrow import ChunkedColumn, Flags
+from sli.engine.connection import connected, out_of_memory
 from sli.engine.interrupts import make_stoppable
+from sli.engine.spill import Spill
 from sli.engine.sql import literal
+from sli.engine.storage import message_of
 from sli.planning.plan import Plan
 from sli.planning.stages import windows_compared_with
+from sli.publishing.parquet_files import Partition
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
-from sli.publishing.transaction import Transaction
 from sli.rollup.results import NOTHING, ROLLED, TEXT
 from sli.slis import Sli
 
 if TYPE_CHECKING:
     import duckdb
 
-ReadRows = Callable[[], pa.Table]
-"""Reads the published rows of one grain, in the flat form."""
+Pair = tuple[pa.Table, pa.Table]
+"""The published rows of some partitions, and the rolled-up rows of the same ones; both flat."""
 TOGETHER = 1 << 14
-"""Grains are compared together up to so many rows: below, each comparison takes 30 ms whatever its rows."""
+"""Pairs are compared together up to so many rows: below, each comparison takes 30 ms whatever its rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
-    """`rows`: the new content of the partitions that change; `revised`: the rows added, changed and removed.
+    """The new content of the partitions that change, and the rows added, changed and removed."""
 
-    Both are flat, with dictionary-encoded texts.
-    """
+    spills: tuple[Spill, ...]
+    """All these rows, flat, with dictionary-encoded texts; each table has whole partitions. The column `change` is null
+    in rows that stay as they are."""
+    partitions: Collection[Partition]
+    """The partitions to replace: their grains and days."""
+    causes: Counter[str]
+    """How many rows were added, changed and removed, by cause."""
+    results: int
+    """How many rows the partitions have now."""
 
-    rows: pa.Table
-    revised: pa.Table
-    partitions: dict[str, list[str]]
-    """For each grain the days to replace."""
+    @property
+    def revisions(self) -> int:
+        """How many rows were added, changed and removed."""
+        return self.causes.total()
 
-    def counts(self, column: str) -> Counter[str]:
-        """How often each text of a column occurs in `revised`, without nulls."""
-        return text_counts(self.revised.column(column))
+    @property
+    def rows(self) -> Iterator[pa.Table]:
+        """The new content of the partitions that change, table by table."""
+        for table in self._tables:
+            stays = pc.is_null(pc.field("change")) | pc.not_equal(pc.field("change"), pc.scalar("removed"))
+            yield table.filter(stays).drop_columns([*_CHANGE])
+
+    @property
+    def revised(self) -> Iterator[pa.Table]:
+        """The rows added, changed and removed, table by table."""
+        for table in self._tables:
+            yield table.filter(pc.is_valid(pc.field("change")))
+
+    @property
+    def _tables(self) -> Iterator[pa.Table]:
+        return itertools.chain.from_iterable(self.spills)
+
+    def after(self, first: Difference) -> Difference:
+        """This difference after another one: what both changed."""
+        return replace(self, spills=first.spills + self.spills, causes=first.causes + self.causes)
 
 
 @dataclass(frozen=True)
@@ -90,31 +117,37 @@ class Scope:
         return rolled_up
 
 
-def difference(old: Mapping[str, ReadRows], new: Mapping[str, pa.Table], scope: Scope) -> Difference:
-    """Compare `new` rows with the `old` rows in scope, by grain; old rows out of scope stay as they are."""
-    config, parts = scope.config, [no_difference()]
-    with connected(config.parallel, config.task_memory) as con:
-        for before, now in _small_grains_together(old, new):
-            with con.cursor() as cursor:
-                make_stoppable(cursor)
-                parts.append(_compare_grains(cursor, before, now, scope))
-    rows, revised = (
-        pa.concat_tables([getattr(part, name) for part in parts], promote_options="permissive")
-        for name in ("rows", "revised")
-    )
-    return Difference(rows, revised, {grain: days for part in parts for grain, days in part.partitions.items()})
+def difference(pairs: Iterable[Pair], scope: Scope) -> Difference:
+    """Compare the new rows of each pair with its old rows in scope; old rows out of scope stay as they are.
+
+    No partition may have rows in two pairs. Raises OutOfMemory.
+    """
+    config, spill, results = scope.config, Spill(DIFFERENCE), 0
+    causes: Counter[str] = Counter()
+    partitions: set[Partition] = set()
+    # Beside the tiles of the roll-up, which have the other half.
+    with connected(config.parallel, config.task_memory // 2) as con:
+        for pair in _small_ones_together(pairs):
+            for rows in _compared(con, pair, scope):
+                spill.append(rows)
+                causes += text_counts(rows.column("cause"))
+                results += len(rows) - text_counts(rows.column("change"))["removed"]
+                partitions |= {tuple(key.split(BETWEEN)) for key in _partition_keys(rows)[1]}
+    return Difference(spills=(spill,), partitions=partitions, causes=causes, results=results)
 
 
-def _small_grains_together(
-    old: Mapping[str, ReadRows], new: Mapping[str, pa.Table]
-) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """The old and the new rows of each grain, in the order of the grains; grains with few rows come together."""
-    before, now = _nothing_published(), NOTHING
-    for grain in sorted({*old, *new}):
-        published, rolled_up = old[grain]() if grain in old else _nothing_published(), new.get(grain, NOTHING)
+def no_difference() -> Difference:
+    """A difference without rows."""
+    return Difference(spills=(), partitions=(), causes=Counter(), results=0)
+
+
+def _small_ones_together(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The same pairs, but those with few rows come together."""
+    before, now = nothing_published(), NOTHING
+    for published, rolled_up in pairs:
         if sum(map(len, (before, now, published, rolled_up))) > TOGETHER and len(before) + len(now):
             yield before, now
-            before, now = _nothing_published(), NOTHING
+            before, now = nothing_published(), NOTHING
         before, now = _joined(before, published), _joined(now, rolled_up)
     if len(before) + len(now):
         yield before, now
@@ -125,46 +158,68 @@ def _joined(rows: pa.Table, more: pa.Table) -> pa.Table:
 
 
 @functools.cache
-def _nothing_published() -> pa.Table:
+def nothing_published() -> pa.Table:
+    """No published rows, in the flat form."""
     return flat_rows(schemas.RESULTS.empty_table())
 
 
-def no_difference() -> Difference:
-    """A difference without rows."""
-    stamp = [pa.field("as_of", pa.int64()), pa.field("run_id", TEXT)]
-    change = [pa.field(name, pa.float64() if name == "old_value" else TEXT) for name in _CHANGE]
-    rows, revised = (
-        pa.Table.from_batches([], pa.schema([pa.field("model", TEXT), *NOTHING.schema, *more]))
-        for more in (stamp, [*stamp, *change])
-    )
-    return Difference(rows, revised, {})
+def _compared(con: duckdb.DuckDBPyConnection, pair: Pair, scope: Scope) -> Iterator[pa.Table]:
+    """What differs in a pair; where it takes too much memory, half of its partitions at a time. Raises OutOfMemory."""
+    import duckdb  # not at the top: a run that finds nothing to do needs no DuckDB
+
+    try:
+        with con.cursor() as cursor:
+            make_stoppable(cursor)
+            rows = _compare(cursor, *pair, scope)
+    except duckdb.OutOfMemoryException as error:
+        (keys, some), (other_keys, others) = map(_partition_keys, pair)
+        names = sorted({*some, *others})
+        if len(names) < 2:
+            raise out_of_memory("the comparison of results", message_of(error)) from error
+        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+            old, new = (
+                table.filter(pc.is_in(of, pa.array(half))) for table, of in zip(pair, (keys, other_keys), strict=True)
+            )
+            yield from _compared(con, (old, new), scope)
+        return
+    if len(rows):
+        yield rows
 
 
-def _compare_grains(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> Difference:
-    """The rows of some grains added, changed and removed, and all rows of the partitions these lie in.
+def _partition_keys(rows: pa.Table) -> tuple[ChunkedColumn, list[str]]:
+    """The partition of each row as one text, and the different ones."""
+    columns = (rows.column(name).cast(pa.string()) for name in PARTITION)
+    # The stubs know no separator that is a text.
+    keys: ChunkedColumn = pc.binary_join_element_wise(*columns, BETWEEN)  # type: ignore[call-overload]
+    return keys, [str(key) for key in pc.unique(keys).to_pylist()]
+
+
+def _compare(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> pa.Table:
+    """The rows of some partitions added, changed and removed, and all rows of the partitions that these lie in.
 
     SQL only numbers these rows: copying them through it would take longer than to compare them.
     """
     _match_rows(con, old, new, scope)
-    partitions: dict[str, list[str]] = {}
-    for grain, day in con.execute("FROM changed_partitions ORDER BY ALL").fetchall():
-        partitions.setdefault(grain, []).append(day)
     written = _numbers(con, "now", "change IN ('added', 'changed')")
     removed = _numbers(con, "before", "change = 'removed'")
-    kept = _numbers(con, "before", "change = 'kept' AND (grain, day) IN (FROM changed_partitions)")
-    now = _stamped(_at(new, written), scope)
-    revised = [_with_change(now, written), _with_change(_stamped(_at(old, removed), scope), removed)]
-    rows = [now, encode_texts(_at(old, kept).select(now.schema.names))]
-    return Difference(
-        pa.concat_tables(rows, promote_options="permissive"),
-        pa.concat_tables(revised, promote_options="permissive"),
-        partitions,
+    kept = _numbers(
+        con, "before", "change IS NULL AND before IS NOT NULL AND (grain, day) IN (FROM changed_partitions)"
     )
+    now = _with_change(_stamped(_at(new, written), scope), written)
+    gone = _with_change(_stamped(_at(old, removed), scope), removed)
+    names = [name for name in now.schema.names if name not in _CHANGE]
+    stay = _with_change(encode_texts(_at(old, kept).select(names)), kept)
+    return pa.concat_tables([now, gone, stay], promote_options="permissive")
 
 
 _SAME_KEY = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
-_CHANGE = ("change", "cause", "old_value", "old_verdict")
-"""The columns that a revision has besides those of a result."""
+_CHANGE: dict[str, pa.DataType] = {"change": TEXT, "cause": TEXT, "old_value": pa.float64(), "old_verdict": TEXT}
+"""The columns that a revision has besides those of a result; null in rows that stay as they are."""
+PARTITION, BETWEEN = ("grain", "day"), "\n"
+"""The columns that name a partition of `results`, and what stands between their values in one text."""
+_STAMP: dict[str, pa.DataType] = {"as_of": pa.int64(), "run_id": TEXT}
+DIFFERENCE = pa.schema([("model", TEXT), *NOTHING.schema, *_STAMP.items(), *_CHANGE.items()])
+"""The columns of what differs."""
 
 
 def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> None:
@@ -185,19 +240,20 @@ def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, sc
         "CREATE TEMP TABLE matched AS SELECT n.number AS now, o.number AS before, "
         "coalesce(n.grain, o.grain) AS grain, coalesce(n.day, o.day) AS day, "
         "CASE WHEN o.number IS NULL THEN 'added' WHEN n.number IS NULL AND o.in_scope THEN 'removed' "
-        f"WHEN n.number IS NOT NULL AND ({changed}) THEN 'changed' ELSE 'kept' END AS change, "
+        f"WHEN n.number IS NOT NULL AND ({changed}) THEN 'changed' END AS change, "
         "CASE WHEN n.number IS NULL THEN if(o.declared, 'no predictions left', 'no longer declared') "
         f"ELSE {_cause(config.declared, scope.plan)} END AS cause, o.value AS old_value, "
         f"o.verdict AS old_verdict FROM new_arrow n FULL JOIN old_arrow o ON {_SAME_KEY}"
     )
     con.execute(
-        "CREATE TEMP TABLE changed_partitions AS SELECT DISTINCT grain, day FROM matched WHERE change <> 'kept'"
+        "CREATE TEMP TABLE changed_partitions AS SELECT DISTINCT grain, day FROM matched WHERE change IS NOT NULL"
     )
 
 
 def _numbers(con: duckdb.DuckDBPyConnection, side: str, which: str) -> pa.Table:
     """The numbers of the new rows (`now`) or old rows (`before`) chosen, as column `number`, with how they changed."""
-    sql = f"SELECT {side} AS number, {', '.join(_CHANGE)} FROM matched WHERE {which} ORDER BY number"
+    changes = ", ".join(f"CASE WHEN change IS NOT NULL THEN {name} END AS {name}" for name in _CHANGE)
+    sql = f"SELECT {side} AS number, {changes} FROM matched WHERE {which} ORDER BY number"
     return encode_texts(con.sql(sql).to_arrow_table())
 
 
@@ -269,20 +325,3 @@ def _with_changed_windows(
 def _is_in(rows: pa.Table, column: str, values: Iterable[str]) -> Flags:
     result: Flags = pc.is_in(rows.column(column), pa.array(list(values), pa.string())).to_numpy(zero_copy_only=False)
     return result
-
-
-def published_by_grain(transaction: Transaction, first_day: str | None) -> dict[str, ReadRows]:
-    """For each grain how to read its published rows from a day on (None: all)."""
-    later = [] if first_day is None else [("day", ">=", first_day)]
-
-    def read(grain: str) -> pa.Table:
-        return flat_rows(transaction.rows("results", schemas.RESULTS.names, within=[("grain", "=", grain), *later]))
-
-    grains = transaction.published.grains if transaction.published else ()
-    return {grain: functools.partial(read, grain) for grain in grains}
-
-
-def by_grain(flat: pa.Table) -> dict[str, ReadRows]:
-    """For each grain how to find its rows among flat rows."""
-    grains = sorted(text_counts(flat.column("grain")))
-    return {grain: functools.partial(flat.filter, pc.field("grain") == grain) for grain in grains}

@@ -6,7 +6,8 @@ nothing, so a conflict shows only at a commit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from sli.engine.storage import check_exclusive_writes
 from sli.errors import StoreError, UnknownCommitError
 from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing, Table, Within
+from sli.publishing.parquet_files import Partition
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 
 SMALL_FILES = {"keys": 64, "inputs": 8}
@@ -112,6 +114,16 @@ class Transaction:
         table, depth = self._table_to_read(name), len(LAYOUT[name][1]) + 1
         uris = [] if table is None else table.files(within)
         return tuple("/".join([name, *uri.rsplit("/", depth)[1:]]) for uri in uris)
+
+    def sizes(self, name: str) -> Mapping[Partition, int]:
+        """How many rows each partition of a table has, as this transaction sees it."""
+        table, sizes = self._table_to_read(name), Counter[Partition]()
+        if table is not None:
+            files = table.counts()
+            names = [f"partition.{column}" for column in LAYOUT[name][1]]
+            for *values, rows in zip(*(files.column(of).to_pylist() for of in (*names, "num_records")), strict=True):
+                sizes[tuple(values)] += rows
+        return sizes
 
     def compact(self, name: str) -> None:
         """Merge the small files of a table once there are many. Raises ConflictError."""

@@ -6,7 +6,7 @@ merged from all of its nodes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TypeAlias, cast
 
@@ -39,23 +39,15 @@ def newest_hour(since: int, zone: Zone, tiles: pa.Table) -> int:
 
 
 def roll_up(
-    config: Config,
-    tables: TileTables,
-    slis: tuple[Sli, ...],
-    windows: Iterable[tuple[Grain, Instants, Instants]],
-    as_of: int,
-    done: Callable[[int], None],
+    evaluation: Evaluation, grain: Grain, starts: Instants, ends: Instants, as_of: int, done: Callable[[int], None]
 ) -> Iterator[pa.Table]:
-    """The results of SLIs in batches, by grain: one row a window, slice and SLI, with the columns ROLLED.
+    """The results of windows of a grain in batches: one row a window, slice and SLI, with the columns ROLLED.
 
-    `windows` are the starts and ends of windows of each grain. `done` is called after each batch with the number of
-    windows that are finished. Raises OutOfMemory.
+    `done` is called after each batch with the number of windows that are finished. Raises OutOfMemory.
     """
-    with Evaluation(config, tables, slis, config.caps) as evaluation:
-        for grain, starts, ends in windows:
-            for batch in evaluation.batches(grain, starts, ends):
-                yield from (rows for _, rows in results(config, grain, batch, as_of))
-                done(batch.done)
+    for batch in evaluation.batches(grain, starts, ends):
+        yield from (rows for _, rows in results(evaluation.config, grain, batch, as_of))
+        done(batch.done)
 
 
 def tile_tables(zone: Zone, tiles: pa.Table, days: pa.Table, references: Mapping[str, pa.Table]) -> TileTables:

@@ -73,8 +73,6 @@ def write_tables(work: Work, known: Known) -> Known:
         published=published,
         audit=audit,
         newly_bad=newly_bad(audit, before),
-        # Without the unchanged rows, which may be many.
-        changes=replace(outcome.changes, rows=outcome.changes.rows.slice(0, 0)),
         warnings=outcome.warnings + nothing_counts_warnings(config, known.days, audit),
     )
     return replace(known, outcome=outcome)

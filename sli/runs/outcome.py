@@ -6,6 +6,8 @@ Limit: it says which results changed, not why a model became better or worse.
 from __future__ import annotations
 
 import functools
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +18,7 @@ from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.publishing.conflicts import Conflicts
-from sli.publishing.diff import Difference, no_difference
+from sli.publishing.diff import DIFFERENCE, Difference, no_difference
 from sli.publishing.rows import stored_rows, text_counts
 from sli.rollup.evaluate import too_few
 from sli.schemas import AUDIT
@@ -63,19 +65,19 @@ class Outcome:
     @functools.cached_property
     def revised(self) -> pa.Table:
         """The rows added, changed and removed, with the columns of the table `revisions`."""
-        return stored_rows(self.changes.revised)
+        nothing = pa.Table.from_batches([], DIFFERENCE)
+        return pa.concat_tables(map(stored_rows, itertools.chain([nothing], self.changes.revised)))
 
     def followed_by(self, second: Outcome) -> Outcome:
         """What this run and the one that followed it at once did together."""
         if not second.published:
             return self
-        revised = [outcome.changes.revised for outcome in (self, second)]
         return replace(
             second,
             first=self,
             newly_bad=pa.concat_tables([self.newly_bad, second.newly_bad]),
             conflicts=self.conflicts + second.conflicts,
-            changes=replace(second.changes, revised=pa.concat_tables(revised, promote_options="permissive")),
+            changes=second.changes.after(self.changes),
         )
 
 
@@ -106,14 +108,17 @@ def nothing_done(plan: Plan, inputs: Inputs, warnings: tuple[str, ...]) -> Outco
     return Outcome(plan=plan, audit=audit, newly_bad=audit, warnings=warnings, changes=no_difference(), inputs=inputs)
 
 
-def failing_slis(slis: Sequence[Sli], min_support: int, rows: pa.Table) -> tuple[str, ...]:
+def failing_slis(slis: Sequence[Sli], min_support: int, changes: Difference) -> tuple[str, ...]:
     """`name: reason (n windows)` for each of the user's own SLIs that raised, failed or returned no number."""
+    own = [sli for sli in slis if "sli" not in sli.declaration]
+    reasons: dict[str, Counter[str]] = {sli.name: Counter() for sli in own}
+    for rows in changes.rows if own else ():
+        for name, counts in reasons.items():
+            of_sli = rows.select(["sli", "reason"]).filter(pc.field("sli") == name)
+            counts.update(text_counts(of_sli.column("reason")))
     failing = []
-    for sli in slis:
-        if "sli" in sli.declaration:
-            continue
-        of_sli = rows.select(["sli", "reason"]).filter(pc.field("sli") == sli.name)
-        counts = text_counts(of_sli.column("reason"))
+    for sli in own:
+        counts = reasons[sli.name]
         expected = (NULL, INFINITE) if "states" in sli.declaration else ()
         for reason in (NO_LABELS, NO_REFERENCE, too_few(min_support), *expected):
             counts.pop(reason, None)

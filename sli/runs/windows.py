@@ -1,39 +1,43 @@
 """The stage of a run that rolls up windows: its days, its windows, and how they differ from the published ones.
 
-SLIs with the same windows to roll up are one group, so their states are merged once. Limit: all rows of a run's results
-are in memory until they are compared.
+SLIs with the same windows to roll up are one group, so their states are merged once. Results are rolled up, compared
+and put on disk by stretches of days of a grain. Limit: the results of one day of a grain are in memory at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.grain import Grain
-from sli.calendar.interval import END, Instants
-from sli.engine.connection import within_memory
+from sli.calendar.interval import END
 from sli.matching.unmatched import with_reasons
 from sli.planning.extent import Extent
 from sli.planning.plan import Plan
 from sli.planning.stages import RollUp
 from sli.publishing.conflicts import new_conflicts
-from sli.publishing.diff import Difference, ReadRows, Scope, by_grain, difference, published_by_grain
+from sli.publishing.diff import Difference, Pair, Scope, difference, nothing_published
 from sli.publishing.history import rows_known_at
-from sli.publishing.rows import decode_texts, text_counts
+from sli.publishing.parquet_files import Partition
+from sli.publishing.rows import decode_texts, flat_rows, text_counts
 from sli.rollup.days import update_days
+from sli.rollup.evaluate import Evaluation
 from sli.rollup.reference import reference_tables
-from sli.rollup.results import newest_hour, roll_up, tile_tables
+from sli.rollup.results import NOTHING, newest_hour, roll_up, tile_tables
 from sli.runs.known import Known, Work, step
 from sli.runs.outcome import failing_slis
+from sli.runs.stretches import Stretch, Windows, stretches_of
+from sli.schemas import RESULTS
 from sli.slis import Sli
 from sli.slis.states import with_states
 
-SlisAndWindows = Sequence[tuple[tuple[Sli, ...], Sequence[tuple[Grain, Instants, Instants]]]]
-"""SLIs with the windows to roll up for them: of each grain the starts and the ends."""
+SlisAndWindows = Sequence[tuple[tuple[Sli, ...], Sequence[Windows]]]
+"""SLIs with the windows to roll up for them."""
 
 
 def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
@@ -52,11 +56,9 @@ def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
         for group in stage.groups
     ]
     tiles = _with_edges(work, known, rolled_up)
-    rows = _roll_up(work, replace(known, tiles=tiles), rolled_up)
-    with step(work.progress, "comparing"), within_memory("the comparison of results"):
-        changes = _compare(work, known, reached, rows)
-    failing = failing_slis(config.declared, config.min_support, changes.rows)
-    outcome = replace(known.outcome, changes=changes, results=len(changes.rows), failing=failing)
+    changes = _changes(work, replace(known, tiles=tiles), rolled_up, reached)
+    failing = failing_slis(config.declared, config.min_support, changes)
+    outcome = replace(known.outcome, changes=changes, results=changes.results, failing=failing)
     return replace(known, outcome=outcome, tiles=tiles)
 
 
@@ -97,51 +99,86 @@ def _with_edges(work: Work, known: Known, rolled_up: SlisAndWindows) -> pa.Table
     return pa.concat_tables([known.tiles, more], promote_options="permissive")
 
 
-def _roll_up(work: Work, known: Known, rolled_up: SlisAndWindows) -> dict[str, pa.Table]:
-    """The new rows of all windows, by grain, in the flat form (`publishing.rows`)."""
-    config, finished = work.config, 0
-    total = sum(len(starts) for _, windows in rolled_up for _, starts, _ in windows)
+def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) -> Difference:
+    """What the windows change of the published results."""
+    config, plan = work.config, known.plan
+    before = _known_at(work, plan) if plan.older else _published(work, known)
+    plan = replace(plan, published=before.extent)
     references = reference_tables(config, [sli for slis, _ in rolled_up for sli in slis], work.inputs.predictions)
     tables = tile_tables(config.zone, known.tiles, known.days, references)
+    with ExitStack() as stack:
+        groups = [
+            (stack.enter_context(Evaluation(config, tables, slis, config.caps)), windows) for slis, windows in rolled_up
+        ]
+        stretches = stretches_of(config, groups, before.sizes)
+        changes = difference(_pairs(work, plan.as_of, stretches, before), Scope(config, plan, reached))
+    work.progress("comparing", 1, 1)
+    return changes
+
+
+def _pairs(work: Work, as_of: int, stretches: Sequence[Stretch], before: Before) -> Iterator[Pair]:
+    """The published and the new rows of each stretch."""
+    finished, total = 0, sum(stretch.windows for stretch in stretches)
 
     def done(windows: int) -> None:
         nonlocal finished
         finished += windows
         work.progress("rolling up", finished, total)
 
-    batches: dict[str, list[pa.Table]] = {}
-    for slis, windows in rolled_up:
-        for rows in roll_up(config, tables, slis, windows, known.plan.as_of, done):
-            batches.setdefault(rows.column("grain")[0].as_py(), []).append(rows)
-    return {grain: pa.concat_tables(tables) for grain, tables in batches.items()}
+    for stretch in stretches:
+        new = [rows for part, windows in stretch.parts for rows in roll_up(part, *windows, as_of, done)]
+        if stretch is stretches[-1]:
+            work.progress("comparing", 0, 1)
+        yield before.read(stretch.grain, stretch.first, stretch.last), pa.concat_tables(new or [NOTHING])
 
 
-def _compare(work: Work, known: Known, reached: int, rows: dict[str, pa.Table]) -> Difference:
-    """What the rolled-up rows change of the published ones."""
-    plan, transaction = known.plan, work.transaction
-    if plan.older:
-        before = rows_known_at(transaction.store, transaction.published, plan.as_of)
-        plan = replace(plan, published=_extent_of(before, plan))
-        return difference(by_grain(before), rows, Scope(work.config, plan, reached))
-    return difference(_published_rows(work, known), rows, Scope(work.config, plan, reached))
+@dataclass(frozen=True)
+class Before:
+    """The results to compare with, as flat rows that are read when they are needed."""
+
+    sizes: Mapping[Partition, int]
+    """How many there are of each grain and day."""
+    read: Callable[[str, str, str], pa.Table]
+    """Reads those of a grain, from one day to another."""
+    extent: Extent
 
 
-def _extent_of(rows: pa.Table, plan: Plan) -> Extent:
-    """The extent of (flat) rows; the objectives, which change no value, are those of the plan."""
+def _published(work: Work, known: Known) -> Before:
+    """The published results, of the days on which any may change."""
+    config, plan, transaction = work.config, known.plan, work.transaction
+    earliest, published = plan.roll_up.earliest, transaction.published
+    if published is None:
+        return Before({}, lambda *_: nothing_published(), plan.published)
+    first = ""
+    if earliest is not None and not plan.gone:
+        instant = max(min(known.newest, published.newest, earliest), config.since_instant) - 1
+        first = config.zone.date(instant).isoformat()
+
+    def read(grain: str, begin: str, end: str) -> pa.Table:
+        within = [("grain", "=", grain), ("day", ">=", begin), ("day", "<=", end)]
+        return flat_rows(transaction.rows("results", RESULTS.names, within=within))
+
+    sizes = {partition: rows for partition, rows in transaction.sizes("results").items() if partition[1] >= first}
+    return Before(sizes, read, plan.published)
+
+
+def _known_at(work: Work, plan: Plan) -> Before:
+    """The results as they were known at the as_of of a plan; all of them are in memory."""
+    rows = rows_known_at(work.transaction.store, work.transaction.published, plan.as_of)
     series = decode_texts(rows).group_by(["sli", "definition"]).aggregate([]).to_pylist()
     grains, slice_sets = (tuple(sorted(text_counts(rows.column(name)))) for name in ("grain", "slice_by"))
-    return Extent(
+    extent = Extent(
         {row["sli"]: row["definition"] for row in series},
+        # Those of the plan, since they change no value.
         plan.extent.objectives if series else {},
         grains,
         tuple(tuple(filter(None, columns.split(","))) for columns in slice_sets),
     )
 
+    def read(grain: str, begin: str, end: str) -> pa.Table:
+        day = pc.field("day")
+        return rows.filter((pc.field("grain") == grain) & (day >= begin) & (day <= end))
 
-def _published_rows(work: Work, known: Known) -> dict[str, ReadRows]:
-    """The published rows to compare with, by grain."""
-    config, plan, published = work.config, known.plan, work.transaction.published
-    earliest, first = plan.roll_up.earliest, None
-    if published is not None and earliest is not None and not plan.gone:
-        first = max(min(known.newest, published.newest, earliest), config.since_instant) - 1
-    return published_by_grain(work.transaction, None if first is None else config.zone.date(first).isoformat())
+    partitions = zip(rows.column("grain").to_pylist(), rows.column("day").to_pylist(), strict=True)
+    sizes: Counter[Partition] = Counter((str(grain), str(day)) for grain, day in partitions)
+    return Before(sizes, read, extent)

@@ -1,9 +1,9 @@
-"""Peak memory against the number of results: more days of the same hours, so that only the results become more.
+"""Peak memory against the number of results: more sliding windows over the same days, so that tiles stay as many.
 
-    python tests/bench/results.py --days 6 28 56 112
+    python tests/bench/results.py --grains 1 5 10 20 50
 
-12 SLIs of counts and sums, 56 slices, an hour, a day, 7 days and since deployment: about 18,000 results a day. Memory
-is told stage by stage, looked at fifty times a second. Limit: one run a size, in-process Dask.
+12 SLIs of counts and sums, 56 slices, 6 days; each grain has a window an hour, so about 100,000 results. Memory is told
+stage by stage, looked at fifty times a second. Limit: one run a size, in-process Dask.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 
 from measure import config, generated, measured, record
 
-HOURLY = 300
+DAYS, HOURLY = 6, 300
 SLIS = [
     *("accuracy", "precision", "recall", "f1", "specificity", "balanced_accuracy"),
     *("mcc", "log_loss", "brier", "positive_rate", "prediction_rate", "mean"),
 ]
-GRAINS = ["hour", "day", "cumulative", {"size": "7d", "every": "1d"}]
 RUN = """
 import json, os, sys, threading, time
 import sli, sli.runs.recompute
@@ -45,25 +44,24 @@ print(json.dumps({"seconds": time.perf_counter() - began, "results": outcome.res
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, nargs="+", default=[6, 28, 56, 112])
+    parser.add_argument("--grains", type=int, nargs="+", default=[1, 5, 10, 20])
     parser.add_argument("--memory", default="2GB", help="`memory:` of the config")
     parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
     sizes = []
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
-        for days in given.days:
-            size = ["--predictions", str(days * 24 * HOURLY), "--days", str(days)]
-            logs = generated(given.folder or Path(temporary), *size)
+        logs = generated(given.folder or Path(temporary), "--predictions", str(DAYS * 24 * HOURLY), "--days", str(DAYS))
+        for grains in given.grains:
             tree = config(
                 logs,
-                Path(temporary) / f"store-{days}",
+                Path(temporary) / f"store-{grains}",
                 slice_by=[[], ["region"], ["device"]],
-                grains=GRAINS,
+                grains=[{"size": f"{size}h", "every": "1h"} for size in range(2, 2 + grains)],
                 slis=SLIS,
                 memory=given.memory,
             )
             found = measured(RUN, json.dumps(tree))
-            sizes.append({"days": days, **found})
+            sizes.append({"grains": grains, **found})
             stages = ", ".join(f"{name} {peak:,}" for name, peak in found["stages_mb"].items())
             print(f"{found['results']:,} results: {found['seconds']:.1f} s, {found['cpu']:.1f} s of CPU, "
                   f"{found['peak_mb']:,.0f} MB ({stages})", flush=True)  # fmt: skip

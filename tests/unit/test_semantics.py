@@ -585,12 +585,12 @@ def test_a_changed_definition_is_a_new_series_and_the_old_one_stays_in_the_histo
 
 
 def test_a_comparison_that_runs_out_of_memory_says_what_to_do(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sli.runs import windows
+    from sli.publishing import diff
 
     def full(*_: Any) -> Any:
         raise duckdb.OutOfMemoryException("failed to allocate")
 
-    monkeypatch.setattr(windows, "difference", full)
+    monkeypatch.setattr(diff, "_match_rows", full)
     s = make()
     s.log_predictions("p.parquet", [p("a", TEN)])
     with pytest.raises(OutOfMemory, match="raise `memory:`"):

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sli.calendar.grain import Grain
-from sli.calendar.interval import Instants
+from sli.calendar.interval import Instants, iso
 from sli.config.model import Config
-from sli.engine.connection import connected, task_error
+from sli.engine.connection import connected
+from sli.errors import OutOfMemory
 from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
@@ -109,9 +110,12 @@ class Evaluation:
         def sharing(first: int, last: int) -> Iterator[Batch]:
             self.tree.share(*self._with_previous(grain, starts[first:last], ends[first:last]))
             for begin, end in stretches(most[first:last], self._budget):
-                yield from self._halve_if_too_large(merged_together, first + begin, first + end)
+                yield from self._halve_if_too_large(merged_together, first + begin, first + end, window)
 
-        yield from self._halve_if_too_large(sharing, 0, len(starts))
+        def window(at: int) -> OutOfMemory:
+            return self._too_large(_window_text(grain, starts[at], ends[at]), int(most[at]))
+
+        yield from self._halve_if_too_large(sharing, 0, len(starts), window)
 
     def distribution(self, state: ListState, grain: Grain, starts: Instants, ends: Instants) -> tuple[Rows, Keyed]:
         """One row a window and slice, and what these rows have of a state that is `keyed`."""
@@ -124,10 +128,29 @@ class Evaluation:
     def _budget(self) -> int:
         return self.config.task_memory // BATCH
 
+    def _too_large(self, what: str, estimate: int) -> OutOfMemory:
+        """The error of a window or row that alone takes more memory than there is."""
+        needed = max(2 * self.config.task_memory, BATCH * estimate)
+        names = ", ".join(sli.name for sli in self.slis)
+        return OutOfMemory(
+            "a window alone takes more than `memory:`",
+            where=f"{what}, SLIs {names}",
+            expected=f"`memory:` of about {needed / 2**20:,.0f} MiB",
+            found=f"{self.config.task_memory / 2**20:,.0f} MiB",
+            todo="raise `memory:` in the config, or declare fewer distribution SLIs and slices",
+        )
+
     def _halve_if_too_large(
-        self, work: Callable[[int, int], Iterator[Batch]], first: int, last: int
+        self,
+        work: Callable[[int, int], Iterator[Batch]],
+        first: int,
+        last: int,
+        too_large: Callable[[int], OutOfMemory],
     ) -> Iterator[Batch]:
-        """The batches of `work(first, last)`; if that runs out of memory, of both halves. Raises OutOfMemory."""
+        """The batches of `work(first, last)`; if that runs out of memory, of both halves.
+
+        Raises the error `too_large` of a single window or row.
+        """
         import duckdb
 
         done = 0
@@ -137,10 +160,10 @@ class Evaluation:
                 done += 1
         except duckdb.OutOfMemoryException as error:
             if last - first < 2 or done:
-                raise task_error(error, "the roll-up of windows") from error
+                raise too_large(first) from error
             middle = (first + last) // 2
-            yield from self._halve_if_too_large(work, first, middle)
-            yield from self._halve_if_too_large(work, middle, last)
+            yield from self._halve_if_too_large(work, first, middle, too_large)
+            yield from self._halve_if_too_large(work, middle, last, too_large)
 
     def _batches_of_windows(
         self, first: int, last: int, grain: Grain, starts: Instants, ends: Instants
@@ -159,9 +182,13 @@ class Evaluation:
         def work(first: int, last: int) -> Iterator[Batch]:
             return self._batch_of_rows(first, last, grain, rows, compared, windows)
 
+        def row(at: int) -> OutOfMemory:
+            window = _window_text(grain, windows[0][rows.window[at]], windows[1][rows.window[at]])
+            return self._too_large(f"{window}, slice {rows.slice[at].as_py()}", int(weights[at]))
+
         reached = 0
         for begin, end in stretches(weights, self._budget):
-            for batch in self._halve_if_too_large(work, begin, end):
+            for batch in self._halve_if_too_large(work, begin, end, row):
                 whole = batch.rows.first + len(batch.rows) == len(rows)
                 upto = last - first if whole else int(batch.rows.window[-1])
                 yield replace(batch, done=upto - reached)
@@ -292,6 +319,10 @@ def stretches(weights: Integers | Floats, most: float, fewest: int = 1) -> Itera
         last = min(len(reached), max(last, first + fewest))
         yield first, last
         first = last
+
+
+def _window_text(grain: Grain, start: int, end: int) -> str:
+    return f"{grain.name} {iso(int(start))} to {iso(int(end))}"
 
 
 def row_bytes(tree: TileTree, states: Iterable[State], predictions: Integers) -> Floats:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import END
+from sli.engine.connection import within_memory
 from sli.matching.unmatched import with_reasons
 from sli.planning.extent import Extent
 from sli.planning.plan import Plan
@@ -70,7 +71,7 @@ def _with_days(work: Work, known: Known) -> Known:
         with step(work.progress, "looking for the predictions of unmatched feedback"):
             tiles, changed = with_reasons(config, lambda: work.ids.both[0], work.ids.near, plan.as_of, tiles)
             touched = touched | changed
-    with step(work.progress, "adding up days"):
+    with step(work.progress, "adding up days"), within_memory("the adding up of days"):
         before = work.stored(plan, "days")
         days = update_days(config, before, tiles, touched)
     conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, days, touched)

@@ -1,5 +1,6 @@
 """Memory follows the work: little is amended within little, and what does not fit is cut until it does."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from sli.config.load import checked
 from sli.errors import EngineError, OutOfMemory
 from sli.publishing.store import Store
 from sli.rollup import evaluate as evaluation
+from sli.rollup import merge
 from sli.runs import hour_tiles as hours
 from sli.runs import preview
 
@@ -109,6 +111,16 @@ def test_tasks_that_run_out_of_memory_however_small_name_the_key_to_raise(tmp_pa
     assert not done
 
 
+def test_days_that_run_out_of_memory_name_the_key_to_raise(template, monkeypatch):
+    def fails(*_):
+        raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+
+    s = template.restored()
+    monkeypatch.setattr(merge.TileTree, "merge", fails)
+    with pytest.raises(OutOfMemory, match="memory:"):
+        s.run(corrected(s))
+
+
 OWN = """
 calls = 0
 
@@ -198,8 +210,24 @@ def test_a_batch_that_runs_out_of_memory_is_halved(whole, monkeypatch):
     assert 25 < max(most) <= 50
     assert repr(results_of(cut)) == expected
     monkeypatch.setattr(evaluation.Evaluation, "_batch_of_rows", lambda *_: limited(None, 0, 51))
-    with pytest.raises(EngineError, match="memory:"):
+    with pytest.raises(EngineError, match="memory:") as raised:
         sli.run(wide(folder, "none"), as_of="2024-01-08")
+    # Which window, which slice, which SLIs, how much it needs.
+    window = "2d/12h 2023-12-30T12:00Z to 2024-01-01T12:00Z"
+    assert raised.value.where == f"{window}, slice {{}}, SLIs accuracy, roc_auc, mean, distinct_count, mode_share, gap"
+    assert (raised.value.expected, raised.value.found) == ("`memory:` of about 128 MiB", "64 MiB")
+
+
+def test_a_window_that_alone_runs_out_of_memory_is_named(whole, monkeypatch):
+    folder, _, _ = whole
+
+    def fails(*_, **__):
+        raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+
+    monkeypatch.setattr(evaluation.Evaluation, "_batches_of_windows", fails)
+    with pytest.raises(OutOfMemory, match="memory:") as raised:
+        sli.run(wide(folder, "nothing"), as_of="2024-01-08")
+    assert re.match(r"\S+ \S+ to \S+, SLIs accuracy, .*gap$", raised.value.where)
 
 
 def test_a_plan_says_how_much_is_written_and_how_often_functions_are_called(tmp_path):

@@ -195,12 +195,15 @@ def repeated_keys(con: duckdb.DuckDBPyConnection, keys: str, having: str = "coun
     odd = np.asarray(upper) % 2 == 1
     halves = [upper[odd], upper[~odd]]  # they are sorted in parallel
     with ThreadPoolExecutor(len(halves)) as pool:
-        twice = [np.unique(half[1:][half[1:] == half[:-1]]) for half in pool.map(np.sort, halves)]
-    con.register("twice_arrow", pa.table({"upper": pa.array(np.concatenate(twice))}))
-    repeated: pa.Table = con.sql(
-        f"SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING {having}"
-    ).to_arrow_table()
-    con.unregister("twice_arrow")
+        sorted_halves = pool.map(np.sort, halves)
+        twice = np.concatenate([np.unique(half[1:][half[1:] == half[:-1]]) for half in sorted_halves])
+    repeated = pa.table({"k": pa.array([], pa.int64())})
+    if len(twice):
+        con.register("twice_arrow", pa.table({"upper": pa.array(twice)}))
+        repeated = con.sql(
+            f"SELECT k FROM keys WHERE (k >> 32)::UINTEGER IN (FROM twice_arrow) GROUP BY k HAVING {having}"
+        ).to_arrow_table()
+        con.unregister("twice_arrow")
     con.execute("DROP TABLE keys")
     return repeated
 

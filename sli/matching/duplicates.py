@@ -15,7 +15,7 @@ import pyarrow as pa
 from sli.engine.connection import repeated_keys
 from sli.engine.sql import quoted, text_of, tile_sql
 from sli.logs.reader import ROW
-from sli.matching.sides import Sides, one_number
+from sli.matching.sides import Sides
 from sli.matching.spec import Spec, named_ids
 from sli.planning.reach import Reach
 
@@ -50,15 +50,16 @@ def winners_sql(predictions: str, columns: Iterable[str], keep: str, reach: Reac
 def take_out_repeated(con: duckdb.DuckDBPyConnection, spec: Spec, losers: pa.Table, once: bool) -> bool:
     """Move ids that occur more than once from `joined` to tables `p` and `f`. False if there are none."""
     unjoined = " WHERE t IS NULL OR f_t IS NULL" if once else ""
-    con.register("repeated_arrow", repeated_keys(con, f"SELECT hash(id) AS k FROM joined{unjoined}"))
+    repeated = repeated_keys(con, f"SELECT hash(id) AS k FROM joined{unjoined}")
+    if not len(repeated) and not len(losers):
+        return False
+    con.register("repeated_arrow", repeated)
     con.register("losers_arrow", losers)
     con.execute(
         "CREATE TEMP TABLE repeated AS "
         "SELECT k::UBIGINT AS k FROM repeated_arrow UNION SELECT hash(id) FROM losers_arrow"
     )
     con.unregister("repeated_arrow")
-    if not one_number(con, "SELECT count(*) FROM repeated"):
-        return False
     con.execute("CREATE TEMP TABLE repeated_rows AS SELECT * FROM joined WHERE hash(id) IN (FROM repeated)")
     con.execute("DELETE FROM joined WHERE hash(id) IN (FROM repeated)")
     columns = "".join(f", {quoted(name)}" for name in spec.predictions.columns)

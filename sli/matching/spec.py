@@ -46,6 +46,8 @@ class Spec:
     edges: Mapping[str, tuple[float, ...]]
     windows: tuple[str, ...]
     """The grains `hour` and `day`, if they are declared."""
+    own_sql: bool = True
+    """Whether a state may have SQL of the config. Such SQL runs where no file can be read."""
     functions: Mapping[str, bytes] = field(default_factory=dict)
     """The user's functions by their names, pickled."""
     memory: int = 1 << 30
@@ -86,6 +88,7 @@ class Spec:
             slice_sets=slice_sets,
             edges=config.edges,
             windows=tuple(grain.name for grain in config.all_grains if grain.name in ("hour", "day")),
+            own_sql=any("sli" not in sli.declaration for sli in config.declared),
             functions={state.call: pickled(state.call, config.folder) for state in computed if state.call},
             memory=config.task_memory,
             threads=threads,

@@ -34,6 +34,8 @@ def slice_names_sql(columns: SliceBy) -> str:
 
 MIN_GROUP_ROWS = 4
 """`aggregate_finest` saves work if groups by all slice columns have at least this many pairs on average."""
+FEW_ROWS = 10_000
+"""So few pairs cost less than the longer SQL of slices that are not added up from `finest`."""
 MAX_ROWS_COUNTED = 1_000_000
 """How many pairs are counted to estimate that average."""
 
@@ -52,7 +54,7 @@ def aggregate_finest(con: duckdb.DuckDBPyConnection, spec: Spec) -> bool:
     groups, rows = con.execute(
         f"SELECT {distinct}, count(*) FROM (SELECT tile{values} FROM pairs LIMIT {MAX_ROWS_COUNTED})"
     ).fetchall()[0]
-    if groups * MIN_GROUP_ROWS > rows:
+    if groups * MIN_GROUP_ROWS > rows > FEW_ROWS:
         return False
     con.execute(f"CREATE OR REPLACE TEMP TABLE finest AS {_groups_sql(columns, spec)}")
     _create_grouped(con, columns, spec)

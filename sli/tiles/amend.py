@@ -70,6 +70,8 @@ def contributions(new_rows: NewRows, spec: Spec, indexes: Iterable[IdIndex]) -> 
             con.execute(f"CREATE TABLE old_{index.log.name} AS SELECT * FROM {rows}")
         before, after = _contribution(con, spec, ["old"]), _contribution(con, spec, ["old", "new"])
         _log_matched(con, time.monotonic() - began)
+        for name in ("changed", *(f"{age}_{log}" for age in ("old", "new") for log in spec.logs)):
+            con.execute(f"DROP TABLE {name}")  # the next that uses the database must not see them
         return Contributions(before, after)
 
 

@@ -83,10 +83,11 @@ def log_matched(rows: pa.Table, what: str, seconds: float) -> None:
 def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.Table:
     """All rows of `schemas.TILES` of a task, from view `pairs` and the tables of `create_audit_tables`.
 
-    If not `paired`, the view does not exist. From here on the connection cannot read files, because SQL of the config
-    runs in it.
+    If not `paired`, the view does not exist. If SQL of the config may run here, the connection cannot read files
+    any more.
     """
-    restrict_access(con)
+    if spec.own_sql:
+        restrict_access(con)
     parts = [_audit_rows(con, "pairs"), _audit_rows(con, "feedback")]
     if paired:
         finest = aggregate_finest(con, spec)

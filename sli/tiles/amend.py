@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -66,11 +66,16 @@ def contributions(new_rows: NewRows, spec: Spec, indexes: Iterable[IdIndex]) -> 
         tiles = [tile for log in ("predictions", "feedback") for tile in tiles_of(con, f"new_{log}", spec.tile)]
         known = intersection(spec.reach.around(tiles), [Interval(BEGINNING, new_rows.later.start)])
         for index in indexes:
-            rows = index.without_rest.rows_of(con, "FROM changed", known)
-            con.execute(f"CREATE TABLE old_{index.log.name} AS SELECT * FROM {rows}")
-        before, after = _contribution(con, spec, ["old"]), _contribution(con, spec, ["old", "new"])
-        _log_matched(con, time.monotonic() - began)
-        for name in ("changed", *(f"{age}_{log}" for age in ("old", "new") for log in spec.logs)):
+            earlier = index.without_rest.rows_of(con, "FROM changed", known)
+            con.execute(f"CREATE TABLE old_{index.log.name} AS SELECT * FROM {earlier}")
+        rows = _rows_in(con, [f"{age}_{log}" for age in ("new", "old") for log in spec.logs])
+        before, after = _contribution(con, spec, ["old"], rows), _contribution(con, spec, ["old", "new"], rows)
+        LOG.info(
+            "matched %s new predictions and %s new feedback with %s and %s rows of the same ids before, %.1f s",
+            *rows.values(),
+            time.monotonic() - began,
+        )
+        for name in ("changed", *rows):
             con.execute(f"DROP TABLE {name}")  # the next that uses the database must not see them
         return Contributions(before, after)
 
@@ -83,12 +88,25 @@ def _new_rows(con: duckdb.DuckDBPyConnection, new_rows: NewRows, spec: Spec) -> 
         con.execute(f"CREATE TABLE new_{source.name} AS SELECT * FROM {parts_sql(con, parts, source)}")
 
 
-def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence[str]) -> pa.Table:
-    """The tiles of the rows in the tables whose names begin with these prefixes: `old`, `new`."""
+def _rows_in(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> dict[str, int]:
+    """How many rows each of these tables has."""
+    counts = con.execute(f"SELECT {', '.join(f'(SELECT count(*) FROM {name})' for name in tables)}").fetchall()[0]
+    return dict(zip(tables, counts, strict=True))
+
+
+def _contribution(
+    con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence[str], rows: Mapping[str, int]
+) -> pa.Table:
+    """The tiles of the rows in the tables whose names begin with these prefixes: `old`, `new`.
+
+    `rows` says how many each table has: the columns of an empty table have no type.
+    """
     own = con.cursor()  # a cursor has temporary tables of its own, and each join creates tables of the same names
     try:
         make_stoppable(own)
-        tables = {log: _tables_with_rows(own, prefixes, log) for log in ("predictions", "feedback")}
+        tables = {
+            log: [name for prefix in prefixes if rows[name := f"{prefix}_{log}"]] for log in ("predictions", "feedback")
+        }
         predictions, feedback = (_numbered_sql(names or [f"{prefixes[0]}_{log}"]) for log, names in tables.items())
         since = f"(SELECT * FROM {predictions} WHERE t >= {spec.since})"
         join_rows(own, Sides.in_memory(since, feedback), spec, LOSERS.empty_table())
@@ -97,31 +115,13 @@ def _contribution(con: duckdb.DuckDBPyConnection, spec: Spec, prefixes: Sequence
             f"CREATE OR REPLACE TEMP TABLE unmatched AS "
             f"{reasons_sql('unmatched', valid, spec.keep_prediction, spec.since, spec.reach)}"
         )
-        rows = build_tiles(own, spec, bool(tables["predictions"]))
-        return with_states(rows, {state.id: state for state in spec.states})
+        tiles = build_tiles(own, spec, bool(tables["predictions"]))
+        return with_states(tiles, {state.id: state for state in spec.states})
     finally:
         own.close()
-
-
-def _tables_with_rows(con: duckdb.DuckDBPyConnection, prefixes: Sequence[str], log: str) -> list[str]:
-    """The tables of a log that have rows: the columns of an empty table have no type."""
-    names = [f"{prefix}_{log}" for prefix in prefixes]
-    return [name for name in names if con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]]
 
 
 def _numbered_sql(names: Sequence[str]) -> str:
     """SQL of the rows of these tables, with a number in column ROW."""
     selects = (f"SELECT *, rowid + {i << 40} AS {ROW} FROM {name}" for i, name in enumerate(names))
     return f"({' UNION ALL '.join(selects)})"
-
-
-def _log_matched(con: duckdb.DuckDBPyConnection, seconds: float) -> None:
-    counts = [
-        con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-        for name in ("new_predictions", "new_feedback", "old_predictions", "old_feedback")
-    ]
-    LOG.info(
-        "matched %s new predictions and %s new feedback with %s and %s rows of the same ids before, %.1f s",
-        *counts,
-        seconds,
-    )

@@ -24,6 +24,7 @@ from sli.matching.join import join_rows
 from sli.matching.sides import Sides
 from sli.matching.spec import Spec
 from sli.planning.tasks import Task
+from sli.schemas import TILES
 from sli.slis.states import integers
 from sli.tiles.aggregate import aggregate_finest, aggregate_pairs
 from sli.tiles.python_functions import function_values
@@ -88,7 +89,8 @@ def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.
     """
     if spec.own_sql:
         restrict_access(con)
-    parts = [_audit_rows(con, "pairs"), _audit_rows(con, "feedback")]
+    audited = con.execute(AUDITED).fetchall()
+    parts = [NO_ROWS.empty_table(), *(_audit_rows(con, span) for (span,) in audited)]
     if paired:
         finest = aggregate_finest(con, spec)
         for columns in spec.slice_sets:
@@ -96,6 +98,15 @@ def build_tiles(con: duckdb.DuckDBPyConnection, spec: Spec, paired: bool) -> pa.
             parts.extend(function_values(con, columns, spec, grain) for grain in spec.windows)
     rows = pa.concat_tables(parts, promote_options="default")
     return _with_days(rows, spec)
+
+
+AUDITED = (
+    "SELECT span FROM checks UNION SELECT 'pairs' FROM duplicates_elsewhere UNION SELECT 'feedback' FROM unmatched "
+    "ORDER BY span DESC"
+)
+"""The spans for which `_audit_rows` has rows, mostly none."""
+NO_ROWS = pa.schema([pa.field("tile", pa.int64()), *(field for field in TILES if field.name not in ("day", "start"))])
+"""The columns that tiles of a task have even where it has nothing for the audit."""
 
 
 def _audit_rows(con: duckdb.DuckDBPyConnection, span: str) -> pa.Table:

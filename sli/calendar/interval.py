@@ -83,7 +83,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same instants as disjoint intervals in order, touching ones joined, empty ones gone."""
     some = [interval for interval in intervals if interval.start < interval.end]
     if len(some) < 2:  # as nearly always, where a run has little to do
-        return some
+        return [Interval(int(only.start), int(only.end)) for only in some]
     spans = np.array([(interval.start, interval.end) for interval in some], np.int64)
     return union_of(spans[:, 0], spans[:, 1])
 

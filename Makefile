@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Bytecode is kept: each process that a test starts would compile all of sli again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install browser demo test soak fuzz check format dist lock bench clean
 
 install: $(VENV)/installed

@@ -72,10 +72,9 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     lines += dict.fromkeys(line for stage in plan.stages for line in _stage_lines(plan, stage, config))
     if plan.rows_forever is not None:
         seconds = plan.rows_forever / IDS_A_SECOND
-        lines.append(
-            f"ids are looked up among all {counted(plan.rows_forever, 'row')} of both logs, about {seconds:,.1f} s and "
-            "more with each run (duplicates_within: forever)"
-        )
+        about = f", about {seconds:,.1f} s and more with each run" if seconds >= 0.1 else ""
+        rows = counted(plan.rows_forever, "row")
+        lines.append(f"ids are looked up among all {rows} of both logs{about} (duplicates_within: forever)")
     return lines + _left_lines(plan)
 
 
@@ -148,7 +147,7 @@ def _left_lines(plan: Plan) -> list[str]:
     lines = []
     if plan.held:
         first, last = plan.held[0].start, plan.held[-1].end
-        lines.append(f"held: input came for final hours, which only a backfill changes: {_spans(plan.held)}")
+        lines.append(f"held: final hours that would change, which only a backfill does: {_spans(plan.held)}")
         lines.append(f"  to apply it: sli backfill CONFIG --start {iso(first)} --end {iso(last)}")
     if waiting := plan.left.of(RECOMPUTE, CONFIRM):
         lines.append(f"waiting for a run without a look-back: {_spans(waiting)}")

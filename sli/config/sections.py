@@ -37,7 +37,7 @@ def _duration_or_forever(value: object) -> Duration:
     try:
         return Duration.parse(str(value))
     except ValueError as error:
-        raise ValueError(f"{error}, or forever") from error
+        raise ValueError(f"{error}; forever is possible, too") from error
 
 
 LengthSetting = Annotated[Duration, BeforeValidator(_duration_or_forever)]

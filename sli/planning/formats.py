@@ -54,8 +54,8 @@ STEPS: Mapping[int, Step] = {
     4: Step("the published state names its format; no other table changes"),
     5: Step("the published state has one map of what hours still need; no other table changes", _one_map_of_needs),
     6: Step(
-        "predictions of one id far apart (`duplicates_within`) count each, so all ids are looked up once; "
-        "the index of ids is written again when it is next needed",
+        "predictions of one id far apart (`duplicates_within`) count each, so all ids are looked up once, "
+        "and final hours that would change are held; the index of ids is written again when it is next needed",
         looks_ids_up=True,
     ),
 }

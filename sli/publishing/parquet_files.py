@@ -10,7 +10,7 @@ import io
 import itertools
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -55,13 +55,22 @@ class Files:
     def write(self, tables: Iterable[pa.Table], packed: bool) -> Iterator[NewFile]:
         """Write rows, one or more files a partition; with ZSTD if they are `packed`, else with Snappy.
 
-        Raises OSError and ArrowException.
+        If it fails, its files are removed. Raises OSError and ArrowException.
         """
+        begun: list[str] = []
+        try:
+            yield from self._write(tables, packed, begun)
+        except BaseException:
+            self._remove(begun)
+            raise
+
+    def _write(self, tables: Iterable[pa.Table], packed: bool, begun: list[str]) -> Iterator[NewFile]:
         pieces = (piece for table in tables for piece in partitions_of(table, self.partition_by) if len(piece[1]))
         now = next(pieces, None)
         while now is not None:
             partition, schema, count = now[0], now[1].schema, 0
             path = self._new_path(partition)
+            begun.append(path)
             with self._opened(path) as file:
                 with _writer(file, schema, packed) as writer:
                     while now is not None and (now[0], now[1].schema) == (partition, schema):
@@ -72,6 +81,13 @@ class Files:
                             break
                 size = file.tell()
             yield NewFile(path, partition, size, count)
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Remove files that no commit names: a disk that is full would stay so. Stops where the storage fails."""
+        with suppress(Exception):
+            for path in paths:
+                fs, place = filesystem(f"{self.folder}/{path}", self.storage)
+                fs.rm_file(place)
 
     def _new_path(self, partition: Partition) -> str:
         folders = [f"{name}={quote(value, safe='')}" for name, value in zip(self.partition_by, partition, strict=True)]

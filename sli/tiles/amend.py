@@ -3,8 +3,9 @@
 Only pairs whose id occurs in a new row near them (`planning.reach`) change. So the ids of the new rows are looked up in
 the index of ids, and the rows with these ids around them are matched twice: as they were known before and as they are
 known now. `delta` subtracts the first contribution from stored tiles and adds the second. Rows near the edge of reach
-may be matched wrongly, but then both times in the same way. Limit: the new rows and all rows around them with their ids
-must fit one task.
+may be matched wrongly, but then both times in the same way; where a reason that was stored is not among those
+subtracted, `audit_delta` raises CannotAmend. Limit: the new rows and all rows around them with their ids must fit one
+task.
 """
 
 from __future__ import annotations

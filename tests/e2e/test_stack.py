@@ -196,7 +196,7 @@ def test_a_backfill_through_prefect_is_planned_cancelled_continued_and_told(
     upload(folder)
     nightly = stack.ended(stack.start("recompute/nightly"))
     assert nightly["state_type"] == "COMPLETED"
-    assert "held: input came for final hours" in artifact(stack, nightly["id"], "latest")["data"]
+    assert "held: final hours that would change" in artifact(stack, nightly["id"], "latest")["data"]
     before = sli.read(config)
 
     dry = stack.ended(stack.start("backfill/backfill", {**BACKFILL, "dry_run": True}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,6 +51,16 @@ def test_every_partition_has_its_rows_in_their_order_and_comes_once(
     assert sorted(row for some in sorted_tables for row in rows_of(some)) == sorted(rows)
     if len(sorted_tables) > 1:
         assert all(len(some) <= most or len({row[:2] for row in rows_of(some)}) == 1 for some in sorted_tables)
+
+
+def test_a_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    def rows() -> Iterator[pa.Table]:
+        yield table([("hour", day, 1) for day in DAYS])
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        list(Files(str(tmp_path), BY).write(rows(), packed=False))
+    assert list(tmp_path.rglob("*.parquet")) == []
 
 
 def test_a_file_is_complete_before_the_next_is_begun(tmp_path: Path) -> None:

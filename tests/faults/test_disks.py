@@ -56,24 +56,45 @@ FULL = """
 import resource, sys
 import sli, sli.runs.hour_tiles, sli.engine.panics, sli.engine.storage
 from sli.command.cli import main
+from sli.publishing.delta_tables import Table
 
 # Files that may not grow stand for a disk that is full. What little room is left decides whether panics are kept off.
 sli.engine.panics.SPARE_BYTES = 1 << 60
-config, as_of = sys.argv[1:]
+config, as_of, when = sys.argv[1:]
+write = Table.write
+
+def fill():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+
+def full(*given, **named):
+    fill()
+    return write(*given, **named)
+
 sys.stderr.write("before\\n")
-resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+Table.write = full
+if when == "from the start":
+    fill()
 sys.exit(main(["run", config, "--as-of", as_of]))
 """
 
 
-def test_a_full_disk_is_told_by_an_error_and_not_by_a_panic(scenario: Scenario, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("when", "what"),
+    [
+        ("from the start", "rows cannot be kept on disk until they are published"),
+        ("as it is written", "the store cannot be written"),
+    ],
+)
+def test_a_full_disk_is_told_by_an_error_and_not_by_a_panic(
+    scenario: Scenario, tmp_path: Path, when: str, what: str
+) -> None:
     before = sli.read(scenario.config)
-    given = [str(tmp_path / "sli.yaml"), text(START + 3 * DAY)]
+    given = [str(tmp_path / "sli.yaml"), text(START + 3 * DAY), when]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RUST_BACKTRACE": "1"}
     done = subprocess.run([sys.executable, "-c", FULL, *given], capture_output=True, text=True, env=environment)
     assert done.returncode == 4, done.stderr
     first, error, *rest = done.stderr.splitlines()
-    assert (first, error) == ("before", "sli: the store cannot be written")
+    assert (first, error) == ("before", f"sli: {what}")
     assert all(line.startswith("  ") for line in rest), done.stderr
     assert sli.read(scenario.config).equals(before)
     scenario.run(START + 3 * DAY)

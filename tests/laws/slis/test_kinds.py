@@ -24,6 +24,7 @@ from sli.slis.kinds.samples import Samples
 from sli.slis.kinds.terms import Reader
 from sli.slis.states import CannotAmend, State, take
 from sli.slis.terms import Terms, drawn_at_random, terms_of
+from sli.tiles import aggregate
 from sli.tiles.aggregate import aggregate_finest, aggregate_pairs
 from sli.tiles.delta import update_tiles
 
@@ -236,7 +237,8 @@ def test_without_a_value_a_state_is_that_of_a_window_without_predictions(con):
             assert shown(seen[state.id], 0) == shown(seen[state.id], -1), named(state)
 
 
-def test_many_pairs_merge_to_the_same_bits_and_small_groups_are_added_up_before(con):
+def test_many_pairs_merge_to_the_same_bits_and_small_groups_are_added_up_before(con, monkeypatch):
+    monkeypatch.setattr(aggregate, "FEW_ROWS", 50)
     rows = large()
     whole = tiles_of(con, in_one_tile(rows), finest=True)
     check_same(merged(con, tiles_of(con, rows, finest=True))[1], whole)

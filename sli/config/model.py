@@ -143,15 +143,18 @@ class Config(Section):
     @functools.cached_property
     def duplicates_apart(self) -> int:
         """How far apart the tiles of two duplicates may begin: microseconds, in whole tiles."""
-        within = self._usual_duplicates_within if self.duplicates_within is None else self.duplicates_within.micros
-        return -(-within // self.tile) * self.tile
+        return (
+            self._usually_apart if self.duplicates_within is None else self._whole_tiles(self.duplicates_within.micros)
+        )
 
     @property
-    def _usual_duplicates_within(self) -> int:
-        """`duplicates_within` where the config does not say it: so long that no feedback has two predictions."""
-        if self.known_at_once:
-            return FOREVER.micros
-        return max(DUPLICATES_WITHIN, self.horizon.micros + self.feedback_rules.early.micros)
+    def _usually_apart(self) -> int:
+        """`duplicates_apart` where the config does not say it: so long that no feedback has two predictions."""
+        least = max(DUPLICATES_WITHIN, self.horizon.micros + self.feedback_rules.early.micros)
+        return self._whole_tiles(FOREVER.micros if self.known_at_once else least)
+
+    def _whole_tiles(self, micros: int) -> int:
+        return -(-micros // self.tile) * self.tile
 
     @functools.cached_property
     def slice_sets(self) -> tuple[SliceBy, ...]:
@@ -333,7 +336,7 @@ class Config(Section):
             "threshold": self.threshold,
             "bins": sorted(self.edges.items()),
         }
-        if self.duplicates_apart != -(-self._usual_duplicates_within // self.tile) * self.tile:
+        if self.duplicates_apart != self._usually_apart:
             meaning["duplicates_within"] = self.duplicates_apart
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
 

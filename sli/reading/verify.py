@@ -119,11 +119,7 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
     # Slice sets that the config gained may wait for a backfill.
     sets = {",".join(columns): columns for columns in config.slice_sets if columns in published.slice_sets}
     declared = frame.grain.isin([grain.name for grain in config.all_grains]) & frame.slice_by.isin(list(sets))
-    brute = _Brute(config, inputs, published)
-    rows_of: dict[tuple[str, Span], pd.DataFrame] = {}
-    for window, rows in frame[declared].groupby(list(WINDOW), sort=True):
-        grain, start, end = cast("tuple[str, int, int]", window)
-        rows_of[grain, (int(start), int(end))] = rows
+    brute, rows_of = _Brute(config, inputs, published), _by_window(frame[declared])
     keys = sorted({*rows_of, *brute.windows()}, key=lambda key: hashlib.sha256(str(key).encode()).hexdigest())
     verification = Verification(published.as_of, 0, len(keys))
     if not declared.all():
@@ -138,6 +134,15 @@ def verify(config: str | Path | Config, *, windows: int | None = 50, settings: S
         for text, slice_by in sets.items():
             _Window(brute, grain, span, slice_by).compare(verification, rows[rows.slice_by == text], slis)
     return verification
+
+
+def _by_window(frame: pd.DataFrame) -> dict[tuple[str, Span], pd.DataFrame]:
+    """The rows of each window, by its grain and its stretch of time."""
+    windows = frame.groupby(list(WINDOW), sort=True)
+    return {
+        (grain, (int(start), int(end))): rows
+        for (grain, start, end), rows in cast("Iterable[tuple[tuple[str, int, int], pd.DataFrame]]", windows)
+    }
 
 
 def _published_as_declared(config: Config, store: Store) -> tuple[Published, Inputs]:

@@ -71,7 +71,8 @@ class UserFunction:
     scores_as: str = ""
 
     def __call__(self, label: Floats, prediction: Floats, columns: Columns, reference: Pairs | None = None) -> float:
-        named = copy.deepcopy(dict(self.constants))
+        """The function may change its arguments, so labels and predictions must be arrays that nobody else has."""
+        named = copy.deepcopy(dict(self.constants)) if self.constants else {}
         if self.weight:
             # A null weight becomes NaN, which the function may refuse.
             named[self.weight_as] = np.array(columns[self.weight], dtype=object).astype(np.float64)
@@ -91,10 +92,8 @@ class UserFunction:
         return np.column_stack([np.array(columns[name], dtype=object).astype(np.float64) for name in self.scores])
 
     def _array(self, values: Floats) -> npt.NDArray[np.generic]:
-        """A copy, since a function may change its arguments, and several functions share a sample."""
-        if self.classes:
-            return np.array(self.classes, dtype=object)[np.asarray(values).astype(np.int64)]
-        return np.array(values, dtype=np.float64)
+        """The values; with classes their names."""
+        return np.array(self.classes, dtype=object)[values.astype(np.int64)] if self.classes else values
 
 
 def user_function(function: Callable[..., float], call: Call, parameters: Collection[str]) -> UserFunction:

@@ -20,6 +20,7 @@ from sli.reading.question import Question, Windows, question
 from sli.slices import ALL
 from sli.slis import Sli
 from sli.slis.formula import Values
+from sli.slis.maths.confidence import normal, outside
 from sli.slis.maths.differences import of_sharing
 
 
@@ -79,14 +80,10 @@ class Change:
 
     def p_value(self, level: float) -> float:
         """How often chance alone makes a change as large, by the side of the interval (at `level`) towards 0."""
-        # SciPy takes a third of a second to import.
-        from scipy.special import ndtr, ndtri
-
         if not self.value:
             return 1.0
         reach = self.value - self.low if self.value > 0 else self.high - self.value
-        z = abs(self.value) / reach * ndtri((1 + level) / 2) if reach else np.inf
-        return float(2 * ndtr(-z))
+        return outside(abs(self.value) / reach * normal(level) if reach else np.inf)
 
 
 def question_of(publication: Publication, windows: Windows, slice: Mapping[str, str | None] | None) -> Question:

@@ -1,13 +1,15 @@
 """Confidence intervals of shares, means and functions of counts.
 
 All intervals suppose independent pairs, and that labels do not arrive late for a reason that depends on them. Limit:
-all but Wilson's suppose many pairs, and need at least two. SciPy is imported where it is used, because importing it
-takes a quarter of a second.
+all but Wilson's suppose many pairs, and need at least two. SciPy is imported only where Student's t is used, because
+importing it takes a quarter of a second.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +22,12 @@ Counts = Floats | Integers
 
 def normal(level: float) -> float:
     """z such that a share `level` of the standard normal distribution lies between -z and z: 1.96 for 0.95."""
-    from scipy.special import ndtri
+    return NormalDist().inv_cdf((1 + level) / 2)
 
-    return float(ndtri((1 + level) / 2))
+
+def outside(z: float) -> float:
+    """The share of the standard normal distribution that lies beyond -z and z: 0.05 for 1.96."""
+    return math.erfc(z / math.sqrt(2))
 
 
 def student(level: float, freedom: npt.ArrayLike) -> Floats:

@@ -23,7 +23,6 @@ from sli.calendar.interval import BEGINNING, END, Interval, difference, intersec
 from sli.config.model import Config
 from sli.engine.connection import repeated_keys
 from sli.engine.sql import in_tiles_sql, literal, path_sql, tile_sql
-from sli.engine.storage import filesystem
 from sli.logs.damaged import reading
 from sli.logs.files import Files, LogFile
 from sli.logs.log import Log, feedback_log, predictions_log
@@ -52,8 +51,8 @@ class IdIndex:
     log: Log
     root: str
     """The root of the store."""
-    stored: Mapping[int, Sequence[str]]
-    """The files of table `keys` for the log by their week, as paths below the root of the store."""
+    stored: Mapping[int, Mapping[str, int]]
+    """The files of table `keys` for the log by their week: how many bytes each path below the root of the store has."""
     since: int
     """The instant from which on the ids of the files `indexed` are stored."""
     remembers: bool
@@ -144,19 +143,23 @@ class IdIndex:
 
     def _stored(self, con: duckdb.DuckDBPyConnection, spans: Sequence[Interval]) -> str:
         """SQL of the stored entries of the weeks in these stretches of time; empty if there are none."""
-        root = self.root
-        if "://" in root:
-            from fsspec.implementations.dirfs import DirFileSystem  # imports asyncio, too
-
-            # With a protocol of its own, since files with the protocol of the logs are prefetched as parts of the logs.
-            if not con.filesystem_is_registered(DirFileSystem.protocol):
-                fs, path = filesystem(root, self.config.storage)
-                con.register_filesystem(DirFileSystem(path, fs))
-            root = f"{DirFileSystem.protocol}:/"
-        inside = self._inside(spans)
+        root, inside = f"{self.root}/", self._inside(spans)
         weeks = [week for week in sorted(self.stored) if intersection([week_interval(week)], inside)]
-        paths = ", ".join(path_sql(f"{root}/{name}") for week in weeks for name in self.stored[week])
+        files = {name: size for week in weeks for name, size in self.stored[week].items()}
+        if "://" in root and files:
+            root = self._remote_root(con)
+        paths = ", ".join(path_sql(f"{root}{name}") for name in files)
         return f"read_parquet([{paths}], hive_partitioning=false)" if paths else ""
+
+    def _remote_root(self, con: duckdb.DuckDBPyConnection) -> str:
+        """What the paths of stored files begin with, by a protocol of their own: files of logs are fetched as such."""
+        from sli.engine.remote_files import RemoteFiles  # imports asyncio, too
+
+        protocol = f"stored{self.log.name}"
+        if not con.filesystem_is_registered(protocol):
+            sizes = {name: size for files in self.stored.values() for name, size in files.items()}
+            con.register_filesystem(RemoteFiles(protocol, self.root, sizes, self.config.storage))
+        return f"{protocol}://"
 
 
 def index_rows(config: Config, files: Iterable[LogFile], since: int) -> Iterator[pa.Table]:

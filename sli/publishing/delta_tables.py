@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine import panics
-from sli.engine.storage import NO_OPTIONS, Storage, delta_options, message_of
+from sli.engine.storage import NO_OPTIONS, READERS, Storage, delta_options, message_of
 from sli.errors import ConflictError, StoreError
 from sli.publishing.parquet_files import Files, NewFile, Partition
 
@@ -134,25 +135,33 @@ class Table:
         with table_errors(self.uri, "read"):
             return self._table.history(limit)
 
-    def files(self, within: Within = ()) -> list[str]:
+    @property
+    def overtaken(self) -> bool:
+        """Whether somebody wrote to the table since it was opened. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            # On S3 one request, where opening the table again would read its whole log.
+            self._opened.update_incremental()
+            return self._opened.version() != self.version
+
+    def files(self) -> list[str]:
         """The paths or URLs of its files. Raises StoreError."""
         with table_errors(self.uri, "read"):
-            return self._table.file_uris(file_pruning_predicate=list(within) or None)
+            return self._table.file_uris()
 
     def counts(self) -> pa.Table:
         """A row for each file: its partition in columns such as `partition.day`, its rows in `num_records`."""
         with table_errors(self.uri, "read"):
-            return pa.table(self._table.get_add_actions(flatten=True))
+            # Not `pa.table`, which imports pandas.
+            return pa.RecordBatchReader.from_stream(self._table.get_add_actions(flatten=True)).read_all()
 
     def rows(
         self, columns: Collection[str] | None = None, only: pc.Expression | None = None, within: Within = ()
     ) -> pa.Table:
         """Those of the columns that the table has (default: all), of the rows and files chosen. Raises StoreError."""
         with table_errors(self.uri, "read"):
-            if columns is None and only is None and not self._table.metadata().partition_columns:
-                files = self._table.file_uris()
-                if len(files) <= FEW_FILES:
-                    return self._rows_of_few(files)
+            whole = columns is None and only is None and not self._table.metadata().partition_columns
+            if whole and len(self._table.file_uris()) <= FEW_FILES:
+                return self._rows_of_few()
             import pyarrow.dataset as ds
 
             dataset = self._table.to_pyarrow_dataset(
@@ -171,7 +180,7 @@ class Table:
             return None
         return pa_fs.SubTreeFileSystem(str(Path(self.uri).absolute()), pa_fs.LocalFileSystem())
 
-    def _rows_of_few(self, files: Sequence[str]) -> pa.Table:
+    def _rows_of_few(self) -> pa.Table:
         """All rows of a table with few files, without a dataset, because a dataset imports pandas.
 
         A run that finds nothing to do reads only such tables, and the import would take a quarter of its time.
@@ -180,11 +189,18 @@ class Table:
         import pyarrow.parquet as pq
         from deltalake.fs import DeltaStorageHandler
 
-        folder = self._folder() or pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
-        parts = []
-        for uri in files:
-            with folder.open_input_file(uri.rsplit("/", 1)[-1]) as file:
-                parts.append(pq.ParquetFile(file).read())
+        files = self.counts().select(["path", "size_bytes"])
+        sizes = {unquote(file["path"]): file["size_bytes"] for file in files.to_pylist()}
+        local = self._folder()
+        folder = local or pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options, sizes))
+
+        def rows_of(path: str) -> pa.Table:
+            with folder.open_input_file(path) as file:
+                # Of a remote file all bytes by one request.
+                return pq.ParquetFile(file if local else pa.BufferReader(file.read())).read()
+
+        with ThreadPoolExecutor(1 if local else READERS) as pool:
+            parts = list(pool.map(rows_of, sizes))
         return pa.concat_tables(parts or [self._schema.empty_table()], promote_options="default")
 
     @property

@@ -93,9 +93,7 @@ class Ids:
         old = ((log, week) for log, weeks in logs.items() for week in weeks)
         return [(log, str(week)) for log, week in old if week_interval(week).end <= self._since_next]
 
-    def _weeks(self, log: str) -> dict[int, list[str]]:
-        """The files of the index of a log by their week."""
-        weeks: dict[int, list[str]] = {}
-        for path in self._transaction.files("keys", [("log", "=", log)]):
-            weeks.setdefault(int(path.split("/")[-2].removeprefix("week=")), []).append(path)
-        return weeks
+    def _weeks(self, log: str) -> dict[int, dict[str, int]]:
+        """The files of the index of a log by their week, with the bytes of each."""
+        partitions = self._transaction.files("keys")
+        return {int(week): files for (of_log, week), files in partitions.items() if of_log == log}

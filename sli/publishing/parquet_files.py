@@ -1,7 +1,8 @@
 """The Parquet files of a write to a table, made one after another.
 
 The table library keeps a writer open for each partition until the last row has come, which takes megabytes a partition.
-Here one file is open at a time. Limit: rows of a partition that come apart from each other lie in several files.
+Here one file is open at a time; remote files are on their way together. Limit: rows of a partition that come apart from
+each other lie in several files.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import io
 import itertools
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from sli.engine.arrow import Integers, integer_column
-from sli.engine.storage import NO_OPTIONS, Storage, filesystem
+from sli.engine.storage import NO_OPTIONS, READERS, Storage, filesystem
 from sli.rollup.results import encode
 
 if TYPE_CHECKING:
@@ -59,19 +62,20 @@ class Files:
         """
         begun: list[str] = []
         try:
-            yield from self._write(tables, packed, begun)
+            with uploading(self.storage) as upload:
+                yield from self._write(tables, packed, begun, upload)
         except BaseException:
             self._remove(begun)
             raise
 
-    def _write(self, tables: Iterable[pa.Table], packed: bool, begun: list[str]) -> Iterator[NewFile]:
+    def _write(self, tables: Iterable[pa.Table], packed: bool, begun: list[str], upload: Upload) -> Iterator[NewFile]:
         pieces = (piece for table in tables for piece in partitions_of(table, self.partition_by) if len(piece[1]))
         now = next(pieces, None)
         while now is not None:
             partition, schema, count = now[0], now[1].schema, 0
             path = self._new_path(partition)
             begun.append(path)
-            with self._opened(path) as file:
+            with self._opened(path, upload) as file:
                 with _writer(file, schema, packed) as writer:
                     while now is not None and (now[0], now[1].schema) == (partition, schema):
                         writer.write_table(now[1])
@@ -94,7 +98,7 @@ class Files:
         return "/".join([*folders, f"part-{uuid.uuid4()}.parquet"])
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[IO[bytes]]:
+    def _opened(self, path: str, upload: Upload) -> Iterator[IO[bytes]]:
         place = f"{self.folder}/{path}"
         if "://" not in place:
             Path(place).parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +107,31 @@ class Files:
             return
         content = io.BytesIO()
         yield content
-        fs, place = filesystem(place, self.storage)
-        # One request a file.
-        fs.pipe_file(place, content.getvalue())
+        upload(place, content.getvalue())
+
+
+Upload = Callable[[str, bytes], None]
+"""Begins to write a remote file. Raises the error of an earlier one that failed."""
+
+
+@contextmanager
+def uploading(storage: Storage) -> Iterator[Upload]:
+    """A context in which remote files are written by parallel requests, one a file; all are written at its end.
+
+    Those on their way have about FILE_BYTES together.
+    """
+    under_way: deque[tuple[Future[None], int]] = deque()
+
+    def upload(url: str, content: bytes) -> None:
+        while under_way and sum(size for _, size in under_way) + len(content) > FILE_BYTES:
+            under_way.popleft()[0].result()
+        fs, place = filesystem(url, storage)
+        under_way.append((pool.submit(fs.pipe_file, place, content), len(content)))
+
+    with ThreadPoolExecutor(READERS) as pool:
+        yield upload
+        for written, _ in under_way:
+            written.result()
 
 
 def _writer(file: IO[bytes], schema: pa.Schema, packed: bool) -> pq.ParquetWriter:

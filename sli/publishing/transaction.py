@@ -6,8 +6,9 @@ nothing, so a conflict shows only at a commit.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pyarrow as pa
@@ -42,8 +43,10 @@ class Transaction:
 
         Raises StoreError.
         """
-        for name in LAYOUT:
-            self._table(name)
+        missing = [name for name in LAYOUT if name not in self._tables]
+        # Reading the log of a remote table takes several requests, one after another.
+        with ThreadPoolExecutor(len(LAYOUT) if "://" in self.store.root else 1) as pool:
+            self._tables.update(zip(missing, pool.map(self.store.tables.open, missing), strict=True))
 
     def _table(self, name: str) -> Table | None:
         """A table, or None if it does not exist. Raises StoreError."""
@@ -55,8 +58,8 @@ class Transaction:
     @property
     def overtaken(self) -> bool:
         """Whether another run published since this one began."""
-        results, now = self._tables["results"], self.store.tables.open("results")
-        return now is not None and (results is None or now.version != results.version)
+        results = self._tables["results"]
+        return self.store.tables.open("results") is not None if results is None else results.overtaken
 
     def write(
         self,
@@ -109,11 +112,16 @@ class Transaction:
             return self.store.tables.open(name, self.versions.get(name, 0))
         return table
 
-    def files(self, name: str, within: Within = ()) -> tuple[str, ...]:
-        """The files of a table as this transaction sees it, as paths below the root of the store."""
-        table, depth = self._table_to_read(name), len(LAYOUT[name][1]) + 1
-        uris = [] if table is None else table.files(within)
-        return tuple("/".join([name, *uri.rsplit("/", depth)[1:]]) for uri in uris)
+    def files(self, name: str) -> dict[Partition, dict[str, int]]:
+        """The files of each partition of a table as this transaction sees it: bytes by the path below the store."""
+        table, partitions = self._table_to_read(name), defaultdict[Partition, dict[str, int]](dict)
+        if table is not None:
+            files = table.counts()
+            names = [f"partition.{column}" for column in LAYOUT[name][1]]
+            columns = (files.column(of).to_pylist() for of in (*names, "path", "size_bytes"))
+            for *values, path, size in zip(*columns, strict=True):
+                partitions[tuple(values)][f"{name}/{path}"] = size
+        return dict(partitions)
 
     def sizes(self, name: str) -> Mapping[Partition, int]:
         """How many rows each partition of a table has, as this transaction sees it."""

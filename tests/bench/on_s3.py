@@ -1,4 +1,4 @@
-"""A store and logs on S3: time and requests of an hourly run, of a run with nothing to do, of `sli show` and `sli query`.
+"""A store and logs on S3: time and requests of an hourly run, one with nothing to do, `sli show` and `sli query`.
 
     python tests/bench/on_s3.py --hourly 1000 --days 10 --rounds 3
 

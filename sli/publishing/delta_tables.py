@@ -135,8 +135,7 @@ class Table:
         with table_errors(self.uri, "read"):
             return self._table.history(limit)
 
-    @property
-    def overtaken(self) -> bool:
+    def is_overtaken(self) -> bool:
         """Whether somebody wrote to the table since it was opened. Raises StoreError."""
         with table_errors(self.uri, "read"):
             # On S3 one request, where opening the table again would read its whole log.

@@ -59,7 +59,7 @@ class Transaction:
     def overtaken(self) -> bool:
         """Whether another run published since this one began."""
         results = self._tables["results"]
-        return self.store.tables.open("results") is not None if results is None else results.overtaken
+        return self.store.tables.open("results") is not None if results is None else results.is_overtaken()
 
     def write(
         self,

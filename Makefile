@@ -69,7 +69,8 @@ lock: install
 SIZES ?= 1000000 10000000
 READING ?= 8664 83439 161014 238974 359052 1000000 10000000
 MEMORY ?= 10000000
-WHOLE ?= 1000000
+WHOLE ?= 1000000 10000000
+HOURLY ?= 20000 200000
 SIZE ?= 10000000
 LOGS ?= .bench-logs
 ROUNDS ?= 3
@@ -84,7 +85,9 @@ bench: install $(PEERS)
 	mkdir -p $(LOGS)
 	$(BIN)/python tests/bench/full.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZES)
 	$(BIN)/python tests/bench/hourly.py --folder $(LOGS) --rounds $(ROUNDS) --hourly 1000 --history 1 10 100 365 --late 7 30
-	$(BIN)/python tests/bench/hourly.py --folder $(LOGS) --rounds $(ROUNDS) --hourly 20000 --history 1 10 --late 7 30
+	$(BIN)/python tests/bench/hourly.py --folder $(LOGS) --rounds $(ROUNDS) --hourly 20000 --history --late 7 30
+	$(BIN)/python tests/bench/flat.py --folder $(LOGS) --hourly $(HOURLY)
+	$(BIN)/python tests/bench/volume.py --folder $(LOGS) --rounds $(ROUNDS)
 	$(BIN)/python tests/bench/reading.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(READING)
 	$(BIN)/python tests/bench/memory.py --folder $(LOGS) --predictions $(MEMORY)
 	$(BIN)/python tests/bench/scaling.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)

@@ -1,7 +1,8 @@
 """What SLIs and slices cost: all binary SLIs against accuracy alone, a thousand slices against none.
 
-Each pair takes turns on the same logs, hourly and daily windows and since deployment; what counts is the ratio. Limit:
-one process, in-process Dask; reading the logs and joining them is in both sides of each ratio.
+Each pair takes turns on the same logs, hourly and daily windows and since deployment; what counts is the ratio, of
+seconds and of CPU (that of the whole process, imports too). Limit: one process, in-process Dask; reading the logs and
+joining them is in both sides of each ratio.
 """
 
 from __future__ import annotations
@@ -78,13 +79,14 @@ def main() -> None:
             "1,000 slices / none, accuracy, precision, recall": ({**base, "slice_by": [[], ["shop"]]}, base),
         }
         for name, trees in pairs.items():
-            times: list[list[float]] = []
+            runs: list[list[dict[str, Any]]] = []
             for _ in range(given.rounds):
-                times.append([])
+                runs.append([])
                 for tree in trees:
                     shutil.rmtree(store, ignore_errors=True)
-                    times[-1].append(measured(RUN, json.dumps(tree))["seconds"])
-            found.append(paired(name, times))
+                    runs[-1].append(measured(RUN, json.dumps(tree)))
+            found.append(paired(name, [[run["seconds"] for run in turn] for turn in runs]))
+            found.append(paired(f"{name}: CPU", [[run["cpu"] for run in turn] for turn in runs]))
     print(record("catalogue", {"predictions": given.predictions, "pairs": found}))
 
 

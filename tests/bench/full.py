@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ PEERS = {
 }
 SMALL = {"NannyML": 1_000_000, "Evidently": 1_000_000}
 """Those of one window after another, and up to how many predictions they are tried."""
+TIMED = ("seconds", "cpu", "whole", "peak_mb", "load", "fit")
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(HERE), str(REPOSITORY)]),
     "DO_NOT_TRACK": "1",
@@ -87,45 +89,51 @@ def check_equal(peer: str, found: Any, expected: Any) -> None:
                     raise AssertionError(f"{peer}, {grain} {key}: {name} is {one}, by sli {other}")
 
 
-def compared(logs: Path, scenario: str, given: argparse.Namespace, predictions: int) -> dict[str, Any]:
-    """All peers by turns on the same logs."""
+def by_turns(given: argparse.Namespace, one: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """What `one` measures of each peer, in rounds. A peer that failed is not tried again; raises Failed if sli does."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
-    expected: Any = None
     for _ in range(given.rounds):
         for peer in given.peers:
-            if peer in failed or predictions > SMALL.get(peer, predictions):
+            if peer in failed:
                 continue
             try:
-                figures, found = once(peer, logs, scenario, given)
+                figures = one(peer)
             except Failed as error:
                 failed[peer] = error.why
-                print(f"{predictions:,} {scenario}, {peer}: {error.why}", flush=True)
+                print(f"{peer}: {error.why}", flush=True)
                 if peer == "sli":
                     raise
                 continue
-            expected = expected or found
-            check_equal(peer, found, expected)
             rounds.setdefault(peer, []).append(figures)
-            print(
-                f"{predictions:,} {scenario}, {peer}: {figures['seconds']:.2f} s, {figures['peak_mb']:,.0f} MB",
-                flush=True,
-            )
-    return {
-        "predictions": predictions,
-        "scenario": scenario,
-        "peers": {peer: _summary(found, rounds["sli"]) for peer, found in rounds.items()},
-        "failed": failed,
-        "windows": {grain: len(windows) for grain, windows in expected.items()},
-    }
+            shown = f"{figures['seconds']:.2f} s, {figures['cpu']:.1f} s of CPU, {figures['peak_mb']:,.0f} MB"
+            print(f"{peer}: {shown}", flush=True)
+    return {"peers": {peer: _summary(own, rounds["sli"]) for peer, own in rounds.items()}, "failed": failed}
 
 
 def _summary(found: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, Any]:
     ratios = [theirs["seconds"] / sli["seconds"] for theirs, sli in zip(found, ours, strict=False)]
-    timed = {name: spread(each[name] for each in found) for name in ("seconds", "whole", "peak_mb", "load", "fit")
-             if name in found[0]}  # fmt: skip
-    kept = {name: found[0][name] for name in ("version", "hours", "of") if name in found[0]}
+    timed = {name: spread(each[name] for each in found) for name in TIMED if name in found[0]}
+    kept = {name: found[-1][name] for name in ("version", "hours", "of", "phases") if name in found[0]}
     return {**timed, "times_sli": statistics.median(ratios), **kept}
+
+
+def compared(logs: Path, scenario: str, given: argparse.Namespace, predictions: int) -> dict[str, Any]:
+    """All peers on the same logs."""
+    expected: dict[str, Any] = {}
+
+    def one(peer: str) -> dict[str, Any]:
+        if predictions > SMALL.get(peer, predictions):
+            raise Failed(f"not tried beyond {SMALL[peer]:,}")
+        figures, found = once(peer, logs, scenario, given)
+        expected.update({} if expected else found)
+        check_equal(peer, found, expected)
+        return figures
+
+    print(f"{predictions:,} {scenario}", flush=True)
+    figures = by_turns(given, one)
+    windows = {grain: len(found) for grain, found in expected.items()}
+    return {"predictions": predictions, "scenario": scenario, **figures, "windows": windows}
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ class Traffic(NamedTuple):
 
     predictions: int = 10_000_000
     days: int = 30
+    first_day: int = 0
     horizon: timedelta = timedelta(days=7)
     duplicates: float = 0.0
     corrections: float = 0.0
@@ -47,7 +48,7 @@ def generate(out: Path, traffic: Traffic) -> None:
             f"CREATE TABLE predictions (output_id VARCHAR, predicted_at TIMESTAMP, score DOUBLE{columns})"
         )
         unwritten.execute("CREATE TABLE feedback (output_id VARCHAR, known_at TIMESTAMP, label TINYINT)")
-        for day in range(traffic.days):
+        for day in range(traffic.first_day, traffic.first_day + traffic.days):
             draw(unwritten, traffic, day)
             write_hours(unwritten, out, before=START + timedelta(days=day + 1))
         write_hours(unwritten, out, before=datetime.max)
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--predictions", type=int, default=10_000_000)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--first-day", type=int, default=0, help="days after 2026-01-01 on which the logs begin")
     parser.add_argument("--horizon", type=duration, default="7d", help="15m, 6h or 7d")
     parser.add_argument("--duplicates", type=float, default=0.0, help="share of predictions logged twice")
     parser.add_argument("--corrections", type=float, default=0.0, help="share of labels corrected later")

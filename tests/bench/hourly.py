@@ -31,7 +31,7 @@ from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 if profiled := sys.argv[3:]:
     import cProfile, pstats
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.process_time)
     profile.enable()
 began = time.perf_counter()
 outcome = sli.run(config, as_of=sys.argv[2])
@@ -53,11 +53,13 @@ print(json.dumps({"seconds": seconds, "tiles": outcome.tiles, "results": outcome
 class Service:
     """Logs of which only the hours before `now` are there, and a store brought up to date with them."""
 
-    def __init__(self, folder: Path, source: Path, days: int, slices: list[str], **more: Any) -> None:
-        self.logs, self.source, self.now = folder / "logs", source, NOON
+    def __init__(
+        self, folder: Path, source: Path, days: int, slices: list[str], start: datetime = NOON, **more: Any
+    ) -> None:
+        self.logs, self.source, self.start, self.now = folder / "logs", source, start, start
         by = {"slice_by": [[], *([name] for name in slices)]} if slices else {}
-        self.tree = config(self.logs, folder / "store", since=f"{NOON}Z", **by, **more)
-        while self.now < NOON + timedelta(days=days):
+        self.tree = config(self.logs, folder / "store", since=f"{start}Z", **by, **more)
+        while self.now < start + timedelta(days=days):
             self.pass_hour()
 
     def pass_hour(self) -> None:

@@ -69,7 +69,7 @@ def measured(
             peak = max(peak, sum(own for own, _ in now.values()) + max((held for _, held in now.values()), default=0))
             processes |= {pid: max(processes.get(pid, 0), sum(both)) for pid, both in now.items()}
             if time.perf_counter() - began > seconds:
-                ended = f"not done after {seconds:.0f} s"
+                ended = f"did not finish in {seconds:.0f} s"
             elif peak > gigabytes * 1e9:
                 ended = f"more than {gigabytes:.0f} GB"
             if ended:

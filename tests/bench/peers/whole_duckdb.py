@@ -1,29 +1,15 @@
-"""DuckDB by hand, the whole job: counts and sums by hour, added up over windows; scores by window for the rest.
-
-With a second argument the scores are rounded to so many digits before.
-"""
+"""DuckDB by hand, the whole job: counts and sums by hour, added up over windows; ranks and quantiles by window."""
 
 import json
 import sys
 import time
 
 import duckdb
+from long_windows import LONG, START
 
-logs, table, *digits = sys.argv[1:]
+logs, table = sys.argv[1:]
 LOG = "read_parquet('{}/{}/**/*.parquet', hive_partitioning=false)"
-HOURS, DAYS = 720, 30
-FIRST = "epoch_us(TIMESTAMP '2026-01-01') // 3600000000"
-SCORE = f"round(score, {digits[0]})" if digits else "score"
 EPS = 2.0**-52
-# By hour from the first one. The first and last week and the month reach beyond the logs.
-WINDOWS = """
-    SELECT 'hour' AS grain, h AS a, h + 1 AS b FROM range(720) t(h) UNION ALL
-    SELECT 'day', 24 * d, 24 * d + 24 FROM range(30) t(d) UNION ALL
-    SELECT 'week', 168 * w - 72, 168 * w + 96 FROM range(5) t(w) UNION ALL
-    SELECT 'month', 0, 744 UNION ALL
-    SELECT 'cumulative', 0, 24 * d + 24 FROM range(30) t(d) UNION ALL
-    SELECT '7d/1d', 24 * d - 144, 24 * d + 24 FROM range(30) t(d)
-"""
 VALUES = {
     "accuracy": "(tp + tn) / nullif(labelled, 0)",
     "precision": "tp / nullif(tp + fp, 0)",
@@ -35,6 +21,10 @@ VALUES = {
     "nullif(sqrt(tp + fp) * sqrt(tp + fn) * sqrt(tn + fp) * sqrt(tn + fn), 0)",
     "log_loss": "loss / nullif(labelled, 0)",
     "brier": "brier / nullif(labelled, 0)",
+    # Pairs of a positive and a negative in the right order, by the sum of the positives' ranks from the top.
+    "roc_auc": "1 - (ranks - p * (p + 1) / 2) / nullif(p * n, 0)",
+    "average_precision": "precisions / nullif(p, 0)",
+    "score_p90": "score_p90",
 }
 
 began = time.perf_counter()
@@ -43,72 +33,60 @@ con.execute("SET threads=2")
 con.execute("SET enable_progress_bar=false")
 con.execute(f"""
     CREATE TABLE pairs AS
-    SELECT epoch_us(predicted_at) // 3600000000 - {FIRST} AS hour, region, device, score, label
+    SELECT (epoch_us(predicted_at) // 3600000000 - {START})::INTEGER AS hour, region, device, score, label,
+        rank() OVER (ORDER BY score DESC)::INTEGER AS rank
     FROM {LOG.format(logs, "predictions")} p LEFT JOIN {LOG.format(logs, "feedback")} f USING (output_id)
+    ORDER BY hour
 """)
-con.execute(f"CREATE TABLE windows AS {WINDOWS}")
-con.execute("CREATE TABLE hours AS SELECT grain, b, unnest(range(a, b)) AS hour FROM windows")
+con.execute(
+    "CREATE TABLE sliced AS SELECT unnest(['', region, device]) AS slice, * EXCLUDE (region, device) FROM pairs"
+)
 con.execute(f"""
     CREATE TABLE cells AS
-    SELECT hour, coalesce(region, device, '') AS slice, count(label) AS labelled,
+    SELECT hour, slice, count(label) AS labelled,
         count(*) FILTER (label = 1 AND score >= 0.5) AS tp, count(*) FILTER (label = 0 AND score >= 0.5) AS fp,
         count(*) FILTER (label = 1 AND score < 0.5) AS fn, count(*) FILTER (label = 0 AND score < 0.5) AS tn,
         sum(-ln(greatest({EPS}, CASE WHEN label = 1 THEN score ELSE 1 - score END))) FILTER (label IS NOT NULL) AS loss,
         sum((score - label) ** 2) AS brier
-    FROM pairs GROUP BY GROUPING SETS ((hour), (hour, region), (hour, device))
+    FROM sliced GROUP BY ALL
 """)
+con.execute("CREATE TABLE windows (grain VARCHAR, a INTEGER, b INTEGER)")
+con.execute("INSERT INTO windows SELECT 'hour', h, h + 1 FROM range(720) t(h)")
+con.executemany("INSERT INTO windows VALUES (?, ?, ?)", LONG)
 con.execute("""
     CREATE TABLE counted AS
     SELECT grain, b, slice, sum(labelled)::BIGINT AS labelled, sum(tp)::BIGINT AS tp, sum(fp)::BIGINT AS fp,
         sum(fn)::BIGINT AS fn, sum(tn)::BIGINT AS tn, sum(loss) AS loss, sum(brier) AS brier
-    FROM hours JOIN cells USING (hour) GROUP BY ALL
+    FROM windows JOIN cells ON hour >= a AND hour < b GROUP BY ALL
 """)
-# How many pairs have each score: one row a pair where scores are not rounded. Days are enough for all but hours.
-con.execute(f"""
-    CREATE TABLE scores AS
-    SELECT hour, coalesce(region, device, '') AS slice, rounded AS score, count(*) AS every,
-        count(*) FILTER (label = 1) AS p, count(*) FILTER (label = 0) AS n
-    FROM (SELECT *, {SCORE} AS rounded FROM pairs)
-    GROUP BY GROUPING SETS ((hour, rounded), (hour, region, rounded), (hour, device, rounded))
-""")
-con.execute("""
-    CREATE TABLE daily AS
-    SELECT hour // 24 AS day, slice, score, sum(every) AS every, sum(p) AS p, sum(n) AS n FROM scores GROUP BY ALL
-""")
-CURVES = """
-    SELECT grain, b, slice,
-        sum(p * (n_below - n / 2)) / nullif(any_value(ps * ns), 0) AS roc_auc,
-        sum(p * (ps - p_below + p) / (ps - p_below + p + ns - n_below + n)) FILTER (p > 0) / any_value(ps)
-            AS average_precision,
-        {quantile} AS score_p90
+# Ranks among all rows with a label and among those with the same one: both only sort and count.
+RANKED = """
+    SELECT {grain} AS grain, {b} AS b, slice, sum(from_top + up_to) FILTER (label = 1) / 2 AS ranks,
+        sum(alike / up_to) FILTER (label = 1) AS precisions
     FROM (
-        SELECT *, sum(p) OVER up AS p_below, sum(n) OVER up AS n_below, sum(every) OVER up AS reached,
-            sum(p) OVER whole AS ps, sum(n) OVER whole AS ns, sum(every) OVER whole AS size
-        FROM ({scores})
-        WINDOW up AS (PARTITION BY grain, b, slice ORDER BY score), whole AS (PARTITION BY grain, b, slice)
-    ) GROUP BY grain, b, slice
+        SELECT hour, slice, label, rank() OVER every AS from_top, count(*) OVER every AS up_to,
+            count(*) OVER (PARTITION BY {by}, label ORDER BY rank) AS alike
+        FROM sliced WHERE label IS NOT NULL AND {within}
+        WINDOW every AS (PARTITION BY {by} ORDER BY rank)
+    ) GROUP BY {by}
 """
-# The 0.9 quantile, linear between neighbours.
-AT = "0.9 * (size - 1)"
-QUANTILE = (
-    f"min(score) FILTER (reached > floor({AT})) + any_value({AT} - floor({AT})) * "
-    f"(min(score) FILTER (reached > ceil({AT})) - min(score) FILTER (reached > floor({AT})))"
-)
-HOURLY = "SELECT 'hour' AS grain, hour + 1 AS b, slice, score, every, p, n FROM scores"
-LONGER = """
-    SELECT grain, b, slice, score, sum(every) AS every, sum(p) AS p, sum(n) AS n
-    FROM (SELECT DISTINCT grain, b, hour // 24 AS day FROM hours WHERE grain <> 'hour') JOIN daily USING (day)
-    GROUP BY ALL
+QUANTILES = """
+    SELECT {grain} AS grain, {b} AS b, slice, quantile_cont(score, 0.9) AS score_p90
+    FROM sliced WHERE {within} GROUP BY {by}
 """
-con.execute("CREATE TABLE curves AS " + CURVES.format(quantile=QUANTILE, scores=HOURLY))
-con.execute("INSERT INTO curves " + CURVES.format(quantile=QUANTILE, scores=LONGER))
+hourly = {"grain": "'hour'", "b": "hour + 1", "by": "hour, slice", "within": "true"}
+for name, query in {"ranked": RANKED, "quantiles": QUANTILES}.items():
+    con.execute(f"CREATE TABLE {name} AS {query.format(**hourly)}")
+    for grain, a, b in LONG:
+        window = {"grain": f"'{grain}'", "b": b, "by": "slice", "within": f"hour >= {a} AND hour < {b}"}
+        con.execute(f"INSERT INTO {name} {query.format(**window)}")
 values = ", ".join(f"{sql} AS {name}" for name, sql in VALUES.items())
-names = ", ".join([*VALUES, "roc_auc", "average_precision", "score_p90"])
 con.execute(f"""
     CREATE TABLE results AS SELECT grain, ends, slice, sli, value FROM (
-        SELECT grain, (b + {FIRST}) * 3600 AS ends, slice, {values}, roc_auc, average_precision, score_p90
-        FROM counted JOIN curves USING (grain, b, slice)
-    ) UNPIVOT INCLUDE NULLS (value FOR sli IN ({names}))
+        SELECT grain, (b + {START}) * 3600 AS ends, slice, {values}
+        FROM (SELECT *, tp + fn AS p, fp + tn AS n FROM counted)
+        LEFT JOIN ranked USING (grain, b, slice) JOIN quantiles USING (grain, b, slice)
+    ) UNPIVOT INCLUDE NULLS (value FOR sli IN ({", ".join(VALUES)}))
 """)
-print(json.dumps({"seconds": time.perf_counter() - began}))
+print(json.dumps({"seconds": time.perf_counter() - began, "version": duckdb.__version__}))
 con.sql("FROM results").write_parquet(table)

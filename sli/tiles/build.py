@@ -73,7 +73,8 @@ def task_connection(
 
 def log_matched(rows: pa.Table, what: str, seconds: float) -> None:
     """Log how many pairs a task matched, as counted by its tiles."""
-    tiles = rows.filter(pc.equal(rows.column("span"), pa.scalar("tile")))
+    counts = rows.select(["span", "slice_by", "predictions", "labelled"])
+    tiles = counts.filter(pc.equal(counts.column("span"), pa.scalar("tile")))
     if len(tiles):
         # Every slice set holds all pairs, so one of them is enough.
         tiles = tiles.filter(pc.equal(tiles.column("slice_by"), tiles.column("slice_by")[0]))

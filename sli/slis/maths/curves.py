@@ -128,9 +128,9 @@ def roc_area(curve: Curve) -> Estimate:
     negatives that each outranks, and the same over the negatives. If scores are rounded, only pairs on one rounded
     score can be in the wrong order: half their share is the bound.
     """
-    twice, tied = np.zeros(len(curve.exact), dtype=np.int64), np.zeros(len(curve.exact), dtype=np.int64)
-    np.add.at(twice, curve.rows, curve.positive * (2 * curve.negative_below + curve.negative))
-    np.add.at(tied, curve.rows, curve.positive * curve.negative)
+    offsets = np.append(curve.starts, len(curve.rows))
+    twice = totals_by(offsets, curve.positive * (2 * curve.negative_below + curve.negative))
+    tied = totals_by(offsets, curve.positive * curve.negative)
     p, n = curve.positives.astype(np.float64), curve.negatives.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = twice / (2 * p * n)
@@ -161,12 +161,14 @@ def average_precision(curve: Curve) -> Estimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         value = curve.sums(t * precision) / p
         error = _error_of_area(curve, value, precision, t)
-        most = curve.sums(np.where(t > 0, t * top / (depth - f), 0.0)) / p
-        before = depth - t
-        trapezoid = ((top - t + 1) / (before + 1) + precision) / 2
-        integral = 1 - np.where(before > 0, (depth - top) / np.maximum(t, 1) * np.log1p(t / before), 0.0)
-        least = curve.sums(np.where(t > 0, t * np.maximum(trapezoid, integral), 0.0)) / p
-        bound = np.where(curve.exact, 0.0, np.maximum(most - value, value - least))
+        bound = np.zeros(len(value))
+        if not curve.exact.all():
+            most = curve.sums(np.where(t > 0, t * top / (depth - f), 0.0)) / p
+            before = depth - t
+            trapezoid = ((top - t + 1) / (before + 1) + precision) / 2
+            integral = 1 - np.where(before > 0, (depth - top) / np.maximum(t, 1) * np.log1p(t / before), 0.0)
+            least = curve.sums(np.where(t > 0, t * np.maximum(trapezoid, integral), 0.0)) / p
+            bound = np.where(curve.exact, 0.0, np.maximum(most - value, value - least))
         bias = curve.sums(t * (1 - precision) / depth) / p
     return Estimate(value, bound, error, bias)
 

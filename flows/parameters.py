@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from sli.calendar.duration import Duration
-from sli.config.load import VARIABLE
+from sli.config.tree import VARIABLE
 from sli.errors import ConfigError, nearest
 from sli.masking import SECRET_NAME, holds_credentials, keep_secret
 

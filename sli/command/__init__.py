@@ -4,6 +4,7 @@ May import every other wing; only `flows` imports this one. The only wing that i
 
 - `cli`: runs a subcommand and returns its exit code; `arguments`: the options and their help
 - `parsing`: its errors, told like all others
+- `idle`: whether a run has nothing to do, told at once
 - `answers`: what a run, a plan, a backfill and a verification say of one config; `shown`: what `show` says; `asked`:
   what `query`, `slices`, `compare` and `explain` say; `models`: of one or several, printed
 - `overview`: `show CONFIG` alone; `results`: chosen results, by `trends` (a line a slice), `chart` and its `axes`

@@ -71,7 +71,8 @@ def run_cells(config: Config, outcome: Outcome, warnings: Sequence[str]) -> dict
 
 def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     """Say what a run would do. Raises SliError."""
-    from sli.command.text import NOTHING_TO_DO, expected_lines, kept_lines, plan_lines
+    from sli.command.idle import NOTHING_TO_DO
+    from sli.command.text import expected_lines, kept_lines, plan_lines
     from sli.planning.tasks import size_text
     from sli.runs.preview import expected_results, kept_rows, plan
 

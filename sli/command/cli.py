@@ -14,8 +14,8 @@ from typing import Any
 from sli.command.arguments import parser
 from sli.command.output import print_json, print_lines
 from sli.engine.interrupts import signals_first
+from sli.engine.trust import no_code
 from sli.errors import SliError
-from sli.slis.custom.trust import no_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +73,15 @@ def _imported(module: str, name: str) -> Callable[..., Any]:
     return function
 
 
+def _run(options: argparse.Namespace) -> int:
+    from sli.command.idle import NOTHING_TO_DO, is_idle
+
+    if is_idle(options):
+        print_lines([f"{NOTHING_TO_DO} ({time.monotonic() - options.began:.1f} s)"])
+        return 0
+    return _answer("answers", "run_answer")(options)
+
+
 def _init(options: argparse.Namespace) -> int:
     from sli.command.init import planned, write_config
 
@@ -87,7 +96,7 @@ def _init(options: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": _answer("answers", "run_answer"),
+    "run": _run,
     "plan": _answer("answers", "plan_answer"),
     "backfill": _answer("answers", "backfill_answer"),
     "show": _answer("shown", "show_answer"),

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING
 from sli.calendar.interval import Interval, difference, intersection, iso
+from sli.command.idle import NOTHING_TO_DO
 from sli.config.model import Config
 from sli.planning.expected import Expected
 from sli.planning.needs import CONFIRM, RECOMPUTE
@@ -51,7 +52,6 @@ MANY = 10_000
 IDS_A_SECOND = 100e6
 """How many entries of the index of ids a run scans in a second, about."""
 OUTCOMES = "the outcomes of predictions (when labels came, and for which predictions), which this version of sli keeps"
-NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
 def plan_lines(plan: Plan, config: Config) -> list[str]:

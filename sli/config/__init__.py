@@ -3,7 +3,8 @@
 Imports `slis` and the wings below it. Never reads a log, and of a store only its address.
 
 - `document`: YAML text to plain data
-- `load`: environment variables, `--set`, paths; the entry point
+- `tree`: a config as plain data, with environment variables, `--set` and paths
+- `load`: a tree, checked and typed; the entry point
 - `extends`: a config and the bases that it extends, as one tree
 - `several`: the configs of files and folders, and what two of them must not share
 - `sections`, `log_sections`: the mappings of a config and what is expected in each field

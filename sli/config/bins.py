@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from math import isfinite
 
-from sli.config.references import located
+from sli.config.extends import located
 from sli.config.sections import Quantiles
 from sli.engine.sql import quoted
 from sli.engine.storage import Storage, filesystem

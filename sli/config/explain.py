@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sli.config.extends import EXTENDS
+from sli.config.extends import EXTENDS, place_of
 from sli.config.log_sections import A_FIELD, Feedback, TimeColumn, TimeFrom, TypedId
 from sli.config.model import Config
 from sli.config.sections import CLUSTERS, Quantiles, Section, SliceSet, Sliding
@@ -76,11 +76,6 @@ def explained(error: ValidationError, where: str) -> ConfigError:
     first.where = f"{where}, key {first.where}"
     first.others = "\n".join(f"also {problem.where}: {problem.what}" for problem in others)
     return first
-
-
-def place_of(path: Iterable[str | int]) -> str:
-    """The place of a value in the config, for example `slice_by[0].columns`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _problem(report: ErrorDetails) -> ConfigError:

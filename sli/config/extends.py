@@ -6,12 +6,11 @@ of the base away. Limit: a config has one base, a file; a list is never merged w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sli.config.document import parse_yaml, read
-from sli.config.references import located
 from sli.errors import ConfigError
 
 EXTENDS = "extends"
@@ -71,6 +70,11 @@ def folder_of(file: Path) -> str:
     return str(file.resolve().parent)
 
 
+def located(path: str, folder: str) -> str:
+    """A path of the config: relative ones are relative to its folder."""
+    return path if "://" in path else str((Path(folder) / Path(path).expanduser()).resolve())
+
+
 class NoMapping(ConfigError):
     """A file that is YAML, but holds no keys."""
 
@@ -128,6 +132,11 @@ def base_file(value: object, path: Path) -> Path:
     file, here = Path(located(value, folder_of(path))), Path.cwd()
     # In messages it looks like the path of the config that was typed.
     return file if path.is_absolute() or not file.is_relative_to(here) else file.relative_to(here)
+
+
+def place_of(path: Iterable[str | int]) -> str:
+    """The place of a value in the config, for example `slice_by[0].columns`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def matches(at: At, pattern: Sequence[str]) -> bool:

@@ -92,6 +92,8 @@ class Config(Section):
     """Where the modules lie that the config names."""
     dask_folder: str = Field(default="", exclude=True)
     """Where the module lies that `dask` names, if elsewhere: beside a base."""
+    digest: str = Field(default="", exclude=True)
+    """A hash of its tree (see `tree`); empty for a config of no file, and for one that names something elsewhere."""
 
     @model_validator(mode="after")
     def _check(self) -> Config:

@@ -6,11 +6,11 @@ Limit: only checks that a table exists. Its columns are checked when it is read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from sli.calendar.duration import tile_unit
 from sli.calendar.interval import Interval
 from sli.calendar.zone import Zone
+from sli.config.extends import located
 from sli.engine.storage import Storage, filesystem, message_of
 from sli.errors import ConfigError, nearest
 from sli.slis import Reference
@@ -50,11 +50,6 @@ def _interval(start: object, end: object, zone: Zone, tile: int, found: str) -> 
         whole = f"whole {tile_unit(tile)}"
         raise ConfigError("start or end is inside a tile", where="against", expected=whole, found=found)
     return Interval(first, last)
-
-
-def located(path: str, folder: str) -> str:
-    """A path of the config: relative ones are relative to its folder."""
-    return path if "://" in path else str((Path(folder) / Path(path).expanduser()).resolve())
 
 
 def fingerprint(path: str, storage: Storage) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sli.config.extends import EXTENDS, NoMapping, base_file, read_mapping
-from sli.config.load import load_config, set_key
+from sli.config.load import load_config
 from sli.config.model import Config
+from sli.config.tree import set_key
 from sli.engine.storage import on_s3
 from sli.errors import ConfigError, SliError
 

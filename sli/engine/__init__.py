@@ -11,5 +11,7 @@ Imports `calendar` and the root modules. Knows nothing of SLIs, configs, logs or
 `spill`: tables that wait on disk.
 `functions`, `expression`: which SQL a config may hold, and the check of it.
 `interrupts`: signals end a query.
+`trust`: whether a user's code may run.
+`remote_files`: remote files of the store for DuckDB.
 `panics`: keeps a library's panic off the terminal where the disk is full.
 """

@@ -5,6 +5,8 @@ Limit: a file that was replaced by one of the same size at the same time, or wit
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +14,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sli.calendar.interval import instant
 from sli.errors import InputError
 
 ENDINGS = (".parquet", ".pq", ".parq")
@@ -86,6 +87,11 @@ class Listing(NamedTuple):
         return self._replace(paths=[*map(printable, self.paths)], refused=refused)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether all of it is Parquet files, where they should be, that may be read by their names."""
+        return bool(self.paths) and not (self.refused or self.tables or self.missing)
+
+    @property
     def described_tables(self) -> tuple[str, ...]:
         """The tables that name the files, for example `Delta table, version 12, 34 files`; with paths if several."""
         texts = []
@@ -105,6 +111,11 @@ class Listing(NamedTuple):
         more = kinds.total() - sum(count for _, count in kinds.most_common(3))
         counts += [f"{more:,} other file{'s' * (more != 1)}"] * bool(more)
         return f"{', '.join(counts)}, no {ENDINGS[0]}" if counts else "an empty folder"
+
+
+def digest_of(paths: Sequence[str], fingerprints: Sequence[str]) -> str:
+    """A hash of files: it differs once a file comes, goes or is replaced."""
+    return hashlib.sha256(json.dumps([paths, fingerprints]).encode()).hexdigest()
 
 
 def is_text(path: str) -> bool:
@@ -148,5 +159,7 @@ def _micros_of(time: object) -> int:
         with suppress(ValueError):
             time = datetime.fromisoformat(time)
     if isinstance(time, datetime):
+        from sli.calendar.interval import instant  # imports NumPy, which a run that finds nothing to do need not
+
         return instant(time if time.tzinfo else time.replace(tzinfo=UTC))
     return int(time * 1_000_000) if isinstance(time, int | float) else 0

@@ -6,12 +6,14 @@ Limit: Arrow and DuckDB open and read local files themselves, several times fast
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem, on_s3
-from sli.logs.files import LogFile
 from sli.logs.folders import list_local
 from sli.logs.listing import Listing, remote_stamps, stamps_of
+
+if TYPE_CHECKING:
+    from sli.logs.files import LogFile
 
 BLOCK = 16 << 20
 """Bytes read at a time by `read_to_end`."""

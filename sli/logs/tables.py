@@ -12,8 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-import pyarrow as pa
-
 from sli.engine.storage import Storage, delta_options, message_of, on_s3
 from sli.errors import InputError
 from sli.logs.globs import Place
@@ -128,6 +126,8 @@ def _delta_snapshot(log: str, root: str, storage: Storage) -> Snapshot:
             expected="a Delta table in a folder or on S3",
             todo="copy it, or log plain Parquet files",
         )
+    import pyarrow as pa
+
     try:
         table = DeltaTable(root, storage_options=delta_options(root, storage))
         _check_features(log, root, table)
@@ -169,6 +169,8 @@ def _todo(root: str, message: str) -> str:
 
 def _check_features(log: str, root: str, table: DeltaTable) -> None:
     """Raise InputError if the files of a Delta table alone do not say which rows it has."""
+    import pyarrow as pa
+
     features = set(table.protocol().reader_features or ())
     if unknown := sorted(features - READABLE):
         raise InputError(

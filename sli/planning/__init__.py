@@ -14,6 +14,7 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 - `ledger`: which tiles the changes make stale, what a run does of what tiles need, and what it leaves
 - `tasks`: how the work is cut into tasks that fit their memory
 - `stages`: what a run executes, in its order; `plan`: the plan as data; `planner`: makes it
+- `idle`: until when the next run finds nothing to do
 - `expected`: an estimate of how many results a plan writes
 
 Imports `logs` and the wings below it; never `matching` or a wing above.

@@ -15,5 +15,6 @@ that imports `deltalake`, and the only one that writes to the store.
 - `past`: the publication believed at an earlier instant, whose tiles can still be read.
 - `turns`: one run at a time works on a store.
 - `ids`: the index of ids in the store.
+- `unchanged`: whether the next run finds nothing to do, told without reading a table.
 - `commit`: what a run writes to each table, and the state for the next plan.
 """

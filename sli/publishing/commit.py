@@ -17,6 +17,7 @@ from sli import schemas
 from sli.calendar.interval import moment
 from sli.config.model import Config
 from sli.logs.files import Inputs
+from sli.planning.idle import files_digest, idle_until
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing
@@ -26,6 +27,7 @@ from sli.publishing.parquet_files import Partition
 from sli.publishing.rows import stored_batches
 from sli.publishing.store import LAYOUT
 from sli.publishing.transaction import SMALL_FILES, Transaction
+from sli.publishing.unchanged import Idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class Staged:
     """The files there are now."""
     seen: Inputs
     """The files that the published run saw."""
+    idle: Idle | None
+    """When the next run has nothing to do, if that can be said."""
 
 
 def next_state(config: Config, transaction: Transaction, plan: Plan, newest: int, id_hash: str) -> Published:
@@ -72,6 +76,13 @@ def next_state(config: Config, transaction: Transaction, plan: Plan, newest: int
     )
 
 
+def next_idle(config: Config, plan: Plan, inputs: Inputs, newest: int) -> Idle | None:
+    """When the next run has nothing to do; None if that cannot be said."""
+    files = files_digest(inputs) if config.digest else ""
+    until = idle_until(config, inputs, plan, newest) if files else None
+    return None if until is None else Idle(config=config.digest, files=files, as_of=plan.as_of, until=until)
+
+
 def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Published, began: float) -> bool:
     """Write the tables of a plan, then make all of it visible at once; return False if there is nothing to write.
 
@@ -89,7 +100,7 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
             transaction.compact(name)
     if plan.older:
         changes = no_difference()
-    transaction.publish(state, _stored(changes.rows, "results", {}), changes.partitions or None)
+    transaction.publish(state, _stored(changes.rows, "results", {}), changes.partitions or None, staged.idle)
     return True
 
 

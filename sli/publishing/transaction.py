@@ -20,6 +20,7 @@ from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing, Table, Within
 from sli.publishing.parquet_files import Partition
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
+from sli.publishing.unchanged import IDLE_KEY, Idle
 
 SMALL_FILES = {"keys": 64, "inputs": 8}
 """Tables that every run appends to. With so many more files than partitions, small files are merged."""
@@ -67,6 +68,7 @@ class Transaction:
         rows: pa.Table | Iterable[pa.Table],
         replacing: Replacing = None,
         state: Published | None = None,
+        idle: Idle | None = None,
     ) -> None:
         """Append rows to a table, or replace the rows that `replacing` names. Raises ConflictError and StoreError.
 
@@ -76,7 +78,8 @@ class Transaction:
         tables = [rows] if isinstance(rows, pa.Table) else rows
         data = (_with_columns(some, schema) for some in tables)
         table = self._table_to_write(name)
-        metadata = {STATE_KEY: state.to_json()} if state else None
+        metadata = {STATE_KEY: state.to_json()} if state else {}
+        metadata |= {IDLE_KEY: idle.to_json()} if idle else {}
         table.write(data, replacing, metadata, self.sequence, name in PACKED, partitions)
         self.versions[name] = table.version
 
@@ -144,7 +147,9 @@ class Transaction:
         table.compact()
         self.versions[name] = table.version
 
-    def publish(self, state: Published, rows: Iterable[pa.Table], replacing: Replacing) -> Published:
+    def publish(
+        self, state: Published, rows: Iterable[pa.Table], replacing: Replacing, idle: Idle | None = None
+    ) -> Published:
         """Make the one atomic commit that lets readers see everything that was written.
 
         Raises ConflictError if another run published first, UnknownCommitError if nobody can say whether this one did,
@@ -154,7 +159,7 @@ class Transaction:
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
         )
         try:
-            self.write("results", rows, replacing, state)
+            self.write("results", rows, replacing, state, idle)
         except StoreError as error:
             if not self._is_published(state, error):
                 raise

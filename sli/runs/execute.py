@@ -14,7 +14,7 @@ from sli.calendar.interval import Interval
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
 from sli.publishing.audit import audit_rows, current_audit, newly_bad, same_audit, unsliced_rows
-from sli.publishing.commit import Staged, commit, next_state
+from sli.publishing.commit import Staged, commit, next_idle, next_state
 from sli.runs.hour_tiles import amend_tiles, fill_tiles, known_before, recompute_tiles
 from sli.runs.known import Known, Work, step
 from sli.runs.outcome import Outcome, nothing_counts_warnings
@@ -64,6 +64,7 @@ def write_tables(work: Work, known: Known) -> Known:
         same_audit=same_audit(audit, before),
         inputs=work.inputs,
         seen=work.seen,
+        idle=next_idle(config, plan, work.inputs, known.newest),
     )
     with step(work.progress, "writing"):
         state = next_state(config, transaction, plan, known.newest, work.ids.hash)

@@ -20,6 +20,7 @@ from sli.config.sections import Cluster, Factory
 from sli.engine.expression import CHECK_SECONDS, named_columns, restrict_access, run_within
 from sli.engine.sql import quoted
 from sli.engine.storage import NO_OPTIONS
+from sli.engine.trust import check_code_allowed
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import reading
 from sli.logs.fields import HIVE, columns_of, form_and_type, is_text, type_of
@@ -29,7 +30,6 @@ from sli.logs.reader import rows_sql
 from sli.matching.pairs import pairs_sql
 from sli.matching.spec import Spec
 from sli.slis import Sli, State
-from sli.slis.custom.trust import check_code_allowed
 from sli.tiles.aggregate import queries_sql
 
 if TYPE_CHECKING:

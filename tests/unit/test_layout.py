@@ -193,8 +193,15 @@ def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     scenario.log_predictions("a.parquet", [Prediction("a", day, 0.5, {})])
     scenario.log_feedback("a.parquet", [Feedback("a", day, 1.0)])
     (tmp_path / "sli.yaml").write_text(yaml.safe_dump(config_of(world, tmp_path)))
-    run = f"from sli.command.cli import main; assert main(['run', {str(tmp_path / 'sli.yaml')!r}]) == 0"
+    config = str(tmp_path / "sli.yaml")
+    run = f"from sli.command.cli import main; assert main(['run', {config!r}]) == 0"
     first, nothing_to_do = loaded(run), loaded(run)
     assert "pandas" in first
-    assert not first & {"dask", "distributed", "prefect"}
-    assert not nothing_to_do & {"pandas", "dask", "distributed", "prefect", "scipy", "fsspec", "duckdb"}
+    assert not first & {"dask", "distributed", "prefect", "scipy"}
+    assert nothing_to_do == set(), "it is told without a plan"
+    planned = loaded(f"from sli.command.cli import main; assert main(['run', {config!r}, '--json']) == 0")
+    assert not planned & {"pandas", "dask", "distributed", "prefect", "scipy", "fsspec", "duckdb"}
+    for reading in (["show", config, "--sli", "accuracy"], ["query", config, "accuracy"]):
+        read = loaded(f"from sli.command.cli import main; assert main({reading!r}) == 0")
+        assert not read & {"dask", "distributed", "prefect", "scipy", "fsspec"}
+    assert loaded("from sli.command.cli import main; main(['query'])") == set()

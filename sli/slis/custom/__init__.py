@@ -1,8 +1,8 @@
 """SLIs that a config declares itself: in SQL, as mergeable Python functions, or as any Python function.
 
-Imports the rest of `slis` and the wings below it. Only these modules import a user's code, and only if `trust` allows.
+Imports the rest of `slis` and the wings below it. Only these modules import a user's code, and only if `engine.trust`
+allows.
 
-- `trust`: whether a user's code may run
 - `imports`: import of a user's function, its source, its bytes for workers
 - `source_file`: a function's signature read from its file, without an import
 - `sql`: SLIs in SQL

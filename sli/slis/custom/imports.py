@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sli.engine.trust import check_code_allowed
 from sli.errors import ConfigError, nearest
-from sli.slis.custom.trust import check_code_allowed
 
 Function = Callable[..., Any]
 """A user's function, of any arguments and result."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 
+from sli.engine.trust import is_code_allowed
 from sli.slis.custom.imports import is_installed, is_within
 from sli.slis.custom.mergeable import MAKERS
-from sli.slis.custom.trust import is_code_allowed
 from sli.slis.states import State
 
 MODULE = "sli.mergeable"

@@ -11,6 +11,8 @@ import pytest
 import servers
 from hypothesis import settings
 
+from sli.planning import costs
+
 # Before anybody imports NumPy: the workers of `make test` take all cores, and threads of the algebra only wait.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -34,6 +36,14 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     return f"s3://sli/{os.getpid()}-{abs(hash(request.node.nodeid))}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def amends_where_it_can() -> Iterator[None]:
+    """The logs of a test are so small that recomputing is always cheaper; amending is tested all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "AMENDING", -1.0)
+        yield
 
 
 LONGEST = (

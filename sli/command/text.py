@@ -17,6 +17,7 @@ from sli.calendar.grain import TUMBLING
 from sli.calendar.interval import Interval, difference, intersection, iso
 from sli.command.idle import NOTHING_TO_DO
 from sli.config.model import Config
+from sli.planning.costs import Costs
 from sli.planning.expected import Expected
 from sli.planning.needs import CONFIRM, RECOMPUTE
 from sli.planning.plan import Plan
@@ -69,6 +70,8 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     for cause in plan.causes:
         files = f", {counted(len(cause.files), 'file')}" if cause.files else ""
         lines.append(f"  {cause.what}{files}: {_spans(cause.intervals)}")
+    if plan.costs is not None:
+        lines.append(_costs_line(plan.costs, _hours(plan)))
     lines += dict.fromkeys(line for stage in plan.stages for line in _stage_lines(plan, stage, config))
     if plan.rows_forever is not None:
         seconds = plan.rows_forever / IDS_A_SECOND
@@ -127,6 +130,13 @@ def _work_line(plan: Plan, parts: str) -> str:
     if not plan.task_sets:
         return f"no {_hours(plan)} to recompute: results follow from what is stored"
     return f"recompute {hours}, reading {size} in {parts}:"
+
+
+def _costs_line(costs: Costs, hours: str) -> str:
+    """Why tiles are amended or recomputed, where a run may do either."""
+    other = "recompute" if costs.amends else "amend"
+    least, most = sorted((costs.amend, costs.recompute))
+    return f"  that takes about {least:,.1f} s of one core, to {other} these {hours} about {most:,.1f} s"
 
 
 def _hours(plan: Plan) -> str:

@@ -12,6 +12,7 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 - `late_feedback`: the rule for late feedback; `reach`: the rule for duplicates, and how far around a row its id matters
 - `extent`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value
 - `ledger`: which tiles the changes make stale, what a run does of what tiles need, and what it leaves
+- `costs`: whether amending tiles by new rows is cheaper than recomputing them
 - `tasks`: how the work is cut into tasks that fit their memory
 - `stages`: what a run executes, in its order; `plan`: the plan as data; `planner`: makes it
 - `idle`: until when the next run finds nothing to do

@@ -12,6 +12,7 @@ from itertools import chain
 from sli.calendar.interval import Interval, difference, intersection, iso, union
 from sli.masking import masked
 from sli.planning.changes import Cause, NewRows
+from sli.planning.costs import Costs
 from sli.planning.extent import Extent
 from sli.planning.formats import Migration
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
@@ -54,6 +55,8 @@ class Plan:
     run_id: str
     rows_forever: int | None = None
     """How many rows there are if ids are looked up among all of them, however old; None: only among rows near."""
+    costs: Costs | None = None
+    """What amending and recomputing cost, if both are possible: a run takes the cheaper way."""
     tables: tuple[str, ...] = ()
     """The tables that name the files of the logs, for example `predictions: Delta table, version 12, 34 files`."""
 
@@ -239,6 +242,7 @@ class Plan:
             "tasks": self.task_count,
             "bytes": self.bytes,
             "ids_looked_up_in_all_rows": self.rows_forever,
+            "costs": self.costs and self.costs.to_dict(),
             "jobs": [task_set.to_dict() for task_set in self.task_sets],
             "stages": plain(self.stages),
         }

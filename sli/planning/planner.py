@@ -17,6 +17,7 @@ from sli.config.model import Config
 from sli.errors import StoreError
 from sli.logs.files import Inputs
 from sli.planning.changes import Cause, NewRows, causes_of, new_rows_of
+from sli.planning.costs import Costs, amounts
 from sli.planning.extent import Extent
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
@@ -95,6 +96,7 @@ class _Planner:
             with_predictions=tuple(self.with_predictions),
             run_id=_run_id(config, self.inputs, request),
             rows_forever=self.rows_forever,
+            costs=self.costs,
             tables=self.inputs.tables,
         )
 
@@ -146,8 +148,8 @@ class _Planner:
         return (self.extent - self.basis.extent).slice_sets if self.basis else ()
 
     @cached_property
-    def new_rows(self) -> NewRows | None:
-        """The new rows, if amending tiles by them is all there is to do and they fit one task."""
+    def amendable(self) -> NewRows | None:
+        """The new rows, if amending tiles by them would be all there is to do and they fit one task."""
         basis, request, config = self.basis, self.request, self.config
         if not self.approach.amend or self.moved or self.new_slice_sets or self.looks_all_up:
             return None
@@ -164,6 +166,20 @@ class _Planner:
             return None
         rows = new_rows_of(self.inputs, basis, self.seen, self.causes, request.as_of)
         return rows if rows is not None and rows.bytes * FACTOR <= config.task_memory else None
+
+    @cached_property
+    def costs(self) -> Costs | None:
+        """What amending and recomputing cost, if both are possible; None: nothing is to be chosen."""
+        if self.amendable is None:
+            return None
+        stale = self.ledger.does.of(RECOMPUTE, CONFIRM)
+        found = amounts(self.config, self.inputs, self.causes, self.amendable, stale, self.with_predictions)
+        return found.costs
+
+    @property
+    def new_rows(self) -> NewRows | None:
+        """The new rows, if tiles are amended by them."""
+        return self.amendable if self.costs is not None and self.costs.amends else None
 
     @property
     def tile_stages(self) -> Iterator[Recompute | Amend | Fill]:

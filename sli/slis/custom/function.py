@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import math
+import pickle
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -127,7 +128,7 @@ def pickled(call: str, folder: str) -> bytes:
 
 @dataclass(frozen=True)
 class LazyFunction:
-    """A function that is imported when it is first called."""
+    """A function that is imported when it is first called. Pickled, it is the function by value, imported for that."""
 
     call: str
     folder: Path
@@ -138,6 +139,12 @@ class LazyFunction:
 
     def __call__(self, *args: object, **named: object) -> float:
         return self.function(*args, **named)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], object], tuple[bytes]]:
+        return pickle.loads, (pickle_by_value(self.function, self.function, self.folder),)
+
+    def __deepcopy__(self, _: object) -> LazyFunction:
+        return self
 
 
 @contextmanager

@@ -373,6 +373,21 @@ def test_a_function_travels_with_all_it_needs_to_where_its_modules_are_not(folde
     assert found.stdout.strip() == "(9.0, None)", found.stderr
 
 
+@pytest.mark.parametrize("call", ["custom_own:gap", "custom_own:weighted_mae"])
+def test_an_sli_travels_to_where_its_modules_are_not_with_all_it_needs(folder, tmp_path, call):
+    """Workers that roll up get whole SLIs; for a mergeable function a state is enough that it never sees."""
+    value = formula(folder, call).value
+    (tmp_path / "value").write_bytes(pickle.dumps(value))
+    code = f"import pickle; value = pickle.load(open({str(tmp_path / 'value')!r}, 'rb')); print(type(value).__name__)"
+    for known in (False, True):  # whether this process has called it
+        found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert found.stdout.strip() == "_InRange", found.stderr
+        if not known:
+            states = {"loss": np.ones(1), "weight": np.ones(1)} if "weighted" in call else merged(pairs_of(50)).states
+            value(Merged(np.ones(1, int), np.ones(1, int), states, np.ones(1, int)))
+            (tmp_path / "value").write_bytes(pickle.dumps(value))
+
+
 def test_a_pickled_function_of_weights_turns_texts_to_numbers(folder):
     state = formula(folder, "custom_own:weighed", weight="weight").states["window"]
     assert state.columns == ("weight",)

@@ -64,7 +64,7 @@ def run_cells(config: Config, outcome: Outcome, warnings: Sequence[str]) -> dict
     from sli.judging.standing import standing
     from sli.reading.publication import newest_or_none
 
-    changed = {"hours": f"{outcome.tiles:,}", "results": f"{outcome.changes.revisions:,}"}
+    changed = {"hours": f"{outcome.tiles:,}", "results": f"{outcome.changes.changed:,}"}
     now = {} if newest_or_none(config) is None else summary_cells(standing(config))
     return changed | now | {"outcome": outcome_word(outcome, warnings)}
 

@@ -25,7 +25,7 @@ def outcome_dict(outcome: Outcome) -> dict[str, object]:
         "run_id": outcome.run_id,
         "seconds": outcome.seconds,
         "tiles_recomputed": outcome.tiles,
-        "results_revised": outcome.changes.revisions,
+        "results_revised": outcome.changes.changed,
         "causes": dict(outcome.changes.causes.most_common()),
         "set_aside": outcome.newly_bad.select(["log", "check", "file", "count", "samples", "explanation"]).to_pylist(),
         "conflicts": [asdict(conflicts) | {"share": conflicts.share} for conflicts in outcome.conflicts],

@@ -226,7 +226,7 @@ def outcome_lines(outcome: Outcome, config: Config, began: float | None = None) 
     # Computed last: its time includes the other lines, which take long if there are many changes.
     first = (
         f"published {outcome.run_id} in {_seconds(outcome, began)}: {outcome.tiles:,} of {plan.tiles_total:,} "
-        f"{_hours(plan)} recomputed, {counted(outcome.changes.revisions, 'result')} changed"
+        f"{_hours(plan)} recomputed, {counted(outcome.changes.changed, 'result')} changed"
     )
     return [first, *lines]
 
@@ -295,7 +295,7 @@ def part_line(number: int, parts: int, outcome: Outcome) -> str:
     """One line about a part of a backfill that is published."""
     part = outcome.plan.request.part
     matured = outcome.changes.causes["matured"]
-    changed = f"{counted(outcome.changes.revisions - matured, 'result')} changed"
+    changed = f"{counted(outcome.changes.changed - matured, 'result')} changed"
     final = f", {matured:,} became final" if matured else ""
     return f"  {number:>3} of {parts}  {_span(part) if part else ''}: {changed}{final} ({outcome.seconds:.1f} s)"
 

@@ -8,7 +8,6 @@ Imports `calendar` and the root modules. Knows nothing of SLIs, configs, logs or
 `arrow`: columns to NumPy and back, columns of lists.
 `sql`: quoting, and pieces of SQL.
 `connection`: a database of a task, its memory and its errors.
-`spill`: tables that wait on disk.
 `functions`, `expression`: which SQL a config may hold, and the check of it.
 `interrupts`: signals end a query.
 `trust`: whether a user's code may run.

@@ -5,6 +5,7 @@ Limit: a task is one function call. The plan, not this module, decides what it r
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,16 +33,19 @@ LOG = logging.getLogger("sli")
 TOPIC = "sli-log"
 
 
-def execute(config: Config, tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
+def execute(
+    config: Config, tasks: Sequence[Callable[[], T]], progress: Report, arrived: Callable[[T], None] = lambda _: None
+) -> list[T]:
     """Run tasks one after another in this process, or on the cluster that the config names.
 
-    Returns their results in the order of the tasks. The first error of a task ends all tasks and is raised as it is.
-    Raises EngineError if the cluster fails.
+    Returns their results in the order of the tasks. Each result is also told to `arrived` as soon as it is there. The
+    first error of a task ends all tasks and is raised as it is. Raises EngineError if the cluster fails.
     """
     if config.dask == "in-process":
-        return _in_process(tasks, progress)
+        return in_process(tasks, progress, arrived)
     with cluster_client(config, len(tasks)) as client:
-        return results_of([client.submit(forward_logs(client, task), pure=False) for task in tasks], progress)
+        futures = [client.submit(forward_logs(client, task), pure=False) for task in tasks]
+        return results_of(futures, progress, arrived)
 
 
 def check_cluster(config: Config) -> None:
@@ -189,13 +193,14 @@ def forward_logs(client: Client, task: Callable[P, T]) -> Callable[P, T]:
     return task if client.scheduler.address.startswith("inproc://") else _ForwardingLogs(task, client.id)
 
 
-def results_of(futures: Sequence[Any], progress: Report) -> list[Any]:
+def results_of(futures: Sequence[Any], progress: Report, arrived: Callable[[Any], None] = lambda _: None) -> list[Any]:
     """The results of futures, each fetched as soon as it is there, so that no worker keeps it until the last one."""
     results: dict[str, Any] = {}
     try:
         for done, future in enumerate(dask_module("distributed").as_completed(futures), 1):
             results[future.key] = future.result()
             future.release()
+            arrived(results[future.key])
             progress(done, len(futures))
     finally:
         # After an error the cluster may serve the next try or another model: leave it no task that nobody waits for.
@@ -252,11 +257,21 @@ def _receive_logs(client: Client) -> Iterator[None]:
             client.unsubscribe_topic(TOPIC)
 
 
-def _in_process(tasks: Sequence[Callable[[], T]], progress: Report) -> list[T]:
+def in_process(
+    tasks: Sequence[Callable[[], T]], progress: Report, arrived: Callable[[T], None] = lambda _: None
+) -> list[T]:
+    """Run tasks one after another in this process, as `execute` does."""
+
+    def told(task: Callable[[], T]) -> T:
+        # In the thread of the task, so that a signal loses no result.
+        result = task()
+        arrived(result)
+        return result
+
     results = []
     # Tasks run in a thread, so that a signal to the main thread can stop their query.
     with ThreadPoolExecutor(1) as pool:
         for done, task in enumerate(tasks, 1):
-            results.append(run_in_thread(pool, task))
+            results.append(run_in_thread(pool, functools.partial(told, task)))
             progress(done, len(tasks))
     return results

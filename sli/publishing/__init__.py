@@ -8,6 +8,7 @@ that imports `deltalake`, and the only one that writes to the store.
 - `store`: what is published under one root.
 - `transaction`: the writes of one run, and their one commit.
 - `rows`: the forms of result rows: flat, stored, and pandas.
+- `tile_rows`, `published_rows`: the tiles and results that a run works with, read some at a time, on workers too.
 - `diff`: what the rolled-up rows change of the published ones.
 - `audit`: the rows and files that did not count, and why.
 - `conflicts`: days with too many rows of one id that contradict each other.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sli import schemas
 from sli.calendar.interval import moment
@@ -21,23 +20,23 @@ from sli.planning.idle import files_digest, idle_until
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing
-from sli.publishing.diff import Difference, no_difference
-from sli.publishing.history import restated_rows
-from sli.publishing.parquet_files import Partition
-from sli.publishing.rows import stored_batches
-from sli.publishing.store import LAYOUT
+from sli.publishing.diff import Difference
+from sli.publishing.parquet_files import Partition, Written
 from sli.publishing.transaction import SMALL_FILES, Transaction
 from sli.publishing.unchanged import Idle
 
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """What a run writes besides its state. `tiles` and `days` may hold more days than the `touched` ones."""
+    """What a run writes besides its state."""
 
     changes: Difference
-    tiles: pa.Table
-    days: pa.Table
+    tiles: Written | None
+    """The hour tiles of the days touched; None: none is."""
+    days: Written | None
+    """The day tiles of the months touched."""
     touched: set[str]
+    """The local days whose tiles changed."""
     index: Iterable[pa.Table]
     """The rows it adds to the index of ids. They are read while they are written, and only if a run writes anything."""
     forgotten: Collection[Partition]
@@ -90,7 +89,7 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     """
     unchanged = _same_state(transaction.published, state) and not plan.files_changed and staged.same_audit
     changes, tables = staged.changes, plan.write.tables
-    if changes.revisions == 0 and (plan.older or unchanged):
+    if changes.changed == 0 and (plan.older or unchanged):
         return False
     for name, rows, replacing in _writes(transaction, plan, staged, began):
         if name in tables:
@@ -98,9 +97,8 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     for name in SMALL_FILES:
         if name in tables:
             transaction.compact(name)
-    if plan.older:
-        changes = no_difference()
-    transaction.publish(state, _stored(changes.rows, "results", {}), changes.partitions or None, staged.idle)
+    results = Written(transaction.place("results"), schemas.RESULTS, changes.results)
+    transaction.publish(state, results, (not plan.older and changes.partitions) or None, staged.idle)
     return True
 
 
@@ -114,17 +112,14 @@ def _same_state(before: Published | None, state: Published) -> bool:
 
 def _writes(
     transaction: Transaction, plan: Plan, staged: Staged, began: float
-) -> Iterator[tuple[str, pa.Table | Iterable[pa.Table], Replacing]]:
+) -> Iterator[tuple[str, pa.Table | Written, Replacing]]:
     """What a run writes besides its results: tables with rows, and the partitions that these replace."""
-    for name, rows, partition, values in (
-        ("tiles", staged.tiles, "day", sorted(staged.touched)),
-        ("days", staged.days, "month", sorted({day[:7] for day in staged.touched})),
+    for name, written, values in (
+        ("tiles", staged.tiles, sorted(staged.touched)),
+        ("days", staged.days, sorted({day[:7] for day in staged.touched})),
     ):
-        if plan.write.replaces_all:
-            yield name, rows, "all"
-        elif values:
-            touched = rows.filter(pc.is_in(rows.column(partition), pa.array(values)))
-            yield name, touched, [(value,) for value in values]
+        if written is not None:
+            yield name, written, "all" if plan.write.replaces_all else [(value,) for value in values]
     if staged.forgotten:
         yield "keys", schemas.ID_INDEX.empty_table(), staged.forgotten
     yield from (("keys", rows, None) for rows in staged.index)
@@ -133,24 +128,11 @@ def _writes(
         yield "inputs", pa.Table.from_batches([staged.inputs.files.rows]), "all"
     elif len(new):
         yield "inputs", pa.Table.from_batches([new.rows]), None
-    sequence, backfill = transaction.sequence, plan.request.backfill
+    sequence = transaction.sequence
     yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
-    stamp = {"sequence": sequence, "backfill": backfill.id if backfill else None}
-    revisions: Iterable[pa.Table] = _stored(staged.changes.revised, "revisions", stamp)
-    yield "revisions", _with_restated(transaction, plan, revisions) if plan.older else revisions, None
-    yield "runs", _run_row(plan, sequence, staged.changes.revisions, time.monotonic() - began), None
-
-
-def _stored(tables: Iterable[pa.Table], name: str, stamp: Mapping[str, str | int | None]) -> Iterator[pa.Table]:
-    """Flat rows as a table of the store takes them."""
-    return (rows for flat in tables for rows in stored_batches(flat, stamp, LAYOUT[name][1]))
-
-
-def _with_restated(transaction: Transaction, plan: Plan, revisions: Iterable[pa.Table]) -> list[pa.Table]:
-    """The revisions of a run with an older as_of, and revisions that keep later results as they were."""
-    revised = pa.concat_tables(revisions, promote_options="permissive")
-    restated = restated_rows(transaction.store, transaction.published, revised, plan.as_of, transaction.sequence)
-    return [revised, restated]
+    revisions = tuple(file for written in staged.changes.revisions for file in written.files)
+    yield "revisions", Written(transaction.place("revisions"), schemas.REVISIONS, revisions), None
+    yield "runs", _run_row(plan, sequence, staged.changes.changed, time.monotonic() - began), None
 
 
 def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:

@@ -24,9 +24,10 @@ import pyarrow.compute as pc
 from sli.engine import panics
 from sli.engine.storage import NO_OPTIONS, READERS, Storage, delta_options, message_of
 from sli.errors import ConflictError, StoreError
-from sli.publishing.parquet_files import Files, NewFile, Partition
+from sli.publishing.parquet_files import Files, NewFile, Partition, Written
 
 if TYPE_CHECKING:
+    import pyarrow.dataset
     import pyarrow.fs as pa_fs
     from deltalake import CommitProperties, DeltaTable
 
@@ -116,12 +117,28 @@ class Tables:
 
 
 class Table:
-    """An open table at one version; a write leaves it open at the version that it made."""
+    """An open table at one version; a write leaves it open at the version that it made.
 
-    def __init__(self, table: DeltaTable, uri: str, options: dict[str, str], storage: Storage) -> None:
-        self._opened, self.uri, self._options, self._storage = table, uri, options, storage
+    Another process gets it by its address and version, and opens it when it first reads it.
+    """
+
+    def __init__(
+        self, table: DeltaTable | None, uri: str, options: dict[str, str], storage: Storage, version: int | None = None
+    ) -> None:
+        self._handle, self.uri, self._options, self._storage = table, uri, options, storage
         self._local = "://" not in uri
-        self.version = table.version()
+        self.version = self._opened.version() if version is None else version
+
+    def __reduce__(self) -> tuple[type[Table], tuple[object, ...]]:
+        return Table, (None, self.uri, self._options, self._storage, self.version)
+
+    @property
+    def _opened(self) -> DeltaTable:
+        if self._handle is None:
+            from deltalake import DeltaTable
+
+            self._handle = DeltaTable(self.uri, version=self.version, storage_options=self._options)
+        return self._handle
 
     @property
     def _table(self) -> DeltaTable:
@@ -161,15 +178,24 @@ class Table:
             whole = columns is None and only is None and not self._table.metadata().partition_columns
             if whole and len(self._table.file_uris()) <= FEW_FILES:
                 return self._rows_of_few()
-            import pyarrow.dataset as ds
+            return self._scanner(columns, only, within).to_table()
 
-            dataset = self._table.to_pyarrow_dataset(
-                file_pruning_predicate=list(within) or None, filesystem=self._folder()
-            )
-            names = None if columns is None else [name for name in dataset.schema.names if name in columns]
-            # Remote storage answers slowly, so its data is prefetched; a local disk needs no threads for that.
-            options = ds.ParquetFragmentScanOptions(pre_buffer=not self._local)
-            return dataset.to_table(columns=names, filter=only, fragment_scan_options=options)
+    def batches(self, columns: Collection[str], within: Within) -> Iterator[pa.Table]:
+        """As `rows`, some rows at a time: for files of which few rows are kept. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            scanner = self._scanner(columns, None, within)
+            yield from (pa.Table.from_batches([batch]) for batch in scanner.to_batches() if len(batch))
+
+    def _scanner(
+        self, columns: Collection[str] | None, only: pc.Expression | None, within: Within
+    ) -> pyarrow.dataset.Scanner:
+        import pyarrow.dataset as ds
+
+        dataset = self._table.to_pyarrow_dataset(file_pruning_predicate=list(within) or None, filesystem=self._folder())
+        names = None if columns is None else [name for name in dataset.schema.names if name in columns]
+        # Remote storage answers slowly, so its data is prefetched; a local disk needs no threads for that.
+        options = ds.ParquetFragmentScanOptions(pre_buffer=not self._local)
+        return dataset.scanner(columns=names, filter=only, fragment_scan_options=options)
 
     def _folder(self) -> pa_fs.FileSystem | None:
         """The folder of a local table, which Arrow reads in half the time of the table library; None elsewhere."""
@@ -209,7 +235,7 @@ class Table:
 
     def write(
         self,
-        rows: pa.Table | Iterable[pa.Table],
+        rows: pa.Table | Iterable[pa.Table] | Written,
         replacing: Replacing = None,
         metadata: Mapping[str, str] | None = None,
         sequence: int | None = None,
@@ -222,16 +248,19 @@ class Table:
         others Snappy. Rows may have columns that the table lacks; those that come table by table have equal columns.
         `partitions` are the partition columns, which change where all rows are replaced.
         """
-        tables = iter([rows] if isinstance(rows, pa.Table) else rows)
         with table_errors(self.uri), self._writing(0):
+            tables = iter(() if isinstance(rows, Written) else [rows] if isinstance(rows, pa.Table) else rows)
             some = next(tables, self._schema.empty_table())
-            schema = _without_dictionaries(some.schema)
+            schema = rows.schema if isinstance(rows, Written) else without_dictionaries(some.schema)
             if replacing != "all":
                 self._add_columns(schema, sequence)
             elif list(partitions) != self._partition_by:
                 self._partition_anew(schema, partitions, sequence)
-            files = Files(self.uri, self._partition_by, self._storage)
-            added = list(files.write(itertools.chain([some], tables), packed))
+            if isinstance(rows, Written):
+                added = list(rows.files)
+            else:
+                files = Files(self.uri, self._partition_by, self._storage)
+                added = list(files.write(itertools.chain([some], tables), packed))
             removed = [] if replacing is None or replacing == "all" else self._files_of(replacing)
             self._commit(schema, added, removed, replacing == "all", _properties(metadata, sequence))
 
@@ -328,7 +357,7 @@ class Table:
             yield
 
 
-def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
+def without_dictionaries(schema: pa.Schema) -> pa.Schema:
     return pa.schema([f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema])
 
 

@@ -1,17 +1,16 @@
 """What changed: the rows that a run rolled up, compared with the published rows.
 
 A row is published again only if something in it changed. So a rerun changes nothing, and `revisions` holds each
-published value once. Rows are compared in the flat form, some partitions at a time, and what differs waits on disk.
+published value once. Rows are compared in the flat form, some partitions at a time.
 Limit: values are compared to the bit; states are exact, so equal inputs give equal bits.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,14 +25,14 @@ from sli.config.model import Config
 from sli.engine.arrow import ChunkedColumn, Flags
 from sli.engine.connection import connected, out_of_memory
 from sli.engine.interrupts import make_stoppable
-from sli.engine.spill import Spill
 from sli.engine.sql import literal
 from sli.engine.storage import message_of
 from sli.planning.plan import Plan
 from sli.planning.stages import windows_compared_with
-from sli.publishing.parquet_files import Partition
-from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows, text_counts
-from sli.rollup.results import NOTHING, ROLLED, TEXT
+from sli.publishing.delta_tables import table_errors
+from sli.publishing.parquet_files import NewFile, Partition, Written
+from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows
+from sli.rollup.results import ROLLED, TEXT
 from sli.slis import Sli
 
 if TYPE_CHECKING:
@@ -41,49 +40,50 @@ if TYPE_CHECKING:
 
 Pair = tuple[pa.Table, pa.Table]
 """The published rows of some partitions, and the rolled-up rows of the same ones; both flat."""
-TOGETHER = 1 << 14
-"""Pairs are compared together up to so many rows: below, each comparison takes 30 ms whatever its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The new content of the partitions that change, and the rows added, changed and removed."""
+    """What changes of the published rows, in files that no commit names yet."""
 
-    spills: tuple[Spill, ...]
-    """All these rows, flat, with dictionary-encoded texts; each table has whole partitions. The column `change` is null
-    in rows that stay as they are."""
-    partitions: Collection[Partition]
+    results: tuple[NewFile, ...] = ()
+    """The new content of the partitions that change."""
+    revisions: tuple[Written, ...] = ()
+    """The rows added, changed and removed, with the columns of the table `revisions`."""
+    partitions: frozenset[Partition] = frozenset()
     """The partitions to replace: their grains and days."""
-    causes: Counter[str]
+    unchanged: frozenset[Partition] = frozenset()
+    """Partitions that are in `results` although nothing of them changed here, since others have more of their rows."""
+    causes: Counter[str] = field(default_factory=Counter)
     """How many rows were added, changed and removed, by cause."""
-    results: int
+    count: int = 0
     """How many rows the partitions have now."""
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """In how many of these rows an SLI has a reason."""
 
     @property
-    def revisions(self) -> int:
+    def changed(self) -> int:
         """How many rows were added, changed and removed."""
         return self.causes.total()
 
     @property
-    def rows(self) -> Iterator[pa.Table]:
-        """The new content of the partitions that change, table by table."""
-        for table in self._tables:
-            stays = pc.is_null(pc.field("change")) | pc.not_equal(pc.field("change"), pc.scalar("removed"))
-            yield table.filter(stays).drop_columns([*_CHANGE])
-
-    @property
     def revised(self) -> Iterator[pa.Table]:
-        """The rows added, changed and removed, table by table."""
-        for table in self._tables:
-            yield table.filter(pc.is_valid(pc.field("change")))
+        """The rows added, changed and removed, file by file. Raises StoreError."""
+        for written in self.revisions:
+            for file in written.files:
+                with table_errors(written.place.folder, "read"):
+                    yield written.place.read([file], written.schema, REVISED, pc.field("cause") != RESTATED)
 
-    @property
-    def _tables(self) -> Iterator[pa.Table]:
-        return itertools.chain.from_iterable(self.spills)
-
-    def after(self, first: Difference) -> Difference:
-        """This difference after another one: what both changed."""
-        return replace(self, spills=first.spills + self.spills, causes=first.causes + self.causes)
+    def and_then(self, second: Difference) -> Difference:
+        """This difference and then another one."""
+        return Difference(
+            results=self.results + second.results,
+            revisions=self.revisions + second.revisions,
+            partitions=self.partitions | second.partitions,
+            causes=self.causes + second.causes,
+            count=self.count + second.count,
+            reasons=self.reasons + second.reasons,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,16 @@ class Scope:
 
     config: Config
     plan: Plan
+    """Without what the comparison does not look at, so that it is small."""
     newest: int
     """Windows that reach this instant were rolled up, too."""
+
+    @staticmethod
+    def of(config: Config, plan: Plan, newest: int) -> Scope:
+        """The scope of a plan."""
+        stages = plan.roll_up, plan.write
+        plan = replace(plan, stages=stages, causes=(), looked_up=(), with_predictions=(), tables=())
+        return Scope(config, plan, newest)
 
     def declared(self, rows: pa.Table) -> Flags:
         """For each published (flat) row whether the config declares its SLI, definition, grain and slices."""
@@ -117,44 +125,31 @@ class Scope:
         return rolled_up
 
 
-def difference(pairs: Iterable[Pair], scope: Scope) -> Difference:
-    """Compare the new rows of each pair with its old rows in scope; old rows out of scope stay as they are.
+def compared(pair: Pair, scope: Scope, threads: int, whole: bool) -> Iterator[pa.Table]:
+    """Compare the new rows of a pair with its old rows in scope; old rows out of scope stay as they are.
 
-    No partition may have rows in two pairs. Raises OutOfMemory.
+    Flat rows: those added, changed and removed, and all others of the partitions in which there are such; if `whole`,
+    of all partitions. Each table has whole partitions, and how they changed in the columns of a revision. Raises
+    OutOfMemory.
     """
-    config, spill, results = scope.config, Spill(DIFFERENCE), 0
-    causes: Counter[str] = Counter()
-    partitions: set[Partition] = set()
     # Beside the tiles of the roll-up, which have the other half.
-    with connected(config.parallel, config.task_memory // 2) as con:
-        for pair in _small_ones_together(pairs):
-            for rows in _compared(con, pair, scope):
-                spill.append(rows)
-                causes += text_counts(rows.column("cause"))
-                results += len(rows) - text_counts(rows.column("change"))["removed"]
-                partitions |= {tuple(key.split(BETWEEN)) for key in _partition_keys(rows)[1]}
-    return Difference(spills=(spill,), partitions=partitions, causes=causes, results=results)
+    with connected(threads, scope.config.task_memory // 2) as con:
+        yield from _compared(con, pair, scope, whole)
 
 
-def no_difference() -> Difference:
-    """A difference without rows."""
-    return Difference(spills=(), partitions=(), causes=Counter(), results=0)
+def revised_rows(rows: pa.Table) -> pa.Table:
+    """Of rows of `compared` those added, changed and removed."""
+    return _where(rows, pc.is_valid(rows.column("change")).to_numpy())
 
 
-def _small_ones_together(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """The same pairs, but those with few rows come together."""
-    before, now = nothing_published(), NOTHING
-    for published, rolled_up in pairs:
-        if sum(map(len, (before, now, published, rolled_up))) > TOGETHER and len(before) + len(now):
-            yield before, now
-            before, now = nothing_published(), NOTHING
-        before, now = _joined(before, published), _joined(now, rolled_up)
-    if len(before) + len(now):
-        yield before, now
+def new_rows(rows: pa.Table) -> pa.Table:
+    """Of rows of `compared` the new content of their partitions."""
+    return _where(rows, ~_is_in(rows, "change", ["removed"])).drop_columns([*_CHANGE])
 
 
-def _joined(rows: pa.Table, more: pa.Table) -> pa.Table:
-    return pa.concat_tables([rows, more], promote_options="permissive") if len(rows) else more
+def _where(rows: pa.Table, which: Flags) -> pa.Table:
+    """The rows for which this is true; without a copy if it is for all."""
+    return rows if which.all() else rows.filter(pa.array(which, pa.bool_()))
 
 
 @functools.cache
@@ -163,16 +158,16 @@ def nothing_published() -> pa.Table:
     return flat_rows(schemas.RESULTS.empty_table())
 
 
-def _compared(con: duckdb.DuckDBPyConnection, pair: Pair, scope: Scope) -> Iterator[pa.Table]:
+def _compared(con: duckdb.DuckDBPyConnection, pair: Pair, scope: Scope, whole: bool) -> Iterator[pa.Table]:
     """What differs in a pair; where it takes too much memory, half of its partitions at a time. Raises OutOfMemory."""
     import duckdb  # not at the top: a run that finds nothing to do needs no DuckDB
 
     try:
         with con.cursor() as cursor:
             make_stoppable(cursor)
-            rows = _compare(cursor, *pair, scope)
+            rows = _compare(cursor, pair, scope, whole)
     except duckdb.OutOfMemoryException as error:
-        (keys, some), (other_keys, others) = map(_partition_keys, pair)
+        (keys, some), (other_keys, others) = map(partition_keys, pair)
         names = sorted({*some, *others})
         if len(names) < 2:
             raise out_of_memory("the comparison of results", message_of(error)) from error
@@ -180,13 +175,18 @@ def _compared(con: duckdb.DuckDBPyConnection, pair: Pair, scope: Scope) -> Itera
             old, new = (
                 table.filter(pc.is_in(of, pa.array(half))) for table, of in zip(pair, (keys, other_keys), strict=True)
             )
-            yield from _compared(con, (old, new), scope)
+            yield from _compared(con, (old, new), scope, whole)
         return
     if len(rows):
         yield rows
 
 
-def _partition_keys(rows: pa.Table) -> tuple[ChunkedColumn, list[str]]:
+def partitions_in(rows: pa.Table) -> frozenset[Partition]:
+    """The partitions of rows of `results`: their grains and days."""
+    return frozenset(tuple(key.split(BETWEEN)) for key in partition_keys(rows)[1])
+
+
+def partition_keys(rows: pa.Table) -> tuple[ChunkedColumn, list[str]]:
     """The partition of each row as one text, and the different ones."""
     columns = (rows.column(name).cast(pa.string()) for name in PARTITION)
     # The stubs know no separator that is a text.
@@ -194,22 +194,20 @@ def _partition_keys(rows: pa.Table) -> tuple[ChunkedColumn, list[str]]:
     return keys, [str(key) for key in pc.unique(keys).to_pylist()]
 
 
-def _compare(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> pa.Table:
-    """The rows of some partitions added, changed and removed, and all rows of the partitions that these lie in.
-
-    SQL only numbers these rows: copying them through it would take longer than to compare them.
-    """
+def _compare(con: duckdb.DuckDBPyConnection, pair: Pair, scope: Scope, whole: bool) -> pa.Table:
+    """What `compared` yields. SQL only numbers these rows: copying them would take longer than to compare them."""
+    old, new = pair
     _match_rows(con, old, new, scope)
     written = _numbers(con, "now", "change IN ('added', 'changed')")
     removed = _numbers(con, "before", "change = 'removed'")
-    kept = _numbers(
-        con, "before", "change IS NULL AND before IS NOT NULL AND (grain, day) IN (FROM changed_partitions)"
-    )
+    of_changed = "" if whole else " AND (grain, day) IN (FROM changed_partitions)"
+    kept = _numbers(con, "before", f"change IS NULL AND before IS NOT NULL{of_changed}")
     now = _with_change(_stamped(_at(new, written), scope), written)
     gone = _with_change(_stamped(_at(old, removed), scope), removed)
     names = [name for name in now.schema.names if name not in _CHANGE]
     stay = _with_change(encode_texts(_at(old, kept).select(names)), kept)
-    return pa.concat_tables([now, gone, stay], promote_options="permissive")
+    # In one piece, since each of them is written by itself.
+    return pa.concat_tables([now, gone, stay], promote_options="permissive").unify_dictionaries().combine_chunks()
 
 
 _SAME_KEY = " AND ".join(f"o.{name} = n.{name}" for name in KEY)
@@ -217,9 +215,10 @@ _CHANGE: dict[str, pa.DataType] = {"change": TEXT, "cause": TEXT, "old_value": p
 """The columns that a revision has besides those of a result; null in rows that stay as they are."""
 PARTITION, BETWEEN = ("grain", "day"), "\n"
 """The columns that name a partition of `results`, and what stands between their values in one text."""
-_STAMP: dict[str, pa.DataType] = {"as_of": pa.int64(), "run_id": TEXT}
-DIFFERENCE = pa.schema([("model", TEXT), *NOTHING.schema, *_STAMP.items(), *_CHANGE.items()])
-"""The columns of what differs."""
+REVISED = ("model", *ROLLED, "as_of", "run_id", *_CHANGE)
+"""The columns of a revision that `Difference.revised` has."""
+RESTATED = "restated"
+"""The cause of revisions that keep later results as they were."""
 
 
 def _match_rows(con: duckdb.DuckDBPyConnection, old: pa.Table, new: pa.Table, scope: Scope) -> None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from sli.calendar.interval import moment
 from sli.engine.connection import scratch
 from sli.planning.published import Published
+from sli.publishing.diff import RESTATED
 from sli.publishing.rows import KEY, flat_rows, stored_rows
 from sli.publishing.store import Store
 from sli.rollup.results import ROLLED
@@ -30,29 +31,31 @@ def rows_known_at(store: Store, published: Published | None, as_of: int, only: p
     return known
 
 
-def restated_rows(store: Store, published: Published | None, revised: pa.Table, as_of: int, sequence: int) -> pa.Table:
-    """Revisions that keep later results as they were when a run of an older `as_of` publishes `revised`.
-
-    Example: a run as of Wednesday changed nothing, so no revision has its as_of. A later run as of Tuesday publishes
-    revisions. Without the rows of this function, they would also change what readers see as known on Wednesday.
-    """
+def later_as_of(store: Store, published: Published | None, as_of: int) -> int | None:
+    """The first as_of of a run that is later than this one; None if there is none."""
     as_ofs = store.rows("runs", published, ["as_of"]).column("as_of").cast(pa.int64()).to_numpy()
-    later = as_ofs[as_ofs > as_of]
-    if len(later) == 0 or len(revised) == 0:
-        return revised.slice(0, 0)
-    at = int(later.min())
+    return int(min(as_ofs[as_ofs > as_of], default=0)) or None
+
+
+def restated_rows(known: pa.Table, revised: pa.Table, as_of: int, later: int) -> pa.Table:
+    """Revisions that keep results as they were `known` at a later as_of when a run of an older one publishes `revised`.
+
+    All rows are flat. Example: a run as of Wednesday changed nothing, so no revision has its as_of. A later run as of
+    Tuesday publishes revisions. Without the rows of this function, they would also change what readers see as known on
+    Wednesday.
+    """
     con = scratch()
-    con.register("known", rows_known_at(store, published, at))
-    con.register("revised", flat_rows(revised))
+    con.register("known", known)
+    con.register("revised", revised)
     key = " AND ".join(f"k.{name} = r.{name}" for name in KEY)
     values = ", ".join(f"CASE WHEN k.sli IS NULL THEN r.{name} ELSE k.{name} END AS {name}" for name in ROLLED)
-    rows = con.sql(
-        f"SELECT r.model, {values}, {at}::BIGINT AS as_of, coalesce(k.run_id, r.run_id) AS run_id, "
-        "CASE WHEN k.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, 'restated' AS cause, "
-        f"r.value AS old_value, r.verdict AS old_verdict, NULL::VARCHAR AS backfill, {sequence}::BIGINT AS sequence "
+    rows: pa.Table = con.sql(
+        f"SELECT r.model, {values}, {later}::BIGINT AS as_of, coalesce(k.run_id, r.run_id) AS run_id, "
+        f"CASE WHEN k.sli IS NULL THEN 'removed' ELSE 'changed' END AS change, '{RESTATED}' AS cause, "
+        "r.value AS old_value, r.verdict AS old_verdict "
         f"FROM revised r LEFT JOIN known k ON {key} WHERE k.sli IS NULL OR k.as_of <= {as_of}"
     ).to_arrow_table()
-    return stored_rows(rows)
+    return rows
 
 
 def backfill_changes(store: Store, published: Published | None, only: str | None = None) -> pa.Table:

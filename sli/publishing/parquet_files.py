@@ -1,4 +1,4 @@
-"""The Parquet files of a write to a table, made one after another.
+"""The Parquet files of a write to a table, made one after another, and read before a commit names them.
 
 The table library keeps a writer open for each partition until the last row has come, which takes megabytes a partition.
 Here one file is open at a time; remote files are on their way together. Limit: rows of a partition that come apart from
@@ -7,11 +7,13 @@ each other lie in several files.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
+import operator
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,12 +23,14 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sli.engine.arrow import Integers, integer_column
 from sli.engine.storage import NO_OPTIONS, READERS, Storage, filesystem
 from sli.rollup.results import encode
 
 if TYPE_CHECKING:
+    import pyarrow.fs as pa_fs
     import pyarrow.parquet as pq
 
 Partition = tuple[str, ...]
@@ -65,7 +69,7 @@ class Files:
             with uploading(self.storage) as upload:
                 yield from self._write(tables, packed, begun, upload)
         except BaseException:
-            self._remove(begun)
+            self.remove(begun)
             raise
 
     def _write(self, tables: Iterable[pa.Table], packed: bool, begun: list[str], upload: Upload) -> Iterator[NewFile]:
@@ -86,7 +90,35 @@ class Files:
                 size = file.tell()
             yield NewFile(path, partition, size, count)
 
-    def _remove(self, paths: Iterable[str]) -> None:
+    def read(
+        self,
+        files: Iterable[NewFile],
+        schema: pa.Schema,
+        columns: Collection[str] | None = None,
+        only: pc.Expression | None = None,
+    ) -> pa.Table:
+        """Rows of files that `write` made of tables with the columns of `schema`. Raises OSError and ArrowException."""
+        import pyarrow.dataset as ds
+
+        fs, kind = self._file_system(), ds.ParquetFileFormat()
+        fragments = [kind.make_fragment(file.path, fs, self._is_in(file.partition)) for file in files]
+        names = None if columns is None else [name for name in schema.names if name in columns]
+        return ds.FileSystemDataset(fragments, schema, kind, fs).to_table(columns=names, filter=only)
+
+    def _file_system(self) -> pa_fs.FileSystem:
+        import pyarrow.fs as pa_fs
+
+        if "://" not in self.folder:
+            return pa_fs.SubTreeFileSystem(str(Path(self.folder).absolute()), pa_fs.LocalFileSystem())
+        fs, place = filesystem(self.folder, self.storage)
+        return pa_fs.SubTreeFileSystem(place, pa_fs.PyFileSystem(pa_fs.FSSpecHandler(fs)))  # type: ignore[abstract]  # in the stubs
+
+    def _is_in(self, partition: Partition) -> pc.Expression | None:
+        """That a row lies in this partition."""
+        equal = (pc.field(name) == value for name, value in zip(self.partition_by, partition, strict=True))
+        return functools.reduce(operator.and_, equal) if partition else None
+
+    def remove(self, paths: Iterable[str]) -> None:
         """Remove files that no commit names: a disk that is full would stay so. Stops where the storage fails."""
         with suppress(Exception):
             for path in paths:
@@ -132,6 +164,15 @@ def uploading(storage: Storage) -> Iterator[Upload]:
         yield upload
         for written, _ in under_way:
             written.result()
+
+
+@dataclass(frozen=True)
+class Written:
+    """Files of a table that no commit names yet, and the columns of their rows."""
+
+    place: Files
+    schema: pa.Schema
+    files: tuple[NewFile, ...]
 
 
 def _writer(file: IO[bytes], schema: pa.Schema, packed: bool) -> pq.ParquetWriter:

@@ -7,18 +7,19 @@ nothing, so a conflict shows only at a commit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine.storage import check_exclusive_writes
-from sli.errors import StoreError, UnknownCommitError
+from sli.errors import ConflictError, StoreError, UnknownCommitError
 from sli.planning.published import Published
-from sli.publishing.delta_tables import Replacing, Table, Within
-from sli.publishing.parquet_files import Partition
+from sli.publishing.delta_tables import Replacing, Table, Within, table_errors
+from sli.publishing.parquet_files import Files, NewFile, Partition, Written
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.unchanged import IDLE_KEY, Idle
 
@@ -38,6 +39,8 @@ class Transaction:
         self._tables: dict[str, Table | None] = {"results": results}
         self.sequence = 1 if self.published is None else self.published.sequence + 1
         self.versions: dict[str, int] = {} if self.published is None else dict(self.published.versions)
+        self._staged: dict[str, list[str]] = {}
+        """The files of each table that are written, but that no commit names yet."""
 
     def open_tables(self) -> None:
         """Open all tables before the work: where another run writes to one meanwhile, this one soon knows.
@@ -62,10 +65,38 @@ class Transaction:
         results = self._tables["results"]
         return self.store.tables.open("results") is not None if results is None else results.is_overtaken()
 
+    def place(self, name: str) -> Files:
+        """Writes files of a table where a commit can name them."""
+        return Files(self.store.tables.uri(name), LAYOUT[name][1], self.store.storage)
+
+    def stage(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Written:
+        """Write files that `write` can name. Their rows have the columns of a schema. Raises StoreError."""
+        place = self.place(name)
+        with table_errors(place.folder):
+            files = tuple(place.write(tables, name in PACKED))
+        self.staged(name, files)
+        return Written(place, schema, files)
+
+    def staged(self, name: str, files: Iterable[NewFile]) -> None:
+        """Take over files that a task wrote to the place of a table."""
+        self._staged.setdefault(name, []).extend(file.path for file in files)
+
+    def discard(self, name: str, files: Iterable[NewFile]) -> None:
+        """Remove files that no commit will name."""
+        gone = {file.path for file in files}
+        self.place(name).remove(gone)
+        self._staged[name] = [path for path in self._staged[name] if path not in gone]
+
+    def discard_all(self) -> None:
+        """Remove the files that no commit named."""
+        for name, paths in self._staged.items():
+            self.place(name).remove(paths)
+        self._staged.clear()
+
     def write(
         self,
         name: str,
-        rows: pa.Table | Iterable[pa.Table],
+        rows: pa.Table | Iterable[pa.Table] | Written,
         replacing: Replacing = None,
         state: Published | None = None,
         idle: Idle | None = None,
@@ -75,15 +106,34 @@ class Transaction:
         `replacing` are partitions, or "all". Rows of a table without states may come table by table.
         """
         schema, partitions = LAYOUT[name]
-        tables = [rows] if isinstance(rows, pa.Table) else rows
-        data = (_with_columns(some, schema) for some in tables)
-        table = self._table_to_write(name)
+        data: Iterable[pa.Table] | Written
+        if isinstance(rows, Written):
+            data = rows
+        else:
+            tables = [rows] if isinstance(rows, pa.Table) else rows
+            data = (with_columns(some, schema) for some in tables)
+        table = self.table_to_write(name)
         metadata = {STATE_KEY: state.to_json()} if state else {}
         metadata |= {IDLE_KEY: idle.to_json()} if idle else {}
-        table.write(data, replacing, metadata, self.sequence, name in PACKED, partitions)
+        staged = self._staged.pop(name, [])
+        try:
+            table.write(data, replacing, metadata, self.sequence, name in PACKED, partitions)
+        except ConflictError:
+            # Else nobody can say whether the commit succeeded, so its files stay.
+            if name != "results" and self._lost(name, staged):
+                self._staged[name] = staged
+            raise
         self.versions[name] = table.version
 
-    def _table_to_write(self, name: str) -> Table:
+    def _lost(self, name: str, staged: Sequence[str]) -> bool:
+        """Whether a commit that failed did not succeed all the same: the table does not name its files."""
+        with suppress(StoreError):
+            table = self.store.tables.open(name)
+            named = {uri.rsplit("/", 1)[-1] for uri in table.files()} if table else set()
+            return not any(path.rsplit("/", 1)[-1] in named for path in staged)
+        return False
+
+    def table_to_write(self, name: str) -> Table:
         """The open table at the version it is published in, created if it does not exist. Raises StoreError."""
         # `results` is created before any other table, so a store without it has lost it.
         self._tables["results"] = self._tables["results"] or self._create("results")
@@ -103,10 +153,10 @@ class Transaction:
         within: Within = (),
     ) -> pa.Table:
         """Rows of a table as this transaction sees it, chosen as in `Store.rows`."""
-        return self.store.table_rows(name, self._table_to_read(name), columns, only, within)
+        return self.store.table_rows(name, self.table_to_read(name), columns, only, within)
 
-    def _table_to_read(self, name: str) -> Table | None:
-        """A table as this transaction sees it, or None if it does not exist."""
+    def table_to_read(self, name: str) -> Table | None:
+        """A table as this transaction sees it, or None if it does not exist. Raises StoreError."""
         table = self._table(name)
         if table is None and self.versions.get(name):
             raise self.store.missing_table(name)
@@ -117,7 +167,7 @@ class Transaction:
 
     def files(self, name: str) -> dict[Partition, dict[str, int]]:
         """The files of each partition of a table as this transaction sees it: bytes by the path below the store."""
-        table, partitions = self._table_to_read(name), defaultdict[Partition, dict[str, int]](dict)
+        table, partitions = self.table_to_read(name), defaultdict[Partition, dict[str, int]](dict)
         if table is not None:
             files = table.counts()
             names = [f"partition.{column}" for column in LAYOUT[name][1]]
@@ -128,7 +178,7 @@ class Transaction:
 
     def sizes(self, name: str) -> Mapping[Partition, int]:
         """How many rows each partition of a table has, as this transaction sees it."""
-        table, sizes = self._table_to_read(name), Counter[Partition]()
+        table, sizes = self.table_to_read(name), Counter[Partition]()
         if table is not None:
             files = table.counts()
             names = [f"partition.{column}" for column in LAYOUT[name][1]]
@@ -147,9 +197,7 @@ class Transaction:
         table.compact()
         self.versions[name] = table.version
 
-    def publish(
-        self, state: Published, rows: Iterable[pa.Table], replacing: Replacing, idle: Idle | None = None
-    ) -> Published:
+    def publish(self, state: Published, rows: Written, replacing: Replacing, idle: Idle | None = None) -> Published:
         """Make the one atomic commit that lets readers see everything that was written.
 
         Raises ConflictError if another run published first, UnknownCommitError if nobody can say whether this one did,
@@ -162,6 +210,7 @@ class Transaction:
             self.write("results", rows, replacing, state, idle)
         except StoreError as error:
             if not self._is_published(state, error):
+                self.staged("results", rows.files)
                 raise
         return state
 
@@ -188,7 +237,7 @@ class Transaction:
         return self.store.tables.create(name, *LAYOUT[name])
 
 
-def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Rows with the columns and types of a schema; dictionaries of texts stay, and further columns, the states, too."""
     names = [*schema.names, *(name for name in rows.schema.names if name not in schema.names)]
     columns = []

@@ -1,12 +1,12 @@
 """Day tiles: the merged states of whole local days, so that a long window reads few rows.
 
 They are computed from the hour tiles and written with them, and the audit is summed up from them. Limit: one row per
-day and slice holds the whole state, even a large one.
+day and slice holds the whole state, even a large one; the rows of a month are together in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,18 +16,52 @@ import pyarrow.compute as pc
 from sli.config.model import Config
 from sli.engine.connection import connected, scratch
 from sli.matching.spec import SAMPLES
+from sli.rollup.evaluate import stretches
 from sli.rollup.merge import TileTables, TileTree
-from sli.schemas import UTC
+from sli.schemas import DAYS, UTC
 from sli.slis import State
 from sli.slis.states import integers, with_states
 
+SHARE = 8
+"""The hour tiles of days that are merged together may take 1 / SHARE of a task's memory."""
 
-def update_days(config: Config, before: pa.Table, tiles: pa.Table, touched: Collection[str]) -> pa.Table:
-    """All rows of `schemas.DAYS` after a run: touched days are merged again from hour tiles, the others are kept."""
-    kept = before.filter(pc.invert(pc.is_in(before.column("day"), pa.array(sorted(touched), pa.string()))))
-    merged = [merge_days(config, tiles, touched), day_checks(tiles, touched)]
-    days = pa.concat_tables([kept, *merged], promote_options="permissive")
-    return with_states(days, _merging(config))
+
+def days_schema(config: Config) -> pa.Schema:
+    """The columns of day tiles: those of `schemas.DAYS`, and one for each state that merges."""
+    return pa.schema([*DAYS, *((id, state.type) for id, state in _merging(config).items())])
+
+
+def updated_days(
+    config: Config, kept: Callable[[list[str]], pa.Table], tiles: pa.Table, touched: Collection[str]
+) -> Iterator[pa.Table]:
+    """All rows of the months of touched days: those of touched days are merged again from hour tiles.
+
+    The rows come some days at a time, with the columns of `days_schema`; `kept` gives the stored rows of other days in
+    some months. Raises duckdb.OutOfMemoryException.
+    """
+    schema, begun = days_schema(config), set[str]()
+    for days in _together(config, tiles, touched):
+        months = sorted({day[:7] for day in days} - begun)
+        begun.update(months)
+        parts = [
+            kept(months) if months else DAYS.empty_table(),
+            merge_days(config, tiles, days),
+            day_checks(tiles, days),
+        ]
+        rows = with_states(pa.concat_tables(parts, promote_options="permissive"), _merging(config))
+        yield rows.select(schema.names).cast(schema)
+
+
+def _together(config: Config, tiles: pa.Table, days: Collection[str]) -> Iterator[list[str]]:
+    """Days whose hour tiles are merged together: they take a part of a task's memory."""
+    if not days:
+        return
+    counted = tiles.group_by("day").aggregate([([], "count_all")])
+    counts = dict(zip(*(counted.column(name).to_pylist() for name in ("day", "count_all")), strict=True))
+    ordered, of_row = sorted(days), tiles.nbytes / max(1, len(tiles))
+    weights = np.array([counts.get(day, 0) * of_row for day in ordered])
+    for first, last in stretches(weights, config.task_memory // SHARE):
+        yield ordered[first:last]
 
 
 def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:

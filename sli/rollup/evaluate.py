@@ -73,8 +73,10 @@ class Evaluation:
         tables: TileTables,
         slis: Iterable[Sli],
         caps: Mapping[SliceBy, int],
+        threads: int | None = None,
     ) -> None:
         self.config, self.slis = config, list(slis)
+        self.threads = threads or config.parallel
         self.connections = ExitStack()
         self.con = self._connected()
         self.states = states_of(self.slis)
@@ -98,7 +100,7 @@ class Evaluation:
         self.connections.__exit__(kind, error, trace)
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
-        return self.connections.enter_context(connected(self.config.parallel, self.config.task_memory // MERGING))
+        return self.connections.enter_context(connected(self.threads, self.config.task_memory // MERGING))
 
     def batches(self, grain: Grain, starts: Instants, ends: Instants) -> Iterator[Batch]:
         """Values of all SLIs, one row a window and slice with predictions, ordered by these. Raises OutOfMemory."""
@@ -223,7 +225,7 @@ class Evaluation:
 
         elements = _elements(own) + sum(_elements(merged, at) for merged, at in others.values())
         # NumPy releases the interpreter lock while it works, so threads help.
-        with ThreadPoolExecutor(self.config.parallel) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             pieces = list(pool.map(evaluate, stretches(elements, CACHED, FEWEST)))
         values = [Values.concatenated([piece[i] for piece in pieces]) for i in range(len(self.slis))]
         if self.config.min_support:

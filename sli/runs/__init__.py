@@ -7,7 +7,7 @@ It may import `publishing` and the wings below it. It must not import `reading` 
 - `known`: what the stages of a run work with, and what is known after some of them.
 - `hour_tiles`: the stages that recompute, fill or amend hour tiles.
 - `windows`: the stage that rolls up windows, and what that changes.
-- `stretches`: the days of a grain whose results are in memory at a time.
+- `stretches`: the days of grains whose results are in memory at a time; `rolled_up`: the task that rolls one up.
 - `outcome`: what a run did.
 - `backfill`: an interval recomputed part by part, or the tiles that an SLI lacks filled.
 """

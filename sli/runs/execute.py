@@ -25,12 +25,16 @@ from sli.schemas import UTC
 def executed(work: Work, outcome: Outcome, plan_with: Callable[[list[Interval]], Plan]) -> Known:
     """What is known once all stages of the plan of an outcome are executed.
 
-    `plan_with` plans again with what is found out before the stages. Raises SliError.
+    `plan_with` plans again with what is found out before the stages. Files that no commit named are removed at the end.
+    Raises SliError.
     """
-    known = known_before(work, outcome, plan_with)
-    for number in range(len(known.plan.stages)):
-        known = _execute(work, known.plan.stages[number], known)
-    return known
+    try:
+        known = known_before(work, outcome, plan_with)
+        for number in range(len(known.plan.stages)):
+            known = _execute(work, known.plan.stages[number], known)
+        return known
+    finally:
+        work.transaction.discard_all()
 
 
 def _execute(work: Work, stage: Stage, known: Known) -> Known:
@@ -55,8 +59,8 @@ def write_tables(work: Work, known: Known) -> Known:
     before = transaction.rows("audit", only=current_audit(transaction.published))
     staged = Staged(
         changes=outcome.changes,
-        tiles=known.tiles,
-        days=known.days,
+        tiles=None if known.hours is None else known.hours.written,
+        days=None if known.days is None else known.days.written,
         touched=known.touched,
         index=work.ids.new_rows(),
         forgotten=work.ids.forgotten,
@@ -74,14 +78,14 @@ def write_tables(work: Work, known: Known) -> Known:
         published=published,
         audit=audit,
         newly_bad=newly_bad(audit, before),
-        warnings=outcome.warnings + nothing_counts_warnings(config, known.days, audit),
+        warnings=outcome.warnings + nothing_counts_warnings(config, known.audit_days, audit),
     )
     return replace(known, outcome=outcome)
 
 
 def _audit(work: Work, known: Known) -> pa.Table:
     predictions = work.inputs.predictions
-    rows = audit_rows(known.days, work.inputs.files.audited, unsliced_rows(work.unsliced, predictions))
+    rows = audit_rows(known.audit_days, work.inputs.files.audited, unsliced_rows(work.unsliced, predictions))
     run_id = pa.array([known.plan.run_id] * len(rows), pa.string())
     as_of = pa.array([known.plan.as_of] * len(rows), pa.int64()).cast(UTC)
     return rows.append_column("run_id", run_id).append_column("as_of", as_of)

@@ -58,7 +58,7 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
     looks_all_up = plan.migration is not None and plan.migration.looks_ids_up
     if not plan.task_sets and not plan.from_scratch and not looks_all_up:
         return Known(outcome=outcome, tiles=TILES.empty_table(), only=set())
-    before = work.stored(plan, "tiles")
+    before = work.stored(plan, "tiles").rows()
     with step(work.progress, "looking for repeated ids"):
         losing = published = published_losers(before, config.tile)
         if ids.near and (len(published) or not one_task_sees_all(plan)):

@@ -1,6 +1,6 @@
 """What the stages of a run share: what they work with, and what is known after some of them.
 
-Limit: of the stored tiles only those are in memory that a stage needs.
+Limit: of the stored tiles those are in memory that a stage needs, until windows are rolled up.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sli.config.model import Config
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
-from sli.publishing.delta_tables import Within
-from sli.publishing.store import LAYOUT
+from sli.publishing.diff import Difference
+from sli.publishing.tile_rows import StoredRows, TileRows
 from sli.publishing.transaction import Transaction
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
@@ -62,24 +61,34 @@ class Work:
     began: float
     """The start of the run by `time.monotonic`."""
 
-    def stored(self, plan: Plan, name: str, within: Within = ()) -> pa.Table:
+    def stored(self, plan: Plan, name: str) -> StoredRows:
         """The stored `tiles` or `days`: states and slices that are still declared, and the audit; none from scratch.
 
         If the config dropped a state and declares it again, the stored state is not used: runs in between did not
         update it.
         """
-        published = self.transaction.published
+        transaction, published = self.transaction, self.transaction.published
         if published is None or plan.from_scratch:
-            return LAYOUT[name][0].empty_table()
-        columns = {*LAYOUT[name][0].names, *(state for state in self.config.states if state in published.states)}
-        kept = [",".join(columns) for columns in self.config.slice_sets if columns in published.slice_sets]
-        for_audit = pc.field("span").isin(["pairs", "feedback"])
-        only = for_audit | pc.field("slice_by").isin(pa.array(kept, pa.string()))
-        return self.transaction.rows(name, columns, only, within)
+            return StoredRows(store=transaction.store, name=name, table=None)
+        return StoredRows(
+            store=transaction.store,
+            name=name,
+            table=transaction.table_to_read(name),
+            states=frozenset(state for state in self.config.states if state in published.states),
+            slice_sets=tuple(
+                ",".join(columns) for columns in self.config.slice_sets if columns in published.slice_sets
+            ),
+        )
 
     def hours_of(self, plan: Plan, days: set[str]) -> pa.Table:
         """The stored hour tiles of some local days."""
-        return self.stored(plan, "tiles", [("day", "in", sorted(days))]) if days else TILES.empty_table()
+        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else TILES.empty_table()
+
+    def take_over(self, changes: Difference) -> None:
+        """Take over the files that a task wrote: if no commit names them, the run removes them."""
+        self.transaction.staged("results", changes.results)
+        for written in changes.revisions:
+            self.transaction.staged("revisions", written.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +98,19 @@ class Known:
     outcome: Outcome
     """What the stages did. A stage may narrow what the stages of its plan that are still to come do."""
     tiles: pa.Table
-    """The hour tiles, of the days in `only`."""
+    """The hour tiles, of the days in `only`, until they are on disk."""
     only: set[str] | None = None
     """The local days whose hour tiles are here; None: all days."""
     touched: set[str] = field(default_factory=set)
     """The local days whose tiles changed."""
     losing: pa.Table = field(default_factory=lambda: pa.table({}))
     """The predictions that lose to one in another tile, if tasks match rows."""
-    days: pa.Table = field(default_factory=lambda: pa.table({}))
+    hours: TileRows | None = None
+    """The hour tiles, once they are on disk."""
+    days: TileRows | None = None
+    """The day tiles."""
+    audit_days: pa.Table = field(default_factory=lambda: pa.table({}))
+    """All day tiles without their states."""
     newest: int = 0
     """The end of the newest hour with predictions."""
 

@@ -6,7 +6,6 @@ Limit: it says which results changed, not why a model became better or worse.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,9 @@ from sli.config.model import Config
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.publishing.conflicts import Conflicts
-from sli.publishing.diff import DIFFERENCE, Difference, no_difference
-from sli.publishing.rows import stored_rows, text_counts
+from sli.publishing.diff import REVISED, Difference
 from sli.rollup.evaluate import too_few
-from sli.schemas import AUDIT
+from sli.schemas import AUDIT, REVISIONS
 from sli.slis import Sli
 from sli.slis.custom.sql import INFINITE, NULL
 from sli.slis.formula import NO_LABELS, NO_REFERENCE
@@ -64,9 +62,9 @@ class Outcome:
 
     @functools.cached_property
     def revised(self) -> pa.Table:
-        """The rows added, changed and removed, with the columns of the table `revisions`."""
-        nothing = pa.Table.from_batches([], DIFFERENCE)
-        return pa.concat_tables(map(stored_rows, itertools.chain([nothing], self.changes.revised)))
+        """The rows added, changed and removed, with the columns of the table `revisions`. Raises StoreError."""
+        nothing = pa.Table.from_batches([], REVISIONS).select(REVISED)
+        return pa.concat_tables([nothing, *self.changes.revised], promote_options="permissive")
 
     def followed_by(self, second: Outcome) -> Outcome:
         """What this run and the one that followed it at once did together."""
@@ -77,7 +75,7 @@ class Outcome:
             first=self,
             newly_bad=pa.concat_tables([self.newly_bad, second.newly_bad]),
             conflicts=self.conflicts + second.conflicts,
-            changes=second.changes.after(self.changes),
+            changes=replace(self.changes.and_then(second.changes), count=second.changes.count),
         )
 
 
@@ -105,22 +103,21 @@ def nothing_done(plan: Plan, inputs: Inputs, warnings: tuple[str, ...]) -> Outco
     """The outcome of a run before its first stage."""
     # Not `AUDIT.empty_table()`, which imports pandas.
     audit = pa.Table.from_batches([], AUDIT)
-    return Outcome(plan=plan, audit=audit, newly_bad=audit, warnings=warnings, changes=no_difference(), inputs=inputs)
+    return Outcome(plan=plan, audit=audit, newly_bad=audit, warnings=warnings, changes=Difference(), inputs=inputs)
 
 
-def failing_slis(slis: Sequence[Sli], min_support: int, changes: Difference) -> tuple[str, ...]:
-    """`name: reason (n windows)` for each of the user's own SLIs that raised, failed or returned no number."""
-    own = [sli for sli in slis if "sli" not in sli.declaration]
-    reasons: dict[str, Counter[str]] = {sli.name: Counter() for sli in own}
-    for rows in changes.rows if own else ():
-        for name, counts in reasons.items():
-            of_sli = rows.select(["sli", "reason"]).filter(pc.field("sli") == name)
-            counts.update(text_counts(of_sli.column("reason")))
+def failing_slis(slis: Sequence[Sli], min_support: int, windows: Counter[tuple[str, str]]) -> tuple[str, ...]:
+    """`name: reason (n windows)` for each of the user's own SLIs that raised, failed or returned no number.
+
+    `windows` has how many windows of each SLI have each reason.
+    """
     failing = []
-    for sli in own:
-        counts = reasons[sli.name]
+    for sli in slis:
+        if "sli" in sli.declaration:
+            continue
+        reasons = Counter({reason: count for (name, reason), count in windows.items() if name == sli.name})
         expected = (NULL, INFINITE) if "states" in sli.declaration else ()
         for reason in (NO_LABELS, NO_REFERENCE, too_few(min_support), *expected):
-            counts.pop(reason, None)
-        failing += [f"{sli.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in counts.most_common(3)]
+            reasons.pop(reason, None)
+        failing += [f"{sli.name}: {reason} ({n} window{'s' * (n != 1)})" for reason, n in reasons.most_common(3)]
     return tuple(failing)

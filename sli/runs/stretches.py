@@ -1,88 +1,156 @@
-"""Stretches: some days of a grain whose results are rolled up and compared together, so that memory holds no others.
+"""Stretches: days of grains whose results are rolled up and compared together, so that memory holds no others.
 
-A stretch has whole partitions of the table `results`. Limit: one day of a grain is never cut.
+A stretch has whole partitions of the table `results`; only a day that alone is too large is cut, by its slices. Limit:
+one slice of one day is never cut, nor the slices of a capped set.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.config.model import Config
 from sli.publishing.parquet_files import Partition
-from sli.rollup.evaluate import Evaluation, stretches
+from sli.publishing.tile_rows import EVERY_SLICE, Slices
+from sli.rollup.evaluate import stretches
+from sli.slices import SliceBy
+from sli.slis import Sli
+from sli.slis.states import Integers
 
 RESULT_BYTES = 1000
 """About how many bytes a result takes while it is rolled up and compared."""
 SHARE = 8
 """The results of a stretch may take 1 / SHARE of a task's memory."""
+FOR_WORKERS = 100_000
+"""On a cluster a stretch has at most about so many results: some seconds of work."""
 
 Windows = tuple[Grain, Instants, Instants]
 """The starts and ends of windows of a grain."""
+SlisAndWindows = Sequence[tuple[tuple[Sli, ...], Sequence[Windows]]]
+"""SLIs with the windows to roll up for them: the groups of a run."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Days:
     """The windows of a grain that end in some days."""
 
     grain: str
     first: str
-    """The first of its local days."""
+    """The first of the local days."""
     last: str
-    parts: tuple[tuple[Evaluation, Windows], ...]
-    """The windows to roll up, of each group of SLIs with its evaluation; none where there are only published rows."""
+    windows: tuple[tuple[int, Windows], ...]
+    """Those to roll up, each with the number of its group; none where there are only published rows."""
+
+    @property
+    def bounds(self) -> tuple[str, str, str]:
+        """The grain, and the first and the last day."""
+        return self.grain, self.first, self.last
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is rolled up and compared together."""
+
+    days: tuple[Days, ...]
+    slices: Slices = EVERY_SLICE
 
     @property
     def windows(self) -> int:
         """How many windows are rolled up, those of each group counted."""
-        return sum(len(starts) for _, (_, starts, _) in self.parts)
+        return sum(len(starts) for days in self.days for _, (_, starts, _) in days.windows)
+
+
+@dataclass(frozen=True)
+class SliceCounts:
+    """How many slices there are: in each day, and of how many days each."""
+
+    starts: Instants
+    """The start of each day tile, in order."""
+    slices: Mapping[tuple[str, str], int]
+
+    @staticmethod
+    def of(days: pa.Table) -> SliceCounts:
+        """Those of rows of table `days`."""
+        tiles = days.filter(pa.compute.equal(days.column("span"), pa.scalar("tile")))
+        counted = tiles.group_by(["slice_by", "slice"]).aggregate([([], "count_all")])
+        columns = (counted.column(name).to_pylist() for name in ("slice_by", "slice", "count_all"))
+        slices = {(str(by), str(text)): int(count or 0) for by, text, count in zip(*columns, strict=True)}
+        return SliceCounts(np.sort(tiles.column("start").cast(pa.int64()).to_numpy()), slices)
+
+    def most_rows(self, starts: Instants, ends: Instants) -> Integers:
+        """At most how many slices each window has."""
+        # The day in which a window begins may have begun before it.
+        begun = np.searchsorted(self.starts, starts, side="right") - 1
+        first = np.searchsorted(self.starts, self.starts[np.maximum(begun, 0)]) if len(self.starts) else begun
+        within = np.searchsorted(self.starts, ends) - np.where(begun < 0, 0, first)
+        return np.minimum(within, len(self.slices)).astype(np.int64)
+
+    def cut(self, parts: int, caps: Mapping[SliceBy, int]) -> list[Slices]:
+        """All slices in about so many parts of about equal size; a capped set stays in one."""
+        whole = {",".join(columns) for columns in caps}
+        in_order = sorted(self.slices.items())
+        reached = np.cumsum([count for _, count in in_order])
+        edges: list[tuple[str, str]] = []
+        for (before, _), (key, _), until in zip(in_order, in_order[1:], reached, strict=False):
+            inside = before[0] == key[0] and key[0] in whole
+            if not inside and until * parts >= reached[-1] * (len(edges) + 1) and len(edges) < parts - 1:
+                # From the beginning of a set on: its slice "(other)" is in no tile, and may come first.
+                edges.append(key if before[0] == key[0] else (key[0], ""))
+        return [Slices(*pair) for pair in itertools.pairwise([None, *edges, None])]
 
 
 def stretches_of(
-    config: Config, groups: Sequence[tuple[Evaluation, Sequence[Windows]]], published: Mapping[Partition, int]
+    config: Config, groups: SlisAndWindows, counts: SliceCounts, published: Mapping[Partition, int]
 ) -> list[Stretch]:
     """All windows of the groups and all published partitions, grain by grain and in the order of their days.
 
     `published` has the number of rows of each grain and day.
     """
-    most = config.task_memory // SHARE // RESULT_BYTES
-    parts: dict[str, list[tuple[Evaluation, Windows]]] = {}
-    weights: dict[str, Counter[str]] = {}
-    for (grain, day), rows in published.items():
-        weights.setdefault(grain, Counter())[day] += rows
-    for evaluation, windows in groups:
-        for of_grain, starts, ends in windows:
+    most = max(1, config.task_memory // SHARE // RESULT_BYTES)
+    if config.dask != "in-process":
+        most = min(most, FOR_WORKERS)
+    weights = Counter[Partition](dict(published))
+    windows: dict[str, list[tuple[int, Windows]]] = {}
+    for number, (slis, of_group) in enumerate(groups):
+        for grain, starts, ends in of_group:
             if len(starts):
-                parts.setdefault(of_grain.name, []).append((evaluation, (of_grain, starts, ends)))
-                rows_of = evaluation.tree.most_rows(starts, ends) * len(evaluation.slis)
-                of_day = weights.setdefault(of_grain.name, Counter())
-                for day, rows in zip(_days(config, ends).tolist(), rows_of.tolist(), strict=True):
-                    of_day[day] += rows
-    return [
-        stretch
-        for grain in sorted(weights)
-        for stretch in _of_grain(config, grain, weights[grain], parts.get(grain, []), most)
-    ]
+                windows.setdefault(grain.name, []).append((number, (grain, starts, ends)))
+                rows = counts.most_rows(starts, ends) * len(slis)
+                for day, count in zip(_days(config, ends).tolist(), rows.tolist(), strict=True):
+                    weights[grain.name, day] += count
+    partitions = sorted(weights)
+    ends_in = {grain: [_days(config, ends) for _, (_, _, ends) in some] for grain, some in windows.items()}
+    found = []
+    for begin, end in stretches(np.array([weights[partition] for partition in partitions]), most):
+        days = tuple(_with_windows(partitions[begin:end], windows, ends_in))
+        parts = math.ceil(weights[partitions[begin]] / most) if end - begin == 1 else 1
+        found += [Stretch(days, slices) for slices in (counts.cut(parts, config.caps) if parts > 1 else [EVERY_SLICE])]
+    return found
 
 
-def _of_grain(
-    config: Config, grain: str, weights: Mapping[str, int], parts: Sequence[tuple[Evaluation, Windows]], most: int
-) -> Iterator[Stretch]:
-    days = sorted(weights)
-    ends_in = [_days(config, ends) for _, (_, _, ends) in parts]
-    for begin, end in stretches(np.array([weights[day] for day in days]), most):
-        first, last = days[begin], days[end - 1]
+def _with_windows(
+    partitions: Sequence[Partition],
+    windows: Mapping[str, Sequence[tuple[int, Windows]]],
+    ends_in: Mapping[str, Sequence[np.typing.NDArray[np.str_]]],
+) -> Iterator[Days]:
+    """The windows that end in these partitions; `ends_in` has the day in which each window ends."""
+    for grain, some in itertools.groupby(partitions, key=lambda partition: partition[0]):
+        days = [day for _, day in some]
         chosen = []
-        for (evaluation, (of_grain, starts, ends)), day in zip(parts, ends_in, strict=True):
-            inside = (day >= first) & (day <= last)
+        pairs = zip(windows.get(grain, []), ends_in.get(grain, []), strict=True)
+        for (number, (of_grain, starts, ends)), ends_on in pairs:
+            inside = (ends_on >= days[0]) & (ends_on <= days[-1])
             if inside.any():
-                chosen.append((evaluation, (of_grain, starts[inside], ends[inside])))
-        yield Stretch(grain, first, last, tuple(chosen))
+                chosen.append((number, (of_grain, starts[inside], ends[inside])))
+        yield Days(grain, days[0], days[-1], tuple(chosen))
 
 
 def _days(config: Config, ends: Instants) -> np.typing.NDArray[np.str_]:

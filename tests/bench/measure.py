@@ -28,6 +28,31 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 LIBRARIES = ("dask", "distributed", "deltalake", "duckdb", "numpy", "pandas", "pyarrow")
 
 
+RUN = """
+import json, os, sys, threading, time
+import sli, sli.runs.recompute
+from sli.config.load import checked
+config = checked(json.loads(sys.argv[1]))
+peaks, stage = {}, "starting"
+def looks():
+    while True:
+        with open("/proc/self/statm") as file:
+            peaks[stage] = max(peaks.get(stage, 0), int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        time.sleep(0.02)
+def progress(what, *_):
+    global stage
+    stage = what
+if __name__ == "__main__":
+    threading.Thread(target=looks, daemon=True).start()
+    began = time.perf_counter()
+    outcome = sli.run(config, as_of=sys.argv[2], future=True, progress=progress)
+    print(json.dumps({"seconds": time.perf_counter() - began, "results": outcome.results,
+                      "stages_mb": {name: round(peak / 1e6) for name, peak in peaks.items()}}))
+"""
+"""One run of a config, as of an instant: its results, and the peak of the process itself stage by stage, looked at
+fifty times a second."""
+
+
 class Failed(Exception):
     """A script that did not finish: `why` is time, memory or the last line it wrote."""
 

@@ -2,7 +2,7 @@
 
     python tests/bench/wide.py --predictions 50000 --memory 2GB
 
-What it takes follows the results, of which there are millions, and not the rows. Limit: one run, in-process Dask.
+What it takes follows the results, of which there are millions, and not the rows. Limit: one run.
 """
 
 from __future__ import annotations
@@ -14,22 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import config, generated, measured, record
+from measure import RUN, config, generated, measured, record
 
 HERE = Path(__file__).parent
-RUN = """
-import json, sys, time
-import sli, sli.runs.recompute
-from sli.config.load import checked
-config = checked(json.loads(sys.argv[1]))
-calls = 0
-def progress(*_):
-    global calls
-    calls += 1
-began = time.perf_counter()
-outcome = sli.run(config, as_of="2026-02-15", progress=progress)
-print(json.dumps({"seconds": time.perf_counter() - began, "results": outcome.results, "progress": calls}))
-"""
 SLICES = "region:5,device:50,plan:3"
 SLICE_BY = [[], ["region"], ["device"], ["plan"], ["plan", "region"], ["device", "region"]]
 GRAINS = [
@@ -60,6 +47,8 @@ SLIS: list[Any] = [
     {"name": "kappa", "python": "wide:kappa"},
     {"name": "spread", "python": "wide:spread", "of": "prediction"},
 ]
+BUILT_IN = ["specificity", "positive_rate", "prediction_rate"]
+"""What stands in for the Python functions where they are left out."""
 
 
 def f2(label: Any, decision: Any) -> float:
@@ -80,24 +69,28 @@ def spread(label: Any, score: Any) -> float:
     return float(np.median(score[label == 1]) - np.median(score[label == 0]))
 
 
-def wide(logs: Path, store: Path, **more: Any) -> dict[str, Any]:
+def wide(logs: Path, store: Path, python: bool = True, **more: Any) -> dict[str, Any]:
     """The config."""
-    return config(logs, store, folder=str(HERE), slice_by=SLICE_BY, grains=GRAINS, slis=SLIS, **more)
+    slis = SLIS if python else [sli for sli in SLIS if "python" not in sli] + BUILT_IN
+    return config(logs, store, folder=str(HERE), slice_by=SLICE_BY, grains=GRAINS, slis=slis, **more)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=int, default=50_000)
     parser.add_argument("--memory", default="2GB", help="`memory:` of the config")
+    parser.add_argument("--built-in", action="store_true", help="no Python functions")
+    parser.add_argument("--workers", type=int, default=0, help="local workers; 0: in-process")
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
         size = ["--predictions", str(given.predictions), "--slices", SLICES]
         logs = generated(given.folder or Path(temporary), *size)
-        tree = wide(logs, Path(temporary) / "store", memory=given.memory)
-        found = measured(RUN, json.dumps(tree), seconds=given.seconds)
-    print(f"{found['results']:,} results: {found['seconds']:.0f} s, {found['peak_mb']:,.0f} MB")
+        dask = {"workers": given.workers} if given.workers else "in-process"
+        tree = wide(logs, Path(temporary) / "store", not given.built_in, memory=given.memory, dask=dask)
+        found = measured(RUN, json.dumps(tree), "2026-02-15", seconds=given.seconds)
+    print(f"{found['results']:,} results: {found['seconds']:.0f} s, {found['peak_mb']:,.0f} MB, {found['stages_mb']}")
     print(record("wide", {"predictions": given.predictions, "memory": given.memory, **found}))
 
 

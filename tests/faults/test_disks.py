@@ -81,7 +81,7 @@ sys.exit(main(["run", config, "--as-of", as_of]))
 @pytest.mark.parametrize(
     ("when", "what"),
     [
-        ("from the start", "rows cannot be kept on disk until they are published"),
+        ("from the start", "the store cannot be written"),
         ("as it is written", "the store cannot be written"),
     ],
 )

@@ -1,32 +1,51 @@
-"""Results are rolled up, compared and published by stretches of days: where these are cut changes no bit."""
+"""Results are rolled up, compared and written by stretches: where these are cut, and who does them, changes no bit."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from builders import small_world
+from distributed import LocalCluster
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at
 
-from sli.engine import spill
-from sli.errors import EngineError
+from sli.errors import ConflictError, StoreError
 from sli.publishing import diff
 from sli.publishing.store import Store
-from sli.runs import stretches
+from sli.publishing.tile_rows import Slices
+from sli.publishing.transaction import Transaction
+from sli.runs import rolled_up, stretches, windows
+from sli.runs.rolled_up import RollUpTask
+from sli.runs.stretches import SliceCounts, Stretch
 
 START = at("2024-01-01T00:00")
 SLIS = ("accuracy", "roc_auc", {"sli": "psi"})
-WORLD = small_world(horizon=30 * DAY, since=START, grains=("hour", "day", "cumulative"), slis=("accuracy",))
+WORLD = small_world(
+    horizon=30 * DAY,
+    since=START,
+    slice_by=((), ("region",), ("shop",)),
+    grains=("hour", "day", "cumulative"),
+    slis=("accuracy",),
+)
+SLICE_BY: list[Any] = [[], ["region"], {"columns": ["shop"], "top": 2}]
 
 
-def story(folder: Path) -> Scenario:
+def story(folder: Path, dask: Any = "in-process") -> Scenario:
     """Late labels of old hours, predictions that went, SLIs and grains that came and went, an older as_of."""
-    s = Scenario(folder, WORLD, {"slis": list(SLIS), "memory": "64MB"})
-    rows = [Prediction(f"id{i}", START + i * DAY // 30, (i * 7 % 10) / 10, {"region": "ab"[i % 2]}) for i in range(300)]
+    s = Scenario(folder, WORLD, {"slis": list(SLIS), "memory": "64MB", "slice_by": SLICE_BY, "dask": dask})
+    slices = [{"region": "ab"[i % 2], "shop": "!uvw"[i % 7 % 4]} for i in range(300)]
+    rows = [Prediction(f"id{i}", START + i * DAY // 75, (i * 7 % 10) / 10, slices[i]) for i in range(300)]
     for name, some in (("p.parquet", rows[:240]), ("q.parquet", rows[240:])):
         s.log_predictions(name, some)
     s.log_feedback("f.parquet", [Feedback(row.id, row.time + HOUR, float(i % 3 > 0)) for i, row in enumerate(rows)])
@@ -57,23 +76,44 @@ def tables(s: Scenario) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """The tables where every grain is one stretch."""
+    """The tables where all is one stretch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stretches, "RESULT_BYTES", 1)
         return tables(story(tmp_path_factory.mktemp("whole")))
 
 
-@pytest.mark.parametrize(("bytes_of_result", "together"), [(100_000, 100), (10_000_000, 0)])
-def test_where_results_are_cut_changes_no_row_of_any_table(
-    whole: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_of_result: int, together: int
-) -> None:
-    cut = []
-    real = stretches._of_grain
-    monkeypatch.setattr(stretches, "_of_grain", lambda *given: cut.append(list(real(*given))) or cut[-1])
+def cut(monkeypatch: pytest.MonkeyPatch, bytes_of_result: int) -> list[list[Stretch]]:
+    """Results that seem to take so many bytes; gives the stretches of each run."""
+    found: list[list[Stretch]] = []
+    real = windows.stretches_of
+    monkeypatch.setattr(windows, "stretches_of", lambda *given: found.append(real(*given)) or found[-1])
     monkeypatch.setattr(stretches, "RESULT_BYTES", bytes_of_result)
-    monkeypatch.setattr(diff, "TOGETHER", together)
+    return found
+
+
+@pytest.mark.parametrize(("bytes_of_result", "fewest"), [(10_000, 2), (200_000, 10)])
+def test_where_results_are_cut_changes_no_row_of_any_table(
+    whole: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_of_result: int, fewest: int
+) -> None:
+    found = cut(monkeypatch, bytes_of_result)
     assert tables(story(tmp_path)) == whole
-    assert max(map(len, cut)) >= (10 if bytes_of_result > 1_000_000 else 2)
+    assert max(map(len, found)) >= fewest
+    by_slices = [stretch for of_run in found for stretch in of_run if stretch.slices != Slices()]
+    assert bool(by_slices) == (fewest > 2)
+
+
+def test_a_capped_set_of_slices_is_never_cut_and_no_part_is_empty() -> None:
+    slices = {(by, f'{{"{by}":"{i}"}}'): 1 + i % 3 for by in ("a", "b", "c") for i in range(20)}
+    counts = SliceCounts(np.array([], dtype=np.int64), slices)
+    for parts in range(2, 70):
+        found = counts.cut(parts, {("b",): 3})
+        assert len(found) <= parts
+        inside = [
+            [key for key in slices if (one.first or key) <= key and (one.end is None or key < one.end)] for one in found
+        ]
+        assert sorted(key for some in inside for key in some) == sorted(slices)
+        assert all(inside)
+        assert sum(any(by == "b" for by, _ in some) for some in inside) == 1
 
 
 def test_a_comparison_that_runs_out_of_memory_is_cut_by_days(
@@ -93,10 +133,126 @@ def test_a_comparison_that_runs_out_of_memory_is_cut_by_days(
     assert max(most) == 2
 
 
-def test_a_disk_that_is_full_while_results_wait_on_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", params=[1, 2])
+def scheduler(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """A scheduler with one or two worker processes."""
+    options = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=request.param, threads_per_worker=1, **options) as cluster:
+        yield {"scheduler": cluster.scheduler_address}
+
+
+def test_workers_roll_up_to_the_same_bits_and_one_that_is_killed_loses_and_doubles_no_row(
+    whole: dict[str, list[str]], scheduler: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch, 100_000)
+    armed, rolled = tmp_path / "armed", tmp_path / "rolled"
+    rolled.mkdir()
+
+    class Deadly(RollUpTask):
+        """A task whose worker is killed, once, when its files are written."""
+
+        def __call__(self, stretch: Stretch, done: Callable[[int], None]) -> Any:
+            changes = super().__call__(stretch, done)
+            (rolled / str(os.getpid())).touch()
+            with suppress(FileNotFoundError):
+                armed.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return changes
+
+    monkeypatch.setattr(windows, "RollUpTask", Deadly)
+    armed.touch()
+    assert tables(story(tmp_path, scheduler)) == whole
+    assert not armed.exists(), "nobody was killed"
+    assert str(os.getpid()) not in os.listdir(rolled), "this process rolled up, too"
+
+
+def test_workers_that_cannot_use_the_store_are_told_and_the_run_goes_on(
+    whole: dict[str, list[str]],
+    scheduler: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cut(monkeypatch, 30_000)
+    here = os.getpid()
+
+    class Elsewhere(RollUpTask):
+        """A task that finds the store in one process only."""
+
+        def __call__(self, stretch: Stretch, done: Callable[[int], None]) -> Any:
+            if os.getpid() != here:
+                raise StoreError("the store cannot be read", found="no such folder")
+            return super().__call__(stretch, done)
+
+    monkeypatch.setattr(windows, "RollUpTask", Elsewhere)
+    assert tables(story(tmp_path, scheduler)) == whole
+    assert "workers cannot use the store, so this process rolls up: no such folder" in caplog.messages
+
+
+def unnamed(store: Path) -> set[str]:
+    """The files in the folders of tables that no commit names."""
+    named = set()
+    for log in store.glob("*/_delta_log/*.json"):
+        for line in log.read_text().splitlines():
+            if "add" in (action := json.loads(line)):
+                named.add(action["add"]["path"].rsplit("/", 1)[-1])
+    return {file.name for file in store.rglob("part-*.parquet")} - named
+
+
+def test_files_of_tasks_and_commits_that_fail_are_not_seen_and_do_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = story(tmp_path)
+    before, store, copy = tables(s), Path(s.config.store), tmp_path / "copy"
+    shutil.copytree(store, copy)
+    assert not unnamed(store)
+    s.log_feedback("h.parquet", [Feedback(f"id{i}", START + 12 * DAY + HOUR, float(i % 2)) for i in (30, 150)])
+    as_of, compared, calls = START + 14 * DAY, rolled_up.compared, []
+    cut(monkeypatch, 100_000)
+
+    def fails_late(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 5:
+            assert unnamed(store), "nothing was written before"
+            raise StoreError("the disk is full")
+        return compared(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rolled_up, "compared", fails_late)
+        with pytest.raises(StoreError, match="full"):
+            s.run(as_of)
+    assert not unnamed(store)
+
+    def loses(*_: Any) -> Any:
+        assert unnamed(store)
+        raise ConflictError("another run published at the same time")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "table_to_write", loses)
+        patch.setattr("sli.publishing.turns.PATIENCE", 0)
+        patch.setattr("sli.runs.recompute.ATTEMPTS", 1)
+        with pytest.raises(ConflictError):
+            s.run(as_of)
+    assert not unnamed(store)
+    assert tables(s) == before
+    s.run(as_of)
+    assert not unnamed(store)
+    s.settings |= {"store": str(copy)}
+    monkeypatch.undo()
+    s.run(as_of)
+    assert tables(s) != before
+    copied = tables(s)
+    s.settings |= {"store": str(store)}
+    assert tables(s) == copied
+
+
+def test_a_disk_that_is_full_while_a_stretch_is_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spill.pa.ipc, "new_stream", full)
-    with pytest.raises(EngineError, match="TMPDIR"):
+    monkeypatch.setattr(rolled_up, "stored_batches", full)
+    with pytest.raises(StoreError, match="make room on its disk"):
         story(tmp_path)
+    assert not list(tmp_path.rglob("part-*.parquet"))

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.engine.arrow import Integers, integer_column
+from sli.engine.arrow import Integers, rows_at
 from sli.engine.storage import NO_OPTIONS, READERS, Storage, filesystem
 from sli.rollup.results import encode
 
@@ -202,12 +202,11 @@ def in_order_of_partitions(table: pa.Table, partition_by: Sequence[str]) -> Iter
     if len(_runs(codes)) <= len(partitions):
         yield table
         return
-    sizes, first = np.bincount(codes), 0
+    order, sizes, first = np.argsort(codes, kind="stable"), np.bincount(codes), 0
     while first < len(sizes):
         last = first + max(1, int(np.searchsorted(np.cumsum(sizes[first:]), SORTED_ROWS, side="right")))
-        at = np.flatnonzero((codes >= first) & (codes < last))
-        some = table if len(at) == len(table) else table.filter(pa.array((codes >= first) & (codes < last), pa.bool_()))
-        yield some.combine_chunks().take(integer_column(np.argsort(codes[at], kind="stable")))
+        begin, end = sizes[:first].sum(), sizes[:last].sum()
+        yield rows_at(table, order[begin:end])
         first = last
 
 

@@ -110,8 +110,10 @@ def _cells_sql(columns: SliceBy, spec: Spec, finest: bool) -> str:
         renamed = "".join(f", slice_{place[name]} AS own_{i}" for i, name in enumerate(columns))
         source, group = f"(SELECT *{renamed} FROM finest)", "".join(f", own_{i}" for i in range(len(columns)))
     own = "".join(f", {name} AS slice_{i}" for i, name in enumerate(group.split(", ")[1:]))
+    own_names = slice_names_sql(columns)
     return (
-        f"SELECT row_number() OVER () - 1 AS cell, * FROM (SELECT tile{own}{parts} FROM {source} GROUP BY tile{group})"
+        f"SELECT row_number() OVER (ORDER BY tile{own_names}) - 1 AS cell, * "
+        f"FROM (SELECT tile{own}{parts} FROM {source} GROUP BY tile{group})"
     )
 
 

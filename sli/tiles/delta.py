@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config.model import Config
+from sli.engine.arrow import rows_at
 from sli.engine.connection import connected, scratch
 from sli.schemas import UTC
 from sli.slis import State
@@ -119,7 +120,8 @@ def update_tiles(
     )
     con.register("replaced", pa.concat_tables([_tile_keys(keys), _audit_keys(audited)]))
     kept = con.sql(f"SELECT place FROM stored_arrow ANTI JOIN replaced USING ({', '.join(names)}) ORDER BY place")
-    parts = [stored.take(kept.to_arrow_table().column("place")), updated, audit]
+    places = integers(kept.to_arrow_table().column("place"))
+    parts = [rows_at(stored, places), updated, audit]
     return pa.concat_tables(parts, promote_options="permissive")
 
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from sli.calendar.interval import Interval, difference, meets_any
 from sli.config.model import Config
+from sli.engine.arrow import Integers, integers
 from sli.logs.files import Files, Inputs
 from sli.planning.changes import Cause, NewRows
 from sli.planning.late_feedback import Horizon
-from sli.slis.states import Integers, integers
 
 AMENDING = 0.25
 """Seconds that amending takes longer than recomputing where there are nearly no rows."""

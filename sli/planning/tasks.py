@@ -19,6 +19,7 @@ import numpy.typing as npt
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, Interval, intersection, union
 from sli.config.model import Config
+from sli.config.sections import Factory, Scheduler
 from sli.logs.files import Files, Inputs, LogFile
 from sli.planning.late_feedback import Horizon
 
@@ -38,6 +39,10 @@ SPILLED = 3
 Measured: tasks that needed 2.9 times their memory took 1.4 times the CPU, at 4.8 times it was 1.9 times, about what a
 shuffle costs. Not every state can spill.
 """
+SPREAD = 1_000
+"""On a cluster whose size a plan does not know, a shuffle is cut for this many workers."""
+LEAST = 32 << 20
+"""But no finer than into tasks of this many bytes: each costs the scheduler 10 ms, and a block for each other task."""
 KERNEL = 64 << 20
 """Bytes of memory that the SQL of a task always has."""
 
@@ -276,7 +281,10 @@ class _Cutter:
         return self.config.zone.midnight(self.config.zone.date(at))
 
     def shuffle(self, whole: Task, size: float, budget: float) -> Shuffle:
-        """A shuffle of `size` bytes whose tasks take at most `budget`."""
+        """A shuffle of `size` bytes whose tasks take at most `budget`, and are at least as many as workers."""
+        elsewhere = isinstance(self.config.dask, Scheduler | Factory)
+        workers = SPREAD if elsewhere else self.config.parallel
+        budget = min(budget, max(LEAST, size / workers))
         pieces = [
             *_pieces("predictions", whole.predictions, whole.prediction_times, budget),
             *_pieces("feedback", whole.feedback, whole.feedback_times, budget),

@@ -25,6 +25,7 @@ from scenario import DAY, HOUR, Scenario, at
 from servers import two_workers
 
 import sli
+from sli.calendar.interval import Interval
 from sli.command.text import plan_lines
 from sli.config.load import checked
 from sli.config.model import Config
@@ -34,6 +35,7 @@ from sli.planning import planner
 from sli.planning import tasks as chunks
 from sli.planning.planner import plan
 from sli.planning.request import Request
+from sli.planning.tasks import task_sets
 from sli.publishing.store import Store
 from sli.reading.read import standing_audit
 from sli.tiles import shuffle
@@ -346,6 +348,34 @@ def test_the_plan_chooses_by_estimated_bytes_and_says_why(
     assert why in told
     assert ("shuffle on order_id" in told) == (strategy == "shuffle")
     assert job.to_dict()["bytes_once"] == 2 * days * size
+
+
+@pytest.mark.parametrize(
+    ("dask", "least", "most"),
+    [({"scheduler": "tcp://elsewhere:8786"}, 500, 2_000), ({"workers": 1_000}, 500, 2_000), ({"workers": 2}, 2, 200)],
+)
+def test_a_day_of_a_billion_predictions_occupies_a_cluster_of_a_thousand_workers(
+    dask: dict[str, Any], least: int, most: int
+) -> None:
+    config = checked(config_tree(Path("/nowhere"), since="2024-01-01", horizon="7d", dask=dask, memory="8GiB"))
+    step, day = HOUR // 100, Interval(MONDAY, MONDAY + DAY)
+
+    def files(log: str) -> Files:
+        """A hundred files an hour, of ten million bytes each."""
+        times = range(day.start - 7 * DAY, day.end, step)
+        span = [((at, at + step - 1),) for at in times]
+        return Files.of(
+            LogFile(log, f"{log}/{number}.parquet", "", 10**7, 10**5, ranges=ranges, row_bytes=100)
+            for number, ranges in enumerate(span)
+        )
+
+    inputs = Inputs(files("predictions"), files("feedback"))
+    (job,) = task_sets(config, inputs, [day], [], config.states, config.slice_sets)
+    assert job.shuffle is not None
+    assert least <= len(job.shuffle.pieces) <= most
+    assert least <= job.shuffle.partitions <= most
+    size = [sum(file.bytes for file in piece.files) for piece in job.shuffle.pieces]
+    assert min(size[:-1]) >= chunks.LEAST // 2, "each task is worth its cost"
 
 
 def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() -> None:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from sli.slis.formula import NOT_NEGATIVE, SHARE, UNLIMITED
-from sli.slis.maths.confidence import mean_of, normal, student
+from sli.slis.maths.confidence import USUAL, mean_of, normal, student
 from sli.slis.states import Merged
 
 # Fisher and Yates (1963), table III; two-sided.
@@ -70,3 +70,8 @@ def test_the_interval_of_a_loss_stays_above_0_and_there_is_none_of_one_pair_or_w
     assert np.isnan([values.low[1], values.high[1]]).all()
     for range in (UNLIMITED, NOT_NEGATIVE, SHARE):
         assert np.isnan(interval(np.array([[0.5]]), range).low[0])
+
+
+def test_the_normal_distribution_is_that_of_scipy_to_the_bit() -> None:
+    for level in (*USUAL, 0.5, 0.8, 0.975, 0.999):
+        assert normal(level) == special.ndtri((1 + level) / 2)

@@ -50,7 +50,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-@pytest.mark.parametrize("first", [0, 2 * HOUR + 1, 21 * HOUR + 60_000_000, 10 * DAY])
+@pytest.mark.parametrize("first", [0, 2 * HOUR + 1, 21 * HOUR + 60_000_000, 22 * HOUR, 10 * DAY])
 def test_it_says_so_exactly_where_the_plan_is_empty(site: Site, first: int) -> None:
     as_of = START + first
     assert site.run(as_of)

@@ -42,7 +42,9 @@ def recompute_model(config: Config, job: Recompute) -> Recomputed:
 def _recompute(config: Config, job: Recompute) -> Recomputed:
     check_reachable(config)
     progress = Progress(config)
-    work = functools.partial(run, config, as_of=job.as_of, look_back=job.look_back, progress=progress)
+    work = functools.partial(
+        run, config, as_of=job.as_of, look_back=job.look_back, full_listing=job.full_listing, progress=progress
+    )
     outcome = do_work(config.model, work, progress)
     if isinstance(outcome, SliError):
         raise outcome

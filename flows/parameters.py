@@ -70,6 +70,12 @@ class Recompute(_Closed):
     as_of: datetime | None = Field(
         default=None, title="As of", description=f"Use only what was known then. Empty: now. {ZONELESS}"
     )
+    full_listing: bool = Field(
+        default=False,
+        title="Full listing",
+        description="List all files of the logs, as the first run of a day does. Other runs leave out the folders that "
+        "are named by dates and too old to matter.",
+    )
 
 
 class Backfill(_Closed):

@@ -109,22 +109,26 @@ AUDIT = _schema(
     ]
 )
 
-INPUTS = _schema(
-    [
-        ("log", TEXT),
-        ("path", TEXT),
-        ("fingerprint", TEXT),
-        ("bytes", pa.int64()),
-        ("rows", pa.int64()),
-        ("problem", TEXT),
-        ("explanation", TEXT),
-        ("ranges", pa.list_(pa.int64())),
-        ("row_bytes", pa.float64()),
-        ("null_times", pa.int64()),
-        ("columns", SLICE),
-    ]
-)
-"""The files that the last published run saw; `ranges` has the first and last instant of each group of rows."""
+FILE: Fields = [
+    ("log", TEXT),
+    ("path", TEXT),
+    ("fingerprint", TEXT),
+    ("bytes", pa.int64()),
+    ("rows", pa.int64()),
+    ("problem", TEXT),
+    ("explanation", TEXT),
+    ("ranges", pa.list_(pa.int64())),
+    ("row_bytes", pa.float64()),
+    ("null_times", pa.int64()),
+    ("columns", SLICE),
+]
+"""Columns of a file of a log; `ranges` has the first and last instant of each group of rows."""
+
+FILES = _schema(FILE)
+
+INPUTS = _schema([*FILE, ("week", TEXT)])
+"""The files that the last published run saw. `week` is the first day of the week until which a file matters, or
+`always`; the table is partitioned by it."""
 
 RUNS = _schema(
     [

@@ -7,6 +7,7 @@ is printed as calls that a test can take as they are (`laws/test_histories.py`).
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,9 +25,12 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, published, text
 
 import sli
-from sli.calendar.interval import Interval
+from sli.calendar.interval import BEGINNING, Interval
+from sli.logs import dated
 from sli.matching import id_index
+from sli.planning import listing
 from sli.planning.published import Published
+from sli.runs.outcome import Outcome
 
 START = at("2024-03-08T00:00")  # clocks change in New York two days later
 BOTH = "count mean null_rate difference_previous difference_fixed"
@@ -112,9 +116,11 @@ FIRST = [
     Prediction(id, START + hour * HOUR, score, {"a": "xy"[hour % 2], "b": "1"})
     for id, hour, score in (("a", 6, 0.5), ("b", 7, 0.25), ("c", 14, 0.75), ("d", 19, 1.0))
 ]
-FILES = st.integers(1, 9).map("{}.parquet".format)
-LATER = one(HOUR, DAY, 0, 5 * DAY)
-THEN = one(None, HOUR, DAY, None, 0, 5 * DAY)
+FOLDERS = one("", "day=2024-03-06/", "day=2023-12-31/", "2024/03/07/", "2024-03-08/site=1/", "2024-03-10/", "")
+"""Folders named by dates may be older than their rows, or younger; some are so old that a run does not list them."""
+FILES = st.builds("{}{}.parquet".format, FOLDERS, st.integers(1, 9))
+LATER = one(HOUR, DAY, 0, 5 * DAY, HOUR)
+THEN = one(None, HOUR, DAY, None, 0, 5 * DAY, HOUR)
 """How long after the run before a step is followed by a run; None: no run follows."""
 BACKFILLED = one(True, False)
 """Whether a run is followed by backfills of what it holds."""
@@ -141,6 +147,7 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         """Most histories begin with a run, since little can go wrong before the first publication."""
         self.as_of, self.known, self.settled = START + 20 * HOUR, dict[int, Any](), None
+        self.hidden = set[str]()
         self.changed, self.partial = True, 0
         asked = small_world(**{"since": START, "horizon": 3 * DAY, "reference": (START + DAY, START + 2 * DAY)} | world)
         given = {
@@ -175,17 +182,20 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         """A new file, or one that is written again."""
         self.scenario.log_predictions(file, rows)
+        self.hidden.add(file)
         self.then(later, backfilled)
 
     @rule(file=FILES, rows=drawn(lambda machine: machine.feedback), later=THEN, backfilled=BACKFILLED)
     def log_feedback(self, file: str, rows: list[Feedback], later: int | None = None, backfilled: bool = True) -> None:
         self.scenario.log_feedback(file, rows)
+        self.hidden.add(file)
         self.then(later, backfilled)
 
     @precondition(lambda self: self.files)
     @rule(file=drawn(lambda machine: st.sampled_from(machine.files)), later=THEN, backfilled=BACKFILLED)
     def remove(self, file: tuple[str, str], later: int | None = None, backfilled: bool = True) -> None:
         self.scenario.remove(*file)
+        self.hidden.add(file[1])
         self.then(later, backfilled)
 
     @property
@@ -211,7 +221,7 @@ class Histories(RuleBasedStateMachine):
         """A run; then backfills of what is held until nothing is, since one may take a prediction from a final tile."""
         self.as_of += later
         before = self.scenario.published
-        outcome = self.scenario.run(self.as_of)
+        outcome = self.run_until_listed()
         self.check_final(outcome.plan.held)
         self.check_held(outcome.plan.held, before)
         # States and slices new to the config wait for the next run where hours are confirmed, or while some are held.
@@ -222,13 +232,27 @@ class Histories(RuleBasedStateMachine):
                 for held in outcome.plan.held:
                     outcome = self.scenario.backfill(self.as_of, text(held.start), text(held.end))
         if waits:
-            outcome = self.scenario.run(self.as_of)
+            outcome = self.run_until_listed()
         if backfilled or not outcome.plan.held:
             self.scenario.check(self.as_of)
         if outcome.published:
             assert not self.scenario.run(self.as_of).published
         self.remember(self.as_of)
         self.changed, self.partial, self.settled = bool(outcome.plan.held), 0, self.scenario.world
+
+    def run_until_listed(self) -> Outcome:
+        """A run, and another one that lists everything if the first one did not, and files changed that are old."""
+        outcome = self.scenario.run(self.as_of)
+        if any(self.is_older(name, outcome.plan.since) for name in self.hidden):
+            outcome = self.scenario.run(self.as_of, full_listing=True)
+        if outcome.plan.since == BEGINNING:
+            self.hidden.clear()
+        return outcome
+
+    def is_older(self, name: str, since: int) -> bool:
+        """Whether a file lies in a folder with a date that a run from this instant on does not list."""
+        day = re.search(r"20\d\d.\d\d.\d\d", name)
+        return day is not None and at(day[0].replace("/", "-")) + DAY < since
 
     def check_final(self, held: Iterable[Interval]) -> None:
         """Only final tiles are held, and what was final stays, if nothing waited and nothing else is asked for."""
@@ -325,7 +349,15 @@ SETTINGS = settings(stateful_step_count=12, deadline=None, suppress_health_check
 
 
 def play(how: settings, scheduler: str | None = None) -> None:
-    """Play histories; with a scheduler some of them on its cluster. The index forgets so soon that it often has to."""
+    """Play histories; with a scheduler some of them on its cluster. The index forgets so soon that it often has to.
+
+    Also folders are so soon too old to be listed.
+    """
     Histories.scheduler = scheduler
-    with mock.patch.object(id_index, "WEEK", 6 * HOUR):
+    with (
+        mock.patch.object(id_index, "WEEK", 6 * HOUR),
+        mock.patch.object(dated, "WEEK", DAY),
+        mock.patch.object(listing, "SLACK", HOUR),
+        mock.patch.object(listing, "MOST_FILES", 0),
+    ):
         run_state_machine_as_test(Histories, settings=how)

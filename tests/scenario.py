@@ -70,7 +70,7 @@ class Scenario:
             "score": pa.array([r.value for r in rows], pa.float64()),
             **{column: pa.array([r.slices[column] for r in rows], pa.string()) for column in columns},
         }
-        pq.write_table(pa.table(table), self.root / "predictions" / name)
+        self._write("predictions", name, table)
 
     def log_feedback(self, name: str, rows: Iterable[Feedback]) -> None:
         rows = self.feedback[name] = list(rows)
@@ -79,7 +79,12 @@ class Scenario:
             "known_at": pa.array([r.time for r in rows], pa.int64()).cast(UTC_TIME),
             "label": pa.array([r.value for r in rows], pa.float64()),
         }
-        pq.write_table(pa.table(table), self.root / "feedback" / name)
+        self._write("feedback", name, table)
+
+    def _write(self, log: str, name: str, table: dict[str, Any]) -> None:
+        path = self.root / log / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(table), path)
 
     def remove(self, log: str, name: str) -> None:
         del getattr(self, log)[name]

@@ -45,6 +45,7 @@ def run_answer(options: argparse.Namespace, config: Config) -> Answer:
             look_back=options.look_back,
             future=options.future,
             undo_future=options.undo_future,
+            full_listing=options.full_listing,
             progress=progress,
         )
     warnings = warning_lines(outcome)
@@ -76,7 +77,8 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
     from sli.planning.tasks import size_text
     from sli.runs.preview import expected_results, kept_rows, plan
 
-    planned = plan(config, as_of=options.as_of, look_back=options.look_back, future=options.future)
+    chosen = {name: getattr(options, name) for name in ("as_of", "look_back", "future", "full_listing")}
+    planned = plan(config, **chosen)
     expected = None if planned.empty else expected_results(config, planned)
     kept = kept_rows(config, planned)
 

@@ -125,6 +125,12 @@ def _recompute(parser: argparse.ArgumentParser) -> None:
         "this option",
     )
     parser.add_argument(
+        "--full-listing",
+        action="store_true",
+        help="list all files of the logs, as the first run of a day does; other runs leave out folders that are named "
+        "by dates too old to matter",
+    )
+    parser.add_argument(
         "--future",
         action="store_true",
         help="allow an --as-of in the future; `sli run` refuses it if the store has results as of today or earlier",

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from sli.calendar.duration import HOUR, MINUTE
 from sli.calendar.grain import TUMBLING
-from sli.calendar.interval import Interval, difference, intersection, iso
+from sli.calendar.interval import BEGINNING, Interval, difference, intersection, iso
 from sli.command.idle import NOTHING_TO_DO
 from sli.config.model import Config
+from sli.logs.dated import week_text
 from sli.planning.costs import Costs
 from sli.planning.expected import Expected
 from sli.planning.needs import CONFIRM, RECOMPUTE
@@ -62,6 +63,8 @@ def plan_lines(plan: Plan, config: Config) -> list[str]:
     if plan.request.look_back is not None:
         lines.append(f"look back {plan.request.look_back / HOUR:g} hours from the newest published one")
     lines += plan.tables
+    if plan.since > BEGINNING:
+        lines.append(f"folders named by dates are listed from {week_text(plan.since)} on, and all of them once a day")
     if plan.migration is not None:
         lines.append(str(plan.migration))
     if replace(plan, migration=None).empty:

@@ -18,6 +18,8 @@ from sli.logs.log import Log, feedback_log, predictions_log
 
 NESTED = ("list", "large_list", "fixed_size_list", "struct", "map")
 TEXT, ANY = "text", "null"
+CHECKS = ("wrong type", "wrong id type")
+"""The problems of files that are set aside because of other files."""
 
 
 def set_aside_disagreeing(config: Config, inputs: Inputs) -> Inputs:
@@ -86,7 +88,7 @@ def _with_same_columns(files: Files, fields: Sequence[str], sliced: Collection[s
         def explain(file: LogFile, name: str = name, expected: str = expected) -> str:
             return f"column '{name}' is {type_of(file.types[name])}, expected {expected} as in the other files"
 
-        files = _set_aside(files, [family not in usual for family in families], "wrong type", explain)
+        files = _set_aside(files, [family not in usual for family in families], CHECKS[0], explain)
     return files
 
 
@@ -127,7 +129,7 @@ def _with_same_ids(inputs: Inputs, place: int, log: Log, feedback: Log) -> Input
         for one in logs.parts:
             if not one.id[place].as_text:
                 unusual = [_id_kind(columns, one.id[place].field) != usual for columns in files.kinds.all]
-                files = _set_aside(files, unusual, "wrong id type", explain, one.name)
+                files = _set_aside(files, unusual, CHECKS[1], explain, one.name)
         return files
 
     return Inputs(check(predictions, log), check(inputs.feedback, feedback))

@@ -12,11 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.compute as pc
 
+from sli.calendar.interval import BEGINNING
 from sli.config.model import Config
 from sli.engine.arrow import Column, Flags, Rows, flags, text_column
 from sli.errors import ConfigError, InputError
 from sli.logs.agreement import set_aside_disagreeing
 from sli.logs.conversion import conversion
+from sli.logs.dated import DatedFolders, Older
 from sli.logs.files import Files, Inputs, LogFile, folders_of
 from sli.logs.footer import FileReplaced, Unread, read_footers
 from sli.logs.listing import Listing
@@ -29,18 +31,22 @@ ATTEMPTS = 5
 """How often a log is listed again because a file of it was replaced or removed before it was read."""
 
 
-def discover(config: Config, known: Inputs | None = None) -> Inputs:
+def discover(config: Config, known: Inputs | None = None, since: int = BEGINNING) -> Inputs:
     """The files of both logs. Footers of `known` files with the same fingerprint are not read again.
+
+    With `since`, the start of a week, folders that do not matter from then on are not listed: of their files only those
+    that are `known` are returned, as they were.
 
     Raises InputError if a log cannot be listed or there are no predictions, ConfigError if its path does not exist.
     """
     known = known or Inputs.of([])
+    older = DatedFolders.of(config).older(known.files, since) if since > BEGINNING else None
     logs = logs_of(config)
     for log in logs:
         check_expressions(log)
     files, tables = [], []
     for log, source in zip(logs, config.sources.values(), strict=True):
-        of_log, tables_of_log = _discover_log(log, source.path, known.files.of_logs([log.name]))
+        of_log, tables_of_log = _discover_log(log, source.path, known.files.of_logs([log.name]), older)
         files.append(of_log)
         tables += [f"{log.key}: {table}" for table in tables_of_log]
     for log, of_log in zip(logs, files, strict=True):
@@ -63,7 +69,7 @@ def discover(config: Config, known: Inputs | None = None) -> Inputs:
             found=contents,
             todo=todo or "check `predictions.path`",
         )
-    return replace(set_aside_disagreeing(config, inputs), tables=tuple(tables))
+    return replace(set_aside_disagreeing(config, inputs), tables=tuple(tables), since=since)
 
 
 def _contents(config: Config, key: str) -> tuple[str, str]:
@@ -154,15 +160,21 @@ def _check_once(feedback: Sequence[Files]) -> None:
                 )
 
 
-def _discover_log(log: Log, paths: Sequence[str], before: Files) -> tuple[Files, tuple[str, ...]]:
-    """The files of a log, and the tables that name them. A file that did not change keeps its row."""
+def _discover_log(log: Log, paths: Sequence[str], before: Files, older: Older | None) -> tuple[Files, tuple[str, ...]]:
+    """The files of a log, and the tables that name them. A file that did not change keeps its row.
+
+    Of the folders that are `older` it has the files that were there before.
+    """
     for _ in range(ATTEMPTS):
-        listed = list_files(log.key, paths, log.storage)
+        listed = list_files(log.key, paths, log.storage, older)
         for path, nearby in listed.missing.items():
             raise _missing_log(log, paths, path, nearby, before)
         _check_names(log, listed)
         try:
-            return _files(log, listed, before), listed.described_tables
+            files = _files(log, _newer(listed, older), before)
+            if older and older.files(before).any():
+                files = files.with_more(before.take(older.files(before))).by_path
+            return files, listed.described_tables
         except FileReplaced as replaced:
             last = replaced
     raise InputError(
@@ -214,6 +226,13 @@ def _files(log: Log, listed: Listing, before: Files) -> Files:
     ]
     places[new] = len(before) + np.arange(len(unread))
     return before.with_more(Files.of(read_footers(log, unread, listed.refused))).take(places)
+
+
+def _newer(listed: Listing, older: Older | None) -> Listing:
+    """The listing without the files in older folders."""
+    if not older:
+        return listed
+    return listed.take([i for i, path in enumerate(listed.paths) if not older.holds(path.rpartition("/")[0])])
 
 
 def _with_rows(log: Log, listed: Listing) -> Listing:

@@ -1,7 +1,7 @@
 """The files of both logs, as discovered and as the table `inputs` keeps them: one row for each file.
 
-Every run looks at all files, and years of hourly files are many. So questions about all files are answered from Arrow
-columns, and only single files become objects. Limit: if neighbouring files often differ in the types of their columns,
+Years of hourly files are many. So questions about all files are answered from Arrow columns, and only single files
+become objects. Limit: if neighbouring files often differ in the types of their columns,
 the types are compared file by file.
 """
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.lib import concat_batches  # the stubs of `pyarrow` itself lack it
 
-from sli.calendar.interval import Instants, Interval
+from sli.calendar.interval import BEGINNING, Instants, Interval
 from sli.engine.arrow import (
     Column,
     Flags,
@@ -35,7 +35,7 @@ from sli.engine.arrow import (
     text_column,
 )
 from sli.errors import SliError
-from sli.schemas import INPUTS
+from sli.schemas import FILES
 
 Columns = tuple[tuple[str, str], ...]
 """Name and type of each column."""
@@ -151,7 +151,7 @@ class Files:
         if not values:
             return Files(_NONE)
         values["ranges"] = [list(itertools.chain.from_iterable(file.ranges)) for file in files]
-        return Files(pa.record_batch([pa.array(values[field.name], field.type) for field in INPUTS], schema=INPUTS))
+        return Files(pa.record_batch([pa.array(values[field.name], field.type) for field in FILES], schema=FILES))
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -178,6 +178,11 @@ class Files:
     def with_more(self, more: Files) -> Files:
         """These files, then the others."""
         return Files(concat_batches([self.rows, more.rows]))
+
+    @property
+    def by_path(self) -> Files:
+        """The same in the order of their paths."""
+        return self.take(integers(pc.sort_indices(self.rows.column("path"))))
 
     def replace_at(self, places: Rows, files: Iterable[LogFile]) -> Files:
         """The same files with others at these positions."""
@@ -213,6 +218,11 @@ class Files:
         file = np.repeat(np.arange(len(self)), integers(ranges.value_lengths()) // 2)
         of_usable = self.usable[file]
         return Ranges(file[of_usable], instants[::2][of_usable], instants[1::2][of_usable])
+
+    @property
+    def row_count(self) -> int:
+        """How many rows these files have."""
+        return int(integers(self.rows.column("rows")).sum())
 
     @property
     def column_bytes(self) -> npt.NDArray[np.float64]:
@@ -277,6 +287,16 @@ class Files:
         equal[present] = flags(pc.equal(own, values.take(integer_column(present))))
         return equal
 
+    @property
+    def digest(self) -> str:
+        """A hash of the paths, fingerprints and problems of all files."""
+        digest = hashlib.sha256()
+        for name in ("log", "path", "fingerprint", "problem"):
+            column = self.rows.column(name)
+            digest.update(_text_lengths(column).astype(np.int64).tobytes())
+            digest.update(text_bytes(column))
+        return digest.hexdigest()
+
     def of_logs(self, names: Sequence[str]) -> Files:
         """The files of the logs of these names."""
         return self.take(flags(pc.is_in(self.rows.column("log"), value_set=text_column(names))))
@@ -288,7 +308,7 @@ def _text_lengths(column: Column) -> Integers:
     return integers(pc.binary_length(column))
 
 
-_NONE = pa.record_batch([pa.nulls(0, field.type) for field in INPUTS], schema=INPUTS)
+_NONE = pa.record_batch([pa.nulls(0, field.type) for field in FILES], schema=FILES)
 
 
 @dataclass(frozen=True)
@@ -299,6 +319,8 @@ class Inputs:
     feedback: Files
     tables: tuple[str, ...] = field(default=(), compare=False)
     """The tables that name the files, for example `predictions: Delta table, version 12, 34 files`."""
+    since: int = BEGINNING
+    """Files that do not matter from this week on (see `dated`) may be missing."""
 
     @staticmethod
     def of(files: Iterable[LogFile]) -> Inputs:
@@ -307,7 +329,7 @@ class Inputs:
     @staticmethod
     def of_rows(rows: pa.Table) -> Inputs:
         """The files in rows of the table `inputs`."""
-        return Inputs._of(Files(concat_batches([_NONE, *rows.select(INPUTS.names).cast(INPUTS).to_batches()])))
+        return Inputs._of(Files(concat_batches([_NONE, *rows.select(FILES.names).cast(FILES).to_batches()])))
 
     @staticmethod
     def _of(both: Files) -> Inputs:
@@ -322,26 +344,6 @@ class Inputs:
     def files(self) -> Files:
         """The files of both logs."""
         return self.predictions.with_more(self.feedback)
-
-    def added_to(self, seen: Inputs) -> Files | None:
-        """The files that are new since `seen`; None if one of those was changed or removed."""
-        added = []
-        for files, before in zip(self.logs, seen.logs, strict=True):
-            places = files.places(before.rows.column("path"))
-            if (places < 0).any() or files.take(places) != before:
-                return None
-            added.append(files.take(~files.found_in(before)))
-        return added[0].with_more(added[1])
-
-    @property
-    def digest(self) -> str:
-        """A hash of the paths, fingerprints and problems of all files."""
-        digest = hashlib.sha256()
-        for name in ("log", "path", "fingerprint", "problem"):
-            column = self.files.rows.column(name)
-            digest.update(_text_lengths(column).astype(np.int64).tobytes())
-            digest.update(text_bytes(column))
-        return digest.hexdigest()
 
     def without(self, problems: Mapping[str, Problem]) -> Inputs:
         """The same inputs with files set aside whose rows turned out unreadable: the problem of each path."""

@@ -12,15 +12,22 @@ import stat
 from bisect import bisect_left
 from collections.abc import Collection
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from sli.engine.storage import Storage
 from sli.logs.globs import Place, local_place
 from sli.logs.listing import ENDINGS, HIDDEN, Listing, stamps_of
 from sli.logs.tables import METADATA, add_snapshot, folders_around, kind_of, snapshot_of, table_of_metadata
 
+if TYPE_CHECKING:
+    from sli.logs.dated import Older
 
-def list_local(log: str, path: str, storage: Storage) -> Listing | None:
-    """The Parquet files at a local path; None if there is nothing. Raises InputError or ConfigError."""
+
+def list_local(log: str, path: str, storage: Storage, older: Older | None = None) -> Listing | None:
+    """The Parquet files at a local path; None if there is nothing. Raises InputError or ConfigError.
+
+    Folders that are `older` are not scanned.
+    """
     place, listing = local_place(os.path.abspath(path)), Listing.empty()
     tables = {folder: kind for folder in folders_around(place.root) if (kind := _kind(folder))}
     for folder, kind in tables.items():
@@ -31,7 +38,7 @@ def list_local(log: str, path: str, storage: Storage) -> Listing | None:
     elif tables:
         found = bool(listing.paths) or (place.pattern is None and os.path.exists(place.root))
     elif os.path.isdir(place.root):
-        found = _scan(log, place, listing, storage)
+        found = _scan(log, place, listing, storage, older)
     elif place.pattern is None and place.root.endswith(ENDINGS) and os.path.lexists(place.root):
         _add_target(place.root, listing)
         found = True
@@ -69,9 +76,9 @@ def _add_table(
     add_snapshot(listing, snapshot, folder, place, lambda path: stamps_of(os.stat(path)))
 
 
-def _scan(log: str, place: Place, listing: Listing, storage: Storage) -> bool:
-    """Add the files of a folder that are meant; whether any file or folder there is meant."""
-    unscanned, named_as_files, found = [place.root], [], place.pattern is None
+def _scan(log: str, place: Place, listing: Listing, storage: Storage, older: Older | None) -> bool:
+    """Add the files of a folder that are meant; whether any file or folder there is, also if it is older."""
+    unscanned, named_as_files, found, hidden = [place.root], [], place.pattern is None, list[str]()
     while unscanned:
         folder = unscanned.pop()
         with suppress(FileNotFoundError):  # the folder was removed since its parent was listed
@@ -82,12 +89,15 @@ def _scan(log: str, place: Place, listing: Listing, storage: Storage) -> bool:
                 _add_table(log, place, kind, folder, listing, storage)
                 continue
             folders = [path for path in _add_entries(place, entries, listing) if place.leads_to(path)]
+            if older:
+                hidden += [path for path in folders if older.hides(path)]
+                folders = [path for path in folders if not older.hides(path)]
             unscanned += folders
             meant = [path for path in folders if place.names(path)]
             found = found or bool(meant)
             named_as_files += [path for path in meant if path.endswith(ENDINGS)]
-    _refuse_empty(named_as_files, listing)
-    return found or bool(listing.paths or listing.others)
+    _refuse_empty(named_as_files, listing.paths + hidden, listing)
+    return found or bool(listing.paths or listing.others or hidden)
 
 
 def _add_entries(place: Place, entries: Collection[os.DirEntry[str]], listing: Listing) -> list[str]:
@@ -111,9 +121,9 @@ def _add_entries(place: Place, entries: Collection[os.DirEntry[str]], listing: L
     return folders
 
 
-def _refuse_empty(folders: list[str], listing: Listing) -> None:
+def _refuse_empty(folders: list[str], contents: list[str], listing: Listing) -> None:
     """Refuse folders named like Parquet files that contain none. Some engines write a table as such a folder."""
-    paths = sorted(listing.paths) if folders else []
+    paths = sorted(contents) if folders else []
     for folder in folders:
         at = bisect_left(paths, folder + os.sep)
         if at == len(paths) or not paths[at].startswith(folder + os.sep):

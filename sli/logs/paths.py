@@ -7,6 +7,7 @@ are written, not if one leads through a link.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem, message_of
 from sli.errors import ConfigError, InputError
@@ -15,17 +16,22 @@ from sli.logs.conversion import conversion
 from sli.logs.globs import has_wildcards, local_place, near, remote_place
 from sli.logs.listing import ENDINGS, Listing
 
+if TYPE_CHECKING:
+    from sli.logs.dated import Older
+
 EXPECTED = f"Parquet files that end in {', '.join(ENDINGS)}"
 
 
-def list_files(log: str, paths: Sequence[str], storage: Storage = NO_OPTIONS) -> Listing:
+def list_files(log: str, paths: Sequence[str], storage: Storage = NO_OPTIONS, older: Older | None = None) -> Listing:
     """The Parquet files at the paths or URLs of a log; its `missing` are the paths where nothing is.
+
+    Files in folders that are `older` may be missing.
 
     Raises InputError if the files cannot be listed, ConfigError if no file system is known for a URL.
     """
     listing = Listing.empty()
     for path in paths:
-        found = _list_path(log, path, storage)
+        found = _list_path(log, path, storage, older)
         if found is None:
             listing.missing[path] = _near(path, storage) if has_wildcards(path) else ""
         elif len(paths) == 1:
@@ -43,9 +49,9 @@ def list_files(log: str, paths: Sequence[str], storage: Storage = NO_OPTIONS) ->
     return _each_once(listing).sorted_by_path()
 
 
-def _list_path(log: str, path: str, storage: Storage) -> Listing | None:
+def _list_path(log: str, path: str, storage: Storage, older: Older | None) -> Listing | None:
     try:
-        return logs.LogStorage(storage).list(log, path)
+        return logs.LogStorage(storage).list(log, path, older)
     except ConfigError as error:
         error.where = f"{log}.path, {error.where}"
         raise

@@ -13,6 +13,7 @@ from sli.logs.folders import list_local
 from sli.logs.listing import Listing, remote_stamps, stamps_of
 
 if TYPE_CHECKING:
+    from sli.logs.dated import Older
     from sli.logs.files import LogFile
 
 BLOCK = 16 << 20
@@ -29,13 +30,13 @@ class LogStorage:
     def __init__(self, storage: Storage = NO_OPTIONS) -> None:
         self.storage = storage
 
-    def list(self, log: str, path: str) -> Listing | None:
-        """The Parquet files at a path or URL; None if there is nothing.
+    def list(self, log: str, path: str, older: Older | None = None) -> Listing | None:
+        """The Parquet files at a path or URL; None if there is nothing. Files in `older` folders may be missing.
 
         Raises InputError, ConfigError, or as the file system.
         """
         if "://" not in path:
-            return list_local(log, path, self.storage)
+            return list_local(log, path, self.storage, older)
         from sli.logs.remote import list_remote  # imports fsspec
 
         return list_remote(log, path, self.storage)

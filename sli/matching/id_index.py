@@ -27,6 +27,7 @@ from sli.logs.damaged import reading
 from sli.logs.files import Files, LogFile
 from sli.logs.log import Log, feedback_log, predictions_log
 from sli.logs.reader import parts_sql, rows_sql
+from sli.planning.listing import NeedsOlder
 from sli.planning.reach import Reach
 from sli.schemas import ID_INDEX
 from sli.slis.states import Integers, integers
@@ -59,6 +60,8 @@ class IdIndex:
     """Whether also ids of rows are stored that are gone since the published run."""
     indexed: Files
     rest: Files
+    listed_since: int
+    """No row before this instant is looked up: older files may be missing."""
 
     @property
     def without_rest(self) -> IdIndex:
@@ -104,6 +107,7 @@ class IdIndex:
         Of the files `indexed` only those are read that have rows in a tile that the index names, or rows so old that it
         does not name them. A few rows between the stretches may be there, too.
         """
+        self._check_listed(spans)
         stored, parts = self._stored(con, spans), self._outside(spans)
         if stored:
             in_spans = in_tiles_sql(spans, self.config.tile)
@@ -121,11 +125,18 @@ class IdIndex:
 
     def _entries(self, con: duckdb.DuckDBPyConnection, spans: Sequence[Interval]) -> str:
         """SQL of the entries in some tiles: columns `tile` and `key`."""
+        self._check_listed(spans)
         selects = [_entries_of(con, self.config, files, self.log, span) for files, span in self._outside(spans)]
         if stored := self._stored(con, spans):
             inside = in_tiles_sql(self._inside(spans), self.config.tile)
             selects.append(f"SELECT tile, key FROM {stored} WHERE {inside}")
         return f"({' UNION ALL '.join(selects or [NO_ENTRIES])})"
+
+    def _check_listed(self, spans: Sequence[Interval]) -> None:
+        """Raise NeedsOlder if older files may have rows in these stretches of time."""
+        first = min((span.start for span in spans), default=END)
+        if first < self.listed_since:
+            raise NeedsOlder(first)
 
     def _inside(self, spans: Sequence[Interval]) -> list[Interval]:
         """The times in these stretches whose ids are stored."""

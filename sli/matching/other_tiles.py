@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from sli.calendar.interval import Interval, difference, intersection
+from sli.calendar.interval import BEGINNING, Interval, difference, intersection
 from sli.engine.connection import scratch
 from sli.engine.sql import in_tiles_sql, inside_sql
 from sli.matching.duplicates import winners_sql
@@ -61,7 +61,9 @@ def find_losers(predictions: IdIndex, near: Sequence[Interval], as_of: int, publ
 def one_task_sees_all(plan: Plan) -> bool:
     """Whether a single task or shuffle recomputes every tile, so that it sees all duplicates itself."""
     tasks = [task for task_set in plan.task_sets for task in task_set.tasks]
-    return len(tasks) == 1 and not difference(plan.with_predictions, tasks[0].prediction_tiles)
+    return (
+        len(tasks) == 1 and plan.since == BEGINNING and not difference(plan.with_predictions, tasks[0].prediction_tiles)
+    )
 
 
 def differing_tiles(losers: pa.Table, published: pa.Table, tile: int) -> list[Interval]:

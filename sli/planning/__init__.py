@@ -8,6 +8,7 @@ a window is final. `ledger` applies it to tiles: a final tile changes only by a 
 
 - `request`: what the user asks for; `as_of`: checks the as_of of a run
 - `published`, `formats`: the state that the last run left, and the format of the store
+- `listing`: which folders of the logs a run lists
 - `changes`: what happened to the files since then, and which of them hold new rows
 - `late_feedback`: the rule for late feedback; `reach`: the rule for duplicates, and how far around a row its id matters
 - `extent`: which SLIs, grains and slice sets have results; `needs`: what tiles need, as one value

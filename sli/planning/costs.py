@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from sli.calendar.interval import Interval, difference, meets_any
+from sli.calendar.interval import Interval, meets_any
 from sli.config.model import Config
 from sli.engine.arrow import Integers, integers
 from sli.logs.files import Files, Inputs
@@ -85,9 +85,12 @@ def amounts(
     causes: Iterable[Cause],
     new_rows: NewRows,
     stale: Sequence[Interval],
-    with_predictions: Sequence[Interval],
+    others: int,
 ) -> Amounts:
-    """How much there is to read for some new rows. `stale` are the tiles of predictions that they may belong to."""
+    """How much there is to read for some new rows. `stale` are the tiles of predictions that they may belong to.
+
+    `others`: how many more tiles have predictions.
+    """
     horizon, later = Horizon.of(config), new_rows.later
     known = [span for cause in causes if cause.what.endswith("feedback") for span in cause.intervals]
     # An id of a new label lies in a file of the predictions that it may count for.
@@ -98,7 +101,7 @@ def amounts(
         new_rows=int(sum(_rows(files).sum() for files in (new_rows.new.files, new_rows.newly_known))),
         looked_through=float(labelled.sum()) / max(1, len(labelled)) * files_hit(len(labelled), labels),
         rows=int(sum(_rows_meeting(*of_log).sum() for of_log in zip(inputs.logs, (stale, may_count), strict=True))),
-        tiles=sum(span.end - span.start for span in difference(with_predictions, stale)) // config.tile,
+        tiles=others,
         cluster=config.dask != "in-process",
     )
 

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from sli.calendar.interval import Instants, Interval
+from sli.calendar.interval import BEGINNING, Instants, Interval
 from sli.config.model import Config
-from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.slices import SliceBy
@@ -42,20 +41,20 @@ class Expected:
         return asdict(self)
 
 
-def expected(
-    config: Config, plan: Plan, inputs: Inputs, published: Published | None, slices: Mapping[str, int] | None
-) -> Expected:
+def expected(config: Config, plan: Plan, published: Published | None, slices: Mapping[str, int] | None) -> Expected:
     """Estimate how much work a plan is.
 
     `slices`: how many slices the published tiles have, by the columns joined with commas; None before any are.
     """
-    files, span = inputs.predictions, inputs.predictions.span
+    span = plan.inputs.predictions.span
     if span is None:
         return Expected(0, 0, 0, (), 0)
+    if plan.since > BEGINNING:
+        span = Interval(min(span.start, config.since_instant), span.end)  # older files are not listed
     last = min(span.end - 1, plan.as_of)
     newest = max(config.since_instant, int(config.zone.hours(last, last + 1)[-1]), published.newest if published else 0)
     settled = newest if published is None or plan.from_scratch else min(newest, published.newest)
-    total = int(np.sum(files.rows.column("rows").to_numpy()))
+    total = plan.listed.rows
     windows: set[tuple[str, int, int]] = set()
     for_each_slice, results, calls = 0, 0, 0
     states = {sli.name: sli.formula.states.values() for sli in config.declared}

@@ -17,7 +17,7 @@ from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 
 Stored = dict[str, Any]
 """A published state as read from JSON."""
-FORMAT = 7
+FORMAT = 8
 """The current format. If you change the columns of a table or the published state, raise it and add a step to STEPS."""
 UNNAMED = 4
 """The format of a state that does not name its format."""
@@ -58,6 +58,7 @@ STEPS: Mapping[int, Step] = {
         "and final hours that would change are held; the index of ids is written again when it is next needed",
         looks_ids_up=True,
     ),
+    7: Step("the table of the files seen is partitioned by week, and the published state has a digest of each week"),
 }
 """The step from each older format to the next."""
 

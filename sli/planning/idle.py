@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from sli.calendar.interval import END
+from sli.calendar.interval import BEGINNING, END
 from sli.config.model import Config
 from sli.logs.discovery import feedback_warnings
 from sli.logs.files import Inputs
 from sli.logs.listing import digest_of
 from sli.planning.late_feedback import Horizon
+from sli.planning.listing import MOST_FILES
 from sli.planning.plan import Plan
-
-MOST_FILES = 20_000
-"""With more files, listing all of them costs more than planning."""
 
 
 def idle_until(config: Config, inputs: Inputs, plan: Plan, newest: int) -> int | None:
@@ -27,7 +25,15 @@ def idle_until(config: Config, inputs: Inputs, plan: Plan, newest: int) -> int |
     """
     request = plan.request
     asked = request.part is not None or request.look_back is not None
-    if asked or plan.older or plan.left or plan.backfills or plan.declared != plan.extent or plan.gone:
+    if (
+        asked
+        or plan.since > BEGINNING
+        or plan.older
+        or plan.left
+        or plan.backfills
+        or plan.declared != plan.extent
+        or plan.gone
+    ):
         return None
     if inputs.tables or not inputs.files.usable.all() or feedback_warnings(config, inputs.feedback):
         return None

@@ -6,16 +6,18 @@ Limit: a plan says which results are computed, not which of them change.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from sli.calendar.interval import Interval, difference, intersection, iso, union
+from sli.calendar.interval import BEGINNING, END, Interval, difference, intersection, iso, union
+from sli.logs.files import Inputs
 from sli.masking import masked
 from sli.planning.changes import Cause, NewRows
 from sli.planning.costs import Costs
 from sli.planning.extent import Extent
 from sli.planning.formats import Migration
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
+from sli.planning.published import Listed
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write, plain
 from sli.planning.tasks import TaskSet
@@ -51,10 +53,16 @@ class Plan:
     tile: int
     """Length of a tile in microseconds."""
     with_predictions: tuple[Interval, ...]
-    """Tiles that may hold predictions."""
+    """Tiles that may hold predictions, by the files that are listed."""
     run_id: str
     rows_forever: int | None = None
     """How many rows there are if ids are looked up among all of them, however old; None: only among rows near."""
+    since: int
+    """Folders that do not matter from this week on are not listed; BEGINNING: all are."""
+    listed: Listed
+    """What is known of all files once the run is."""
+    inputs: Inputs = field(repr=False, compare=False)
+    """The files there are now."""
     costs: Costs | None = None
     """What amending and recomputing cost, if both are possible: a run takes the cheaper way."""
     tables: tuple[str, ...] = ()
@@ -207,7 +215,15 @@ class Plan:
     @property
     def tiles_total(self) -> int:
         """How many tiles may hold predictions."""
-        return sum((i.end - i.start) // self.tile for i in self.with_predictions)
+        return self.listed.tiles
+
+    @property
+    def reads_from(self) -> int:
+        """No task reads rows before this instant."""
+        tasks = (task for task_set in self.task_sets for task in task_set.tasks)
+        return min(
+            (times.start for task in tasks for times in (task.prediction_times, task.feedback_times)), default=END
+        )
 
     def to_dict(self) -> dict[str, object]:
         """The plan as plain values, instants as ISO 8601."""
@@ -222,6 +238,7 @@ class Plan:
                 for c in self.causes
             ],
             "tables": [masked(table) for table in self.tables],
+            "listed_since": iso(self.since) if self.since > BEGINNING else None,
             "tiles": self.tiles,
             "tiles_total": self.tiles_total,
             "recompute": plain(self.to_recompute),

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sli.calendar.interval import ALWAYS, Interval, difference, intersection, iso, union
+from sli.calendar.interval import ALWAYS, BEGINNING, Interval, difference, intersection, iso, union
 from sli.config.model import Config
 from sli.errors import StoreError
+from sli.logs.dated import week_text
 from sli.logs.files import Inputs
 from sli.planning.changes import Cause, NewRows, causes_of, new_rows_of
 from sli.planning.costs import Costs, amounts
@@ -22,9 +23,10 @@ from sli.planning.extent import Extent
 from sli.planning.formats import Migration
 from sli.planning.late_feedback import Horizon
 from sli.planning.ledger import Ledger, ledger_of, tiles_with_predictions, whole_tiles
+from sli.planning.listing import NeedsOlder, digest_of, week_digests
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks, lacks_any
 from sli.planning.plan import Plan
-from sli.planning.published import Published
+from sli.planning.published import Listed, Published
 from sli.planning.reach import Reach
 from sli.planning.request import Backfill, Request
 from sli.planning.stages import Amend, Fill, Group, Recompute, RollUp, Write
@@ -54,11 +56,15 @@ def plan(
     """Decide what to recompute. `inputs` are the files there are, `seen` those that the published run saw.
 
     `moved`: tiles with predictions that win or lose to rows in other tiles, and did not when they were published.
-    Raises StoreError if the as_of is older than published and the store must be migrated first.
+    Raises StoreError if the as_of is older than published and the store must be migrated first, and NeedsOlder if tasks
+    need rows of files that are not listed.
     """
     if published is not None:
         request = request.not_before(published.as_of)
-    return _Planner(config, inputs, published, seen, request, approach, moved).plan()
+    made = _Planner(config, inputs, published, seen, request, approach, moved).plan()
+    if made.reads_from < inputs.since:
+        raise NeedsOlder(made.reads_from)
+    return made
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,12 @@ class _Planner:
             migration=self.migration,
             tile=config.tile,
             with_predictions=tuple(self.with_predictions),
-            run_id=_run_id(config, self.inputs, request),
+            run_id=_run_id(config, self.listed, request),
             rows_forever=self.rows_forever,
             costs=self.costs,
+            since=self.inputs.since,
+            listed=self.listed,
+            inputs=self.inputs,
             tables=self.inputs.tables,
         )
 
@@ -173,13 +182,26 @@ class _Planner:
         if self.amendable is None:
             return None
         stale = self.ledger.does.of(RECOMPUTE, CONFIRM)
-        found = amounts(self.config, self.inputs, self.causes, self.amendable, stale, self.with_predictions)
-        return found.costs
+        others = self.listed.tiles - _count(intersection(self.with_predictions, stale), self.config.tile)
+        return amounts(self.config, self.inputs, self.causes, self.amendable, stale, others).costs
 
     @property
     def new_rows(self) -> NewRows | None:
         """The new rows, if tiles are amended by them."""
         return self.amendable if self.costs is not None and self.costs.amends else None
+
+    @cached_property
+    def listed(self) -> Listed:
+        """What is known of all files: of those that are not listed what the published run knew."""
+        config, inputs, published = self.config, self.inputs, self.published
+        weeks, now = week_digests(config, inputs), _amounts(inputs, self.with_predictions, config.tile)
+        if published is None or inputs.since == BEGINNING:
+            return Listed(at=self.request.as_of, weeks=weeks, **now)
+        before, first = published.listed, week_text(inputs.since)
+        then = _amounts(self.seen, tiles_with_predictions(config, self.seen, published.as_of), config.tile)
+        unlisted = {week: digest for week, digest in before.weeks.items() if week < first}
+        all_files = {name: getattr(before, name) - then[name] + amount for name, amount in now.items()}
+        return Listed(at=before.at, weeks={**unlisted, **weeks}, **all_files)
 
     @property
     def tile_stages(self) -> Iterator[Recompute | Amend | Fill]:
@@ -309,7 +331,16 @@ def _newly_final(config: Config, basis: Published | None, as_of: int) -> Interva
     return None
 
 
-def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
+def _count(tiles: Iterable[Interval], tile: int) -> int:
+    return sum((interval.end - interval.start) // tile for interval in tiles)
+
+
+def _amounts(inputs: Inputs, tiles: Iterable[Interval], tile: int) -> dict[str, int]:
+    """How much there is of these files, by the fields of `Listed`."""
+    return {"files": len(inputs.files), "rows": inputs.predictions.row_count, "tiles": _count(tiles, tile)}
+
+
+def _run_id(config: Config, listed: Listed, request: Request) -> str:
     """The id of a run, a hash of its content: the same request for the same files has the same id."""
     content = [
         config.base,
@@ -317,7 +348,7 @@ def _run_id(config: Config, inputs: Inputs, request: Request) -> str:
         [sli.objective.text if sli.objective else None for sli in config.declared],
         [list(columns) for columns in config.slice_sets],
         [grain.name for grain in config.all_grains],
-        inputs.digest,
+        digest_of(listed.weeks),
         [request.part.start, request.part.end] if request.part else None,
         request.backfill.id if request.backfill else None,
         request.look_back,

@@ -9,13 +9,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from sli.calendar.interval import Interval
+from sli.calendar.interval import BEGINNING, Interval
 from sli.engine.storage import message_of
 from sli.errors import StoreError
 from sli.planning import formats
 from sli.planning.extent import Extent
 from sli.planning.needs import Needs
 from sli.planning.request import Backfill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What a run keeps of the files that a later one need not list."""
+
+    at: int = BEGINNING
+    """The as_of of the last run that listed everything."""
+    weeks: Mapping[str, str] = field(default_factory=dict)
+    """A digest of the files of each week (see `listing`)."""
+    tiles: int = 0
+    """How many tiles may hold predictions."""
+    files: int = 0
+    """How many files both logs have."""
+    rows: int = 0
+    """How many rows the predictions log has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +64,8 @@ class Published:
     """The zone of the days; empty in a store of an older format."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """The version of each other table that this publication rests on."""
+    listed: Listed = field(default_factory=Listed)
+    """What it knew of all files."""
     format: int = field(default_factory=lambda: formats.FORMAT)
     """The format of the store when it was read; `to_json` writes the current format."""
 
@@ -75,6 +93,7 @@ class Published:
             Backfill(entry["id"], Interval(**entry["interval"]), tuple(entry["slis"]), entry["done"])
             for entry in tree.get("backfills", ())
         )
+        tree["listed"] = Listed(**tree.get("listed", {}))
         for name in ("states", "grains"):
             tree[name] = tuple(tree[name])
         tree["slice_sets"] = tuple(tuple(columns) for columns in tree["slice_sets"])

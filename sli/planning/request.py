@@ -74,6 +74,8 @@ class Request:
     """Whether the backfill began in an earlier run. If it is then no longer published, another process finished it."""
     future: bool = False
     """Whether an as_of in the future is allowed."""
+    full_listing: bool = False
+    """Whether every folder of the logs is listed."""
 
     @property
     def slis(self) -> tuple[str, ...]:

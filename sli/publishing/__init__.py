@@ -17,5 +17,6 @@ that imports `deltalake`, and the only one that writes to the store.
 - `turns`: one run at a time works on a store.
 - `ids`: the index of ids in the store.
 - `unchanged`: whether the next run finds nothing to do, told without reading a table.
+- `files_seen`: what a run changes in the table of the files that it saw.
 - `commit`: what a run writes to each table, and the state for the next plan.
 """

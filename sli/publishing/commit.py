@@ -44,10 +44,8 @@ class Staged:
     audit: pa.Table
     same_audit: bool
     """Whether the audit equals the published one."""
-    inputs: Inputs
-    """The files there are now."""
-    seen: Inputs
-    """The files that the published run saw."""
+    files_seen: Iterable[tuple[pa.Table, Replacing]]
+    """The rows that it writes to table `inputs`, and the partitions that they replace."""
     idle: Idle | None
     """When the next run has nothing to do, if that can be said."""
 
@@ -72,6 +70,7 @@ def next_state(config: Config, transaction: Transaction, plan: Plan, newest: int
         audit_sequence=transaction.sequence,
         id_hash=id_hash,
         timezone=config.timezone,
+        listed=plan.listed,
     )
 
 
@@ -102,11 +101,15 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     return True
 
 
+RUN_FIELDS = ("sequence", "run_id", "as_of", "audit_sequence", "versions", "listed")
+"""What differs in the states of two runs although the second one changes nothing."""
+
+
 def _same_state(before: Published | None, state: Published) -> bool:
-    """Whether two states are equal, apart from the fields that differ in each run."""
+    """Whether two states are equal, apart from RUN_FIELDS."""
     if before is None:
         return False
-    run_fields = {name: getattr(before, name) for name in ("sequence", "run_id", "as_of", "audit_sequence", "versions")}
+    run_fields = {name: getattr(before, name) for name in RUN_FIELDS}
     return replace(state, **run_fields) == before
 
 
@@ -123,11 +126,7 @@ def _writes(
     if staged.forgotten:
         yield "keys", schemas.ID_INDEX.empty_table(), staged.forgotten
     yield from (("keys", rows, None) for rows in staged.index)
-    new = staged.inputs.added_to(staged.seen)
-    if new is None or "inputs" not in transaction.versions:
-        yield "inputs", pa.Table.from_batches([staged.inputs.files.rows]), "all"
-    elif len(new):
-        yield "inputs", pa.Table.from_batches([new.rows]), None
+    yield from (("inputs", rows, replacing) for rows, replacing in staged.files_seen)
     sequence = transaction.sequence
     yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
     revisions = tuple(file for written in staged.changes.revisions for file in written.files)

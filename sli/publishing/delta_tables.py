@@ -175,9 +175,12 @@ class Table:
     ) -> pa.Table:
         """Those of the columns that the table has (default: all), of the rows and files chosen. Raises StoreError."""
         with table_errors(self.uri, "read"):
-            whole = columns is None and only is None and not self._table.metadata().partition_columns
-            if whole and len(self._table.file_uris()) <= FEW_FILES:
-                return self._rows_of_few()
+            partitions = set(self._partition_by)
+            if only is None and (not partitions if columns is None else partitions.isdisjoint(columns)):
+                files = self._table.file_uris(file_pruning_predicate=list(within) or None)
+                if len(files) <= FEW_FILES:
+                    rows = self._rows_of_few(files)
+                    return rows if columns is None else rows.select([n for n in rows.schema.names if n in columns])
             return self._scanner(columns, only, within).to_table()
 
     def batches(self, columns: Collection[str], within: Within) -> Iterator[pa.Table]:
@@ -205,17 +208,19 @@ class Table:
             return None
         return pa_fs.SubTreeFileSystem(str(Path(self.uri).absolute()), pa_fs.LocalFileSystem())
 
-    def _rows_of_few(self) -> pa.Table:
-        """All rows of a table with few files, without a dataset, because a dataset imports pandas.
+    def _rows_of_few(self, files: Sequence[str]) -> pa.Table:
+        """The rows of a few files, given by their paths or URLs, without a dataset, because a dataset imports pandas.
 
-        A run that finds nothing to do reads only such tables, and the import would take a quarter of its time.
+        A run that finds nothing to do reads only so few, and the import would take a quarter of its time.
         """
         import pyarrow.fs as pa_fs
         import pyarrow.parquet as pq
         from deltalake.fs import DeltaStorageHandler
 
-        files = self.counts().select(["path", "size_bytes"])
-        sizes = {unquote(file["path"]): file["size_bytes"] for file in files.to_pylist()}
+        depth = len(self._partition_by) + 1
+        wanted = {"/".join(uri.rsplit("/", depth)[1:]) for uri in files}
+        paths = [(unquote(file["path"]), file["size_bytes"]) for file in self.counts().to_pylist()]
+        sizes = {path: size for path, size in paths if path in wanted}
         local = self._folder()
         folder = local or pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options, sizes))
 

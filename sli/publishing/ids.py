@@ -17,6 +17,7 @@ from sli.config.model import Config
 from sli.logs.files import Files, Inputs
 from sli.logs.log import Log, feedback_log, predictions_log
 from sli.matching.id_index import HASH, IdIndex, index_rows, kept_since, week_interval
+from sli.planning.listing import NeedsOlder
 from sli.planning.plan import Plan
 from sli.planning.reach import Reach
 from sli.publishing.parquet_files import Partition
@@ -38,6 +39,7 @@ class Ids:
         reach = Reach.of(config)
         self._since = kept_since(reach, published.as_of if published else plan.as_of)
         self._since_next = kept_since(reach, plan.as_of)
+        self._listed_since = inputs.since
         self._logs = [self._divided(files, before) for files, before in zip(inputs.logs, seen.logs, strict=True)]
 
     def _divided(self, files: Files, before: Files) -> tuple[Files, Files]:
@@ -49,9 +51,11 @@ class Ids:
     def both(self) -> tuple[IdIndex, IdIndex]:
         """The index of the predictions and that of the feedback, written if the store lacks them.
 
-        Raises UnreadableFiles.
+        Raises UnreadableFiles, and NeedsOlder if older files may have ids that it lacks.
         """
         if not (self._scratch or self._stored):
+            if self._since < self._listed_since:
+                raise NeedsOlder(self._since)
             known_files = (file for known, _ in self._logs for file in known)
             tables = index_rows(self._config, known_files, self._since)
             self._transaction.write("keys", next(tables, ID_INDEX.empty_table()), replacing="all")
@@ -71,6 +75,7 @@ class Ids:
             remembers=self._remembers,
             indexed=files[0],
             rest=files[1],
+            listed_since=self._listed_since,
         )
 
     @property

@@ -26,7 +26,7 @@ LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
     "keys": (schemas.ID_INDEX, ["log", "week"]),
-    "inputs": (schemas.INPUTS, []),
+    "inputs": (schemas.INPUTS, ["week"]),
     "audit": (schemas.AUDIT, []),
     "revisions": (schemas.REVISIONS, ["grain"]),
     "runs": (schemas.RUNS, []),

@@ -4,6 +4,7 @@ It may import `publishing` and the wings below it. It must not import `reading` 
 
 - `recompute`: a run, from top to bottom; `execute`: the stages of its plan.
 - `preview`: what a run would do, without doing it.
+- `listed`: the files that a run works with.
 - `known`: what the stages of a run work with, and what is known after some of them.
 - `hour_tiles`: the stages that recompute, fill or amend hour tiles.
 - `windows`: the stage that rolls up windows, and what that changes.

@@ -15,6 +15,7 @@ from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
 from sli.publishing.audit import audit_rows, current_audit, newly_bad, same_audit, unsliced_rows
 from sli.publishing.commit import Staged, commit, next_idle, next_state
+from sli.publishing.files_seen import files_seen
 from sli.runs.hour_tiles import amend_tiles, fill_tiles, known_before, recompute_tiles
 from sli.runs.known import Known, Work, step
 from sli.runs.outcome import Outcome, nothing_counts_warnings
@@ -57,6 +58,7 @@ def write_tables(work: Work, known: Known) -> Known:
     config, transaction, plan, outcome = work.config, work.transaction, known.plan, known.outcome
     audit = _audit(work, known)
     before = transaction.rows("audit", only=current_audit(transaction.published))
+    anew = plan.migration is not None or "inputs" not in transaction.versions
     staged = Staged(
         changes=outcome.changes,
         tiles=None if known.hours is None else known.hours.written,
@@ -66,8 +68,7 @@ def write_tables(work: Work, known: Known) -> Known:
         forgotten=work.ids.forgotten,
         audit=audit,
         same_audit=same_audit(audit, before),
-        inputs=work.inputs,
-        seen=work.seen,
+        files_seen=files_seen(config, work.inputs, work.seen, anew),
         idle=next_idle(config, plan, work.inputs, known.newest),
     )
     with step(work.progress, "writing"):

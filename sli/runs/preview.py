@@ -5,10 +5,13 @@ It reads listings and footers of files and writes nothing. Limit: which results 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import Duration
@@ -19,6 +22,7 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.connection import connect, task_error
 from sli.logs.agreement import with_usable_slices
+from sli.logs.dated import week_of
 from sli.logs.discovery import check_usable, discover
 from sli.logs.files import LogFile
 from sli.logs.log import logs_of
@@ -26,11 +30,14 @@ from sli.logs.reader import count_sql
 from sli.matching.execute import check_cluster
 from sli.planning.as_of import as_of_instant, check_published
 from sli.planning.expected import Expected, expected
+from sli.planning.listing import NeedsOlder, listed_since
 from sli.planning.plan import Plan
 from sli.planning.planner import plan as plan_request
+from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.publishing.rows import text_counts
 from sli.publishing.store import Store
+from sli.runs.listed import list_logs
 from sli.tiles.dry_run import check_names, check_states
 
 
@@ -41,6 +48,7 @@ def plan(
     look_back: str | Duration | None = None,
     settings: Sequence[str] = (),
     future: bool = False,
+    full_listing: bool = False,
 ) -> Plan:
     """Return what `run` with the same arguments would do: which hours it recomputes and why.
 
@@ -52,7 +60,7 @@ def plan(
     (1, ['first run: predictions', 'first run: feedback'])
     """
     config = load_config(config, settings)
-    return current_plan(config, request_of(config.since_instant, config.zone, as_of, look_back, future))
+    return current_plan(config, request_of(config.since_instant, config.zone, as_of, look_back, future, full_listing))
 
 
 def current_plan(config: Config, request: Request) -> Plan:
@@ -60,13 +68,21 @@ def current_plan(config: Config, request: Request) -> Plan:
     store = Store(config.store, config.storage)
     published = store.published()
     check_published(published, request, store.root)
-    seen = store.inputs(published)
-    inputs = discover(config, seen)
-    check_names(config, inputs)
-    check_usable(inputs)
-    config = with_usable_slices(config, inputs)
-    check_states(config, inputs.predictions)
-    return plan_request(config, inputs, published, seen, request)
+    since, rows = listed_since(config, published, request), functools.partial(_published_rows, store, published)
+    while True:
+        seen, inputs = list_logs(config, rows, since)
+        check_names(config, inputs)
+        check_usable(inputs)
+        usable = with_usable_slices(config, inputs)
+        check_states(usable, inputs.predictions)
+        try:
+            return plan_request(usable, inputs, published, seen, request)
+        except NeedsOlder as older:
+            since = week_of(older.since)
+
+
+def _published_rows(store: Store, published: Published | None, name: str, *chosen: Any) -> pa.Table:
+    return store.rows(name, published, *chosen)
 
 
 def expected_results(config: Config, plan: Plan) -> Expected:
@@ -77,8 +93,7 @@ def expected_results(config: Config, plan: Plan) -> Expected:
     if published is not None and not plan.from_scratch:
         rows = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
         slices = text_counts(rows.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
-    inputs = discover(config, store.inputs(published))
-    return expected(with_usable_slices(config, inputs), plan, inputs, published, slices)
+    return expected(with_usable_slices(config, plan.inputs), plan, published, slices)
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,11 @@ def check_reachable(config: Config) -> None:
     check_cluster(config)
 
 
-def request_of(since: int, zone: Zone, as_of: When, look_back: str | Duration | None, future: bool) -> Request:
+def request_of(
+    since: int, zone: Zone, as_of: When, look_back: str | Duration | None, future: bool, full_listing: bool
+) -> Request:
     """The request of a run with these arguments. Raises ConfigError."""
     back = None if look_back is None else duration_of("look_back", look_back).micros
-    return Request(as_of_instant(since, zone, as_of, future), back, now=as_of is None, future=future)
+    return Request(
+        as_of_instant(since, zone, as_of, future), back, now=as_of is None, future=future, full_listing=full_listing
+    )

@@ -16,17 +16,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sli.calendar.duration import Duration
-from sli.calendar.interval import iso
+from sli.calendar.interval import END, iso
 from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.interrupts import signals_first
 from sli.errors import ConflictError
 from sli.logs.agreement import nested_types, with_usable_slices
-from sli.logs.discovery import check_usable, discover, feedback_warnings
+from sli.logs.dated import week_of
+from sli.logs.discovery import check_usable, feedback_warnings
 from sli.logs.files import Inputs, Problem, UnreadableFiles
 from sli.matching.execute import check_cluster, one_cluster
 from sli.planning.as_of import check_publication, latest_as_of
+from sli.planning.listing import NeedsOlder, listed_since
 from sli.planning.plan import Plan
 from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
@@ -35,6 +37,7 @@ from sli.publishing import turns
 from sli.publishing.store import Store
 from sli.publishing.transaction import Transaction
 from sli.runs.known import Progress, TooLarge, Work, step
+from sli.runs.listed import list_logs
 from sli.runs.outcome import Outcome, nothing_done
 from sli.runs.preview import request_of
 from sli.slis.states import CannotAmend
@@ -56,13 +59,15 @@ def run(
     progress: Progress | None = None,
     future: bool = False,
     undo_future: bool = False,
+    full_listing: bool = False,
 ) -> Outcome:
     """Bring the tables up to date with the logs, as known at `as_of` (default: now), and return what changed.
 
     With `look_back`, for example `1d`, a run recomputes only stale hours of that last stretch before the newest
     published hour; older stale hours wait for a run without it, and hours that were never published are always
     computed. `future` allows an `as_of` in the future, where nothing is published as of today; `undo_future` first
-    takes back what was published as of the future. Raises SliError.
+    takes back what was published as of the future. With `full_listing` every folder of the logs is listed, as in the
+    first run of a day; otherwise those named by dates are left out that are too old to matter. Raises SliError.
 
     >>> import sli
     >>> outcome = sli.run(config, as_of="2024-01-16")
@@ -73,7 +78,7 @@ def run(
     """
     began = time.monotonic()
     config = load_config(config, settings)
-    request = request_of(config.since_instant, config.zone, as_of, look_back, future)
+    request = request_of(config.since_instant, config.zone, as_of, look_back, future, full_listing)
     if undo_future and (before := Store(config.store, config.storage).undo_after(latest_as_of())):
         LOG.info(f"took back what was published as of the future; the results are as of {iso(before.as_of)} again")
     outcome = carry_out(config, request, progress)
@@ -119,6 +124,8 @@ class Learned:
     broken: Mapping[str, Problem] = field(default_factory=dict)
     """Files that are broken although their footer can be read."""
     approach: Approach = field(default_factory=Approach)
+    since: int = END
+    """The first instant of which a run needs rows, as far as earlier attempts found out."""
 
 
 def _attempt_until_nothing_new(
@@ -138,6 +145,8 @@ def _attempt_until_nothing_new(
                 raise error.error from None
             learned = replace(learned, approach=replace(learned.approach, split=2 * learned.approach.split))
             LOG.warning("a task takes more than `memory:` (%s), so tasks are halved", error.error.found)
+        except NeedsOlder as older:
+            learned = replace(learned, since=older.since)
         except UnreadableFiles as error:
             if error.files.keys() <= learned.broken.keys():
                 raise
@@ -147,7 +156,7 @@ def _attempt_until_nothing_new(
 def _attempt(
     config: Config, request: Request, learned: Learned, turn: turns.Turn, progress: Progress, began: float
 ) -> Outcome:
-    transaction, seen, inputs = _discover(config, request, learned.broken, progress)
+    transaction, seen, inputs = _discover(config, request, learned, progress)
     unsliced, config = nested_types(config, inputs), with_usable_slices(config, inputs)
     plan_with = functools.partial(plan_request, config, inputs, transaction.published, seen, request, learned.approach)
     plan = plan_with()
@@ -173,13 +182,14 @@ def _attempt(
 
 
 def _discover(
-    config: Config, request: Request, broken: Mapping[str, Problem], progress: Progress
+    config: Config, request: Request, learned: Learned, progress: Progress
 ) -> tuple[Transaction, Inputs, Inputs]:
     """A transaction, the files that the published run saw, and the files that there are now. Raises SliError."""
     with step(progress, "listing files"):
         transaction = Transaction(Store(config.store, config.storage))
-        seen = Inputs.of_rows(transaction.rows("inputs"))
-        inputs = discover(config, seen).without(broken)
+        since = min(listed_since(config, transaction.published, request), week_of(learned.since))
+        seen, inputs = list_logs(config, transaction.rows, since)
+        inputs = inputs.without(learned.broken)
     check_names(config, inputs)
     check_usable(inputs)
     check_publication(transaction.published, request, config.store)

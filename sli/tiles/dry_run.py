@@ -24,7 +24,7 @@ from sli.engine.trust import check_code_allowed
 from sli.errors import ConfigError, nearest
 from sli.logs.damaged import reading
 from sli.logs.fields import HIVE, columns_of, form_and_type, is_text, type_of
-from sli.logs.files import Inputs, LogFile
+from sli.logs.files import Files, Inputs, LogFile
 from sli.logs.log import Log, logs_of, predictions_log
 from sli.logs.reader import rows_sql
 from sli.matching.pairs import pairs_sql
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def check_states(config: Config, files: Iterable[LogFile]) -> None:
+def check_states(config: Config, files: Files) -> None:
     """Try the SQL of every state on an empty table with the logs' types. Raises ConfigError."""
-    files = [file for file in files if file.usable]
-    if not files:
+    first = files.first_usable
+    if first is None:
         return
-    first = files[0]
     _check_numbers(config.edges, predictions_log(config), config.declared, first)
-    _check_partitions(config.edges, files)
+    if config.edges:
+        _check_partitions(config.edges, files.take(files.usable))
     _try(_Trial(_what_decides(config, first), config, first))
 
 

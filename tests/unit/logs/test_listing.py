@@ -240,7 +240,7 @@ def test_what_is_asked_of_all_files_is_what_each_of_them_says(seed: int) -> None
 def test_what_tells_a_run_from_another_are_paths_fingerprints_and_problems() -> None:
     first, other = (LogFile("predictions", path, "1", 1) for path in ("ab", "c"))
     told = {
-        Inputs.of(each).digest
+        Inputs.of(each).files.digest
         for each in (
             [],
             [first],
@@ -252,7 +252,7 @@ def test_what_tells_a_run_from_another_are_paths_fingerprints_and_problems() -> 
         )
     }
     assert len(told) == 7
-    assert Inputs.of([first, other._replace(rows=3)]).digest in told
+    assert Inputs.of([first, other._replace(rows=3)]).files.digest in told
 
 
 @pytest.mark.parametrize("seed", range(80))

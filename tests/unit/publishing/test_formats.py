@@ -29,7 +29,7 @@ from sli.errors import StoreError
 from sli.judging.compare import compare_slices
 from sli.planning import formats
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
-from sli.planning.published import Published
+from sli.planning.published import Listed, Published
 from sli.planning.request import Backfill
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.reading.verify import verify
@@ -41,7 +41,7 @@ AS_OF = make_store.BEGIN + timedelta(days=4)
 KEEPS_OUTCOMES = 6
 """The first format of which the store here was written by a version that keeps outcomes in each tile."""
 WRITTEN_BY = {int(path.name.split(".")[0].rsplit("-", 1)[1]): path for path in FIXTURES.glob("store-format-*")}
-SHAPE = "f24361d9b36c"
+SHAPE = "bf9942b25b7f"
 """Hash of the columns of all tables, and of the keys of the published state, in this format."""
 
 
@@ -241,10 +241,11 @@ def test_whoever_changes_what_is_stored_gives_it_a_new_format() -> None:
     shape = {
         "tables": {name: [str(schema), partitions] for name, (schema, partitions) in LAYOUT.items()},
         "state": {
-            kind.__name__: [field.name for field in fields(kind)] for kind in (Published, Needs, Interval, Backfill)
+            kind.__name__: [field.name for field in fields(kind)]
+            for kind in (Published, Needs, Interval, Backfill, Listed)
         },
     }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]
-    assert (formats.FORMAT, digest) == (7, SHAPE), (
+    assert (formats.FORMAT, digest) == (8, SHAPE), (
         "add a format and a step to planning/formats.py, and a store of it here"
     )

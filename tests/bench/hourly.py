@@ -31,7 +31,7 @@ from sli.config.load import checked
 config = checked(json.loads(sys.argv[1]))
 if profiled := sys.argv[3:]:
     import cProfile, pstats
-    profile = cProfile.Profile(time.process_time)
+    profile = cProfile.Profile(time.process_time)  # of all threads; it makes many small calls look dear
     profile.enable()
 began = time.perf_counter()
 outcome = sli.run(config, as_of=sys.argv[2])

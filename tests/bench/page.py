@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from plots import DOCS, HERE, Figures, plot_full, plot_reading
+from plots import DOCS, HERE, Figures, plot_full, plot_reading, plot_results
 
 INTRODUCTION = """# Benchmarks
 
@@ -32,6 +32,9 @@ FASTER = {
     "NannyML": BARE,
 }
 """Why a peer can be faster."""
+WHOLE = "it gives values alone: no intervals, no states to go on from in the next hour, no audit, nothing published"
+SAME = {"DuckDB": WHOLE, "Polars": WHOLE, "pandas": WHOLE}
+"""Why a peer can be faster at the whole job."""
 SCENARIOS = {
     "plain": "Clean logs: accuracy, precision and recall per hour, per day and since deployment",
     "settled": "The same, overall and per region, from logs with duplicate predictions and corrected labels",
@@ -91,22 +94,93 @@ def measured_on(of: Figures) -> list[str]:
     return ["", f"*{on['date']}, commit {on['commit']}, {where}; {versions}.*"]
 
 
+def in_short() -> list[str]:
+    """The headline: the whole job, the hourly run, reading."""
+    lines = ["## In short", ""]
+    if runs := results("whole-"):
+        lines += [_whole_in_short(runs[-1])]
+    if found := results("flat-"):
+        shortest, longest = found[-1]["histories"][0], found[-1]["histories"][-1]
+        lines += [
+            f"- **An hourly run** of {found[-1]['hourly_predictions']:,} predictions takes "
+            f"{median(longest['seconds'])} after {longest['history_days']} days, "
+            f"{median(shortest['seconds'])} after {shortest['history_days']}."
+        ]
+    elif found := [each for each in results("hourly-") if each["histories"]]:
+        longest = found[-1]["histories"][-1]
+        lines += [
+            f"- **An hourly run** of {found[-1]['hourly_predictions']:,} predictions takes "
+            f"{median(longest['seconds'])} after {longest['history_days']} days."
+        ]
+    for found in results("reading"):
+        size = found["sizes"][-1]
+        times = {name: median(each["seconds"]) for name, each in size["readers"].items()} | size["failed"]
+        ours = times.pop("sli")
+        others = "; ".join(f"{name}: {answer}" for name, answer in times.items())
+        lines += [
+            f"- **Reading** accuracy since deployment of {count(size['predictions'])} predictions takes {ours}, "
+            f"because it is published already. By a query over the logs, {others}."
+        ]
+    return lines
+
+
+def _whole_in_short(run: Figures) -> str:
+    """One line of the whole job at its largest size."""
+    peers = dict(run["peers"])
+    ours = peers.pop("sli")
+    answers = [f"{name} {median(of['seconds'])}, {memory_of(of['peak_mb']['median'])}" for name, of in peers.items()]
+    answers += [f"{name} {why}" for name, why in run["failed"].items()]
+    ahead = [name for name, of in peers.items() if of["times_sli"] < 1]
+    verdict = f"faster than sli, below says why: {', '.join(ahead)}" if ahead else "none is faster than sli"
+    return (
+        f"- **The whole job** over {count(run['predictions'])} predictions of 30 days, {run['values']:,} values: sli "
+        f"{median(ours['seconds'])}, {memory_of(ours['peak_mb']['median'])}. By hand: {'; '.join(answers)} ({verdict})."
+    )
+
+
+def whole_job() -> list[str]:
+    runs = results("whole-")
+    rounds = " / ".join(str(len(run["peers"]["sli"]["seconds"]["rounds"])) for run in runs)
+    lines = [
+        "## The whole job",
+        "",
+        "30 days, 12 binary SLIs of which three are distributions (ROC AUC, average precision, a quantile), overall, "
+        "by region and by device (56 slices), for each hour, day, week, month, since deployment, and the last 7 days "
+        "every day. By hand means a script that one good person writes in half a day; all values are equal, scores are "
+        f"not rounded. Each cell: time, time / sli's time, peak memory; medians of {rounds} rounds.",
+    ]
+    lines += _of_peers(runs) + _faster(runs, SAME)
+    for run in runs:
+        peers = {name: of for name, of in run["peers"].items() if "cpu" in of}
+        used = ", ".join(f"{name} {of['cpu']['median']:,.0f}" for name, of in peers.items())
+        lines += [f"- Seconds of CPU at {count(run['predictions'])}, imports too: {used}."]
+    phases = sorted(runs[-1]["peers"]["sli"].get("phases", {}).items(), key=lambda phase: -phase[1])
+    if phases:
+        steps = ", ".join(f"{name} {used:.1f}" for name, used in phases if used >= 0.1)
+        lines += [f"- sli's seconds of CPU at {count(runs[-1]['predictions'])} by step: {steps}."]
+    return [*lines, *measured_on(runs[-1])]
+
+
 def full() -> list[str]:
-    lines = ["## 1. Full recompute", "", "![seconds by size](benchmarks-full.png)"]
+    lines = ["## Full recompute", "", "![seconds by size](benchmarks-full.png)"]
     for scenario, words in SCENARIOS.items():
         runs = [each for each in results("full-") if each["scenario"] == scenario]
         if not runs:
             continue
-        peers = list(dict.fromkeys(peer for run in runs for peer in [*run["peers"], *run["failed"]]))
         rounds = " / ".join(str(len(run["peers"]["sli"]["seconds"]["rounds"])) for run in runs)
-        versions = {p: of["version"] for run in runs for p, of in run["peers"].items() if "version" in of}
         lines += ["", f"**{words}.** Each cell: time, time / sli's time, peak memory; medians of {rounds} rounds."]
-        lines += table(
-            ["", *(count(run["predictions"]) for run in runs)],
-            [[f"{peer} {versions.get(peer, '')}".strip(), *(_peer(run, peer) for run in runs)] for peer in peers],
-        )
-        lines += [*_aims(runs), *_faster(runs), *measured_on(runs[-1])]
+        lines += [*_of_peers(runs), *_aims(runs), *_faster(runs, FASTER), *measured_on(runs[-1])]
     return lines
+
+
+def _of_peers(runs: list[Figures]) -> list[str]:
+    """A row a peer, a column a size."""
+    peers = list(dict.fromkeys(peer for run in runs for peer in [*run["peers"], *run["failed"]]))
+    versions = {p: of["version"] for run in runs for p, of in run["peers"].items() if "version" in of}
+    return table(
+        ["", *(count(run["predictions"]) for run in runs)],
+        [[f"{peer} {versions.get(peer, '')}".strip(), *(_peer(run, peer) for run in runs)] for peer in peers],
+    )
 
 
 def _peer(run: Figures, peer: str) -> str:
@@ -134,7 +208,7 @@ def _aims(runs: list[Figures]) -> list[str]:
     return lines
 
 
-def _faster(runs: list[Figures]) -> list[str]:
+def _faster(runs: list[Figures], reasons: dict[str, str]) -> list[str]:
     """Who is faster than sli, where and why."""
     lines = []
     for peer in dict.fromkeys(peer for run in runs for peer in run["peers"]):
@@ -143,19 +217,80 @@ def _faster(runs: list[Figures]) -> list[str]:
         if not ahead:
             continue
         only_small = any(size > max(ahead) for size in by_size)
-        why = "sli's fixed cost weighs more than the work" if only_small else FASTER[peer]
+        why = "sli's fixed cost weighs more than the work" if only_small else reasons[peer]
         lines.append(f"- {peer} is faster at {', '.join(map(count, ahead))}: {why}.")
     return lines
 
 
 def hourly() -> list[str]:
-    lines = ["## 2. An hourly run as the history grows"]
+    lines = ["## An hourly run", *_flat(), *_volume()]
     for found in results("hourly-"):
         by = f", overall and per {', '.join(found['slices'])}" if found["slices"] else ""
         lines += ["", f"**{found['hourly_predictions']:,} predictions an hour{by}**"]
         lines += _histories(found["histories"]) if found["histories"] else []
         lines += _late(found["late"]) if found["late"] else []
         lines += measured_on(found)
+    return lines
+
+
+def _flat() -> list[str]:
+    """The same hours after short and long histories."""
+    lines = []
+    for found in results("flat-"):
+        lines += [
+            "",
+            f"**{found['hourly_predictions']:,} predictions an hour, after short and long histories.** The hours that "
+            "come are the same for each; of older logs only some rows are there, but all files, windows and keys "
+            "of the index of ids.",
+        ]
+        lines += table(
+            ["days of history", "hourly run", "CPU, imports too", "peak", "time / that after the shortest"],
+            [
+                [
+                    str(each["history_days"]),
+                    median(each["seconds"]),
+                    median(each["cpu"]),
+                    memory_of(each["peak_mb"]["median"]),
+                    times(each["seconds_ratio"]["median"]),
+                ]
+                for each in found["histories"]
+            ],
+        )
+        longest = found["histories"][-1]
+        text = f"CPU of the run after {longest['history_days']} days / that after the shortest history"
+        lines += [aim(text, longest["cpu_ratio"]["median"], 1.1, "", False), *measured_on(found)]
+    return lines
+
+
+def _volume() -> list[str]:
+    """Everything, an hour more, two workers, a query."""
+    lines = []
+    for found in results("volume-"):
+        lines += [
+            "",
+            f"**{found['hourly_predictions']:,} predictions an hour, {found['days']} days, 7 binary SLIs of which one "
+            f"is a distribution, 56 slices, 4 grains.** An hour more changes {max(found['hours_recomputed'])} hours.",
+        ]
+        names = {"everything": "everything", "two_workers": "everything by two workers of 1 GB", "hour": "an hour more"}
+        lines += table(
+            ["", "time", "CPU, imports too", "peak"],
+            [
+                [
+                    words,
+                    median(found[name]["seconds"]),
+                    median(found[name]["cpu"]),
+                    memory_of(found[name]["peak_mb"]["median"]),
+                ]
+                for name, words in names.items()
+            ],
+        )
+        lines += [
+            aim("An hour more", found["hour"]["seconds"]["median"], 5, " s", False),
+            aim("Its peak", found["hour"]["peak_mb"]["median"] / 1000, 1, " GB", False),
+            aim("Two workers / one process", found["ratio"]["median"], 1.3, "", False),
+            aim("A query of the distribution over windows of 6 h", found["query"]["median"], 0.2, " s", False),
+            *measured_on(found),
+        ]
     return lines
 
 
@@ -212,7 +347,7 @@ def _late(late: list[Figures]) -> list[str]:
 
 
 def reading() -> list[str]:
-    lines = ["## 3. Reading accuracy since deployment", "", "![seconds to read](benchmarks-reading.png)"]
+    lines = ["## Reading accuracy since deployment", "", "![seconds to read](benchmarks-reading.png)"]
     for found in results("reading"):
         sizes = found["sizes"]
         readers = list(dict.fromkeys(reader for size in sizes for reader in size["readers"]))
@@ -252,7 +387,7 @@ def _answer(size: Figures, name: str, what: str) -> str:
 
 
 def memory() -> list[str]:
-    lines = ["## 4. Peak memory"]
+    lines = ["## Peak memory"]
     for found in results("memory"):
         limit = f"{found['limit_mib'] / 1024:g} GiB"
         lines += [
@@ -277,8 +412,32 @@ def memory() -> list[str]:
     return lines
 
 
+def many_results() -> list[str]:
+    lines = ["## Peak memory by the number of results"]
+    for found in results("results"):
+        lines += ["", "![peak memory by results](benchmarks-results.png)", ""]
+        lines += [f"More windows over the same logs, with `memory: {found['memory']}`:"]
+        lines += table(
+            ["results", "time", "CPU, imports too", "peak"],
+            [
+                [f"{each['results']:,}", seconds(each["seconds"]), seconds(each["cpu"]), memory_of(each["peak_mb"])]
+                for each in found["sizes"]
+            ],
+        )
+        lines += measured_on(found)
+    for found in results("wide"):
+        lines += [
+            "",
+            f"26 SLIs, 6 slicings and 7 grains over {count(found['predictions'])} predictions with `memory: "
+            f"{found['memory']}`: {found['results']:,} results, {seconds(found['seconds'])}, "
+            f"{memory_of(found['peak_mb'])}.",
+            *measured_on(found),
+        ]
+    return lines
+
+
 def scaling() -> list[str]:
-    lines = ["## 5. Workers"]
+    lines = ["## Workers"]
     for found in results("scaling"):
         constants, paper = found["constants"], found["paper"]
         lines += [
@@ -332,7 +491,7 @@ def scaling() -> list[str]:
 
 
 def fixed() -> list[str]:
-    lines = ["## 6. Fixed cost"]
+    lines = ["## Fixed cost"]
     for found in results("fixed"):
         starts = {name: each["median"] for name, each in found["starts"].items()}
         alone = starts.pop("python")
@@ -347,8 +506,12 @@ def fixed() -> list[str]:
     return lines
 
 
+RATIOS = {"all binary SLIs / accuracy alone": 3, "1,000 slices / none": 2}
+"""The most that one may take of what the other takes."""
+
+
 def pairs() -> list[str]:
-    lines = ["## 7. Many SLIs, many slices, schedules"]
+    lines = ["## Many SLIs, many slices, schedules"]
     for found in [*results("catalogue"), *results("scheduled")]:
         lines += table(
             [f"{count(found['predictions'])} predictions", "one", "other", "ratio"],
@@ -362,6 +525,9 @@ def pairs() -> list[str]:
                 for each in found["pairs"]
             ],
         )
+        for each in found["pairs"]:
+            if bound := next((bound for start, bound in RATIOS.items() if each["name"].startswith(start)), None):
+                lines += [aim(each["name"], each["ratio"]["median"], bound, "", False)]
         lines += measured_on(found)
     return lines
 
@@ -371,7 +537,7 @@ LIMITS = {"where": 1.1, "struct": 1.1, "ids as text": 1.1, "ids of two": 1.25}
 
 
 def shapes() -> list[str]:
-    lines = ["## 8. Logs as they are"]
+    lines = ["## Logs as they are"]
     for found in results("shapes"):
         lines += [f"A full recompute of {count(found['predictions'])} predictions, the same rows read by other keys:"]
         rows = [
@@ -396,7 +562,7 @@ def whole(value: float | None, most: str = "-") -> str:
 
 
 def differences() -> list[str]:
-    lines = ["## 9. Intervals of differences that share pairs"]
+    lines = ["## Intervals of differences that share pairs"]
     for found in results("differences"):
         sizes = sorted({each["n"] for each in found["rows"]})
         cells = {(each["sli"], each["case"], each["n"]): each for each in found["rows"]}
@@ -420,7 +586,7 @@ def differences() -> list[str]:
 
 
 def since_when() -> list[str]:
-    lines = ["## 10. Since when is it worse?"]
+    lines = ["## Since when is it worse?"]
     for found in results("since_when"):
         lines += [
             "",
@@ -485,10 +651,13 @@ def _shares(found: Figures) -> list[str]:
 
 
 SECTIONS: dict[str, Callable[[], list[str]]] = {
-    "full-": full,
-    "hourly-": hourly,
+    "whole-|flat-|hourly-|reading": in_short,
+    "whole-": whole_job,
+    "hourly-|flat-|volume-": hourly,
     "reading": reading,
+    "full-": full,
     "memory": memory,
+    "results|wide": many_results,
     "scaling": scaling,
     "fixed": fixed,
     "catalogue|scheduled": pairs,
@@ -504,6 +673,8 @@ def main() -> None:
     (DOCS / "benchmarks.md").write_text(re.sub(r"\n{3,}", "\n\n", text))
     if runs := results("full-"):
         plot_full(runs)
+    for found in results("results"):
+        plot_results(found["sizes"])
     if found := results("reading"):
         plot_reading([size for each in found for size in each["sizes"]])
 

@@ -59,11 +59,21 @@ def plot_reading(sizes: list[Figures]) -> None:
     article = json.loads((HERE / "article.json").read_text())
     for reader, times in article["seconds"].items():
         label = f"{reader}, as published in the article"
-        axis.plot(article["predictions"], times.model, times.timezone, "--", color=COLOURS[reader], lw=1, label=label)
+        axis.plot(article["predictions"], times, "--", color=COLOURS[reader], lw=1, label=label)
     axis.set_xlabel("predictions")
     axis.set_ylabel("seconds to read accuracy since deployment")
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _saved(figure, "reading")
+
+
+def plot_results(sizes: list[Figures]) -> None:
+    """Peak memory by the number of results."""
+    figure, axis = plt.subplots(figsize=(8, 4))
+    _line(axis, "sli", [(size["results"], dict.fromkeys(("min", "median", "max"), size["peak_mb"])) for size in sizes])
+    axis.set_ylim(100, 10_000)
+    axis.set_xlabel("results")
+    axis.set_ylabel("peak memory, MB")
+    _saved(figure, "results")
 
 
 def _line(axis: Any, name: str, points: list[tuple[int, Figures]]) -> None:

@@ -51,7 +51,7 @@ def of_sharing(
     correlation of two means of n1 and n2 pairs of which m are the same: r = m / sqrt(n1 n2) (Cochran 1977, Sampling
     Techniques, section 12.10, of overlapping samples). Count the pairs that the SLI rests on: those with a label for
     one that needs labels. The r of other SLIs than means is nearly this one where the shared pairs are like the others.
-    Simulated at 0.95 (docs/benchmarks.md, section 9), it holds the true difference in 93 to 98 of 100 cases; in 92 or
+    Simulated at 0.95 (docs/benchmarks.md), it holds the true difference in 93 to 98 of 100 cases; in 92 or
     93 of a 0.9-quantile of a slice unlike the whole, and of the log loss of a slice of 30 pairs.
 
     >>> whole = Values(*(np.array([x]) for x in (0.8, None, 0.775, 0.824, 0.0, np.nan, np.nan)))  # of 1,000 pairs

@@ -6,7 +6,7 @@ Limit: an answer is computed and not yet printed, as those of `answers`.
 from __future__ import annotations
 
 import argparse
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from sli.command.answers import Answer
@@ -57,10 +57,11 @@ def show_answer(options: argparse.Namespace, config: Config) -> Answer:
 
 
 def believed_at(config: Config, as_of: str | None) -> AbstractContextManager[None]:
-    """A context in which what was believed at that time is read. Raises SliError."""
+    """A context in which what was believed at that time is read, or what is published now. Raises SliError."""
     from sli.reading.publication import opened, pinned
 
-    return nullcontext() if as_of is None else pinned(opened(config, as_of))
+    # Its tables are opened once, whatever is asked of them.
+    return pinned(opened(config, as_of))
 
 
 def _table_lines(options: argparse.Namespace, config: Config) -> list[str]:

@@ -22,9 +22,14 @@ from generate import LABELLED, START
 from hourly import Service
 from measure import generated, record, spread
 
+from sli.config.load import checked
+from sli.matching.id_index import kept_since
+from sli.planning.reach import Reach
 from sli.schemas import ID_INDEX
 
 DAY = timedelta(days=1)
+HORIZON = "1d"
+"""So that labels come for hours of full logs alone."""
 KEYS = """
     SELECT '{log}' AS log, (tile // 168)::VARCHAR AS week, tile, (hash(tile * 1000003 + row) >> 1)::BIGINT AS key
     FROM range({first}, {end}) hours(tile), range({rows}) rows(row)
@@ -36,15 +41,17 @@ class Grown(Service):
 
     def __init__(self, folder: Path, logs: tuple[Path, Path], last: datetime, days: int) -> None:
         self.logs_by_age, self.last = logs, last
-        super().__init__(folder, logs[0], days, [], start=last + DAY - days * DAY)
+        super().__init__(folder, logs[0], days, [], start=last + DAY - days * DAY, horizon=HORIZON)
 
     def pass_hour(self) -> None:
         self.source = self.logs_by_age[self.now >= self.last]
         super().pass_hour()
 
     def add_keys(self, rows: int) -> None:
-        """Keys as if each hour before the last day had so many predictions more; weeks are written one by one."""
-        first, last = (int(time.timestamp()) // 3600 for time in (aware(self.start), aware(self.last)))
+        """Keys as if each hour before the last day had so many predictions more, of the weeks that the index keeps."""
+        start, last, now = (int(aware(time).timestamp()) for time in (self.start, self.last, self.now))
+        kept = kept_since(Reach.of(checked(self.tree)), now * 1_000_000) // 1_000_000
+        first, last = max(start, kept) // 3600, last // 3600
         for log, share in (("predictions", 1), ("feedback", LABELLED)):
             for begin in range(first // 168 * 168, last, 168):
                 span = {"first": max(first, begin), "end": min(last, begin + 168), "rows": int(rows * share)}
@@ -56,21 +63,22 @@ def aware(time: datetime) -> datetime:
     return datetime.fromisoformat(f"{time}Z")
 
 
-def flat(folder: Path, hourly: int, given: argparse.Namespace) -> dict[str, Any]:
+def flat(folder: Path, stores: Path, hourly: int, given: argparse.Namespace) -> dict[str, Any]:
     """Hours after each history, by turns."""
     days = max(given.history) - 1
-    last = START + days * DAY
-    thin = generated(folder, "--predictions", str(given.thin * 24 * days), "--days", str(days))
-    full = generated(folder, "--predictions", str(hourly * 48), "--days", "2", "--first-day", str(days))
-    stores = folder / f"flat-{hourly}-{datetime.now():%Y%m%dT%H%M%S}"
-    services = {history: Grown(stores / f"{history}d", (thin, full), last, history) for history in given.history}
+    last, horizon = START + days * DAY, ["--horizon", HORIZON]
+    thin = generated(folder, "--predictions", str(given.thin * 24 * days), "--days", str(days), *horizon)
+    full = generated(folder, "--predictions", str(hourly * 48), "--days", "2", "--first-day", str(days), *horizon)
+    services = {
+        history: Grown(stores / f"{hourly}-{history}d", (thin, full), last, history) for history in given.history
+    }
     for service in services.values():
         service.run()
         service.pass_hour()
         service.run()  # writes the index of ids
         service.add_keys(hourly - given.thin)
         service.pass_hour()
-        service.run()  # forgets the weeks that are too old
+        service.run()
     runs: dict[int, list[dict[str, Any]]] = {history: [] for history in services}
     for _ in range(given.rounds):
         for history, service in services.items():
@@ -98,9 +106,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="keep logs and stores here (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
+    # Beside the logs, since services link to their files.
+    with tempfile.TemporaryDirectory(prefix="sli-bench-", dir=given.folder) as temporary:
         for hourly in given.hourly:
-            print(record(f"flat-{hourly}", flat(given.folder or Path(temporary), hourly, given)))
+            figures = flat(given.folder or Path(temporary), Path(temporary), hourly, given)
+            print(record(f"flat-{hourly}", figures))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="a folder for the profile of one more hour")
     parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
+    # Beside the logs, since services link to their files.
+    with tempfile.TemporaryDirectory(prefix="sli-bench-", dir=given.folder) as temporary:
         size = ["--predictions", str(given.hourly * 24 * (DAYS + 2)), "--days", str(DAYS + 2)]
         source = generated(given.folder or Path(temporary), *size)
         asked = {"slis": SLIS, "grains": GRAINS}

@@ -173,6 +173,20 @@ class Written:
     place: Files
     schema: pa.Schema
     files: tuple[NewFile, ...]
+    few: pa.Table | None = None
+    """The rows themselves, where they are few: another process reads them from the files."""
+
+    def __reduce__(self) -> tuple[type[Written], tuple[object, ...]]:
+        return Written, (self.place, self.schema, self.files)
+
+    def rows(self, partitions: Collection[str], columns: Collection[str], only: pc.Expression) -> pa.Table:
+        """Rows of a table with one partition column. Raises OSError and ArrowException."""
+        if self.few is not None:
+            names = [name for name in self.few.schema.names if name in columns]
+            inside = pc.field(self.place.partition_by[0]).isin(pa.array(sorted(partitions), pa.string()))
+            return self.few.filter(inside & only).select(names)
+        files = [file for file in self.files if file.partition[0] in partitions]
+        return self.place.read(files, self.schema, columns, only)
 
 
 def _writer(file: IO[bytes], schema: pa.Schema, packed: bool) -> pq.ParquetWriter:

@@ -92,11 +92,8 @@ class TileRows:
         if kept:
             parts.append(self.stored.rows([(name, "in", kept)], columns, only))
         if self.written is not None:
-            place, schema = self.written.place, self.written.schema
-            files = [file for file in self.written.files if file.partition[0] in partitions]
-            if files:
-                with table_errors(place.folder, "read"):
-                    parts.append(place.read(files, schema, columns, only))
+            with table_errors(self.written.place.folder, "read"):
+                parts.append(self.written.rows(partitions, columns, only))
         nothing = LAYOUT[self.stored.name][0].empty_table().select(KEYS)
         rows = pa.concat_tables([nothing, *parts], promote_options="permissive")
         return with_states(rows, states)

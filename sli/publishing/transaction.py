@@ -25,6 +25,8 @@ from sli.publishing.unchanged import IDLE_KEY, Idle
 
 SMALL_FILES = {"keys": 64, "inputs": 8}
 """Tables that every run appends to. With so many more files than partitions, small files are merged."""
+FEW_BYTES = 16 << 20
+"""Rows that take at most so many bytes are kept in memory beside their files."""
 PACKED = ("tiles", "days")
 """Tables whose files ZSTD compresses: decimal numbers of 16 bytes each, which Snappy leaves three times as large."""
 
@@ -71,11 +73,17 @@ class Transaction:
 
     def stage(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Written:
         """Write files that `write` can name. Their rows have the columns of a schema. Raises StoreError."""
-        place = self.place(name)
+        place, few = self.place(name), list[pa.Table]()
+
+        def told(rows: pa.Table) -> pa.Table:
+            few.append(rows if sum(some.nbytes for some in (*few, rows)) <= FEW_BYTES else rows.slice(0, 0))
+            return rows
+
         with table_errors(place.folder):
-            files = tuple(place.write(tables, name in PACKED))
+            files = tuple(place.write(map(told, tables), name in PACKED))
         self.staged(name, files)
-        return Written(place, schema, files)
+        whole = sum(map(len, few)) == sum(file.rows for file in files)
+        return Written(place, schema, files, pa.concat_tables(few) if few and whole else None)
 
     def staged(self, name: str, files: Iterable[NewFile]) -> None:
         """Take over files that a task wrote to the place of a table."""

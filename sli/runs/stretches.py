@@ -29,7 +29,7 @@ RESULT_BYTES = 1000
 """About how many bytes a result takes while it is rolled up and compared."""
 SHARE = 8
 """The results of a stretch may take 1 / SHARE of a task's memory."""
-FOR_WORKERS = 100_000
+FOR_WORKERS = 200_000
 """On a cluster a stretch has at most about so many results: some seconds of work."""
 
 Windows = tuple[Grain, Instants, Instants]

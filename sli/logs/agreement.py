@@ -119,7 +119,8 @@ def _with_same_ids(inputs: Inputs, place: int, log: Log, feedback: Log) -> Input
         return inputs
     # Where both kinds have as many files, the kind of the first file wins.
     usual = max(counts, key=lambda kind: counts[kind])
-    first = next(file for file in predictions if file.usable and _id_kind(file.columns, part.field) == usual)
+    of_usual = predictions.usable & np.array([kind == usual for kind in kinds], bool)[predictions.kinds.of_file]
+    first = next(iter(predictions.take(np.flatnonzero(of_usual)[:1])))
 
     def check(files: Files, logs: Log) -> Files:
         def explain(file: LogFile) -> str:

@@ -60,6 +60,7 @@ class DatedFolders:
         fixed = {"/".join(itertools.takewhile(lambda part: not MAGIC.search(part), some)) for some in parts}
         return DatedFolders(tuple(sorted(fixed, key=len, reverse=True)))
 
+    @functools.lru_cache(maxsize=1 << 16)  # noqa: B019  # equal objects share it
     def around(self, folder: str) -> Dated | None:
         """The dated folder that a folder is or lies in; None if there is none.
 

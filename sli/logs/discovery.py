@@ -149,7 +149,7 @@ def _check_unit(log: Log, files: Files) -> None:
 def _check_once(feedback: Sequence[Files]) -> None:
     """Raise ConfigError if a file belongs to two feedback logs: its rows would count twice."""
     owners: dict[str, int] = {}
-    for number, files in enumerate(feedback):
+    for number, files in enumerate(feedback if len(feedback) > 1 else ()):
         for path in files.paths:
             if owners.setdefault(path, number) != number:
                 raise ConfigError(

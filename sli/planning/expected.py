@@ -57,8 +57,7 @@ def expected(config: Config, plan: Plan, published: Published | None, slices: Ma
     total = plan.listed.rows
     windows: set[tuple[str, int, int]] = set()
     for_each_slice, results, calls = 0, 0, 0
-    states = {sli.name: sli.formula.states.values() for sli in config.declared}
-    functions = tuple(name for name, of_sli in states.items() if any(state.for_function for state in of_sli))
+    functions = tuple(sli.name for sli in config.declared if sli.formula.calls_function)
     for sli in config.declared:
         for grain, starts, ends in plan.roll_up.windows(config, plan.roll_up.group_of[sli.name], newest, settled):
             windows.update((grain.name, int(start), int(end)) for start, end in zip(starts, ends, strict=True))

@@ -20,6 +20,7 @@ from sli.calendar.interval import Instants, iso
 from sli.config.model import Config
 from sli.engine.connection import connected
 from sli.errors import OutOfMemory
+from sli.rollup.kept import Kept
 from sli.rollup.merge import Rows, TileTables, TileTree
 from sli.slices import SliceBy
 from sli.slis import Reference, Sli, State
@@ -74,8 +75,9 @@ class Evaluation:
         slis: Iterable[Sli],
         caps: Mapping[SliceBy, int],
         threads: int | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        self.config, self.slis = config, list(slis)
+        self.config, self.slis, self.kept = config, list(slis), kept
         self.threads = threads or config.parallel
         self.connections = ExitStack()
         self.con = self._connected()
@@ -218,11 +220,14 @@ class Evaluation:
         def evaluate(span: tuple[int, int]) -> list[Values]:
             now = own.between(*span)
             then = {reference: merged.take(at[slice(*span)]) for reference, (merged, at) in others.items()}
-            return [
-                sli.formula.value(_states_of_sli(sli, now, None if sli.reference is None else then[sli.reference]))
-                for sli in self.slis
-            ]
+            values = []
+            for sli in self.slis:
+                states = _states_of_sli(sli, now, None if sli.reference is None else then[sli.reference])
+                known = kept.get(sli.name)
+                values.append(sli.formula.value(states) if known is None else known.between(*span).or_else(sli, states))
+            return values
 
+        kept = {} if self.kept is None else self.kept.values(self.slis, grain, part, *windows)
         elements = _elements(own) + sum(_elements(merged, at) for merged, at in others.values())
         # NumPy releases the interpreter lock while it works, so threads help.
         with ThreadPoolExecutor(self.threads) as pool:

@@ -26,6 +26,7 @@ from sli.planning.needs import RECOMPUTE, lacks
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute
 from sli.planning.tasks import TaskSet
+from sli.rollup.evaluate import states_of
 from sli.runs.known import Known, TooLarge, Work, step
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
@@ -34,7 +35,7 @@ from sli.tiles.amend import Contributions, contributions
 from sli.tiles.audit_delta import amend_audit, audit_rows, changed_audit
 from sli.tiles.build import match_and_build
 from sli.tiles.delta import changed_tiles, update_tiles
-from sli.tiles.replace import changed_intervals, with_filled, with_recomputed
+from sli.tiles.replace import CELLS, changed_cells, changed_intervals, with_filled, with_recomputed
 
 LOG = logging.getLogger("sli")
 
@@ -83,6 +84,9 @@ def recompute_tiles(work: Work, stage: Recompute, known: Known) -> Known:
         waited = published.needs.of(RECOMPUTE, *map(lacks, published.needs.states))
         changed = changed_intervals(config.states, config.tile, known.tiles, tiles, stage.tiles)
         changed += intersection(waited, stage.tiles)
+        if functions := states_of(sli for sli in config.declared if sli.formula.calls_function):
+            cells = changed_cells(functions, known.tiles, tiles, stage.tiles)
+            known = replace(known, changed=known.changed.also(cells, waited))
     outcome = replace(known.outcome, plan=known.plan.after_tiles(changed, held))
     return _with_tiles(replace(known, outcome=outcome), stage.task_set, tiles)
 
@@ -93,6 +97,7 @@ def fill_tiles(work: Work, stage: Fill, known: Known) -> Known:
     computed = _match(work, stage.task_set, known)
     published = work.transaction.published
     tiles = with_filled(known.tiles, computed, stage.task_set, published.slice_sets if published else ())
+    known = replace(known, changed=known.changed.also(CELLS.empty_table(), stage.tiles))
     return _with_tiles(known, stage.task_set, tiles)
 
 
@@ -145,7 +150,8 @@ def _amend_by_new_rows(work: Work, stage: Amend, known: Known) -> Known:
         rows = rows.filter(pa.array(~_lie_in(rows, held)))
         tiles, touched, _ = _amend(work, plan, pairs, rows, held)
     outcome = replace(known.outcome, plan=plan.after_tiles(_tiles_at(config.tile, rows), held))
-    return replace(known, outcome=outcome, tiles=tiles, touched=touched, only=touched)
+    changed = known.changed.also(rows.select(CELLS.names).cast(CELLS), [])
+    return replace(known, outcome=outcome, tiles=tiles, touched=touched, only=touched, changed=changed)
 
 
 def _amend(

@@ -19,6 +19,7 @@ from sli.planning.plan import Plan
 from sli.publishing.diff import Difference
 from sli.publishing.tile_rows import StoredRows, TileRows
 from sli.publishing.transaction import Transaction
+from sli.rollup.kept import PairsChanged
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 
@@ -103,6 +104,8 @@ class Known:
     """The local days whose hour tiles are here; None: all days."""
     touched: set[str] = field(default_factory=set)
     """The local days whose tiles changed."""
+    changed: PairsChanged = field(default_factory=PairsChanged)
+    """Whose pairs changed, for Python functions."""
     losing: pa.Table = field(default_factory=lambda: pa.table({}))
     """The predictions that lose to one in another tile, if tasks match rows."""
     hours: TileRows | None = None

@@ -29,6 +29,7 @@ from sli.publishing.store import LAYOUT
 from sli.publishing.tile_rows import EVERY_SLICE, TileRows
 from sli.publishing.transaction import with_columns
 from sli.rollup.evaluate import Evaluation, states_of
+from sli.rollup.kept import Kept, PairsChanged
 from sli.rollup.merge import TileTables
 from sli.rollup.results import NOTHING, roll_up, tile_tables
 from sli.runs.stretches import Stretch
@@ -48,6 +49,8 @@ class RollUpTask:
     references: Mapping[str, pa.Table]
     """The tiles of reference tables, by their path."""
     before: PublishedRows
+    changed: PairsChanged | None
+    """Whose pairs changed since these were published; None: any may have."""
     later: int | None
     """The next as_of of a run of an older one, whose results stay."""
     results: Files
@@ -59,9 +62,10 @@ class RollUpTask:
     def __call__(self, stretch: Stretch, done: Callable[[int], None]) -> Difference:
         """Roll up a stretch, and write what it changes. If that fails, no file stays. Raises SliError."""
         old = [self.before.rows(*days.bounds, stretch.slices) for days in stretch.days]
-        new = list(self._rolled_up(stretch, done))
-        pair = (pa.concat_tables(old, promote_options="permissive"), pa.concat_tables(new or [NOTHING]))
-        del old, new
+        published = pa.concat_tables(old, promote_options="permissive")
+        new = list(self._rolled_up(stretch, done, published))
+        pair = (published, pa.concat_tables(new or [NOTHING]))
+        del old, new, published
         whole = stretch.slices != EVERY_SLICE
         tables = list(compared(pair, self.scope, self.threads, whole))
         del pair
@@ -75,15 +79,16 @@ class RollUpTask:
     def _groups(self) -> list[tuple[Sli, ...]]:
         return [tuple(sli for sli in self._config.declared if sli.name in names) for names in self.slis]
 
-    def _rolled_up(self, stretch: Stretch, done: Callable[[int], None]) -> Iterator[pa.Table]:
+    def _rolled_up(self, stretch: Stretch, done: Callable[[int], None], published: pa.Table) -> Iterator[pa.Table]:
         """The rows of all windows of a stretch, one group of SLIs after another."""
+        kept = None if self.changed is None else Kept(self._config, self.changed, published)
         numbers = sorted({number for days in stretch.days for number, _ in days.windows})
         if not numbers:
             return
         tables = self._tables(stretch, [sli for number in numbers for sli in self._groups[number]])
         for number in numbers:
             slis = self._groups[number]
-            with Evaluation(self._config, tables, slis, self._config.caps, self.threads) as evaluation:
+            with Evaluation(self._config, tables, slis, self._config.caps, self.threads, kept) as evaluation:
                 for days in stretch.days:
                     for of_group, windows in days.windows:
                         if of_group == number:

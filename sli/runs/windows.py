@@ -159,6 +159,7 @@ def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) 
             table=None if published is None else transaction.table_to_read("results"),
             as_of=plan.as_of if plan.older else None,
         ),
+        changed=None if plan.from_scratch else known.changed,
         later=later,
         results=transaction.place("results"),
         revisions=transaction.place("revisions"),

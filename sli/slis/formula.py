@@ -23,7 +23,7 @@ from sli.slis.kinds.counts import CountState
 from sli.slis.kinds.groups import GroupsState
 from sli.slis.kinds.histograms import HistogramState
 from sli.slis.kinds.sums import SumState
-from sli.slis.states import Flags, Floats, Merged, Objects, Spread, State
+from sli.slis.states import Flags, Floats, Integers, Merged, Objects, Spread, State
 
 TASKS = ("binary", "multiclass", "regression", "ranking")
 PAIR_COLUMNS = ("label", "prediction", "decision", "labelled", "usable", "delay", "predicted_at", "known_at", "query")
@@ -60,6 +60,10 @@ class Values:
     def concatenated(parts: Sequence[Values]) -> Values:
         """The rows of all parts, in their order."""
         return Values(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Values)))
+
+    def take(self, rows: Integers) -> Values:
+        """These rows in this order."""
+        return Values(*(getattr(self, field.name)[rows] for field in fields(Values)))
 
     def within(self, low: Floats, high: Floats) -> Values:
         """The same values with a confidence interval, widened to the value if rounding moved an end past it."""
@@ -138,6 +142,11 @@ class Formula:
         # `replace(formula, range=...)` must cut to the new range, not to both.
         value = self.value.value if isinstance(self.value, _InRange) else self.value
         object.__setattr__(self, "value", _InRange(value, self.range))
+
+    @property
+    def calls_function(self) -> bool:
+        """Whether its values are calls of a Python function on pairs."""
+        return any(state.for_function for state in self.states.values())
 
 
 Better = Literal["higher", "lower"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from sli.calendar.interval import Interval, difference, union
@@ -16,10 +17,13 @@ from sli.engine.sql import inside_sql, literal
 from sli.planning.published import Published
 from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
+from sli.schemas import TILES
 from sli.slices import SliceBy
-from sli.slis.states import State, with_states
+from sli.slis.states import State, integers, with_states
 
 KEYS = ("span", "start", "slice_by", "slice")
+CELLS = pa.schema([TILES.field("start").with_type(pa.int64()), TILES.field("slice_by"), TILES.field("slice")])
+"""The columns of `changed_cells`: the start of a tile, an hour or a day, and a slice."""
 MADE_OF_PAIRS = "span IN ('tile', 'hour', 'day')"
 """SQL condition of the rows with states, or with values of Python functions."""
 
@@ -62,10 +66,26 @@ def changed_intervals(
     return _differing(tile, before, after, list(states), MADE_OF_PAIRS, recomputed)
 
 
+def changed_cells(
+    states: Mapping[str, State], before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
+) -> pa.Table:
+    """Of the recomputed tiles the starts and slices in which one of these states changed: rows of `CELLS`."""
+    before, after = (with_states(tiles, states) for tiles in (before, after))
+    return _differing_cells(before, after, list(states), MADE_OF_PAIRS, recomputed)
+
+
 def _differing(
     tile: int, before: pa.Table, after: pa.Table, states: list[str], where: str, within: Sequence[Interval]
 ) -> list[Interval]:
     """Those of the tiles `within` that differ between two tables, in the rows of the SQL condition `where`."""
+    starts = integers(_differing_cells(before, after, states, where, within).column("start"))
+    return union(Interval(start, start + tile) for start in np.unique(starts).tolist())
+
+
+def _differing_cells(
+    before: pa.Table, after: pa.Table, states: list[str], where: str, within: Sequence[Interval]
+) -> pa.Table:
+    """The starts and slices of the rows that differ, as in `_differing`."""
     names = [*KEYS, "predictions", "labelled", *states]
     after = after.select(names)
     # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
@@ -77,11 +97,11 @@ def _differing(
     with scratch() as con:
         con.register("after_arrow", after)
         con.register("before_arrow", before.select(names).cast(after.schema))
-        starts = con.execute(
-            f"SELECT DISTINCT start FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
+        cells: pa.Table = con.sql(
+            f"SELECT DISTINCT {', '.join(CELLS.names)} FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"
-        ).fetchall()
-    return union(Interval(start, start + tile) for (start,) in starts)
+        ).to_arrow_table()
+    return cells.cast(CELLS)
 
 
 def _texts_of(slice_sets: Iterable[SliceBy]) -> str:

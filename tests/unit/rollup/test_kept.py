@@ -66,9 +66,9 @@ def logged(folder: Path, each_hour: int = 40) -> pd.DataFrame:
     return frame
 
 
-def late(folder: Path, frame: pd.DataFrame, name: str = "1") -> None:
+def late(folder: Path, frame: pd.DataFrame, name: str = "1", hour: int = 4) -> None:
     """A label for each of these predictions, known on the third day."""
-    rows = frame[["output_id"]].assign(known_at=DAY + pd.Timedelta(days=2, hours=4), label=1)
+    rows = frame[["output_id"]].assign(known_at=DAY + pd.Timedelta(days=2, hours=hour), label=1)
     log(folder, "feedback", name, rows[["output_id", "known_at", "label"]])
 
 
@@ -152,3 +152,19 @@ def test_a_window_that_waited_is_not_taken_for_unchanged(tmp_path: Path, module:
     again = config(tmp_path, module, "again")
     sli.run(again, as_of="2024-01-17T05:00")
     same_tables(ours, again)
+
+
+def test_a_run_of_an_older_as_of_keeps_nothing(tmp_path: Path, module: str) -> None:
+    """The pairs of a site are those of the newest run, but not those of what was known then."""
+    frame = logged(tmp_path)
+    ours = config(tmp_path, module)
+    sli.run(ours, as_of="2024-01-17T03:00")
+    unlabelled = frame[(frame.index % 5 == 0) & (frame.predicted_at < DAY + pd.Timedelta(days=1))]
+    late(tmp_path, unlabelled[unlabelled.site == "s"], "1", hour=2)
+    sli.run(ours, as_of="2024-01-17T05:00")
+    late(tmp_path, unlabelled[unlabelled.site == "n"], "2", hour=2)
+    sli.run(ours, as_of="2024-01-17T03:00")
+    again = config(tmp_path, module, "again")
+    sli.run(again, as_of="2024-01-17T03:00")
+    of_then, fresh = (sli.read(one, as_of="2024-01-17T03:00") for one in (ours, again))
+    pd.testing.assert_frame_equal(*(rows.drop(columns=["run_id", "as_of"]) for rows in (of_then, fresh)))

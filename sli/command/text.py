@@ -121,7 +121,19 @@ def expected_lines(expected: Expected, slice_sets: Sequence[SliceBy]) -> list[st
     if expected.calls:
         names = ", ".join(expected.functions)
         lines.append(f"Python functions ({names}): at most {expected.calls:,} calls, bootstrap intervals included")
+        lines.append(_calls_line(expected))
     return lines
+
+
+def _calls_line(expected: Expected) -> str:
+    """How long the calls of Python functions take."""
+    each = expected.seconds_a_call
+    if each is None:
+        return "  how long they take is known after a run that makes some"
+    one = f"{each * 1e6:,.0f} µs" if each < 1e-3 else f"{each:.2g} s"
+    seconds = expected.calls * each
+    whole = f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+    return f"  they take at most {whole} of one core, at {one} a call as in the last runs"
 
 
 def _work_line(plan: Plan, parts: str) -> str:

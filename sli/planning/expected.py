@@ -35,6 +35,8 @@ class Expected:
     """SLIs that call a Python function."""
     calls: int
     """Calls of these functions, at most."""
+    seconds_a_call: float | None = None
+    """How long a call took in the last runs, in seconds of one core; None if they made none."""
 
     def to_dict(self) -> dict[str, object]:
         """As plain values."""

@@ -25,6 +25,9 @@ from sli.publishing.parquet_files import Partition, Written
 from sli.publishing.transaction import SMALL_FILES, Transaction
 from sli.publishing.unchanged import Idle
 
+CALLS = "calls"
+"""The key, in the plan of `runs`, of the calls of Python functions that the run made."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
@@ -131,12 +134,12 @@ def _writes(
     yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
     revisions = tuple(file for written in staged.changes.revisions for file in written.files)
     yield "revisions", Written(transaction.place("revisions"), schemas.REVISIONS, revisions), None
-    yield "runs", _run_row(plan, sequence, staged.changes.changed, time.monotonic() - began), None
+    yield "runs", _run_row(plan, sequence, staged.changes, time.monotonic() - began), None
 
 
-def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Table:
+def _run_row(plan: Plan, sequence: int, changes: Difference, seconds: float) -> pa.Table:
     """The row of `runs`."""
-    asked = plan.request.part
+    asked, calls = plan.request.part, changes.calls
     row = {
         "run_id": plan.run_id,
         "sequence": sequence,
@@ -144,9 +147,9 @@ def _run_row(plan: Plan, sequence: int, changed: int, seconds: float) -> pa.Tabl
         "asked_start": moment(asked.start) if asked else None,
         "asked_end": moment(asked.end) if asked else None,
         "backfill": plan.request.backfill.id if plan.request.backfill else None,
-        "plan": json.dumps(plan.to_dict()),
+        "plan": json.dumps(plan.to_dict() | ({CALLS: calls._asdict()} if calls.number else {})),
         "tiles_recomputed": plan.tiles,
-        "results_changed": changed,
+        "results_changed": changes.changed,
         "seconds": seconds,
     }
     return pa.Table.from_pylist([row], schema=schemas.RUNS)

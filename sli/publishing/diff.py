@@ -34,6 +34,7 @@ from sli.publishing.parquet_files import NewFile, Partition, Written
 from sli.publishing.rows import COMPARED, KEY, constant_column, encode_texts, flat_rows
 from sli.rollup.results import ROLLED, TEXT
 from sli.slis import Sli
+from sli.slis.custom.function import NO_CALLS, Calls
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,6 +61,8 @@ class Difference:
     """How many rows the partitions have now."""
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     """In how many of these rows an SLI has a reason."""
+    calls: Calls = NO_CALLS
+    """Calls of Python functions for these rows, as far as they are counted."""
 
     @property
     def changed(self) -> int:
@@ -83,6 +86,7 @@ class Difference:
             causes=self.causes + second.causes,
             count=self.count + second.count,
             reasons=self.reasons + second.reasons,
+            calls=self.calls.and_then(second.calls),
         )
 
 

@@ -6,8 +6,9 @@ It reads listings and footers of files and writes nothing. Limit: which results 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,15 @@ from sli.planning.plan import Plan
 from sli.planning.planner import plan as plan_request
 from sli.planning.published import Published
 from sli.planning.request import Request
+from sli.publishing.commit import CALLS
 from sli.publishing.rows import text_counts
 from sli.publishing.store import Store
 from sli.runs.listed import list_logs
+from sli.slis.custom.function import NO_CALLS, Calls
 from sli.tiles.dry_run import check_names, check_states
+
+LAST_RUNS = 50
+"""How long a call of a Python function takes is told from at most so many runs."""
 
 
 def plan(
@@ -93,7 +99,16 @@ def expected_results(config: Config, plan: Plan) -> Expected:
     if published is not None and not plan.from_scratch:
         rows = store.rows("days", published, ["slice_by", "slice"], pc.field("span") == "tile")
         slices = text_counts(rows.group_by(["slice_by", "slice"]).aggregate([]).column("slice_by"))
-    return expected(with_usable_slices(config, plan.inputs), plan, published, slices)
+    known = expected(with_usable_slices(config, plan.inputs), plan, published, slices)
+    calls = _calls_before(store, published) if published is not None and known.calls else NO_CALLS
+    return replace(known, seconds_a_call=calls.seconds / calls.number) if calls.number else known
+
+
+def _calls_before(store: Store, published: Published) -> Calls:
+    """The calls of Python functions in the last runs."""
+    plans = store.rows("runs", published, ["plan"], pc.field("sequence") > published.sequence - LAST_RUNS)
+    made = [json.loads(str(plan)).get(CALLS, {}) for plan in plans.column("plan").to_pylist()]
+    return functools.reduce(Calls.and_then, (Calls(**calls) for calls in made), NO_CALLS)
 
 
 @dataclass(frozen=True)

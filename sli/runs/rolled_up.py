@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
@@ -35,6 +35,7 @@ from sli.rollup.results import NOTHING, roll_up, tile_tables
 from sli.runs.stretches import Stretch
 from sli.schemas import REVISIONS
 from sli.slis import Sli
+from sli.slis.custom.function import calls_so_far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ class RollUpTask:
 
     def __call__(self, stretch: Stretch, done: Callable[[int], None]) -> Difference:
         """Roll up a stretch, and write what it changes. If that fails, no file stays. Raises SliError."""
+        called = calls_so_far()
         old = [self.before.rows(*days.bounds, stretch.slices) for days in stretch.days]
         published = pa.concat_tables(old, promote_options="permissive")
         new = list(self._rolled_up(stretch, done, published))
@@ -69,7 +71,7 @@ class RollUpTask:
         whole = stretch.slices != EVERY_SLICE
         tables = list(compared(pair, self.scope, self.threads, whole))
         del pair
-        return self._written(stretch, tables)
+        return replace(self._written(stretch, tables), calls=calls_so_far().since(called))
 
     @property
     def _config(self) -> Config:

@@ -12,12 +12,13 @@ import json
 import math
 import pickle
 import threading
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -155,12 +156,52 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
+class Calls(NamedTuple):
+    """Calls of functions, and the seconds of one core that they took."""
+
+    number: int = 0
+    seconds: float = 0.0
+
+    def and_then(self, more: Calls) -> Calls:
+        """These and further ones."""
+        return Calls(self.number + more.number, self.seconds + more.seconds)
+
+    def since(self, before: Calls) -> Calls:
+        """Those that came after `before`."""
+        return Calls(self.number - before.number, self.seconds - before.seconds)
+
+
+NO_CALLS = Calls()
+
+
+class _Counter:
+    """All calls of this process so far."""
+
+    def __init__(self) -> None:
+        self.lock, self.calls = threading.Lock(), Calls()
+
+    def add(self, seconds: float) -> None:
+        with self.lock:
+            self.calls = self.calls.and_then(Calls(1, seconds))
+
+
+_COUNTER = _Counter()
+
+
+def calls_so_far() -> Calls:
+    """All calls of this process so far, in all of its threads."""
+    return _COUNTER.calls
+
+
 def value_or_reason(
     function: UserFunction, label: Floats, prediction: Floats, columns: Columns, reference: Pairs | None = None
 ) -> tuple[float, str | None]:
     """The function's value and None, or NaN and the reason. Call it within `without_warnings`."""
+    began = time.thread_time()
     try:
         value = function(label, prediction, columns, reference)
     except Exception as error:
         return math.nan, f"{type(error).__name__}: {error}"[:200]
+    finally:
+        _COUNTER.add(time.thread_time() - began)
     return (value, None) if math.isfinite(value) else (math.nan, f"the function returned {value}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from builders import config_tree
 
 import sli
+from sli.command.text import expected_lines
 from sli.config.load import checked
 from sli.config.model import Config
+from sli.publishing.commit import CALLS
+from sli.runs.preview import expected_results
 
 OWN = """
 import threading
@@ -168,3 +172,21 @@ def test_a_run_of_an_older_as_of_keeps_nothing(tmp_path: Path, module: str) -> N
     sli.run(again, as_of="2024-01-17T03:00")
     of_then, fresh = (sli.read(one, as_of="2024-01-17T03:00") for one in (ours, again))
     pd.testing.assert_frame_equal(*(rows.drop(columns=["run_id", "as_of"]) for rows in (of_then, fresh)))
+
+
+def test_a_plan_says_how_long_calls_take_from_the_calls_of_the_last_runs(tmp_path: Path, module: str) -> None:
+    frame = logged(tmp_path)
+    ours = config(tmp_path, module)
+
+    def planned() -> list[str]:
+        return expected_lines(expected_results(ours, sli.plan(ours, as_of="2024-01-17T05:00")), ours.slice_sets)
+
+    assert "known after a run that makes some" in planned()[-1]
+    made = calls_of_run(ours, module, "2024-01-17T03:00")
+    (plan,) = (json.loads(text) for text in sli.read(ours, table="runs")["plan"])
+    assert plan[CALLS]["number"] == len(made)
+    assert 0 < plan[CALLS]["seconds"] < 5
+    late(tmp_path, frame[frame.index % 5 == 0])
+    assert planned()[-1].startswith("  they take at most ")
+    sli.run(ours, as_of="2024-02-17")
+    assert [CALLS in json.loads(text) for text in sli.read(ours, table="runs")["plan"]] == [True, True]

@@ -429,7 +429,8 @@ def test_the_form_in_the_ui_explains_every_parameter_and_admits_no_other(short_s
     [job] = form(short_stack, deployment)["definitions"].values()
     assert job["additionalProperties"] is False
     names = sorted(job["properties"], key=lambda name: job["properties"][name]["position"])
-    expected = ["look_back", "as_of"] if "recompute" in deployment else ["start", "end", "sli", "chunk", "dry_run"]
+    run, backfill = ["look_back", "as_of", "full_listing"], ["start", "end", "sli", "chunk", "dry_run"]
+    expected = run if "recompute" in deployment else backfill
     assert names == ["config", *expected, "settings"]
     for name, each in job["properties"].items():
         assert each["title"], name

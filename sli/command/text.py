@@ -132,7 +132,7 @@ def _calls_line(expected: Expected) -> str:
         return "  how long they take is known after a run that makes some"
     one = f"{each * 1e6:,.0f} µs" if each < 1e-3 else f"{each:.2g} s"
     seconds = expected.calls * each
-    whole = f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+    whole = f"{max(1, seconds):,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
     return f"  they take at most {whole} of one core, at {one} a call as in the last runs"
 
 

@@ -31,8 +31,6 @@ from sli.config.extends import (
 from sli.errors import ConfigError
 from sli.masking import keep_secret
 
-OPTIONS = ("storage", "dask", "memory")
-"""Keys that no result depends on. They may hold secrets."""
 ELSEWHERE = {"table", "python", "factory", "where"}
 """Keys, at any depth, that name something outside of the config and the logs, or that leave files of a log out."""
 
@@ -45,8 +43,8 @@ class Tree:
     layers: Layers
 
     def digest(self, version: str) -> str:
-        """A hash of all keys that results depend on, for a version of sli; empty if they name something elsewhere."""
-        keys = {key: value for key, value in self.keys.items() if key not in OPTIONS}
+        """A hash of all keys but `storage`, for a version of sli; empty if they name something elsewhere."""
+        keys = {key: value for key, value in self.keys.items() if key != "storage"}
         if ELSEWHERE & _all_keys(keys):
             return ""
         return hashlib.sha256(json.dumps([version, keys], sort_keys=True, default=str).encode()).hexdigest()

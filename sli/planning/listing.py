@@ -59,7 +59,8 @@ def listed_since(config: Config, published: Published | None, request: Request) 
 def tell_enough(config: Config, seen: Inputs, inputs: Inputs) -> bool:
     """Whether files that were listed from some week on tell what must be known of all files.
 
-    They do not if types differ so that files vote, and if a file is gone or changed that stood for others of its kind.
+    They do not if types differ so that files vote, if a file is gone or changed that stood for others of its kind, and
+    if all files of a log are gone that were there from that week on: perhaps its storage is away.
     """
     problems = inputs.files.rows.column("problem")
     if flags(pc.is_in(problems, value_set=text_column(CHECKS))).any() or nested_types(config, inputs):
@@ -69,10 +70,18 @@ def tell_enough(config: Config, seen: Inputs, inputs: Inputs) -> bool:
         return False
     folders = DatedFolders.of(config)
     for files, before in zip(inputs.logs, seen.logs, strict=True):
-        stand_for_others = before.take(always_read(before) & (folders.weeks(before) != EVERY_RUN))
+        weeks = folders.weeks(before)
+        if not _names_of(before, weeks >= inputs.since) <= _names_of(files, folders.weeks(files) >= inputs.since):
+            return False
+        stand_for_others = before.take(always_read(before) & (weeks != EVERY_RUN))
         if not stand_for_others.found_in(files, "fingerprint", "problem").all():
             return False
     return were_read(config, seen)
+
+
+def _names_of(files: Files, which: Flags) -> set[object]:
+    """The logs that have some of these files."""
+    return set(files.take(which).rows.column("log").to_pylist())
 
 
 def always_read(files: Files) -> Flags:

@@ -1,7 +1,8 @@
 """Values of Python functions that are kept as they are published, because the pairs of their window did not change.
 
 A call has a cost that only the user's code knows, so a function is not called again for them. Limit: values of slices
-of a set with a cap, whose "(other)" depends on other slices, and those compared with a table are computed again.
+of a set with a cap, whose "(other)" depends on other slices, and those compared with a table are computed again; also
+where a function gave no value, since it may have failed for a reason outside of the pairs.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Kept:
         found = con.sql(
             f"SELECT place, {', '.join(PUBLISHED)} FROM rows JOIN published USING (slice_by, slice, window_start, "
             f"window_end) WHERE sli = {literal(sli.name)} AND definition = {literal(self.config.definition(sli))} "
-            f"AND grain = {literal(grain.name)}"
+            f"AND grain = {literal(grain.name)} AND value IS NOT NULL"
         ).to_arrow_table()
         at = integers(found.column("place"))
         numbers = {name: np.full(len(unchanged), np.nan) for name in PUBLISHED if name != "reason"}

@@ -115,6 +115,8 @@ def taken_back(site: Site) -> None:
         edited(slis=["accuracy", "precision"]),
         edited(horizon="4h"),
         edited(grains=["hour"]),
+        edited(memory="lots"),
+        edited(dask={"workers": -3}),
         damaged,
         published_by_another_config,
         taken_back,

@@ -15,6 +15,7 @@ from scenario import DAY, HOUR, Scenario, at, text
 
 import sli
 from sli.calendar.interval import BEGINNING
+from sli.errors import InputError
 from sli.logs import dated
 from sli.logs.dated import DatedFolders
 from sli.logs.listing import Listing
@@ -100,6 +101,27 @@ def test_an_hourly_run_lists_and_reads_only_what_may_matter_and_publishes_what_a
     assert full.plan.to_dict() | {"listed_since": None} == outcome.plan.to_dict() | {"listed_since": None}
     assert results(scenario) == results(other)
     scenario.check(NOW + HOUR)
+
+
+def test_a_log_of_which_all_young_files_are_gone_ends_the_run(tmp_path: Path) -> None:
+    """Its storage is away. The predictions before lie further back than rows matter."""
+    world = small_world(since=START, horizon=2 * DAY, duplicates_within=2 * DAY, slis=("accuracy",))
+    scenario = Scenario(tmp_path, world)
+    for day in (*range(30), 90):
+        log_day(scenario, day, day * DAY, 1.0)
+    for day in range(30, 90):
+        rows = [Feedback(f"0-{day}", START + day * DAY + HOUR, 1.0)]
+        scenario.log_feedback(f"{folder(day)}/0.parquet", rows)
+    scenario.run(NOW - 2 * HOUR)
+    log_day(scenario, 90, 90 * DAY + 9 * HOUR, 1.0, "9")
+    scenario.run(NOW)
+    before = scenario.published
+    assert plan(scenario.config, as_of=text(NOW + HOUR)).since > BEGINNING
+    (tmp_path / "predictions").rename(tmp_path / "away")
+    (tmp_path / "predictions").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        scenario.run(NOW + HOUR)
+    assert scenario.published == before
 
 
 @pytest.mark.parametrize("what", ["rewritten", "new", "removed"])

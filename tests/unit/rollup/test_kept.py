@@ -19,7 +19,7 @@ from sli.publishing.commit import CALLS
 from sli.runs.preview import expected_results
 
 OWN = """
-import threading
+import pathlib
 
 calls = []
 
@@ -27,6 +27,12 @@ calls = []
 def gap(label, prediction):
     calls.append(len(label))
     return float((prediction - label).mean())
+
+
+def with_a_service(label, prediction):
+    if pathlib.Path(__file__).with_name("away").exists():
+        raise RuntimeError("service away")
+    return gap(label, prediction)
 
 
 def growth(label, prediction, reference):
@@ -155,6 +161,23 @@ def test_a_window_that_waited_is_not_taken_for_unchanged(tmp_path: Path, module:
     sli.run(ours, as_of="2024-01-17T05:00")
     again = config(tmp_path, module, "again")
     sli.run(again, as_of="2024-01-17T05:00")
+    same_tables(ours, again)
+
+
+def test_a_value_that_failed_is_not_kept(tmp_path: Path, module: str) -> None:
+    """It may have failed for another reason than its pairs: then it recovers with any change of its window."""
+    frame = logged(tmp_path)
+    slis = [{"name": "gap", "python": f"{module}:with_a_service"}]
+    ours = config(tmp_path, module, slis=slis)
+    (tmp_path / "away").touch()
+    sli.run(ours, as_of="2024-01-17T03:00")
+    assert sli.read(ours).reason.str.contains("service away").all()
+    (tmp_path / "away").unlink()
+    late(tmp_path, frame[(frame.site == "n") & (frame.index % 5 == 0)])
+    sli.run(ours, as_of="2024-01-17T05:00")
+    again = config(tmp_path, module, "again", slis=slis)
+    sli.run(again, as_of="2024-01-17T05:00")
+    assert sli.read(ours).value.notna().all()
     same_tables(ours, again)
 
 

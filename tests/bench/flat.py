@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep logs and stores here (default: a temporary folder)")
     given = parser.parse_args()
     # Beside the logs, since services link to their files.
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sli-bench-", dir=given.folder) as temporary:
         for hourly in given.hourly:
             figures = flat(given.folder or Path(temporary), Path(temporary), hourly, given)

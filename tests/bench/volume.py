@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
     # Beside the logs, since services link to their files.
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sli-bench-", dir=given.folder) as temporary:
         size = ["--predictions", str(given.hourly * 24 * (DAYS + 2)), "--days", str(DAYS + 2)]
         source = generated(given.folder or Path(temporary), *size)

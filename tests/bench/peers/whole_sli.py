@@ -33,10 +33,10 @@ if __name__ == "__main__":
         tree = config(Path(logs), Path(store), slis=SLIS, slice_by=SLICE_BY, grains=GRAINS)
         chosen, phases, last = checked(tree), {}, ["", 0.0]
 
-        def progress(step: str, *_: object) -> None:
-            """Add up the seconds of CPU of each step."""
-            now = time.process_time()
-            phases[last[0]] = phases.get(last[0], 0.0) + now - last[1]
+        def progress(step: str, done: int = 0, *_: object) -> None:
+            """Add up the seconds of CPU of each step, some of which are told only once a part of them is done."""
+            now, name = time.process_time(), step if done else last[0]
+            phases[name] = phases.get(name, 0.0) + now - last[1]
             last[:] = [step, now]
 
         last[1] = time.process_time()

@@ -126,10 +126,10 @@ LONG = 64
 """About how many rows a stretch has to have on average so that it is not copied."""
 
 
-def rows_at(table: pa.Table, positions: Rows) -> pa.Table:
+def rows_in_order(table: pa.Table, positions: Rows) -> pa.Table:
     """The rows at these positions, in this order. If most follow each other, they are not copied.
 
-    >>> rows_at(pa.table({"x": [5, 6, 7]}), np.array([2, 0])).column("x").to_pylist()
+    >>> rows_in_order(pa.table({"x": [5, 6, 7]}), np.array([2, 0])).column("x").to_pylist()
     [7, 5]
     """
     first = np.flatnonzero(np.diff(positions, prepend=-2) != 1)

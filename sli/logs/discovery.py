@@ -172,8 +172,8 @@ def _discover_log(log: Log, paths: Sequence[str], before: Files, older: Older | 
         _check_names(log, listed)
         try:
             files = _files(log, _newer(listed, older), before)
-            if older and older.files(before).any():
-                files = files.with_more(before.take(older.files(before))).by_path
+            if older and (in_older := older.files(before)).any():
+                files = files.with_more(before.take(in_older)).by_path
             return files, listed.described_tables
         except FileReplaced as replaced:
             last = replaced

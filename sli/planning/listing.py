@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, Instants
 from sli.config.model import Config
-from sli.engine.arrow import Flags, flags, integers, text_column
+from sli.engine.arrow import Flags, flags, integer_column, integers, text_column
 from sli.logs.agreement import CHECKS, nested_types
 from sli.logs.dated import EVERY_RUN, DatedFolders, week_of, week_text
 from sli.logs.discovery import were_read
@@ -81,7 +81,8 @@ def tell_enough(config: Config, seen: Inputs, inputs: Inputs) -> bool:
 
 def _names_of(files: Files, which: Flags) -> set[object]:
     """The logs that have some of these files."""
-    return set(files.take(which).rows.column("log").to_pylist())
+    names = files.rows.column("log").take(integer_column(np.flatnonzero(which)))
+    return set(names.unique().to_pylist())
 
 
 def always_read(files: Files) -> Flags:

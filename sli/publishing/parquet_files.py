@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.engine.arrow import Integers, rows_at
+from sli.engine.arrow import Integers, rows_in_order
 from sli.engine.storage import NO_OPTIONS, READERS, Storage, filesystem
 from sli.rollup.results import encode
 
@@ -220,7 +220,7 @@ def in_order_of_partitions(table: pa.Table, partition_by: Sequence[str]) -> Iter
     while first < len(sizes):
         last = first + max(1, int(np.searchsorted(np.cumsum(sizes[first:]), SORTED_ROWS, side="right")))
         begin, end = sizes[:first].sum(), sizes[:last].sum()
-        yield rows_at(table, order[begin:end])
+        yield rows_in_order(table, order[begin:end])
         first = last
 
 

@@ -35,7 +35,7 @@ from sli.rollup.results import newest_hour
 from sli.runs.known import Known, Work, step
 from sli.runs.outcome import failing_slis
 from sli.runs.rolled_up import RollUpTask
-from sli.runs.stretches import SliceCounts, SlisAndWindows, stretches_of
+from sli.runs.stretches import SliceCounts, SlisAndWindows, Stretch, stretches_of
 from sli.schemas import DAYS, TILES
 from sli.slis.states import with_states
 
@@ -166,19 +166,22 @@ def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) 
         stamp={"sequence": transaction.sequence, "backfill": backfill.id if backfill else None},
         threads=config.parallel if here else 1,
     )
-    total = sum(stretch.windows for stretch in stretches)
-    counted = _Counted(functools.partial(work.progress, "rolling up"), total)
-    tasks = [functools.partial(shared, stretch, counted) for stretch in stretches]
-    if here:
-        parts = in_process(tasks, lambda *_: None, work.take_over)
-    else:
-        try:
-            parts = execute(config, tasks, functools.partial(work.progress, "rolling up"), work.take_over)
-        except StoreError as error:
-            LOG.warning("workers cannot use the store, so this process rolls up: %s", error.found or error.what)
-            parts = in_process(tasks, lambda *_: None, work.take_over)
+    parts = _rolled_up(work, shared, stretches, here)
     with step(work.progress, "comparing"):
         return _together(work, parts)
+
+
+def _rolled_up(work: Work, shared: RollUpTask, stretches: Sequence[Stretch], here: bool) -> Sequence[Difference]:
+    """What each stretch changes: rolled up `here`, or on workers if these can use the store."""
+    report = functools.partial(work.progress, "rolling up")
+    counted = _Counted(report, sum(stretch.windows for stretch in stretches))
+    tasks = [functools.partial(shared, stretch, counted) for stretch in stretches]
+    if not here:
+        try:
+            return execute(work.config, tasks, report, work.take_over)
+        except StoreError as error:
+            LOG.warning("workers cannot use the store, so this process rolls up: %s", error.found or error.what)
+    return in_process(tasks, lambda *_: None, work.take_over)
 
 
 class _Counted:

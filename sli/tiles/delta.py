@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config.model import Config
-from sli.engine.arrow import rows_at
+from sli.engine.arrow import rows_in_order
 from sli.engine.connection import connected, scratch
 from sli.schemas import UTC
 from sli.slis import State
@@ -121,7 +121,7 @@ def update_tiles(
     con.register("replaced", pa.concat_tables([_tile_keys(keys), _audit_keys(audited)]))
     kept = con.sql(f"SELECT place FROM stored_arrow ANTI JOIN replaced USING ({', '.join(names)}) ORDER BY place")
     places = integers(kept.to_arrow_table().column("place"))
-    parts = [rows_at(stored, places), updated, audit]
+    parts = [rows_in_order(stored, places), updated, audit]
     return pa.concat_tables(parts, promote_options="permissive")
 
 

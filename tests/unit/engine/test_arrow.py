@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sli.engine.arrow import LONG, rows_at
+from sli.engine.arrow import LONG, rows_in_order
 
 ROWS = 5 * LONG
 
@@ -30,7 +30,7 @@ ROWS = 5 * LONG
 def test_rows_are_those_at_the_positions_in_their_order(positions: Sequence[int]) -> None:
     lists = [[row] * (row % 3) for row in range(ROWS)]
     table = pa.table({"row": pa.chunked_array([range(10), range(10, ROWS)]), "list": lists})
-    taken = rows_at(table, np.array(positions, dtype=np.int64))
+    taken = rows_in_order(table, np.array(positions, dtype=np.int64))
     assert taken.schema == table.schema
     assert taken.to_pylist() == [{"row": row, "list": lists[row]} for row in positions]
 
@@ -38,7 +38,7 @@ def test_rows_are_those_at_the_positions_in_their_order(positions: Sequence[int]
 def test_rows_that_follow_each_other_are_not_copied() -> None:
     table = pa.table({"row": np.arange(ROWS)})
     before = table.column("row").chunk(0).buffers()[1]
-    (first, second) = rows_at(table, np.array([*range(LONG, ROWS), *range(LONG)])).column("row").chunks
+    (first, second) = rows_in_order(table, np.array([*range(LONG, ROWS), *range(LONG)])).column("row").chunks
     assert before is not None
     for chunk in (first, second):
         buffer = chunk.buffers()[1]

@@ -14,6 +14,7 @@ from prefect.states import Completed
 
 import sli
 from flows.parameters import Backfill, check_parameters, provisional_name
+from flows.sinks import send_to_sinks
 from flows.telling import (
     Progress,
     best_effort,
@@ -79,12 +80,13 @@ def _name_run(config: Config, job: Backfill) -> None:
 
 def _completed(config: Config, outcome: BackfillOutcome, progress: Progress) -> State[Any]:
     """Show what a backfill changed. Returns the state of its flow run."""
+    not_sent = send_to_sinks(config, outcome.runs)
     try:
         lines = backfill_lines(outcome, config)
     except SliError as error:
         # Everything is published; only the changes cannot be read just now.
         return Completed(message=f"done, but what it changed cannot be read now: {error}")
-    warnings = [line for run in outcome.runs for line in warning_lines(run)]
+    warnings = [*(line for run in outcome.runs for line in warning_lines(run)), *not_sent]
     # Not part by part: a window longer than a part may breach its objective only until the next part is published.
     emit_breaches(config, outcome.changes, _now(config))
     show_outcome(config, outcome.changes, lines, warnings, progress)

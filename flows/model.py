@@ -9,6 +9,7 @@ import functools
 from dataclasses import dataclass
 
 from flows.parameters import Recompute
+from flows.sinks import send_to_sinks
 from flows.telling import Progress, emit_breaches, emit_run, publish_report, show_outcome
 from flows.work import do_work
 from sli import run
@@ -53,6 +54,6 @@ def _recompute(config: Config, job: Recompute) -> Recomputed:
     if not outcome.plan.older:
         emit_breaches(config, changes, outcome.plan.as_of)
     lines = outcome_lines(outcome, config)
-    warnings = warning_lines(outcome)
+    warnings = [*warning_lines(outcome), *send_to_sinks(config, [outcome])]
     show_outcome(config, changes, lines, warnings, progress)
     return Recomputed(outcome, lines[0], warnings)

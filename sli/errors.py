@@ -84,6 +84,10 @@ class UnknownCommitError(StoreError):
     """The store stopped answering during the commit: it may have succeeded or not. The next run finds out which."""
 
 
+class ExportError(SliError):
+    """A sink did not take what is published; the store itself is complete."""
+
+
 def _rebuild(kind: type[SliError], state: dict[str, str]) -> SliError:
     error = kind(state["what"])
     error.__dict__.update(state)

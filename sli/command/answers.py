@@ -36,6 +36,7 @@ def run_answer(options: argparse.Namespace, config: Config) -> Answer:
     from sli.command.bars import Bars
     from sli.command.plain import outcome_dict
     from sli.command.text import outcome_lines, warning_lines
+    from sli.export.after import export_published
     from sli.runs.recompute import run
 
     with Bars() as progress:
@@ -48,14 +49,20 @@ def run_answer(options: argparse.Namespace, config: Config) -> Answer:
             full_listing=options.full_listing,
             progress=progress,
         )
-    warnings = warning_lines(outcome)
+    not_sent = export_published(config, [outcome])
+    warnings = [*warning_lines(outcome), *not_sent]
     return Answer(
-        plain=lambda: outcome_dict(outcome) | {"seconds": time.monotonic() - options.began},
+        plain=lambda: outcome_dict(outcome) | _told(options, not_sent),
         lines=lambda: outcome_lines(outcome, config, options.began),
         warnings=warnings,
         exit_code=WARNED if warnings else 0,
         cells=lambda: run_cells(config, outcome, warnings),
     )
+
+
+def _told(options: argparse.Namespace, not_sent: Sequence[str]) -> dict[str, object]:
+    """What the command adds to a run as plain values: how long it took in all, and what no sink got."""
+    return {"seconds": time.monotonic() - options.began, **({"not_exported": list(not_sent)} if not_sent else {})}
 
 
 def run_cells(config: Config, outcome: Outcome, warnings: Sequence[str]) -> dict[str, str]:
@@ -104,6 +111,7 @@ def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
     from sli.command.bars import Bars
     from sli.command.plain import backfill_dict, backfill_plan_dict
     from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
+    from sli.export.after import export_published
     from sli.runs.backfill import backfill, plan_backfill
 
     request = {name: getattr(options, name) for name in ("start", "end", "sli", "chunk", "as_of")}
@@ -117,9 +125,10 @@ def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
 
     with Bars() as progress:
         outcome = backfill(config, **request, progress=progress, done=print_part)
-    warnings = [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run))]
+    not_sent = export_published(config, outcome.runs)
+    warnings = [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run)), *not_sent]
     return Answer(
-        plain=lambda: backfill_dict(outcome) | {"seconds": time.monotonic() - options.began},
+        plain=lambda: backfill_dict(outcome) | _told(options, not_sent),
         lines=lambda: backfill_lines(outcome, config, options.began),
         warnings=warnings,
         exit_code=WARNED if warnings else 0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sli.command.parsing import Parser
@@ -19,8 +19,10 @@ exit codes:
   0  done, or there was nothing to do
   2  the config or an argument is wrong; nothing was done
   3  done and published, with warnings: bad input was set aside, many rows are in conflict, a Python SLI failed,
-     or no feedback can be used (see also: sli show CONFIG --table audit)
-  4  failed; nothing was published (a backfill keeps the parts that it reported as published)
+     no feedback can be used (see also: sli show CONFIG --table audit), or a sink of `export` did not get the results
+     (the next run sends them)
+  4  failed; nothing was published (a backfill keeps the parts that it reported as published); of `sli export`: the
+     sink did not get the results
   5  verify found results that differ from a recomputation
 of several configs it is the worst: 4, else 2, 5, 3 or 0
 
@@ -43,16 +45,15 @@ def parser() -> Parser:
     version = sys.modules["sli"].__version__
     main.add_argument("--version", action="version", version=f"sli {version}", help="print the version")
     commands = main.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for name, (description, arguments) in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=description.split(".")[0],
-            description=description,
-            epilog=EPILOG,
-        )
+    _add_commands(commands, COMMANDS)
+    return main
+
+
+def _add_commands(parsers: argparse._SubParsersAction[Parser], commands: Mapping[str, Command]) -> None:
+    for name, (description, arguments) in commands.items():
+        command = parsers.add_parser(name, help=description.split(".")[0], description=description, epilog=EPILOG)
         for add_arguments in arguments:
             add_arguments(command)
-    return main
 
 
 def _natural(text: str) -> int:
@@ -315,6 +316,11 @@ def _report(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _export(parser: argparse.ArgumentParser) -> None:
+    sinks = parser.add_subparsers(title="sinks", metavar="SINK", dest="sink", required=True, parser_class=Parser)
+    _add_commands(sinks, SINKS)
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows",
@@ -367,6 +373,8 @@ class Command(NamedTuple):
     arguments: tuple[Callable[[argparse.ArgumentParser], None], ...]
 
 
+SINKS: dict[str, Command] = {}
+"""What `sli export` sends to."""
 COMMANDS = {
     "run": Command(
         "Bring the results up to date with the logs. Recomputes only what changed.",
@@ -411,6 +419,11 @@ COMMANDS = {
     "serve": Command(
         "Serve the pages of models to this machine, live. Any windows, as believed at any time; follows new runs.",
         (_serve,),
+    ),
+    "export": Command(
+        "Send published results to where dashboards and alerts are. Runs send what they publish to every sink that\n"
+        "the config lists under `export`. Reads no logs.",
+        (_export,),
     ),
     "verify": Command(
         "Recompute published windows from the raw logs with plain pandas, and compare.", (_configs, _common, _verify)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sli.command.arguments import parser
-from sli.command.output import print_json, print_lines
+from sli.command.output import print_json, print_lines, print_warnings
 from sli.engine.interrupts import signals_first
 from sli.engine.trust import no_code
-from sli.errors import SliError
+from sli.errors import WARNED, SliError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,12 +74,20 @@ def _imported(module: str, name: str) -> Callable[..., Any]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sli.command.idle import NOTHING_TO_DO, is_idle
+    from sli.command.idle import NOTHING_TO_DO, idle_config
 
-    if is_idle(options):
-        print_lines([f"{NOTHING_TO_DO} ({time.monotonic() - options.began:.1f} s)"])
-        return 0
-    return _answer("answers", "run_answer")(options)
+    keys = idle_config(options)
+    if keys is None:
+        return _answer("answers", "run_answer")(options)
+    # A sink may lack what an earlier run published.
+    warnings = _imported("exporting", "repaired")(options) if keys.get("export") else ()
+    print_lines([f"{NOTHING_TO_DO} ({time.monotonic() - options.began:.1f} s)"])
+    print_warnings(warnings)
+    return WARNED if warnings else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    return SINKS[options.sink](options)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -95,6 +103,8 @@ def _init(options: argparse.Namespace) -> int:
     return 0
 
 
+SINKS: dict[str, Callable[[argparse.Namespace], int]] = {}
+"""What `sli export` sends to, each like a command of its own."""
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "plan": _answer("answers", "plan_answer"),
@@ -106,6 +116,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": _answer("asked", "explain_answer"),
     "report": _work("reporting", "report"),
     "serve": _work("serving", "serve"),
+    "export": _export,
     "verify": _answer("answers", "verify_answer"),
     "init": _init,
     "demo": _work("demo.show", "demo"),

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +17,11 @@ SECOND = 1_000_000
 NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 
-def is_idle(options: argparse.Namespace) -> bool:
-    """Whether the run that the options ask for finds nothing to do; False also where only its plan can tell."""
+def idle_config(options: argparse.Namespace) -> Mapping[str, object] | None:
+    """The keys of the config if the run that is asked for finds nothing to do; None if only its plan can tell."""
     unusual = options.json or options.look_back or options.future or options.undo_future or len(options.configs) > 1
     if unusual or not os.path.isfile(options.configs[0]):
-        return False
+        return None
     # Not at the top: the command also prints its help.
     from sli.config.tree import read_tree
     from sli.publishing.unchanged import is_unchanged
@@ -28,9 +29,10 @@ def is_idle(options: argparse.Namespace) -> bool:
     try:
         as_of, now = _instant(options.as_of), int(time.time()) * SECOND
         tree = read_tree(Path(options.configs[0]), options.settings)
-        return as_of <= now and is_unchanged(tree.keys, tree.digest(sys.modules["sli"].__version__), as_of)
+        idle = as_of <= now and is_unchanged(tree.keys, tree.digest(sys.modules["sli"].__version__), as_of)
     except Exception:  # of any library
-        return False
+        return None
+    return tree.keys if idle else None
 
 
 def _instant(as_of: str | None) -> int:

@@ -29,8 +29,16 @@ class Parser(argparse.ArgumentParser):
             raise self._unknown([arguments[0]])
         options, unknown = self.parse_known_args(arguments, options)
         if unknown:
-            raise self._commands()[options.command]._unknown(unknown)
+            raise self._asked(options)._unknown(unknown)
         return options
+
+    def _asked(self, options: argparse.Namespace) -> Parser:
+        """The parser of the command that the options are of: the innermost one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen = action.choices[getattr(options, action.dest)]
+                return chosen._asked(options) if isinstance(chosen, Parser) else self
+        return self
 
     def _unknown(self, arguments: Sequence[str]) -> ConfigError:
         """What to say of arguments that the parser does not know."""
@@ -43,17 +51,13 @@ class Parser(argparse.ArgumentParser):
                 return ConfigError(f"unknown option '{option}'", where=self.prog, todo=todo)
         return ConfigError(f"'{arguments[0]}' is one argument too many", where=self.prog, todo=help)
 
-    def _commands(self) -> dict[str, Parser]:
-        [commands] = (action.choices for action in self._actions if action.dest == "command")
-        return {name: command for name, command in dict(commands or {}).items() if isinstance(command, Parser)}
-
     def error(self, message: str) -> NoReturn:
         """Raise the error that argparse found."""
         help = f"`{self.prog} --help` lists what it takes"
         if choice := CHOICE.fullmatch(message):
-            found, is_command = choice["found"], choice["where"] == "COMMAND"
+            found, is_command = choice["found"], choice["where"] in ("COMMAND", "SINK")
             valid = [one or other for one, other in re.findall(r"'([^']*)'|([\w-]+)", choice["valid"])]
-            what = f"unknown command '{found}'" if is_command else f"'{found}' is not a choice"
+            what = f"unknown {choice['where'].lower()} '{found}'" if is_command else f"'{found}' is not a choice"
             check_known(what, found, valid, where=self.prog if is_command else f"{self.prog} {choice['where']}")
         if missing := MISSING.fullmatch(message):
             raise ConfigError(f"missing: {missing['names']}", where=self.prog, todo=help)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from sli.config.extends import EXTENDS, place_of
 from sli.config.log_sections import A_FIELD, Feedback, TimeColumn, TimeFrom, TypedId
@@ -122,9 +122,14 @@ def _place(loc: Iterable[str | int]) -> tuple[list[str | int], type[Section], st
             path.append(part)
             if field := section.model_fields.get(part):
                 expected = field.description or ""
-                if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-                    section = field.annotation
+                section = _section_of(field.annotation) or section
     return path, section, expected
+
+
+def _section_of(annotation: object) -> type[Section] | None:
+    """The section that a key holds, also one that may be left out, or several in a list; None if it holds another."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def _unknown_key(key: str, where: str, section: type[Section]) -> ConfigError:

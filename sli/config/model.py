@@ -22,6 +22,7 @@ from sli.calendar.zone import Zone, zone
 from sli.config import checks
 from sli.config.bins import check_bins, edges_of
 from sli.config.entries import Context, parse_slis
+from sli.config.export_sections import Export
 from sli.config.log_sections import ClassesSetting, Feedback, FeedbackSetting, Predictions, TimeFrom
 from sli.config.sections import (
     BinSetting,
@@ -88,6 +89,7 @@ class Config(Section):
     memory: str | None = Field(
         None, pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="a size, for example 2GB or 512MiB"
     )
+    export: Export = Field(Export(), description="a mapping from sinks to what they need")
     folder: str = Field(default=".", exclude=True)
     """Where the modules lie that the config names."""
     dask_folder: str = Field(default="", exclude=True)

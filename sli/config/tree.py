@@ -43,8 +43,8 @@ class Tree:
     layers: Layers
 
     def digest(self, version: str) -> str:
-        """A hash of all keys but `storage`, for a version of sli; empty if they name something elsewhere."""
-        keys = {key: value for key, value in self.keys.items() if key != "storage"}
+        """A hash of all keys but `storage` and `export`; empty if they name something elsewhere. `version` is sli's."""
+        keys = {key: value for key, value in self.keys.items() if key not in ("storage", "export")}
         if ELSEWHERE & _all_keys(keys):
             return ""
         return hashlib.sha256(json.dumps([version, keys], sort_keys=True, default=str).encode()).hexdigest()
@@ -65,7 +65,7 @@ def read_tree(path: Path, settings: Sequence[str] = ()) -> Tree:
 
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
-EXPANDED = (*PATHS, ("storage", "**"), ("dask", "scheduler"), ("dask", "options", "**"))
+EXPANDED = (*PATHS, ("storage", "**"), ("dask", "scheduler"), ("dask", "options", "**"), ("export", "**"))
 """Keys whose texts may name environment variables: `*` is any one key or position, `**` all keys below."""
 
 
@@ -93,7 +93,7 @@ def _with_variables(tree: str, where: str, at: At) -> str:
         raise ConfigError(
             "environment variables are not read in this key",
             where=f"{where}, key {place_of(at)}",
-            expected="`${NAME}` only in `store`, `path`, `table`, `storage`, and the scheduler or options of `dask`",
+            expected="`${NAME}` only in `store`, `path`, `table`, `storage`, `export`, `dask.scheduler`, `dask.options`",
             found=tree,
             todo="write the value itself, or pass it with --set",
         )
@@ -118,7 +118,7 @@ def set_key(tree: dict[str, object], setting: str) -> None:
             "a setting must be key=value", where="--set", expected="for example horizon=2d", found=setting
         )
     # The value may be a secret.
-    found = key if key.strip().startswith("storage") else setting
+    found = key if key.strip().startswith(("storage", "export")) else setting
     section: object = tree
     *parents, last = key.strip().split(".")
     for name in parents:

@@ -34,6 +34,7 @@ WINGS = [
     "judging",
     "report",
     "serve",
+    "export",
     "command",
 ]
 RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}
@@ -49,6 +50,7 @@ ROOMS = {
     "rich": {"command"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
+    "psycopg": {"export"},
     "prefect": set[str](),
     "flows": set[str](),
 }

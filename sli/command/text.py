@@ -161,7 +161,8 @@ def _hours(plan: Plan) -> str:
 def _strategy_line(task_set: TaskSet, id: str) -> str:
     """How rows with the same id are brought together, and why."""
     if task_set.shuffle:
-        how = f"shuffle on {id}, {counted(task_set.task_count, 'partition')}"
+        rounds = task_set.shuffle.rounds
+        how = f"shuffle on {id}, {counted(task_set.task_count, 'partition')}{f' in {rounds} rounds' * (rounds > 1)}"
     else:
         how = f"co-located, {counted(task_set.task_count, 'task')}"
     return f"strategy: {how} ({task_set.estimate.reason})"

@@ -43,6 +43,14 @@ SPREAD = 1_000
 """On a cluster whose size a plan does not know, a shuffle is cut for this many workers."""
 LEAST = 32 << 20
 """But no finer than into tasks of this many bytes: each costs the scheduler 10 ms, and a block for each other task."""
+MOST = 2_000
+"""A shuffle has at most so many partitions of ids if that can be: each task that reads sends a block to each of them.
+
+So the number of blocks grows with the logs, not with their square. A partition whose rows do not fit is joined in
+rounds, one after another, each with the rows of some of its ids.
+"""
+ROUNDS = 8
+"""But no partition is joined in more rounds: its blocks stay in memory meanwhile, a twentieth of it for each round."""
 KERNEL = 64 << 20
 """Bytes of memory that the SQL of a task always has."""
 
@@ -79,6 +87,8 @@ class Shuffle:
     partitions: int
     edges: tuple[int, ...]
     """Where a stretch ends and the next begins."""
+    rounds: int
+    """In how many rounds each partition is joined."""
 
 
 @dataclass(frozen=True)
@@ -289,9 +299,10 @@ class _Cutter:
             *_pieces("predictions", whole.predictions, whole.prediction_times, budget),
             *_pieces("feedback", whole.feedback, whole.feedback_times, budget),
         ]
-        partitions = max(self.config.parallel, -int(-size // budget))
+        fitting = max(self.config.parallel, -int(-size // budget))
+        rounds = min(ROUNDS, max(1, -(-fitting // max(MOST, self.config.parallel))))
         cuts = (max(cut, BEGINNING + 2 * DAY) for cut in _Spread(Files.of(whole.predictions)).cuts(budget))
-        return Shuffle(tuple(pieces), partitions, tuple(sorted({*map(self._start, cuts)})))
+        return Shuffle(tuple(pieces), -(-fitting // rounds), tuple(sorted({*map(self._start, cuts)})), rounds)
 
 
 def _within(tiles: _Tiles, span: Interval) -> _Tiles:

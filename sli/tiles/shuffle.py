@@ -40,7 +40,7 @@ from sli.matching.other_tiles import LOSERS
 from sli.matching.pairs import create_pairs
 from sli.matching.sides import Sides, invalid_code, times_to_read
 from sli.matching.spec import SAMPLES, Spec
-from sli.planning.tasks import Piece, TaskSet
+from sli.planning.tasks import Piece, Shuffle, TaskSet
 from sli.slis.states import Integers, integers
 from sli.tiles.build import build_tiles, log_matched, task_connection
 
@@ -48,6 +48,11 @@ ROWS = 1 << 16
 """How many rows are put into packets at a time."""
 PLACE = "sli:place"
 """The column with the number of the partition that a packet goes to."""
+_ID_NUMBER = {
+    kind: f"CASE WHEN id IS NULL THEN hash({time}) ELSE hash(id) END"
+    for kind, time in (("predictions", "t"), ("feedback", "t"), ("losers", "tile"))
+}
+"""SQL of a number that all rows of an id have. Rows without an id may go anywhere, but a repeated task must agree."""
 NUMBERED = f"(SELECT *, rowid AS {ROW} FROM predictions)"
 Packet = tuple[int, str, bytes]
 """The place that rows go to, the table they belong to, and the rows."""
@@ -75,7 +80,7 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
     alike = {"predictions": _one_of_each_form(whole.predictions), "feedback": _one_of_each_form(whole.feedback)}
     read = _Reader(spec, alike, shuffle.partitions)
     sides = Sides.in_memory(NUMBERED, "feedback", whole.prediction_tiles, whole.feedback_tiles)
-    match_ids = functools.partial(_match_ids, spec=spec, sides=sides, edges=edges)
+    match_ids = functools.partial(_match_ids, spec=spec, sides=sides, edges=edges, shuffle=shuffle)
     build = forward_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
     times = dict(zip(spec.logs, times_to_read(whole, spec), strict=True))
     pieces: list[Piece | pa.Table] = []
@@ -157,19 +162,37 @@ class _Reader:
             return _frame(self._by_id(con, piece.log, f"SELECT * REPLACE ({bad}) FROM {rows}"))
 
     def _by_id(self, con: duckdb.DuckDBPyConnection, kind: str, sql: str) -> Iterator[Packet]:
-        # Rows without an id may go to any place, but a repeated task must send them to the same place.
-        key = f"CASE WHEN id IS NULL THEN hash({'t' if kind != 'losers' else 'tile'}) ELSE hash(id) END"
-        sql = f'SELECT *, ({key} % {self.partitions})::INTEGER AS "{PLACE}" FROM ({sql})'
-        return _packets(con, kind, sql, PLACE, lambda places: places)
+        place = f"{_ID_NUMBER[kind]} % {self.partitions}"
+        return _packets(
+            con, kind, f'SELECT *, ({place})::INTEGER AS "{PLACE}" FROM ({sql})', PLACE, lambda places: places
+        )
 
 
-def _match_ids(packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ...]) -> pd.DataFrame:
+def _match_ids(
+    packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ...], shuffle: Shuffle
+) -> pd.DataFrame:
     """Match the rows of a partition of ids. Returns packets of its pairs and of its audit, by time."""
     if not len(packets):
         return _frame([])
+    return _frame(
+        packet
+        for turn in range(shuffle.rounds)
+        for packet in _match_some(packets, spec, sides, edges, (shuffle.partitions, shuffle.rounds, turn))
+    )
+
+
+def _match_some(
+    packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int, ...], turn: tuple[int, int, int]
+) -> Iterator[Packet]:
+    """Match the rows of one round: the number of partitions, of rounds, and which round it is."""
+    partitions, rounds, this = turn
+
+    def of_round(kind: str) -> str:
+        return f"WHERE {_ID_NUMBER[kind]} // {partitions} % {rounds} = {this}" if rounds > 1 else ""
+
     with task_connection(spec, {}, f"partition {packets.index[0]} of the ids") as con:
         for name, source in spec.logs.items():
-            if not _load(con, name, packets, name):
+            if not _load(con, name, packets, name, of_round(name)):
                 con.execute(f"CREATE TEMP TABLE {name} AS FROM {rows_sql(con, (), source, Interval(0, 0))}")
         losers = [LOSERS.empty_table(), *(rows.select(LOSERS.names) for rows in _tables(packets, "losers"))]
         join_rows(con, sides, spec, pa.concat_tables(losers))
@@ -177,8 +200,8 @@ def _match_ids(packets: pd.DataFrame, spec: Spec, sides: Sides, edges: tuple[int
         def place(tile: Integers) -> Integers:
             return np.searchsorted(np.array(edges[1:-1]), tile * spec.tile, side="right")
 
-        kinds = ("matched", *AUDIT_TABLES)
-        return _frame(packet for kind in kinds for packet in _packets(con, kind, f"FROM {kind}", "tile", place))
+        for kind in ("matched", *AUDIT_TABLES):
+            yield from _packets(con, kind, f"FROM {kind}", "tile", place)
 
 
 def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) -> pa.Table:
@@ -246,14 +269,13 @@ def _tables(packets: pd.DataFrame, kind: str) -> Iterator[pa.Table]:
     return (pa.ipc.open_stream(packet.as_buffer()).read_all() for packet in contents)
 
 
-def _load(con: duckdb.DuckDBPyConnection, name: str, packets: pd.DataFrame, kind: str) -> bool:
-    """Create a table from all packets of a kind. Returns False if there are none."""
+def _load(con: duckdb.DuckDBPyConnection, name: str, packets: pd.DataFrame, kind: str, where: str = "") -> bool:
+    """Create a table from all packets of a kind, of the rows `where` says. Returns False if there are none."""
     loaded = False
     for table in _tables(packets, kind):
         con.register("packet_arrow", table)
-        con.execute(
-            f"INSERT INTO {name} FROM packet_arrow" if loaded else f"CREATE TEMP TABLE {name} AS FROM packet_arrow"
-        )
+        into = f"INSERT INTO {name}" if loaded else f"CREATE TEMP TABLE {name} AS"
+        con.execute(f"{into} FROM packet_arrow {where}")
         con.unregister("packet_arrow")
         loaded = True
     return loaded

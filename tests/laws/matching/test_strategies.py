@@ -162,7 +162,9 @@ def test_random_rows_come_out_alike_and_as_the_oracle_says(
 
 
 @pytest.mark.soak
-def test_ids_match_across_any_distance(tmp_path: Path, shuffling: Callable[[bool], None]) -> None:
+def test_ids_match_across_any_distance(
+    tmp_path: Path, shuffling: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Feedback comes up to eleven months later, in files of its own; the same id is logged again months later."""
     world = small_world(
         horizon=330 * DAY,
@@ -188,11 +190,14 @@ def test_ids_match_across_any_distance(tmp_path: Path, shuffling: Callable[[bool
     assert chosen.task_sets[0].shuffle.partitions > 2
     assert_same(pair[0].config, pair[1].config)
     pair[1].check(MONDAY + 400 * DAY)
-    # Hours computed anew alone: predictions that won elsewhere still win.
+    # Hours computed anew alone: predictions that won elsewhere still win; in rounds, too.
+    monkeypatch.setattr(chunks, "MOST", 2)
     for scenario, shuffles in zip(pair, (False, True), strict=True):
         shuffling(shuffles)
         outcome = scenario.backfill(MONDAY + 800 * DAY, "2024-07-01", "2024-07-20")
-        assert {job.strategy for job in outcome.plan.task_sets} == {"shuffle" if shuffles else "co-located"}
+        (job,) = outcome.plan.task_sets
+        assert job.strategy == ("shuffle" if shuffles else "co-located")
+    assert job.shuffle.rounds > 1
     assert_same(pair[0].config, pair[1].config)
 
 
@@ -376,6 +381,18 @@ def test_a_day_of_a_billion_predictions_occupies_a_cluster_of_a_thousand_workers
     assert least <= job.shuffle.partitions <= most
     size = [sum(file.bytes for file in piece.files) for piece in job.shuffle.pieces]
     assert min(size[:-1]) >= chunks.LEAST // 2, "each task is worth its cost"
+
+
+def test_the_blocks_of_a_shuffle_grow_with_the_logs_and_not_with_their_square() -> None:
+    pieces = []
+    for size in (2e8, 4e8):
+        chosen, config = planned(400, size, horizon="90d")
+        shuffled = chosen.task_sets[0].shuffle
+        pieces.append(len(shuffled.pieces))
+        assert chunks.MOST / 2 < shuffled.partitions <= chunks.MOST
+        strategy = next(line for line in plan_lines(chosen, config) if "strategy" in line)
+        assert f"{shuffled.partitions:,} partitions in {shuffled.rounds} rounds" in strategy
+    assert pieces[1] < 2.1 * pieces[0]
 
 
 def test_tasks_of_a_shuffle_read_every_row_once_and_no_more_than_their_memory() -> None:

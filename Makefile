@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Bytecode is kept: each process that a test starts would compile all of sli again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install browser demo test soak fuzz check format dist lock bench clean
+.PHONY: install programs demo test soak fuzz check format dist lock bench clean
 
 install: $(VENV)/installed
 
@@ -19,16 +19,20 @@ $(VENV)/installed: pyproject.toml
 demo: install
 	$(BIN)/sli demo
 
-# The tests of the page need a browser. Debian's is installed where that can be done without a question.
+# Some tests need programs that no Python package has. Debian's are installed where that can be done without a question;
+# its rule for new services is answered with "no" meanwhile, so that none is started.
 BROWSER = $(shell command -v chromium chromium-browser google-chrome | head -1)
+MISSING = $(if $(BROWSER),,chromium) $(shell for name in prometheus prometheus-node-exporter; do command -v $$name > /dev/null || echo $$name; done)
+POLICY := /usr/sbin/policy-rc.d
 
-browser:
-	@[ -n "$(BROWSER)" ] || { command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
-	  apt-get install -qq --yes --no-install-recommends chromium > /dev/null; } || \
-	  echo "No browser found: the tests of the page are skipped. They need Chromium or Chrome, for example: sudo apt-get install chromium"
+programs:
+	@[ -z "$(strip $(MISSING))" ] || { command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  { [ -e $(POLICY) ] || { trap 'rm -f $(POLICY)' EXIT && printf '#!/bin/sh\nexit 101\n' > $(POLICY) && chmod +x $(POLICY); }; } && \
+	  apt-get install -qq --yes --no-install-recommends $(MISSING) > /dev/null; } || \
+	  echo "Some tests are skipped. They need programs, for example: sudo apt-get install $(MISSING)"
 
 # The same examples each time: `pytest` alone looks for new ones. Three workers for two cores, since many tests wait.
-test: install browser
+test: install programs
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci -m "not soak"
 
 # What takes longer, run by hand: long simulations, backfills through a server, every window verified.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import json
 import os
 import pwd
 import shutil
@@ -169,6 +170,36 @@ def postgres(user: str, password: str, database: str) -> Iterator[int]:
             yield port
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
+    """A Prometheus that scrapes each target (host and port by job) every second; yields its address.
+
+    The folder may have blocks in `data` already.
+    """
+    [port] = free_ports(1)
+    jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
+    config, log = folder / "prometheus.yml", folder / "prometheus.log"
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
+    places = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=50y"]
+    command = ["prometheus", *places, f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    address = f"http://127.0.0.1:{port}"
+    with process(command, log) as child:
+        wait_for(f"{address}/-/ready", child, log)
+        yield address
+
+
+@contextmanager
+def node_exporter(textfiles: Path) -> Iterator[str]:
+    """A node_exporter that reads a folder of text files and nothing else; yields its host and port."""
+    [port] = free_ports(1)
+    which = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={textfiles}"]
+    command = ["prometheus-node-exporter", *which, f"--web.listen-address=127.0.0.1:{port}"]
+    log = textfiles.parent / "node_exporter.log"
+    with process(command, log) as child:
+        wait_for(f"http://127.0.0.1:{port}/metrics", child, log)
+        yield f"127.0.0.1:{port}"
 
 
 @contextmanager

@@ -321,6 +321,28 @@ def _export(parser: argparse.ArgumentParser) -> None:
     _add_commands(sinks, SINKS)
 
 
+def _prometheus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--textfile",
+        metavar="PATH",
+        help="write the newest windows there, for the textfile collector of node_exporter: a file named *.prom, or the "
+        "folder, in which each model gets a file (default: print them)",
+    )
+    parser.add_argument(
+        "--history",
+        metavar="FILE",
+        help="write all windows as OpenMetrics, for `promtool tsdb create-blocks-from openmetrics`",
+    )
+    parser.add_argument(
+        "--series",
+        dest="settings",
+        action="append",
+        type=lambda text: f"export.prometheus.series={_natural(text)}",
+        metavar="N",
+        help="allow so many series (default: 10000, or `series` of the config)",
+    )
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows",
@@ -373,7 +395,13 @@ class Command(NamedTuple):
     arguments: tuple[Callable[[argparse.ArgumentParser], None], ...]
 
 
-SINKS: dict[str, Command] = {}
+SINKS: dict[str, Command] = {
+    "prometheus": Command(
+        "Print the newest windows as metrics, or write them for node_exporter; or write all windows with time stamps.\n"
+        "Which SLIs, grains and slices: `export.prometheus` in the config.",
+        (_configs, _common, _prometheus),
+    ),
+}
 """What `sli export` sends to."""
 COMMANDS = {
     "run": Command(

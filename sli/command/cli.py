@@ -103,7 +103,9 @@ def _init(options: argparse.Namespace) -> int:
     return 0
 
 
-SINKS: dict[str, Callable[[argparse.Namespace], int]] = {}
+SINKS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "prometheus": _answer("prometheus", "prometheus_answer"),
+}
 """What `sli export` sends to, each like a command of its own."""
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sli.calendar.duration import FOREVER, Duration
 from sli.calendar.grain import Grain
+from sli.config.export_sections import Export
 from sli.config.log_sections import Feedback, IdSetting, Labels, Predictions, TimeColumn, TimeFrom
 from sli.config.sections import Cluster
 from sli.engine.storage import check_no_credentials
@@ -267,3 +268,10 @@ def check_grains(grains: Sequence[Grain], tile: int) -> None:
                     expected=f"a multiple of {tile // 60_000_000} minutes",
                     found=length.text,
                 )
+
+
+def check_exported(export: Export, slis: Collection[str], grains: Collection[str]) -> None:
+    """Raise ConfigError if a sink is to get an SLI or a grain that the config does not have."""
+    for what, names, known in (("SLI", export.prometheus.slis, slis), ("grain", export.prometheus.grains, grains)):
+        for name in names or ():
+            check_known(f"the config has no {what} '{name}'", name, known, where=f"export.prometheus.{what.lower()}s")

@@ -24,6 +24,7 @@ PATHS = (
     ("feedback", "*", "path", "*"),
     ("bins", "*", "table"),
     ("slis", "*", "against", "table"),
+    ("export", "prometheus", "textfile"),
 )
 """Keys whose texts are paths or URLs: `*` is any one key or position."""
 WHOLE = {

@@ -89,7 +89,7 @@ class Config(Section):
     memory: str | None = Field(
         None, pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="a size, for example 2GB or 512MiB"
     )
-    export: Export = Field(Export(), description="a mapping from sinks to what they need")
+    export: Export = Field(default=Export(), description="a mapping from sinks to what they need")
     folder: str = Field(default=".", exclude=True)
     """Where the modules lie that the config names."""
     dask_folder: str = Field(default="", exclude=True)
@@ -116,6 +116,9 @@ class Config(Section):
         checks.check_columns(self.columns, self.predictions.query)
         check_bins(self.bins, {name for columns in self.slice_sets for name in columns})
         checks.check_grains(self.all_grains, self.tile)
+        checks.check_exported(
+            self.export, [sli.name for sli in self.declared], [grain.name for grain in self.all_grains]
+        )
         return self
 
     @functools.cached_property

@@ -93,7 +93,7 @@ def _with_variables(tree: str, where: str, at: At) -> str:
         raise ConfigError(
             "environment variables are not read in this key",
             where=f"{where}, key {place_of(at)}",
-            expected="`${NAME}` only in `store`, `path`, `table`, `storage`, `export`, `dask.scheduler`, `dask.options`",
+            expected="`${NAME}` only in `store`, `path`, `table`, `storage`, `export`, `dask.scheduler` or `.options`",
             found=tree,
             todo="write the value itself, or pass it with --set",
         )

@@ -33,9 +33,15 @@ def export_published(config: Config, runs: Sequence[Outcome] = ()) -> tuple[str,
     return tuple(warnings)
 
 
-def sinks_of(config: Config) -> dict[str, Send]:  # noqa: ARG001
+def sinks_of(config: Config) -> dict[str, Send]:
     """The function that sends to each sink of a config, by its key in `export`."""
-    return {}
+    # Not at the top: each sink has libraries of its own.
+    sinks: dict[str, Send] = {}
+    if config.export.prometheus.textfile is not None:
+        from sli.export.prometheus import send_textfile
+
+        sinks["prometheus"] = send_textfile
+    return sinks
 
 
 def _cause(error: Exception) -> str:

@@ -52,7 +52,7 @@ def chosen_slices(publication: Publication, start: datetime) -> list[Slice]:
 
     The worst are those since `start`.
     """
-    slices = _largest_first(publication)
+    slices = largest_first(publication)
     if len(slices) <= WORST + LARGEST + 1:
         return slices
     largest = [one.text for one in slices[: LARGEST + (slices[0].text == ALL)]]
@@ -71,7 +71,7 @@ def _worst(config: Config, start: datetime) -> list[str]:
     return [slice_text(slice) for slice in compared[compared.surely > 0]["slice"].head(WORST)]
 
 
-def _largest_first(publication: Publication) -> list[Slice]:
+def largest_first(publication: Publication) -> list[Slice]:
     """All published slices by their predictions, the whole first."""
     grain, days = _sized_by(publication)
     names = ["window_end", "slice", "predictions"]

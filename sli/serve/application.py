@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from sli.errors import ConfigError, SliError, StoreError, nearest
+from sli.export.prometheus import CONTENT_TYPE, exposition
 from sli.judging.explain import explain
 from sli.masking import masked, masked_tree
 from sli.reading.publication import pinned
@@ -67,6 +68,20 @@ class Site:
         )
         fine = all(state["ok"] for state in states)
         return JSONResponse(masked_tree({"ok": fine, "models": states}), 200 if fine else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """The newest windows of all models, as Prometheus scrapes them."""
+        return await self._worked(lambda: PlainTextResponse(self._exposition(), media_type=CONTENT_TYPE))
+
+    def _exposition(self) -> str:
+        metrics = []
+        for model in self.models.values():
+            try:
+                metrics.append(model.metrics())
+            except SliError as error:
+                # The other models are scraped all the same; of this one the alert on absent metrics tells.
+                LOG.warning("/metrics: %s: %s", model.name, error)
+        return exposition(metrics)
 
     async def model_health(self, request: Request) -> Response:
         model = self._model(request)
@@ -183,6 +198,7 @@ def application(models: Mapping[str, Served]) -> Starlette:
     routes = [
         Route("/", site.start),
         Route("/healthz", site.health),
+        Route("/metrics", site.metrics),
         Route("/{model}/", site.about(page)),
         Route("/{model}/data", site.about(data)),
         Route("/{model}/judgement", site.about(judgement)),

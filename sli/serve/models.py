@@ -20,6 +20,7 @@ from sli.config.arguments import instant_of
 from sli.config.model import Config
 from sli.config.several import Model
 from sli.errors import SliError, StoreError
+from sli.export.prometheus import Metric, metrics_of
 from sli.judging.standing import problems
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE
 from sli.planning.published import Published
@@ -146,6 +147,13 @@ class Served:
             return rendered(publication.config, contents, None, live, shown)
 
         return self.kept.get(("page", key_of(publication), view), make)
+
+    def metrics(self) -> Sequence[Metric]:
+        """The newest windows as metrics, made once; none before the first publication. Raises SliError."""
+        publication = self.publication()
+        if publication is None:
+            return ()
+        return self.kept.get(("metrics", key_of(publication)), lambda: metrics_of(publication))
 
     def health(self) -> dict[str, object]:
         """What is published, and whether it can be read: `ok`, or the problem in words."""

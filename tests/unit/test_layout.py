@@ -33,8 +33,8 @@ WINGS = [
     "reading",
     "judging",
     "report",
-    "serve",
     "export",
+    "serve",
     "command",
 ]
 RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}

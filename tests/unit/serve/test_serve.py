@@ -27,6 +27,7 @@ from sli.command.cli import main
 from sli.config.several import load_models
 from sli.errors import ConfigError
 from sli.reading.question import question
+from sli.serve import models
 from sli.serve.application import application
 from sli.serve.models import served_models
 from sli.serve.server import listening
@@ -311,3 +312,27 @@ def test_the_command_serves_until_it_is_interrupted(address: tuple[str, subproce
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert rest == ""
+
+
+def test_prometheus_scrapes_the_newest_windows_of_all_models(
+    client: TestClient, twice: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["export", "prometheus", str(twice.root / "config.yaml")]) == 0
+    answer = client.get("/metrics")
+    assert answer.text == capsys.readouterr().out
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert client.get("/metrics", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_a_scrape_reads_the_store_only_after_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = logged(tmp_path)
+    client = client_of(tmp_path / "config.yaml")
+    assert client.get("/metrics").text == "", "before the first run"
+    scenario.run(FIRST)
+    first = client.get("/metrics").text
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "metrics_of", lambda _: pytest.fail("made again"))
+        assert client.get("/metrics").text == first
+    run_again(scenario)
+    assert client.get("/metrics").text != first

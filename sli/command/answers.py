@@ -15,6 +15,7 @@ from sli.config.model import Config
 from sli.errors import DIFFERENT, WARNED
 
 if TYPE_CHECKING:
+    from sli.reading.rows import Rows
     from sli.runs.outcome import Outcome
 
 
@@ -25,6 +26,8 @@ class Answer:
     lines: Callable[[], Sequence[str]]
     plain: Callable[[], object]
     """With `--json`, instead of the lines: only one of both is made."""
+    rows: Callable[[], Rows] | None = None
+    """With `--format`, instead of the lines; None: this command has no such option."""
     warnings: Sequence[str] = ()
     exit_code: int = 0
     cells: Callable[[], Mapping[str, str]] = dict

@@ -117,6 +117,14 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
 
+def _format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=("csv", "json", "parquet"),
+        help="write rows to stdout in this format, with all digits: csv, json (one array, a row a line) or parquet",
+    )
+
+
 def _recompute(parser: argparse.ArgumentParser) -> None:
     _as_of(parser)
     parser.add_argument(
@@ -238,6 +246,10 @@ def _query(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many windows to list, the newest, or values, the most common (default: 14; with --json all)",
     )
+
+
+def _sql(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("statement", metavar="SELECT", help="the statement, in quotes; `describe TABLE` lists columns")
 
 
 def _slices(parser: argparse.ArgumentParser) -> None:
@@ -403,6 +415,18 @@ SINKS: dict[str, Command] = {
     ),
 }
 """What `sli export` sends to."""
+SQL = """\
+Print the rows of an SQL statement over the published tables. One SELECT, in the SQL of DuckDB; reads no logs.
+
+tables:
+  current                all results, as they are known now; hourly, daily and cumulative are those of one grain
+  as_known('TIME')       all results, as they were known at TIME
+  changes                what the last run changed, and why; revisions: the same of all runs
+  audit                  rows and files of the logs that do not count now
+  runs                   what each run did
+
+for example: sli sql CONFIG "select window_start, slice['origin'], value from daily where sli = 'recall'"
+"""
 COMMANDS = {
     "run": Command(
         "Bring the results up to date with the logs. Recomputes only what changed.",
@@ -421,12 +445,13 @@ COMMANDS = {
         "Say how a model does, or print published results. Without options: how good it is now, whether that is\n"
         "as required, whether a drop is real, and what the last run changed. With options, on a terminal: a line for\n"
         "each slice, or a chart of one slice; in a pipe: a line for each window and slice. --json always has rows.",
-        (_configs, _common, _show),
+        (_configs, _common, _format, _show),
     ),
     "query": Command(
         "Print an SLI over any windows and slices. Computed from what is stored; reads no logs.",
-        (_config, _common, _query),
+        (_config, _common, _format, _query),
     ),
+    "sql": Command(SQL, (_config, _common, _format, _sql)),
     "slices": Command(
         "List the slices that are worse than the whole, the worst first. Reads no logs.", (_config, _common, _slices)
     ),

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+from typing import TYPE_CHECKING
 
 from sli.command.answers import Answer
 from sli.command.arguments import slice_of
 from sli.command.grid import terminal_width
 from sli.config.model import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def query_answer(options: argparse.Namespace, config: Config) -> Answer:
@@ -20,6 +24,7 @@ def query_answer(options: argparse.Namespace, config: Config) -> Answer:
     from sli.command.tables import most_common, query_lines, records, value_lines
     from sli.reading.publication import opened
     from sli.reading.query import distribution, query
+    from sli.reading.rows import rows_of_frame
     from sli.reading.slice_values import check_slice
 
     frame = (distribution if options.values else query)(
@@ -42,7 +47,10 @@ def query_answer(options: argparse.Namespace, config: Config) -> Answer:
             return ["no predictions in these windows and slices"]
         return told(frame, config, options.sli, ROWS if options.rows is None else options.rows, terminal_width())
 
-    return Answer(plain=lambda: records(frame if options.rows is None else cut(frame, options.rows)), lines=lines)
+    def chosen() -> pd.DataFrame:
+        return frame if options.rows is None else cut(frame, options.rows)
+
+    return Answer(plain=lambda: records(chosen()), rows=lambda: rows_of_frame(chosen()), lines=lines)
 
 
 def slices_answer(options: argparse.Namespace, config: Config) -> Answer:

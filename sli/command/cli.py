@@ -113,6 +113,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "backfill": _answer("answers", "backfill_answer"),
     "show": _answer("shown", "show_answer"),
     "query": _answer("asked", "query_answer"),
+    "sql": _work("sql", "sql"),
     "slices": _answer("asked", "slices_answer"),
     "compare": _answer("asked", "compare_answer"),
     "explain": _answer("asked", "explain_answer"),

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sli.command.answers import Answer
-from sli.command.output import print_json, print_lines, print_warnings
+from sli.command.output import check_format, print_json, print_lines, print_warnings
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.config.several import Model, are_several, load_models
 from sli.engine.interrupts import signals_first
-from sli.errors import DIFFERENT, FAILED, WARNED, WRONG_CONFIG, SliError
+from sli.errors import DIFFERENT, FAILED, WARNED, WRONG_CONFIG, ConfigError, SliError
 from sli.masking import masked
 
 AnswerOf = Callable[[argparse.Namespace, Config], Answer]
@@ -48,14 +48,25 @@ class Done:
 def print_answers(options: argparse.Namespace, answer_of: AnswerOf) -> int:
     """Print what a command answers for its configs; returns the exit code. Raises SliError for one config alone."""
     if are_several(options.configs):
+        if getattr(options, "format", None):
+            raise ConfigError(
+                "--format takes one config", found=", ".join(options.configs), todo="one command for each"
+            )
         return _print_several(options, answer_of)
     return print_answer(options, options.configs[0], answer_of)
 
 
 def print_answer(options: argparse.Namespace, config: str, answer_of: AnswerOf) -> int:
     """Print what a command answers for one config; returns the exit code. Raises SliError."""
+    format = getattr(options, "format", None)
+    if format is not None:
+        check_format(format)
     answer = answer_of(options, load_config(config, options.settings))
-    if options.json:
+    if format is not None and answer.rows is not None:
+        from sli.command.formats import print_rows
+
+        print_rows(answer.rows(), format)
+    elif options.json:
         print_json(answer.plain())
     else:
         _print_answer(answer)

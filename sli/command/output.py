@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sli.errors import ConfigError
 from sli.masking import masked, masked_tree
 
 MARKS = str.maketrans("░█×│┤└─┬▁▂▃▄▅▆▇…", ":#x|++-+_.,-=+*~")
@@ -38,6 +39,16 @@ def red(line: str, text: str) -> str:
     """The line with the text in red wherever it occurs; as it is without a terminal, or if colours are unwanted."""
     unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return line if unwanted or not sys.stdout.isatty() else line.replace(text, f"{RED}{text}{PLAIN}")
+
+
+def check_format(format: str) -> None:
+    """Raise ConfigError if rows of a format cannot go where the output goes."""
+    if format == "parquet" and sys.stdout.isatty():
+        raise ConfigError(
+            "a terminal cannot show Parquet, which is not text",
+            where="--format",
+            todo="send it to a file or another command, for example `> rows.parquet`",
+        )
 
 
 def print_json(plain: object) -> None:

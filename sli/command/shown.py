@@ -20,6 +20,8 @@ from sli.reading.figures import local, slice_name
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sli.reading.rows import Rows
+
 CHOICES = ("sli", "grain", "slice", "by", "start", "end", "rows")
 """The options that choose rows; without any of them `show` is the overview, also as of a time."""
 
@@ -30,6 +32,7 @@ def show_answer(options: argparse.Namespace, config: Config) -> Answer:
     from sli.command.standing import summary_cells
     from sli.command.tables import records
     from sli.judging.standing import standing
+    from sli.reading.rows import rows_of_frame
 
     def cells() -> dict[str, str]:
         try:
@@ -40,7 +43,10 @@ def show_answer(options: argparse.Namespace, config: Config) -> Answer:
     def plain() -> object:
         return records(_shown_rows(options, config))
 
-    if not options.json and options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
+    def rows() -> Rows:
+        return rows_of_frame(_shown_rows(options, config))
+
+    if not _as_rows(options) and options.table == "results" and all(getattr(options, name) is None for name in CHOICES):
         try:
             with believed_at(config, options.as_of):
                 now = standing(config)
@@ -53,7 +59,12 @@ def show_answer(options: argparse.Namespace, config: Config) -> Answer:
             # published can still be read.
             lines = [f"# no overview: {error.what}", *_table_lines(options, config)]
             return Answer(lines=lambda: lines, plain=plain, cells=cells)
-    return Answer(lines=lambda: _table_lines(options, config), plain=plain, cells=cells)
+    return Answer(lines=lambda: _table_lines(options, config), plain=plain, rows=rows, cells=cells)
+
+
+def _as_rows(options: argparse.Namespace) -> bool:
+    """Whether rows are asked for, and not a text of them."""
+    return bool(options.json or options.format)
 
 
 def believed_at(config: Config, as_of: str | None) -> AbstractContextManager[None]:
@@ -90,10 +101,10 @@ def _shown_rows(options: argparse.Namespace, config: Config) -> pd.DataFrame:
 
     frame, rows = _all_rows(options, config), options.rows
     if options.table == "results":
-        return newest(frame, rows) if rows is not None and options.json else frame
+        return newest(frame, rows) if rows is not None and _as_rows(options) else frame
     if options.table == "audit":
-        return audit_rows(frame, rows) if options.json else frame
-    limit = ROWS if rows is None and not options.json else rows
+        return audit_rows(frame, rows) if _as_rows(options) else frame
+    limit = ROWS if rows is None and not _as_rows(options) else rows
     if options.table == "runs":
         return frame if limit is None else frame.tail(limit)
     return changes(frame, limit)

@@ -137,8 +137,15 @@ RAISED = {
 
 def batches_of(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.RecordBatch]:
     """The rows of a query, about `size` at a time. Raises duckdb.Error, as if they were read at once."""
-    try:
+    with as_if_read_at_once():
         yield from rows.to_arrow_reader(size)
+
+
+@contextmanager
+def as_if_read_at_once() -> Iterator[None]:
+    """A context that reads rows of a query in batches: it raises the duckdb.Error that reading them at once raises."""
+    try:
+        yield
     except OSError as error:
         # Arrow passes on only the text of an error that comes after the first rows.
         kind, colon, _ = str(error).partition(": ")

@@ -189,12 +189,23 @@ class Table:
             scanner = self._scanner(columns, None, within)
             yield from (pa.Table.from_batches([batch]) for batch in scanner.to_batches() if len(batch))
 
+    def dataset(self, within: Within = ()) -> pyarrow.dataset.FileSystemDataset:
+        """The rows of the files chosen, as a dataset that others scan. Raises StoreError; scanning raises OSError."""
+        import pyarrow.dataset as ds
+
+        with table_errors(self.uri, "read"):
+            dataset = self._table.to_pyarrow_dataset(
+                file_pruning_predicate=list(within) or None, filesystem=self._folder()
+            )
+        assert isinstance(dataset, ds.FileSystemDataset)
+        return dataset
+
     def _scanner(
         self, columns: Collection[str] | None, only: pc.Expression | None, within: Within
     ) -> pyarrow.dataset.Scanner:
         import pyarrow.dataset as ds
 
-        dataset = self._table.to_pyarrow_dataset(file_pruning_predicate=list(within) or None, filesystem=self._folder())
+        dataset = self.dataset(within)
         names = None if columns is None else [name for name in dataset.schema.names if name in columns]
         # Remote storage answers slowly, so its data is prefetched; a local disk needs no threads for that.
         options = ds.ParquetFragmentScanOptions(pre_buffer=not self._local)

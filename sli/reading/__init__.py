@@ -9,6 +9,7 @@ May import `publishing` and the wings below it; not `runs`, and not `command`.
 - `outcomes`: when labels arrive, how predictions are distributed and calibrated
 - `difference`: two slices compared; `requests`: the requests that both scored, read again from the logs
 - `slice_values`: whether a slice exists, and which values its columns have
+- `sql`: SQL over what is published; `rows`: rows that are written in batches, with the types of the tables
 - `figures`: numbers, durations, times and changes as people read them
 - `raw_rows`, `raw_pairs`: rows of the raw logs, and pairs made from them, by plain pandas
 - `brute_force`: values of SLIs from these pairs, without tiles

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -126,10 +129,25 @@ def test_the_pages_show_what_is_printed(
         assert len(printed.splitlines()) >= 3
         assert printed == shown.get(block, printed)
     shown = re.findall(r"```text\n\$ sli ([^\n]*)\n(.*?)```", READING + SEEING, flags=re.DOTALL)
-    assert len(shown) == 6
+    assert len(shown) == 7
     for command, output in shown:
-        assert main(command.split()) == 0
+        assert main(shlex.split(command)) == 0
         assert capsys.readouterr().out == output
+
+
+def test_the_files_that_the_page_writes_have_rows(clone: Path) -> None:
+    lines = [line for block in blocks("console", READING) for line in block.splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        command, _, file = line.removeprefix("$ sli ").partition(" > ")
+        with (clone / file).open("wb") as out:
+            words = [sys.executable, "-m", "sli.command.cli", *shlex.split(command)]
+            subprocess.run(words, cwd=clone, stdout=out, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert len(pd.read_parquet(clone / "recall.parquet")) == 334 * 4
+    origins = pd.read_csv(clone / "origins.csv", parse_dates=["window_start"])
+    assert origins["slice"].map(json.loads).map(lambda slice: slice["origin"]).nunique() == 3
+    assert str(origins.window_start.dtype).endswith("UTC]")
+    assert len(json.loads((clone / "weeks.json").read_text())) == 47
 
 
 @pytest.fixture

@@ -245,6 +245,14 @@ class Transaction:
         return self.store.tables.create(name, *LAYOUT[name])
 
 
+def joined(parts: Sequence[Written]) -> Written:
+    """What was staged for one table part by part."""
+    few = [part.few for part in parts if part.few is not None]
+    whole = len(few) == len(parts) and sum(rows.nbytes for rows in few) <= FEW_BYTES
+    files = tuple(file for part in parts for file in part.files)
+    return replace(parts[0], files=files, few=pa.concat_tables(few) if whole else None)
+
+
 def with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Rows with the columns and types of a schema; dictionaries of texts stay, and further columns, the states, too."""
     names = [*schema.names, *(name for name in rows.schema.names if name not in schema.names)]

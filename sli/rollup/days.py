@@ -1,12 +1,12 @@
 """Day tiles: the merged states of whole local days, so that a long window reads few rows.
 
 They are computed from the hour tiles and written with them, and the audit is summed up from them. Limit: one row per
-day and slice holds the whole state, even a large one; the rows of a month are together in memory.
+day and slice holds the whole state, even a large one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.config.model import Config
+from sli.engine.arrow import rows_in_order
 from sli.engine.connection import connected, scratch
 from sli.matching.spec import SAMPLES
 from sli.rollup.evaluate import stretches
 from sli.rollup.merge import TileTables, TileTree
+from sli.rollup.results import encode
 from sli.schemas import DAYS, UTC
 from sli.slis import State
 from sli.slis.states import integers, with_states
@@ -32,42 +34,44 @@ def days_schema(config: Config) -> pa.Schema:
 
 
 def updated_days(
-    config: Config, kept: Callable[[list[str]], pa.Table], tiles: pa.Table, touched: Collection[str]
+    config: Config, kept: Callable[[list[str]], pa.Table], parts: Iterable[tuple[Collection[str], pa.Table]]
 ) -> Iterator[pa.Table]:
-    """All rows of the months of touched days: those of touched days are merged again from hour tiles.
+    """All rows of the months of some days: those of these days are merged again from their hour tiles.
 
-    The rows come some days at a time, with the columns of `days_schema`; `kept` gives the stored rows of other days in
-    some months. Raises duckdb.OutOfMemoryException.
+    `parts` have the days in order, some at a time, with all of their hour tiles. The rows come in the same parts, with
+    the columns of `days_schema`; `kept` gives the stored rows of other days in some months. Raises
+    duckdb.OutOfMemoryException.
     """
     schema, begun = days_schema(config), set[str]()
-    for days in _together(config, tiles, touched):
+    for days, tiles in parts:
         months = sorted({day[:7] for day in days} - begun)
         begun.update(months)
-        parts = [
+        rows = [
             kept(months) if months else DAYS.empty_table(),
-            merge_days(config, tiles, days),
-            day_checks(tiles, days),
+            merge_days(config, tiles),
+            day_checks(tiles),
         ]
-        rows = with_states(pa.concat_tables(parts, promote_options="permissive"), _merging(config))
-        yield rows.select(schema.names).cast(schema)
+        of_months = with_states(pa.concat_tables(rows, promote_options="permissive"), _merging(config))
+        yield of_months.select(schema.names).cast(schema)
 
 
-def _together(config: Config, tiles: pa.Table, days: Collection[str]) -> Iterator[list[str]]:
-    """Days whose hour tiles are merged together: they take a part of a task's memory."""
+def cut_by_days(config: Config, tiles: pa.Table, days: Collection[str]) -> Iterator[tuple[list[str], pa.Table]]:
+    """The hour tiles of some days, some days at a time: they take a part of a task's memory."""
     if not days:
         return
-    counted = tiles.group_by("day").aggregate([([], "count_all")])
-    counts = dict(zip(*(counted.column(name).to_pylist() for name in ("day", "count_all")), strict=True))
-    ordered, of_row = sorted(days), tiles.nbytes / max(1, len(tiles))
-    weights = np.array([counts.get(day, 0) * of_row for day in ordered])
-    for first, last in stretches(weights, config.task_memory // SHARE):
-        yield ordered[first:last]
+    of_day = encode(tiles.column("day"))
+    place = {str(day): i for i, day in enumerate(of_day.dictionary.to_pylist())}
+    codes, ordered = of_day.indices.to_numpy(), sorted(days)
+    counts, of_row = np.bincount(codes, minlength=len(place) + 1), tiles.nbytes / max(1, len(tiles))
+    numbers = np.array([place.get(day, len(place)) for day in ordered])
+    for first, last in stretches(counts[numbers] * of_row, config.task_memory // SHARE):
+        yield ordered[first:last], rows_in_order(tiles, np.flatnonzero(np.isin(codes, numbers[first:last])))
 
 
-def merge_days(config: Config, tiles: pa.Table, days: Collection[str]) -> pa.Table:
-    """One row of `schemas.DAYS` for each slice and each of these local days, merged from hour tiles."""
-    in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
-    tiles = tiles.filter(pc.and_(pc.equal(tiles.column("span"), pa.scalar("tile")), in_days))
+def merge_days(config: Config, tiles: pa.Table) -> pa.Table:
+    """One row of `schemas.DAYS` for each slice and each local day of some hour tiles."""
+    mergeable = pc.equal(tiles.column("span"), pa.scalar("tile"))
+    tiles = rows_in_order(tiles, np.flatnonzero(mergeable.to_numpy()))
     # A day that has only feedback has no tile, and in the year 1 not even a midnight.
     filled = sorted(str(day) for day in pc.unique(tiles.column("day")).to_pylist())
     dates = [date.fromisoformat(day) for day in filled]
@@ -92,11 +96,10 @@ def _merging(config: Config) -> dict[str, State]:
     return {id: state for id, state in config.states.items() if state.merges}
 
 
-def day_checks(tiles: pa.Table, days: Collection[str]) -> pa.Table:
-    """The counts of checks of these local days, one row per day and span, with unmatched feedback counted by reason."""
+def day_checks(tiles: pa.Table) -> pa.Table:
+    """The counts of checks of some hour tiles, one row per day and span, with unmatched feedback counted by reason."""
     con = scratch()
-    in_days = pc.is_in(tiles.column("day"), pa.array(sorted(days), pa.string()))
-    con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]).filter(in_days))
+    con.register("tiles_arrow", tiles.select(["day", "span", "marks", "strays"]))
     unmatched = "{'log': 'feedback', 'check': s.reason, 'file': NULL::VARCHAR, 'count': 1::BIGINT, 'samples': [s.id]}"
     con.execute(
         "CREATE TEMP TABLE checks AS SELECT day, span, unnest(marks) AS m FROM tiles_arrow UNION ALL "

@@ -16,7 +16,8 @@ from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
 from sli.publishing.audit import audit_rows, current_audit, newly_bad, same_audit, unsliced_rows
 from sli.publishing.commit import Staged, commit, next_idle, next_state
 from sli.publishing.files_seen import files_seen
-from sli.runs.hour_tiles import amend_tiles, fill_tiles, known_before, recompute_tiles
+from sli.runs.amended import amend_tiles
+from sli.runs.hour_tiles import fill_tiles, known_before, recompute_tiles
 from sli.runs.known import Known, Work, step
 from sli.runs.outcome import Outcome, nothing_counts_warnings
 from sli.runs.windows import roll_up_windows

@@ -99,9 +99,9 @@ class Known:
     outcome: Outcome
     """What the stages did. A stage may narrow what the stages of its plan that are still to come do."""
     tiles: pa.Table
-    """The hour tiles, of the days in `only`, until they are on disk."""
-    only: set[str] | None = None
-    """The local days whose hour tiles are here; None: all days."""
+    """All hour tiles, until they are on disk, if they are `in_memory`; else none."""
+    in_memory: bool = True
+    """Whether stages need all hour tiles in memory."""
     touched: set[str] = field(default_factory=set)
     """The local days whose tiles changed."""
     changed: PairsChanged = field(default_factory=PairsChanged)

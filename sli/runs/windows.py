@@ -11,32 +11,23 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from sli.calendar.interval import END
 from sli.engine.connection import within_memory
 from sli.errors import StoreError
 from sli.matching.execute import execute, in_process
 from sli.matching.unmatched import with_reasons
-from sli.planning.plan import Plan
 from sli.planning.stages import RollUp
-from sli.publishing.conflicts import new_conflicts
-from sli.publishing.delta_tables import without_dictionaries
 from sli.publishing.diff import Difference, Scope
 from sli.publishing.history import later_as_of
-from sli.publishing.parquet_files import Partition, Written
+from sli.publishing.parquet_files import Partition
 from sli.publishing.published_rows import PublishedRows, known_then
-from sli.publishing.tile_rows import TileRows
-from sli.publishing.transaction import with_columns
-from sli.rollup.days import days_schema, updated_days
+from sli.rollup.days import cut_by_days
 from sli.rollup.reference import reference_tables
-from sli.rollup.results import newest_hour
 from sli.runs.known import Known, Work, step
+from sli.runs.on_disk import put_on_disk
 from sli.runs.outcome import failing_slis
 from sli.runs.rolled_up import RollUpTask
 from sli.runs.stretches import SliceCounts, SlisAndWindows, Stretch, stretches_of
-from sli.schemas import DAYS, TILES
 from sli.slis.states import with_states
 
 LOG = logging.getLogger("sli.cluster")
@@ -45,7 +36,8 @@ LOG = logging.getLogger("sli.cluster")
 def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
     """Roll up the windows that may have changed, and compare them with the published ones. Raises SliError."""
     config, plan, published = work.config, known.plan, work.transaction.published
-    known = _with_days(work, known)
+    if known.hours is None:
+        known = _with_days(work, known)
     newest, reached = known.newest, known.newest
     if published is not None and not plan.from_scratch:
         # If the newest hour is the same, no window reaches further than before.
@@ -66,69 +58,15 @@ def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
 def _with_days(work: Work, known: Known) -> Known:
     """What is known once unmatched feedback has its reasons, and the tiles of hours and of whole days are on disk."""
     config, plan, touched = work.config, known.plan, known.touched
-    tiles = with_states(known.tiles, config.states)
-    if known.only is None:
-        with step(work.progress, "looking for the predictions of unmatched feedback"):
-            tiles, changed = with_reasons(config, lambda: work.ids.both[0], work.ids.near, plan.as_of, tiles)
-            touched = touched | changed
+    if not known.in_memory:
+        return put_on_disk(work, known, [], touched)
+    with step(work.progress, "looking for the predictions of unmatched feedback"):
+        tiles = with_states(known.tiles, config.states)
+        tiles, changed = with_reasons(config, lambda: work.ids.both[0], work.ids.near, plan.as_of, tiles)
+        touched = touched | changed
     with step(work.progress, "adding up days"), within_memory("the adding up of days"):
-        hours = _hours_on_disk(work, plan, tiles, touched)
-        days, audited = _days_on_disk(work, plan, tiles, touched)
-    before = work.stored(plan, "days").rows(columns=DAYS.names)
-    untouched = before.filter(~_lies_on(touched))
-    audit_days = pa.concat_tables([untouched, audited], promote_options="permissive")
-    conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, audit_days, touched)
-    # The newest hour may lie before the published one if predictions were removed.
-    last = pc.max(audit_days.filter(pc.field("span") == "tile").column("day")).as_py()
-    here = known.only is None or last is None or last in known.only
-    newest = newest_hour(config.since_instant, config.zone, tiles if here else work.hours_of(plan, {last}))
-    outcome = replace(known.outcome, conflicts=conflicts)
-    return replace(
-        known,
-        outcome=outcome,
-        tiles=TILES.empty_table(),
-        touched=touched,
-        hours=hours,
-        days=days,
-        audit_days=audit_days,
-        newest=newest,
-    )
-
-
-def _lies_on(days: set[str]) -> pc.Expression:
-    """That a row lies on one of these days."""
-    return pc.field("day").isin(pa.array(sorted(days), pa.string()))
-
-
-def _hours_on_disk(work: Work, plan: Plan, tiles: pa.Table, touched: set[str]) -> TileRows:
-    """The hour tiles of a run, those of touched days in new files."""
-    if not plan.from_scratch:
-        tiles = tiles.filter(_lies_on(touched))
-    written: Written | None = None
-    if len(tiles) or plan.from_scratch:
-        rows = with_columns(tiles, TILES)
-        written = work.transaction.stage("tiles", [rows], without_dictionaries(rows.schema))
-    return TileRows(stored=work.stored(plan, "tiles"), written=written, replaced=frozenset(touched))
-
-
-def _days_on_disk(work: Work, plan: Plan, tiles: pa.Table, touched: set[str]) -> tuple[TileRows, pa.Table]:
-    """The day tiles of a run, those of touched months in new files; and the touched days, without states."""
-    stored, audited = work.stored(plan, "days"), [DAYS.empty_table()]
-    untouched = ~_lies_on(touched)
-
-    def kept(months: list[str]) -> pa.Table:
-        return stored.rows([("month", "in", months)], only=untouched)
-
-    def told(rows: pa.Table) -> pa.Table:
-        audited.append(rows.select(DAYS.names).filter(~untouched))
-        return rows
-
-    written: Written | None = None
-    if touched or plan.from_scratch:
-        rows = map(told, updated_days(work.config, kept, tiles, touched))
-        written = work.transaction.stage("days", rows, days_schema(work.config))
-    replaced = frozenset(day[:7] for day in touched)
-    return TileRows(stored=stored, written=written, replaced=replaced), pa.concat_tables(audited)
+        parts = cut_by_days(config, tiles, touched) if touched else iter([((), tiles)] * plan.from_scratch)
+        return put_on_disk(work, known, parts, touched)
 
 
 def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) -> Difference:

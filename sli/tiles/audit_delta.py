@@ -8,7 +8,7 @@ stored, so if one of them must go, its successor is not always known.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Literal, TypedDict, cast
 
@@ -50,15 +50,22 @@ class AuditRow(TypedDict, total=False):
 AuditRows = Mapping[RowKey, AuditRow]
 
 
-def audit_rows(tiles: pa.Table, held: Iterable[Interval]) -> dict[RowKey, AuditRow]:
-    """The rows of spans `pairs` and `feedback` of tiles, without rows of span `pairs` of the tiles `held`."""
-    audit = tiles.filter(pc.is_in(tiles.column("span"), pa.array(["pairs", "feedback"])))
+def audit_rows(
+    tiles: pa.Table, held: Iterable[Interval], only: Collection[RowKey] | None = None
+) -> dict[RowKey, AuditRow]:
+    """The rows of spans `pairs` and `feedback` of tiles, without rows of span `pairs` of the tiles `held`.
+
+    With `only`, those of these keys. Of a busy hour they may be large.
+    """
+    names = [name for name in AuditRow.__annotations__ if name in tiles.schema.names]
+    audit = tiles.select(names).filter(pc.is_in(tiles.column("span"), pa.array(["pairs", "feedback"])))
     starts = audit.column("start").cast(pa.int64()).to_numpy()
-    pairs = np.array([span == "pairs" for span in audit.column("span").to_pylist()], dtype=bool)
-    kept = audit.filter(pa.array(~(meets_any(starts, starts + 1, held) & pairs)))
-    rows = kept.select([name for name in AuditRow.__annotations__ if name in kept.schema.names]).to_pylist()
     # Arrow does not know the type of its rows.
-    return {(row["span"], row["start"]): cast(AuditRow, row) for row in rows}
+    keys = cast("list[RowKey]", list(zip(*(audit.column(name).to_pylist() for name in ("span", "start")), strict=True)))
+    pairs = np.array([span == "pairs" for span, _ in keys], dtype=bool)
+    asked = np.array([only is None or key in only for key in keys], dtype=bool)
+    kept = audit.filter(pa.array(asked & ~(meets_any(starts, starts + 1, held) & pairs)))
+    return {(row["span"], row["start"]): cast(AuditRow, row) for row in kept.to_pylist()}
 
 
 def changed_audit(before: AuditRows, after: AuditRows) -> dict[RowKey, str]:

@@ -14,20 +14,19 @@ import numpy as np
 import pyarrow as pa
 
 from sli.config.model import Config
-from sli.engine.arrow import rows_in_order
+from sli.engine.arrow import combined, flatten_lists, integer_column, list_column, rows_in_order
 from sli.engine.connection import connected, scratch
 from sli.schemas import UTC
 from sli.slis import State
-from sli.slis.kinds.lists import SIGNS, ListState, check_none
+from sli.slis.kinds.lists import SIGNS, Lists, ListState, check_none
 from sli.slis.kinds.parts import LABELLED, PREDICTIONS, Part, PartsState
-from sli.slis.states import CannotAmend, integers
+from sli.slis.states import CannotAmend, Integers, integers
 from sli.tiles.audit_delta import RowKey
 
 if TYPE_CHECKING:
     import duckdb
 
 KEY = "start, slice_by, slice"
-ON = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in ("start", "slice_by", "slice"))
 
 
 def changed_tiles(before: pa.Table, after: pa.Table, states: Iterable[str]) -> pa.Table:
@@ -48,33 +47,69 @@ def changed_tiles(before: pa.Table, after: pa.Table, states: Iterable[str]) -> p
     return keys
 
 
+def _placed(sides: Mapping[str, pa.Table], keys: pa.Table) -> pa.Table:
+    """The `keys` in the order of the stored tiles, with column `row`, and the places of their tiles in each of `sides`.
+
+    A place is -1 where a side has no such tile.
+    """
+    with scratch() as con:
+        con.register("keys_arrow", keys)
+        for side, table in sides.items():
+            con.register(f"{side}_arrow", _with_places(table.select(["span", *KEY.split(", ")])))
+        joins = (f"LEFT JOIN (FROM {side}_arrow WHERE span = 'tile') {side} USING ({KEY})" for side in sides)
+        places = (f"coalesce({side}.place, -1) AS {side}" for side in sides)
+        placed: pa.Table = con.sql(
+            f"SELECT row_number() OVER (ORDER BY stored.place NULLS LAST, {KEY}) - 1 AS row, day, {KEY}, "
+            f"{', '.join(places)} FROM keys_arrow {' '.join(joins)} ORDER BY row"
+        ).to_arrow_table()
+    return placed
+
+
+def _with_places(rows: pa.Table) -> pa.Table:
+    return rows.append_column("place", pa.array(np.arange(len(rows)), pa.int64()))
+
+
 def _updated(
-    con: duckdb.DuckDBPyConnection, states: Iterable[State], sides: Mapping[str, pa.Table], keys: pa.Table
+    con: duckdb.DuckDBPyConnection, states: Iterable[State], sides: Mapping[str, pa.Table], placed: pa.Table
 ) -> pa.Table:
-    """The tiles named by `keys` after an update, as SIGNS says of the `sides`, if they still have predictions.
+    """The tiles of `_placed` after an update, as SIGNS says of the `sides`, if they still have predictions.
 
     In the form of `schemas.TILES`. Raises CannotAmend.
     """
-    con.register("keys_arrow", keys.append_column("row", pa.array(np.arange(len(keys)), pa.int64())))
+    con.register("keys_arrow", placed)
     con.execute("CREATE TEMP TABLE changed AS FROM keys_arrow")
-    for side, table in sides.items():
-        con.register(f"{side}_arrow", table)
-        con.execute(
-            f"CREATE TEMP TABLE {side} AS SELECT row, s.* FROM {side}_arrow s JOIN changed c "
-            f"ON {ON.format('s', 'c')} WHERE s.span = 'tile'"
-        )
     of_parts = [state for state in states if isinstance(state, PartsState)]
+    names = ["predictions", "labelled", *(state.id for state in of_parts)]
+    places = {side: integers(placed.column(side)) for side in SIGNS}
+    for side, table in sides.items():
+        rows = np.flatnonzero(places[side] >= 0)
+        of_rows = rows_in_order(table.select(names), places[side][rows]).append_column("row", integer_column(rows))
+        con.register(f"{side}_arrow", of_rows)
+        con.execute(f"CREATE TEMP TABLE {side} AS FROM {side}_arrow")
     lost = (part.lost(*(state.stored(part, side) for side in SIGNS)) for state in of_parts for part in state.parts)
     joined = "before JOIN stored USING (row) LEFT JOIN after USING (row)"
     check_none(con, f"SELECT 1 FROM {joined} WHERE {' OR '.join(['false', *lost])}")
     tiles: pa.Table = con.sql(_updated_sql(of_parts)).to_arrow_table()
     for state in states:
         if isinstance(state, ListState):
-            tiles = tiles.append_column(state.id, state.column(con.sql(state.updated(con)), "row", len(keys)))
+            lists = {side: _lists_at(state, sides[side], places[side]) for side in SIGNS}
+            updated = state.updated(lists, len(placed))
+            tiles = tiles.append_column(state.id, list_column(*updated, state.type))
     counts = integers(tiles.column("predictions"))
     if len(counts) and counts.min() < 0:
         raise CannotAmend
-    return tiles.filter(pa.array(counts > 0)).drop_columns(["row"])
+    left = tiles if counts.all() else tiles.filter(pa.array(counts > 0))
+    return left.drop_columns(["row"])
+
+
+def _lists_at(state: ListState, tiles: pa.Table, places: Integers) -> Lists:
+    """The lists that tiles at some places have of a state; an empty one at -1."""
+    rows = np.flatnonzero(places >= 0)
+    column = combined(rows_in_order(tiles.select([state.id]), places[rows]).column(state.id))
+    offsets, elements = flatten_lists(column, list(state.fields))
+    sizes = np.zeros(len(places), dtype=np.int64)
+    sizes[rows] = np.diff(offsets)
+    return Lists(np.concatenate([[0], np.cumsum(sizes)]), elements)
 
 
 def _updated_sql(states: Iterable[PartsState]) -> str:
@@ -89,8 +124,7 @@ def _updated_sql(states: Iterable[PartsState]) -> str:
             return f"({part.updated(*(state.stored(part, side) for side in SIGNS))})"
 
         values += f", {state.packed(updated)} AS {state.id}"
-    keys = "day, span, start, slice_by, slice"
-    joins = (f"LEFT JOIN (SELECT * EXCLUDE ({keys}) FROM {side}) {side} USING (row)" for side in SIGNS)
+    joins = (f"LEFT JOIN {side} USING (row)" for side in SIGNS)
     return (
         f"SELECT row, day, 'tile' AS span, {KEY}{values} "
         f"FROM (SELECT row, day, {KEY} FROM changed) {' '.join(joins)} ORDER BY row"
@@ -110,14 +144,12 @@ def update_tiles(
 
     The rows of `audit` replace the stored rows with the spans and starts in `audited`. Raises CannotAmend.
     """
+    sides = {"stored": stored, "before": before, "after": after}
     with connected(config.parallel, config.task_memory) as con:
-        sides = {"stored": stored, "before": before, "after": after}
-        updated = _updated(con, config.states.values(), sides, keys)
+        updated = _updated(con, config.states.values(), sides, _placed(sides, keys))
     con = scratch()
     names = ["span", "start", "slice_by", "slice"]
-    con.register(
-        "stored_arrow", stored.select(names).append_column("place", pa.array(np.arange(len(stored)), pa.int64()))
-    )
+    con.register("stored_arrow", _with_places(stored.select(names)))
     con.register("replaced", pa.concat_tables([_tile_keys(keys), _audit_keys(audited)]))
     kept = con.sql(f"SELECT place FROM stored_arrow ANTI JOIN replaced USING ({', '.join(names)}) ORDER BY place")
     places = integers(kept.to_arrow_table().column("place"))

@@ -387,7 +387,7 @@ def test_a_signal_ends_a_run_as_its_handler_says_wherever_it_comes(
     logged_first(scenario)
     path = tmp_path / "sli.yaml"
     path.write_text(json.dumps(config_of(scenario.world, tmp_path)))
-    monkeypatch.setattr("sli.runs.windows.updated_days", lambda *_: come())
+    monkeypatch.setattr("sli.runs.on_disk.updated_days", lambda *_: come())
     before = signal.signal(signal.SIGTERM, handler)
     try:
         if handler is stop:

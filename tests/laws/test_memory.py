@@ -18,6 +18,7 @@ from sli.errors import EngineError, OutOfMemory
 from sli.publishing.store import Store
 from sli.rollup import evaluate as evaluation
 from sli.rollup import merge
+from sli.runs import amended
 from sli.runs import hour_tiles as hours
 from sli.runs import preview
 
@@ -71,7 +72,7 @@ def test_amending_that_runs_out_of_memory_becomes_recomputing(template, tmp_path
 
     s = template.restored()
     as_of = corrected(s)
-    monkeypatch.setattr(hours, step, fails)
+    monkeypatch.setattr(amended, step, fails)
     outcome = s.run(as_of)
     assert outcome.plan.new_rows is None
     assert outcome.plan.task_sets

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from sli.engine.arrow import integer_column
 from sli.engine.sql import text_of
-from sli.slis.kinds.lists import Elements, Lists, ListState, check_none, first_of_equal, in_order, most_kept, ranks
+from sli.slis.kinds.lists import Elements, Lists, ListState, end_to_end, first_of_equal, in_order, most_kept, ranks
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
-from sli.slis.states import Floats, Integers, MergedState, State, integers, take
-
-if TYPE_CHECKING:
-    import duckdb
+from sli.slis.states import CannotAmend, Floats, Integers, MergedState, State, integers, take
 
 DISTINCT = 1024
 """A state of distinct values keeps this many hashes."""
@@ -55,13 +52,17 @@ class DistinctState(ListState):
         smallest = ranks(owner, rows)[1] < DISTINCT
         return Lists(ranks(owner[smallest], rows)[0], {"hash": integer_column(hashes[smallest])})
 
-    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
+    def updated(self, sides: Mapping[str, Lists], rows: int) -> Lists:
         """Raises CannotAmend if a hash goes, because other pairs may still have its value."""
-        before, after, stored = (
-            f"(SELECT row, unnest({self.id}) AS hash FROM {side})" for side in ("before", "after", "stored")
-        )
-        check_none(con, f"SELECT * FROM {before} EXCEPT SELECT * FROM {after}")
-        return f"SELECT row, hash FROM {stored} UNION SELECT row, hash FROM {after}"
+        owner, sign, elements = end_to_end({"before": sides["before"], "after": sides["after"]})
+        hashes = integers(elements["hash"])
+        order = in_order(owner, hashes)
+        of_hash = np.cumsum(first_of_equal(owner[order], hashes[order])) - 1
+        stays = np.bincount(of_hash, weights=sign[order] > 0) > 0
+        if not stays.all():
+            raise CannotAmend
+        owner, _, elements = end_to_end({"stored": sides["stored"], "after": sides["after"]})
+        return self.merge(owner, rows, elements)
 
     def read(self, offsets: Integers, elements: Elements) -> Distincts:
         kept = np.diff(offsets)

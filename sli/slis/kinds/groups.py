@@ -7,20 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine.arrow import Column, combined, decimal_column, integer_column, small_decimals
-from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, doubles, first_of_equal, in_order, ranks
+from sli.slis.kinds.lists import (
+    Elements,
+    Keyed,
+    Lists,
+    ListState,
+    doubles,
+    end_to_end,
+    first_of_equal,
+    in_order,
+    owners,
+    ranks,
+)
 from sli.slis.kinds.sums import exact_sum, read_sum, summable
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed
 from sli.slis.states import Floats, Integers, MergedState, State, integers
-
-if TYPE_CHECKING:
-    import duckdb
 
 WHOLE_NUMBERS = ("::TINYINT", "::SMALLINT", "::INTEGER")
 """How amounts end that are added up as integers: however many they are, their sum fits a BIGINT."""
@@ -81,10 +89,16 @@ class GroupsState(ListState):
         offsets, _ = ranks(owner[first], rows)
         return Lists(offsets, {"key": keys.dictionary.take(by_text).take(integer_column(code[first])), **sums})
 
-    def updated(self, con: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as of every kind
+    def updated(self, sides: Mapping[str, Lists], rows: int) -> Lists:
         """Counts and sums can always be subtracted."""
-        sums = "".join(f", sum(sign * {name})::{type} AS {name}" for name, type in list(self.fields.items())[1:])
-        return f"SELECT row, key{sums} FROM ({self.signed_elements()}) GROUP BY row, key HAVING sum(sign * count) > 0"
+        names = list(self.fields)[1:]
+        less = {"key": sides["before"].elements["key"]}
+        less |= {name: pc.negate(sides["before"].elements[name]) for name in names}
+        owner, _, elements = end_to_end({**sides, "before": Lists(sides["before"].offsets, less)})
+        lists = self.merge(owner, rows, elements)
+        left = np.flatnonzero(integers(lists.elements["count"]) > 0)
+        kept = {name: column.take(integer_column(left)) for name, column in lists.elements.items()}
+        return Lists(ranks(owners(lists)[left], rows)[0], kept)
 
     def read(self, offsets: Integers, elements: Elements) -> Groups:
         sums = read_sum(*(doubles(elements[name]) for name in SUMMED))

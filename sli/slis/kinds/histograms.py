@@ -9,17 +9,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from sli.engine.arrow import float_column, integer_column
-from sli.slis.kinds.lists import Elements, Keyed, Lists, ListState, check_none, doubles, first_of_equal, in_order, ranks
+from sli.slis.kinds.lists import (
+    Elements,
+    Keyed,
+    Lists,
+    ListState,
+    doubles,
+    first_of_equal,
+    in_order,
+    owners,
+    ranks,
+)
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
-from sli.slis.states import Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
-
-if TYPE_CHECKING:
-    import duckdb
+from sli.slis.states import CannotAmend, Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
 
 EXACT_ROWS = 1024
 """A histogram of at most this many values keeps them exactly."""
@@ -59,11 +66,6 @@ class HistogramState(ListState):
         marked = f"{'mark' if self.mark else '0'}::BIGINT AS marked"
         return f"SELECT c.cell, x + 0.0::DOUBLE AS value, 1::BIGINT AS count, {marked} FROM {source}"
 
-    def _rounded(self) -> str:
-        """SQL of a value in a list of `total` values."""
-        rounded_value = f"{rounded_sql('value', self.spread)} + 0.0::DOUBLE"
-        return f"CASE WHEN total > {EXACT_ROWS} THEN {rounded_value} ELSE value END"
-
     def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
         histogram = Counted(
             owner, doubles(elements["value"]), integers(elements["count"]), integers(elements["marked"])
@@ -81,21 +83,27 @@ class HistogramState(ListState):
         offsets, _ = ranks(merged.owner, rows)
         return Lists(offsets, dict(zip(self.fields, (float_column(merged.value), *columns), strict=True)))
 
-    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
+    def updated(self, sides: Mapping[str, Lists], rows: int) -> Lists:
         """Raises CannotAmend also if a rounded histogram shrinks so much that it needs its exact values."""
-        con.execute(f"CREATE OR REPLACE TEMP TABLE elements AS {self.signed_elements()}")
-        con.execute(
-            "CREATE OR REPLACE TEMP TABLE totals AS SELECT row, sum(sign * count) AS total, "
-            "coalesce(sum(count) FILTER (WHERE stored), 0) AS stored FROM elements GROUP BY row"
-        )
-        check_none(con, f"SELECT 1 FROM totals WHERE stored > {EXACT_ROWS} AND total <= {EXACT_ROWS}")
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE summed AS SELECT row, {self._rounded()} AS value, "
-            "sum(sign * count)::BIGINT AS count, sum(sign * marked)::BIGINT AS marked "
-            "FROM elements JOIN totals USING (row) GROUP BY row, 2"
-        )
-        check_none(con, "SELECT 1 FROM summed WHERE count < 0 OR marked < 0 OR (count = 0 AND marked > 0)")
-        return "SELECT row, value, count, marked FROM summed WHERE count > 0"
+        offsets, stored = sides["stored"].offsets, _counted(sides["stored"])
+        less, more = (_counted(sides[side]) for side in ("before", "after"))
+        change = less._replace(counts=-less.counts, marked=-less.marked).followed_by(more)
+        before = totals_by(offsets, stored.counts)
+        after = before + np.bincount(change.owner, weights=change.counts, minlength=rows).astype(np.int64)
+        large = after > EXACT_ROWS
+        if ((before > EXACT_ROWS) & ~large).any():
+            raise CannotAmend
+        grows = (before <= EXACT_ROWS) & large
+        if grows.any():
+            # All of their values round, so all of them change.
+            apart = grows[stored.owner]
+            change, stored = stored.at(apart).followed_by(change), stored.at(~apart)
+            offsets = ranks(stored.owner, rows)[0]
+        rounded_values = rounded(change.value, self.spread) + 0.0
+        change = change._replace(value=np.where(large[change.owner], rounded_values, change.value)).sorted()
+        changed = stored.changed_by(change, offsets)
+        columns = float_column(changed.value), integer_column(changed.counts), integer_column(changed.marked)
+        return Lists(ranks(changed.owner, rows)[0], dict(zip(self.fields, columns, strict=True)))
 
     def read(self, offsets: Integers, elements: Elements) -> Histograms:
         counts = integers(elements["count"])
@@ -166,15 +174,68 @@ class Counted(NamedTuple):
         row, column = np.divmod(filled, width)
         return Counted(owners[row], values[column], counts[filled].astype(np.int64), marked[filled].astype(np.int64))
 
+    def followed_by(self, other: Counted) -> Counted:
+        """These elements, and then those."""
+        return Counted(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
     def with_rows_of(self, other: Counted) -> Counted:
         """Together with other rows; both are sorted."""
-        both = Counted(
-            np.concatenate([self.owner, other.owner]),
-            np.concatenate([self.value, other.value]),
-            np.concatenate([self.counts, other.counts]),
-            np.concatenate([self.marked, other.marked]),
-        )
+        both = self.followed_by(other)
         return both.at(in_order(both.owner, np.arange(len(both.owner))))
+
+    def changed_by(self, change: Counted, offsets: Integers) -> Counted:
+        """With the counts of a change added; both are sorted, and `offsets` are those of the owners here.
+
+        Only the elements of the change are looked for, so a small change of large histograms takes little. Raises
+        CannotAmend if something is subtracted that is not there.
+        """
+        change = change.at((change.counts != 0) | (change.marked != 0))
+        place, there = _places(self.value, offsets, change)
+        known, new = place[there], change.at(~there)
+        changed = self._replace(counts=self.counts.copy(), marked=self.marked.copy())
+        changed.counts[known] += change.counts[there]
+        changed.marked[known] += change.marked[there]
+        counts = np.concatenate([changed.counts[known], new.counts])
+        marked = np.concatenate([changed.marked[known], new.marked])
+        if (counts < 0).any() or (marked < 0).any() or (marked[counts == 0] > 0).any():
+            raise CannotAmend
+        if not counts.all():
+            left = changed.counts > 0
+            # Where elements before it go, a new element moves there.
+            place = np.concatenate([[0], np.cumsum(left)])[place]
+            changed = changed.at(left)
+        if len(new.owner):
+            changed = Counted(*(np.insert(a, place[~there], b) for a, b in zip(changed, new, strict=True)))
+        return changed
+
+
+def _counted(lists: Lists) -> Counted:
+    """The elements of stored histograms."""
+    elements = lists.elements
+    numbers = (integers(elements[name]) for name in ("count", "marked"))
+    return Counted(owners(lists), doubles(elements["value"]), *numbers)
+
+
+def _places(values: Floats, offsets: Integers, wanted: Counted) -> tuple[Integers, Flags]:
+    """For each of some elements the place of its value in the ascending `values` of its owner, and whether it is there.
+
+    A value that is not there would stand before the one at its place.
+    """
+    low, end = offsets[wanted.owner], offsets[wanted.owner + 1]
+    high, last = end, max(0, len(values) - 1)
+    padded = values if len(values) else np.zeros(1)
+    while (searching := low < high).any():
+        middle = (low + high) // 2
+        below = _is_below(padded[np.minimum(middle, last)], wanted.value)
+        low, high = np.where(searching & below, middle + 1, low), np.where(searching & ~below, middle, high)
+    found = padded[np.minimum(low, last)]
+    there = (low < end) & ~_is_below(wanted.value, found) & ~_is_below(found, wanted.value)
+    return low, there
+
+
+def _is_below(a: Floats, b: Floats) -> Flags:
+    """Which numbers are smaller than others; NaN comes last, and equals itself."""
+    return (a < b) | (np.isnan(b) & ~np.isnan(a))
 
 
 def _numbered(values: Integers) -> tuple[Integers, Integers]:

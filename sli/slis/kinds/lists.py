@@ -125,14 +125,14 @@ class ListState(State):
         """The lists merged with more elements."""
         rows, parts = len(lists.offsets) - 1, [lists.elements] if lists.offsets[-1] else []
         parts += [{name: batch.column(name) for name in self.fields} for batch in batches]
-        owners = [np.repeat(np.arange(rows), np.diff(lists.offsets)), *(integers(b.column(owner)) for b in batches)]
-        return self.merge(np.concatenate(owners), rows, concat_columns(parts))
+        of_elements = [owners(lists), *(integers(batch.column(owner)) for batch in batches)]
+        return self.merge(np.concatenate(of_elements), rows, concat_columns(parts))
 
     @abstractmethod
-    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
-        """SQL of elements to be merged after an update: column `row` and then their fields.
+    def updated(self, sides: Mapping[str, Lists], rows: int) -> Lists:
+        """The lists of `rows` rows after an update, which adds or subtracts those of the `sides`, as SIGNS says.
 
-        The tables SIGNS have a column with the lists of a tile in each row. Raises CannotAmend.
+        Raises CannotAmend.
         """
 
     @abstractmethod
@@ -155,13 +155,17 @@ class ListState(State):
     def names(self) -> str:
         return ", ".join(self.fields)
 
-    def signed_elements(self) -> str:
-        """SQL of the elements of the three lists (SIGNS) of each tile, each with its sign."""
-        lists = (f"(SELECT row, unnest({self.id}) AS x FROM {side})" for side in SIGNS)
-        return " UNION ALL ".join(
-            f"SELECT row, {sign} AS sign, {side == 'stored'} AS stored, {self.unnested} FROM {elements}"
-            for (side, sign), elements in zip(SIGNS.items(), lists, strict=True)
-        )
+
+def owners(lists: Lists) -> Integers:
+    """The number of the list of each element."""
+    return np.repeat(np.arange(len(lists.offsets) - 1), np.diff(lists.offsets))
+
+
+def end_to_end(sides: Mapping[str, Lists]) -> tuple[Integers, Integers, dict[str, Column]]:
+    """The elements of an update, side after side: the number of the list of each, its sign (SIGNS), and its fields."""
+    owner = [owners(lists) for lists in sides.values()]
+    sign = np.repeat([SIGNS[side] for side in sides], [len(of_side) for of_side in owner])
+    return np.concatenate(owner), sign, concat_columns([lists.elements for lists in sides.values()])
 
 
 def check_none(con: duckdb.DuckDBPyConnection, sql: str) -> None:

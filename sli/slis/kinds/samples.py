@@ -5,19 +5,28 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
+import pyarrow as pa
 
-from sli.engine.arrow import integer_column
+from sli.engine.arrow import combined, integer_column
+from sli.engine.connection import scratch
 from sli.engine.sql import quoted, text_of
 from sli.slis.custom.function import Columns, Pairs
-from sli.slis.kinds.lists import Elements, Lists, ListState, check_none, doubles, in_order, most_kept, ranks
+from sli.slis.kinds.lists import (
+    Elements,
+    Lists,
+    ListState,
+    check_none,
+    doubles,
+    end_to_end,
+    in_order,
+    most_kept,
+    ranks,
+)
 from sli.slis.kinds.terms import Drawn, Reader, Term
 from sli.slis.states import Floats, Integers, MergedState, Objects, State, integers
-
-if TYPE_CHECKING:
-    import duckdb
 
 Element = TypeVar("Element")
 
@@ -74,20 +83,34 @@ class SampleState(ListState):
         kept = {name: column.take(integer_column(smallest)) for name, column in elements.items()}
         return Lists(ranks(owner[smallest], rows)[0], kept)
 
-    def updated(self, con: duckdb.DuckDBPyConnection) -> str:
+    def updated(self, sides: Mapping[str, Lists], rows: int) -> Lists:
         """Raises CannotAmend if a full sample loses a pair: which pair would take its place is unknown."""
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE summed AS SELECT row, {self.names}, sum(sign) AS n "
-            f"FROM ({self.signed_elements()}) GROUP BY ALL"
-        )
-        full = f"SELECT row FROM (SELECT row, len({self.id}) AS n FROM stored) WHERE n >= {SAMPLE_ROWS}"
-        before, after = (
-            f"SELECT row, x.key AS key FROM (SELECT row, unnest({self.id}) AS x FROM {side})"
-            for side in ("before", "after")
-        )
-        check_none(con, f"SELECT 1 FROM ({before} EXCEPT ALL {after}) WHERE row IN ({full})")
-        check_none(con, f"SELECT 1 FROM summed WHERE n < 0 AND row NOT IN ({full})")
-        return f"SELECT row, {self.names} FROM (SELECT *, unnest(range(n::BIGINT)) FROM summed WHERE n > 0)"
+        owner, sign, elements = end_to_end(sides)
+        side = pa.array(np.repeat(list(sides), [lists.offsets[-1] for lists in sides.values()]), pa.string())
+        full = pa.array((np.diff(sides["stored"].offsets) >= SAMPLE_ROWS)[owner])
+        with scratch() as con:
+            flat = {
+                "row": integer_column(owner),
+                "sign": integer_column(sign),
+                "side": side,
+                "in_full": full,
+                **elements,
+            }
+            con.register("elements_arrow", pa.table(flat))
+            before, after = (
+                f"SELECT row, key FROM elements_arrow WHERE in_full AND side = '{side}'" for side in ("before", "after")
+            )
+            check_none(con, f"({before}) EXCEPT ALL ({after})")
+            con.execute(
+                f"CREATE TEMP TABLE summed AS SELECT row, in_full, {self.names}, sum(sign)::BIGINT AS n "
+                "FROM elements_arrow GROUP BY ALL"
+            )
+            check_none(con, "SELECT 1 FROM summed WHERE n < 0 AND NOT in_full")
+            left = con.sql(
+                f"SELECT row, {self.names} FROM (SELECT *, unnest(range(n)) FROM summed WHERE n > 0)"
+            ).to_arrow_table()
+        kept = {name: combined(left.column(name)) for name in self.fields}
+        return self.merge(integers(left.column("row")), rows, kept)
 
     def read(self, offsets: Integers, elements: Elements) -> Samples:
         truth, prediction = (doubles(elements[name]) for name in ("truth", "prediction"))

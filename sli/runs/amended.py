@@ -1,6 +1,7 @@
-"""The stage of a run that amends hour tiles by new rows, some days at a time: each is read, changed and written.
+"""The stage of a run that amends hour tiles by new rows, some days at a time.
 
-Limit: the stored tiles of one day are in memory, and so is what the new rows contribute to all days.
+While the tiles of some days are written, the next are read and changed. Limit: the tiles of two days are in memory, and
+so is what the new rows contribute to all days.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.interval import BEGINNING, Interval, intersection, meets_any, union
+from sli.engine.ahead import computed_ahead
 from sli.engine.connection import within_memory
 from sli.errors import OutOfMemory
 from sli.matching.spec import Spec
@@ -59,7 +61,7 @@ def _amend_by_new_rows(work: Work, stage: Amend, known: Known) -> Known:
     amending = _Amending(work, plan, pairs, rows)
     touched = {*map(str, rows.column("day").to_pylist()), *audit_days.values()}
     with step(work.progress, "amending hours"):
-        known = put_on_disk(work, known, amending.days(touched), touched)
+        known = put_on_disk(work, known, computed_ahead(amending.days(touched)), touched)
     rows = rows.filter(pa.array(~_lie_in(rows, amending.held)))
     plan = plan.after_tiles(_tiles_at(config.tile, rows), union(amending.held))
     changed = known.changed.also(rows.select(CELLS.names).cast(CELLS), [])

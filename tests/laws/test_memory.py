@@ -18,9 +18,8 @@ from sli.errors import EngineError, OutOfMemory
 from sli.publishing.store import Store
 from sli.rollup import evaluate as evaluation
 from sli.rollup import merge
-from sli.runs import amended
+from sli.runs import amended, preview
 from sli.runs import hour_tiles as hours
-from sli.runs import preview
 
 START = at("2024-01-01T00:00")
 AS_OF = START + 12 * DAY

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sli.calendar.interval import Interval, difference, union
+from sli.calendar.interval import Interval, difference, meets_any, union
+from sli.engine.arrow import rows_in_order
 from sli.engine.connection import scratch
 from sli.engine.sql import inside_sql, literal
 from sli.planning.published import Published
@@ -19,7 +21,7 @@ from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
 from sli.schemas import TILES
 from sli.slices import SliceBy
-from sli.slis.states import State, integers, with_states
+from sli.slis.states import Flags, State, integers, with_states
 
 KEYS = ("span", "start", "slice_by", "slice")
 CELLS = pa.schema([TILES.field("start").with_type(pa.int64()), TILES.field("slice_by"), TILES.field("slice")])
@@ -33,14 +35,20 @@ def with_recomputed(
 ) -> tuple[pa.Table, list[Interval]]:
     """The stored tiles with the recomputed ones in their place, and the intervals of final tiles that are held."""
     held = _find_held(tile, stored, recomputed, stage, published)
-    pairs = inside_sql("epoch_us(start)", difference([*stage.tiles, *stage.confirm], held))
-    feedback = inside_sql("epoch_us(start)", stage.feedback_tiles)
-    replaced = f"((span <> 'feedback' AND {pairs}) OR (span = 'feedback' AND {feedback}))"
-    con = scratch()
-    con.register("stored_arrow", stored)
-    con.register("recomputed_arrow", recomputed)
-    kept = con.sql(f"SELECT * FROM stored_arrow WHERE NOT {replaced}").to_arrow_table()
-    new = con.sql(f"SELECT * FROM recomputed_arrow WHERE {replaced}").to_arrow_table()
+    pairs = difference([*stage.tiles, *stage.confirm], held)
+
+    def replaced(rows: pa.Table) -> Flags:
+        starts = integers(rows.column("start").cast(pa.int64()))
+        of_feedback = pc.equal(rows.column("span"), pa.scalar("feedback")).to_numpy()
+        return np.where(
+            of_feedback,
+            meets_any(starts, starts + 1, stage.feedback_tiles),
+            meets_any(starts, starts + 1, pairs),
+        )
+
+    # Most are whole stretches of rows, which are not copied.
+    kept = rows_in_order(stored, np.flatnonzero(~replaced(stored)))
+    new = rows_in_order(recomputed, np.flatnonzero(replaced(recomputed)))
     return pa.concat_tables([kept, new], promote_options="permissive"), held
 
 

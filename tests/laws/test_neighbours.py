@@ -223,7 +223,7 @@ FUNCTIONS = {
 def test_a_function_gives_a_number_the_same_bits_wherever_it_lies(name):
     """NumPy works on several numbers at once where the processor can, and on what is left over one by one.
 
-    Not of arrays that lie backwards: with AVX-512 it takes these one by one, to other bits. No kernel gets such an array.
+    Not of arrays that lie backwards: with AVX-512 it takes these one by one, to other bits. No kernel gets one.
     """
     function, x = FUNCTIONS[name], np.random.default_rng(9).random(403)
     whole = function(x)

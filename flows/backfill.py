@@ -14,7 +14,7 @@ from prefect.states import Completed
 
 import sli
 from flows.parameters import Backfill, check_parameters, provisional_name
-from flows.sinks import send_to_sinks
+from flows.sinks import send_to_sinks, tell_failure
 from flows.telling import (
     Progress,
     best_effort,
@@ -64,6 +64,7 @@ def backfill(job: Backfill) -> State[Any]:
     work = functools.partial(sli.backfill, config, **arguments, progress=progress, done=part_done)
     outcome = do_work(config.model, work, progress)
     if isinstance(outcome, SliError):
+        tell_failure(config, outcome)
         publish_report(config, outcome)
         return failed_state(outcome)
     publish_report(config)

@@ -9,7 +9,7 @@ import functools
 from dataclasses import dataclass
 
 from flows.parameters import Recompute
-from flows.sinks import send_to_sinks
+from flows.sinks import send_to_sinks, tell_failure
 from flows.telling import Progress, emit_breaches, emit_run, publish_report, show_outcome
 from flows.work import do_work
 from sli import run
@@ -34,6 +34,7 @@ def recompute_model(config: Config, job: Recompute) -> Recomputed:
     try:
         recomputed = _recompute(config, job)
     except Exception as error:
+        tell_failure(config, error)
         publish_report(config, error)
         raise
     publish_report(config)

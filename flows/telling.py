@@ -26,11 +26,12 @@ from prefect.runtime import flow_run
 
 from flows.naming import slug
 from sli.calendar.interval import iso
-from sli.command.plain import breaches, change_rows, outcome_dict
+from sli.command.plain import change_rows, outcome_dict
 from sli.command.standing import standing_markdown
 from sli.command.text import warning_lines
 from sli.config.model import Config
 from sli.engine.storage import message_of
+from sli.judging.breaches import breaches
 from sli.judging.standing import standing
 from sli.masking import masked, masked_tree
 from sli.publishing.store import Store

@@ -37,12 +37,13 @@ class Answer:
 def run_answer(options: argparse.Namespace, config: Config) -> Answer:
     """Run, and say what changed. Raises SliError."""
     from sli.command.bars import Bars
+    from sli.command.exporting import failure_told
     from sli.command.plain import outcome_dict
     from sli.command.text import outcome_lines, warning_lines
     from sli.export.after import export_published
     from sli.runs.recompute import run
 
-    with Bars() as progress:
+    with failure_told(config), Bars() as progress:
         outcome = run(
             config,
             as_of=options.as_of,
@@ -112,6 +113,7 @@ def plan_answer(options: argparse.Namespace, config: Config) -> Answer:
 def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
     """Recompute an interval and tell of each part once it is published, or say what that would do. Raises SliError."""
     from sli.command.bars import Bars
+    from sli.command.exporting import failure_told
     from sli.command.plain import backfill_dict, backfill_plan_dict
     from sli.command.text import backfill_lines, backfill_plan_lines, part_line, warning_lines
     from sli.export.after import export_published
@@ -126,7 +128,7 @@ def backfill_answer(options: argparse.Namespace, config: Config) -> Answer:
         if not options.json:
             print(part_line(number, parts, outcome), flush=True)
 
-    with Bars() as progress:
+    with failure_told(config), Bars() as progress:
         outcome = backfill(config, **request, progress=progress, done=print_part)
     not_sent = export_published(config, outcome.runs)
     warnings = [*dict.fromkeys(line for run in outcome.runs for line in warning_lines(run)), *not_sent]

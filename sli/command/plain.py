@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sli.calendar.interval import iso
 from sli.config.model import Config
-from sli.reading.figures import change_cells, largest_first, plain, rows_of, slice_name, window_name
+from sli.reading.figures import change_cells, largest_first, plain, rows_of
 from sli.runs.backfill import BackfillOutcome, BackfillPlan
 from sli.runs.outcome import Outcome
 
@@ -64,20 +64,3 @@ def change_rows(rows: pd.DataFrame, config: Config, limit: int) -> list[dict[str
         change_cells(row, config.units.get(row.sli, ""), config.timezone)
         for row in rows_of(largest_first(rows).head(limit))
     ]
-
-
-def breaches(rows: pd.DataFrame, timezone: str) -> dict[str, dict[str, object]]:
-    """By SLI the windows that breach its objective and did not before: how many, and the newest of them."""
-    breached = rows[(rows.verdict == "breached") & (rows.old_verdict != "breached") & (rows.change != "removed")]
-    found: dict[str, dict[str, object]] = {}
-    for name, of_sli in breached.groupby("sli", sort=True):
-        newest = next(rows_of(of_sli.sort_values(["window_end", "window_start"], kind="stable").tail(1)))
-        found[str(name)] = {
-            "objective": newest.objective,
-            "windows": len(of_sli),
-            "newest": f"{newest.grain} {window_name(newest, timezone)} {slice_name(dict(newest.slice))}",
-            "value": newest.value,
-            "coverage": newest.coverage,
-            "maturity": newest.maturity,
-        }
-    return found

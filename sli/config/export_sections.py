@@ -5,13 +5,19 @@ Limit: whether a sink can be reached is seen when something is sent to it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from sli.config.sections import Section
+from sli.errors import ConfigError
+from sli.masking import keep_secret
 
 NAMES = "a list of names"
+A_URL = "https://HOST/PATH, for example from the environment: ${WEBHOOK_URL}"
+TOKEN = 16
+"""A part of a webhook's path with so many characters may be all that is secret of it."""
 
 
 class PrometheusSink(Section):
@@ -28,7 +34,63 @@ class PrometheusSink(Section):
     """More series than that are refused."""
 
 
+def _webhook_url(url: str) -> str:
+    """The URL, which no message shows from now on: many of them let anybody post. Raises ConfigError."""
+    keep_secret(url)
+    for part in (*urlsplit(url).path.split("/"), urlsplit(url).query):
+        if len(part) >= TOKEN:
+            keep_secret(part)
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.username is None and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isascii() or not url.isprintable() or " " in url:
+        # What it is may be a secret, so it is not shown.
+        raise ConfigError("this is not the URL of a webhook", where="export.webhooks", expected=A_URL)
+    return url
+
+
+Event = Literal["published", "breached", "set_aside", "held", "late_labels", "failed"]
+"""What a run may have to tell."""
+PROBLEMS: tuple[Event, ...] = ("breached", "set_aside", "held", "late_labels", "failed")
+
+
+class Webhook(Section):
+    """Who is told what a run did: an address, or a file that gets a line for each run."""
+
+    url: Annotated[str, AfterValidator(_webhook_url)] | None = Field(default=None, description=A_URL)
+    file: str | None = Field(default=None, description="a path, for example notices.jsonl")
+    format: Literal["json", "slack", "pagerduty", "alertmanager"] = Field(
+        default="json", description="json, slack, pagerduty or alertmanager"
+    )
+    on: tuple[Event, ...] = Field(default=PROBLEMS, description=f"a list of published, {', '.join(PROBLEMS)}")
+    secret: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="a text, for example ${SECRET}"
+    )
+    """Key of the signature."""
+    routing_key: str | None = Field(default=None, description="the integration key of a PagerDuty service")
+
+    @model_validator(mode="after")
+    def _check(self) -> Webhook:
+        for secret in (self.secret, self.routing_key):
+            keep_secret(secret or "")
+        if (self.url is None) == (self.file is None):
+            raise ConfigError("a webhook has a url or a file", where="export.webhooks", todo="write one of both")
+        if self.file is not None and (self.secret is not None or self.format != "json"):
+            found = "secret" if self.secret is not None else "format"
+            raise ConfigError("a file gets plain JSON", where="export.webhooks", found=found, todo=f"remove `{found}`")
+        if (self.format == "pagerduty") != (self.routing_key is not None):
+            raise ConfigError(
+                "the format pagerduty needs a routing_key, and no other format has one",
+                where="export.webhooks",
+                todo="routing_key: ${PAGERDUTY_KEY}, with `format: pagerduty`",
+            )
+        return self
+
+
 class Export(Section):
     """The sinks, each with what it needs."""
 
     prometheus: PrometheusSink = Field(default=PrometheusSink(), description="{textfile: ..., grains: [day]}")
+    webhooks: tuple[Webhook, ...] = Field(default=(), description="a list, for example [{url: ..., on: [breached]}]")

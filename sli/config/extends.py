@@ -25,6 +25,7 @@ PATHS = (
     ("bins", "*", "table"),
     ("slis", "*", "against", "table"),
     ("export", "prometheus", "textfile"),
+    ("export", "webhooks", "*", "file"),
 )
 """Keys whose texts are paths or URLs: `*` is any one key or position."""
 WHOLE = {

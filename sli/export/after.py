@@ -33,6 +33,19 @@ def export_published(config: Config, runs: Sequence[Outcome] = ()) -> tuple[str,
     return tuple(warnings)
 
 
+def export_failure(config: Config, error: BaseException) -> tuple[str, ...]:
+    """Tell those who want to know that a run failed, and return a warning for each who was not told. Raises nothing."""
+    if not config.export.webhooks:
+        return ()
+    from sli.export.webhooks import send_failure
+
+    try:
+        return tuple(f"export.webhooks: {warning}" for warning in send_failure(config, error))
+    except Exception as failure:
+        # The error of the run matters, not this one.
+        return (masked(f"export.webhooks: {_cause(failure)}"),)
+
+
 def sinks_of(config: Config) -> dict[str, Send]:
     """The function that sends to each sink of a config, by its key in `export`."""
     # Not at the top: each sink has libraries of its own.
@@ -41,6 +54,10 @@ def sinks_of(config: Config) -> dict[str, Send]:
         from sli.export.prometheus import send_textfile
 
         sinks["prometheus"] = send_textfile
+    if config.export.webhooks:
+        from sli.export.webhooks import send_notices
+
+        sinks["webhooks"] = send_notices
     return sinks
 
 

@@ -8,5 +8,6 @@ May import `reading` and the wings below it, but not `runs`; writes nothing.
 - `explain`: whether a change is chance, late labels, bad data, or one slice; `findings`: its rules and words
 - `since_when`: the first day from which an SLI is worse than before
 - `compare`: slices ranked by how much worse than the whole they are
+- `breaches`: which objectives are breached since a run
 - `bad_data`: rows that did not count; `one_slice`: which slice a change comes from; `usual`: how much an SLI moves
 """

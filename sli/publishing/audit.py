@@ -115,3 +115,12 @@ def newly_bad(audit: pa.Table, before: pa.Table) -> pa.Table:
         for row in audit.to_pylist()
     ]
     return audit.filter(pa.array(worse, pa.bool_()))
+
+
+def newly_late(audit: pa.Table, before: pa.Table) -> int:
+    """How many rows of feedback came later than the horizon that the audit before did not count."""
+    now, then = (
+        sum(int(row["count"]) for row in rows.to_pylist() if row["check"].startswith("late"))
+        for rows in (audit, before)
+    )
+    return max(0, now - then)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from sli.calendar.interval import Interval
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
-from sli.publishing.audit import audit_rows, current_audit, newly_bad, same_audit, unsliced_rows
+from sli.publishing.audit import audit_rows, current_audit, newly_bad, newly_late, same_audit, unsliced_rows
 from sli.publishing.commit import Staged, commit, next_idle, next_state
 from sli.publishing.files_seen import files_seen
 from sli.runs.amended import amend_tiles
@@ -80,6 +80,7 @@ def write_tables(work: Work, known: Known) -> Known:
         published=published,
         audit=audit,
         newly_bad=newly_bad(audit, before),
+        newly_late=newly_late(audit, before),
         warnings=outcome.warnings + nothing_counts_warnings(config, known.audit_days, audit),
     )
     return replace(known, outcome=outcome)

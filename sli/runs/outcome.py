@@ -39,6 +39,8 @@ class Outcome:
     audit: pa.Table
     newly_bad: pa.Table
     """The rows of the audit that are bad input and count more than before."""
+    newly_late: int = 0
+    """Rows of feedback that came later than the horizon, which no run had found before."""
     failing: tuple[str, ...] = ()
     """The user's own SLIs that failed, each as `name: reason (n windows)`."""
     warnings: tuple[str, ...]
@@ -74,6 +76,7 @@ class Outcome:
             second,
             first=self,
             newly_bad=pa.concat_tables([self.newly_bad, second.newly_bad]),
+            newly_late=self.newly_late + second.newly_late,
             conflicts=self.conflicts + second.conflicts,
             changes=replace(self.changes.and_then(second.changes), count=second.changes.count),
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import servers
+from databases import Database, database_of
 from hypothesis import settings
 
 from sli.planning import costs
@@ -36,6 +37,19 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     return f"s3://sli/{os.getpid()}-{abs(hash(request.node.nodeid))}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.Postgres]:
+    with servers.postgres("postgres", "the-admin's-own", "home") as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: servers.Postgres) -> Iterator[Database]:
+    """A database of its own on the PostgreSQL server."""
+    with database_of(postgres_server) as made:
+        yield made
 
 
 @pytest.fixture(scope="session", autouse=True)

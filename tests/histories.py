@@ -348,7 +348,7 @@ class Histories(RuleBasedStateMachine):
 SETTINGS = settings(stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def play(how: settings, scheduler: str | None = None) -> None:
+def play(how: settings, scheduler: str | None = None, machine: type[Histories] = Histories) -> None:
     """Play histories; with a scheduler some of them on its cluster. The index forgets so soon that it often has to.
 
     Also folders are so soon too old to be listed.
@@ -360,4 +360,4 @@ def play(how: settings, scheduler: str | None = None) -> None:
         mock.patch.object(listing, "SLACK", HOUR),
         mock.patch.object(listing, "MOST_FILES", 0),
     ):
-        run_state_machine_as_test(Histories, settings=how)
+        run_state_machine_as_test(machine, settings=how)

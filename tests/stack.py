@@ -155,7 +155,9 @@ def running_stack(folder: Path, server: int | None = None) -> Iterator[Stack]:
     with ExitStack() as stack:
         ports = dict(zip(numbers, servers.free_ports(len(numbers)), strict=True))
         if server is None:
-            ports["5432"] = stack.enter_context(servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect"))
+            ports["5432"] = stack.enter_context(
+                servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect")
+            ).port
         else:
             ports |= {"4200": server, "5432": 0}
         made = Stack(folder, ports | {"8789": 0})

@@ -408,6 +408,10 @@ class Command(NamedTuple):
 
 
 SINKS: dict[str, Command] = {
+    "postgres": Command(
+        "Make the tables in PostgreSQL equal to what is published. Sends all results and removes others of the model.",
+        (_configs, _common),
+    ),
     "prometheus": Command(
         "Print the newest windows as metrics, or write them for node_exporter; or write all windows with time stamps.\n"
         "Which SLIs, grains and slices: `export.prometheus` in the config.",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sli.config.postgres_section import PostgresSink
 from sli.config.sections import Section
 from sli.errors import ConfigError
 from sli.masking import keep_secret
@@ -92,5 +93,6 @@ class Webhook(Section):
 class Export(Section):
     """The sinks, each with what it needs."""
 
+    postgres: PostgresSink | None = Field(default=None, description="{url: postgresql://..., schema: sli}")
     prometheus: PrometheusSink = Field(default=PrometheusSink(), description="{textfile: ..., grains: [day]}")
     webhooks: tuple[Webhook, ...] = Field(default=(), description="a list, for example [{url: ..., on: [breached]}]")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from sli.config.model import Config
 from sli.engine.storage import message_of
 from sli.errors import SliError
+from sli.export.extras import needs_extra
 from sli.masking import masked
 from sli.runs.outcome import Outcome
 
@@ -27,10 +28,8 @@ def export_published(config: Config, runs: Sequence[Outcome] = ()) -> tuple[str,
             warnings += (f"export.{name}: {warning}" for warning in send(config, runs))
         except Exception as error:
             # Whatever it is, the results are published, and a run that fails now would say otherwise.
-            warnings.append(
-                masked(f"export.{name}: {_cause(error)}; the results are published, the next run sends them")
-            )
-    return tuple(warnings)
+            warnings.append(f"export.{name}: {_cause(error)}; the results are published, the next run sends them")
+    return tuple(map(masked, warnings))
 
 
 def export_failure(config: Config, error: BaseException) -> tuple[str, ...]:
@@ -50,6 +49,8 @@ def sinks_of(config: Config) -> dict[str, Send]:
     """The function that sends to each sink of a config, by its key in `export`."""
     # Not at the top: each sink has libraries of its own.
     sinks: dict[str, Send] = {}
+    if config.export.postgres is not None:
+        sinks["postgres"] = _postgres
     if config.export.prometheus.textfile is not None:
         from sli.export.prometheus import send_textfile
 
@@ -59,6 +60,13 @@ def sinks_of(config: Config) -> dict[str, Send]:
 
         sinks["webhooks"] = send_notices
     return sinks
+
+
+def _postgres(config: Config, runs: Sequence[Outcome]) -> Sequence[str]:  # noqa: ARG001 - it knows what it lacks
+    with needs_extra("postgres"):
+        from sli.export.postgres.send import send_missing
+    assert config.export.postgres is not None
+    return send_missing(config, config.export.postgres).warnings
 
 
 def _cause(error: Exception) -> str:

@@ -152,6 +152,12 @@ class Table:
         with table_errors(self.uri, "read"):
             return self._table.history(limit)
 
+    @property
+    def identity(self) -> str:
+        """What tells it from any other table, also from one that is made anew in its place. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            return str(self._table.metadata().id)
+
     def is_overtaken(self) -> bool:
         """Whether somebody wrote to the table since it was opened. Raises StoreError."""
         with table_errors(self.uri, "read"):

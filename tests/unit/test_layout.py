@@ -173,6 +173,7 @@ HEAVY = (
     "numpy",
     "scipy",
     "fsspec",
+    "psycopg",
 )
 
 
@@ -199,7 +200,7 @@ def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     run = f"from sli.command.cli import main; assert main(['run', {config!r}]) == 0"
     first, nothing_to_do = loaded(run), loaded(run)
     assert "pandas" in first
-    assert not first & {"dask", "distributed", "prefect", "scipy"}
+    assert not first & {"dask", "distributed", "prefect", "scipy", "psycopg"}
     assert nothing_to_do == set(), "it is told without a plan"
     planned = loaded(f"from sli.command.cli import main; assert main(['run', {config!r}, '--json']) == 0")
     assert not planned & {"pandas", "dask", "distributed", "prefect", "scipy", "fsspec", "duckdb"}

@@ -70,8 +70,8 @@ def query(scenario: str) -> str:
 @contextmanager
 def loaded(logs: str) -> Iterator[tuple[psycopg.Connection, float]]:
     """A connection to a server of its own that holds both logs, and the seconds loading took."""
-    with postgres("bench", "bench", "bench") as port, tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
-        address = f"host=127.0.0.1 port={port} user=bench password=bench dbname=bench"
+    with postgres("bench", "bench", "bench") as server, tempfile.TemporaryDirectory(prefix="sli-bench-") as folder:
+        address = f"host=127.0.0.1 port={server.port} user=bench password=bench dbname=bench"
         with psycopg.connect(address, autocommit=True) as con:
             for name, value in SETTINGS.items():
                 con.execute(f"SET {name} = '{value}'")

@@ -200,15 +200,16 @@ def postgres(user: str, password: str, database: str) -> Iterator[Postgres]:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
+def prometheus(folder: Path, targets: Mapping[str, str], rules: str = "") -> Iterator[str]:
     """A Prometheus that scrapes each target (host and port by job) every second; yields its address.
 
-    The folder may have blocks in `data` already.
+    The folder may have blocks in `data` already, and a file of rules.
     """
     [port] = free_ports(1)
     jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
     config, log = folder / "prometheus.yml", folder / "prometheus.log"
-    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
+    often = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config.write_text(json.dumps({"global": often, "scrape_configs": jobs, "rule_files": [rules] if rules else []}))
     places = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=50y"]
     command = ["prometheus", *places, f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     address = f"http://127.0.0.1:{port}"

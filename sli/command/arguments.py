@@ -355,6 +355,10 @@ def _prometheus(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write the rules (default: print them)")
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows",
@@ -416,6 +420,11 @@ SINKS: dict[str, Command] = {
         "Print the newest windows as metrics, or write them for node_exporter; or write all windows with time stamps.\n"
         "Which SLIs, grains and slices: `export.prometheus` in the config.",
         (_configs, _common, _prometheus),
+    ),
+    "rules": Command(
+        "Write rules for Prometheus: alerts on the objectives of the config, on late labels and late runs. From the\n"
+        "config alone.",
+        (_config, _common, _rules),
     ),
 }
 """What `sli export` sends to."""

@@ -106,6 +106,7 @@ def _init(options: argparse.Namespace) -> int:
 SINKS: dict[str, Callable[[argparse.Namespace], int]] = {
     "postgres": _answer("postgres", "postgres_answer"),
     "prometheus": _answer("prometheus", "prometheus_answer"),
+    "rules": _answer("rules", "rules_answer"),
 }
 """What `sli export` sends to, each like a command of its own."""
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -211,12 +211,20 @@ def problems(published: Published) -> list[str]:
 
 def stale(published: Published) -> list[str]:
     """A line if the newest prediction is much older than the run: all else is then about a time long past."""
-    usual = min(map(_step, published.grains), default=DAY)
     age = published.as_of - published.newest
-    if age <= max(STALE, 3 * usual):
+    if age <= stale_after(published.grains):
         return []
     since = local(pd.Timestamp(moment(published.newest)), published.timezone or "UTC", "hour")
     return [f"no predictions since {since}: the newest is {age // DAY:,} days older than the run"]
+
+
+def stale_after(grains: Iterable[str]) -> int:
+    """How old the newest prediction of a model with these grains may be before that is a problem: microseconds.
+
+    >>> stale_after(["hour", "day"]) // DAY, stale_after(["week"]) // DAY
+    (2, 21)
+    """
+    return max(STALE, 3 * min(map(_step, grains), default=DAY))
 
 
 def _step(grain: str) -> int:

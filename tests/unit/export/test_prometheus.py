@@ -26,7 +26,7 @@ from sli.export.samples import slice_label
 START = at("2024-03-08T00:00")
 ODD = ("x", 'q"uote', "back\\slash", "new\nline", "a,b=c", "null", "", " ", "naïve 🛩", "café", None)
 """Values of a slice column that a text format could mistake."""
-MODEL = 'fraud "eu"\\🛩'
+MODEL = 'fraud "eu"\\n\n🛩'
 Key = tuple[str, str, str]
 
 
@@ -120,13 +120,29 @@ def test_an_sli_is_told_with_its_definition_objective_and_horizon(
     assert told["recall"]["definition"] == sli.read(config, sli="recall").definition.iloc[0]
 
 
-values = st.one_of(st.none(), st.sampled_from([v for v in ODD if v is not None]), st.text(max_size=6))
-slices = st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3)
+texts = st.one_of(st.sampled_from(["a", "null", '"a"', "a,y=a", "\\n"]), st.text('a=," \\\n', max_size=5))
+slices = st.dictionaries(
+    st.one_of(st.sampled_from(["x", "y", "x=a,y"]), texts), st.one_of(st.none(), texts), max_size=3
+)
 
 
 @given(slices, slices)
 def test_two_slices_never_have_one_label(one: dict[str, str | None], other: dict[str, str | None]) -> None:
     assert (slice_label(one) == slice_label(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"x": "a,y=b"}, {"x": "a", "y": "b"}),
+        ({"x": None}, {"x": "null"}),
+        ({"x": ""}, {"x": '""'}),
+        ({"x=a,y": "b"}, {"x": "a", "y": "b"}),
+        ({}, {"all": ""}),
+    ],
+)
+def test_slices_that_look_alike_have_different_labels(one: dict[str, str | None], other: dict[str, str | None]) -> None:
+    assert slice_label(one) != slice_label(other)
 
 
 def test_a_config_chooses_slis_grains_and_how_many_slices(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

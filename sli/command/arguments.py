@@ -249,7 +249,9 @@ def _query(parser: argparse.ArgumentParser) -> None:
 
 
 def _sql(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("statement", metavar="SELECT", help="the statement, in quotes; `describe TABLE` lists columns")
+    parser.add_argument(
+        "statement", metavar="SELECT", help="the statement, in quotes; `describe TABLE` lists the columns of a table"
+    )
 
 
 def _slices(parser: argparse.ArgumentParser) -> None:
@@ -437,6 +439,7 @@ tables:
   changes                what the last run changed, and why; revisions: the same of all runs
   audit                  rows and files of the logs that do not count now
   runs                   what each run did
+  columns                what each column means, its unit, and when it is null
 
 for example: sli sql CONFIG "select window_start, slice['origin'], value from daily where sli = 'recall'"
 """

@@ -124,6 +124,8 @@ def test_the_pages_show_what_is_printed(
     assert len(shown) == 1
     assert shown.keys() <= {*blocks("python", READING)}
     for block in blocks("python", READING):
+        if "pyspark" in block:  # has a test of its own
+            continue
         exec(block, {})
         printed = capsys.readouterr().out
         assert len(printed.splitlines()) >= 3
@@ -133,6 +135,23 @@ def test_the_pages_show_what_is_printed(
     for command, output in shown:
         assert main(shlex.split(command)) == 0
         assert capsys.readouterr().out == output
+
+
+def test_the_line_for_spark_runs(clone: Path) -> None:
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java, for example: sudo apt-get install default-jre-headless")
+    [block] = [block for block in blocks("python", READING) if "pyspark" in block]
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"},
+    )
+    assert found.returncode == 0, found.stderr
+    assert "|2013-12-01 05:00:00|{}" in found.stdout
+    assert "only showing top 4 rows" in found.stdout
 
 
 def test_the_files_that_the_page_writes_have_rows(clone: Path) -> None:

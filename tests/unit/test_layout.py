@@ -38,7 +38,7 @@ WINGS = [
     "command",
 ]
 RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}
-ROOT = {"errors", "masking", "schemas", "slices"}
+ROOT = {"errors", "masking", "meanings", "schemas", "slices"}
 """Below every wing."""
 FACES = {"__init__", "mergeable"}
 """What users import: above the wings they pass on."""

@@ -27,7 +27,7 @@ from sli.reading.publication import Publication, newest_or_none
 from sli.reading.rows import Rows
 from sli.reading.sql.files import with_windows
 from sli.reading.sql.statement import WHERE, Statement, statement
-from sli.reading.sql.views import PREFIX, VIEWS, definition
+from sli.reading.sql.views import COLUMNS, PREFIX, VIEWS, definition, meanings
 
 if TYPE_CHECKING:
     import duckdb
@@ -104,6 +104,8 @@ def _known_instant(publication: Publication, at: Zone, time: str) -> int:
 
 def _dataset(publication: Publication, name: str) -> ds.Dataset | pa.Table:
     """A table at the version of the publication, with all of its columns. Raises StoreError."""
+    if name == COLUMNS:
+        return meanings()
     schema, table = LAYOUT[name][0], publication.table(name)
     if table is None:
         return schema.empty_table()

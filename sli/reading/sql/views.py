@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from sli.engine.sql import literal, quoted
+from sli.meanings import MEANINGS
 from sli.publishing.rows import KEY
 from sli.schemas import AUDIT, RESULT, REVISIONS, RUNS
 
 AS_KNOWN = "as_known"
 """The view that takes a time: `as_known('2014-01-02')`."""
+COLUMNS = "columns"
+"""The view that explains the columns of the others; it reads no table of the store."""
 PREFIX = "published_"
 """How the names begin by which views read the tables."""
 
@@ -50,7 +55,25 @@ VIEWS = {
         "WHERE sequence = {audit_sequence}",
     ),
     "runs": View("what each run did", "runs", tuple(RUNS.names)),
+    COLUMNS: View(
+        "what each column means",
+        COLUMNS,
+        ("table_name", "column_name", "unit", "meaning", "when_null"),
+    ),
 }
+
+
+def meanings() -> pa.Table:
+    """The rows of `columns`."""
+    rows = []
+    for name, view in VIEWS.items():
+        for column in view.columns if view.table in MEANINGS else ():
+            meaning = MEANINGS[view.table][column]
+            rows.append((name, column, meaning.unit or None, meaning.text, meaning.null or None))
+    return pa.Table.from_pylist(
+        [dict(zip(VIEWS[COLUMNS].columns, row, strict=True)) for row in rows],
+        schema=pa.schema([(name, pa.string()) for name in VIEWS[COLUMNS].columns]),
+    )
 
 
 def definition(name: str, sequence: int, audit_sequence: int, instants: dict[str, int]) -> list[str]:

@@ -65,7 +65,7 @@ class Webhook(Section):
     format: Literal["json", "slack", "pagerduty", "alertmanager"] = Field(
         default="json", description="json, slack, pagerduty or alertmanager"
     )
-    on: tuple[Event, ...] = Field(default=PROBLEMS, description=f"a list of published, {', '.join(PROBLEMS)}")
+    events: tuple[Event, ...] = Field(default=PROBLEMS, description=f"a list of published, {', '.join(PROBLEMS)}")
     secret: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="a text, for example ${SECRET}"
     )
@@ -95,4 +95,6 @@ class Export(Section):
 
     postgres: PostgresSink | None = Field(default=None, description="{url: postgresql://..., schema: sli}")
     prometheus: PrometheusSink = Field(default=PrometheusSink(), description="{textfile: ..., grains: [day]}")
-    webhooks: tuple[Webhook, ...] = Field(default=(), description="a list, for example [{url: ..., on: [breached]}]")
+    webhooks: tuple[Webhook, ...] = Field(
+        default=(), description="a list, for example [{url: ..., events: [breached]}]"
+    )

@@ -5,10 +5,10 @@ Limit: it tells what is new since the run before, in a few lines; the tables hav
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import cast
 
 import pandas as pd
@@ -95,7 +95,7 @@ def notice_of(config: Config, runs: Sequence[Outcome]) -> Notice | None:
     hours, results = sum(run.tiles for run in published), sum(run.changes.changed for run in published)
     notice = Notice(
         model=config.model,
-        time=iso(time.time_ns() // 1_000_000_000 * 1_000_000),
+        time=_now(),
         run=last.run_id,
         as_of=iso(last.plan.as_of),
         published={"results": results, "hours": hours, "causes": dict(causes.most_common())},
@@ -136,10 +136,13 @@ def failure_notice(config: Config, error: BaseException) -> Notice:
     parts = error.to_dict() if isinstance(error, SliError) else {"what": f"{type(error).__name__}: {message_of(error)}"}
     words = {name: parts[name] for name in ("what", "where", "expected", "found", "todo") if parts.get(name)}
     todo = f"; {words['todo']}" if known and "todo" in words else ""
-    now = iso(time.time_ns() // 1_000_000_000 * 1_000_000)
     return _masked(
-        Notice(model=config.model, time=now, failed=words, lines=[("failed", f"failed: {words['what']}{todo}")])
+        Notice(model=config.model, time=_now(), failed=words, lines=[("failed", f"failed: {words['what']}{todo}")])
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _masked(notice: Notice) -> Notice:

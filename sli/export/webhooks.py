@@ -53,7 +53,7 @@ def send_failure(config: Config, error: BaseException) -> Sequence[str]:
 
 def _tell(webhooks: Sequence[Webhook], notice: Notice) -> list[str]:
     deadline = time.monotonic() + TOTAL
-    tellings = [_Telling(webhook, notice, deadline) for webhook in webhooks if {*webhook.on} & {*notice.events}]
+    tellings = [_Telling(webhook, notice, deadline) for webhook in webhooks if {*webhook.events} & {*notice.events}]
     for telling in tellings:
         telling.start()
     return [warning for telling in tellings if (warning := telling.warning())]

@@ -94,7 +94,7 @@ ALL = ["published", "breached", "set_aside", "held", "late_labels", "failed"]
 
 def test_a_run_tells_what_it_published_and_signs_it_as_the_docs_verify_it(desk: Desk) -> None:
     with receiving() as receiver:
-        told(desk, {"url": receiver.url, "secret": "s3cret-key", "on": ["published"]})
+        told(desk, {"url": receiver.url, "secret": "s3cret-key", "events": ["published"]})
         assert desk.run().code == 0
         [(headers, body)] = receiver.requests
         signed = headers["sli-timestamp"].encode() + b"." + body
@@ -118,7 +118,7 @@ def test_a_run_tells_what_it_published_and_signs_it_as_the_docs_verify_it(desk: 
 
 
 def test_a_document_always_has_the_same_fields(desk: Desk) -> None:
-    told(desk, {"file": "notices.jsonl", "on": ALL})
+    told(desk, {"file": "notices.jsonl", "events": ALL})
     desk.run()
     desk.configure(export={"webhooks": [{"file": "notices.jsonl"}]}, predictions__value="nothing")
     assert desk.run().code == 2
@@ -173,7 +173,7 @@ def test_bad_input_and_labels_that_come_too_late_are_told_when_they_are_new(desk
 
 
 def test_held_hours_are_told_when_they_are_new(desk: Desk) -> None:
-    told(desk, {"file": "n.jsonl", "on": ["held"]})
+    told(desk, {"file": "n.jsonl", "events": ["held"]})
     desk.run()
     desk.predictions("more.parquet", prefix="q")
     desk.run("--as-of", "2024-02-02")
@@ -185,7 +185,7 @@ def test_held_hours_are_told_when_they_are_new(desk: Desk) -> None:
 
 def test_an_answer_that_may_pass_is_asked_again_with_the_same_key_and_body(desk: Desk) -> None:
     with receiving(status(500), status(429), status(200)) as receiver:
-        told(desk, {"url": receiver.url, "on": ["published"]})
+        told(desk, {"url": receiver.url, "events": ["published"]})
         assert desk.run().code == 0
         assert len(receiver.requests) == 3
         assert len({(headers["idempotency-key"], body) for headers, body in receiver.requests}) == 1
@@ -193,7 +193,7 @@ def test_an_answer_that_may_pass_is_asked_again_with_the_same_key_and_body(desk:
 
 def test_a_notice_that_is_refused_is_not_repeated_and_a_warning_says_why(desk: Desk) -> None:
     with receiving(status(404, "no_such_hook")) as receiver:
-        told(desk, {"url": receiver.url, "on": ["published"], "secret": "s3cret-key"})
+        told(desk, {"url": receiver.url, "events": ["published"], "secret": "s3cret-key"})
         said = desk.run()
         assert said.code == 3
         assert said.has("export.webhooks: 127.0.0.1: it answered 404: no_such_hook; this notice is lost")
@@ -205,7 +205,7 @@ def test_a_notice_that_is_refused_is_not_repeated_and_a_warning_says_why(desk: D
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(desk: Desk, code: int) -> None:
     with receiving() as other, receiving(status(code, Location=other.url.replace("127.0.0.1", "localhost"))) as first:
-        told(desk, {"url": first.url, "on": ["published"]})
+        told(desk, {"url": first.url, "events": ["published"]})
         said = desk.run()
         assert said.has(f"it answered {code}, a redirect to localhost: name that address")
         assert other.requests == []
@@ -231,7 +231,7 @@ def test_a_webhook_that_hangs_holds_neither_the_run_nor_another_webhook(
 ) -> None:
     monkeypatch.setattr(webhooks, "TOTAL", 1.0)
     with receiving(answer) as slow, receiving() as good:
-        told(desk, {"url": slow.url, "on": ["published"]}, {"url": good.url, "on": ["published"]})
+        told(desk, {"url": slow.url, "events": ["published"]}, {"url": good.url, "events": ["published"]})
         began = time.monotonic()
         said = desk.run()
         assert time.monotonic() - began < 4
@@ -247,7 +247,7 @@ def test_one_that_refuses_the_connection_is_tried_until_the_time_is_over(
     monkeypatch.setattr(webhooks, "TOTAL", 0.3)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        told(desk, {"url": f"http://127.0.0.1:{unused.getsockname()[1]}/{TOKEN}", "on": ["published"]})
+        told(desk, {"url": f"http://127.0.0.1:{unused.getsockname()[1]}/{TOKEN}", "events": ["published"]})
         said = desk.run()
     assert said.has("export.webhooks: 127.0.0.1", "cannot be reached", "times; this notice is lost")
     assert desk.counts() == (6, 6)
@@ -289,7 +289,7 @@ NAME = 'fraud "eu" <b>&\n🛩'
 
 def test_slack_gets_a_text_in_which_nothing_is_a_command(desk: Desk) -> None:
     with receiving() as receiver:
-        told(desk, {"url": receiver.url, "format": "slack", "on": ["published"]}, model=NAME)
+        told(desk, {"url": receiver.url, "format": "slack", "events": ["published"]}, model=NAME)
         assert desk.run().code == 0
         [message] = receiver.documents
     assert message == {
@@ -331,7 +331,7 @@ def test_alertmanager_gets_an_alert_for_each_problem(desk: Desk) -> None:
         ({"url": "file:///etc/passwd"}, "this is not the URL of a webhook"),
         ({"url": "https://user:secret@host/x"}, "this is not the URL of a webhook"),
         ({"url": "https://host/a b"}, "this is not the URL of a webhook"),
-        ({"url": "https://a/b", "on": ["breach"]}, "on"),
+        ({"url": "https://a/b", "events": ["breach"]}, "events"),
         ({"url": "https://a/b", "format": "teams"}, "json, slack, pagerduty or alertmanager"),
         ({"url": "https://a/b", "format": "pagerduty"}, "needs a routing_key"),
         ({"file": "x", "secret": "abc"}, "a file gets plain JSON"),

@@ -10,12 +10,13 @@ import signal
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, as_completed, wait
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ENDING = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 0.05
 """Seconds between two interrupts. They repeat, since an interrupt between two queries stops neither."""
@@ -46,24 +47,36 @@ def signals_first() -> Iterator[None]:
             signal.set_wakeup_fd(before)
 
 
-def run_in_thread(pool: Executor, task: Callable[[], Any]) -> Any:
-    """The result of a task. If a signal ends the wait for it, the queries of its stoppable connections end too."""
+def run_in_threads(
+    pool: Executor, tasks: Iterable[Callable[[], T]], progress: Callable[[int], None] = lambda _: None
+) -> list[T]:
+    """The results of tasks, in their order; `progress` is told how many are finished.
+
+    Once one fails, or a signal ends the wait, no other begins, and the queries of stoppable connections end.
+    """
     connections: list[weakref.ref[Any]] = []
-    context = copy_context()
-    context.run(_CONNECTIONS.set, connections)
-    future = pool.submit(context.run, task)
+    futures = []
+    for task in tasks:
+        context = copy_context()
+        context.run(_CONNECTIONS.set, connections)
+        futures.append(pool.submit(context.run, task))
     try:
-        return future.result()
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            progress(done)
+        return [future.result() for future in futures]
     finally:
-        while not future.done():
+        for future in futures:
+            future.cancel()
+        while not all(future.done() for future in futures):
             for connection in filter(None, [reference() for reference in list(connections)]):
                 with suppress(Exception):  # the connection may be closed
                     connection.interrupt()
-            wait([future], PAUSE)
+            wait(futures, PAUSE)
 
 
 def make_stoppable(connection: Any) -> None:
-    """Let a signal interrupt the queries of this connection or cursor, if its task runs by `run_in_thread`."""
+    """Let a signal interrupt the queries of this connection or cursor, if its task runs by `run_in_threads`."""
     connections = _CONNECTIONS.get()
     if connections is not None:
         connections.append(weakref.ref(connection))

@@ -17,7 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from sli.config.model import Config
 from sli.config.sections import Cluster, Factory, Scheduler, Workers
-from sli.engine.interrupts import run_in_thread
+from sli.engine.interrupts import run_in_threads
 from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.matching.cluster import LOG as CLUSTER_LOG
@@ -258,9 +258,12 @@ def _receive_logs(client: Client) -> Iterator[None]:
 
 
 def in_process(
-    tasks: Sequence[Callable[[], T]], progress: Report, arrived: Callable[[T], None] = lambda _: None
+    tasks: Sequence[Callable[[], T]],
+    progress: Report,
+    arrived: Callable[[T], None] = lambda _: None,
+    at_once: int = 1,
 ) -> list[T]:
-    """Run tasks one after another in this process, as `execute` does."""
+    """Run tasks in this process as `execute` does, so many at once."""
 
     def told(task: Callable[[], T]) -> T:
         # In the thread of the task, so that a signal loses no result.
@@ -268,10 +271,8 @@ def in_process(
         arrived(result)
         return result
 
-    results = []
     # Tasks run in a thread, so that a signal to the main thread can stop their query.
-    with ThreadPoolExecutor(1) as pool:
-        for done, task in enumerate(tasks, 1):
-            results.append(run_in_thread(pool, functools.partial(told, task)))
-            progress(done, len(tasks))
-    return results
+    with ThreadPoolExecutor(at_once) as pool:
+        return run_in_threads(
+            pool, [functools.partial(told, task) for task in tasks], lambda done: progress(done, len(tasks))
+        )

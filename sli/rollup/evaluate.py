@@ -177,7 +177,7 @@ class Evaluation:
         rows = self.tree.merge(*windows)
         references = dict.fromkeys(sli.reference for sli in self.slis if sli.reference is not None)
         compared = {reference: self._reference_rows(reference, grain, rows, *windows) for reference in references}
-        weights = row_bytes(self.tree, self.states.values(), rows.predictions) + VALUES * len(self.slis)
+        weights = np.full(len(rows), float(VALUES * len(self.slis)))
         for reference, other in compared.items():
             if other.rows is not None and len(other.rows):
                 other_bytes = row_bytes(self.tree, self._compared_states(reference).values(), other.rows.predictions)
@@ -211,28 +211,37 @@ class Evaluation:
     ) -> Iterator[Batch]:
         """The batch of the rows from `first` up to `last`."""
         part = rows.part(first, last)
-        own = self._merge_states(self.tree, part, grain, *windows)
+        lists = {id: state for id, state in self.states.items() if isinstance(state, ListState)}
+        own = self._merge_states(self.tree, part, grain, *windows, self.states.keys() - lists.keys())
         others = {
             reference: self._reference_part(reference, other, first, last, grain)
             for reference, other in compared.items()
         }
 
         def evaluate(span: tuple[int, int]) -> list[Values]:
-            now = own.between(*span)
-            then = {reference: merged.take(at[slice(*span)]) for reference, (merged, at) in others.items()}
+            at = order[slice(*span)]
+            pieces, now = part.pieces.at(at), own.take(at)
+            of_lists = {id: self.tree.lists_at(state, pieces, len(at)) for id, state in lists.items()}
+            now = replace(now, states={**now.states, **of_lists})
+            then = {reference: merged.take(there[at]) for reference, (merged, there) in others.items()}
             values = []
             for sli in self.slis:
                 states = _states_of_sli(sli, now, None if sli.reference is None else then[sli.reference])
                 known = kept.get(sli.name)
-                values.append(sli.formula.value(states) if known is None else known.between(*span).or_else(sli, states))
+                values.append(sli.formula.value(states) if known is None else known.take(at).or_else(sli, states))
             return values
 
         kept = {} if self.kept is None else self.kept.values(self.slis, grain, part, *windows)
-        elements = _elements(own) + sum(_elements(merged, at) for merged, at in others.values())
+        sizes = [self.tree.list_sizes(state, part) for state in lists.values()]
+        elements = np.max([np.zeros(len(part)), *sizes], axis=0)
+        elements += sum(_elements(merged, there) for merged, there in others.values())
+        # Slice by slice, since windows of one slice are merged from the same lists.
+        order = np.argsort(part.code, kind="stable")
+        place = np.argsort(order)
         # NumPy releases the interpreter lock while it works, so threads help.
         with ThreadPoolExecutor(self.threads) as pool:
-            pieces = list(pool.map(evaluate, stretches(elements, CACHED, FEWEST)))
-        values = [Values.concatenated([piece[i] for piece in pieces]) for i in range(len(self.slis))]
+            pieces = list(pool.map(evaluate, stretches(elements[order], CACHED, FEWEST)))
+        values = [Values.concatenated([piece[i] for piece in pieces]).take(place) for i in range(len(self.slis))]
         if self.config.min_support:
             small = _with_little_support(part, self.config.min_support)
             values = [_set_null(column, small, too_few(self.config.min_support)) for column in values]
@@ -347,13 +356,13 @@ def states_of(slis: Iterable[Sli]) -> dict[str, State]:
     return {state.id: state for sli in slis for state in sli.formula.states.values()}
 
 
-def _elements(merged: Merged, at: Integers | None = None) -> Floats:
-    """How many elements the largest list of each row has; with `at`, of the rows at these places (-1: none)."""
+def _elements(merged: Merged, at: Integers) -> Floats:
+    """How many elements the largest list of each of the rows at these places has (-1: none)."""
     largest = np.zeros(len(merged.predictions))
     for state in merged.states.values():
         if isinstance(state, Keyed):
             largest = np.maximum(largest, np.diff(state.offsets))
-    return largest if at is None else np.append(largest, 0.0)[at]
+    return np.append(largest, 0.0)[at]
 
 
 def _positions(rows: Rows, window: Integers | None, code: Integers, codes: int) -> Integers:

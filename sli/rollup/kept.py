@@ -20,7 +20,7 @@ from sli.engine.connection import scratch
 from sli.engine.sql import literal
 from sli.slis import Sli
 from sli.slis.formula import Values
-from sli.slis.states import Flags, Merged, integers
+from sli.slis.states import Flags, Integers, Merged, integers
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,9 +50,9 @@ class KeptValues:
     kept: Flags
     values: Values
 
-    def between(self, first: int, last: int) -> KeptValues:
-        """The rows from `first` up to, but not including, `last`."""
-        return KeptValues(self.kept[first:last], self.values.take(np.arange(first, last)))
+    def take(self, rows: Integers) -> KeptValues:
+        """These rows in this order."""
+        return KeptValues(self.kept[rows], self.values.take(rows))
 
     def or_else(self, sli: Sli, states: Merged) -> Values:
         """The values that are kept, and those of the other rows computed from their states."""

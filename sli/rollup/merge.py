@@ -265,8 +265,16 @@ class TileTree:
         if isinstance(state, PartsState):
             return state.read(arrays_of(state, rows.table))
         if isinstance(state, ListState):
-            return state.read(*self._lists_of(state).merge(rows.pieces, len(rows)))
+            return self.lists_at(state, rows.pieces, len(rows))
         return self._window_values(state, rows, grain, starts)
+
+    def lists_at(self, state: ListState, pieces: Pieces, rows: int) -> MergedState:
+        """What an SLI sees of the lists that some rows are merged from."""
+        return state.read(*self._lists_of(state).merge(pieces, rows))
+
+    def list_sizes(self, state: ListState, rows: Rows) -> Integers:
+        """About how many elements the list of each row will have."""
+        return self._lists_of(state).result_sizes(rows.pieces, len(rows))
 
     def _window_values(self, state: State, rows: Rows, grain: str, starts: Instants) -> WindowValues:
         """Values of a Python function on all pairs of a window; NaN where it ran on a sample instead."""

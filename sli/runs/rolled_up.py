@@ -60,6 +60,12 @@ class RollUpTask:
     """What revisions have besides."""
     threads: int
 
+    def beside(self, tasks: int) -> RollUpTask:
+        """The same with its part of the memory and the threads of so many tasks at once."""
+        config = self._config.model_copy(update={"task_memory": self._config.task_memory // tasks})
+        scope = replace(self.scope, config=config)
+        return replace(self, scope=scope, threads=max(1, self.threads // tasks))
+
     def __call__(self, stretch: Stretch, done: Callable[[int], None]) -> Difference:
         """Roll up a stretch, and write what it changes. If that fails, no file stays. Raises SliError."""
         called = calls_so_far()

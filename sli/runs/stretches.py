@@ -15,22 +15,26 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from sli.calendar.duration import DAY
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.config.model import Config
 from sli.publishing.parquet_files import Partition
 from sli.publishing.tile_rows import EVERY_SLICE, Slices
-from sli.rollup.evaluate import stretches
+from sli.rollup.evaluate import states_of, stretches
 from sli.slices import SliceBy
 from sli.slis import Sli
-from sli.slis.states import Integers
+from sli.slis.kinds.lists import ListState
+from sli.slis.states import Floats, Integers, integers
 
 RESULT_BYTES = 1000
 """About how many bytes a result takes while it is rolled up and compared."""
 SHARE = 8
 """The results of a stretch may take 1 / SHARE of a task's memory."""
-FOR_WORKERS = 200_000
-"""On a cluster a stretch has at most about so many results: some seconds of work."""
+MOST = 200_000
+"""A stretch has at most about so many results: some seconds of work."""
+ELEMENTS = 100
+"""So many elements of lists count as much as a result."""
 
 Windows = tuple[Grain, Instants, Instants]
 """The starts and ends of windows of a grain."""
@@ -75,6 +79,8 @@ class SliceCounts:
     starts: Instants
     """The start of each day tile, in order."""
     slices: Mapping[tuple[str, str], int]
+    predictions: float = 0.0
+    """How many predictions a slice has on a day on average."""
 
     @staticmethod
     def of(days: pa.Table) -> SliceCounts:
@@ -83,7 +89,8 @@ class SliceCounts:
         counted = tiles.group_by(["slice_by", "slice"]).aggregate([([], "count_all")])
         columns = (counted.column(name).to_pylist() for name in ("slice_by", "slice", "count_all"))
         slices = {(str(by), str(text)): int(count or 0) for by, text, count in zip(*columns, strict=True)}
-        return SliceCounts(np.sort(tiles.column("start").cast(pa.int64()).to_numpy()), slices)
+        starts = np.sort(tiles.column("start").cast(pa.int64()).to_numpy())
+        return SliceCounts(starts, slices, float(np.mean(integers(tiles.column("predictions")))) if len(tiles) else 0.0)
 
     def most_rows(self, starts: Instants, ends: Instants) -> Integers:
         """At most how many slices each window has."""
@@ -114,16 +121,14 @@ def stretches_of(
 
     `published` has the number of rows of each grain and day.
     """
-    most = max(1, config.task_memory // SHARE // RESULT_BYTES)
-    if config.dask != "in-process":
-        most = min(most, FOR_WORKERS)
+    most = max(1, min(MOST, config.task_memory // SHARE // RESULT_BYTES))
     weights = Counter[Partition](dict(published))
     windows: dict[str, list[tuple[int, Windows]]] = {}
     for number, (slis, of_group) in enumerate(groups):
         for grain, starts, ends in of_group:
             if len(starts):
                 windows.setdefault(grain.name, []).append((number, (grain, starts, ends)))
-                rows = counts.most_rows(starts, ends) * len(slis)
+                rows = (counts.most_rows(starts, ends) * _weight(slis, counts, ends - starts)).astype(np.int64)
                 for day, count in zip(_days(config, ends).tolist(), rows.tolist(), strict=True):
                     weights[grain.name, day] += count
     partitions = sorted(weights)
@@ -134,6 +139,15 @@ def stretches_of(
         parts = math.ceil(weights[partitions[begin]] / most) if end - begin == 1 else 1
         found += [Stretch(days, slices) for slices in (counts.cut(parts, config.caps) if parts > 1 else [EVERY_SLICE])]
     return found
+
+
+def _weight(slis: Sequence[Sli], counts: SliceCounts, lengths: Integers) -> Floats:
+    """As how many results those of a slice count, in windows of these lengths."""
+    predictions, elements = counts.predictions * (lengths / DAY), np.zeros(len(lengths))
+    for state in states_of(slis).values():
+        if isinstance(state, ListState):
+            elements += np.minimum(predictions, state.most_elements)
+    return len(slis) + elements / ELEMENTS
 
 
 def _with_windows(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sli.calendar.interval import END
+from sli.config.model import Config
 from sli.engine.connection import within_memory
-from sli.errors import StoreError
+from sli.errors import OutOfMemory, StoreError
 from sli.matching.execute import execute, in_process
 from sli.matching.unmatched import with_reasons
 from sli.planning.stages import RollUp
@@ -31,6 +33,8 @@ from sli.runs.stretches import SliceCounts, SlisAndWindows, Stretch, stretches_o
 from sli.slis.states import with_states
 
 LOG = logging.getLogger("sli.cluster")
+ENOUGH = 1 << 30
+"""Stretches are rolled up beside each other only if each may take so many bytes."""
 
 
 def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
@@ -104,22 +108,58 @@ def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) 
         stamp={"sequence": transaction.sequence, "backfill": backfill.id if backfill else None},
         threads=config.parallel if here else 1,
     )
-    parts = _rolled_up(work, shared, stretches, here)
+    at_once = _at_once(config, rolled_up, len(stretches)) if here else 1
+    parts = _rolled_up(work, shared, stretches, here, at_once)
     with step(work.progress, "comparing"):
         return _together(work, parts)
 
 
-def _rolled_up(work: Work, shared: RollUpTask, stretches: Sequence[Stretch], here: bool) -> Sequence[Difference]:
+def _at_once(config: Config, rolled_up: SlisAndWindows, stretches: int) -> int:
+    """How many stretches are rolled up at once in this process, each with a thread and an equal part of the memory."""
+    if any(sli.formula.calls_function for slis, _ in rolled_up for sli in slis):
+        return 1  # calls of functions are counted for one stretch after another
+    return max(1, min(stretches, config.parallel, config.task_memory // ENOUGH))
+
+
+def _rolled_up(
+    work: Work, shared: RollUpTask, stretches: Sequence[Stretch], here: bool, at_once: int
+) -> Sequence[Difference]:
     """What each stretch changes: rolled up `here`, or on workers if these can use the store."""
     report = functools.partial(work.progress, "rolling up")
     counted = _Counted(report, sum(stretch.windows for stretch in stretches))
     tasks = [functools.partial(shared, stretch, counted) for stretch in stretches]
+    if at_once > 1:
+        return _beside_each_other(work, shared, stretches, counted, at_once)
     if not here:
         try:
             return execute(work.config, tasks, report, work.take_over)
         except StoreError as error:
             LOG.warning("workers cannot use the store, so this process rolls up: %s", error.found or error.what)
-    return in_process(tasks, lambda *_: None, work.take_over)
+    return in_process(tasks, _nothing, work.take_over)
+
+
+def _beside_each_other(
+    work: Work, shared: RollUpTask, stretches: Sequence[Stretch], counted: _Counted, at_once: int
+) -> Sequence[Difference]:
+    """What each stretch changes, so many rolled up at once; then one by one those that need all of the memory."""
+    part = shared.beside(at_once)
+
+    def one(stretch: Stretch) -> Difference | None:
+        try:
+            return part(stretch, counted)
+        except OutOfMemory:
+            return None
+
+    def take_over(changes: Difference | None) -> None:
+        if changes is not None:
+            work.take_over(changes)
+
+    found = in_process([functools.partial(one, stretch) for stretch in stretches], _nothing, take_over, at_once)
+    large = [stretch for stretch, changes in zip(stretches, found, strict=True) if changes is None]
+    alone = iter(
+        in_process([functools.partial(shared, stretch, _nothing) for stretch in large], _nothing, work.take_over)
+    )
+    return [next(alone) if changes is None else changes for changes in found]
 
 
 class _Counted:
@@ -127,10 +167,12 @@ class _Counted:
 
     def __init__(self, report: Callable[[int, int], None], total: int) -> None:
         self.report, self.total, self.finished = report, total, 0
+        self.one_by_one = threading.Lock()
 
     def __call__(self, windows: int) -> None:
-        self.finished += windows
-        self.report(self.finished, self.total)
+        with self.one_by_one:
+            self.finished += windows
+            self.report(self.finished, self.total)
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _Counted, (_nothing, 0)

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import special, stats
 from scipy.spatial import distance
 
-from sli.slis.kinds.histograms import rounded
+from sli.slis.kinds.rounding import rounded
 
 nan = math.nan
 

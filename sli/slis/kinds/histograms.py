@@ -7,6 +7,7 @@ twice is rounding once, so merging in any order gives the same bits.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
@@ -22,20 +23,29 @@ from sli.slis.kinds.lists import (
     doubles,
     first_of_equal,
     in_order,
+    interleaved,
     owners,
     ranks,
 )
+from sli.slis.kinds.rounding import codes_of, numbered, rounded
 from sli.slis.kinds.terms import Drawn, Reader, Term, keyed, positions
-from sli.slis.states import CannotAmend, Flags, Floats, Integers, MergedState, Spread, State, integers, totals_by
+from sli.slis.states import (
+    CannotAmend,
+    Flags,
+    Floats,
+    Integers,
+    MergedState,
+    Spread,
+    State,
+    integers,
+    sums_by,
+    totals_by,
+)
 
 EXACT_ROWS = 1024
 """A histogram of at most this many values keeps them exactly."""
-BITS = 10
-"""Significant bits of a rounded value: its relative error is at most 2**-BITS."""
-SPLIT = float(2 ** (53 - BITS) + 1)
-ROUNDABLE = 1e290
-UNUSED = 53 - BITS
-"""How many of the 64 bits of a rounded value are always 0."""
+PACKED = 1 << 26
+"""Two counts below this are added up as one float."""
 CELLS = 4
 """Rounded values are added up in a table of at most this many cells for each of them."""
 
@@ -51,6 +61,7 @@ class HistogramState(ListState):
     kind = "histogram"
     fields: ClassVar[Mapping[str, str]] = {"value": "DOUBLE", "count": "BIGINT", "marked": "BIGINT"}
     keyed = True
+    shares = True
     element_bytes = 100
     most_elements = 8192
 
@@ -82,6 +93,20 @@ class HistogramState(ListState):
         columns = integer_column(merged.counts), integer_column(merged.marked)
         offsets, _ = ranks(merged.owner, rows)
         return Lists(offsets, dict(zip(self.fields, (float_column(merged.value), *columns), strict=True)))
+
+    def merge_shared(self, lists: Lists, owner: Integers, at: Integers, rows: int) -> Lists:
+        """The lists of rows that round are added up in a table with a column for each value; others merge as usual."""
+        histogram = self.read(*lists)
+        totals = sums_by(owner, histogram.totals[at], rows)
+        large = totals > EXACT_ROWS
+        summed = _summed(histogram, owner, at, totals) if large.any() else None
+        if summed is None:
+            return super().merge_shared(lists, owner, at, rows)
+        if large.all():
+            return summed
+        of_small, place = ~large[owner], np.cumsum(~large) - 1
+        others = super().merge_shared(lists, place[owner[of_small]], at[of_small], int((~large).sum()))
+        return interleaved(summed, others, large)
 
     def updated(self, sides: Mapping[str, Lists], rows: int) -> Lists:
         """Raises CannotAmend also if a rounded histogram shrinks so much that it needs its exact values."""
@@ -159,8 +184,8 @@ class Counted(NamedTuple):
         codes = codes_of(self.value, spread)
         if codes is None:
             return self.sorted()
-        owners, row = _numbered(self.owner)
-        different, column = _numbered(codes - codes.min())
+        owners, row = numbered(self.owner)
+        different, column = numbered(codes - codes.min())
         width = len(different)
         if len(owners) * width > CELLS * len(self.owner):
             return self.sorted()
@@ -238,36 +263,51 @@ def _is_below(a: Floats, b: Floats) -> Flags:
     return (a < b) | (np.isnan(b) & ~np.isnan(a))
 
 
-def _numbered(values: Integers) -> tuple[Integers, Integers]:
-    """The different values, ascending, and the position of each value among them. They are small, and not negative."""
-    occurs = np.zeros(int(values.max()) + 1, dtype=bool)
-    occurs[values] = True
-    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
+def _summed(histogram: Histograms, owner: Integers, at: Integers, totals: Floats) -> Lists | None:
+    """The rounded lists of rows with more than EXACT_ROWS values; None if a table would take more than it saves.
 
-
-def codes_of(values: Floats, spread: Spread) -> Integers | None:
-    """For each rounded value a small integer in the same order; None if a value keeps more bits than rounding leaves.
-
-    That happens for values that do not round: NaN, subnormal ones, and those beyond ROUNDABLE.
+    Row `owner[i]`, ascending, has row `at[i]` of the histograms; `totals` counts the values of each row.
     """
-    if spread == "real":
-        bits = _ordered_bits(values)
-        codes = bits >> UNUSED
-        whole = bits
+    large, keys = totals > EXACT_ROWS, rounded(histogram.keys, histogram.spread) + 0.0
+    codes = codes_of(keys, histogram.spread)
+    if codes is None:
+        return None
+    different, column = numbered(codes - codes.min())
+    number, width, rows = len(histogram.exact), len(different), int(large.sum())
+    if (number + rows) * width > CELLS * int(np.diff(histogram.offsets)[at].sum()):
+        return None
+    values = np.zeros(width)
+    values[column] = keys
+    cell, of_large = histogram.rows * width + column, large[owner]
+    ends = np.searchsorted(owner[of_large], np.append(np.flatnonzero(large), len(large)))
+    pieces = [at[of_large][first:last].tolist() for first, last in itertools.pairwise(ends.tolist())]
+
+    def added(weights: Integers) -> Floats:
+        table = np.bincount(cell, weights=weights, minlength=number * width).reshape(number, width)
+        sums = np.empty((rows, width))
+        for row, (first, *others) in zip(sums, pieces, strict=True):
+            row[:] = table[first]
+            for other in others:
+                row += table[other]
+        return sums
+
+    # Sums of whole numbers below 2^53 are exact as floats.
+    if totals.max() < PACKED:
+        sums = added(histogram.counts + histogram.marked * PACKED)
+        filled = sums != 0
+        both = sums[filled].astype(np.int64)
+        counts, marked = both % PACKED, both // PACKED
     else:
-        low = values < 0.5
-        whole = _ordered_bits(np.where(low, values, 1.0 - values))
-        # The distance to 1 falls as the value grows.
-        half = int(_ordered_bits(np.array([0.5]))[0]) >> UNUSED
-        codes = np.where(low, whole >> UNUSED, 2 * half - (whole >> UNUSED))
-    lost = np.where(whole < 0, ~whole, whole) & ((1 << UNUSED) - 1)
-    return None if lost.any() or np.isnan(values).any() else codes
-
-
-def _ordered_bits(values: Floats) -> Integers:
-    """The bits of floats as integers in the same order."""
-    bits = values.view(np.int64)
-    return bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
+        sums, marks = added(histogram.counts), added(histogram.marked)
+        filled = sums != 0
+        counts, marked = sums[filled].astype(np.int64), marks[filled].astype(np.int64)
+    columns = (
+        float_column(np.broadcast_to(values, filled.shape)[filled]),
+        integer_column(counts),
+        integer_column(marked),
+    )
+    offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(filled, axis=1))])
+    return Lists(offsets, dict(zip(HistogramState.fields, columns, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -319,28 +359,3 @@ class Histograms(Keyed):
     def between(self, first: int, last: int) -> Self:
         """The rows from `first` up to, but not including, `last`."""
         return replace(super().between(first, last), exact=self.exact[first:last])
-
-
-def rounded(values: Floats, spread: Spread = "real") -> Floats:
-    """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971): the same bits as `rounded_sql`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if spread == "probability":
-            return np.where(values < 0.5, _significant(values), 1.0 - _significant(1.0 - values))
-        return np.where(np.abs(values) > ROUNDABLE, values, _significant(values))
-
-
-def _significant(values: Floats) -> Floats:
-    scaled = values * SPLIT
-    return scaled - (scaled - values)
-
-
-def rounded_sql(value: str, spread: Spread) -> str:
-    """SQL twin of `rounded`."""
-
-    def significant(x: str) -> str:
-        return f"(({x}) * {SPLIT!r}::DOUBLE - (({x}) * {SPLIT!r}::DOUBLE - ({x})))"
-
-    if spread == "probability":
-        upper = f"1.0::DOUBLE - {significant(f'1.0::DOUBLE - {value}')}"
-        return f"(CASE WHEN {value} < 0.5 THEN {significant(value)} ELSE {upper} END)"
-    return f"(CASE WHEN abs({value}) > {ROUNDABLE!r} THEN {value} ELSE {significant(value)} END)"

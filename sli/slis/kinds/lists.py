@@ -7,6 +7,7 @@ fifth of the time. Limit: the elements of all rows that are read together are in
 from __future__ import annotations
 
 import functools
+import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sli.engine.arrow import Column, concat_columns, list_column
+from sli.engine.arrow import Column, concat_columns, integer_column, list_column
 from sli.engine.connection import batches_of
 from sli.slis.kinds.parts import ARROW, WORKED
 from sli.slis.states import (
@@ -45,6 +46,31 @@ class Lists(NamedTuple):
     offsets: Integers
     elements: Elements
 
+    def part(self, first: int, last: int) -> Lists:
+        """The lists from `first` up to, but not including, `last`."""
+        offsets, inside = rows_between(self.offsets, first, last)
+        return Lists(offsets, {name: column[inside] for name, column in self.elements.items()})
+
+
+def laid_end_to_end(parts: Sequence[Lists]) -> Lists:
+    """All lists of all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+    offsets = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]
+    return Lists(np.concatenate([*offsets, ends[-1:]]), concat_columns([part.elements for part in parts]))
+
+
+def interleaved(some: Lists, others: Lists, which: Flags) -> Lists:
+    """Lists of which the flags say whether each is the next one of `some` or of the `others`."""
+    edges = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(which)]
+    before_some, before_others = (np.concatenate([[0], np.cumsum(flags)]) for flags in (which, ~which))
+    parts = []
+    for first, last in itertools.pairwise(edges):
+        source, before = (some, before_some) if which[first] else (others, before_others)
+        parts.append(source.part(int(before[first]), int(before[last])))
+    return laid_end_to_end(parts)
+
 
 READ = 1 << 19
 """Elements are merged as soon as so many are read."""
@@ -60,6 +86,8 @@ class ListState(State):
     """The SQL type of each field of an element, as it is stored; an element of one field is no struct."""
     keyed: ClassVar[bool] = False
     """Whether the elements of a list are different keys with their counts: then an SLI sees `Keyed`."""
+    shares: ClassVar[bool] = False
+    """Whether its `merge_shared` is faster than to merge the elements of each list anew for each row."""
     element_bytes: ClassVar[int]
     """About how many bytes an element takes, with its copies, while it is merged and read."""
     most_elements: ClassVar[int]
@@ -107,6 +135,12 @@ class ListState(State):
     @abstractmethod
     def merge(self, owner: Integers, rows: int, elements: Elements) -> Lists:
         """Merge lists: element i belongs to row `owner[i]` of `rows` rows; each row gets one list, in order."""
+
+    def merge_shared(self, lists: Lists, owner: Integers, at: Integers, rows: int) -> Lists:
+        """As `merge`, from lists that belong to several rows each: row `owner[i]`, ascending, has list `at[i]`."""
+        offsets, elements = rows_at(lists.offsets, at)
+        taken = {name: column.take(integer_column(elements)) for name, column in lists.elements.items()}
+        return self.merge(np.repeat(owner, np.diff(offsets)), rows, taken)
 
     def column(self, elements: duckdb.DuckDBPyRelation, owner: str, rows: int) -> Column:
         """A column of `rows` lists, merged from elements in any order; `owner` has the number of the list of each.

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sli.slis.kinds.histograms import BITS, Histograms
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.kinds.rounding import BITS
 from sli.slis.states import Flags, Floats, Integers, sums_by, totals_by
 
 NEGLIGIBLE = 1e-12

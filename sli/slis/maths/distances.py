@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.slis.kinds.groups import Groups
-from sli.slis.kinds.histograms import BITS, Histograms
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.kinds.rounding import BITS
 from sli.slis.states import Flags, Floats, Integers, sums_by, totals_by
 
 SMOOTHING = 0.5

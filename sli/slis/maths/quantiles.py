@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from sli.slis.formula import UNDEFINED_SUM, Values, because, plain
-from sli.slis.kinds.histograms import BITS, Histograms
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.kinds.rounding import BITS
 from sli.slis.maths.confidence import normal
 from sli.slis.states import Floats, Integers, Merged
 

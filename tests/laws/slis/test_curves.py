@@ -10,7 +10,8 @@ from sklearn import config_context
 from sklearn.metrics import average_precision_score, roc_auc_score
 from twins import binary as twins
 
-from sli.slis.kinds.histograms import Histograms, rounded
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.kinds.rounding import rounded
 from sli.slis.maths import curves
 
 share = st.floats(0, 1)

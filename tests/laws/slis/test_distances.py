@@ -16,7 +16,8 @@ from sli.errors import ConfigError
 from sli.slis.catalogue import drift
 from sli.slis.formula import TASKS, Formula, entries
 from sli.slis.kinds.groups import Groups
-from sli.slis.kinds.histograms import Histograms, rounded
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.kinds.rounding import rounded
 from sli.slis.maths import distances
 from sli.slis.states import Merged
 

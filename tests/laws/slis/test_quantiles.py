@@ -10,7 +10,8 @@ from scipy import stats
 
 from sli.slis import CATALOGUE
 from sli.slis.kinds.distincts import DISTINCT, Distincts
-from sli.slis.kinds.histograms import Histograms, rounded
+from sli.slis.kinds.histograms import Histograms
+from sli.slis.kinds.rounding import rounded
 from sli.slis.maths.quantiles import quantile_interval, quantiles
 from sli.slis.states import Merged
 

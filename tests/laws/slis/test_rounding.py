@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sli.slis.kinds.histograms import BITS, ROUNDABLE, SPLIT, rounded, rounded_sql
+from sli.slis.kinds.rounding import BITS, ROUNDABLE, SPLIT, rounded, rounded_sql
 
 RELATIVE = 2.0**-BITS
 TINY = 5e-324

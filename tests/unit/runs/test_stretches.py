@@ -20,7 +20,8 @@ from distributed import LocalCluster
 from oracle import Feedback, Prediction
 from scenario import DAY, HOUR, Scenario, at
 
-from sli.errors import ConflictError, StoreError
+from sli.config.model import Config
+from sli.errors import ConflictError, OutOfMemory, StoreError
 from sli.publishing import diff, transaction
 from sli.publishing.store import Store
 from sli.publishing.tile_rows import Slices
@@ -102,6 +103,32 @@ def test_where_results_are_cut_changes_no_row_of_any_table(
     assert max(map(len, found)) >= fewest
     by_slices = [stretch for of_run in found for stretch in of_run if stretch.slices != Slices()]
     assert bool(by_slices) == (fewest > 2)
+
+
+@pytest.mark.parametrize("memory_suffices", [True, False])
+def test_stretches_that_are_rolled_up_at_once_give_the_same_rows_also_where_one_needs_all_of_the_memory(
+    whole: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_suffices: bool
+) -> None:
+    cut(monkeypatch, 100_000)
+    at_once, alone = set[int](), list[Stretch]()
+
+    class Beside(RollUpTask):
+        """A task that may find its part of the memory too small."""
+
+        def __call__(self, stretch: Stretch, done: Callable[[int], None]) -> Any:
+            at_once.add(self.scope.config.task_memory)
+            if self.scope.config.task_memory == 64 << 20:
+                alone.append(stretch)
+            elif not memory_suffices and len(stretch.days) > 1:
+                raise OutOfMemory("a task ran out of memory")
+            return super().__call__(stretch, done)
+
+    monkeypatch.setattr(windows, "RollUpTask", Beside)
+    monkeypatch.setattr(windows, "ENOUGH", 1 << 20)
+    monkeypatch.setattr(Config, "parallel", 2)
+    assert tables(story(tmp_path)) == whole
+    assert 32 << 20 in at_once
+    assert any(len(stretch.days) > 1 for stretch in alone) != memory_suffices
 
 
 def test_a_capped_set_of_slices_is_never_cut_and_no_part_is_empty() -> None:

@@ -41,7 +41,7 @@ def _slack(notice: Notice, _: Webhook) -> Body:
 def _pagerduty(notice: Notice, webhook: Webhook) -> Body:
     """An event: https://developer.pagerduty.com/docs/send-alert-event. Equal problems later join its incident."""
     names = [str(breach["sli"]) for breach in notice.breached]
-    problem = json.dumps([notice.model, notice.events, names])
+    problem = json.dumps([notice.model, [event for event in notice.events if event != "published"], names])
     return {
         "routing_key": webhook.routing_key,
         "event_action": "trigger",
@@ -56,19 +56,19 @@ def _pagerduty(notice: Notice, webhook: Webhook) -> Body:
     }
 
 
-def _alertmanager(notice: Notice, _: Webhook) -> Body:
+def _alertmanager(notice: Notice, webhook: Webhook) -> Body:
     """Alerts: https://prometheus.io/docs/alerting/latest/alerts_api, to be posted to /api/v2/alerts."""
     begin = datetime.fromisoformat(notice.time)
     times = {"startsAt": begin.isoformat(), "endsAt": (begin + LASTS).isoformat()}
     return [
         {"labels": labels, "annotations": {"summary": f"{notice.model}: {line}"}, **times}
-        for labels, line in _alerts(notice)
+        for labels, line in _alerts(notice, webhook)
     ]
 
 
-def _alerts(notice: Notice) -> Iterator[tuple[Mapping[str, str], str]]:
-    """The labels of each alert and its line: one for each SLI that is breached, and for each other event."""
-    for event in notice.events:
+def _alerts(notice: Notice, webhook: Webhook) -> Iterator[tuple[Mapping[str, str], str]]:
+    """The labels of each alert and its line: one for each SLI that is breached, and for each other event asked for."""
+    for event in (event for event in notice.events if event in webhook.events):
         severity = "critical" if event in CRITICAL else "info" if event == "published" else "warning"
         labels = {"alertname": f"sli_{event}", "model": notice.model, "severity": severity}
         lines = [line for about, line in notice.lines if about == event]

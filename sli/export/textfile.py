@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from urllib.parse import quote
 
 from sli.engine.storage import message_of
@@ -16,6 +17,8 @@ from sli.export.replacing import replacing
 
 ENDING = ".prom"
 """node_exporter reads no other files."""
+UNSAFE = re.compile(r"[%/\x00-\x1f]")
+"""Characters of a model that a file name cannot have, and the one they are escaped by."""
 MARK = "# sli export prometheus, model "
 """How the first line of every such file begins; the model follows as JSON."""
 
@@ -27,7 +30,7 @@ def textfile_of(path: str, model: str) -> str:
     ('metrics/sli-fraud%2Feu.prom', 'a.prom')
     """
     if path.endswith("/") or os.path.isdir(path):
-        return os.path.join(path, f"sli-{quote(model, safe=' ')}{ENDING}")
+        return os.path.join(path, f"sli-{UNSAFE.sub(lambda one: quote(one[0], safe=''), model)}{ENDING}")
     if not path.endswith(ENDING):
         raise ConfigError(
             f"node_exporter reads only files whose names end in {ENDING}",

@@ -115,12 +115,15 @@ def pause_before(attempt: int, key: str) -> float:
 
 
 def _append(path: str, body: bytes) -> None:
-    """Add a line to a file, in one write, so that lines of several runs never mix."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    """Add a line to a file, in one write, so that lines of several runs never mix. Raises ExportError."""
     try:
-        os.write(file, body + b"\n")
-    finally:
-        os.close(file)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(file, body + b"\n")
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise ExportError(f"it cannot be written ({error.strerror})") from error
 
 
 class _Again(Exception):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from desk import TEN, Desk
+from desk import TEN, ZONED, Desk
 
 from sli.export import webhooks
 from sli.export.webhooks import pause_before
@@ -132,7 +132,7 @@ def test_a_document_always_has_the_same_fields(desk: Desk) -> None:
 
 def times_on(day: int, n: int = 6) -> Any:
     """A column of times on a day in February that is not final yet."""
-    return pa.array([TEN.replace(month=2, day=day)] * n, pa.timestamp("us", tz="UTC"))
+    return pa.array([TEN.replace(month=2, day=day)] * n, ZONED)
 
 
 def test_a_breach_is_told_once(desk: Desk) -> None:
@@ -141,7 +141,7 @@ def test_a_breach_is_told_once(desk: Desk) -> None:
     n = 2000
     labels = pa.array([0] * n)
     scores = pa.array([0.9] * n)
-    times = pa.array([TEN] * n, pa.timestamp("us", tz="UTC"))
+    times = pa.array([TEN] * n, ZONED)
     desk.predictions(n=n, score=scores, predicted_at=times)
     desk.feedback(n=n, label=labels)
     desk.run()
@@ -160,7 +160,7 @@ def test_a_breach_is_told_once(desk: Desk) -> None:
 def test_bad_input_and_labels_that_come_too_late_are_told_when_they_are_new(desk: Desk) -> None:
     told(desk, {"file": "n.jsonl"})
     desk.run()
-    desk.feedback("late.parquet", known_at=pa.array([TEN.replace(day=20)] * 6, pa.timestamp("us", tz="UTC")))
+    desk.feedback("late.parquet", known_at=pa.array([TEN.replace(day=20)] * 6, ZONED))
     (desk.root / "predictions/broken.parquet").write_bytes(b"no Parquet")
     desk.run("--as-of", "2024-02-02")
     desk.predictions("more.parquet", prefix="q")
@@ -317,10 +317,30 @@ def test_alertmanager_gets_an_alert_for_each_problem(desk: Desk) -> None:
         (desk.root / "predictions/broken.parquet").write_bytes(b"no Parquet")
         desk.run()
         [alerts] = receiver.documents
-    assert [alert["labels"]["alertname"] for alert in alerts] == ["sli_published", "sli_set_aside"]
-    assert alerts[1]["labels"] == {"alertname": "sli_set_aside", "model": NAME, "severity": "warning"}
-    assert alerts[1]["endsAt"] > alerts[1]["startsAt"]
-    assert "set aside: predictions" in alerts[1]["annotations"]["summary"]
+    [alert] = alerts
+    assert alert["labels"] == {"alertname": "sli_set_aside", "model": NAME, "severity": "warning"}
+    assert alert["endsAt"] > alert["startsAt"]
+    assert "set aside: predictions" in alert["annotations"]["summary"]
+
+
+def test_a_file_that_cannot_be_written_is_a_warning_and_the_run_is_unharmed(desk: Desk) -> None:
+    told(desk, {"file": "gone/n.jsonl", "events": ["published"]})
+    said = desk.run()
+    assert said.code == 3
+    assert said.has("export.webhooks", "gone/n.jsonl: it cannot be written (No such file or directory)")
+    assert desk.counts() == (6, 6)
+
+
+def test_a_backfill_tells_once_what_all_its_parts_did(desk: Desk) -> None:
+    told(desk, {"file": "n.jsonl", "events": ["published"]})
+    desk.run()
+    desk.predictions("b.parquet", prefix="q")
+    desk.predictions("c.parquet", prefix="r", predicted_at=pa.array([TEN.replace(day=17)] * 6, ZONED))
+    assert desk.backfill("2024-01-15", "2024-01-19", "--chunk", "1d").code == 0
+    _, line = (desk.root / "n.jsonl").read_text().splitlines()
+    document = json.loads(line)
+    assert document["published"]["results"] == 2
+    assert document["published"]["hours"] == 2
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def notice_of(config: Config, runs: Sequence[Outcome]) -> Notice | None:
         published={"results": results, "hours": hours, "causes": dict(causes.most_common())},
         breached=breached[:LISTED],
         set_aside=set_aside[:LISTED],
-        held=[[iso(hours.start), iso(hours.end)] for hours in held][:LISTED],
+        held=[[iso(span.start), iso(span.end)] for span in held][:LISTED],
         late_labels=late,
         lines=_lines(config, (results, hours), breached[:LISTED], set_aside[:LISTED], held[:LISTED], late),
     )
@@ -122,7 +122,7 @@ def _lines(
     ]
     said += [("breached", _breach_line(config, breach)) for breach in breached]
     for row in set_aside:
-        rows = counted(cast("int", row["count"]), "row")
+        rows = "rows unknown" if row["check"] == "unreadable" else counted(cast("int", row["count"]), "row")
         said.append(("set_aside", f"set aside: {row['log']}, {row['check']}, {rows}: {row['explanation']}"))
     said += [("held", f"held: input came for final hours, {span}; `sli backfill` applies it") for span in held]
     if late:

@@ -26,6 +26,7 @@ from sli.engine.storage import message_of
 from sli.errors import ExportError, SliError
 from sli.export.notice import Notice, failure_notice, notice_of
 from sli.export.notice_formats import body_of
+from sli.masking import masked
 from sli.runs.outcome import Outcome
 
 TOTAL = 15.0
@@ -80,7 +81,8 @@ class _Telling:
     def warning(self) -> str | None:
         """Why it was not told, once it is known or too late; None: it was told."""
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
-        return None if self._error is None else f"{_name(self._webhook)}: {self._error}; this notice is lost"
+        # A receiver may repeat what it was sent.
+        return None if self._error is None else masked(f"{_name(self._webhook)}: {self._error}; this notice is lost")
 
 
 def _name(webhook: Webhook) -> str:

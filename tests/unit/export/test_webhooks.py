@@ -192,11 +192,11 @@ def test_an_answer_that_may_pass_is_asked_again_with_the_same_key_and_body(desk:
 
 
 def test_a_notice_that_is_refused_is_not_repeated_and_a_warning_says_why(desk: Desk) -> None:
-    with receiving(status(404, "no_such_hook")) as receiver:
+    with receiving(status(404, f"no hook {TOKEN} for s3cret-key")) as receiver:
         told(desk, {"url": receiver.url, "events": ["published"], "secret": "s3cret-key"})
         said = desk.run()
         assert said.code == 3
-        assert said.has("export.webhooks: 127.0.0.1: it answered 404: no_such_hook; this notice is lost")
+        assert said.has("export.webhooks: 127.0.0.1: it answered 404: no hook *** for ***; this notice is lost")
         assert len(receiver.requests) == 1
         assert desk.counts() == (6, 6)
         assert TOKEN not in said.err + said.out

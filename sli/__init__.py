@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sli.reading.query import query as query
     from sli.reading.read import read as read
     from sli.reading.verify import verify as verify
+    from sli.report.figure import plot as plot
     from sli.runs.backfill import backfill as backfill
     from sli.runs.backfill import plan_backfill as plan_backfill
     from sli.runs.preview import plan as plan
@@ -28,6 +29,7 @@ _HOME = {
     "explain": "sli.judging.explain",
     "plan": "sli.runs.preview",
     "plan_backfill": "sli.runs.backfill",
+    "plot": "sli.report.figure",
     "query": "sli.reading.query",
     "read": "sli.reading.read",
     "run": "sli.runs.recompute",

@@ -10,5 +10,6 @@ May import `judging` and the wings below it; not `command`. It computes no value
 - `series`: published rows over time; `chunks`: their compact form
 - `windows`: the newest windows and the outcomes as tables, for readers without scripts
 - `changes`: what the last run changed; `drawings`: the lines of the cards
+- `figure`: one SLI over time as a figure of matplotlib, for notebooks; `lines`: one slice of it
 - `static`: templates, style and script, and the vendored D3 with its licence
 """

@@ -48,6 +48,7 @@ ROOMS = {
     "deltalake": {"publishing.delta_tables", "logs.tables"},
     "pyiceberg": {"logs.iceberg"},
     "rich": {"command"},
+    "matplotlib": {"report.figure", "report.lines"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
     "psycopg": {"export"},

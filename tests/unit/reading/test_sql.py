@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -145,6 +146,35 @@ def test_a_condition_on_times_opens_only_files_that_can_matter(desk: Desk, tmp_p
     assert asked(copy, "select max(value) v from hourly where window_end > '2024-02-10'")[0]["v"] is not None
     with pytest.raises(SliError, match="store cannot be read"):
         asked(copy, "select count(value) n from daily")
+
+
+@pytest.mark.parametrize("edge", ["window_start", "window_end"])
+@pytest.mark.parametrize("sign", ["=", "<=", ">=", "<", ">"])
+def test_no_file_that_matters_stays_closed(desk: Desk, edge: str, sign: str) -> None:
+    """Also at the edges of its day, across a change of the clocks, and in zones and grains of any length."""
+    rows = asked(desk, "from current")
+    instants = sorted({row[edge] for row in rows})
+    assert len(instants) > DAYS
+    compare = {"=": operator.eq, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}[sign]
+    for instant in instants[::7] + instants[-2:]:
+        [found] = asked(desk, f"select count(*) n from current where {edge} {sign} '{instant.isoformat()}'")
+        assert found["n"] == sum(compare(row[edge], instant) for row in rows)
+
+
+def test_what_was_known_is_told_by_as_of_also_of_runs_in_another_order(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None)  # type: ignore[arg-type]
+    desk.configure(horizon="30d", slice_by=[[], ["site"]])
+    desk.predictions(site=["A", None] * 3)
+    desk.feedback()
+    desk.feedback("later.parquet", n=2, known_at=times(3)[:2], label=[1, 0])
+    for as_of in ("2024-01-20", "2024-01-15T12:00", "2024-01-17", "2024-01-15T10:00:00.002"):
+        sli.run(desk.config, as_of=as_of)
+    values = set[str]()
+    for as_of in ("2024-01-15T11:00", "2024-01-16", "2024-01-17", "2024-01-19T05:00Z", "2024-01-21"):
+        found = asked(desk, f"from as_known('{as_of}')")
+        same(found, frame_rows(sli.read(desk.config, as_of=as_of)))
+        values.add(repr(sorted(map(repr, found))))
+    assert len(values) > 2
 
 
 @pytest.mark.parametrize(

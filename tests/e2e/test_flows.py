@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -293,7 +293,7 @@ def test_a_flow_run_of_a_folder_runs_all_its_models_and_fails_if_one_does(
     assert (empty.type.value, "this folder has none" in empty.message) == ("FAILED", True)
 
 
-def test_a_failed_run_says_so_on_the_page_and_a_page_that_cannot_be_written_is_a_warning(
+def test_a_failed_run_says_so_to_webhooks_and_on_the_page_and_a_page_that_cannot_be_written_is_a_warning(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import model, telling
@@ -309,6 +309,8 @@ def test_a_failed_run_says_so_on_the_page_and_a_page_that_cannot_be_written_is_a
         telling, "get_run_logger", lambda: SimpleNamespace(warning=lambda *parts: told.append(parts[-1]))
     )
     monkeypatch.setattr(model, "check_reachable", full)
+    notices = scenario.root / "notices.jsonl"
+    scenario = replace(scenario, settings={**scenario.settings, "export": {"webhooks": [{"file": str(notices)}]}})
     config, page = scenario.config, Path(scenario.config.store) / "report.html"
     scenario.run(as_of=MONDAY + 48 * HOUR)
     telling.publish_report(config)
@@ -316,6 +318,7 @@ def test_a_failed_run_says_so_on_the_page_and_a_page_that_cannot_be_written_is_a
     with pytest.raises(StoreError):
         model.recompute_model(config, Recompute(config="c.yaml"))
     assert "The last run failed: the disk is full what to do: make room" in page.read_text()
+    assert json.loads(notices.read_text())["failed"] == {"what": "the disk is full", "todo": "make room"}
     assert (links, told) == ([page.as_uri()] * 2, [])
     page.unlink()
     page.mkdir()

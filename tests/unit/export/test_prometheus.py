@@ -145,6 +145,23 @@ def test_slices_that_look_alike_have_different_labels(one: dict[str, str | None]
     assert slice_label(one) != slice_label(other)
 
 
+def test_a_slice_has_its_newest_window_for_31_days_and_then_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = Scenario(tmp_path, small_world(horizon=DAY, since=START, slice_by=((), ("a",)), grains=("day",)))
+    days = [(day, "x") for day in range(41)] + [(20, "paused"), (3, "gone")]
+    rows = [Prediction(f"{slice}{day}", START + day * DAY, 0.5, {"a": slice}) for day, slice in days]
+    scenario.log_predictions("a.parquet", rows)
+    scenario.run(START + 41 * DAY)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config_of(scenario.world, tmp_path) | {"model": MODEL}))
+    ends = samples(printed(capsys, str(tmp_path / "c.yaml")))["sli_window_end_timestamp_seconds"]
+    assert {slice: round((end - START / 1e6) / 86400) for (_, _, slice), end in ends.items()} == {
+        "all": 41,
+        "a=x": 41,
+        "a=paused": 21,
+    }
+
+
 def test_a_config_chooses_slis_grains_and_how_many_slices(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     choice = [f"export.prometheus.{key}" for key in ("slis=[recall]", "grains=[hour]", "slices=2")]
     found = samples(printed(capsys, str(config), *(part for key in choice for part in ("--set", key))))

@@ -270,6 +270,7 @@ def test_of_several_models_one_that_fails_says_why_and_the_others_work(twice: Sc
     health = client.get("/healthz")
     assert health.status_code == 503
     assert [model["ok"] for model in health.json()["models"]] == [True, False, False]
+    assert 'sli_last_run_timestamp_seconds{model="test"}' in client.get("/metrics").text
     assert secret not in health.text + index.text
 
 

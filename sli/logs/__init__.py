@@ -4,7 +4,7 @@ Imports `config` and the wings below it. Never knows what was published, and nev
 
 `paths`: the files that the paths of a log name.
 `listing`: these files as lists, with sizes and fingerprints.
-`dated`: folders named by dates, and the week until which one matters.
+`folder_dates`: folders named by dates; `dated`: the week until which one matters.
 `folders`, `remote`: the files of local folders, and of other file systems.
 `storage`: all that a run asks of the storage of the logs.
 `globs`: paths with patterns.

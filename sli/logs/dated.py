@@ -1,18 +1,12 @@
-"""Folders that are named by dates, and the week until which the files of one may matter: no row there is later.
+"""The week until which the files of a folder that is named by a date may matter: no row there is later.
 
-So a run that needs no rows from before some week lists and compares only the folders of that week and later ones. A
-folder counts with all that lies below it. Limit: files outside of such folders have no week, and always matter.
+So a run that needs no rows from before some week lists and compares only the folders of that week and later ones.
+Limit: files outside of such folders have no week, and always matter.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -20,67 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import DAY
-from sli.calendar.interval import BEGINNING, END, EPOCH, Instants, moment
+from sli.calendar.interval import BEGINNING, END, Instants, moment
 from sli.config.model import Config
 from sli.engine.arrow import Flags, Rows, integers
 from sli.logs.files import Files
-from sli.logs.globs import MAGIC
+from sli.logs.folder_dates import Dated, FolderDates, Older
 
 WEEK = 7 * DAY
 EVERY_RUN = END
 """The week of files that always matter."""
-DAYS = re.compile(r"(?:[^=]*=)?(?:(\d{4})-(\d\d)-(\d\d)(?:[T _%-].*)?|(\d{4})(\d\d)(\d\d)(?:\d\d)?)")
-"""Names of folders of a day or an hour: `2024-01-31`, `day=2024-01-31`, `20240131`, `2024-01-31T05`, `2024013105`."""
-MONTHS = re.compile(r"(?:[^=]*=)?(\d{4})-(\d\d)")
-YEARS = re.compile(r"(?:y[^=]*=)?((?:19|20)\d\d)")
-BELOW_YEARS = tuple(re.compile(rf"(?:{letter}[^=]*=)?(\d\d?)") for letter in "md")
-"""A month below a year, and a day below a month: `01`, `month=1`; `31`, `day=31`."""
-
-
-class Dated(NamedTuple):
-    """A folder that is named by a date, alone or with the folders that it lies in."""
-
-    path: str
-    """Without the protocol of a URL."""
-    end: int
-    """The end of its day, month or year in UTC."""
 
 
 @dataclass(frozen=True)
 class DatedFolders:
-    """The folders of some logs that are named by dates. `roots` are the folders of the logs: dates are read below."""
+    """The folders of some logs that are named by dates."""
 
-    roots: tuple[str, ...]
+    dates: FolderDates
 
     @staticmethod
     def of(config: Config) -> DatedFolders:
         """Those of the logs of a config."""
-        paths = [path for source in config.sources.values() for path in source.path]
-        parts = [_plain(path if "://" in path else os.path.abspath(path)).split("/") for path in paths]
-        fixed = {"/".join(itertools.takewhile(lambda part: not MAGIC.search(part), some)) for some in parts}
-        return DatedFolders(tuple(sorted(fixed, key=len, reverse=True)))
-
-    @functools.lru_cache(maxsize=1 << 16)  # noqa: B019  # equal objects share it
-    def around(self, folder: str) -> Dated | None:
-        """The dated folder that a folder is or lies in; None if there is none.
-
-        >>> logs = DatedFolders(("bucket/logs",))
-        >>> logs.around("s3://bucket/logs/site=7/year=2024/month=02/hour=5")
-        Dated(path='bucket/logs/site=7/year=2024/month=02', end=1709251200000000)
-        >>> logs.around("s3://bucket/logs/2024-01-31/eu").path, logs.around("s3://bucket/logs/site=7")
-        ('bucket/logs/2024-01-31', None)
-        """
-        folder = _plain(folder)
-        root = next((root for root in self.roots if not root or f"{folder}/".startswith(f"{root}/")), None)
-        if root is None:
-            return None
-        parts = folder.split("/")
-        first = root.count("/") + 1 if root else 0
-        for at in range(first, len(parts)):
-            if found := _date_at(parts, at):
-                last, end = found
-                return Dated("/".join(parts[: last + 1]), end)
-        return None
+        return DatedFolders(FolderDates.of_paths(path for source in config.sources.values() for path in source.path))
 
     def weeks(self, files: Files) -> Instants:
         """The start of the week until which each file may matter: that of its folder's date or of the last row there.
@@ -94,12 +48,13 @@ class DatedFolders:
         """The folders that a run need not list if only rows from a week on matter. `files` are those it knows."""
         folders = self._folders(files)
         dated = zip(folders.dated, (folders.weeks >= since).tolist(), strict=True)
-        return Older(self, since, frozenset(one.path for one, matters in dated if one and matters and one.end < since))
+        later = frozenset(one.path for one, matters in dated if one and matters and one.end < since)
+        return Older(self.dates, since, later)
 
     def _folders(self, files: Files) -> _Folders:
         names, in_folder = _folder_names(files)
         numbers: dict[Dated | None, int] = {}
-        of_folder = np.array([numbers.setdefault(self.around(name), len(numbers)) for name in names], np.int64)
+        of_folder = np.array([numbers.setdefault(self.dates.around(name), len(numbers)) for name in names], np.int64)
         of_file = of_folder[in_folder]
         last = np.array([dated.end if dated else BEGINNING for dated in numbers], np.int64)
         ranges = files.ranges
@@ -119,35 +74,10 @@ class _Folders(NamedTuple):
     """The number of the folder of each file."""
 
 
-@dataclass(frozen=True)
-class Older:
-    """The dated folders whose files do not matter, if only rows from a week on matter."""
-
-    folders: DatedFolders
-    since: int
-    """The start of the week."""
-    later: frozenset[str]
-    """The folders with an older date that have rows from then on."""
-
-    @functools.cached_property
-    def holds(self) -> Callable[[str], bool]:
-        """Whether a file that lies in a folder does not matter."""
-        return functools.cache(lambda folder: self._is_older(folder, self.later))
-
-    @functools.cached_property
-    def hides(self) -> Callable[[str], bool]:
-        """Whether nothing below a folder matters."""
-        leading = {path[:at] for path in self.later for at, letter in enumerate(path) if letter == "/"}
-        return functools.cache(lambda folder: self._is_older(folder, self.later | leading))
-
-    def files(self, files: Files) -> Flags:
-        """Which files lie in these folders."""
-        names, in_folder = _folder_names(files)
-        return np.array([self.holds(name) for name in names], bool)[in_folder]
-
-    def _is_older(self, folder: str, except_for: frozenset[str]) -> bool:
-        dated = self.folders.around(folder)
-        return dated is not None and dated.end < self.since and dated.path not in except_for
+def lie_in(older: Older, files: Files) -> Flags:
+    """Which files lie in older folders."""
+    names, in_folder = _folder_names(files)
+    return np.array([older.holds(name) for name in names], bool)[in_folder]
 
 
 def week_of(instant: int) -> int:
@@ -165,43 +95,3 @@ def _folder_names(files: Files) -> tuple[list[str], Rows]:
     encoded = pc.replace_substring_regex(files.rows.column("path"), "/[^/]*$", "").dictionary_encode()
     assert isinstance(encoded, pa.DictionaryArray)
     return [str(name) for name in encoded.dictionary.to_pylist()], integers(encoded.indices).astype(np.int64)
-
-
-def _plain(path: str) -> str:
-    return path.split("://", 1)[-1].strip("/")
-
-
-def _date_at(parts: Sequence[str], at: int) -> tuple[int, int] | None:
-    """The place of the last part and the end of a date that begins at a place of a path; None if none does."""
-    name = parts[at]
-    if match := DAYS.fullmatch(name):
-        year, month, day = (int(text) for text in match.groups() if text is not None)
-        return _ending(at, year, month, day)
-    if match := MONTHS.fullmatch(name):
-        return _ending(at, int(match[1]), int(match[2]))
-    if match := YEARS.fullmatch(name):
-        ending, numbers = _ending(at, int(match[1])), [int(match[1])]
-        for place, (part, pattern) in enumerate(zip(parts[at + 1 :], BELOW_YEARS, strict=False), at + 1):
-            more = pattern.fullmatch(part)
-            numbers.append(int(more[1]) if more else 0)
-            if (longer := _ending(place, *numbers)) is None:
-                break
-            ending = longer
-        return ending
-    return None
-
-
-def _ending(last: int, *numbers: int) -> tuple[int, int] | None:
-    """The place of the last part of a date, and its end; None if there is no such year, month or day."""
-    year, month, day = (*numbers, *(1, 1))[:3]
-    try:
-        start = date(year, month, day)
-        if len(numbers) == 3:
-            end = start + timedelta(days=1)
-        elif len(numbers) == 2:
-            end = date(year + month // 12, month % 12 + 1, 1)
-        else:
-            end = date(year + 1, 1, 1)
-    except (ValueError, OverflowError):
-        return None
-    return last, (end - EPOCH.date()).days * DAY

@@ -18,8 +18,9 @@ from sli.engine.arrow import Column, Flags, Rows, flags, text_column
 from sli.errors import ConfigError, InputError
 from sli.logs.agreement import set_aside_disagreeing
 from sli.logs.conversion import conversion
-from sli.logs.dated import DatedFolders, Older
+from sli.logs.dated import DatedFolders, lie_in
 from sli.logs.files import Files, Inputs, LogFile, folders_of
+from sli.logs.folder_dates import Older
 from sli.logs.footer import FileReplaced, Unread, read_footers
 from sli.logs.listing import Listing
 from sli.logs.log import Log, check_expressions, logs_of
@@ -171,8 +172,8 @@ def _discover_log(log: Log, paths: Sequence[str], before: Files, older: Older | 
             raise _missing_log(log, paths, path, nearby, before)
         _check_names(log, listed)
         try:
-            files = _files(log, _newer(listed, older), before)
-            if older and (in_older := older.files(before)).any():
+            files = _files(log, listed.without(older), before)
+            if older and (in_older := lie_in(older, before)).any():
                 files = files.with_more(before.take(in_older)).by_path
             return files, listed.described_tables
         except FileReplaced as replaced:
@@ -226,13 +227,6 @@ def _files(log: Log, listed: Listing, before: Files) -> Files:
     ]
     places[new] = len(before) + np.arange(len(unread))
     return before.with_more(Files.of(read_footers(log, unread, listed.refused))).take(places)
-
-
-def _newer(listed: Listing, older: Older | None) -> Listing:
-    """The listing without the files in older folders."""
-    if not older:
-        return listed
-    return listed.take([i for i, path in enumerate(listed.paths) if not older.holds(path.rpartition("/")[0])])
 
 
 def _with_rows(log: Log, listed: Listing) -> Listing:

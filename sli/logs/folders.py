@@ -20,7 +20,7 @@ from sli.logs.listing import ENDINGS, HIDDEN, Listing, stamps_of
 from sli.logs.tables import METADATA, add_snapshot, folders_around, kind_of, snapshot_of, table_of_metadata
 
 if TYPE_CHECKING:
-    from sli.logs.dated import Older
+    from sli.logs.folder_dates import Older
 
 
 def list_local(log: str, path: str, storage: Storage, older: Older | None = None) -> Listing | None:

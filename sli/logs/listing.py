@@ -12,9 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sli.errors import InputError
+
+if TYPE_CHECKING:
+    from sli.logs.folder_dates import Older
 
 ENDINGS = (".parquet", ".pq", ".parq")
 HIDDEN = ("_", ".")
@@ -77,6 +80,12 @@ class Listing(NamedTuple):
         paths, fingerprints = ([column[i] for i in places] for column in (self.paths, self.fingerprints))
         sizes, modified = ([column[i] for i in places] for column in (self.sizes, self.modified))
         return self._replace(paths=paths, sizes=sizes, fingerprints=fingerprints, modified=modified)
+
+    def without(self, older: Older | None) -> Listing:
+        """The same without the files in older folders."""
+        if older is None:
+            return self
+        return self.take([i for i, path in enumerate(self.paths) if not older.holds(path.rpartition("/")[0])])
 
     def _printable(self) -> Listing:
         """The same with paths that are not UTF-8 refused; their bytes appear as `\\xff` in the path."""

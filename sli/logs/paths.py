@@ -17,7 +17,7 @@ from sli.logs.globs import has_wildcards, local_place, near, remote_place
 from sli.logs.listing import ENDINGS, Listing
 
 if TYPE_CHECKING:
-    from sli.logs.dated import Older
+    from sli.logs.folder_dates import Older
 
 EXPECTED = f"Parquet files that end in {', '.join(ENDINGS)}"
 

@@ -13,8 +13,8 @@ from sli.logs.folders import list_local
 from sli.logs.listing import Listing, remote_stamps, stamps_of
 
 if TYPE_CHECKING:
-    from sli.logs.dated import Older
     from sli.logs.files import LogFile
+    from sli.logs.folder_dates import Older
 
 BLOCK = 16 << 20
 """Bytes read at a time by `read_to_end`."""

@@ -6,12 +6,16 @@ leaves anything to do, sets files aside, warns, or reads tables as logs does not
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 
 from sli.calendar.interval import BEGINNING, END
 from sli.config.model import Config
+from sli.logs.dated import DatedFolders, lie_in
 from sli.logs.discovery import feedback_warnings
 from sli.logs.files import Inputs
+from sli.logs.folder_dates import Older
 from sli.logs.listing import digest_of
 from sli.planning.late_feedback import Horizon
 from sli.planning.listing import MOST_FILES
@@ -25,15 +29,7 @@ def idle_until(config: Config, inputs: Inputs, plan: Plan, newest: int) -> int |
     """
     request = plan.request
     asked = request.part is not None or request.look_back is not None
-    if (
-        asked
-        or plan.since > BEGINNING
-        or plan.older
-        or plan.left
-        or plan.backfills
-        or plan.declared != plan.extent
-        or plan.gone
-    ):
+    if asked or plan.older or plan.left or plan.backfills or plan.declared != plan.extent or plan.gone:
         return None
     if inputs.tables or not inputs.files.usable.all() or feedback_warnings(config, inputs.feedback):
         return None
@@ -46,12 +42,21 @@ def idle_until(config: Config, inputs: Inputs, plan: Plan, newest: int) -> int |
         provisional = ends[ends + after > plan.as_of]
         if len(provisional):
             until = min(until, int(provisional.min()) + after)
+    if inputs.since > BEGINNING:
+        # The first run of a day lists everything.
+        until = min(until, config.zone.midnight(config.zone.date(plan.as_of) + timedelta(days=1)))
     return until
 
 
-def files_digest(inputs: Inputs) -> str:
-    """What `digest_of` gives for the listings of the logs; empty if there are too many files."""
-    if len(inputs.files) > MOST_FILES:
-        return ""
-    files = list(inputs.files)
-    return digest_of([file.path for file in files], [file.fingerprint for file in files])
+def files_listed(config: Config, inputs: Inputs) -> tuple[str, Older | None]:
+    """The digest of the files that the next run lists, as `publishing.unchanged` finds it, and which are older.
+
+    An empty text if a run lists that many files only once a day.
+    """
+    files, older = inputs.files, None
+    if inputs.since > BEGINNING:
+        older = DatedFolders.of(config).older(files, inputs.since)
+        files = files.take(~lie_in(older, files))
+    elif len(files) > MOST_FILES:
+        return "", None
+    return digest_of([file.path for file in files], [file.fingerprint for file in files]), older

@@ -28,8 +28,9 @@ from sli.planning.published import Published
 from sli.planning.reach import Reach
 from sli.planning.request import Request
 
-MOST_FILES = 20_000
-"""If there are at most so many files, every run lists all of them, which takes less than half a second."""
+MOST_FILES = 3_000
+"""If there are at most so many files, every run lists all of them. The last weeks alone may have as many, where a log
+gains a file an hour and `duplicates_within` is 30 days."""
 SLACK = DAY
 """How much older rows may be listed for than those that a run needs if all rows come in time."""
 

@@ -16,7 +16,7 @@ from sli import schemas
 from sli.calendar.interval import moment
 from sli.config.model import Config
 from sli.logs.files import Inputs
-from sli.planning.idle import files_digest, idle_until
+from sli.planning.idle import files_listed, idle_until
 from sli.planning.plan import Plan
 from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing
@@ -79,9 +79,12 @@ def next_state(config: Config, transaction: Transaction, plan: Plan, newest: int
 
 def next_idle(config: Config, plan: Plan, inputs: Inputs, newest: int) -> Idle | None:
     """When the next run has nothing to do; None if that cannot be said."""
-    files = files_digest(inputs) if config.digest else ""
+    files, older = files_listed(config, inputs) if config.digest else ("", None)
     until = idle_until(config, inputs, plan, newest) if files else None
-    return None if until is None else Idle(config=config.digest, files=files, as_of=plan.as_of, until=until)
+    if until is None:
+        return None
+    since, later = (None, ()) if older is None else (older.since, tuple(sorted(older.later)))
+    return Idle(config=config.digest, files=files, as_of=plan.as_of, until=until, since=since, later=later)
 
 
 def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Published, began: float) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem
+from sli.logs.folder_dates import FolderDates, Older
 from sli.logs.listing import digest_of
 from sli.logs.paths import list_files
 
@@ -29,10 +30,13 @@ class Idle:
     config: str
     """The digest of the config's tree."""
     files: str
-    """The digest of the files of the logs."""
+    """The digest of the files of the logs, of those that a run lists."""
     as_of: int
     until: int
     """At an as_of from `as_of` on and before `until`."""
+    since: int | None = None
+    """Older folders are not listed: those with dates before this week, but for those in `later`."""
+    later: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -50,18 +54,23 @@ def is_unchanged(tree: Mapping[str, Any], digest: str, as_of: int) -> bool:
         if published:
             idle = Idle(**json.loads(published))
             same = idle.config == digest and idle.as_of <= as_of < idle.until
-            return same and idle.files == _digest_of_logs(tree, storage)
+            return same and idle.files == _digest_of_logs(tree, storage, idle)
     return False
 
 
-def _digest_of_logs(tree: Mapping[str, Any], storage: Storage) -> str:
-    """The digest of all files of the logs; empty unless all of them are plain Parquet files."""
+def _digest_of_logs(tree: Mapping[str, Any], storage: Storage, idle: Idle) -> str:
+    """The digest of the files of the logs that a run lists; empty unless all of them are plain Parquet files."""
     feedback = tree["feedback"] if isinstance(tree["feedback"], list) else [tree["feedback"]]
+    places = [log["path"] for log in (tree["predictions"], *feedback)]
+    of_logs = [place if isinstance(place, list) else [place] for place in places]
+    dates = FolderDates.of_paths(path for of_log in of_logs for path in of_log)
+    older = None if idle.since is None else Older(dates, idle.since, frozenset(idle.later))
     paths, fingerprints = [], []
-    for log in (tree["predictions"], *feedback):
-        listed = list_files("", log["path"] if isinstance(log["path"], list) else [log["path"]], storage)
+    for of_log in of_logs:
+        listed = list_files("", of_log, storage, older)
         if not listed.is_plain:
             return ""
+        listed = listed.without(older)
         paths += listed.paths
         fingerprints += listed.fingerprints
     return digest_of(paths, fingerprints)

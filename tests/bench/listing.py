@@ -130,7 +130,7 @@ def planned(root: Path, days: int, files: int, as_of: datetime, full: bool) -> d
 
     from sli.calendar.interval import iso
     from sli.config.load import checked
-    from sli.logs.dated import Older
+    from sli.logs.folder_dates import Older
     from sli.logs.folders import list_local
     from sli.logs.listing import Listing
     from sli.logs.storage import LogStorage

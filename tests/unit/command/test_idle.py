@@ -16,6 +16,7 @@ from scenario import DAY, HOUR, Scenario, at, config_of, text
 import sli
 from sli.command.cli import main
 from sli.config.tree import read_tree
+from sli.planning import idle, listing
 from sli.publishing.store import Store
 from sli.publishing.unchanged import is_unchanged
 
@@ -175,3 +176,34 @@ def test_a_log_that_is_gone_is_told_as_ever(site: Site, capsys: pytest.CaptureFi
     (site.scenario.root / "predictions").rename(site.scenario.root / "elsewhere")
     assert main(["run", str(site.config), "--as-of", text(START + DAY)]) == 4
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_run_that_listed_only_the_last_weeks_says_so_until_the_day_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (idle, listing):
+        monkeypatch.setattr(module, "MOST_FILES", 0)
+    site = Site(tmp_path, duplicates_within=2 * DAY)
+
+    def log(day: int, name: str, after: int = 0) -> None:
+        made = START + day * DAY + after
+        path = f"day={text(made)[:10]}/{name}.parquet"
+        site.scenario.log_predictions(path, [Prediction(f"{day}{name}", made, 0.7, {})])
+        site.scenario.log_feedback(path, [Feedback(f"{day}{name}", made + HOUR, 1.0)])
+
+    for day in range(41):
+        log(day, "a")
+    now = START + 40 * DAY + 12 * HOUR
+    assert site.run(now)
+    assert not site.is_unchanged(now), "such a run lists everything, which an idle one is to be spared"
+    log(40, "b", 10 * HOUR)
+    assert site.run(now + HOUR)
+    times = [now + HOUR + number * 30 * 60_000_000 for number in range(23)]
+    told = [site.is_unchanged(later) for later in times]
+    assert told == [site.plan_is_empty(later) for later in times]
+    assert told[0]
+    assert not site.is_unchanged(START + 41 * DAY), "the first run of a day lists everything"
+    log(3, "a", 1_000_000)
+    assert site.is_unchanged(now + HOUR), "a run of this day does not look there"
+    log(40, "c", 10 * HOUR)
+    assert not site.is_unchanged(now + HOUR)

@@ -15,7 +15,6 @@ from sli.command.chart import Drawn, chart
 from sli.command.grid import Column, columns, lines, printed, shortened
 from sli.command.trends import SLICES, Trend, chosen, trend_lines, trends, value_line
 from sli.config.model import Config
-from sli.judging.standing import bound_text
 from sli.reading.figures import Row, counted, local, number, rows_of, slice_name, window_name
 from sli.slices import OTHER, SliceBy
 from sli.slis import Sli
@@ -104,6 +103,8 @@ def chart_lines(frame: pd.DataFrame, config: Config, sli: Sli | None, width: int
 
 def drawn_of(config: Config, sli: Sli | None, name: str) -> Drawn:
     """How values of an SLI are drawn; None: one that the config does not declare."""
+    from sli.judging.standing import bound_text  # not at the top: `query` needs only `newest`
+
     unit = config.units.get(name, "")
     objective = sli.objective if sli is not None else None
     if objective is None:
@@ -118,6 +119,8 @@ def slice_lines(frame: pd.DataFrame, config: Config, sli: Sli | None, width: int
     """One SLI over several slices: a heading and a line for each of at most `SLICES`."""
     if frame.empty:
         return []
+    from sli.judging.standing import bound_text
+
     better = sli.direction if sli is not None else None
     every = trends(frame.assign(name=frame["slice"].map(slice_name)))
     shown = chosen(every, better)

@@ -17,7 +17,7 @@ import sli
 from sli.calendar.interval import BEGINNING
 from sli.errors import InputError
 from sli.logs import dated
-from sli.logs.dated import DatedFolders
+from sli.logs.folder_dates import FolderDates
 from sli.logs.listing import Listing
 from sli.logs.storage import LogStorage
 from sli.planning import listing
@@ -221,7 +221,7 @@ def test_files_that_the_audit_names_are_read_however_old_they_are(scenario: Scen
 def test_a_folder_is_named_by_the_first_date_below_the_root_of_its_log(
     path: str, found: tuple[str, str] | None
 ) -> None:
-    folders = DatedFolders(("data/2023-05-05/logs",))
+    folders = FolderDates(("data/2023-05-05/logs",))
     around = folders.around(f"/data/2023-05-05/logs/{path}")
     assert (around and (around.path, text(around.end)[:10])) == (
         found and (f"data/2023-05-05/logs/{found[0]}", found[1])

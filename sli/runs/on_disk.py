@@ -5,22 +5,27 @@ Limit: the rows of a month are in one file of day tiles, so the stored ones of i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sli.engine.arrow import rows_in_order
 from sli.publishing.conflicts import new_conflicts
 from sli.publishing.delta_tables import without_dictionaries
 from sli.publishing.parquet_files import Written
 from sli.publishing.tile_rows import EVERY_SLICE, TileRows
 from sli.publishing.transaction import joined, with_columns
 from sli.rollup.days import days_schema, updated_days
-from sli.rollup.results import newest_hour
+from sli.rollup.results import encode, newest_hour
 from sli.runs.known import Known, Work
 from sli.schemas import DAYS, TILES
 
+GROUP_BYTES = 1 << 20
+"""Rows are written in groups of at least so many bytes in memory: each group costs a reader the looking at it."""
 DayTiles = tuple[Collection[str], pa.Table]
 """Some local days, and all of their hour tiles."""
 
@@ -43,7 +48,7 @@ def put_on_disk(work: Work, known: Known, parts: Iterable[DayTiles], touched: Co
     def hours_written() -> Iterator[DayTiles]:
         for days, tiles in parts:
             rows = with_columns(tiles, TILES)
-            hours.append(transaction.stage("tiles", [rows], without_dictionaries(rows.schema)))
+            hours.append(transaction.stage("tiles", by_slice_sets(rows), without_dictionaries(rows.schema)))
             yield days, tiles
 
     def told(rows: pa.Table) -> pa.Table:
@@ -74,3 +79,21 @@ def put_on_disk(work: Work, known: Known, parts: Iterable[DayTiles], touched: Co
         audit_days=audit_days,
         newest=newest,
     )
+
+
+def by_slice_sets(tiles: pa.Table) -> Iterator[pa.Table]:
+    """Hour tiles in groups of rows of a day and a slice set, or of several sets if they are small.
+
+    What is written together is a group of rows in its file: a reader of one slice set reads no other group.
+    """
+    days, sets = (encode(tiles.column(name)) for name in ("day", "slice_by"))
+    key = days.indices.to_numpy().astype(np.int64) * max(1, len(sets.dictionary)) + sets.indices.to_numpy()
+    order = np.argsort(key, kind="stable")
+    in_order, key = rows_in_order(tiles, order), key[order]
+    firsts = np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
+    begin = 0
+    for first, end in itertools.pairwise(firsts.tolist()):
+        last_of_day = end == len(key) or key[end] // len(sets.dictionary) != key[first] // len(sets.dictionary)
+        if last_of_day or in_order.slice(begin, end - begin).nbytes >= GROUP_BYTES:
+            yield in_order.slice(begin, end - begin)
+            begin = end

@@ -1,9 +1,8 @@
 """What it costs to amend tiles by new rows, and to recompute them from all their rows: seconds of one core, estimated.
 
 Both give the same tiles, so a run takes the cheaper way. Amending reads the new rows several times, and of older rows
-only the ids, in the files where the ids of new rows may lie. Recomputing reads all rows of the stale hours, and all
-stored tiles, to which the other hours belong. Limit: only where they differ is counted, so neither is the time of a
-run.
+only the ids, in the files where the ids of new rows may lie. Recomputing reads all rows of the stale hours. Both
+read the stored tiles of the same days. Limit: only where they differ is counted, so neither is the time of a run.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ CLUSTER = 2.0
 """Seconds until a cluster has its first workers. Amending needs none."""
 NEW_ROW, LOOKED_THROUGH, ROW = 3e-6, 0.3e-6, 1e-6
 """Seconds that a new row takes, a row among which ids are looked for, and a row that is matched anew."""
-STORED = 190e-6
-"""Seconds to read the stored tiles of an hour."""
 # Measured on the logs of tests/bench/generate.py, in CPU seconds of whole runs, amending and recomputing by turns:
 # 20,000 predictions an hour, a horizon of 30 days, 2,160 late labels: 7.0 and 29.8; 5,000 an hour, 7 days, 504 late
 # labels: 3.6 and 4.8, 133,650: 4.9 and 5.4, all 830,689: 6.4 and 4.9; 100 an hour, 504: 2.6 and 2.4.
@@ -59,8 +56,6 @@ class Amounts:
     """Rows of the files in which ids of new rows may lie."""
     rows: int
     """Rows of the files that have some of the stale tiles, and of the feedback that may count for these."""
-    tiles: int
-    """Hours whose stored tiles only recomputing reads."""
     cluster: bool = False
     """Whether a cluster recomputes them."""
 
@@ -68,14 +63,14 @@ class Amounts:
     def costs(self) -> Costs:
         """What both ways cost.
 
-        >>> few = Amounts(new_rows=504, looked_through=168_000, rows=311_000, tiles=24).costs
-        >>> all_of_them = Amounts(new_rows=830_689, looked_through=850_000, rows=1_680_000, tiles=24).costs
+        >>> few = Amounts(new_rows=504, looked_through=168_000, rows=311_000).costs
+        >>> all_of_them = Amounts(new_rows=830_689, looked_through=850_000, rows=1_680_000).costs
         >>> few.amends, all_of_them.amends
         (True, False)
         """
         return Costs(
             AMENDING + NEW_ROW * self.new_rows + LOOKED_THROUGH * self.looked_through,
-            CLUSTER * self.cluster + ROW * self.rows + STORED * self.tiles,
+            CLUSTER * self.cluster + ROW * self.rows,
         )
 
 
@@ -85,12 +80,8 @@ def amounts(
     causes: Iterable[Cause],
     new_rows: NewRows,
     stale: Sequence[Interval],
-    others: int,
 ) -> Amounts:
-    """How much there is to read for some new rows. `stale` are the tiles of predictions that they may belong to.
-
-    `others`: how many more tiles have predictions.
-    """
+    """How much there is to read for some new rows. `stale` are the tiles of predictions that they may belong to."""
     horizon, later = Horizon.of(config), new_rows.later
     known = [span for cause in causes if cause.what.endswith("feedback") for span in cause.intervals]
     # An id of a new label lies in a file of the predictions that it may count for.
@@ -101,7 +92,6 @@ def amounts(
         new_rows=int(sum(_rows(files).sum() for files in (new_rows.new.files, new_rows.newly_known))),
         looked_through=float(labelled.sum()) / max(1, len(labelled)) * files_hit(len(labelled), labels),
         rows=int(sum(_rows_meeting(*of_log).sum() for of_log in zip(inputs.logs, (stale, may_count), strict=True))),
-        tiles=others,
         cluster=config.dask != "in-process",
     )
 

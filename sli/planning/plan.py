@@ -113,6 +113,20 @@ class Plan:
         return tuple(stage.task_set for stage in self.stages if isinstance(stage, Recompute | Fill))
 
     @property
+    def intervals(self) -> list[Interval]:
+        """Where tiles are recomputed, confirmed or filled, and where tasks count unmatched feedback."""
+        found: list[Interval] = []
+        for stage in self.stages:
+            if isinstance(stage, Recompute):
+                found += [*stage.tiles, *stage.confirm, *stage.feedback_tiles]
+            if isinstance(stage, Fill):
+                found += stage.tiles
+        for task_set in self.task_sets:
+            for task in task_set.tasks:
+                found += [*task.prediction_tiles, *task.feedback_tiles]
+        return union(found)
+
+    @property
     def bytes(self) -> int:
         """Bytes to read, roughly."""
         tasks = (task for task_set in self.task_sets for task in task_set.tasks)

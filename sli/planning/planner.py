@@ -182,8 +182,7 @@ class _Planner:
         if self.amendable is None:
             return None
         stale = self.ledger.does.of(RECOMPUTE, CONFIRM)
-        others = self.listed.tiles - _count(intersection(self.with_predictions, stale), self.config.tile)
-        return amounts(self.config, self.inputs, self.causes, self.amendable, stale, others).costs
+        return amounts(self.config, self.inputs, self.causes, self.amendable, stale).costs
 
     @property
     def new_rows(self) -> NewRows | None:

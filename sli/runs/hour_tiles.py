@@ -1,6 +1,6 @@
 """The stages of a run that compute hour tiles from pairs: tiles are recomputed, or filled with what they lack.
 
-Limit: all stored tiles are in memory.
+Limit: the stored tiles of all days that the plan names are in memory, and what all other days have for the audit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sli.planning.plan import Plan
 from sli.planning.stages import Fill, Recompute
 from sli.planning.tasks import TaskSet
 from sli.rollup.evaluate import states_of
-from sli.runs.known import Known, TooLarge, Work, step
+from sli.runs.known import OF_PAIRS, Known, TooLarge, Work, step
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 from sli.tiles.build import match_and_build
@@ -52,14 +52,17 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
     looks_all_up = plan.migration is not None and plan.migration.looks_ids_up
     if not plan.task_sets and not plan.from_scratch and not looks_all_up:
         return Known(outcome=outcome, tiles=TILES.empty_table(), in_memory=False)
-    before = work.stored(plan, "tiles").rows()
+    stored = work.stored(plan, "tiles")
+    audit = stored.rows(columns=TILES.names, only=~OF_PAIRS)
     with step(work.progress, "looking for repeated ids"):
-        losing = published = published_losers(before, config.tile)
+        losing = published = published_losers(audit, config.tile)
         if ids.near and (len(published) or not one_task_sees_all(plan)):
             losing = find_losers(ids.both[0], ids.near, plan.as_of, published)
         if not plan.from_scratch and (moved := differing_tiles(losing, published, config.tile)):
             outcome = replace(outcome, plan=plan_with(moved))
-    return Known(outcome=outcome, tiles=before, losing=losing)
+    loaded = work.days_meeting(outcome.plan.intervals)
+    before = pa.concat_tables([audit, work.states_of(plan, loaded)], promote_options="permissive")
+    return Known(outcome=outcome, tiles=before, loaded=loaded, losing=losing)
 
 
 @_in_tasks()

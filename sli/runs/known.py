@@ -5,19 +5,23 @@ Limit: of the stored tiles those are in memory that a stage needs, until windows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from sli.calendar.duration import DAY
+from sli.calendar.interval import Interval, intersection
 from sli.config.model import Config
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.publishing.diff import Difference
-from sli.publishing.tile_rows import StoredRows, TileRows
+from sli.publishing.tile_rows import MERGED, StoredRows, TileRows
 from sli.publishing.transaction import Transaction
 from sli.rollup.kept import PairsChanged
 from sli.runs.outcome import Outcome
@@ -26,6 +30,11 @@ from sli.schemas import TILES
 if TYPE_CHECKING:
     from sli.publishing.ids import Ids
 
+OF_PAIRS = pc.field("span").isin(MERGED)
+"""That a row of hour tiles has states, or values of Python functions; the others are for the audit."""
+NO_TILES = TILES.empty_table()
+SECOND_YEAR = "0002"
+"""The first day of the first year has no midnight in zones east of Greenwich."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -83,7 +92,24 @@ class Work:
 
     def hours_of(self, plan: Plan, days: set[str]) -> pa.Table:
         """The stored hour tiles of some local days."""
-        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else TILES.empty_table()
+        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else NO_TILES
+
+    def states_of(self, plan: Plan, days: Collection[str]) -> pa.Table:
+        """The stored hour tiles of some local days without the rows for the audit."""
+        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))], only=OF_PAIRS) if days else NO_TILES
+
+    def days_meeting(self, intervals: Sequence[Interval]) -> frozenset[str]:
+        """The local days of stored hour tiles that may meet some intervals."""
+        return frozenset(
+            day
+            for (day,) in self.transaction.files("tiles")
+            if day < SECOND_YEAR or intersection([self._around(day)], intervals)
+        )
+
+    def _around(self, day: str) -> Interval:
+        """A local day with one before and one after: where clocks go back to the day before, it has two parts."""
+        start = self.config.zone.midnight(date.fromisoformat(day))
+        return Interval(start - DAY, start + 2 * DAY)
 
     def take_over(self, changes: Difference) -> None:
         """Take over the files that a task wrote: if no commit names them, the run removes them."""
@@ -99,9 +125,11 @@ class Known:
     outcome: Outcome
     """What the stages did. A stage may narrow what the stages of its plan that are still to come do."""
     tiles: pa.Table
-    """All hour tiles, until they are on disk, if they are `in_memory`; else none."""
+    """Hour tiles, until they are on disk: those of the days `loaded`, and all rows for the audit, if `in_memory`."""
     in_memory: bool = True
-    """Whether stages need all hour tiles in memory."""
+    """Whether stages need hour tiles in memory."""
+    loaded: frozenset[str] = frozenset()
+    """The local days whose stored tiles are among `tiles`."""
     touched: set[str] = field(default_factory=set)
     """The local days whose tiles changed."""
     changed: PairsChanged = field(default_factory=PairsChanged)

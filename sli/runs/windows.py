@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from sli.calendar.interval import END
 from sli.config.model import Config
 from sli.engine.connection import within_memory
@@ -65,10 +67,12 @@ def _with_days(work: Work, known: Known) -> Known:
     if not known.in_memory:
         return put_on_disk(work, known, [], touched)
     with step(work.progress, "looking for the predictions of unmatched feedback"):
-        tiles = with_states(known.tiles, config.states)
-        tiles, changed = with_reasons(config, lambda: work.ids.both[0], work.ids.near, plan.as_of, tiles)
+        tiles, changed = with_reasons(config, lambda: work.ids.both[0], work.ids.near, plan.as_of, known.tiles)
+        states = work.states_of(plan, changed - known.loaded)
+        tiles = pa.concat_tables([tiles, states], promote_options="permissive")
         touched = touched | changed
     with step(work.progress, "adding up days"), within_memory("the adding up of days"):
+        tiles = with_states(tiles, config.states)
         parts = cut_by_days(config, tiles, touched) if touched else iter([((), tiles)] * plan.from_scratch)
         return put_on_disk(work, known, parts, touched)
 

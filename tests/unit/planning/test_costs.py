@@ -22,7 +22,7 @@ WORLD = small_world(grains=("hour", "day"), slice_by=((), ("site",)))
 
 
 def amounts_of(new_rows: int, looked_through: int, rows: int) -> Amounts:
-    return Amounts(new_rows=new_rows, looked_through=looked_through, rows=rows, tiles=24)
+    return Amounts(new_rows=new_rows, looked_through=looked_through, rows=rows)
 
 
 MEASURED = {
@@ -55,9 +55,8 @@ def test_the_cheaper_way_of_each_measured_case_is_chosen(case: str) -> None:
 
 
 @pytest.mark.usefixtures("measured")
-def test_history_that_only_a_recompute_reads_and_a_cluster_that_only_it_starts_speak_for_amending() -> None:
+def test_a_cluster_that_only_a_recompute_starts_speaks_for_amending() -> None:
     amounts, _ = MEASURED["100 an hour, 7 days, a few late"]
-    assert replace(amounts, tiles=365 * 24).costs.amends
     assert replace(amounts, cluster=True).costs.amends
 
 

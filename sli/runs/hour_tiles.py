@@ -24,7 +24,7 @@ from sli.planning.plan import Plan
 from sli.planning.stages import Fill, Recompute
 from sli.planning.tasks import TaskSet
 from sli.rollup.evaluate import states_of
-from sli.runs.known import OF_PAIRS, Known, TooLarge, Work, step
+from sli.runs.known import Known, TooLarge, Work, of_pairs, step
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 from sli.tiles.build import match_and_build
@@ -53,7 +53,7 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
     if not plan.task_sets and not plan.from_scratch and not looks_all_up:
         return Known(outcome=outcome, tiles=TILES.empty_table(), in_memory=False)
     stored = work.stored(plan, "tiles")
-    audit = stored.rows(columns=TILES.names, only=~OF_PAIRS)
+    audit = stored.rows(columns=TILES.names, only=~of_pairs())
     with step(work.progress, "looking for repeated ids"):
         losing = published = published_losers(audit, config.tile)
         if ids.near and (len(published) or not one_task_sees_all(plan)):

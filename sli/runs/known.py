@@ -30,12 +30,14 @@ from sli.schemas import TILES
 if TYPE_CHECKING:
     from sli.publishing.ids import Ids
 
-OF_PAIRS = pc.field("span").isin(MERGED)
-"""That a row of hour tiles has states, or values of Python functions; the others are for the audit."""
-NO_TILES = TILES.empty_table()
 SECOND_YEAR = "0002"
 """The first day of the first year has no midnight in zones east of Greenwich."""
 Progress = Callable[[str, int, int], None]
+
+
+def of_pairs() -> pc.Expression:
+    """That a row of hour tiles has states, or values of Python functions; the others are for the audit."""
+    return pc.field("span").isin(MERGED)
 
 
 class TooLarge(Exception):
@@ -92,11 +94,13 @@ class Work:
 
     def hours_of(self, plan: Plan, days: set[str]) -> pa.Table:
         """The stored hour tiles of some local days."""
-        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else NO_TILES
+        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else TILES.empty_table()
 
     def states_of(self, plan: Plan, days: Collection[str]) -> pa.Table:
         """The stored hour tiles of some local days without the rows for the audit."""
-        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))], only=OF_PAIRS) if days else NO_TILES
+        if not days:
+            return TILES.empty_table()
+        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))], only=of_pairs())
 
     def days_meeting(self, intervals: Sequence[Interval]) -> frozenset[str]:
         """The local days of stored hour tiles that may meet some intervals."""

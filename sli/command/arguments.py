@@ -361,6 +361,10 @@ def _rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write the rules (default: print them)")
 
 
+def _folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", metavar="DIR", help="where to write them (default: grafana)")
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows",
@@ -417,6 +421,10 @@ SINKS: dict[str, Command] = {
     "postgres": Command(
         "Make the tables in PostgreSQL equal to what is published. Sends all results and removes others of the model.",
         (_configs, _common),
+    ),
+    "grafana": Command(
+        "Write a dashboard over the tables in PostgreSQL, and the files by which Grafana finds both.",
+        (_config, _common, _folder),
     ),
     "prometheus": Command(
         "Print the newest windows as metrics, or write them for node_exporter; or write all windows with time stamps.\n"

@@ -108,6 +108,7 @@ def _init(options: argparse.Namespace) -> int:
 
 SINKS: dict[str, Callable[[argparse.Namespace], int]] = {
     "postgres": _answer("postgres", "postgres_answer"),
+    "grafana": _answer("grafana", "grafana_answer"),
     "prometheus": _answer("prometheus", "prometheus_answer"),
     "rules": _answer("rules", "rules_answer"),
 }

@@ -10,12 +10,13 @@ import time
 
 from sli.command.answers import Answer
 from sli.config.model import Config
+from sli.config.postgres_section import PostgresSink
 from sli.errors import WARNED, ConfigError, StoreError
 from sli.export.extras import needs_extra
 
 
-def postgres_answer(options: argparse.Namespace, config: Config) -> Answer:  # noqa: ARG001
-    """Send all results to PostgreSQL, and say how many it lacked. Raises SliError."""
+def sink_of(config: Config) -> PostgresSink:
+    """The database that a config names. Raises ConfigError if it names none."""
     if config.export.postgres is None:
         raise ConfigError(
             "the config names no PostgreSQL",
@@ -23,10 +24,16 @@ def postgres_answer(options: argparse.Namespace, config: Config) -> Answer:  # n
             expected="{url: postgresql://..., schema: sli}",
             todo="add it; docs/export.md has an example",
         )
+    return config.export.postgres
+
+
+def postgres_answer(options: argparse.Namespace, config: Config) -> Answer:  # noqa: ARG001
+    """Send all results to PostgreSQL, and say how many it lacked. Raises SliError."""
+    sink = sink_of(config)
     with needs_extra("postgres"):
         from sli.export.postgres.send import send_all
     began = time.monotonic()
-    sent = send_all(config, config.export.postgres)
+    sent = send_all(config, sink)
     if not sent.results and not sent.removed:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     line = (

@@ -4,7 +4,7 @@ May import `report` and the wings below it; not `command`. It is the only wing t
 itself how far it has come, so that after any number of missed runs the next one sends what is missing.
 
 - `after`: after a run, to each sink of the config; `extras`: packages that a sink needs
-- `postgres/`: tables in PostgreSQL
+- `postgres/`: tables in PostgreSQL; `grafana/`: a dashboard over them
 - `prometheus`: the newest windows as Prometheus scrapes them; `textfile`: the file for node_exporter
 - `rules`: alerts and recordings for Prometheus, from the config
 - `openmetrics`: all windows with time stamps, for blocks of Prometheus

@@ -148,6 +148,7 @@ def _model(
         "newest": moment(published.newest),
         "timezone": config.timezone,
         "horizon": config.horizon.text,
+        "grains": array_text(published.grains),
         "problems": array_text(problems),
         "causes": json.dumps(causes),
         "exported_at": datetime.now(UTC),

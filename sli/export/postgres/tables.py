@@ -166,6 +166,7 @@ MODELS = Target(
         "newest": TIME,
         "timezone": TEXT,
         "horizon": TEXT,
+        "grains": "text[]",
         "period": TEXT,
         "sentence": TEXT,
         "problems": "text[]",

@@ -119,8 +119,8 @@ def test_the_panels_say_what_the_page_says(board: Board) -> None:
     slices = board.shown("Slices, the worst first", variables)
     assert {row["slice"] for row in slices} == {"all", "a", REGION}
     assert [row["value"] for row in slices] == sorted(row["value"] for row in slices)
-    [audit] = board.shown("Rows set aside or not counted", variables)
-    assert audit["check"] == "unreadable"
+    audit = board.shown("Rows set aside or not counted", variables)
+    assert "unreadable" in {row["check"] for row in audit}
     assert {row["because of"] for row in board.shown("Results by cause", variables)} >= {"corrected feedback"}
     assert len(board.shown("Changed results", variables)) > 3
     assert len(board.shown("Runs", variables)) == 2

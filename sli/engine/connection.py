@@ -100,7 +100,11 @@ def _limit(memory: int) -> str:
 
 def _prepare(database: duckdb.DuckDBPyConnection) -> None:
     """Set what its cursors have, too: times are in UTC, and interactive Python shows no progress bar."""
-    database.execute("SET enable_progress_bar=false")
+    import duckdb
+
+    # In a notebook without ipywidgets DuckDB can show no bar, and refuses to be told so.
+    with suppress(duckdb.InvalidInputException):
+        database.execute("SET enable_progress_bar=false")
     database.execute("SET GLOBAL TimeZone='UTC'")
 
 

@@ -70,6 +70,10 @@ class Explanation:
         since = Finding(question="Since when?", answer=self.since.answer, finding=self.since.sentence)
         return (*self.findings, since)
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows."""
+        return {"text/plain": "\n".join(self.lines())}
+
     def lines(self) -> list[str]:
         """What `sli explain` prints."""
         now, before = (

@@ -68,6 +68,12 @@ class Plan:
     tables: tuple[str, ...] = ()
     """The tables that name the files of the logs, for example `predictions: Delta table, version 12, 34 files`."""
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows; `sli plan` prints more."""
+        because = ", ".join(dict.fromkeys(cause.what for cause in self.causes))
+        work = f"hours to recompute: {self.tiles:,} of {self.tiles_total:,}" + f"; {because}" * bool(because)
+        return {"text/plain": f"plan as of {iso(self.as_of)}: {'nothing to do' if self.empty else work}"}
+
     @property
     def as_of(self) -> int:
         return self.request.as_of

@@ -80,6 +80,10 @@ class Comparison:
         """Whether the interval of the difference says which slice has the higher value."""
         return self.low > 0 or self.high < 0
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows."""
+        return {"text/plain": self.sentence}
+
     @property
     def sentence(self) -> str:
         """The answer in a sentence."""

@@ -78,6 +78,10 @@ class Verification:
         """As plain values."""
         return {**self.__dict__, "as_of": iso(self.as_of), "equal": self.equal}
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows."""
+        return {"text/plain": "\n".join(self.lines())}
+
     def lines(self) -> list[str]:
         """What `sli verify` prints."""
         lines = [

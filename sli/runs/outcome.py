@@ -53,6 +53,12 @@ class Outcome:
     first: Outcome | None = field(default=None, repr=False)
     """The run that this one followed at once, if there is one. The fields above say what both did."""
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows."""
+        changed = f"hours recomputed: {self.tiles:,}, results changed: {self.changes.changed:,}"
+        done = f"published {self.run_id} in {self.seconds:.1f} s: {changed}" if self.published else "nothing to publish"
+        return {"text/plain": "\n".join([done, *self.warnings])}
+
     @property
     def run_id(self) -> str:
         return self.plan.run_id

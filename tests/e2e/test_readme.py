@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tour
 import yaml
 
 from sli.command.cli import main
@@ -167,6 +168,14 @@ def test_the_files_that_the_page_writes_have_rows(clone: Path) -> None:
     assert origins["slice"].map(json.loads).map(lambda slice: slice["origin"]).nunique() == 3
     assert str(origins.window_start.dtype).endswith("UTC]")
     assert len(json.loads((clone / "weeks.json").read_text())) == 47
+
+
+def test_the_notebook_shows_what_comes_when_it_runs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that sli works in a notebook at all, where DuckDB lacks what it draws bars with."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    stored = tour.notebook()
+    assert tour.outputs(tour.executed(clone)) == tour.outputs(stored)
+    assert sum("picture" in str(shown) for shown in tour.outputs(stored)) == 2
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def executed(folder: Path) -> NotebookNode:
     """The notebook with the outputs that it has in a folder. Raises CellExecutionError."""
     run = notebook()
     NotebookClient(run, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    run.metadata = notebook().metadata  # which would name the Python of this machine
     for cell in run.cells:
         cell.metadata.pop("execution", None)  # when each cell began and ended
     return run

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pytest
 import servers
 from builders import small_world
@@ -29,6 +30,7 @@ from sli.engine.storage import Storage, check_exclusive_writes, filesystem
 from sli.errors import ConfigError, EngineError, InputError, SliError, StoreError
 from sli.logs.log import predictions_log
 from sli.publishing.store import Store
+from sli.reading.sql.execute import sql_rows
 
 MONDAY = at("2024-01-15T00:00")
 WORLD = small_world(slice_by=((), ("site",)), grains=("hour", "day", "cumulative"), slis=("accuracy", "roc_auc"))
@@ -92,6 +94,29 @@ def test_logs_and_store_on_s3_give_the_tables_of_a_folder(scenario: Scenario, s3
     scenario.backfill(AS_OF, "2024-01-15", "2024-01-16")
     assert published(there) == published(scenario.config)
     assert sli.verify(there, windows=None).equal
+
+
+def test_sql_on_s3_gives_the_rows_of_a_folder_and_asks_only_for_files_that_can_matter(
+    scenario: Scenario, nowhere: dict[str, Any], s3: str
+) -> None:
+    scenario.run(AS_OF)
+    fs = fsspec.filesystem("s3", endpoint_url=nowhere["s3"]["endpoint"], key=KEY, secret=SECRET)
+    for path in sorted((scenario.root / "store").rglob("*.*")):
+        # Of the files of the last day: another one would not be found.
+        if path.is_file() and (path.suffix != ".parquet" or "day=2024-01-17" in str(path) or "_delta_log" in str(path)):
+            fs.pipe_file(f"{s3}/store/{path.relative_to(scenario.root / 'store')}", path.read_bytes())
+    there = moved(scenario, s3, storage=nowhere)
+    statement = "from current where window_start >= '2024-01-17' order by all"
+
+    def rows(config: Config) -> list[dict[str, Any]]:
+        found = sql_rows(config, statement)
+        return pa.Table.from_batches(found.batches, found.schema).to_pylist()
+
+    assert rows(there) == rows(scenario.config)
+    assert len(rows(there)) > 24
+    with pytest.raises(StoreError) as error:
+        [*sql_rows(there, "select count(value) from daily").batches]
+    assert SECRET not in str(error.value)
 
 
 def test_a_store_on_s3_is_amended_by_keys_read_from_there(scenario: Scenario, s3: str) -> None:

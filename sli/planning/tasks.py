@@ -138,6 +138,11 @@ class TaskSet:
         return self.shuffle.partitions if self.shuffle else len(self.tasks)
 
     @property
+    def built_by(self) -> int:
+        """How many tasks build tiles: in a shuffle one for each stretch of time."""
+        return len(self.shuffle.edges) + 1 if self.shuffle else len(self.tasks)
+
+    @property
     def strategy(self) -> str:
         """How the rows of an id are brought together."""
         return "shuffle" if self.shuffle else "co-located"

@@ -93,7 +93,7 @@ class Transaction:
         """Remove files that no commit will name."""
         gone = {file.path for file in files}
         self.place(name).remove(gone)
-        self._staged[name] = [path for path in self._staged[name] if path not in gone]
+        self._staged[name] = [path for path in self._staged.get(name, []) if path not in gone]
 
     def discard_all(self) -> None:
         """Remove the files that no commit named."""

@@ -17,15 +17,10 @@ from sli.config.model import Config
 from sli.engine.arrow import rows_in_order
 from sli.engine.connection import connected, scratch
 from sli.matching.spec import SAMPLES
-from sli.rollup.evaluate import stretches
 from sli.rollup.merge import TileTables, TileTree
-from sli.rollup.results import encode
 from sli.schemas import DAYS, UTC
 from sli.slis import State
 from sli.slis.states import integers, with_states
-
-SHARE = 8
-"""The hour tiles of days that are merged together may take 1 / SHARE of a task's memory."""
 
 
 def days_schema(config: Config) -> pa.Schema:
@@ -53,19 +48,6 @@ def updated_days(
         ]
         of_months = with_states(pa.concat_tables(rows, promote_options="permissive"), _merging(config))
         yield of_months.select(schema.names).cast(schema)
-
-
-def cut_by_days(config: Config, tiles: pa.Table, days: Collection[str]) -> Iterator[tuple[list[str], pa.Table]]:
-    """The hour tiles of some days, some days at a time: they take a part of a task's memory."""
-    if not days:
-        return
-    of_day = encode(tiles.column("day"))
-    place = {str(day): i for i, day in enumerate(of_day.dictionary.to_pylist())}
-    codes, ordered = of_day.indices.to_numpy(), sorted(days)
-    counts, of_row = np.bincount(codes, minlength=len(place) + 1), tiles.nbytes / max(1, len(tiles))
-    numbers = np.array([place.get(day, len(place)) for day in ordered])
-    for first, last in stretches(counts[numbers] * of_row, config.task_memory // SHARE):
-        yield ordered[first:last], rows_in_order(tiles, np.flatnonzero(np.isin(codes, numbers[first:last])))
 
 
 def merge_days(config: Config, tiles: pa.Table) -> pa.Table:

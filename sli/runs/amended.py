@@ -22,7 +22,6 @@ from sli.matching.spec import Spec
 from sli.planning.late_feedback import Horizon
 from sli.planning.plan import Plan
 from sli.planning.stages import Amend
-from sli.rollup.evaluate import stretches
 from sli.runs.known import Known, Work, step
 from sli.runs.on_disk import DayTiles, put_on_disk
 from sli.slis.states import CannotAmend, with_states
@@ -32,8 +31,6 @@ from sli.tiles.delta import changed_tiles, update_tiles
 from sli.tiles.replace import CELLS
 
 LOG = logging.getLogger("sli")
-FILE_BYTES = 6 << 20
-"""Days are amended together whose tiles have at most so many bytes in files. In memory they take ten times as many."""
 
 
 def amend_tiles(work: Work, stage: Amend, known: Known) -> Known:
@@ -81,7 +78,7 @@ class _Amending:
 
     def days(self, touched: Collection[str]) -> Iterator[DayTiles]:
         """The amended tiles of these days, some days at a time. Raises CannotAmend."""
-        for days in self._together(sorted(touched)):
+        for days in self.work.together(touched, {}):
             stored = with_states(self.work.hours_of(self.plan, set(days)), self.work.config.states)
             rows = self.rows.filter(pc.field("day").isin(pa.array(days, pa.string())))
             tiles = self._amended(days, stored, rows, [])
@@ -89,13 +86,6 @@ class _Amending:
                 self.held += held
                 tiles = self._amended(days, stored, rows.filter(pa.array(~_lie_in(rows, held))), held)
             yield days, tiles
-
-    def _together(self, days: Sequence[str]) -> Iterator[list[str]]:
-        """Days whose tiles are in memory together."""
-        files = self.work.transaction.files("tiles")
-        weights = np.array([sum(files.get((day,), {}).values()) for day in days])
-        for first, last in stretches(weights, FILE_BYTES):
-            yield list(days[first:last])
 
     def _amended(self, days: Collection[str], stored: pa.Table, rows: pa.Table, held: Sequence[Interval]) -> pa.Table:
         before, after = (audit_rows(tiles, held) for tiles in (self.pairs.before, self.pairs.after))

@@ -1,6 +1,7 @@
 """The stages of a run that compute hour tiles from pairs: tiles are recomputed, or filled with what they lack.
 
-Limit: the stored tiles of all days that the plan names are in memory, and what all other days have for the audit.
+Their states stay in files: what changed is found in outlines, and tiles are merged when they are put on disk. Limit:
+their other columns are in memory, of the days that the plan names, and what all other days have for the audit.
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ from sli.matching.spec import Spec
 from sli.planning.needs import RECOMPUTE, lacks
 from sli.planning.plan import Plan
 from sli.planning.stages import Fill, Recompute
-from sli.planning.tasks import TaskSet
+from sli.planning.tasks import Task, TaskSet
+from sli.publishing.transaction import FEW_BYTES
 from sli.rollup.evaluate import states_of
-from sli.runs.known import Known, TooLarge, Work, of_pairs, step
+from sli.runs.built import BuiltTiles, Computed, TileWriter, marked
+from sli.runs.known import Known, Merge, TooLarge, Work, of_pairs, step
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 from sli.tiles.build import match_and_build
-from sli.tiles.replace import CELLS, changed_cells, changed_intervals, with_filled, with_recomputed
+from sli.tiles.replace import (
+    CELLS,
+    changed_cells,
+    changed_intervals,
+    find_held,
+    outline,
+    with_filled,
+    with_recomputed,
+)
 
 LOG = logging.getLogger("sli")
 
@@ -51,7 +62,7 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
     config, ids, plan = work.config, work.ids, outcome.plan
     looks_all_up = plan.migration is not None and plan.migration.looks_ids_up
     if not plan.task_sets and not plan.from_scratch and not looks_all_up:
-        return Known(outcome=outcome, tiles=TILES.empty_table(), in_memory=False)
+        return Known(outcome=outcome, tiles=TILES.empty_table())
     stored = work.stored(plan, "tiles")
     audit = stored.rows(columns=TILES.names, only=~of_pairs())
     with step(work.progress, "looking for repeated ids"):
@@ -60,9 +71,9 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
             losing = find_losers(ids.both[0], ids.near, plan.as_of, published)
         if not plan.from_scratch and (moved := differing_tiles(losing, published, config.tile)):
             outcome = replace(outcome, plan=plan_with(moved))
-    loaded = work.days_meeting(outcome.plan.intervals)
-    before = pa.concat_tables([audit, work.states_of(plan, loaded)], promote_options="permissive")
-    return Known(outcome=outcome, tiles=before, loaded=loaded, losing=losing)
+    near = [("day", "in", sorted(work.days_meeting(outcome.plan.intervals)))]
+    before = pa.concat_tables([audit, stored.rows(near, columns=TILES.names, only=of_pairs())])
+    return Known(outcome=outcome, tiles=before, losing=losing)
 
 
 @_in_tasks()
@@ -72,52 +83,76 @@ def recompute_tiles(work: Work, stage: Recompute, known: Known) -> Known:
     Raises TooLarge where tasks run out of memory, and UnreadableFiles.
     """
     config, published = work.config, work.transaction.published
-    computed = _match(work, stage.task_set, known)
-    tiles, held = with_recomputed(config.tile, known.tiles, computed, stage, published)
+    built, computed = _match(work, stage.task_set, known)
+    stored = _stored_outline(work, known, stage.task_set)
+    held = find_held(config.tile, stored, built, stage, published)
+    merged = functools.partial(with_recomputed, stage=stage, held=held)
     changed = list(stage.tiles)
     if published is not None and not known.plan.from_scratch:
         # Windows waited for some of the tiles.
         waited = published.needs.of(RECOMPUTE, *map(lacks, published.needs.states))
-        changed = changed_intervals(config.states, config.tile, known.tiles, tiles, stage.tiles)
+        after = merged(stored, built)
+        changed = changed_intervals(config.states, config.tile, stored, after, stage.tiles)
         changed += intersection(waited, stage.tiles)
         if functions := states_of(sli for sli in config.declared if sli.formula.calls_function):
-            cells = changed_cells(functions, known.tiles, tiles, stage.tiles)
+            cells = changed_cells(functions, stored, after, stage.tiles)
             known = replace(known, changed=known.changed.also(cells, waited))
     outcome = replace(known.outcome, plan=known.plan.after_tiles(changed, held))
-    return _with_tiles(replace(known, outcome=outcome), stage.task_set, tiles)
+    return _with_tiles(replace(known, outcome=outcome), stage.task_set, built, Merge(computed, merged))
 
 
 @_in_tasks()
 def fill_tiles(work: Work, stage: Fill, known: Known) -> Known:
     """Add the states or slices that tiles lack. Raises TooLarge where tasks run out of memory, and UnreadableFiles."""
-    computed = _match(work, stage.task_set, known)
+    built, computed = _match(work, stage.task_set, known)
     published = work.transaction.published
-    tiles = with_filled(known.tiles, computed, stage.task_set, published.slice_sets if published else ())
+    slice_sets = published.slice_sets if published else ()
+    merged = functools.partial(with_filled, task_set=stage.task_set, published=slice_sets)
     known = replace(known, changed=known.changed.also(CELLS.empty_table(), stage.tiles))
-    return _with_tiles(known, stage.task_set, tiles)
+    return _with_tiles(known, stage.task_set, built, Merge(computed, merged))
 
 
-def _match(work: Work, task_set: TaskSet, known: Known) -> pa.Table:
-    config = work.config
+def _match(work: Work, task_set: TaskSet, known: Known) -> tuple[pa.Table, Computed]:
+    """The outline of the tiles that the tasks of a set build, and their rows with states."""
+    config, place = work.config, work.transaction.place("tiles")
     # Without a cluster, tasks run one after another with all threads; so they can be fewer and read less twice.
     threads = config.parallel if config.dask == "in-process" else 1
     spec = Spec.of(config, known.plan.as_of, task_set.states, task_set.slice_sets, threads)
     done = functools.partial(work.progress, "matching")
-    if task_set.shuffle:
-        from sli.tiles.shuffle import shuffle_and_build  # imports pandas, which most runs do not need
+    schema = TileWriter.schema_of({name: config.states[name] for name in task_set.states})
+    with marked(place, config.dask) as mark:
+        writer = TileWriter(place=place, schema=schema, few=FEW_BYTES // task_set.built_by, mark=mark)
+        if task_set.shuffle:
+            from sli.tiles.shuffle import shuffle_and_build  # imports pandas, which most runs do not need
 
-        tiles = shuffle_and_build(config, task_set, spec, known.losing, done)
-    else:
-        tasks = [functools.partial(match_and_build, task, spec, known.losing) for task in task_set.tasks]
-        tiles = execute(config, tasks, done)
-    return pa.concat_tables(tiles, promote_options="permissive")
+            built = shuffle_and_build(config, task_set, spec, known.losing, done, writer, work.take_over_tiles)
+        else:
+            tasks = [functools.partial(_built, task, spec, known.losing, writer) for task in task_set.tasks]
+            built = execute(config, tasks, done, work.take_over_tiles)
+    outline = pa.concat_tables([tiles.outline for tiles in built], promote_options="permissive")
+    return outline, Computed.of(built, place, schema)
 
 
-def _with_tiles(known: Known, task_set: TaskSet, tiles: pa.Table) -> Known:
+def _built(task: Task, spec: Spec, losing: pa.Table, writer: TileWriter) -> BuiltTiles:
+    return writer(match_and_build(task, spec, losing))
+
+
+def _stored_outline(work: Work, known: Known, task_set: TaskSet) -> pa.Table:
+    """The outline of the stored tiles of the days that some tasks reach."""
+    days = _days_in(known.tiles, _reached(task_set))
+    parts = (outline(work.hours_of(known.plan, set(some)), work.config.states) for some in work.together(days, {}))
+    return pa.concat_tables([TILES.empty_table(), *parts], promote_options="permissive")
+
+
+def _reached(task_set: TaskSet) -> list[Interval]:
+    return [interval for task in task_set.tasks for interval in (*task.prediction_tiles, *task.feedback_tiles)]
+
+
+def _with_tiles(known: Known, task_set: TaskSet, built: pa.Table, merge: Merge) -> Known:
     """What is known once a stage replaced the tiles: also on which local days its tasks changed, or removed, some."""
-    reached = [interval for task in task_set.tasks for interval in (*task.prediction_tiles, *task.feedback_tiles)]
-    days = (_days_in(rows, reached) for rows in (known.tiles, tiles))
-    return replace(known, tiles=tiles, touched=known.touched.union(*days))
+    tiles = merge.merged(known.tiles, built.select(TILES.names)).select(TILES.names)
+    days = (_days_in(rows, _reached(task_set)) for rows in (known.tiles, tiles))
+    return replace(known, tiles=tiles, touched=known.touched.union(*days), computed=(*known.computed, merge))
 
 
 def _days_in(rows: pa.Table, intervals: Sequence[Interval]) -> set[str]:

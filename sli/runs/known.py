@@ -5,12 +5,13 @@ Limit: of the stored tiles those are in memory that a stage needs, until windows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +24,9 @@ from sli.planning.plan import Plan
 from sli.publishing.diff import Difference
 from sli.publishing.tile_rows import MERGED, StoredRows, TileRows
 from sli.publishing.transaction import Transaction
+from sli.rollup.evaluate import stretches
 from sli.rollup.kept import PairsChanged
+from sli.runs.built import BuiltTiles, Computed
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 SECOND_YEAR = "0002"
 """The first day of the first year has no midnight in zones east of Greenwich."""
+FILE_BYTES = 6 << 20
+"""Days are in memory together whose tiles take at most so many bytes in files: in memory ten times as many."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -96,12 +101,6 @@ class Work:
         """The stored hour tiles of some local days."""
         return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else TILES.empty_table()
 
-    def states_of(self, plan: Plan, days: Collection[str]) -> pa.Table:
-        """The stored hour tiles of some local days without the rows for the audit."""
-        if not days:
-            return TILES.empty_table()
-        return self.stored(plan, "tiles").rows([("day", "in", sorted(days))], only=of_pairs())
-
     def days_meeting(self, intervals: Sequence[Interval]) -> frozenset[str]:
         """The local days of stored hour tiles that may meet some intervals."""
         return frozenset(
@@ -115,11 +114,31 @@ class Work:
         start = self.config.zone.midnight(date.fromisoformat(day))
         return Interval(start - DAY, start + 2 * DAY)
 
+    def together(self, days: Iterable[str], more: Mapping[str, int]) -> Iterator[list[str]]:
+        """The days in order, some at a time: their stored tiles, and `more` bytes in files, are in memory together."""
+        files, ordered = self.transaction.files("tiles"), sorted(days)
+        weights = np.array([sum(files.get((day,), {}).values()) + more.get(day, 0) for day in ordered])
+        for first, last in stretches(weights, FILE_BYTES):
+            yield ordered[first:last]
+
+    def take_over_tiles(self, built: BuiltTiles) -> None:
+        """Take over the files that a task wrote its tiles to, as `take_over`."""
+        self.transaction.staged("tiles", built.files)
+
     def take_over(self, changes: Difference) -> None:
         """Take over the files that a task wrote: if no commit names them, the run removes them."""
         self.transaction.staged("results", changes.results)
         for written in changes.revisions:
             self.transaction.staged("revisions", written.files)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What the tasks of a stage computed, and how it changes tiles with their states: those of all days or of some."""
+
+    computed: Computed
+    merged: Callable[[pa.Table, pa.Table], pa.Table]
+    """The tiles with the computed ones in their place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +148,9 @@ class Known:
     outcome: Outcome
     """What the stages did. A stage may narrow what the stages of its plan that are still to come do."""
     tiles: pa.Table
-    """Hour tiles, until they are on disk: those of the days `loaded`, and all rows for the audit, if `in_memory`."""
-    in_memory: bool = True
-    """Whether stages need hour tiles in memory."""
-    loaded: frozenset[str] = frozenset()
-    """The local days whose stored tiles are among `tiles`."""
+    """Hour tiles without their states, if tasks compute some: of days near these, and all rows for the audit."""
+    computed: tuple[Merge, ...] = ()
+    """What tasks computed, in the order in which it changes the stored tiles."""
     touched: set[str] = field(default_factory=set)
     """The local days whose tiles changed."""
     changed: PairsChanged = field(default_factory=PairsChanged)

@@ -5,39 +5,83 @@ Limit: the rows of a month are in one file of day tiles, so the stored ones of i
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.engine.arrow import rows_in_order
 from sli.publishing.conflicts import new_conflicts
 from sli.publishing.delta_tables import without_dictionaries
 from sli.publishing.parquet_files import Written
 from sli.publishing.tile_rows import EVERY_SLICE, TileRows
 from sli.publishing.transaction import joined, with_columns
 from sli.rollup.days import days_schema, updated_days
-from sli.rollup.results import encode, newest_hour
-from sli.runs.known import Known, Work
+from sli.rollup.results import newest_hour
+from sli.runs.built import by_slice_sets
+from sli.runs.known import Known, Work, of_pairs
 from sli.schemas import DAYS, TILES
+from sli.slis.states import with_states
 
-GROUP_BYTES = 1 << 20
-"""Rows are written in groups of at least so many bytes in memory: each group costs a reader the looking at it."""
 DayTiles = tuple[Collection[str], pa.Table]
 """Some local days, and all of their hour tiles."""
 
 
-def put_on_disk(work: Work, known: Known, parts: Iterable[DayTiles], touched: Collection[str]) -> Known:
+def computed_on_disk(work: Work, known: Known) -> Known:
+    """What is known once the tiles that tasks computed are merged with the stored ones, and on disk.
+
+    Raises duckdb.OutOfMemoryException and StoreError.
+    """
+    hours = _all_computed(work, known)
+    try:
+        return put_on_disk(work, known, _merged_days(work, known), known.touched, hours)
+    finally:
+        if hours is None:
+            work.transaction.discard(
+                "tiles", [file for merge in known.computed for file in merge.computed.written.files]
+            )
+
+
+def _merged_days(work: Work, known: Known) -> Iterator[DayTiles]:
+    """The tiles of the days touched, some days at a time: stored ones with the computed ones in their place."""
+    stored, states = work.stored(known.plan, "tiles"), work.config.states
+    audit = known.tiles.filter(~of_pairs())
+    sizes = sum((merge.computed.sizes for merge in known.computed), Counter[str]())
+    for days in work.together(known.touched, sizes):
+        rows = stored.rows([("day", "in", days)], only=of_pairs())
+        for merge in known.computed:
+            rows = merge.merged(rows, merge.computed.rows(days))
+        of_days = audit.filter(pc.field("day").isin(pa.array(days, pa.string())))
+        yield days, with_states(pa.concat_tables([rows, of_days], promote_options="permissive"), states)
+    if known.plan.from_scratch and not known.touched:
+        yield (), with_states(TILES.empty_table(), states)
+
+
+def _all_computed(work: Work, known: Known) -> Written | None:
+    """All hour tiles as the tasks wrote them, with the rest of the rows in further files, if nothing else is stored."""
+    if not known.plan.from_scratch or len(known.computed) != 1:
+        return None
+    computed, transaction = known.computed[0].computed, work.transaction
+    audit = known.tiles.filter(~of_pairs())
+    if not computed.written.files or len(known.tiles) - len(audit) != len(computed):
+        return None
+    rest = with_states(with_columns(audit, TILES), work.config.states)
+    rows = pa.concat_tables([computed.few, rest], promote_options="permissive").select(computed.written.schema.names)
+    more = transaction.stage("tiles", [rows.cast(computed.written.schema)], computed.written.schema)
+    return replace(more, files=(*computed.written.files, *more.files), few=None)
+
+
+def put_on_disk(
+    work: Work, known: Known, parts: Iterable[DayTiles], touched: Collection[str], hours: Written | None = None
+) -> Known:
     """What is known once hour tiles, and the day tiles merged from them, are on disk.
 
-    `parts` have all tiles of the days `touched`, the days in order; they are read while they are written. Raises what
-    they raise, duckdb.OutOfMemoryException and StoreError.
+    `parts` have all tiles of the days `touched`, the days in order; they are read while they are written. With `hours`
+    they are on disk already. Raises what `parts` raise, duckdb.OutOfMemoryException and StoreError.
     """
     config, plan, transaction = work.config, known.plan, work.transaction
-    hours: list[Written] = []
+    written = [] if hours is None else [hours]
     audited = [DAYS.empty_table()]
     stored = work.stored(plan, "days")
     on_others = ~pc.field("day").isin(pa.array(sorted(touched), pa.string()))
@@ -47,8 +91,9 @@ def put_on_disk(work: Work, known: Known, parts: Iterable[DayTiles], touched: Co
 
     def hours_written() -> Iterator[DayTiles]:
         for days, tiles in parts:
-            rows = with_columns(tiles, TILES)
-            hours.append(transaction.stage("tiles", by_slice_sets(rows), without_dictionaries(rows.schema)))
+            if hours is None:
+                rows = with_columns(tiles, TILES)
+                written.append(transaction.stage("tiles", by_slice_sets(rows), without_dictionaries(rows.schema)))
             yield days, tiles
 
     def told(rows: pa.Table) -> pa.Table:
@@ -62,7 +107,7 @@ def put_on_disk(work: Work, known: Known, parts: Iterable[DayTiles], touched: Co
     audit_days = pa.concat_tables([before.filter(on_others), *audited], promote_options="permissive")
     of_hours = TileRows(
         stored=work.stored(plan, "tiles"),
-        written=joined(hours) if hours else None,
+        written=joined(written) if written else None,
         replaced=frozenset(touched),
     )
     # The newest hour may lie before the published one if predictions were removed.
@@ -79,21 +124,3 @@ def put_on_disk(work: Work, known: Known, parts: Iterable[DayTiles], touched: Co
         audit_days=audit_days,
         newest=newest,
     )
-
-
-def by_slice_sets(tiles: pa.Table) -> Iterator[pa.Table]:
-    """Hour tiles in groups of rows of a day and a slice set, or of several sets if they are small.
-
-    What is written together is a group of rows in its file: a reader of one slice set reads no other group.
-    """
-    days, sets = (encode(tiles.column(name)) for name in ("day", "slice_by"))
-    key = days.indices.to_numpy().astype(np.int64) * max(1, len(sets.dictionary)) + sets.indices.to_numpy()
-    order = np.argsort(key, kind="stable")
-    in_order, key = rows_in_order(tiles, order), key[order]
-    firsts = np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
-    begin = 0
-    for first, end in itertools.pairwise(firsts.tolist()):
-        last_of_day = end == len(key) or key[end] // len(sets.dictionary) != key[first] // len(sets.dictionary)
-        if last_of_day or in_order.slice(begin, end - begin).nbytes >= GROUP_BYTES:
-            yield in_order.slice(begin, end - begin)
-            begin = end

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-
 from sli.calendar.interval import END
 from sli.config.model import Config
 from sli.engine.connection import within_memory
@@ -25,14 +23,12 @@ from sli.publishing.diff import Difference, Scope
 from sli.publishing.history import later_as_of
 from sli.publishing.parquet_files import Partition
 from sli.publishing.published_rows import PublishedRows, known_then
-from sli.rollup.days import cut_by_days
 from sli.rollup.reference import reference_tables
 from sli.runs.known import Known, Work, step
-from sli.runs.on_disk import put_on_disk
+from sli.runs.on_disk import computed_on_disk
 from sli.runs.outcome import failing_slis
 from sli.runs.rolled_up import RollUpTask
 from sli.runs.stretches import SliceCounts, SlisAndWindows, Stretch, stretches_of
-from sli.slis.states import with_states
 
 LOG = logging.getLogger("sli.cluster")
 ENOUGH = 1 << 30
@@ -63,18 +59,13 @@ def roll_up_windows(work: Work, stage: RollUp, known: Known) -> Known:
 
 def _with_days(work: Work, known: Known) -> Known:
     """What is known once unmatched feedback has its reasons, and the tiles of hours and of whole days are on disk."""
-    config, plan, touched = work.config, known.plan, known.touched
-    if not known.in_memory:
-        return put_on_disk(work, known, [], touched)
-    with step(work.progress, "looking for the predictions of unmatched feedback"):
-        tiles, changed = with_reasons(config, lambda: work.ids.both[0], work.ids.near, plan.as_of, known.tiles)
-        states = work.states_of(plan, changed - known.loaded)
-        tiles = pa.concat_tables([tiles, states], promote_options="permissive")
-        touched = touched | changed
+    if len(known.tiles):
+        with step(work.progress, "looking for the predictions of unmatched feedback"):
+            ids = work.ids
+            tiles, changed = with_reasons(work.config, lambda: ids.both[0], ids.near, known.plan.as_of, known.tiles)
+        known = replace(known, tiles=tiles, touched=known.touched | changed)
     with step(work.progress, "adding up days"), within_memory("the adding up of days"):
-        tiles = with_states(tiles, config.states)
-        parts = cut_by_days(config, tiles, touched) if touched else iter([((), tiles)] * plan.from_scratch)
-        return put_on_disk(work, known, parts, touched)
+        return computed_on_disk(work, known)
 
 
 def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) -> Difference:

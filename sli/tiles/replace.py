@@ -1,12 +1,12 @@
 """Stored tiles after a recompute: recomputed tiles replace the old ones, and new states and slices fill the others.
 
-A final tile that input would change stays as it is (it is held) until a backfill. Limit: all stored and all recomputed
-tiles are in memory at once.
+A final tile that input would change stays as it is (it is held) until a backfill. What changed is found in outlines:
+tiles with a hash in place of each state. Limit: two different states share a hash once in 2^64 times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from sli.planning.stages import Recompute
 from sli.planning.tasks import TaskSet
 from sli.schemas import TILES
 from sli.slices import SliceBy
-from sli.slis.states import Flags, State, integers, with_states
+from sli.slis.states import Flags, integers
 
 KEYS = ("span", "start", "slice_by", "slice")
 CELLS = pa.schema([TILES.field("start").with_type(pa.int64()), TILES.field("slice_by"), TILES.field("slice")])
@@ -30,11 +30,18 @@ MADE_OF_PAIRS = "span IN ('tile', 'hour', 'day')"
 """SQL condition of the rows with states, or with values of Python functions."""
 
 
-def with_recomputed(
-    tile: int, stored: pa.Table, recomputed: pa.Table, stage: Recompute, published: Published | None
-) -> tuple[pa.Table, list[Interval]]:
-    """The stored tiles with the recomputed ones in their place, and the intervals of final tiles that are held."""
-    held = _find_held(tile, stored, recomputed, stage, published)
+def outline(rows: pa.Table, states: Iterable[str]) -> pa.Table:
+    """Tiles with a hash in place of each of these states, null where there is none."""
+    present = [name for name in states if name in rows.schema.names]
+    hashes = [f'CASE WHEN "{name}" IS NOT NULL THEN hash("{name}") END AS "{name}"' for name in present]
+    with scratch() as con:
+        con.register("rows_arrow", rows)
+        outlined: pa.Table = con.sql(f"SELECT {', '.join([*TILES.names, *hashes])} FROM rows_arrow").to_arrow_table()
+    return outlined
+
+
+def with_recomputed(stored: pa.Table, recomputed: pa.Table, stage: Recompute, held: Sequence[Interval]) -> pa.Table:
+    """The stored tiles with the recomputed ones in their place, but for those that are held: of all days or of some."""
     pairs = difference([*stage.tiles, *stage.confirm], held)
 
     def replaced(rows: pa.Table) -> Flags:
@@ -49,13 +56,13 @@ def with_recomputed(
     # Most are whole stretches of rows, which are not copied.
     kept = rows_in_order(stored, np.flatnonzero(~replaced(stored)))
     new = rows_in_order(recomputed, np.flatnonzero(replaced(recomputed)))
-    return pa.concat_tables([kept, new], promote_options="permissive"), held
+    return pa.concat_tables([kept, new], promote_options="permissive")
 
 
-def _find_held(
+def find_held(
     tile: int, stored: pa.Table, recomputed: pa.Table, stage: Recompute, published: Published | None
 ) -> list[Interval]:
-    """The tiles to confirm that input would change."""
+    """The tiles to confirm that input would change, by the outlines of stored and recomputed tiles."""
     if not stage.confirm or published is None:
         return []
     # Some stored tiles lack the others.
@@ -66,26 +73,21 @@ def _find_held(
 
 
 def changed_intervals(
-    states: Mapping[str, State], tile: int, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
+    states: Iterable[str], tile: int, before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
 ) -> list[Interval]:
-    """The recomputed tiles whose states, or values of Python functions, really changed."""
-    # Tiles of feedback alone have no states, so a state that only this run brings may have no column yet.
-    before, after = (with_states(tiles, states) for tiles in (before, after))
+    """The recomputed tiles whose states, or values of Python functions, really changed, by outlines."""
     return _differing(tile, before, after, list(states), MADE_OF_PAIRS, recomputed)
 
 
-def changed_cells(
-    states: Mapping[str, State], before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]
-) -> pa.Table:
+def changed_cells(states: Iterable[str], before: pa.Table, after: pa.Table, recomputed: Sequence[Interval]) -> pa.Table:
     """Of the recomputed tiles the starts and slices in which one of these states changed: rows of `CELLS`."""
-    before, after = (with_states(tiles, states) for tiles in (before, after))
     return _differing_cells(before, after, list(states), MADE_OF_PAIRS, recomputed)
 
 
 def _differing(
     tile: int, before: pa.Table, after: pa.Table, states: list[str], where: str, within: Sequence[Interval]
 ) -> list[Interval]:
-    """Those of the tiles `within` that differ between two tables, in the rows of the SQL condition `where`."""
+    """Those of the tiles `within` that differ between two outlines, in the rows of the SQL condition `where`."""
     starts = integers(_differing_cells(before, after, states, where, within).column("start"))
     return union(Interval(start, start + tile) for start in np.unique(starts).tolist())
 
@@ -95,8 +97,9 @@ def _differing_cells(
 ) -> pa.Table:
     """The starts and slices of the rows that differ, as in `_differing`."""
     names = [*KEYS, "predictions", "labelled", *states]
-    after = after.select(names)
-    # Comparing the states themselves takes ten times as long; two different states share a hash once in 2^64 times.
+    # Tiles of feedback alone have no states, so a state that only this run brings may have no column yet.
+    before, after = (_with_hashes(rows, states).select(names) for rows in (before, after))
+    # Comparing the columns themselves takes ten times as long.
     old, new = (
         f"(SELECT span, epoch_us(start) AS start, slice_by, slice, hash({', '.join(names[4:])}) AS content FROM {name} "
         f"WHERE {where} AND {inside_sql('epoch_us(start)', within)})"
@@ -104,12 +107,20 @@ def _differing_cells(
     )
     with scratch() as con:
         con.register("after_arrow", after)
-        con.register("before_arrow", before.select(names).cast(after.schema))
+        con.register("before_arrow", before)
         cells: pa.Table = con.sql(
             f"SELECT DISTINCT {', '.join(CELLS.names)} FROM {old} o FULL JOIN {new} n USING ({', '.join(KEYS)}) "
             "WHERE o.content IS DISTINCT FROM n.content"
         ).to_arrow_table()
     return cells.cast(CELLS)
+
+
+def _with_hashes(rows: pa.Table, states: Iterable[str]) -> pa.Table:
+    """An outline with a column for each of these states."""
+    for name in states:
+        if name not in rows.schema.names:
+            rows = rows.append_column(name, pa.nulls(len(rows), pa.uint64()))
+    return rows
 
 
 def _texts_of(slice_sets: Iterable[SliceBy]) -> str:

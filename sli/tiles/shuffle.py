@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -44,6 +44,7 @@ from sli.planning.tasks import Piece, Shuffle, TaskSet
 from sli.slis.states import Integers, integers
 from sli.tiles.build import build_tiles, log_matched, task_connection
 
+T = TypeVar("T")
 ROWS = 1 << 16
 """How many rows are put into packets at a time."""
 PLACE = "sli:place"
@@ -59,20 +60,30 @@ Packet = tuple[int, str, bytes]
 
 
 def shuffle_and_build(
-    config: Config, task_set: TaskSet, spec: Spec, losers: pa.Table, progress: Report
-) -> list[pa.Table]:
+    config: Config,
+    task_set: TaskSet,
+    spec: Spec,
+    losers: pa.Table,
+    progress: Report,
+    finish: Callable[[pa.Table], T],
+    arrived: Callable[[T], None],
+) -> list[T]:
     """Match the rows of a set of tasks and build its tiles: one table a stretch of time, as `match_and_build` returns.
 
+    Each is given to `finish` by the task that builds it. What that returns is told to `arrived`, and returned.
     Raises UnreadableFiles for files that turn out unreadable beyond their footer, EngineError for anything else.
     """
     # The other half of a task's memory is for packets, which DuckDB does not count.
     spec = replace(spec, memory=config.shuffle_memory // 2, threads=1)
     with cluster_client(config, task_set.task_count) as client, _silence(), _engine_errors(config.dask):
-        tiles: list[pa.Table] = results_of(client.compute(_graph(client, task_set, spec, losers)), progress)
+        graph = _graph(client, task_set, spec, losers, finish)
+        tiles: list[T] = results_of(client.compute(graph), progress, arrived)
     return tiles
 
 
-def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list[Any]:
+def _graph(
+    client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table, finish: Callable[[pa.Table], object]
+) -> list[Any]:
     """The tasks that build tiles, one a stretch of time, with all the tasks they depend on."""
     shuffle, (whole,), nothing = task_set.shuffle, task_set.tasks, _frame([])
     assert shuffle is not None
@@ -81,7 +92,7 @@ def _graph(client: Any, task_set: TaskSet, spec: Spec, losers: pa.Table) -> list
     read = _Reader(spec, alike, shuffle.partitions)
     sides = Sides.in_memory(NUMBERED, "feedback", whole.prediction_tiles, whole.feedback_tiles)
     match_ids = functools.partial(_match_ids, spec=spec, sides=sides, edges=edges, shuffle=shuffle)
-    build = forward_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges))
+    build = forward_logs(client, functools.partial(_build_stretch, spec=spec, edges=edges, finish=finish))
     times = dict(zip(spec.logs, times_to_read(whole, spec), strict=True))
     pieces: list[Piece | pa.Table] = []
     pieces += [replace(piece, span=piece.span.within(times[piece.log])) for piece in shuffle.pieces]
@@ -204,7 +215,9 @@ def _match_some(
             yield from _packets(con, kind, f"FROM {kind}", "tile", place)
 
 
-def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...]) -> pa.Table:
+def _build_stretch(
+    packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[int, ...], finish: Callable[[pa.Table], T]
+) -> T:
     """Build the tiles of a stretch of time."""
     began, where = time.monotonic(), str(Interval(edges[place], edges[place + 1]))
     with task_connection(spec, {}, where) as con:
@@ -219,7 +232,7 @@ def _build_stretch(packets: pd.DataFrame, place: int, spec: Spec, edges: tuple[i
         rows = build_tiles(con, spec, paired)
         if paired:
             log_matched(rows, where, time.monotonic() - began)
-        return rows
+    return finish(rows)
 
 
 AUDIT_TABLES = {

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sli.engine.ahead import computed_ahead
 from sli.publishing.conflicts import new_conflicts
 from sli.publishing.delta_tables import without_dictionaries
 from sli.publishing.parquet_files import Written
@@ -35,7 +36,7 @@ def computed_on_disk(work: Work, known: Known) -> Known:
     """
     hours = _all_computed(work, known)
     try:
-        return put_on_disk(work, known, _merged_days(work, known), known.touched, hours)
+        return put_on_disk(work, known, computed_ahead(_merged_days(work, known)), known.touched, hours)
     finally:
         if hours is None:
             work.transaction.discard(

@@ -30,6 +30,7 @@ from sli.logs import dated
 from sli.matching import id_index
 from sli.planning import listing
 from sli.planning.published import Published
+from sli.runs import hour_tiles
 from sli.runs.outcome import Outcome
 
 START = at("2024-03-08T00:00")  # clocks change in New York two days later
@@ -140,12 +141,20 @@ class Histories(RuleBasedStateMachine):
         world=st.one_of(map(worlds, SLIS)),
         small_memory=one(False, False, False, True),
         on_cluster=drawn(lambda machine: one(False, False, machine.scheduler is not None)),
+        in_files=one(False, True),
         later=one(0, 0, HOUR, DAY, None),
     )
     def begin(
-        self, world: dict[str, Any], small_memory: bool = False, on_cluster: bool = False, later: int | None = None
+        self,
+        world: dict[str, Any],
+        small_memory: bool = False,
+        on_cluster: bool = False,
+        in_files: bool = False,
+        later: int | None = None,
     ) -> None:
         """Most histories begin with a run, since little can go wrong before the first publication."""
+        self.patched = mock.patch.object(hour_tiles, "FEW_BYTES", -1 if in_files else hour_tiles.FEW_BYTES)
+        self.patched.start()
         self.as_of, self.known, self.settled = START + 20 * HOUR, dict[int, Any](), None
         self.hidden = set[str]()
         self.changed, self.partial = True, 0
@@ -160,6 +169,7 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "scenario"):
+            self.patched.stop()
             shutil.rmtree(self.scenario.root)
 
     @property

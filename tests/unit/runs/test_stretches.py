@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from sli.publishing import diff, transaction
 from sli.publishing.store import Store
 from sli.publishing.tile_rows import Slices
 from sli.publishing.transaction import Transaction
-from sli.runs import rolled_up, stretches, windows
+from sli.runs import hour_tiles, known, rolled_up, stretches, windows
+from sli.runs.built import BuiltTiles
+from sli.runs.known import Work
 from sli.runs.rolled_up import RollUpTask
 from sli.runs.stretches import SliceCounts, Stretch
 
@@ -131,6 +133,47 @@ def test_stretches_that_are_rolled_up_at_once_give_the_same_rows_also_where_one_
     assert any(len(stretch.days) > 1 for stretch in alone) != memory_suffices
 
 
+def in_files(monkeypatch: pytest.MonkeyPatch) -> list[BuiltTiles]:
+    """Tiles go to files however few, and each day is merged alone; gives what tasks built."""
+    built: list[BuiltTiles] = []
+    real = Work.take_over_tiles
+    monkeypatch.setattr(Work, "take_over_tiles", lambda work, tiles: built.append(tiles) or real(work, tiles))
+    monkeypatch.setattr(hour_tiles, "FEW_BYTES", -1)
+    monkeypatch.setattr(known, "FILE_BYTES", 1)
+    return built
+
+
+def test_tiles_that_tasks_write_to_files_give_the_same_rows_and_leave_no_file(
+    whole: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = in_files(monkeypatch)
+    s = story(tmp_path)
+    assert tables(s) == whole
+    assert any(tiles.files for tiles in built)
+    assert not any(len(tiles.few) for tiles in built)
+    assert not unnamed(Path(s.config.store))
+
+
+@pytest.mark.parametrize("sees_the_store", [True, False])
+def test_workers_write_tiles_if_they_see_the_store_and_send_them_if_not(
+    whole: dict[str, list[str]],
+    scheduler: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sees_the_store: bool,
+) -> None:
+    built = in_files(monkeypatch)
+    if not sees_the_store:
+        # As on another machine, where the folder of this one is not.
+        monkeypatch.setattr(hour_tiles, "marked", lambda *_: nullcontext("_not-there"))
+    s = story(tmp_path, scheduler)
+    assert tables(s) == whole
+    assert any(tiles.files for tiles in built) == sees_the_store
+    assert any(len(tiles.few) for tiles in built) != sees_the_store
+    assert not list(Path(s.config.store).rglob("_run-*"))
+    assert not unnamed(Path(s.config.store))
+
+
 def test_a_capped_set_of_slices_is_never_cut_and_no_part_is_empty() -> None:
     slices = {(by, f'{{"{by}":"{i}"}}'): 1 + i % 3 for by in ("a", "b", "c") for i in range(20)}
     counts = SliceCounts(np.array([], dtype=np.int64), slices)
@@ -231,6 +274,7 @@ def unnamed(store: Path) -> set[str]:
 def test_files_of_tasks_and_commits_that_fail_are_not_seen_and_do_not_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_files(monkeypatch)
     s = story(tmp_path)
     before, store, copy = tables(s), Path(s.config.store), tmp_path / "copy"
     shutil.copytree(store, copy)

@@ -13,8 +13,8 @@ from scenario import DAY, HOUR, Scenario, at
 
 from sli.planning import costs
 from sli.publishing.tile_rows import StoredRows
-from sli.runs import on_disk
-from sli.runs.on_disk import by_slice_sets
+from sli.runs import built
+from sli.runs.built import by_slice_sets
 
 ROWS = [
     ("2024-01-02", "", 0),
@@ -33,7 +33,7 @@ def groups() -> list[list[int]]:
 
 
 def test_rows_of_a_day_and_a_slice_set_are_written_together_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_disk, "GROUP_BYTES", 0)
+    monkeypatch.setattr(built, "GROUP_BYTES", 0)
     assert groups() == [[0], [4], [1, 3], [2, 5]]
 
 

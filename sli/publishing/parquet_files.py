@@ -37,6 +37,8 @@ Partition = tuple[str, ...]
 """The values of the partition columns of a table."""
 SORTED_ROWS = 1 << 16
 """About how many rows are put in the order of their partitions at a time."""
+PIECE_BYTES = 1 << 20
+"""Rows that lie in smaller pieces are copied into one, since each piece takes milliseconds to write."""
 FILE_BYTES = 64 << 20
 """A file that is larger is followed by another one: on remote storage a file is in memory until it is complete."""
 
@@ -220,7 +222,8 @@ def in_order_of_partitions(table: pa.Table, partition_by: Sequence[str]) -> Iter
     while first < len(sizes):
         last = first + max(1, int(np.searchsorted(np.cumsum(sizes[first:]), SORTED_ROWS, side="right")))
         begin, end = sizes[:first].sum(), sizes[:last].sum()
-        yield rows_in_order(table, order[begin:end])
+        rows = rows_in_order(table, order[begin:end])
+        yield rows.combine_chunks() if rows.nbytes < PIECE_BYTES * rows.column(0).num_chunks else rows
         first = last
 
 

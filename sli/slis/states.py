@@ -124,9 +124,10 @@ def integers(column: object) -> Integers:
 
 def totals_by(offsets: Integers, counts: Integers) -> Integers:
     """Sums of `counts` between consecutive offsets; 0 for an empty stretch."""
-    running = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=running[1:])
-    totals: Integers = np.diff(running[offsets])
+    totals, filled = np.zeros(len(offsets) - 1, dtype=np.int64), np.diff(offsets) > 0
+    if filled.any():
+        # Between two stretches that are not empty lie no counts.
+        totals[filled] = np.add.reduceat(counts[: offsets[-1]], offsets[:-1][filled])
     return totals
 
 

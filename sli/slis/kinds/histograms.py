@@ -176,7 +176,10 @@ class Counted(NamedTuple):
         if not len(self.owner):
             return self
         owner, value, counts, marked = self.at(in_order(self.owner, self.value))
-        first = np.flatnonzero(first_of_equal(owner, value))
+        different = first_of_equal(owner, value)
+        if different.all():
+            return Counted(owner, value, counts, marked)
+        first = np.flatnonzero(different)
         return Counted(owner[first], value[first], np.add.reduceat(counts, first), np.add.reduceat(marked, first))
 
     def added_up(self, spread: Spread) -> Counted:
@@ -206,7 +209,7 @@ class Counted(NamedTuple):
     def with_rows_of(self, other: Counted) -> Counted:
         """Together with other rows; both are sorted."""
         both = self.followed_by(other)
-        return both.at(in_order(both.owner, np.arange(len(both.owner))))
+        return both.at(in_order(both.owner))
 
     def changed_by(self, change: Counted, offsets: Integers) -> Counted:
         """With the counts of a change added; both are sorted, and `offsets` are those of the owners here.
@@ -343,9 +346,25 @@ class Histograms(Keyed):
         return self._below(self.marked)
 
     def _below(self, counts: Integers) -> Integers:
-        running = np.concatenate([[0], np.cumsum(counts)])[:-1]
-        before: Integers = running - running[self.offsets[:-1][self.rows]]
-        return before
+        below = np.cumsum(counts)
+        below -= counts
+        below -= np.repeat(np.append(below, 0)[self.offsets[:-1]], np.diff(self.offsets))
+        return below
+
+    @functools.cached_property
+    def marked_totals(self) -> Integers:
+        """Number of values in each row for which `mark` holds."""
+        return totals_by(self.offsets, self.marked)
+
+    @functools.cached_property
+    def unmarked(self) -> Integers:
+        """For each key how often `mark` does not hold."""
+        return self.counts - self.marked
+
+    @functools.cached_property
+    def unmarked_below(self) -> Integers:
+        """Number of lower values in the row of each key for which `mark` does not hold."""
+        return self.below - self.marked_below
 
     def rounded_unless(self, exact: Flags) -> Floats:
         """The keys, rounded in the rows where `exact` is false."""

@@ -214,12 +214,14 @@ def most_kept(most: int) -> str:
 
 
 def in_order(owner: Integers, *keys: npt.NDArray[Any]) -> Integers:
-    """The positions of elements by owner and then by their keys, the first key first."""
+    """The positions of elements by owner and then by their keys, the first key first; else in the order they have."""
+    # Few owners fit 16 bits, which NumPy sorts without comparing.
+    narrow = owner.astype(np.uint16) if owner.max(initial=0) < 1 << 16 else owner
+    if not keys:
+        return np.argsort(narrow, kind="stable")
     order = np.argsort(keys[-1], kind="stable" if len(keys) > 1 else None)
-    for key in (*reversed(keys[:-1]), owner):
-        # Few owners fit 16 bits, which NumPy sorts without comparing.
-        narrow = key.astype(np.uint16) if key is owner and owner.max(initial=0) < 1 << 16 else key
-        order = order[np.argsort(narrow[order], kind="stable")]
+    for key in (*reversed(keys[:-1]), narrow):
+        order = order[np.argsort(key[order], kind="stable")]
     return order
 
 

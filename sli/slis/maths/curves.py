@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from sli.slis.kinds.histograms import Histograms
 from sli.slis.kinds.rounding import BITS
-from sli.slis.states import Flags, Floats, Integers, sums_by, totals_by
+from sli.slis.states import Flags, Floats, Integers, Scalar, sums_by, totals_by
 
 NEGLIGIBLE = 1e-12
 """A variance below this is the rounding of a variance of 0."""
+LONG = 1 << 10
+"""A row of at least so many scores gets its running sums by itself."""
 TOGETHER = 1 << 14
 """About how many scores get their running sums at a time, so that they fit the fastest cache of the processor."""
 
@@ -57,13 +60,16 @@ class Curve:
     @functools.cached_property
     def top(self) -> Floats:
         """Positives at or above each score."""
-        return (self.positives[self.rows] - self.positive_below).astype(np.float64)
+        return (self.of_row(self.positives) - self.positive_below).astype(np.float64)
 
     @functools.cached_property
     def depth(self) -> Floats:
         """Pairs at or above each score."""
-        depth: Floats = self.top + self.negatives[self.rows] - self.negative_below
-        return depth
+        return self.top + (self.of_row(self.negatives) - self.negative_below)
+
+    def of_row(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """For each score the value of its row."""
+        return np.repeat(values, np.diff(self.starts, append=len(self.rows)))
 
     @functools.cached_property
     def precision(self) -> Floats:
@@ -81,13 +87,27 @@ class Curve:
         """
         sums, ends = terms.astype(np.float64), np.append(self.starts, len(terms))
         cuts = ends[np.searchsorted(ends, np.arange(0, len(terms) + TOGETHER, TOGETHER).clip(max=len(terms)))]
-        for first, last in itertools.pairwise(np.unique(cuts)):
+        long = np.flatnonzero(np.diff(ends) >= LONG)
+        for first, last in itertools.pairwise(np.unique(np.concatenate([cuts, ends[long], ends[long + 1]]))):
+            if last - first >= LONG and self.rows[first] == self.rows[last - 1]:
+                sums[first:last] = _running_of_row(sums[first:last])
+                continue
             some, step = sums[first:last], 1
             place = np.arange(first, last) - self.starts[self.rows[first:last]]
             while step <= place.max():
                 some[step:] += np.where(place[step:] >= step, some[:-step], 0.0)
                 step *= 2
         return sums
+
+
+def _running_of_row(terms: Floats) -> Floats:
+    """The running sums of one row, with the bits that they have among other rows."""
+    sums, more, step = terms, np.empty_like(terms), 1
+    while step < len(terms):
+        np.add(sums[step:], sums[:-step], out=more[step:])
+        more[:step] = sums[:step]
+        sums, more, step = more, np.empty_like(terms) if sums is terms else sums, 2 * step
+    return sums
 
 
 def curve_of(histogram: Histograms) -> Curve:
@@ -98,17 +118,16 @@ def curve_of(histogram: Histograms) -> Curve:
     >>> roc_area(curve_of(scores)).value
     array([1.])
     """
-    positives = totals_by(histogram.offsets, histogram.marked)
     return Curve(
         starts=histogram.offsets[:-1],
         rows=histogram.rows,
         scores=histogram.keys,
         positive=histogram.marked,
-        negative=histogram.counts - histogram.marked,
+        negative=histogram.unmarked,
         positive_below=histogram.marked_below,
-        negative_below=histogram.below - histogram.marked_below,
-        positives=positives,
-        negatives=histogram.totals - positives,
+        negative_below=histogram.unmarked_below,
+        positives=histogram.marked_totals,
+        negatives=histogram.totals - histogram.marked_totals,
         exact=histogram.exact,
     )
 
@@ -135,10 +154,11 @@ def roc_area(curve: Curve) -> Estimate:
     p, n = curve.positives.astype(np.float64), curve.negatives.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = twice / (2 * p * n)
-        outranked = (curve.negative_below + curve.negative / 2) / n[curve.rows]
-        outranking = (p[curve.rows] - curve.positive_below - curve.positive / 2) / p[curve.rows]
-        of_positives = curve.sums(curve.positive * (outranked - area[curve.rows]) ** 2) / (p - 1)
-        of_negatives = curve.sums(curve.negative * (outranking - area[curve.rows]) ** 2) / (n - 1)
+        areas = curve.of_row(area)
+        outranked = (curve.negative_below + curve.negative / 2) / curve.of_row(n)
+        outranking = (curve.top - curve.positive / 2) / curve.of_row(p)
+        of_positives = curve.sums(curve.positive * (outranked - areas) ** 2) / (p - 1)
+        of_negatives = curve.sums(curve.negative * (outranking - areas) ** 2) / (n - 1)
         error = np.sqrt(of_positives / p + of_negatives / n)
         return Estimate(area, np.where(curve.exact, 0.0, tied / (2 * p * n)), error)
 
@@ -157,7 +177,8 @@ def average_precision(curve: Curve) -> Estimate:
     Bias: a positive counts itself. Of the others at or above it (T - 1) / (D - 1) are positive: about (1 - T / D) / D
     less.
     """
-    t, f, top, depth, precision = curve.positive, curve.negative, curve.top, curve.depth, curve.precision
+    t, f = curve.positive.astype(np.float64), curve.negative.astype(np.float64)
+    top, depth, precision = curve.top, curve.depth, curve.precision
     p = curve.positives.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = curve.sums(t * precision) / p

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from sli.calendar.interval import END
 from sli.config.model import Config
 from sli.engine.connection import within_memory
@@ -81,6 +83,8 @@ def _changes(work: Work, known: Known, rolled_up: SlisAndWindows, reached: int) 
     else:
         extent, sizes = plan.published, _sizes(work, known)
     stretches = stretches_of(config, rolled_up, SliceCounts.of(known.audit_days), sizes)
+    # What the days before took is free, but still held.
+    pa.default_memory_pool().release_unused()
     # A few results are rolled up sooner than a cluster starts.
     here = config.dask == "in-process" or len(stretches) < 2
     backfill = plan.request.backfill

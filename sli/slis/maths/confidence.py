@@ -43,7 +43,10 @@ def student(level: float, freedom: npt.ArrayLike) -> Floats:
     from scipy.special import stdtrit
 
     v = np.asarray(freedom, dtype=np.float64)
-    return np.asarray(stdtrit(np.where(v < 1, np.nan, v), (1 + level) / 2), dtype=np.float64)
+    # Many windows have as many pairs as another one.
+    different, at = np.unique(v, return_inverse=True)
+    factors = stdtrit(np.where(different < 1, np.nan, different), (1 + level) / 2)
+    return np.asarray(factors, dtype=np.float64)[at.reshape(v.shape)]
 
 
 def wilson(part: npt.ArrayLike, whole: npt.ArrayLike, level: float) -> tuple[Floats, Floats]:

@@ -178,21 +178,30 @@ def average_precision(curve: Curve) -> Estimate:
     less.
     """
     t, f = curve.positive.astype(np.float64), curve.negative.astype(np.float64)
-    top, depth, precision = curve.top, curve.depth, curve.precision
+    depth, precision = curve.depth, curve.precision
     p = curve.positives.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = curve.sums(t * precision) / p
         error = _error_of_area(curve, value, precision, t)
         bound = np.zeros(len(value))
-        if not curve.exact.all():
-            most = curve.sums(np.where(t > 0, t * top / (depth - f), 0.0)) / p
-            before = depth - t
-            trapezoid = ((top - t + 1) / (before + 1) + precision) / 2
-            integral = 1 - np.where(before > 0, (depth - top) / np.maximum(t, 1) * np.log1p(t / before), 0.0)
-            least = curve.sums(np.where(t > 0, t * np.maximum(trapezoid, integral), 0.0)) / p
-            bound = np.where(curve.exact, 0.0, np.maximum(most - value, value - least))
         bias = curve.sums(t * (1 - precision) / depth) / p
+        if not curve.exact.all():
+            least, most = (sums / p for sums in _bounds_of_precisions(curve, t, f))
+            bound = np.where(curve.exact, 0.0, np.maximum(most - value, value - least))
     return Estimate(value, bound, error, bias)
+
+
+def _bounds_of_precisions(curve: Curve, t: Floats, f: Floats) -> tuple[Floats, Floats]:
+    """The least and the greatest sum of the precisions of all positives, where scores are rounded."""
+    at = np.flatnonzero((t > 0) & ~curve.of_row(curve.exact))
+    rows = curve.rows[at]
+    t, top, depth, precision = (x[at] for x in (t, curve.top, curve.depth, curve.precision))
+    most = t * top / (depth - f[at])
+    before = depth - t
+    trapezoid = ((top - t + 1) / (before + 1) + precision) / 2
+    integral = 1 - np.where(before > 0, (depth - top) / t * np.log1p(t / before), 0.0)
+    least = t * np.maximum(trapezoid, integral)
+    return sums_by(rows, least, len(curve.exact)), sums_by(rows, most, len(curve.exact))
 
 
 def _error_of_area(curve: Curve, value: Floats, own: Floats, weight: Floats | Integers) -> Floats:
@@ -202,7 +211,7 @@ def _error_of_area(curve: Curve, value: Floats, own: Floats, weight: Floats | In
     """
     t, f = curve.positive, curve.negative
     gained, lost = curve.running(weight / curve.depth), curve.running(weight * curve.precision / curve.depth)
-    hit = own + gained - value[curve.rows] - lost
+    hit = own + gained - curve.of_row(value) - lost
     error = np.sqrt(curve.sums(t * hit**2 + f * lost**2)) / curve.positives.astype(np.float64)
     # If all pairs are positive, the value cannot vary with the scores and says nothing about negatives to come.
     return np.where(curve.negatives > 0, error, np.nan)

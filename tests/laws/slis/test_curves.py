@@ -1,5 +1,6 @@
 """Laws of curves: what is read from histograms equals scikit-learn where exact and lies within its bound where not."""
 
+import itertools
 import math
 
 import numpy as np
@@ -236,3 +237,20 @@ def test_the_error_of_average_precision_is_that_of_its_derivatives_by_the_pairs_
         up, down = (average_precision_score(y, s, sample_weight=w) for w in weights)
         slopes.append((up - down) / (2 * step))
     assert curves.average_precision(curve(pairs)).error[0] == pytest.approx(math.hypot(*slopes), abs=1e-6)
+
+
+def test_the_running_sums_of_a_row_have_the_same_bits_long_or_short_and_in_any_company(monkeypatch):
+    random = np.random.default_rng(3)
+    sizes = [3, 0, 1500, 1024, 1023, 7, 40_000, 1, 2, 900]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    counts = random.integers(1, 9, offsets[-1])
+    keys = np.concatenate([np.sort(random.random(size)) for size in sizes])
+    terms = random.random(offsets[-1]) ** 20
+    together = curves.curve_of(Histograms(offsets, keys, counts, counts // 2, np.full(len(sizes), True)))
+    sums = together.running(terms)
+    for first, last in itertools.pairwise(offsets):
+        row = keys[first:last], counts[first:last], counts[first:last] // 2
+        alone = curves.curve_of(Histograms(np.array([0, last - first]), *row, np.array([True])))
+        assert alone.running(terms[first:last]).tobytes() == sums[first:last].tobytes()
+    monkeypatch.setattr(curves, "LONG", 1 << 30)
+    assert together.running(terms).tobytes() == sums.tobytes()

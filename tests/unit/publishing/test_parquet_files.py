@@ -53,6 +53,15 @@ def test_every_partition_has_its_rows_in_their_order_and_comes_once(
         assert all(len(some) <= most or len({row[:2] for row in rows_of(some)}) == 1 for some in sorted_tables)
 
 
+def test_small_pieces_are_put_together_and_large_ones_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table([("hour", day, at) for at in range(4) for day in DAYS for _ in range(100)], chunk=5000)
+    for piece_bytes, pieces in ((parquet_files.PIECE_BYTES, 1), (0, 4 * len(DAYS))):
+        monkeypatch.setattr(parquet_files, "PIECE_BYTES", piece_bytes)
+        (sorted_rows,) = in_order_of_partitions(rows, BY)
+        assert sorted_rows.column("value").num_chunks == pieces
+        assert [row[1] for row in rows_of(sorted_rows)] == [day for day in DAYS for _ in range(400)]
+
+
 def test_a_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
     def rows() -> Iterator[pa.Table]:
         yield table([("hour", day, 1) for day in DAYS])

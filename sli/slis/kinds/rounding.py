@@ -18,7 +18,7 @@ UNUSED = 53 - BITS
 
 
 def rounded(values: Floats, spread: Spread = "real") -> Floats:
-    """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971): the same bits as `rounded_sql`."""
+    """Values rounded to BITS significant bits (Veltkamp's splitting; Dekker 1971)."""
     with np.errstate(over="ignore", invalid="ignore"):
         if spread == "probability":
             return np.where(values < 0.5, _significant(values), 1.0 - _significant(1.0 - values))
@@ -28,18 +28,6 @@ def rounded(values: Floats, spread: Spread = "real") -> Floats:
 def _significant(values: Floats) -> Floats:
     scaled = values * SPLIT
     return scaled - (scaled - values)
-
-
-def rounded_sql(value: str, spread: Spread) -> str:
-    """SQL twin of `rounded`."""
-
-    def significant(x: str) -> str:
-        return f"(({x}) * {SPLIT!r}::DOUBLE - (({x}) * {SPLIT!r}::DOUBLE - ({x})))"
-
-    if spread == "probability":
-        upper = f"1.0::DOUBLE - {significant(f'1.0::DOUBLE - {value}')}"
-        return f"(CASE WHEN {value} < 0.5 THEN {significant(value)} ELSE {upper} END)"
-    return f"(CASE WHEN abs({value}) > {ROUNDABLE!r} THEN {value} ELSE {significant(value)} END)"
 
 
 def codes_of(values: Floats, spread: Spread) -> Integers | None:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Looking for plugins of pydantic means reading what each installed package says of itself.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
     # What imports make stays: looking through it for garbage again and again takes a tenth of a short command.
-    gc.set_threshold(100_000)
+    gc.set_threshold(1_000_000)
     given = sys.argv[1:] if arguments is None else [*arguments]
     # `init` and `demo` lack the options of the others.
     options = argparse.Namespace(began=time.monotonic(), json="--json" in given, no_code=False)

@@ -37,15 +37,16 @@ from sli.reading.figures import (
     slice_name,
     window_name,
 )
-from sli.runs.backfill import BackfillOutcome, BackfillPlan
-from sli.runs.outcome import Outcome
-from sli.runs.preview import Kept
 from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.catalogue.drift import P_VALUES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sli.runs.backfill import BackfillOutcome, BackfillPlan
+    from sli.runs.outcome import Outcome
+    from sli.runs.preview import Kept
 
 SHOWN = 8
 """Examples printed, and windows named, of many."""

@@ -23,7 +23,7 @@ from sli.engine.storage import filesystem
 from sli.errors import StoreError
 from sli.publishing.delta_tables import table_errors
 from sli.publishing.parquet_files import Files, NewFile, Written
-from sli.publishing.tile_rows import MERGED
+from sli.publishing.tile_rows import MERGED, Slices
 from sli.publishing.transaction import with_columns
 from sli.rollup.results import encode
 from sli.schemas import TILES
@@ -127,12 +127,12 @@ class Computed:
             Written(place, schema, files), pa.concat_tables([schema.empty_table(), *(b.few for b in built)])
         )
 
-    def rows(self, days: Collection[str]) -> pa.Table:
-        """The rows of some local days. Raises StoreError."""
-        few = self.few.filter(pc.field("day").isin(pa.array(sorted(days), pa.string())))
+    def rows(self, days: Collection[str], slices: Slices) -> pa.Table:
+        """The rows of some local days and slices. Raises StoreError."""
+        few = self.few.filter(pc.field("day").isin(pa.array(sorted(days), pa.string())) & slices.condition)
         names = self.written.schema.names
         with table_errors(self.written.place.folder, "read"):
-            return pa.concat_tables([self.written.rows(days, names, pc.scalar(True)).select(names), few])
+            return pa.concat_tables([self.written.rows(days, names, slices.condition).select(names), few])
 
     def __len__(self) -> int:
         return len(self.few) + sum(file.rows for file in self.written.files)

@@ -140,7 +140,7 @@ def _built(task: Task, spec: Spec, losing: pa.Table, writer: TileWriter) -> Buil
 def _stored_outline(work: Work, known: Known, task_set: TaskSet) -> pa.Table:
     """The outline of the stored tiles of the days that some tasks reach."""
     days = _days_in(known.tiles, _reached(task_set))
-    parts = (outline(work.hours_of(known.plan, set(some)), work.config.states) for some in work.together(days, {}))
+    parts = (outline(work.hours_of(known.plan, set(some)), work.config.states) for some, _ in work.together(days, {}))
     return pa.concat_tables([TILES.empty_table(), *parts], promote_options="permissive")
 
 

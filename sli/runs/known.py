@@ -5,6 +5,7 @@ Limit: of the stored tiles those are in memory that a stage needs, until windows
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,12 +115,15 @@ class Work:
         start = self.config.zone.midnight(date.fromisoformat(day))
         return Interval(start - DAY, start + 2 * DAY)
 
-    def together(self, days: Iterable[str], more: Mapping[str, int]) -> Iterator[list[str]]:
-        """The days in order, some at a time: their stored tiles, and `more` bytes in files, are in memory together."""
+    def together(self, days: Iterable[str], more: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+        """The days in order, some at a time, whose tiles are in memory together; one that is too large in some parts.
+
+        `more` bytes of each day are in files besides the stored ones. Gives days and in how many parts they are taken.
+        """
         files, ordered = self.transaction.files("tiles"), sorted(days)
         weights = np.array([sum(files.get((day,), {}).values()) + more.get(day, 0) for day in ordered])
         for first, last in stretches(weights, FILE_BYTES):
-            yield ordered[first:last]
+            yield ordered[first:last], max(1, math.ceil(weights[first:last].sum() / FILE_BYTES))
 
     def take_over_tiles(self, built: BuiltTiles) -> None:
         """Take over the files that a task wrote its tiles to, as `take_over`."""

@@ -22,11 +22,12 @@ from sli.rollup.days import days_schema, updated_days
 from sli.rollup.results import newest_hour
 from sli.runs.built import by_slice_sets
 from sli.runs.known import Known, Work, of_pairs
+from sli.runs.stretches import SliceCounts
 from sli.schemas import DAYS, TILES
 from sli.slis.states import with_states
 
 DayTiles = tuple[Collection[str], pa.Table]
-"""Some local days, and all of their hour tiles."""
+"""Some local days and their hour tiles, or a part of the tiles of one that is large."""
 
 
 def computed_on_disk(work: Work, known: Known) -> Known:
@@ -45,16 +46,20 @@ def computed_on_disk(work: Work, known: Known) -> Known:
 
 
 def _merged_days(work: Work, known: Known) -> Iterator[DayTiles]:
-    """The tiles of the days touched, some days at a time: stored ones with the computed ones in their place."""
+    """The tiles of the days touched, some at a time: stored ones with the computed ones in their place."""
     stored, states = work.stored(known.plan, "tiles"), work.config.states
     audit = known.tiles.filter(~of_pairs())
     sizes = sum((merge.computed.sizes for merge in known.computed), Counter[str]())
-    for days in work.together(known.touched, sizes):
-        rows = stored.rows([("day", "in", days)], only=of_pairs())
-        for merge in known.computed:
-            rows = merge.merged(rows, merge.computed.rows(days))
-        of_days = audit.filter(pc.field("day").isin(pa.array(days, pa.string())))
-        yield days, with_states(pa.concat_tables([rows, of_days], promote_options="permissive"), states)
+    for days, parts in work.together(known.touched, sizes):
+        in_days = pc.field("day").isin(pa.array(days, pa.string()))
+        of_days = audit.filter(in_days)
+        tiles = known.tiles.filter(in_days & of_pairs())
+        for slices in SliceCounts.of(tiles).cut(parts, {}) if parts > 1 else [EVERY_SLICE]:
+            rows = stored.rows([("day", "in", days)], only=of_pairs() & slices.condition)
+            for merge in known.computed:
+                rows = merge.merged(rows, merge.computed.rows(days, slices))
+            yield days, with_states(pa.concat_tables([rows, of_days], promote_options="permissive"), states)
+            of_days = of_days.slice(0, 0)
     if known.plan.from_scratch and not known.touched:
         yield (), with_states(TILES.empty_table(), states)
 
@@ -78,7 +83,7 @@ def put_on_disk(
 ) -> Known:
     """What is known once hour tiles, and the day tiles merged from them, are on disk.
 
-    `parts` have all tiles of the days `touched`, the days in order; they are read while they are written. With `hours`
+    `parts` have all tiles of the days `touched`, in their order; they are read while they are written. With `hours`
     they are on disk already. Raises what `parts` raise, duckdb.OutOfMemoryException and StoreError.
     """
     config, plan, transaction = work.config, known.plan, work.transaction

@@ -139,7 +139,7 @@ def in_files(monkeypatch: pytest.MonkeyPatch) -> list[BuiltTiles]:
     real = Work.take_over_tiles
     monkeypatch.setattr(Work, "take_over_tiles", lambda work, tiles: built.append(tiles) or real(work, tiles))
     monkeypatch.setattr(hour_tiles, "FEW_BYTES", -1)
-    monkeypatch.setattr(known, "FILE_BYTES", 1)
+    monkeypatch.setattr(known, "FILE_BYTES", 400)
     return built
 
 

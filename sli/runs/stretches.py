@@ -15,17 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sli.calendar.duration import DAY
 from sli.calendar.grain import Grain
 from sli.calendar.interval import Instants
 from sli.config.model import Config
 from sli.publishing.parquet_files import Partition
 from sli.publishing.tile_rows import EVERY_SLICE, Slices
-from sli.rollup.evaluate import states_of, stretches
+from sli.rollup.evaluate import stretches
 from sli.slices import SliceBy
 from sli.slis import Sli
-from sli.slis.kinds.lists import ListState
-from sli.slis.states import Floats, Integers, integers
+from sli.slis.states import Integers
 
 RESULT_BYTES = 1000
 """About how many bytes a result takes while it is rolled up and compared."""
@@ -33,8 +31,6 @@ SHARE = 8
 """The results of a stretch may take 1 / SHARE of a task's memory."""
 MOST = 200_000
 """A stretch has at most about so many results: some seconds of work."""
-ELEMENTS = 100
-"""So many elements of lists count as much as a result."""
 
 Windows = tuple[Grain, Instants, Instants]
 """The starts and ends of windows of a grain."""
@@ -79,8 +75,6 @@ class SliceCounts:
     starts: Instants
     """The start of each day tile, in order."""
     slices: Mapping[tuple[str, str], int]
-    predictions: float = 0.0
-    """How many predictions a slice has on a day on average."""
 
     @staticmethod
     def of(days: pa.Table) -> SliceCounts:
@@ -89,8 +83,7 @@ class SliceCounts:
         counted = tiles.group_by(["slice_by", "slice"]).aggregate([([], "count_all")])
         columns = (counted.column(name).to_pylist() for name in ("slice_by", "slice", "count_all"))
         slices = {(str(by), str(text)): int(count or 0) for by, text, count in zip(*columns, strict=True)}
-        starts = np.sort(tiles.column("start").cast(pa.int64()).to_numpy())
-        return SliceCounts(starts, slices, float(np.mean(integers(tiles.column("predictions")))) if len(tiles) else 0.0)
+        return SliceCounts(np.sort(tiles.column("start").cast(pa.int64()).to_numpy()), slices)
 
     def most_rows(self, starts: Instants, ends: Instants) -> Integers:
         """At most how many slices each window has."""
@@ -128,7 +121,7 @@ def stretches_of(
         for grain, starts, ends in of_group:
             if len(starts):
                 windows.setdefault(grain.name, []).append((number, (grain, starts, ends)))
-                rows = (counts.most_rows(starts, ends) * _weight(slis, counts, ends - starts)).astype(np.int64)
+                rows = counts.most_rows(starts, ends) * len(slis)
                 for day, count in zip(_days(config, ends).tolist(), rows.tolist(), strict=True):
                     weights[grain.name, day] += count
     partitions = sorted(weights)
@@ -139,15 +132,6 @@ def stretches_of(
         parts = math.ceil(weights[partitions[begin]] / most) if end - begin == 1 else 1
         found += [Stretch(days, slices) for slices in (counts.cut(parts, config.caps) if parts > 1 else [EVERY_SLICE])]
     return found
-
-
-def _weight(slis: Sequence[Sli], counts: SliceCounts, lengths: Integers) -> Floats:
-    """As how many results those of a slice count, in windows of these lengths."""
-    predictions, elements = counts.predictions * (lengths / DAY), np.zeros(len(lengths))
-    for state in states_of(slis).values():
-        if isinstance(state, ListState):
-            elements += np.minimum(predictions, state.most_elements)
-    return len(slis) + elements / ELEMENTS
 
 
 def _with_windows(

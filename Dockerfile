@@ -6,7 +6,7 @@ COPY configs/constraints.txt .
 COPY pyproject.toml README.md LICENSE ./
 COPY sli sli
 COPY flows flows
-RUN pip install --no-cache-dir --constraint constraints.txt '.[prefect]'
+RUN pip install --no-cache-dir --constraint constraints.txt '.[postgres,prefect,serve]'
 COPY configs configs
 COPY prefect.yaml .
 

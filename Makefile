@@ -22,7 +22,7 @@ demo: install
 # Some tests need programs that no Python package has. Debian's are installed where that can be done without a question;
 # its rule for new services is answered with "no" meanwhile, so that none is started.
 BROWSER = $(shell command -v chromium chromium-browser google-chrome | head -1)
-MISSING = $(if $(BROWSER),,chromium) $(shell for name in prometheus prometheus-node-exporter; do command -v $$name > /dev/null || echo $$name; done)
+MISSING = $(if $(BROWSER),,chromium) $(shell for name in prometheus prometheus-node-exporter; do command -v $$name > /dev/null || echo $$name; done) $(if $(shell command -v psql),,postgresql-client)
 POLICY := /usr/sbin/policy-rc.d
 
 programs:
@@ -63,7 +63,7 @@ dist: install
 
 # What the image of docker-compose.yml installs, to the version.
 lock: install
-	$(BIN)/pip install --quiet --dry-run --ignore-installed --report .lock.json '.[prefect]'
+	$(BIN)/pip install --quiet --dry-run --ignore-installed --report .lock.json '.[postgres,prefect,serve]'
 	$(BIN)/python -c "import json; print(*sorted(f'{i[\"metadata\"][\"name\"]}=={i[\"metadata\"][\"version\"]}' \
 	  for i in json.load(open('.lock.json'))['install'] if i['metadata']['name'] != 'sli-recompute'), sep='\n')" > configs/constraints.txt
 	rm .lock.json

@@ -74,6 +74,17 @@ def bits(value: Any) -> Any:
     return value
 
 
+class DatabaseAt(Database):
+    """One that is there already."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+
 @contextmanager
 def database_of(server: servers.Postgres, options: str = "") -> Iterator[Database]:
     """A new database, dropped at the end."""

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOTENV = {
     "POSTGRES_PASSWORD": "not-a-secret",
+    "RESULTS_WRITER_PASSWORD": "writes-results",
+    "RESULTS_READER_PASSWORD": "reads-results",
+    "GRAFANA_ADMIN_PASSWORD": "sees-dashboards",
     "AWS_ACCESS_KEY_ID": servers.KEYS["AWS_ACCESS_KEY_ID"],
     "AWS_SECRET_ACCESS_KEY": servers.KEYS["AWS_SECRET_ACCESS_KEY"],
 }
@@ -69,11 +72,13 @@ class Stack:
     def here(self, text: str) -> str:
         """A text of the compose file with this machine's addresses, ports and folders."""
         text = re.sub(r"(?<=[/@])(s3|postgres|prefect-server|dask-scheduler)(?=:\d)", "127.0.0.1", text)
+        # The page shares the network of the host, where the scheduler's dashboard is not.
+        text = re.sub(r"(?<=:)8787(?=/healthz)|^8787$", str(self.ports["page"]), text)
         text = text.replace("0.0.0.0", "127.0.0.1").replace("/app", str(ROOT))
         return re.sub(r"\b(4200|5432|8080|8333|8786|8787|8789)\b", lambda found: str(self.ports[found[1]]), text)
 
     def command(self, service: str) -> list[str]:
-        return [self.here(each) for each in COMPOSE["services"][service]["command"]]
+        return [self.here(interpolated(each, DOTENV)) for each in COMPOSE["services"][service]["command"]]
 
     def environment(self, service: str) -> dict[str, str]:
         """What the image and the service set, and nothing else of ours but where programs and homes are."""
@@ -83,7 +88,7 @@ class Stack:
         env = {name: self.here(interpolated(str(value), DOTENV)) for name, value in given.items()}
         env = {**image_environment(), **env}
         env = {name: value.replace("/var/lib/prefect", str(home)) for name, value in env.items()}
-        return {"PATH": f"{servers.BIN}:{os.environ['PATH']}", "HOME": str(home), **env}
+        return {"PATH": f"{servers.BIN}:{os.environ['PATH']}", "HOME": str(home), "PYTHONPATH": str(ROOT), **env}
 
     def log(self, service: str) -> str:
         return (self.folder / f"{service}.log").read_text()
@@ -106,6 +111,19 @@ class Stack:
                     assert time.monotonic() < deadline, f"{service} is not healthy:\n{log.read_text()[-3000:]}"
                     time.sleep(1)
             yield child
+
+    def once(self, service: str) -> None:
+        """Run a service that ends; what it prints is its log."""
+        done = subprocess.run(
+            self.command(service),
+            env=self.environment(service),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (self.folder / f"{service}.log").write_text(done.stdout)
 
     def start(self, deployment: str, job: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> str:
         """Create a run of a deployment through Prefect's API; its id. `env` is added to what the worker gives it."""
@@ -146,21 +164,20 @@ class Stack:
 
 @contextmanager
 def running_stack(folder: Path, server: int | None = None) -> Iterator[Stack]:
-    """All services of the compose file, in the order of their dependencies; the deployments are made.
+    """The services of the compose file in the order of their dependencies; the deployments are made.
 
-    Where the port of a Prefect `server` is given, it stands for that of the file, its database and the Dask cluster,
-    which take five times as long as all others.
+    Not Grafana and Prometheus, which no Python package has.
+
+    Where the port of a Prefect `server` is given, it stands for that of the file and the Dask cluster, which take five
+    times as long as all others.
     """
-    numbers = ["4200", "8080", "8333", "8786", "8787"]
+    numbers = ["4200", "8080", "8333", "8786", "8787", "page"]
     with ExitStack() as stack:
         ports = dict(zip(numbers, servers.free_ports(len(numbers)), strict=True))
-        if server is None:
-            ports["5432"] = stack.enter_context(
-                servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect")
-            ).port
-        else:
-            ports |= {"4200": server, "5432": 0}
-        made = Stack(folder, ports | {"8789": 0})
+        database = stack.enter_context(servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect"))
+        ports |= {"5432": database.port, "8789": 0} | ({} if server is None else {"4200": server})
+        made = Stack(folder, ports)
+        made.once("results")
         s3 = [*made.command("s3"), *servers.s3_places(folder / "objects")]
         env = made.environment("s3")
         child = stack.enter_context(servers.process([str(servers.BIN / "weed"), *s3], folder / "s3.log", env))
@@ -170,15 +187,7 @@ def running_stack(folder: Path, server: int | None = None) -> Iterator[Stack]:
             stack.enter_context(made.running("dask-scheduler"))
             for number in range(COMPOSE["services"]["dask-worker"]["deploy"]["replicas"]):
                 stack.enter_context(made.running("dask-worker", 2 + number))
-        done = subprocess.run(
-            made.command("deploy"),
-            env=made.environment("deploy"),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        (folder / "deploy.log").write_text(done.stdout)
+        made.once("deploy")
         stack.enter_context(made.running("worker"))
+        stack.enter_context(made.running("page"))
         yield made

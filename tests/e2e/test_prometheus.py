@@ -263,6 +263,7 @@ def test_a_breach_that_labels_may_mend_is_another_alert_than_one_that_stays(rule
 def test_the_stack_has_the_rules_of_its_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     configs = Path(__file__).parents[2] / "configs"
     monkeypatch.setenv("DASK_SCHEDULER", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("RESULTS_URL", "postgresql://postgres:5432/results")
     assert main(["export", "rules", str(configs / "stack.yaml"), "-o", str(tmp_path / "rules.yml")]) == 0
     assert (tmp_path / "rules.yml").read_text() == (configs / "prometheus/rules.yml").read_text()
     subprocess.run(["promtool", "check", "config", str(configs / "prometheus/prometheus.yml")], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,13 +17,18 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import servers
 import yaml
-from stack import COMPOSE, ROOT, Stack, interpolated
+from databases import DatabaseAt
+from grafana import Board
+from stack import COMPOSE, DOTENV, ROOT, Stack, interpolated
 
 import sli
+from sli.command.cli import main
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.storage import filesystem
@@ -81,9 +87,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def config(stack: Stack) -> Config:
     """The config of the stack, read where its services' addresses are known."""
+    env = stack.environment("worker")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DASK_SCHEDULER", stack.scheduler)
-        return load_config(stack.environment("worker")["SLI_CONFIG"])
+        for name in ("DASK_SCHEDULER", "RESULTS_URL"):
+            patch.setenv(name, env[name])
+        return load_config(env["SLI_CONFIG"])
 
 
 @pytest.fixture(autouse=True)
@@ -274,6 +282,25 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
 
 
 @pytest.mark.soak
+def test_the_results_are_in_postgres_where_grafana_reads_them_and_in_the_live_page(
+    stack: Stack, config: Config
+) -> None:
+    writer = stack.environment("worker")["RESULTS_URL"]
+    assert DatabaseAt(writer).check(config) > 100
+    reader = writer.replace("sli_writer:writes-results", "sli_reader:reads-results")
+    board = Board(ROOT / "configs/grafana/dashboards/sli.json", reader)
+    variables = board.chosen()
+    assert variables["model"] == "flights-late15"
+    for _, target in board.targets():
+        board.rows(target["rawSql"], variables)
+    with pytest.raises(psycopg.Error, match=r"read-only|permission denied"):
+        DatabaseAt(reader).execute("DELETE FROM sli.results")
+    page = f"http://127.0.0.1:{stack.ports['page']}"
+    assert "flights-late15" in httpx.get(page, follow_redirects=True, timeout=60).raise_for_status().text
+    assert "sli_value_ratio{" in httpx.get(f"{page}/metrics", timeout=60).raise_for_status().text
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("deployment", "job", "env", "parts"),
     [
@@ -320,6 +347,48 @@ def test_events_tell_of_publications_breaches_and_bad_input(stack: Stack) -> Non
     assert breached["payload"]["objective"] == ">= 0.4"
 
 
+@pytest.mark.skipif(shutil.which("psql") is None, reason="no psql found (Debian: apt-get install postgresql-client)")
+def test_the_database_of_the_results_is_made_once_and_its_users_may_do_nothing_else(tmp_path: Path) -> None:
+    with servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect") as server:
+        ports = dict.fromkeys(("4200", "8080", "8333", "8786", "8787", "page"), 0) | {"5432": server.port}
+        stack = Stack(tmp_path, ports)
+        stack.once("results")
+        writer = DatabaseAt(stack.environment("worker")["RESULTS_URL"])
+        writer.execute("CREATE TABLE sli.kept ()")
+        stack.once("results")
+        assert writer.execute("SELECT count(*) FROM sli.kept") == [(0,)]
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            DatabaseAt(writer.url.replace("/results", "/prefect")).execute("SELECT 1")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            writer.execute("CREATE SCHEMA other")
+        reader = DatabaseAt(writer.url.replace("sli_writer:writes-results", "sli_reader:reads-results"))
+        assert reader.execute("SELECT count(*) FROM sli.kept") == [(0,)]
+        log = (server.folder / "postgres.log").read_text()
+        assert "writes-results" not in log + (tmp_path / "results.log").read_text()
+
+
+def test_grafana_of_the_stack_has_the_dashboard_of_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**servers.KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "DASK_SCHEDULER": "tcp://127.0.0.1:1"}
+    for name, value in {**environment, "RESULTS_URL": "postgresql://sli_writer@postgres:5432/results"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["export", "grafana", str(ROOT / "configs/stack.yaml"), "--folder", str(tmp_path)]) == 0
+    ours = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.*")}
+    kept = ROOT / "configs/grafana"
+    assert {path.relative_to(kept): path.read_text() for path in kept.rglob("*.*")} == ours
+
+
+@pytest.mark.parametrize("service", sorted(COMPOSE["services"]))
+def test_every_service_has_a_version_listens_on_loopback_and_mounts_what_is_there(service: str) -> None:
+    found = COMPOSE["services"][service]
+    assert found["image"] == "sli" or re.search(r":v?\d", found["image"])
+    assert all(port.startswith("127.0.0.1:") for port in found.get("ports", ()))
+    if found.get("network_mode") == "host":
+        assert service == "page" or "--web.listen-address=127.0.0.1:9090" in found["command"]
+    for volume in found.get("volumes", ()):
+        source = volume.split(":")[0]
+        assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
+
+
 def test_the_compose_file_keeps_to_the_specification() -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     found = subprocess.run([*check, str(ROOT / "docker-compose.yml")], capture_output=True, text=True)
@@ -347,4 +416,4 @@ def test_the_compose_file_has_no_secret_and_the_example_names_all_it_asks_for() 
 @pytest.mark.parametrize("service", sorted(COMPOSE["services"]))
 def test_every_service_that_keeps_running_has_a_health_check(service: str) -> None:
     found = COMPOSE["services"][service]
-    assert ("healthcheck" in found) == (service != "deploy")
+    assert ("healthcheck" in found) == (found["restart"] != "no")

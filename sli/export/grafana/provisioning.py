@@ -16,7 +16,7 @@ import yaml
 from sli.calendar.interval import iso
 from sli.config.model import Config
 from sli.config.postgres_section import PostgresSink
-from sli.errors import ConfigError
+from sli.errors import ConfigError, StoreError
 from sli.export.grafana.dashboard import UID, dashboard
 from sli.export.grafana.panels import DATASOURCE
 from sli.publishing.store import Store
@@ -32,7 +32,7 @@ NOTE = "# Written by `sli export grafana`: changes here are lost.\n"
 
 
 def files(config: Config, sink: PostgresSink, now: int) -> dict[str, str]:
-    """What to write, by path below a folder. `now` is the present instant. Raises ConfigError, StoreError."""
+    """What to write, by path below a folder. `now` is the present instant. Raises ConfigError."""
     since, until = _shown(config, now)
     board = dashboard(sink.schema_name, config.timezone, since, until)
     return {
@@ -62,7 +62,11 @@ def write(folder: Path, contents: dict[str, str]) -> list[Path]:
 
 def _shown(config: Config, now: int) -> tuple[str, str]:
     """From when to when the dashboard opens: the last days, of a store whose results are older the days that it has."""
-    published = Store(config.store, config.storage).published()
+    try:
+        published = Store(config.store, config.storage).published()
+    except StoreError:
+        # The dashboard may be made where the store cannot be reached.
+        published = None
     if published is None or published.newest > now - SHOWN:
         return f"now-{SHOWN // 86_400_000_000}d", "now"
     return iso(published.newest - SHOWN), iso(published.newest)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.engine.ahead import computed_ahead
+from sli.planning.plan import Plan
 from sli.publishing.conflicts import new_conflicts
 from sli.publishing.delta_tables import without_dictionaries
 from sli.publishing.parquet_files import Written
@@ -86,14 +87,44 @@ def put_on_disk(
     `parts` have all tiles of the days `touched`, in their order; they are read while they are written. With `hours`
     they are on disk already. Raises what `parts` raise, duckdb.OutOfMemoryException and StoreError.
     """
-    config, plan, transaction = work.config, known.plan, work.transaction
-    written = [] if hours is None else [hours]
-    audited = [DAYS.empty_table()]
+    config, plan = work.config, known.plan
     stored = work.stored(plan, "days")
     on_others = ~pc.field("day").isin(pa.array(sorted(touched), pa.string()))
+    days, audited = None, DAYS.empty_table()
+    if touched or plan.from_scratch:
+        hours, days, audited = _written(work, plan, parts, on_others, hours)
+    of_hours = TileRows(stored=work.stored(plan, "tiles"), written=hours, replaced=frozenset(touched))
+    of_days = TileRows(stored=stored, written=days, replaced=frozenset(day[:7] for day in touched))
+    before = stored.rows(columns=DAYS.names)
+    audit_days = pa.concat_tables([before.filter(on_others), audited], promote_options="permissive")
+    # The newest hour may lie before the published one if predictions were removed.
+    last = pc.max(audit_days.filter(pc.field("span") == "tile").column("day")).as_py()
+    newest = newest_hour(config.since_instant, config.zone, of_hours.rows({last} if last else set(), {}, EVERY_SLICE))
+    conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, audit_days, touched)
+    return replace(
+        known,
+        outcome=replace(known.outcome, conflicts=conflicts),
+        tiles=TILES.empty_table(),
+        touched=set(touched),
+        hours=of_hours,
+        days=of_days,
+        audit_days=audit_days,
+        newest=newest,
+    )
+
+
+def _written(
+    work: Work, plan: Plan, parts: Iterable[DayTiles], on_others: pc.Expression, hours: Written | None
+) -> tuple[Written | None, Written, pa.Table]:
+    """The files of hours, those of days, and the rows of these days without their states.
+
+    `on_others`: that a row lies on a day of which no part has tiles.
+    """
+    config, transaction = work.config, work.transaction
+    written, audited = [] if hours is None else [hours], [DAYS.empty_table()]
 
     def kept(months: list[str]) -> pa.Table:
-        return stored.rows([("month", "in", months)], only=on_others)
+        return work.stored(plan, "days").rows([("month", "in", months)], only=on_others)
 
     def hours_written() -> Iterator[DayTiles]:
         for days, tiles in parts:
@@ -106,27 +137,5 @@ def put_on_disk(
         audited.append(rows.select(DAYS.names).filter(~on_others))
         return rows
 
-    days: Written | None = None
-    if touched or plan.from_scratch:
-        days = transaction.stage("days", map(told, updated_days(config, kept, hours_written())), days_schema(config))
-    before = stored.rows(columns=DAYS.names)
-    audit_days = pa.concat_tables([before.filter(on_others), *audited], promote_options="permissive")
-    of_hours = TileRows(
-        stored=work.stored(plan, "tiles"),
-        written=joined(written) if written else None,
-        replaced=frozenset(touched),
-    )
-    # The newest hour may lie before the published one if predictions were removed.
-    last = pc.max(audit_days.filter(pc.field("span") == "tile").column("day")).as_py()
-    newest = newest_hour(config.since_instant, config.zone, of_hours.rows({last} if last else set(), {}, EVERY_SLICE))
-    conflicts = new_conflicts(config.max_conflicts, config.slice_sets, before, audit_days, touched)
-    return replace(
-        known,
-        outcome=replace(known.outcome, conflicts=conflicts),
-        tiles=TILES.empty_table(),
-        touched=set(touched),
-        hours=of_hours,
-        days=TileRows(stored=stored, written=days, replaced=frozenset(day[:7] for day in touched)),
-        audit_days=audit_days,
-        newest=newest,
-    )
+    days = transaction.stage("days", map(told, updated_days(config, kept, hours_written())), days_schema(config))
+    return joined(written) if written else None, days, pa.concat_tables(audited, promote_options="permissive")

@@ -10,8 +10,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from sli.command.answers import Answer
-from sli.command.arguments import slice_of
 from sli.command.grid import terminal_width
+from sli.command.options import slice_of
 from sli.config.model import Config
 
 if TYPE_CHECKING:

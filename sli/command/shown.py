@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from sli.command.answers import Answer
-from sli.command.arguments import slice_of
+from sli.command.options import slice_of
 from sli.command.results import ROWS, newest, plain_lines, view_lines
 from sli.config.arguments import instant_of
 from sli.config.model import Config

@@ -61,6 +61,8 @@ def _margin(config: Config, sli: Sli) -> Rule:
     return {
         "record": "sli:margin",
         "expr": f"{value} - {bound}" if sli.direction == "higher" else f"{bound} - {value}",
+        # It has this label anyway; promtool takes rules of one name and the same labels for duplicates.
+        "labels": {"sli": sli.name},
     }
 
 
@@ -81,12 +83,14 @@ def _breaches(config: Config, sli: Sli) -> tuple[Rule, Rule]:
     required = bound_text(sli.objective.text, sli.unit)
     summary = f"{{{{ $labels.model }}}}: {{{{ $labels.sli }}}} is {shown}, {required} is required"
     where = "in the newest window (grain {{ $labels.grain }}, slice {{ $labels.slice }})"
+    # A template, in which a name may have what templates begin with.
+    own = f"{{{{ {json.dumps(sli.name, ensure_ascii=False)} }}}}" if "{{" in sli.name else sli.name
     whole = f'{{{{ if eq $labels.slice "{ALL}" }}}}critical{{{{ else }}}}warning{{{{ end }}}}'
     return (
         {
             "alert": "SliBreached",
             "expr": f"{value} and {breached} and {stays}",
-            "labels": {"severity": whole},
+            "labels": {"sli": own, "severity": whole},
             "annotations": {
                 "summary": f"{summary} {where}",
                 "description": "The value and its whole confidence interval are on the wrong side, and labels that are "
@@ -96,7 +100,7 @@ def _breaches(config: Config, sli: Sli) -> tuple[Rule, Rule]:
         {
             "alert": "SliBreachedProvisionally",
             "expr": f"({value} and {breached}) unless {stays}",
-            "labels": {"severity": "warning"},
+            "labels": {"sli": own, "severity": "warning"},
             "annotations": {
                 "summary": f"{summary} {where}, so far",
                 "description": "The value and its whole confidence interval are on the wrong side; labels that are "

@@ -152,6 +152,7 @@ ODD_MODEL = 'fraud "eu"\\ {{ $value }} 🛩'
 SLIS = [
     {"sli": "recall", "objective": ">= 0.4"},
     {"name": "delay", "sli": "feedback_delay", "q": 0.9, "objective": "< 7200"},
+    {"name": 'odd "{{ $x }}" 🛩', "sli": "precision", "objective": ">= 0.4"},
     "log_loss",
 ]
 DAYS = 20
@@ -200,7 +201,9 @@ def check_rules(tmp_path: Path, config: Path, tests: list[dict[str, Any]]) -> No
     rules = tmp_path / "rules.yml"
     assert main(["export", "rules", str(config), "-o", str(rules)]) == 0
     checked = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    # It tells of duplicates, and ends with 0.
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout + checked.stderr
+    assert "FAILED" not in checked.stdout
     # promtool compares annotations too, and these are tested as texts elsewhere.
     tree = yaml.safe_load(rules.read_text())
     for rule in tree["groups"][0]["rules"]:

@@ -18,6 +18,8 @@ from sli.reading.sql.views import AS_KNOWN, VIEWS
 WHERE = "SQL"
 FUNCTIONS = ("range", "generate_series", "unnest")
 """Functions that may stand in FROM, besides `as_known`: they make rows from their arguments alone."""
+OUTSIDE = ("current_setting", "getvariable")
+"""Functions of one value that read settings of the database, and with them paths of this machine."""
 MAX_LENGTH = 100_000
 """The most characters that a statement may have."""
 
@@ -54,12 +56,13 @@ def statement(text: str) -> Statement:
     for node in _nodes(tree):
         if node.get("type") == "BASE_TABLE":
             name = ".".join(node["qualified_name"]["path"])
-            if name.lower() in own:
-                continue
-            check_known(f"there is no table '{name}'", name.lower(), VIEWS, where=WHERE)
-            if name.lower() == AS_KNOWN:
-                raise _needs_time("a time is missing")
-            views.add(name.lower())
+            if name.lower() not in own:
+                check_known(f"there is no table '{name}'", name.lower(), VIEWS, where=WHERE)
+                if name.lower() == AS_KNOWN:
+                    raise _needs_time("a time is missing")
+            # A query may have the name of a view, and read that view itself.
+            if name.lower() in VIEWS and name.lower() != AS_KNOWN:
+                views.add(name.lower())
         elif node.get("type") == "TABLE_FUNCTION":
             function = node["function"]
             if function["function_name"].lower() == AS_KNOWN:
@@ -67,6 +70,8 @@ def statement(text: str) -> Statement:
                 times.append(_time(function))
             else:
                 _check_function(function["function_name"])
+        elif node.get("type") == "FUNCTION" and node["function_name"].lower() in OUTSIDE:
+            raise _refused(f"`{node['function_name']}` reads a setting", found=shortened(text))
         elif node.get("type") == "SHOW_REF" and not node.get("query"):
             raise _refused(
                 "it is not a SELECT statement", found=shortened(text), todo="DESCRIBE a table for its columns"

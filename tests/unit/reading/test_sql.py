@@ -209,6 +209,8 @@ def test_what_was_known_is_told_by_as_of_also_of_runs_in_another_order(tmp_path:
         ("select * from published_results", "there is no table 'published_results'"),
         ("select * from information_schema.tables", "there is no table 'information_schema.tables'"),
         ("select * from desk", "there is no table 'desk'"),
+        ("select Current_Setting('secret_directory')", "`current_setting` reads a setting"),
+        ("select value from daily where sli = getvariable('x')", "`getvariable` reads a setting"),
         ("select value, value from daily", "two columns of the answer are named 'value'"),
         ("select 'a'::integer", "Could not convert string 'a'"),
         ("select " + "(" * 3000 + "1" + ")" * 3000, "SQL cannot be used"),
@@ -219,6 +221,18 @@ def test_what_is_no_question_to_the_tables_is_a_clear_error(desk: Desk, text: st
     with pytest.raises(ConfigError) as error:
         asked(desk, text)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "with daily as (from daily where sli = 'accuracy') select count(*) n from daily",
+        "select count(*) n from daily where sli in (with daily as (select 'accuracy' sli) select sli from daily)",
+    ],
+)
+def test_a_query_may_have_the_name_of_a_view_and_read_it(desk: Desk, text: str) -> None:
+    assert asked(desk, text) == asked(desk, "select count(*) n from daily where sli = 'accuracy'")
+    assert asked(desk, text) != [{"n": 0}]
 
 
 def test_a_statement_that_passed_the_check_still_opens_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

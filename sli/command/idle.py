@@ -19,8 +19,8 @@ NOTHING_TO_DO = "nothing to do: the tables are up to date with the logs"
 
 def idle_config(options: argparse.Namespace) -> Mapping[str, object] | None:
     """The keys of the config if the run that is asked for finds nothing to do; None if only its plan can tell."""
-    unusual = options.json or options.look_back or options.future or options.undo_future or len(options.configs) > 1
-    if unusual or not os.path.isfile(options.configs[0]):
+    unusual = options.json or options.look_back or options.full_listing or options.future or options.undo_future
+    if unusual or len(options.configs) > 1 or not os.path.isfile(options.configs[0]):
         return None
     # Not at the top: the command also prints its help.
     from sli.config.tree import read_tree

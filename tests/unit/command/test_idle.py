@@ -178,22 +178,30 @@ def test_a_log_that_is_gone_is_told_as_ever(site: Site, capsys: pytest.CaptureFi
     assert "does not exist" in capsys.readouterr().err
 
 
+class DatedSite(Site):
+    """A site whose runs list only the last weeks of 41 days, if the first run of the day listed everything."""
+
+    NOW = START + 40 * DAY + 12 * HOUR
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (idle, listing):
+            monkeypatch.setattr(module, "MOST_FILES", 0)
+        super().__init__(root, duplicates_within=2 * DAY)
+        for day in range(41):
+            self.log(day, "a")
+
+    def log(self, day: int, name: str, after: int = 0) -> None:
+        made = START + day * DAY + after
+        path = f"day={text(made)[:10]}/{name}.parquet"
+        self.scenario.log_predictions(path, [Prediction(f"{day}{name}", made, 0.7, {})])
+        self.scenario.log_feedback(path, [Feedback(f"{day}{name}", made + HOUR, 1.0)])
+
+
 def test_a_run_that_listed_only_the_last_weeks_says_so_until_the_day_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (idle, listing):
-        monkeypatch.setattr(module, "MOST_FILES", 0)
-    site = Site(tmp_path, duplicates_within=2 * DAY)
-
-    def log(day: int, name: str, after: int = 0) -> None:
-        made = START + day * DAY + after
-        path = f"day={text(made)[:10]}/{name}.parquet"
-        site.scenario.log_predictions(path, [Prediction(f"{day}{name}", made, 0.7, {})])
-        site.scenario.log_feedback(path, [Feedback(f"{day}{name}", made + HOUR, 1.0)])
-
-    for day in range(41):
-        log(day, "a")
-    now = START + 40 * DAY + 12 * HOUR
+    site, now = DatedSite(tmp_path, monkeypatch), DatedSite.NOW
+    log = site.log
     assert site.run(now)
     assert not site.is_unchanged(now), "such a run lists everything, which an idle one is to be spared"
     log(40, "b", 10 * HOUR)
@@ -207,3 +215,21 @@ def test_a_run_that_listed_only_the_last_weeks_says_so_until_the_day_ends(
     assert site.is_unchanged(now + HOUR), "a run of this day does not look there"
     log(40, "c", 10 * HOUR)
     assert not site.is_unchanged(now + HOUR)
+
+
+def test_a_full_listing_that_is_asked_for_looks_at_the_folders_that_were_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, now = DatedSite(tmp_path, monkeypatch), DatedSite.NOW
+    site.run(now)
+    site.log(40, "b", 10 * HOUR)
+    site.run(now + HOUR)
+    site.log(3, "late", 5 * HOUR)
+    run = ["run", str(site.config), "--as-of", text(now + HOUR)]
+    assert main(run) == 0
+    assert "nothing to do" in capsys.readouterr().out, "a run of this day does not look there"
+    main([*run, "--full-listing"])
+    told = capsys.readouterr()
+    assert "nothing to do" not in told.out + told.err
+    store = Store(site.scenario.config.store)
+    assert "predictions/day=2024-01-18/late.parquet" in str(store.rows("inputs", store.published()).to_pylist())

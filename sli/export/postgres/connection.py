@@ -5,6 +5,7 @@ Limit: a failed connection has no code, so its cause is told from the message, w
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ WAITING: Mapping[str, str] = {
 }
 """Settings of a connection that the URL does not have: a server that is gone is noticed within a minute."""
 LOCK_SECONDS = 60
-"""How long an export waits for another one of the same model."""
+"""How long an export waits for another one of the same model, and for any lock."""
 REFUSED = (
     (r"password authentication failed|no password supplied", "check the user and the password of the URL"),
     (r"SSL|certificate", "check `sslmode` and the certificates of the URL: the server and they do not agree"),
@@ -38,7 +39,11 @@ REFUSED = (
 """What to do, by what a refused connection says."""
 FAILED: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
     ((errors.InsufficientPrivilege,), "the user lacks a right in the database", RIGHTS),
-    ((errors.LockNotAvailable,), "another export of this model is at work", "wait until it is done"),
+    (
+        (errors.LockNotAvailable,),
+        "another export of this model is at work, or a session keeps a lock on its tables",
+        "wait until it is done, or end that session: pg_stat_activity lists them",
+    ),
     (
         (errors.UndefinedTable, errors.UndefinedColumn, errors.DatatypeMismatch, errors.WrongObjectType),
         "the tables in the database are not those that sli made",
@@ -60,6 +65,8 @@ FAILED: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
 AWAY = re.compile("|(08|28|3D|57P).*")
 """Codes of a connection that was refused, failed or was ended; most have none."""
 Connection = psycopg.Connection[tuple[object, ...]]
+# Without a handler Python prints what psycopg logs beside an error, such as a COPY that it could not end.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 @contextmanager

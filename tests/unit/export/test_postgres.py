@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -454,6 +456,11 @@ def test_days_come_group_by_group(desk: Desk, database: Database) -> None:
 def own_server() -> Iterator[servers.Postgres]:
     with servers.postgres("postgres", "the-admin's-own", "results") as server:
         yield server
+
+
+def test_what_psycopg_logs_beside_an_error_is_not_printed() -> None:
+    code = "import logging, sli.export.postgres.connection; logging.getLogger('psycopg').warning('error ignored')"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stderr == b""
 
 
 @pytest.mark.usefixtures("small_groups")

@@ -6,12 +6,17 @@ Limit: a failed connection has no code, so its cause is told from the message, w
 from __future__ import annotations
 
 import logging
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import conninfo, errors
+from psycopg.abc import PQGen
 
 from sli.config.postgres_section import PostgresSink
 from sli.engine.storage import message_of
@@ -27,6 +32,8 @@ WAITING: Mapping[str, str] = {
     "application_name": "sli",
 }
 """Settings of a connection that the URL does not have: a server that is gone is noticed within a minute."""
+ANSWER_SECONDS = 300.0
+"""How long a statement may take. A server that is frozen keeps its connection alive, but never answers."""
 LOCK_SECONDS = 60
 """How long an export waits for another one of the same model, and for any lock."""
 REFUSED = (
@@ -64,7 +71,34 @@ FAILED: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
 """What is wrong and what to do, by the error of a statement."""
 AWAY = re.compile("|(08|28|3D|57P).*")
 """Codes of a connection that was refused, failed or was ended; most have none."""
-Connection = psycopg.Connection[tuple[object, ...]]
+T = TypeVar("T")
+
+
+class Connection(psycopg.Connection[tuple[object, ...]]):
+    """A connection that is cut where the server does not answer in time."""
+
+    def wait(self, gen: PQGen[T], *given: Any, **named: Any) -> T:
+        """Wait for an answer, of a statement or of a piece of a COPY. Raises OperationalError."""
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            # Of the connection itself nothing is safe to call from another thread.
+            with socket.socket(fileno=os.dup(self.pgconn.socket)) as own:
+                own.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(ANSWER_SECONDS, cut)
+        timer.start()
+        try:
+            return super().wait(gen, *given, **named)
+        except psycopg.OperationalError as error:
+            if late.is_set():
+                raise psycopg.OperationalError(f"no answer for {ANSWER_SECONDS:g} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+
 # Without a handler Python prints what psycopg logs beside an error, such as a COPY that it could not end.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
@@ -80,7 +114,7 @@ def connected(sink: PostgresSink) -> Iterator[Connection]:
         given = conninfo.conninfo_to_dict(sink.url)
         settings = {name: value for name, value in WAITING.items() if name not in given}
         # Whatever the encoding of the database, rows are sent as UTF-8.
-        connection = psycopg.connect(conninfo.make_conninfo(sink.url, **settings, client_encoding="UTF8"))
+        connection = Connection.connect(conninfo.make_conninfo(sink.url, **settings, client_encoding="UTF8"))
     with _errors(where, "the database went away before it had everything"), connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS}s"])
         connection.commit()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -492,6 +494,36 @@ def test_a_server_that_is_killed_midway_shows_nothing_of_it_and_gets_all_by_the_
     assert desk.run("--as-of", "2024-02-02").code == 0
     database.check(desk.config)
     assert database.rows("results") != before
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_server_that_freezes_midway_does_not_hold_the_run_and_the_next_one_sends_all(
+    desk: Desk, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stays alive: the kernel answers for a process that is stopped."""
+    configure(desk, database, grains=["hour", "day", "cumulative"])
+    desk.run()
+    more(desk, 1)
+    frozen: list[int] = []
+    real = staging.Staging.replace_days
+
+    def freezes(self: staging.Staging, *arguments: Any) -> Any:
+        if not frozen:
+            frozen.append(self.connection.info.backend_pid)
+            os.kill(frozen[0], signal.SIGSTOP)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(staging.Staging, "replace_days", freezes)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 1.0)
+    try:
+        said = desk.run("--as-of", "2024-02-02")
+    finally:
+        os.kill(frozen[0], signal.SIGCONT)
+    assert said.code == 3
+    assert said.has("export.postgres: the database went away before it had everything (no answer for 1 s)")
+    monkeypatch.undo()
+    assert desk.run("--as-of", "2024-02-02").code == 0
+    database.check(desk.config)
 
 
 def test_an_error_that_nobody_foresaw_is_a_warning_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

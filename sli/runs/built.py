@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from sli.config.sections import Cluster, Factory, Scheduler
 from sli.engine.arrow import rows_in_order
-from sli.engine.storage import filesystem
+from sli.engine.storage import filesystem, message_of
 from sli.publishing.delta_tables import table_errors
 from sli.publishing.parquet_files import Files, NewFile, Written
 from sli.publishing.tile_rows import MERGED, Slices
@@ -37,6 +37,9 @@ GROUP_BYTES = 1 << 20
 """Rows are written in groups of at least so many bytes in memory: each group costs a reader the looking at it."""
 
 
+ELSEWHERE = "the folder of the store is not there, or another one"
+
+
 @dataclass(frozen=True)
 class BuiltTiles:
     """What a task built: files of the rows with states, or these rows where they are few, and the outline of all."""
@@ -44,6 +47,8 @@ class BuiltTiles:
     outline: pa.Table
     files: tuple[NewFile, ...]
     few: pa.Table
+    unwritten: str = ""
+    """Why rows that are not few were not written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +79,23 @@ class TileWriter:
             for name in self.schema.names
         ]
         rows = pa.table(columns, schema=self.schema)
-        if rows.nbytes > self.few:
-            with suppress(Exception):  # a worker may have no way to the store, no key of it, or not the library
-                if self._in_place:
-                    return BuiltTiles(
-                        short, tuple(self.place.write(by_slice_sets(rows), packed=True)), rows.slice(0, 0)
-                    )
-        return BuiltTiles(short, (), rows)
+        if rows.nbytes <= self.few:
+            return BuiltTiles(short, (), rows)
+        try:
+            files = self._written(rows)
+        except Exception as error:  # a worker may have no way to the store, no key of it, or not the library
+            return BuiltTiles(short, (), rows, message_of(error))
+        return BuiltTiles(short, files, rows.slice(0, 0)) if files else BuiltTiles(short, (), rows, ELSEWHERE)
+
+    def _written(self, rows: pa.Table) -> tuple[NewFile, ...]:
+        """The files of some rows; none if they would lie elsewhere, or if the run that asked for them is over."""
+        if not self._in_place:
+            return ()
+        files = tuple(self.place.write(by_slice_sets(rows), packed=True))
+        if self._in_place:
+            return files
+        self.place.remove(file.path for file in files)
+        return ()
 
     @property
     def _in_place(self) -> bool:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from sli.calendar.interval import Interval, intersection, meets_any
 from sli.errors import OutOfMemory
+from sli.masking import masked
 from sli.matching.execute import execute
 from sli.matching.other_tiles import differing_tiles, find_losers, one_task_sees_all, published_losers
 from sli.matching.spec import Spec
@@ -129,6 +130,8 @@ def _match(work: Work, task_set: TaskSet, known: Known) -> tuple[pa.Table, Compu
         else:
             tasks = [functools.partial(_built, task, spec, known.losing, writer) for task in task_set.tasks]
             built = execute(config, tasks, done, work.take_over_tiles)
+    if reasons := sorted({tiles.unwritten for tiles in built} - {""}):
+        LOG.warning("tasks cannot write tiles to the store, so they send them to this process: %s", masked(reasons[0]))
     outline = pa.concat_tables([tiles.outline for tiles in built], promote_options="permissive")
     return outline, Computed.of(built, place, schema)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from scenario import at
 
 from sli.engine.storage import NO_OPTIONS, Storage
-from sli.publishing.parquet_files import Files
+from sli.publishing.parquet_files import Files, NewFile
 from sli.runs.built import TileWriter
 from sli.schemas import TILES
 
@@ -30,6 +32,19 @@ def test_a_task_that_sees_the_store_writes_to_it_and_another_one_sends_its_rows(
     (tmp_path / "mark").touch()
     assert files_and_rows(str(tmp_path)) == (1, 0)
     assert files_and_rows(str(tmp_path / "elsewhere")) == (0, 1)
+
+
+def test_a_task_whose_run_ends_meanwhile_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Files.write
+
+    def late(self: Files, *given: Any) -> Iterator[NewFile]:
+        yield from real(self, *given)
+        (tmp_path / "mark").unlink()
+
+    (tmp_path / "mark").touch()
+    monkeypatch.setattr(Files, "write", lambda self, *given, **named: late(self, *given, *named.values()))
+    assert files_and_rows(str(tmp_path)) == (0, 1)
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 @pytest.mark.parametrize("options", [NOWHERE, NOWHERE | {"key": "key", "secret": "another secret"}])

@@ -160,6 +160,7 @@ def test_workers_write_tiles_if_they_see_the_store_and_send_them_if_not(
     scheduler: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     sees_the_store: bool,
 ) -> None:
     built = in_files(monkeypatch)
@@ -170,6 +171,7 @@ def test_workers_write_tiles_if_they_see_the_store_and_send_them_if_not(
     assert tables(s) == whole
     assert any(tiles.files for tiles in built) == sees_the_store
     assert any(len(tiles.few) for tiles in built) != sees_the_store
+    assert any("tasks cannot write tiles to the store" in said for said in caplog.messages) != sees_the_store
     assert not list(Path(s.config.store).rglob("_run-*"))
     assert not unnamed(Path(s.config.store))
 

@@ -76,7 +76,7 @@ def process(
 
 
 def wait_for(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
-    """Until the URL answers at all."""
+    """Until the URL answers at all, unless it says that the service is not there yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -86,7 +86,9 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path, seconds: float
             return
         except urllib.error.HTTPError as error:
             error.close()
-            return
+            if error.code != 503:
+                return
+            time.sleep(0.1)
         # A port nobody listens on yet may be the one this very connection was given: then it answers itself.
         except (OSError, http.client.HTTPException):
             time.sleep(0.1)

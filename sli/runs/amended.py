@@ -78,7 +78,7 @@ class _Amending:
 
     def days(self, touched: Collection[str]) -> Iterator[DayTiles]:
         """The amended tiles of these days, some days at a time. Raises CannotAmend."""
-        for days, _ in self.work.together(touched, {}):
+        for days, _ in self.work.together(self.plan, touched, {}):
             stored = with_states(self.work.hours_of(self.plan, set(days)), self.work.config.states)
             rows = self.rows.filter(pc.field("day").isin(pa.array(days, pa.string())))
             tiles = self._amended(days, stored, rows, [])

@@ -72,7 +72,7 @@ def known_before(work: Work, outcome: Outcome, plan_with: Callable[[list[Interva
             losing = find_losers(ids.both[0], ids.near, plan.as_of, published)
         if not plan.from_scratch and (moved := differing_tiles(losing, published, config.tile)):
             outcome = replace(outcome, plan=plan_with(moved))
-    near = [("day", "in", sorted(work.days_meeting(outcome.plan.intervals)))]
+    near = [("day", "in", sorted(work.days_meeting(outcome.plan)))]
     before = pa.concat_tables([audit, stored.rows(near, columns=TILES.names, only=of_pairs())])
     return Known(outcome=outcome, tiles=before, losing=losing)
 
@@ -143,7 +143,10 @@ def _built(task: Task, spec: Spec, losing: pa.Table, writer: TileWriter) -> Buil
 def _stored_outline(work: Work, known: Known, task_set: TaskSet) -> pa.Table:
     """The outline of the stored tiles of the days that some tasks reach."""
     days = _days_in(known.tiles, _reached(task_set))
-    parts = (outline(work.hours_of(known.plan, set(some)), work.config.states) for some, _ in work.together(days, {}))
+    parts = (
+        outline(work.hours_of(known.plan, set(some)), work.config.states)
+        for some, _ in work.together(known.plan, days, {})
+    )
     return pa.concat_tables([TILES.empty_table(), *parts], promote_options="permissive")
 
 

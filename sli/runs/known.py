@@ -6,7 +6,7 @@ Limit: of the stored tiles those are in memory that a stage needs, until windows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import DAY
-from sli.calendar.interval import Interval, intersection
+from sli.calendar.interval import BEGINNING, END, Interval, intersection
 from sli.config.model import Config
 from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
@@ -102,26 +102,31 @@ class Work:
         """The stored hour tiles of some local days."""
         return self.stored(plan, "tiles").rows([("day", "in", sorted(days))]) if days else TILES.empty_table()
 
-    def days_meeting(self, intervals: Sequence[Interval]) -> frozenset[str]:
-        """The local days of stored hour tiles that may meet some intervals."""
-        return frozenset(
-            day
-            for (day,) in self.transaction.files("tiles")
-            if day < SECOND_YEAR or intersection([self._around(day)], intervals)
-        )
+    def days_meeting(self, plan: Plan) -> frozenset[str]:
+        """The local days of stored hour tiles that may meet the intervals of a plan."""
+        near = (day for day in self._tile_bytes(plan) if intersection([self._around(day)], plan.intervals))
+        return frozenset(near)
+
+    def _tile_bytes(self, plan: Plan) -> dict[str, int]:
+        """The bytes of the files of stored hour tiles, by their local day; none from scratch."""
+        if self.stored(plan, "tiles").table is None:
+            return {}
+        return {day: sum(sizes.values()) for (day,), sizes in self.transaction.files("tiles").items()}
 
     def _around(self, day: str) -> Interval:
         """A local day with one before and one after: where clocks go back to the day before, it has two parts."""
+        if day < SECOND_YEAR:
+            return Interval(BEGINNING, END)
         start = self.config.zone.midnight(date.fromisoformat(day))
         return Interval(start - DAY, start + 2 * DAY)
 
-    def together(self, days: Iterable[str], more: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+    def together(self, plan: Plan, days: Iterable[str], more: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
         """The days in order, some at a time, whose tiles are in memory together; one that is too large in some parts.
 
         `more` bytes of each day are in files besides the stored ones. Gives days and in how many parts they are taken.
         """
-        files, ordered = self.transaction.files("tiles"), sorted(days)
-        weights = np.array([sum(files.get((day,), {}).values()) + more.get(day, 0) for day in ordered])
+        stored, ordered = self._tile_bytes(plan), sorted(days)
+        weights = np.array([stored.get(day, 0) + more.get(day, 0) for day in ordered])
         for first, last in stretches(weights, FILE_BYTES):
             yield ordered[first:last], max(1, math.ceil(weights[first:last].sum() / FILE_BYTES))
 

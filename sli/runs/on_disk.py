@@ -51,7 +51,7 @@ def _merged_days(work: Work, known: Known) -> Iterator[DayTiles]:
     stored, states = work.stored(known.plan, "tiles"), work.config.states
     audit = known.tiles.filter(~of_pairs())
     sizes = sum((merge.computed.sizes for merge in known.computed), Counter[str]())
-    for days, parts in work.together(known.touched, sizes):
+    for days, parts in work.together(known.plan, known.touched, sizes):
         in_days = pc.field("day").isin(pa.array(days, pa.string()))
         of_days = audit.filter(in_days)
         tiles = known.tiles.filter(in_days & of_pairs())

@@ -460,30 +460,48 @@ def scaling() -> list[str]:
             f"**On paper: {paper['workers']:,} workers, {count(paper['daily'])} predictions a day.** Both logs get "
             f"{paper['files_an_hour']} files an hour, the horizon is 7 days, `memory: {paper['memory']}`. sli "
             "plans the run from a listing of files that do not exist. Each task costs the driver and the scheduler "
-            f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes, measured with "
-            f"{constants['tasks']:,} tasks that carry what sli's tasks carry. A tile takes "
-            f"{constants['tile_bytes']:,.0f} bytes.",
+            f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes, measured "
+            f"({constants['on']}) with {constants['tasks']:,} tasks that carry what sli's tasks carry. "
+            f"There are {paper['slices']:,} slices and 12 SLIs, of which three are distributions: a tile takes {constants['tile_bytes'] / 1000:,.0f} kB, of which "
+            f"the driver keeps {constants['outline_bytes']:,.0f} bytes.",
         ]
         names = {"all": f"first run of {paper['days']} days", "day": "recompute of one day"}
         lines += table(
-            ["", "strategy", "tasks", "read", "packets sent", "planning", "graph", "scheduling", "tiles to the driver"],
+            [
+                "",
+                "tasks",
+                "that read",
+                "that build tiles",
+                "that roll up",
+                "read",
+                "packets sent",
+                "graph",
+                "scheduling",
+            ],
             [
                 [
                     names[name],
-                    plan["strategy"],
-                    f"{plan['tasks']:,}",
+                    f"{plan['tasks'] + plan['stretches']:,}",
+                    f"{plan['wide']:,}",
+                    f"{plan['built_by']:,}",
+                    f"{plan['stretches']:,}",
                     f"{plan['read_gb']:,.0f} GB",
                     f"{plan['blocks']:,}",
-                    seconds(plan["plan_seconds"]),
                     memory_of(plan["graph_mb"]),
-                    seconds(plan["tasks"] * constants["seconds_a_task"]),
-                    memory_of(plan["tiles"] * constants["tile_bytes"] / 1e6),
+                    seconds((plan["tasks"] + plan["stretches"]) * constants["seconds_a_task"]),
                 ]
                 for name, plan in paper["plans"].items()
             ],
         )
         for name, plan in paper["plans"].items():
-            if plan["wide"] < paper["workers"]:
+            tiles = plan["tiles"] * constants["tile_bytes"] / 1e6
+            kept = memory_of(plan["tiles"] * constants["outline_bytes"] / 1e6)
+            lines += [
+                f"- {names[name]}: {plan['tiles']:,} tiles, {memory_of(tiles)} of states, pass through the store; the "
+                f"driver keeps {kept} of them, and adds them up to days part by part. "
+                f"{plan['results']:,} results at most."
+            ]
+            if plan["wide"] < paper["workers"] / 2:
                 idle = f"{paper['workers'] - plan['wide']:,} of {paper['workers']:,} workers are idle"
                 lines += [f"- {names[name]}: only {plan['wide']:,} tasks read the logs, so {idle} meanwhile."]
         lines += measured_on(found)

@@ -3,7 +3,7 @@
     python tests/bench/scaling.py --predictions 10000000
 
 Measured: a full recompute by one and by two worker processes; what a task costs a real scheduler, from thousands of
-tasks that do nothing but carry what ours carry; what a row and a tile take. Then the plan of the large service is made
+tasks that do nothing but carry what ours carry; what a tile takes. Then the plan of the large service is made
 by the very code that plans, of files that are not there, and counted. Limit: on paper beyond this machine.
 """
 
@@ -18,13 +18,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from full import ENVIRONMENT, HERE
-from measure import config, generated, measured, record, spread
+from measure import config, generated, machine, measured, record, spread
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000
 MEMORY = ("1GiB", "512MiB")
 """Of a task: 10 million predictions make some co-located tasks, and a shuffle."""
-PAPER = {"workers": 1_000, "daily": 1_000_000_000, "files_an_hour": 100, "days": 30, "memory": "8GiB"}
+PAPER = {"workers": 1_000, "daily": 1_000_000_000, "files_an_hour": 100, "days": 30, "memory": "8GiB", "slices": 1_000}
+PAIRS = PAPER["daily"] // 24 // PAPER["slices"]
+"""Of a tile of the large service."""
 
 
 def by_workers(logs: Path, rounds: int, memory: str) -> dict[str, Any]:
@@ -115,9 +118,33 @@ def on_paper(tree: dict[str, Any], predictions: int) -> dict[str, Any]:
             "graph_mb": sum(len(cloudpickle.dumps(each)) for each in given) / 1e6,
             "read_gb": (job.estimate.read_once if job.shuffle else job.estimate.read_apart) / 1e9,
             "wide": len(given),
-            "tiles": (interval.end - interval.start) // HOUR,
+            "built_by": job.built_by,
+            "tiles": (interval.end - interval.start) // HOUR * PAPER["slices"],
+            **rolled_up(interval, end),
         }
     return {**PAPER, "log_gb": sum(f.bytes for f in inputs.files) / 1e9, "plans": found}
+
+
+def rolled_up(changed: Any, newest: int) -> dict[str, int]:
+    """The tasks of the roll-up of 12 SLIs after these hours changed, and how many results they compute at most."""
+    from peers.whole_sli import GRAINS, SLICE_BY, SLIS
+
+    from sli.config.load import checked
+    from sli.planning.stages import Group, RollUp
+    from sli.runs.stretches import SliceCounts, stretches_of
+
+    size = {"dask": {"workers": PAPER["workers"]}, "memory": PAPER["memory"]}
+    chosen = checked(config(Path("/logs"), Path("/store"), slis=SLIS, slice_by=SLICE_BY, grains=GRAINS, **size))
+    names = tuple(sli.name for sli in chosen.declared)
+    group = Group(slis=names, everywhere=False, filled=(), waits_for=(), reference=None)
+    stage = RollUp(groups=(group,), changed=(changed,), new_grains=(), newly_final=None)
+    windows = list(stage.windows(chosen, group, newest, newest))
+    days = np.arange(chosen.since_instant, newest, DAY)
+    slices = {("region", f"{number:04}"): len(days) for number in range(PAPER["slices"])}
+    counts = SliceCounts(np.repeat(days, len(slices)), slices)
+    stretches = stretches_of(chosen, [(chosen.declared, windows)], counts, {})
+    results = sum(len(starts) for _, starts, _ in windows) * len(slices) * len(names)
+    return {"stretches": len(stretches), "results": results}
 
 
 def tasks_of(job: Any) -> int:
@@ -140,7 +167,7 @@ def main() -> None:
         logs = generated(given.folder or Path(temporary), "--predictions", str(given.predictions))
         tree = config(logs, Path(temporary) / "store")
         measured_here = [by_workers(logs, given.rounds, memory) for memory in MEMORY]
-        constants = constants_of(tree, given.tasks)
+        constants = constants_of(tree, given.tasks) | tile_bytes(Path(temporary))
         paper = on_paper(tree, given.predictions)
     for name, plan in paper["plans"].items():
         print(f"{name}: {plan}")
@@ -148,30 +175,44 @@ def main() -> None:
     print(record("scaling", figures))
 
 
-def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, float]:
-    """What a task and a tile take, of a store made by one run."""
+def constants_of(tree: dict[str, Any], tasks: int) -> dict[str, Any]:
+    """What a task takes."""
     import pickle
 
-    import sli
     from sli.calendar.interval import Interval
     from sli.config.load import checked
     from sli.logs.discovery import discover
     from sli.matching.spec import Spec
     from sli.planning.tasks import task_sets
-    from sli.publishing.store import Store
     from sli.schemas import TILES
 
     chosen = checked(tree)
-    sli.run(chosen, as_of="2026-06-01")
-    store = Store(chosen.store)
-    tiles = store.rows("tiles", store.published())
     since = chosen.since_instant
     (job,) = task_sets(chosen, discover(chosen), [Interval(since, since + DAY)], [], chosen.states, chosen.slice_sets)
     spec = Spec.of(chosen, since + 60 * DAY, job.states, job.slice_sets, 1)
     excluded = TILES.empty_table()
     cost = scheduled(tree, job.tasks[0], spec, excluded, tasks)
     task = functools.partial(nothing, job.tasks[0], spec, excluded)
-    return {**cost, "task_bytes": len(pickle.dumps(task)), "tile_bytes": tiles.nbytes / len(tiles), "tiles": len(tiles)}
+    here = machine(())
+    return {**cost, "task_bytes": len(pickle.dumps(task)), "on": f"{here['date']}, {here['cpu']}"}
+
+
+def tile_bytes(folder: Path) -> dict[str, float]:
+    """Bytes of a tile of the large service with the states of 12 SLIs, and of what the driver has of it."""
+    from peers.whole_sli import SLIS
+
+    import sli
+    from sli.config.load import checked
+    from sli.publishing.store import Store
+    from sli.tiles.replace import outline
+
+    logs = generated(folder, "--predictions", str(24 * PAIRS), "--days", "1")
+    chosen = checked(config(logs, folder / "one-day", slis=SLIS))
+    sli.run(chosen, as_of="2026-06-01")
+    store = Store(chosen.store)
+    tiles = store.rows("tiles", store.published())
+    small = outline(tiles, chosen.states)
+    return {"tile_bytes": tiles.nbytes / len(tiles), "outline_bytes": small.nbytes / len(small)}
 
 
 if __name__ == "__main__":

@@ -463,7 +463,8 @@ def scaling() -> list[str]:
             f"{constants['seconds_a_task'] * 1000:.1f} ms and {constants['task_bytes']:,} bytes, measured "
             f"({constants['on']}) with {constants['tasks']:,} tasks that carry what sli's tasks carry. "
             f"There are {paper['slices']:,} slices and 12 SLIs, of which three are distributions: a tile takes "
-            f"{constants['tile_bytes'] / 1000:,.0f} kB, of which the driver keeps {constants['outline_bytes']:,.0f} bytes.",
+            f"{constants['tile_bytes'] / 1000:,.0f} kB, of which the driver keeps {constants['outline_bytes']:,.0f} "
+            "bytes.",
         ]
         names = {"all": f"first run of {paper['days']} days", "day": "recompute of one day"}
         lines += table(

@@ -206,9 +206,11 @@ def lock(connection: Connection, *names: str) -> None:
 def _format(connection: Connection, schema: str, where: str) -> int:
     """The format of the tables; 0 if there are none."""
     table = sql.Identifier(schema, VERSION_TABLE)
-    name = table.as_string(connection)
-    [exists] = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone() or (False,)
-    if not exists:
+    # Not by to_regclass: within a transaction it remembers that a table was not there.
+    there = (
+        "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+    )
+    if connection.execute(there, [schema, VERSION_TABLE]).fetchone() is None:
         return 0
     try:
         row = connection.execute(sql.SQL("SELECT format FROM {}").format(table)).fetchone()

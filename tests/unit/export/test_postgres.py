@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -268,6 +269,23 @@ def test_two_exports_at_once_give_the_same_rows(desk: Desk, database: Database) 
         thread.join()
     assert not failed, str(failed[0])
     database.check(config)
+
+
+def test_an_export_sees_the_tables_that_another_one_made_while_it_waited(desk: Desk, database: Database) -> None:
+    desk.run()
+    sink = load_config(desk.config).export.postgres
+    assert sink is not None
+    database.execute("DROP SCHEMA sli CASCADE")
+    with connection.connected(sink) as waiting, connection.connected(sink) as first:
+        tables.lock(first, "sli")
+        assert tables._format(waiting, "sli", "here") == 0
+        waits = threading.Thread(target=tables.lock, args=(waiting, "sli"))
+        waits.start()
+        while not database.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            time.sleep(0.05)
+        tables.prepare(first, "sli", "here")
+        waits.join()
+        assert tables._format(waiting, "sli", "here") == tables.FORMAT
 
 
 def test_an_export_waits_for_another_one_only_so_long(

@@ -85,17 +85,17 @@ class TileWriter:
             files = self._written(rows)
         except Exception as error:  # a worker may have no way to the store, no key of it, or not the library
             return BuiltTiles(short, (), rows, message_of(error))
-        return BuiltTiles(short, files, rows.slice(0, 0)) if files else BuiltTiles(short, (), rows, ELSEWHERE)
+        return BuiltTiles(short, (), rows, ELSEWHERE) if files is None else BuiltTiles(short, files, rows.slice(0, 0))
 
-    def _written(self, rows: pa.Table) -> tuple[NewFile, ...]:
-        """The files of some rows; none if they would lie elsewhere, or if the run that asked for them is over."""
+    def _written(self, rows: pa.Table) -> tuple[NewFile, ...] | None:
+        """The files of some rows; None if they would lie elsewhere, or if the run that asked for them is over."""
         if not self._in_place:
-            return ()
+            return None
         files = tuple(self.place.write(by_slice_sets(rows), packed=True))
         if self._in_place:
             return files
         self.place.remove(file.path for file in files)
-        return ()
+        return None
 
     @property
     def _in_place(self) -> bool:

@@ -25,6 +25,11 @@ MERGED = ("tile", "hour", "day")
 """The spans of rows with states, or with values of Python functions."""
 
 
+def of_pairs() -> pc.Expression:
+    """That a row has states, or values of Python functions; the others are for the audit."""
+    return pc.field("span").isin(MERGED)
+
+
 class Slices(NamedTuple):
     """The slices from one up to another one, in the order of `slice_by` and `slice`; None: from the first, to the last.
 
@@ -85,7 +90,7 @@ class TileRows:
     def rows(self, partitions: Collection[str], states: Mapping[str, State], slices: Slices) -> pa.Table:
         """The columns KEYS and these states of the rows of some days or months. Raises StoreError."""
         name = LAYOUT[self.stored.name][1][0]
-        only = pc.field("span").isin(MERGED) & slices.condition
+        only = of_pairs() & slices.condition
         columns = [*KEYS, *states]
         parts: list[pa.Table] = []
         kept = sorted({*partitions} - self.replaced)

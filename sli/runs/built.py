@@ -22,7 +22,7 @@ from sli.engine.arrow import rows_in_order
 from sli.engine.storage import filesystem, message_of
 from sli.publishing.delta_tables import table_errors
 from sli.publishing.parquet_files import Files, NewFile, Written
-from sli.publishing.tile_rows import MERGED, Slices
+from sli.publishing.tile_rows import Slices, of_pairs
 from sli.publishing.transaction import with_columns
 from sli.rollup.results import encode
 from sli.schemas import TILES
@@ -31,12 +31,8 @@ from sli.tiles.replace import outline
 
 PACKED_TIMES = 10
 """Tiles take about so many times as much memory as their files take room."""
-
-
 GROUP_BYTES = 1 << 20
 """Rows are written in groups of at least so many bytes in memory: each group costs a reader the looking at it."""
-
-
 ELSEWHERE = "the folder of the store is not there, or another one"
 
 
@@ -71,14 +67,7 @@ class TileWriter:
         """Raises no error of the storage, whatever its library raises: what cannot be written is few."""
         states = self.schema.names[len(TILES) :]
         short = outline(tiles, states)
-        rows = with_columns(tiles.filter(pc.field("span").isin(MERGED)), TILES)
-        columns = [
-            rows.column(name).cast(self.schema.field(name).type)
-            if name in rows.schema.names
-            else pa.nulls(len(rows), self.schema.field(name).type)
-            for name in self.schema.names
-        ]
-        rows = pa.table(columns, schema=self.schema)
+        rows = with_columns(tiles.filter(of_pairs()), self.schema).select(self.schema.names).cast(self.schema)
         if rows.nbytes <= self.few:
             return BuiltTiles(short, (), rows)
         try:

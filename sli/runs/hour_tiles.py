@@ -25,10 +25,11 @@ from sli.planning.needs import RECOMPUTE, lacks
 from sli.planning.plan import Plan
 from sli.planning.stages import Fill, Recompute
 from sli.planning.tasks import Task, TaskSet
+from sli.publishing.tile_rows import of_pairs
 from sli.publishing.transaction import FEW_BYTES
 from sli.rollup.evaluate import states_of
 from sli.runs.built import BuiltTiles, Computed, TileWriter, marked
-from sli.runs.known import Known, Merge, TooLarge, Work, of_pairs, step
+from sli.runs.known import Known, Merge, TooLarge, Work, step
 from sli.runs.outcome import Outcome
 from sli.schemas import TILES
 from sli.tiles.build import match_and_build

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sli.calendar.duration import DAY
 from sli.calendar.interval import BEGINNING, END, Interval, intersection
@@ -23,7 +22,7 @@ from sli.errors import OutOfMemory
 from sli.logs.files import Inputs
 from sli.planning.plan import Plan
 from sli.publishing.diff import Difference
-from sli.publishing.tile_rows import MERGED, StoredRows, TileRows
+from sli.publishing.tile_rows import StoredRows, TileRows
 from sli.publishing.transaction import Transaction
 from sli.rollup.evaluate import stretches
 from sli.rollup.kept import PairsChanged
@@ -39,11 +38,6 @@ SECOND_YEAR = "0002"
 FILE_BYTES = 6 << 20
 """Days are in memory together whose tiles take at most so many bytes in files: in memory ten times as many."""
 Progress = Callable[[str, int, int], None]
-
-
-def of_pairs() -> pc.Expression:
-    """That a row of hour tiles has states, or values of Python functions; the others are for the audit."""
-    return pc.field("span").isin(MERGED)
 
 
 class TooLarge(Exception):

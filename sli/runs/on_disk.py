@@ -17,12 +17,12 @@ from sli.planning.plan import Plan
 from sli.publishing.conflicts import new_conflicts
 from sli.publishing.delta_tables import without_dictionaries
 from sli.publishing.parquet_files import Written
-from sli.publishing.tile_rows import EVERY_SLICE, TileRows
+from sli.publishing.tile_rows import EVERY_SLICE, TileRows, of_pairs
 from sli.publishing.transaction import joined, with_columns
 from sli.rollup.days import days_schema, updated_days
 from sli.rollup.results import newest_hour
 from sli.runs.built import by_slice_sets
-from sli.runs.known import Known, Work, of_pairs
+from sli.runs.known import Known, Work
 from sli.runs.stretches import SliceCounts
 from sli.schemas import DAYS, TILES
 from sli.slis.states import with_states

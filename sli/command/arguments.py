@@ -24,6 +24,7 @@ exit codes:
   4  failed; nothing was published (a backfill keeps the parts that it reported as published); of `sli export`: the
      sink did not get the results
   5  verify found results that differ from a recomputation
+of doctor: 0 nothing is wrong, 3 there are warnings, 4 there are problems
 of several configs it is the worst: 4, else 2, 5, 3 or 0
 
 A folder means its *.yaml and *.yml files. One without `model` that another one `extends` is a base, and not run.
@@ -157,6 +158,11 @@ COMMANDS = {
     "verify": Command(
         "Recompute published windows from the raw logs with plain pandas, and compare.",
         (options.configs, options.common, options.verify),
+    ),
+    "doctor": Command(
+        "Check a config, its logs and its store, and say what is wrong and what to do. Reads listings, footers and\n"
+        "samples of rows; writes nothing but probes, which it removes. With --repair it first mends the store.",
+        (options.configs, options.common, options.doctor),
     ),
     "init": Command("Write a commented config from what your Parquet files look like.", (options.init,)),
     "demo": Command(

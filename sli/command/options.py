@@ -348,6 +348,16 @@ def verify(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def doctor(parser: argparse.ArgumentParser) -> None:
+    """Of `sli doctor`."""
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="mend the tables of the store from the logs and the revisions, and say each step: damaged tables are set "
+        "aside below the store, and a run recomputes every hour",
+    )
+
+
 def init(parser: argparse.ArgumentParser) -> None:
     """Of `sli init`."""
     parser.add_argument("config", metavar="CONFIG", help="path of the config to write; must not exist yet")

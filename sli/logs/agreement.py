@@ -60,12 +60,12 @@ def nested_types(config: Config, inputs: Inputs) -> dict[str, str]:
     sliced = sorted({name for columns in config.slice_sets for name in columns})
     nested = {}
     for place in np.unique(files.kinds.of_file[files.usable]):
-        types = {field: type_of(kind) for field, kind in files.kinds.all[place] if _family(kind).startswith(NESTED)}
+        types = {field: type_of(kind) for field, kind in files.kinds.all[place] if type_family(kind).startswith(NESTED)}
         nested.update({name: types[log.field(name)] for name in sliced if log.field(name) in types})
     return nested
 
 
-def _family(stored: str) -> str:
+def type_family(stored: str) -> str:
     """The name of a group of types that one column may have, for example `number`; a nested type is a group alone."""
     kind = type_of(stored)
     if kind.startswith(NESTED) or kind == "null":
@@ -78,7 +78,7 @@ def _family(stored: str) -> str:
 
 def _with_same_columns(files: Files, fields: Sequence[str], sliced: Collection[str]) -> Files:
     for name in fields:
-        families = [_family(dict(columns).get(name, "")) for columns in files.kinds.all]
+        families = [type_family(dict(columns).get(name, "")) for columns in files.kinds.all]
         if len({*families} - {TEXT, ANY}) + (TEXT in families) < 2:
             continue  # almost always
         counts = Counter(families[kind] for kind in files.kinds.of_file[files.usable])

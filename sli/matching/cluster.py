@@ -64,7 +64,8 @@ def open_client(config: Config, tasks: int) -> Iterator[Client]:
             raise no_workers_error(config.dask) from error
         if isinstance(config.dask, Scheduler | Factory):
             _check_versions(client, where)
-            _compare_memory(config.task_memory, client)
+            if lack := lack_of_memory(config.task_memory, client):
+                LOG.warning("%s: %s", *lack)
         yield client
 
 
@@ -226,22 +227,21 @@ def _client(place: object, where: str) -> Client:
         ) from error
 
 
-def _compare_memory(memory: int, client: Client) -> None:
-    """Warn if tasks on all threads of a worker may take more memory than it has: it would be killed."""
+def lack_of_memory(memory: int, client: Client) -> tuple[str, str] | None:
+    """What to say, and to do, if tasks on all threads of a worker may take more memory than it has; None: it suffices.
+
+    The worker would be killed.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"]
     for address, worker in workers.items():
         share = (worker["memory_limit"] - BASE) // worker["nthreads"] * 4 // 5
         if worker["memory_limit"] and share < memory:
-            LOG.warning(
-                "worker %s has %s MiB for %s threads, and a task may use %s MiB: set `memory: %sMB`, or start workers "
-                "with more memory or fewer threads",
-                address,
-                worker["memory_limit"] >> 20,
-                worker["nthreads"],
-                memory >> 20,
-                max(1, share >> 20),
+            return (
+                f"worker {address} has {worker['memory_limit'] >> 20} MiB for {worker['nthreads']} threads, and a task "
+                f"may use {memory >> 20} MiB",
+                f"set `memory: {max(1, share >> 20)}MB`, or start workers with more memory or fewer threads",
             )
-            return
+    return None
 
 
 def _patience(dask: Cluster) -> str:

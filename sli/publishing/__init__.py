@@ -13,6 +13,7 @@ that imports `deltalake`, and the only one that writes to the store.
 - `audit`: the rows and files that did not count, and why.
 - `conflicts`: days with too many rows of one id that contradict each other.
 - `history`: results as known at an earlier instant, and what backfills changed.
+- `mending`: what is published, published again without damaged tables.
 - `past`: the publication believed at an earlier instant, whose tiles can still be read.
 - `turns`: one run at a time works on a store.
 - `ids`: the index of ids in the store.

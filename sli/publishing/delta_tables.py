@@ -43,6 +43,8 @@ NEWEST_LOG_FILES = 24
 """How many files of a table's log are checked: the commits since the last checkpoint, and some more."""
 DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|Invalid JSON|EOF while parsing")
 """Messages of the table library about a log that it cannot parse."""
+OLDER = re.compile(r"LogSegment end version \d+ not the same as the specified end version")
+"""What the table library says where the newest version of a table is older than the one asked for."""
 TARGET_BYTES = 16 << 20
 """The size of merged files. If they were larger, merging would rewrite too much."""
 Replacing: TypeAlias = Collection[Partition] | Literal["all"] | None
@@ -61,7 +63,7 @@ class Tables:
         return f"{self.root}/{name}"
 
     def open(self, name: str, version: int | None = None) -> Table | None:
-        """A table at a version (default: the newest), or None if it does not exist yet. Raises StoreError."""
+        """A table at a version (default: the newest), or None if there is none yet. Raises StoreError."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -75,7 +77,7 @@ class Tables:
                 return self._table(DeltaTable(uri, version=version, storage_options=self.options), uri)
         except StoreError as error:
             cause = error.__cause__
-            if isinstance(cause, TableNotFoundError):
+            if isinstance(cause, TableNotFoundError) or (version is not None and OLDER.search(str(cause))):
                 return None
             if isinstance(cause, DeltaError) and DAMAGED.search(str(cause)):
                 raise self._damaged_log(name, message_of(cause)) from cause
@@ -363,6 +365,13 @@ class Table:
         with table_errors(self.uri), self._writing(0):
             self._table.restore(version, commit_properties=_properties(metadata))
             self.version = self._opened.version()
+
+    def forget(self, paths: Collection[str]) -> None:
+        """Make a commit that no longer names some files. Raises ConflictError and StoreError."""
+        gone = set(paths)
+        with table_errors(self.uri), self._writing(0):
+            removed = [file for file in self.counts().to_pylist() if unquote(file["path"]) in gone]
+            self._commit(self._schema, [], removed, False, _properties(None))
 
     def compact(self) -> None:
         """Merge small files. Raises ConflictError and StoreError."""

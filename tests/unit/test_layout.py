@@ -35,6 +35,7 @@ WINGS = [
     "report",
     "export",
     "serve",
+    "doctor",
     "command",
 ]
 RANK = {wing: rank for rank, wing in enumerate(WINGS, 1)}

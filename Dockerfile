@@ -10,6 +10,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt '.[postgres,prefect,
 COPY configs configs
 COPY prefect.yaml .
 
-RUN useradd --create-home sli && mkdir -p /var/lib/prefect && chown sli /var/lib/prefect
+# Volumes get the owner of the folder that they cover.
+RUN useradd --create-home sli && mkdir -p /var/lib/prefect /var/spills && chown sli /var/lib/prefect /var/spills
 USER sli
 ENV DO_NOT_TRACK=1 PREFECT_HOME=/var/lib/prefect

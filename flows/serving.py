@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from flows.naming import slug
 from sli.config.load import load_config
 from sli.config.several import are_several, load_models
+from sli.engine.storage import message_of
 from sli.errors import ConfigError, EngineError, SliError
 
 if TYPE_CHECKING:
@@ -197,7 +198,13 @@ def _serve(deployments: Sequence[RunnerDeployment]) -> None:
     from prefect import serve
     from prefect.client.schemas.schedules import CronSchedule
 
+    from flows.heartbeats import watch_heartbeats
+
     print(f"Prefect at {os.environ['PREFECT_API_URL'].removesuffix('/api')}", flush=True)
+    try:
+        watch_heartbeats()
+    except Exception as error:  # a server of the user may forbid it; runs need it not
+        print(f"flows: the automation for crashed runs cannot be made: {message_of(error)}", file=sys.stderr)
     for deployment in deployments:
         crons = [s.schedule.cron for s in deployment.schedules or [] if isinstance(s.schedule, CronSchedule)]
         schedules = [f"{cron} UTC" for cron in crons]
@@ -243,8 +250,12 @@ def _deployment(
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments.runner import RunnerDeployment
 
+    from flows.heartbeats import TAG
+
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=collision, grace_period_seconds=120)
-    deployment = flow.to_deployment(name, schedule=schedule, parameters={"job": job}, concurrency_limit=limit)
+    deployment = flow.to_deployment(
+        name, schedule=schedule, parameters={"job": job}, concurrency_limit=limit, tags=[TAG]
+    )
     assert isinstance(deployment, RunnerDeployment)  # a coroutine only where an event loop runs
     return deployment
 

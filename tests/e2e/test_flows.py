@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +31,7 @@ import pytest
 import servers
 import yaml
 from builders import small_world
+from nights import Night
 from oracle import Feedback, Prediction
 from scenario import HOUR, Scenario, at, config_of
 from stack import COMPOSE, DOTENV, ROOT, Stack, interpolated, running_stack
@@ -560,3 +561,41 @@ def test_one_command_schedules_and_runs_with_no_server_there(served: Served) -> 
     with closing(sqlite3.connect(database)) as connection:
         links = connection.execute("SELECT data FROM artifact WHERE key = 'test-report'").fetchall()
     assert page.as_uri() in str(links)
+
+
+def test_runs_that_were_due_while_the_worker_was_away_start_together_and_one_catches_up(
+    short_stack: Stack, tmp_path: Path
+) -> None:
+    night = Night.begin(tmp_path)
+    night.log()
+    sli.run(night.config)
+    address = short_stack.environment("worker")["PREFECT_WORKER_WEBSERVER_PORT"]
+    [worker] = [each for each in psutil.process_iter() if f"'{address}'" in environment_of(each)]
+    worker.kill()
+    night.log(6)
+    job, now = {"config": str(night.path)}, datetime.now(UTC)
+    due = [now - timedelta(hours=hours) for hours in range(6, 0, -1)]
+    runs = [short_stack.start("recompute/hourly", job, due=time) for time in due]
+    with short_stack.running("worker"):
+        ended = [short_stack.ended(run) for run in runs]
+    messages = [each["state"]["message"] for each in ended]
+    assert {each["state_type"] for each in ended} <= {"COMPLETED", "CANCELLED"}, messages
+    [published] = [each for each in messages if each.startswith("published")]
+    assert "7 of 7 hours recomputed" in published  # the first one has late feedback
+    others = {each for each in messages if each != published}
+    assert all(each.startswith(("nothing to do", "Deployment concurrency limit")) for each in others), messages
+    night.check()
+
+
+def test_the_server_marks_runs_whose_process_is_gone(short_stack: Stack) -> None:
+    import httpx
+
+    from flows.heartbeats import NAME, SILENCE, TAG
+
+    automations = httpx.post(f"{short_stack.api}/automations/filter", json={}, timeout=30).json()
+    # The command and the stack made it, each once.
+    [made] = [each for each in automations if each["name"] == NAME]
+    assert made["trigger"]["within"] == SILENCE.total_seconds()
+    for deployment in ("recompute/test-hourly", "recompute/hourly", "recompute/nightly", "backfill/backfill"):
+        found = httpx.get(f"{short_stack.api}/deployments/name/{deployment}", timeout=30).raise_for_status().json()
+        assert TAG in found["tags"]

@@ -150,6 +150,12 @@ def test_the_schedules_create_runs(stack: Stack) -> None:
 
 
 @pytest.mark.soak
+def test_the_object_store_passes_its_health_check(stack: Stack) -> None:
+    check = stack.here(COMPOSE["services"]["s3"]["healthcheck"]["test"][1])
+    subprocess.run(check, shell=True, check=True, capture_output=True)
+
+
+@pytest.mark.soak
 def test_the_pages_of_the_server_are_there_and_reach_its_api(stack: Stack) -> None:
     root = stack.api.removesuffix("/api")
     assert "<html" in httpx.get(root, follow_redirects=True, timeout=30).raise_for_status().text
@@ -352,6 +358,9 @@ def test_the_database_of_the_results_is_made_once_and_its_users_may_do_nothing_e
     with servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect") as server:
         ports = dict.fromkeys(("4200", "8080", "8333", "8786", "8787", "page"), 0) | {"5432": server.port}
         stack = Stack(tmp_path, ports)
+        _, ready = COMPOSE["services"]["postgres"]["healthcheck"]["test"]
+        here = f"{server.bin}/{ready} --host 127.0.0.1 --port {server.port}"
+        subprocess.run(here, shell=True, check=True, capture_output=True, user=server.nobody)
         stack.once("results")
         writer = DatabaseAt(stack.environment("worker")["RESULTS_URL"])
         writer.execute("CREATE TABLE sli.kept ()")
@@ -417,3 +426,39 @@ def test_the_compose_file_has_no_secret_and_the_example_names_all_it_asks_for() 
 def test_every_service_that_keeps_running_has_a_health_check(service: str) -> None:
     found = COMPOSE["services"][service]
     assert ("healthcheck" in found) == (found["restart"] != "no")
+
+
+def test_what_a_service_waits_for_is_a_service_that_can_say_so() -> None:
+    services, done = COMPOSE["services"], list[str]()
+    waiting = {name: found.get("depends_on", {}) for name, found in services.items()}
+    for name, others in waiting.items():
+        for other, how in others.items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in services[other], f"{name} waits for the health of {other}"
+            if how["condition"] == "service_completed_successfully":
+                assert services[other]["restart"] == "no", f"{name} waits for the end of {other}"
+    while len(done) < len(waiting):
+        ready = [name for name in waiting if name not in done and set(waiting[name]) <= {*done}]
+        assert ready, f"{waiting.keys() - {*done}} wait for each other"
+        done += ready
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="no prometheus found (Debian: apt-get install prometheus)"
+)
+def test_prometheus_of_the_stack_starts_with_its_command_and_is_healthy(tmp_path: Path) -> None:
+    [port], found, log = servers.free_ports(1), COMPOSE["services"]["prometheus"], tmp_path / "log"
+    places = {"/etc/prometheus": str(ROOT / "configs/prometheus"), "9090": str(port)}
+
+    def here(text: str) -> str:
+        text = text.replace("=/prometheus", f"={tmp_path}")
+        for theirs, ours in places.items():
+            text = text.replace(theirs, ours)
+        return text
+
+    with servers.process(["prometheus", *map(here, found["command"])], log) as child:
+        servers.wait_for(f"http://127.0.0.1:{port}/-/ready", child, log)
+        check = here(found["healthcheck"]["test"][1])
+        assert b"Healthy" in subprocess.run(check, shell=True, check=True, capture_output=True).stdout
+        rules = httpx.get(f"http://127.0.0.1:{port}/api/v1/rules").json()["data"]["groups"]
+        assert rules

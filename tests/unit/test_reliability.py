@@ -1,0 +1,35 @@
+"""The page of what can be relied on names tests that exist, and says of each whether `make test` runs it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/reliability.md").read_text()
+
+
+def all_tests() -> dict[str, bool]:
+    """Every test by name, and whether it is one of `make soak`."""
+    found: dict[str, bool] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        tree = ast.parse(path.read_text())
+        marked = any(ast.unparse(each) == "pytestmark = pytest.mark.soak" for each in tree.body)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found[node.name] = marked or any("mark.soak" in ast.unparse(each) for each in node.decorator_list)
+    return found
+
+
+def test_every_test_on_the_page_exists_and_those_of_soak_are_called_so() -> None:
+    tests, named = all_tests(), re.findall(r"(soak: )?`(test_\w+)`", PAGE)
+    assert len(named) > 40
+    assert [name for _, name in named if name not in tests] == []
+    assert [name for soak, name in named if tests[name] != bool(soak)] == []
+
+
+def test_every_promise_is_on_the_page() -> None:
+    semantics = (ROOT / "docs/semantics.md").read_text()
+    promised = {int(number) for number in re.findall(r"^## (\d+)\. ", semantics, flags=re.MULTILINE)}
+    assert {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)} == promised

@@ -159,6 +159,11 @@ COMMANDS = {
         "Recompute published windows from the raw logs with plain pandas, and compare.",
         (options.configs, options.common, options.verify),
     ),
+    "status": Command(
+        "Say how a store is on one screen: its last run, how far its results have come, what waits, how large it is.\n"
+        "Reads no logs.",
+        (options.configs, options.common),
+    ),
     "doctor": Command(
         "Check a config, its logs and its store, and say what is wrong and what to do. Reads listings, footers and\n"
         "samples of rows; writes nothing but probes, which it removes. With --repair it first mends the store.",

@@ -127,6 +127,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "serve": _work("serving", "serve"),
     "export": _export,
     "verify": _answer("answers", "verify_answer"),
+    "status": _answer("status", "status_answer"),
     "doctor": _answer("doctoring", "doctor_answer"),
     "init": _init,
     "demo": _work("demo.show", "demo"),

@@ -10,6 +10,7 @@ stays unseen; `sli verify` recomputes.
 - `place`: rights to write, the clock and the space of the store
 - `state`, `tables`: what is published, whether its files are all there, and whether tables agree with each other
 - `damage`: what is wrong with the files of the tables; `repair`: what mends them
+- `status`: how a store is, on one screen
 - `machine`: memory and the cluster
 - `sinks`: exports; `prefect_server`: deployments and their last runs
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import importlib
 import os
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
     # What imports make stays: looking through it for garbage again and again takes a tenth of a short command.
     gc.set_threshold(1_000_000)
+    # Nor is it looked through once more at the end, when all memory is given back anyway.
+    atexit.register(gc.freeze)
     given = sys.argv[1:] if arguments is None else [*arguments]
     # `init` and `demo` lack the options of the others.
     options = argparse.Namespace(began=time.monotonic(), json="--json" in given, no_code=False)

@@ -13,10 +13,10 @@ from sli.command.grid import columns, lines, shortened
 from sli.command.results import newest, picture_lines, rest_note, value_cell
 from sli.command.trends import SLICES
 from sli.config.model import Config
-from sli.judging.findings import name_of
 from sli.reading.figures import (
     change_text,
     counted,
+    full_slice_name,
     interval_text,
     largest_first,
     local,
@@ -186,7 +186,7 @@ def slice_lines(frame: pd.DataFrame, whole: Since, config: Config, rows: int, wi
         behind = (number(row_behind, None, unit), number(surely, None, unit), since)
         texts.append(
             (
-                name_of(row.slice),
+                full_slice_name(row.slice),
                 number(row.value, None, unit),
                 interval,
                 *behind,

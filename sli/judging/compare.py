@@ -18,10 +18,10 @@ from sli.errors import ConfigError, check_known
 from sli.judging.since_when import since_when
 from sli.reading.publication import opened
 from sli.reading.query import query
-from sli.reading.requests import rests_on_labels
 from sli.slis import Sli
 from sli.slis.formula import Values, plain
 from sli.slis.maths.differences import of_sharing
+from sli.slis.terms import rests_on_labels
 
 SUPPORT = 30
 """Labelled predictions a slice needs by default."""
@@ -96,7 +96,10 @@ def ranked_slices(
 
 def _behind(rows: pd.DataFrame, whole: pd.DataFrame, sli: Sli) -> pd.DataFrame:
     """The rows of slices with the columns `whole`, `behind` and `surely`; `whole` has one row."""
-    sign, counted = 1 if sli.direction == "higher" else -1, "labelled" if rests_on_labels(sli) else "predictions"
+    sign, counted = (
+        1 if sli.direction == "higher" else -1,
+        "labelled" if rests_on_labels(sli.formula) else "predictions",
+    )
     all_of_them = whole.iloc[np.zeros(len(rows), dtype=int)]
     numbers = rows[counted].to_numpy(dtype=np.float64)
     difference = of_sharing(

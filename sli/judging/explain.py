@@ -20,18 +20,18 @@ from sli.config.load import load_config
 from sli.config.model import Config
 from sli.errors import ConfigError
 from sli.judging.bad_data import BadData, bad_data
-from sli.judging.findings import Evidence, Finding, Verdict, findings_of, name_of, sentence_of, verdict_of
+from sli.judging.findings import Evidence, Finding, Verdict, findings_of, sentence_of, verdict_of
 from sli.judging.one_slice import SliceChange, Slices
 from sli.judging.sides import Change, Side, change_of, sides_in
 from sli.judging.since_when import Since, sinces_of
 from sli.judging.usual import UsualMove, usual_moves
 from sli.judging.windows import Windows, compared_windows
-from sli.reading.figures import local, record
+from sli.reading.figures import full_slice_name, local, record
 from sli.reading.publication import Publication, opened
-from sli.reading.requests import rests_on_labels
 from sli.reading.slice_values import check_slice
 from sli.slis import Sli
 from sli.slis.formula import Better, Unit
+from sli.slis.terms import rests_on_labels
 
 BATCH = 16
 """SLIs whose tiles are in memory together."""
@@ -80,7 +80,7 @@ class Explanation:
             " .. ".join(local(at, self.timezone, "hour") for at in (side.start, side.end))
             for side in (self.now, self.before)
         )
-        of = name_of(self.slice) if self.slice else "all predictions together"
+        of = full_slice_name(self.slice) if self.slice else "all predictions together"
         width = max(len(row.question) for row in self.rows)
         answers = max(len(row.answer) for row in self.rows)
         return [
@@ -195,7 +195,7 @@ def _evidence(
             level=publication.config.level,
             now=now,
             before=past,
-            change=change_of(now, past, shared[0] if shared else None, rests_on_labels(sli)),
+            change=change_of(now, past, shared[0] if shared else None, rests_on_labels(sli.formula)),
             usual=move,
             bad=bad.get((now.predictions, past.predictions), NO_BAD_DATA),
             slice=slice,
@@ -231,6 +231,6 @@ def _unseen(sli: Sli, slice: Mapping[str, str | None]) -> ConfigError:
     return ConfigError(
         "this slice has no predictions in either window",
         where="slice",
-        found=name_of(slice),
+        found=full_slice_name(slice),
         todo=f"`sli query CONFIG {sli.name} --by {','.join(slice)}` lists the slices",
     )

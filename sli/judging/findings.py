@@ -13,10 +13,10 @@ from sli.judging.bad_data import KEPT, MATERIAL, BadData, beyond_chance
 from sli.judging.one_slice import SliceChange
 from sli.judging.sides import Change, Side
 from sli.judging.usual import SHARE, UsualMove
-from sli.reading.figures import counted, difference, number
-from sli.reading.requests import rests_on_labels
+from sli.reading.figures import counted, difference, full_slice_name, number
 from sli.slis import Sli
 from sli.slis.formula import Unit
+from sli.slis.terms import rests_on_labels
 
 Verdict = Literal["no value", "no interval", "chance", "late labels", "bad data", "one slice", "all slices"]
 HALF = 0.5
@@ -94,7 +94,7 @@ class Evidence:
         if not missing or not rows:
             return self.now.value, self.now.value
         share = rows / missing
-        if rests_on_labels(self.sli):
+        if rests_on_labels(self.sli.formula):
             share *= (labelled + missing) / (labelled + rows)
         low, high = (self.now.value + share * (end - self.now.value) for end in self.bounds)
         return low, high
@@ -111,7 +111,7 @@ class Evidence:
     @property
     def labels(self) -> bool:
         """Whether missing labels can change the value."""
-        return rests_on_labels(self.sli) or self.sli.declaration.get("sli") in ("coverage", "labelled")
+        return rests_on_labels(self.sli.formula) or self.sli.declaration.get("sli") in ("coverage", "labelled")
 
     @property
     def main(self) -> SliceChange | None:
@@ -204,7 +204,7 @@ def _judged(evidence: Evidence, verdict: Verdict) -> str:
         return f"Bad data: {_rows_set_aside(evidence)}"
     if (main := evidence.main) is None:
         return f"It is real{', no slice stands out' * bool(evidence.slices)}{_as_usual(evidence)}"
-    return f"It is real, mostly {name_of(main.slice)}{_as_usual(evidence)}"
+    return f"It is real, mostly {full_slice_name(main.slice)}{_as_usual(evidence)}"
 
 
 def _rows_set_aside(evidence: Evidence) -> str:
@@ -223,11 +223,6 @@ def _as_usual(evidence: Evidence) -> str:
     if usual is None or abs(evidence.change.value) > usual.move:
         return ""
     return f". Moves of up to {evidence.difference(usual.move)} from one {usual.stretch} to the next are usual"
-
-
-def name_of(slice: Mapping[str, str | None]) -> str:
-    """`origin=JFK`, or `carrier=AA, origin=null`."""
-    return ", ".join(f"{column}={'null' if value is None else value}" for column, value in slice.items())
 
 
 def findings_of(evidence: Evidence) -> tuple[Finding, ...]:
@@ -269,7 +264,7 @@ def _late_labels(evidence: Evidence) -> Finding:
     if not now.missing:
         return Finding(question="Late labels?", answer="no", finding=f"all {now.predictions:,} labels are in")
     never = now.maturity == "final"
-    if not now.labelled and rests_on_labels(evidence.sli):
+    if not now.labelled and rests_on_labels(evidence.sli.formula):
         rows = f"{counted(evidence.bad.rows, 'row')} of this time do not count: sli show CONFIG --table audit"
         cause = rows if evidence.bad.rows else "no feedback of them is known"
         return Finding(
@@ -315,7 +310,7 @@ def _bad_data(evidence: Evidence) -> Finding:
 def _one_slice(evidence: Evidence) -> Finding:
     question = "One slice?"
     if not evidence.sliced:
-        within = f" within {name_of(evidence.slice)}" if evidence.slice else ""
+        within = f" within {full_slice_name(evidence.slice)}" if evidence.slice else ""
         return Finding(question=question, answer="not asked", finding=f"`slice_by` has no slices{within}")
     if not evidence.known:
         return Finding(question=question, answer="cannot be judged", finding="no values")
@@ -326,12 +321,12 @@ def _one_slice(evidence: Evidence) -> Finding:
     kept = evidence.now.value - most.explains
     values = f"{evidence.text(most.before.value)} -> {evidence.text(most.now.value)}"
     went = f"{most.weight:.0%} of the whole, went {values}; "
-    went += f"with {name_of(most.slice)} as before, {evidence.sli.name} would be"
+    went += f"with {full_slice_name(most.slice)} as before, {evidence.sli.name} would be"
     finding = f"{went} {evidence.text(kept)}"
     if evidence.change.judged and not evidence.change.told:
-        told = f"most came from {name_of(most.slice)}, {finding}"
+        told = f"most came from {full_slice_name(most.slice)}, {finding}"
         return Finding(question=question, answer="nothing to explain", finding=told)
     finding += f": it explains {evidence.share(most):.0%} of the change"
     if main is None:
-        return Finding(question=question, answer="none stands out", finding=f"{name_of(most.slice)}, {finding}")
-    return Finding(question=question, answer=f"mostly {name_of(main.slice)}", finding=finding)
+        return Finding(question=question, answer="none stands out", finding=f"{full_slice_name(most.slice)}, {finding}")
+    return Finding(question=question, answer=f"mostly {full_slice_name(main.slice)}", finding=finding)

@@ -21,7 +21,6 @@ from sli.engine.connection import connected
 from sli.judging.sides import Change, Side, change_of, empty_side
 from sli.reading.publication import Publication
 from sli.reading.question import Question, Rename, question, renamed
-from sli.reading.requests import rests_on_labels
 from sli.rollup.evaluate import Evaluation, states_of
 from sli.rollup.merge import TileTables, TileTree
 from sli.rollup.reference import reference_tables
@@ -30,6 +29,7 @@ from sli.slices import ALL, OTHER, SliceBy, parse_slice, slice_text
 from sli.slis import Reference, Sli
 from sli.slis.formula import Values
 from sli.slis.states import Integers, integers
+from sli.slis.terms import rests_on_labels
 
 CANDIDATES = 20
 TOGETHER = 2 * CANDIDATES
@@ -94,7 +94,7 @@ class Slices:
         """Of each SLI the candidates, the one that explains most first; `now` and `before` are the whole."""
         present, past = (self._values(self.slis, one.tiles, one.references, one) for one in (self.now, self.before))
         parts = [
-            _parts(present, past, number, before[number].value, rests_on_labels(sli))
+            _parts(present, past, number, before[number].value, rests_on_labels(sli.formula))
             for number, sli in enumerate(self.slis)
         ]
         candidates = [sorted(terms, key=lambda slice: (-abs(terms[slice]), slice))[:CANDIDATES] for _, terms in parts]

@@ -22,12 +22,13 @@ from sli.matching.execute import Report
 from sli.reading.figures import number, record
 from sli.reading.publication import opened
 from sli.reading.query import query
-from sli.reading.requests import Choice, Pairing, paired_requests, rests_on_labels
+from sli.reading.requests import Choice, Pairing, paired_requests
 from sli.slices import SliceBy
 from sli.slis import Sli
 from sli.slis.formula import Better, Unit, Values, plain
 from sli.slis.maths.differences import of_independent
 from sli.slis.paired import PairedDifference, Table
+from sli.slis.terms import rests_on_labels
 
 NAMED = 10
 """How many slices a message names."""
@@ -312,7 +313,7 @@ class _Asked:
             level=self.level,
             better=self.sli.direction,
             unit=self.sli.unit,
-            labels=rests_on_labels(self.sli),
+            labels=rests_on_labels(self.sli.formula),
             maturity=row.maturity,
             as_of=row.as_of,
         )

@@ -100,6 +100,11 @@ def slice_name(slice: dict[str, str | None]) -> str:
     return ", ".join("null" if value is None else value for value in slice.values()) or "all"
 
 
+def full_slice_name(slice: Mapping[str, str | None]) -> str:
+    """`origin=JFK`, or `carrier=AA, origin=null`."""
+    return ", ".join(f"{column}={'null' if value is None else value}" for column, value in slice.items())
+
+
 def counted(count: int, name: str) -> str:
     """`1 hour`, `2,000 hours`."""
     return f"{count:,} {name}{'s' * (count != 1)}"

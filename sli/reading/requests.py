@@ -31,10 +31,9 @@ from sli.planning.tasks import Task, co_located_tasks
 from sli.reading.publication import Publication
 from sli.slis import Sli
 from sli.slis.custom.function import loaded
-from sli.slis.custom.sql import needs_labels
 from sli.slis.paired import SIDES, Requests
 from sli.slis.states import integers
-from sli.slis.terms import states_of_pairs, terms_sql
+from sli.slis.terms import is_over_queries, rests_on_labels, states_of_pairs, terms_sql
 from sli.tiles.aggregate import queries_sql, slice_value_sql
 from sli.tiles.build import joined
 from sli.tiles.dry_run import check_code, check_names
@@ -82,28 +81,18 @@ def paired_requests(publication: Publication, sli: Sli, choice: Choice, progress
     states = states_of_pairs(sli.formula).values()
     functions = {state.call: loaded(state.call, config.folder) for state in states if state.call}
     terms = terms_sql(states)
-    rows = _rows(publication, _Selection(choice=choice, terms=terms, by_query=_is_ranking(sli)), progress)
+    rows = _rows(publication, _Selection(choice=choice, terms=terms, by_query=is_over_queries(sli.formula)), progress)
     con = connect(config.parallel, config.task_memory)
     try:
         with within_memory("the requests that both slices scored"):
             con.register("rows_arrow", rows)
-            table, pairing = _matched(con, choice, list(terms), rests_on_labels(sli))
+            table, pairing = _matched(con, choice, list(terms), rests_on_labels(sli.formula))
     finally:
         con.close()
     times = integers(table.column("times"))
     return Requests(
         sli.formula, table.drop_columns(["times"]), times, functions, choice.window.end, config.level
     ), pairing
-
-
-def rests_on_labels(sli: Sli) -> bool:
-    """Whether predictions without a label add nothing to the SLI."""
-    return _is_ranking(sli) or needs_labels(sli.formula.states.values())
-
-
-def _is_ranking(sli: Sli) -> bool:
-    """Whether the SLI is over queries, not over single predictions."""
-    return any(state.unit == "query" for state in sli.formula.states.values())
 
 
 def _check(config: Config, sli: Sli, choice: Choice) -> None:
@@ -132,7 +121,7 @@ def _check(config: Config, sli: Sli, choice: Choice) -> None:
         nothing="a column of `predictions.columns`",
         todo=f"list {choice.pair} under predictions.columns",
     )
-    if _is_ranking(sli) and choice.pair != config.predictions.query:
+    if is_over_queries(sli.formula) and choice.pair != config.predictions.query:
         raise ConfigError(
             f"{sli.name} is over queries, so queries are matched",
             where="--pair",

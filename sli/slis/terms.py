@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from sli.engine.expression import locked_database
 from sli.engine.sql import quoted
+from sli.slis.custom.sql import needs_labels
 from sli.slis.formula import Formula
 from sli.slis.kinds.terms import Drawn, Reader, Term, drawn_matrix
 from sli.slis.states import Integers, Merged, State
@@ -52,6 +53,16 @@ def states_of_pairs(formula: Formula) -> dict[str, State]:
     sees_all = not all(state.merges for state in formula.states.values())
     wanted = formula.states.items()
     return {name: state for name, state in wanted if not (sees_all and state.for_function and state.merges)}
+
+
+def rests_on_labels(formula: Formula) -> bool:
+    """Whether predictions without a label add nothing to the SLI."""
+    return is_over_queries(formula) or needs_labels(formula.states.values())
+
+
+def is_over_queries(formula: Formula) -> bool:
+    """Whether the SLI is over queries, not over single predictions."""
+    return any(state.unit == "query" for state in formula.states.values())
 
 
 def terms_sql(states: Iterable[State]) -> dict[str, str]:

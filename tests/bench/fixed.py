@@ -1,14 +1,16 @@
-"""What a run costs before it does anything: the import of sli, the command with nothing to do, on little and on much.
+"""What a command costs before it does anything: imports, nothing to do on little and on much, `show` and `query`.
 
     python tests/bench/fixed.py --predictions 1000000 --days 10 100
 
-Limit: each process starts with its files in the page cache.
+`show` and `query` answer from a year of flights, which `sli demo` makes. Limit: each process starts with its files in
+the page cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,15 +27,44 @@ STARTS = {
     "import sli": "import sli",
     "sli.run": "import sli; sli.run",
     "sli.read": "import sli; sli.read",
+    "sli.query": "import sli; sli.query",
+    "numpy, pandas, pyarrow": "import numpy, pandas, pyarrow",
+    "these, duckdb, pydantic, deltalake": "import numpy, pandas, pyarrow, duckdb, pydantic, deltalake",
+    "these, scipy.special": "import numpy, pandas, pyarrow, duckdb, pydantic, deltalake, scipy.special",
 }
-"""Python alone, sli whose parts are imported when they are first named, and two of these."""
+"""Python alone, sli whose parts are imported when they are first named, three of these, and what these need."""
+COMMANDS = {"sli run, nothing to do": ["run"], "sli query": ["query", "accuracy"], "sli show": ["show"]}
+"""Commands for a year of flights, without the config."""
 
 
 def seconds(command: Sequence[str]) -> float:
     """Of a whole process."""
-    began = time.perf_counter()
+    return used(command)[0]
+
+
+def used(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds of a whole process, and those of CPU."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - began, cpu
+
+
+def on_flights(folder: Path, rounds: int) -> dict[str, Any]:
+    """What each of COMMANDS takes."""
+    sli, config = str(Path(sys.executable).with_name("sli")), str(folder / "flights.yaml")
+    if not Path(config).exists():
+        seconds([sli, "demo", "--folder", str(folder)])
+    seconds([sli, "run", config])
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    for _ in range(rounds):
+        for name, (command, *more) in COMMANDS.items():
+            spent[name].append(used([sli, command, config, *more]))
+    return {
+        name: {"seconds": spread(wall for wall, _ in each), "cpu": spread(cpu for _, cpu in each)}
+        for name, each in spent.items()
+    }
 
 
 def main() -> None:
@@ -43,10 +74,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="keep the logs here (default: a temporary folder)")
     given = parser.parse_args()
-    starts: dict[str, list[float]] = {name: [] for name in STARTS}
+    starts: dict[str, list[tuple[float, float]]] = {name: [] for name in STARTS}
     for _ in range(given.rounds):
         for name, code in STARTS.items():
-            starts[name].append(seconds([sys.executable, "-c", code]))
+            starts[name].append(used([sys.executable, "-c", code]))
     idle: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
         for days in given.days:
@@ -59,9 +90,12 @@ def main() -> None:
             times = spread(seconds(run) for _ in range(given.rounds))
             idle.append({"days": days, "files": sum(1 for _ in logs.rglob("*.parquet")), "seconds": times})
             print(f"{days} days: nothing to do in {times['median']:.2f} s")
-    times = {name: spread(each) for name, each in starts.items()}
-    print({name: round(each["median"], 3) for name, each in times.items()})
-    print(record("fixed", {"starts": times, "idle": idle}))
+        flights = on_flights((given.folder or Path(temporary)) / "demo", given.rounds)
+    times = {name: spread(wall for wall, _ in each) for name, each in starts.items()}
+    cpu = {name: spread(cpu for _, cpu in each) for name, each in starts.items()}
+    print({name: (round(times[name]["median"], 3), round(cpu[name]["median"], 3)) for name in starts})
+    print({name: (round(each["seconds"]["median"], 3), each["cpu"]["median"]) for name, each in flights.items()})
+    print(record("fixed", {"starts": times, "starts_cpu": cpu, "idle": idle, "flights": flights}))
 
 
 if __name__ == "__main__":

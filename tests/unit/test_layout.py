@@ -191,6 +191,12 @@ def test_importing_sli_loads_nothing_heavy() -> None:
     assert "scipy" not in loaded("import sli.slis, sli.rollup.results"), "only an interval or a p-value needs it"
 
 
+def test_a_query_loads_nothing_that_judges_or_runs() -> None:
+    code = "import sys, sli.command.asked, sli.command.tables, sli.reading.query\nprint(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in found if name.startswith(("sli.judging", "sli.report", "sli.runs"))] == []
+
+
 def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     day = at("2024-01-15T00:00")
     world = small_world(since=day, grains=("day",), slis=("accuracy", "roc_auc"))

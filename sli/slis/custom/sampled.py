@@ -24,8 +24,8 @@ FEWEST = 199
 """At least this many resamples an interval."""
 BUDGET = 999
 """At most this many resamples an interval, each a call: with the value 1,000 calls a window and slice."""
-DRAWN = 100
-"""How many resamples are drawn at a time."""
+DRAWN = 10
+"""How many resamples are drawn at a time: the memory of a hundred would be new each time, which takes twice as long."""
 UNSCORED = "sli:unscored"
 """State of a function that gets scores: how many usable pairs lack one."""
 
@@ -141,7 +141,7 @@ def _drawn(pairs: Pairs, random: np.random.Generator, times: int) -> Iterator[Pa
     label, prediction, columns = pairs
     at = random.integers(0, len(label), (times, len(label)))
     texts = {name: column[at] for name, column in columns.items()}
-    for i, (labels, predictions) in enumerate(zip(label[at], prediction[at], strict=True)):
+    for i, (labels, predictions) in enumerate(zip(label.take(at), prediction.take(at), strict=True)):
         yield labels, predictions, {name: column[i] for name, column in texts.items()}
 
 

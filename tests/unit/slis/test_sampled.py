@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from sli.slis.custom import sampled
 from sli.slis.custom.function import UserFunction
 from sli.slis.custom.sampled import sampled_values
 from sli.slis.formula import Values
@@ -68,6 +69,21 @@ def test_windows_with_the_same_sample_share_value_and_interval() -> None:
     values, calls = values_and_calls(gap, windows(3000, rows=5))
     assert calls == 200
     assert len({*values.low}) == len({*values.value}) == 1
+
+
+@pytest.mark.parametrize("together", [1, 7, 199])
+def test_an_interval_is_the_same_however_many_resamples_are_drawn_together(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(label: Floats, prediction: Floats) -> float:
+        value = gap(label, prediction)
+        label[:] = prediction[:] = 9.0  # its own arrays, so no other call sees this
+        return value
+
+    usual, _ = values_and_calls(changing, windows(3000))
+    monkeypatch.setattr(sampled, "DRAWN", together)
+    values, _ = values_and_calls(gap, windows(3000))
+    assert (values.low[0], values.high[0]) == (usual.low[0], usual.high[0])
 
 
 def test_calls_end_once_too_few_resamples_can_have_a_value() -> None:

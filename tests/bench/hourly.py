@@ -132,6 +132,8 @@ def after_late_feedback(folder: Path, source: Path, days: int, given: argparse.N
     """An hour with a late file, and the same tables from nothing, by turns."""
     service = Service(folder / f"late{days}d", source, days + 1, given.slices, horizon=f"{days}d")
     service.run()
+    service.pass_hour()
+    service.run()  # it writes the index of ids
     store, afresh = Path(service.tree["store"]), folder / f"late{days}d" / "afresh"
     late, full, rows = [], [], 0
     for _ in range(given.rounds):
@@ -174,18 +176,18 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="one run more of each, to see where the time goes")
     parser.add_argument("--folder", type=Path, help="keep logs and stores here (default: a temporary folder)")
     given = parser.parse_args()
-    days = max([*given.history, *(late + 1 for late in given.late)]) + 2
+    days = max([*given.history, *(late + 1 for late in given.late)]) + 3
     with tempfile.TemporaryDirectory(prefix="sli-bench-") as temporary:
         folder = given.folder or Path(temporary)
         source = generated(folder, "--predictions", str(given.hourly * 24 * days), "--days", str(days))
         stores = folder / f"hourly-{datetime.now():%Y%m%dT%H%M%S}"
-        figures = {
-            "hourly_predictions": given.hourly,
-            "slices": given.slices,
-            "histories": after_histories(stores, source, given),
-            "late": [after_late_feedback(stores, source, horizon, given) for horizon in given.late],
-        }
-        print(record("-".join(["hourly", str(given.hourly), *given.slices]), figures))
+        asked, name = {"hourly_predictions": given.hourly, "slices": given.slices}, [str(given.hourly), *given.slices]
+        if given.history:
+            figures = {**asked, "histories": after_histories(stores, source, given)}
+            print(record("-".join(["hourly", *name]), figures))
+        if given.late:
+            late = [after_late_feedback(stores, source, horizon, given) for horizon in given.late]
+            print(record("-".join(["late", *name]), {**asked, "late": late}))
 
 
 if __name__ == "__main__":

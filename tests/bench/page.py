@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from limits import limits
 from plots import DOCS, HERE, Figures, plot_full, plot_reading, plot_results
 
 INTRODUCTION = """# Benchmarks
@@ -106,7 +107,7 @@ def in_short() -> list[str]:
             f"{median(longest['seconds'])} after {longest['history_days']} days, "
             f"{median(shortest['seconds'])} after {shortest['history_days']}."
         ]
-    elif found := [each for each in results("hourly-") if each["histories"]]:
+    elif found := results("hourly-"):
         longest = found[-1]["histories"][-1]
         lines += [
             f"- **An hourly run** of {found[-1]['hourly_predictions']:,} predictions takes "
@@ -149,7 +150,10 @@ def whole_job() -> list[str]:
         "every day. By hand means a script that one good person writes in half a day; all values are equal, scores are "
         f"not rounded. Each cell: time, time / sli's time, peak memory; medians of {rounds} rounds.",
     ]
-    lines += _of_peers(runs) + _faster(runs, SAME)
+    for run in runs:
+        if run.get("busy"):
+            lines += ["", f"At {count(run['predictions'])} other work ran beside all of them: compare ratios, or CPU."]
+    lines += _of_peers(runs) + _faster(runs, SAME, f"{WHOLE}; that work follows the results, not the predictions")
     for run in runs:
         peers = {name: of for name, of in run["peers"].items() if "cpu" in of}
         used = ", ".join(f"{name} {of['cpu']['median']:,.0f}" for name, of in peers.items())
@@ -169,7 +173,12 @@ def full() -> list[str]:
             continue
         rounds = " / ".join(str(len(run["peers"]["sli"]["seconds"]["rounds"])) for run in runs)
         lines += ["", f"**{words}.** Each cell: time, time / sli's time, peak memory; medians of {rounds} rounds."]
-        lines += [*_of_peers(runs), *_aims(runs), *_faster(runs, FASTER), *measured_on(runs[-1])]
+        lines += [
+            *_of_peers(runs),
+            *_aims(runs),
+            *_faster(runs, FASTER, "sli's fixed cost weighs more than the work"),
+            *measured_on(runs[-1]),
+        ]
     return lines
 
 
@@ -208,8 +217,8 @@ def _aims(runs: list[Figures]) -> list[str]:
     return lines
 
 
-def _faster(runs: list[Figures], reasons: dict[str, str]) -> list[str]:
-    """Who is faster than sli, where and why."""
+def _faster(runs: list[Figures], reasons: dict[str, str], small: str) -> list[str]:
+    """Who is faster than sli, where and why; `small` is the reason of one that is so only where there is less."""
     lines = []
     for peer in dict.fromkeys(peer for run in runs for peer in run["peers"]):
         by_size = {run["predictions"]: run["peers"][peer]["times_sli"] for run in runs if peer in run["peers"]}
@@ -217,7 +226,7 @@ def _faster(runs: list[Figures], reasons: dict[str, str]) -> list[str]:
         if not ahead:
             continue
         only_small = any(size > max(ahead) for size in by_size)
-        why = "sli's fixed cost weighs more than the work" if only_small else reasons[peer]
+        why = small if only_small else reasons[peer]
         lines.append(f"- {peer} is faster at {', '.join(map(count, ahead))}: {why}.")
     return lines
 
@@ -227,8 +236,29 @@ def hourly() -> list[str]:
     for found in results("hourly-"):
         by = f", overall and per {', '.join(found['slices'])}" if found["slices"] else ""
         lines += ["", f"**{found['hourly_predictions']:,} predictions an hour{by}**"]
-        lines += _histories(found["histories"]) if found["histories"] else []
-        lines += _late(found["late"]) if found["late"] else []
+        lines += [*_histories(found["histories"]), *measured_on(found)]
+    for found in results("late-"):
+        lines += ["", f"**{found['hourly_predictions']:,} predictions an hour**", *_late(found["late"])]
+        lines += measured_on(found)
+    return lines
+
+
+def on_s3() -> list[str]:
+    lines = ["## On S3"]
+    for found in results("on_s3"):
+        lines += [
+            "",
+            f"Logs and store in a bucket of a real server on this machine, {found['hourly_predictions']:,} predictions "
+            f"an hour, {found['days']} days of history. Seconds of whole processes; requests counted in other runs:",
+        ]
+        kinds = ("GET", "HEAD", "LIST", "PUT", "DELETE")
+        lines += table(
+            ["", "time", "requests", *kinds],
+            [
+                [name, median(of), str(asked["all"]), *(str(asked["kinds"].get(kind, 0)) for kind in kinds)]
+                for (name, of), asked in zip(found["seconds"].items(), found["requests"].values(), strict=True)
+            ],
+        )
         lines += measured_on(found)
     return lines
 
@@ -418,9 +448,15 @@ def many_results() -> list[str]:
         lines += ["", "![peak memory by results](benchmarks-results.png)", ""]
         lines += [f"More windows over the same logs, with `memory: {found['memory']}`:"]
         lines += table(
-            ["results", "time", "CPU, imports too", "peak"],
+            ["results", "workers", "time", "CPU, imports too", "peak"],
             [
-                [f"{each['results']:,}", seconds(each["seconds"]), seconds(each["cpu"]), memory_of(each["peak_mb"])]
+                [
+                    f"{each['results']:,}",
+                    str(each["workers"] or "in process"),
+                    seconds(each["seconds"]),
+                    seconds(each["cpu"]),
+                    memory_of(each["peak_mb"]),
+                ]
                 for each in found["sizes"]
             ],
         )
@@ -516,6 +552,9 @@ def fixed() -> list[str]:
         alone = starts.pop("python")
         rows = [[f"`{name}`", f"{each - alone:.3f}"] for name, each in starts.items()]
         lines += table(["imports", "seconds more than Python alone"], rows)
+        for name, each in found.get("flights", {}).items():
+            rows_of = f"`{name}` on a year of flights: {each['seconds']['median']:.2f} s"
+            lines += [f"- {rows_of}, {each['cpu']['median']:.2f} s of CPU, whole process."]
         lines += [aim("`import sli`", starts["import sli"] - alone, 0.5, " s", False), ""]
         lines += ["The command `sli run` when there is nothing to do:"]
         rows = [
@@ -531,7 +570,7 @@ RATIOS = {"all binary SLIs / accuracy alone": 3, "1,000 slices / none": 2}
 
 def pairs() -> list[str]:
     lines = ["## Many SLIs, many slices, schedules"]
-    for found in [*results("catalogue"), *results("scheduled")]:
+    for found in [*results("catalogue"), *results("functions"), *results("scheduled")]:
         lines += table(
             [f"{count(found['predictions'])} predictions", "one", "other", "ratio"],
             [
@@ -671,15 +710,17 @@ def _shares(found: Figures) -> list[str]:
 
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "whole-|flat-|hourly-|reading": in_short,
+    "whole-|flat-|volume-|late-|fixed|on_s3|catalogue|functions|spread": lambda: limits(results),
     "whole-": whole_job,
-    "hourly-|flat-|volume-": hourly,
+    "hourly-|late-|flat-|volume-": hourly,
+    "on_s3": on_s3,
     "reading": reading,
     "full-": full,
     "memory": memory,
     "results|wide": many_results,
     "scaling": scaling,
     "fixed": fixed,
-    "catalogue|scheduled": pairs,
+    "catalogue|functions|scheduled": pairs,
     "shapes": shapes,
     "differences": differences,
     "since_when": since_when,

@@ -1,9 +1,11 @@
 """Peak memory against the number of results: more sliding windows over the same days, so that tiles stay as many.
 
     python tests/bench/results.py --grains 1 5 10 20 50
+    python tests/bench/results.py --grains 50 --workers 0 1 2
 
 12 SLIs of counts and sums, 56 slices, 6 days; each grain has a window an hour, so about 100,000 results. Memory is told
-stage by stage, of the process that runs, and of all processes together. Limit: one run a size and number of workers.
+stage by stage, of the process that runs, and of all processes together. One number of grains alone, with several of
+workers, tells what workers gain. Limit: one run a size and number of workers.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def main() -> None:
             stages = ", ".join(f"{name} {peak:,}" for name, peak in found["stages_mb"].items())
             print(f"{found['results']:,} results, {workers} workers: {found['seconds']:.1f} s, {found['cpu']:.1f} s of "
                   f"CPU, {found['peak_mb']:,.0f} MB ({stages})", flush=True)  # fmt: skip
-    print(record("results", {"memory": given.memory, "sizes": sizes}))
+    print(record("results" if len(given.grains) > 1 else "spread", {"memory": given.memory, "sizes": sizes}))
 
 
 if __name__ == "__main__":

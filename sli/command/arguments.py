@@ -169,6 +169,11 @@ COMMANDS = {
         "samples of rows; writes nothing but probes, which it removes. With --repair it first mends the store.",
         (options.configs, options.common, options.doctor),
     ),
+    "gc": Command(
+        "Remove files of the store that no reader can need any more, and merge small ones. Runs do the same, a little\n"
+        "each time.",
+        (options.configs, options.common, options.gc),
+    ),
     "init": Command("Write a commented config from what your Parquet files look like.", (options.init,)),
     "demo": Command(
         "Run everything on real data: flights out of New York, or taxi rides (with --source).", (options.demo,)

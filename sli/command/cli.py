@@ -132,6 +132,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": _answer("answers", "verify_answer"),
     "status": _answer("status", "status_answer"),
     "doctor": _answer("doctoring", "doctor_answer"),
+    "gc": _answer("collecting", "gc_answer"),
     "init": _init,
     "demo": _work("demo.show", "demo"),
 }

@@ -358,6 +358,11 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def gc(parser: argparse.ArgumentParser) -> None:
+    """Of `sli gc`."""
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed; writes nothing")
+
+
 def init(parser: argparse.ArgumentParser) -> None:
     """Of `sli init`."""
     parser.add_argument("config", metavar="CONFIG", help="path of the config to write; must not exist yet")

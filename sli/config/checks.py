@@ -9,11 +9,11 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from sli.calendar.duration import FOREVER, Duration
+from sli.calendar.duration import DAY, FOREVER, Duration
 from sli.calendar.grain import Grain
 from sli.config.export_sections import Export
 from sli.config.log_sections import Feedback, IdSetting, Labels, Predictions, TimeColumn, TimeFrom
-from sli.config.sections import Cluster
+from sli.config.sections import Cluster, StoreSection
 from sli.engine.storage import check_no_credentials
 from sli.errors import ConfigError, check_known
 from sli.slices import SliceBy
@@ -23,23 +23,29 @@ UNREACHABLE = "#%?[\\]^|"
 """Characters of a path with which the table library fails, or does not find the history of a table."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names of columns that tasks use internally."""
+SHORTEST_KEEP = DAY
+"""Replaced files stay at least so long, since whoever opened them may still read them."""
 
 
-def check_store(store: str) -> None:
-    """Raise ConfigError if tables cannot be stored there."""
-    scheme = store.partition("://")[0] if "://" in store else "file"
+def check_store(store: StoreSection) -> None:
+    """Raise ConfigError if tables cannot be stored there, or if what was replaced in them would go too soon."""
+    path = store.path
+    scheme = path.partition("://")[0] if "://" in path else "file"
     if scheme not in ("file", "s3", "s3a"):
         raise ConfigError(
             "tables cannot be stored there", where="store", expected="a folder, or an s3:// URL", found=f"{scheme}://"
         )
-    if strange := sorted(set(store) & set(UNREACHABLE)):
+    if strange := sorted(set(path) & set(UNREACHABLE)):
         raise ConfigError(
             "tables cannot be stored at a path with such characters",
             where="store",
             expected=f"a path without any of {' '.join(UNREACHABLE)}",
-            found=f"{' '.join(strange)} in {store}",
+            found=f"{' '.join(strange)} in {path}",
         )
-    check_no_credentials(store, "store")
+    check_no_credentials(path, "store")
+    for key, length in (("keep_files", store.keep_files), ("history", store.history)):
+        if length.micros < SHORTEST_KEEP:
+            raise ConfigError("this is too short", where=f"store.{key}", expected="1d or longer", found=length.text)
 
 
 def check_logs(paths: Mapping[str, Sequence[str]], dask: Cluster) -> None:

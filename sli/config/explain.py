@@ -120,7 +120,7 @@ def _place(loc: Iterable[str | int]) -> tuple[list[str | int], type[Section], st
             expected = EXPECTED_OF_TAG[part]
         else:
             path.append(part)
-            if field := section.model_fields.get(part):
+            if field := section.field_of(part):
                 expected = field.description or ""
                 section = _section_of(field.annotation) or section
     return path, section, expected

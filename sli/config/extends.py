@@ -16,6 +16,7 @@ from sli.errors import ConfigError
 EXTENDS = "extends"
 PATHS = (
     ("store",),
+    ("store", "path"),
     ("predictions", "path"),
     ("predictions", "path", "*"),
     ("feedback", "path"),

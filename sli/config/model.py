@@ -35,6 +35,7 @@ from sli.config.sections import (
     Section,
     SliceSet,
     SliceSetting,
+    StoreSetting,
     TimeSetting,
     Workers,
 )
@@ -64,7 +65,7 @@ class Config(Section):
 
     model: str
     since: TimeSetting = Field(description="ISO 8601, for example 2013-02-01")
-    store: str
+    stored: StoreSetting = Field(alias="store", description="a folder, or an s3:// URL")
     horizon: DurationSetting
     duplicates_within: LengthSetting | None = None
     """How far apart two predictions with one id are still one prediction, logged twice."""
@@ -102,7 +103,7 @@ class Config(Section):
         self.zone, self.since_instant  # noqa: B018 - raises ConfigError
         # Masked in every message from now on.
         keep_secrets(self.dask.scheduler if isinstance(self.dask, Scheduler) else getattr(self.dask, "options", {}))
-        checks.check_store(self.store)
+        checks.check_store(self.stored)
         paths = {name: source.path for name, source in self.sources.items()}
         checks.check_logs({f"{name}.path": path for name, path in paths.items()}, self.dask)
         checks.check_classes(self.task, self.class_names)
@@ -120,6 +121,11 @@ class Config(Section):
             self.export, [sli.name for sli in self.declared], [grain.name for grain in self.all_grains]
         )
         return self
+
+    @property
+    def store(self) -> str:
+        """The folder or URL of the tables."""
+        return self.stored.path
 
     @functools.cached_property
     def zone(self) -> Zone:

@@ -1,4 +1,4 @@
-"""The sections of a config but those of the logs: the keys of `grains`, `slice_by`, `bins` and `dask`.
+"""The sections of a config but those of the logs: the keys of `store`, `grains`, `slice_by`, `bins` and `dask`.
 
 The description of a field appears in messages as what is expected. Limit: a section checks only its own keys; `checks`
 checks what must fit together across sections.
@@ -11,6 +11,7 @@ from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic.fields import FieldInfo
 
 from sli.calendar.duration import FOREVER, Duration
 
@@ -24,6 +25,11 @@ class Section(BaseModel):
     def config_keys(cls) -> tuple[str, ...]:
         """The keys as a config writes them."""
         return tuple(field.alias or name for name, field in cls.model_fields.items() if not field.exclude)
+
+    @classmethod
+    def field_of(cls, key: str) -> FieldInfo | None:
+        """The field of a key as a config writes it."""
+        return next((field for name, field in cls.model_fields.items() if key == (field.alias or name)), None)
 
 
 DurationSetting = Annotated[
@@ -47,6 +53,22 @@ TimeSetting = Annotated[str, BeforeValidator(lambda value: value.isoformat() if 
 GrainName = Literal["hour", "day", "week", "month", "cumulative"]
 ClassName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 """The name of a class. Values that YAML reads as true, false or null are refused: the logs spell them differently."""
+
+
+class StoreSection(Section):
+    """Where the tables are, and how long what was replaced in them stays."""
+
+    path: str = Field(description="a folder, or an s3:// URL")
+    keep_files: DurationSetting = Duration.parse("7d")
+    """How long the files stay of a publication that another one replaced."""
+    history: LengthSetting = FOREVER
+    """How far back what was known at any time can be read."""
+
+
+StoreSetting = Annotated[
+    StoreSection,
+    BeforeValidator(lambda value: value if isinstance(value, Mapping | StoreSection) else {"path": value}),
+]
 
 
 class Sliding(Section):

@@ -22,6 +22,7 @@ from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing
 from sli.publishing.diff import Difference
 from sli.publishing.parquet_files import Partition, Written
+from sli.publishing.thinning import thin
 from sli.publishing.transaction import SMALL_FILES, Transaction
 from sli.publishing.unchanged import Idle
 
@@ -51,6 +52,8 @@ class Staged:
     """The rows that it writes to table `inputs`, and the partitions that they replace."""
     idle: Idle | None
     """When the next run has nothing to do, if that can be said."""
+    history_from: int | None = None
+    """Since when revisions stay, if it is time to remove older ones."""
 
 
 def next_state(config: Config, transaction: Transaction, plan: Plan, newest: int, id_hash: str) -> Published:
@@ -99,9 +102,10 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     for name, rows, replacing in _writes(transaction, plan, staged, began):
         if name in tables:
             transaction.write(name, rows, replacing)
-    for name in SMALL_FILES:
+    thin(transaction, staged.history_from)
+    for name, least in SMALL_FILES.items():
         if name in tables:
-            transaction.compact(name)
+            transaction.compact(name, least)
     results = Written(transaction.place("results"), schemas.RESULTS, changes.results)
     transaction.publish(state, results, (not plan.older and changes.partitions) or None, staged.idle)
     return True
@@ -134,7 +138,12 @@ def _writes(
     yield from (("keys", rows, None) for rows in staged.index)
     yield from (("inputs", rows, replacing) for rows, replacing in staged.files_seen)
     sequence = transaction.sequence
-    yield "audit", staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())), None
+    if len(staged.audit) or "audit" not in transaction.versions:
+        yield (
+            "audit",
+            staged.audit.append_column("sequence", pa.array([sequence] * len(staged.audit), pa.int64())),
+            None,
+        )
     revisions = tuple(file for written in staged.changes.revisions for file in written.files)
     yield "revisions", Written(transaction.place("revisions"), schemas.REVISIONS, revisions), None
     yield "runs", _run_row(plan, sequence, staged.changes, time.monotonic() - began), None

@@ -47,6 +47,8 @@ OLDER = re.compile(r"LogSegment end version \d+ not the same as the specified en
 """What the table library says where the newest version of a table is older than the one asked for."""
 TARGET_BYTES = 16 << 20
 """The size of merged files. If they were larger, merging would rewrite too much."""
+LOG_STAYS = {"delta.enableExpiredLogCleanup": "false"}
+"""The library would remove commits by their age alone, also those that a publication rests on; maintenance does not."""
 Replacing: TypeAlias = Collection[Partition] | Literal["all"] | None
 """The partitions whose rows a write replaces."""
 
@@ -97,7 +99,11 @@ class Tables:
                 partition_by=partitions,
                 mode="error",
                 # Files are selected by partition only; statistics of every column would make the log ten times as long.
-                configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
+                configuration={
+                    "delta.checkpointInterval": "10",
+                    "delta.dataSkippingNumIndexedCols": "0",
+                    **LOG_STAYS,
+                },
                 storage_options=self.options,
             )
         return self._table(table, uri)
@@ -273,6 +279,7 @@ class Table:
         `partitions` are the partition columns, which change where all rows are replaced.
         """
         with table_errors(self.uri), self._writing(0):
+            self._ensure(LOG_STAYS, sequence)
             tables = iter(() if isinstance(rows, Written) else [rows] if isinstance(rows, pa.Table) else rows)
             some = next(tables, self._schema.empty_table())
             schema = rows.schema if isinstance(rows, Written) else without_dictionaries(some.schema)
@@ -299,6 +306,25 @@ class Table:
             from deltalake import Schema
 
             self._table.alter.add_columns(Schema.from_arrow(new).fields, commit_properties=_properties(None, sequence))
+            self.version = self._opened.version()
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What the table says of itself. Raises StoreError."""
+        with table_errors(self.uri, "read"):
+            return dict(self._table.metadata().configuration)
+
+    def set_properties(self, properties: Mapping[str, str], sequence: int) -> None:
+        """Set what the table says of itself, by a commit. Raises ConflictError and StoreError."""
+        with table_errors(self.uri), self._writing(0):
+            self._ensure(properties, sequence)
+
+    def _ensure(self, properties: Mapping[str, str], sequence: int | None) -> None:
+        """Set properties unless the table has them, by a commit of its own, which changes no row."""
+        if not properties.items() <= self.properties.items():
+            self._table.alter.set_table_properties(
+                dict(properties), raise_if_not_exists=False, commit_properties=_properties(None, sequence)
+            )
             self.version = self._opened.version()
 
     def _partition_anew(self, schema: pa.Schema, partitions: Sequence[str], sequence: int | None) -> None:

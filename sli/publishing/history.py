@@ -8,20 +8,43 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sli.calendar.interval import moment
+from sli.calendar.interval import iso, moment
 from sli.engine.connection import scratch
+from sli.errors import StoreError
 from sli.planning.published import Published
+from sli.publishing.delta_tables import Table
 from sli.publishing.diff import RESTATED
 from sli.publishing.rows import KEY, flat_rows, stored_rows
 from sli.publishing.store import Store
 from sli.rollup.results import ROLLED
 from sli.schemas import UTC
 
+SINCE = "sli.historySince"
+"""The property of the table `revisions` that says since when it is whole, in microseconds."""
+
+
+def check_kept(revisions: Table | None, as_of: int) -> None:
+    """Raise StoreError if what was known at an instant is no longer in the table of revisions."""
+    since = int(revisions.properties.get(SINCE, as_of)) if revisions is not None else as_of
+    if as_of < since and revisions is not None:
+        raise StoreError(
+            "what was known at that time is no longer kept",
+            where=revisions.uri,
+            expected=f"{iso(since)} or later: the config says `history` under `store`",
+            found=iso(as_of),
+            todo="ask for a later time, or read a copy of the store",
+        )
+
 
 def rows_known_at(store: Store, published: Published | None, as_of: int, only: pc.Expression | None = None) -> pa.Table:
-    """The results known at an instant as flat rows: for each key the newest revision, unless it removed the row."""
+    """The results known at an instant as flat rows: for each key the newest revision, unless it removed the row.
+
+    Raises StoreError, also where `history` removed what was known then.
+    """
     where = pc.field("as_of") <= pa.scalar(moment(as_of), UTC)
-    rows = flat_rows(store.rows("revisions", published, only=where if only is None else where & only))
+    table = store.published_table("revisions", published)
+    check_kept(table, as_of)
+    rows = flat_rows(store.table_rows("revisions", table, only=where if only is None else where & only))
     con = scratch()
     con.register("rows", rows)
     known: pa.Table = con.sql(

@@ -8,12 +8,15 @@ reads only; see `transaction` for writing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli import schemas
+from sli.calendar.interval import iso
 from sli.engine.storage import NO_OPTIONS, Storage
+from sli.engine.stored_files import StoredFolder
 from sli.errors import StoreError
 from sli.logs.files import Inputs
 from sli.planning.published import Published
@@ -101,10 +104,27 @@ class Store:
         for version, state in _states(results):
             before = Published.from_json(state, results.uri)
             if before.as_of <= limit:
+                self._check_whole(before)
                 # The state as it was stored, since `to_json` would give it the current format.
                 results.restore(version, {STATE_KEY: state})
                 return before
         raise StoreError("the store has no earlier publication to go back to", where=results.uri, todo=REMOVE)
+
+    def _check_whole(self, published: Published) -> None:
+        """Raise StoreError if files of an earlier publication are gone that going back to it would need."""
+        folder = StoredFolder(self.root, self.storage)
+        for name in published.versions:
+            table = self.published_table(name, published)
+            paths = [] if table is None else table.counts().column("path").to_pylist()
+            files = {file.path for file in folder.files(name, deep=True)}
+            if not {f"{name}/{unquote(str(path))}" for path in paths} <= files:
+                raise StoreError(
+                    "the store cannot go back so far",
+                    where=self.tables.uri(name),
+                    expected="all files of that publication: replaced files stay for `keep_files` of the config",
+                    found=f"the publication as of {iso(published.as_of)} has lost some",
+                    todo=REMOVE,
+                )
 
     def rows(
         self,

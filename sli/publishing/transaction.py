@@ -6,6 +6,7 @@ nothing, so a conflict shows only at a commit.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from sli.publishing.parquet_files import Files, NewFile, Partition, Written
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.unchanged import IDLE_KEY, Idle
 
-SMALL_FILES = {"keys": 64, "inputs": 8}
+SMALL_FILES = {"keys": 24, "inputs": 8, "audit": 24, "revisions": 24, "runs": 24}
 """Tables that every run appends to. With so many more files than partitions, small files are merged."""
 FEW_BYTES = 16 << 20
 """Rows that take at most so many bytes are kept in memory beside their files."""
@@ -194,16 +195,33 @@ class Transaction:
                 sizes[tuple(values)] += rows
         return sizes
 
-    def compact(self, name: str) -> None:
-        """Merge the small files of a table once there are many. Raises ConflictError."""
+    def small_files(self, name: str) -> int:
+        """How many files a table has more than partitions. Raises StoreError."""
+        table = self.table_to_read(name)
+        files = [] if table is None else table.files()
+        return len(files) - len({file.rpartition("/")[0] for file in files})
+
+    def compact(self, name: str, least: int) -> None:
+        """Merge the small files of a table if it has `least` more than partitions. Raises ConflictError, StoreError."""
         table = self._table(name)
-        if table is None or table.version != self.versions.get(name):
-            return
-        files = table.files()
-        if len(files) < SMALL_FILES[name] + len({file.rpartition("/")[0] for file in files}):
+        if table is None or table.version != self.versions.get(name) or self.small_files(name) < least:
             return
         table.compact()
         self.versions[name] = table.version
+
+    def set_property(self, name: str, properties: Mapping[str, str]) -> None:
+        """Set what a table says of itself. Raises ConflictError and StoreError."""
+        table = self.table_to_write(name)
+        table.set_properties(properties, self.sequence)
+        self.versions[name] = table.version
+
+    def publish_again(self) -> None:
+        """Publish the same rows with what was written to other tables. Raises as `publish`."""
+        assert self.published is not None
+        results = self.table_to_write("results")
+        idle = results.history(1)[0].get(IDLE_KEY)
+        nothing = Written(self.place("results"), LAYOUT["results"][0], ())
+        self.publish(self.published, nothing, None, Idle(**json.loads(idle)) if idle else None)
 
     def publish(self, state: Published, rows: Written, replacing: Replacing, idle: Idle | None = None) -> Published:
         """Make the one atomic commit that lets readers see everything that was written.

@@ -48,7 +48,8 @@ def is_unchanged(tree: Mapping[str, Any], digest: str, as_of: int) -> bool:
     Raises what the storage raises.
     """
     storage = Storage.from_config(tree["storage"]) if "storage" in tree else NO_OPTIONS
-    text = _newest_commit(tree["store"], storage) if digest else ""
+    store = tree["store"]
+    text = _newest_commit(store if isinstance(store, str) else store["path"], storage) if digest else ""
     for line in text.splitlines():
         published = json.loads(line).get("commitInfo", {}).get(IDLE_KEY)
         if published:

@@ -16,6 +16,7 @@ from sli.planning.stages import Amend, Fill, Recompute, RollUp, Stage, Write
 from sli.publishing.audit import audit_rows, current_audit, newly_bad, newly_late, same_audit, unsliced_rows
 from sli.publishing.commit import Staged, commit, next_idle, next_state
 from sli.publishing.files_seen import files_seen
+from sli.publishing.thinning import cut_of
 from sli.runs.amended import amend_tiles
 from sli.runs.hour_tiles import fill_tiles, known_before, recompute_tiles
 from sli.runs.known import Known, Work, step
@@ -71,6 +72,7 @@ def write_tables(work: Work, known: Known) -> Known:
         same_audit=same_audit(audit, before),
         files_seen=files_seen(config, work.inputs, work.seen, anew),
         idle=next_idle(config, plan, work.inputs, known.newest),
+        history_from=_history_from(work, plan),
     )
     with step(work.progress, "writing"):
         state = next_state(config, transaction, plan, known.newest, work.ids.hash)
@@ -84,6 +86,15 @@ def write_tables(work: Work, known: Known) -> Known:
         warnings=outcome.warnings + nothing_counts_warnings(config, known.audit_days, audit),
     )
     return replace(known, outcome=outcome)
+
+
+def _history_from(work: Work, plan: Plan) -> int | None:
+    """Since when revisions stay, in the first run of a month: each time the whole table is read."""
+    config, before = work.config, work.transaction.published
+    months = [config.zone.date(as_of).replace(day=1) for as_of in (before.as_of, plan.as_of)] if before else []
+    if len(set(months)) < 2:
+        return None
+    return cut_of(plan.as_of, config.stored.history)
 
 
 def _audit(work: Work, known: Known) -> pa.Table:

@@ -21,11 +21,13 @@ from sli.config.arguments import When
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.engine.interrupts import signals_first
-from sli.errors import ConflictError
+from sli.engine.storage import message_of
+from sli.errors import ConflictError, SliError
 from sli.logs.agreement import nested_types, with_usable_slices
 from sli.logs.dated import week_of
 from sli.logs.discovery import check_usable, feedback_warnings
 from sli.logs.files import Inputs, Problem, UnreadableFiles
+from sli.maintenance.upkeep import keep_small
 from sli.matching.execute import check_cluster, one_cluster
 from sli.planning.as_of import check_publication, latest_as_of
 from sli.planning.listing import NeedsOlder, listed_since
@@ -47,6 +49,7 @@ ATTEMPTS = 6
 """How many attempts may lose to other runs before a run gives up; it keeps trying for at least PATIENCE."""
 SMALLEST = 8
 """Tasks that run out of memory are halved again and again, into at most SMALLEST parts."""
+NOT_REMOVED = "everything is published, but old files of the store could not be removed: "
 LOG = logging.getLogger("sli.store")
 
 
@@ -178,7 +181,7 @@ def _attempt(
         progress=progress,
         began=began,
     )
-    return executed(work, outcome, plan_with).outcome
+    return _maintained(work, executed(work, outcome, plan_with).outcome)
 
 
 def _discover(
@@ -207,3 +210,20 @@ def _prepare(config: Config, transaction: Transaction, plan: Plan, turn: turns.T
     if plan.migration is not None:
         LOG.info(str(plan.migration))
     load_code(config.declared)
+
+
+def _maintained(work: Work, outcome: Outcome) -> Outcome:
+    """The outcome of a run, with a warning if it published and its store could not be kept small afterwards."""
+    if not outcome.published:
+        return outcome
+    config, before = work.config, work.transaction.published
+    first_of_day = before is None or config.zone.date(before.as_of) != config.zone.date(outcome.plan.as_of)
+    try:
+        with step(work.progress, "removing old files"):
+            keep_small(work.transaction.store, config.stored.keep_files, first_of_day)
+    except Exception as error:  # of any library: what is published stays published
+        reason = (
+            ": ".join(filter(None, (error.what, error.found))) if isinstance(error, SliError) else message_of(error)
+        )
+        return replace(outcome, warnings=(*outcome.warnings, f"{NOT_REMOVED}{reason}"))
+    return outcome

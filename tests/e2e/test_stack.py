@@ -31,6 +31,7 @@ import sli
 from sli.command.cli import main
 from sli.config.load import load_config
 from sli.config.model import Config
+from sli.config.sections import StoreSection
 from sli.engine.storage import filesystem
 from sli.publishing.store import Store
 
@@ -113,7 +114,7 @@ def locally(config: Config, folder: Path, store: Path, as_of: Any) -> Any:
     logs = {
         log: getattr(config, log).model_copy(update={"path": str(folder / log)}) for log in ("predictions", "feedback")
     }
-    here = config.model_copy(update={**logs, "store": str(store), "dask": "in-process"})
+    here = config.model_copy(update={**logs, "stored": StoreSection(path=str(store)), "dask": "in-process"})
     sli.run(here, as_of=as_of)
     return here
 

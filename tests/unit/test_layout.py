@@ -29,6 +29,7 @@ WINGS = [
     "tiles",
     "rollup",
     "publishing",
+    "maintenance",
     "runs",
     "reading",
     "judging",

@@ -21,6 +21,7 @@ from sli.engine.expression import restrict_access, shortened
 from sli.engine.sql import literal, quoted
 from sli.engine.storage import message_of
 from sli.errors import ConfigError, StoreError, nearest
+from sli.publishing.history import check_kept
 from sli.publishing.past import before_the_first
 from sli.publishing.store import LAYOUT
 from sli.reading.publication import Publication, newest_or_none
@@ -63,6 +64,8 @@ def sql_rows(config: Config, text: str) -> Rows:
         raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
     at = config.zone
     instants = {time: _known_instant(publication, at, time) for time in asked.times}
+    for instant in instants.values():
+        check_kept(publication.table("revisions"), instant)
     con = connect(config.parallel, config.task_memory)
     with _told(asked):
         # The rows of equal statements come in the same order each time.

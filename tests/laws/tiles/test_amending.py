@@ -14,6 +14,7 @@ from worlds import built_in, columns_of, config_of, fewest, pairs_of
 
 import sli
 from sli.config.load import checked
+from sli.config.sections import StoreSection
 from sli.publishing.store import Store
 
 TASKS = ("binary", "multiclass", "regression")
@@ -63,7 +64,7 @@ def rows_of(config, table):
 
 def check_equal(config, folder, as_of):
     """The stored tiles are those of a run from nothing."""
-    afresh = config.model_copy(update={"store": str(folder / f"afresh-{as_of:%d%H%M}")})
+    afresh = config.model_copy(update={"stored": StoreSection(path=str(folder / f"afresh-{as_of:%d%H%M}"))})
     assert sli.run(afresh, as_of=str(as_of)).plan.new_rows is None
     for table in TABLES:
         amended, recomputed = rows_of(config, table), rows_of(afresh, table)

@@ -22,6 +22,7 @@ import sli
 from sli.command.text import plan_lines
 from sli.config.load import checked
 from sli.config.model import Config
+from sli.config.sections import StoreSection
 from sli.engine.storage import delta_options
 from sli.errors import ConfigError, InputError
 from sli.logs import iceberg
@@ -72,7 +73,7 @@ def check_equal(config: Config, scenario: Scenario) -> None:
     """What a config has published equals what a new store has, from the same logs and from plain files."""
     anew = scenario.root / "anew"
     shutil.rmtree(anew, ignore_errors=True)
-    other = config.model_copy(update={"store": str(anew)})
+    other = config.model_copy(update={"stored": StoreSection(path=str(anew))})
     sli.run(other, as_of=text(AS_OF))
     assert published(config) == published(other)
 

@@ -29,7 +29,7 @@ from sli.publishing.parquet_files import Files, NewFile, Partition, Written
 if TYPE_CHECKING:
     import pyarrow.dataset
     import pyarrow.fs as pa_fs
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 
 Within: TypeAlias = Sequence[tuple[str, str, str | list[str]]]
 """Conditions on partition columns that select the files to read, for example [("day", ">=", "2026-01-31")]."""
@@ -47,8 +47,6 @@ OLDER = re.compile(r"LogSegment end version \d+ not the same as the specified en
 """What the table library says where the newest version of a table is older than the one asked for."""
 TARGET_BYTES = 16 << 20
 """The size of merged files. If they were larger, merging would rewrite too much."""
-LOG_STAYS = {"delta.enableExpiredLogCleanup": "false"}
-"""The library would remove commits by their age alone, also those that a publication rests on; maintenance does not."""
 Replacing: TypeAlias = Collection[Partition] | Literal["all"] | None
 """The partitions whose rows a write replaces."""
 
@@ -99,11 +97,7 @@ class Tables:
                 partition_by=partitions,
                 mode="error",
                 # Files are selected by partition only; statistics of every column would make the log ten times as long.
-                configuration={
-                    "delta.checkpointInterval": "10",
-                    "delta.dataSkippingNumIndexedCols": "0",
-                    **LOG_STAYS,
-                },
+                configuration={"delta.checkpointInterval": "10", "delta.dataSkippingNumIndexedCols": "0"},
                 storage_options=self.options,
             )
         return self._table(table, uri)
@@ -279,7 +273,6 @@ class Table:
         `partitions` are the partition columns, which change where all rows are replaced.
         """
         with table_errors(self.uri), self._writing(0):
-            self._ensure(LOG_STAYS, sequence)
             tables = iter(() if isinstance(rows, Written) else [rows] if isinstance(rows, pa.Table) else rows)
             some = next(tables, self._schema.empty_table())
             schema = rows.schema if isinstance(rows, Written) else without_dictionaries(some.schema)
@@ -305,7 +298,11 @@ class Table:
         if new := pa.schema([field for field in schema if field.name not in own]):
             from deltalake import Schema
 
-            self._table.alter.add_columns(Schema.from_arrow(new).fields, commit_properties=_properties(None, sequence))
+            self._table.alter.add_columns(
+                Schema.from_arrow(new).fields,
+                commit_properties=_properties(None, sequence),
+                post_commithook_properties=_log_stays(),
+            )
             self.version = self._opened.version()
 
     @property
@@ -317,13 +314,11 @@ class Table:
     def set_properties(self, properties: Mapping[str, str], sequence: int) -> None:
         """Set what the table says of itself, by a commit. Raises ConflictError and StoreError."""
         with table_errors(self.uri), self._writing(0):
-            self._ensure(properties, sequence)
-
-    def _ensure(self, properties: Mapping[str, str], sequence: int | None) -> None:
-        """Set properties unless the table has them, by a commit of its own, which changes no row."""
-        if not properties.items() <= self.properties.items():
             self._table.alter.set_table_properties(
-                dict(properties), raise_if_not_exists=False, commit_properties=_properties(None, sequence)
+                dict(properties),
+                raise_if_not_exists=False,
+                commit_properties=_properties(None, sequence),
+                post_commithook_properties=_log_stays(),
             )
             self.version = self._opened.version()
 
@@ -338,6 +333,7 @@ class Table:
             schema_mode="overwrite",
             partition_by=list(partitions),
             commit_properties=_properties(None, sequence),
+            post_commithook_properties=_log_stays(),
         )
         self.version = self._opened.version()
 
@@ -382,14 +378,23 @@ class Table:
             for file in removed
         ]
         mode = "overwrite" if all_replaced else "append"
-        self._table.create_write_transaction([*removes, *adds], mode, schema, by, commit_properties=properties)
+        self._table.create_write_transaction(
+            [*removes, *adds],
+            mode,
+            schema,
+            by,
+            commit_properties=properties,
+            post_commithook_properties=_log_stays(),
+        )
         # The commit fails where another one came first, so its version is the next. The library does not go there.
         self.version += 1
 
     def restore(self, version: int, metadata: Mapping[str, str] | None = None) -> None:
         """Make a commit that goes back to the rows of an earlier version. Raises ConflictError and StoreError."""
         with table_errors(self.uri), self._writing(0):
-            self._table.restore(version, commit_properties=_properties(metadata))
+            self._table.restore(
+                version, commit_properties=_properties(metadata), post_commithook_properties=_log_stays()
+            )
             self.version = self._opened.version()
 
     def forget(self, paths: Collection[str]) -> None:
@@ -402,7 +407,7 @@ class Table:
     def compact(self) -> None:
         """Merge small files. Raises ConflictError and StoreError."""
         with table_errors(self.uri), self._writing(TARGET_BYTES):
-            self._table.optimize.compact(target_size=TARGET_BYTES)
+            self._table.optimize.compact(target_size=TARGET_BYTES, post_commithook_properties=_log_stays())
             self.version = self._opened.version()
 
     @contextmanager
@@ -426,6 +431,13 @@ def _properties(metadata: Mapping[str, str] | None, sequence: int | None = None)
         app_transactions=None if sequence is None else [Transaction(APP, sequence)],
         max_commit_retries=0,
     )
+
+
+def _log_stays() -> PostCommitHookProperties:
+    """After a commit the library would remove older ones by their age alone, also those that a publication rests on."""
+    from deltalake import PostCommitHookProperties
+
+    return PostCommitHookProperties(cleanup_expired_logs=False)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from sli.command.answers import Answer
 from sli.config.model import Config
 from sli.maintenance.collect import Collected, collect
 from sli.maintenance.removal import Removable
+from sli.planning.tasks import size_text
 from sli.reading.figures import counted
 
 KINDS = {
@@ -65,15 +66,3 @@ def _plain(done: Collected, dry_run: bool) -> dict[str, object]:
         "merged": dict(done.merged),
         "thinned": done.thinned,
     }
-
-
-def size_text(count: int) -> str:
-    """Bytes as people read them, for example `1.2 MB`.
-
-    >>> size_text(999), size_text(1_234_567)
-    ('999 bytes', '1.2 MB')
-    """
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

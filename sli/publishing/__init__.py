@@ -1,7 +1,7 @@
 """What changed since the last run, and the one commit that makes it visible.
 
 It may import `rollup` and the wings below it. It must not import `runs`, `reading` or `command`. It is the only wing
-that imports `deltalake`, and the only one that writes to the store.
+that imports `deltalake`, and the only one that writes rows to the store.
 
 - `delta_tables`: opens, creates, reads and writes tables; the one module that knows Delta Lake.
 - `parquet_files`: the files of a write, one after another.
@@ -14,6 +14,7 @@ that imports `deltalake`, and the only one that writes to the store.
 - `conflicts`: days with too many rows of one id that contradict each other.
 - `history`: results as known at an earlier instant, and what backfills changed.
 - `mending`: what is published, published again without damaged tables.
+- `thinning`: which revisions stay of those older than `history`.
 - `past`: the publication believed at an earlier instant, whose tiles can still be read.
 - `turns`: one run at a time works on a store.
 - `ids`: the index of ids in the store.

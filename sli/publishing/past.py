@@ -1,7 +1,7 @@
 """The publication believed at an earlier instant, whose tiles are older versions of the tables.
 
-A run with an older as_of than what was published adds to the history of results, but keeps no tiles. Limit: the log of
-a table keeps its versions for a while only, by default for 30 days; the history of results stays.
+A run with an older as_of than what was published adds to the history of results, but keeps no tiles. Limit: files of
+an older publication stay for `keep_files` only, by default for 7 days; the history of results stays.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ LONGEST = (
     *("test_backfill.py", "test_storage.py", "test_references.py", "test_amending.py", "test_equal_tables.py"),
     *("test_real_data.py", "test_histories.py", "test_query.py", "test_s3.py", "test_difference.py", "test_explain.py"),
     *("test_strategies.py", "test_bad_input.py", "test_memory.py", "test_planted_faults.py", "test_verify.py"),
-    *("test_kinds.py", "test_execute.py", "test_id_index.py"),
+    *("test_kinds.py", "test_execute.py", "test_id_index.py", "test_hostile_files.py"),
 )
 """The files that take longest, the longest first."""
 

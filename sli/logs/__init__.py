@@ -18,6 +18,7 @@ Imports `config` and the wings below it. Never knows what was published, and nev
 `where`: which rows exist, and which folders and groups of rows cannot have any.
 `times`, `values`: time, id and value of a row in SQL.
 `types`, `time_ranges`, `footer`: what the footer of one file says, and why a file cannot be used.
+`contradictions`: what a footer says that cannot be true.
 `agreement`: files whose types disagree with most others are set aside.
 `discovery`: all of this for both logs: start here.
 `selection`: which columns and rows of a file the next query reads.

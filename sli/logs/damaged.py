@@ -20,6 +20,7 @@ from sli.logs import storage as logs
 from sli.logs.fields import HIVE
 from sli.logs.files import LogFile, Problem, UnreadableFiles
 from sli.logs.log import Log
+from sli.logs.pages import header_error
 from sli.logs.reader import rows_sql
 from sli.masking import masked
 
@@ -44,6 +45,8 @@ def reading(
     except duckdb.InterruptException:
         raise
     except duckdb.OutOfMemoryException as error:
+        for log, files in logs:
+            check_headers(files, log, error)
         raise out_of_memory(where, f"memory limit {max(64, memory >> 20)} MiB") from error
     except (duckdb.Error, OSError) as error:
         for log, files in logs:
@@ -61,9 +64,7 @@ def check_readable(files: Iterable[LogFile], log: Log, error: Exception) -> None
     whose bytes can be fetched can be damaged.
     """
     problems = {}
-    for file in files:
-        if not _problem(file, log):
-            continue
+    for file, problem in _problems(files, log):
         if "://" in file.path:
             storage = logs.LogStorage(log.storage)
             try:
@@ -75,28 +76,62 @@ def check_readable(files: Iterable[LogFile], log: Log, error: Exception) -> None
                 raise EngineError(
                     "a file of the logs was replaced while it was read", where=file.path, todo="run again", passes=True
                 ) from error
-        if problem := _problem(file, log):
-            problems[file.path] = problem
+            again = next(_problems([file], log), None)
+            if again is None:
+                continue
+            problem = again[1]
+        problems[file.path] = problem
     if problems:
         raise UnreadableFiles("files cannot be read", problems) from error
 
 
-def _problem(file: LogFile, log: Log) -> Problem | None:
-    """Why the rows of a file cannot be read; None if they can. Reads all of them."""
+def _problems(files: Iterable[LogFile], log: Log) -> Iterator[tuple[LogFile, Problem]]:
+    """The files whose rows cannot be read, and why. Reads all rows."""
+    con = connect(1, 0)
+    try:
+        for file in files:
+            if problem := _problem(con, file, log):
+                # What a file has done to a connection must not show in what is said of the next one.
+                con.close()
+                con = connect(1, 0)
+                yield file, problem
+    finally:
+        con.close()
+
+
+def check_headers(files: Iterable[LogFile], log: Log, error: Exception) -> None:
+    """After a query ran out of memory: raise UnreadableFiles for files whose headers of pages cannot be true.
+
+    A header that says two thousand million bytes makes any reader ask for as much memory.
+    """
+    problems = {file.path: Problem("damaged", problem) for file in files if (problem := _header_problem(file, log))}
+    if problems:
+        raise UnreadableFiles("files cannot be read", problems) from error
+
+
+def _header_problem(file: LogFile, log: Log) -> str:
+    try:
+        with logs.LogStorage(log.storage).open(file.path) as opened:
+            return header_error(opened, pq.read_metadata(opened), file.stored(log.of(file.log).stored))
+    except (OSError, pa.ArrowException, EOFError):
+        return ""  # whoever reads it next says why it cannot be read
+
+
+def _problem(con: duckdb.DuckDBPyConnection, file: LogFile, log: Log) -> Problem | None:
+    """Why the rows of a file cannot be read; None if they can."""
     import duckdb
 
-    con = connect(1, 0)
     try:
         rows = rows_sql(con, [file], log, Interval(-(2**56), 2**56))
         con.execute(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {rows}").fetchall()
     except UnreadableFiles as unreadable:
         return unreadable.files[file.path]
     except duckdb.OutOfMemoryException:
-        return None  # the machine has too little memory; the file may be fine
+        # The machine has too little memory, and the file may be fine.
+        wrong = _header_problem(file, log)
+        return Problem("damaged", wrong) if wrong else None
     except (duckdb.Error, OSError) as error:
         return _reason(file, log, error)
-    finally:
-        con.close()
     return None
 
 
@@ -114,6 +149,8 @@ def _reason(file: LogFile, log: Log, error: Exception) -> Problem:
         if "://" in file.path and isinstance(problem, OSError) and (problem.errno or type(problem) is not OSError):
             raise _not_fetched(file, problem) from problem
         return Problem("damaged", _first_line(problem))
+    if wrong := _header_problem(file, log):
+        return Problem("damaged", wrong)
     return Problem("unsupported", f"it is not damaged, but DuckDB cannot read it: {_first_line(error)}")
 
 

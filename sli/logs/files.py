@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -43,6 +44,8 @@ Columns = tuple[tuple[str, str], ...]
 
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 """The value in the name of a folder that stands for null."""
+FOLDER_COLUMN, SEPARATOR = re.compile(r"([^=?\n]+)=([^=?\n]*)"), re.compile(r"[/\\]")
+"""Names of folders that are columns, and what parts a path: exactly as DuckDB has them, which reads the values."""
 
 
 def folders_of(path: str) -> dict[str, str | None]:
@@ -51,7 +54,7 @@ def folders_of(path: str) -> dict[str, str | None]:
     >>> folders_of("logs/day=2026-01-01/site=north%20west/shop=__HIVE_DEFAULT_PARTITION__/part-0.parquet")
     {'day': '2026-01-01', 'site': 'north west', 'shop': None}
     """
-    pairs = (part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+    pairs = (found.groups() for found in map(FOLDER_COLUMN.fullmatch, SEPARATOR.split(path)[:-1]) if found)
     return {name: None if value == NULL_FOLDER else unquote(value) if "%" in value else value for name, value in pairs}
 
 

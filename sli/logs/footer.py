@@ -16,9 +16,9 @@ from sli.engine.storage import READERS, Storage, message_of
 from sli.errors import InputError
 from sli.logs import storage as logs
 from sli.logs.byte_ranges import ByteRanges, RangedFile
+from sli.logs.contradictions import column_chunks, contradiction, encrypted_column, places_of, unknown_rows
 from sli.logs.files import LogFile
 from sli.logs.log import Log
-from sli.logs.pages import encrypted_column
 from sli.logs.storage import ReplacedError
 from sli.logs.time_ranges import with_times
 from sli.logs.types import with_types
@@ -73,11 +73,19 @@ def _with_footer(log: Log, unread: Unread) -> LogFile:
         # Arrow opens local files itself, several times faster than through a Python file.
         with _open_remote(file, log.storage) if "://" in file.path else pa.OSFile(file.path, "r") as opened:
             metadata = pq.read_metadata(opened)
+            if problem := unknown_rows(metadata):
+                return file.set_aside("damaged", problem)
             schema = metadata.schema.to_arrow_schema()
             read = with_types(log, file._replace(rows=metadata.num_rows), schema)
-            if secret := encrypted_column(opened, file.bytes, metadata, log.stored):
+            if not read.usable:
+                return read
+            places = places_of(metadata, read.stored(log.stored))
+            groups = column_chunks(opened, file.bytes, metadata.num_columns, places)
+            if secret := encrypted_column(groups, [*places.values()]):
                 return read.set_aside("unreadable", f"column '{secret}' is encrypted")
-            return with_times(log, read, metadata, opened, unread.modified) if read.usable else read
+            if problem := contradiction(metadata, file.bytes, groups, places):
+                return read.set_aside("damaged", problem)
+            return with_times(log, read, metadata, opened, unread.modified)
     except Exception as error:
         remote = "://" in file.path
         # Of a footer that makes no sense Arrow raises an OSError without a number, Python a ValueError for its names.

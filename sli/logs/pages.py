@@ -22,11 +22,11 @@ FIRST = 4
 HEAD = 512
 """Most headers of pages are shorter than this; those with long texts as statistics are not."""
 BLOCK = 1 << 20
-PAGE_SIZE, CHECKSUM = 3, 4
-"""Numbers of fields in the header of a page."""
-GROUPS, COLUMNS, METADATA, ENCRYPTION, PATH = 4, 1, 3, 8, 3
-"""Numbers of fields: `row_groups` of a footer, `columns` of a group, `meta_data` and `encrypted_column_metadata` of a
-column, and `path_in_schema` of its `meta_data`."""
+KIND, UNPACKED, PAGE_SIZE, CHECKSUM = 1, 2, 3, 4
+"""Numbers of fields in the header of a page; UNPACKED is its bytes when decompressed."""
+KINDS = range(4)
+DATA, DATA_2, VALUES = 5, 8, 1
+"""Numbers of fields: what a page of data of either version says of itself, and therein how many values it has."""
 
 
 class Opened(Protocol):
@@ -107,6 +107,39 @@ def checksum_error(opened: Opened, pages: Iterable[ColumnPages]) -> str:
     return ""
 
 
+def header_error(opened: Opened, metadata: pq.FileMetaData, columns: frozenset[str]) -> str:
+    """What cannot be true in the headers of the pages of some columns; empty if all of it can."""
+    needed = [i for i, name in enumerate(metadata.schema.names) if _top_column(metadata, i, name) in columns]
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, needed):
+            if problem := _header_error(opened, chunk):
+                return problem
+    return ""
+
+
+def _header_error(opened: Opened, chunk: pq.ColumnChunkMetaData) -> str:
+    column, start, end = _pages_of(chunk)
+    number, values, unpacked = 0, chunk.num_values, max(chunk.total_uncompressed_size, end - start)
+    while start < end:
+        header = _header(opened, start, end)
+        page = f"the header of page {number} of column '{column}'"
+        if header is None:
+            return f"{page} makes no sense"
+        fields, length = header
+        size, bytes_ = fields.get(PAGE_SIZE, -1), fields.get(UNPACKED, -1)
+        if not 0 <= size <= end - start - length:
+            return f"{page} says {size:,} bytes, and {end - start - length:,} are left of the column"
+        if not 0 <= bytes_ <= unpacked or (chunk.compression == "UNCOMPRESSED" and bytes_ != size):
+            return f"{page} says {bytes_:,} bytes when decompressed, and that cannot be"
+        if fields.get(KIND) not in KINDS:
+            return f"{page} says that it is of a kind that there is not"
+        count = next((fields[kind].get(VALUES, -1) for kind in (DATA, DATA_2) if kind in fields), 0)
+        if not 0 <= count <= values:
+            return f"{page} says {count:,} values, and {values:,} are left of the column"
+        start, number, values, unpacked = start + length + size, number + 1, values - count, unpacked - bytes_
+    return f"the pages of column '{column}' have {values:,} values less than its footer says" if values else ""
+
+
 def _checksum(opened: Opened, start: int, size: int) -> int:
     opened.seek(start)
     value = 0
@@ -138,23 +171,3 @@ def checksum_error_of_file(opened: IO[bytes], columns: frozenset[str]) -> str:
     opened.seek(0)
     groups = column_pages(pq.read_metadata(opened), columns, (), Interval(0, 0))
     return checksum_error(opened, itertools.chain.from_iterable(groups))
-
-
-def encrypted_column(opened: Opened, size: int, metadata: pq.FileMetaData, columns: Iterable[str]) -> str:
-    """The first of these columns that is encrypted in a file of `size` bytes; empty if none is.
-
-    The footer of such a file is signed, so it is longer than its content. pyarrow ends the process when it looks at
-    such a column. Raises EOFError where the footer makes no sense.
-    """
-    opened.seek(size - 8)
-    length = int.from_bytes(opened.read(4), "little")
-    if length == metadata.serialized_size:
-        return ""
-    opened.seek(size - 8 - length)
-    try:
-        footer, _ = decode_struct(opened.read(length))
-        encrypted = [column for group in footer[GROUPS] for column in group[COLUMNS] if ENCRYPTION in column]
-        names = {column[METADATA][PATH][0].decode() for column in encrypted}
-    except (LookupError, TypeError, ValueError, struct.error) as error:
-        raise EOFError("the footer makes no sense") from error
-    return next((name for name in columns if name in names), "")

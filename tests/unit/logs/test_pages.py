@@ -19,13 +19,13 @@ from desk import Desk
 import sli
 from sli.calendar.interval import Interval
 from sli.engine.thrift import decode_struct
+from sli.logs.contradictions import column_chunks
 from sli.logs.pages import (
     CHECKSUM,
     PAGE_SIZE,
     ColumnPages,
     checksum_error,
     column_pages,
-    encrypted_column,
     has_checksum,
 )
 
@@ -113,12 +113,8 @@ def test_headers_and_footers_of_random_bytes_end() -> None:
     for _ in range(2_000):
         content = random.bytes(60)
         checksum_error(io.BytesIO(content), [ColumnPages("x", 0, len(content))])
-
-    class Footer:
-        serialized_size = 1
-
     with pytest.raises(EOFError):
-        encrypted_column(io.BytesIO(b"\xff" * 30 + b"\x14\0\0\0PAR1"), 38, Footer, ["x"])
+        column_chunks(io.BytesIO(b"\xff" * 30 + b"\x14\0\0\0PAR1"), 38, 1, {0})
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def contradiction(
                 return f"its footer says nothing of '{path}' in group {number}"
             try:
                 problem = _of_chunk(metadata.schema.column(place), said, rows, size)
-            except (LookupError, TypeError):
+            except (AttributeError, LookupError, TypeError):
                 problem = "makes no sense"
             if problem:
                 return f"what its footer says of '{path}' in group {number} cannot be: {problem}"

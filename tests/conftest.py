@@ -39,6 +39,13 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     return f"s3://sli/{os.getpid()}-{abs(hash(request.node.nodeid))}"
 
 
+@pytest.fixture
+def careless_server() -> Iterator[str]:
+    """The endpoint of an S3 server that accepts every write, whatever its conditions."""
+    with servers.careless_s3() as endpoint:
+        yield endpoint
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.Postgres]:
     with servers.postgres("postgres", "the-admin's-own", "home") as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -127,6 +129,32 @@ def _wait_for_bucket(endpoint: str, bucket: str, seconds: float = 60) -> None:
         assert time.monotonic() < deadline, f"{endpoint} has no bucket {bucket} after {seconds} s"
         storage.invalidate_cache()
         time.sleep(0.05)
+
+
+@contextmanager
+def careless_s3() -> Iterator[str]:
+    """An S3 server that accepts every write, whatever its conditions; yields its endpoint."""
+
+    class Careless(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.send_header("ETag", '"0"')
+            self.end_headers()
+
+        do_PUT = do_DELETE = do_POST = do_GET = do_HEAD = answer
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class Postgres:

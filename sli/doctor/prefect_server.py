@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,9 +21,10 @@ from sli.doctor.setup import Setup
 from sli.engine.storage import message_of
 from sli.errors import EngineError
 from sli.masking import keep_secret, masked
+from sli.reading.figures import counted
 
-FLOWS = ("flows/recompute.py:", "flows/backfill.py:")
-"""How the entry points of the deployments begin."""
+FLOWS = re.compile(r"\bflows[./](recompute|backfill)\b")
+"""What the entry points of the deployments have."""
 SECONDS = 5.0
 """How long the server may take for an answer."""
 ENDED_BADLY = ("FAILED", "CRASHED")
@@ -35,7 +37,7 @@ def prefect(setup: Setup) -> Iterator[Finding]:
     address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not address:
         raise Skipped("PREFECT_API_URL is not set; cron or a person may run `sli run`")
-    found = [one for one in _ask(address, "deployments", {}) if str(one.get("entrypoint")).startswith(FLOWS)]
+    found = [one for one in _ask(address, "deployments", {}) if FLOWS.search(str(one.get("entrypoint")))]
     if not found:
         yield warning(
             f"no deployment of the flows at {_place(address)}", "`prefect deploy --all`, or `python -m flows`"
@@ -69,7 +71,9 @@ def _deployment(address: str, deployment: Json) -> Iterator[Finding]:
         },
     )
     if late:
-        yield warning(f"{name}: {len(late)} scheduled runs are late", "start its worker: `prefect worker start --pool`")
+        yield warning(
+            f"{name}: {counted(len(late), 'scheduled run')} late", "start its worker: `prefect worker start --pool`"
+        )
     last = runs[0] if runs else None
     when = f", {str(last.get('start_time'))[:16]}Z" if last and last.get("start_time") else ""
     if last and last.get("state_type") in ENDED_BADLY:
@@ -81,7 +85,7 @@ def _deployment(address: str, deployment: Json) -> Iterator[Finding]:
         )
     elif not late and not deployment.get("paused"):
         ended = f"the last run {str(last['state_type']).lower()}{when}" if last else "no run yet"
-        yield ok(f"{name}: {len(schedules)} schedules, {ended}")
+        yield ok(f"{name}: {counted(len(schedules), 'schedule')}, {ended}")
 
 
 def _ask(address: str, what: str, wanted: Json) -> list[Json]:

@@ -36,6 +36,8 @@ Within: TypeAlias = Sequence[tuple[str, str, str | list[str]]]
 APP = "sli"
 REMOVE = "remove the whole store: the next run recomputes everything, without the history"
 RESTORE = f"restore it from a copy; or {REMOVE}"
+MEND = f"restore it from a copy; or `sli doctor CONFIG --repair` computes it from the logs; or {REMOVE}"
+"""For every table but `results`, which says what is published."""
 FEW_FILES = 12
 """A table of at most this many files is read file by file, without a dataset."""
 LOG_FILE = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
@@ -49,6 +51,11 @@ TARGET_BYTES = 16 << 20
 """The size of merged files. If they were larger, merging would rewrite too much."""
 Replacing: TypeAlias = Collection[Partition] | Literal["all"] | None
 """The partitions whose rows a write replaces."""
+
+
+def todo_for(name: str) -> str:
+    """What to do about a table that is damaged or lost."""
+    return RESTORE if name == "results" else MEND
 
 
 class Tables:
@@ -115,7 +122,7 @@ class Tables:
 
     def _damaged_log(self, name: str, found: str) -> StoreError:
         what = "the store cannot be read, since the log of a table is damaged"
-        return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=RESTORE)
+        return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=todo_for(name))
 
 
 class Table:

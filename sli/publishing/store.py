@@ -21,7 +21,7 @@ from sli.errors import StoreError
 from sli.logs.files import Inputs
 from sli.planning.published import Published
 from sli.publishing import delta_tables
-from sli.publishing.delta_tables import REMOVE, RESTORE, Table, Within
+from sli.publishing.delta_tables import REMOVE, RESTORE, Table, Within, todo_for
 
 STATE_KEY = "sli_published"
 """The key of the published state in the metadata of a commit of `results`."""
@@ -51,12 +51,12 @@ class Store:
 
     def missing_table(self, name: str) -> StoreError:
         """The error to raise for a table that should exist."""
-        return StoreError("a table of the store is missing", where=self.tables.uri(name), todo=RESTORE)
+        return StoreError("a table of the store is missing", where=self.tables.uri(name), todo=todo_for(name))
 
     def missing_version(self, name: str, version: int) -> MissingVersion:
         """The error to raise for a table that exists, but not at a version."""
         what, found = "a table of the store lacks a version", f"its log no longer has version {version}"
-        return MissingVersion(what, where=self.tables.uri(name), found=found, todo=RESTORE)
+        return MissingVersion(what, where=self.tables.uri(name), found=found, todo=todo_for(name))
 
     def published(self) -> Published | None:
         """The last published state, or None before the first publication. Raises StoreError."""

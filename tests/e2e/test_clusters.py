@@ -30,6 +30,7 @@ from scenario import DAY, HOUR, Scenario, at, text
 from servers import BIN, process
 
 import sli
+from sli.doctor.examine import examine
 from sli.errors import EngineError
 from sli.matching.cluster import EXACT, MINOR
 from sli.matching.execute import execute
@@ -162,6 +163,8 @@ def test_a_worker_with_another_version_is_named_with_it_and_what_to_do(
         odd = next(each for each, at in found.items() if at["name"] == "odd")
         with pytest.raises(EngineError) as caught:
             execute(chosen, [int], lambda *_: None)
+        [told] = [finding for finding in examine(chosen) if finding.check == "cluster"]
+    assert (told.level, "another version of duckdb" in told.text) == ("problem", True)
     own = importlib.metadata.version("duckdb")
     for part in (
         "another version of duckdb",

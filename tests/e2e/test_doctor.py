@@ -20,6 +20,7 @@ import pytest
 import servers
 import yaml
 from builders import config_tree
+from databases import Database
 from deltalake import DeltaTable, write_deltalake
 from desk import TEN, ZONED, Desk, N, Said
 
@@ -531,9 +532,9 @@ def test_the_doctor_tells_how_the_last_runs_of_the_deployments_ended(
         monkeypatch.setenv("PREFECT_API_URL", address)
         said = doctor(desk)
         assert said.has(
-            "deployment hourly: 1 schedules, the last run completed, 2026-01-01T00:07Z",
+            "deployment hourly: 1 schedule, the last run completed, 2026-01-01T00:07Z",
             "deployment nightly: the last run a-run failed, 2026-01-01T00:07Z: out of luck",
-            "deployment backfill: 1 scheduled runs are late",
+            "deployment backfill: 1 scheduled run late",
             "deployment paused is paused",
         )
         assert "theirs" not in said.out
@@ -661,3 +662,32 @@ def test_a_repair_on_s3_sets_a_damaged_table_aside(desk: Desk, s3: str) -> None:
     assert doctor(desk, "--repair").has(f"set aside at {s3}/store/_damaged/tiles-")
     assert values(desk) == before
     assert doctor(desk).code == 0
+
+
+def test_a_user_of_the_database_without_rights_is_told_which_one_lacks(desk: Desk, database: Database) -> None:
+    database.execute("CREATE ROLE poor LOGIN PASSWORD 'a-secret'")
+    url = database.server.url("poor", "a-secret", database.name)
+    desk.configure(export={"postgres": {"url": url}})
+    assert doctor(desk).has("the schema does not exist, and the user may not create it", "docs/export.md")
+    database.execute("CREATE SCHEMA sli")
+    assert doctor(desk).has("the user may not use the schema")
+    database.execute("GRANT USAGE ON SCHEMA sli TO poor")
+    assert doctor(desk).has("the user may not create tables in the schema")
+    database.execute("GRANT CREATE ON SCHEMA sli TO poor")
+    said = doctor(desk)
+    assert said.has("answers, and its user may write")
+    assert "a-secret" not in said.out + said.err
+    database.execute("ALTER ROLE poor SET default_transaction_read_only = on")
+    assert doctor(desk).has("the database is read-only for this user")
+    database.execute("DROP OWNED BY poor", "DROP ROLE poor")
+
+
+def test_s3_that_ignores_conditional_writes_is_a_problem(
+    desk: Desk, careless_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": careless_server}.items():
+        monkeypatch.setenv(name, value)
+    desk.configure(store="s3://bucket/store")
+    assert doctor(desk).has(
+        "problem  rights", "the object store ignores conditional writes", "use a store that refuses it"
+    )

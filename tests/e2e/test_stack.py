@@ -32,6 +32,7 @@ from sli.command.cli import main
 from sli.config.load import load_config
 from sli.config.model import Config
 from sli.config.sections import StoreSection
+from sli.doctor.examine import examine
 from sli.engine.storage import filesystem
 from sli.publishing.store import Store
 
@@ -201,6 +202,19 @@ def test_a_second_run_has_nothing_to_do(stack: Stack, config: Config) -> None:
     ended = stack.ended(stack.start("recompute/nightly"))
     assert "nothing to do" in ended["state"]["message"]
     assert Store(config.store).published() == before
+
+
+def test_the_doctor_finds_every_service_of_the_stack(
+    stack: Stack, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", stack.api)
+    found = list(examine(config))
+    told = [(finding.check, finding.text) for finding in found if finding.check in ("prefect", "cluster", "exports")]
+    assert not [finding for finding in found if finding.level == "problem"]
+    for name in ("hourly", "nightly", "backfill"):
+        assert any(check == "prefect" and text.startswith(f"deployment {name}: ") for check, text in told), told
+    assert any("with our versions" in text for _, text in told)
+    assert any("its user may write" in text for _, text in told)
 
 
 @pytest.mark.soak

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import pickle
@@ -10,7 +9,6 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,30 +234,6 @@ def test_a_store_where_nobody_listens_fails_within_seconds(scenario: Scenario, m
 
 def away() -> dict[str, str]:
     return {"path": "s3://away/predictions", "id": "output_id", "time": "predicted_at", "value": "score"}
-
-
-@pytest.fixture
-def careless_server() -> Iterator[str]:
-    """Accepts every write, whatever its conditions."""
-
-    class Careless(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.send_header("ETag", '"0"')
-            self.end_headers()
-
-        do_PUT = do_DELETE = do_POST = do_GET = do_HEAD = answer
-
-        def log_message(self, *_: Any) -> None:
-            return None
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Careless)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_store_that_would_lose_one_of_two_commits_is_refused(

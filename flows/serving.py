@@ -44,6 +44,8 @@ PATIENCE = 120
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 """Without it a server that restarts ends the runs that have a concurrency limit."""
+BOUNDED = {"PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs"}
+"""Flow runs leave the database 90 days after their end, with their logs and artifacts; otherwise they never do."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -164,7 +166,9 @@ def _server(home: Path) -> Iterator[None]:
     where = ["--host", str(address.hostname), "--port", str(address.port)]
     command = [sys.executable, "-m", "prefect", "server", "start", *where]
     with log.open("ab") as out:
-        child = subprocess.Popen(command, env={**os.environ, **LEASES}, stdout=out, stderr=out, start_new_session=True)
+        child = subprocess.Popen(
+            command, env={**BOUNDED, **os.environ, **LEASES}, stdout=out, stderr=out, start_new_session=True
+        )
     try:
         _wait(url, child, log)
         yield

@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 import servers
+from databases import DatabaseAt
 from nights import Night
 from stack import DOTENV, ROOT, Stack
 
@@ -119,8 +120,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     with servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect") as database:
         ports = dict(zip(("4200", "8080"), servers.free_ports(2), strict=True))
         absent = dict.fromkeys(("8333", "8786", "8787", "8789", "page"), 9)
-        heartbeats = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-        stack = Stack(folder, ports | absent | {"5432": database.port}, heartbeats)
+        often = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "5"}
+        stack = Stack(folder, ports | absent | {"5432": database.port}, often)
         night = Night.begin(tmp_path_factory.mktemp("night"), gate=gate)
         made = Services(stack, database, night, gate)
         try:
@@ -202,6 +203,15 @@ def test_a_worker_killed_with_its_flow_leaves_a_slot_for_minutes_and_no_run_that
 
 def test_the_tables_after_such_nights_are_those_of_calm_ones(services: Services) -> None:
     services.night.check()
+
+
+def test_flow_runs_of_long_ago_leave_the_database(services: Services) -> None:
+    database = DatabaseAt(services.database.url())
+    where = "FROM flow_run WHERE end_time < now() - interval '{} days'"
+    database.execute("UPDATE flow_run SET end_time = end_time - interval '100 days' WHERE state_type = 'COMPLETED'")
+    assert database.execute(f"SELECT count(*) > 0 {where.format(90)}") == [(True,)]
+    wait(lambda: database.execute(f"SELECT count(*) {where.format(90)}") == [(0,)], 60)
+    assert len(services.states()) > 0
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from sli import errors
 from sli.command.arguments import EPILOG
 from sli.command.cli import main
 from sli.config.export_sections import PROBLEMS
+from sli.doctor.examine import CHECKS
 from sli.runs.outcome import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,11 @@ def test_every_event_of_flows_and_webhooks_is_on_the_page() -> None:
 def test_every_beginning_of_a_warning_on_the_page_is_printed_somewhere() -> None:
     printed = "".join(path.read_text() for path in (ROOT / "sli").rglob("*.py"))
     assert [row[0] for row in rows("Warnings") if f'"{row[0]}' not in printed] == []
+
+
+def test_every_check_of_the_doctor_is_on_the_page() -> None:
+    told = [name for row in rows("The doctor") for name in row[0].split(", ")]
+    assert told == [check.name for check in CHECKS]
 
 
 class Desk(Scenario):

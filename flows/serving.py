@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import urllib.parse
@@ -41,6 +42,8 @@ HOURLY = "7 * * * *"
 NIGHTLY = "23 3 * * *"
 PATIENCE = 120
 """Seconds a Prefect server may take to start."""
+PAUSE = 5.0
+"""Seconds before a server that ended is started again."""
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 """Without it a server that restarts ends the runs that have a concurrency limit."""
@@ -160,25 +163,43 @@ def _profile_url(home: Path) -> str | None:
 
 @contextmanager
 def _server(home: Path) -> Iterator[None]:
-    """Run the server of PREFECT_API_URL as a child process."""
+    """Run the server of PREFECT_API_URL as a child process; if it ends before we do, it is started again."""
     url, log = os.environ["PREFECT_API_URL"], home / "server.log"
+    server, ending, turn = _start_server(url, log), threading.Event(), threading.Lock()
+
+    def start_again() -> None:
+        nonlocal server
+        while True:
+            server.wait()
+            ending.wait(PAUSE)
+            with turn:
+                if ending.is_set():
+                    return
+                print(f"flows: the Prefect server ended and is started again; see {log}", file=sys.stderr, flush=True)
+                server = _start_server(url, log)
+
+    try:
+        _wait(url, server, log)
+        threading.Thread(target=start_again, daemon=True).start()
+        yield
+    finally:
+        with turn:
+            ending.set()
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _start_server(url: str, log: Path) -> subprocess.Popen[bytes]:
     address = urllib.parse.urlsplit(url)
     where = ["--host", str(address.hostname), "--port", str(address.port)]
     command = [sys.executable, "-m", "prefect", "server", "start", *where]
+    env = {**BOUNDED, **os.environ, **LEASES}
     with log.open("ab") as out:
-        child = subprocess.Popen(
-            command, env={**BOUNDED, **os.environ, **LEASES}, stdout=out, stderr=out, start_new_session=True
-        )
-    try:
-        _wait(url, child, log)
-        yield
-    finally:
-        child.terminate()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        return subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
 
 
 def _wait(url: str, child: subprocess.Popen[bytes], log: Path) -> None:

@@ -231,6 +231,41 @@ def test_the_command_ends_with_the_exit_code_and_no_traceback(tmp_path: Path) ->
     assert "Traceback" not in found.stderr
 
 
+ANSWERING = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_ends_is_started_again_until_the_command_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [port] = servers.free_ports(1)
+    url, started = f"http://127.0.0.1:{port}", list[subprocess.Popen[bytes]]()
+
+    def start(_: str, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as out:
+            started.append(subprocess.Popen([sys.executable, "-c", ANSWERING, str(port)], stdout=out, stderr=out))
+        return started[-1]
+
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    monkeypatch.setattr(serving, "PAUSE", 0.1)
+    monkeypatch.setattr(serving, "_start_server", start)
+    with serving._server(tmp_path):
+        started[0].kill()
+        deadline = time.monotonic() + 30
+        while len(started) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        servers.wait_for(url, started[1], tmp_path / "server.log", 30)
+    assert [child.poll() is None for child in started] == [False, False]
+    assert "the Prefect server ended and is started again" in capsys.readouterr().err
+
+
 @pytest.fixture
 def folder(scenario: Scenario) -> Path:
     """Three models on the logs of the scenario; the config of the first is wrong."""

@@ -18,7 +18,7 @@ def all_tests() -> dict[str, bool]:
         marked = any(ast.unparse(each) == "pytestmark = pytest.mark.soak" for each in tree.body)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                found[node.name] = marked or any("mark.soak" in ast.unparse(each) for each in node.decorator_list)
+                found[node.name] = marked or "pytest.mark.soak" in map(ast.unparse, node.decorator_list)
     return found
 
 
@@ -32,4 +32,4 @@ def test_every_test_on_the_page_exists_and_those_of_soak_are_called_so() -> None
 def test_every_promise_is_on_the_page() -> None:
     semantics = (ROOT / "docs/semantics.md").read_text()
     promised = {int(number) for number in re.findall(r"^## (\d+)\. ", semantics, flags=re.MULTILINE)}
-    assert {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)} == promised
+    assert promised <= {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}

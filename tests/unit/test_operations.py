@@ -33,15 +33,14 @@ LAST = 5
 
 
 def section(title: str) -> str:
-    return re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:][
-        [each.splitlines()[0] for each in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]].index(title)
-    ]
+    [found] = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
 def rows(title: str) -> list[list[str]]:
-    """The cells of a section's table, without backticks and its head."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
-    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines[2:]]
+    """The cells of a section's first table, without backticks and its head."""
+    [table, *_] = re.findall(r"(?:^\|.*\n)+", section(title), flags=re.MULTILINE)
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
 def test_every_exit_code_of_the_command_is_on_the_page() -> None:
@@ -72,7 +71,7 @@ def test_every_beginning_of_a_warning_on_the_page_is_printed_somewhere() -> None
 
 def test_every_check_of_the_doctor_is_on_the_page() -> None:
     told = [name for row in rows("The doctor") for name in row[0].split(", ")]
-    assert told == [check.name for check in CHECKS]
+    assert sorted(told) == sorted(check.name for check in CHECKS)
 
 
 class Desk(Scenario):

@@ -39,12 +39,14 @@ test: install programs
 soak: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m soak
 
-# New examples each time: random histories for SECONDS in PROCESSES processes, then the other property tests with many more.
+# New examples each time: random histories for SECONDS in PROCESSES processes, then bytes that nobody meant as footers,
+# configs and SQL, a third of SECONDS each, then the other property tests with many more.
 SECONDS ?= 1800
 PROCESSES ?= $(shell getconf _NPROCESSORS_ONLN)
 
 fuzz: install
 	$(BIN)/python tests/fuzz.py --seconds $(SECONDS) --processes $(PROCESSES)
+	$(BIN)/python tests/fuzz_inputs.py --seconds $$(($(SECONDS) / 3))
 	$(BIN)/pytest --numprocesses $(PROCESSES) --hypothesis-profile fuzz -m "hypothesis and not soak"
 
 check: install

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-import yaml
 from faulty import On, fails, faulty
 from fixtures import make_store
+from old_stores import AS_OF, WRITTEN_BY, beliefs, bytes_of, given_format, opened
 
 import sli
-from sli import schemas
 from sli.calendar.interval import Interval, intersection
 from sli.command.cli import main
 from sli.command.text import OUTCOMES
-from sli.config.load import checked
 from sli.config.model import Config
 from sli.errors import StoreError
 from sli.judging.compare import compare_slices
@@ -31,31 +26,15 @@ from sli.planning import formats
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Needs, lacks
 from sli.planning.published import Listed, Published
 from sli.planning.request import Backfill
-from sli.publishing.store import LAYOUT, STATE_KEY, Store
+from sli.publishing.store import LAYOUT, Store
 from sli.reading.verify import verify
 from sli.runs.backfill import plan_backfill
 from sli.runs.preview import plan
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
-AS_OF = make_store.BEGIN + timedelta(days=4)
 KEEPS_OUTCOMES = 6
 """The first format of which the store here was written by a version that keeps outcomes in each tile."""
-WRITTEN_BY = {int(path.name.split(".")[0].rsplit("-", 1)[1]): path for path in FIXTURES.glob("store-format-*")}
 SHAPE = "bf9942b25b7f"
 """Hash of the columns of all tables, and of the keys of the published state, in this format."""
-
-
-@contextmanager
-def opened(number: int, folder: Path) -> Iterator[Config]:
-    """The config of the store of a format, put into a folder, and its logs where they were."""
-    with tarfile.open(WRITTEN_BY[number]) as archive:
-        archive.extractall(folder, filter="data")
-    logs = folder / "logs"
-    make_store.log({str(path.relative_to(logs)): path.read_bytes() for path in logs.rglob("*.parquet")})
-    tree = make_store.tree(folder / "store")
-    (folder / "sli.yaml").write_text(yaml.safe_dump(tree))
-    yield checked(tree)
-    fsspec.filesystem("memory").rm("/store-fixture", recursive=True)
 
 
 @pytest.fixture(params=sorted(WRITTEN_BY))
@@ -70,15 +49,6 @@ def config(tmp_path: Path) -> Iterator[Config]:
     """A store as this version wrote it."""
     with opened(formats.FORMAT, tmp_path) as config:
         yield config
-
-
-def beliefs(config: Config) -> list[str]:
-    frame = sli.read(config)[["sli", "definition", "grain", "window_start", "window_end", "slice", "value", "as_of"]]
-    return sorted(map(repr, frame.to_dict("records")))
-
-
-def bytes_of(config: Config) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in Path(config.store).rglob("*") if path.is_file()}
 
 
 def test_each_format_has_its_store() -> None:
@@ -165,14 +135,6 @@ def test_a_migration_that_needs_it_recomputes_everything_in_one_commit(
     assert len(beliefs(config)) == len(before)
     assert verify(config, windows=None).equal
     assert plan(config, as_of=AS_OF).empty
-
-
-def given_format(config: Config, **change: Any) -> None:
-    store = Store(config.store)
-    state = store.published()
-    assert state is not None
-    tree = json.loads(state.to_json()) | change
-    store.results().write(schemas.RESULTS.empty_table(), metadata={STATE_KEY: json.dumps(tree)})  # type: ignore[union-attr]
 
 
 def test_a_store_of_a_newer_version_is_refused_untouched_by_whatever_opens_it(

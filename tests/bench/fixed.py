@@ -52,19 +52,16 @@ def used(command: Sequence[str]) -> tuple[float, float]:
 
 
 def on_flights(folder: Path, rounds: int) -> dict[str, Any]:
-    """What each of COMMANDS takes."""
+    """Seconds of CPU of each of COMMANDS."""
     sli, config = str(Path(sys.executable).with_name("sli")), str(folder / "flights.yaml")
     if not Path(config).exists():
         seconds([sli, "demo", "--folder", str(folder)])
     seconds([sli, "run", config])
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    spent: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(rounds):
         for name, (command, *more) in COMMANDS.items():
-            spent[name].append(used([sli, command, config, *more]))
-    return {
-        name: {"seconds": spread(wall for wall, _ in each), "cpu": spread(cpu for _, cpu in each)}
-        for name, each in spent.items()
-    }
+            spent[name].append(used([sli, command, config, *more])[1])
+    return {name: spread(each) for name, each in spent.items()}
 
 
 def main() -> None:
@@ -94,8 +91,9 @@ def main() -> None:
     times = {name: spread(wall for wall, _ in each) for name, each in starts.items()}
     cpu = {name: spread(cpu for _, cpu in each) for name, each in starts.items()}
     print({name: (round(times[name]["median"], 3), round(cpu[name]["median"], 3)) for name in starts})
-    print({name: (round(each["seconds"]["median"], 3), each["cpu"]["median"]) for name, each in flights.items()})
-    print(record("fixed", {"starts": times, "starts_cpu": cpu, "idle": idle, "flights": flights}))
+    print({name: round(each["median"], 3) for name, each in flights.items()})
+    print(record("commands", {"cpu": cpu, "commands": flights}))
+    print(record("fixed", {"starts": times, "idle": idle}))
 
 
 if __name__ == "__main__":

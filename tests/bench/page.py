@@ -552,15 +552,20 @@ def fixed() -> list[str]:
         alone = starts.pop("python")
         rows = [[f"`{name}`", f"{each - alone:.3f}"] for name, each in starts.items()]
         lines += table(["imports", "seconds more than Python alone"], rows)
-        for name, each in found.get("flights", {}).items():
-            rows_of = f"`{name}` on a year of flights: {each['seconds']['median']:.2f} s"
-            lines += [f"- {rows_of}, {each['cpu']['median']:.2f} s of CPU, whole process."]
         lines += [aim("`import sli`", starts["import sli"] - alone, 0.5, " s", False), ""]
         lines += ["The command `sli run` when there is nothing to do:"]
         rows = [
             [f"{each['days']:,}", f"{each['files']:,}", f"{each['seconds']['median']:.2f}"] for each in found["idle"]
         ]
         lines += [*table(["days of history", "files", "seconds"], rows), *measured_on(found)]
+    for found in results("commands"):
+        names = {**{f"`{name}`": each for name, each in found["commands"].items()}, **found["cpu"]}
+        rows = [[name, f"{each['median']:.2f}"] for name, each in names.items()]
+        head = [
+            "commands on a year of flights, and imports",
+            "seconds of CPU, whole process" + ", other work beside" * found.get("busy", False),
+        ]
+        lines += ["", *table(head, rows), *measured_on(found)]
     return lines
 
 
@@ -710,7 +715,7 @@ def _shares(found: Figures) -> list[str]:
 
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "whole-|flat-|hourly-|reading": in_short,
-    "whole-|flat-|volume-|late-|fixed|on_s3|catalogue|functions|spread": lambda: limits(results),
+    "whole-|flat-|volume-|late-|commands|on_s3|catalogue|functions|spread": lambda: limits(results),
     "whole-": whole_job,
     "hourly-|late-|flat-|volume-": hourly,
     "on_s3": on_s3,
@@ -719,7 +724,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "memory": memory,
     "results|wide": many_results,
     "scaling": scaling,
-    "fixed": fixed,
+    "fixed|commands": fixed,
     "catalogue|functions|scheduled": pairs,
     "shapes": shapes,
     "differences": differences,

@@ -14,6 +14,7 @@ from sli.command.answers import Answer
 from sli.command.grid import columns, lines, terminal_width
 from sli.config.model import Config
 from sli.doctor.status import LastRun, Status, status
+from sli.maintenance.collect import Collected
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE
 from sli.planning.tasks import size_text
 from sli.reading.figures import counted, number
@@ -43,8 +44,17 @@ def status_lines(found: Status) -> Iterator[str]:
     waiting, confirm, held = (counted(found.hours(need), "hour") for need in (RECOMPUTE, CONFIRM, HELD))
     yield f"waiting      {waiting} for a run, {confirm} to be confirmed by one, {held} held for a backfill"
     yield from (f"unfinished   {command}" for command in found.backfills)
+    if found.due is not None:
+        yield f"maintenance  {_due(found.due)}"
     yield ""
     yield from _tables(found)
+
+
+def _due(due: Collected) -> str:
+    parts = [f"{counted(due.files, 'file')} to remove, {size_text(due.bytes)}"] * bool(due.files)
+    parts += [f"{counted(sum(due.merged.values()), 'small file')} to merge"] * bool(due.merged)
+    parts += [f"{counted(due.thinned, 'revision')} older than `history`"] * bool(due.thinned)
+    return f"{', '.join(parts)}: the next runs do it, or `sli gc CONFIG`" if parts else "nothing is due"
 
 
 def _did(run: LastRun) -> str:
@@ -54,11 +64,16 @@ def _did(run: LastRun) -> str:
 
 
 def _tables(found: Status) -> list[str]:
-    sizes = found.tables
-    rows = [(name, f"{size.rows:,}", f"{size.files:,}", size_text(size.bytes)) for name, size in sizes.items()]
-    files, size = sum(size.files for size in sizes.values()), sum(size.bytes for size in sizes.values())
-    rows.append(("in all", "", f"{files:,}", size_text(size)))
-    return lines(columns(("table", "rows", "files", "size"), rows, left=("table",)), terminal_width())
+    rows = [
+        (size.name, f"{size.rows:,}", f"{size.live_files:,}", size_text(size.live_bytes), f"{size.files:,}", all_bytes)
+        for size in found.tables
+        for all_bytes in [size_text(size.bytes)]
+    ]
+    live, files = (f"{sum(getattr(size, name) for size in found.tables):,}" for name in ("live_files", "files"))
+    whole = (size_text(sum(getattr(size, name) for size in found.tables)) for name in ("live_bytes", "bytes"))
+    rows.append(("in all", "", live, next(whole), files, next(whole)))
+    names = ("table", "rows", "files", "size", "with replaced", "size of all")
+    return lines(columns(names, rows, left=("table",)), terminal_width())
 
 
 def _cells(found: Status) -> dict[str, str]:
@@ -66,6 +81,6 @@ def _cells(found: Status) -> dict[str, str]:
     if found.run is None:
         return {"outcome": "nothing is published yet"}
     held = f", {counted(found.hours(HELD), 'hour')} held" * bool(found.hours(HELD))
-    size = size_text(sum(size.bytes for size in found.tables.values()))
+    size = size_text(sum(size.bytes for size in found.tables))
     behind = number(found.behind / SECOND, unit="s")
     return {"behind": behind, "size": size, "outcome": f"as of {iso(found.run.as_of)}{held}"}

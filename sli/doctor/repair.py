@@ -83,9 +83,7 @@ def _lack_of_logs(setup: Setup, found: Mapping[str, Damage]) -> str:
 def _mended(setup: Setup, found: Mapping[str, Damage]) -> Iterator[Step]:
     """Set damaged tables aside, publish without them, and run."""
     store, stamp = setup.store, iso(setup.now).replace(":", "").replace("-", "")
-    forgotten = {
-        name: damage.files for name, damage in found.items() if damage.kind == "files" and name not in COMPUTED
-    }
+    forgotten = {name: damage.files for name, damage in found.items() if damage.kind == "files"}
     lost = [name for name in found if name not in forgotten]
     from_revisions = "results" in found and "revisions" not in found
     with turns.Turn(store.root, store.storage) as turn:
@@ -113,7 +111,8 @@ def _what_is_done(name: str, damage: Damage, from_revisions: bool) -> str:
         source = "the revisions" if from_revisions else "the logs, since the revisions are damaged, too"
         return f"its rows are written again from {source}"
     if name in COMPUTED:
-        return "set it aside, and compute it from the logs"
+        how = "forget these files" if damage.kind == "files" else "set it aside"
+        return f"{how}, and compute it from the logs"
     if damage.kind == "files":
         return "forget these files; the history that they had is lost"
     lost = "what was believed earlier" if name == "revisions" else "what earlier runs did"

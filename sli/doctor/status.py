@@ -1,36 +1,28 @@
 """The status of a store on one screen: the last run, how far the results have come, what waits, and how large it is.
 
-It reads the logs of the tables, their listing, and the rows of one table. Limit: what has come since the last run shows
-in `sli plan`, which lists the logs.
+It reads the logs of the tables, their listing, and a row of one table. Limit: what has come since the last run shows in
+`sli plan`, which lists the logs; it takes some seconds on S3 where there are tens of thousands of files.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from sli.calendar.duration import SECOND
 from sli.calendar.interval import BEGINNING, Interval, iso
 from sli.config.model import Config
+from sli.maintenance.collect import Collected, collect
+from sli.maintenance.sizes import TableSize, table_sizes
 from sli.planning.needs import CONFIRM, HELD, RECOMPUTE, Need
 from sli.planning.published import Published
 from sli.publishing.delta_tables import Table
-from sli.publishing.store import LAYOUT, Store
-
-
-@dataclass(frozen=True)
-class TableSize:
-    """What the newest version of a table has."""
-
-    files: int
-    bytes: int
-    rows: int
+from sli.publishing.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +57,9 @@ class Status:
     """The hours that are held, wait for a run, or are to be confirmed."""
     backfills: tuple[str, ...]
     """The commands that continue unfinished backfills."""
-    tables: Mapping[str, TableSize]
+    tables: Sequence[TableSize]
+    due: Collected | None
+    """What maintenance is due."""
 
     @property
     def behind(self) -> int:
@@ -78,7 +72,7 @@ class Status:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values."""
-        run = self.run
+        run, due = self.run, self.due
         last = run and {**vars(run), "as_of": iso(run.as_of), "committed": iso(run.committed)}
         return {
             "store": self.store,
@@ -87,7 +81,14 @@ class Status:
             "behind_seconds": self.behind / SECOND if run else None,
             "hours": {need: self.hours(need) for need in NEEDS},
             "backfills": list(self.backfills),
-            "tables": {name: vars(size) for name, size in self.tables.items()},
+            "tables": [vars(size) for size in self.tables],
+            "maintenance": due
+            and {
+                "files": due.files,
+                "bytes": due.bytes,
+                "files_to_merge": sum(due.merged.values()),
+                "revisions_to_thin": due.thinned,
+            },
         }
 
 
@@ -100,10 +101,15 @@ def status(config: Config) -> Status:
     results = store.results()
     published = store.published_state(results)
     if published is None or results is None:
-        return Status(
-            store=store.root, now=now, run=None, newest=BEGINNING, tile=config.tile, needs={}, backfills=(), tables={}
-        )
-    tables = {name: results if name == "results" else store.published_table(name, published) for name in LAYOUT}
+        empty: dict[str, Any] = {
+            "run": None,
+            "newest": BEGINNING,
+            "needs": {},
+            "backfills": (),
+            "tables": (),
+            "due": None,
+        }
+        return Status(store=store.root, now=now, tile=config.tile, **empty)
     return Status(
         store=store.root,
         now=now,
@@ -112,7 +118,8 @@ def status(config: Config) -> Status:
         tile=config.tile,
         needs={need: published.needs.of(need) for need in NEEDS if published.needs.of(need)},
         backfills=tuple(backfill.command for backfill in published.backfills),
-        tables={name: _size(table) for name, table in tables.items() if table is not None},
+        tables=table_sizes(store),
+        due=None if published.outdated else collect(config, dry_run=True),
     )
 
 
@@ -130,13 +137,4 @@ def _last_run(store: Store, published: Published, results: Table) -> LastRun:
         hours=int(row.get("tiles_recomputed") or 0),
         changed=int(row.get("results_changed") or 0),
         because=tuple(dict.fromkeys(str(cause["what"]) for cause in plan.get("causes", ()))),
-    )
-
-
-def _size(table: Table) -> TableSize:
-    files: pa.Table = table.counts()
-    return TableSize(
-        files=len(files),
-        bytes=int(pc.sum(files.column("size_bytes")).as_py() or 0),
-        rows=int(pc.sum(files.column("num_records")).as_py() or 0),
     )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 
 from sli.maintenance.table_log import TableLog
-from sli.publishing.store import STATE_KEY
+from sli.publishing.store import STATE_KEY, is_mended
 
 
 def oldest_needed(results: TableLog, before: int) -> int | None:
@@ -35,9 +35,14 @@ def needed_versions(results: TableLog, before: int) -> Mapping[str, int]:
         return {}
     older = [version for version in sorted(results.commits, reverse=True) if version < oldest]
     commits = results.read([version for version in results.commits if version >= oldest])
-    states = [_versions(text) for commit in commits if (text := commit.info.get(STATE_KEY))]
+    states, mended = list[dict[str, int]](), False
+    for known in sorted(commits, key=lambda commit: commit.version):
+        if text := known.info.get(STATE_KEY):
+            mended = mended or is_mended(text)
+            # What was published before a repair rests on tables that are elsewhere now.
+            states = [*([] if is_mended(text) else states), _versions(text)]
     # A commit that adds a column publishes nothing, so the one before it is what its readers see.
-    if not any(commit.version == oldest and STATE_KEY in commit.info for commit in commits):
+    if not mended and not any(commit.version == oldest and STATE_KEY in commit.info for commit in commits):
         for version in older:
             (commit,) = results.read([version]) or (None,)
             if commit is not None and (text := commit.info.get(STATE_KEY)):

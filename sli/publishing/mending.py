@@ -19,7 +19,7 @@ from sli.errors import StoreError
 from sli.publishing.diff import RESTATED
 from sli.publishing.history import rows_known_at
 from sli.publishing.rows import KEY, flat_rows, stored_rows
-from sli.publishing.store import Store
+from sli.publishing.store import NO_BASE, Store
 from sli.publishing.transaction import Transaction, with_columns
 
 DAMAGED = "_damaged"
@@ -76,8 +76,7 @@ def publish_without(
         _restate(transaction, known)
     rows = with_columns(stored_rows(known), schemas.RESULTS) if from_revisions else schemas.RESULTS.empty_table()
     written = transaction.stage("results", [rows] if len(rows) else [], schemas.RESULTS)
-    # No config has this base, so the next run builds on nothing.
-    transaction.publish(replace(published, base="", id_hash=""), written, "all" if from_revisions else None)
+    transaction.publish(replace(published, base=NO_BASE, id_hash=""), written, "all" if from_revisions else None)
 
 
 def _newest_revisions(transaction: Transaction) -> pa.Table:

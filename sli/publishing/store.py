@@ -7,6 +7,7 @@ reads only; see `transaction` for writing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from urllib.parse import unquote
 
@@ -25,6 +26,8 @@ from sli.publishing.delta_tables import REMOVE, RESTORE, Table, Within, todo_for
 
 STATE_KEY = "sli_published"
 """The key of the published state in the metadata of a commit of `results`."""
+NO_BASE = ""
+"""The base of a state that no run builds on: the next one computes everything from the logs."""
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
@@ -85,7 +88,7 @@ class Store:
     def publications(self, results: Table) -> Iterator[tuple[int, Published]]:
         """The published states that the history of an open table of results has, each with the version of its commit.
 
-        The newest come first. Raises StoreError.
+        The newest come first, and none is older than a repair. Raises StoreError.
 
         A state that `undo_after` went back to stands there twice, and what it took back stands between.
         """
@@ -173,11 +176,20 @@ class Store:
         return Inputs.of_rows(self.rows("inputs", published))
 
 
+def is_mended(state: str) -> bool:
+    """Whether a published state is that of a repair: what was published before rests on tables that were set aside."""
+    return bool(json.loads(state).get("base") == NO_BASE)
+
+
 def _states(results: Table) -> Iterator[tuple[int, str]]:
     """The published states in the history of results as they are stored, the newest first, with their versions."""
     before = 0
     # Usually the newest commit carries the state. Commits of maintenance do not, so older ones are tried, too.
     for limit in (1, 20, None):
         commits = results.history(limit)
-        yield from ((commit["version"], commit[STATE_KEY]) for commit in commits[before:] if STATE_KEY in commit)
+        for commit in commits[before:]:
+            if STATE_KEY in commit:
+                yield commit["version"], commit[STATE_KEY]
+                if is_mended(commit[STATE_KEY]):
+                    return
         before = len(commits)

@@ -657,8 +657,7 @@ def test_a_repair_on_s3_sets_a_damaged_table_aside(desk: Desk, s3: str) -> None:
     assert desk.run().code == 0
     before = values(desk)
     fs, root = filesystem(s3)
-    [gone] = [path for path in fs.find(f"{root}/store/tiles") if path.endswith(".parquet")]
-    fs.rm_file(gone)
+    fs.rm_file(max(fs.find(f"{root}/store/tiles/_delta_log")))
     assert doctor(desk, "--repair").has(f"set aside at {s3}/store/_damaged/tiles-")
     assert values(desk) == before
     assert doctor(desk).code == 0
@@ -691,3 +690,18 @@ def test_s3_that_ignores_conditional_writes_is_a_problem(
     assert doctor(desk).has(
         "problem  rights", "the object store ignores conditional writes", "use a store that refuses it"
     )
+
+
+def test_after_a_repair_nobody_takes_the_new_tables_for_those_of_earlier_publications(desk: Desk) -> None:
+    for day in range(2, 6):
+        desk.feedback(f"{day}.parquet", label=[day % 2] * N, known_at=times(TEN + timedelta(hours=day)))
+        assert desk.run("--as-of", f"2024-01-{14 + day}").code == 0
+    damaged("tiles", "its log cut")(desk, pytest.MonkeyPatch())
+    assert doctor(desk, "--repair").has("set aside at")
+    said = desk.call("query", str(desk.config), "accuracy", "--as-of", "2024-01-17T12:00Z")
+    assert said.has("the tiles of that time are no longer in the store", "`sli show --as-of`")
+    assert desk.call("show", str(desk.config), "--as-of", "2024-01-17T12:00Z").code == 0
+    assert desk.call("gc", str(desk.config)).code == 0
+    assert desk.call("verify", str(desk.config)).code == 0
+    said = doctor(desk)
+    assert lines_of(said, "problem") == [], said.out

@@ -30,6 +30,7 @@ def test_the_screen_has_the_last_run_what_it_changed_and_the_size_of_each_table(
     assert said.has(
         "as of 2024-02-02T00:00Z, 0 hours recomputed, 0 results changed in",
         ": new feedback",
+        "maintenance  ",
         "newest hour  ends 2024-01-15T11:00Z, ",
         "0 hours for a run, 0 hours to be confirmed by one, 1 hour held for a backfill",
     )
@@ -42,7 +43,8 @@ def test_the_json_has_the_same(desk: Desk) -> None:
     assert desk.run().code == 0
     found = json.loads(desk.call("status", str(desk.config), "--json").out)
     assert (found["model"], found["last_run"]["as_of"], found["hours"]["held"]) == ("m", "2024-02-01T00:00Z", 0)
-    assert found["tables"]["results"]["rows"] == 1
+    assert {size["name"]: size["rows"] for size in found["tables"]}["results"] == 1
+    assert found["maintenance"] == {"files": 0, "bytes": 0, "files_to_merge": 0, "revisions_to_thin": 0}
     assert found["behind_seconds"] > 86_400 * 365
 
 

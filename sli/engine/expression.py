@@ -74,6 +74,15 @@ def shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+def nested_too_deeply(text: str) -> bool:
+    """Whether brackets lie so deep in brackets that DuckDB's parser would work on them for minutes.
+
+    >>> nested_too_deeply("(" * 9000), nested_too_deeply("(a + (b))")
+    (True, False)
+    """
+    return max(itertools.accumulate(_DEPTH.get(character, 0) for character in text), default=0) > MAX_DEPTH
+
+
 def restrict_access(con: duckdb.DuckDBPyConnection, files: Collection[str] = ()) -> None:
     """Let a database read only these files (patterns of paths are allowed), and write only what it spills."""
     if files:
@@ -178,7 +187,7 @@ def _columns_of_text(
         raise Refused("it is empty")
     if len(text) > MAX_LENGTH:
         raise Refused(f"it has {len(text):,} characters, more than {MAX_LENGTH:,}")
-    if max(itertools.accumulate(_DEPTH.get(character, 0) for character in text), default=0) > MAX_DEPTH:
+    if nested_too_deeply(text):
         raise Refused("it is nested too deeply")
     if control := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
         raise Refused(f"it contains the control character {control[0]!r}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sli.engine.expression import locked_database, shortened
+from sli.engine.expression import locked_database, nested_too_deeply, shortened
 from sli.errors import ConfigError, check_known
 from sli.reading.sql.views import AS_KNOWN, VIEWS
 
@@ -41,13 +41,18 @@ def statement(text: str) -> Statement:
     """
     if len(text) > MAX_LENGTH:
         raise _refused("it is too long", found=f"{len(text):,} characters, more than {MAX_LENGTH:,}")
+    if nested_too_deeply(text):
+        raise _refused("it is nested too deeply", found=shortened(text))
     con = locked_database().cursor()
     [(serialized,)] = con.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
-    tree = json.loads(serialized)
+    try:
+        tree = json.loads(serialized)
+    except RecursionError:
+        raise _refused("it is nested too deeply", found=shortened(text)) from None
     if tree["error"]:
         if tree["error_type"] == "not implemented":
             raise _refused("it is not a SELECT statement", found=shortened(text))
-        raise _refused(tree["error_message"], found=shortened(text))
+        raise _refused(shortened(tree["error_message"]), found=shortened(text))
     if len(tree["statements"]) != 1:
         raise _refused("it is not one statement", found=f"{len(tree['statements'])} statements")
     own = {name.lower() for name in _names_of_queries(tree)}

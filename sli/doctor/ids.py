@@ -32,8 +32,9 @@ def ids(setup: Setup) -> Iterator[Finding]:
         )
     yield from found
     if not found:
-        shares = f"{_share(sample.joined, sample)} have feedback in time, {_share(sample.late, sample)} only later"
-        yield ok(f"{shares}, {_share(sample.lacking, sample)} none, {_read(sample)}")
+        times = f"{_share(sample.late, sample)} only later, {_share(sample.early, sample)} only before"
+        in_time, none = _share(sample.joined, sample), _share(sample.lacking, sample)
+        yield ok(f"{in_time} have feedback in time, {times}, {none} none, {_read(sample)}")
 
 
 def _causes(setup: Setup, sample: Sample) -> Iterator[Finding]:

@@ -33,3 +33,33 @@ def test_every_promise_is_on_the_page() -> None:
     semantics = (ROOT / "docs/semantics.md").read_text()
     promised = {int(number) for number in re.findall(r"^## (\d+)\. ", semantics, flags=re.MULTILINE)}
     assert promised <= {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
+
+
+def literal(path: str, name: str) -> int:
+    """How many entries the dict or list has that a module calls so, with what is added to it."""
+    tree = ast.parse((ROOT / path).read_text())
+    found = 0
+    for node in tree.body:
+        target = getattr(node, "target", None) or next(iter(getattr(node, "targets", ())), None)
+        if (
+            isinstance(target, ast.Name)
+            and target.id == name
+            and isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        ):
+            value = node.value.generators[0].iter if isinstance(node.value, ast.ListComp) else node.value
+            value = value.args[0] if isinstance(value, ast.Call) else value
+            found += len(value.keys if isinstance(value, ast.Dict) else value.elts)
+    return found
+
+
+def test_as_much_is_tried_as_the_page_says() -> None:
+    from corpus import contents, damage, kinds, names
+    from corpus.cases import CASES
+
+    assert all((contents, damage, kinds, names))  # they add the cases
+    told = [int(count) for count in re.findall(r"^\| [^|]+ \| (\d+)[^|]*\| `tests/", PAGE, flags=re.MULTILINE)]
+    doctor = "tests/e2e/test_doctor.py"
+    attacks = literal("tests/unit/engine/test_expression.py", "ATTACKS")
+    counted = [len(CASES), attacks, literal(doctor, "BROKEN"), literal(doctor, "DAMAGES")]
+    assert len(told) == len(counted) + 1
+    assert [least <= count for least, count in zip(told, counted, strict=False)] == [True] * len(counted), counted

@@ -369,6 +369,30 @@ def test_events_tell_of_publications_breaches_and_bad_input(stack: Stack) -> Non
     assert breached["payload"]["objective"] == ">= 0.4"
 
 
+@pytest.mark.soak
+def test_no_artifact_of_a_run_of_the_stack_holds_a_secret(stack: Stack) -> None:
+    """Logs and homes of all services, every object of the store, every row of Prefect's database, pages and outputs."""
+    secrets = [value for name, value in DOTENV.items() if name != "AWS_ACCESS_KEY_ID"]
+    said = {str(path): path.read_bytes() for path in stack.folder.glob("*.log")}
+    homes = [path for home in stack.folder.glob("home-*") for path in home.rglob("*") if path.is_file()]
+    said |= {str(path): path.read_bytes() for path in homes}
+    fs, _ = filesystem("s3://sli")
+    said |= {path: fs.cat_file(path) for path in fs.find("sli/stack") or fs.find("sli")}
+    prefect = f"postgresql://prefect:{DOTENV['POSTGRES_PASSWORD']}@127.0.0.1:{stack.ports['5432']}/prefect"
+    with psycopg.connect(prefect) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (name,) in tables:
+            rows = connection.execute(psycopg.sql.SQL("SELECT t::text FROM {} t").format(psycopg.sql.Identifier(name)))
+            said[f"table {name}"] = "\n".join(text for (text,) in rows).encode()
+    page = f"http://127.0.0.1:{stack.ports['page']}"
+    for path in ("/", "/metrics", "/healthz"):
+        said[path] = httpx.get(page + path, follow_redirects=True, timeout=60).content
+    assert len(said) > 50
+    assert "flights-late15" in said["table deployment"].decode() + said["table flow_run"].decode()
+    leaks = {(name, secret) for name, content in said.items() for secret in secrets if secret.encode() in content}
+    assert not leaks
+
+
 @pytest.mark.skipif(shutil.which("psql") is None, reason="no psql found (Debian: apt-get install postgresql-client)")
 def test_the_database_of_the_results_is_made_once_and_its_users_may_do_nothing_else(tmp_path: Path) -> None:
     with servers.postgres("prefect", DOTENV["POSTGRES_PASSWORD"], "prefect") as server:

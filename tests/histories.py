@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from oracle import Feedback, Prediction, World
 from scenario import DAY, HOUR, Scenario, at, published, text
 
 import sli
+from sli.calendar.duration import Duration
 from sli.calendar.interval import BEGINNING, Interval
 from sli.logs import dated
+from sli.maintenance import upkeep
 from sli.matching import id_index
 from sli.planning import listing
 from sli.planning.published import Published
-from sli.runs import hour_tiles
+from sli.publishing.store import Store
+from sli.runs import hour_tiles, recompute
 from sli.runs.outcome import Outcome
 
 START = at("2024-03-08T00:00")  # clocks change in New York two days later
@@ -132,6 +136,12 @@ def drawn(strategy: Callable[[Any], st.SearchStrategy[Any]]) -> st.SearchStrateg
     return st.runner().flatmap(strategy)
 
 
+def keep_smallest(store: Store, *_: object) -> None:
+    """Maintenance as if all runs but the last had ended long ago."""
+    with mock.patch.multiple(upkeep, LEAST=0, LONGEST_RUN=0):
+        upkeep.keep_small(store, Duration("0s", 0, None), find_left_over=True)
+
+
 class Histories(RuleBasedStateMachine):
     """Logs and a config that change in any way, and runs of all kinds."""
 
@@ -142,6 +152,7 @@ class Histories(RuleBasedStateMachine):
         small_memory=one(False, False, False, True),
         on_cluster=drawn(lambda machine: one(False, False, machine.scheduler is not None)),
         in_files=one(False, True),
+        tidied=one(False, True),
         later=one(0, 0, HOUR, DAY, None),
     )
     def begin(
@@ -150,11 +161,17 @@ class Histories(RuleBasedStateMachine):
         small_memory: bool = False,
         on_cluster: bool = False,
         in_files: bool = False,
+        tidied: bool = False,
         later: int | None = None,
     ) -> None:
-        """Most histories begin with a run, since little can go wrong before the first publication."""
-        self.patched = mock.patch.object(hour_tiles, "FEW_BYTES", -1 if in_files else hour_tiles.FEW_BYTES)
-        self.patched.start()
+        """Most histories begin with a run, since little can go wrong before the first publication.
+
+        In those that are `tidied` each run removes all files but those of the newest two publications.
+        """
+        self.patched, self.tidied = ExitStack(), tidied
+        self.patched.enter_context(mock.patch.object(hour_tiles, "FEW_BYTES", -1 if in_files else hour_tiles.FEW_BYTES))
+        if tidied:
+            self.patched.enter_context(mock.patch.object(recompute, "keep_small", keep_smallest))
         self.as_of, self.known, self.settled = START + 20 * HOUR, dict[int, Any](), None
         self.hidden = set[str]()
         self.changed, self.partial = True, 0
@@ -169,7 +186,7 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "scenario"):
-            self.patched.stop()
+            self.patched.close()
             shutil.rmtree(self.scenario.root)
 
     @property
@@ -349,7 +366,7 @@ class Histories(RuleBasedStateMachine):
         """What was read as of a time is read again, and windows merged from the tiles of then are the same."""
         found, expected = published(self.scenario.config, as_of), self.known[as_of]
         assert found == expected, f"as of {text(as_of)}: {found} is not {expected}"
-        check_belief(self.scenario, as_of + hours * HOUR, window)
+        check_belief(self.scenario, as_of + hours * HOUR, window, tidied=self.tidied)
 
     # A rule is drawn as often as it has names.
     log_predictions_2, log_feedback_2, change_config_2 = log_predictions, log_feedback, change_config

@@ -24,6 +24,8 @@ from sli.runs.outcome import Outcome
 START = pd.Timestamp("2024-01-15", tz="UTC")
 HOUR = pd.Timedelta(hours=1)
 MICROS = pa.timestamp("us", "UTC")
+PREDICTIONS = pa.schema({"output_id": pa.string(), "predicted_at": MICROS, "score": pa.float64()})
+FEEDBACK = pa.schema({"output_id": pa.string(), "known_at": MICROS, "label": pa.bool_()})
 LATEST = 24
 """Labels come within so many hours."""
 
@@ -35,7 +37,9 @@ class Unattended:
         self.folder, self.an_hour, self.hours = folder, an_hour, 0
         self.random = np.random.default_rng(20240115)
         store = {"path": f"{folder}/store", "keep_files": "1d"}
-        self.config = checked(config_tree(folder, grains=["hour", "day"], store=store, **keys))
+        # Ids do not come again, so a run need not look for them in the files of a month.
+        keys = {"grains": ["hour", "day"], "duplicates_within": "1d", "store": store, **keys}
+        self.config = checked(config_tree(folder, **keys))
         self._labels: list[pd.DataFrame] = []
 
     @property
@@ -53,26 +57,21 @@ class Unattended:
 
     def _log(self) -> None:
         count, begin = self.an_hour, self.now
-        times = begin + pd.to_timedelta(np.sort(self.random.random(count)), unit="h")
+        times = (begin + pd.to_timedelta(np.sort(self.random.random(count)), unit="h")).floor("us")
         ids, scores = [f"{self.hours}-{row}" for row in range(count)], self.random.random(count)
-        self._write("predictions", {"output_id": ids, "predicted_at": times, "score": scores})
-        delays = pd.to_timedelta(np.minimum(self.random.exponential(3, count), LATEST - 1), unit="h")
+        self._write("predictions", PREDICTIONS, {"output_id": ids, "predicted_at": list(times), "score": scores})
+        delays = pd.to_timedelta(np.minimum(self.random.exponential(3, count), LATEST - 1), unit="h").floor("us")
         labels = self.random.random(count) < scores
         self._labels.append(pd.DataFrame({"output_id": ids, "known_at": times + delays, "label": labels}))
         self._labels = self._labels[-LATEST:]
         known = pd.concat(self._labels)
         arrived = known[(known["known_at"] >= begin) & (known["known_at"] < begin + HOUR)]
-        self._write("feedback", {name: list(arrived[name]) for name in arrived})
+        self._write("feedback", FEEDBACK, {name: list(arrived[name]) for name in arrived})
 
-    def _write(self, log: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    def _write(self, log: str, schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> None:
         path = self.folder / log / f"date={self.now:%Y-%m-%d}" / f"{self.now:%H}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        table = pa.table({name: pa.array(list(values)) for name, values in columns.items()})
-        for name in {"predicted_at", "known_at"} & set(table.schema.names):
-            table = table.set_column(
-                table.schema.get_field_index(name), name, table.column(name).cast(MICROS, safe=False)
-            )
-        pq.write_table(table, path)
+        pq.write_table(pa.table(columns, schema=schema), path)
 
     def files(self) -> Iterator[Path]:
         """The files of the store."""

@@ -4,6 +4,7 @@ It may import `rollup` and the wings below it. It must not import `runs`, `readi
 that imports `deltalake`, and the only one that writes rows to the store.
 
 - `delta_tables`: opens, creates, reads and writes tables; the one module that knows Delta Lake.
+- `power_loss`: the log of a table in a folder: forced to the disk in order, and mended after a power loss.
 - `parquet_files`: the files of a write, one after another.
 - `store`: what is published under one root.
 - `transaction`: the writes of one run, and their one commit.

@@ -1,7 +1,7 @@
 """The tables of a store, opened, created, read and written with Delta Lake: no other module of this wing imports it.
 
 Whatever a run asks of the store's tables is a method of `Tables` or `Table`, and every error is one of ours. Limit:
-like all Delta writers on local disks it is safe against kills, but not proven safe against power loss.
+on local disks the library is safe against kills only; what a power loss may do, `power_loss` knows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import unquote
@@ -25,6 +25,7 @@ from sli.engine import panics
 from sli.engine.storage import NO_OPTIONS, READERS, Storage, delta_options, message_of
 from sli.errors import ConflictError, StoreError
 from sli.publishing.parquet_files import Files, NewFile, Partition, Written
+from sli.publishing.power_loss import LAST_KEY, FolderLog, force
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -40,9 +41,7 @@ MEND = f"restore it from a copy; or `sli doctor CONFIG --repair` computes it fro
 """For every table but `results`, which says what is published."""
 FEW_FILES = 12
 """A table of at most this many files is read file by file, without a dataset."""
-LOG_FILE = re.compile(r"\d{20}\.json|\d{20}\.checkpoint\.parquet")
-NEWEST_LOG_FILES = 24
-"""How many files of a table's log are checked: the commits since the last checkpoint, and some more."""
+NEXT_RUN = "run `sli run`: it removes what a power loss cut off, and nothing that was published"
 DAMAGED = re.compile(r"Json error|No table metadata or protocol|Parquet error|Invalid JSON|EOF while parsing")
 """Messages of the table library about a log that it cannot parse."""
 OLDER = re.compile(r"LogSegment end version \d+ not the same as the specified end version")
@@ -69,8 +68,12 @@ class Tables:
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"
 
-    def open(self, name: str, version: int | None = None) -> Table | None:
-        """A table at a version (default: the newest), or None if there is none yet. Raises StoreError."""
+    def open(self, name: str, version: int | None = None, whole: int = -1, cut: int | None = None) -> Table | None:
+        """A table at a version (default: the newest), or None if it does not exist yet. Raises StoreError.
+
+        The newest one is before any commit that a power loss cut off: there may be at most `cut` of them, and all up to
+        version `whole` must be whole.
+        """
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -78,7 +81,9 @@ class Tables:
         if self.local and not Path(uri).is_dir():
             return None
         if self.local:
-            self._check_log(name)
+            version = self._version_on_disk(name, version, whole, cut)
+            if version == -1:
+                return None
         try:
             with table_errors(uri, "read", "check the address and the credentials"):
                 return self._table(DeltaTable(uri, version=version, storage_options=self.options), uri)
@@ -109,20 +114,50 @@ class Tables:
             )
         return self._table(table, uri)
 
+    def mend(self, name: str, whole: int = -1, cut: int | None = None) -> None:
+        """Remove the commits that a power loss cut off, of which `open` says what they may be. Raises StoreError."""
+        if self.local:
+            log = FolderLog(self.uri(name))
+            with table_errors(self.uri(name)):
+                found = log.first_cut()
+            self._check_cut(name, found, whole, cut)
+            with table_errors(self.uri(name)):
+                log.mend()
+
+    def force(self, name: str, after: Mapping[str, int], files: Iterable[NewFile] = ()) -> None:
+        """Force to the disk files of a table, and the commits of tables after a version of each. Raises StoreError.
+
+        Version -1 is before there is a table; then also the folders above the store are forced.
+        """
+        if self.local:
+            with table_errors(self.uri(name)):
+                paths = [Path(self.uri(name), file.path) for file in files]
+                paths += [path for of, version in after.items() for path in FolderLog(self.uri(of)).new_files(version)]
+                force([path.absolute() for path in paths], Path(self.root).absolute(), -1 in after.values())
+
     def _table(self, table: DeltaTable, uri: str) -> Table:
         return Table(table, uri, self.options, self.storage)
 
-    def _check_log(self, name: str) -> None:
-        """Raise StoreError if a commit is an empty file, as a power cut leaves it: it would read as no commit."""
-        with suppress(FileNotFoundError), os.scandir(f"{self.uri(name)}/_delta_log") as entries:
-            files = sorted((file for file in entries if LOG_FILE.fullmatch(file.name)), key=lambda file: file.name)
-            for file in files[-NEWEST_LOG_FILES:]:
-                if file.stat().st_size == 0:
-                    raise self._damaged_log(name, f"{file.name} is empty")
+    def _version_on_disk(self, name: str, version: int | None, whole: int, cut: int | None) -> int | None:
+        """The version to open: the one asked for, else the last before a commit that is not whole, -1 if none is.
 
-    def _damaged_log(self, name: str, found: str) -> StoreError:
+        None: the newest. Raises StoreError if what is asked for is not whole, as the library would not notice.
+        """
+        with table_errors(self.uri(name), "read"):
+            log = FolderLog(self.uri(name))
+            found, checkpoint = log.first_cut(), log.damaged_checkpoint()
+        if checkpoint is not None:
+            raise self._damaged_log(name, f"{checkpoint.name} is not whole", NEXT_RUN)
+        self._check_cut(name, found, whole if version is None else version, cut)
+        return found[0] - 1 if found is not None and version is None else version
+
+    def _check_cut(self, name: str, found: tuple[int, int] | None, whole: int, cut: int | None) -> None:
+        if found is not None and (whole >= found[0] or (cut is not None and found[1] - found[0] >= cut)):
+            raise self._damaged_log(name, f"the commit of version {found[0]} is missing, empty or cut off")
+
+    def _damaged_log(self, name: str, found: str, todo: str = "") -> StoreError:
         what = "the store cannot be read, since the log of a table is damaged"
-        return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=todo_for(name))
+        return StoreError(what, where=f"{self.uri(name)}/_delta_log", found=found, todo=todo or todo_for(name))
 
 
 class Table:
@@ -159,6 +194,9 @@ class Table:
     def history(self, limit: int | None = None) -> list[dict[str, Any]]:
         """The newest commits of the table (default: all that its log has), the newest first. Raises StoreError."""
         with table_errors(self.uri, "read"):
+            if self._local:
+                # The library would also read later commits, of which a power loss may have cut off the newest.
+                return list(itertools.islice(FolderLog(self.uri).infos(self.version), limit))
             return self._table.history(limit)
 
     @property
@@ -433,8 +471,10 @@ def without_dictionaries(schema: pa.Schema) -> pa.Schema:
 def _properties(metadata: Mapping[str, str] | None, sequence: int | None = None) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
+    # The library writes the number of the run last.
+    last = {LAST_KEY: "txn"} if metadata and sequence is not None else {}
     return CommitProperties(
-        custom_metadata=dict(metadata) if metadata else None,
+        custom_metadata={**metadata, **last} if metadata else None,
         app_transactions=None if sequence is None else [Transaction(APP, sequence)],
         max_commit_retries=0,
     )

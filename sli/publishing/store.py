@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ from sli.planning.published import Published
 from sli.publishing import delta_tables
 from sli.publishing.delta_tables import REMOVE, RESTORE, Table, Within, todo_for
 
+UNFORCED = 3
+"""How many commits of `results` may not be on the disk yet: a run changes columns and settings, then publishes."""
 STATE_KEY = "sli_published"
 """The key of the published state in the metadata of a commit of `results`."""
 NO_BASE = ""
@@ -67,13 +70,23 @@ class Store:
 
     def results(self) -> Table | None:
         """The table of results, or None if there is no store yet. Raises StoreError if only this table is missing."""
-        results = self.tables.open("results")
+        results = self.tables.open("results", whole=self._begun, cut=UNFORCED)
         if results is None and any(self.tables.open(name) is not None for name in LAYOUT if name != "results"):
             # `results` is created before any other table. So either another run has just created it, or it is lost.
-            results = self.tables.open("results")
+            results = self.tables.open("results", whole=self._begun, cut=UNFORCED)
             if results is None:
                 raise self.missing_table("results")
         return results
+
+    @property
+    def _begun(self) -> int:
+        """The version of results that is on the disk in any case: 0 once there is another table, else -1: none."""
+        others = (name for name in LAYOUT if name != "results")
+        return 0 if self.tables.local and any(Path(self.tables.uri(name)).is_dir() for name in others) else -1
+
+    def mend_results(self) -> None:
+        """Remove what a power loss cut off of the log of results. Raises StoreError."""
+        self.tables.mend("results", self._begun, UNFORCED)
 
     def published_state(self, results: Table | None) -> Published | None:
         """The last published state that an open table of results carries. Raises StoreError."""
@@ -110,6 +123,7 @@ class Store:
                 self._check_whole(before)
                 # The state as it was stored, since `to_json` would give it the current format.
                 results.restore(version, {STATE_KEY: state})
+                self.tables.force("results", {"results": version})
                 return before
         raise StoreError("the store has no earlier publication to go back to", where=results.uri, todo=REMOVE)
 

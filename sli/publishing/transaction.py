@@ -7,6 +7,7 @@ nothing, so a conflict shows only at a commit.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from sli.publishing.parquet_files import Files, NewFile, Partition, Written
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.unchanged import IDLE_KEY, Idle
 
+LOG = logging.getLogger("sli.store")
 SMALL_FILES = {"keys": 24, "inputs": 8, "audit": 24, "revisions": 24, "runs": 24}
 """Tables that every run appends to. With so many more files than partitions, small files are merged."""
 FEW_BYTES = 16 << 20
@@ -37,6 +39,7 @@ class Transaction:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        store.mend_results()
         results = store.results()
         self.published = store.published_state(results)
         self._tables: dict[str, Table | None] = {"results": results}
@@ -48,8 +51,11 @@ class Transaction:
     def open_tables(self) -> None:
         """Open all tables before the work: where another run writes to one meanwhile, this one soon knows.
 
-        Raises StoreError.
+        What a power loss cut off of them is removed. Raises StoreError.
         """
+        for name in LAYOUT:
+            if name != "results":
+                self.store.tables.mend(name, self.versions.get(name, -1))
         missing = [name for name in LAYOUT if name not in self._tables]
         # Reading the log of a remote table takes several requests, one after another.
         with ThreadPoolExecutor(len(LAYOUT) if "://" in self.store.root else 1) as pool:
@@ -232,13 +238,24 @@ class Transaction:
         state = replace(
             state, sequence=self.sequence, versions={k: v for k, v in self.versions.items() if k != "results"}
         )
+        self._force_to_disk(rows)
         try:
+            before = self.table_to_write("results").version
             self.write("results", rows, replacing, state, idle)
+            self.store.tables.force("results", {"results": before})
         except StoreError as error:
             if not self._is_published(state, error):
                 self.staged("results", rows.files)
                 raise
+            LOG.warning(f"the storage failed, but all is published: {error.found}")
         return state
+
+    def _force_to_disk(self, results: Written) -> None:
+        """What a publication rests on: the other tables, and the files of its results. Raises StoreError."""
+        before = {} if self.published is None else self.published.versions
+        written = [name for name, version in self.versions.items() if version != before.get(name, -1)]
+        after = {name: before.get(name, -1) for name in written if name != "results"}
+        self.store.tables.force("results", after, results.files)
 
     def _is_published(self, state: Published, error: StoreError) -> bool:
         """Whether a commit succeeded although its answer was an error. Raises UnknownCommitError."""
@@ -260,7 +277,11 @@ class Transaction:
     def _create(self, name: str) -> Table:
         if name == "results":
             check_exclusive_writes(self.store.root, self.store.storage)
-        return self.store.tables.create(name, *LAYOUT[name])
+        table = self.store.tables.create(name, *LAYOUT[name])
+        if name == "results":
+            # Once there is another table, a store without it has lost it.
+            self.store.tables.force("results", {"results": -1})
+        return table
 
 
 def joined(parts: Sequence[Written]) -> Written:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem
 from sli.logs.folder_dates import FolderDates, Older
 from sli.logs.listing import digest_of
 from sli.logs.paths import list_files
+from sli.publishing.power_loss import COMMIT, is_whole
 
 IDLE_KEY = "sli_idle"
 """The key of what `Idle` holds in the metadata of a commit of `results`."""
-COMMIT = re.compile(r"(\d{20})\.json")
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _newest_commit(store: str, storage: Storage) -> str:
         name = max((name for name in os.listdir(folder) if COMMIT.fullmatch(name)), default="")
         if not name:
             return ""
-        with open(f"{folder}/{name}", encoding="utf-8") as file:
-            return file.read()
+        commit = Path(folder, name).read_bytes()
+        return commit.decode() if is_whole(commit) else ""
     fs, place = filesystem(folder, storage)
     fs.invalidate_cache()
     names = [path for path in fs.ls(place, detail=False) if COMMIT.fullmatch(path.rpartition("/")[2])]

@@ -157,7 +157,6 @@ def test_what_fails_before_the_commit_on_s3_leaves_the_old_results_and_the_next_
     for fault in SAMPLE:
         outcome = on_s3.outcome(config, fault, run)
         outcomes[outcome] += 1
-        print(fault, outcome)
         if outcome == "ended right":
             on_s3.assert_right(config)
             config = on_s3.restored()

@@ -22,7 +22,7 @@ demo: install
 # Some tests need programs that no Python package has. Debian's are installed where that can be done without a question;
 # its rule for new services is answered with "no" meanwhile, so that none is started.
 BROWSER = $(shell command -v chromium chromium-browser google-chrome | head -1)
-MISSING = $(if $(BROWSER),,chromium) $(shell for name in prometheus prometheus-node-exporter; do command -v $$name > /dev/null || echo $$name; done) $(if $(shell command -v psql),,postgresql-client)
+MISSING = $(if $(BROWSER),,chromium) $(shell for name in prometheus prometheus-node-exporter strace; do command -v $$name > /dev/null || echo $$name; done) $(if $(shell command -v psql),,postgresql-client)
 POLICY := /usr/sbin/policy-rc.d
 
 programs:

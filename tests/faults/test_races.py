@@ -490,7 +490,7 @@ def test_every_step_of_a_run_shows_that_it_has_begun_and_ended(scenario: Scenari
         assert [what for what, (done, total) in steps.items() if done != total] == []
         return list(steps)
 
-    first, last = ["listing files"], ["rolling up", "comparing", "writing"]
+    first, last = ["listing files"], ["rolling up", "comparing", "writing", "removing old files"]
     asides = "looking for the predictions of unmatched feedback"
     assert told(SECOND) == [*first, "looking for repeated ids", "matching", asides, "adding up days", *last]
     scenario.log_feedback("new.parquet", feedback(7, 3))

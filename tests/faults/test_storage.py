@@ -115,7 +115,7 @@ def test_whatever_write_fails_the_next_run_leaves_what_the_oracle_says(
 ) -> None:
     before = Store(scenario.config.store).published()
     calls = [*calls_of(scenario, writes=True)]
-    assert [sum(name.startswith(kind) for name, _ in calls) for kind in ("write", "restore", "compact")] == [8, 7, 2]
+    assert [sum(name.startswith(kind) for name, _ in calls) for kind in ("write", "restore", "compact")] == [8, 7, 4]
     scenario = template.restored()
     for number, (name, nth) in enumerate(calls):
         chosen = fault_of(fault, number)

@@ -105,6 +105,7 @@ bench: install $(PEERS)
 	$(BIN)/python tests/bench/floors.py --folder $(LOGS)
 	$(BIN)/python tests/bench/whole.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(WHOLE)
 	$(BIN)/python tests/bench/fixed.py --folder $(LOGS)
+	$(BIN)/python tests/bench/unattended.py
 	$(BIN)/python tests/bench/on_s3.py --folder $(LOGS) --rounds $(ROUNDS)
 	$(BIN)/python tests/bench/catalogue.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)
 	$(BIN)/python tests/bench/scheduled.py --folder $(LOGS) --rounds $(ROUNDS) --predictions $(SIZE)

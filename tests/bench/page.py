@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from limits import limits
-from plots import DOCS, HERE, Figures, plot_full, plot_reading, plot_results
+from plots import DOCS, HERE, Figures, plot_full, plot_reading, plot_results, plot_unattended
 
 INTRODUCTION = """# Benchmarks
 
@@ -472,6 +472,27 @@ def many_results() -> list[str]:
     return lines
 
 
+def unattended() -> list[str]:
+    lines = ["## A year that nobody watches"]
+    for found in results("unattended"):
+        end, most = found["looks"][-1], max(look["files"] for look in found["looks"])
+        lines += [
+            "",
+            f"A model with 5 predictions an hour, grains hour and day, `keep_files: 1d`: {found['runs']:,} runs in "
+            f"{end['hours'] / 24:.0f} days, the first 200 and the last 100 of them hourly. At the end the store has "
+            f"{end['files']:,} files (at most {most:,}), of which {end['live_files']:,} have what is published, and "
+            f"{times(end['bytes'] / end['live_bytes'])} of the bytes of these. "
+            f"{found['read_the_same']} of {found['read_then']} times what was known then is read as it was.",
+            "",
+            f"The last 100 runs take {times(found['last_100'] / found['second_100'])} of the CPU time of the second "
+            f"100: {found['second_100']:.2f} and {found['last_100']:.2f} s.",
+            "",
+            "![files of the store](benchmarks-unattended.png)",
+            *measured_on(found),
+        ]
+    return lines
+
+
 def scaling() -> list[str]:
     lines = ["## Workers"]
     for found in results("scaling"):
@@ -723,6 +744,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "full-": full,
     "memory": memory,
     "results|wide": many_results,
+    "unattended": unattended,
     "scaling": scaling,
     "fixed|commands": fixed,
     "catalogue|functions|scheduled": pairs,
@@ -740,6 +762,8 @@ def main() -> None:
         plot_full(runs)
     for found in results("results"):
         plot_results(found["sizes"])
+    for found in results("unattended"):
+        plot_unattended(found["looks"])
     if found := results("reading"):
         plot_reading([size for each in found for size in each["sizes"]])
 

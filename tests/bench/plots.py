@@ -1,6 +1,6 @@
 """The plots of the page, from the figures in results/ alone.
 
-Limit: both axes are logarithmic; bars reach from the fastest round to the slowest.
+Limit: but for the year that nobody watches both axes are logarithmic; bars reach from the fastest round to the slowest.
 """
 
 from __future__ import annotations
@@ -74,6 +74,23 @@ def plot_results(sizes: list[Figures]) -> None:
     axis.set_xlabel("results")
     axis.set_ylabel("peak memory, MB")
     _saved(figure, "results")
+
+
+def plot_unattended(looks: list[Figures]) -> None:
+    """Files of the store as the year goes by: all of them, and those with rows that are published."""
+    figure, axis = plt.subplots(figsize=(8, 4))
+    days = [look["hours"] / 24 for look in looks]
+    axis.plot(days, [look["files"] for look in looks], color=COLOURS["sli"], lw=2.6, label="all files")
+    axis.plot(
+        days, [look["live_files"] for look in looks], color=COLOURS["DuckDB"], lw=1.3, label="with what is published"
+    )
+    axis.set_xlabel("days")
+    axis.set_ylabel("files of the store")
+    axis.set_ylim(0)
+    axis.legend(frameon=False)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    _saved(figure, "unattended")
 
 
 def _line(axis: Any, name: str, points: list[tuple[int, Figures]]) -> None:

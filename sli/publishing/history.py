@@ -30,7 +30,7 @@ def check_kept(revisions: Table | None, as_of: int) -> None:
         raise StoreError(
             "what was known at that time is no longer kept",
             where=revisions.uri,
-            expected=f"{iso(since)} or later: the config says `history` under `store`",
+            expected=f"{iso(since)} or later; what was known earlier went by `history` of the config or in a repair",
             found=iso(as_of),
             todo="ask for a later time, or read a copy of the store",
         )
@@ -39,7 +39,7 @@ def check_kept(revisions: Table | None, as_of: int) -> None:
 def rows_known_at(store: Store, published: Published | None, as_of: int, only: pc.Expression | None = None) -> pa.Table:
     """The results known at an instant as flat rows: for each key the newest revision, unless it removed the row.
 
-    Raises StoreError, also where `history` removed what was known then.
+    Raises StoreError, also where what was known then is no longer kept.
     """
     where = pc.field("as_of") <= pa.scalar(moment(as_of), UTC)
     table = store.published_table("revisions", published)

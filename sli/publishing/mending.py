@@ -20,6 +20,7 @@ from sli.publishing.diff import RESTATED
 from sli.publishing.history import rows_known_at
 from sli.publishing.rows import KEY, flat_rows, stored_rows
 from sli.publishing.store import NO_BASE, Store
+from sli.publishing.thinning import begin_history
 from sli.publishing.transaction import Transaction, with_columns
 
 DAMAGED = "_damaged"
@@ -57,8 +58,9 @@ def publish_without(
 ) -> None:
     """Publish again what is published, without the tables that are `lost`, and without `files` of other tables.
 
-    Of `results` and `revisions` the one that is `damaged` gains from the other what it lacks: the newest belief. Raises
-    StoreError, and ConflictError if another run published meanwhile.
+    Of `results` and `revisions` the one that is `damaged` gains from the other what it lacks: the newest belief. What
+    revisions that are gone told of earlier instants can no longer be asked for. Raises StoreError, and ConflictError if
+    another run published meanwhile.
     """
     transaction = Transaction(store)
     published = transaction.published
@@ -74,6 +76,7 @@ def publish_without(
     known = _newest_revisions(transaction)
     if "revisions" in damaged:
         _restate(transaction, known)
+        begin_history(transaction, published.as_of)
     rows = with_columns(stored_rows(known), schemas.RESULTS) if from_revisions else schemas.RESULTS.empty_table()
     written = transaction.stage("results", [rows] if len(rows) else [], schemas.RESULTS)
     transaction.publish(replace(published, base=NO_BASE, id_hash=""), written, "all" if from_revisions else None)

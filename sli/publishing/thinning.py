@@ -40,7 +40,17 @@ def thin(transaction: Transaction, cut: int | None) -> None:
     for grain in _old_grains(transaction, cut):
         rows = (_thinned(month, cut) for month in _months(transaction, grain))
         transaction.write("revisions", rows, [(grain,)])
-    transaction.set_property("revisions", {SINCE: str(cut)})
+    begin_history(transaction, cut)
+
+
+def begin_history(transaction: Transaction, since: int) -> None:
+    """Let the table of revisions say that it is whole since an instant, unless it already says a later one.
+
+    Raises ConflictError and StoreError.
+    """
+    table = transaction.table_to_read("revisions")
+    said = None if table is None else table.properties.get(SINCE)
+    transaction.set_property("revisions", {SINCE: str(since if said is None else max(since, int(said)))})
 
 
 def _old_grains(transaction: Transaction, cut: int | None) -> list[str]:

@@ -21,6 +21,7 @@ from sli.config.load import checked
 from sli.engine.stored_files import StoredFolder
 from sli.errors import ConfigError, StoreError
 from sli.maintenance.collect import collect
+from sli.publishing.mending import publish_without
 from sli.publishing.store import Store
 from sli.reading.publication import opened
 
@@ -236,3 +237,37 @@ def test_what_is_kept_for_less_than_a_day_is_refused(job: Unattended) -> None:
     assert error.value.where.endswith("store.keep_files")
     with pytest.raises(ConfigError, match="unknown key 'keep'"):
         checked(config_tree(job.folder, store=stored(job, keep="2d")))
+
+
+def test_what_was_believed_before_small_files_were_merged_can_be_read_as_long_as_what_came_of_it(
+    job: Unattended,
+) -> None:
+    for _ in range(3):
+        job.pass_hours()
+    believed, names = job.now, ("results", "tiles", "days", "revisions", "runs", "inputs")
+    expected = {name: opened(job.config).rows(name).num_rows for name in names}
+    age(job, DAY)
+    assert collect(job.config).merged
+    age(job, DAY + 1)
+    job.pass_hours()
+    assert collect(job.config).removed["runs"].replaced
+    publication = opened(job.config, as_of=believed)
+    assert {name: publication.rows(name).num_rows for name in names} == expected
+
+
+def test_what_was_known_before_a_repair_that_lost_revisions_is_refused_also_after_history_is_thinned(
+    job: Unattended,
+) -> None:
+    for _ in range(3):
+        job.pass_hours(DAY)
+    files = (Path(job.config.store) / "revisions").glob("grain=hour/*")
+    lost = f"grain=hour/{min(files, key=lambda path: path.stat().st_mtime).name}"
+    publish_without(Store(job.config.store), [], {"revisions": {lost}}, {"revisions"})
+    rows = job.results()
+    config = checked(config_tree(job.folder, grains=["hour", "day"], store=stored(job, history="1d")))
+    for thinned in (False, True):
+        assert bool(thinned and collect(config).thinned) == thinned
+        for hours in (4, 9 + 2 * DAY, 8 + 3 * DAY):
+            with pytest.raises(StoreError, match="no longer kept"):
+                job.results(START + pd.Timedelta(hours=hours))
+        pd.testing.assert_frame_equal(job.results(job.now), rows)

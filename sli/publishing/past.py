@@ -15,7 +15,7 @@ from sli.calendar.interval import iso
 from sli.calendar.zone import Zone, zone
 from sli.errors import ConfigError, StoreError
 from sli.planning.published import Published
-from sli.publishing.store import NO_BASE, MissingVersion, Store
+from sli.publishing.store import MissingVersion, Store
 
 READ_INSTEAD = "`sli show --as-of` and `sli.read(as_of=...)` read the windows that were published then"
 
@@ -36,7 +36,7 @@ def publication_at(
         raise before_the_first(zone(published.timezone or "UTC"), beliefs[0][0], as_of)
     believed, sequence = known[-1]
     # The newest first: a number that was taken back is used again.
-    version, past = next((commit for commit in history if _is_of(commit[1], sequence)), (0, None))
+    version, past = next((commit for commit in history if commit[1].sequence == sequence), (0, None))
     if past is None:
         raise _gone(f"the log of `results` no longer has the commit of the run as of {iso(believed)}", store.root)
     if past.as_of != believed:
@@ -50,12 +50,6 @@ def publication_at(
     if past.outdated:
         raise _gone(f"tiles of format {past.format}, which this version cannot merge", store.root)
     return version, past
-
-
-def _is_of(published: Published, sequence: int) -> bool:
-    """Whether a publication is that of a run, or the same again: by maintenance, whose files stay for longer."""
-    again = published.audit_sequence == sequence and published.base != NO_BASE
-    return published.sequence == sequence or again
 
 
 def before_the_first(zone: Zone, first: int, as_of: int) -> ConfigError:

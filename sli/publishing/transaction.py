@@ -222,8 +222,10 @@ class Transaction:
         self.versions[name] = table.version
 
     def publish_again(self) -> None:
-        """Publish the same rows with what was written to other tables. Raises as `publish`."""
+        """Publish the same rows with what was written to other tables, as the same run. Raises as `publish`."""
         assert self.published is not None
+        # What the last run changed, and its row of `runs`, are found by this number.
+        self.sequence = self.published.sequence
         results = self.table_to_write("results")
         idle = results.history(1)[0].get(IDLE_KEY)
         nothing = Written(self.place("results"), LAYOUT["results"][0], ())

@@ -100,7 +100,7 @@ class Served:
         publication = newest
         if as_of:
             instant = instant_of(config.zone, "as_of", as_of)
-            key = ("publication", newest.published.sequence, newest.published.run_id, instant)
+            key = ("publication", key_of(newest), instant)
             publication = self.kept.get(key, lambda: newest.believed(instant))
         check_fits(publication)
         return publication

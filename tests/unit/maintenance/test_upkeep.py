@@ -24,6 +24,7 @@ from sli.maintenance.collect import collect
 from sli.publishing.mending import publish_without
 from sli.publishing.store import Store
 from sli.reading.publication import opened
+from sli.report.changes import changes_of
 
 DAY = 24
 
@@ -253,6 +254,23 @@ def test_what_was_believed_before_small_files_were_merged_can_be_read_as_long_as
     assert collect(job.config).removed["runs"].replaced
     publication = opened(job.config, as_of=believed)
     assert {name: publication.rows(name).num_rows for name in names} == expected
+
+
+def test_after_merging_small_files_the_last_run_is_still_the_last_one_and_the_next_finds_nothing_to_do(
+    job: Unattended,
+) -> None:
+    def told() -> tuple[object, ...]:
+        publication = opened(job.config)
+        runs = publication.rows("runs").column("sequence").to_pylist()
+        return publication.published.sequence, max(runs), changes_of(publication).windows
+
+    before = told()
+    assert collect(job.config).merged
+    assert told() == before == (9, 9, before[2])
+    assert before[2]
+    assert not sli.run(job.config, as_of=job.now).published
+    job.pass_hours()
+    assert told()[:2] == (10, 10)
 
 
 def test_what_was_known_before_a_repair_that_lost_revisions_is_refused_also_after_history_is_thinned(

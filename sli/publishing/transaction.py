@@ -20,14 +20,14 @@ import pyarrow.compute as pc
 from sli.engine.storage import check_exclusive_writes
 from sli.errors import ConflictError, StoreError, UnknownCommitError
 from sli.planning.published import Published
-from sli.publishing.delta_tables import Replacing, Table, Within, table_errors
+from sli.publishing.delta_tables import TARGET_BYTES, Replacing, Table, Within, table_errors
 from sli.publishing.parquet_files import Files, NewFile, Partition, Written
 from sli.publishing.store import LAYOUT, STATE_KEY, Store
 from sli.publishing.unchanged import IDLE_KEY, Idle
 
 LOG = logging.getLogger("sli.store")
 SMALL_FILES = {"keys": 24, "inputs": 8, "audit": 24, "revisions": 24, "runs": 24}
-"""Tables that every run appends to. With so many more files than partitions, small files are merged."""
+"""Tables that every run appends to. With so many more files than they need, small files are merged."""
 FEW_BYTES = 16 << 20
 """Rows that take at most so many bytes are kept in memory beside their files."""
 PACKED = ("tiles", "days")
@@ -202,13 +202,18 @@ class Transaction:
         return sizes
 
     def small_files(self, name: str) -> int:
-        """How many files a table has more than partitions. Raises StoreError."""
-        table = self.table_to_read(name)
-        files = [] if table is None else table.files()
-        return len(files) - len({file.rpartition("/")[0] for file in files})
+        """How many files a table has more than it needs: those that merging surely takes away. Raises StoreError."""
+        table, sizes = self.table_to_read(name), defaultdict[str, list[int]](list)
+        if table is not None:
+            files = table.counts()
+            for path, size in zip(*(files.column(of).to_pylist() for of in ("path", "size_bytes")), strict=True):
+                if size < TARGET_BYTES:
+                    sizes[path.rpartition("/")[0]].append(size)
+        # Of merged files any two are larger than one may be.
+        return sum(max(0, len(some) - max(1, -(-2 * sum(some) // TARGET_BYTES))) for some in sizes.values())
 
     def compact(self, name: str, least: int) -> None:
-        """Merge the small files of a table if it has `least` more than partitions. Raises ConflictError, StoreError."""
+        """Merge the small files of a table if it has `least` more than it needs. Raises ConflictError, StoreError."""
         table = self._table(name)
         if table is None or table.version != self.versions.get(name) or self.small_files(name) < least:
             return

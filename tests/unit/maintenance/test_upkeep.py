@@ -21,6 +21,7 @@ from sli.config.load import checked
 from sli.engine.stored_files import StoredFolder
 from sli.errors import ConfigError, StoreError
 from sli.maintenance.collect import collect
+from sli.publishing import delta_tables, transaction
 from sli.publishing.mending import publish_without
 from sli.publishing.store import Store
 from sli.reading.publication import opened
@@ -271,6 +272,16 @@ def test_after_merging_small_files_the_last_run_is_still_the_last_one_and_the_ne
     assert not sli.run(job.config, as_of=job.now).published
     job.pass_hours()
     assert told()[:2] == (10, 10)
+
+
+def test_files_that_are_too_large_to_be_merged_are_left_alone(job: Unattended, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = sorted(path.stat().st_size for path in (Path(job.config.store) / "runs").glob("*.parquet"))
+    for module in (delta_tables, transaction):
+        monkeypatch.setattr(module, "TARGET_BYTES", sizes[0] + sizes[1] - 1)
+    assert "runs" not in collect(job.config).merged
+    before = content(job)
+    assert collect(job.config).merged == {}
+    assert content(job) == before
 
 
 def test_what_was_known_before_a_repair_that_lost_revisions_is_refused_also_after_history_is_thinned(

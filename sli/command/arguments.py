@@ -170,8 +170,8 @@ COMMANDS = {
         (options.configs, options.common, options.doctor),
     ),
     "gc": Command(
-        "Remove files of the store that no reader can need any more, and merge small ones. Runs do the same, a little\n"
-        "each time.",
+        "Remove files of the store that no reader can need any more and revisions older than `history`, and merge\n"
+        "small files. Runs do the same, a little each time.",
         (options.configs, options.common, options.gc),
     ),
     "init": Command("Write a commented config from what your Parquet files look like.", (options.init,)),

@@ -32,7 +32,7 @@ def gc_answer(options: argparse.Namespace, config: Config) -> Answer:
     )
     lines = [
         *(f"{name or 'all tables'}: {_text(removable)}" for name, removable in done.removed.items() if len(removable)),
-        *(f"{name}: {counted(more + 1, 'small file')} {would}merged" for name, more in done.merged.items()),
+        *(f"{name}: small files {would}merged, {counted(more, 'file')} fewer" for name, more in done.merged.items()),
         *([f"revisions: {counted(done.thinned, 'row')} older than `history` {would}removed"] if done.thinned else []),
         f"{total} ({time.monotonic() - began:.1f} s)",
     ]

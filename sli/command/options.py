@@ -353,14 +353,16 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="mend the tables of the store from the logs and the revisions, and say each step: damaged tables are set "
-        "aside below the store, and a run recomputes every hour",
+        help="mend the tables of the store from the logs and the revisions, and say each step: damaged tables are "
+        "moved to `_damaged/` below the store, and a run recomputes every hour",
     )
 
 
 def gc(parser: argparse.ArgumentParser) -> None:
     """Of `sli gc`."""
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed; writes nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say what would be removed and merged; writes nothing"
+    )
 
 
 def init(parser: argparse.ArgumentParser) -> None:

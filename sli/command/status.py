@@ -37,8 +37,9 @@ def status_lines(found: Status) -> Iterator[str]:
     if run is None:
         yield "last run     nothing is published yet: `sli run CONFIG`"
         return
-    ago = number(max(0, found.now - run.committed) / SECOND, unit="s")
-    yield f"last run     {run.run_id}, published {iso(run.committed // SECOND * SECOND)}, {ago} ago"
+    committed = run.committed // SECOND * SECOND
+    ago = number(max(0, found.now - committed) / SECOND, unit="s")
+    yield f"last run     {run.run_id}, published {iso(committed)}, {ago} ago"
     yield f"             {_did(run)}"
     yield f"newest hour  ends {iso(found.newest)}, {number(found.behind / SECOND, unit='s')} behind now"
     waiting, confirm, held = (counted(found.hours(need), "hour") for need in (RECOMPUTE, CONFIRM, HELD))
@@ -52,9 +53,9 @@ def status_lines(found: Status) -> Iterator[str]:
 
 def _due(due: Collected) -> str:
     parts = [f"{counted(due.files, 'file')} to remove, {size_text(due.bytes)}"] * bool(due.files)
-    parts += [f"{counted(sum(due.merged.values()), 'small file')} to merge"] * bool(due.merged)
+    parts += [f"small files to merge, {counted(sum(due.merged.values()), 'file')} fewer"] * bool(due.merged)
     parts += [f"{counted(due.thinned, 'revision')} older than `history`"] * bool(due.thinned)
-    return f"{', '.join(parts)}: the next runs do it, or `sli gc CONFIG`" if parts else "nothing is due"
+    return f"{', '.join(parts)}: runs do it by and by, `sli gc CONFIG` at once" if parts else "nothing is due"
 
 
 def _did(run: LastRun) -> str:

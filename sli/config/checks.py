@@ -27,9 +27,16 @@ SHORTEST_KEEP = DAY
 """Replaced files stay at least so long, since whoever opened them may still read them."""
 
 
+def check_named(path: str, where: str, expected: str) -> None:
+    """Raise ConfigError if a path is empty: it would be the folder of the config."""
+    if not path.strip():
+        raise ConfigError("the path is empty", where=where, expected=expected, found=repr(path))
+
+
 def check_store(store: StoreSection) -> None:
     """Raise ConfigError if tables cannot be stored there, or if what was replaced in them would go too soon."""
     path = store.path
+    check_named(path, "store", "a folder, or an s3:// URL")
     scheme = path.partition("://")[0] if "://" in path else "file"
     if scheme not in ("file", "s3", "s3a"):
         raise ConfigError(
@@ -51,6 +58,7 @@ def check_store(store: StoreSection) -> None:
 def check_logs(paths: Mapping[str, Sequence[str]], dask: Cluster) -> None:
     """Raise ConfigError if a log cannot be read from its paths; `paths` are by their key in the config."""
     for key, path in ((key, path) for key, several in paths.items() for path in several):
+        check_named(path, key, "a folder, file, pattern or table, or a URL")
         check_no_credentials(path, key)
         if path.startswith("memory://") and dask != "in-process":
             raise ConfigError(

@@ -74,8 +74,8 @@ def folder_of(file: Path) -> str:
 
 
 def located(path: str, folder: str) -> str:
-    """A path of the config: relative ones are relative to its folder."""
-    return path if "://" in path else str((Path(folder) / Path(path).expanduser()).resolve())
+    """A path of the config: relative ones are relative to its folder. An empty one stays empty, and is refused."""
+    return path if "://" in path or not path.strip() else str((Path(folder) / Path(path).expanduser()).resolve())
 
 
 class NoMapping(ConfigError):

@@ -19,7 +19,7 @@ from sli.publishing.store import LAYOUT, MissingVersion, Store
 
 Kind = Literal["lost", "log", "version", "files"]
 COMPUTED = ("tiles", "days", "keys", "inputs", "audit")
-"""Tables that a run computes anew from the logs."""
+"""Tables that a run recomputes from the logs."""
 HISTORY = ("revisions", "runs")
 """Tables that nothing but a copy brings back."""
 

@@ -50,7 +50,7 @@ def _deployment(address: str, deployment: Json) -> Iterator[Finding]:
     name = f"deployment {deployment['name']}"
     schedules = [one for one in deployment.get("schedules") or () if one.get("active")]
     if deployment.get("paused"):
-        yield warning(f"{name} is paused", f"`prefect deployment schedule resume`, or unpause it at {_place(address)}")
+        yield warning(f"{name} is paused", f"resume it at {_place(address)}")
     runs = _ask(
         address,
         "flow_runs",
@@ -71,9 +71,9 @@ def _deployment(address: str, deployment: Json) -> Iterator[Finding]:
         },
     )
     if late:
-        yield warning(
-            f"{name}: {counted(len(late), 'scheduled run')} late", "start its worker: `prefect worker start --pool`"
-        )
+        pool = deployment.get("work_pool_name")
+        todo = f"start its worker: `prefect worker start --pool {pool}`" if pool else "start `python -m flows`"
+        yield warning(f"{name}: {counted(len(late), 'scheduled run')} late", todo)
     last = runs[0] if runs else None
     when = f", {str(last.get('start_time'))[:16]}Z" if last and last.get("start_time") else ""
     if last and last.get("state_type") in ENDED_BADLY:

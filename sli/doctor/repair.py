@@ -1,7 +1,7 @@
 """Repair: what the logs and the revisions can mend of a store, step by step.
 
-A damaged table is set aside, never removed, and the run that follows computes everything from the logs: hours that are
-final, too. Limit: history that is lost stays lost; a store whose `results` cannot be opened is not mended.
+A damaged table is moved away, never removed, and the run that follows recomputes everything from the logs: hours that
+are final, too. Limit: history that is lost stays lost; a store whose `results` cannot be opened is not mended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sli.doctor.setup import Setup
 from sli.errors import SliError
 from sli.planning.as_of import latest_as_of
 from sli.publishing import turns
-from sli.publishing.mending import publish_without, set_aside
+from sli.publishing.mending import move_away, publish_without
 from sli.reading.figures import counted
 from sli.runs.recompute import run
 
@@ -81,7 +81,7 @@ def _lack_of_logs(setup: Setup, found: Mapping[str, Damage]) -> str:
 
 
 def _mended(setup: Setup, found: Mapping[str, Damage]) -> Iterator[Step]:
-    """Set damaged tables aside, publish without them, and run."""
+    """Move damaged tables away, publish without them, and run."""
     store, stamp = setup.store, iso(setup.now).replace(":", "").replace("-", "")
     forgotten = {name: damage.files for name, damage in found.items() if damage.kind == "files"}
     lost = [name for name in found if name not in forgotten]
@@ -91,8 +91,8 @@ def _mended(setup: Setup, found: Mapping[str, Damage]) -> Iterator[Step]:
         for name, damage in found.items():
             yield Step("begin", f"{damage.text}: {_what_is_done(name, damage, from_revisions)}")
         for name in lost:
-            place = set_aside(store, name, stamp)
-            yield Step("done", f"table {name}: " + (f"set aside at {place}" if place else "nothing was left of it"))
+            place = move_away(store, name, stamp)
+            yield Step("done", f"table {name}: " + (f"moved to {place}" if place else "nothing was left of it"))
         publish_without(store, lost, forgotten, found.keys())
         yield Step("done", "what is published is published again, without what is damaged")
     if not found.keys() <= {*HISTORY}:
@@ -111,9 +111,9 @@ def _what_is_done(name: str, damage: Damage, from_revisions: bool) -> str:
         source = "the revisions" if from_revisions else "the logs, since the revisions are damaged, too"
         return f"its rows are written again from {source}"
     if name in COMPUTED:
-        how = "forget these files" if damage.kind == "files" else "set it aside"
-        return f"{how}, and compute it from the logs"
+        how = "forget these files" if damage.kind == "files" else "move it away"
+        return f"{how}, and recompute the table from the logs"
     if damage.kind == "files":
         return "forget these files; the history that they had is lost"
-    lost = "what was believed earlier" if name == "revisions" else "what earlier runs did"
-    return f"set it aside, and begin it anew: {lost} is lost, unless you restore it from a copy"
+    lost = "what was known earlier" if name == "revisions" else "what earlier runs did"
+    return f"move it away, and begin a new one: {lost} is lost, unless you restore it from a copy"

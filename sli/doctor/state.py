@@ -13,7 +13,7 @@ from sli.doctor.finding import Finding, Skipped, ok, problem, warning
 from sli.doctor.setup import Setup
 from sli.planning.as_of import latest_as_of
 from sli.planning.needs import HELD, RECOMPUTE
-from sli.planning.published import Published
+from sli.planning.published import NO_BASE, Published
 from sli.publishing.audit import BAD, EXPLANATIONS, current_audit
 from sli.reading.figures import counted
 
@@ -41,6 +41,8 @@ def _unsuited(setup: Setup, published: Published) -> Iterator[Finding]:
         )
     if published.migration is not None:
         yield warning(f"the store has format {published.format}", "`sli run CONFIG` migrates it; back it up before")
+    elif published.base == NO_BASE:
+        yield warning("a repair ended before its run, which recomputes everything", "`sli run CONFIG` completes it")
     elif published.base != setup.config.base:
         yield warning(
             "the config means something else than when it was published (its logs' columns, horizon, zone or classes), "

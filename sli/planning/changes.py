@@ -16,7 +16,7 @@ import numpy as np
 from sli.calendar.interval import Interval, intersection, union
 from sli.engine.arrow import Flags, Rows
 from sli.logs.files import Columns, Files, Inputs
-from sli.planning.published import Published
+from sli.planning.published import NO_BASE, Published
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ def causes_of(
 def _from_scratch(inputs: Inputs, as_of: int, published: Published | None) -> list[Cause]:
     if published is None:
         why = "first run"
+    elif as_of < published.as_of:
+        why = "as_of older than published"
     else:
-        why = "as_of older than published" if as_of < published.as_of else "config changed"
+        why = "repair" if published.base == NO_BASE else "config changed"
     return [
         Cause(f"{why}: {log}", tuple(span for span in [files.span] if span), tuple(files.paths))
         for log, files in zip(("predictions", "feedback"), inputs.logs, strict=True)

@@ -17,6 +17,9 @@ from sli.planning.extent import Extent
 from sli.planning.needs import Needs
 from sli.planning.request import Backfill
 
+NO_BASE = ""
+"""The base of what a repair publishes: no run builds on it, so the next one recomputes everything from the logs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:

@@ -39,6 +39,7 @@ REMOVE = "remove the whole store: the next run recomputes everything, without th
 RESTORE = f"restore it from a copy; or {REMOVE}"
 MEND = f"restore it from a copy; or `sli doctor CONFIG --repair` computes it from the logs; or {REMOVE}"
 """For every table but `results`, which says what is published."""
+GONE = "run it again; if the file is still gone, `sli doctor CONFIG` names all that are, and what to do"
 FEW_FILES = 12
 """A table of at most this many files is read file by file, without a dataset."""
 NEXT_RUN = "run `sli run`: it removes what a power loss cut off, and nothing that was published"
@@ -503,5 +504,7 @@ def table_errors(where: str, done: str = "written", todo: str = "") -> Iterator[
             raise
         if "No space left" in str(error):
             todo = "make room on its disk, then run again; nothing of this run is visible"
+        if isinstance(error, FileNotFoundError) and not todo:
+            todo = GONE
         what = f"the store cannot be {done}"
         raise StoreError(what, where=where, found=message_of(error), todo=todo, passes=True) from error

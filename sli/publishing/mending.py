@@ -1,4 +1,4 @@
-"""Mending a damaged store: tables are set aside, files that are gone are forgotten, and what is published stays.
+"""Mending a damaged store: tables are moved away, files that are gone are forgotten, and what is published stays.
 
 What was published is published again by a commit that names no damaged table, and that the next run cannot build on: so
 that run computes everything from the logs. Limit: `results` itself must be readable, since it says what is published.
@@ -16,18 +16,19 @@ from sli import schemas
 from sli.engine.connection import scratch
 from sli.engine.storage import Storage, filesystem, message_of
 from sli.errors import StoreError
+from sli.planning.published import NO_BASE
 from sli.publishing.diff import RESTATED
 from sli.publishing.history import rows_known_at
 from sli.publishing.rows import KEY, flat_rows, stored_rows
-from sli.publishing.store import NO_BASE, Store
+from sli.publishing.store import Store
 from sli.publishing.thinning import begin_history
 from sli.publishing.transaction import Transaction, with_columns
 
 DAMAGED = "_damaged"
-"""The folder in the store where damaged tables are set aside."""
+"""The folder in the store that damaged tables are moved to."""
 
 
-def set_aside(store: Store, name: str, stamp: str) -> str:
+def move_away(store: Store, name: str, stamp: str) -> str:
     """Move a table out of the way, and return where it is now; empty if there is nothing left of it.
 
     Raises StoreError.
@@ -58,7 +59,7 @@ def publish_without(
 ) -> None:
     """Publish again what is published, without the tables that are `lost`, and without `files` of other tables.
 
-    Of `results` and `revisions` the one that is `damaged` gains from the other what it lacks: the newest belief. What
+    Of `results` and `revisions` the one that is `damaged` gains from the other what it lacks: the newest values. What
     revisions that are gone told of earlier instants can no longer be asked for. Raises StoreError, and ConflictError if
     another run published meanwhile.
     """

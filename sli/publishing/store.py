@@ -21,7 +21,7 @@ from sli.engine.storage import NO_OPTIONS, Storage
 from sli.engine.stored_files import StoredFolder
 from sli.errors import StoreError
 from sli.logs.files import Inputs
-from sli.planning.published import Published
+from sli.planning.published import NO_BASE, Published
 from sli.publishing import delta_tables
 from sli.publishing.delta_tables import REMOVE, RESTORE, Table, Within, todo_for
 
@@ -29,8 +29,6 @@ UNFORCED = 3
 """How many commits of `results` may not be on the disk yet: a run changes columns and settings, then publishes."""
 STATE_KEY = "sli_published"
 """The key of the published state in the metadata of a commit of `results`."""
-NO_BASE = ""
-"""The base of a state that no run builds on: the next one computes everything from the logs."""
 LAYOUT: dict[str, tuple[pa.Schema, list[str]]] = {
     "tiles": (schemas.TILES, ["day"]),
     "days": (schemas.DAYS, ["month"]),
@@ -191,7 +189,7 @@ class Store:
 
 
 def is_mended(state: str) -> bool:
-    """Whether a published state is that of a repair: what was published before rests on tables that were set aside."""
+    """Whether a published state is that of a repair: what was published before rests on tables that were moved away."""
     return bool(json.loads(state).get("base") == NO_BASE)
 
 

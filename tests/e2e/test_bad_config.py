@@ -444,3 +444,11 @@ def test_a_config_with_characters_changed_is_a_config_or_a_config_error(
     else:
         told = "a config"
     assert 0 < len(told) < 3000
+
+
+@pytest.mark.parametrize("key", ["store", "predictions__path", "feedback__path"])
+def test_an_empty_path_is_refused_and_is_not_the_folder_of_the_config(desk: Desk, key: str) -> None:
+    desk.configure(**{key: " "})
+    said = desk.run()
+    assert said.code == 2
+    assert said.has("the path is empty", key.replace("__", "."))

@@ -25,6 +25,7 @@ from deltalake import DeltaTable, write_deltalake
 from desk import TEN, ZONED, Desk, N, Said
 
 import sli
+from sli.errors import StoreError
 
 Break = Callable[[Desk, pytest.MonkeyPatch], object]
 
@@ -526,6 +527,7 @@ def test_the_doctor_tells_how_the_last_runs_of_the_deployments_ended(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [deployment(name) for name in ("hourly", "nightly", "backfill")]
+    found[2]["work_pool_name"] = "sli"
     found += [deployment("paused", paused=True), deployment("of others", entrypoint="theirs.py:flow")]
     states = {"nightly": "FAILED", "backfill": "LATE"}
     with answering({"deployments/filter": found, "flow_runs/filter": runs_of(**states)}) as address:
@@ -535,6 +537,7 @@ def test_the_doctor_tells_how_the_last_runs_of_the_deployments_ended(
             "deployment hourly: 1 schedule, the last run completed, 2026-01-01T00:07Z",
             "deployment nightly: the last run a-run failed, 2026-01-01T00:07Z: out of luck",
             "deployment backfill: 1 scheduled run late",
+            "`prefect worker start --pool sli`",
             "deployment paused is paused",
         )
         assert "theirs" not in said.out
@@ -618,6 +621,19 @@ def test_a_repair_of_results_keeps_the_history(desk: Desk) -> None:
     assert len(sli.read(desk.config, table="revisions")) == revisions
 
 
+def test_who_misses_a_file_is_sent_to_the_doctor_and_a_repair_is_not_called_a_changed_config(desk: Desk) -> None:
+    assert desk.run().code == 0
+    newest_file(desk, "tiles").unlink()
+    said = desk.call("query", str(desk.config), "accuracy")
+    assert said.has("the store cannot be read", "`sli doctor CONFIG` names all that are")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sli.doctor.repair.run", lambda config: (_ for _ in ()).throw(StoreError("away")))
+        said = doctor(desk, "--repair")
+    assert said.has("warning  state", "a repair ended before its run", "`sli run CONFIG` completes it")
+    assert desk.run("--as-of", "2024-02-02").code == 0
+    assert desk.call("status", str(desk.config)).has(": repair: predictions, repair: feedback")
+
+
 def test_a_repair_is_refused_if_the_logs_are_no_longer_whole(desk: Desk) -> None:
     two_files(desk, "")
     assert desk.run().code == 0
@@ -650,7 +666,7 @@ def test_a_repair_of_a_healthy_store_changes_nothing(desk: Desk) -> None:
     assert sorted(path for path in desk.root.rglob("*")) == before
 
 
-def test_a_repair_on_s3_sets_a_damaged_table_aside(desk: Desk, s3: str) -> None:
+def test_a_repair_on_s3_moves_a_damaged_table_away(desk: Desk, s3: str) -> None:
     from sli.engine.storage import filesystem
 
     desk.configure(store=f"{s3}/store")
@@ -658,7 +674,7 @@ def test_a_repair_on_s3_sets_a_damaged_table_aside(desk: Desk, s3: str) -> None:
     before = values(desk)
     fs, root = filesystem(s3)
     fs.rm_file(max(fs.find(f"{root}/store/tiles/_delta_log")))
-    assert doctor(desk, "--repair").has(f"set aside at {s3}/store/_damaged/tiles-")
+    assert doctor(desk, "--repair").has(f"moved to {s3}/store/_damaged/tiles-")
     assert values(desk) == before
     assert doctor(desk).code == 0
 
@@ -697,7 +713,7 @@ def test_after_a_repair_nobody_takes_the_new_tables_for_those_of_earlier_publica
         desk.feedback(f"{day}.parquet", label=[day % 2] * N, known_at=times(TEN + timedelta(hours=day)))
         assert desk.run("--as-of", f"2024-01-{14 + day}").code == 0
     damaged("tiles", "its log cut")(desk, pytest.MonkeyPatch())
-    assert doctor(desk, "--repair").has("set aside at")
+    assert doctor(desk, "--repair").has("moved to ")
     for day in (16, 17, 18):
         said = desk.call("query", str(desk.config), "accuracy", "--as-of", f"2024-01-{day}T12:00Z")
         assert said.has("the tiles of that time are no longer in the store", "`sli show --as-of`")

@@ -23,6 +23,8 @@ UNREACHABLE = "#%?[\\]^|"
 """Characters of a path with which the table library fails, or does not find the history of a table."""
 KERNEL_COLUMNS = ("id", "t", "k", "k2", "value", "tile", "cell", "filename", "f_t", "f_value", "truth", "predictions")
 """Names of columns that tasks use internally."""
+TABLES = ("audit", "days", "inputs", "keys", "results", "revisions", "runs", "tiles")
+"""The tables of a store, each a folder of it."""
 SHORTEST_KEEP = DAY
 """Replaced files stay at least so long, since whoever opened them may still read them."""
 
@@ -53,6 +55,19 @@ def check_store(store: StoreSection) -> None:
     for key, length in (("keep_files", store.keep_files), ("history", store.history)):
         if length.micros < SHORTEST_KEEP:
             raise ConfigError("this is too short", where=f"store.{key}", expected="1d or longer", found=length.text)
+
+
+def check_apart(store: str, paths: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError if a log lies in a table's folder: maintenance would take its files for left-over ones."""
+    tables = [f"{store.rstrip('/')}/{name}" for name in TABLES]
+    for key, path in ((key, path) for key, several in paths.items() for path in several):
+        if any(f"{path.rstrip('/')}/".startswith(f"{table}/") for table in tables):
+            raise ConfigError(
+                "a log lies in a folder that belongs to a table of the store",
+                where=key,
+                found=path,
+                todo="keep logs out of the store",
+            )
 
 
 def check_logs(paths: Mapping[str, Sequence[str]], dask: Cluster) -> None:

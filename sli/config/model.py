@@ -106,6 +106,7 @@ class Config(Section):
         checks.check_store(self.stored)
         paths = {name: source.path for name, source in self.sources.items()}
         checks.check_logs({f"{name}.path": path for name, path in paths.items()}, self.dask)
+        checks.check_apart(self.store, {f"{name}.path": path for name, path in paths.items()})
         checks.check_classes(self.task, self.class_names)
         checks.check_spellings(self.spellings)
         checks.check_logs_fit(self.task, self.sources)

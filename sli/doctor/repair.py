@@ -20,7 +20,7 @@ from sli.planning.as_of import latest_as_of
 from sli.publishing import turns
 from sli.publishing.mending import move_away, publish_without
 from sli.reading.figures import counted
-from sli.runs.recompute import run
+from sli.runs.recompute import run, taken_back
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _repair(config: Config) -> Iterator[Step]:
         return
     if published.as_of > latest_as_of():
         yield Step("begin", f"take back what was published as of the future, {iso(published.as_of)}")
-        before = setup.store.undo_after(latest_as_of())
+        before = taken_back(config)
         yield Step("done", f"the results are as of {iso(before.as_of)} again" if before else "nothing to take back")
         setup = Setup(config)
         published, results = setup.published, setup.results

@@ -34,6 +34,7 @@ from sli.planning.listing import NeedsOlder, listed_since
 from sli.planning.plan import Plan
 from sli.planning.planner import Approach
 from sli.planning.planner import plan as plan_request
+from sli.planning.published import Published
 from sli.planning.request import Request
 from sli.publishing import turns
 from sli.publishing.store import Store
@@ -82,10 +83,20 @@ def run(
     began = time.monotonic()
     config = load_config(config, settings)
     request = request_of(config.since_instant, config.zone, as_of, look_back, future, full_listing)
-    if undo_future and (before := Store(config.store, config.storage).undo_after(latest_as_of())):
+    if undo_future and (before := taken_back(config)):
         LOG.info(f"took back what was published as of the future; the results are as of {iso(before.as_of)} again")
     outcome = carry_out(config, request, progress)
     return replace(outcome, seconds=time.monotonic() - began)
+
+
+def taken_back(config: Config) -> Published | None:
+    """Take back what was published as of the future: the publication gone back to, None if the newest one stays.
+
+    Waits for its turn, since maintenance removes files. Raises StoreError.
+    """
+    with turns.Turn(config.store, config.storage) as turn:
+        turn.take()
+        return Store(config.store, config.storage).undo_after(latest_as_of())
 
 
 def carry_out(config: Config, request: Request, progress: Progress | None = None) -> Outcome:

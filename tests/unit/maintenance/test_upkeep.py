@@ -17,13 +17,14 @@ from unattended import START, Unattended
 
 import sli
 from sli.command.cli import main
+from sli.config.checks import TABLES
 from sli.config.load import checked
 from sli.engine.stored_files import StoredFolder
 from sli.errors import ConfigError, StoreError
 from sli.maintenance.collect import collect
 from sli.publishing import delta_tables, transaction
 from sli.publishing.mending import publish_without
-from sli.publishing.store import Store
+from sli.publishing.store import LAYOUT, Store
 from sli.reading.publication import opened
 from sli.report.changes import changes_of
 
@@ -300,3 +301,11 @@ def test_what_was_known_before_a_repair_that_lost_revisions_is_refused_also_afte
             with pytest.raises(StoreError, match="no longer kept"):
                 job.results(START + pd.Timedelta(hours=hours))
         pd.testing.assert_frame_equal(job.results(job.now), rows)
+
+
+def test_a_log_in_the_folder_of_a_table_is_refused(tmp_path: Path) -> None:
+    assert set(TABLES) == set(LAYOUT)
+    for path in (f"{tmp_path}/store/inputs", f"{tmp_path}/store/tiles/predictions/*.parquet"):
+        with pytest.raises(ConfigError, match="belongs to a table of the store"):
+            checked(config_tree(tmp_path, predictions__path=path))
+    checked(config_tree(tmp_path, predictions__path=f"{tmp_path}/store/inputs-of-mine"))

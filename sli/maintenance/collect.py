@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from sli.calendar.duration import SECOND
 from sli.config.model import Config
 from sli.engine.stored_files import StoredFolder
-from sli.errors import StoreError
 from sli.maintenance.removal import Removable
 from sli.maintenance.upkeep import all_removable
 from sli.publishing import thinning, turns
@@ -54,7 +53,7 @@ def collect(config: Config, dry_run: bool = False) -> Collected:
         transaction = Transaction(store)
         published = transaction.published
         if published is None:
-            raise StoreError("nothing is published yet", where=config.store, todo="`sli run CONFIG` first")
+            return Collected({}, {}, 0)
         published.check_current(config.store)
         merged = {name: more for name in SMALL_FILES if (more := transaction.small_files(name)) > 0}
         cut = thinning.cut_of(published.as_of, config.stored.history)

@@ -435,11 +435,11 @@ class Table:
         # The commit fails where another one came first, so its version is the next. The library does not go there.
         self.version += 1
 
-    def restore(self, version: int, metadata: Mapping[str, str] | None = None) -> None:
+    def restore(self, version: int, metadata: Mapping[str, str] | None = None, sequence: int | None = None) -> None:
         """Make a commit that goes back to the rows of an earlier version. Raises ConflictError and StoreError."""
         with table_errors(self.uri), self._writing(0):
             self._table.restore(
-                version, commit_properties=_properties(metadata), post_commithook_properties=_log_stays()
+                version, commit_properties=_properties(metadata, sequence), post_commithook_properties=_log_stays()
             )
             self.version = self._opened.version()
 

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 LOG = logging.getLogger("sli.store")
+CREATE = "CREATE TABLE"
+"""The operation of the first commit of a table, of which the library writes the columns last."""
 LAST_KEY = "sli_last_action"
 """The key, in the metadata of a commit, of the action on its last line: one that was cut between two lines lacks it."""
 COMMIT = re.compile(r"(\d{20})\.json")
@@ -161,8 +163,9 @@ def is_whole(commit: bytes) -> bool:
     except (IndexError, ValueError):
         return False
     info = first.get("commitInfo", {}) if isinstance(first, dict) else {}
+    ends_with = "metaData" if info.get("operation") == CREATE else info.get(LAST_KEY)
     # Pages that were not written read as zeros.
-    return b"\0" not in commit and (LAST_KEY not in info or info[LAST_KEY] in last)
+    return b"\0" not in commit and (ends_with is None or ends_with in last)
 
 
 def _actions(commit: Path) -> Iterator[dict[str, Any]]:

@@ -120,7 +120,7 @@ class Store:
             if before.as_of <= limit:
                 self._check_whole(before)
                 # The state as it was stored, since `to_json` would give it the current format.
-                results.restore(version, {STATE_KEY: state})
+                results.restore(version, {STATE_KEY: state}, before.sequence)
                 self.tables.force("results", {"results": version})
                 return before
         raise StoreError("the store has no earlier publication to go back to", where=results.uri, todo=REMOVE)

@@ -23,6 +23,7 @@ from sli.errors import SliError, StoreError
 from sli.publishing import power_loss
 from sli.publishing.delta_tables import NEXT_RUN
 from sli.publishing.power_loss import FolderLog
+from sli.publishing.store import LAYOUT, Store
 
 ROOT = Path(__file__).parents[2]
 START = at("2024-03-08T00:00")
@@ -187,6 +188,30 @@ def test_a_publication_that_was_cut_off_is_stepped_over_and_made_again(
     assert f"cut off before it counted: {commit.name}" in caplog.text
     scenario.check(as_of(BEFORE))
     assert len(sli.read(scenario.config, table="runs")) == BEFORE + 1
+
+
+def test_a_table_that_a_first_run_had_not_wholly_made_is_made_anew(tmp_path: Path) -> None:
+    scenario = world_after(tmp_path, 0)
+    scenario.run(as_of(0))
+    for table in LAYOUT:
+        log = sorted(Path(scenario.config.store, table, "_delta_log").glob("*.json"))
+        for commit in log[1:]:
+            commit.unlink()
+        if log and table != "results":
+            aged(log[0], b"".join(log[0].read_bytes().splitlines(keepends=True)[:2]))
+    scenario.run(as_of(0))
+    scenario.check(as_of(0))
+
+
+def test_the_undoing_of_a_run_that_was_cut_off_between_two_lines_does_not_count(template: Template) -> None:
+    scenario = template.restored()
+    before = sli.read(scenario.config)
+    store = Store(scenario.config.store)
+    assert store.undo_after(as_of(BEFORE - 2)) is not None
+    assert not sli.read(scenario.config).equals(before)
+    commit = newest(scenario, "results")
+    aged(commit, cut_at_line(commit.read_bytes()))
+    assert sli.read(scenario.config).equals(before)
 
 
 def test_more_commits_of_results_than_a_power_loss_can_cut_off_are_damage(template: Template) -> None:

@@ -145,7 +145,7 @@ def test_whatever_read_fails_the_next_run_leaves_what_the_oracle_says(template: 
     before = Store(scenario.config.store).published()
     calls = [(name, nth) for name, nth in calls_of(scenario, writes=False) if not name.startswith("force")]
     assert {name.split()[0] for name, _ in calls} == {
-        *("open", "mend", "is_overtaken", "history", "rows", "counts", "files", "list")
+        *("open", "mend", "is_overtaken", "history", "rows", "counts", "list")
     }
     scenario = template.restored()
     for name, nth in calls:

@@ -174,4 +174,4 @@ def _probe(guesses: Guesses) -> Config:
     }
     classes = {"classes": guesses.classes_key.value} if guesses.values.classes else {}
     top = {key: guess.value for key, guess in guesses.choices.items()}
-    return checked({"model": "", "store": "", "horizon": "7d", "slis": ("count",), **top, **classes, **logs})
+    return checked({"model": "", "store": "results", "horizon": "7d", "slis": ("count",), **top, **classes, **logs})

@@ -123,6 +123,7 @@ def test_a_plan_of_windows_alone_says_so(scenario: Scenario) -> None:
 
 def test_the_write_stage_names_the_tables_that_are_written(scenario: Scenario) -> None:
     scenario.log_predictions("q.parquet", [prediction("d", TEN + HOUR)])
+    scenario.log_feedback("orphan.parquet", [Feedback("nobody", TEN + 1, 1.0)])  # an audit without rows is not written
     first = Scenario(scenario.root / "other", WORLD)
     first.log_predictions("p.parquet", [prediction("a", TEN)])
     first.log_feedback("f.parquet", [Feedback("a", TEN + 1, 1.0)])

@@ -13,9 +13,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from sli.calendar.duration import SECOND
 from sli.engine.storage import NO_OPTIONS, Storage, filesystem
 
-SECOND = 1_000_000
 BATCH = 1_000
 """The most objects that one request removes."""
 

@@ -59,7 +59,8 @@ def collect(config: Config, dry_run: bool = False) -> Collected:
         cut = thinning.cut_of(published.as_of, config.stored.history)
         thinned = thinning.removable(transaction, cut)
         if not dry_run and (merged or thinned):
-            thinning.thin(transaction, cut)
+            if cut is not None and thinned:
+                thinning.thin(transaction, cut)
             for name in SMALL_FILES:
                 transaction.compact(name, 1)
             transaction.publish_again()

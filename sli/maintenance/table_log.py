@@ -15,9 +15,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from sli.engine.stored_files import StoredFile, StoredFolder
+from sli.publishing.power_loss import CHECKPOINT, COMMIT
 
-COMMIT = re.compile(r"(\d{20})\.json")
-CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
 LEFT = re.compile(r"_commit_.*\.tmp|.*#\d+")
 """What a commit that was killed leaves beside the log."""
 

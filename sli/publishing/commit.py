@@ -22,7 +22,7 @@ from sli.planning.published import Published
 from sli.publishing.delta_tables import Replacing
 from sli.publishing.diff import Difference
 from sli.publishing.parquet_files import Partition, Written
-from sli.publishing.thinning import thin
+from sli.publishing.thinning import removable, thin
 from sli.publishing.transaction import SMALL_FILES, Transaction
 from sli.publishing.unchanged import Idle
 
@@ -102,7 +102,8 @@ def commit(transaction: Transaction, plan: Plan, staged: Staged, state: Publishe
     for name, rows, replacing in _writes(transaction, plan, staged, began):
         if name in tables:
             transaction.write(name, rows, replacing)
-    thin(transaction, staged.history_from)
+    if staged.history_from is not None and removable(transaction, staged.history_from):
+        thin(transaction, staged.history_from)
     for name, least in SMALL_FILES.items():
         if name in tables:
             transaction.compact(name, least)

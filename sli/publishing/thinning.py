@@ -28,15 +28,13 @@ def cut_of(as_of: int, history: Duration) -> int | None:
 
 
 def removable(transaction: Transaction, cut: int | None) -> int:
-    """How many revisions `thin` would remove. Raises StoreError."""
+    """How many revisions `thin` would remove; it is worth its work only if there are some. Raises StoreError."""
     months = (month for grain in _old_grains(transaction, cut) for month in _months(transaction, grain))
     return sum(len(rows) - len(_thinned(rows, cut)) for rows in months if cut is not None)
 
 
-def thin(transaction: Transaction, cut: int | None) -> None:
+def thin(transaction: Transaction, cut: int) -> None:
     """Remove revisions that a later one had replaced before the cut. Raises ConflictError and StoreError."""
-    if cut is None or not removable(transaction, cut):
-        return
     for grain in _old_grains(transaction, cut):
         rows = (_thinned(month, cut) for month in _months(transaction, grain))
         transaction.write("revisions", rows, [(grain,)])
